@@ -1,0 +1,4 @@
+//! The doorbell of lora-train.
+fn main() -> std::process::ExitCode {
+    lora_cli::main(lora_train::run)
+}
