@@ -1,0 +1,8 @@
+//! Tests of lora-core from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod config;
+mod files;
+mod golden;
+mod known_answers;
+mod support;
+mod targets;

@@ -1,0 +1,82 @@
+//! Target matching against what PEFT's `check_target_module_exists` does.
+use crate::support::{list, llama, module};
+use lora_core::{LoraConfig, TargetModules, TARGET_PRESETS};
+
+fn matched(targets: TargetModules) -> Vec<String> {
+    let modules = llama(2, 8, 4, 12, 20);
+    LoraConfig::new(2, 2.0, targets).target(&modules).unwrap().into_iter().map(|m| m.path).collect()
+}
+
+fn error(targets: TargetModules) -> String {
+    LoraConfig::new(2, 2.0, targets).target(&llama(2, 8, 4, 12, 20)).unwrap_err().to_string()
+}
+
+#[test]
+fn a_list_matches_whole_paths_and_ends_after_a_dot() {
+    let found = matched(list(&["layers.1.self_attn.q_proj", "model.layers.0.mlp.up_proj", "lm_head"]));
+    assert_eq!(found, ["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj", "lm_head"]);
+    let modules = [module("a.xq_proj", 2, 2), module("a.q_proj", 2, 2)];
+    let targeted = LoraConfig::new(1, 1.0, list(&["q_proj"])).target(&modules).unwrap();
+    assert_eq!(targeted.iter().map(|m| m.path.as_str()).collect::<Vec<_>>(), ["a.q_proj"]);
+}
+
+#[test]
+fn a_regex_is_a_full_match() {
+    assert_eq!(matched(TargetModules::Regex(r".*\.0\..*(q|v)_proj".into())).len(), 2);
+    assert_eq!(matched(TargetModules::Regex("lm_head|.*down_proj".into())).len(), 3); // the bar stays inside the anchors
+    assert_eq!(matched(TargetModules::Regex(r".*(?<!gate)_proj".into())).len(), 12); // look-behind, as Python has it
+    assert!(error(TargetModules::Regex("q_proj".into())).contains("matches no module"));
+    assert!(error(TargetModules::Regex("(".into())).contains("not a usable regular expression"));
+}
+
+#[test]
+fn all_linear_leaves_the_head_out() {
+    let found = matched(TargetModules::AllLinear);
+    assert_eq!(found.len(), 14);
+    assert!(!found.contains(&"lm_head".to_string()));
+}
+
+#[test]
+fn an_unknown_name_lists_the_models_modules() {
+    assert_eq!(
+        error(list(&["q_proj", "c_attn"])),
+        "target module `c_attn` is not in this model\n\
+         hint: its modules are down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj"
+    );
+    assert!(error(TargetModules::List(vec![])).contains("matches no module"));
+}
+
+#[test]
+fn people_write_presets_lists_and_patterns() {
+    for (preset, names) in TARGET_PRESETS {
+        assert_eq!(preset.parse::<TargetModules>().unwrap(), list(names));
+    }
+    assert_eq!("All-Linear".parse::<TargetModules>().unwrap(), TargetModules::AllLinear);
+    assert_eq!("q_proj, v_proj".parse::<TargetModules>().unwrap(), list(&["q_proj", "v_proj"]));
+    assert_eq!(".*q_proj".parse::<TargetModules>().unwrap(), TargetModules::Regex(".*q_proj".into()));
+    assert!(" ,".parse::<TargetModules>().is_err());
+    assert!("(q_proj".parse::<TargetModules>().is_err());
+}
+
+#[test]
+fn offsets_tile_the_parameters_and_scaling_follows_peft() {
+    let mut config = LoraConfig::new(4, 8.0, list(&["q_proj", "v_proj"]));
+    let targeted = config.target(&llama(2, 8, 4, 12, 20)).unwrap();
+    let mut end = 0;
+    for module in &targeted {
+        assert_eq!((module.a.start, module.a.len()), (end, 4 * module.in_features));
+        assert_eq!((module.b.start, module.b.len()), (module.a.end, 4 * module.out_features));
+        assert_eq!(module.scaling, 2.0);
+        end = module.b.end;
+    }
+    config.use_rslora = true;
+    assert_eq!(config.scaling(4), 4.0);
+}
+
+#[test]
+fn absurd_ranks_are_errors() {
+    let modules = llama(2, 8, 4, 12, 20);
+    for rank in [0, usize::MAX, usize::MAX / 9, 1 << 58] {
+        assert!(lora_core::Adapter::init(LoraConfig::new(rank, 1.0, TargetModules::AllLinear), &modules, 0).is_err());
+    }
+}
