@@ -1,0 +1,131 @@
+//! The body of every tool's `main`: parse, listen for Ctrl-C, run, render the end, pick the exit code.
+use crate::{Error, Result, Status, ToolArgs, Ui, describe};
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set by the first Ctrl-C.
+pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Exit codes, as promised in the README.
+const NO: u8 = 1;
+const FAILED: u8 = 2;
+const INTERRUPT: u8 = 130;
+
+/// The body of every tool's `main`: parses, installs Ctrl-C, runs, renders errors, picks the exit code.
+pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
+    one_candle_thread();
+    if let Some(code) = about_itself::<A>() {
+        return code;
+    }
+    let args = match A::command().try_get_matches().and_then(|mut matches| A::from_arg_matches_mut(&mut matches)) {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print(); // help on stdout, usage errors on stderr
+            return u8::try_from(error.exit_code()).unwrap_or(FAILED).into();
+        }
+    };
+    let ui = Ui::for_terminal(args.common());
+    listen_for_ctrl_c(ui.clone());
+    report_panics();
+    match catch_unwind(AssertUnwindSafe(|| run(args, &ui))) {
+        Ok(result) => finish(&ui, result),
+        Err(_) => FAILED.into(), // the hook has said why
+    }
+}
+
+/// Renders how it ended and gives the exit code.
+fn finish(ui: &Ui, result: Result<Status>) -> ExitCode {
+    let result = result.and_then(|status| ui.check_stdout().map(|()| status));
+    match result {
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::No(reason)) => {
+            ui.stderr(&format!("{} {reason}\n", paint("no:")));
+            NO.into()
+        }
+        Err(error) => {
+            ui.stderr(&error.render(paint));
+            if error.is_interrupted() { INTERRUPT.into() } else { FAILED.into() }
+        }
+    }
+}
+
+/// Bold labels, red for what went wrong; anstream takes the colours off where they don't belong.
+fn paint(label: &str) -> String {
+    let colour = match label {
+        "error:" | "no:" => "1;31",
+        "hint:" => "1;36",
+        _ => "1",
+    };
+    format!("\u{1b}[{colour}m{label}\u{1b}[0m")
+}
+
+/// `--completions SHELL` and `--describe` as first argument: what the tool tells about itself, whatever else it needs.
+fn about_itself<A: ToolArgs>() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    let text = match args.next()?.to_str()? {
+        "--describe" => format!("{}\n", describe(A::command())).into_bytes(),
+        "--completions" => match completions(A::command(), args.next()) {
+            Ok(script) => script,
+            Err(error) => {
+                let _ = anstream::stderr().write_all(error.render(paint).as_bytes());
+                return Some(FAILED.into());
+            }
+        },
+        _ => return None,
+    };
+    let _ = std::io::stdout().write_all(&text);
+    Some(ExitCode::SUCCESS)
+}
+
+fn completions(mut command: clap::Command, shell: Option<OsString>) -> Result<Vec<u8>> {
+    let name = shell.unwrap_or_default();
+    let shell = <clap_complete::Shell as clap::ValueEnum>::from_str(&name.to_string_lossy(), true).map_err(|_| {
+        Error::new(format!("--completions knows no shell `{}`", name.to_string_lossy()))
+            .hint("one of bash, elvish, fish, powershell, zsh")
+    })?;
+    let tool = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, tool, &mut script);
+    Ok(script)
+}
+
+/// The first Ctrl-C asks the work to stop cleanly, the second stops it at once.
+fn listen_for_ctrl_c(ui: Ui) {
+    let handler = move || {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            #[allow(clippy::exit)] // the user asked twice
+            std::process::exit(INTERRUPT.into());
+        }
+        ui.say("stopping (Ctrl-C again stops at once)");
+    };
+    // Without a handler Ctrl-C still ends the process, only less politely.
+    let _ = ctrlc::set_handler(handler);
+}
+
+/// A panic is a bug of ours: says so in the form of any other error.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let message = info.payload_as_str().unwrap_or("unknown");
+        let place = info.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
+        let error = Error::new(format!("internal error: {message}{place}"))
+            .hint("this is a bug in the tool: please report it with the command line");
+        let _ = anstream::stderr().write_all(error.render(paint).as_bytes());
+        let backtrace = std::backtrace::Backtrace::capture();
+        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+            let _ = writeln!(anstream::stderr(), "{backtrace}");
+        }
+    }));
+}
+
+/// Our thread pool is the only one: without this, candle starts a second one of its own.
+#[allow(unsafe_code)]
+fn one_candle_thread() {
+    const NAME: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(NAME).is_none() {
+        // SAFETY: this is the first thing that `main` does, so no other thread can read the environment meanwhile.
+        unsafe { std::env::set_var(NAME, "1") };
+    }
+}

@@ -1,0 +1,61 @@
+//! Artefact inputs: a path, or `-` for the receipt of the tool before this one in a shell pipe.
+use crate::{Error, Result};
+use lora_receipt::{Artefact, Receipt};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// What stdin held; read once, so that two `-` inputs get a clear error and not an empty second one.
+static STDIN: OnceLock<std::result::Result<String, String>> = OnceLock::new();
+
+/// Resolves an artefact input: `-` reads an upstream receipt (last JSON line of stdin) and checks its kind.
+///
+/// # Errors
+/// When the path does not exist, or when what came through the pipe is no receipt of that kind.
+pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
+    let path = if path.as_os_str() == "-" {
+        let text = STDIN
+            .get_or_init(read_stdin)
+            .as_ref()
+            .map_err(|e| Error::new(e.clone()).context("failed to read stdin"))?;
+        artefact_from(text, kind)?
+    } else {
+        path.to_path_buf()
+    };
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(path),
+        Err(e) => Err(Error::from(e).context(format!("failed to open {kind} at {}", path.display()))),
+    }
+}
+
+/// The output named by the receipt in the last line of an upstream tool's stdout.
+///
+/// # Errors
+/// When there is no such line, or when it is no receipt of that kind.
+pub fn artefact_from(stdout: &str, kind: Artefact) -> Result<PathBuf> {
+    let Some(line) = stdout.lines().rev().find(|line| !line.trim().is_empty()) else {
+        return Err(Error::new("no receipt came through the pipe")
+            .hint("the tool before the `|` failed or wrote nothing: its own error is above"));
+    };
+    let receipt = Receipt::parse(line, "the last line of stdin").map_err(|e| {
+        let error = Error::from(e);
+        if error.has_hint() {
+            error
+        } else {
+            error.hint("`-` takes the JSON lines of a lora tool: `lora-prep … | lora-train --data - …`")
+        }
+    })?;
+    if receipt.artefact != kind {
+        let out = receipt.out.display();
+        return Err(Error::new(format!(
+            "expected {kind} on stdin, but {} made {} ({out})",
+            receipt.tool, receipt.artefact
+        )));
+    }
+    Ok(receipt.out)
+}
+
+fn read_stdin() -> std::result::Result<String, String> {
+    let mut text = String::new();
+    std::io::stdin().lock().read_to_string(&mut text).map(|_| text).map_err(|e| e.to_string())
+}

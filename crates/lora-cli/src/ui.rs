@@ -1,0 +1,155 @@
+//! How a tool talks while it works: data on stdout, words for people on stderr.
+use crate::entry::INTERRUPTED;
+use crate::table::{human_bytes, human_seconds};
+use crate::{Common, Error, Progress, Result};
+use indicatif::MultiProgress;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How a tool talks while it works.
+#[derive(Debug, Clone)]
+pub struct Ui {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    mode: Mode,
+    quiet: bool,
+    /// Progress bars may be drawn on stderr.
+    bars: bool,
+    group: MultiProgress,
+    /// The first failure to write stdout that was not just a closed pipe.
+    stdout_error: Mutex<Option<io::Error>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Silent,
+    Json,
+    People,
+}
+
+impl Ui {
+    /// A silent one, for tests and for calling one tool from another.
+    pub fn silent() -> Self {
+        Self::new(Mode::Silent, true, false)
+    }
+
+    /// The one that [`crate::main`] makes: JSON if asked for, or if stdout is not a terminal.
+    pub(crate) fn for_terminal(common: &Common) -> Self {
+        let json = common.json || !io::stdout().is_terminal();
+        Self::new(if json { Mode::Json } else { Mode::People }, common.quiet, io::stderr().is_terminal())
+    }
+
+    fn new(mode: Mode, quiet: bool, bars: bool) -> Self {
+        let inner = Inner { mode, quiet, bars, group: MultiProgress::new(), stdout_error: Mutex::new(None) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// True if stdout gets JSON lines, false if it gets tables for people.
+    pub fn json(&self) -> bool {
+        self.inner.mode == Mode::Json
+    }
+
+    /// True if stderr shows nothing but errors.
+    pub fn quiet(&self) -> bool {
+        self.inner.quiet
+    }
+
+    /// One event as one JSON line on stdout (only in JSON mode). A closed pipe is not an error.
+    pub fn event<T: serde::Serialize>(&self, event: &T) {
+        if self.json() {
+            match serde_json::to_string(event) {
+                Ok(line) => self.stdout(&line),
+                Err(e) => self.keep_error(e.into()),
+            }
+        }
+    }
+
+    /// One line of results for people on stdout (only outside JSON mode).
+    pub fn out(&self, line: &str) {
+        if self.inner.mode == Mode::People {
+            self.stdout(line.trim_end_matches('\n'));
+        }
+    }
+
+    /// One line about the work, for people, on stderr (not with --quiet). Safe beside a progress bar.
+    pub fn say(&self, line: &str) {
+        if !self.inner.quiet {
+            self.stderr(&format!("{}\n", line.trim_end_matches('\n')));
+        }
+    }
+
+    /// One `warning:` line on stderr.
+    pub fn warn(&self, line: &str) {
+        self.say(&format!("\u{1b}[1;33mwarning:\u{1b}[0m {line}"));
+    }
+
+    /// Starts a progress bar over `total` units (0: not known) on a terminal, sparse plain lines otherwise, nothing with
+    /// --quiet. Shows the rate in `unit`/s and the time left.
+    pub fn progress(&self, label: &str, total: u64, unit: &str) -> Progress {
+        if self.inner.quiet {
+            Progress::nothing()
+        } else if self.inner.bars {
+            Progress::bar(&self.inner.group, label, total, unit)
+        } else {
+            Progress::lines(self, label, total, unit)
+        }
+    }
+
+    /// Fails with [`Error::interrupted`] once Ctrl-C was pressed; call it between units of work.
+    ///
+    /// # Errors
+    /// Only that one.
+    pub fn check_interrupt(&self) -> Result<()> {
+        if INTERRUPTED.load(Ordering::SeqCst) { Err(Error::interrupted()) } else { Ok(()) }
+    }
+
+    /// Prints the receipt as the last JSON line of stdout (JSON mode), or the output path for people.
+    pub fn receipt(&self, receipt: &lora_receipt::Receipt) {
+        self.event(receipt);
+        let bytes = receipt.outputs.iter().map(|output| output.bytes).sum();
+        let files = receipt.outputs.len();
+        self.out(&format!(
+            "wrote {} ({files} {}, {}) in {}, peak memory {}",
+            receipt.out.display(),
+            if files == 1 { "file" } else { "files" },
+            human_bytes(bytes),
+            human_seconds(receipt.wall_seconds),
+            human_bytes(receipt.peak_rss_bytes),
+        ));
+    }
+
+    /// Text on stderr, whatever --quiet says; above a progress bar if one is drawn.
+    pub(crate) fn stderr(&self, text: &str) {
+        if self.inner.mode != Mode::Silent {
+            self.inner.group.suspend(|| {
+                let _ = anstream::stderr().lock().write_all(text.as_bytes()); // nowhere left to complain
+            });
+        }
+    }
+
+    /// One line on stdout, at once. After a closed pipe the work goes on: its output folder is still wanted.
+    fn stdout(&self, line: &str) {
+        let mut stdout = io::stdout().lock();
+        let written = self.inner.group.suspend(|| writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
+        if let Err(e) = written {
+            self.keep_error(e);
+        }
+    }
+
+    fn keep_error(&self, error: io::Error) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let mut first = self.inner.stdout_error.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(error);
+        }
+    }
+
+    /// Fails if something could not be written to stdout (a full disk, say).
+    pub(crate) fn check_stdout(&self) -> Result<()> {
+        let error = self.inner.stdout_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        error.map_or(Ok(()), |e| Err(Error::from(e).context("failed to write to stdout")))
+    }
+}

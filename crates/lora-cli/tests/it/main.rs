@@ -1,0 +1,5 @@
+//! What people see of the tools, and what one tool sees of another.
+mod describe;
+mod errors;
+mod pipes;
+mod tables;

@@ -1,0 +1,232 @@
+//! The receipt: its fields, where it lies, and how it is read.
+use crate::hash::{files, hash_file};
+use crate::{Error, FILE_NAME, VERSION, hash_path, io};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// What kind of thing an output is; decides which `-` inputs accept it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Artefact {
+    /// Folder of parquet splits and dataset.json.
+    Dataset,
+    /// PEFT adapter folder.
+    Adapter,
+    /// report.json and predictions.jsonl.
+    Report,
+    /// Hugging Face model folder.
+    Model,
+    /// A GGUF file (model or adapter).
+    Gguf,
+    /// A plan of lora-plan.
+    Plan,
+    /// Whatever a pipeline's shell step wrote.
+    Files,
+}
+
+impl std::fmt::Display for Artefact {
+    /// With its article, for messages: `a dataset`, `an adapter`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Dataset => "a dataset",
+            Self::Adapter => "an adapter",
+            Self::Report => "a report",
+            Self::Model => "a model",
+            Self::Gguf => "a GGUF file",
+            Self::Plan => "a plan",
+            Self::Files => "a folder of files",
+        })
+    }
+}
+
+/// One input and the hash of its content when it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// The flag that named it, e.g. `base`.
+    pub name: String,
+    /// Path as the user gave it.
+    pub path: PathBuf,
+    /// sha256 of the file, or of the tree.
+    pub sha256: String,
+}
+
+impl Input {
+    /// Hashes the file or folder at `path`, named after the flag that gave it.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn read(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
+        Ok(Self { name: name.into(), path: path.to_path_buf(), sha256: hash_path(path)? })
+    }
+}
+
+/// One output file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// Path relative to the output folder.
+    pub path: PathBuf,
+    /// sha256 of its bytes.
+    pub sha256: String,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+impl Output {
+    /// The files of a finished (or staged) output, hashed, in sorted order. A single file is named `name`.
+    pub(crate) fn list(path: &Path, name: &Path) -> Result<Vec<Self>, Error> {
+        let one = |file: &Path, shown: PathBuf| {
+            let meta = std::fs::metadata(file).map_err(io("read", file))?;
+            hash_file(file, &meta).map(|(sha256, bytes)| Self { path: shown, sha256, bytes })
+        };
+        if !path.is_dir() {
+            return Ok(vec![one(path, name.to_path_buf())?]);
+        }
+        files(path)?.into_iter().map(|relative| one(&path.join(&relative), relative)).collect()
+    }
+}
+
+/// The record beside every finished output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Format version, see [`VERSION`].
+    pub version: u32,
+    /// Tool that made it, e.g. `lora-train`.
+    pub tool: String,
+    /// That tool's version.
+    pub tool_version: String,
+    /// Kind of output.
+    pub artefact: Artefact,
+    /// Where the output is.
+    pub out: PathBuf,
+    /// The resolved configuration: every flag with its value.
+    pub config: serde_json::Value,
+    /// Seed, where the tool has one.
+    pub seed: Option<u64>,
+    /// What it was made from.
+    pub inputs: Vec<Input>,
+    /// What was made.
+    pub outputs: Vec<Output>,
+    /// A few result figures, e.g. `{"valid_nll": 1.23}`.
+    pub results: serde_json::Value,
+    /// Wall time in seconds.
+    pub wall_seconds: f64,
+    /// Peak resident memory in bytes.
+    pub peak_rss_bytes: u64,
+    /// Facts about the machine (os, arch, cpus).
+    pub host: serde_json::Value,
+}
+
+impl Receipt {
+    /// Reads `OUT/receipt.json` (or `FILE.receipt.json` beside a single-file output). Refuses another version.
+    ///
+    /// # Errors
+    /// When there is none, or when it is not a receipt of this version.
+    pub fn load(out: &Path) -> Result<Self, Error> {
+        let path = receipt_path(out);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, &path.display().to_string()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::Invalid(format!(
+                "{} has no receipt ({} does not exist)\nhint: only what a lora tool finished has one; make it again",
+                out.display(),
+                path.display()
+            ))),
+            Err(e) => Err(io("read", &path)(e)),
+        }
+    }
+
+    /// Reads a receipt from JSON text; `origin` says in errors where the text came from.
+    ///
+    /// # Errors
+    /// When the text is not JSON, of another version, or without a receipt's fields.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| Error::Invalid(format!("{origin} is not valid JSON: {e}")))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) => {
+                return Err(Error::Invalid(format!(
+                    "{origin} is a receipt of version {version}, and this tool reads version {VERSION}\n\
+                     hint: use the release that wrote it, or make the output again with this one"
+                )));
+            }
+            None => return Err(Error::Invalid(format!("{origin} is not a receipt: it has no version"))),
+        }
+        serde_json::from_value(value).map_err(|e| Error::Invalid(format!("{origin} is not a receipt: {e}")))
+    }
+
+    /// The first difference between what lies at `out` now and what this receipt says was written; none if it is intact.
+    ///
+    /// # Errors
+    /// When something there can't be read; a missing output is a difference, not an error.
+    pub fn first_change(&self, out: &Path) -> Result<Option<String>, Error> {
+        if !out.exists() {
+            return Ok(Some(format!("{} is gone", out.display())));
+        }
+        let name = out.file_name().map(PathBuf::from).unwrap_or_default();
+        let now = Output::list(out, &name)?;
+        if let Some(gone) = self.outputs.iter().find(|o| !now.iter().any(|n| n.path == o.path)) {
+            return Ok(Some(format!("{} is gone", gone.path.display())));
+        }
+        Ok(now.iter().find_map(|n| match self.outputs.iter().find(|o| o.path == n.path) {
+            None => Some(format!("{} was added", n.path.display())),
+            Some(o) if o.sha256 != n.sha256 => Some(format!("{} was modified", n.path.display())),
+            Some(_) => None,
+        }))
+    }
+}
+
+/// Where the receipt of `out` lies: inside a folder, beside a file.
+pub fn receipt_path(out: &Path) -> PathBuf {
+    if out.is_dir() { out.join(FILE_NAME) } else { beside(out, ".receipt.json") }
+}
+
+/// `path` with `suffix` appended to its last component.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.file_name().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// What a tool knows of its receipt before the outputs are hashed.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Tool name.
+    pub tool: String,
+    /// Tool version.
+    pub tool_version: String,
+    /// Kind of output.
+    pub artefact: Artefact,
+    /// Resolved configuration.
+    pub config: serde_json::Value,
+    /// Seed.
+    pub seed: Option<u64>,
+    /// Inputs with their hashes.
+    pub inputs: Vec<Input>,
+    /// Result figures.
+    pub results: serde_json::Value,
+    /// When the work began.
+    pub started: std::time::Instant,
+}
+
+impl Draft {
+    /// The finished receipt of `out`, whose files lie at `written` for now.
+    pub(crate) fn finish(self, out: &Path, written: &Path) -> Result<Receipt, Error> {
+        let name = out.file_name().map(PathBuf::from).unwrap_or_default();
+        Ok(Receipt {
+            version: VERSION,
+            tool: self.tool,
+            tool_version: self.tool_version,
+            artefact: self.artefact,
+            out: out.to_path_buf(),
+            config: self.config,
+            seed: self.seed,
+            inputs: self.inputs,
+            outputs: Output::list(written, &name)?,
+            results: self.results,
+            wall_seconds: (self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+            peak_rss_bytes: crate::peak_rss_bytes(),
+            host: crate::host::facts(),
+        })
+    }
+}

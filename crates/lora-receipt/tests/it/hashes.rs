@@ -1,0 +1,75 @@
+//! Hashes depend on content and relative paths, and on nothing else.
+use lora_receipt::{hash_bytes, hash_path, peak_rss_bytes};
+use std::fs;
+use tempfile::tempdir;
+
+#[test]
+fn a_file_hashes_as_sha256sum_does() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("abc");
+    fs::write(&file, "abc").unwrap();
+    let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(hash_path(&file).unwrap(), known);
+    assert_eq!(hash_bytes(b"abc"), known);
+}
+
+#[test]
+fn a_tree_hashes_as_sha256sum_of_the_sorted_list() {
+    let dir = tempdir().unwrap();
+    fs::create_dir(dir.path().join("b")).unwrap();
+    fs::write(dir.path().join("b/x"), "1").unwrap();
+    fs::write(dir.path().join("a"), "2").unwrap();
+    let list = format!("{}  a\0{}  b/x\0", hash_bytes(b"2"), hash_bytes(b"1"));
+    assert_eq!(hash_path(dir.path()).unwrap(), hash_bytes(list.as_bytes()));
+}
+
+#[test]
+fn receipts_empty_folders_and_the_tree_s_place_do_not_count() {
+    let (one, two) = (tempdir().unwrap(), tempdir().unwrap());
+    fs::write(one.path().join("a"), "2").unwrap();
+    fs::write(two.path().join("a"), "2").unwrap();
+    fs::write(two.path().join("receipt.json"), "{}").unwrap();
+    fs::write(two.path().join("m.gguf.receipt.json"), "{}").unwrap();
+    fs::create_dir(two.path().join("empty")).unwrap();
+    assert_eq!(hash_path(one.path()).unwrap(), hash_path(two.path()).unwrap());
+}
+
+#[test]
+fn names_and_contents_count() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("a"), "2").unwrap();
+    let before = hash_path(dir.path()).unwrap();
+    fs::rename(dir.path().join("a"), dir.path().join("c")).unwrap();
+    let renamed = hash_path(dir.path()).unwrap();
+    fs::write(dir.path().join("c"), "3").unwrap();
+    let changed = hash_path(dir.path()).unwrap();
+    assert!(before != renamed && renamed != changed && before != changed);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_circles_refused() {
+    let dir = tempdir().unwrap();
+    let (real, linked) = (dir.path().join("real"), dir.path().join("linked"));
+    fs::create_dir(&real).unwrap();
+    fs::create_dir(&linked).unwrap();
+    fs::write(real.join("w"), "weights").unwrap();
+    std::os::unix::fs::symlink(real.join("w"), linked.join("w")).unwrap();
+    assert_eq!(hash_path(&real).unwrap(), hash_path(&linked).unwrap());
+
+    std::os::unix::fs::symlink(&linked, linked.join("again")).unwrap();
+    let error = hash_path(&linked).unwrap_err().to_string();
+    assert!(error.ends_with("linked/again links back to a folder above it"), "{error}");
+}
+
+#[test]
+fn a_missing_path_is_an_error_that_names_it() {
+    let error = hash_path("no/such/path".as_ref()).unwrap_err();
+    assert_eq!(error.to_string(), "failed to read no/such/path");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn peak_memory_is_known_on_linux() {
+    assert!(peak_rss_bytes() > 100_000);
+}

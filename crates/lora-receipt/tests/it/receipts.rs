@@ -1,0 +1,71 @@
+//! Receipts are read strictly.
+use crate::draft;
+use lora_receipt::{Artefact, Input, Receipt, Staged};
+use std::fs;
+use tempfile::tempdir;
+
+#[test]
+fn save_then_load_is_identity() {
+    let dir = tempdir().unwrap();
+    let out = dir.path().join("d");
+    let staged = Staged::folder(&out, false).unwrap();
+    fs::write(staged.path().join("train.parquet"), "rows").unwrap();
+    let made = staged.commit(draft()).unwrap();
+    let read = Receipt::load(&out).unwrap();
+    assert_eq!(made, read);
+    assert_eq!(read.artefact, Artefact::Dataset);
+    assert_eq!(read.outputs.len(), 1);
+    assert_eq!(read.outputs[0].bytes, 4);
+    assert_eq!(read.config.to_string(), r#"{"b":1,"a":2}"#);
+}
+
+#[test]
+fn a_missing_truncated_or_foreign_receipt_is_a_clear_error() {
+    let dir = tempdir().unwrap();
+    let load = |text: &str| {
+        fs::write(dir.path().join("receipt.json"), text).unwrap();
+        let error = Receipt::load(dir.path()).unwrap_err().to_string();
+        error.replace(&dir.path().display().to_string(), "OUT")
+    };
+    assert_eq!(
+        load("{\"version\": 1, "),
+        "OUT/receipt.json is not valid JSON: EOF while parsing a value at line 1 column 15"
+    );
+    assert_eq!(load("{}"), "OUT/receipt.json is not a receipt: it has no version");
+    assert_eq!(load("{\"version\": 1}"), "OUT/receipt.json is not a receipt: missing field `tool`");
+    assert_eq!(
+        load("{\"version\": 2}"),
+        "OUT/receipt.json is a receipt of version 2, and this tool reads version 1\n\
+         hint: use the release that wrote it, or make the output again with this one"
+    );
+    fs::remove_file(dir.path().join("receipt.json")).unwrap();
+    let error = Receipt::load(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("has no receipt") && error.contains("\nhint: "), "{error}");
+}
+
+#[test]
+fn a_change_of_the_output_is_seen() {
+    let dir = tempdir().unwrap();
+    let out = dir.path().join("d");
+    let staged = Staged::folder(&out, false).unwrap();
+    fs::write(staged.path().join("a"), "1").unwrap();
+    let receipt = staged.commit(draft()).unwrap();
+    let change = || receipt.first_change(&out).unwrap();
+    assert_eq!(change(), None);
+    fs::write(out.join("b"), "").unwrap();
+    assert_eq!(change().unwrap(), "b was added");
+    fs::remove_file(out.join("b")).unwrap();
+    fs::write(out.join("a"), "2").unwrap();
+    assert_eq!(change().unwrap(), "a was modified");
+    fs::remove_file(out.join("a")).unwrap();
+    assert_eq!(change().unwrap(), "a is gone");
+}
+
+#[test]
+fn inputs_are_named_after_their_flag() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("a"), "abc").unwrap();
+    let input = Input::read("base", &dir.path().join("a")).unwrap();
+    assert_eq!(input.name, "base");
+    assert!(input.sha256.starts_with("ba7816bf"));
+}
