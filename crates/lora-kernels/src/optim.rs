@@ -1,31 +1,65 @@
 //! AdamW and global-norm clipping over flat parameters, in a fixed summation order.
 
-/// Hyperparameters of one AdamW step (torch.optim.AdamW).
+/// Hyperparameters of AdamW as torch.optim.AdamW has them (decoupled decay, ε outside the root, bias correction).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
     /// β₁.
     pub beta1: f32,
     /// β₂.
     pub beta2: f32,
-    /// ε, outside the root.
+    /// ε, added after the root.
     pub eps: f32,
     /// Decoupled weight decay λ.
     pub weight_decay: f32,
 }
 
+impl Default for AdamW {
+    /// torch's defaults but for the decay, which is 0.
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
 /// √Σ g², accumulated in f64 in index order.
-pub fn global_norm(_gradients: &[f32]) -> f64 {
-    todo!()
+#[must_use]
+pub fn global_norm(gradients: &[f32]) -> f64 {
+    gradients.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt()
 }
 
 /// torch's clip_grad_norm_ factor: min(1, max_norm / (norm + 1e-6)); 1 where `max_norm` is 0 (clipping off).
-pub fn clip_factor(_norm: f64, _max_norm: f64) -> f32 {
-    todo!()
+#[must_use]
+pub fn clip_factor(norm: f64, max_norm: f64) -> f32 {
+    if max_norm <= 0.0 { 1.0 } else { (max_norm / (norm + 1e-6)).min(1.0) as f32 }
 }
 
 impl AdamW {
-    /// One step in place. `t` counts from 1; gradients are multiplied by `clip` first; `m`, `v` are the moments.
-    pub fn step(&self, _params: &mut [f32], _gradients: &[f32], _m: &mut [f32], _v: &mut [f32], _t: u64, _lr: f64, _clip: f32) {
-        todo!()
+    /// One step in place (Loshchilov and Hutter 2019, torch's order of operations). `t` counts from 1; gradients are
+    /// multiplied by `clip` first; `m` and `v` are the moments.
+    ///
+    /// # Panics
+    /// If the slices' lengths differ.
+    pub fn step(
+        &self,
+        params: &mut [f32],
+        gradients: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        t: u64,
+        lr: f64,
+        clip: f32,
+    ) {
+        let n = params.len();
+        assert!(gradients.len() == n && m.len() == n && v.len() == n, "AdamW: lengths differ");
+        let power = t.min(i32::MAX as u64) as i32;
+        let correction1 = 1.0 - f64::from(self.beta1).powi(power);
+        let correction2 = (1.0 - f64::from(self.beta2).powi(power)).sqrt() as f32;
+        let step_size = (lr / correction1) as f32;
+        let decay = (1.0 - lr * f64::from(self.weight_decay)) as f32;
+        for i in 0..n {
+            let g = gradients[i] * clip;
+            m[i] += (g - m[i]) * (1.0 - self.beta1);
+            v[i] = v[i] * self.beta2 + (1.0 - self.beta2) * g * g;
+            params[i] = params[i] * decay - step_size * (m[i] / (v[i].sqrt() / correction2 + self.eps));
+        }
     }
 }

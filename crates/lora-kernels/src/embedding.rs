@@ -1,0 +1,11 @@
+//! Token embedding: rows of a frozen matrix, widened where they lie.
+use crate::Rows;
+use rayon::prelude::*;
+
+/// x (T, H) = rows `ids` of the embedding matrix.
+///
+/// # Panics
+/// If an id lies outside the vocabulary.
+pub fn forward(table: &dyn Rows, ids: &[u32], x: &mut [f32]) {
+    x.par_chunks_mut(table.columns()).zip(ids).for_each(|(row, &id)| table.read_rows(id as usize, row));
+}

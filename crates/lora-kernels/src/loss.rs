@@ -1,0 +1,88 @@
+//! Output head and cross-entropy in chunks of supervised rows: the logits of all positions never exist at once.
+use crate::linear::{self, Rows};
+use crate::vector::{argmax, exp, max};
+use rayon::prelude::*;
+
+/// Rows of logits that exist at once.
+const CHUNK: usize = 128;
+
+/// Loss of one supervised position.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TokenLoss {
+    /// −log p(target), nats.
+    pub nll: f32,
+    /// Whether the target was the largest logit.
+    pub correct: bool,
+}
+
+/// Buffers that are kept between calls.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    logits: Vec<f32>,
+    panel: Vec<f32>,
+}
+
+/// Cross-entropy of `hidden` (n, H), the supervised rows after the last norm, against `targets` (n).
+/// With `gradient`, `hidden` is replaced by scale · dΣnll/d hidden.
+///
+/// # Panics
+/// If a target lies outside the vocabulary.
+pub fn cross_entropy(
+    head: &dyn Rows,
+    hidden: &mut [f32],
+    targets: &[u32],
+    scale: f32,
+    gradient: bool,
+    losses: &mut [TokenLoss],
+    scratch: &mut Scratch,
+) {
+    let (vocabulary, h) = (head.rows(), head.columns());
+    for ((hidden, targets), losses) in
+        hidden.chunks_mut(CHUNK * h).zip(targets.chunks(CHUNK)).zip(losses.chunks_mut(CHUNK))
+    {
+        let n = targets.len();
+        scratch.logits.resize(scratch.logits.len().max(n * vocabulary), 0.0);
+        let logits = &mut scratch.logits[..n * vocabulary];
+        linear::forward(head, hidden, n, logits, false, &mut scratch.panel);
+        logits.par_chunks_mut(vocabulary).zip(targets).zip(losses).for_each(|((row, &target), loss)| {
+            *loss = row_loss(row, target as usize, scale, gradient);
+        });
+        if gradient {
+            linear::backward(head, logits, n, hidden, false, &mut scratch.panel);
+        }
+    }
+}
+
+/// Loss of one row of logits, which becomes scale · (softmax − onehot) if `gradient`.
+fn row_loss(row: &mut [f32], target: usize, scale: f32, gradient: bool) -> TokenLoss {
+    let correct = argmax(row) == target;
+    let (m, at_target) = (max(row), row[target]);
+    let mut total = 0.0f64;
+    for part in row.chunks_mut(1024) {
+        let mut lanes = [0.0f32; 16];
+        let mut lane_chunks = part.chunks_exact_mut(16);
+        for values in &mut lane_chunks {
+            for i in 0..16 {
+                values[i] = exp(values[i] - m);
+                lanes[i] += values[i];
+            }
+        }
+        let tail: f32 = lane_chunks
+            .into_remainder()
+            .iter_mut()
+            .map(|x| {
+                *x = exp(*x - m);
+                *x
+            })
+            .sum();
+        total += lanes.iter().map(|&x| f64::from(x)).sum::<f64>() + f64::from(tail);
+    }
+    if gradient {
+        let inverse = (f64::from(scale) / total) as f32;
+        for x in row.iter_mut() {
+            *x *= inverse;
+        }
+        row[target] -= scale;
+    }
+    TokenLoss { nll: (f64::from(m) + total.ln() - f64::from(at_target)) as f32, correct }
+}

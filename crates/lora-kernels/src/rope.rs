@@ -1,0 +1,51 @@
+//! Rotary position embedding (Su et al. 2021) in the half-split layout of transformers: pairs are (i, i + d/2).
+use rayon::prelude::*;
+
+/// cos and sin of every position and frequency, in f32 whatever the model's dtype: (positions, d/2) each.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    half: usize,
+}
+
+impl Table {
+    /// Tables for positions 0.. `positions` of the given inverse frequencies (d/2 of them, scaling applied).
+    /// The angle is rounded to f32 before its cosine, as transformers computes it.
+    #[must_use]
+    pub fn new(inverse_frequencies: &[f32], positions: usize) -> Self {
+        let angles = || (0..positions).flat_map(|p| inverse_frequencies.iter().map(move |&f| f64::from(p as f32 * f)));
+        Self {
+            cos: angles().map(|a| a.cos() as f32).collect(),
+            sin: angles().map(|a| a.sin() as f32).collect(),
+            half: inverse_frequencies.len(),
+        }
+    }
+
+    /// Positions that the table holds.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        if self.half == 0 { 0 } else { self.cos.len() / self.half }
+    }
+}
+
+/// Rotates every head of x (T, heads · d) in place by the token's position; by −position if `inverse`, which is the
+/// backward pass.
+///
+/// # Panics
+/// If a position lies outside the table.
+pub fn rotate(x: &mut [f32], positions: &[u32], heads: usize, table: &Table, inverse: bool) {
+    let (half, sign) = (table.half, if inverse { -1.0 } else { 1.0 });
+    x.par_chunks_mut(heads * half * 2).zip(positions).for_each(|(row, &p)| {
+        let at = p as usize * half..(p as usize + 1) * half;
+        let (cos, sin) = (&table.cos[at.clone()], &table.sin[at]);
+        for head in row.chunks_exact_mut(half * 2) {
+            let (a, b) = head.split_at_mut(half);
+            for i in 0..half {
+                let (x, y, s) = (a[i], b[i], sign * sin[i]);
+                a[i] = x * cos[i] - y * s;
+                b[i] = y * cos[i] + x * s;
+            }
+        }
+    });
+}

@@ -1,0 +1,133 @@
+//! Greedy generation with a KV cache, several prompts in lockstep.
+use super::Fused;
+use super::binding::Binding;
+use super::cache::LayerCache;
+use super::engine::Engine;
+use crate::{Error, Packed};
+use lora_core::Adapter;
+use lora_kernels::attention::Segment;
+use lora_kernels::vector::argmax;
+
+/// One prompt on its way.
+#[derive(Debug)]
+struct Stream {
+    /// Place of its region in the cache.
+    slot: usize,
+    /// Tokens in the cache.
+    seen: usize,
+    generated: Vec<u32>,
+    done: bool,
+}
+
+/// How a generation ends.
+#[derive(Debug, Clone, Copy)]
+struct Limits<'s> {
+    max_new_tokens: usize,
+    stop: &'s [u32],
+    capacity: usize,
+}
+
+impl Fused<'_> {
+    /// Greedy continuation of a prompt until a stop id (not included) or `max_new_tokens`.
+    ///
+    /// # Errors
+    /// As for [`Fused::generate`].
+    pub fn greedy(
+        &mut self,
+        adapter: Option<&Adapter>,
+        prompt: &[u32],
+        max_new_tokens: usize,
+        stop: &[u32],
+    ) -> Result<Vec<u32>, Error> {
+        Ok(self.generate(adapter, &[prompt], max_new_tokens, stop)?.pop().unwrap_or_default())
+    }
+
+    /// Greedy continuations of several prompts, computed together: weights are read once a step for all of them.
+    /// Memory for the keys and values: prompts · (longest prompt + max_new_tokens) · kv_heads · d · layers · 8 bytes.
+    ///
+    /// # Errors
+    /// If a prompt is empty or has an id outside the vocabulary, or the adapter does not fit the base.
+    pub fn generate(
+        &mut self,
+        adapter: Option<&Adapter>,
+        prompts: &[&[u32]],
+        max_new_tokens: usize,
+        stop: &[u32],
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        if prompts.iter().any(|p| p.is_empty()) {
+            return Err(Error::Invalid("a prompt to continue has no tokens".into()));
+        }
+        let labels = vec![crate::IGNORE; prompts.iter().map(|p| p.len()).max().unwrap_or(0)];
+        let packed = Packed::from_rows(prompts.iter().map(|&p| (p, &labels[..p.len()])));
+        let capacity = packed.longest() + max_new_tokens;
+        self.engine.hold_positions(capacity);
+        let config = self.base.config();
+        self.run(adapter, &packed, None, |engine, _| {
+            let binding = || Binding::new(config, adapter, None);
+            engine.generate(binding, &packed, Limits { max_new_tokens, stop, capacity })
+        })?
+    }
+}
+
+impl Engine<'_> {
+    fn generate<'a>(
+        &mut self,
+        binding: impl Fn() -> Result<Binding<'a>, Error>,
+        packed: &Packed,
+        limits: Limits<'_>,
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        let config = self.config;
+        let width = config.num_key_value_heads * config.head_dim;
+        let rows = packed.sequences() * limits.capacity;
+        let mut cache: Vec<LayerCache> = (0..config.num_hidden_layers).map(|_| LayerCache::new(rows, width)).collect();
+        let mut streams: Vec<Stream> = (0..packed.sequences())
+            .map(|slot| Stream { slot, seen: 0, generated: Vec::new(), done: limits.max_new_tokens == 0 })
+            .collect();
+        let mut ids = packed.input_ids.clone();
+        let mut lengths: Vec<usize> = packed.starts.windows(2).map(|w| w[1] - w[0]).collect();
+        while streams.iter().any(|s| !s.done) {
+            let next = self.advance(binding()?, &ids, &lengths, &mut streams, &mut cache, limits.capacity);
+            for (stream, id) in streams.iter_mut().filter(|s| !s.done).zip(next) {
+                stream.take(id, limits);
+            }
+            ids = streams.iter().filter(|s| !s.done).filter_map(|s| s.generated.last().copied()).collect();
+            lengths = vec![1; ids.len()];
+        }
+        Ok(streams.into_iter().map(|s| s.generated).collect())
+    }
+
+    /// Feeds each open stream its next `lengths` tokens and returns the most likely token after them.
+    fn advance(
+        &mut self,
+        binding: Binding<'_>,
+        ids: &[u32],
+        lengths: &[usize],
+        streams: &mut [Stream],
+        cache: &mut [LayerCache],
+        capacity: usize,
+    ) -> Vec<u32> {
+        let (mut segments, mut positions, mut last) = (Vec::new(), Vec::with_capacity(ids.len()), Vec::new());
+        let mut query_start = 0;
+        for (stream, &queries) in streams.iter_mut().filter(|s| !s.done).zip(lengths) {
+            segments.push(Segment { query_start, queries, key_start: stream.slot * capacity, past: stream.seen });
+            positions.extend((stream.seen..stream.seen + queries).map(|p| p as u32));
+            stream.seen += queries;
+            query_start += queries;
+            last.push(query_start - 1);
+        }
+        self.forward(binding, ids, positions, segments, Some(cache));
+        let logits = self.logits_of(&last);
+        logits.chunks_exact(self.config.vocab_size).map(|row| argmax(row) as u32).collect()
+    }
+}
+
+impl Stream {
+    fn take(&mut self, id: u32, limits: Limits<'_>) {
+        if limits.stop.contains(&id) {
+            self.done = true;
+            return;
+        }
+        self.generated.push(id);
+        self.done = self.generated.len() == limits.max_new_tokens;
+    }
+}

@@ -1,0 +1,78 @@
+//! The fused route: hand-written forward and backward over slices, layer by layer, on the CPU. Frozen weights are read
+//! where they lie; only what trains gets a gradient.
+mod binding;
+mod buffers;
+mod cache;
+mod engine;
+mod generate;
+mod layer;
+mod project;
+mod weights;
+
+use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
+use binding::Binding;
+use engine::Engine;
+use lora_core::Adapter;
+use rayon::ThreadPool;
+
+/// The CPU route of hand-written kernels over weights where they lie. Owns one pool of threads.
+#[derive(Debug)]
+pub struct Fused<'b> {
+    base: &'b Base,
+    pool: ThreadPool,
+    engine: Engine<'b>,
+}
+
+impl<'b> Fused<'b> {
+    /// Prepares the route with a pool of `threads` (at least one).
+    ///
+    /// # Errors
+    /// If a weight is missing, or the threads can't be started.
+    pub fn new(base: &'b Base, threads: usize) -> Result<Self, Error> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .build()
+            .map_err(|e| Error::Invalid(format!("failed to start {threads} threads: {e}")))?;
+        Ok(Self { base, pool, engine: Engine::new(base)? })
+    }
+
+    /// Runs `work` on the engine inside the pool, after the batch and the adapter were checked against the base.
+    fn run<R: Send>(
+        &mut self,
+        adapter: Option<&Adapter>,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        work: impl FnOnce(&mut Engine<'b>, Binding<'_>) -> R + Send,
+    ) -> Result<R, Error> {
+        packed.check_vocabulary(self.base.config().vocab_size)?;
+        let binding = Binding::new(self.base.config(), adapter, dropout)?;
+        self.engine.hold_positions(packed.longest());
+        let engine = &mut self.engine;
+        Ok(self.pool.install(|| work(engine, binding)))
+    }
+}
+
+impl Route for Fused<'_> {
+    fn logits(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>, Error> {
+        self.run(adapter, packed, None, |engine, binding| engine.logits(binding, packed))
+    }
+
+    fn losses(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<SequenceLoss>, Error> {
+        self.run(adapter, packed, None, |engine, binding| engine.losses(binding, packed))
+    }
+
+    fn gradients(
+        &mut self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        scale: f32,
+        gradients: &mut [f32],
+    ) -> Result<Vec<SequenceLoss>, Error> {
+        if gradients.len() != adapter.params.len() {
+            let (got, want) = (gradients.len(), adapter.params.len());
+            return Err(Error::Invalid(format!("the gradient has {got} values, the adapter {want}")));
+        }
+        self.run(Some(adapter), packed, dropout, |engine, binding| engine.gradients(binding, packed, scale, gradients))
+    }
+}

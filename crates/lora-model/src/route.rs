@@ -1,0 +1,53 @@
+//! What every way through a decoder offers.
+use crate::{Error, Packed};
+use lora_core::Adapter;
+
+/// Loss of one sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SequenceLoss {
+    /// Sum of −log p over supervised tokens, nats.
+    pub nll: f64,
+    /// Supervised tokens.
+    pub tokens: usize,
+    /// Of those, how many were the argmax.
+    pub correct: usize,
+}
+
+/// Dropout on the adapters' inputs; the mask is a function of (seed, step, module, position, feature).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// Probability of dropping a value, in [0, 1).
+    pub p: f32,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Micro-step counter of the run.
+    pub step: u64,
+}
+
+/// A way through the decoder.
+pub trait Route {
+    /// Logits of all positions, (T, V) row-major. For tests and checks; never used in training.
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary or the adapter does not fit the base.
+    fn logits(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>, Error>;
+
+    /// Loss of each sequence.
+    ///
+    /// # Errors
+    /// As for [`Route::logits`].
+    fn losses(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<SequenceLoss>, Error>;
+
+    /// Loss of each sequence; adds `scale` · d(Σ nll)/d(params) to `gradients` (laid out as `adapter.params`).
+    ///
+    /// # Errors
+    /// As for [`Route::logits`].
+    fn gradients(
+        &mut self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        scale: f32,
+        gradients: &mut [f32],
+    ) -> Result<Vec<SequenceLoss>, Error>;
+}
