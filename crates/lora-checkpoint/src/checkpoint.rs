@@ -1,0 +1,171 @@
+//! An opened model: which file holds which weight. Every weight that the config calls for is present, of the right
+//! shape and readable, so that later reads can't fail.
+use crate::error::{Error, Result, invalid, io};
+use crate::gguf::parse::{Gguf, parse};
+use crate::gguf::{config::model_config, names};
+use crate::mapped::Mapped;
+use crate::view::{Entry, TensorView};
+use crate::{ModelConfig, TokenizerBundle, safetensors_files};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Layout of a model file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Folder with config.json and safetensors.
+    HuggingFace,
+    /// Single GGUF file.
+    Gguf,
+}
+
+/// An opened model: mmapped files, parsed config.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    config: ModelConfig,
+    files: Vec<Mapped>,
+    entries: BTreeMap<String, Entry>,
+    gguf: Option<Gguf>,
+}
+
+impl Checkpoint {
+    /// Opens a Hugging Face folder, a `.gguf` file, or a folder that holds exactly one `.gguf`.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let metadata = std::fs::metadata(path).map_err(io("open", path))?;
+        if !metadata.is_dir() {
+            if path.file_name().is_some_and(|n| n == "config.json" || n == "model.safetensors") {
+                return Err(invalid(path, "not a model by itself\nhint: name the folder that holds it"));
+            }
+            return Self::open_gguf(path, path);
+        }
+        if path.join("config.json").is_file() {
+            return Self::open_folder(path);
+        }
+        let ggufs = gguf_files(path)?;
+        match ggufs.as_slice() {
+            [one] => Self::open_gguf(path, one),
+            [] if path.join("adapter_config.json").is_file() => Err(invalid(
+                path,
+                "an adapter, not a model: no config.json\nhint: name the base model here and the adapter with --adapter",
+            )),
+            [] => Err(invalid(
+                path,
+                "no config.json and no .gguf file\nhint: name a Hugging Face model folder or a GGUF file",
+            )),
+            many => {
+                Err(invalid(path, format!("{} .gguf files\nhint: name one of them, e.g. {}", many.len(), many[0].display())))
+            }
+        }
+    }
+
+    fn open_folder(path: &Path) -> Result<Self> {
+        let config = ModelConfig::from_json(&path.join("config.json"))?;
+        let (files, entries) = safetensors_files::open(path)?;
+        let mut model = Self { path: path.to_path_buf(), config, files, entries, gguf: None };
+        model.entries.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
+        if model.config.tie_word_embeddings {
+            model.entries.remove("lm_head.weight");
+        }
+        model.check_weights()?;
+        Ok(model)
+    }
+
+    fn open_gguf(path: &Path, file: &Path) -> Result<Self> {
+        let mapped = Mapped::open(file)?;
+        let wrap = |message: String| invalid(file, message);
+        let gguf = parse(mapped.bytes()).map_err(wrap)?;
+        let config = model_config(&gguf, mapped.bytes()).map_err(wrap)?;
+        let mut entries = BTreeMap::new();
+        for (name, tensor) in &gguf.tensors {
+            if name == "rope_freqs.weight" {
+                continue;
+            }
+            let hf = names::to_hugging_face(name).ok_or_else(|| wrap(format!("unknown tensor {name}")))?;
+            let permuted_heads = names::is_permuted(&hf).then_some(match hf.contains(".q_proj.") {
+                true => config.num_attention_heads,
+                false => config.num_key_value_heads,
+            });
+            if permuted_heads.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
+                return Err(wrap(format!("tensor {name}: a quantised bias can't be read")));
+            }
+            let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
+            entries.insert(hf, Entry { file: 0, range, shape, dtype, permuted_heads });
+        }
+        let model = Self { path: path.to_path_buf(), config, files: vec![mapped], entries, gguf: Some(gguf) };
+        model.check_weights()?;
+        Ok(model)
+    }
+
+    /// Every weight of the config is present in its shape, and nothing else is.
+    fn check_weights(&self) -> Result<()> {
+        let mut expected = self.config.weights();
+        for (name, shape) in &expected {
+            let Some(entry) = self.entries.get(name) else {
+                return Err(invalid(&self.path, format!("tensor {name} is missing\nhint: is every shard there?")));
+            };
+            if entry.shape != *shape {
+                return Err(invalid(
+                    self.files[entry.file].path(),
+                    format!("tensor {name} has shape {:?}, the config calls for {shape:?}", entry.shape),
+                ));
+            }
+        }
+        expected.sort();
+        let unknown = self.entries.keys().find(|n| expected.binary_search_by(|(e, _)| e.cmp(n)).is_err());
+        match unknown {
+            None => Ok(()),
+            Some(name) => Err(invalid(
+                self.files[self.entries[name].file].path(),
+                format!("tensor {name} has no place in this decoder\nhint: is the config that of another model?"),
+            )),
+        }
+    }
+
+    /// The path it was opened from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// Kind of file.
+    pub fn format(&self) -> Format {
+        if self.gguf.is_some() { Format::Gguf } else { Format::HuggingFace }
+    }
+    /// Shape of the decoder.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+    /// Hugging Face names of all weights, sorted. A tied head is not listed.
+    pub fn tensor_names(&self) -> Vec<String> {
+        self.entries.keys().cloned().collect()
+    }
+    /// A view of one weight by its Hugging Face name.
+    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
+        match self.entries.get_key_value(name) {
+            Some((name, entry)) => Ok(TensorView::new(name, entry, self.files[entry.file].bytes())),
+            None => Err(invalid(&self.path, format!("no tensor {name}"))),
+        }
+    }
+    /// Tokenizer, chat template and special tokens.
+    pub fn tokenizer(&self) -> Result<TokenizerBundle, Error> {
+        match &self.gguf {
+            Some(gguf) => TokenizerBundle::from_gguf(self.files[0].path(), gguf),
+            None => TokenizerBundle::from_folder(&self.path, &self.config),
+        }
+    }
+    /// A GGUF metadata value; None for a Hugging Face folder or an absent key.
+    pub fn metadata(&self, key: &str) -> Option<&crate::gguf::Value> {
+        self.gguf.as_ref()?.metadata.get(key)
+    }
+}
+
+/// The .gguf files of a folder, sorted.
+fn gguf_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io("read", dir))? {
+        let path = entry.map_err(io("read", dir))?.path();
+        if path.extension().is_some_and(|e| e == "gguf") && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,54 @@
+//! The one error type of this crate, and short ways to make it.
+use std::path::{Path, PathBuf};
+
+/// Why a checkpoint could not be read or written. Display is one line, with `\nhint: …` where a way out is known.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("failed to {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file that is not what it should be; names file, key or tensor.
+    #[error("{}: {message}", path.display())]
+    Invalid {
+        /// File.
+        path: PathBuf,
+        /// What is wrong, one line.
+        message: String,
+    },
+}
+
+/// Result of this crate's work.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An [`Error::Invalid`] about a file.
+pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Error {
+    Error::Invalid { path: path.to_path_buf(), message: message.into() }
+}
+
+/// For `map_err`: the operating system refused `action` on `path`.
+pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Io { action, path, source }
+}
+
+/// The text of a file, which must be UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(io("read", path))?;
+    String::from_utf8(bytes).map_err(|e| invalid(path, format!("not UTF-8 text at byte {}", e.utf8_error().valid_up_to())))
+}
+
+/// The JSON value in a file.
+pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let text = read_text(path)?;
+    if text.trim().is_empty() {
+        return Err(invalid(path, "the file is empty"));
+    }
+    serde_json::from_str(&text).map_err(|e| invalid(path, format!("not valid JSON: {e}")))
+}

@@ -1,0 +1,41 @@
+//! A file mapped into memory, read only.
+use crate::error::{Result, invalid, io};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A mapped file. Its bytes are shared with everyone who maps it: nothing is copied until a page is touched.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    path: PathBuf,
+    map: memmap2::Mmap,
+}
+
+impl Mapped {
+    /// Maps a file; an empty one is refused.
+    #[allow(unsafe_code)] // memmap2 has no safe way to map a file
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(io("open", path))?;
+        let metadata = file.metadata().map_err(io("read", path))?;
+        if !metadata.is_file() {
+            return Err(invalid(path, "not a file"));
+        }
+        if metadata.len() == 0 {
+            return Err(invalid(path, "the file is empty"));
+        }
+        // SAFETY: the map is private and read only, and its bytes are only ever read as plain numbers, for which
+        // every bit pattern is valid. Another process that truncates the file while it is mapped ends this process
+        // with SIGBUS; that is the accepted price of reading weights where they lie.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io("map", path))?;
+        Ok(Self { path: path.to_path_buf(), map })
+    }
+
+    /// Which file this is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All bytes of the file; the first lies on a page boundary.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}

@@ -1,0 +1,85 @@
+//! The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer_config.json, chat_template.jinja.
+use super::{TokenizerBundle, fingerprint, from_json_text};
+use crate::ModelConfig;
+use crate::error::{Result, invalid, read_json, read_text};
+use serde_json::Value;
+use std::path::Path;
+
+impl TokenizerBundle {
+    /// Reads the tokenizer files of a folder; `config` supplies BOS and EOS where tokenizer_config.json has none.
+    pub(crate) fn from_folder(dir: &Path, config: &ModelConfig) -> Result<Self> {
+        let path = dir.join("tokenizer.json");
+        if !path.is_file() {
+            let hint = match dir.join("tokenizer.model").is_file() {
+                true => "save the tokenizer once with transformers' save_pretrained, which writes tokenizer.json",
+                false => "copy it from the model that this one was made from",
+            };
+            return Err(invalid(dir, format!("no tokenizer.json\nhint: {hint}")));
+        }
+        let json = read_text(&path)?;
+        let tokenizer = from_json_text(&path, &json)?;
+        let settings = settings(dir)?;
+        let token = |key: &str| token_text(&settings, key);
+        let by_id = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id));
+        Ok(Self {
+            chat_template: chat_template(dir, &settings)?,
+            bos_token: token("bos_token").or_else(|| by_id(config.bos_token_id)),
+            eos_token: token("eos_token").or_else(|| by_id(config.eos_token_ids.first().copied())),
+            unk_token: token("unk_token"),
+            pad_token: token("pad_token"),
+            add_bos_token: adds_bos(&json, &settings),
+            sha256: fingerprint(&tokenizer),
+            tokenizer,
+            json,
+            folder: Some(dir.to_path_buf()),
+        })
+    }
+}
+
+/// tokenizer_config.json, with the special tokens of special_tokens_map.json where it has none.
+fn settings(dir: &Path) -> Result<serde_json::Map<String, Value>> {
+    let mut all = serde_json::Map::new();
+    for name in ["special_tokens_map.json", "tokenizer_config.json"] {
+        let path = dir.join(name);
+        if path.is_file() {
+            match read_json(&path)? {
+                Value::Object(map) => all.extend(map.into_iter().filter(|(_, v)| !v.is_null())),
+                _ => return Err(invalid(&path, "not a JSON object")),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A special token is a text, or an object with its `content`.
+fn token_text(settings: &serde_json::Map<String, Value>, key: &str) -> Option<String> {
+    let value = settings.get(key)?;
+    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
+}
+
+/// chat_template.jinja; else `chat_template` in tokenizer_config.json, a text or a list of named ones.
+fn chat_template(dir: &Path, settings: &serde_json::Map<String, Value>) -> Result<Option<String>> {
+    let path = dir.join("chat_template.jinja");
+    if path.is_file() {
+        return read_text(&path).map(Some);
+    }
+    Ok(match settings.get("chat_template") {
+        Some(Value::String(template)) => Some(template.clone()),
+        Some(Value::Array(list)) => {
+            let named = |name: &str| list.iter().find(|t| t["name"] == name).and_then(|t| t["template"].as_str());
+            named("default").map(str::to_owned)
+        }
+        _ => None,
+    })
+}
+
+/// True if tokenizer.json's post-processor starts a text with a special token, or the settings ask for it.
+fn adds_bos(json: &str, settings: &serde_json::Map<String, Value>) -> bool {
+    if let Some(Value::Bool(add)) = settings.get("add_bos_token") {
+        return *add;
+    }
+    let json: Value = serde_json::from_str(json).unwrap_or_default();
+    let processor = &json["post_processor"];
+    let starts = |p: &Value| p["type"] == "TemplateProcessing" && p["single"][0].get("SpecialToken").is_some();
+    starts(processor) || processor["processors"].as_array().is_some_and(|list| list.iter().any(starts))
+}

@@ -1,0 +1,148 @@
+//! One weight where it lies: its shape, its storage, and its rows widened to f32 on demand.
+use crate::blocks;
+use candle_core::quantized::GgmlDType;
+use std::ops::Range;
+
+/// How a tensor's values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageDtype {
+    /// 32-bit float.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16.
+    BF16,
+    /// GGUF blocks, read in place.
+    Quantised(GgmlDType),
+}
+
+impl StorageDtype {
+    /// (values, bytes) of the smallest unit that can be read alone.
+    pub(crate) fn unit(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::BF16 => (1, 2),
+            Self::Quantised(dtype) => (dtype.block_size(), dtype.type_size()),
+        }
+    }
+}
+
+/// Where a tensor lies, in which file. The opener has checked that `range` is inside the file and fits the shape,
+/// and that rows are whole units.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) file: usize,
+    pub(crate) range: Range<usize>,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: StorageDtype,
+    /// Heads, if the rows lie in GGUF's order for llama's q and k.
+    pub(crate) permuted_heads: Option<usize>,
+}
+
+/// One weight where it lies in the mapped file. 1-D weights have one row. GGUF's permuted q/k rows are already
+/// put back: row i is the Hugging Face row i. Cheap to clone; Send + Sync.
+#[derive(Debug, Clone)]
+pub struct TensorView<'a> {
+    name: &'a str,
+    entry: &'a Entry,
+    bytes: &'a [u8],
+}
+
+impl<'a> TensorView<'a> {
+    pub(crate) fn new(name: &'a str, entry: &'a Entry, file: &'a [u8]) -> Self {
+        Self { name, entry, bytes: &file[entry.range.clone()] }
+    }
+}
+
+impl TensorView<'_> {
+    /// Hugging Face name.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+    /// Shape as transformers has it, e.g. (out, in).
+    pub fn shape(&self) -> &[usize] {
+        &self.entry.shape
+    }
+    /// How the values are stored.
+    pub fn dtype(&self) -> StorageDtype {
+        self.entry.dtype
+    }
+    /// Rows (product of all but the last dimension; 1 for 1-D).
+    pub fn rows(&self) -> usize {
+        self.entry.shape.split_last().map_or(1, |(_, rest)| rest.iter().product())
+    }
+    /// Values in a row (last dimension).
+    pub fn columns(&self) -> usize {
+        self.entry.shape.last().copied().unwrap_or(1)
+    }
+    /// Widens rows `first..` into `out`, whose length is a multiple of `columns()`. Nothing of the size of a row is
+    /// allocated (candle lists the blocks of K-quants in a small vector).
+    ///
+    /// # Panics
+    /// If the rows lie outside the tensor or `out` is no whole number of rows.
+    pub fn read_rows(&self, first: usize, out: &mut [f32]) {
+        let columns = self.columns();
+        if columns == 0 || out.is_empty() {
+            return;
+        }
+        assert_eq!(out.len() % columns, 0, "{}: {} values are no whole number of rows of {columns}", self.name, out.len());
+        let count = out.len() / columns;
+        assert!(
+            first.checked_add(count).is_some_and(|end| end <= self.rows()),
+            "{}: rows {first}..+{count} of {}",
+            self.name,
+            self.rows()
+        );
+        match self.entry.permuted_heads {
+            None => self.widen(first * columns, out),
+            Some(heads) if self.entry.shape.len() == 1 => {
+                let width = columns / heads;
+                for (i, value) in out.iter_mut().enumerate() {
+                    self.widen(stored_row(i, width), std::slice::from_mut(value));
+                }
+            }
+            Some(heads) => {
+                let width = self.rows() / heads;
+                for (i, row) in out.chunks_exact_mut(columns).enumerate() {
+                    self.widen(stored_row(first + i, width) * columns, row);
+                }
+            }
+        }
+    }
+    /// All values, widened.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.len()];
+        self.read_rows(0, &mut values);
+        values
+    }
+    /// The values in place, if stored as aligned, unpermuted f32.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        match (self.entry.dtype, self.entry.permuted_heads) {
+            (StorageDtype::F32, None) => bytemuck::try_cast_slice(self.bytes).ok(),
+            _ => None,
+        }
+    }
+    /// Parameters in this tensor.
+    pub fn len(&self) -> usize {
+        self.rows() * self.columns()
+    }
+    /// True if it has no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Widens the stored values from `start` (a multiple of the unit) into `out`.
+    fn widen(&self, start: usize, out: &mut [f32]) {
+        let (values, bytes) = self.entry.dtype.unit();
+        let range = start / values * bytes..(start + out.len()) / values * bytes;
+        blocks::widen(self.entry.dtype, &self.bytes[range], out);
+    }
+}
+
+/// The stored row of Hugging Face row `row`, where a head is `width` rows. llama.cpp's converter lays each head out as
+/// reshape(2, width/2) with the axes swapped: the halves (j, j + width/2) that rotate together become neighbours.
+pub(crate) fn stored_row(row: usize, width: usize) -> usize {
+    let (head, within) = (row / width, row % width);
+    let (half, j) = (within / (width / 2), within % (width / 2));
+    head * width + 2 * j + half
+}

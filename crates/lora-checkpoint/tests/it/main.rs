@@ -1,0 +1,11 @@
+//! Integration tests of lora-checkpoint.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod folder;
+
+use std::path::PathBuf;
+
+/// A golden case's folder.
+fn golden(case: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case)
+}
