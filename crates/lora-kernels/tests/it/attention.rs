@@ -1,0 +1,67 @@
+//! Packed causal attention with grouped queries.
+use crate::harness::{assert_close, gradient, values, weigh, wide};
+use lora_kernels::attention::{Saved, Segment, Shape, backward, forward, segments};
+
+const SHAPE: Shape = Shape { heads: 4, kv_heads: 2, head_dim: 3, scale: 0.577 };
+
+fn reference(starts: &[usize], q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+    let (d, width, kv_width) = (SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim, SHAPE.kv_heads * SHAPE.head_dim);
+    let mut o = vec![0.0; q.len()];
+    for w in starts.windows(2) {
+        for t in w[0]..w[1] {
+            for head in 0..SHAPE.heads {
+                let kv = head / (SHAPE.heads / SHAPE.kv_heads) * d;
+                let at = t * width + head * d;
+                let score = |s: usize| {
+                    (0..d).map(|i| q[at + i] * k[s * kv_width + kv + i]).sum::<f64>() * f64::from(SHAPE.scale)
+                };
+                let e: Vec<f64> = (w[0]..=t).map(|s| score(s).exp()).collect();
+                let total: f64 = e.iter().sum();
+                for (j, s) in (w[0]..=t).enumerate() {
+                    for i in 0..d {
+                        o[at + i] += e[j] / total * v[s * kv_width + kv + i];
+                    }
+                }
+            }
+        }
+    }
+    o
+}
+
+#[test]
+fn values_and_gradients_of_packed_sequences() {
+    let starts = [0usize, 5, 6, 13];
+    let t = 13;
+    let (q_len, kv_len) = (t * 12, t * 6);
+    let (q, k, v, w) = (values(q_len, 1), values(kv_len, 2), values(kv_len, 3), values(q_len, 4));
+    let (mut o, mut lse) = (vec![0.0; q_len], vec![0.0; t * SHAPE.heads]);
+    let s = segments(&starts);
+    forward(SHAPE, &s, &q, &k, &v, &mut o, &mut lse);
+    assert_close("o", &o, &reference(&starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
+
+    let (mut dq, mut dk, mut dv) = (vec![9.0; q_len], vec![9.0; kv_len], vec![9.0; kv_len]);
+    backward(SHAPE, &s, Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w }, &mut dq, &mut dk, &mut dv);
+    let (qw, kw, vw) = (wide(&q), wide(&k), wide(&v));
+    assert_close("dq", &dq, &gradient(&qw, |q| weigh(&w, &reference(&starts, q, &kw, &vw))), 1e-4);
+    assert_close("dk", &dk, &gradient(&kw, |k| weigh(&w, &reference(&starts, &qw, k, &vw))), 1e-4);
+    assert_close("dv", &dv, &gradient(&vw, |v| weigh(&w, &reference(&starts, &qw, &kw, v))), 1e-4);
+}
+
+#[test]
+fn more_queries_than_one_tile() {
+    let starts = [0usize, 150, 160];
+    let (q, k, v) = (values(160 * 12, 5), values(160 * 6, 6), values(160 * 6, 7));
+    let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
+    forward(SHAPE, &segments(&starts), &q, &k, &v, &mut o, &mut lse);
+    assert_close("o", &o, &reference(&starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
+}
+
+#[test]
+fn a_cached_past_gives_what_the_whole_sequence_gives() {
+    let (q, k, v) = (values(9 * 12, 8), values(9 * 6, 9), values(9 * 6, 10));
+    let want = reference(&[0, 9], &wide(&q), &wide(&k), &wide(&v));
+    let (mut o, mut lse) = (vec![0.0; 2 * 12], vec![0.0; 2 * 4]);
+    let segment = Segment { query_start: 0, queries: 2, key_start: 0, past: 7 };
+    forward(SHAPE, &[segment], &q[7 * 12..], &k, &v, &mut o, &mut lse);
+    assert_close("o", &o, &want[7 * 12..], 1e-5);
+}

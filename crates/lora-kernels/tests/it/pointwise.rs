@@ -1,0 +1,108 @@
+//! RMSNorm, rotary embedding, SwiGLU, exp.
+use crate::harness::{assert_close, gradient, values, weigh, wide};
+use lora_kernels::{norm, rope, swiglu, vector};
+
+fn norm_reference(x: &[f64], gamma: &[f32], eps: f64) -> Vec<f64> {
+    let h = gamma.len();
+    x.chunks(h)
+        .flat_map(|row| {
+            let rstd = 1.0 / (row.iter().map(|v| v * v).sum::<f64>() / h as f64 + eps).sqrt();
+            row.iter().zip(gamma).map(move |(v, &g)| v * rstd * f64::from(g)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn rmsnorm() {
+    let (t, h, eps) = (5, 37, 1e-5);
+    let (x, gamma, w) = (values(t * h, 1), values(h, 2), values(t * h, 3));
+    let (mut y, mut rstd) = (vec![0.0; t * h], vec![0.0; t]);
+    norm::forward(&x, &gamma, eps, &mut y, &mut rstd);
+    assert_close("y", &y, &norm_reference(&wide(&x), &gamma, f64::from(eps)), 1e-6);
+
+    let mut again = vec![0.0; t * h];
+    norm::recompute(&x, &gamma, &rstd, &mut again);
+    assert_eq!(y, again, "recomputed rows are the same bits");
+
+    let before = values(t * h, 4);
+    let (mut dx, mut dy) = (before.clone(), w.clone());
+    norm::backward(&x, &gamma, &rstd, &mut dy, &mut dx);
+    let mut want = gradient(&wide(&x), |x| weigh(&w, &norm_reference(x, &gamma, f64::from(eps))));
+    want.iter_mut().zip(&before).for_each(|(g, &b)| *g += f64::from(b));
+    assert_close("dx adds to what was there", &dx, &want, 1e-5);
+}
+
+fn rotate_reference(x: &[f64], positions: &[u32], frequencies: &[f32], heads: usize) -> Vec<f64> {
+    let half = frequencies.len();
+    let mut out = x.to_vec();
+    for (row, &p) in out.chunks_mut(heads * half * 2).zip(positions) {
+        for head in row.chunks_mut(half * 2) {
+            for i in 0..half {
+                let (sin, cos) = (f64::from(p) * f64::from(frequencies[i])).sin_cos();
+                let (a, b) = (head[i], head[i + half]);
+                head[i] = a * cos - b * sin;
+                head[i + half] = b * cos + a * sin;
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn rotary_embedding() {
+    let (heads, frequencies, positions) = (3, [1.0f32, 0.3, 0.01], [0u32, 7, 2, 90]);
+    let n = positions.len() * heads * 6;
+    let (x, w) = (values(n, 5), values(n, 6));
+    let table = rope::Table::new(&frequencies, 100);
+    let mut y = x.clone();
+    rope::rotate(&mut y, &positions, heads, &table, false);
+    assert_close("y", &y, &rotate_reference(&wide(&x), &positions, &frequencies, heads), 1e-5);
+    let mut dx = w.clone();
+    rope::rotate(&mut dx, &positions, heads, &table, true);
+    let want = gradient(&wide(&x), |x| weigh(&w, &rotate_reference(x, &positions, &frequencies, heads)));
+    assert_close("dx", &dx, &want, 1e-5);
+}
+
+fn swiglu_reference(gate: &[f64], up: &[f64]) -> Vec<f64> {
+    gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
+}
+
+#[test]
+fn swiglu_both_ways() {
+    let n = 53;
+    let gate: Vec<f32> = values(n, 7).iter().map(|v| v * 6.0).collect();
+    let (up, w) = (values(n, 8), values(n, 9));
+    let mut y = vec![0.0; n];
+    swiglu::forward(&gate, &up, &mut y);
+    assert_close("y", &y, &swiglu_reference(&wide(&gate), &wide(&up)), 1e-6);
+    let (mut d_gate, mut d_up) = (gate.clone(), up.clone());
+    swiglu::backward(&w, &mut d_gate, &mut d_up);
+    let want = gradient(&wide(&gate), |g| weigh(&w, &swiglu_reference(g, &wide(&up))));
+    assert_close("d_gate", &d_gate, &want, 1e-5);
+    let want = gradient(&wide(&up), |u| weigh(&w, &swiglu_reference(&wide(&gate), u)));
+    assert_close("d_up", &d_up, &want, 1e-5);
+}
+
+#[test]
+fn exp_is_accurate_over_its_range_and_honest_outside() {
+    for i in -8_700..8_800 {
+        let x = i as f32 / 100.0;
+        let (got, want) = (f64::from(vector::exp(x)), f64::from(x).exp());
+        assert!((got - want).abs() <= 3e-7 * want, "exp({x}) = {got} instead of {want}");
+    }
+    assert_eq!(vector::exp(-200.0), 0.0);
+    assert_eq!(vector::exp(f32::NEG_INFINITY), 0.0);
+    assert!(vector::exp(f32::NAN).is_nan());
+    assert_eq!(vector::exp(0.0), 1.0);
+}
+
+#[test]
+fn reductions() {
+    let x = values(77, 10);
+    let sum: f64 = wide(&x).iter().sum();
+    assert!((f64::from(vector::sum(&x)) - sum).abs() < 1e-5);
+    let dot: f64 = wide(&x).iter().map(|v| v * v).sum();
+    assert!((f64::from(vector::dot(&x, &x)) - dot).abs() < 1e-5);
+    assert_eq!(vector::max(&x), x.iter().copied().fold(f32::MIN, f32::max));
+    assert_eq!(vector::argmax(&[1.0, 3.0, 3.0, 2.0]), 1, "the first of equals");
+}

@@ -1,0 +1,44 @@
+//! The same bits for any number of threads.
+use crate::harness::{Dense, values};
+use lora_kernels::attention::{Saved, Shape, backward, forward, segments};
+use lora_kernels::linear::{self, Lora};
+
+fn with_threads<R: Send>(n: usize, work: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(work)
+}
+
+fn everything() -> Vec<Vec<f32>> {
+    let (t, inn, out, rank) = (190, 576, 1536, 16);
+    let w = Dense { values: values(out * inn, 1), columns: inn, in_place: false };
+    let (x, a, b) = (values(t * inn, 2), values(rank * inn, 3), values(out * rank, 4));
+    let (mut y, mut dx, mut panel) = (vec![0.0; t * out], vec![0.0; t * inn], Vec::new());
+    linear::forward(&w, &x, t, &mut y, false, &mut panel);
+    linear::backward(&w, &y, t, &mut dx, false, &mut panel);
+    let lora = Lora { a: &a, b: &b, rank, scaling: 2.0 };
+    let (mut u, mut du) = (vec![0.0; t * rank], vec![0.0; t * rank]);
+    let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
+    let mut adapted = y.clone();
+    lora.forward(&x, t, &mut u, &mut adapted);
+    lora.backward(&x, &u, &adapted, t, &mut du, &mut da, &mut db);
+
+    let shape = Shape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125 };
+    let (q, k, v) = (&x[..t * 576], &adapted[..t * 192], &adapted[t * 192..t * 384]);
+    let (mut o, mut lse) = (vec![0.0; t * 576], vec![0.0; t * 9]);
+    let s = segments(&[0, 100, 101, t]);
+    forward(shape, &s, q, k, v, &mut o, &mut lse);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; t * 576], vec![0.0; t * 192], vec![0.0; t * 192]);
+    backward(shape, &s, Saved { q, k, v, o: &o, lse: &lse, d_o: &x }, &mut dq, &mut dk, &mut dv);
+    vec![y, dx, u, adapted, du, da, db, o, lse, dq, dk, dv]
+}
+
+#[test]
+fn one_two_and_five_threads_give_the_same_bits() {
+    let one = with_threads(1, everything);
+    for n in [2, 5] {
+        let many = with_threads(n, everything);
+        for (i, (a, b)) in one.iter().zip(&many).enumerate() {
+            let different = a.iter().zip(b).filter(|(x, y)| x.to_bits() != y.to_bits()).count();
+            assert_eq!(different, 0, "output {i} with {n} threads: {different} of {} values differ", a.len());
+        }
+    }
+}
