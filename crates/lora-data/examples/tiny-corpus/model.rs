@@ -40,8 +40,6 @@ pub(crate) fn write(folder: &Path, texts: &[String]) -> Result<(), Box<dyn Error
         &folder.join("generation_config.json"),
         &json!({ "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "do_sample": false }),
     )?;
-    // The vocabulary is padded to a multiple of 32, so that quantised rows of every width stay whole blocks.
-    let vocab_size = tokenizer.get_vocab_size(true).next_multiple_of(32);
     write_json(
         &folder.join("config.json"),
         &json!({
@@ -70,7 +68,7 @@ pub(crate) fn write(folder: &Path, texts: &[String]) -> Result<(), Box<dyn Error
             "torch_dtype": "bfloat16",
             "transformers_version": "4.57.0",
             "use_cache": true,
-            "vocab_size": vocab_size,
+            "vocab_size": tokenizer.get_vocab_size(true),
         }),
     )
 }
