@@ -1,0 +1,188 @@
+//! [`FullModel`]: all weights of a decoder as parameters, for training a small one from scratch.
+use super::graph::{Graph, Weights};
+use super::loss::Supervised;
+use super::route::{backward, select};
+use crate::{Base, Error, Packed, SequenceLoss, spec};
+use candle_core::{Device, Tensor, Var};
+use lora_checkpoint::ModelConfig;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rayon::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::Path;
+
+/// Tokens in one graph, at least: small enough for its values to stay in a core's cache. A constant, so that the result does
+/// not depend on the number of threads.
+const CHUNK_TOKENS: usize = 512;
+
+/// All weights of a decoder as one flat vector, for `--method full`.
+#[derive(Debug, Clone)]
+pub struct FullModel {
+    /// Shape.
+    pub config: ModelConfig,
+    /// Hugging Face name, shape and place in `params` of every weight.
+    pub tensors: Vec<(String, Vec<usize>, Range<usize>)>,
+    /// Values.
+    pub params: Vec<f32>,
+}
+
+impl FullModel {
+    /// A copy of a base's weights.
+    pub fn from_base(base: &Base) -> Result<Self, Error> {
+        let checkpoint = base.checkpoint();
+        let (mut tensors, mut params) = (Vec::new(), Vec::new());
+        for name in checkpoint.tensor_names() {
+            let view = checkpoint.tensor(&name)?;
+            let start = params.len();
+            params.extend(view.to_f32());
+            tensors.push((name, view.shape().to_vec(), start..params.len()));
+        }
+        Ok(Self { config: checkpoint.config().clone(), tensors, params })
+    }
+
+    /// Random weights: N(0, 0.02²) matrices (transformers' `initializer_range`), norms 1, biases 0; from a generator keyed by
+    /// (seed, name).
+    pub fn random(config: ModelConfig, seed: u64) -> Result<Self, Error> {
+        let (mut tensors, mut params) = (Vec::new(), Vec::new());
+        for (name, shape) in spec::weights(&config) {
+            let start = params.len();
+            let length = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            let end = length
+                .and_then(|n| n.checked_add(start))
+                .filter(|&end| params.try_reserve(end - start).is_ok())
+                .ok_or_else(|| Error::Invalid(format!("no memory for weight {name} of shape {shape:?}")))?;
+            if shape.len() == 2 {
+                let mut normal = Normal::new(seed, &name);
+                params.extend((start..end).map(|_| 0.02 * normal.next()));
+            } else {
+                params.resize(end, if name.ends_with("bias") { 0.0 } else { 1.0 });
+            }
+            tensors.push((name, shape, start..end));
+        }
+        Ok(Self { config, tensors, params })
+    }
+
+    /// Writes `model.safetensors` into an existing folder in bf16 or f32.
+    pub fn save(&self, dir: &Path, bf16: bool) -> Result<(), Error> {
+        let path = dir.join("model.safetensors");
+        let fail = |cause: String| Error::Invalid(format!("failed to write {}: {cause}", path.display()));
+        let narrow: Vec<half::bf16> = match bf16 {
+            true => self.params.iter().map(|&v| half::bf16::from_f32(v)).collect(),
+            false => Vec::new(),
+        };
+        let mut views = Vec::with_capacity(self.tensors.len());
+        for (name, shape, place) in &self.tensors {
+            let (dtype, bytes) = match bf16 {
+                true => (Dtype::BF16, bytemuck::cast_slice(&narrow[place.clone()])),
+                false => (Dtype::F32, bytemuck::cast_slice(&self.params[place.clone()])),
+            };
+            views.push((name, TensorView::new(dtype, shape.clone(), bytes).map_err(|e| fail(e.to_string()))?));
+        }
+        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
+        std::fs::write(&path, bytes).map_err(|e| fail(e.to_string()))
+    }
+
+    /// Loss of each sequence.
+    pub fn losses(&self, packed: &Packed) -> Result<Vec<SequenceLoss>, Error> {
+        let weights = self.weights(|values, shape| Tensor::from_slice(values, shape, &Device::Cpu))?;
+        let losses = chunks(packed).into_par_iter().map(|chunk| Ok(self.forward(&weights, &chunk, false)?.0));
+        Ok(losses.collect::<Result<Vec<_>, Error>>()?.concat())
+    }
+
+    /// Loss of each sequence; adds `scale` · d(Σ nll)/d(params) to `gradients`.
+    pub fn gradients(&self, packed: &Packed, scale: f32, gradients: &mut [f32]) -> Result<Vec<SequenceLoss>, Error> {
+        let weights = self.weights(|v, shape| Ok(Var::from_slice(v, shape, &Device::Cpu)?.into_inner()))?;
+        let one = |chunk: Packed| {
+            let (losses, scalar) = self.forward(&weights, &chunk, true)?;
+            let mut part = vec![0f32; self.params.len()];
+            let variables = self.tensors.iter().map(|(name, _, place)| (&weights[name], place.clone()));
+            backward(scalar, variables, scale, &mut part)?;
+            Ok((losses, part))
+        };
+        let mut losses = Vec::with_capacity(packed.sequences());
+        // A few chunks at a time, to bound memory; their gradients are summed in the pack's order.
+        for group in chunks(packed).chunks(8) {
+            let parts = group.par_iter().map(|chunk| one(chunk.clone())).collect::<Result<Vec<_>, Error>>()?;
+            for (some, part) in parts {
+                losses.extend(some);
+                gradients.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        Ok(losses)
+    }
+
+    fn weights(&self, tensor: impl Fn(&[f32], &[usize]) -> candle_core::Result<Tensor>) -> Result<Weights, Error> {
+        let named = self.tensors.iter().map(|(name, shape, place)| {
+            Ok((name.clone(), tensor(&self.params[place.clone()], shape)?))
+        });
+        Ok(named.collect::<candle_core::Result<BTreeMap<_, _>>>()?)
+    }
+
+    /// Losses of a pack, and the scalar to differentiate if asked for and if any row is supervised.
+    fn forward(
+        &self,
+        weights: &Weights,
+        packed: &Packed,
+        with_gradient: bool,
+    ) -> Result<(Vec<SequenceLoss>, Option<Tensor>), Error> {
+        packed.check_vocabulary(self.config.vocab_size)?;
+        let supervised = Supervised::of(packed);
+        if supervised.rows.is_empty() {
+            return Ok((vec![SequenceLoss::default(); packed.sequences()], None));
+        }
+        let graph = Graph::new(&self.config, weights, None, packed, &Device::Cpu)?;
+        let ids = Tensor::from_slice(&packed.input_ids, packed.tokens(), &Device::Cpu)?;
+        let logits = graph.head(&select(&graph.hidden(&ids)?, &supervised)?)?;
+        supervised.losses(&logits, packed.sequences(), with_gradient)
+    }
+}
+
+/// Splits a pack between sequences into packs of at least [`CHUNK_TOKENS`] tokens (the last may be shorter).
+fn chunks(packed: &Packed) -> Vec<Packed> {
+    let mut chunks: Vec<Packed> = Vec::new();
+    for bounds in packed.starts.windows(2) {
+        let (ids, labels) = (&packed.input_ids[bounds[0]..bounds[1]], &packed.labels[bounds[0]..bounds[1]]);
+        let full = chunks.last().is_none_or(|c| c.tokens() >= CHUNK_TOKENS);
+        if full {
+            chunks.push(Packed { starts: vec![0], ..Packed::default() });
+        }
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.input_ids.extend_from_slice(ids);
+            chunk.labels.extend_from_slice(labels);
+            chunk.starts.push(chunk.input_ids.len());
+        }
+    }
+    chunks
+}
+
+/// Standard normal values from a generator keyed by (seed, name) (Box–Muller).
+struct Normal {
+    rng: ChaCha8Rng,
+    spare: Option<f32>,
+}
+
+impl Normal {
+    fn new(seed: u64, name: &str) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(stream(name));
+        Self { rng, spare: None }
+    }
+
+    fn next(&mut self) -> f32 {
+        if let Some(value) = self.spare.take() {
+            return value;
+        }
+        let mut unit = || ((self.rng.next_u32() >> 8) as f64 + 0.5) / f64::from(1u32 << 24); // inside (0, 1)
+        let (radius, angle) = ((-2.0 * unit().ln()).sqrt(), std::f64::consts::TAU * unit());
+        self.spare = Some((radius * angle.sin()) as f32);
+        (radius * angle.cos()) as f32
+    }
+}
+
+/// FNV-1a of a name: picks the generator's stream.
+fn stream(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

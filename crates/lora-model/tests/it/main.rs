@@ -1,0 +1,6 @@
+//! Tests of lora-model from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod composite;
+mod full;
+mod golden;
+mod reference;
