@@ -1,9 +1,11 @@
 //! Content hashes of files and folder trees: streamed, in sorted order, the same on every machine.
 use crate::{Error, FILE_NAME, io};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 18;
@@ -20,21 +22,48 @@ const MAX_DEPTH: usize = 64;
 /// # Errors
 /// When something can't be read.
 pub fn hash_path(path: &Path) -> Result<String, Error> {
-    let meta = fs::metadata(path).map_err(io("read", path))?;
-    if !meta.is_dir() {
-        return hash_file(path, &meta).map(|(hash, _)| hash);
+    Hashes::default().hash_path(path)
+}
+
+/// Hashes that are remembered while this process lives, so that a big base is read once and not once a step.
+#[derive(Debug, Default)]
+pub struct Hashes {
+    /// By canonical path, size and time of the last change.
+    known: HashMap<(PathBuf, u64, SystemTime), String>,
+}
+
+impl Hashes {
+    /// As [`hash_path`], but files that did not change since they were last hashed are not read again.
+    ///
+    /// # Errors
+    /// When something can't be read.
+    pub fn hash_path(&mut self, path: &Path) -> Result<String, Error> {
+        if !fs::metadata(path).map_err(io("read", path))?.is_dir() {
+            return self.file(path).map(|(hash, _)| hash);
+        }
+        let mut tree = Sha256::new();
+        for relative in files(path)? {
+            let (hash, _) = self.file(&path.join(&relative))?;
+            tree.update(hash.as_bytes());
+            tree.update(b"  ");
+            tree.update(slashed(&relative).as_bytes());
+            tree.update(b"\0");
+        }
+        Ok(hex(&tree.finalize()))
     }
-    let mut tree = Sha256::new();
-    for relative in files(path)? {
-        let file = path.join(&relative);
-        let meta = fs::metadata(&file).map_err(io("read", &file))?;
-        let (hash, _) = hash_file(&file, &meta)?;
-        tree.update(hash.as_bytes());
-        tree.update(b"  ");
-        tree.update(slashed(&relative).as_bytes());
-        tree.update(b"\0");
+
+    /// sha256 and length of one regular file.
+    pub(crate) fn file(&mut self, path: &Path) -> Result<(String, u64), Error> {
+        let meta = fs::metadata(path).map_err(io("read", path))?;
+        let Ok(changed) = meta.modified() else { return hash_file(path, &meta) };
+        let key = (canonical(path)?, meta.len(), changed);
+        if let Some(hash) = self.known.get(&key) {
+            return Ok((hash.clone(), meta.len()));
+        }
+        let (hash, length) = hash_file(path, &meta)?;
+        self.known.insert(key, hash.clone());
+        Ok((hash, length))
     }
-    Ok(hex(&tree.finalize()))
 }
 
 /// sha256 of bytes in memory (an input that came through stdin), as 64 hex digits.
@@ -43,7 +72,7 @@ pub fn hash_bytes(bytes: &[u8]) -> String {
 }
 
 /// sha256 and length of one regular file.
-pub(crate) fn hash_file(path: &Path, meta: &fs::Metadata) -> Result<(String, u64), Error> {
+fn hash_file(path: &Path, meta: &fs::Metadata) -> Result<(String, u64), Error> {
     if !meta.is_file() {
         return Err(Error::Invalid(format!("{} is neither a file nor a folder", path.display())));
     }

@@ -6,7 +6,7 @@ mod host;
 mod receipt;
 mod staged;
 
-pub use hash::{hash_bytes, hash_path};
+pub use hash::{Hashes, hash_bytes, hash_path};
 pub use host::peak_rss_bytes;
 pub use receipt::{Artefact, Draft, Input, Output, Receipt, receipt_path};
 pub use staged::Staged;

@@ -1,5 +1,5 @@
 //! The receipt: its fields, where it lies, and how it is read.
-use crate::hash::{files, hash_file};
+use crate::hash::{Hashes, files};
 use crate::{Error, FILE_NAME, VERSION, hash_path, io};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -74,11 +74,9 @@ pub struct Output {
 
 impl Output {
     /// The files of a finished (or staged) output, hashed, in sorted order. A single file is named `name`.
-    pub(crate) fn list(path: &Path, name: &Path) -> Result<Vec<Self>, Error> {
-        let one = |file: &Path, shown: PathBuf| {
-            let meta = std::fs::metadata(file).map_err(io("read", file))?;
-            hash_file(file, &meta).map(|(sha256, bytes)| Self { path: shown, sha256, bytes })
-        };
+    pub(crate) fn list(path: &Path, name: &Path, hashes: &mut Hashes) -> Result<Vec<Self>, Error> {
+        let mut one =
+            |file: &Path, shown: PathBuf| hashes.file(file).map(|(sha256, bytes)| Self { path: shown, sha256, bytes });
         if !path.is_dir() {
             return Ok(vec![one(path, name.to_path_buf())?]);
         }
@@ -159,12 +157,12 @@ impl Receipt {
     ///
     /// # Errors
     /// When something there can't be read; a missing output is a difference, not an error.
-    pub fn first_change(&self, out: &Path) -> Result<Option<String>, Error> {
+    pub fn first_change(&self, out: &Path, hashes: &mut Hashes) -> Result<Option<String>, Error> {
         if !out.exists() {
             return Ok(Some(format!("{} is gone", out.display())));
         }
         let name = out.file_name().map(PathBuf::from).unwrap_or_default();
-        let now = Output::list(out, &name)?;
+        let now = Output::list(out, &name, hashes)?;
         if let Some(gone) = self.outputs.iter().find(|o| !now.iter().any(|n| n.path == o.path)) {
             return Ok(Some(format!("{} is gone", gone.path.display())));
         }
@@ -222,7 +220,7 @@ impl Draft {
             config: self.config,
             seed: self.seed,
             inputs: self.inputs,
-            outputs: Output::list(written, &name)?,
+            outputs: Output::list(written, &name, &mut Hashes::default())?,
             results: self.results,
             wall_seconds: (self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
             peak_rss_bytes: crate::peak_rss_bytes(),

@@ -1,15 +1,52 @@
-//! lora-run.
-use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+//! lora-run: executes a pipeline file step by step, and skips what is done already. Knows nothing of models.
+mod file;
+mod lockfile;
+mod process;
+mod record;
+mod report;
+mod resolve;
+mod run;
+mod tools;
+mod values;
+mod yaml;
 
-/// Arguments.
+use file::Source;
+use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+use run::Force;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Runs a pipeline: the steps of a YAML file in order, each one only if something it depends on has changed.
+///
+/// Step S of pipeline P writes WORK/P/S, with its log in WORK/P/S.log; P.lock beside the file says what was made.
 #[derive(Debug, clap::Parser, serde::Serialize)]
-#[command(name = "lora-run", version)]
+#[command(name = "lora-run", version, after_help = EXAMPLES)]
 pub struct Args {
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+    /// Gives a param of the pipeline another value (repeatable).
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, Value)>,
+    /// Prints the command lines and what would run, and does nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Runs all steps, or one, although nothing changed.
+    #[arg(long, value_name = "STEP", num_args = 0..=1, default_missing_value = "")]
+    pub force: Option<String>,
+    /// The folder under which outputs, logs and records lie.
+    #[arg(long, value_name = "DIR", default_value = "work")]
+    pub work: PathBuf,
     /// Output flags.
     #[command(flatten)]
     #[serde(skip)]
     pub common: Common,
 }
+
+const EXAMPLES: &str = "Examples:
+  lora-run pipelines/finetune.yaml
+  lora-run pipelines/finetune.yaml --dry-run
+  lora-run pipelines/finetune.yaml --set rank=32 --set lr=1e-4
+  lora-run pipelines/finetune.yaml --force train";
 
 impl ToolArgs for Args {
     fn common(&self) -> &Common {
@@ -18,6 +55,25 @@ impl ToolArgs for Args {
 }
 
 /// Runs the tool.
-pub fn run(_args: Args, _ui: &Ui) -> Result<Status> {
-    todo!()
+///
+/// # Errors
+/// When the pipeline is not right (before anything runs), when a step fails, or on Ctrl-C.
+pub fn run(args: Args, ui: &Ui) -> Result<Status> {
+    let source = Source::read(&args.pipeline)?;
+    let steps = resolve::resolve(&source, &args.set, &args.work)?;
+    let force = match args.force {
+        None => Force::Nothing,
+        Some(name) if name.is_empty() => Force::All,
+        Some(name) => Force::Step(name),
+    };
+    force.check(&steps)?;
+    let ready = run::prepare(&source, steps)?;
+    if args.dry_run { run::dry_run(ui, &ready, &force) } else { run::run(ui, &source, &ready, &force, &args.work) }
+}
+
+/// `KEY=VALUE` of `--set`; the value is read as in the file.
+fn key_value(text: &str) -> std::result::Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    let value: Value = yaml::parse(value).map_err(|e| e.message)?;
+    if value.is_null() { Err("expected KEY=VALUE, not an empty value".to_owned()) } else { Ok((key.to_owned(), value)) }
 }

@@ -1,6 +1,6 @@
 //! Receipts are read strictly.
 use crate::draft;
-use lora_receipt::{Artefact, Input, Receipt, Staged};
+use lora_receipt::{Artefact, Hashes, Input, Receipt, Staged};
 use std::fs;
 use tempfile::tempdir;
 
@@ -50,7 +50,7 @@ fn a_change_of_the_output_is_seen() {
     let staged = Staged::folder(&out, false).unwrap();
     fs::write(staged.path().join("a"), "1").unwrap();
     let receipt = staged.commit(draft()).unwrap();
-    let change = || receipt.first_change(&out).unwrap();
+    let change = || receipt.first_change(&out, &mut Hashes::default()).unwrap();
     assert_eq!(change(), None);
     fs::write(out.join("b"), "").unwrap();
     assert_eq!(change().unwrap(), "b was added");

@@ -1,6 +1,6 @@
 //! A present output is a finished output.
 use crate::draft;
-use lora_receipt::{Receipt, Staged};
+use lora_receipt::{Hashes, Receipt, Staged};
 use std::fs;
 use std::path::Path;
 use tempfile::tempdir;
@@ -117,7 +117,7 @@ fn a_single_file_has_its_receipt_beside_it() {
         staged.commit(draft()).unwrap();
         let receipt = Receipt::load(&out).unwrap();
         assert_eq!(receipt.outputs[0].path, Path::new("m.gguf"));
-        assert_eq!(receipt.first_change(&out).unwrap(), None);
+        assert_eq!(receipt.first_change(&out, &mut Hashes::default()).unwrap(), None);
     }
     assert_eq!(names(dir.path()), ["m.gguf", "m.gguf.receipt.json"]);
 }

@@ -1,0 +1,296 @@
+//! From a pipeline file to the steps that run: params and matrix filled in, references bound to earlier steps.
+use crate::file::{Source, StepFile};
+use crate::values::{Piece, nearest, pieces, scalar, shown};
+use lora_cli::{Error, Result};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// A step with nothing left to look up.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    /// Name in the file, and below `steps.` in errors.
+    pub(crate) name: String,
+    /// Unique name in this run: the name, and the matrix values that it depends on.
+    pub(crate) id: String,
+    pub(crate) action: Action,
+    pub(crate) inputs: Vec<(String, Vec<InputPath>)>,
+    pub(crate) with: Vec<(String, Value)>,
+    pub(crate) needs: Vec<String>,
+    /// Where it writes: `WORK/PIPELINE/ID`.
+    pub(crate) out: PathBuf,
+    /// Matrix params that it depends on, through params and inputs.
+    varies: BTreeSet<String>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Calls a tool.
+    Use(String),
+    /// Runs a shell line.
+    Run(String),
+}
+
+/// One path under `in:`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct InputPath {
+    pub(crate) path: PathBuf,
+    /// The step that writes it.
+    pub(crate) from: Option<String>,
+}
+
+/// A param's value and the matrix params that it depends on.
+#[derive(Debug, Clone)]
+struct Param {
+    name: String,
+    value: Value,
+    varies: BTreeSet<String>,
+}
+
+/// All steps of all combinations, in order; equal ones once. `set` are the `--set key=value` of the command line.
+pub(crate) fn resolve(source: &Source, set: &[(String, Value)], work: &std::path::Path) -> Result<Vec<Step>> {
+    let axes = axes(source, set)?;
+    let mut steps: Vec<Step> = Vec::new();
+    for combination in combinations(&axes) {
+        let params = params(source, set, &combination)?;
+        let mut here: Vec<Step> = Vec::new();
+        for (name, written) in source.file.steps.iter() {
+            let mut step = Scope { source, params: &params, earlier: &here, name }.step(written)?;
+            match steps.iter().find(|known| known.same_as(&step)) {
+                Some(known) => here.push(known.clone()),
+                None => {
+                    step.id = unique_id(&step, &combination, &steps);
+                    step.out = work.join(source.name()).join(&step.id);
+                    steps.push(step.clone());
+                    here.push(step);
+                }
+            }
+        }
+    }
+    Ok(steps)
+}
+
+impl Step {
+    fn same_as(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.action == other.action
+            && self.inputs == other.inputs
+            && self.with == other.with
+            && self.needs == other.needs
+    }
+}
+
+/// The matrix, less the params that `--set` has fixed.
+fn axes(source: &Source, set: &[(String, Value)]) -> Result<Vec<(String, Vec<Value>)>> {
+    let known = || {
+        let params = source.file.params.iter().map(|(name, _)| name);
+        params.chain(source.file.matrix.iter().map(|(name, _)| name))
+    };
+    for (key, _) in set {
+        if !known().any(|name| name == key) {
+            let error = Error::new(format!("--set {key}: {} has no param `{key}`", source.path.display()));
+            let names = known().collect::<Vec<_>>().join(", ");
+            return Err(if names.is_empty() { error } else { error.hint(format!("its params are {names}")) });
+        }
+    }
+    let free = |name: &str| !set.iter().any(|(key, _)| key == name);
+    Ok(source.file.matrix.iter().filter(|(name, _)| free(name)).map(|(n, v)| (n.to_owned(), v.clone())).collect())
+}
+
+/// Every choice of one value an axis, the last axis moving fastest. Without axes: one empty choice.
+fn combinations(axes: &[(String, Vec<Value>)]) -> Vec<Vec<(String, Value)>> {
+    axes.iter().fold(vec![Vec::new()], |chosen, (name, values)| {
+        let with = |so_far: &Vec<(String, Value)>, value: &Value| {
+            let mut longer = so_far.clone();
+            longer.push((name.clone(), value.clone()));
+            longer
+        };
+        chosen.iter().flat_map(|so_far| values.iter().map(move |value| with(so_far, value))).collect()
+    })
+}
+
+/// Fills in the params, which may use matrix params and params above them.
+fn params(source: &Source, set: &[(String, Value)], combination: &[(String, Value)]) -> Result<Vec<Param>> {
+    let axis = |(name, value): &(String, Value)| Param {
+        name: name.clone(),
+        value: value.clone(),
+        varies: BTreeSet::from([name.clone()]),
+    };
+    let mut params: Vec<Param> = combination.iter().map(axis).collect();
+    for (name, value) in set {
+        params.push(Param { name: name.clone(), value: value.clone(), varies: BTreeSet::new() });
+    }
+    for (name, written) in source.file.params.iter() {
+        if !params.iter().any(|param| param.name == name) {
+            let scope = Scope { source, params: &params, earlier: &[], name };
+            let (value, varies) = scope.value(&["params", name], written)?;
+            params.push(Param { name: name.to_owned(), value, varies });
+        }
+    }
+    Ok(params)
+}
+
+/// What the names in one step may refer to.
+struct Scope<'a> {
+    source: &'a Source,
+    params: &'a [Param],
+    earlier: &'a [Step],
+    /// The step (or param) that is being resolved.
+    name: &'a str,
+}
+
+impl Scope<'_> {
+    fn step(&self, written: &StepFile) -> Result<Step> {
+        let action = match (&written.tool, &written.run) {
+            (Some(tool), _) => Action::Use(tool.clone()),
+            (None, run) => Action::Run(run.clone().unwrap_or_default()),
+        };
+        let mut varies = BTreeSet::new();
+        let mut inputs = Vec::new();
+        for (key, value) in written.inputs.iter() {
+            let paths = self.input(&["steps", self.name, "in", key], value, &mut varies)?;
+            inputs.push((key.to_owned(), paths));
+        }
+        let mut with = Vec::new();
+        for (key, value) in written.with.iter() {
+            let (value, by) = self.value(&["steps", self.name, "with", key], value)?;
+            varies.extend(by);
+            with.push((key.to_owned(), value));
+        }
+        let mut needs = Vec::new();
+        for name in &written.needs {
+            let step = self.earlier_step(name).ok_or_else(|| {
+                let name = name.trim_start_matches('$');
+                self.unknown(&["steps", self.name, "needs"], name, self.earlier.iter().map(|s| s.name.as_str()))
+            })?;
+            varies.extend(step.varies.iter().cloned());
+            needs.push(step.id.clone());
+        }
+        let (name, id, out) = (self.name.to_owned(), String::new(), PathBuf::new());
+        Ok(Step { name, id, action, inputs, with, needs, out, varies })
+    }
+
+    /// A value with its params filled in: a lone `$name` keeps the param's type, within text it becomes text.
+    fn value(&self, at: &[&str], written: &Value) -> Result<(Value, BTreeSet<String>)> {
+        let fail = |message: String| self.source.error_at(at, message);
+        match written {
+            Value::Null => Err(fail("has no value".to_owned())),
+            Value::Object(_) => Err(fail("can't be a mapping".to_owned())),
+            Value::Array(items) => {
+                let (mut values, mut varies) = (Vec::new(), BTreeSet::new());
+                for item in items {
+                    let (value, by) = self.value(at, item)?;
+                    if value.is_array() {
+                        return Err(fail("can't be a list of lists".to_owned()));
+                    }
+                    values.push(value);
+                    varies.extend(by);
+                }
+                Ok((Value::Array(values), varies))
+            }
+            Value::String(text) => {
+                let pieces = pieces(text).map_err(fail)?;
+                if let [Piece::Name(name)] = pieces[..] {
+                    let param = self.param(at, name)?;
+                    return Ok((param.value.clone(), param.varies.clone()));
+                }
+                let (mut filled, mut varies) = (String::new(), BTreeSet::new());
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => filled += text,
+                        Piece::Name(name) => {
+                            let param = self.param(at, name)?;
+                            filled += &shown(&param.value);
+                            varies.extend(param.varies.iter().cloned());
+                        }
+                    }
+                }
+                Ok((Value::String(filled), varies))
+            }
+            other => Ok((other.clone(), BTreeSet::new())),
+        }
+    }
+
+    /// The paths of one `in:` key.
+    fn input(&self, at: &[&str], written: &Value, varies: &mut BTreeSet<String>) -> Result<Vec<InputPath>> {
+        if let Value::Array(items) = written {
+            let lists = items.iter().map(|item| self.input(at, item, varies)).collect::<Result<Vec<_>>>()?;
+            return Ok(lists.concat());
+        }
+        if let Value::String(text) = written
+            && let Ok(found) = pieces(text)
+            && let Some((Piece::Name(name), rest)) = found.split_first()
+            && let Some(step) = self.earlier_step(name)
+        {
+            let mut path = step.out.to_string_lossy().into_owned();
+            for piece in rest {
+                match piece {
+                    Piece::Text(text) => path += text,
+                    Piece::Name(name) => path += &shown(&self.param(at, name)?.value),
+                }
+            }
+            varies.extend(step.varies.iter().cloned());
+            return Ok(vec![InputPath { path: path.into(), from: Some(step.id.clone()) }]);
+        }
+        let (value, by) = self.value(at, written)?;
+        varies.extend(by);
+        let plain = |value: &Value| match scalar(value) {
+            Some(text) if !text.is_empty() => Ok(InputPath { path: text.into(), from: None }),
+            _ => Err(self.source.error_at(at, "is not a path")),
+        };
+        match &value {
+            Value::Array(items) => items.iter().map(plain).collect(),
+            one => Ok(vec![plain(one)?]),
+        }
+    }
+
+    fn param(&self, at: &[&str], name: &str) -> Result<&Param> {
+        let found = self.params.iter().find(|param| param.name == name);
+        found.ok_or_else(|| match self.earlier_step(name) {
+            Some(_) if at.contains(&"with") => {
+                let error = self.source.error_at(at, format!("`${name}` is a step, not a param"));
+                error.hint("a step's output is given under `in`")
+            }
+            Some(_) => self.source.error_at(at, format!("`${name}` must stand at the start of the path")),
+            None => self.unknown(at, name, self.params.iter().map(|param| param.name.as_str())),
+        })
+    }
+
+    /// The error for a name that stands for nothing here.
+    fn unknown<'c>(&'c self, at: &[&str], name: &str, candidates: impl Iterator<Item = &'c str>) -> Error {
+        if name == self.name {
+            return self.source.error_at(at, format!("`{name}` can't refer to itself"));
+        }
+        if self.source.file.steps.iter().any(|(step, _)| step == name) {
+            let error = self.source.error_at(at, format!("`{name}` is a step further down"));
+            return error.hint("a step may refer only to steps above it");
+        }
+        let error = self.source.error_at(at, format!("nothing is called `{name}`"));
+        let earlier = self.earlier.iter().map(|step| step.name.as_str());
+        match nearest(name, candidates.chain(earlier)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error,
+        }
+    }
+
+    fn earlier_step(&self, name: &str) -> Option<&Step> {
+        self.earlier.iter().find(|step| step.name == name.trim_start_matches('$'))
+    }
+}
+
+/// `train`, or `train@lr=1e-4,rank=8` where it depends on the matrix.
+fn unique_id(step: &Step, combination: &[(String, Value)], taken: &[Step]) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '_' };
+    let chosen = combination.iter().filter(|(name, _)| step.varies.contains(name));
+    let suffix: Vec<String> =
+        chosen.map(|(name, value)| format!("{name}={}", shown(value).chars().map(safe).collect::<String>())).collect();
+    let id = if suffix.is_empty() { step.name.clone() } else { format!("{}@{}", step.name, suffix.join(",")) };
+    let mut unique = id.clone();
+    let mut number = 2;
+    while taken.iter().any(|known| known.id == unique) {
+        unique = format!("{id}~{number}");
+        number += 1;
+    }
+    unique
+}

@@ -1,0 +1,125 @@
+//! lora-run as a process: what it runs, what it skips, and what it says.
+mod dry_run;
+mod mistakes;
+mod skipping;
+mod stopping;
+mod sweeps;
+mod talking;
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A folder with pipelines, raw files and a fake tool on the PATH.
+struct House {
+    dir: TempDir,
+}
+
+/// What one run of lora-run said.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// A tool that copies its `--base` file into its output, with the flags that it was given beside it.
+const FAKE_TOOL: &str = r#"#!/bin/sh
+if [ "$1" = --describe ]; then
+  flag() { printf '{"name":"%s","positional":%s,"required":%s,"takes_value":%s,"repeated":%s,"delimiter":%s,"values":%s,"help":""}' "$@"; }
+  printf '{"tool":"lora-fake","version":"%s","flags":[' "${FAKE_VERSION:-0.1.0}"
+  flag raw true false true true null '[]'; printf ,
+  flag base false true true false null '[]'; printf ,
+  flag lr false false true false null '[]'; printf ,
+  flag targets false false true true '","' '[]'; printf ,
+  flag split false false true false null '["train","valid"]'; printf ,
+  flag must-pass false false false false null '[]'; printf ,
+  flag out false true true false null '[]'; printf ,
+  flag force false false false false null '[]'
+  printf '],"subcommands":[]}\n'
+  exit 0
+fi
+all="$*"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --base) base=$2; shift ;;
+    --lr) lr=$2; shift ;;
+    --out) out=$2; shift ;;
+    --must-pass) gate=1 ;;
+  esac
+  shift
+done
+if [ "$lr" = 666 ]; then echo "error: loss is not finite" >&2; echo "cause: lr is 666" >&2; echo "hint: lower --lr" >&2; exit 2; fi
+[ -d "$base" ] && base="$base/made"
+rm -rf "$out"; mkdir -p "$out"
+{ cat "$base"; echo "lr=$lr"; } > "$out/made"
+sum=$(sha256sum < "$out/made" | cut -d' ' -f1); bytes=$(wc -c < "$out/made")
+printf '{"version":1,"tool":"lora-fake","tool_version":"0.1.0","artefact":"model","out":"%s","config":{"lr":"%s"},"seed":null,"inputs":[],"outputs":[{"path":"made","sha256":"%s","bytes":%d}],"results":{"valid_nll":1.25,"seconds":3},"wall_seconds":0.1,"peak_rss_bytes":2000000,"host":{}}\n' "$out" "$lr" "$sum" "$bytes" > "$out/receipt.json"
+cat "$out/receipt.json"
+if [ -n "$gate" ]; then echo "no: worse than the base" >&2; exit 1; fi
+"#;
+
+impl House {
+    /// With `p.yaml` and the raw file `raw.txt`.
+    fn new(pipeline: &str) -> Self {
+        let house = Self { dir: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(house.path("bin")).unwrap();
+        house.write("bin/lora-fake", FAKE_TOOL);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(house.path("bin/lora-fake"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        house.write("p.yaml", pipeline);
+        house.write("raw.txt", "raw\n");
+        house
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lora-run"));
+        let path = std::env::join_paths(
+            std::iter::once(self.path("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        );
+        command.args(args).current_dir(self.dir.path()).env("PATH", path.unwrap()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Said {
+        Said::from(self.command(args).output().unwrap())
+    }
+
+    /// Runs `p.yaml`, which must go well, and tells each step with its reason, e.g. `train: running (first run)`.
+    fn steps(&self, args: &[&str]) -> Vec<String> {
+        let said = self.run(&[&["p.yaml"], args].concat());
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let told = |line: &&str| line.ends_with(": skipped") || line.contains(": running (");
+        said.stderr.lines().filter(told).map(str::to_owned).collect()
+    }
+
+    /// What stderr says of a pipeline that is refused.
+    fn refused(&self, args: &[&str]) -> String {
+        let said = self.run(&[&["p.yaml"], args].concat());
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert_eq!(said.stdout, "");
+        said.stderr
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}

@@ -1,0 +1,110 @@
+//! Mistakes in a pipeline are told with their place, before anything runs.
+use crate::House;
+
+/// What is said of a pipeline with these lines under `steps:`, whose first line is line 4.
+fn refused(steps: &str) -> String {
+    let house = House::new(&format!("version: 1\nparams: {{ lr: 1, list: [a, b] }}\nsteps:\n{steps}"));
+    let said = house.refused(&[]);
+    assert!(!house.path("work").exists());
+    said
+}
+
+#[test]
+fn keys_that_do_not_exist() {
+    assert_eq!(
+        refused("  a: { use: lora-fake, wth: { lr: 1 } }\n"),
+        "error: p.yaml:4:24: steps.a: unknown field `wth`, expected one of `use`, `run`, `in`, `with`, `needs`\n"
+    );
+    assert_eq!(
+        refused("  a: { use: lora-fake, in: { base: raw.txt }, with: { lrr: 1 } }\n"),
+        "error: p.yaml:4:55: steps.a.with.lrr: lora-fake has no flag --lrr\nhint: did you mean `lr`?\n"
+    );
+    assert_eq!(
+        refused("  a:\n    use: lora-fake\n    in:\n      bse: raw.txt\n"),
+        "error: p.yaml:7:7: steps.a.in.bse: lora-fake has no flag --bse\nhint: did you mean `base`?\n"
+    );
+    assert_eq!(
+        refused("  a: { use: lora-fake, in: { base: raw.txt }, with: { out: x } }\n"),
+        "error: p.yaml:4:55: steps.a.with.out: --out is set by lora-run itself\n"
+    );
+}
+
+#[test]
+fn names_that_stand_for_nothing() {
+    assert_eq!(
+        refused("  a: { run: x, in: { x: $lrr } }\n"),
+        "error: p.yaml:4:22: steps.a.in.x: nothing is called `lrr`\nhint: did you mean `lr`?\n"
+    );
+    assert_eq!(
+        refused("  a: { run: x, in: { x: $b } }\n  b: { run: x }\n"),
+        "error: p.yaml:4:22: steps.a.in.x: `b` is a step further down\nhint: a step may refer only to steps above it\n"
+    );
+    assert_eq!(
+        refused("  a: { run: x, needs: [a] }\n"),
+        "error: p.yaml:4:16: steps.a.needs: `a` can't refer to itself\n"
+    );
+    assert_eq!(
+        refused("  a: { run: x }\n  b: { run: x, with: { y: $a } }\n"),
+        "error: p.yaml:5:24: steps.b.with.y: `$a` is a step, not a param\nhint: a step's output is given under `in`\n"
+    );
+}
+
+#[test]
+fn values_that_a_flag_does_not_take() {
+    let with =
+        |with: &str| refused(&format!("  a: {{ use: lora-fake, in: {{ base: raw.txt }}, with: {{ {with} }} }}\n"));
+    assert_eq!(
+        with("split: tset"),
+        "error: p.yaml:4:55: steps.a.with.split: can't be `tset`\nhint: it is one of train, valid\n"
+    );
+    assert_eq!(with("lr: $list"), "error: p.yaml:4:55: steps.a.with.lr: --lr takes one value, not 2\n");
+    assert_eq!(
+        with("must-pass: 3"),
+        "error: p.yaml:4:55: steps.a.with.must-pass: --must-pass of lora-fake is either true or false, not 3\n"
+    );
+    assert_eq!(with("lr: "), "error: p.yaml:4:55: steps.a.with.lr: has no value\n");
+}
+
+#[test]
+fn steps_that_can_not_be() {
+    assert_eq!(
+        refused("  a: { use: lora-nope }\n"),
+        "error: p.yaml:4:8: steps.a.use: there is no tool `lora-nope`\n\
+         hint: tools are looked up beside lora-run and on the PATH; `cargo build --release` builds them\n"
+    );
+    assert_eq!(
+        refused("  a: { use: lora-fake }\n"),
+        "error: p.yaml:4:3: steps.a: lora-fake needs `base`, which stands neither under `in` nor under `with`\n"
+    );
+    assert_eq!(refused("  a: { use: x, run: y }\n"), "error: p.yaml:4:3: steps.a: a step has either `use` or `run`\n");
+    assert_eq!(
+        refused("  a: { run: x, in: { raw: gone.txt } }\n"),
+        "error: p.yaml:4:22: steps.a.in.raw: gone.txt does not exist\n"
+    );
+    assert_eq!(refused("  a: { run: x }\n  a: { run: y }\n"), "error: p.yaml:5:3: steps: `a` stands here twice\n");
+}
+
+#[test]
+fn files_that_are_no_pipelines() {
+    let house = House::new("version: 2\nsteps: { a: { run: x } }\n");
+    assert_eq!(
+        house.refused(&[]),
+        "error: p.yaml:1:1: version: this lora-run reads version 1, not 2\n\
+         hint: use the release of lora-tools that the pipeline was written for\n"
+    );
+    for text in ["", "steps: [", "just text", "version: 1\nsteps: {}\n", "version: 1\n\u{0}"] {
+        house.write("p.yaml", text);
+        assert!(house.refused(&[]).starts_with("error: p.yaml"), "{text:?}: {}", house.refused(&[]));
+    }
+    std::fs::remove_file(house.path("p.yaml")).unwrap();
+    assert_eq!(house.refused(&[]), "error: failed to read the pipeline p.yaml\ncause: No such file or directory\n");
+}
+
+#[test]
+fn set_of_what_is_no_param() {
+    let house = House::new("version: 1\nparams: { lr: 1 }\nsteps: { a: { run: x } }\n");
+    assert_eq!(
+        house.refused(&["--set", "rl=2"]),
+        "error: --set rl: p.yaml has no param `rl`\nhint: its params are lr\n"
+    );
+}

@@ -1,0 +1,92 @@
+//! Failures, gates, interruptions and second runs.
+use crate::{House, Said};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+#[test]
+fn a_failed_step_stops_the_run_and_says_why_and_where_its_log_is() {
+    let house = House::new(
+        "version: 1\nsteps:\n  a: { use: lora-fake, in: { base: raw.txt }, with: { lr: 666 } }\n  b: { run: 'true' }\n",
+    );
+    let said = house.run(&["p.yaml", "--quiet"]);
+    assert_eq!(said.code, Some(2));
+    assert_eq!(
+        said.stderr,
+        "error: step a failed with exit code 2 (its log: work/p/a.log)\n\
+         cause: loss is not finite\n\
+         cause: lr is 666\n\
+         hint: lower --lr\n"
+    );
+    assert!(house.read("work/p/a.log").contains("cause: lr is 666"));
+    assert!(!house.path("work/p/b").exists() && !house.path("p.lock").exists());
+}
+
+#[test]
+fn a_failed_shell_line_leaves_nothing_half_written() {
+    let house = House::new("version: 1\nsteps:\n  a: { run: 'echo half > $OUT/made; echo cannot >&2; exit 1' }\n");
+    let said = house.run(&["p.yaml", "-q"]);
+    assert_eq!(said.code, Some(2));
+    assert_eq!(said.stderr, "error: step a failed with exit code 1 (its log: work/p/a.log)\ncause: cannot\n");
+    let left: Vec<_> = std::fs::read_dir(house.path("work/p")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "a.log" || name == ".lock"), "{left:?}");
+}
+
+#[test]
+fn a_gate_that_says_no_stops_the_run_with_exit_code_1_every_time() {
+    let gate = "version: 1\nsteps:\n  a: { use: lora-fake, in: { base: raw.txt }, with: { must-pass: true } }\n  b: { run: 'true', needs: [a] }\n";
+    let house = House::new(gate);
+    for _ in 0..2 {
+        let said = house.run(&["p.yaml", "--quiet"]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert_eq!(said.stderr, "no: step a: worse than the base (its log: work/p/a.log)\n");
+        assert!(!house.path("work/p/b").exists());
+    }
+    let said = house.run(&["p.yaml"]);
+    assert!(said.stderr.contains("a: running (the answer was no last time)"), "{}", said.stderr);
+}
+
+/// Starts lora-run on a step that sleeps, and waits until the step is running.
+fn sleeping(house: &House) -> (std::process::Child, BufReader<std::process::ChildStderr>) {
+    let mut child = house.command(&["p.yaml"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("ready") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0);
+    }
+    (child, stderr)
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_ends_with_130_and_leaves_no_output() {
+    let house = House::new("version: 1\nsteps:\n  a: { run: 'echo half > $OUT/made; echo ready; exec sleep 600' }\n");
+    let (mut child, _stderr) = sleeping(&house);
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!house.path("work/p/a").exists() && !house.path("work/p/a.partial").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_run_of_the_same_pipeline_is_refused() {
+    let house = House::new("version: 1\nsteps:\n  a: { run: 'echo ready; exec sleep 600' }\n");
+    let (mut child, _stderr) = sleeping(&house);
+    let refused = house.refused(&[]);
+    assert_eq!(
+        refused,
+        "error: another lora-run is running p in work/p\n\
+         hint: wait for it, or give this one a folder of its own with --work\n"
+    );
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_unwritable_work_folder_is_a_clear_error() {
+    let house = House::new("version: 1\nsteps:\n  a: { run: 'true' }\n");
+    let said: Said = house.run(&["p.yaml", "--work", "raw.txt"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.stderr.starts_with("error: failed to write raw.txt/p/.lock\ncause: "), "{}", said.stderr);
+}
