@@ -1,0 +1,272 @@
+//! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
+use lora_cli::{Common, Error, Result, ToolArgs};
+use lora_core::{Preset, TargetModules};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Fine-tune a language model with LoRA on a dataset of lora-prep, on the CPU.
+///
+/// Examples of unequal length are packed end to end, never padded; the loss is the mean over the supervised tokens of a
+/// step. The same inputs, flags and seed give the same adapter bytes, for any number of threads and for a run that was
+/// killed and continued with --resume.
+#[derive(Debug, Clone, clap::Parser, serde::Serialize)]
+#[command(name = "lora-train", version, after_help = EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
+pub struct Args {
+    /// Base model: a Hugging Face folder or a GGUF file; `-` takes it from an upstream receipt.
+    #[arg(long, value_name = "MODEL")]
+    pub base: PathBuf,
+    /// Dataset folder of lora-prep, or a parquet file with input_ids and labels; `-` takes it from an upstream receipt.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Start from this adapter (PEFT's layout) and keep its rank, alpha and targets; `-` takes it from a receipt.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "rank", "alpha", "targets", "rslora"])]
+    pub adapter: Option<PathBuf>,
+    /// Folder to write: the best adapter, metrics.jsonl, checkpoints/, README.md, receipt.json.
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub out: PathBuf,
+    /// Replace an existing output.
+    #[arg(long)]
+    #[serde(skip)]
+    pub force: bool,
+    /// Continue an interrupted run from OUT.partial; the result is the same, byte for byte, as without the interruption.
+    #[arg(long)]
+    #[serde(skip)]
+    pub resume: bool,
+
+    /// What trains: adapters on frozen weights, or all weights (a base folder without weights starts at random).
+    #[arg(long, value_enum, default_value_t = Method::Lora, help_heading = "What trains")]
+    pub method: Method,
+    /// Whole setting: conservative (r 8 on q, v, dropout 0.05), balanced (r 16 on all seven), maximum (r 64 on all
+    /// seven); the flags below override it [default: balanced].
+    #[arg(long, value_parser = ["conservative", "balanced", "maximum"], help_heading = "What trains")]
+    pub preset: Option<String>,
+    /// Rank r of the adapters [default: the preset's].
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "What trains")]
+    pub rank: Option<usize>,
+    /// α; the adapters' output is scaled by α/r [default: the rank].
+    #[arg(long, value_name = "X", value_parser = positive, help_heading = "What trains")]
+    pub alpha: Option<f64>,
+    /// Modules that carry an adapter: names (q_proj,v_proj), a regular expression on the module path, all-linear, or
+    /// attention (q, v), full-attention (q, k, v, o), all (all seven) [default: the preset's].
+    #[arg(long, value_name = "NAMES", help_heading = "What trains")]
+    pub targets: Vec<String>,
+    /// Scale by α/√r (rsLoRA).
+    #[arg(long, help_heading = "What trains")]
+    pub rslora: bool,
+    /// Dropout on the adapters' inputs, 0 to below 1 [default: the preset's or the adapter's].
+    #[arg(long, value_name = "P", value_parser = below_one, help_heading = "What trains")]
+    pub dropout: Option<f64>,
+    /// Storage of the weights with --method full [default: as config.json says].
+    #[arg(long, value_enum, help_heading = "What trains")]
+    pub dtype: Option<WeightDtype>,
+
+    /// Passes over the data; may be a fraction [default: 3].
+    #[arg(long, value_name = "X", value_parser = positive, conflicts_with = "steps", help_heading = "How long")]
+    pub epochs: Option<f64>,
+    /// Optimiser steps, in place of --epochs.
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "How long")]
+    pub steps: Option<usize>,
+    /// Examples in a batch [default: 8].
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "How long")]
+    pub batch: Option<usize>,
+    /// Tokens in a batch at most (a longer example is a batch of its own), in place of --batch.
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "batch", help_heading = "How long")]
+    pub batch_tokens: Option<usize>,
+    /// Batches whose gradients are summed before a step.
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value = "1", help_heading = "How long")]
+    pub accumulation: usize,
+
+    /// Learning rate at its peak.
+    #[arg(long, value_name = "X", value_parser = positive, default_value = "2e-4", help_heading = "Optimiser")]
+    pub lr: f64,
+    /// Shape of the learning rate after the warm-up.
+    #[arg(long, value_enum, default_value_t = Decay::Linear, help_heading = "Optimiser")]
+    pub schedule: Decay,
+    /// Warm-up from rate 0: a share of the run if below 1, else a number of steps.
+    #[arg(long, value_name = "X", value_parser = warmup, default_value = "0.03", help_heading = "Optimiser")]
+    pub warmup: f64,
+    /// AdamW's decoupled weight decay.
+    #[arg(long, value_name = "X", value_parser = not_negative, default_value = "0", help_heading = "Optimiser")]
+    pub weight_decay: f64,
+    /// Largest norm of the gradients, which are scaled down to it; 0 turns clipping off.
+    #[arg(long, value_name = "X", value_parser = not_negative, default_value = "1", help_heading = "Optimiser")]
+    pub clip: f64,
+    /// Seed of initialisation, order and dropout.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimiser")]
+    pub seed: u64,
+
+    /// Measure the loss on the valid split, and write a checkpoint, every N steps; the best adapter is what OUT holds
+    /// [default: every epoch, and at least four times].
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Evaluation")]
+    pub eval_every: Option<usize>,
+    /// Stop after N evaluations in a row without a better loss.
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Evaluation")]
+    pub patience: Option<usize>,
+
+    /// Way through the decoder: fused (hand-written kernels) or composite (a graph of tensor operations; slower, the
+    /// reference) [default: fused; composite with --method full].
+    #[arg(long, value_enum, help_heading = "Machine")]
+    pub route: Option<RouteKind>,
+    /// Threads; they don't change the result [default: as many as this process may use].
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Machine")]
+    pub threads: Option<usize>,
+    /// Output flags.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub common: Common,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lora-train --base smollm2.gguf --data dataset --out adapter
+  lora-train --base smollm2.gguf --data dataset --preset maximum --lr 1e-4 --epochs 2 --eval-every 50 --out adapter
+  lora-train --base m --data d --rank 8 --targets 'model\\.layers\\.[0-3]\\..*_proj' --steps 200 --out adapter
+  lora-train --base m --data d --adapter adapter --lr 5e-5 --epochs 1 --out adapter2
+  lora-prep raw.jsonl --base m --out d | lora-train --data - --base m --out adapter";
+
+/// What trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Low-rank adapters; the base stays as it is.
+    Lora,
+    /// Every weight; for small models.
+    Full,
+}
+
+/// Shape of the learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Down to 0 in a straight line.
+    Linear,
+    /// Down to 0 along half a cosine.
+    Cosine,
+    /// None.
+    Constant,
+}
+
+/// Way through the decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteKind {
+    /// Hand-written kernels over weights where they lie.
+    Fused,
+    /// A graph of tensor operations.
+    Composite,
+}
+
+/// How full weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightDtype {
+    /// bfloat16.
+    Bf16,
+    /// 32-bit float.
+    F32,
+}
+
+impl ToolArgs for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl Args {
+    /// Puts every default that depends on another flag in place, so that the receipt holds what was used.
+    pub(crate) fn resolve(&mut self) -> Result<()> {
+        match self.method {
+            Method::Lora => self.resolve_lora()?,
+            Method::Full => self.refuse_lora_flags()?,
+        }
+        if self.steps.is_none() {
+            self.epochs.get_or_insert(3.0);
+        }
+        if self.batch_tokens.is_none() {
+            self.batch.get_or_insert(8);
+        }
+        let default_route = if self.method == Method::Full { RouteKind::Composite } else { RouteKind::Fused };
+        self.route.get_or_insert(default_route);
+        self.threads.get_or_insert_with(|| std::thread::available_parallelism().map_or(1, usize::from));
+        Ok(())
+    }
+
+    fn resolve_lora(&mut self) -> Result<()> {
+        if self.dtype.is_some() {
+            return Err(Error::new("--dtype is for --method full: an adapter is always f32"));
+        }
+        if self.adapter.is_some() {
+            return Ok(()); // rank, alpha, targets and dropout are the adapter's own
+        }
+        let name = self.preset.get_or_insert_with(|| "balanced".to_owned());
+        let preset = Preset::named(name).ok_or_else(|| Error::new(format!("no preset is called `{name}`")))?;
+        let rank = *self.rank.get_or_insert(preset.rank);
+        self.alpha.get_or_insert(rank as f64);
+        if self.targets.is_empty() {
+            self.targets.push(preset.targets.to_owned());
+        }
+        self.dropout.get_or_insert(preset.dropout);
+        self.target_modules().map(|_| ())
+    }
+
+    fn refuse_lora_flags(&self) -> Result<()> {
+        let given = [
+            ("--adapter", self.adapter.is_some()),
+            ("--preset", self.preset.is_some()),
+            ("--rank", self.rank.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--targets", !self.targets.is_empty()),
+            ("--rslora", self.rslora),
+            ("--dropout", self.dropout.is_some()),
+            ("--route fused", self.route == Some(RouteKind::Fused)),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::new(format!("{flag} can't be used with --method full, which trains all weights"))
+                .hint("leave it out, or use --method lora")),
+        }
+    }
+
+    /// `--targets` as PEFT's `target_modules`.
+    pub(crate) fn target_modules(&self) -> Result<TargetModules> {
+        Ok(TargetModules::from_str(&self.targets.join(","))?)
+    }
+
+    /// Threads to use, after [`Args::resolve`].
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or(1)
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("expected a whole number, 1 or more".to_owned()),
+    }
+}
+
+fn number(text: &str, expected: &str, accept: impl Fn(f64) -> bool) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && accept(x) => Ok(x),
+        _ => Err(format!("expected {expected}")),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0", |x| x > 0.0)
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, "a number, 0 or more", |x| x >= 0.0)
+}
+
+fn below_one(text: &str) -> Result<f64, String> {
+    number(text, "a number from 0 to below 1", |x| (0.0..1.0).contains(&x))
+}
+
+fn warmup(text: &str) -> Result<f64, String> {
+    let accept = |x: f64| (0.0..1.0).contains(&x) || (x >= 1.0 && x.fract() == 0.0);
+    number(text, "a share of the run (0 to below 1) or a whole number of steps", accept)
+}

@@ -1,0 +1,158 @@
+//! Which rows make up which step: micro-batches by examples or by tokens, windows of accumulation, epochs.
+use lora_data::epoch_order;
+
+/// Row indices of the micro-batches whose gradients make one optimiser step.
+pub(crate) type Window = Vec<Vec<usize>>;
+
+/// How rows are gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Batching {
+    /// Most examples in a micro-batch.
+    pub(crate) examples: Option<usize>,
+    /// Most tokens in a micro-batch; a longer example is one of its own.
+    pub(crate) tokens: Option<usize>,
+    /// Micro-batches in a window.
+    pub(crate) accumulation: usize,
+}
+
+impl Batching {
+    /// Cuts `order` into micro-batches; `lengths` are the rows' tokens.
+    pub(crate) fn micro_batches(&self, order: &[usize], lengths: &[usize]) -> Vec<Vec<usize>> {
+        let mut batches: Vec<Vec<usize>> = Vec::new();
+        let mut tokens = 0;
+        for &row in order {
+            let full = batches.last().is_none_or(|batch| {
+                self.examples.is_some_and(|n| batch.len() >= n)
+                    || self.tokens.is_some_and(|n| tokens + lengths[row] > n)
+            });
+            if full {
+                batches.push(Vec::new());
+                tokens = 0;
+            }
+            if let Some(batch) = batches.last_mut() {
+                batch.push(row);
+            }
+            tokens += lengths[row];
+        }
+        batches
+    }
+
+    fn windows(&self, order: &[usize], lengths: &[usize]) -> Vec<Window> {
+        self.micro_batches(order, lengths).chunks(self.accumulation).map(<[_]>::to_vec).collect()
+    }
+}
+
+/// When a run ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Length {
+    /// After so many passes over the rows; a fraction of a pass is rounded up to whole steps.
+    Epochs(f64),
+    /// After so many steps.
+    Steps(u64),
+}
+
+/// The steps of a run, in order; the last step of an epoch may hold fewer rows.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    lengths: Vec<usize>,
+    batching: Batching,
+    seed: u64,
+    epoch: u64,
+    windows: Vec<Window>,
+    next: usize,
+}
+
+impl Steps {
+    /// The steps over rows of the given lengths (tokens; at least one row), in an order that depends on seed and epoch.
+    pub(crate) fn new(lengths: Vec<usize>, batching: Batching, seed: u64) -> Self {
+        let mut steps = Self { lengths, batching, seed, epoch: 0, windows: Vec::new(), next: 0 };
+        steps.windows = steps.of_epoch(0);
+        steps
+    }
+
+    /// Steps of one epoch.
+    pub(crate) fn of_epoch(&self, epoch: u64) -> Vec<Window> {
+        self.batching.windows(&epoch_order(self.lengths.len(), self.seed, epoch), &self.lengths)
+    }
+
+    /// Steps of a whole run.
+    pub(crate) fn total(&self, length: Length) -> u64 {
+        let epochs = match length {
+            Length::Steps(n) => return n,
+            Length::Epochs(epochs) => epochs,
+        };
+        let steps = |epoch: u64| self.of_epoch(epoch).len() as f64;
+        let whole = epochs.floor() as u64;
+        let full: f64 = match self.batching.tokens {
+            None => steps(0) * whole as f64, // every epoch has as many
+            Some(_) => (0..whole).map(steps).sum(),
+        };
+        let part = if epochs.fract() > 0.0 { (epochs.fract() * steps(whole)).ceil() } else { 0.0 };
+        ((full + part) as u64).max(1)
+    }
+
+    /// Passes over the first `n` steps (of a run that is resumed).
+    pub(crate) fn skip(&mut self, n: u64) {
+        for _ in 0..n {
+            self.advance();
+        }
+    }
+
+    /// The next step's rows, and how many epochs are done after it.
+    pub(crate) fn next_window(&mut self) -> (Window, f64) {
+        let (epoch, index) = self.advance();
+        (self.windows[index].clone(), epoch as f64 + (index + 1) as f64 / self.windows.len() as f64)
+    }
+
+    fn advance(&mut self) -> (u64, usize) {
+        if self.next == self.windows.len() {
+            self.epoch += 1;
+            self.windows = self.of_epoch(self.epoch);
+            self.next = 0;
+        }
+        self.next += 1;
+        (self.epoch, self.next - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by_tokens(tokens: usize) -> Batching {
+        Batching { examples: None, tokens: Some(tokens), accumulation: 1 }
+    }
+
+    #[test]
+    fn tokens_fill_a_batch_and_a_longer_row_is_one_of_its_own() {
+        let batches = by_tokens(10).micro_batches(&[0, 1, 2, 3, 4], &[4, 6, 1, 30, 2]);
+        assert_eq!(batches, [vec![0, 1], vec![2], vec![3], vec![4]]);
+    }
+
+    #[test]
+    fn every_row_is_seen_once_an_epoch_and_the_rest_makes_a_smaller_step() {
+        let batching = Batching { examples: Some(2), tokens: None, accumulation: 2 };
+        let mut steps = Steps::new(vec![5; 11], batching, 7);
+        assert_eq!(steps.total(Length::Epochs(2.0)), 6);
+        assert_eq!(steps.total(Length::Epochs(0.5)), 2);
+        assert_eq!(steps.total(Length::Steps(4)), 4);
+        for epoch in 1..=2 {
+            let (windows, ends): (Vec<_>, Vec<_>) = (0..3).map(|_| steps.next_window()).unzip();
+            assert_eq!(windows.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
+            assert_eq!(windows[2][1].len(), 1);
+            let mut rows: Vec<usize> = windows.into_iter().flatten().flatten().collect();
+            rows.sort_unstable();
+            assert_eq!(rows, (0..11).collect::<Vec<_>>());
+            assert_eq!(ends[2], f64::from(epoch));
+        }
+    }
+
+    #[test]
+    fn skipping_leads_to_the_same_step() {
+        let steps = || Steps::new(vec![3, 9, 4, 7, 1, 2, 8], by_tokens(12), 3);
+        let (mut walked, mut skipped) = (steps(), steps());
+        let walked: Vec<_> = (0..9).map(|_| walked.next_window()).collect();
+        skipped.skip(8);
+        assert_eq!(skipped.next_window(), walked[8]);
+    }
+}

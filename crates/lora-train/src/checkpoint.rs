@@ -1,0 +1,233 @@
+//! What an interrupted run continues from: one file with parameters, moments and progress, replaced atomically, and
+//! beside it the best and the last model as folders that any tool can read.
+//!
+//! Order, dropout and initialisation come from a counter-based generator, so no generator state is saved.
+use crate::trainable::Trainable;
+use lora_cli::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Format of the state file.
+const VERSION: u32 = 1;
+/// Its metadata key.
+const KEY: &str = "lora-train";
+
+/// The best evaluation so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Best {
+    /// After which step.
+    pub(crate) step: u64,
+    /// Mean loss on the valid split.
+    #[serde(with = "exact")]
+    pub(crate) loss: f64,
+}
+
+/// How far a run is, without its vectors.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Steps done.
+    pub(crate) step: u64,
+    /// Epochs done.
+    pub(crate) epoch: f64,
+    /// Tokens seen.
+    pub(crate) tokens: u64,
+    /// Supervised tokens seen.
+    pub(crate) supervised_tokens: u64,
+    /// Loss of the first step.
+    #[serde(with = "exact")]
+    pub(crate) first_loss: f64,
+    /// Loss of the last step.
+    #[serde(with = "exact")]
+    pub(crate) last_loss: f64,
+    /// Best evaluation.
+    pub(crate) best: Option<Best>,
+    /// After which step the last evaluation was.
+    pub(crate) evaluated: u64,
+    /// Its loss.
+    pub(crate) valid_loss: Option<f64>,
+    /// Evaluations in a row that were not better.
+    pub(crate) worse: usize,
+    /// Early stopping ended the run.
+    pub(crate) stopped_early: bool,
+    /// Seconds spent in steps.
+    pub(crate) step_seconds: f64,
+}
+
+/// A whole checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Snapshot {
+    pub(crate) state: State,
+    pub(crate) params: Vec<f32>,
+    pub(crate) m: Vec<f32>,
+    pub(crate) v: Vec<f32>,
+    /// Parameters of the best evaluation.
+    pub(crate) best: Option<Vec<f32>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    /// What the result depends on; a run is continued only with the same.
+    fingerprint: serde_json::Value,
+    state: State,
+}
+
+/// Where the state of a run lies in its output folder.
+pub(crate) fn state_file(out: &Path) -> PathBuf {
+    out.join("checkpoints").join("state.safetensors")
+}
+
+/// Writes the state file; the former one stays until the new one is complete.
+pub(crate) fn write(
+    file: &Path,
+    fingerprint: &serde_json::Value,
+    state: &State,
+    vectors: &[(&str, &[f32])],
+) -> Result<()> {
+    let header = Header { version: VERSION, fingerprint: fingerprint.clone(), state: state.clone() };
+    let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
+    let bytes: Vec<(&str, Vec<u8>)> =
+        vectors.iter().map(|(name, values)| (*name, values.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
+    let views = bytes
+        .iter()
+        .map(|(name, bytes)| Ok((*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let data = safetensors::serialize(views, Some(metadata))?;
+    let partial = file.with_extension("new");
+    let written = File::create(&partial).and_then(|mut f| f.write_all(&data).and_then(|()| f.sync_all()));
+    written.and_then(|()| fs::rename(&partial, file)).map_err(failed("write", file))
+}
+
+/// Reads the state file of a run with the same fingerprint and as many parameters.
+pub(crate) fn read(file: &Path, fingerprint: &serde_json::Value, parameters: usize) -> Result<Snapshot> {
+    let data = fs::read(file).map_err(failed("read", file))?;
+    let damaged = |what: String| {
+        Error::new(format!("{}: not a checkpoint: {what}", file.display())).hint("start over with --force")
+    };
+    let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| damaged(e.to_string()))?;
+    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| damaged("no state".to_owned()))?;
+    let header: Header = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
+    if header.version != VERSION {
+        return Err(damaged(format!("version {}, this tool reads {VERSION}", header.version)));
+    }
+    same_run(&header.fingerprint, fingerprint)?;
+    let tensors = SafeTensors::deserialize(&data).map_err(|e| damaged(e.to_string()))?;
+    let vector = |name: &str| -> Result<Vec<f32>> {
+        let view = tensors.tensor(name).map_err(|e| damaged(e.to_string()))?;
+        if view.dtype() != Dtype::F32 || view.data().len() != parameters * 4 {
+            return Err(damaged(format!("{name} has shape {:?}, the run has {parameters} parameters", view.shape())));
+        }
+        Ok(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    };
+    let best = header.state.best.map(|_| vector("best")).transpose()?;
+    Ok(Snapshot { params: vector("params")?, m: vector("m")?, v: vector("v")?, best, state: header.state })
+}
+
+/// Names the first thing in which two runs differ.
+fn same_run(found: &serde_json::Value, wanted: &serde_json::Value) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    let keys = wanted.as_object().into_iter().chain(found.as_object()).flat_map(|map| map.keys());
+    let key = keys.into_iter().find(|key| found.get(key.as_str()) != wanted.get(key.as_str()));
+    let (name, was, is) = match key {
+        Some(key) => (key.as_str(), &found[key.as_str()], &wanted[key.as_str()]),
+        None => ("configuration", found, wanted),
+    };
+    Err(Error::new(format!("--resume: the interrupted run had another {name}: {was}, not {is}"))
+        .hint("use the same flags and inputs to continue it, or --force without --resume to start over"))
+}
+
+/// Writes a model as folder `checkpoints/NAME`, complete or not at all.
+pub(crate) fn save_model(out: &Path, name: &str, model: &dyn Trainable, params: &[f32]) -> Result<()> {
+    let folder = out.join("checkpoints").join(name);
+    let partial = out.join("checkpoints").join(format!("{name}.new"));
+    remove(&partial)?;
+    fs::create_dir_all(&partial).map_err(failed("create", &partial))?;
+    model.save(params, &partial)?;
+    remove(&folder)?;
+    fs::rename(&partial, &folder).map_err(failed("write", &folder))
+}
+
+/// Removes a file or folder that may not be there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// An error of the operating system, with what was tried on which path.
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let message = format!("failed to {action} {}", path.display());
+    move |error| Error::from(error).context(message)
+}
+
+/// A float as its bits: decimal text may come back one unit off.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(x.to_bits())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn state() -> State {
+        State { step: 5, best: Some(Best { step: 4, loss: 0.1 + 0.2 }), ..State::default() }
+    }
+
+    fn write_one(dir: &Path) -> PathBuf {
+        let file = dir.join("state.safetensors");
+        let vectors: [(&str, &[f32]); 4] =
+            [("params", &[1.0, -0.0]), ("m", &[2.0, 3.0]), ("v", &[4.0, 5.0]), ("best", &[6.0, 7.0])];
+        write(&file, &json!({"lr": 0.1, "rank": 8}), &state(), &vectors).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = write_one(dir.path());
+        let read = read(&file, &json!({"lr": 0.1, "rank": 8}), 2).unwrap();
+        assert_eq!(read.state, state());
+        assert_eq!(read.params[1].to_bits(), (-0.0f32).to_bits());
+        assert_eq!((read.m, read.v, read.best), (vec![2.0, 3.0], vec![4.0, 5.0], Some(vec![6.0, 7.0])));
+    }
+
+    #[test]
+    fn another_run_is_refused_and_the_difference_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = write_one(dir.path());
+        let error = read(&file, &json!({"lr": 0.1, "rank": 16}), 2).unwrap_err().to_string();
+        assert_eq!(error, "--resume: the interrupted run had another rank: 8, not 16");
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_at_any_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = write_one(dir.path());
+        let whole = fs::read(&file).unwrap();
+        for length in (0..whole.len()).step_by(7) {
+            fs::write(&file, &whole[..length]).unwrap();
+            let error = read(&file, &json!({"lr": 0.1, "rank": 8}), 2).unwrap_err().to_string();
+            assert!(error.contains("not a checkpoint"), "{error}");
+        }
+        fs::write(&file, &whole).unwrap();
+        let error = read(&file, &json!({"lr": 0.1, "rank": 8}), 3).unwrap_err().to_string();
+        assert!(error.contains("the run has 3 parameters"), "{error}");
+    }
+}
