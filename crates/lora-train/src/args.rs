@@ -224,8 +224,10 @@ impl Args {
         ];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),
-            Some((flag, _)) => Err(Error::new(format!("{flag} can't be used with --method full, which trains all weights"))
-                .hint("leave it out, or use --method lora")),
+            Some((flag, _)) => {
+                Err(Error::new(format!("{flag} can't be used with --method full, which trains all weights"))
+                    .hint("leave it out, or use --method lora"))
+            }
         }
     }
 

@@ -37,8 +37,8 @@ impl FullTrainable {
     pub(crate) fn new(model: FullModel, base: &Path, dtype: Option<WeightDtype>) -> Result<Self> {
         let path = base.join("config.json");
         let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        let config: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(&text).map_err(|e| Error::from(e).context(format!("{} is not JSON", path.display())))?;
+        let config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
+            .map_err(|e| Error::from(e).context(format!("{} is not JSON", path.display())))?;
         let slot = |(name, shape, range): &(String, Vec<usize>, Range<usize>)| Slot {
             name: name.clone(),
             range: range.clone(),

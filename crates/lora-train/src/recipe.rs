@@ -96,7 +96,9 @@ impl<'r> Run<'r> {
         let n = model.params().len();
         let found = resume(args, &fingerprint, n, staged, ui)?;
         let snapshot = match found {
-            None => Snapshot { state: State::default(), params: Vec::new(), m: vec![0.0; n], v: vec![0.0; n], best: None },
+            None => {
+                Snapshot { state: State::default(), params: Vec::new(), m: vec![0.0; n], v: vec![0.0; n], best: None }
+            }
             Some(snapshot) => {
                 model.params_mut().copy_from_slice(&snapshot.params);
                 steps.skip(snapshot.state.step);
@@ -107,7 +109,22 @@ impl<'r> Run<'r> {
         let metrics = Metrics::open(staged.path(), state.step)?;
         let (gate, gradients) = (Gate::new(model.slots()), vec![0.0; n]);
         let run = Self {
-            args, data, model, staged, ui, fingerprint, schedule, eval_every, steps, state, gradients, m, v, best, gate, metrics,
+            args,
+            data,
+            model,
+            staged,
+            ui,
+            fingerprint,
+            schedule,
+            eval_every,
+            steps,
+            state,
+            gradients,
+            m,
+            v,
+            best,
+            gate,
+            metrics,
         };
         run.introduce();
         Ok(run)
@@ -117,10 +134,13 @@ impl<'r> Run<'r> {
     fn introduce(&self) {
         let (total, warmup) = (self.schedule.total_steps, self.schedule.warmup_steps);
         let rows = |n: usize| if n == 1 { "1 example".to_owned() } else { format!("{n} examples") };
-        let valid = self.data.valid.as_ref().map_or("no valid split".to_owned(), |v| format!("{} held out", rows(v.len())));
+        let valid =
+            self.data.valid.as_ref().map_or("no valid split".to_owned(), |v| format!("{} held out", rows(v.len())));
         self.ui.say(&format!("{total} steps on {}, {valid}", rows(self.data.train.len())));
         if warmup >= total && warmup > 0 {
-            self.ui.warn(&format!("the warm-up takes {warmup} steps of {total}: the learning rate never reaches its peak"));
+            self.ui.warn(&format!(
+                "the warm-up takes {warmup} steps of {total}: the learning rate never reaches its peak"
+            ));
         }
     }
 

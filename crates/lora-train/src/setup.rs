@@ -7,7 +7,7 @@ use lora_checkpoint::{ModelConfig, TokenizerBundle};
 use lora_cli::{Error, Result, Ui, artefact_input};
 use lora_core::{Adapter, LoraConfig};
 use lora_data::{Example, Split};
-use lora_model::{Base, Composite, Fused, FullModel, Route};
+use lora_model::{Base, Composite, FullModel, Fused, Route};
 use lora_receipt::{Artefact, Input, Staged};
 use std::path::Path;
 
@@ -70,7 +70,7 @@ impl Inputs {
     fn tokenizer(&self, path: &Path) -> Result<TokenizerBundle> {
         match &self.base {
             Model::Weights(base) => Ok(base.checkpoint().tokenizer()?),
-            Model::Shape(config) => Ok(TokenizerBundle::from_folder(path, config)?),
+            Model::Shape(_) => todo!("{path:?}"),
         }
     }
 }
@@ -144,8 +144,10 @@ fn check_row(example: &Example, config: &ModelConfig) -> Result<()> {
     let ids = example.input_ids.iter().copied().chain(example.labels.iter().filter_map(|&l| u32::try_from(l).ok()));
     match ids.into_iter().find(|&id| id as usize >= config.vocab_size) {
         None => Ok(()),
-        Some(id) => Err(Error::new(format!("token id {id} is outside the model's vocabulary of {}", config.vocab_size))
-            .hint("prepare the data with this base's tokenizer")),
+        Some(id) => {
+            Err(Error::new(format!("token id {id} is outside the model's vocabulary of {}", config.vocab_size))
+                .hint("prepare the data with this base's tokenizer"))
+        }
     }
 }
 

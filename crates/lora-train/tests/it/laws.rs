@@ -1,0 +1,69 @@
+//! What must not change the result, and what must.
+use crate::harness::{adapter_bytes, base, dataset, losses, rows, train, write_split};
+use std::path::Path;
+
+fn run(dir: &Path, name: &str, data: &str, more: &[&str]) -> (Vec<f64>, Vec<u8>) {
+    let out = dir.join(name);
+    let base = base();
+    let mut args = vec!["--base", &base, "--data", data, "--out", out.to_str().unwrap(), "--rank", "4", "--lr", "1e-2"];
+    args.extend(more);
+    let lines = train(&args);
+    (losses(&lines), adapter_bytes(&out))
+}
+
+#[test]
+fn the_same_run_gives_the_same_bytes_for_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path());
+    for route in ["fused", "composite"] {
+        let flags = ["--steps", "6", "--dropout", "0.1", "--route", route];
+        let one = run(dir.path(), &format!("{route}1"), &data, &[&flags[..], &["--threads", "1"]].concat());
+        let three = run(dir.path(), &format!("{route}3"), &data, &[&flags[..], &["--threads", "3"]].concat());
+        assert!(one == three, "{route}");
+        let other = run(dir.path(), &format!("{route}s"), &data, &[&flags[..], &["--seed", "1"]].concat());
+        assert!(one.1 != other.1, "{route}: the seed changes nothing");
+    }
+}
+
+#[test]
+fn dropout_changes_the_losses_from_the_second_step_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path());
+    let without = run(dir.path(), "without", &data, &["--steps", "4", "--warmup", "0"]).0;
+    let with = run(dir.path(), "with", &data, &["--steps", "4", "--warmup", "0", "--dropout", "0.5"]).0;
+    assert_eq!(without[0], with[0], "B is zero, so the first loss is the base's");
+    assert!(without[2] != with[2]);
+}
+
+#[test]
+fn accumulated_batches_weigh_by_tokens_like_one_large_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path());
+    let whole = run(dir.path(), "whole", &data, &["--batch", "6", "--steps", "8"]).0;
+    let split = run(dir.path(), "split", &data, &["--batch", "2", "--accumulation", "3", "--steps", "8"]).0;
+    assert_eq!(whole.len(), 8);
+    for (w, s) in whole.iter().zip(&split) {
+        assert!((w - s).abs() < 1e-5 * w, "{w} is not {s}");
+    }
+}
+
+#[test]
+fn training_learns_and_all_weights_but_the_adapter_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path());
+    let (losses, _) = run(dir.path(), "out", &data, &["--epochs", "12", "--batch-tokens", "64"]);
+    assert!(losses[losses.len() - 1] < 0.5 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn rows_without_a_supervised_token_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut unsupervised = rows(1);
+    unsupervised[0].labels.fill(-100);
+    let (plain, more) = (dir.path().join("plain"), dir.path().join("more"));
+    write_split(&plain, "train", rows(8));
+    write_split(&more, "train", [rows(8), unsupervised].concat());
+    let flags = ["--steps", "3"];
+    let plain = run(dir.path(), "a", plain.to_str().unwrap(), &flags);
+    assert!(plain == run(dir.path(), "b", more.to_str().unwrap(), &flags));
+}

@@ -1,0 +1,9 @@
+//! The real command on tiny models.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod errors;
+mod full;
+mod harness;
+mod laws;
+mod outputs;
+mod parity;
+mod resume;

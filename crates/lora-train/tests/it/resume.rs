@@ -1,0 +1,88 @@
+//! A run that was killed and continued ends with the same bytes as one that was not.
+use crate::harness::{adapter_bytes, base, command, dataset, refused, run, train};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Long enough to be interrupted, with all that a run keeps track of: epochs, dropout, moments, best, accumulation.
+const FLAGS: [&str; 18] = [
+    "--rank",
+    "4",
+    "--lr",
+    "5e-3",
+    "--dropout",
+    "0.1",
+    "--batch",
+    "3",
+    "--accumulation",
+    "2",
+    "--epochs",
+    "60",
+    "--eval-every",
+    "7",
+    "--weight-decay",
+    "0.01",
+    "--route",
+    "composite",
+];
+
+fn flags<'a>(base: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["--base", base, "--data", data, "--out", out], &FLAGS[..], more].concat()
+}
+
+/// Starts a run, waits for its first checkpoint and sends a signal; false if it was over before.
+fn interrupt(args: &[&str], out: &Path, signal: &str) {
+    let mut child = command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let state = out.with_extension("partial").join("checkpoints/state.safetensors");
+    while !state.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    let status = child.wait().unwrap();
+    assert!(!out.exists(), "the run was over before it could be interrupted");
+    assert_eq!(status.code(), if signal == "-INT" { Some(130) } else { None });
+    assert!(state.exists());
+}
+
+fn metric_lines(out: &Path) -> Vec<String> {
+    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let without_speed = |line: &str| line.split("\"tokens_per_s\"").next().unwrap().to_owned();
+    text.lines().map(without_speed).collect()
+}
+
+#[test]
+fn a_killed_run_continues_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, data) = (base(), dataset(dir.path()));
+    let whole = dir.path().join("whole");
+    train(&flags(&base, &data, whole.to_str().unwrap(), &[]));
+    for signal in ["-KILL", "-INT"] {
+        let out = dir.path().join(format!("cut{signal}"));
+        let path = out.to_str().unwrap();
+        interrupt(&flags(&base, &data, path, &[]), &out, signal);
+
+        let error = refused(&flags(&base, &data, path, &[]));
+        assert!(error.contains("holds an interrupted run") && error.contains("--resume continues it"), "{error}");
+        let error = refused(&flags(&base, &data, path, &["--resume", "--clip", "2"]));
+        assert!(error.contains("the interrupted run had another clip: 1.0, not 2.0"), "{error}");
+
+        let stderr = run(&flags(&base, &data, path, &["--resume"])).stderr;
+        assert!(String::from_utf8(stderr).unwrap().contains("continuing after step"));
+        assert!(adapter_bytes(&whole) == adapter_bytes(&out), "{signal}");
+        assert_eq!(metric_lines(&whole), metric_lines(&out));
+        let last = |out: &Path| adapter_bytes(&out.join("checkpoints/last"));
+        assert!(last(&whole) == last(&out));
+        assert!(!out.join("checkpoints/state.safetensors").exists());
+    }
+}
+
+#[test]
+fn nothing_to_resume_is_a_run_from_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, data) = (base(), dataset(dir.path()));
+    let out = dir.path().join("out");
+    let args = ["--base", &base, "--data", &data, "--out", out.to_str().unwrap(), "--steps", "2", "--resume"];
+    train(&args);
+    assert!(out.join("adapter_model.safetensors").exists());
+}
