@@ -16,29 +16,11 @@ pub(crate) struct Batching {
 }
 
 impl Batching {
-    /// Cuts `order` into micro-batches; `lengths` are the rows' tokens.
-    pub(crate) fn micro_batches(&self, order: &[usize], lengths: &[usize]) -> Vec<Vec<usize>> {
-        let mut batches: Vec<Vec<usize>> = Vec::new();
-        let mut tokens = 0;
-        for &row in order {
-            let full = batches.last().is_none_or(|batch| {
-                self.examples.is_some_and(|n| batch.len() >= n)
-                    || self.tokens.is_some_and(|n| tokens + lengths[row] > n)
-            });
-            if full {
-                batches.push(Vec::new());
-                tokens = 0;
-            }
-            if let Some(batch) = batches.last_mut() {
-                batch.push(row);
-            }
-            tokens += lengths[row];
-        }
-        batches
-    }
-
     fn windows(&self, order: &[usize], lengths: &[usize]) -> Vec<Window> {
-        self.micro_batches(order, lengths).chunks(self.accumulation).map(<[_]>::to_vec).collect()
+        lora_data::batches(order, lengths, self.examples, self.tokens)
+            .chunks(self.accumulation)
+            .map(<[_]>::to_vec)
+            .collect()
     }
 }
 
@@ -119,16 +101,6 @@ impl Steps {
 mod tests {
     use super::*;
 
-    fn by_tokens(tokens: usize) -> Batching {
-        Batching { examples: None, tokens: Some(tokens), accumulation: 1 }
-    }
-
-    #[test]
-    fn tokens_fill_a_batch_and_a_longer_row_is_one_of_its_own() {
-        let batches = by_tokens(10).micro_batches(&[0, 1, 2, 3, 4], &[4, 6, 1, 30, 2]);
-        assert_eq!(batches, [vec![0, 1], vec![2], vec![3], vec![4]]);
-    }
-
     #[test]
     fn every_row_is_seen_once_an_epoch_and_the_rest_makes_a_smaller_step() {
         let batching = Batching { examples: Some(2), tokens: None, accumulation: 2 };
@@ -149,7 +121,8 @@ mod tests {
 
     #[test]
     fn skipping_leads_to_the_same_step() {
-        let steps = || Steps::new(vec![3, 9, 4, 7, 1, 2, 8], by_tokens(12), 3);
+        let steps =
+            || Steps::new(vec![3, 9, 4, 7, 1, 2, 8], Batching { examples: None, tokens: Some(12), accumulation: 1 }, 3);
         let (mut walked, mut skipped) = (steps(), steps());
         let walked: Vec<_> = (0..9).map(|_| walked.next_window()).collect();
         skipped.skip(8);

@@ -1,5 +1,4 @@
 //! The loss on a split: packed, without dropout, weighted by supervised tokens.
-use crate::batches::Batching;
 use crate::trainable::Trainable;
 use lora_cli::{Result, Ui};
 use lora_data::Example;
@@ -12,8 +11,7 @@ const TOKENS: usize = 1024;
 pub(crate) fn evaluate(model: &mut dyn Trainable, examples: &[Example], ui: &Ui) -> Result<SequenceLoss> {
     let lengths: Vec<usize> = examples.iter().map(|e| e.input_ids.len()).collect();
     let order: Vec<usize> = (0..examples.len()).collect();
-    let batching = Batching { examples: None, tokens: Some(TOKENS), accumulation: 1 };
-    let batches = batching.micro_batches(&order, &lengths);
+    let batches = lora_data::batches(&order, &lengths, None, Some(TOKENS));
     let progress = ui.progress("valid", examples.len() as u64, "example");
     let mut sum = SequenceLoss::default();
     for rows in batches {

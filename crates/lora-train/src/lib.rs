@@ -29,7 +29,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
     args.resolve()?;
     let inputs = setup::Inputs::open(&mut args)?;
-    let data = setup::load_data(&args, &inputs, ui)?;
+    let data = setup::load_data(&args, &inputs)?;
     let mut model = setup::trainable(&args, &inputs, ui)?;
     let mut staged = setup::stage(&args)?;
     let outcome = recipe::train(&args, &inputs, &data, &mut *model, &mut staged, ui)?;

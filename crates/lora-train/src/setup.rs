@@ -70,7 +70,7 @@ impl Inputs {
     fn tokenizer(&self, path: &Path) -> Result<TokenizerBundle> {
         match &self.base {
             Model::Weights(base) => Ok(base.checkpoint().tokenizer()?),
-            Model::Shape(_) => todo!("{path:?}"),
+            Model::Shape(config) => Ok(TokenizerBundle::from_folder(path, config)?),
         }
     }
 }
@@ -93,15 +93,10 @@ pub(crate) struct Data {
 }
 
 /// Reads the splits and checks every row against the model.
-pub(crate) fn load_data(args: &Args, inputs: &Inputs, ui: &Ui) -> Result<Data> {
-    let train = load_split(args, inputs, "train", ui)?;
+pub(crate) fn load_data(args: &Args, inputs: &Inputs) -> Result<Data> {
+    let train = load_split(args, inputs, "train")?;
     let has_valid = args.data.join("valid.parquet").is_file();
-    let valid = if has_valid { Some(load_split(args, inputs, "valid", ui)?) } else { None };
-    let valid = valid.filter(|rows| !rows.is_empty());
-    if train.is_empty() {
-        return Err(Error::new(format!("{} has no row to train on", args.data.display()))
-            .hint("every row needs at least one label that is not -100, after its first token"));
-    }
+    let valid = if has_valid { Some(load_split(args, inputs, "valid")?) } else { None };
     if valid.is_none() && args.patience.is_some() {
         return Err(Error::new(format!("--patience needs a valid split, and {} has none", args.data.display()))
             .hint("prepare the data with lora-prep --valid 0.1"));
@@ -109,45 +104,22 @@ pub(crate) fn load_data(args: &Args, inputs: &Inputs, ui: &Ui) -> Result<Data> {
     Ok(Data { train, valid })
 }
 
-fn load_split(args: &Args, inputs: &Inputs, name: &str, ui: &Ui) -> Result<Vec<Example>> {
+/// One split. That every row is sound, and has a supervised token, is lora-data's law; that it fits the model is ours.
+fn load_split(args: &Args, inputs: &Inputs, name: &str) -> Result<Vec<Example>> {
     let split = Split::read(&args.data, name)?;
     if split.tokenizer_sha256.is_some() {
         split.check_tokenizer(&inputs.tokenizer(&args.base)?.sha256, &args.data)?;
     }
-    let rows = split.examples.len();
-    for (row, example) in split.examples.iter().enumerate() {
-        check_row(example, inputs.config())
-            .map_err(|e| e.context(format!("{}: row {} of {name} can't be used", args.data.display(), row + 1)))?;
-    }
-    let supervised = |e: &Example| e.labels.iter().skip(1).any(|&label| label >= 0);
-    let kept: Vec<Example> = split.examples.into_iter().filter(supervised).collect();
-    if kept.len() < rows {
-        ui.warn(&format!("{} of {rows} rows of {name} have no supervised token and are left out", rows - kept.len()));
-    }
-    Ok(kept)
-}
-
-/// A row must fit the model's context and vocabulary.
-fn check_row(example: &Example, config: &ModelConfig) -> Result<()> {
-    let (tokens, context) = (example.input_ids.len(), config.max_position_embeddings);
-    if tokens > context {
-        return Err(Error::new(format!("it has {tokens} tokens, more than the model's context of {context}"))
-            .hint(format!("prepare the data with lora-prep --max-length {context}")));
-    }
-    if example.labels.len() != tokens {
-        return Err(Error::new(format!("it has {tokens} input_ids but {} labels", example.labels.len())));
-    }
-    let bad_label = example.labels.iter().find(|&&l| l != lora_data::IGNORE && l < 0);
-    if let Some(label) = bad_label {
-        return Err(Error::new(format!("label {label} is neither a token id nor {}", lora_data::IGNORE)));
-    }
-    let ids = example.input_ids.iter().copied().chain(example.labels.iter().filter_map(|&l| u32::try_from(l).ok()));
-    match ids.into_iter().find(|&id| id as usize >= config.vocab_size) {
-        None => Ok(()),
-        Some(id) => {
-            Err(Error::new(format!("token id {id} is outside the model's vocabulary of {}", config.vocab_size))
-                .hint("prepare the data with this base's tokenizer"))
-        }
+    split.check_vocabulary(inputs.config().vocab_size, &args.data)?;
+    let context = inputs.config().max_position_embeddings;
+    match split.lengths().into_iter().enumerate().find(|(_, tokens)| *tokens > context) {
+        None => Ok(split.examples),
+        Some((row, tokens)) => Err(Error::new(format!(
+            "{}: row {} of {name} has {tokens} tokens, more than the model's context of {context}",
+            args.data.display(),
+            row + 1
+        ))
+        .hint(format!("prepare the data with lora-prep --max-length {context}"))),
     }
 }
 

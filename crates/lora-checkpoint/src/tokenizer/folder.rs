@@ -6,8 +6,12 @@ use serde_json::Value;
 use std::path::Path;
 
 impl TokenizerBundle {
-    /// Reads the tokenizer files of a folder; `config` supplies BOS and EOS where tokenizer_config.json has none.
-    pub(crate) fn from_folder(dir: &Path, config: &ModelConfig) -> Result<Self> {
+    /// Reads the tokenizer files of a folder (which may lack weights); `config` supplies BOS and EOS where
+    /// tokenizer_config.json has none.
+    ///
+    /// # Errors
+    /// If a file is missing or not what it should be.
+    pub fn from_folder(dir: &Path, config: &ModelConfig) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
             let hint = match dir.join("tokenizer.model").is_file() {

@@ -1,5 +1,5 @@
 //! What a finished run leaves: PEFT's files, metrics, checkpoints, card, receipt.
-use crate::harness::{adapter_bytes, base, dataset, rows, run, train, write_split};
+use crate::harness::{adapter_bytes, base, dataset, example, rows, run, train, write_split};
 use serde_json::Value;
 use std::fs;
 
@@ -48,8 +48,8 @@ fn the_best_adapter_is_kept_and_patience_stops_the_run() {
     let (base, data, out) = (base(), dir.path().join("data"), dir.path().join("out"));
     write_split(&data, "train", rows(4));
     // Held-out rows that contradict the training rows: their loss must rise soon.
-    let mut valid = rows(4);
-    valid.iter_mut().for_each(|row| row.labels.iter_mut().filter(|l| **l >= 0).for_each(|l| *l = (*l * 7 + 3) % 160));
+    let other = |ids: Vec<u32>| ids.into_iter().map(|id| 3 + id * 7 % 157).collect();
+    let valid = rows(4).into_iter().map(|row| example(other(row.input_ids), 2)).collect();
     write_split(&data, "valid", valid);
     let (data, out_path) = (data.to_str().unwrap(), out.to_str().unwrap());
     #[rustfmt::skip]

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Long enough to be interrupted, with all that a run keeps track of: epochs, dropout, moments, best, accumulation.
-const FLAGS: [&str; 18] = [
+const FLAGS: [&str; 16] = [
     "--rank",
     "4",
     "--lr",
@@ -23,8 +23,6 @@ const FLAGS: [&str; 18] = [
     "7",
     "--weight-decay",
     "0.01",
-    "--route",
-    "composite",
 ];
 
 fn flags<'a>(base: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
