@@ -13,12 +13,15 @@ mod config_json;
 mod error;
 pub mod gguf;
 mod mapped;
+mod rope;
 mod safetensors_files;
+mod save;
 mod tokenizer;
 mod view;
 
 pub use checkpoint::{Checkpoint, Format};
 pub use config::{ModelConfig, RopeScaling};
 pub use error::Error;
+pub use save::{SaveDtype, Saved, save_folder};
 pub use tokenizer::TokenizerBundle;
 pub use view::{StorageDtype, TensorView};

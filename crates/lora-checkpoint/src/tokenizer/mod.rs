@@ -7,6 +7,8 @@ pub(crate) mod pre;
 mod sentencepiece;
 mod write;
 
+pub(crate) use write::copy_files;
+
 use crate::error::{Result, invalid};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};

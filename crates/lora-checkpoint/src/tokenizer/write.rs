@@ -1,1 +1,84 @@
-//! Writing tokenizer files.
+//! Tokenizer files as transformers' AutoTokenizer reads them.
+use super::TokenizerBundle;
+use crate::error::{Error, io};
+use crate::save::write_json;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// The files that make a tokenizer in a Hugging Face folder.
+const FILES: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// Copies the tokenizer files of one folder into another, unchanged. Returns the copies.
+pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut copies = Vec::new();
+    for name in FILES {
+        let source = from.join(name);
+        if source.is_file() {
+            let copy = to.join(name);
+            // Written anew rather than copied, so that a read-only source does not give a read-only copy.
+            let bytes = std::fs::read(&source).map_err(io("read", &source))?;
+            std::fs::write(&copy, bytes).map_err(io("write", &copy))?;
+            copies.push(copy);
+        }
+    }
+    Ok(copies)
+}
+
+impl TokenizerBundle {
+    /// Writes the tokenizer into an existing folder: the original files unchanged if it came from a folder, else
+    /// tokenizer.json, tokenizer_config.json, special_tokens_map.json and chat_template.jinja. Returns the files.
+    pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>, Error> {
+        match &self.folder {
+            Some(folder) => copy_files(folder, dir),
+            None => self.write_built(dir),
+        }
+    }
+
+    fn write_built(&self, dir: &Path) -> Result<Vec<PathBuf>, Error> {
+        let mut files = Vec::new();
+        let path = dir.join("tokenizer.json");
+        std::fs::write(&path, &self.json).map_err(io("write", &path))?;
+        files.push(path);
+        let path = dir.join("tokenizer_config.json");
+        write_json(&path, &self.settings())?;
+        files.push(path);
+        let path = dir.join("special_tokens_map.json");
+        write_json(&path, &Value::Object(self.special_tokens()))?;
+        files.push(path);
+        if let Some(template) = &self.chat_template {
+            let path = dir.join("chat_template.jinja");
+            std::fs::write(&path, template).map_err(io("write", &path))?;
+            files.push(path);
+        }
+        Ok(files)
+    }
+
+    /// tokenizer_config.json. The class is the one that takes tokenizer.json as it is, in transformers 4 and 5.
+    fn settings(&self) -> Value {
+        let mut settings = Map::new();
+        settings.insert("add_bos_token".to_owned(), self.add_bos_token.into());
+        settings.insert("clean_up_tokenization_spaces".to_owned(), false.into());
+        settings.extend(self.special_tokens());
+        settings.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
+        Value::Object(settings)
+    }
+
+    fn special_tokens(&self) -> Map<String, Value> {
+        let tokens = [
+            ("bos_token", &self.bos_token),
+            ("eos_token", &self.eos_token),
+            ("pad_token", &self.pad_token),
+            ("unk_token", &self.unk_token),
+        ];
+        tokens.into_iter().filter_map(|(key, token)| Some((key.to_owned(), json!(token.as_ref()?)))).collect()
+    }
+}

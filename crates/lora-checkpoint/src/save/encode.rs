@@ -1,0 +1,97 @@
+//! f32 rows → stored bytes, rounded once to the nearest (ties to even).
+use crate::view::StorageDtype;
+use crate::{Checkpoint, Error};
+use candle_core::quantized::GgmlDType;
+use half::slice::HalfFloatSliceExt;
+
+/// How weights are stored in a Hugging Face folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveDtype {
+    /// 32-bit float.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16.
+    BF16,
+}
+
+impl SaveDtype {
+    /// The dtype of a model's own matrices; bf16 for quantised ones.
+    pub fn of(model: &Checkpoint) -> Result<Self, Error> {
+        Ok(match model.tensor("model.layers.0.self_attn.q_proj.weight")?.dtype() {
+            StorageDtype::F32 => Self::F32,
+            StorageDtype::F16 => Self::F16,
+            StorageDtype::BF16 | StorageDtype::Quantised(_) => Self::BF16,
+        })
+    }
+    /// torch's name, as config.json has it.
+    pub fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+        }
+    }
+    /// safetensors' name.
+    pub(crate) fn safetensors_name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+        }
+    }
+    pub(crate) fn storage(self) -> StorageDtype {
+        match self {
+            Self::F32 => StorageDtype::F32,
+            Self::F16 => StorageDtype::F16,
+            Self::BF16 => StorageDtype::BF16,
+        }
+    }
+}
+
+/// The bytes of a chunk of rows; keeps its buffers from chunk to chunk.
+#[derive(Default)]
+pub(crate) struct Encoder {
+    halves: Vec<u16>,
+    bytes: Vec<u8>,
+}
+
+impl Encoder {
+    /// Rounds `values` to `dtype`. The message says which value does not fit.
+    pub(crate) fn encode<'a>(&'a mut self, dtype: StorageDtype, values: &'a [f32]) -> Result<&'a [u8], String> {
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            return Err(format!("value {at} of the chunk is {}", values[at]));
+        }
+        match dtype {
+            StorageDtype::F32 => return Ok(bytemuck::cast_slice(values)),
+            StorageDtype::F16 => {
+                self.halves.resize(values.len(), 0);
+                let halves = bytemuck::cast_slice_mut::<u16, half::f16>(&mut self.halves);
+                halves.convert_from_f32_slice(values);
+                if let Some(at) = halves.iter().position(|v| !v.is_finite()) {
+                    return Err(format!("value {} is too large for f16\nhint: use bf16", values[at]));
+                }
+            }
+            StorageDtype::BF16 => {
+                self.halves.clear();
+                self.halves.extend(values.iter().map(|&v| half::bf16::from_f32(v).to_bits()));
+            }
+            StorageDtype::Quantised(GgmlDType::Q8_0) => {
+                self.bytes.clear();
+                values.as_chunks::<32>().0.iter().for_each(|block| q8_0(block, &mut self.bytes));
+                return Ok(&self.bytes);
+            }
+            StorageDtype::Quantised(other) => return Err(format!("{other:?} can't be written")),
+        }
+        Ok(bytemuck::cast_slice(&self.halves))
+    }
+}
+
+/// One Q8_0 block as ggml's quantize_row_q8_0_ref has it: d = max|x| / 127 stored as f16, then the rounded x / d.
+fn q8_0(values: &[f32; 32], out: &mut Vec<u8>) {
+    let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let d = largest / 127.0;
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    out.extend_from_slice(&half::f16::from_f32(d).to_le_bytes());
+    out.extend(values.iter().map(|v| (v * inverse).round() as i8 as u8));
+}

@@ -1,0 +1,197 @@
+//! A Hugging Face folder, written as a stream: header first, then rows as they come.
+use super::encode::{Encoder, SaveDtype};
+use super::json;
+use crate::error::{Error, invalid, io};
+use crate::view::TensorView;
+use crate::{Checkpoint, Format};
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes of weights in one file before the next is begun (transformers 4's limit).
+const SHARD_BYTES: u64 = 5_000_000_000;
+/// Values that are in memory at a time.
+pub(crate) const CHUNK_VALUES: usize = 1 << 20;
+
+/// What [`save_folder`] wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// The files, in the order they were written.
+    pub files: Vec<PathBuf>,
+    /// What could not be carried over, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// Writes `model` into the existing folder `dir` as transformers does: config.json, generation_config.json, tokenizer
+/// files and weights in `dtype`. `edit` sees every chunk of rows (tensor, first row, whole rows in f32) before it is
+/// rounded, once, and may change it: a merge adds its delta there, and progress is counted there. Weights that are not
+/// finite, or that `dtype` can't hold, are refused.
+pub fn save_folder<E: From<Error>>(
+    dir: &Path,
+    model: &Checkpoint,
+    dtype: SaveDtype,
+    edit: impl FnMut(&TensorView<'_>, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<Saved, E> {
+    save_sharded(dir, model, dtype, SHARD_BYTES, edit)
+}
+
+pub(crate) fn save_sharded<E: From<Error>>(
+    dir: &Path,
+    model: &Checkpoint,
+    dtype: SaveDtype,
+    shard_bytes: u64,
+    mut edit: impl FnMut(&TensorView<'_>, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<Saved, E> {
+    let mut saved = Saved { files: Vec::new(), warnings: Vec::new() };
+    json::write_configs(dir, model, dtype, &mut saved.files)?;
+    write_tokenizer(dir, model, &mut saved)?;
+    let shards = plan_shards(model, dtype, shard_bytes)?;
+    let mut buffers = (Encoder::default(), Vec::new());
+    for (index, names) in shards.iter().enumerate() {
+        let path = dir.join(shard_name(index, shards.len()));
+        write_shard(&path, model, names, dtype, &mut buffers, &mut edit)?;
+        saved.files.push(path);
+    }
+    if shards.len() > 1 {
+        saved.files.push(write_index(dir, model, dtype, &shards)?);
+    }
+    Ok(saved)
+}
+
+/// Tensor names by shard; a tensor is never split.
+fn plan_shards(model: &Checkpoint, dtype: SaveDtype, shard_bytes: u64) -> Result<Vec<Vec<String>>, Error> {
+    let mut shards = vec![Vec::new()];
+    let mut used = 0;
+    for name in model.tensor_names() {
+        let bytes = (model.tensor(&name)?.len() * dtype.storage().unit().1) as u64;
+        if used > 0 && used + bytes > shard_bytes {
+            shards.push(Vec::new());
+            used = 0;
+        }
+        used += bytes;
+        if let Some(shard) = shards.last_mut() {
+            shard.push(name);
+        }
+    }
+    Ok(shards)
+}
+
+fn shard_name(index: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
+    }
+}
+
+fn write_shard<E: From<Error>>(
+    path: &Path,
+    model: &Checkpoint,
+    names: &[String],
+    dtype: SaveDtype,
+    (encoder, rows): &mut (Encoder, Vec<f32>),
+    edit: &mut impl FnMut(&TensorView<'_>, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
+    file.write_all(&header(model, names, dtype)?).map_err(io("write", path))?;
+    for name in names {
+        let view = model.tensor(name)?;
+        let columns = view.columns();
+        let per_chunk = (CHUNK_VALUES / columns).max(1);
+        let mut first = 0;
+        while first < view.rows() {
+            rows.resize(per_chunk.min(view.rows() - first) * columns, 0.0);
+            view.read_rows(first, rows);
+            edit(&view, first, rows)?;
+            let bytes = encoder
+                .encode(dtype.storage(), rows)
+                .map_err(|m| invalid(path, format!("tensor {name}, rows from {first}: {m}")))?;
+            file.write_all(bytes).map_err(io("write", path))?;
+            first += rows.len() / columns;
+        }
+    }
+    file.flush().map_err(io("write", path))?;
+    Ok(())
+}
+
+/// Length, JSON table and padding to 8 bytes.
+fn header(model: &Checkpoint, names: &[String], dtype: SaveDtype) -> Result<Vec<u8>, Error> {
+    let mut table = Map::new();
+    table.insert("__metadata__".to_owned(), serde_json::json!({"format": "pt"}));
+    let mut at = 0;
+    for name in names {
+        let view = model.tensor(name)?;
+        let end = at + view.len() * dtype.storage().unit().1;
+        let row = serde_json::json!({
+            "dtype": dtype.safetensors_name(), "shape": view.shape(), "data_offsets": [at, end],
+        });
+        table.insert(name.clone(), row);
+        at = end;
+    }
+    let mut text = Value::Object(table).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut text);
+    Ok(bytes)
+}
+
+fn write_index(dir: &Path, model: &Checkpoint, dtype: SaveDtype, shards: &[Vec<String>]) -> Result<PathBuf, Error> {
+    let mut map = Map::new();
+    let mut parameters = 0;
+    for (index, names) in shards.iter().enumerate() {
+        for name in names {
+            map.insert(name.clone(), Value::String(shard_name(index, shards.len())));
+            parameters += model.tensor(name)?.len();
+        }
+    }
+    let size = parameters * dtype.storage().unit().1;
+    let path = dir.join("model.safetensors.index.json");
+    let json = serde_json::json!({
+        "metadata": {"total_parameters": parameters, "total_size": size}, "weight_map": map,
+    });
+    json::write(&path, &json)?;
+    Ok(path)
+}
+
+/// The tokenizer, if the model has one. A folder's files are copied even if its tokenizer is of a kind that is not read here.
+fn write_tokenizer(dir: &Path, model: &Checkpoint, saved: &mut Saved) -> Result<(), Error> {
+    match model.format() {
+        Format::HuggingFace => {
+            let copied = crate::tokenizer::copy_files(model.path(), dir)?;
+            if copied.is_empty() {
+                saved.warnings.push(format!("{} has no tokenizer files to copy", model.path().display()));
+            }
+            saved.files.extend(copied);
+        }
+        Format::Gguf if model.metadata("tokenizer.ggml.tokens").is_none() => {
+            saved.warnings.push(format!("{} has no tokenizer", model.path().display()));
+        }
+        Format::Gguf => saved.files.extend(model.tokenizer()?.write(dir)?),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_hold_the_same_model() {
+        let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden/llama_rope3_rslora/base");
+        let model = Checkpoint::open(Path::new(base)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let keep = |_: &TensorView<'_>, _: usize, _: &mut [f32]| Ok::<(), Error>(());
+        let saved = save_sharded(dir.path(), &model, SaveDtype::F32, 40_000, keep).unwrap();
+        assert!(saved.files.iter().filter(|f| f.extension().is_some_and(|e| e == "safetensors")).count() > 2);
+        let again = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(again.config(), model.config());
+        assert_eq!(again.tensor_names(), model.tensor_names());
+        for name in model.tensor_names() {
+            assert_eq!(again.tensor(&name).unwrap().to_f32(), model.tensor(&name).unwrap().to_f32(), "{name}");
+        }
+        let first = saved.files.iter().find(|f| f.to_string_lossy().contains("00002-of")).unwrap();
+        std::fs::remove_file(first).ok();
+        assert!(Checkpoint::open(dir.path()).unwrap_err().to_string().contains("failed to open"));
+    }
+}

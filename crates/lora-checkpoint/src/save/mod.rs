@@ -1,0 +1,11 @@
+//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`), GGUF files (`gguf`), and the rounding
+//! that both share (`encode`). Memory is bounded by one chunk of rows.
+
+mod encode;
+mod folder;
+// mod gguf;
+mod json;
+
+pub use encode::SaveDtype;
+pub(crate) use json::write as write_json;
+pub use folder::{Saved, save_folder};
