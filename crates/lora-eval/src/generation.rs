@@ -1,0 +1,174 @@
+//! Greedy answers to the rows' prompts, and whether they are the completions.
+use crate::load::{Loaded, Model};
+use crate::report::Generation;
+use crate::{Args, Rows};
+use lora_cli::{Error, Result, Ui};
+use lora_data::Example;
+use lora_model::Fused;
+use std::collections::{BTreeMap, BTreeSet};
+use tokenizers::Tokenizer;
+
+/// Room for an answer that says the completion in other tokens.
+const SPARE_TOKENS: usize = 8;
+
+/// What is going to be generated, the same for all models.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Prompt, by ids, and expected text of the first rows of the split.
+    pub(crate) rows: Vec<Question>,
+    max_new_tokens: usize,
+    stop: Vec<u32>,
+    skipped: Option<String>,
+}
+
+/// One row's question.
+#[derive(Debug)]
+pub(crate) struct Question {
+    prompt: Vec<u32>,
+    /// The completion without its end-of-turn token and outer white space.
+    pub(crate) expected: String,
+}
+
+/// One row's answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// Generated ids, without the one that ended the answer.
+    pub(crate) ids: Vec<u32>,
+    /// Their text, without outer white space.
+    pub(crate) text: String,
+    /// The text is the completion's.
+    pub(crate) exact: bool,
+}
+
+impl Plan {
+    /// The report's account of the plan.
+    pub(crate) fn describe(&self) -> Generation {
+        let prompts: BTreeSet<_> = self.rows.iter().map(|question| &question.prompt).collect();
+        Generation {
+            rows: self.rows.len(),
+            prompts: prompts.len(),
+            max_new_tokens: self.max_new_tokens,
+            stop_ids: self.stop.clone(),
+            skipped: self.skipped.clone(),
+        }
+    }
+}
+
+/// Chooses the rows to answer and says what is left out, and why.
+pub(crate) fn plan(args: &Args, loaded: &Loaded, ui: &Ui) -> Result<Plan> {
+    let wanted = match args.generate {
+        Rows::All => loaded.rows.len(),
+        Rows::First(n) => n.min(loaded.rows.len()),
+    };
+    let bundle = match (&loaded.tokenizer, wanted) {
+        (_, 0) => return skip(args, "turned off by --generate 0", ui),
+        (None, _) => return skip(args, "the base comes without a tokenizer", ui),
+        _ if loaded.rows.iter().all(|row| row.prompt.is_empty()) => {
+            return skip(args, "the dataset holds ids only, without the text of prompts and completions", ui);
+        }
+        (Some(bundle), _) => bundle,
+    };
+    let stop = stop_ids(loaded, &bundle.tokenizer);
+    let mut rows = Vec::with_capacity(wanted);
+    let mut longest = 0;
+    for row in &loaded.rows[..wanted] {
+        let (prompt, completion) = question(row, &stop);
+        longest = longest.max(completion.len());
+        rows.push(Question { prompt: prompt.to_vec(), expected: decode(&bundle.tokenizer, completion)? });
+    }
+    if wanted < loaded.rows.len() {
+        ui.say(&format!("answering the first {wanted} of {} rows (--generate all answers all)", loaded.rows.len()));
+    }
+    let max_new_tokens = args.max_new_tokens.unwrap_or(longest + SPARE_TOKENS);
+    Ok(Plan { rows, max_new_tokens, stop, skipped: None })
+}
+
+fn skip(args: &Args, reason: &str, ui: &Ui) -> Result<Plan> {
+    if args.min_exact_match.is_some() {
+        return Err(Error::new(format!("--min-exact-match needs generated answers: {reason}")));
+    }
+    ui.say(&format!("no answers are generated: {reason}"));
+    Ok(Plan { skipped: Some(reason.to_owned()), ..Plan::default() })
+}
+
+/// The model's own end ids, and the special token that ends the dataset's completions.
+fn stop_ids(loaded: &Loaded, tokenizer: &Tokenizer) -> Vec<u32> {
+    let added = tokenizer.get_added_tokens_decoder();
+    let special = |id: u32| added.get(&id).is_some_and(|token| token.special);
+    let own = loaded.base.checkpoint().config().eos_token_ids.iter().copied();
+    let ends = loaded.rows.iter().flat_map(supervised_ids).filter(|&id| special(id));
+    own.chain(ends).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn supervised_ids(row: &Example) -> impl Iterator<Item = u32> + '_ {
+    row.input_ids.iter().zip(&row.labels).filter(|&(_, &label)| label >= 0).map(|(&id, _)| id)
+}
+
+/// The ids up to the first supervised label, and the supervised ids up to the first stop id.
+fn question<'a>(row: &'a Example, stop: &[u32]) -> (&'a [u32], &'a [u32]) {
+    let start = row.labels.iter().position(|&label| label >= 0).unwrap_or(row.labels.len());
+    let (prompt, rest) = row.input_ids.split_at(start.min(row.input_ids.len()));
+    let unsupervised = row.labels[start..].iter().position(|&label| label < 0).unwrap_or(rest.len());
+    let stopped = rest.iter().position(|id| stop.contains(id)).unwrap_or(rest.len());
+    (prompt, &rest[..unsupervised.min(stopped)])
+}
+
+fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
+    let text = tokenizer.decode(ids, false).map_err(|error| Error::new(format!("failed to decode ids: {error}")))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Answers every question of the plan; equal prompts are answered once.
+pub(crate) fn answer(
+    route: &mut Fused<'_>,
+    loaded: &Loaded,
+    model: &Model<'_>,
+    plan: &Plan,
+    ui: &Ui,
+) -> Result<Vec<Answer>> {
+    let Some(bundle) = &loaded.tokenizer else { return Ok(Vec::new()) };
+    if plan.rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let progress = ui.progress(&format!("answers, {}", model.name), plan.rows.len() as u64, "rows");
+    let mut known: BTreeMap<&[u32], (Vec<u32>, String)> = BTreeMap::new();
+    let mut answers = Vec::with_capacity(plan.rows.len());
+    for question in &plan.rows {
+        ui.check_interrupt()?;
+        let prompt = question.prompt.as_slice();
+        if !known.contains_key(prompt) {
+            let ids = match prompt {
+                [] => Vec::new(), // nothing to continue: the first token is supervised already
+                _ => route.greedy(model.adapter, prompt, plan.max_new_tokens, &plan.stop)?,
+            };
+            let text = decode(&bundle.tokenizer, &ids)?;
+            known.insert(prompt, (ids, text));
+        }
+        let (ids, text) = known[prompt].clone();
+        let exact = !prompt.is_empty() && text == question.expected;
+        answers.push(Answer { ids, text, exact });
+        progress.inc(1);
+    }
+    Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_ends_where_supervision_starts_and_its_answer_at_the_stop_token() {
+        let row = Example {
+            input_ids: vec![1, 5, 6, 7, 8, 2, 9],
+            labels: vec![-100, -100, -100, 7, 8, 2, 9],
+            id: String::new(),
+            group: String::new(),
+            prompt: String::new(),
+            completion: String::new(),
+        };
+        assert_eq!(question(&row, &[2]), (&[1, 5, 6][..], &[7, 8][..]));
+        assert_eq!(question(&row, &[]), (&[1, 5, 6][..], &[7, 8, 2, 9][..]));
+        let nothing = Example { labels: vec![-100; 7], ..row };
+        assert_eq!(question(&nothing, &[2]).1, &[] as &[u32]);
+    }
+}

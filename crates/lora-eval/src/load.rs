@@ -1,0 +1,126 @@
+//! Opening everything before any work: base, split, adapters; and refusing what does not belong together.
+use crate::Args;
+use lora_checkpoint::TokenizerBundle;
+use lora_cli::{Error, Result, Ui};
+use lora_core::Adapter;
+use lora_data::{Example, Split};
+use lora_model::Base;
+use lora_receipt::{Artefact, Input};
+use std::path::{Path, PathBuf};
+
+/// All inputs, opened and checked against each other.
+pub(crate) struct Loaded {
+    pub(crate) base: Base,
+    /// Absent if the base comes without a tokenizer; then nothing is generated.
+    pub(crate) tokenizer: Option<TokenizerBundle>,
+    pub(crate) rows: Vec<Example>,
+    adapters: Vec<Named>,
+    pub(crate) inputs: Vec<Input>,
+}
+
+struct Named {
+    name: String,
+    path: PathBuf,
+    adapter: Adapter,
+}
+
+/// One thing to measure: the base, or an adapter on it.
+pub(crate) struct Model<'a> {
+    pub(crate) name: String,
+    pub(crate) path: Option<&'a Path>,
+    pub(crate) adapter: Option<&'a Adapter>,
+}
+
+impl Loaded {
+    /// The base, then the adapters in the order of the command line.
+    pub(crate) fn models(&self) -> Vec<Model<'_>> {
+        let base = Model { name: "base".to_owned(), path: None, adapter: None };
+        let adapters = self.adapters.iter().map(|named| Model {
+            name: named.name.clone(),
+            path: Some(&named.path),
+            adapter: Some(&named.adapter),
+        });
+        std::iter::once(base).chain(adapters).collect()
+    }
+}
+
+/// Replaces `-` by the artefact of the receipt on stdin; at most one input can come from there.
+pub(crate) fn resolve_pipes(args: &mut Args) -> Result<()> {
+    let dash = Path::new("-");
+    let pipes = [&args.base, &args.data].into_iter().chain(&args.adapter).filter(|path| path.as_path() == dash);
+    if pipes.count() > 1 {
+        return Err(Error::new("only one input can be `-`, since stdin holds one receipt"));
+    }
+    args.base = lora_cli::artefact_input(&args.base, Artefact::Model)?;
+    args.data = lora_cli::artefact_input(&args.data, Artefact::Dataset)?;
+    for adapter in &mut args.adapter {
+        *adapter = lora_cli::artefact_input(adapter, Artefact::Adapter)?;
+    }
+    Ok(())
+}
+
+/// Opens base, split and adapters.
+pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
+    let base = Base::open(&args.base)?;
+    let mut split = Split::read(&args.data, &args.split)?;
+    let tokenizer = match base.checkpoint().tokenizer() {
+        Ok(bundle) => {
+            split.check_tokenizer(&bundle.sha256, &args.data)?;
+            Some(bundle)
+        }
+        Err(error) if split.tokenizer_sha256.is_some() => {
+            return Err(Error::from(error).context("failed to check that the dataset fits the base's tokenizer"));
+        }
+        Err(_) => None,
+    };
+    split.examples.truncate(args.limit.unwrap_or(usize::MAX));
+    check_rows(&split.examples, base.checkpoint().config().vocab_size, args)?;
+
+    let modules = base.linear_modules();
+    let mut adapters = Vec::new();
+    for path in &args.adapter {
+        let (adapter, warnings) = Adapter::load(path, &modules)?;
+        for warning in warnings {
+            ui.warn(&warning);
+        }
+        adapters.push(Named { name: unique_name(path, &adapters), path: path.clone(), adapter });
+    }
+    Ok(Loaded { base, tokenizer, rows: split.examples, adapters, inputs: hashed_inputs(args)? })
+}
+
+fn check_rows(rows: &[Example], vocab_size: usize, args: &Args) -> Result<()> {
+    let place = format!("{}, split `{}`", args.data.display(), args.split);
+    for (index, row) in rows.iter().enumerate() {
+        if let Some(id) = row.input_ids.iter().find(|&&id| id as usize >= vocab_size) {
+            let message = format!("{place}: row {index} holds id {id}, but the base has {vocab_size} tokens");
+            return Err(Error::new(message).hint("prepare the data with this base: lora-prep RAW --base MODEL --out DIR"));
+        }
+    }
+    let supervised = rows.iter().flat_map(|row| row.labels.iter().skip(1)).filter(|&&label| label >= 0).count();
+    if supervised == 0 {
+        return Err(Error::new(format!("{place}: no supervised token in {} rows", rows.len()))
+            .hint("measure on another split (--split), or prepare one: lora-prep --valid 0.1"));
+    }
+    Ok(())
+}
+
+/// The folder's name, made unique by a number.
+fn unique_name(path: &Path, taken: &[Named]) -> String {
+    let stem = path.file_name().map_or_else(|| "adapter".to_owned(), |name| name.to_string_lossy().into_owned());
+    let free = |name: &str| name != "base" && taken.iter().all(|other| other.name != name);
+    if free(&stem) {
+        return stem;
+    }
+    (2..).map(|n| format!("{stem}-{n}")).find(|name| free(name)).unwrap_or(stem)
+}
+
+fn hashed_inputs(args: &Args) -> Result<Vec<Input>> {
+    let adapters = args.adapter.iter().map(|path| ("adapter", path));
+    let named = [("base", &args.base), ("data", &args.data)].into_iter().chain(adapters);
+    named
+        .map(|(name, path)| {
+            let sha256 = lora_receipt::hash_path(path)?;
+            Ok(Input { name: name.to_owned(), path: path.clone(), sha256 })
+        })
+        .collect()
+}

@@ -1,0 +1,71 @@
+//! What is shown: a table for people, events for machines.
+use crate::report::{ModelReport, Report};
+use lora_cli::Ui;
+use serde_json::json;
+
+/// Shows the report on stdout.
+pub(crate) fn show(report: &Report, ui: &Ui) {
+    if ui.json() {
+        for model in &report.models {
+            ui.event(&tagged("model", json!(model)));
+        }
+        for gate in &report.gates {
+            ui.event(&tagged("gate", json!(gate)));
+        }
+        return;
+    }
+    for line in lines(report) {
+        ui.out(&line);
+    }
+}
+
+fn tagged(event: &str, body: serde_json::Value) -> serde_json::Value {
+    let mut object = serde_json::Map::from_iter([("event".to_owned(), json!(event))]);
+    if let serde_json::Value::Object(fields) = body {
+        object.extend(fields);
+    }
+    object.into()
+}
+
+/// The table and the gates, line by line.
+pub(crate) fn lines(report: &Report) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} · split {} · {} rows · {} supervised tokens",
+        report.data.display(),
+        report.split,
+        report.rows,
+        report.tokens
+    )];
+    let head = ["model", "loss", "perplexity", "token acc.", "exact match", "loss − base (± s.e.)"].map(str::to_owned);
+    let table: Vec<[String; 6]> = std::iter::once(head).chain(report.models.iter().map(cells)).collect();
+    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    for row in &table {
+        let mut line = format!("{:<w$}", row[0], w = width(0));
+        for (column, cell) in row.iter().enumerate().skip(1) {
+            line.push_str(&format!("  {:>w$}", cell, w = width(column)));
+        }
+        lines.push(line);
+    }
+    if let Some(reason) = &report.generation.skipped {
+        lines.push(format!("no exact match: {reason}"));
+    }
+    for gate in &report.gates {
+        let verdict = if gate.passed { "pass" } else { "FAIL" };
+        lines.push(format!("{verdict}  {} ({}): {}", gate.gate, gate.model, gate.reason));
+    }
+    lines
+}
+
+fn cells(model: &ModelReport) -> [String; 6] {
+    [
+        model.name.clone(),
+        format!("{:.4}", model.nll),
+        format!("{:.3}", model.perplexity),
+        format!("{:.1} %", model.token_accuracy.rate * 100.0),
+        model.exact_match.as_ref().map_or("–".to_owned(), |m| format!("{}/{} ({:.1} %)", m.matched, m.rows, m.rate * 100.0)),
+        model.difference_to_base.as_ref().map_or(String::new(), |d| {
+            let error = d.standard_error.map_or("?".to_owned(), |error| format!("{error:.4}"));
+            format!("{:+.4} ± {error}", d.nll)
+        }),
+    ]
+}

@@ -1,0 +1,110 @@
+//! The output folder: report.json, predictions.jsonl and the receipt.
+use crate::Args;
+use crate::generation::Plan;
+use crate::load::Loaded;
+use crate::report::{Measured, Report};
+use lora_cli::{Error, Result};
+use lora_receipt::{Artefact, Draft, Receipt, Staged};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Instant;
+
+/// One line of predictions.jsonl.
+#[derive(Serialize)]
+struct Prediction<'a> {
+    /// The row's id in the dataset.
+    id: &'a str,
+    /// Rendered prompt.
+    prompt: &'a str,
+    /// The completion without its end-of-turn token; null where no answer was generated.
+    expected: Option<&'a str>,
+    /// Per model: answer and loss.
+    models: Map<String, Value>,
+}
+
+/// Claims the output folder.
+pub(crate) fn stage(args: &Args) -> Result<Staged> {
+    Ok(Staged::folder(&args.out, args.force)?)
+}
+
+/// Writes both files and the receipt, and makes the folder final.
+pub(crate) fn commit(
+    output: Staged,
+    args: &Args,
+    loaded: &Loaded,
+    plan: &Plan,
+    measured: &[Measured],
+    report: &Report,
+    started: Instant,
+) -> Result<Receipt> {
+    let file = output.path().join("report.json");
+    create(&file, |out| {
+        serde_json::to_writer_pretty(&mut *out, report)?;
+        out.write_all(b"\n")
+    })?;
+    let file = output.path().join("predictions.jsonl");
+    create(&file, |out| write_predictions(out, loaded, plan, measured))?;
+    let draft = Draft {
+        tool: "lora-eval".to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        artefact: Artefact::Report,
+        config: serde_json::to_value(args)?,
+        seed: None,
+        inputs: loaded.inputs.clone(),
+        results: results(report),
+        started,
+    };
+    Ok(output.commit(draft)?)
+}
+
+fn create(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
+    let run = || {
+        let mut out = BufWriter::new(File::create(path)?);
+        write(&mut out)?;
+        out.flush()
+    };
+    run().map_err(|error| Error::from(error).context(format!("failed to write {}", path.display())))
+}
+
+fn write_predictions(out: &mut impl Write, loaded: &Loaded, plan: &Plan, measured: &[Measured]) -> std::io::Result<()> {
+    for (index, row) in loaded.rows.iter().enumerate() {
+        let question = plan.rows.get(index);
+        let models = measured.iter().map(|m| (m.name.clone(), prediction(m, index))).collect();
+        let expected = question.map(|question| question.expected.as_str());
+        let line = Prediction { id: &row.id, prompt: &row.prompt, expected, models };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// One model's answer (null where none was generated) and loss on one row; `nll` is the row's sum in nats.
+fn prediction(measured: &Measured, index: usize) -> Value {
+    let loss = measured.losses[index];
+    let answer = measured.answers.get(index);
+    json!({
+        "text": answer.map(|answer| &answer.text),
+        "exact": answer.map(|answer| answer.exact),
+        "ids": answer.map(|answer| &answer.ids),
+        "nll": loss.nll,
+        "tokens": loss.tokens,
+        "correct": loss.correct,
+    })
+}
+
+/// The receipt's figures: one object a model, and the verdict.
+fn results(report: &Report) -> Value {
+    let models = report.models.iter().map(|model| {
+        let figures = json!({
+            "nll": model.nll,
+            "perplexity": model.perplexity,
+            "token_accuracy": model.token_accuracy.rate,
+            "exact_match": model.exact_match.as_ref().map(|m| m.rate),
+        });
+        (model.name.clone(), figures)
+    });
+    json!({ "passed": report.passed, "rows": report.rows, "models": models.collect::<Map<_, _>>() })
+}
