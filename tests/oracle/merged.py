@@ -1,0 +1,47 @@
+"""Is our merged folder a model that transformers loads, with the loss that lora-eval sees, row for row?
+
+usage: merged.py --merged HF_DIR --data DATASET --report REPORT_ON_THE_MERGED_MODEL [--split valid]
+"""
+import argparse
+import logging
+
+import torch
+import transformers
+from common import mean, predictions, report, rows, say, score
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+TOLERANCE = 1e-3  # nats a token
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--merged", required=True)
+parser.add_argument("--data", required=True)
+parser.add_argument("--report", required=True)
+parser.add_argument("--split", default="valid")
+args = parser.parse_args()
+
+complaints = []
+
+
+class Collect(logging.Handler):
+    """transformers warns of missing and unexpected weights through its logger."""
+
+    def emit(self, record):
+        complaints.append(record.getMessage())
+
+
+transformers.logging.set_verbosity_warning()
+logging.getLogger("transformers").addHandler(Collect(level=logging.WARNING))
+model, loading = AutoModelForCausalLM.from_pretrained(args.merged, dtype=torch.float32, output_loading_info=True)
+AutoTokenizer.from_pretrained(args.merged)
+wrong = [f"{kind}: {sorted(names)[:3]}" for kind, names in loading.items() if names] + complaints
+say("transformers loads our merged model", "0 complaints", f"{len(wrong)} complaints", len(wrong), not wrong, " ".join(wrong)[:200])
+
+data = rows(args.data, args.split, ["input_ids", "labels"])
+peer = score(model, data)
+ours = report(args.report)["base"]["nll"]
+difference = abs(ours - mean(peer))
+say("loss of the merged model: transformers", round(ours, 5), round(mean(peer), 5), f"{difference:.1e}", difference <= TOLERANCE)
+
+by_row = [line["models"]["base"] for line in predictions(args.report)]
+worst = max(abs(row["nll"] - nll) / max(tokens, 1) for row, (nll, tokens) in zip(by_row, peer))
+say("  its worst row, nats a token", f"{len(by_row)} rows", f"{len(peer)} rows", f"{worst:.1e}", len(by_row) == len(peer) and worst <= 10 * TOLERANCE)
