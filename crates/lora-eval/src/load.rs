@@ -74,7 +74,7 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
         Err(_) => None,
     };
     split.examples.truncate(args.limit.unwrap_or(usize::MAX));
-    check_rows(&split.examples, base.checkpoint().config().vocab_size, args)?;
+    split.check_vocabulary(base.checkpoint().config().vocab_size, &args.data)?;
 
     let modules = base.linear_modules();
     let mut adapters = Vec::new();
@@ -86,22 +86,6 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
         adapters.push(Named { name: unique_name(path, &adapters), path: path.clone(), adapter });
     }
     Ok(Loaded { base, tokenizer, rows: split.examples, adapters, inputs: hashed_inputs(args)? })
-}
-
-fn check_rows(rows: &[Example], vocab_size: usize, args: &Args) -> Result<()> {
-    let place = format!("{}, split `{}`", args.data.display(), args.split);
-    for (index, row) in rows.iter().enumerate() {
-        if let Some(id) = row.input_ids.iter().find(|&&id| id as usize >= vocab_size) {
-            let message = format!("{place}: row {index} holds id {id}, but the base has {vocab_size} tokens");
-            return Err(Error::new(message).hint("prepare the data with this base: lora-prep RAW --base MODEL --out DIR"));
-        }
-    }
-    let supervised = rows.iter().flat_map(|row| row.labels.iter().skip(1)).filter(|&&label| label >= 0).count();
-    if supervised == 0 {
-        return Err(Error::new(format!("{place}: no supervised token in {} rows", rows.len()))
-            .hint("measure on another split (--split), or prepare one: lora-prep --valid 0.1"));
-    }
-    Ok(())
 }
 
 /// The folder's name, made unique by a number.

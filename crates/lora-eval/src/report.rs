@@ -23,8 +23,6 @@ pub struct Report {
     pub split: String,
     /// Rows measured.
     pub rows: usize,
-    /// Rows without a supervised token; they carry no loss.
-    pub rows_without_supervision: usize,
     /// Supervised tokens.
     pub tokens: usize,
     /// How answers were generated.
@@ -152,7 +150,6 @@ pub(crate) fn build(args: &Args, loaded: &Loaded, plan: &Plan, measured: &[Measu
         data: args.data.clone(),
         split: args.split.clone(),
         rows: loaded.rows.len(),
-        rows_without_supervision: base.iter().filter(|loss| loss.tokens == 0).count(),
         tokens: base.iter().map(|loss| loss.tokens).sum(),
         generation: plan.describe(),
         models: models.collect(),

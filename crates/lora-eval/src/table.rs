@@ -37,15 +37,8 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
         report.tokens
     )];
     let head = ["model", "loss", "perplexity", "token acc.", "exact match", "loss − base (± s.e.)"].map(str::to_owned);
-    let table: Vec<[String; 6]> = std::iter::once(head).chain(report.models.iter().map(cells)).collect();
-    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    for row in &table {
-        let mut line = format!("{:<w$}", row[0], w = width(0));
-        for (column, cell) in row.iter().enumerate().skip(1) {
-            line.push_str(&format!("  {:>w$}", cell, w = width(column)));
-        }
-        lines.push(line);
-    }
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(report.models.iter().map(cells)).map(Vec::from).collect();
+    lines.extend(lora_cli::table(&rows).lines().map(str::to_owned));
     if let Some(reason) = &report.generation.skipped {
         lines.push(format!("no exact match: {reason}"));
     }
@@ -62,8 +55,8 @@ fn cells(model: &ModelReport) -> [String; 6] {
         format!("{:.4}", model.nll),
         format!("{:.3}", model.perplexity),
         format!("{:.1} %", model.token_accuracy.rate * 100.0),
-        model.exact_match.as_ref().map_or("–".to_owned(), |m| format!("{}/{} ({:.1} %)", m.matched, m.rows, m.rate * 100.0)),
-        model.difference_to_base.as_ref().map_or(String::new(), |d| {
+        model.exact_match.as_ref().map_or("-".to_owned(), |m| format!("{}/{} ({:.1} %)", m.matched, m.rows, m.rate * 100.0)),
+        model.difference_to_base.as_ref().map_or("-".to_owned(), |d| {
             let error = d.standard_error.map_or("?".to_owned(), |error| format!("{error:.4}"));
             format!("{:+.4} ± {error}", d.nll)
         }),

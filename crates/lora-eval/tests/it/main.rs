@@ -1,0 +1,7 @@
+//! lora-eval through its binary, on the golden cases of the real PEFT.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod answers;
+mod bad_input;
+mod gates;
+mod harness;
+mod losses;

@@ -1,0 +1,6 @@
+//! lora-merge through its binary, on the golden cases of the real PEFT.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod bad_input;
+mod golden;
+mod harness;
+mod rounding;
