@@ -3,9 +3,6 @@ use crate::report::{Difference, GateResult, ModelReport, Report};
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Status};
 
-/// An adapter beats the base if the paired difference is below zero by more than this many standard errors.
-const STANDARD_ERRORS: f64 = 2.0;
-
 /// Refuses gates that can't be judged, before any file is opened.
 pub(crate) fn check_arguments(args: &Args) -> Result<()> {
     let fail = |message: &str, hint: &str| Err(Error::new(message).hint(hint));
@@ -55,18 +52,19 @@ pub(crate) fn judge(args: &Args, report: &Report) -> Vec<GateResult> {
     gates
 }
 
+/// An adapter beats the base if the whole 95 % interval of the paired difference lies below zero.
 fn beats_base(difference: Option<&Difference>) -> (bool, String) {
     let Some(d) = difference else { return (false, "there is no base to compare with".to_owned()) };
-    let Some(error) = d.standard_error else {
+    let (Some(low), Some(high)) = (d.low, d.high) else {
         return (false, format!("loss − base {:+.4}, but one prompt says nothing about the noise", d.nll));
     };
-    let passed = d.nll < 0.0 && -d.nll > STANDARD_ERRORS * error;
+    let passed = high < 0.0;
     let verdict = match (passed, d.nll < 0.0) {
         (true, _) => "below the base",
-        (false, true) => "below the base, but within two standard errors",
+        (false, true) => "below the base, but within the noise",
         (false, false) => "not below the base",
     };
-    (passed, format!("loss − base {:+.4} ± {error:.4} over {} prompts: {verdict}", d.nll, d.prompts))
+    (passed, format!("loss − base {:+.4}, 95 % interval {low:+.4} to {high:+.4} over {} prompts: {verdict}", d.nll, d.prompts))
 }
 
 fn exact_enough(model: &ModelReport, least: f64) -> (bool, String) {
@@ -94,14 +92,14 @@ pub(crate) fn status(report: &Report) -> Status {
 mod tests {
     use super::*;
 
-    fn difference(nll: f64, standard_error: Option<f64>) -> Difference {
-        Difference { nll, standard_error, low: None, high: None, prompts: 10 }
+    fn difference(nll: f64, half: Option<f64>) -> Difference {
+        Difference { nll, standard_error: None, low: half.map(|h| nll - h), high: half.map(|h| nll + h), prompts: 10 }
     }
 
     #[test]
     fn to_beat_the_base_is_more_than_noise() {
         assert!(beats_base(Some(&difference(-0.5, Some(0.1)))).0);
-        assert!(!beats_base(Some(&difference(-0.15, Some(0.1)))).0);
+        assert!(!beats_base(Some(&difference(-0.5, Some(0.6)))).0);
         assert!(!beats_base(Some(&difference(0.5, Some(0.1)))).0);
         assert!(!beats_base(Some(&difference(0.0, Some(0.0)))).0);
         assert!(!beats_base(Some(&difference(-0.5, None))).0);

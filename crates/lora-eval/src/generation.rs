@@ -6,10 +6,15 @@ use lora_cli::{Error, Result, Ui};
 use lora_data::Example;
 use lora_model::Fused;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use tokenizers::Tokenizer;
 
 /// Room for an answer that says the completion in other tokens.
 const SPARE_TOKENS: usize = 8;
+
+/// Prompts that are answered together at most, and the memory that their keys and values may take.
+const MOST_TOGETHER: usize = 16;
+const CACHE_BYTES: usize = 256 << 20;
 
 /// What is going to be generated, the same for all models.
 #[derive(Debug, Default)]
@@ -118,7 +123,7 @@ fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// Answers every question of the plan; equal prompts are answered once.
+/// Answers every question of the plan, some prompts at a time; equal prompts are answered once.
 pub(crate) fn answer(
     route: &mut Fused<'_>,
     loaded: &Loaded,
@@ -130,31 +135,64 @@ pub(crate) fn answer(
     if plan.rows.is_empty() {
         return Ok(Vec::new());
     }
-    let progress = ui.progress(&format!("answers, {}", model.name), plan.rows.len() as u64, "rows");
+    let prompts: BTreeSet<&[u32]> = plan.rows.iter().map(|question| question.prompt.as_slice()).collect();
+    let prompts: Vec<&[u32]> = prompts.into_iter().filter(|prompt| !prompt.is_empty()).collect();
+    let progress = ui.progress(&format!("answers, {}", model.name), prompts.len() as u64, "prompts");
     let mut known: BTreeMap<&[u32], (Vec<u32>, String)> = BTreeMap::new();
-    let mut answers = Vec::with_capacity(plan.rows.len());
-    for question in &plan.rows {
+    for range in batches(&prompts, plan.max_new_tokens, cache_positions(loaded)) {
         ui.check_interrupt()?;
-        let prompt = question.prompt.as_slice();
-        if !known.contains_key(prompt) {
-            let ids = match prompt {
-                [] => Vec::new(), // nothing to continue: the first token is supervised already
-                _ => route.greedy(model.adapter, prompt, plan.max_new_tokens, &plan.stop)?,
-            };
+        let batch = &prompts[range];
+        let continued = route.generate(model.adapter, batch, plan.max_new_tokens, &plan.stop)?;
+        for (&prompt, ids) in batch.iter().zip(continued) {
             let text = decode(&bundle.tokenizer, &ids)?;
             known.insert(prompt, (ids, text));
         }
-        let (ids, text) = known[prompt].clone();
-        let exact = !prompt.is_empty() && text == question.expected;
-        answers.push(Answer { ids, text, exact });
-        progress.inc(1);
+        progress.inc(batch.len() as u64);
     }
-    Ok(answers)
+    let answer = |question: &Question| match known.get(question.prompt.as_slice()) {
+        Some((ids, text)) => Answer { ids: ids.clone(), text: text.clone(), exact: *text == question.expected },
+        None => Answer { ids: Vec::new(), text: String::new(), exact: false }, // no prompt: nothing to continue
+    };
+    Ok(plan.rows.iter().map(answer).collect())
+}
+
+/// Positions for which keys and values fit into the cache's budget.
+fn cache_positions(loaded: &Loaded) -> usize {
+    let config = loaded.base.checkpoint().config();
+    let position = 2 * config.num_key_value_heads * config.head_dim * config.num_hidden_layers * size_of::<f32>();
+    CACHE_BYTES / position.max(1)
+}
+
+/// Consecutive prompts that are answered together: the weights are read once a token for all of them.
+fn batches(prompts: &[&[u32]], max_new_tokens: usize, positions: usize) -> Vec<Range<usize>> {
+    let mut batches = Vec::new();
+    let mut first = 0;
+    let mut longest = 0;
+    for (index, prompt) in prompts.iter().enumerate() {
+        longest = longest.max(prompt.len());
+        let together = index + 1 - first;
+        if together > 1 && (together > MOST_TOGETHER || together * (longest + max_new_tokens) > positions) {
+            batches.push(first..index);
+            (first, longest) = (index, prompt.len());
+        }
+    }
+    if first < prompts.len() {
+        batches.push(first..prompts.len());
+    }
+    batches
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_hold_every_prompt_once_within_the_budget() {
+        let prompts: Vec<Vec<u32>> = [4, 4, 4, 90, 1].map(|length| vec![0; length]).to_vec();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        assert_eq!(batches(&prompts, 6, 20), [0..2, 2..3, 3..4, 4..5]);
+        assert_eq!(batches(&prompts[..3], 6, 1000), [0..3]);
+    }
 
     #[test]
     fn a_question_ends_where_supervision_starts_and_its_answer_at_the_stop_token() {

@@ -21,7 +21,7 @@ use std::time::Instant;
 /// Measure a model and its adapters on held-out data: loss, perplexity, token accuracy, exact match; pass or fail gates.
 ///
 /// The base is always measured, so that every adapter's figures stand beside it. The means are over supervised
-/// tokens, as in training. The standard error of a difference is taken over prompts, not over tokens.
+/// tokens, as in training. The error of a difference is taken over prompts, not over tokens.
 #[derive(Debug, clap::Parser, serde::Serialize)]
 #[command(name = "lora-eval", version, after_help = EXAMPLES)]
 pub struct Args {
@@ -53,7 +53,7 @@ pub struct Args {
     /// Longest answer, in tokens [default: the longest completion among the rows, and a few more].
     #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<usize>,
-    /// Gate: every adapter's loss is below the base's, by more than two standard errors of the difference.
+    /// Gate: every adapter's loss is below the base's, with the whole 95 % interval of the difference.
     #[arg(long, help_heading = "Gates (exit 1 when one does not pass)")]
     pub must_beat_base: bool,
     /// Gate: every adapter's mean loss (the base's, without adapters) is at most X nats a token.

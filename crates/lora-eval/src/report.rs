@@ -103,7 +103,7 @@ pub struct Difference {
     pub nll: f64,
     /// Its standard error over prompts; null with fewer than two prompts.
     pub standard_error: Option<f64>,
-    /// Lower end of the 95 % interval.
+    /// Lower end of the 95 % interval (Student's t).
     pub low: Option<f64>,
     /// Upper end of the 95 % interval.
     pub high: Option<f64>,

@@ -66,6 +66,6 @@ mod tests {
     fn packs_hold_every_row_once_within_the_budget() {
         let rows: Vec<_> = [3, 4, 20, 1, 2, 7].map(row).into();
         assert_eq!(packs(&rows, 8), [0..2, 2..3, 3..5, 5..6]);
-        assert_eq!(packs(&[], 8), []);
+        assert!(packs(&[], 8).is_empty());
     }
 }

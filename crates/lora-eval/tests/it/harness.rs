@@ -1,5 +1,5 @@
 //! Golden cases as datasets, and a run of the tool.
-use lora_data::{Example, IGNORE, Split};
+use lora_data::{Example, Split};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
