@@ -3,13 +3,13 @@ use crate::harness::{CASES, assert_code, base_with_tokenizer, case, dataset, eva
 use lora_checkpoint::Checkpoint;
 use lora_core::Adapter;
 use lora_data::{Example, IGNORE};
-use lora_model::{Base, Fused, Packed, Route};
+use lora_model::{Base, Composite, Packed, Route};
 use serde_json::Value;
 use std::path::Path;
 
-/// The argmax of the whole sequence's logits, again and again: greedy decoding without a cache.
+/// The argmax of the whole sequence's logits, again and again: greedy decoding without a cache, on the other route.
 fn continue_slowly(base: &Base, adapter: Option<&Adapter>, prompt: &[u32], tokens: usize) -> Vec<u32> {
-    let mut route = Fused::new(base, 1).unwrap();
+    let mut route = Composite::new(base).unwrap();
     let mut ids = prompt.to_vec();
     for _ in 0..tokens {
         let labels = vec![IGNORE; ids.len()];
@@ -45,7 +45,7 @@ fn predictions(dir: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn greedy_answers_need_no_cache_and_exact_ones_are_counted() {
+fn greedy_answers_are_the_other_routes_and_exact_ones_are_counted() {
     for name in CASES {
         let dir = tempfile::tempdir().unwrap();
         let base_path = base_with_tokenizer(dir.path(), name);
