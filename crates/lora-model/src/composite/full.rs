@@ -115,9 +115,10 @@ impl FullModel {
     }
 
     fn weights(&self, tensor: impl Fn(&[f32], &[usize]) -> candle_core::Result<Tensor>) -> Result<Weights, Error> {
-        let named = self.tensors.iter().map(|(name, shape, place)| {
-            Ok((name.clone(), tensor(&self.params[place.clone()], shape)?))
-        });
+        let named = self
+            .tensors
+            .iter()
+            .map(|(name, shape, place)| Ok((name.clone(), tensor(&self.params[place.clone()], shape)?)));
         Ok(named.collect::<candle_core::Result<BTreeMap<_, _>>>()?)
     }
 

@@ -46,7 +46,7 @@ impl<'b> Fused<'b> {
     ) -> Result<R, Error> {
         packed.check_vocabulary(self.base.config().vocab_size)?;
         let binding = Binding::new(self.base.config(), adapter, dropout)?;
-        self.engine.hold_positions(packed.longest());
+        self.engine.hold_positions(packed.longest().max(1));
         let engine = &mut self.engine;
         Ok(self.pool.install(|| work(engine, binding)))
     }

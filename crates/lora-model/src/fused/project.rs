@@ -44,7 +44,7 @@ pub(super) fn forward(
         None => lora.forward(x, tokens, u, y),
         Some(mask) => {
             let dropped = scratch.dropped.get(x.len());
-            drop_rows(mask, x, x.len() / tokens, dropped);
+            drop_rows(mask, x, x.len() / tokens.max(1), dropped);
             lora.forward(dropped, tokens, u, y);
         }
     }
@@ -80,10 +80,10 @@ pub(super) fn backward(
         }
         Some(mask) => {
             let (dropped, d_dropped) = (scratch.dropped.get(x.len()), scratch.d_dropped.get(x.len()));
-            drop_rows(mask, x, x.len() / tokens, dropped);
+            drop_rows(mask, x, x.len() / tokens.max(1), dropped);
             lora.backward(dropped, u, dy, tokens, d_u, da, db);
             lora.backward_input(d_u, tokens, d_dropped, false);
-            drop_rows(mask, d_dropped, x.len() / tokens, dropped);
+            drop_rows(mask, d_dropped, x.len() / tokens.max(1), dropped);
             lora_kernels::vector::add(dx, dropped);
         }
     }

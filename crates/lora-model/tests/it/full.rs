@@ -38,7 +38,8 @@ fn gradients_are_finite_differences() {
         full.gradients(&golden.packed, 1.0, &mut gradients).unwrap();
         let original = full.params.clone();
         for (name, _, place) in full.tensors.clone() {
-            let direction: Vec<f32> = place.clone().map(|i| if (i * 2_654_435_761) >> 7 & 1 == 0 { 1.0 } else { -1.0 }).collect();
+            let direction: Vec<f32> =
+                place.clone().map(|i| if (i * 2_654_435_761) >> 7 & 1 == 0 { 1.0 } else { -1.0 }).collect();
             let slope: f64 = gradients[place.clone()].iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
             let norm: f64 = gradients[place.clone()].iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
             let step = 2e-3;
@@ -49,7 +50,10 @@ fn gradients_are_finite_differences() {
                 full.losses(&golden.packed).unwrap().iter().map(|l| l.nll).sum::<f64>()
             };
             let measured = (at(1.0) - at(-1.0)) / (2.0 * f64::from(step));
-            assert!((measured - slope).abs() <= 0.02 * slope.abs() + 0.05 * norm, "{case} {name}: {measured} {slope} {norm}");
+            assert!(
+                (measured - slope).abs() <= 0.02 * slope.abs() + 0.05 * norm,
+                "{case} {name}: {measured} {slope} {norm}"
+            );
             full.params.copy_from_slice(&original);
         }
     }
@@ -92,12 +96,21 @@ fn random_weights_are_normal_and_saved_weights_come_back() {
             let view = checkpoint.tensor(name).unwrap();
             assert_eq!(view.shape(), shape);
             let tolerance = if bf16 { 1.0 / 256.0 } else { 0.0 };
-            assert!(view.to_f32().iter().zip(&full.params[place.clone()]).all(|(a, b)| (a - b).abs() <= tolerance * b.abs()));
+            assert!(
+                view.to_f32()
+                    .iter()
+                    .zip(&full.params[place.clone()])
+                    .all(|(a, b)| (a - b).abs() <= tolerance * b.abs())
+            );
         }
     }
     assert!(full.save(std::path::Path::new("/nowhere"), false).is_err());
 }
 
 fn golden_config() -> Vec<u8> {
-    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden/llama_rope3_rslora/base/config.json")).unwrap()
+    std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/golden/llama_rope3_rslora/base/config.json"
+    ))
+    .unwrap()
 }

@@ -113,8 +113,7 @@ pub(crate) fn check_gradients(golden: &Golden, route: &mut dyn Route) {
 /// Eight steps of AdamW with clipping follow PEFT's losses, gradient norms and end at its parameters.
 pub(crate) fn check_trajectory(golden: &Golden, route: &mut dyn Route) {
     let optim = |key: &str| golden.case["optim"][key].as_f64().unwrap();
-    let adamw =
-        AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: optim("weight_decay") as f32 };
+    let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: optim("weight_decay") as f32 };
     let mut adapter = golden.adapter.clone();
     let n = adapter.params.len();
     let (mut m, mut v) = (vec![0f32; n], vec![0f32; n]);
@@ -132,7 +131,8 @@ pub(crate) fn check_trajectory(golden: &Golden, route: &mut dyn Route) {
     }
     let worst = largest_difference(&adapter.params, &golden.flat("trained"));
     assert!(worst <= 1e-3, "trained parameters: {worst}"); // a step moves a value by about lr = 1e-2
-    let worst = largest_difference(&route.logits(Some(&adapter), &golden.packed).unwrap(), &golden.logits("logits_trained"));
+    let worst =
+        largest_difference(&route.logits(Some(&adapter), &golden.packed).unwrap(), &golden.logits("logits_trained"));
     assert!(worst <= 1e-3, "trained logits: {worst}");
 }
 

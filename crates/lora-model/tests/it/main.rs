@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod composite;
 mod full;
+mod fused;
 mod golden;
 mod reference;

@@ -1,0 +1,162 @@
+//! Laws of the fused route.
+use crate::golden::{self, CASES, Golden, largest_difference};
+use lora_model::{Composite, Dropout, Fused, Packed, Route};
+
+/// The rows of a packed batch one by one.
+fn rows(packed: &Packed) -> Vec<Packed> {
+    let row = |w: &[usize]| Packed::from_rows([(&packed.input_ids[w[0]..w[1]], &packed.labels[w[0]..w[1]])]);
+    packed.starts.windows(2).map(row).collect()
+}
+
+/// Runs a check on every case.
+fn everywhere(check: impl Fn(&Golden, &mut Fused<'_>)) {
+    for name in CASES {
+        let golden = Golden::open(name);
+        check(&golden, &mut Fused::new(&golden.base, 2).unwrap());
+    }
+}
+
+#[test]
+fn gives_pefts_logits() {
+    everywhere(|golden, route| golden::check_logits(golden, route));
+}
+
+#[test]
+fn gives_pefts_loss_and_every_gradient() {
+    everywhere(|golden, route| golden::check_gradients(golden, route));
+}
+
+#[test]
+fn follows_pefts_adamw_trajectory() {
+    everywhere(|golden, route| golden::check_trajectory(golden, route));
+}
+
+#[test]
+fn packs_without_cross_talk() {
+    everywhere(|golden, route| golden::check_packing(golden, route));
+}
+
+#[test]
+fn survives_edges() {
+    everywhere(|golden, route| golden::check_edges(golden, route));
+}
+
+#[test]
+fn drops_by_seed_and_step() {
+    everywhere(|golden, route| golden::check_dropout(golden, route));
+}
+
+#[test]
+fn agrees_with_the_composite_route_with_and_without_dropout() {
+    everywhere(|golden, fused| {
+        let mut composite = Composite::new(&golden.base).unwrap();
+        for dropout in [None, Some(Dropout { p: 0.3, seed: 7, step: 3 })] {
+            let mut gradients = |route: &mut dyn Route| {
+                let mut flat = vec![0.0; golden.adapter.params.len()];
+                let losses = route.gradients(&golden.adapter, &golden.packed, dropout, 1.0, &mut flat).unwrap();
+                (golden::mean(&losses), flat)
+            };
+            let ((a, fused), (b, composite)) = (gradients(fused), gradients(&mut composite));
+            assert!((a / b - 1.0).abs() < 1e-5, "loss {a} and {b}");
+            let largest = composite.iter().fold(0f32, |m, v| m.max(v.abs()));
+            assert!(largest_difference(&fused, &composite) <= 1e-4 * largest);
+        }
+    });
+}
+
+#[test]
+fn gradients_have_the_same_bits_for_any_number_of_threads() {
+    for name in CASES {
+        let case = Golden::open(name);
+        let with = |threads| {
+            let mut gradients = vec![0.0; case.adapter.params.len()];
+            let dropout = Some(Dropout { p: 0.1, seed: 5, step: 2 });
+            Fused::new(&case.base, threads)
+                .unwrap()
+                .gradients(&case.adapter, &case.packed, dropout, 0.1, &mut gradients)
+                .unwrap();
+            gradients.iter().map(|g| g.to_bits()).collect::<Vec<_>>()
+        };
+        let one = with(1);
+        assert_eq!(one, with(2));
+        assert_eq!(one, with(3));
+    }
+}
+
+#[test]
+fn with_b_zero_the_adapter_is_the_identity() {
+    let mut case = Golden::open(CASES[0]);
+    for m in &case.adapter.modules {
+        case.adapter.params[m.b.clone()].fill(0.0);
+    }
+    let mut route = Fused::new(&case.base, 1).unwrap();
+    assert_eq!(route.logits(None, &case.packed).unwrap(), route.logits(Some(&case.adapter), &case.packed).unwrap());
+    // … every A then has no gradient and every B has one.
+    let mut gradients = vec![0.0; case.adapter.params.len()];
+    route.gradients(&case.adapter, &case.packed, None, 1.0, &mut gradients).unwrap();
+    for m in &case.adapter.modules {
+        assert!(gradients[m.a.clone()].iter().all(|&g| g == 0.0), "{}", m.path);
+        assert!(gradients[m.b.clone()].iter().any(|&g| g != 0.0), "{}", m.path);
+    }
+}
+
+#[test]
+fn gradients_under_dropout_are_the_differences_of_the_loss_under_the_same_mask() {
+    let case = Golden::open(CASES[0]);
+    let mut route = Fused::new(&case.base, 1).unwrap();
+    let dropout = Some(Dropout { p: 0.3, seed: 1, step: 4 });
+    let n = case.adapter.params.len();
+    let mut gradients = vec![0.0; n];
+    let mut loss = |adapter: &lora_core::Adapter, g: &mut [f32]| -> f64 {
+        route.gradients(adapter, &case.packed, dropout, 1.0, g).unwrap().iter().map(|l| l.nll).sum()
+    };
+    loss(&case.adapter, &mut gradients);
+    let largest = gradients.iter().fold(0.0f32, |m, g| m.max(g.abs()));
+    // Along random directions, because single f32 differences drown in rounding.
+    for seed in 0..4u64 {
+        let direction: Vec<f32> = (0..n)
+            .map(|i| if lora_kernels::rng::dropout_keep(9, seed, 0, i as u64, 0.5) { 1.0 } else { -1.0 })
+            .collect();
+        let h = 1e-3f32;
+        let mut moved = |sign: f32| {
+            let mut adapter = case.adapter.clone();
+            adapter.params.iter_mut().zip(&direction).for_each(|(p, d)| *p += sign * h * d);
+            loss(&adapter, &mut vec![0.0; n])
+        };
+        let difference = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(h));
+        let along: f64 = gradients.iter().zip(&direction).map(|(&g, &d)| f64::from(g) * f64::from(d)).sum();
+        let tolerance = 2e-3 * f64::from(largest) * (n as f64).sqrt();
+        assert!((difference - along).abs() < tolerance, "{difference} instead of {along} (± {tolerance})");
+    }
+}
+
+#[test]
+fn generation_is_the_argmax_of_the_logits_one_token_at_a_time() {
+    for name in CASES {
+        let case = Golden::open(name);
+        let v = case.base.config().vocab_size;
+        let mut route = Fused::new(&case.base, 2).unwrap();
+        let prompts: Vec<Vec<u32>> =
+            rows(&case.packed).iter().map(|r| r.input_ids[..4 + r.tokens() % 3].to_vec()).collect();
+        let together: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let got = route.generate(Some(&case.adapter), &together, 6, &[]).unwrap();
+        for (prompt, got) in prompts.iter().zip(&got) {
+            let mut ids = prompt.clone();
+            for &token in got {
+                let logits = route.logits(Some(&case.adapter), &Packed::of_ids(&ids)).unwrap();
+                assert_eq!(lora_kernels::vector::argmax(&logits[logits.len() - v..]) as u32, token);
+                ids.push(token);
+            }
+            assert_eq!(got.len(), 6);
+            let stopped = route.greedy(Some(&case.adapter), prompt, 6, &got[2..3]).unwrap();
+            let first = got.iter().position(|t| *t == got[2]).unwrap();
+            assert_eq!(stopped, got[..first], "a stop id ends it and is left out");
+        }
+    }
+}
+
+#[test]
+fn an_empty_prompt_is_an_error() {
+    let case = Golden::open(CASES[0]);
+    assert!(Fused::new(&case.base, 1).unwrap().generate(None, &[&[]], 1, &[]).is_err());
+}
