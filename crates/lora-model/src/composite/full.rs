@@ -14,8 +14,9 @@ use std::ops::Range;
 use std::path::Path;
 
 /// Tokens in one graph, at least: small enough for its values to stay in a core's cache. A constant, so that the result does
-/// not depend on the number of threads.
-const CHUNK_TOKENS: usize = 512;
+/// not depend on the number of threads. (The chunks already keep all threads busy: candle's own pool beside them, that is a
+/// process without CANDLE_NUM_THREADS=1, makes a step seven times as long.)
+const CHUNK_TOKENS: usize = 256;
 
 /// All weights of a decoder as one flat vector, for `--method full`.
 #[derive(Debug, Clone)]
