@@ -19,7 +19,7 @@ use std::path::PathBuf;
 /// Runs a pipeline: the steps of a YAML file in order, each one only if something it depends on has changed.
 ///
 /// Step S of pipeline P writes WORK/P/S, with its log in WORK/P/S.log; P.lock beside the file says what was made.
-#[derive(Debug, clap::Parser, serde::Serialize)]
+#[derive(Debug, Clone, clap::Parser, serde::Serialize)]
 #[command(name = "lora-run", version, after_help = EXAMPLES)]
 pub struct Args {
     /// The pipeline file.

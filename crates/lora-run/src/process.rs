@@ -2,7 +2,7 @@
 use lora_cli::{Context as _, Error, Result, Ui};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, IsTerminal as _, Read, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Lines of stderr that are kept to explain a failure.
 const KEPT: usize = 12;
-/// A process that does not stop by itself this long after Ctrl-C did not hear of it: then it is told.
+/// A process that does not stop by itself this long after an interrupt did not hear of it: then it is told. On a
+/// terminal Ctrl-C reaches it without us, and a second one would stop it at once, so there we wait longer.
 const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_ON_TERMINAL: Duration = Duration::from_secs(60);
 
 /// How a process ended.
 #[derive(Debug)]
@@ -82,10 +84,12 @@ fn follow(
     })
 }
 
-/// Waits for the process. On a terminal, Ctrl-C reaches it without us; elsewhere it may have reached only us.
+/// Waits for the process, and passes an interrupt on if it reached only us.
 fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitStatus> {
+    let terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
+    let patience = if terminal { PATIENCE_ON_TERMINAL } else { PATIENCE };
     let mut since: Option<Instant> = None;
-    let mut told = std::io::stdin().is_terminal();
+    let mut told = false;
     loop {
         match done.recv_timeout(Duration::from_millis(200)) {
             Err(RecvTimeoutError::Timeout) | Ok(()) => {}
@@ -93,7 +97,7 @@ fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitSta
                 return child.wait().context(|| "failed to wait for a step".to_owned());
             }
         }
-        if ui.check_interrupt().is_err() && !told && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+        if ui.check_interrupt().is_err() && !told && since.get_or_insert_with(Instant::now).elapsed() > patience {
             told = true;
             let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
         }

@@ -108,3 +108,33 @@ fn set_of_what_is_no_param() {
         "error: --set rl: p.yaml has no param `rl`\nhint: its params are lr\n"
     );
 }
+
+#[test]
+fn no_text_makes_it_panic() {
+    use clap::Parser as _;
+    let text = "version: 1\nparams: { lr: 2e-4, x: $lr }\nmatrix: { m: [1, 2] }\nsteps:\n  a: &a { run: x, with: { y: \"${x}$$\", z: [1, $m] } }\n  b: { run: y, in: { q: $a/f }, needs: [a] }\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.yaml");
+    let args = lora_run::Args::parse_from([
+        "lora-run",
+        file.to_str().unwrap(),
+        "--dry-run",
+        "--work",
+        dir.path().to_str().unwrap(),
+    ]);
+    let run = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        lora_run::run(args.clone(), &lora_cli::Ui::silent()).is_ok()
+    };
+    assert!(run(text.as_bytes()));
+    let mut survived = 0;
+    for at in 0..text.len() {
+        let mut bytes = text.as_bytes().to_vec();
+        for byte in *b"\0:${[&*\xff" {
+            bytes[at] = byte;
+            survived += usize::from(run(&bytes));
+        }
+        run(&text.as_bytes()[..at]);
+    }
+    assert!(survived > 0);
+}
