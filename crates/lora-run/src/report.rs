@@ -83,9 +83,10 @@ pub(crate) fn command_line(step: &Step, tool: Option<&Tool>, arguments: &[String
         }
         (Action::Use(name), None) => name.clone(),
         (Action::Run(line), _) => {
-            let mut words: Vec<String> =
-                environment(step).iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
-            words.push(format!("OUT={} sh -c {}", quoted(&step.out.to_string_lossy()), quoted(line)));
+            let out = quoted(&step.out.to_string_lossy());
+            let mut words = vec![format!("mkdir -p {out} &&")];
+            words.extend(environment(step).iter().map(|(name, value)| format!("{name}={}", quoted(value))));
+            words.push(format!("OUT={out} sh -c {}", quoted(line)));
             words.join(" ")
         }
     }

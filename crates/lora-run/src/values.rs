@@ -43,9 +43,9 @@ pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
             found.push(Piece::Text(&rest[..at]));
         }
         let after = &rest[at + 1..];
-        if after.starts_with('$') {
+        if let Some(left) = after.strip_prefix('$') {
             found.push(Piece::Text("$"));
-            rest = &after[1..];
+            rest = left;
             continue;
         }
         let (name, left) = if let Some(inner) = after.strip_prefix('{') {

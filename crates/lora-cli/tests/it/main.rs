@@ -1,4 +1,5 @@
 //! What people see of the tools, and what one tool sees of another.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test may fail loudly, in its helpers too
 mod architecture;
 mod describe;
 mod errors;

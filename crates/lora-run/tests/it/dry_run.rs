@@ -24,7 +24,7 @@ fn the_command_lines_are_printed_with_reasons() {
     let shell = field("command")[1].replace(&house.path("").canonicalize().unwrap().display().to_string(), "HERE");
     assert_eq!(
         shell,
-        r#"IN_X=HERE/work/p/a WITH_SOME_NOTE='it'\''s' OUT=work/p/b sh -c 'cat "$IN_X/made" > $OUT/made'"#
+        r#"mkdir -p work/p/b && IN_X=HERE/work/p/a WITH_SOME_NOTE='it'\''s' OUT=work/p/b sh -c 'cat "$IN_X/made" > $OUT/made'"#
     );
 }
 
