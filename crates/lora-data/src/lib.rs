@@ -1,13 +1,29 @@
 //! Records, chat templates, masks, dataset files and batches: from a JSONL row to the ids that a trainer reads.
+mod assign;
+mod encode;
 mod error;
 mod example;
+mod manifest;
 mod order;
 mod parquet_read;
 mod parquet_write;
+mod python;
+mod record;
+mod refusal;
+mod source;
+mod table;
+mod template;
 
+pub use assign::{SplitName, split_of, text_blocks};
+pub use encode::Encoder;
 pub use error::Error;
 pub use example::{Example, IGNORE, Split};
+pub use manifest::{Distribution, Manifest, SplitSummary, Splits};
 pub use order::{batches, epoch_order};
+pub use record::{Content, Fault, KNOWN_KEYS, Record};
+pub use refusal::Refusal;
+pub use source::{RawRow, RawRows};
+pub use template::{ChatTemplate, Message};
 
 /// Version of the parquet schema that this crate writes and reads (`lora.schema`).
 pub const SCHEMA_VERSION: u32 = 1;
@@ -17,3 +33,8 @@ const KEY_SCHEMA: &str = "lora.schema";
 const KEY_TOKENIZER: &str = "lora.tokenizer_sha256";
 /// Key-value metadata: sha256 of the chat template's source.
 const KEY_TEMPLATE: &str = "lora.template_sha256";
+
+/// Foreign messages may have several lines; ours have one.
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}

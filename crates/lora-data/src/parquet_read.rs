@@ -1,5 +1,5 @@
 //! Reads one split from parquet, strictly: whatever is not a dataset is an error that names file, row and column.
-use crate::{Error, Example, KEY_SCHEMA, KEY_TEMPLATE, KEY_TOKENIZER, SCHEMA_VERSION, Split};
+use crate::{Error, Example, KEY_SCHEMA, KEY_TEMPLATE, KEY_TOKENIZER, SCHEMA_VERSION, Split, one_line};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema};
 use parquet::arrow::ProjectionMask;
@@ -209,9 +209,4 @@ fn is_id_list(kind: &DataType) -> bool {
 
 fn is_text(kind: &DataType) -> bool {
     matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
-/// Foreign messages may have several lines; ours have one.
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,23 +1,22 @@
-//! lora-prep.
-use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+//! lora-prep: raw records in, a dataset out.
+//!
+//! Reading order: [`Args`] is the command line; `prepare` is the way of a row from file to split; `model` opens the
+//! tokenizer; `report` prints what was made; `show` prints rows of a finished dataset.
+mod args;
+mod model;
+mod prepare;
+mod report;
+mod show;
 
-/// Arguments.
-#[derive(Debug, clap::Parser, serde::Serialize)]
-#[command(name = "lora-prep", version)]
-pub struct Args {
-    /// Output flags.
-    #[command(flatten)]
-    #[serde(skip)]
-    pub common: Common,
-}
+pub use args::Args;
 
-impl ToolArgs for Args {
-    fn common(&self) -> &Common {
-        &self.common
+use args::Command;
+use lora_cli::{Result, Status, Ui};
+
+/// Prepares a dataset, or shows one.
+pub fn run(args: Args, ui: &Ui) -> Result<Status> {
+    match &args.command {
+        Some(Command::Show(show)) => show::show(show, ui),
+        None => prepare::prepare(args, ui),
     }
-}
-
-/// Runs the tool.
-pub fn run(_args: Args, _ui: &Ui) -> Result<Status> {
-    todo!()
 }

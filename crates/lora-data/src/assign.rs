@@ -1,0 +1,52 @@
+//! Which split a row belongs to, and how plain text is cut into rows of one length.
+use crate::template::hex;
+use crate::{Encoder, Example};
+use sha2::{Digest, Sha256};
+
+/// A split's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SplitName {
+    /// Rows to learn from.
+    Train,
+    /// Rows to watch the training with.
+    Valid,
+    /// Rows for the last word.
+    Test,
+}
+
+/// The split of a group: its hash, keyed by the seed, as a share of 1. A group lies in one split as a whole, and stays
+/// there when rows are added.
+pub fn split_of(group: &str, seed: u64, valid: f64, test: f64) -> SplitName {
+    let mut key = Sha256::new();
+    key.update(b"split");
+    key.update(seed.to_le_bytes());
+    key.update(group.as_bytes());
+    let digest: [u8; 32] = key.finalize().into();
+    let bits = digest[..8].iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte)) >> 11;
+    let share = bits as f64 / (1u64 << 53) as f64;
+    match share {
+        share if share < valid => SplitName::Valid,
+        share if share < valid + test => SplitName::Test,
+        _ => SplitName::Train,
+    }
+}
+
+/// Texts one after the other, cut into rows of `block` tokens, every token supervised; the last row may be shorter
+/// (but not of a single token, from which nothing is learned).
+pub fn text_blocks(encoder: &Encoder, texts: &[Example], block: usize) -> Vec<Example> {
+    let stream: Vec<u32> = texts.iter().flat_map(|text| text.input_ids.iter().copied()).collect();
+    let row = |ids: &[u32]| {
+        let text = encoder.decode(ids).unwrap_or_default();
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let sha256 = hex(&Sha256::digest(bytes));
+        Example {
+            input_ids: ids.to_vec(),
+            labels: ids.iter().map(|id| id.cast_signed()).collect(),
+            id: sha256[..16].to_owned(),
+            group: sha256,
+            prompt: String::new(),
+            completion: text,
+        }
+    };
+    stream.chunks(block.max(2)).filter(|ids| ids.len() > 1).map(row).collect()
+}

@@ -1,0 +1,182 @@
+//! Raw rows from files and from standard input: JSON lines, a JSON array, CSV, TSV and parquet, each as JSON objects.
+//! Every error names the file and the line or row.
+use crate::{Error, table};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// Bytes that one line may have; a longer one is no record but a file of another kind.
+const LONGEST_LINE: u64 = 256 << 20;
+
+/// One raw row and where it stood.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawRow {
+    /// File, or `stdin`.
+    pub path: PathBuf,
+    /// `line 12` of JSON lines, `row 12` of a table or array, both from 1.
+    pub place: String,
+    /// The row.
+    pub value: Value,
+}
+
+impl RawRow {
+    /// An error about this row.
+    pub fn error(&self, message: &str) -> Error {
+        Error::invalid(&self.path, format!("{}: {message}", self.place))
+    }
+}
+
+/// Rows of one source, read as they are asked for (JSON lines) or at once (the others).
+pub struct RawRows(Box<dyn Iterator<Item = Result<RawRow, Error>>>);
+
+impl std::fmt::Debug for RawRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RawRows")
+    }
+}
+
+impl Iterator for RawRows {
+    type Item = Result<RawRow, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+impl RawRows {
+    /// Opens a file by its kind: `.csv`, `.tsv` and `.parquet` by their name, anything else as JSON lines or, if it
+    /// begins with `[`, as one JSON array.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if path.is_dir() {
+            return Err(Error::invalid(path, "this is a folder\nhint: name the files in it"));
+        }
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let extension = path.extension().and_then(|text| text.to_str()).unwrap_or_default().to_ascii_lowercase();
+        match extension.as_str() {
+            "csv" => Ok(Self::of_table(path, table::read_csv(path, bytes(file, path)?, b',')?)),
+            "tsv" => Ok(Self::of_table(path, table::read_csv(path, bytes(file, path)?, b'\t')?)),
+            "parquet" => Ok(Self::of_table(path, table::read_parquet(path, file)?)),
+            _ => Self::from_reader(path, BufReader::with_capacity(1 << 20, file)),
+        }
+    }
+
+    /// Rows of a stream of JSON lines, or of one JSON array; `name` stands for it in messages.
+    pub fn from_reader(name: &Path, mut reader: impl BufRead + 'static) -> Result<Self, Error> {
+        let start = reader.fill_buf().map_err(Error::io("read", name))?;
+        if start.is_empty() {
+            return Err(Error::invalid(name, "the file is empty"));
+        }
+        if let Some(kind) = foreign(start) {
+            return Err(Error::invalid(name, format!("this is {kind}, not JSON lines\nhint: give JSON lines, a JSON array, CSV or parquet in UTF-8")));
+        }
+        let start = start.strip_prefix(BOM).unwrap_or(start);
+        if start.trim_ascii_start().first() == Some(&b'[') {
+            return Ok(Self::of_table(name, array(name, reader)?));
+        }
+        Ok(Self(Box::new(Lines { name: name.to_owned(), reader, line: 0, broken: false })))
+    }
+
+    fn of_table(name: &Path, rows: Vec<Value>) -> Self {
+        let path = name.to_owned();
+        Self(Box::new(rows.into_iter().enumerate().map(move |(row, value)| {
+            Ok(RawRow { path: path.clone(), place: format!("row {}", row + 1), value })
+        })))
+    }
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What a file is that people mistake for JSON lines, by its first bytes.
+fn foreign(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x1f, 0x8b, ..] => Some("a gzip file"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("a zstd file"),
+        [b'P', b'K', 3, 4, ..] => Some("a zip file"),
+        [b'P', b'A', b'R', b'1', ..] => Some("a parquet file (its name must end in .parquet)"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16 text"),
+        _ => None,
+    }
+}
+
+fn bytes(mut file: File, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+fn array(name: &Path, mut reader: impl Read) -> Result<Vec<Value>, Error> {
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).map_err(Error::io("read", name))?;
+    serde_json::from_slice(bytes.strip_prefix(BOM).unwrap_or(&bytes)).map_err(|error| {
+        Error::invalid(name, format!("line {}, column {}: {}", error.line(), error.column(), not_json(&error)))
+    })
+}
+
+/// JSON lines: blank lines are skipped, CRLF and a byte order mark are taken.
+struct Lines<R> {
+    name: PathBuf,
+    reader: R,
+    line: usize,
+    broken: bool,
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<RawRow, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.broken {
+            let mut bytes = Vec::new();
+            let read = (&mut self.reader).take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes);
+            self.line += 1;
+            match read {
+                Err(source) => return self.fail(Error::Io { action: "read", path: self.name.clone(), source }),
+                Ok(0) => return None,
+                Ok(read) if read as u64 > LONGEST_LINE => {
+                    let message = format!("line {}: longer than {} MiB", self.line, LONGEST_LINE >> 20);
+                    return self.fail(Error::invalid(&self.name, message));
+                }
+                Ok(_) => {}
+            }
+            let mut text = bytes.as_slice();
+            if self.line == 1 {
+                text = text.strip_prefix(BOM).unwrap_or(text);
+            }
+            let text = text.trim_ascii();
+            if !text.is_empty() {
+                return match self.parse(text) {
+                    Ok(value) => {
+                        Some(Ok(RawRow { path: self.name.clone(), place: format!("line {}", self.line), value }))
+                    }
+                    Err(error) => self.fail(error),
+                };
+            }
+        }
+        None
+    }
+}
+
+impl<R> Lines<R> {
+    fn fail(&mut self, error: Error) -> Option<Result<RawRow, Error>> {
+        self.broken = true;
+        Some(Err(error))
+    }
+
+    fn parse(&self, text: &[u8]) -> Result<Value, Error> {
+        let fault = |what: String| Error::invalid(&self.name, format!("line {}{what}", self.line));
+        let text = std::str::from_utf8(text).map_err(|error| {
+            fault(format!(": not UTF-8 (byte {} of the line)\nhint: save the file as UTF-8", error.valid_up_to() + 1))
+        })?;
+        serde_json::from_str(text).map_err(|error| {
+            let whole_file = text == "{" || text == "[";
+            let hint = if whole_file { "\nhint: each line must be one whole record (JSON lines)" } else { "" };
+            fault(format!(", column {}: {}{hint}", error.column(), not_json(&error)))
+        })
+    }
+}
+
+/// serde_json's message without its own place.
+fn not_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    format!("not JSON: {}", text.split(" at line ").next().unwrap_or(&text))
+}

@@ -1,0 +1,210 @@
+//! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
+use crate::model::Model;
+use crate::{Args, report};
+use lora_cli::{Error, Result, Status, Ui, artefact_input};
+use lora_data::{
+    Example, Fault, KNOWN_KEYS, Manifest, RawRow, RawRows, Record, Refusal, Split, SplitName, SplitSummary, Splits,
+    split_of, text_blocks,
+};
+use lora_receipt::{Artefact, Draft, Input, Staged};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashSet};
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Rows between two looks at Ctrl-C and the progress bar.
+const STRIDE: usize = 64;
+
+/// Makes the dataset folder.
+pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
+    let started = Instant::now();
+    args.check()?;
+    let (Some(base), Some(out)) = (args.base.take(), args.out.clone()) else {
+        return Err(Error::new("--base and --out are needed"));
+    };
+    let base = artefact_input(&base, Artefact::Model)?;
+    args.base = Some(base.clone());
+    let model = Model::open(&args, &base)?;
+    args.max_length = Some(model.max_length);
+    if model.max_length > model.context {
+        ui.warn(&format!("--max-length {} is more than the model's context of {} tokens", model.max_length, model.context));
+    }
+    let staged = Staged::folder(&out, args.force)?;
+    let mut inputs = model.inputs.clone();
+    let rows = read(&args, &mut inputs, ui)?;
+    let prepared = Prepared::of(&rows, &args, &model, ui)?;
+    prepared.check(&args, rows.len())?;
+    let manifest = prepared.write(staged.path(), &model, rows.len())?;
+    report::print(&manifest, &prepared, &model, ui);
+    let draft = Draft {
+        tool: env!("CARGO_PKG_NAME").to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        artefact: Artefact::Dataset,
+        config: serde_json::to_value(&args)?,
+        seed: Some(args.seed),
+        inputs,
+        results: serde_json::to_value(&manifest)?,
+        started,
+    };
+    let receipt = staged.commit(draft)?;
+    ui.receipt(&receipt);
+    Ok(Status::Done)
+}
+
+/// All raw rows, up to the limit; every source is added to the inputs.
+fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let mut rows = Vec::new();
+    for path in &args.raw {
+        let source = if path.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            let failed = |e: std::io::Error| Error::from(e).context("failed to read standard input");
+            std::io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
+            let sha256 = lora_receipt::hash_bytes(&bytes);
+            inputs.push(Input { name: "raw".to_owned(), path: PathBuf::from("-"), sha256 });
+            RawRows::from_reader(Path::new("stdin"), Cursor::new(bytes))?
+        } else {
+            let source = RawRows::open(path)?;
+            inputs.push(Input::read("raw", path)?);
+            source
+        };
+        for row in source {
+            if rows.len() >= limit {
+                break;
+            }
+            if rows.len() % STRIDE == 0 {
+                ui.check_interrupt()?;
+            }
+            rows.push(row?);
+        }
+    }
+    if rows.is_empty() {
+        return Err(Error::new("there is no row to prepare").hint(format!("each row is a JSON object with the keys {KNOWN_KEYS}")));
+    }
+    Ok(rows)
+}
+
+/// Rows in their splits, and those refused.
+pub(crate) struct Prepared {
+    pub(crate) train: Vec<Example>,
+    pub(crate) valid: Vec<Example>,
+    pub(crate) test: Vec<Example>,
+    pub(crate) refused: BTreeMap<String, usize>,
+}
+
+impl Prepared {
+    fn of(rows: &[RawRow], args: &Args, model: &Model, ui: &Ui) -> Result<Self> {
+        let mut made = Self { train: Vec::new(), valid: Vec::new(), test: Vec::new(), refused: BTreeMap::new() };
+        let mut seen = HashSet::new();
+        let progress = ui.progress("preparing", rows.len() as u64, "rows");
+        for (number, row) in rows.iter().enumerate() {
+            if number % STRIDE == 0 {
+                ui.check_interrupt()?;
+                progress.inc(STRIDE.min(rows.len() - number) as u64);
+            }
+            let example = Record::from_json(&row.value)
+                .and_then(|record| encode(&record, args, model).map_err(Fault::from))
+                .and_then(|example| match args.keep_duplicates || seen.insert(fingerprint(&example)) {
+                    true => Ok(example),
+                    false => Err(Refusal::Duplicate.into()),
+                });
+            match example {
+                Ok(example) => made.split_mut(split_of(&example.group, args.seed, args.valid, args.test)).push(example),
+                Err(Fault::Refused(reason)) => *made.refused.entry(reason.to_string()).or_insert(0) += 1,
+                Err(Fault::Shape(message)) => return Err(row.error(&message).into()),
+            }
+        }
+        if let Some(block) = args.text_block {
+            for split in [&mut made.train, &mut made.valid, &mut made.test] {
+                pack(split, model, block);
+            }
+        }
+        Ok(made)
+    }
+
+    fn split_mut(&mut self, name: SplitName) -> &mut Vec<Example> {
+        match name {
+            SplitName::Train => &mut self.train,
+            SplitName::Valid => &mut self.valid,
+            SplitName::Test => &mut self.test,
+        }
+    }
+
+    /// Every split that was asked for has a row.
+    fn check(&self, args: &Args, read: usize) -> Result<()> {
+        let kept = self.train.len() + self.valid.len() + self.test.len();
+        if kept == 0 {
+            let reasons: Vec<String> = self.refused.iter().map(|(reason, rows)| format!("{reason} ({rows})")).collect();
+            let error = Error::new(format!("all {read} rows were refused: {}", reasons.join("; ")));
+            return Err(match self.refused.keys().any(|reason| reason.starts_with("longer than")) {
+                true => error.hint("raise --max-length, or cut the rows"),
+                false => error.hint("see `lora-prep --help` for the rows that can be used"),
+            });
+        }
+        for (name, share, rows) in [("valid", args.valid, &self.valid), ("test", args.test, &self.test)] {
+            if share > 0.0 && rows.is_empty() {
+                return Err(Error::new(format!("no row fell into the {name} split: {kept} rows are too few for --{name} {share}"))
+                    .hint(format!("give more rows, a larger --{name}, another --seed, or --{name} 0")));
+            }
+        }
+        if self.train.is_empty() {
+            return Err(Error::new(format!("no row is left to train on: all {kept} rows were held out"))
+                .hint("rows with the same prompt stay together; give more prompts or a smaller --valid"));
+        }
+        Ok(())
+    }
+
+    /// Writes the splits and dataset.json.
+    fn write(&self, folder: &Path, model: &Model, read: usize) -> Result<Manifest> {
+        let template_sha256 = model.encoder.template_sha256().map(str::to_owned);
+        let summary = |name: &str, rows: &[Example]| -> Result<Option<SplitSummary>> {
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            let split = Split {
+                examples: rows.to_vec(),
+                tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
+                template_sha256: template_sha256.clone(),
+            };
+            split.write(&folder.join(format!("{name}.parquet")))?;
+            Ok(Some(SplitSummary::of(rows)))
+        };
+        let train = summary("train", &self.train)?.ok_or_else(|| Error::new("no row is left to train on"))?;
+        let manifest = Manifest {
+            version: Manifest::VERSION,
+            rows_read: read,
+            refused: self.refused.clone(),
+            splits: Splits { train, valid: summary("valid", &self.valid)?, test: summary("test", &self.test)? },
+            tokenizer_sha256: model.tokenizer_sha256.clone(),
+            template_sha256: template_sha256.clone(),
+        };
+        manifest.write(folder)?;
+        Ok(manifest)
+    }
+}
+
+fn encode(record: &Record, args: &Args, model: &Model) -> Result<Example, Refusal> {
+    let example = model.encoder.encode(record)?;
+    let packed = args.text_block.is_some() && example.prompt.is_empty();
+    if example.len() > model.max_length && !packed {
+        return Err(Refusal::TooLong(model.max_length));
+    }
+    Ok(example)
+}
+
+/// Two rows with the same prompt and completion are the same row.
+fn fingerprint(example: &Example) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update((example.prompt.len() as u64).to_le_bytes());
+    hash.update(&example.prompt);
+    hash.update(&example.completion);
+    hash.finalize().into()
+}
+
+/// Text rows become blocks of one length, behind the others.
+fn pack(split: &mut Vec<Example>, model: &Model, block: usize) {
+    let (texts, mut rows): (Vec<_>, Vec<_>) = std::mem::take(split).into_iter().partition(|row| row.prompt.is_empty());
+    rows.extend(text_blocks(&model.encoder, &texts, block));
+    *split = rows;
+}
