@@ -8,7 +8,6 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Format of the state file.
@@ -90,16 +89,17 @@ pub(crate) fn write(
 ) -> Result<()> {
     let header = Header { version: VERSION, fingerprint: fingerprint.clone(), state: state.clone() };
     let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
-    let bytes: Vec<(&str, Vec<u8>)> =
-        vectors.iter().map(|(name, values)| (*name, values.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
-    let views = bytes
+    let views = vectors
         .iter()
-        .map(|(name, bytes)| Ok((*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes)?)))
+        .map(|(name, values)| {
+            Ok((*name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?))
+        })
         .collect::<Result<Vec<_>>>()?;
-    let data = safetensors::serialize(views, Some(metadata))?;
     let partial = file.with_extension("new");
-    let written = File::create(&partial).and_then(|mut f| f.write_all(&data).and_then(|()| f.sync_all()));
-    written.and_then(|()| fs::rename(&partial, file)).map_err(failed("write", file))
+    safetensors::serialize_to_file(views, Some(metadata), &partial)
+        .map_err(|e| Error::from(e).context(format!("failed to write {}", file.display())))?;
+    let synced = File::open(&partial).and_then(|f| f.sync_all());
+    synced.and_then(|()| fs::rename(&partial, file)).map_err(failed("write", file))
 }
 
 /// Reads the state file of a run with the same fingerprint and as many parameters.
