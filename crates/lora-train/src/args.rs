@@ -121,8 +121,8 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   lora-train --base smollm2.gguf --data dataset --out adapter
-  lora-train --base smollm2.gguf --data dataset --preset maximum --lr 1e-4 --epochs 2 --eval-every 50 --out adapter
-  lora-train --base m --data d --rank 8 --targets 'model\\.layers\\.[0-3]\\..*_proj' --steps 200 --out adapter
+  lora-train --base smollm2.gguf --data dataset --preset maximum --lr 1e-4 --out adapter
+  lora-train --base m --data d --rank 8 --targets '.*layers\\.[0-3]\\..*_proj' --out adapter
   lora-train --base m --data d --adapter adapter --lr 5e-5 --epochs 1 --out adapter2
   lora-prep raw.jsonl --base m --out d | lora-train --data - --base m --out adapter";
 

@@ -80,18 +80,7 @@ impl<'r> Run<'r> {
         staged: &'r mut Staged,
         ui: &'r Ui,
     ) -> Result<Self> {
-        let lengths = data.train.iter().map(|e| e.input_ids.len()).collect();
-        let batching = Batching { examples: args.batch, tokens: args.batch_tokens, accumulation: args.accumulation };
-        let mut steps = Steps::new(lengths, batching, args.seed);
-        let length = match args.steps {
-            Some(n) => Length::Steps(n as u64),
-            None => Length::Epochs(args.epochs.unwrap_or(3.0)),
-        };
-        let schedule = Schedule::new(args.schedule, args.lr, args.warmup, steps.total(length));
-        let eval_every = match args.eval_every {
-            Some(n) => n as u64,
-            None => (steps.of_epoch(0).len() as u64).min(schedule.total_steps.div_ceil(4)),
-        };
+        let (mut steps, schedule, eval_every) = plan(args, data);
         let fingerprint = inputs.fingerprint(args)?;
         let n = model.params().len();
         let found = resume(args, &fingerprint, n, staged, ui)?;
@@ -287,6 +276,23 @@ impl<'r> Run<'r> {
         self.ui.event(&metric);
         self.metrics.write(&metric)
     }
+}
+
+/// The steps of the run, their learning rates, and after how many steps to evaluate.
+fn plan(args: &Args, data: &Data) -> (Steps, Schedule, u64) {
+    let lengths = data.train.iter().map(|e| e.input_ids.len()).collect();
+    let batching = Batching { examples: args.batch, tokens: args.batch_tokens, accumulation: args.accumulation };
+    let steps = Steps::new(lengths, batching, args.seed);
+    let length = match args.steps {
+        Some(n) => Length::Steps(n as u64),
+        None => Length::Epochs(args.epochs.unwrap_or(3.0)),
+    };
+    let schedule = Schedule::new(args.schedule, args.lr, args.warmup, steps.total(length));
+    let eval_every = match args.eval_every {
+        Some(n) => n as u64,
+        None => (steps.of_epoch(0).len() as u64).min(schedule.total_steps.div_ceil(4)),
+    };
+    (steps, schedule, eval_every)
 }
 
 /// The checkpoint to continue from, if one is asked for and there.

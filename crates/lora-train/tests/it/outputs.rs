@@ -1,5 +1,5 @@
 //! What a finished run leaves: PEFT's files, metrics, checkpoints, card, receipt.
-use crate::harness::{adapter_bytes, base, dataset, example, rows, run, train, write_split};
+use crate::harness::{adapter_bytes, base, command, dataset, example, rows, run, train, write_split};
 use serde_json::Value;
 use std::fs;
 
@@ -84,4 +84,15 @@ fn presets_set_what_flags_do_not() {
     assert_eq!(overridden["target_modules"], serde_json::json!(["o_proj", "up_proj"]));
     let regex = config("c", &["--targets", r".*layers\.0\..*(q|v)_proj", "--rslora"]);
     assert_eq!((&regex["use_rslora"], &regex["target_modules"]), (&true.into(), &r".*layers\.0\..*(q|v)_proj".into()));
+}
+
+/// The help as people see it, on a line of 100 columns; UPDATE=1 writes it anew.
+#[test]
+fn help_is_as_it_was() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/help.txt");
+    let help = String::from_utf8(command(&["--help"]).output().unwrap().stdout).unwrap();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(file, &help).unwrap();
+    }
+    assert_eq!(help, fs::read_to_string(file).unwrap());
 }

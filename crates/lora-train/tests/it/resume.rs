@@ -29,7 +29,7 @@ fn flags<'a>(base: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Ve
     [&["--base", base, "--data", data, "--out", out], &FLAGS[..], more].concat()
 }
 
-/// Starts a run, waits for its first checkpoint and sends a signal; false if it was over before.
+/// Starts a run, waits for its first checkpoint and sends a signal.
 fn interrupt(args: &[&str], out: &Path, signal: &str) {
     let mut child = command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let state = out.with_extension("partial").join("checkpoints/state.safetensors");
