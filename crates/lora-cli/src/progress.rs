@@ -31,14 +31,17 @@ impl Progress {
         let template = if total == 0 {
             "{prefix} {pos} {rate}  {wide_msg}"
         } else {
-            "{prefix} [{bar:24}] {pos}/{len} {rate}  {left} left  {wide_msg}"
+            "{prefix} [{bar:16}] {pos}/{len} {rate}  {left} left  {wide_msg}"
         };
         let unit = unit.to_owned();
         let rate = move |state: &ProgressState, text: &mut dyn std::fmt::Write| {
             let _ = write!(text, "{} {unit}/s", three_digits(state.per_sec()));
         };
         let left = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
-            let _ = text.write_str(&human_seconds(state.eta().as_secs_f64()));
+            let _ = match state.pos() {
+                0 => text.write_str("?"),
+                _ => text.write_str(&human_seconds(state.eta().as_secs_f64())),
+            };
         };
         let bar = group.add(if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) });
         if let Ok(style) = ProgressStyle::with_template(template) {

@@ -186,15 +186,18 @@ fn take<'a>(
         ui.event(&json!({ "event": "step", "step": step.id, "status": "skipped" }));
         return Ok(Ok(Finished { step, definition, receipt }));
     };
+    let attempt = Attempt::begin(ready, &definition, force.covers(step))?;
+    let reason = if attempt.resumes { format!("{reason}; continues an interrupted run") } else { reason };
     ui.say(&format!("{}: running ({reason})", step.id));
     ui.event(&json!({ "event": "step", "step": step.id, "status": "running", "reason": reason }));
     let started = Instant::now();
-    let ended = execute(ui, ready, inputs, started);
+    let ended = execute(ui, ready, inputs, started, attempt.resumes);
     let seconds = started.elapsed().as_secs_f64();
     let mut row = |status, receipt| rows.push(Row::new(step, status, &reason, seconds, receipt));
     match ended {
         Ok(Ended::Done(receipt)) => {
             Record::save(&step.out, &definition, true)?;
+            attempt.end();
             row("ran", Some(&receipt));
             ui.event(&json!({ "event": "step", "step": step.id, "status": "ran", "seconds": seconds }));
             Ok(Ok(Finished { step, definition, receipt: *receipt }))
@@ -215,6 +218,28 @@ fn take<'a>(
     }
 }
 
+/// A run of a step that is not finished yet, noted in `STEP.attempt`: if it is cut off, the same step can continue it.
+struct Attempt {
+    note: std::path::PathBuf,
+    resumes: bool,
+}
+
+impl Attempt {
+    fn begin(ready: &Ready, definition: &Definition, afresh: bool) -> Result<Self> {
+        let Ready { step, tool, .. } = ready;
+        let (note, key) = (with_suffix(&step.out, ".attempt"), definition.key());
+        let same = std::fs::read_to_string(&note).is_ok_and(|before| before == key);
+        let left = with_suffix(&step.out, ".partial").is_dir();
+        let resumes = same && left && !afresh && tool.as_ref().is_some_and(Tool::can_resume);
+        std::fs::write(&note, key).context(|| format!("failed to write {}", note.display()))?;
+        Ok(Self { note, resumes })
+    }
+
+    fn end(self) {
+        let _ = std::fs::remove_file(self.note); // a stale note does no harm: nothing is left to continue
+    }
+}
+
 /// How a step ended that did not fail.
 enum Ended {
     Done(Box<Receipt>),
@@ -222,9 +247,11 @@ enum Ended {
 }
 
 /// Runs the process of a step and takes its receipt.
-fn execute(ui: &Ui, ready: &Ready, inputs: Vec<Input>, started: Instant) -> Result<Ended> {
+fn execute(ui: &Ui, ready: &Ready, inputs: Vec<Input>, started: Instant, resumes: bool) -> Result<Ended> {
     let Ready { step, tool, arguments } = ready;
-    let title = command_line(step, tool.as_ref(), arguments);
+    let resume = resumes.then(|| "--resume".to_owned());
+    let arguments: Vec<String> = arguments.iter().cloned().chain(resume).collect();
+    let title = command_line(step, tool.as_ref(), &arguments);
     let log = log_of(step);
     let finish = |ended: process::Ended| {
         ui.check_interrupt()?;

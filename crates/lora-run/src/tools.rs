@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Flags that the runner sets itself.
-const OURS: [&str; 4] = ["out", "force", "json", "quiet"];
+const OURS: [&str; 5] = ["out", "force", "resume", "json", "quiet"];
 
 /// A tool and what it told about itself.
 #[derive(Debug, Clone)]
@@ -86,6 +86,11 @@ fn relative(program: PathBuf) -> PathBuf {
 }
 
 impl Tool {
+    /// True if the tool can continue an interrupted run.
+    pub(crate) fn can_resume(&self) -> bool {
+        self.flags.iter().any(|flag| flag.name == "resume" && !flag.takes_value)
+    }
+
     /// The arguments of a step. Fails, pointing into the file, at keys that the tool does not have.
     pub(crate) fn arguments(&self, source: &Source, step: &Step) -> Result<Vec<String>> {
         let Action::Use(name) = &step.action else { return Ok(Vec::new()) };

@@ -36,7 +36,8 @@ if [ "$1" = --describe ]; then
   flag split false false true false null '["train","valid"]'; printf ,
   flag must-pass false false false false null '[]'; printf ,
   flag out false true true false null '[]'; printf ,
-  flag force false false false false null '[]'
+  flag force false false false false null '[]'; printf ,
+  flag resume false false false false null '[]'
   printf '],"subcommands":[]}\n'
   exit 0
 fi
@@ -47,10 +48,12 @@ while [ $# -gt 0 ]; do
     --lr) lr=$2; shift ;;
     --out) out=$2; shift ;;
     --must-pass) gate=1 ;;
+    --resume) echo "picked up $(cat "$out.partial/half")" >&2; rm -r "$out.partial" ;;
   esac
   shift
 done
 if [ "$lr" = 666 ]; then echo "error: loss is not finite" >&2; echo "cause: lr is 666" >&2; echo "hint: lower --lr" >&2; exit 2; fi
+if [ "$lr" = 13 ] && [ ! -e gone ]; then touch gone; mkdir -p "$out.partial"; echo half > "$out.partial/half"; exit 130; fi
 [ -d "$base" ] && base="$base/made"
 rm -rf "$out"; mkdir -p "$out"
 { cat "$base"; echo "lr=$lr"; } > "$out/made"

@@ -28,7 +28,7 @@ fn a_failed_shell_line_leaves_nothing_half_written() {
     assert_eq!(said.code, Some(2));
     assert_eq!(said.stderr, "error: step a failed with exit code 1 (its log: work/p/a.log)\ncause: cannot\n");
     let left: Vec<_> = std::fs::read_dir(house.path("work/p")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| name == "a.log" || name == ".lock"), "{left:?}");
+    assert!(left.iter().all(|name| name == "a.log" || name == "a.attempt" || name == ".lock"), "{left:?}");
 }
 
 #[test]
@@ -66,6 +66,24 @@ fn an_interrupted_run_ends_with_130_and_leaves_no_output() {
     assert!(sent.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!house.path("work/p/a").exists() && !house.path("work/p/a.partial").exists());
+}
+
+#[test]
+fn an_interrupted_step_is_continued_if_nothing_changed() {
+    let pipeline = "version: 1\nparams: { lr: 13, t: q }\nsteps:\n  a: { use: lora-fake, in: { base: raw.txt }, with: { lr: $lr, targets: $t } }\n";
+    let continued = "a: running (first run; continues an interrupted run)";
+    let house = House::new(pipeline);
+    assert_eq!(house.run(&["p.yaml"]).code, Some(130));
+    let said = house.run(&["p.yaml"]);
+    assert!(said.stderr.contains(continued) && said.stderr.contains("picked up half"), "{}", said.stderr);
+    assert!(!house.path("work/p/a.attempt").exists());
+
+    for changed in ["--set=t=v", "--force"] {
+        let house = House::new(pipeline);
+        assert_eq!(house.run(&["p.yaml"]).code, Some(130));
+        let said = house.run(&["p.yaml", changed]);
+        assert!(said.code == Some(0) && !said.stderr.contains("continues"), "{}", said.stderr);
+    }
 }
 
 #[cfg(unix)]
