@@ -58,6 +58,11 @@ impl Ui {
         self.inner.quiet
     }
 
+    /// True if a person sits before this process: a terminal sends Ctrl-C to all the processes that it runs.
+    pub fn at_terminal(&self) -> bool {
+        io::stdin().is_terminal() || io::stderr().is_terminal()
+    }
+
     /// One event as one JSON line on stdout (only in JSON mode). A closed pipe is not an error.
     pub fn event<T: serde::Serialize>(&self, event: &T) {
         if self.json() {

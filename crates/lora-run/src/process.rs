@@ -2,7 +2,7 @@
 use lora_cli::{Context as _, Error, Result, Ui};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal as _, Read, Write as _};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -86,8 +86,7 @@ fn follow(
 
 /// Waits for the process, and passes an interrupt on if it reached only us.
 fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitStatus> {
-    let terminal = std::io::stdin().is_terminal() || std::io::stderr().is_terminal();
-    let patience = if terminal { PATIENCE_ON_TERMINAL } else { PATIENCE };
+    let patience = if ui.at_terminal() { PATIENCE_ON_TERMINAL } else { PATIENCE };
     let mut since: Option<Instant> = None;
     let mut told = false;
     loop {
