@@ -26,7 +26,7 @@ else
   bases=("$root/data/tiny-chat")
 fi
 
-(cd "$root" && cargo build --release --locked --quiet -p lora-prep -p lora-train)
+(cd "$root" && cargo build --release --locked --quiet --workspace --bins)
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 

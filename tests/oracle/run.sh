@@ -17,7 +17,7 @@ ours() { echo "+ $*" >&2; local tool=$1; shift; "$bin/$tool" "$@" --quiet --forc
 check() { python "$here/$1.py" "${@:2}" 2>>"$out/peers.log" >>"$out/checks.jsonl" || { echo "$1 failed, see $out/peers.log" >&2; failed=1; }; }
 
 [[ -e $dir/venv/ok && -e $gguf && -e $hf/model.safetensors ]] || { echo "first: tests/oracle/setup.sh $dir" >&2; exit 2; }
-(cd "$root" && cargo build --release --quiet -p lora-prep -p lora-train -p lora-eval -p lora-merge -p lora-export)
+(cd "$root" && cargo build --release --locked --quiet --workspace --bins)
 mkdir -p "$out"
 : >"$out/tools.jsonl" >"$out/checks.jsonl" >"$out/peers.log"
 failed=0
