@@ -8,7 +8,7 @@ use crate::gate::{Gate, check_finite, check_params};
 use crate::metrics::{Metric, Metrics};
 use crate::schedule::Schedule;
 use crate::setup::{Data, Inputs};
-use crate::trainable::Trainable;
+use crate::trainable::{Slot, Trainable};
 use lora_cli::{Error, Progress, Result, Ui};
 use lora_kernels::optim::{AdamW, clip_factor, global_norm};
 use lora_model::SequenceLoss;
@@ -62,6 +62,7 @@ struct Run<'r> {
     eval_every: u64,
     steps: Steps,
     state: State,
+    slots: Vec<Slot>,
     gradients: Vec<f32>,
     /// AdamW's first and second moments.
     m: Vec<f32>,
@@ -96,7 +97,8 @@ impl<'r> Run<'r> {
         };
         let Snapshot { state, m, v, best, .. } = snapshot;
         let metrics = Metrics::open(staged.path(), state.step)?;
-        let (gate, gradients) = (Gate::new(model.slots()), vec![0.0; n]);
+        let slots = model.slots().to_vec();
+        let (gate, gradients) = (Gate::new(&slots), vec![0.0; n]);
         let run = Self {
             args,
             data,
@@ -108,6 +110,7 @@ impl<'r> Run<'r> {
             eval_every,
             steps,
             state,
+            slots,
             gradients,
             m,
             v,
@@ -163,8 +166,8 @@ impl<'r> Run<'r> {
         let (sum, tokens) = self.accumulate(&window)?;
         let loss = sum.nll / sum.tokens as f64;
         let norm = global_norm(&self.gradients);
-        check_finite(self.model.slots(), &self.gradients, norm, loss, step)?;
-        self.gate.judge(self.model.slots(), self.model.params(), &self.gradients, step)?;
+        check_finite(&self.slots, &self.gradients, norm, loss, step)?;
+        self.gate.judge(&self.slots, self.model.params(), &self.gradients, step)?;
 
         let lr = self.schedule.rate(step - 1);
         self.apply(step, lr, clip_factor(norm, self.args.clip));
@@ -210,10 +213,9 @@ impl<'r> Run<'r> {
             eps: 1e-8,
             weight_decay: if decays { self.args.weight_decay as f32 } else { 0.0 },
         };
-        let slots = self.model.slots().to_vec();
         let params = self.model.params_mut();
-        for slot in slots {
-            let at = slot.range;
+        for slot in &self.slots {
+            let at = slot.range.clone();
             adamw(slot.decays).step(
                 &mut params[at.clone()],
                 &self.gradients[at.clone()],
@@ -228,7 +230,7 @@ impl<'r> Run<'r> {
 
     /// Measures the valid split, remembers the best parameters, and counts evaluations that were not better.
     fn evaluate(&mut self) -> Result<()> {
-        check_params(self.model.slots(), self.model.params(), self.state.step)?;
+        check_params(&self.slots, self.model.params(), self.state.step)?;
         let Some(valid) = &self.data.valid else { return Ok(()) };
         let sum = evaluate(self.model, valid, self.ui)?;
         let (step, epoch) = (self.state.step, self.state.epoch);
