@@ -151,6 +151,10 @@ impl Checkpoint {
             None => TokenizerBundle::from_folder(&self.path, &self.config),
         }
     }
+    /// All GGUF metadata in the order of its keys; nothing for a Hugging Face folder.
+    pub(crate) fn all_metadata(&self) -> impl Iterator<Item = (&String, &crate::gguf::Value)> {
+        self.gguf.iter().flat_map(|g| &g.metadata)
+    }
     /// A GGUF metadata value; None for a Hugging Face folder or an absent key.
     pub fn metadata(&self, key: &str) -> Option<&crate::gguf::Value> {
         self.gguf.as_ref()?.metadata.get(key)

@@ -22,6 +22,6 @@ mod view;
 pub use checkpoint::{Checkpoint, Format};
 pub use config::{ModelConfig, RopeScaling};
 pub use error::Error;
-pub use save::{SaveDtype, Saved, save_folder};
+pub use save::{GgufDtype, GgufTensor, SaveDtype, Saved, save_folder, save_gguf, write_gguf};
 pub use tokenizer::TokenizerBundle;
 pub use view::{StorageDtype, TensorView};

@@ -146,3 +146,24 @@ pub(crate) fn stored_row(row: usize, width: usize) -> usize {
     let (half, j) = (within / (width / 2), within % (width / 2));
     head * width + 2 * j + half
 }
+
+/// The way back: the Hugging Face row of stored row `row`.
+pub(crate) fn hugging_face_row(row: usize, width: usize) -> usize {
+    let (head, within) = (row / width, row % width);
+    head * width + within % 2 * (width / 2) + within / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permutation_is_llama_cpps_and_has_its_inverse() {
+        // np.arange(8).reshape(1, 2, 4).swapaxes(1, 2).reshape(8): what the converter does to one head of 8 rows.
+        let converted = [0, 4, 1, 5, 2, 6, 3, 7];
+        for (stored, row) in converted.into_iter().enumerate() {
+            assert_eq!((stored_row(row, 8), hugging_face_row(stored, 8)), (stored, row));
+        }
+        assert!((0..24).all(|row| hugging_face_row(stored_row(row, 12), 12) == row));
+    }
+}

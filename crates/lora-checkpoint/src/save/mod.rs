@@ -3,9 +3,12 @@
 
 mod encode;
 mod folder;
-// mod gguf;
+mod gguf;
+mod gguf_model;
 mod json;
 
 pub use encode::SaveDtype;
 pub(crate) use json::write as write_json;
 pub use folder::{Saved, save_folder};
+pub use gguf::{GgufDtype, GgufTensor, write_gguf};
+pub use gguf_model::save_gguf;

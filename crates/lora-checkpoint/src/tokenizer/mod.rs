@@ -5,6 +5,7 @@ mod folder;
 mod gguf;
 pub(crate) mod pre;
 mod sentencepiece;
+mod to_gguf;
 mod write;
 
 pub(crate) use write::copy_files;

@@ -45,3 +45,64 @@ pub(super) fn decoder(space_prefix: bool) -> Value {
     }
     json!({"type": "Sequence", "decoders": decoders})
 }
+
+/// Scores that give llama.cpp the order of these merges: minus the rank of the piece that a merge produces. Refused if
+/// the merges are not those of a SentencePiece model, where every split of a piece merges and a piece has one rank.
+pub(super) fn scores(tokens: &[String], types: &[i32], pairs: &[(String, String)]) -> Result<Vec<f32>, String> {
+    let not_sentencepiece = "the merges of this tokenizer are not those of a SentencePiece model, which is all that GGUF can \
+                             hold beside byte-level BPE";
+    let mut rank: HashMap<String, usize> = HashMap::new();
+    let mut last = String::new();
+    for (left, right) in pairs {
+        let piece = format!("{left}{right}");
+        if piece != last {
+            let next = rank.len();
+            if rank.insert(piece.clone(), next).is_some() {
+                return Err(not_sentencepiece.to_owned());
+            }
+            last = piece;
+        }
+    }
+    let unmerged = rank.len();
+    let mut scores = Vec::with_capacity(tokens.len());
+    for (id, (token, &kind)) in tokens.iter().zip(types).enumerate() {
+        scores.push(match rank.get(token) {
+            Some(&rank) => -(rank as f32),
+            None if kind == 1 => -((unmerged + id) as f32),
+            None => 0.0,
+        });
+    }
+    let plain = |id: usize| matches!(types[id], 1 | 4);
+    let mut expected = merges(tokens, &scores, plain);
+    let mut found = pairs.to_vec();
+    expected.sort();
+    found.sort();
+    match expected == found {
+        true => Ok(scores),
+        false => Err(not_sentencepiece.to_owned()),
+    }
+}
+
+/// Whether a space goes before the text, from a tokenizer.json; and a warning where llama.cpp differs.
+pub(super) fn space_prefix(tokenizer: &Value) -> Result<(bool, Option<String>), String> {
+    let (normalizer, splitter) = (&tokenizer["normalizer"], &tokenizer["pre_tokenizer"]);
+    if splitter.is_null() {
+        return match [true, false].into_iter().find(|&prefix| *normalizer == self::normalizer(prefix)) {
+            Some(prefix) => Ok((prefix, None)),
+            None => Err(UNKNOWN_SPACES.to_owned()),
+        };
+    }
+    let metaspace = normalizer.is_null() && splitter["type"] == "Metaspace" && splitter["replacement"] == "▁" && splitter["split"] == false;
+    match splitter["prepend_scheme"].as_str() {
+        Some("never") if metaspace => Ok((false, None)),
+        Some("always") if metaspace => Ok((true, None)),
+        Some("first") if metaspace => Ok((
+            true,
+            Some("llama.cpp puts a space before the text after every special token, this tokenizer only at the start".to_owned()),
+        )),
+        _ => Err(UNKNOWN_SPACES.to_owned()),
+    }
+}
+
+const UNKNOWN_SPACES: &str =
+    "how this tokenizer treats spaces can't be said in GGUF\nhint: known are Llama 2's normalizer and Metaspace without split";

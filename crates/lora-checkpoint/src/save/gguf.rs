@@ -1,0 +1,200 @@
+//! GGUF version 3 as a stream: header, metadata and tensor table first, then rows as they are asked for.
+use super::encode::Encoder;
+use super::folder::CHUNK_VALUES;
+use crate::error::{Error, invalid, io};
+use crate::gguf::Value;
+use crate::view::StorageDtype;
+use candle_core::quantized::GgmlDType;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// ggml's default alignment of tensor data.
+const ALIGNMENT: usize = 32;
+
+/// A tensor that will be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GgufTensor {
+    /// GGUF name.
+    pub name: String,
+    /// Shape with the fastest dimension last, e.g. (out, in).
+    pub shape: Vec<usize>,
+    /// How its values are stored.
+    pub dtype: GgufDtype,
+}
+
+/// How weights are stored in a GGUF file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GgufDtype {
+    /// 32-bit float.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16.
+    BF16,
+    /// Blocks of 32 values in 8 bits with one f16 scale.
+    Q8_0,
+}
+
+impl GgufDtype {
+    pub(crate) fn storage(self) -> StorageDtype {
+        match self {
+            Self::F32 => StorageDtype::F32,
+            Self::F16 => StorageDtype::F16,
+            Self::BF16 => StorageDtype::BF16,
+            Self::Q8_0 => StorageDtype::Quantised(GgmlDType::Q8_0),
+        }
+    }
+    /// ggml's type code.
+    fn code(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::BF16 => 30,
+            Self::Q8_0 => 8,
+        }
+    }
+    /// llama.cpp's `general.file_type`.
+    pub(crate) fn file_type(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::BF16 => 32,
+            Self::Q8_0 => 7,
+        }
+    }
+}
+
+impl GgufTensor {
+    fn columns(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+    fn rows(&self) -> usize {
+        self.shape.split_last().map_or(1, |(_, rest)| rest.iter().product())
+    }
+    fn bytes(&self) -> usize {
+        let (values, bytes) = self.dtype.storage().unit();
+        self.rows() * self.columns() / values * bytes
+    }
+}
+
+/// Writes a GGUF file. `fill(tensor, first_row, rows)` supplies the values of whole rows in file order.
+///
+/// # Panics
+/// If a Q8_0 tensor's rows are no whole number of blocks.
+pub fn write_gguf<E: From<Error>>(
+    path: &Path,
+    metadata: &[(String, Value)],
+    tensors: &[GgufTensor],
+    mut fill: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
+    file.write_all(&header(metadata, tensors)).map_err(io("write", path))?;
+    let (mut encoder, mut rows) = (Encoder::default(), Vec::new());
+    for (index, tensor) in tensors.iter().enumerate() {
+        let columns = tensor.columns();
+        assert_eq!(columns % tensor.dtype.storage().unit().0, 0, "{}: rows are not whole blocks", tensor.name);
+        let per_chunk = (CHUNK_VALUES / columns).max(1);
+        let mut first = 0;
+        while first < tensor.rows() {
+            rows.resize(per_chunk.min(tensor.rows() - first) * columns, 0.0);
+            fill(index, first, &mut rows)?;
+            let bytes = encoder
+                .encode(tensor.dtype.storage(), &rows)
+                .map_err(|m| invalid(path, format!("tensor {}, rows from {first}: {m}", tensor.name)))?;
+            file.write_all(bytes).map_err(io("write", path))?;
+            first += rows.len() / columns;
+        }
+        file.write_all(&[0; ALIGNMENT][..padding(tensor.bytes())]).map_err(io("write", path))?;
+    }
+    file.flush().map_err(io("write", path))?;
+    Ok(())
+}
+
+/// Zero bytes up to the next aligned one.
+fn padding(length: usize) -> usize {
+    length.next_multiple_of(ALIGNMENT) - length
+}
+
+fn header(metadata: &[(String, Value)], tensors: &[GgufTensor]) -> Vec<u8> {
+    let mut out = b"GGUF".to_vec();
+    out.extend(3u32.to_le_bytes());
+    out.extend((tensors.len() as u64).to_le_bytes());
+    out.extend((metadata.len() as u64).to_le_bytes());
+    for (key, value) in metadata {
+        text(&mut out, key);
+        out.extend(type_code(value).to_le_bytes());
+        put(&mut out, value);
+    }
+    let mut offset = 0;
+    for tensor in tensors {
+        text(&mut out, &tensor.name);
+        out.extend((tensor.shape.len() as u32).to_le_bytes());
+        tensor.shape.iter().rev().for_each(|&d| out.extend((d as u64).to_le_bytes()));
+        out.extend(tensor.dtype.code().to_le_bytes());
+        out.extend((offset as u64).to_le_bytes());
+        offset += tensor.bytes().next_multiple_of(ALIGNMENT);
+    }
+    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+    out
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn type_code(value: &Value) -> u32 {
+    match value {
+        Value::U8(_) => 0,
+        Value::I8(_) => 1,
+        Value::U16(_) => 2,
+        Value::I16(_) => 3,
+        Value::U32(_) => 4,
+        Value::I32(_) => 5,
+        Value::F32(_) => 6,
+        Value::Bool(_) => 7,
+        Value::String(_) => 8,
+        Value::Strings(_) | Value::I32s(_) | Value::F32s(_) | Value::Others(_) => 9,
+        Value::U64(_) => 10,
+        Value::I64(_) => 11,
+        Value::F64(_) => 12,
+    }
+}
+
+fn put(out: &mut Vec<u8>, value: &Value) {
+    let array = |out: &mut Vec<u8>, kind: u32, count: usize| {
+        out.extend(kind.to_le_bytes());
+        out.extend((count as u64).to_le_bytes());
+    };
+    match value {
+        Value::U8(n) => out.extend(n.to_le_bytes()),
+        Value::I8(n) => out.extend(n.to_le_bytes()),
+        Value::U16(n) => out.extend(n.to_le_bytes()),
+        Value::I16(n) => out.extend(n.to_le_bytes()),
+        Value::U32(n) => out.extend(n.to_le_bytes()),
+        Value::I32(n) => out.extend(n.to_le_bytes()),
+        Value::F32(n) => out.extend(n.to_le_bytes()),
+        Value::Bool(b) => out.push(u8::from(*b)),
+        Value::String(s) => text(out, s),
+        Value::U64(n) => out.extend(n.to_le_bytes()),
+        Value::I64(n) => out.extend(n.to_le_bytes()),
+        Value::F64(n) => out.extend(n.to_le_bytes()),
+        Value::Strings(list) => {
+            array(out, 8, list.len());
+            list.iter().for_each(|s| text(out, s));
+        }
+        Value::I32s(list) => {
+            array(out, 5, list.len());
+            list.iter().for_each(|n| out.extend(n.to_le_bytes()));
+        }
+        Value::F32s(list) => {
+            array(out, 6, list.len());
+            list.iter().for_each(|n| out.extend(n.to_le_bytes()));
+        }
+        Value::Others(list) => {
+            array(out, list.first().map_or(0, type_code), list.len());
+            list.iter().for_each(|v| put(out, v));
+        }
+    }
+}
