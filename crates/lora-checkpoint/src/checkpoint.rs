@@ -81,15 +81,12 @@ impl Checkpoint {
                 continue;
             }
             let hf = names::to_hugging_face(name).ok_or_else(|| wrap(format!("unknown tensor {name}")))?;
-            let permuted_heads = names::is_permuted(&hf).then_some(match hf.contains(".q_proj.") {
-                true => config.num_attention_heads,
-                false => config.num_key_value_heads,
-            });
-            if permuted_heads.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
+            let permuted = names::is_permuted(&hf).then_some(config.head_dim);
+            if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
                 return Err(wrap(format!("tensor {name}: a quantised bias can't be read")));
             }
             let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
-            entries.insert(hf, Entry { file: 0, range, shape, dtype, permuted_heads });
+            entries.insert(hf, Entry { file: 0, range, shape, dtype, permuted });
         }
         let model = Self { path: path.to_path_buf(), config, files: vec![mapped], entries, gguf: Some(gguf) };
         model.check_weights()?;

@@ -35,8 +35,8 @@ pub(crate) struct Entry {
     pub(crate) range: Range<usize>,
     pub(crate) shape: Vec<usize>,
     pub(crate) dtype: StorageDtype,
-    /// Heads, if the rows lie in GGUF's order for llama's q and k.
-    pub(crate) permuted_heads: Option<usize>,
+    /// Rows of a head, if the rows lie in GGUF's order for llama's q and k.
+    pub(crate) permuted: Option<usize>,
 }
 
 /// One weight where it lies in the mapped file. 1-D weights have one row. GGUF's permuted q/k rows are already
@@ -93,16 +93,14 @@ impl TensorView<'_> {
             self.name,
             self.rows()
         );
-        match self.entry.permuted_heads {
+        match self.entry.permuted {
             None => self.widen(first * columns, out),
-            Some(heads) if self.entry.shape.len() == 1 => {
-                let width = columns / heads;
+            Some(width) if self.entry.shape.len() == 1 => {
                 for (i, value) in out.iter_mut().enumerate() {
                     self.widen(stored_row(i, width), std::slice::from_mut(value));
                 }
             }
-            Some(heads) => {
-                let width = self.rows() / heads;
+            Some(width) => {
                 for (i, row) in out.chunks_exact_mut(columns).enumerate() {
                     self.widen(stored_row(first + i, width) * columns, row);
                 }
@@ -117,7 +115,7 @@ impl TensorView<'_> {
     }
     /// The values in place, if stored as aligned, unpermuted f32.
     pub fn as_f32(&self) -> Option<&[f32]> {
-        match (self.entry.dtype, self.entry.permuted_heads) {
+        match (self.entry.dtype, self.entry.permuted) {
             (StorageDtype::F32, None) => bytemuck::try_cast_slice(self.bytes).ok(),
             _ => None,
         }

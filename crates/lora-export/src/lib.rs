@@ -1,14 +1,86 @@
-//! lora-export.
-use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+//! lora-export: models and adapters in the files that other programs run: GGUF for llama.cpp, folders for transformers.
+//!
+//! This file holds the command line and the order of the work; `model` and `adapter` each write one kind of file.
+mod adapter;
+mod inputs;
+mod model;
+mod output;
 
-/// Arguments.
+use inputs::Source;
+use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Export a model or an adapter to the file that another program runs.
+///
+/// A Hugging Face folder becomes a GGUF file with tokenizer and chat template, an adapter becomes a GGUF LoRA
+/// (`llama-cli -m base.gguf --lora adapter.gguf`), and a GGUF file becomes a Hugging Face folder.
 #[derive(Debug, clap::Parser, serde::Serialize)]
-#[command(name = "lora-export", version)]
+#[command(name = "lora-export", version, after_help = EXAMPLES)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["model", "adapter"])))]
 pub struct Args {
+    /// Model to export: a Hugging Face folder or a GGUF file; `-` takes it from an upstream receipt.
+    #[arg(long, value_name = "MODEL", conflicts_with = "base")]
+    pub model: Option<PathBuf>,
+    /// Adapter folder (PEFT's layout) to export as a GGUF LoRA; `-` takes it from an upstream receipt.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Base model of the adapter [default: the one that the adapter's receipt names].
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<PathBuf>,
+    /// What to write.
+    #[arg(long, value_name = "FORMAT", default_value = "gguf")]
+    pub format: Format,
+    /// Type of the weights [default: the model's own, bf16 for a quantised one; f32 for an adapter].
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<Dtype>,
+    /// Name written into the GGUF file's metadata [default: the name of the source].
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Where to write: a file if it ends in .gguf, else a folder that will hold model.gguf, adapter.gguf or the model.
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// Replace an existing output.
+    #[arg(long)]
+    #[serde(skip)]
+    pub force: bool,
     /// Output flags.
     #[command(flatten)]
     #[serde(skip)]
     pub common: Common,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lora-export --model merged --dtype q8_0 --out model.gguf
+  lora-export --adapter adapter --base smollm2.gguf --out adapter.gguf
+  lora-export --model smollm2.gguf --format hf --out smollm2-hf
+  lora-merge --base m --adapter a --out merged | lora-export --model - --out model.gguf";
+
+/// Kind of file to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One file for llama.cpp and its kin.
+    Gguf,
+    /// A folder for transformers and its kin.
+    Hf,
+}
+
+/// Type of the written weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32-bit float.
+    F32,
+    /// IEEE half.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// 8-bit blocks (GGUF models only).
+    #[value(name = "q8_0")]
+    #[serde(rename = "q8_0")]
+    Q8_0,
 }
 
 impl ToolArgs for Args {
@@ -17,7 +89,19 @@ impl ToolArgs for Args {
     }
 }
 
-/// Runs the tool.
-pub fn run(_args: Args, _ui: &Ui) -> Result<Status> {
-    todo!()
+/// Exports.
+pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
+    let started = Instant::now();
+    inputs::resolve(&mut args)?;
+    let source = inputs::open(&args, ui)?;
+    args.dtype = Some(args.dtype.map_or_else(|| source.default_dtype(), Ok)?); // the receipt names the chosen type
+    inputs::refuse_impossible(&args, &source)?;
+    let output = output::stage(&args, &source)?;
+    let results = match &source {
+        Source::Model(checkpoint) => model::write(&args, checkpoint, &output, ui)?,
+        Source::Adapter(base, adapter) => adapter::write(&args, base.checkpoint(), adapter, &output, ui)?,
+    };
+    let receipt = output.commit(&args, results, started)?;
+    ui.receipt(&receipt);
+    Ok(Status::Done)
 }

@@ -78,7 +78,7 @@ fn rope_factors(gguf: &Gguf, bytes: &[u8], head_dim: usize) -> Result<RopeScalin
         range: tensor.range.clone(),
         shape: tensor.shape.clone(),
         dtype: tensor.dtype,
-        permuted_heads: None,
+        permuted: None,
     };
     let factors = TensorView::new("rope_freqs.weight", &entry, bytes).to_f32();
     Ok(if factors.iter().all(|&f| f == 1.0) { RopeScaling::None } else { RopeScaling::Factors(factors) })

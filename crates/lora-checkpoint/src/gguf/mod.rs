@@ -8,3 +8,25 @@ pub(crate) mod parse;
 mod value;
 
 pub use value::Value;
+
+use crate::ModelConfig;
+use crate::view::hugging_face_row;
+
+/// llama.cpp's name of a weight: `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`.
+pub fn tensor_name(hugging_face_name: &str) -> Option<String> {
+    names::to_gguf(hugging_face_name)
+}
+
+/// Rows of a matrix with as many rows as the named weight, in the order that GGUF has them: q and k are permuted within
+/// each head, all others stay as they are.
+///
+/// # Panics
+/// If `values` is no whole number of rows of `columns`.
+pub fn permute_rows(config: &ModelConfig, hugging_face_name: &str, values: &[f32], columns: usize) -> Vec<f32> {
+    if !names::is_permuted(hugging_face_name) {
+        return values.to_vec();
+    }
+    assert_eq!(values.len() % columns, 0, "{} values are no whole number of rows of {columns}", values.len());
+    let row = |stored: usize| &values[hugging_face_row(stored, config.head_dim) * columns..][..columns];
+    (0..values.len() / columns).flat_map(row).copied().collect()
+}

@@ -55,7 +55,7 @@ impl GgufDtype {
         }
     }
     /// llama.cpp's `general.file_type`.
-    pub(crate) fn file_type(self) -> u32 {
+    pub fn file_type(self) -> u32 {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,

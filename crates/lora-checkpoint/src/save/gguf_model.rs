@@ -22,7 +22,7 @@ pub fn save_gguf<E: From<Error>>(
     let factors = rope::factors(&model.config().rope_scaling, model.config().rope_theta, model.config().head_dim);
     write_gguf(path, &metadata, &tensors, |index, first, rows| {
         match &sources[index] {
-            Some(source) => read_permuted(source, heads(model.config(), source.name()), first, rows),
+            Some(source) => read_permuted(source, model.config().head_dim, first, rows),
             None => rows.copy_from_slice(factors.as_deref().unwrap_or_default()),
         }
         progress(rows.len() as u64)
@@ -62,28 +62,19 @@ fn plan<'a>(
     Ok((tensors, sources))
 }
 
-/// Heads of a weight whose rows GGUF permutes; None for the others.
-fn heads(config: &ModelConfig, name: &str) -> Option<usize> {
-    names::is_permuted(name).then_some(match name.contains(".q_proj.") {
-        true => config.num_attention_heads,
-        false => config.num_key_value_heads,
-    })
-}
-
 /// Rows in GGUF's order: row g of the file is Hugging Face row `hugging_face_row(g)`.
-fn read_permuted(source: &TensorView<'_>, heads: Option<usize>, first: usize, rows: &mut [f32]) {
-    let Some(heads) = heads else {
+fn read_permuted(source: &TensorView<'_>, head_dim: usize, first: usize, rows: &mut [f32]) {
+    if !names::is_permuted(source.name()) {
         return source.read_rows(first, rows);
-    };
-    let columns = source.columns();
+    }
     if source.shape().len() == 1 {
         let values = source.to_f32();
         for (i, value) in rows.iter_mut().enumerate() {
-            *value = values[hugging_face_row(i, columns / heads)];
+            *value = values[hugging_face_row(i, head_dim)];
         }
     } else {
-        for (i, row) in rows.chunks_exact_mut(columns).enumerate() {
-            source.read_rows(hugging_face_row(first + i, source.rows() / heads), row);
+        for (i, row) in rows.chunks_exact_mut(source.columns()).enumerate() {
+            source.read_rows(hugging_face_row(first + i, head_dim), row);
         }
     }
 }

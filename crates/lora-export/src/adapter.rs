@@ -1,0 +1,72 @@
+//! An adapter → a GGUF LoRA, as llama.cpp's convert_lora_to_gguf.py writes it.
+use crate::model::{gguf_dtype, size};
+use crate::output::{Output, name};
+use crate::{Args, Dtype};
+use lora_checkpoint::gguf::Value as Meta;
+use lora_checkpoint::{Checkpoint, GgufTensor, gguf, write_gguf};
+use lora_cli::{Error, Result, Ui};
+use lora_core::Adapter;
+use serde_json::{Value, json};
+
+/// One matrix of the file.
+struct Factor {
+    values: Vec<f32>,
+    columns: usize,
+}
+
+/// Writes A and B of every module. llama.cpp scales by alpha / rank with one alpha a file: alpha = scaling · rank of the
+/// first module is exact for α/r and for α/√r; a module with another scaling has the rest folded into its B.
+pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &Output, ui: &Ui) -> Result<Value> {
+    let first = adapter.modules.first().ok_or_else(|| Error::new("the adapter has no modules"))?;
+    let alpha = first.scaling * first.rank as f32;
+    let dtype = gguf_dtype(args.dtype.unwrap_or(Dtype::F32));
+    let (mut tensors, mut factors) = (Vec::new(), Vec::new());
+    for (index, module) in adapter.modules.iter().enumerate() {
+        let weight = format!("{}.weight", module.path);
+        let target = gguf::tensor_name(&weight)
+            .ok_or_else(|| Error::new(format!("GGUF has no name for the module {}", module.path)))?;
+        let (a, b) = adapter.factors(index);
+        let mut b = gguf::permute_rows(base.config(), &weight, b, module.rank);
+        let fold = module.scaling / (alpha / module.rank as f32);
+        if (fold - 1.0).abs() > 1e-6 {
+            b.iter_mut().for_each(|v| *v *= fold);
+        }
+        for (name, values, shape) in [
+            (format!("{target}.lora_a"), a.to_vec(), vec![module.rank, module.in_features]),
+            (format!("{target}.lora_b"), b, vec![module.out_features, module.rank]),
+        ] {
+            factors.push(Factor { values, columns: shape[1] });
+            tensors.push(GgufTensor { name, shape, dtype });
+        }
+    }
+    let source = args.adapter.as_deref().unwrap_or(base.path());
+    let metadata = metadata(&name(args, source), alpha, dtype);
+    let progress = ui.progress("export", tensors.len() as u64, "matrices");
+    write_gguf(&output.path, &metadata, &tensors, |index, first, rows| {
+        let Factor { values, columns } = &factors[index];
+        rows.copy_from_slice(&values[first * columns..][..rows.len()]);
+        if (first * columns) + rows.len() == values.len() {
+            progress.inc(1);
+        }
+        ui.check_interrupt()
+    })?;
+    drop(progress);
+    let bytes = size(&output.path)?;
+    ui.say(&format!("{} modules of rank {}, alpha {alpha}", adapter.modules.len(), first.rank));
+    Ok(json!({"modules": adapter.modules.len(), "tensors": tensors.len(), "alpha": alpha, "bytes": bytes, "dtype": args.dtype}))
+}
+
+fn metadata(name: &str, alpha: f32, dtype: lora_checkpoint::GgufDtype) -> Vec<(String, Meta)> {
+    let text = |s: &str| Meta::String(s.to_owned());
+    [
+        ("general.architecture", text("llama")),
+        ("general.type", text("adapter")),
+        ("general.name", text(name)),
+        ("adapter.type", text("lora")),
+        ("adapter.lora.alpha", Meta::F32(alpha)),
+        ("general.file_type", Meta::U32(dtype.file_type())),
+        ("general.quantization_version", Meta::U32(2)),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}

@@ -1,0 +1,65 @@
+//! Where the export goes: one .gguf file with its receipt beside it, or a folder.
+use crate::inputs::Source;
+use crate::{Args, Format};
+use lora_cli::Result;
+use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A staged output.
+pub(crate) struct Output {
+    staged: Staged,
+    /// The .gguf file to write, or the folder.
+    pub(crate) path: PathBuf,
+    artefact: Artefact,
+    inputs: Vec<Input>,
+}
+
+/// Claims the output before any work is done, and hashes the inputs.
+pub(crate) fn stage(args: &Args, source: &Source) -> Result<Output> {
+    let single = args.out.extension().is_some_and(|e| e == "gguf");
+    let staged = match single {
+        true => Staged::file(&args.out, args.force)?,
+        false => Staged::folder(&args.out, args.force)?,
+    };
+    let file = match source {
+        Source::Model(_) => "model.gguf",
+        Source::Adapter(..) => "adapter.gguf",
+    };
+    let (path, artefact) = match (args.format, single) {
+        (Format::Hf, _) => (staged.path().to_path_buf(), Artefact::Model),
+        (Format::Gguf, true) => (staged.path().to_path_buf(), Artefact::Gguf),
+        (Format::Gguf, false) => (staged.path().join(file), Artefact::Gguf),
+    };
+    let named = [("model", &args.model), ("adapter", &args.adapter), ("base", &args.base)];
+    let inputs = named
+        .into_iter()
+        .filter_map(|(name, path)| Some(Input::read(name, path.as_deref()?)))
+        .collect::<Result<_, _>>()?;
+    Ok(Output { staged, path, artefact, inputs })
+}
+
+impl Output {
+    /// Writes the receipt and makes the output final.
+    pub(crate) fn commit(self, args: &Args, results: Value, started: Instant) -> Result<Receipt> {
+        let draft = Draft {
+            tool: "lora-export".to_owned(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            artefact: self.artefact,
+            config: serde_json::to_value(args)?,
+            seed: None,
+            inputs: self.inputs,
+            results,
+            started,
+        };
+        Ok(self.staged.commit(draft)?)
+    }
+}
+
+/// The name for the metadata: what the user said, else the source's own file name without .gguf.
+pub(crate) fn name(args: &Args, source: &Path) -> String {
+    let path = std::path::absolute(source).unwrap_or_else(|_| source.to_path_buf());
+    let stem = if path.extension().is_some_and(|e| e == "gguf") { path.file_stem() } else { path.file_name() };
+    args.name.clone().unwrap_or_else(|| stem.unwrap_or_default().to_string_lossy().into_owned())
+}
