@@ -55,6 +55,25 @@ impl Adapter {
     }
 }
 
+/// Bytes of the adapter_model.safetensors that [`Adapter::save`] writes for these modules.
+pub fn adapter_file_bytes(modules: &[TargetedModule]) -> u64 {
+    let mut tensors: Vec<(String, [usize; 2])> = Vec::with_capacity(2 * modules.len());
+    for m in modules {
+        tensors.push((m.a_name(), [m.rank, m.in_features]));
+        tensors.push((m.b_name(), [m.out_features, m.rank]));
+    }
+    tensors.sort();
+    let mut header = r#"{"__metadata__":{"format":"pt"}}"#.len() as u64;
+    let mut end = 0u64;
+    for (name, [rows, columns]) in &tensors {
+        let start = end;
+        end += 4 * (*rows as u64) * (*columns as u64);
+        let entry = format!(r#","{name}":{{"dtype":"F32","shape":[{rows},{columns}],"data_offsets":[{start},{end}]}}"#);
+        header += entry.len() as u64;
+    }
+    8 + header.next_multiple_of(8) + end
+}
+
 /// Fills the flat parameters from a file that holds them all and nothing else.
 fn fill(
     path: &Path,

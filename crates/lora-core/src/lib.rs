@@ -18,6 +18,7 @@ mod targets;
 pub use adapter::{Adapter, TargetedModule};
 pub use config::LoraConfig;
 pub use error::Error;
+pub use files::adapter_file_bytes;
 pub use merge::add_delta;
 pub use presets::{Preset, TARGET_PRESETS};
 pub use summary::{thousands, trainable_line};

@@ -1,23 +1,33 @@
-//! lora-plan.
-use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+//! lora-plan: what a LoRA run will be, before anything is trained. So far: its parameters.
+//!
+//! `args` is the command line; `shape` turns what was named into a decoder's shape, `known` holds the shapes of well-known
+//! models; `params` counts, `show` prints.
+mod args;
+mod known;
+mod params;
+mod shape;
+mod show;
 
-/// Arguments.
-#[derive(Debug, clap::Parser, serde::Serialize)]
-#[command(name = "lora-plan", version)]
-pub struct Args {
-    /// Output flags.
-    #[command(flatten)]
-    #[serde(skip)]
-    pub common: Common,
-}
+pub use args::{Args, Command, ParamsArgs};
+pub use known::{KNOWN, Known};
+pub use params::{Count, ModuleCount, Params, RANKS, TARGETS, count};
 
-impl ToolArgs for Args {
-    fn common(&self) -> &Common {
-        &self.common
+use lora_cli::{Result, Status, Ui};
+
+/// Runs the tool.
+pub fn run(args: Args, ui: &Ui) -> Result<Status> {
+    match &args.command {
+        Command::Params(params) => run_params(params, ui),
     }
 }
 
-/// Runs the tool.
-pub fn run(_args: Args, _ui: &Ui) -> Result<Status> {
-    todo!()
+fn run_params(args: &ParamsArgs, ui: &Ui) -> Result<Status> {
+    let started = std::time::Instant::now();
+    let (shape, config) = (shape::resolve(&args.model)?, args.config()?);
+    let params = params::count(&shape, &config)?;
+    show::show(&params, ui);
+    if let Some(out) = &args.out {
+        ui.receipt(&show::write(&params, args, &shape, out, started)?);
+    }
+    Ok(Status::Done)
 }

@@ -1,0 +1,68 @@
+//! From what the user named to a decoder's shape: a folder, a config.json, a GGUF file, or a well-known name.
+use crate::known::{KNOWN, Known};
+use lora_checkpoint::{Checkpoint, ModelConfig};
+use lora_cli::{Error, Result, artefact_input};
+use lora_core::LinearModule;
+use lora_receipt::Artefact;
+use std::path::{Path, PathBuf};
+
+/// A model as far as a plan needs it.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// How the user named it.
+    pub name: String,
+    /// Its files, if it has any.
+    pub path: Option<PathBuf>,
+    /// Its decoder.
+    pub config: ModelConfig,
+}
+
+impl Shape {
+    /// A well-known model.
+    pub fn known(known: &Known) -> Self {
+        Self { name: known.name.to_string(), path: None, config: known.config() }
+    }
+
+    /// All linear modules in model order.
+    pub(crate) fn linear_modules(&self) -> Vec<LinearModule> {
+        lora_model::spec::linear_modules(&self.config)
+    }
+
+    /// All parameters, a tied head counted once.
+    pub(crate) fn total_parameters(&self) -> u64 {
+        let sizes = self.config.weights();
+        sizes.iter().map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>()).sum()
+    }
+}
+
+/// Finds the model: a path that exists comes first, then a well-known name.
+pub(crate) fn resolve(model: &Path) -> Result<Shape> {
+    if model.as_os_str() != "-" && !model.exists() {
+        return by_name(model);
+    }
+    let path = artefact_input(model, Artefact::Model)?;
+    let config = match config_json(&path) {
+        Some(file) => ModelConfig::from_json(&file)?,
+        None => Checkpoint::open(&path)?.config().clone(),
+    };
+    Ok(Shape { name: path.display().to_string(), path: Some(path), config })
+}
+
+/// The config.json to read: the path itself, or the one in the folder.
+fn config_json(path: &Path) -> Option<PathBuf> {
+    if path.is_dir() {
+        return Some(path.join("config.json")).filter(|file| file.is_file());
+    }
+    path.extension().is_some_and(|e| e == "json").then(|| path.to_path_buf())
+}
+
+fn by_name(model: &Path) -> Result<Shape> {
+    match Known::named(&model.to_string_lossy()) {
+        Some(known) => Ok(Shape { name: model.display().to_string(), ..Shape::known(&known) }),
+        None => {
+            let names = KNOWN.map(|k| k.name).join(", ");
+            Err(Error::new(format!("there is no file {} and no model known by that name", model.display()))
+                .hint(format!("known names: {names}")))
+        }
+    }
+}

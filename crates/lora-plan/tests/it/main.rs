@@ -1,0 +1,3 @@
+//! Tests of lora-plan from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod params;

@@ -1,0 +1,98 @@
+//! Known answers, and the tool from arguments to file.
+use clap::Parser;
+use lora_cli::Ui;
+use lora_plan::{Args, KNOWN, Known, run};
+use serde_json::Value;
+use std::path::Path;
+
+/// Runs `lora-plan params --model MODEL FLAGS --out FILE` and reads the file.
+fn plan(model: &str, flags: &[&str]) -> Result<Value, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("plan.json");
+    let args = ["lora-plan", "params", "--model", model, "--out", out.to_str().unwrap()];
+    let args = Args::try_parse_from(args.iter().chain(flags)).map_err(|e| e.to_string())?;
+    run(args, &Ui::silent()).map_err(|e| e.render(str::to_string))?;
+    assert!(dir.path().join("plan.json.receipt.json").is_file());
+    Ok(serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap())
+}
+
+fn golden(case: &str) -> String {
+    format!("{}/../../tests/fixtures/golden/{case}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn known_models_have_their_published_sizes() {
+    let totals = [
+        ("llama-2-7b", 6_738_415_616u64),
+        ("llama-3-8b", 8_030_261_248),
+        ("llama-3.1-8b", 8_030_261_248),
+        ("llama-3.2-1b", 1_235_814_400),
+        ("llama-3.2-3b", 3_212_749_824),
+        ("smollm2-135m", 134_515_008),
+        ("smollm2-360m", 361_821_120),
+        ("smollm2-1.7b", 1_711_376_384),
+        ("tinyllama-1.1b", 1_100_048_384),
+    ];
+    assert_eq!(totals.len(), KNOWN.len());
+    for (name, total) in totals {
+        assert_eq!(plan(name, &[]).unwrap()["base"], total, "{name}");
+    }
+    assert_eq!(Known::named("SmolLM2-135M-Instruct").unwrap().name, "smollm2-135m");
+    assert!(Known::named("llama-3").is_none());
+}
+
+#[test]
+fn peft_lines() {
+    let llama = plan("llama-3-8b", &["--rank", "8", "--targets", "q_proj,v_proj"]).unwrap();
+    assert_eq!(llama["line"], "trainable params: 3,407,872 || all params: 8,033,669,120 || trainable%: 0.0424");
+    assert_eq!(plan("llama-3-8b", &["--targets", "all"]).unwrap()["trainable"], 41_943_040);
+    for targets in ["all", "all-linear", r"model\.layers\.\d+\..*_proj"] {
+        let smol = plan("smollm2-135m", &["--rank", "16", "--targets", targets]).unwrap();
+        assert_eq!(smol["line"], "trainable params: 4,884,480 || all params: 139,399,488 || trainable%: 3.5039");
+    }
+}
+
+/// PEFT's own counts of the golden cases, from a folder and from its config.json alone.
+#[test]
+fn golden_cases() {
+    for (case, flags) in [
+        ("llama_gqa_tied", &["--rank", "8", "--alpha", "16"][..]),
+        ("llama_rope3_rslora", &["--rank", "4", "--alpha", "8", "--rslora", "--targets", "attention"]),
+    ] {
+        let expected: Value = serde_json::from_slice(&std::fs::read(golden(case) + "/case.json").unwrap()).unwrap();
+        for model in ["/base", "/base/config.json"] {
+            let found = plan(&(golden(case) + model), flags).unwrap();
+            assert_eq!((&found["trainable"], &found["all"]), (&expected["trainable_params"], &expected["all_params"]));
+        }
+        let adapter = std::fs::metadata(golden(case) + "/adapter/adapter_model.safetensors").unwrap().len();
+        assert_eq!(plan(&(golden(case) + "/base"), flags).unwrap()["adapter_bytes"], adapter);
+    }
+}
+
+#[test]
+fn parts_add_up() {
+    let plan = plan("smollm2-360m", &["--rank", "64", "--alpha", "16", "--rslora"]).unwrap();
+    let modules = plan["modules"].as_array().unwrap();
+    assert_eq!(modules.iter().map(|m| m["trainable"].as_u64().unwrap()).sum::<u64>(), plan["trainable"]);
+    assert_eq!(modules.len(), 7);
+    assert_eq!(plan["scaling"], 2.0);
+    let overview = plan["overview"].as_array().unwrap();
+    assert_eq!(overview.len(), 18);
+    let same = overview.iter().find(|row| row["rank"] == 64 && row["targets"] == "all").unwrap();
+    assert_eq!(same["trainable"], plan["trainable"]);
+}
+
+#[test]
+fn errors_name_the_way_out() {
+    let unknown = plan("gpt-5", &[]).unwrap_err();
+    assert!(unknown.contains("gpt-5") && unknown.contains("smollm2-135m"), "{unknown}");
+    let target = plan("smollm2-135m", &["--targets", "c_attn"]).unwrap_err();
+    assert!(target.contains("c_attn") && target.contains("hint: its modules are down_proj"), "{target}");
+    assert!(plan("smollm2-135m", &["--rank", "0"]).unwrap_err().contains("rank"));
+    let folder = tempfile::tempdir().unwrap();
+    assert!(plan(folder.path().to_str().unwrap(), &[]).is_err());
+    let broken = folder.path().join("config.json");
+    std::fs::write(&broken, "{").unwrap();
+    assert!(plan(broken.to_str().unwrap(), &[]).unwrap_err().contains("config.json"));
+    assert!(!Path::new("plan.json").exists());
+}
