@@ -34,13 +34,13 @@ pub struct Args {
     pub force: bool,
 
     /// Share of the prompts held out to watch the training.
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.1", help_heading = "Splits")]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, default_value = "0.1", help_heading = "Splits")]
     pub valid: f64,
     /// Share of the prompts held out for the last word.
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0", help_heading = "Splits")]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, default_value = "0", help_heading = "Splits")]
     pub test: f64,
     /// Seed of the split: a prompt's split depends on its text and this alone.
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Splits")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, help_heading = "Splits")]
     pub seed: u64,
 
     /// Refuse rows of more tokens [default: 1024, or the model's context if that is shorter].

@@ -136,11 +136,8 @@ impl Prepared {
         let kept = self.train.len() + self.valid.len() + self.test.len();
         if kept == 0 {
             let reasons: Vec<String> = self.refused.iter().map(|(reason, rows)| format!("{reason} ({rows})")).collect();
-            let error = Error::new(format!("all {read} rows were refused: {}", reasons.join("; ")));
-            return Err(match self.refused.keys().any(|reason| reason.starts_with("longer than")) {
-                true => error.hint("raise --max-length, or cut the rows"),
-                false => error.hint("see `lora-prep --help` for the rows that can be used"),
-            });
+            let hint = self.refused.iter().max_by_key(|(_, rows)| **rows).map_or("", |(reason, _)| hint(reason));
+            return Err(Error::new(format!("all {read} rows were refused: {}", reasons.join("; "))).hint(hint));
         }
         for (name, share, rows) in [("valid", args.valid, &self.valid), ("test", args.test, &self.test)] {
             if share > 0.0 && rows.is_empty() {
@@ -181,6 +178,18 @@ impl Prepared {
         };
         manifest.write(folder)?;
         Ok(manifest)
+    }
+}
+
+/// The way out when all rows are refused for a reason.
+fn hint(reason: &str) -> &'static str {
+    match reason {
+        reason if reason.starts_with("longer than") => "raise --max-length, or cut the rows",
+        reason if reason.starts_with("prompt and completion share") => {
+            "move the space at the end of the prompt to the start of the completion"
+        }
+        reason if reason.starts_with("the chat template") => "give another template with --template FILE, or none with --no-chat-template",
+        _ => "see `lora-prep --help` for the rows that can be used",
     }
 }
 

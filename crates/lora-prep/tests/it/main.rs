@@ -1,0 +1,7 @@
+//! The real command on real files, as a user runs it.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+mod bad_input;
+mod harness;
+mod help;
+mod laws;
+mod show;
