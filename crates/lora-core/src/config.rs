@@ -78,7 +78,10 @@ impl LoraConfig {
     }
 
     /// Like [`Self::target`], but hands back the list entries that match nothing, which PEFT passes over.
-    pub(crate) fn target_leniently(&self, modules: &[LinearModule]) -> Result<(Vec<TargetedModule>, Vec<String>), Error> {
+    pub(crate) fn target_leniently(
+        &self,
+        modules: &[LinearModule],
+    ) -> Result<(Vec<TargetedModule>, Vec<String>), Error> {
         self.validate()?;
         let Matched { indices, unmatched } = self.target_modules.matching(modules)?;
         if indices.is_empty() {
@@ -217,7 +220,13 @@ fn expect_word(fields: &Map<String, Value>, key: &str, word: &str) -> Result<(),
 }
 
 /// A value of the right type; null stands for PEFT's default.
-fn read<T>(value: &Value, default: Value, key: &str, kind: &str, get: impl Fn(&Value) -> Option<T>) -> Result<T, String> {
+fn read<T>(
+    value: &Value,
+    default: Value,
+    key: &str,
+    kind: &str,
+    get: impl Fn(&Value) -> Option<T>,
+) -> Result<T, String> {
     let value = if value.is_null() { &default } else { value };
     get(value).ok_or_else(|| format!("{key} must be {kind}, not {value}"))
 }

@@ -21,9 +21,11 @@ impl Adapter {
             Err(Error::Config(message)) => return Err(Error::invalid(&config_path, message)),
             other => other?,
         };
-        warnings.extend(unmatched.iter().map(|name| {
-            format!("{}: target module `{name}` is not in this model", config_path.display())
-        }));
+        warnings.extend(
+            unmatched
+                .iter()
+                .map(|name| format!("{}: target module `{name}` is not in this model", config_path.display())),
+        );
         let path = dir.join(WEIGHTS_FILE);
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
         let tensors = SafeTensors::deserialize(&bytes)
@@ -83,17 +85,17 @@ fn fill(
 ) -> Result<Vec<f32>, Error> {
     let mut left: BTreeSet<&str> = tensors.names().into_iter().collect();
     let wanted = modules.iter().flat_map(|m| {
-        [
-            (m.a_name(), [m.rank, m.in_features], m.a.clone()),
-            (m.b_name(), [m.out_features, m.rank], m.b.clone()),
-        ]
+        [(m.a_name(), [m.rank, m.in_features], m.a.clone()), (m.b_name(), [m.out_features, m.rank], m.b.clone())]
     });
     let wanted: Vec<_> = wanted.collect();
     for (name, shape, _) in &wanted {
         let tensor = tensors.tensor(name).map_err(|_| Error::invalid(path, missing(name, &left)))?;
         if tensor.shape() != shape {
             let found = tensor.shape();
-            return Err(Error::invalid(path, format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}")));
+            return Err(Error::invalid(
+                path,
+                format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"),
+            ));
         }
         left.remove(name.as_str());
     }
@@ -120,7 +122,8 @@ fn pass_over_copied_base(
         let name = format!("base_model.model.{}.base_layer.weight", module.path);
         let same_shape = |t: TensorView<'_>| t.shape() == [module.out_features, module.in_features];
         if tensors.tensor(&name).is_ok_and(same_shape) && left.remove(name.as_str()) {
-            warnings.push(format!("tensor {name}, a copy of the base's weight, is passed over: the base's own is used"));
+            warnings
+                .push(format!("tensor {name}, a copy of the base's weight, is passed over: the base's own is used"));
         }
     }
 }

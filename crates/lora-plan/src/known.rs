@@ -42,7 +42,9 @@ impl Known {
     /// The model of a name, in any case; `-instruct`, `-chat` and the like change no shape.
     pub fn named(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        KNOWN.into_iter().find(|k| name == k.name || name.strip_prefix(k.name).is_some_and(|rest| rest.starts_with('-')))
+        KNOWN
+            .into_iter()
+            .find(|k| name == k.name || name.strip_prefix(k.name).is_some_and(|rest| rest.starts_with('-')))
     }
 
     /// Its shape as a config; what doesn't change a count is left at a plain value.

@@ -10,7 +10,8 @@ mod show;
 
 pub use args::{Args, Command, ParamsArgs};
 pub use known::{KNOWN, Known};
-pub use params::{Count, ModuleCount, Params, RANKS, TARGETS, count};
+pub use params::{Count, ModuleCount, OverviewRow, Params, RANKS, TARGETS, count};
+pub use shape::Shape;
 
 use lora_cli::{Result, Status, Ui};
 

@@ -31,7 +31,13 @@ pub(crate) fn show(params: &Params, ui: &Ui) {
 }
 
 /// Writes it as one JSON file with a receipt beside it.
-pub(crate) fn write(params: &Params, args: &ParamsArgs, shape: &Shape, out: &Path, started: Instant) -> Result<Receipt> {
+pub(crate) fn write(
+    params: &Params,
+    args: &ParamsArgs,
+    shape: &Shape,
+    out: &Path,
+    started: Instant,
+) -> Result<Receipt> {
     let staged = Staged::file(out, args.force)?;
     let text = serde_json::to_string_pretty(params)?;
     std::fs::write(staged.path(), text + "\n").context(|| format!("failed to write {}", out.display()))?;

@@ -55,7 +55,10 @@ fn defaults_stand_for_missing_keys() {
     let config = load(json!({"peft_type": "LORA"})).unwrap();
     assert_eq!(config, LoraConfig::new(8, 8.0, list(&["q_proj", "v_proj"])));
     assert_eq!(with("target_modules", json!("ALL-linear")).unwrap().target_modules, TargetModules::AllLinear);
-    assert_eq!(with("target_modules", json!(".*q_proj")).unwrap().target_modules, TargetModules::Regex(".*q_proj".into()));
+    assert_eq!(
+        with("target_modules", json!(".*q_proj")).unwrap().target_modules,
+        TargetModules::Regex(".*q_proj".into())
+    );
 }
 
 #[test]
@@ -117,7 +120,9 @@ fn unknown_keys_are_carried_with_a_warning_and_known_inert_ones_silently() {
     let config = with("future_option", json!([1])).unwrap();
     assert_eq!(config.warnings(), ["unknown key `future_option: [1]` is kept but has no effect"]);
     assert_eq!(config.extra.len(), 1);
-    for (key, value) in [("revision", json!("main")), ("init_lora_weights", json!("gaussian")), ("inference_mode", json!(false))] {
+    for (key, value) in
+        [("revision", json!("main")), ("init_lora_weights", json!("gaussian")), ("inference_mode", json!(false))]
+    {
         assert!(with(key, value).unwrap().warnings().is_empty());
     }
     assert_eq!(with("revision", json!("main")).unwrap().extra["revision"], "main");

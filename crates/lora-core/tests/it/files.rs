@@ -97,7 +97,10 @@ fn an_adapter_for_another_base_names_the_first_tensor_and_both_shapes() {
     let dir = tempfile::tempdir().unwrap();
     adapter.save(dir.path()).unwrap();
     let message = Adapter::load(dir.path(), &llama(2, 16, 8, 12, 20)).unwrap_err().to_string();
-    assert!(message.contains("layers.0.self_attn.q_proj.lora_A.weight has shape [2, 8], this base needs [2, 16]"), "{message}");
+    assert!(
+        message.contains("layers.0.self_attn.q_proj.lora_A.weight has shape [2, 8], this base needs [2, 16]"),
+        "{message}"
+    );
     assert!(message.ends_with("hint: the adapter was probably trained on another base model"));
     let message = Adapter::load(dir.path(), &llama(3, 8, 4, 12, 20)).unwrap_err().to_string();
     assert!(message.contains("layers.2.self_attn.q_proj.lora_A.weight is missing"), "{message}");

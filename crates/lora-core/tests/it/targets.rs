@@ -1,6 +1,6 @@
 //! Target matching against what PEFT's `check_target_module_exists` does.
 use crate::support::{list, llama, module};
-use lora_core::{LoraConfig, TargetModules, TARGET_PRESETS};
+use lora_core::{LoraConfig, TARGET_PRESETS, TargetModules};
 
 fn matched(targets: TargetModules) -> Vec<String> {
     let modules = llama(2, 8, 4, 12, 20);
