@@ -1,7 +1,12 @@
 //! Integration tests of lora-checkpoint.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod config;
 mod folder;
+mod gguf;
+mod hostile;
+mod support;
+mod tokenizer;
 
 use std::path::PathBuf;
 
