@@ -35,7 +35,12 @@ impl Encoder {
         tokenizer.with_padding(None);
         let failed = |error: tokenizers::Error| Error::invalid("tokenizer".as_ref(), error.to_string());
         tokenizer.with_truncation(None).map_err(failed)?;
-        let special = tokenizer.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
+        let special = tokenizer
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, _)| id)
+            .collect();
         let bos = bundle.bos_token.as_ref().filter(|_| bundle.add_bos_token);
         let prefix = bos.and_then(|bos| tokenizer.token_to_id(bos));
         let end = bundle.eos_token.as_ref().and_then(|eos| Some((tokenizer.token_to_id(eos)?, eos.clone())));
@@ -93,7 +98,8 @@ impl Encoder {
     }
 
     fn ids(&self, text: &str) -> Result<Vec<u32>, Refusal> {
-        let encoding = self.tokenizer.encode_fast(text, false).map_err(|error| Refusal::Tokenizer(error.to_string()))?;
+        let encoding =
+            self.tokenizer.encode_fast(text, false).map_err(|error| Refusal::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -125,10 +131,17 @@ impl Encoder {
         Ok(example(record, input_ids, start, prompt.to_owned(), completion))
     }
 
-    fn chat(&self, record: &Record, messages: &[Message], prompt: usize, tools: Option<&Value>) -> Result<Example, Refusal> {
+    fn chat(
+        &self,
+        record: &Record,
+        messages: &[Message],
+        prompt: usize,
+        tools: Option<&Value>,
+    ) -> Result<Example, Refusal> {
         let Some(template) = &self.template else { return self.chat_without_template(record, messages, prompt) };
         let system = self.system.as_deref().filter(|_| crate::record::role(&messages[0]) != "system");
-        let messages: Vec<Message> = system.map(|text| turn("system", text)).into_iter().chain(messages.iter().cloned()).collect();
+        let messages: Vec<Message> =
+            system.map(|text| turn("system", text)).into_iter().chain(messages.iter().cloned()).collect();
         let prompt = prompt + usize::from(system.is_some());
         let before = template.render(&messages[..prompt], tools, true).map_err(Refusal::Template)?;
         let whole = template.render(&messages, tools, false).map_err(Refusal::Template)?;
@@ -183,7 +196,8 @@ fn turn(role: &str, content: &str) -> Message {
 
 /// The row, supervised from `start` on. A row without a prompt is a group of its own text.
 fn example(record: &Record, input_ids: Vec<u32>, start: usize, prompt: String, completion: String) -> Example {
-    let labels = input_ids.iter().enumerate().map(|(at, id)| if at < start { IGNORE } else { id.cast_signed() }).collect();
+    let labels =
+        input_ids.iter().enumerate().map(|(at, id)| if at < start { IGNORE } else { id.cast_signed() }).collect();
     let group = hex(&Sha256::digest(if prompt.is_empty() { &completion } else { &prompt }));
     Example { input_ids, labels, id: record.id.clone(), group, prompt, completion }
 }

@@ -101,7 +101,13 @@ impl Manifest {
         let value: serde_json::Value = serde_json::from_str(&text).map_err(broken)?;
         if value.get("version").and_then(serde_json::Value::as_u64) != Some(u64::from(Self::VERSION)) {
             let found = value.get("version").unwrap_or(&serde_json::Value::Null);
-            return Err(Error::invalid(&file, format!("version is {found}, but only {} is known\nhint: prepare the dataset again with this lora-prep", Self::VERSION)));
+            return Err(Error::invalid(
+                &file,
+                format!(
+                    "version is {found}, but only {} is known\nhint: prepare the dataset again with this lora-prep",
+                    Self::VERSION
+                ),
+            ));
         }
         serde_json::from_value(value).map_err(broken)
     }

@@ -54,7 +54,9 @@ fn read_file(path: &Path) -> Result<Split, Error> {
     if let Some(version) = version.as_deref().filter(|version| *version != SCHEMA_VERSION.to_string()) {
         return Err(Error::invalid(
             path,
-            format!("{KEY_SCHEMA} is {version:?}, but only {SCHEMA_VERSION} is known\nhint: it was made by a newer lora-prep; prepare it again or update"),
+            format!(
+                "{KEY_SCHEMA} is {version:?}, but only {SCHEMA_VERSION} is known\nhint: it was made by a newer lora-prep; prepare it again or update"
+            ),
         ));
     }
     let (tokenizer_sha256, template_sha256) = (value(KEY_TOKENIZER), value(KEY_TEMPLATE));
@@ -123,9 +125,19 @@ impl Columns {
                 false => Ok(String::new()),
             };
             let ids = cell("input_ids", row)?;
-            let input_ids = ids.integers()?.into_iter().enumerate().map(|(at, id)| ids.token_id(at, id)).collect::<Result<_, _>>()?;
+            let input_ids = ids
+                .integers()?
+                .into_iter()
+                .enumerate()
+                .map(|(at, id)| ids.token_id(at, id))
+                .collect::<Result<_, _>>()?;
             let marks = cell("labels", row)?;
-            let labels = marks.integers()?.into_iter().enumerate().map(|(at, label)| marks.label(at, label)).collect::<Result<_, _>>()?;
+            let labels = marks
+                .integers()?
+                .into_iter()
+                .enumerate()
+                .map(|(at, label)| marks.label(at, label))
+                .collect::<Result<_, _>>()?;
             let example = Example {
                 input_ids,
                 labels,

@@ -21,8 +21,10 @@ impl Split {
                 return Err(Error::invalid(file, format!("row {}: {fault}", row + 1)));
             }
         }
-        let failed = |error: parquet::errors::ParquetError| {
-            Error::Io { action: "write", path: file.to_owned(), source: std::io::Error::other(error) }
+        let failed = |error: parquet::errors::ParquetError| Error::Io {
+            action: "write",
+            path: file.to_owned(),
+            source: std::io::Error::other(error),
         };
         let out = File::create(file).map_err(Error::io("create", file))?;
         let schema = Arc::new(schema());
@@ -41,10 +43,7 @@ impl Split {
         for (key, value) in [(KEY_TOKENIZER, &self.tokenizer_sha256), (KEY_TEMPLATE, &self.template_sha256)] {
             pairs.extend(value.clone().map(|value| KeyValue::new(key.to_owned(), value)));
         }
-        WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_key_value_metadata(Some(pairs))
-            .build()
+        WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(Some(pairs)).build()
     }
 }
 
@@ -68,8 +67,7 @@ fn columns(rows: &[Example]) -> Vec<ArrayRef> {
 }
 
 fn list(rows: impl Iterator<Item = Vec<i32>>) -> ArrayRef {
-    let mut builder =
-        ListBuilder::new(Int32Builder::new()).with_field(Field::new("item", DataType::Int32, false));
+    let mut builder = ListBuilder::new(Int32Builder::new()).with_field(Field::new("item", DataType::Int32, false));
     for row in rows {
         builder.values().append_slice(&row);
         builder.append(true);

@@ -1,8 +1,8 @@
 //! Values written as Python writes them: `print` and `json.dumps`, which chat templates rely on.
 use minijinja::value::{Enumerator, Object, Value, ValueKind};
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+use serde_json::{Map, Value as Json};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::sync::Arc;

@@ -5,8 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// The keys by which a row is recognised, for messages to people.
-pub const KNOWN_KEYS: &str =
-    "messages | conversations | prompt + completion | instruction (+ input) + output | text";
+pub const KNOWN_KEYS: &str = "messages | conversations | prompt + completion | instruction (+ input) + output | text";
 
 /// One raw record.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +84,9 @@ impl Record {
         } else {
             let keys: Vec<String> = row.keys().take(20).map(|key| format!("'{key}'")).collect();
             let found = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
-            return Err(Fault::Shape(format!("the row lacks the needed keys; it has {found}\nhint: known are {KNOWN_KEYS}")));
+            return Err(Fault::Shape(format!(
+                "the row lacks the needed keys; it has {found}\nhint: known are {KNOWN_KEYS}"
+            )));
         };
         Ok(Self { id, content })
     }
@@ -93,7 +94,8 @@ impl Record {
 
 /// A key that makes a known form, but holds null.
 fn null_key(row: &Map<String, Value>) -> Option<&'static str> {
-    const FORMS: [&[&str]; 5] = [&["messages"], &["conversations"], &["prompt", "completion"], &["instruction", "output"], &["text"]];
+    const FORMS: [&[&str]; 5] =
+        [&["messages"], &["conversations"], &["prompt", "completion"], &["instruction", "output"], &["text"]];
     let form = FORMS.into_iter().find(|form| form.iter().all(|key| row.contains_key(*key)))?;
     form.iter().copied().find(|key| row[*key].is_null())
 }

@@ -68,7 +68,10 @@ impl RawRows {
             return Err(Error::invalid(name, "the file is empty"));
         }
         if let Some(kind) = foreign(start) {
-            return Err(Error::invalid(name, format!("this is {kind}, not JSON lines\nhint: give JSON lines, a JSON array, CSV or parquet in UTF-8")));
+            return Err(Error::invalid(
+                name,
+                format!("this is {kind}, not JSON lines\nhint: give JSON lines, a JSON array, CSV or parquet in UTF-8"),
+            ));
         }
         let start = start.strip_prefix(BOM).unwrap_or(start);
         if start.trim_ascii_start().first() == Some(&b'[') {
@@ -79,9 +82,11 @@ impl RawRows {
 
     fn of_table(name: &Path, rows: Vec<Value>) -> Self {
         let path = name.to_owned();
-        Self(Box::new(rows.into_iter().enumerate().map(move |(row, value)| {
-            Ok(RawRow { path: path.clone(), place: format!("row {}", row + 1), value })
-        })))
+        Self(Box::new(
+            rows.into_iter()
+                .enumerate()
+                .map(move |(row, value)| Ok(RawRow { path: path.clone(), place: format!("row {}", row + 1), value })),
+        ))
     }
 }
 

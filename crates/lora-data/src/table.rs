@@ -26,7 +26,8 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
             .into_reader_with_file_handle(Cursor::new(bytes))
             .finish()
     };
-    let frame = guarded(path, read)?.map_err(|error| Error::invalid(path, format!("no readable CSV: {}", one_line(&error.to_string()))))?;
+    let frame = guarded(path, read)?
+        .map_err(|error| Error::invalid(path, format!("no readable CSV: {}", one_line(&error.to_string()))))?;
     let mut rows = vec![Map::new(); frame.height()];
     for column in frame.columns() {
         let texts = column.str().map_err(|error| Error::invalid(path, error.to_string()))?;
@@ -39,10 +40,16 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
 
 /// Rows of a parquet file of raw records (text, numbers, lists and structs).
 pub(crate) fn read_parquet(path: &Path, file: File) -> Result<Vec<Value>, Error> {
-    let broken = |error: &dyn std::fmt::Display| Error::invalid(path, format!("no readable parquet file: {}", one_line(&error.to_string())));
+    let broken = |error: &dyn std::fmt::Display| {
+        Error::invalid(path, format!("no readable parquet file: {}", one_line(&error.to_string())))
+    };
     let read = move || -> Result<Vec<RecordBatch>, String> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
-        builder.build().map_err(|error| error.to_string())?.map(|batch| batch.map_err(|error| error.to_string())).collect()
+        builder
+            .build()
+            .map_err(|error| error.to_string())?
+            .map(|batch| batch.map_err(|error| error.to_string()))
+            .collect()
     };
     let batches = guarded(path, std::panic::AssertUnwindSafe(read).0)?.map_err(|error| broken(&error))?;
     let mut rows = Vec::new();
@@ -50,7 +57,9 @@ pub(crate) fn read_parquet(path: &Path, file: File) -> Result<Vec<Value>, Error>
         for row in 0..batch.num_rows() {
             let schema = batch.schema();
             let pairs = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
-                let unfit = |kind: String| Error::invalid(path, format!("column '{}' is {kind}, which no record holds", field.name()));
+                let unfit = |kind: String| {
+                    Error::invalid(path, format!("column '{}' is {kind}, which no record holds", field.name()))
+                };
                 Ok((field.name().clone(), cell(column.as_ref(), row).map_err(unfit)?))
             });
             rows.push(Value::Object(pairs.collect::<Result<_, Error>>()?));
@@ -70,7 +79,8 @@ fn cell(column: &dyn Array, row: usize) -> Result<Value, String> {
     if column.is_null(row) {
         return Ok(Value::Null);
     }
-    let list = |items: &dyn Array| (0..items.len()).map(|at| cell(items, at)).collect::<Result<Vec<_>, _>>().map(Value::Array);
+    let list =
+        |items: &dyn Array| (0..items.len()).map(|at| cell(items, at)).collect::<Result<Vec<_>, _>>().map(Value::Array);
     Ok(match column.data_type() {
         DataType::Null => Value::Null,
         DataType::Utf8 => column.as_string::<i32>().value(row).into(),
@@ -85,7 +95,10 @@ fn cell(column: &dyn Array, row: usize) -> Result<Value, String> {
         DataType::LargeList(_) => list(column.as_list::<i64>().value(row).as_ref())?,
         DataType::Struct(fields) => {
             let parts = column.as_struct();
-            let pairs = fields.iter().zip(parts.columns()).map(|(field, part)| Ok((field.name().clone(), cell(part.as_ref(), row)?)));
+            let pairs = fields
+                .iter()
+                .zip(parts.columns())
+                .map(|(field, part)| Ok((field.name().clone(), cell(part.as_ref(), row)?)));
             Value::Object(pairs.collect::<Result<_, String>>()?)
         }
         // Columns that no record needs (dates, images, dictionaries) are as good as absent.

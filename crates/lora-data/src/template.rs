@@ -1,7 +1,7 @@
 //! Chat templates, rendered as transformers renders them: the same Jinja settings, filters and Python ways.
 use crate::python;
-use minijinja::value::{Kwargs, Value};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
@@ -37,9 +37,7 @@ impl ChatTemplate {
         });
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", raise_exception);
-        environment
-            .add_template_owned(NAME, without_generation_tags(source))
-            .map_err(|error| describe(&error))?;
+        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(|error| describe(&error))?;
         Ok(Self {
             environment,
             bos_token: bos_token.map(str::to_owned),

@@ -118,8 +118,11 @@ impl Args {
     /// Checks what flags say together.
     pub(crate) fn check(&self) -> Result<()> {
         if self.valid + self.test >= 1.0 {
-            return Err(Error::new(format!("--valid {} and --test {} leave nothing to train on", self.valid, self.test))
-                .hint("together they must be below 1"));
+            return Err(Error::new(format!(
+                "--valid {} and --test {} leave nothing to train on",
+                self.valid, self.test
+            ))
+            .hint("together they must be below 1"));
         }
         if let (Some(block), Some(most)) = (self.text_block, self.max_length) {
             if block > most {

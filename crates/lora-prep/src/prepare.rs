@@ -28,7 +28,10 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     let model = Model::open(&args, &base)?;
     args.max_length = Some(model.max_length);
     if model.max_length > model.context {
-        ui.warn(&format!("--max-length {} is more than the model's context of {} tokens", model.max_length, model.context));
+        ui.warn(&format!(
+            "--max-length {} is more than the model's context of {} tokens",
+            model.max_length, model.context
+        ));
     }
     let staged = Staged::folder(&out, args.force)?;
     let mut inputs = model.inputs.clone();
@@ -80,22 +83,28 @@ fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
         }
     }
     if rows.is_empty() {
-        return Err(Error::new("there is no row to prepare").hint(format!("each row is a JSON object with the keys {KNOWN_KEYS}")));
+        return Err(Error::new("there is no row to prepare")
+            .hint(format!("each row is a JSON object with the keys {KNOWN_KEYS}")));
     }
     Ok(rows)
 }
 
 /// Rows in their splits, and those refused.
 pub(crate) struct Prepared {
-    pub(crate) train: Vec<Example>,
-    pub(crate) valid: Vec<Example>,
-    pub(crate) test: Vec<Example>,
+    pub(crate) train: Split,
+    pub(crate) valid: Split,
+    pub(crate) test: Split,
     pub(crate) refused: BTreeMap<String, usize>,
 }
 
 impl Prepared {
     fn of(rows: &[RawRow], args: &Args, model: &Model, ui: &Ui) -> Result<Self> {
-        let mut made = Self { train: Vec::new(), valid: Vec::new(), test: Vec::new(), refused: BTreeMap::new() };
+        let empty = || Split {
+            examples: Vec::new(),
+            tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
+            template_sha256: model.encoder.template_sha256().map(str::to_owned),
+        };
+        let mut made = Self { train: empty(), valid: empty(), test: empty(), refused: BTreeMap::new() };
         let mut seen = HashSet::new();
         let progress = ui.progress("preparing", rows.len() as u64, "rows");
         for (number, row) in rows.iter().enumerate() {
@@ -116,7 +125,7 @@ impl Prepared {
             }
         }
         if let Some(block) = args.text_block {
-            for split in [&mut made.train, &mut made.valid, &mut made.test] {
+            for split in [&mut made.train.examples, &mut made.valid.examples, &mut made.test.examples] {
                 pack(split, model, block);
             }
         }
@@ -125,27 +134,29 @@ impl Prepared {
 
     fn split_mut(&mut self, name: SplitName) -> &mut Vec<Example> {
         match name {
-            SplitName::Train => &mut self.train,
-            SplitName::Valid => &mut self.valid,
-            SplitName::Test => &mut self.test,
+            SplitName::Train => &mut self.train.examples,
+            SplitName::Valid => &mut self.valid.examples,
+            SplitName::Test => &mut self.test.examples,
         }
     }
 
     /// Every split that was asked for has a row.
     fn check(&self, args: &Args, read: usize) -> Result<()> {
-        let kept = self.train.len() + self.valid.len() + self.test.len();
+        let kept = self.train.examples.len() + self.valid.examples.len() + self.test.examples.len();
         if kept == 0 {
             let reasons: Vec<String> = self.refused.iter().map(|(reason, rows)| format!("{reason} ({rows})")).collect();
             let hint = self.refused.iter().max_by_key(|(_, rows)| **rows).map_or("", |(reason, _)| hint(reason));
             return Err(Error::new(format!("all {read} rows were refused: {}", reasons.join("; "))).hint(hint));
         }
-        for (name, share, rows) in [("valid", args.valid, &self.valid), ("test", args.test, &self.test)] {
+        for (name, share, rows) in [("valid", args.valid, &self.valid.examples), ("test", args.test, &self.test.examples)] {
             if share > 0.0 && rows.is_empty() {
-                return Err(Error::new(format!("no row fell into the {name} split: {kept} rows are too few for --{name} {share}"))
-                    .hint(format!("give more rows, a larger --{name}, another --seed, or --{name} 0")));
+                return Err(Error::new(format!(
+                    "no row fell into the {name} split: {kept} rows are too few for --{name} {share}"
+                ))
+                .hint(format!("give more rows, a larger --{name}, another --seed, or --{name} 0")));
             }
         }
-        if self.train.is_empty() {
+        if self.train.examples.is_empty() {
             return Err(Error::new(format!("no row is left to train on: all {kept} rows were held out"))
                 .hint("rows with the same prompt stay together; give more prompts or a smaller --valid"));
         }
@@ -154,18 +165,12 @@ impl Prepared {
 
     /// Writes the splits and dataset.json.
     fn write(&self, folder: &Path, model: &Model, read: usize) -> Result<Manifest> {
-        let template_sha256 = model.encoder.template_sha256().map(str::to_owned);
-        let summary = |name: &str, rows: &[Example]| -> Result<Option<SplitSummary>> {
-            if rows.is_empty() {
+        let summary = |name: &str, split: &Split| -> Result<Option<SplitSummary>> {
+            if split.examples.is_empty() {
                 return Ok(None);
             }
-            let split = Split {
-                examples: rows.to_vec(),
-                tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
-                template_sha256: template_sha256.clone(),
-            };
             split.write(&folder.join(format!("{name}.parquet")))?;
-            Ok(Some(SplitSummary::of(rows)))
+            Ok(Some(SplitSummary::of(&split.examples)))
         };
         let train = summary("train", &self.train)?.ok_or_else(|| Error::new("no row is left to train on"))?;
         let manifest = Manifest {
@@ -174,7 +179,7 @@ impl Prepared {
             refused: self.refused.clone(),
             splits: Splits { train, valid: summary("valid", &self.valid)?, test: summary("test", &self.test)? },
             tokenizer_sha256: model.tokenizer_sha256.clone(),
-            template_sha256: template_sha256.clone(),
+            template_sha256: self.train.template_sha256.clone(),
         };
         manifest.write(folder)?;
         Ok(manifest)
@@ -188,7 +193,9 @@ fn hint(reason: &str) -> &'static str {
         reason if reason.starts_with("prompt and completion share") => {
             "move the space at the end of the prompt to the start of the completion"
         }
-        reason if reason.starts_with("the chat template") => "give another template with --template FILE, or none with --no-chat-template",
+        reason if reason.starts_with("the chat template") => {
+            "give another template with --template FILE, or none with --no-chat-template"
+        }
         _ => "see `lora-prep --help` for the rows that can be used",
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
     for (name, summary) in manifest.splits.iter() {
         ui.event(&json!({"event": "split", "split": name, "summary": summary}));
     }
-    if let Some(row) = prepared.train.first() {
+    if let Some(row) = prepared.train.examples.first() {
         let text = show::Text::of(row, None);
         text.lines(&show::style(ui), 12).iter().for_each(|line| ui.out(line));
         ui.out("");
@@ -53,12 +53,12 @@ fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
     if refused * 2 > manifest.rows_read {
         ui.warn(&format!("{refused} of {} rows were refused", manifest.rows_read));
     }
-    let rows = || prepared.train.iter().filter(|row| !row.prompt.is_empty());
+    let rows = || prepared.train.examples.iter().filter(|row| !row.prompt.is_empty());
     let endless = rows().filter(|row| !model.encoder.ends_turn(row)).count();
     if endless > 0 {
         ui.warn(&format!(
             "{endless} of {} rows don't end in a special token: a model trained on them doesn't learn to stop",
-            prepared.train.len()
+            prepared.train.examples.len()
         ));
     }
 }

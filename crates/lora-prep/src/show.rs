@@ -27,7 +27,12 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
         ui.event(&event);
         ui.out(&format!(
             "{} row {} of {} · {} tokens, {} supervised · {}",
-            args.split, number + 1, split.examples.len(), example.len(), example.supervised(), example.id
+            args.split,
+            number + 1,
+            split.examples.len(),
+            example.len(),
+            example.supervised(),
+            example.id
         ));
         text.lines(&style, usize::MAX).iter().for_each(|line| ui.out(line));
         if args.ids {
@@ -45,7 +50,8 @@ fn bundle(args: &ShowArgs, data: &Path, split: &Split) -> Result<Option<Tokenize
         split.check_tokenizer(&bundle.sha256, data)?;
         return Ok(Some(bundle));
     }
-    let base = Receipt::load(data).ok().and_then(|receipt| receipt.inputs.into_iter().find(|input| input.name == "base"));
+    let base =
+        Receipt::load(data).ok().and_then(|receipt| receipt.inputs.into_iter().find(|input| input.name == "base"));
     let bundle = base.and_then(|base| model::tokenizer(&base.path).ok()).map(|(bundle, _)| bundle);
     Ok(bundle.filter(|bundle| split.tokenizer_sha256.as_ref() == Some(&bundle.sha256)))
 }
@@ -120,6 +126,8 @@ fn paint(supervised: bool, text: &str, Style(before, after): &Style) -> String {
 /// Text from a dataset must not steer the terminal: control characters but newline and tab are shown as such.
 fn visible(text: &str) -> String {
     text.chars()
-        .flat_map(|c| if c.is_control() && c != '\n' && c != '\t' { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] })
+        .flat_map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] }
+        })
         .collect()
 }

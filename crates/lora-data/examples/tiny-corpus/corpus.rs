@@ -24,13 +24,17 @@ pub(crate) fn chat(dice: &mut Dice, vocabulary: &[String], known: impl Fn(&str) 
     match dice.below(10) {
         0..4 => question(dice, &call, &request),
         4..7 => Chat { completion: reply(&call), prompt: request },
-        _ => Chat { completion: note(&call), prompt: format!("{request}\n{}", dice.pick(&["Make a note.", "Note:", "List it."])) },
+        _ => Chat {
+            completion: note(&call),
+            prompt: format!("{request}\n{}", dice.pick(&["Make a note.", "Note:", "List it."])),
+        },
     }
 }
 
 /// Every word of the grammar, for the copying exercises.
 pub(crate) fn vocabulary() -> Vec<String> {
-    let mut words: Vec<String> = ACTIONS.iter().flat_map(|(verbs, objects)| [*verbs, *objects]).flatten().map(|w| w.to_string()).collect();
+    let mut words: Vec<String> =
+        ACTIONS.iter().flat_map(|(verbs, objects)| [*verbs, *objects]).flatten().map(|w| w.to_string()).collect();
     for table in [ADJECTIVES, DAYS, PEOPLE, PLACES, PRIORITIES, TAGS, OTHERS] {
         words.extend(table.iter().map(|word| word.to_string()));
     }
@@ -42,8 +46,28 @@ pub(crate) fn vocabulary() -> Vec<String> {
 
 /// Words that a task app has in its data, beside those of the requests.
 const OTHERS: &[&str] = &[
-    "title", "new", "due", "priority", "tags", "name", "arguments", "task", "tasks", "create", "update", "list", "complete",
-    "delete", "done", "day", "note", "for", "with", "and", "by", "on",
+    "title",
+    "new",
+    "due",
+    "priority",
+    "tags",
+    "name",
+    "arguments",
+    "task",
+    "tasks",
+    "create",
+    "update",
+    "list",
+    "complete",
+    "delete",
+    "done",
+    "day",
+    "note",
+    "for",
+    "with",
+    "and",
+    "by",
+    "on",
 ];
 
 fn repeat(dice: &mut Dice, vocabulary: &[String]) -> Chat {
@@ -52,7 +76,12 @@ fn repeat(dice: &mut Dice, vocabulary: &[String]) -> Chat {
         3 => words::title(dice),
         4 => format!("{}, {}", words::iso_date(dice), words::title(dice)),
         5 => (0..3 + dice.below(6)).map(|_| char::from(b'0' + dice.below(10) as u8)).collect(),
-        6 => format!("{}_{}: \"{}\"", phrase(dice, vocabulary, 1, 1), phrase(dice, vocabulary, 1, 1), phrase(dice, vocabulary, 1, 4)),
+        6 => format!(
+            "{}_{}: \"{}\"",
+            phrase(dice, vocabulary, 1, 1),
+            phrase(dice, vocabulary, 1, 1),
+            phrase(dice, vocabulary, 1, 4)
+        ),
         _ => json_snippet(dice, vocabulary),
     };
     let prompt = format!("{}: {completion}", dice.pick(&["Repeat", "Say", "Copy this", "Echo"]));
@@ -71,7 +100,15 @@ fn json_snippet(dice: &mut Dice, vocabulary: &[String]) -> String {
         0 => format!("{{\"{}\":\"{}\"}}", word(dice), phrase(dice, vocabulary, 1, 3)),
         1 => format!("{{\"{}\":[\"{}\",\"{}\"]}}", word(dice), word(dice), word(dice)),
         2 => format!("{{\"{}\":{{\"{}\":\"{}\"}}}}", word(dice), word(dice), phrase(dice, vocabulary, 1, 3)),
-        _ => format!("{{\"{}\":\"{}_{}\",\"{}\":{{\"{}\":[\"{}\"]}}}}", word(dice), word(dice), word(dice), word(dice), word(dice), word(dice)),
+        _ => format!(
+            "{{\"{}\":\"{}_{}\",\"{}\":{{\"{}\":[\"{}\"]}}}}",
+            word(dice),
+            word(dice),
+            word(dice),
+            word(dice),
+            word(dice),
+            word(dice)
+        ),
     }
 }
 

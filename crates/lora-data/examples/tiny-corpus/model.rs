@@ -77,7 +77,8 @@ pub(crate) fn write(folder: &Path, texts: &[String]) -> Result<(), Box<dyn Error
 fn train_tokenizer(texts: &[String]) -> tokenizers::Result<Tokenizer> {
     let byte_level = ByteLevel::new(false, true, true);
     let mut tokenizer = Tokenizer::new(BPE::default());
-    let pre_tokenizers = vec![PreTokenizerWrapper::Digits(Digits::new(true)), PreTokenizerWrapper::ByteLevel(byte_level)];
+    let pre_tokenizers =
+        vec![PreTokenizerWrapper::Digits(Digits::new(true)), PreTokenizerWrapper::ByteLevel(byte_level)];
     tokenizer.with_pre_tokenizer(Some(Sequence::new(pre_tokenizers)));
     tokenizer.with_decoder(Some(byte_level));
     let special = SPECIAL.map(|content| AddedToken::from(content, true)).to_vec();

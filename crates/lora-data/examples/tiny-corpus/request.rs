@@ -193,36 +193,85 @@ fn capitalised(text: &str) -> String {
 
 // In the phrases @ is the title, & the new title, $ the day, % the priority, * the tags.
 const CREATE: &[&str] = &[
-    "add a task to @", "remind me to @", "add @", "I need to @", "create a task: @", "new task: @", "put @ on my list",
-    "can you add @", "note that I have to @", "add @ to my tasks", "I have to @", "remember to @", "I want to @", "todo: @",
+    "add a task to @",
+    "remind me to @",
+    "add @",
+    "I need to @",
+    "create a task: @",
+    "new task: @",
+    "put @ on my list",
+    "can you add @",
+    "note that I have to @",
+    "add @ to my tasks",
+    "I have to @",
+    "remember to @",
+    "I want to @",
+    "todo: @",
 ];
-const CREATE_WITH_PRIORITY: &[&str] =
-    &["add a % priority task to @", "create a % priority task: @", "new % priority task: @", "put @ on my list as % priority"];
-const RENAME: &[&str] =
-    &["rename @ to &", "change the title of @ to &", "call the task @ now &", "replace @ by &", "the task @ should say &"];
+const CREATE_WITH_PRIORITY: &[&str] = &[
+    "add a % priority task to @",
+    "create a % priority task: @",
+    "new % priority task: @",
+    "put @ on my list as % priority",
+];
+const RENAME: &[&str] = &[
+    "rename @ to &",
+    "change the title of @ to &",
+    "call the task @ now &",
+    "replace @ by &",
+    "the task @ should say &",
+];
 const RESCHEDULE: &[&str] = &[
-    "move @ to $", "change the day of @ to $", "shift @ to $", "the task @ is now due $", "set @ to $", "do @ on $ instead",
+    "move @ to $",
+    "change the day of @ to $",
+    "shift @ to $",
+    "the task @ is now due $",
+    "set @ to $",
+    "do @ on $ instead",
     "let us move @ to $",
 ];
 const RANK: &[&str] = &[
-    "set the priority of @ to %", "make @ % priority", "change @ to % priority", "the task @ is now % priority",
+    "set the priority of @ to %",
+    "make @ % priority",
+    "change @ to % priority",
+    "the task @ is now % priority",
     "give @ % priority",
 ];
 const RESCHEDULE_AND_RANK: &[&str] = &[
-    "move @ to $ and make it % priority", "set @ to $ with % priority", "shift @ to $, % priority",
+    "move @ to $ and make it % priority",
+    "set @ to $ with % priority",
+    "shift @ to $, % priority",
     "the task @ is now due $ with % priority",
 ];
 const RETAG: &[&str] =
     &["tag @ with *", "add the tags * to @", "the task @ belongs to *", "label @ as *", "mark @ with the tag *"];
 const LIST: &[&str] = &[
-    "show my% tasks", "list all% tasks", "what are my% tasks", "which% tasks do I have", "give me the% tasks", "find% tasks",
+    "show my% tasks",
+    "list all% tasks",
+    "what are my% tasks",
+    "which% tasks do I have",
+    "give me the% tasks",
+    "find% tasks",
     "show me the% tasks",
 ];
 const COMPLETE: &[&str] = &[
-    "mark @ as done", "I have finished: @", "complete @", "tick off @", "close the task @", "done: @", "I managed to @",
-    "the task @ is done", "finished with @",
+    "mark @ as done",
+    "I have finished: @",
+    "complete @",
+    "tick off @",
+    "close the task @",
+    "done: @",
+    "I managed to @",
+    "the task @ is done",
+    "finished with @",
 ];
 const DELETE: &[&str] = &[
-    "delete @", "remove @ from my list", "cancel the task @", "drop @", "forget about @", "I no longer need to @", "erase @",
+    "delete @",
+    "remove @ from my list",
+    "cancel the task @",
+    "drop @",
+    "forget about @",
+    "I no longer need to @",
+    "erase @",
     "take @ off my list",
 ];

@@ -11,13 +11,24 @@ pub(crate) const PRIORITIES: &[&str] = &["low", "medium", "high"];
 pub(crate) const TAGS: &[&str] = &["home", "work", "family", "health", "money", "travel", "hobby", "friends"];
 /// People.
 pub(crate) const PEOPLE: &[&str] = &[
-    "Anna", "Ben", "Carla", "David", "Elena", "Felix", "Grace", "Hugo", "Ines", "Jonas", "Kira", "Leo", "Maria", "Noah",
-    "Olga", "Paul", "Rosa", "Sam", "Tara", "Viktor",
+    "Anna", "Ben", "Carla", "David", "Elena", "Felix", "Grace", "Hugo", "Ines", "Jonas", "Kira", "Leo", "Maria",
+    "Noah", "Olga", "Paul", "Rosa", "Sam", "Tara", "Viktor",
 ];
 /// Where a task happens.
 pub(crate) const PLACES: &[&str] = &[
-    "at the office", "at the library", "at the bank", "at the station", "at the museum", "at the market", "at the clinic",
-    "in Berlin", "in Oslo", "in Lima", "in Cairo", "in Rome", "in Kyoto",
+    "at the office",
+    "at the library",
+    "at the bank",
+    "at the station",
+    "at the museum",
+    "at the market",
+    "at the clinic",
+    "in Berlin",
+    "in Oslo",
+    "in Lima",
+    "in Cairo",
+    "in Rome",
+    "in Kyoto",
 ];
 /// Verbs and what they are done to: a title is a verb, one of its objects and perhaps a person or a place.
 pub(crate) const ACTIONS: &[(&[&str], &[&str])] = &[
@@ -29,20 +40,47 @@ pub(crate) const ACTIONS: &[(&[&str], &[&str])] = &[
     (
         &["write", "send", "review", "print", "sign", "finish"],
         &[
-            "the report", "the invoice", "the contract", "the letter", "the budget", "the slides", "the form", "the summary",
-            "the offer", "the article",
+            "the report",
+            "the invoice",
+            "the contract",
+            "the letter",
+            "the budget",
+            "the slides",
+            "the form",
+            "the summary",
+            "the offer",
+            "the article",
         ],
     ),
     (
         &["clean", "fix", "paint", "measure", "inspect", "repair"],
         &[
-            "the kitchen", "the bike", "the fence", "the garage", "the window", "the roof", "the desk", "the car", "the lamp",
-            "the door", "the boat",
+            "the kitchen",
+            "the bike",
+            "the fence",
+            "the garage",
+            "the window",
+            "the roof",
+            "the desk",
+            "the car",
+            "the lamp",
+            "the door",
+            "the boat",
         ],
     ),
     (
         &["plan", "book", "prepare", "discuss"],
-        &["the party", "the trip", "dinner", "lunch", "the meeting", "the workshop", "the picnic", "the concert", "the tour"],
+        &[
+            "the party",
+            "the trip",
+            "dinner",
+            "lunch",
+            "the meeting",
+            "the workshop",
+            "the picnic",
+            "the concert",
+            "the tour",
+        ],
     ),
     (&["water", "feed", "walk", "brush"], &["the plants", "the cat", "the dog", "the horse", "the rabbits"]),
 ];

@@ -11,7 +11,8 @@ fn bundle() -> TokenizerBundle {
 
 fn encoder(template: Option<&str>, system: Option<&str>) -> Encoder {
     let bundle = bundle();
-    let template = template.map(|source| ChatTemplate::new(source, bundle.bos_token.as_deref(), bundle.eos_token.as_deref()).unwrap());
+    let template = template
+        .map(|source| ChatTemplate::new(source, bundle.bos_token.as_deref(), bundle.eos_token.as_deref()).unwrap());
     Encoder::new(&bundle, template, system.map(str::to_owned)).unwrap()
 }
 
@@ -35,7 +36,10 @@ fn the_completion_and_its_end_of_turn_are_supervised_and_nothing_else() {
     assert_eq!(example.prompt, "<|im_start|>user\nHello there<|im_end|>\n<|im_start|>assistant\n");
     assert_eq!(example.completion, "ok\ndone<|im_end|>");
     assert_eq!(supervised_text(&example), example.completion);
-    assert_eq!(bundle().tokenizer.decode(&example.input_ids, false).unwrap(), example.prompt.clone() + &example.completion);
+    assert_eq!(
+        bundle().tokenizer.decode(&example.input_ids, false).unwrap(),
+        example.prompt.clone() + &example.completion
+    );
     assert_eq!(bundle().tokenizer.decode(example.prompt_ids(), false).unwrap(), example.prompt);
     assert!(encoder.ends_turn(&example));
     assert_eq!(example.group.len(), 64);
@@ -63,8 +67,14 @@ fn a_system_message_is_added_only_where_there_is_none() {
     let prompt = |row| encode(&encoder, row).unwrap().prompt;
     let added = "<|im_start|>system\nbe kind<|im_end|>\n<|im_start|>user\n";
     assert!(prompt(json!({"prompt": "a", "completion": "b"})).starts_with(added));
-    assert!(prompt(json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})).starts_with(added));
-    assert!(prompt(json!({"prompt": "a", "completion": "b", "system": "own"})).starts_with("<|im_start|>system\nown<|im_end|>"));
+    assert!(
+        prompt(json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}))
+            .starts_with(added)
+    );
+    assert!(
+        prompt(json!({"prompt": "a", "completion": "b", "system": "own"}))
+            .starts_with("<|im_start|>system\nown<|im_end|>")
+    );
 }
 
 #[test]
@@ -78,9 +88,9 @@ fn without_a_template_texts_are_joined_and_the_end_of_text_follows() {
     assert_eq!(supervised_text(&text), "some words<|im_end|>");
     assert!(text.prompt_ids().is_empty() && text.prompt.is_empty());
     // "a" + "b" that merge into one token have no border to start the mask at.
-    let joined = (b'a'..=b'z').flat_map(|a| (b'a'..=b'z').map(move |b| (char::from(a), char::from(b)))).find(|(a, b)| {
-        bundle().tokenizer.encode(format!("{a}{b}"), false).unwrap().len() == 1
-    });
+    let joined = (b'a'..=b'z')
+        .flat_map(|a| (b'a'..=b'z').map(move |b| (char::from(a), char::from(b))))
+        .find(|(a, b)| bundle().tokenizer.encode(format!("{a}{b}"), false).unwrap().len() == 1);
     let (a, b) = joined.expect("the tokenizer merges some pair of letters");
     assert_eq!(encode(&encoder, json!({"prompt": a, "completion": b})).unwrap_err(), Refusal::SharedToken);
     let many = json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]});
@@ -93,14 +103,23 @@ fn a_beginning_of_text_stands_once() {
     bundle.add_bos_token = true;
     let bos = bundle.tokenizer.token_to_id("<|im_start|>").unwrap();
     let plain = Encoder::new(&bundle, None, None).unwrap();
-    for row in [json!({"prompt": "x", "completion": " y"}), json!({"prompt": "<|im_start|>x", "completion": " y"}), json!({"text": "x"})] {
+    for row in [
+        json!({"prompt": "x", "completion": " y"}),
+        json!({"prompt": "<|im_start|>x", "completion": " y"}),
+        json!({"text": "x"}),
+    ] {
         let example = encode(&plain, row).unwrap();
         assert_eq!(example.input_ids.iter().filter(|id| **id == bos).count(), 1);
         assert_eq!(example.input_ids[0], bos);
     }
     let example = encode(&plain, json!({"prompt": "x", "completion": " y"})).unwrap();
     assert_eq!(supervised_text(&example), " y<|im_end|>");
-    let template = ChatTemplate::new("{{ bos_token }}{% for m in messages %}{{ m.content }}|{% endfor %}", Some("<|im_start|>"), None).unwrap();
+    let template = ChatTemplate::new(
+        "{{ bos_token }}{% for m in messages %}{{ m.content }}|{% endfor %}",
+        Some("<|im_start|>"),
+        None,
+    )
+    .unwrap();
     let chat = Encoder::new(&bundle, Some(template), None).unwrap();
     let example = encode(&chat, json!({"prompt": "x", "completion": "y"})).unwrap();
     assert_eq!(example.input_ids.iter().filter(|id| **id == bos).count(), 1);
@@ -111,7 +130,10 @@ fn a_beginning_of_text_stands_once() {
 fn rows_that_the_template_refuses_or_rewrites_are_refused() {
     let refuse = encoder(Some("{{ raise_exception('not\nthis one') }}"), None);
     let row = || json!({"prompt": "a", "completion": "b"});
-    assert_eq!(encode(&refuse, row()).unwrap_err().to_string(), "the chat template refuses it: not this one (chat template, line 1)");
+    assert_eq!(
+        encode(&refuse, row()).unwrap_err().to_string(),
+        "the chat template refuses it: not this one (chat template, line 1)"
+    );
     let rewrite = encoder(Some("{{ messages | length }}"), None);
     assert_eq!(encode(&rewrite, row()).unwrap_err(), Refusal::PromptRewritten);
     let silent = encoder(Some("{{ messages[0].content }}"), None);
@@ -123,7 +145,8 @@ fn rows_that_the_template_refuses_or_rewrites_are_refused() {
 #[test]
 fn blocks_hold_every_token_of_the_texts_in_order() {
     let encoder = encoder(None, None);
-    let texts: Vec<Example> = (0..9).map(|n| encode(&encoder, json!({"text": format!("text number {n} ü")})).unwrap()).collect();
+    let texts: Vec<Example> =
+        (0..9).map(|n| encode(&encoder, json!({"text": format!("text number {n} ü")})).unwrap()).collect();
     let all: Vec<u32> = texts.iter().flat_map(|text| text.input_ids.clone()).collect();
     let blocks = text_blocks(&encoder, &texts, 16);
     let joined: Vec<u32> = blocks.iter().flat_map(|block| block.input_ids.clone()).collect();

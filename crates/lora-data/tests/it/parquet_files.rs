@@ -36,7 +36,8 @@ fn foreign(file: &Path, columns: Vec<(&str, ArrayRef)>, metadata: &[(&str, &str)
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let pairs = metadata.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), (*value).to_owned())).collect();
     let properties = WriterProperties::builder().set_key_value_metadata(Some(pairs)).build();
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(file).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(std::fs::File::create(file).unwrap(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -125,7 +126,10 @@ fn what_is_no_dataset_is_refused_by_row_and_column() {
         (vec![ids(), ("labels", lists(&[&[1, 2], &[4, -100]]))], "row 2: labels[0] is 4 but input_ids[0] is 3"),
         (vec![ids(), ("labels", lists(&[&[1, -100], &[3, 4]]))], "row 1: no token is supervised"),
         (vec![("input_ids", lists(&[&[1, 2], &[-3, 4]])), labels()], "row 2, column 'input_ids': value 0 is -3"),
-        (vec![("input_ids", large_lists(&[&[1, 2], &[3, 1 << 40]])), labels()], "row 2, column 'input_ids': value 1 is 1099511627776"),
+        (
+            vec![("input_ids", large_lists(&[&[1, 2], &[3, 1 << 40]])), labels()],
+            "row 2, column 'input_ids': value 1 is 1099511627776",
+        ),
         (vec![("input_ids", lists(&[&[], &[1]])), ("labels", lists(&[&[], &[1]]))], "row 1: input_ids is empty"),
         (vec![ids(), ("labels", Arc::new(with_null.finish()))], "row 1, column 'labels': a null stands in the list"),
         (vec![("input_ids", lists(&[])), ("labels", lists(&[]))], "the file has no rows"),
@@ -152,15 +156,23 @@ fn another_tokenizer_is_refused() {
     let path = Path::new("data");
     split().check_tokenizer("aaaaaaaaaaaabbbb", path).unwrap();
     let error = message(split().check_tokenizer("ffffffffffffffff", path).unwrap_err());
-    assert_eq!(error.lines().next().unwrap(), "data: the dataset was made with another tokenizer (aaaaaaaaaaaa…) than the base's (ffffffffffff…)");
+    assert_eq!(
+        error.lines().next().unwrap(),
+        "data: the dataset was made with another tokenizer (aaaaaaaaaaaa…) than the base's (ffffffffffff…)"
+    );
     split().check_vocabulary(10, path).unwrap();
-    assert!(message(split().check_vocabulary(9, path).unwrap_err()).contains("row 3: token id 9 is outside the model's vocabulary of 9"));
+    assert!(
+        message(split().check_vocabulary(9, path).unwrap_err())
+            .contains("row 3: token id 9 is outside the model's vocabulary of 9")
+    );
 }
 
 #[test]
 fn missing_splits_and_files_are_named() {
     let (folder, file) = file();
-    assert!(message(Split::read(folder.path(), "train").unwrap_err()).contains("no split 'train' (train.parquet)\nhint: "));
+    assert!(
+        message(Split::read(folder.path(), "train").unwrap_err()).contains("no split 'train' (train.parquet)\nhint: ")
+    );
     split().write(&file).unwrap();
     assert!(message(Split::read(folder.path(), "valid").unwrap_err()).ends_with("hint: splits here: train"));
     assert!(message(Split::read(&folder.path().join("none"), "train").unwrap_err()).starts_with("failed to open"));

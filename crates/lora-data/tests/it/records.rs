@@ -45,7 +45,8 @@ fn of_a_chat_the_last_assistant_message_is_the_completion() {
     assert_eq!(content(trl), content(json!({"messages": [turn("user", "a"), turn("assistant", "b")]})));
     let text = json!({"messages": serde_json::to_string(&[turn("user", "a"), turn("assistant", "b")]).unwrap()});
     assert_eq!(content(text), content(json!({"messages": [turn("user", "a"), turn("assistant", "b")]})));
-    let parts = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, turn("assistant", "b")]});
+    let parts =
+        json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, turn("assistant", "b")]});
     assert_eq!(content(parts), content(json!({"messages": [turn("user", "a"), turn("assistant", "b")]})));
 }
 
@@ -55,7 +56,10 @@ fn rows_without_known_keys_name_those_they_have() {
         Err(Fault::Shape(message)) => message,
         other => panic!("{other:?}"),
     };
-    assert!(shape(json!({"question": 1, "answer": 2})).starts_with("the row lacks the needed keys; it has 'question', 'answer'\nhint: known are messages"));
+    assert!(
+        shape(json!({"question": 1, "answer": 2}))
+            .starts_with("the row lacks the needed keys; it has 'question', 'answer'\nhint: known are messages")
+    );
     assert!(shape(json!({})).starts_with("the row lacks the needed keys; it has none"));
     assert!(shape(json!({"prompt": "p"})).contains("'prompt'"));
     for row in [json!(1), json!([1]), json!("x"), Value::Null] {

@@ -74,7 +74,10 @@ fn tables_give_the_rows_that_json_lines_give() {
     let csv = "prompt,completion\n\"a, \"\"b\"\"\nc\",ü\n007,\n";
     assert_eq!(open("raw.csv", csv.as_bytes()).unwrap(), expected);
     assert_eq!(open("raw.csv", [b"\xef\xbb\xbf", csv.as_bytes()].concat().as_slice()).unwrap(), expected);
-    assert_eq!(open("raw.CSV", csv.replace('\n', "\r\n").replace("b\"\"\r\nc", "b\"\"\nc").as_bytes()).unwrap(), expected);
+    assert_eq!(
+        open("raw.CSV", csv.replace('\n', "\r\n").replace("b\"\"\r\nc", "b\"\"\nc").as_bytes()).unwrap(),
+        expected
+    );
     assert_eq!(open("raw.tsv", "prompt\tcompletion\n\"a, \"\"b\"\"\nc\"\tü\n007\t\n".as_bytes()).unwrap(), expected);
 
     let columns: Vec<(&str, ArrayRef)> = vec![

@@ -53,7 +53,36 @@ fn the_last_newline_of_a_source_is_no_part_of_it() {
 
 #[test]
 fn hostile_sources_are_errors_and_never_panics() {
-    let pieces = ["{{", "}}", "{%", "%}", "{#", "#}", " for x in messages ", " if ", "endif", " endfor ", "messages", "[", "]", "(", ")", "|", "tojson", "'", "generation", "endgeneration", "-", "ü", "\n", " set a = ", "1", ".x", "~", ","];
+    let pieces = [
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{#",
+        "#}",
+        " for x in messages ",
+        " if ",
+        "endif",
+        " endfor ",
+        "messages",
+        "[",
+        "]",
+        "(",
+        ")",
+        "|",
+        "tojson",
+        "'",
+        "generation",
+        "endgeneration",
+        "-",
+        "ü",
+        "\n",
+        " set a = ",
+        "1",
+        ".x",
+        "~",
+        ",",
+    ];
     let mut noise = Noise(5);
     let chat = messages(&json!([{"role": "user", "content": "a"}]));
     for _ in 0..3000 {

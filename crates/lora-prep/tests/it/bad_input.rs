@@ -25,7 +25,10 @@ fn rows() {
     refuses_rows(pairs(3, 1) + "{\"prompt\": \"x\"", "raw.jsonl: line 4, column 14: not JSON: EOF");
     refuses_rows(pairs(3, 1) + "hello\n", "raw.jsonl: line 4, column 1: not JSON: expected value");
     refuses_rows(pairs(3, 1) + "[1]\n", "raw.jsonl: line 4: a row must be an object with keys, but this is a list");
-    refuses_rows(pairs(3, 1) + "{\"question\": \"x\", \"answer\": \"y\"}", "raw.jsonl: line 4: the row lacks the needed keys; it has 'question', 'answer'");
+    refuses_rows(
+        pairs(3, 1) + "{\"question\": \"x\", \"answer\": \"y\"}",
+        "raw.jsonl: line 4: the row lacks the needed keys; it has 'question', 'answer'",
+    );
     refuses_rows([pairs(2, 1).as_bytes(), b"{\"prompt\": \"\xff\"}"].concat(), "raw.jsonl: line 3: not UTF-8");
     refuses_rows("{\"prompt\": \"a\", \"completion\": \"\"}", "all 1 rows were refused: the completion is empty (1)");
     refuses_rows(b"\x1f\x8b\x08\0", "raw.jsonl: this is a gzip file");
@@ -37,7 +40,12 @@ fn splits_that_stay_empty() {
     refuses_rows(pairs(1, 3), "no row fell into the valid split: 3 rows are too few for --valid 0.1");
     let folder = Folder::new();
     folder.write("raw.jsonl", pairs(1, 3));
-    refuses(&folder, &["raw.jsonl", "--base", BASE, "--out", "out", "--valid", "0.999999"], b"", "no row is left to train on");
+    refuses(
+        &folder,
+        &["raw.jsonl", "--base", BASE, "--out", "out", "--valid", "0.999999"],
+        b"",
+        "no row is left to train on",
+    );
     let mut short = vec!["raw.jsonl", "--base", BASE, "--out", "out", "--valid", "0", "--max-length", "5"];
     refuses(&folder, &short, b"", "all 3 rows were refused: longer than --max-length 5 (3)");
     short.truncate(7);
@@ -104,7 +112,10 @@ fn flags() {
         (&["--text-block", "512", "--max-length", "64"], "--text-block 512 is more than --max-length 64"),
         (&["--seed", "-1"], "--seed"),
         (&["--template", "bad.jinja"], "the chat template of bad.jinja can't be used"),
-        (&["--template", "no.jinja"], "all 20 rows were refused: the chat template refuses it: only tools (chat template, line 1) (20)"),
+        (
+            &["--template", "no.jinja"],
+            "all 20 rows were refused: the chat template refuses it: only tools (chat template, line 1) (20)",
+        ),
         (&["--template", "none.jinja"], "none.jinja"),
         (&["--template", "bad.jinja", "--no-chat-template"], "cannot be used with"),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
@@ -113,7 +124,12 @@ fn flags() {
         if flags == ["-"] {
             refuses(&folder, &["-", "--base", BASE, "--out", "out"], b"\n", expected);
             refuses(&folder, &["-", "--base", BASE, "--out", "out"], b"", "stdin: the file is empty");
-            refuses(&folder, &["-", "--base", "-", "--out", "out"], b"", "standard input (-) can stand for one input only");
+            refuses(
+                &folder,
+                &["-", "--base", "-", "--out", "out"],
+                b"",
+                "standard input (-) can stand for one input only",
+            );
         } else {
             refuses(&folder, &[&["raw.jsonl", "--base", BASE, "--out", "out"], flags].concat(), b"", expected);
         }
@@ -134,7 +150,24 @@ fn a_full_disk_leaves_nothing_half_written() {
 #[test]
 fn random_rows_end_with_an_answer_and_never_with_a_panic() {
     let folder = Folder::new();
-    let pieces = ["{", "}", "\"prompt\"", "\"completion\"", "\"messages\"", ":", ",", "[", "]", "\"a\"", "null", "1", "\n", "\\", "\"\u{1f980}\"", "\"role\""];
+    let pieces = [
+        "{",
+        "}",
+        "\"prompt\"",
+        "\"completion\"",
+        "\"messages\"",
+        ":",
+        ",",
+        "[",
+        "]",
+        "\"a\"",
+        "null",
+        "1",
+        "\n",
+        "\\",
+        "\"\u{1f980}\"",
+        "\"role\"",
+    ];
     let mut state = 3u64;
     for _ in 0..60 {
         let mut next = || {

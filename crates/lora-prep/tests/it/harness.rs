@@ -93,6 +93,7 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
 
 /// `rows` different prompts, each `times` with another completion.
 pub(crate) fn pairs(rows: usize, times: usize) -> String {
-    let row = |row: usize, time: usize| format!("{{\"prompt\": \"what is {row}\", \"completion\": \"it is {time}\"}}\n");
+    let row =
+        |row: usize, time: usize| format!("{{\"prompt\": \"what is {row}\", \"completion\": \"it is {time}\"}}\n");
     (0..rows * times).map(|n| row(n / times, n % times)).collect()
 }

@@ -9,7 +9,10 @@ fn a_dataset_folder_has_its_splits_its_figures_and_its_receipt() {
     folder.write("raw.jsonl", pairs(100, 2));
     let answer = folder.prep("raw.jsonl", "out", &["--valid", "0.2", "--test", "0.2"]);
     assert_eq!((answer.code, answer.stderr.contains("error")), (0, false), "{}", answer.stderr);
-    assert_eq!(names(&folder.path("out")), ["dataset.json", "receipt.json", "test.parquet", "train.parquet", "valid.parquet"]);
+    assert_eq!(
+        names(&folder.path("out")),
+        ["dataset.json", "receipt.json", "test.parquet", "train.parquet", "valid.parquet"]
+    );
     let manifest = folder.manifest("out");
     let mut rows = 0;
     for (name, summary) in manifest.splits.iter() {
@@ -77,7 +80,10 @@ fn the_same_rows_give_the_same_bytes_from_a_file_from_stdin_and_as_csv() {
 #[test]
 fn duplicates_long_rows_and_empty_ones_are_counted_and_left_out() {
     let folder = Folder::new();
-    let odd = format!("{{\"prompt\": \"p\", \"completion\": \"\"}}\n{{\"prompt\": \"p\", \"completion\": \"{}\"}}\n", "long ".repeat(200));
+    let odd = format!(
+        "{{\"prompt\": \"p\", \"completion\": \"\"}}\n{{\"prompt\": \"p\", \"completion\": \"{}\"}}\n",
+        "long ".repeat(200)
+    );
     folder.write("raw.jsonl", pairs(30, 1) + &pairs(30, 1) + &odd);
     let answer = folder.prep("raw.jsonl", "out", &["--max-length", "64"]);
     assert_eq!(answer.code, 0, "{}", answer.stderr);
@@ -97,7 +103,8 @@ fn limit_and_several_files() {
     let folder = Folder::new();
     folder.write("a.jsonl", pairs(20, 1));
     folder.write("b.jsonl", pairs(40, 1));
-    let answer = folder.run(&["a.jsonl", "b.jsonl", "--base", BASE, "--out", "out", "--limit", "30", "--keep-duplicates"]);
+    let answer =
+        folder.run(&["a.jsonl", "b.jsonl", "--base", BASE, "--out", "out", "--limit", "30", "--keep-duplicates"]);
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     assert_eq!(folder.manifest("out").rows_read, 30);
 }

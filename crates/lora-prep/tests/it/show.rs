@@ -29,7 +29,8 @@ fn a_receipt_on_stdin_names_the_dataset() {
 #[test]
 fn text_can_not_steer_a_terminal() {
     let folder = Folder::new();
-    let rows: String = (0..20).map(|n| format!("{}\n", json!({"prompt": format!("{n}\u{1b}[31m"), "completion": "x"}))).collect();
+    let rows: String =
+        (0..20).map(|n| format!("{}\n", json!({"prompt": format!("{n}\u{1b}[31m"), "completion": "x"}))).collect();
     folder.write("raw.jsonl", rows);
     folder.prep("raw.jsonl", "out", &["--valid", "0"]);
     let text = folder.run(&["show", "out", "-n", "1"]).events("row")[0]["text"].as_str().unwrap().to_owned();
