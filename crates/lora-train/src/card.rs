@@ -20,7 +20,7 @@ pub(crate) fn render(args: &Args, outcome: &Outcome, model: &dyn Trainable) -> S
         text += "tags: [lora]\n";
     }
     let _ = write!(text, "---\n# A {kind} by lora-train {}\n\n", env!("CARGO_PKG_VERSION"));
-    let _ = write!(text, "Base `{base}`, data `{}`.\n`{}`\n\n", args.data.display(), model.summary());
+    let _ = write!(text, "Base `{base}`, data `{}`.\n\n`{}`\n\n", args.data.display(), model.summary());
 
     text += "| result | |\n|---|---|\n";
     let mut row = |name: &str, value: String| {
