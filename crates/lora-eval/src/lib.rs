@@ -24,6 +24,7 @@ use std::time::Instant;
 /// tokens, as in training. The error of a difference is taken over prompts, not over tokens.
 #[derive(Debug, clap::Parser, serde::Serialize)]
 #[command(name = "lora-eval", version, after_help = EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
 pub struct Args {
     /// Base model: a Hugging Face folder or a GGUF file.
     #[arg(long, value_name = "MODEL")]
@@ -36,6 +37,7 @@ pub struct Args {
     pub adapter: Vec<PathBuf>,
     /// Folder to write: report.json, predictions.jsonl, receipt.json.
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     pub out: PathBuf,
     /// Replace an existing output.
     #[arg(long)]

@@ -11,8 +11,12 @@ use std::path::Path;
 /// Positions of a row that are checked: logits are (T, V), so long rows would cost memory for nothing.
 const MOST_TOKENS: usize = 64;
 
+/// The kept share of the adapter's effect may be off by this, and by these standard errors.
+const KEPT_TOLERANCE: f64 = 0.01;
+const STANDARD_ERRORS: f64 = 5.0;
+
 /// What the check saw.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Check {
     pub(crate) rows: usize,
     pub(crate) tokens: usize,
@@ -24,6 +28,10 @@ pub(crate) struct Check {
     pub(crate) effect: f64,
     /// What rounding to the type explains.
     pub(crate) bound: f64,
+    /// Share of the adapter's effect on the logits that the merged model has: 1, but for rounding.
+    pub(crate) kept: f64,
+    /// Its standard error, from the part of the difference that is not along the adapter's effect.
+    pub(crate) kept_error: f64,
 }
 
 impl Check {
@@ -36,6 +44,8 @@ impl Check {
             "largest_logit": self.largest,
             "adapter_effect": self.effect,
             "bound": self.bound,
+            "kept": self.kept,
+            "kept_error": self.kept_error,
         })
     }
 }
@@ -43,15 +53,46 @@ impl Check {
 /// How far two logits may lie apart, relative to the largest one.
 ///
 /// In f32 both ways are the same sums in another order: 1e-3 is generous. In a narrower type every merged weight is
-/// off by at most u·|w| (u = half an ulp at 1: 2⁻⁸ for bf16, 2⁻¹¹ for f16), with a sign of its own. So the error of a
-/// product is about u/√3 of its size; those of a decoder's 7·L products add up like a random walk on the residual
-/// stream, and the largest of some million logits lies about five deviations out: 5/√3 · u · √(7·L), rounded up to 4.
+/// off by at most u·|w| (u = half an ulp at 1: 2⁻⁸ for bf16, 2⁻¹¹ for f16), with a sign of its own, so the errors of
+/// a decoder's 7·L products add up like a random walk. SmolLM2-135M (L = 30) stays at 0.1 · u · √(7·L); half is allowed.
 pub(crate) fn relative_bound(dtype: Dtype, layers: usize) -> f64 {
-    let walk = 4.0 * (7.0 * layers as f64).sqrt();
+    let walk = 0.5 * (7.0 * layers as f64).sqrt();
     match dtype {
         Dtype::F32 => 1e-3,
         Dtype::F16 => 1e-3 + walk * 2f64.powi(-11),
         Dtype::Bf16 => 1e-3 + walk * 2f64.powi(-8),
+    }
+}
+
+/// The difference d = merged − adapted against the adapter's effect e = adapted − base, summed over all logits.
+///
+/// A merge with the wrong scaling or without one of its modules differs along e; rounding does not know e. So
+/// 1 + Σde/Σee is 1 up to its error, which is taken from what is left of d, with the tokens as independent samples.
+#[derive(Debug, Clone, Copy, Default)]
+struct AlongEffect {
+    ee: f64,
+    de: f64,
+    dd: f64,
+}
+
+impl AlongEffect {
+    fn add(&mut self, merged: &[f32], adapted: &[f32], plain: &[f32]) {
+        for ((&m, &a), &p) in merged.iter().zip(adapted).zip(plain) {
+            let (d, e) = (f64::from(m - a), f64::from(a - p));
+            self.ee += e * e;
+            self.de += d * e;
+            self.dd += d * d;
+        }
+    }
+
+    /// Kept share and its standard error; an adapter without effect has nothing to keep.
+    fn kept(&self, tokens: usize) -> (f64, f64) {
+        if self.ee == 0.0 {
+            return (1.0, 0.0);
+        }
+        let along = self.de / self.ee;
+        let rest = (self.dd / self.ee - along * along).max(0.0);
+        (1.0 + along, (rest / tokens as f64).sqrt())
     }
 }
 
@@ -65,7 +106,8 @@ pub(crate) fn run(args: &Args, merged: &Path, inputs: &Inputs, ui: &Ui) -> Resul
     let merged = Base::open(merged)?;
     let progress = ui.progress("check", rows.len() as u64, "rows");
     let layers = inputs.base.checkpoint().config().num_hidden_layers;
-    let mut check = Check { rows: rows.len(), tokens: 0, difference: 0.0, largest: 0.0, effect: 0.0, bound: 0.0 };
+    let mut check = Check { rows: rows.len(), ..Check::default() };
+    let mut along = AlongEffect::default();
     for row in &rows {
         ui.check_interrupt()?;
         let labels = vec![lora_data::IGNORE; row.len()];
@@ -77,9 +119,11 @@ pub(crate) fn run(args: &Args, merged: &Path, inputs: &Inputs, ui: &Ui) -> Resul
         check.largest = check.largest.max(adapted.iter().fold(0.0, |most, x| most.max(f64::from(x.abs()))));
         check.difference = check.difference.max(largest_difference(&ours, &adapted));
         check.effect = check.effect.max(largest_difference(&plain, &adapted));
+        along.add(&ours, &adapted, &plain);
         progress.inc(1);
     }
     drop(progress);
+    (check.kept, check.kept_error) = along.kept(check.tokens);
     check.bound = relative_bound(inputs.dtype, layers) * check.largest;
     judge(&check, inputs.dtype, ui)?;
     Ok(Some(check))
@@ -102,16 +146,24 @@ fn largest_difference(left: &[f32], right: &[f32]) -> f64 {
 fn judge(check: &Check, dtype: Dtype, ui: &Ui) -> Result<()> {
     let line = format!(
         "largest difference of logits, merged − (base + adapter): {:.2e} over {} rows, {} tokens (bound for {dtype}: \
-         {:.2e}; largest logit {:.1}; the adapter itself moves logits by up to {:.2e})",
-        check.difference, check.rows, check.tokens, check.bound, check.largest, check.effect
+         {:.2e}; largest logit {:.1}); the merged model keeps {:.1} ± {:.1} % of the adapter's effect, up to {:.2e}",
+        check.difference,
+        check.rows,
+        check.tokens,
+        check.bound,
+        check.largest,
+        100.0 * check.kept,
+        100.0 * check.kept_error,
+        check.effect
     );
-    if check.difference > check.bound {
+    let lost = (check.kept - 1.0).abs() > KEPT_TOLERANCE + STANDARD_ERRORS * check.kept_error;
+    if check.difference > check.bound || lost {
         return Err(Error::new(format!("the merged model is not base + adapter: {line}"))
             .hint("rounding can't explain it; this is a fault of lora-merge or of the disk: please report it"));
     }
     ui.say(&line);
     if dtype != Dtype::F32 && check.effect > 0.0 && check.difference > 0.5 * check.effect {
-        ui.warn(&format!("rounding to {dtype} moves the logits half as far as the adapter or more; --dtype f32 keeps it"));
+        ui.warn(&format!("rounding to {dtype} moves some logits half as far as the adapter or more; --dtype f32 keeps all"));
     }
     Ok(())
 }
@@ -127,14 +179,9 @@ fn rows(args: &Args, inputs: &Inputs) -> Result<Vec<Vec<u32>>> {
     if let Ok(bundle) = inputs.base.checkpoint().tokenizer() {
         split.check_tokenizer(&bundle.sha256, data)?;
     }
+    split.check_vocabulary(config.vocab_size, data)?;
     let mut rows: Vec<Vec<u32>> = split.examples.into_iter().map(|row| row.input_ids).take(args.check_rows).collect();
-    for row in &mut rows {
-        row.truncate(MOST_TOKENS);
-        if let Some(id) = row.iter().find(|&&id| id as usize >= config.vocab_size) {
-            return Err(Error::new(format!("{} holds id {id}, but the base has {} tokens", data.display(), config.vocab_size)));
-        }
-    }
-    rows.retain(|row| !row.is_empty());
+    rows.iter_mut().for_each(|row| row.truncate(MOST_TOKENS));
     Ok(rows)
 }
 
@@ -159,6 +206,24 @@ mod tests {
         assert_eq!(first, synthetic(0, 32, 160));
         assert_ne!(first, second);
         assert!(first.iter().chain(&second).all(|&id| id < 160));
+    }
+
+    #[test]
+    fn a_lost_adapter_is_told_from_rounding() {
+        let plain: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();
+        let adapted: Vec<f32> = plain.iter().enumerate().map(|(i, x)| x + 0.1 * (i as f32 * 0.91).cos()).collect();
+        let noisy: Vec<f32> = adapted.iter().enumerate().map(|(i, x)| x + 0.02 * (i as f32 * 2.3).sin()).collect();
+        let half: Vec<f32> = plain.iter().zip(&adapted).map(|(p, a)| 0.5 * (p + a)).collect();
+        let judged = |merged: &[f32]| {
+            let mut along = AlongEffect::default();
+            along.add(merged, &adapted, &plain);
+            let (kept, kept_error) = along.kept(16);
+            judge(&Check { kept, kept_error, bound: 1.0, ..Check::default() }, Dtype::Bf16, &Ui::silent())
+        };
+        assert!(judged(&adapted).is_ok() && judged(&noisy).is_ok());
+        assert!(judged(&half).is_err() && judged(&plain).is_err());
+        let beyond = Check { kept: 1.0, difference: 2.0, bound: 1.0, ..Check::default() };
+        assert!(judge(&beyond, Dtype::Bf16, &Ui::silent()).is_err());
     }
 
     #[test]

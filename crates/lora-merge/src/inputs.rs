@@ -1,6 +1,6 @@
 //! Opening base and adapter, and refusing what can't be merged.
 use crate::{Args, Dtype};
-use lora_checkpoint::StorageDtype;
+use lora_checkpoint::SaveDtype;
 use lora_cli::{Error, Result, Ui};
 use lora_core::{Adapter, LoraConfig};
 use lora_model::Base;
@@ -92,13 +92,11 @@ fn refuse_infinite(adapter: &Adapter, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The type of the base's first linear weight; a quantised base is written as bf16.
+/// The type of the base's matrices; a quantised base is written as bf16.
 fn base_dtype(base: &Base) -> Result<Dtype> {
-    let modules = base.linear_modules();
-    let Some(first) = modules.first() else { return Ok(Dtype::F32) };
-    Ok(match base.checkpoint().tensor(&format!("{}.weight", first.path))?.dtype() {
-        StorageDtype::F32 => Dtype::F32,
-        StorageDtype::F16 => Dtype::F16,
-        StorageDtype::BF16 | StorageDtype::Quantised(_) => Dtype::Bf16,
+    Ok(match SaveDtype::of(base.checkpoint())? {
+        SaveDtype::F32 => Dtype::F32,
+        SaveDtype::F16 => Dtype::F16,
+        SaveDtype::BF16 => Dtype::Bf16,
     })
 }

@@ -16,6 +16,7 @@ use std::time::Instant;
 /// are run through both, and the largest difference of their logits is shown.
 #[derive(Debug, clap::Parser, serde::Serialize)]
 #[command(name = "lora-merge", version, after_help = EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
 pub struct Args {
     /// Base model: a Hugging Face folder or a GGUF file [default: the one named by the adapter's receipt or config].
     #[arg(long, value_name = "MODEL")]
@@ -25,6 +26,7 @@ pub struct Args {
     pub adapter: PathBuf,
     /// Model folder to write.
     #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
     pub out: PathBuf,
     /// Replace an existing output.
     #[arg(long)]

@@ -1,7 +1,6 @@
-//! The merged values of one weight, rows at a time: W' = round(f32(W) + s·B·A), rounded once.
+//! The merged values of a weight, rows at a time: f32(W) + s·B·A, which the writer rounds once.
 use crate::Dtype;
 use half::{bf16, f16};
-use lora_checkpoint::TensorView;
 use lora_cli::{Error, Result};
 use lora_core::{Adapter, add_delta};
 
@@ -16,61 +15,47 @@ pub(crate) struct Moved {
     pub(crate) rounded: u64,
 }
 
-impl Moved {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.values += other.values;
-        self.in_f32 += other.in_f32;
-        self.rounded += other.rounded;
-    }
-}
-
-/// One weight of the merged model: the base's, with the adapter's part if its module has one.
-pub(crate) struct MergedTensor<'a> {
-    view: TensorView<'a>,
+/// Adds the adapter to the base's weights as they pass, some rows at a time.
+pub(crate) struct Merger<'a> {
     adapter: &'a Adapter,
-    module: Option<usize>,
     dtype: Dtype,
     before: Vec<f32>,
-    /// Gathered over the rows read so far.
+    /// Gathered over all rows so far.
     pub(crate) moved: Moved,
 }
 
-impl<'a> MergedTensor<'a> {
-    /// The weight in `view`, whose name decides whether an adapter belongs to it.
-    pub(crate) fn new(view: TensorView<'a>, adapter: &'a Adapter, dtype: Dtype) -> Self {
-        let module = view.name().strip_suffix(".weight").and_then(|path| adapter.find(path));
-        Self { view, adapter, module, dtype, before: Vec::new(), moved: Moved::default() }
+impl<'a> Merger<'a> {
+    /// For an output in `dtype`.
+    pub(crate) fn new(adapter: &'a Adapter, dtype: Dtype) -> Self {
+        Self { adapter, dtype, before: Vec::new(), moved: Moved::default() }
     }
 
-    /// Reads the merged rows `first..` into `out` (whole rows); each value is one that the output type can hold.
-    pub(crate) fn read_rows(&mut self, first: usize, out: &mut [f32]) -> Result<()> {
-        self.view.read_rows(first, out);
-        if !out.iter().all(|value| value.is_finite()) {
-            return Err(Error::new(format!("{} of the base holds NaN or infinite values", self.view.name()))
+    /// Adds s·B·A to rows `first..` of the weight `name`, in f32; the writer rounds. Refuses what can't be written.
+    pub(crate) fn edit(&mut self, name: &str, first: usize, rows: &mut [f32]) -> Result<()> {
+        if !rows.iter().all(|value| value.is_finite()) {
+            return Err(Error::new(format!("{name} of the base holds NaN or infinite values"))
                 .hint("was the file damaged, or its training broken?"));
         }
-        match self.module {
-            Some(index) => self.add(index, first, out),
-            None => out.iter_mut().for_each(|value| *value = round(*value, self.dtype)),
+        if let Some(index) = name.strip_suffix(".weight").and_then(|path| self.adapter.find(path)) {
+            self.add(index, first, rows);
         }
-        if out.iter().all(|value| value.is_finite()) {
+        if rows.iter().all(|&value| round(value, self.dtype).is_finite()) {
             return Ok(());
         }
-        let message = format!("{}: a merged value is too large for {}", self.view.name(), self.dtype);
-        Err(Error::new(message).hint("choose a type with a larger range: --dtype bf16 or f32"))
+        Err(Error::new(format!("{name}: a merged value is too large for {}", self.dtype))
+            .hint("choose a type with a larger range: --dtype bf16 or f32"))
     }
 
-    fn add(&mut self, index: usize, first: usize, out: &mut [f32]) {
+    fn add(&mut self, index: usize, first: usize, rows: &mut [f32]) {
         self.before.clear();
-        self.before.extend_from_slice(out);
+        self.before.extend_from_slice(rows);
         let module = &self.adapter.modules[index];
         let (a, b) = self.adapter.factors(index);
-        add_delta(out, first, a, b, module.rank, module.scaling);
-        self.moved.values += out.len() as u64;
-        for (value, before) in out.iter_mut().zip(&self.before) {
+        add_delta(rows, first, a, b, module.rank, module.scaling);
+        self.moved.values += rows.len() as u64;
+        for (&value, &before) in rows.iter().zip(&self.before) {
             self.moved.in_f32 += u64::from(value != before);
-            *value = round(*value, self.dtype);
-            self.moved.rounded += u64::from(*value != round(*before, self.dtype));
+            self.moved.rounded += u64::from(round(value, self.dtype) != round(before, self.dtype));
         }
     }
 }

@@ -1,16 +1,14 @@
 //! The output folder: merged weights, config, tokenizer files and the receipt.
-use crate::Args;
 use crate::check::Check;
 use crate::inputs::Inputs;
-use crate::weights::{MergedTensor, Moved};
-use lora_cli::{Result, Ui};
+use crate::weights::{Merger, Moved};
+use crate::{Args, Dtype};
+use lora_checkpoint::{SaveDtype, save_folder};
+use lora_cli::{Error, Result, Ui};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
-
-/// Values that are merged at a time: 16 MiB of f32.
-const CHUNK_VALUES: usize = 4 << 20;
 
 /// Claims the output folder.
 pub(crate) fn stage(args: &Args) -> Result<Staged> {
@@ -20,25 +18,23 @@ pub(crate) fn stage(args: &Args) -> Result<Staged> {
 /// Writes the merged model into an existing folder, tensor by tensor, some rows at a time.
 pub(crate) fn model(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     let checkpoint = inputs.base.checkpoint();
-    let names = checkpoint.tensor_names();
-    let progress = ui.progress("merge", names.len() as u64, "tensors");
-    let mut moved = Moved::default();
-    let mut chunk = Vec::new();
-    for name in &names {
+    let progress = ui.progress("merge", inputs.base.total_parameters(), "weights");
+    let mut merger = Merger::new(&inputs.adapter, inputs.dtype);
+    let dtype = match inputs.dtype {
+        Dtype::Bf16 => SaveDtype::BF16,
+        Dtype::F16 => SaveDtype::F16,
+        Dtype::F32 => SaveDtype::F32,
+    };
+    let saved = save_folder::<Error>(dir, checkpoint, dtype, |view, first, rows| {
         ui.check_interrupt()?;
-        let view = checkpoint.tensor(name)?;
-        let (rows, columns) = (view.rows(), view.columns());
-        let mut tensor = MergedTensor::new(view, &inputs.adapter, inputs.dtype);
-        let step = (CHUNK_VALUES / columns.max(1)).max(1);
-        for first in (0..rows).step_by(step) {
-            chunk.resize(step.min(rows - first) * columns, 0.0);
-            tensor.read_rows(first, &mut chunk)?;
-        }
-        moved.add(tensor.moved);
-        progress.inc(1);
+        merger.edit(view.name(), first, rows)?;
+        progress.inc(rows.len() as u64);
+        Ok(())
+    })?;
+    for warning in saved.warnings {
+        ui.warn(&warning);
     }
-    let _ = dir;
-    todo!()
+    Ok(merger.moved)
 }
 
 /// Says how far the weights moved, and warns of a merge that changes nothing.
