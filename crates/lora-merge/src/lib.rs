@@ -96,7 +96,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     args.dtype = Some(inputs.dtype); // the receipt names the type that was chosen
     let moved = write::model(output.path(), &inputs, ui)?;
     write::report(&moved, &inputs, ui);
-    let check = check::run(&args, output.path(), &inputs, ui)?;
+    let check = check::run(&args, output.path(), &inputs, &moved, ui)?;
     let receipt = write::commit(output, &args, inputs, &moved, check.as_ref(), started)?;
     ui.receipt(&receipt);
     Ok(Status::Done)

@@ -5,7 +5,7 @@ use lora_cli::{Error, Result};
 use lora_core::{Adapter, add_delta};
 
 /// How far the weights that carry an adapter moved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Moved {
     /// Values in these weights.
     pub(crate) values: u64,
@@ -13,6 +13,33 @@ pub(crate) struct Moved {
     pub(crate) in_f32: u64,
     /// Of those, different from the base's value after both are rounded to the output type.
     pub(crate) rounded: u64,
+    /// By module of the adapter.
+    kept: Vec<Kept>,
+}
+
+/// The change of a module's weights after rounding, W' − W, against the change before it, δ.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Kept {
+    /// Σ δ·(W' − W).
+    along: f64,
+    /// Σ δ².
+    whole: f64,
+}
+
+impl Moved {
+    /// Share of δ that rounding left, Σ δ·(W' − W) ÷ Σ δ², over all modules: a base that lies on the output's grid
+    /// swallows what is below half an ulp.
+    pub(crate) fn kept(&self) -> f64 {
+        let sum = |part: fn(&Kept) -> f64| self.kept.iter().map(part).sum::<f64>();
+        let whole = sum(|kept| kept.whole);
+        if whole > 0.0 { sum(|kept| kept.along) / whole } else { 1.0 }
+    }
+
+    /// The least and the most of that share in a single module; 1 is always within.
+    pub(crate) fn kept_range(&self) -> (f64, f64) {
+        let shares = self.kept.iter().filter(|kept| kept.whole > 0.0).map(|kept| kept.along / kept.whole);
+        shares.fold((1.0, 1.0), |(least, most), share| (share.min(least), share.max(most)))
+    }
 }
 
 /// Adds the adapter to the base's weights as they pass, some rows at a time.
@@ -27,7 +54,8 @@ pub(crate) struct Merger<'a> {
 impl<'a> Merger<'a> {
     /// For an output in `dtype`.
     pub(crate) fn new(adapter: &'a Adapter, dtype: Dtype) -> Self {
-        Self { adapter, dtype, before: Vec::new(), moved: Moved::default() }
+        let moved = Moved { kept: vec![Kept::default(); adapter.modules.len()], ..Moved::default() };
+        Self { adapter, dtype, before: Vec::new(), moved }
     }
 
     /// Adds s·B·A to rows `first..` of the weight `name`, in f32; the writer rounds. Refuses what can't be written.
@@ -53,9 +81,14 @@ impl<'a> Merger<'a> {
         let (a, b) = self.adapter.factors(index);
         add_delta(rows, first, a, b, module.rank, module.scaling);
         self.moved.values += rows.len() as u64;
+        let kept = &mut self.moved.kept[index];
         for (&value, &before) in rows.iter().zip(&self.before) {
+            let rounded = round(value, self.dtype);
+            let delta = f64::from(value - before);
+            kept.along += delta * f64::from(rounded - before);
+            kept.whole += delta * delta;
             self.moved.in_f32 += u64::from(value != before);
-            self.moved.rounded += u64::from(round(value, self.dtype) != round(before, self.dtype));
+            self.moved.rounded += u64::from(rounded != round(before, self.dtype));
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn report(moved: &Moved, inputs: &Inputs, ui: &Ui) {
     let share = |part: u64| 100.0 * part as f64 / moved.values.max(1) as f64;
     let dtype = inputs.dtype;
     if moved.in_f32 == 0 {
-        ui.warn("the adapter is the identity: s·B·A is zero everywhere, so the merged model is the base");
+        ui.warn("the adapter is the identity: adding s·B·A changes no weight, so the merged model is the base");
     } else if moved.rounded == 0 {
         ui.warn(&format!("the adapter's change is too small for {dtype}: no weight moved; --dtype f32 keeps it"));
     } else {
@@ -81,6 +81,7 @@ fn results(moved: &Moved, check: Option<&Check>) -> Value {
     json!({
         "targeted_weights": moved.values,
         "moved_weights": moved.rounded,
+        "kept": moved.kept(),
         "check": check.map(Check::figures),
     })
 }

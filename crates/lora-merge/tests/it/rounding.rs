@@ -56,8 +56,25 @@ fn a_change_below_the_resolution_is_named() {
     let base = dir.path().join("base-bf16");
     assert_code(&merge(dir.path(), Some(&case(CASES[0]).join("base")), &case(CASES[0]).join("adapter"), &["--dtype", "bf16"]), 0);
     std::fs::rename(dir.path().join("out"), &base).unwrap();
-    let adapter = changed_adapter(dir.path(), CASES[0], |key, value| if key.contains("lora_B") { value * 1e-6 } else { value });
+    let adapter = changed_adapter(dir.path(), CASES[0], |key, value| if key.contains("lora_B") { value * 1e-7 } else { value });
     let output = merge(dir.path(), Some(&base), &adapter, &[]);
     assert_code(&output, 0);
     assert!(stderr(&output).contains("too small for bf16"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_rounding_swallows_is_measured_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base-bf16");
+    assert_code(&merge(dir.path(), Some(&case(CASES[0]).join("base")), &case(CASES[0]).join("adapter"), &["--dtype", "bf16"]), 0);
+    std::fs::rename(dir.path().join("out"), &base).unwrap();
+    let adapter = changed_adapter(dir.path(), CASES[0], |key, value| if key.contains("lora_B") { value * 0.005 } else { value });
+    let output = merge(dir.path(), Some(&base), &adapter, &[]);
+    assert_code(&output, 0);
+    let kept = receipt(&output)["results"]["kept"].as_f64().unwrap();
+    assert!((0.2..0.9).contains(&kept), "{kept}");
+    assert!(stderr(&output).contains("of the adapter's change; --dtype f32"), "{}", stderr(&output));
+    let output = merge(dir.path(), Some(&base), &adapter, &["--dtype", "f32", "--force"]);
+    assert_code(&output, 0);
+    assert!((receipt(&output)["results"]["kept"].as_f64().unwrap() - 1.0).abs() < 1e-3);
 }
