@@ -29,5 +29,5 @@ smollm2 *ARGS:
     tests/smollm2.sh && just pipeline smollm2.yaml "$@"
 
 # Repeats our comparisons with the real PEFT and llama.cpp in DIR (needs Python; see tests/oracle)
-oracle DIR:
-    tests/oracle/run.sh "$1"
+oracle DIR *DATA:
+    tests/oracle/run.sh "$@"
