@@ -64,14 +64,26 @@ fn beats_base(difference: Option<&Difference>) -> (bool, String) {
         (false, true) => "below the base, but within the noise",
         (false, false) => "not below the base",
     };
-    (passed, format!("loss − base {:+.4}, 95 % interval {low:+.4} to {high:+.4} over {} prompts: {verdict}", d.nll, d.prompts))
+    (
+        passed,
+        format!(
+            "loss − base {:+.4}, 95 % interval {low:+.4} to {high:+.4} over {} prompts: {verdict}",
+            d.nll, d.prompts
+        ),
+    )
 }
 
 fn exact_enough(model: &ModelReport, least: f64) -> (bool, String) {
     match &model.exact_match {
         None => (false, "no answer was generated".to_owned()),
         Some(m) => {
-            let reason = format!("{} of {} answers exact ({:.1} %), {:.1} % wanted", m.matched, m.rows, m.rate * 100.0, least * 100.0);
+            let reason = format!(
+                "{} of {} answers exact ({:.1} %), {:.1} % wanted",
+                m.matched,
+                m.rows,
+                m.rate * 100.0,
+                least * 100.0
+            );
             (m.rate >= least, reason)
         }
     }

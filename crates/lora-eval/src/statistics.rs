@@ -25,20 +25,14 @@ pub(crate) fn difference(base: &[SequenceLoss], model: &[SequenceLoss], groups: 
     let squares: f64 = clusters.values().map(|(delta, n)| (delta - nll * n).powi(2)).sum();
     let standard_error = (clusters.len() > 1).then(|| (k / (k - 1.0) * squares).sqrt() / tokens);
     let half = standard_error.map(|error| student_t(clusters.len() - 1) * error);
-    Difference {
-        nll,
-        standard_error,
-        low: half.map(|h| nll - h),
-        high: half.map(|h| nll + h),
-        prompts: clusters.len(),
-    }
+    Difference { nll, standard_error, low: half.map(|h| nll - h), high: half.map(|h| nll + h), prompts: clusters.len() }
 }
 
 /// Half the width of a 95 % interval in standard errors: Student's t, which is wide where there are few prompts.
 pub(crate) fn student_t(degrees_of_freedom: usize) -> f64 {
     const FEW: [f64; 20] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-        2.110, 2.101, 2.093, 2.086,
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+        2.120, 2.110, 2.101, 2.093, 2.086,
     ];
     match degrees_of_freedom {
         0 => f64::INFINITY,

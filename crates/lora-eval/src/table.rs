@@ -55,7 +55,10 @@ fn cells(model: &ModelReport) -> [String; 6] {
         format!("{:.4}", model.nll),
         format!("{:.3}", model.perplexity),
         format!("{:.1} %", model.token_accuracy.rate * 100.0),
-        model.exact_match.as_ref().map_or("-".to_owned(), |m| format!("{}/{} ({:.1} %)", m.matched, m.rows, m.rate * 100.0)),
+        model
+            .exact_match
+            .as_ref()
+            .map_or("-".to_owned(), |m| format!("{}/{} ({:.1} %)", m.matched, m.rows, m.rate * 100.0)),
         model.difference_to_base.as_ref().map_or("-".to_owned(), |d| {
             let error = d.standard_error.map_or("?".to_owned(), |error| format!("{error:.4}"));
             format!("{:+.4} ± {error}", d.nll)

@@ -33,9 +33,9 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
 
 /// The base that the adapter's receipt names, else the one in its adapter_config.json.
 fn named_base(adapter: &Path) -> Result<PathBuf> {
-    let from_receipt = Receipt::load(adapter).ok().and_then(|receipt| {
-        receipt.inputs.into_iter().find(|input| input.name == "base").map(|input| input.path)
-    });
+    let from_receipt = Receipt::load(adapter)
+        .ok()
+        .and_then(|receipt| receipt.inputs.into_iter().find(|input| input.name == "base").map(|input| input.path));
     let named = match from_receipt {
         Some(path) => Some(path),
         None => LoraConfig::load(&adapter.join("adapter_config.json"))?.base_model_name_or_path.map(PathBuf::from),
@@ -85,8 +85,12 @@ fn refuse_infinite(adapter: &Adapter, path: &Path) -> Result<()> {
     for (index, module) in adapter.modules.iter().enumerate() {
         let (a, b) = adapter.factors(index);
         if !a.iter().chain(b).all(|value| value.is_finite()) {
-            return Err(Error::new(format!("{}: the adapter of {} holds NaN or infinite values", path.display(), module.path))
-                .hint("look at the metrics of the run that made it; a lower --lr or --clip 1 keeps it finite"));
+            return Err(Error::new(format!(
+                "{}: the adapter of {} holds NaN or infinite values",
+                path.display(),
+                module.path
+            ))
+            .hint("look at the metrics of the run that made it; a lower --lr or --clip 1 keeps it finite"));
         }
     }
     Ok(())

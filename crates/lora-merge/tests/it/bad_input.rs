@@ -24,7 +24,11 @@ fn an_adapter_for_another_base_is_refused() {
 fn values_that_are_not_finite_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let base = case(CASES[0]).join("base");
-    let adapter = changed_adapter(dir.path(), CASES[0], |key, value| if key.contains("k_proj.lora_B") { f32::NAN } else { value });
+    let adapter = changed_adapter(
+        dir.path(),
+        CASES[0],
+        |key, value| if key.contains("k_proj.lora_B") { f32::NAN } else { value },
+    );
     refused(dir.path(), Some(&base), &adapter, &[], &["k_proj", "NaN"]);
     let adapter = changed_adapter(dir.path(), CASES[0], |_, value| value * 1e4);
     refused(dir.path(), Some(&base), &adapter, &["--dtype", "f16"], &["too large for f16", "--dtype bf16"]);
@@ -40,7 +44,9 @@ fn an_adapter_on_a_tied_head_is_refused() {
     config["r"] = 1.into();
     std::fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
     let (a, b) = (vec![0u8; 4 * 48], vec![0u8; 4 * 160]);
-    let view = |rows, columns, bytes| safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![rows, columns], bytes).unwrap();
+    let view = |rows, columns, bytes| {
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![rows, columns], bytes).unwrap()
+    };
     let tensors = [
         ("base_model.model.lm_head.lora_A.weight", view(1, 48, &a)),
         ("base_model.model.lm_head.lora_B.weight", view(160, 1, &b)),

@@ -20,7 +20,8 @@ fn assert_correctly_rounded(name: &str, dtype: &str, mantissa_bits: i32, storage
         assert_eq!(view.dtype(), storage);
         for (place, ours) in view.to_f32().into_iter().enumerate() {
             let (row, column) = (place / module.in_features, place % module.in_features);
-            let product = |k: usize| f64::from(b[row * module.rank + k]) * f64::from(a[k * module.in_features + column]);
+            let product =
+                |k: usize| f64::from(b[row * module.rank + k]) * f64::from(a[k * module.in_features + column]);
             let delta: f64 = (0..module.rank).map(product).sum();
             let exact = f64::from(w[place]) + f64::from(module.scaling) * delta;
             let half_ulp = 2f64.powi(exact.abs().log2().floor() as i32 - mantissa_bits - 1).max(2f64.powi(-26));
@@ -54,9 +55,13 @@ fn an_adapter_of_zeros_is_named_as_the_identity() {
 fn a_change_below_the_resolution_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().join("base-bf16");
-    assert_code(&merge(dir.path(), Some(&case(CASES[0]).join("base")), &case(CASES[0]).join("adapter"), &["--dtype", "bf16"]), 0);
+    assert_code(
+        &merge(dir.path(), Some(&case(CASES[0]).join("base")), &case(CASES[0]).join("adapter"), &["--dtype", "bf16"]),
+        0,
+    );
     std::fs::rename(dir.path().join("out"), &base).unwrap();
-    let adapter = changed_adapter(dir.path(), CASES[0], |key, value| if key.contains("lora_B") { value * 1e-7 } else { value });
+    let adapter =
+        changed_adapter(dir.path(), CASES[0], |key, value| if key.contains("lora_B") { value * 1e-7 } else { value });
     let output = merge(dir.path(), Some(&base), &adapter, &[]);
     assert_code(&output, 0);
     assert!(stderr(&output).contains("too small for bf16"), "{}", stderr(&output));
@@ -66,9 +71,13 @@ fn a_change_below_the_resolution_is_named() {
 fn what_rounding_swallows_is_measured_and_named() {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().join("base-bf16");
-    assert_code(&merge(dir.path(), Some(&case(CASES[0]).join("base")), &case(CASES[0]).join("adapter"), &["--dtype", "bf16"]), 0);
+    assert_code(
+        &merge(dir.path(), Some(&case(CASES[0]).join("base")), &case(CASES[0]).join("adapter"), &["--dtype", "bf16"]),
+        0,
+    );
     std::fs::rename(dir.path().join("out"), &base).unwrap();
-    let adapter = changed_adapter(dir.path(), CASES[0], |key, value| if key.contains("lora_B") { value * 0.005 } else { value });
+    let adapter =
+        changed_adapter(dir.path(), CASES[0], |key, value| if key.contains("lora_B") { value * 0.005 } else { value });
     let output = merge(dir.path(), Some(&base), &adapter, &[]);
     assert_code(&output, 0);
     let kept = receipt(&output)["results"]["kept"].as_f64().unwrap();
