@@ -140,10 +140,10 @@ impl ModelConfig {
         if heads % kv_heads != 0 {
             return Err(format!("num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"));
         }
-        if self.hidden_size % heads != 0 {
+        if !self.hidden_size.is_multiple_of(heads) {
             return Err(format!("hidden_size {} is not a multiple of num_attention_heads {heads}", self.hidden_size));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim {} is odd, rotary embedding needs pairs", self.head_dim));
         }
         self.validate_reals()

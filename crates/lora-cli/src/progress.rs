@@ -55,7 +55,7 @@ impl Progress {
     /// Plain lines through `ui`, at most one in five seconds.
     pub(crate) fn lines(ui: &Ui, label: &str, total: u64, unit: &str) -> Self {
         let now = Instant::now();
-        let state = Mutex::new(State { done: 0, message: String::new(), printed: now, any: false });
+        let state = Mutex::new(State { before: 0, done: 0, message: String::new(), printed: now, any: false });
         let lines =
             Lines { ui: ui.clone(), label: label.to_owned(), total, unit: unit.to_owned(), started: now, state };
         Self { shown: Shown::Lines(Box::new(lines)) }
@@ -67,6 +67,18 @@ impl Progress {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.inc(n),
             Shown::Lines(lines) => lines.inc(n),
+        }
+    }
+
+    /// `n` units were done before this run began (a run that is resumed): they don't count into the rate.
+    pub fn already(&self, n: u64) {
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => {
+                bar.set_position(n);
+                bar.reset_eta();
+            }
+            Shown::Lines(lines) => lines.state().before = n,
         }
     }
 
@@ -103,6 +115,8 @@ struct Lines {
 
 #[derive(Debug)]
 struct State {
+    /// Units that were done before this run began.
+    before: u64,
     done: u64,
     message: String,
     printed: Instant,
@@ -133,19 +147,21 @@ impl Lines {
     }
 
     fn line(&self, state: &State) -> String {
-        plain_line(&self.label, state.done, self.total, &self.unit, self.started.elapsed(), &state.message)
+        let steps = [state.before, state.done, self.total];
+        plain_line(&self.label, steps, &self.unit, self.started.elapsed(), &state.message)
     }
 }
 
 /// `train 40/100  1.33 step/s  45 s left  loss 1.2`
-fn plain_line(label: &str, done: u64, total: u64, unit: &str, elapsed: Duration, message: &str) -> String {
-    let rate = done as f64 / elapsed.as_secs_f64().max(1e-9);
+fn plain_line(label: &str, [before, now, total]: [u64; 3], unit: &str, elapsed: Duration, message: &str) -> String {
+    let rate = now as f64 / elapsed.as_secs_f64().max(1e-9);
+    let done = before + now;
     let mut line = format!("{label} {done}");
     if total > 0 {
         line += &format!("/{total}");
     }
     line += &format!("  {} {unit}/s", three_digits(rate));
-    if total > done && done > 0 {
+    if total > done && now > 0 {
         line += &format!("  {} left", human_seconds((total - done) as f64 / rate));
     }
     if !message.is_empty() {
@@ -170,9 +186,11 @@ mod tests {
 
     #[test]
     fn a_plain_line_says_rate_and_time_left() {
-        let line = |done, total| plain_line("train", done, total, "step", Duration::from_secs(30), "loss 1.2");
+        let line = |done, total| plain_line("train", [0, done, total], "step", Duration::from_secs(30), "loss 1.2");
         assert_eq!(line(40, 100), "train 40/100  1.33 step/s  45 s left  loss 1.2");
         assert_eq!(line(100, 100), "train 100/100  3.33 step/s  loss 1.2");
+        let resumed = plain_line("train", [40, 15, 100], "step", Duration::from_secs(30), "");
+        assert_eq!(resumed, "train 55/100  0.50 step/s  1 min 30 s left");
         assert_eq!(line(0, 100), "train 0/100  0.00 step/s  loss 1.2");
         assert_eq!(line(6000, 0), "train 6000  200 step/s  loss 1.2");
     }

@@ -191,7 +191,7 @@ mod tests {
         let prompts: Vec<Vec<u32>> = [4, 4, 4, 90, 1].map(|length| vec![0; length]).to_vec();
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
         assert_eq!(batches(&prompts, 6, 20), [0..2, 2..3, 3..4, 4..5]);
-        assert_eq!(batches(&prompts[..3], 6, 1000), [0..3]);
+        assert_eq!(batches(&prompts[..3], 6, 1000), std::slice::from_ref(&(0..3)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use lora_receipt::{Artefact, Receipt};
 use std::path::{Path, PathBuf};
 
 /// What will be exported.
+#[allow(clippy::large_enum_variant)] // one of them exists in a process
 pub(crate) enum Source {
     Model(Checkpoint),
     /// The base, and the adapter that fits it.

@@ -25,7 +25,7 @@ impl Table {
     /// Positions that the table holds.
     #[must_use]
     pub fn positions(&self) -> usize {
-        if self.half == 0 { 0 } else { self.cos.len() / self.half }
+        self.cos.len().checked_div(self.half).unwrap_or(0)
     }
 }
 

@@ -124,10 +124,10 @@ impl Args {
             ))
             .hint("together they must be below 1"));
         }
-        if let (Some(block), Some(most)) = (self.text_block, self.max_length) {
-            if block > most {
-                return Err(Error::new(format!("--text-block {block} is more than --max-length {most}")));
-            }
+        if let (Some(block), Some(most)) = (self.text_block, self.max_length)
+            && block > most
+        {
+            return Err(Error::new(format!("--text-block {block} is more than --max-length {most}")));
         }
         let dash = |path: &&PathBuf| path.as_os_str() == "-";
         if self.raw.iter().chain(self.base.as_ref()).filter(dash).count() > 1 {

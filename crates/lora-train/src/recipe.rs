@@ -38,7 +38,7 @@ pub(crate) fn train(
 ) -> Result<Outcome> {
     ui.say(&model.summary());
     let mut run = Run::start(args, inputs, data, model, staged, ui)?;
-    let result = run.to_the_end();
+    let result = run.train_on();
     if let Err(error) = &result
         && error.is_interrupted()
         && run.state.step > 0
@@ -136,9 +136,9 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn to_the_end(&mut self) -> Result<()> {
+    fn train_on(&mut self) -> Result<()> {
         let progress = self.ui.progress("train", self.schedule.total_steps, "step");
-        progress.inc(self.state.step);
+        progress.already(self.state.step);
         loop {
             if self.evaluation_is_due() {
                 self.evaluate()?;

@@ -91,7 +91,7 @@ fn train_tokenizer(texts: &[String]) -> tokenizers::Result<Tokenizer> {
         .build();
     tokenizer.train(&mut TrainerWrapper::from(trainer), texts.iter().map(String::as_str))?;
     tokenizer.add_special_tokens(special)?;
-    Ok(tokenizer.into())
+    Ok(tokenizer)
 }
 
 fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), Box<dyn Error>> {

@@ -51,7 +51,7 @@ fn agrees_with_the_composite_route_with_and_without_dropout() {
     everywhere(|golden, fused| {
         let mut composite = Composite::new(&golden.base).unwrap();
         for dropout in [None, Some(Dropout { p: 0.3, seed: 7, step: 3 })] {
-            let mut gradients = |route: &mut dyn Route| {
+            let gradients = |route: &mut dyn Route| {
                 let mut flat = vec![0.0; golden.adapter.params.len()];
                 let losses = route.gradients(&golden.adapter, &golden.packed, dropout, 1.0, &mut flat).unwrap();
                 (golden::mean(&losses), flat)

@@ -144,11 +144,11 @@ pub(crate) fn check_packing(golden: &Golden, route: &mut dyn Route) {
     let losses = route.gradients(adapter, packed, None, 1.0, &mut together).unwrap();
     let logits = route.logits(Some(adapter), packed).unwrap();
     let vocabulary = logits.len() / packed.tokens();
-    for i in 0..packed.sequences() {
+    for (i, together) in losses.iter().enumerate() {
         let rows = packed.starts[i]..packed.starts[i + 1];
         let alone = Packed::from_rows([(&packed.input_ids[rows.clone()], &packed.labels[rows.clone()])]);
         let loss = route.gradients(adapter, &alone, None, 1.0, &mut apart).unwrap()[0];
-        assert!((loss.nll - losses[i].nll).abs() <= 1e-4 && loss.tokens == losses[i].tokens);
+        assert!((loss.nll - together.nll).abs() <= 1e-4 && loss.tokens == together.tokens);
         let found = route.logits(Some(adapter), &alone).unwrap();
         let worst = largest_difference(&found, &logits[rows.start * vocabulary..rows.end * vocabulary]);
         assert!(worst <= 1e-5, "sequence {i}: {worst}");
