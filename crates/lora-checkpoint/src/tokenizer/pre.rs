@@ -17,11 +17,20 @@ struct Known {
     ignore_merges: bool,
 }
 
-const KNOWN: [Known; 4] = [
+/// What llama.cpp does where a file names no pre-tokenizer: four splits, one after the other.
+const DEFAULT: [&str; 4] = [
+    r"[\p{P}\$\+<=>\^~\|]+",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+    r"\p{N}+",
+    r"[0-9][0-9][0-9]",
+];
+
+const KNOWN: [Known; 5] = [
     Known { names: &["smollm", "starcoder", "refact", "codeshell"], structure: digits_then_bytes, ignore_merges: false },
     Known { names: &["gpt-2"], structure: bytes, ignore_merges: false },
-    Known { names: &["llama-bpe", "llama3", "llama-v3"], structure: || split_then_bytes(LLAMA3), ignore_merges: true },
-    Known { names: &["qwen2"], structure: || split_then_bytes(QWEN2), ignore_merges: false },
+    Known { names: &["default"], structure: || splits_then_bytes(&DEFAULT), ignore_merges: false },
+    Known { names: &["llama-bpe", "llama3", "llama-v3"], structure: || splits_then_bytes(&[LLAMA3]), ignore_merges: true },
+    Known { names: &["qwen2"], structure: || splits_then_bytes(&[QWEN2]), ignore_merges: false },
 ];
 
 fn bytes() -> Value {
@@ -32,11 +41,10 @@ fn digits_then_bytes() -> Value {
     json!({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, bytes()]})
 }
 
-fn split_then_bytes(regex: &str) -> Value {
-    json!({"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false},
-        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
-    ]})
+fn splits_then_bytes(regexes: &[&str]) -> Value {
+    let split = |regex: &&str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+    json!({"type": "Sequence", "pretokenizers": regexes.iter().map(split).chain([bytes]).collect::<Vec<_>>()})
 }
 
 /// The tokenizer.json structure of a `tokenizer.ggml.pre`, and its `ignore_merges`.

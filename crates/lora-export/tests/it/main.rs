@@ -1,0 +1,6 @@
+//! The real command on small models.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod adapters;
+mod errors;
+mod harness;
+mod models;
