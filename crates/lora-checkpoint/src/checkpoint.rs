@@ -52,9 +52,10 @@ impl Checkpoint {
                 path,
                 "no config.json and no .gguf file\nhint: name a Hugging Face model folder or a GGUF file",
             )),
-            many => {
-                Err(invalid(path, format!("{} .gguf files\nhint: name one of them, e.g. {}", many.len(), many[0].display())))
-            }
+            many => Err(invalid(
+                path,
+                format!("{} .gguf files\nhint: name one of them, e.g. {}", many.len(), many[0].display()),
+            )),
         }
     }
 
@@ -146,6 +147,17 @@ impl Checkpoint {
         match &self.gguf {
             Some(gguf) => TokenizerBundle::from_gguf(self.files[0].path(), gguf),
             None => TokenizerBundle::from_folder(&self.path, &self.config),
+        }
+    }
+    /// Refuses to write `target` if that is one of this model's own files: they are mapped, and would be cut off under
+    /// the reader.
+    pub(crate) fn refuse_own_file(&self, target: &Path) -> Result<()> {
+        let Ok(target) = target.canonicalize() else {
+            return Ok(());
+        };
+        match self.files.iter().any(|f| f.path().canonicalize().is_ok_and(|own| own == target)) {
+            false => Ok(()),
+            true => Err(invalid(&target, "the model is read from this file\nhint: write it elsewhere")),
         }
     }
     /// All GGUF metadata in the order of its keys; nothing for a Hugging Face folder.

@@ -165,13 +165,19 @@ impl ModelConfig {
                 positive("rope low_freq_factor", *low_freq_factor)?;
                 positive("rope high_freq_factor", *high_freq_factor)?;
                 if high_freq_factor <= low_freq_factor {
-                    return Err(format!("rope high_freq_factor {high_freq_factor} is not above low_freq_factor {low_freq_factor}"));
+                    return Err(format!(
+                        "rope high_freq_factor {high_freq_factor} is not above low_freq_factor {low_freq_factor}"
+                    ));
                 }
                 positive("rope original_max_position_embeddings", *original_max_position_embeddings as f64)
             }
             RopeScaling::Factors(factors) => {
                 if factors.len() != self.head_dim / 2 {
-                    return Err(format!("rope_freqs has {} values, expected head_dim/2 = {}", factors.len(), self.head_dim / 2));
+                    return Err(format!(
+                        "rope_freqs has {} values, expected head_dim/2 = {}",
+                        factors.len(),
+                        self.head_dim / 2
+                    ));
                 }
                 factors.iter().try_for_each(|&f| positive("rope_freqs value", f64::from(f)))
             }

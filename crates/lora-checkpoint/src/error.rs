@@ -41,7 +41,8 @@ pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Erro
 /// The text of a file, which must be UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(io("read", path))?;
-    String::from_utf8(bytes).map_err(|e| invalid(path, format!("not UTF-8 text at byte {}", e.utf8_error().valid_up_to())))
+    String::from_utf8(bytes)
+        .map_err(|e| invalid(path, format!("not UTF-8 text at byte {}", e.utf8_error().valid_up_to())))
 }
 
 /// The JSON value in a file.

@@ -85,7 +85,13 @@ impl TensorView<'_> {
         if columns == 0 || out.is_empty() {
             return;
         }
-        assert_eq!(out.len() % columns, 0, "{}: {} values are no whole number of rows of {columns}", self.name, out.len());
+        assert_eq!(
+            out.len() % columns,
+            0,
+            "{}: {} values are no whole number of rows of {columns}",
+            self.name,
+            out.len()
+        );
         let count = out.len() / columns;
         assert!(
             first.checked_add(count).is_some_and(|end| end <= self.rows()),

@@ -53,7 +53,9 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
     drop(progress);
     let bytes = size(&output.path)?;
     ui.say(&format!("{} modules of rank {}, alpha {alpha}", adapter.modules.len(), first.rank));
-    Ok(json!({"modules": adapter.modules.len(), "tensors": tensors.len(), "alpha": alpha, "bytes": bytes, "dtype": args.dtype}))
+    Ok(
+        json!({"modules": adapter.modules.len(), "tensors": tensors.len(), "alpha": alpha, "bytes": bytes, "dtype": args.dtype}),
+    )
 }
 
 fn metadata(name: &str, alpha: f32, dtype: lora_checkpoint::GgufDtype) -> Vec<(String, Meta)> {

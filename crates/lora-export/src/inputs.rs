@@ -77,10 +77,15 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
                 .hint("merge it into its base for a model folder: lora-merge --adapter A --out M"));
         }
         if args.dtype == Some(Dtype::Q8_0) {
-            return Err(Error::new("q8_0 is a type of GGUF files").hint("use --dtype bf16, f16 or f32 with --format hf"));
+            return Err(
+                Error::new("q8_0 is a type of GGUF files").hint("use --dtype bf16, f16 or f32 with --format hf")
+            );
         }
         if args.out.extension().is_some_and(|e| e == "gguf") {
-            return Err(Error::new(format!("{} is named like a GGUF file, but --format hf writes a folder", args.out.display())));
+            return Err(Error::new(format!(
+                "{} is named like a GGUF file, but --format hf writes a folder",
+                args.out.display()
+            )));
         }
     }
     let Source::Adapter(base, adapter) = source else {
@@ -90,8 +95,10 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
         return Err(Error::new("an adapter's matrices are too narrow for q8_0").hint("use --dtype f16"));
     }
     if base.checkpoint().config().tie_word_embeddings && adapter.find("lm_head").is_some() {
-        return Err(Error::new("lm_head carries an adapter, but shares its weights with the embedding: GGUF has no place for it")
-            .hint("train an adapter without the head among its targets"));
+        return Err(Error::new(
+            "lm_head carries an adapter, but shares its weights with the embedding: GGUF has no place for it",
+        )
+        .hint("train an adapter without the head among its targets"));
     }
     Ok(())
 }

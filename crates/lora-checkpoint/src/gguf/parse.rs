@@ -32,14 +32,20 @@ const MAX_DIMENSIONS: u32 = 4;
 pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, String> {
     let mut reader = Reader { bytes, at: 0 };
     if bytes.get(..4) != Some(b"GGUF".as_slice()) {
-        return Err("not a GGUF file (it does not start with \"GGUF\")".to_owned());
+        return Err("not a GGUF file (it does not start with \"GGUF\")\n\
+             hint: name a Hugging Face model folder or a GGUF file"
+            .to_owned());
     }
     reader.at = 4;
     let version = reader.u32()?;
     match version {
         2 | 3 => {}
-        v if v.swap_bytes() == 2 || v.swap_bytes() == 3 => return Err("a big-endian GGUF file can't be read".to_owned()),
-        v => return Err(format!("GGUF version {v} can't be read\nhint: versions 2 and 3 can; convert the model again")),
+        v if v.swap_bytes() == 2 || v.swap_bytes() == 3 => {
+            return Err("a big-endian GGUF file can't be read".to_owned());
+        }
+        v => {
+            return Err(format!("GGUF version {v} can't be read\nhint: versions 2 and 3 can; convert the model again"));
+        }
     }
     let tensor_count = reader.u64()?;
     let metadata_count = reader.u64()?;
@@ -57,7 +63,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, String> {
 }
 
 /// The tensor table. Offsets count from the first aligned byte after it.
-fn table(reader: &mut Reader, count: u64, metadata: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Tensor>, String> {
+fn table(
+    reader: &mut Reader,
+    count: u64,
+    metadata: &BTreeMap<String, Value>,
+) -> Result<BTreeMap<String, Tensor>, String> {
     let alignment = match metadata.get("general.alignment") {
         None => 32,
         Some(value) => value.as_u64().unwrap_or(0),
@@ -75,7 +85,8 @@ fn table(reader: &mut Reader, count: u64, metadata: &BTreeMap<String, Value>) ->
     let mut tensors = BTreeMap::new();
     let mut used: Vec<(Range<usize>, String)> = Vec::new();
     for (name, (shape, dtype, offset)) in rows {
-        let bytes = byte_size(&shape, dtype).ok_or_else(|| format!("tensor {name}: the shape {shape:?} does not fit {dtype:?}"))?;
+        let bytes = byte_size(&shape, dtype)
+            .ok_or_else(|| format!("tensor {name}: the shape {shape:?} does not fit {dtype:?}"))?;
         if offset % alignment != 0 {
             return Err(format!("tensor {name}: offset {offset} is not aligned to {alignment}"));
         }
@@ -83,7 +94,9 @@ fn table(reader: &mut Reader, count: u64, metadata: &BTreeMap<String, Value>) ->
         let range = start
             .and_then(|s| Some(s..s.checked_add(bytes)?))
             .filter(|r| r.end <= reader.bytes.len())
-            .ok_or_else(|| format!("tensor {name} lies beyond the end of the file\nhint: was the download or the copy cut off?"))?;
+            .ok_or_else(|| {
+                format!("tensor {name} lies beyond the end of the file\nhint: was the download or the copy cut off?")
+            })?;
         used.push((range.clone(), name.clone()));
         if tensors.insert(name.clone(), Tensor { shape, dtype, range }).is_some() {
             return Err(format!("tensor {name} is listed twice"));

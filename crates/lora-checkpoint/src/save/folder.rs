@@ -43,10 +43,13 @@ pub(crate) fn save_sharded<E: From<Error>>(
     shard_bytes: u64,
     mut edit: impl FnMut(&TensorView<'_>, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<Saved, E> {
+    let shards = plan_shards(model, dtype, shard_bytes)?;
+    for index in 0..shards.len() {
+        model.refuse_own_file(&dir.join(shard_name(index, shards.len())))?;
+    }
     let mut saved = Saved { files: Vec::new(), warnings: Vec::new() };
     json::write_configs(dir, model, dtype, &mut saved.files)?;
     write_tokenizer(dir, model, &mut saved)?;
-    let shards = plan_shards(model, dtype, shard_bytes)?;
     let mut buffers = (Encoder::default(), Vec::new());
     for (index, names) in shards.iter().enumerate() {
         let path = dir.join(shard_name(index, shards.len()));

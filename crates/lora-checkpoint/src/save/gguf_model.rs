@@ -16,6 +16,7 @@ pub fn save_gguf<E: From<Error>>(
     name: &str,
     mut progress: impl FnMut(u64) -> Result<(), E>,
 ) -> Result<Vec<String>, E> {
+    model.refuse_own_file(path)?;
     let mut warnings = Vec::new();
     let metadata = metadata(model, dtype, name, &mut warnings)?;
     let (tensors, sources) = plan(model, dtype, &mut warnings)?;
@@ -50,7 +51,8 @@ fn plan<'a>(
             dtype = GgufDtype::F16;
             fallen_back += 1;
         }
-        let name = names::to_gguf(&name).ok_or_else(|| invalid(model.path(), format!("tensor {name} has no GGUF name")))?;
+        let name =
+            names::to_gguf(&name).ok_or_else(|| invalid(model.path(), format!("tensor {name} has no GGUF name")))?;
         tensors.push(GgufTensor { name, shape, dtype });
         sources.push(Some(view));
     }

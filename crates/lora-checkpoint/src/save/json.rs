@@ -14,7 +14,12 @@ pub(crate) fn write(path: &Path, value: &Value) -> Result<(), Error> {
 }
 
 /// Both config files. A Hugging Face source keeps every key of its own; only the dtype is the new one.
-pub(crate) fn write_configs(dir: &Path, model: &Checkpoint, dtype: SaveDtype, files: &mut Vec<PathBuf>) -> Result<(), Error> {
+pub(crate) fn write_configs(
+    dir: &Path,
+    model: &Checkpoint,
+    dtype: SaveDtype,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
     let path = dir.join("config.json");
     let config = match model.format() {
         Format::HuggingFace => with_dtype(read_json(&model.path().join("config.json"))?, dtype),
@@ -71,7 +76,8 @@ fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, String> {
     map.insert("num_key_value_heads".to_owned(), config.num_key_value_heads.into());
     map.insert("rms_norm_eps".to_owned(), config.rms_norm_eps.into());
     let scaling = rope_scaling(config)?;
-    let mut parameters = scaling.clone().unwrap_or_else(|| Map::from_iter([("rope_type".to_owned(), json!("default"))]));
+    let mut parameters =
+        scaling.clone().unwrap_or_else(|| Map::from_iter([("rope_type".to_owned(), json!("default"))]));
     parameters.insert("rope_theta".to_owned(), config.rope_theta.into());
     map.insert("rope_parameters".to_owned(), Value::Object(parameters));
     map.insert("rope_scaling".to_owned(), scaling.map_or(Value::Null, Value::Object));
@@ -92,7 +98,8 @@ fn rope_scaling(config: &ModelConfig) -> Result<Option<Map<String, Value>>, Stri
         )?,
         other => other.clone(),
     };
-    let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = scaling else {
+    let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = scaling
+    else {
         return Ok(None);
     };
     let value = json!({

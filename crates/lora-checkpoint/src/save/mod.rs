@@ -8,7 +8,7 @@ mod gguf_model;
 mod json;
 
 pub use encode::SaveDtype;
-pub(crate) use json::write as write_json;
 pub use folder::{Saved, save_folder};
 pub use gguf::{GgufDtype, GgufTensor, write_gguf};
 pub use gguf_model::save_gguf;
+pub(crate) use json::write as write_json;

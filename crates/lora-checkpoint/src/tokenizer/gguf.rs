@@ -52,7 +52,8 @@ impl<'a> Source<'a> {
     fn tokens(&self) -> Result<&'a [String], String> {
         match self.value("tokenizer.ggml.tokens") {
             Some(Value::Strings(tokens)) => Ok(tokens),
-            _ => Err("no tokenizer.ggml.tokens in the metadata\nhint: convert the model again, with its tokenizer".to_owned()),
+            _ => Err("no tokenizer.ggml.tokens in the metadata\nhint: convert the model again, with its tokenizer"
+                .to_owned()),
         }
     }
     fn types(&self, count: usize) -> Result<Vec<i32>, String> {
@@ -107,7 +108,9 @@ impl<'a> Source<'a> {
             "llama" => self.sentencepiece(tokens, &types, vocabulary)?,
             "" => return Err("no tokenizer.ggml.model in the metadata".to_owned()),
             other => {
-                return Err(format!("tokenizer model \"{other}\" can't be read\nhint: gpt2 (byte-level BPE) and llama (SentencePiece BPE) can"));
+                return Err(format!(
+                    "tokenizer model \"{other}\" can't be read\nhint: gpt2 (byte-level BPE) and llama (SentencePiece BPE) can"
+                ));
             }
         };
         json["added_tokens"] = json!(added);
@@ -125,7 +128,8 @@ impl<'a> Source<'a> {
         let mut merges = Vec::new();
         for line in lines {
             // The left part may itself start with a space in some files; the separator is never the first byte.
-            let pair = line.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| (&line[..at], &line[at + 1..]));
+            let pair =
+                line.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| (&line[..at], &line[at + 1..]));
             let (left, right) = pair.ok_or_else(|| format!("merge {line:?} is not two parts"))?;
             if !vocabulary.contains_key(&format!("{left}{right}")) {
                 return Err(format!("the product of merge {line:?} is not in the vocabulary"));
@@ -134,10 +138,15 @@ impl<'a> Source<'a> {
         }
         let normalizer = if name == "qwen2" { json!({"type": "NFC"}) } else { json!(null) };
         let decoder = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
-        Ok(whole(normalizer, pre_tokenizer, decoder, json!({
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
-            "fuse_unk": false, "byte_fallback": false, "ignore_merges": ignore_merges, "vocab": vocabulary, "merges": merges,
-        })))
+        Ok(whole(
+            normalizer,
+            pre_tokenizer,
+            decoder,
+            json!({
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+                "fuse_unk": false, "byte_fallback": false, "ignore_merges": ignore_merges, "vocab": vocabulary, "merges": merges,
+            }),
+        ))
     }
 
     /// SentencePiece BPE as transformers converts it: merges recovered from the scores, spaces as ▁, bytes as <0x..>.
@@ -155,10 +164,15 @@ impl<'a> Source<'a> {
         let merges = sentencepiece::merges(tokens, scores, plain);
         let prefix = self.value("tokenizer.ggml.add_space_prefix").and_then(Value::as_bool).unwrap_or(true);
         let unknown = self.special("unknown")?;
-        Ok(whole(sentencepiece::normalizer(prefix), json!(null), sentencepiece::decoder(prefix), json!({
-            "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null, "end_of_word_suffix": null,
-            "fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocabulary, "merges": merges,
-        })))
+        Ok(whole(
+            sentencepiece::normalizer(prefix),
+            json!(null),
+            sentencepiece::decoder(prefix),
+            json!({
+                "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+                "fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocabulary, "merges": merges,
+            }),
+        ))
     }
 
     /// BOS before a text, for those who ask for special tokens.

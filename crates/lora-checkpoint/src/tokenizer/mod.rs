@@ -43,7 +43,8 @@ pub struct TokenizerBundle {
 /// sha256 over (id, token, special) in the order of the ids.
 fn fingerprint(tokenizer: &Tokenizer) -> String {
     let added = tokenizer.get_added_tokens_decoder();
-    let mut vocabulary: Vec<(u32, String)> = tokenizer.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
+    let mut vocabulary: Vec<(u32, String)> =
+        tokenizer.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
     vocabulary.sort();
     let mut hash = Sha256::new();
     for (id, token) in vocabulary {
@@ -60,8 +61,8 @@ fn fingerprint(tokenizer: &Tokenizer) -> String {
 /// caller's business.
 fn from_json_text(path: &Path, text: &str) -> Result<Tokenizer> {
     check_merges(text).map_err(|message| invalid(path, message))?;
-    let mut tokenizer =
-        Tokenizer::from_bytes(text.as_bytes()).map_err(|e| invalid(path, format!("not a tokenizer that can be read: {e}")))?;
+    let mut tokenizer = Tokenizer::from_bytes(text.as_bytes())
+        .map_err(|e| invalid(path, format!("not a tokenizer that can be read: {e}")))?;
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(|e| invalid(path, e.to_string()))?;
     Ok(tokenizer)

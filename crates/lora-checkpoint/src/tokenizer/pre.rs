@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 /// Llama 3's split.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen 2's split.
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A pre-tokenizer that both sides know.
 struct Known {
@@ -26,10 +27,18 @@ const DEFAULT: [&str; 4] = [
 ];
 
 const KNOWN: [Known; 5] = [
-    Known { names: &["smollm", "starcoder", "refact", "codeshell"], structure: digits_then_bytes, ignore_merges: false },
+    Known {
+        names: &["smollm", "starcoder", "refact", "codeshell"],
+        structure: digits_then_bytes,
+        ignore_merges: false,
+    },
     Known { names: &["gpt-2"], structure: bytes, ignore_merges: false },
     Known { names: &["default"], structure: || splits_then_bytes(&DEFAULT), ignore_merges: false },
-    Known { names: &["llama-bpe", "llama3", "llama-v3"], structure: || splits_then_bytes(&[LLAMA3]), ignore_merges: true },
+    Known {
+        names: &["llama-bpe", "llama3", "llama-v3"],
+        structure: || splits_then_bytes(&[LLAMA3]),
+        ignore_merges: true,
+    },
     Known { names: &["qwen2"], structure: || splits_then_bytes(&[QWEN2]), ignore_merges: false },
 ];
 
@@ -42,7 +51,8 @@ fn digits_then_bytes() -> Value {
 }
 
 fn splits_then_bytes(regexes: &[&str]) -> Value {
-    let split = |regex: &&str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+    let split =
+        |regex: &&str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
     let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     json!({"type": "Sequence", "pretokenizers": regexes.iter().map(split).chain([bytes]).collect::<Vec<_>>()})
 }

@@ -92,17 +92,22 @@ pub(super) fn space_prefix(tokenizer: &Value) -> Result<(bool, Option<String>), 
             None => Err(UNKNOWN_SPACES.to_owned()),
         };
     }
-    let metaspace = normalizer.is_null() && splitter["type"] == "Metaspace" && splitter["replacement"] == "▁" && splitter["split"] == false;
+    let metaspace = normalizer.is_null()
+        && splitter["type"] == "Metaspace"
+        && splitter["replacement"] == "▁"
+        && splitter["split"] == false;
     match splitter["prepend_scheme"].as_str() {
         Some("never") if metaspace => Ok((false, None)),
         Some("always") if metaspace => Ok((true, None)),
         Some("first") if metaspace => Ok((
             true,
-            Some("llama.cpp puts a space before the text after every special token, this tokenizer only at the start".to_owned()),
+            Some(
+                "llama.cpp puts a space before the text after every special token, this tokenizer only at the start"
+                    .to_owned(),
+            ),
         )),
         _ => Err(UNKNOWN_SPACES.to_owned()),
     }
 }
 
-const UNKNOWN_SPACES: &str =
-    "how this tokenizer treats spaces can't be said in GGUF\nhint: known are Llama 2's normalizer and Metaspace without split";
+const UNKNOWN_SPACES: &str = "how this tokenizer treats spaces can't be said in GGUF\nhint: known are Llama 2's normalizer and Metaspace without split";

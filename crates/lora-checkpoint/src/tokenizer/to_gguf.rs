@@ -20,7 +20,10 @@ impl TokenizerBundle {
     pub(crate) fn to_gguf(&self, config: &ModelConfig) -> Result<(Entries, Option<String>), String> {
         let json: Json = serde_json::from_str(&self.json).map_err(|e| format!("tokenizer.json: {e}"))?;
         if json["model"]["type"] != "BPE" {
-            return Err(format!("a tokenizer of type {} can't be written as GGUF\nhint: BPE can", json["model"]["type"]));
+            return Err(format!(
+                "a tokenizer of type {} can't be written as GGUF\nhint: BPE can",
+                json["model"]["type"]
+            ));
         }
         let vocabulary = Vocabulary::read(&json, config.vocab_size)?;
         let merges = merges(&json)?;

@@ -33,7 +33,8 @@ fn absent_keys_have_transformers_defaults() {
     assert_eq!((parsed.num_attention_heads, parsed.num_key_value_heads, parsed.head_dim), (32, 32, 128));
     assert_eq!((parsed.rope_theta, parsed.rms_norm_eps, parsed.max_position_embeddings), (10_000.0, 1e-6, 2048));
     assert_eq!((parsed.bos_token_id, parsed.eos_token_ids, parsed.pad_token_id), (Some(1), vec![2], None));
-    let parsed = parse(&config_with(json!({"num_key_value_heads": null, "head_dim": null, "eos_token_id": null}))).unwrap();
+    let parsed =
+        parse(&config_with(json!({"num_key_value_heads": null, "head_dim": null, "eos_token_id": null}))).unwrap();
     assert_eq!((parsed.num_key_value_heads, parsed.head_dim, parsed.eos_token_ids.len()), (4, 16, 0));
 }
 

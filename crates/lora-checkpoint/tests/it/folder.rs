@@ -15,7 +15,12 @@ fn golden_bases_open_with_every_weight() {
     assert_eq!(untied.config().rope_theta, 500_000.0);
     assert_eq!(
         untied.config().rope_scaling,
-        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 32 }
+        RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 32
+        }
     );
 }
 

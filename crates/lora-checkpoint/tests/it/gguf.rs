@@ -3,7 +3,9 @@ use crate::support::{TEXTS, config, config_with, keep, model};
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
-use lora_checkpoint::{Checkpoint, Error, Format, GgufDtype, RopeScaling, SaveDtype, StorageDtype, save_folder, save_gguf};
+use lora_checkpoint::{
+    Checkpoint, Error, Format, GgufDtype, RopeScaling, SaveDtype, StorageDtype, save_folder, save_gguf,
+};
 use serde_json::json;
 
 #[test]
@@ -51,7 +53,8 @@ fn halves_are_rounded_once_and_q8_0_is_close() {
         let gguf = Checkpoint::open(&path).unwrap();
         for name in source.tensor_names() {
             let (ours, theirs) = (gguf.tensor(&name).unwrap(), source.tensor(&name).unwrap());
-            let expected: Vec<f32> = theirs.to_f32().into_iter().map(|v| if theirs.shape().len() == 1 { v } else { round(v) }).collect();
+            let expected: Vec<f32> =
+                theirs.to_f32().into_iter().map(|v| if theirs.shape().len() == 1 { v } else { round(v) }).collect();
             assert_eq!(ours.to_f32(), expected, "{name}");
         }
     }
@@ -71,6 +74,35 @@ fn rows_that_are_no_blocks_stay_f16_and_it_is_said() {
     assert!(said[0].contains("2 matrices are f16"), "{said:?}");
     let gguf = Checkpoint::open(&path).unwrap();
     assert_eq!(gguf.tensor("model.layers.0.mlp.down_proj.weight").unwrap().dtype(), StorageDtype::F16);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_with_its_cause() {
+    let (_dir, source) = model(&config());
+    let error = save_gguf("/dev/full".as_ref(), &source, GgufDtype::F32, "m", keep).unwrap_err();
+    assert_eq!(error.to_string(), "failed to write /dev/full");
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn weights_that_f16_cannot_hold_are_refused() {
+    let (own, source) = model(&config());
+    let dir = tempfile::tempdir().unwrap();
+    let huge = |_: &lora_checkpoint::TensorView<'_>, _: usize, rows: &mut [f32]| {
+        rows[0] = 1e6;
+        Ok::<_, Error>(())
+    };
+    let error = save_folder(dir.path(), &source, SaveDtype::F16, huge).unwrap_err().to_string();
+    assert!(error.contains("too large for f16") && error.contains("hint: use bf16"), "{error}");
+    let nan = |_: &lora_checkpoint::TensorView<'_>, _: usize, rows: &mut [f32]| {
+        rows[0] = f32::NAN;
+        Ok::<_, Error>(())
+    };
+    assert!(save_folder(dir.path(), &source, SaveDtype::BF16, nan).unwrap_err().to_string().contains("NaN"));
+    let same = |_: &lora_checkpoint::TensorView<'_>, _: usize, _: &mut [f32]| Ok::<_, Error>(());
+    let error = save_folder(own.path(), &source, SaveDtype::BF16, same).unwrap_err().to_string();
+    assert!(error.contains("the model is read from this file"), "{error}");
 }
 
 /// A file by candle's writer, every block type in turn: the values are candle's own dequantisation.
@@ -128,7 +160,10 @@ fn same_weights(a: &Checkpoint, b: &Checkpoint, round: fn(f32) -> f32) {
 fn same_tokenizer(a: &Checkpoint, b: &Checkpoint) {
     let (a, b) = (a.tokenizer().unwrap(), b.tokenizer().unwrap());
     assert_eq!(a.sha256, b.sha256);
-    assert_eq!((&a.bos_token, &a.eos_token, &a.unk_token, &a.pad_token), (&b.bos_token, &b.eos_token, &b.unk_token, &b.pad_token));
+    assert_eq!(
+        (&a.bos_token, &a.eos_token, &a.unk_token, &a.pad_token),
+        (&b.bos_token, &b.eos_token, &b.unk_token, &b.pad_token)
+    );
     assert_eq!(a.chat_template, b.chat_template);
     for text in TEXTS {
         let (x, y) = (a.tokenizer.encode(text, false).unwrap(), b.tokenizer.encode(text, false).unwrap());

@@ -23,7 +23,11 @@ fn write_with(path: &Path, metadata: Vec<(&str, Value)>) {
     let weights = source.config().weights();
     let tensors: Vec<GgufTensor> = weights
         .iter()
-        .map(|(name, shape)| GgufTensor { name: gguf::tensor_name(name).unwrap(), shape: shape.clone(), dtype: GgufDtype::F32 })
+        .map(|(name, shape)| GgufTensor {
+            name: gguf::tensor_name(name).unwrap(),
+            shape: shape.clone(),
+            dtype: GgufDtype::F32,
+        })
         .collect();
     write_gguf(path, &all, &tensors, |_, _, rows| {
         rows.fill(0.5);
@@ -39,20 +43,24 @@ fn strings(list: &serde_json::Value) -> Value {
 /// sentencepiece.json was written by tests/fixtures/make_sentencepiece.py.
 #[test]
 fn sentencepiece_from_gguf_is_the_librarys() {
-    let fixture = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sentencepiece.json")).unwrap();
+    let fixture =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sentencepiece.json")).unwrap();
     let fixture: serde_json::Value = serde_json::from_str(&fixture).unwrap();
     let numbers = |key: &str| fixture[key].as_array().unwrap().iter().map(|n| n.as_f64().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
-    write_with(&path, vec![
-        ("model", Value::String("llama".to_owned())),
-        ("tokens", strings(&fixture["tokens"])),
-        ("scores", Value::F32s(numbers("scores").map(|n| n as f32).collect())),
-        ("token_type", Value::I32s(numbers("token_type").map(|n| n as i32).collect())),
-        ("bos_token_id", Value::U32(1)),
-        ("eos_token_id", Value::U32(2)),
-        ("unknown_token_id", Value::U32(0)),
-    ]);
+    write_with(
+        &path,
+        vec![
+            ("model", Value::String("llama".to_owned())),
+            ("tokens", strings(&fixture["tokens"])),
+            ("scores", Value::F32s(numbers("scores").map(|n| n as f32).collect())),
+            ("token_type", Value::I32s(numbers("token_type").map(|n| n as i32).collect())),
+            ("bos_token_id", Value::U32(1)),
+            ("eos_token_id", Value::U32(2)),
+            ("unknown_token_id", Value::U32(0)),
+        ],
+    );
     let from_gguf = Checkpoint::open(&path).unwrap();
     let folder = dir.path().join("hf");
     std::fs::create_dir(&folder).unwrap();
@@ -84,12 +92,15 @@ fn unknown_pre_tokenizers_are_refused_both_ways() {
     let (dir, _) = model(&config());
     let path = dir.path().join("bad.gguf");
     let tokens = Value::Strings((0..380).map(|i| format!("t{i}")).collect());
-    write_with(&path, vec![
-        ("model", Value::String("gpt2".to_owned())),
-        ("pre", Value::String("tomorrow".to_owned())),
-        ("tokens", tokens),
-        ("merges", Value::Strings(Vec::new())),
-    ]);
+    write_with(
+        &path,
+        vec![
+            ("model", Value::String("gpt2".to_owned())),
+            ("pre", Value::String("tomorrow".to_owned())),
+            ("tokens", tokens),
+            ("merges", Value::Strings(Vec::new())),
+        ],
+    );
     let error = Checkpoint::open(&path).unwrap().tokenizer().unwrap_err().to_string();
     assert!(error.contains("\"tomorrow\"") && error.contains("hint:"), "{error}");
     let mut json = tokenizer();

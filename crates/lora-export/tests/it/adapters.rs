@@ -36,7 +36,13 @@ fn a_golden_adapter_is_written_as_llama_cpp_reads_it() {
             assert_eq!(b.dims(), [module.out_features, module.rank]);
             if module.path.ends_with("q_proj") || module.path.ends_with("k_proj") {
                 let heads = module.out_features / head_dim;
-                b = b.reshape((heads, head_dim / 2, 2, module.rank)).unwrap().transpose(1, 2).unwrap().contiguous().unwrap();
+                b = b
+                    .reshape((heads, head_dim / 2, 2, module.rank))
+                    .unwrap()
+                    .transpose(1, 2)
+                    .unwrap()
+                    .contiguous()
+                    .unwrap();
                 permuted += 1;
             }
             let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
