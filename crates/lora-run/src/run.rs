@@ -9,7 +9,7 @@ use crate::tools::{self, Tool};
 use lora_cli::{Context as _, Error, Result, Status, Ui};
 use lora_receipt::{Artefact, Draft, Hashes, Input, Receipt, Staged};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::process::Command;
@@ -86,9 +86,9 @@ pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status>
     let mut running: Vec<&str> = Vec::new();
     for Ready { step, tool, arguments } in ready {
         let after = step.inputs.iter().flat_map(|(_, paths)| paths).filter_map(|input| input.from.as_deref());
-        let waits: Vec<&str> = after.filter(|id| running.contains(id)).collect();
+        let waits: BTreeSet<&str> = after.filter(|id| running.contains(id)).collect();
         let decision = if !waits.is_empty() {
-            Decision::Run(format!("after {}", waits.join(", ")))
+            Decision::Run(format!("after {}", waits.into_iter().collect::<Vec<_>>().join(", ")))
         } else if force.covers(step) {
             Decision::Run("--force".to_owned())
         } else {
