@@ -49,7 +49,8 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value> {
     let text = read_text(path)?;
     if text.trim().is_empty() {
-        return Err(invalid(path, "the file is empty"));
+        return Err(invalid(path, "the file is empty\nhint: was the download or the copy cut off?"));
     }
-    serde_json::from_str(&text).map_err(|e| invalid(path, format!("not valid JSON: {e}")))
+    serde_json::from_str(&text)
+        .map_err(|e| invalid(path, format!("not valid JSON: {e}\nhint: was the download or the copy cut off?")))
 }

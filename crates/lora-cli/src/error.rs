@@ -133,6 +133,11 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
         }
         io::ErrorKind::PermissionDenied => Some("check the permissions of that path"),
         io::ErrorKind::ReadOnlyFilesystem => Some("that file system can't be written: choose another path"),
+        io::ErrorKind::NotFound => Some("check the path: it, or the folder that it should stand in, is not there"),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Some("a file stands where a folder is needed: choose another path")
+        }
+        io::ErrorKind::IsADirectory => Some("a folder stands where a file is needed: name a file in it"),
         _ => None,
     }
 }

@@ -28,8 +28,12 @@ impl Adapter {
         );
         let path = dir.join(WEIGHTS_FILE);
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let tensors = SafeTensors::deserialize(&bytes)
-            .map_err(|e| Error::invalid(&path, format!("not a readable safetensors file: {e}")))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
+            Error::invalid(
+                &path,
+                format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
+            )
+        })?;
         let params = fill(&path, &tensors, &targeted, &mut warnings)?;
         Ok((Self { config, modules: targeted, params }, warnings))
     }

@@ -133,5 +133,7 @@ fn compile(pattern: &str) -> Result<Regex, Error> {
 
 fn bad_regex(pattern: &str, error: &fancy_regex::Error) -> Error {
     let cause = error.to_string().replace('\n', " ");
-    Error::Config(format!("target_modules `{pattern}` is not a usable regular expression: {cause}"))
+    Error::Config(format!(
+        "target_modules `{pattern}` is not a usable regular expression: {cause}\nhint: names are given as a list (q_proj,v_proj), a regular expression must match the whole path"
+    ))
 }

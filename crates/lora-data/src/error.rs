@@ -1,6 +1,9 @@
 //! Why data could not be used.
 use std::path::{Path, PathBuf};
 
+/// The hint of a file that is no whole parquet file.
+pub(crate) const CUT_OFF: &str = "\nhint: was the download or the copy cut off?";
+
 /// Why data could not be used. Display is one line, with `\nhint: …` where a way out is known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

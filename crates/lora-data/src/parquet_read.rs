@@ -1,4 +1,5 @@
 //! Reads one split from parquet, strictly: whatever is not a dataset is an error that names file, row and column.
+use crate::error::CUT_OFF;
 use crate::{Error, Example, KEY_SCHEMA, KEY_TEMPLATE, KEY_TOKENIZER, SCHEMA_VERSION, Split, one_line};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema};
@@ -40,10 +41,10 @@ fn split_file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
 fn read_file(path: &Path) -> Result<Split, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let broken = |error: &dyn std::fmt::Display| {
-        Error::invalid(path, format!("no readable parquet file: {}", one_line(&error.to_string())))
+        Error::invalid(path, format!("no readable parquet file: {}{CUT_OFF}", one_line(&error.to_string())))
     };
     if file.metadata().map_err(Error::io("read", path))?.len() == 0 {
-        return Err(Error::invalid(path, "the file is empty"));
+        return Err(Error::invalid(path, format!("the file is empty{CUT_OFF}")));
     }
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(&error))?;
     let value = |key: &str| -> Option<String> {

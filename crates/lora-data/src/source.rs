@@ -65,7 +65,10 @@ impl RawRows {
     pub fn from_reader(name: &Path, mut reader: impl BufRead + 'static) -> Result<Self, Error> {
         let start = reader.fill_buf().map_err(Error::io("read", name))?;
         if start.is_empty() {
-            return Err(Error::invalid(name, "the file is empty"));
+            return Err(Error::invalid(
+                name,
+                "the file is empty\nhint: one JSON object a line is expected, e.g. {\"prompt\": …, \"completion\": …}",
+            ));
         }
         if let Some(kind) = foreign(start) {
             return Err(Error::invalid(
@@ -183,5 +186,8 @@ impl<R> Lines<R> {
 /// serde_json's message without its own place.
 fn not_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    format!("not JSON: {}", text.split(" at line ").next().unwrap_or(&text))
+    format!(
+        "not JSON: {}\nhint: each line must hold one whole JSON object; is this line broken or cut off?",
+        text.split(" at line ").next().unwrap_or(&text)
+    )
 }

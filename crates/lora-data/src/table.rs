@@ -1,4 +1,5 @@
 //! Tables of somebody else's (CSV, parquet) as JSON rows: columns become keys.
+use crate::error::CUT_OFF;
 use crate::{Error, one_line};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
@@ -12,7 +13,7 @@ use std::path::Path;
 /// Rows of a CSV file with a header; every value is text.
 pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec<Value>, Error> {
     if bytes.trim_ascii().is_empty() {
-        return Err(Error::invalid(path, "the file is empty"));
+        return Err(Error::invalid(path, format!("the file is empty{CUT_OFF}")));
     }
     if let Err(error) = std::str::from_utf8(&bytes) {
         let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -41,7 +42,7 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
 /// Rows of a parquet file of raw records (text, numbers, lists and structs).
 pub(crate) fn read_parquet(path: &Path, file: File) -> Result<Vec<Value>, Error> {
     let broken = |error: &dyn std::fmt::Display| {
-        Error::invalid(path, format!("no readable parquet file: {}", one_line(&error.to_string())))
+        Error::invalid(path, format!("no readable parquet file: {}{CUT_OFF}", one_line(&error.to_string())))
     };
     let read = move || -> Result<Vec<RecordBatch>, String> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;

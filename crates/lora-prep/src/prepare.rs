@@ -148,7 +148,9 @@ impl Prepared {
             let hint = self.refused.iter().max_by_key(|(_, rows)| **rows).map_or("", |(reason, _)| hint(reason));
             return Err(Error::new(format!("all {read} rows were refused: {}", reasons.join("; "))).hint(hint));
         }
-        for (name, share, rows) in [("valid", args.valid, &self.valid.examples), ("test", args.test, &self.test.examples)] {
+        for (name, share, rows) in
+            [("valid", args.valid, &self.valid.examples), ("test", args.test, &self.test.examples)]
+        {
             if share > 0.0 && rows.is_empty() {
                 return Err(Error::new(format!(
                     "no row fell into the {name} split: {kept} rows are too few for --{name} {share}"

@@ -50,6 +50,9 @@ pub(crate) struct StepFile {
     pub(crate) needs: Vec<String>,
 }
 
+/// What a person needs to know whose file is no pipeline at all.
+const SHAPE: &str = "a pipeline has `version: 1` and `steps: {name: {use: lora-prep, in: {…}, with: {…}}}`";
+
 impl Source {
     /// Reads and checks the shape of a pipeline file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
@@ -57,7 +60,9 @@ impl Source {
             std::fs::read_to_string(path).context(|| format!("failed to read the pipeline {}", path.display()))?;
         let file: PipelineFile = yaml::parse(&text).map_err(|e| {
             let place = e.at.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
-            Error::new(format!("{}{place}: {}", path.display(), e.message))
+            let error = Error::new(format!("{}{place}: {}", path.display(), e.message));
+            let says_what_is_right = ["expected one of", "twice"].iter().any(|words| e.message.contains(words));
+            if says_what_is_right { error } else { error.hint(SHAPE) }
         })?;
         let source = Self { path: path.to_path_buf(), text, file };
         source.check()?;

@@ -67,6 +67,6 @@ fn a_missing_path_is_named() {
     let error = artefact_input(Path::new("no/such"), Artefact::Adapter).unwrap_err();
     assert_eq!(
         error.render(str::to_owned),
-        "error: failed to open an adapter at no/such\ncause: No such file or directory\n"
+        "error: failed to open an adapter at no/such\ncause: No such file or directory\nhint: check the path: it, or the folder that it should stand in, is not there\n"
     );
 }

@@ -95,7 +95,7 @@ fn tables_give_the_rows_that_json_lines_give() {
 
 #[test]
 fn broken_tables_are_errors() {
-    assert!(open("raw.csv", b"").unwrap_err().ends_with("the file is empty"));
+    assert!(open("raw.csv", b"").unwrap_err().contains("the file is empty\nhint: "));
     assert!(open("raw.csv", b"a,b\n1,\xff\n").unwrap_err().contains("line 2: not UTF-8"));
     assert!(open("raw.csv", b"a,b\n1,2,3\n").unwrap_err().contains("no readable CSV"));
     assert!(open("raw.csv", b"prompt,completion\n").unwrap().is_empty());

@@ -1,6 +1,7 @@
 //! lora-run as a process: what it runs, what it skips, and what it says.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may fail loudly, in its helpers too
 mod dry_run;
+mod embedded;
 mod mistakes;
 mod skipping;
 mod stopping;

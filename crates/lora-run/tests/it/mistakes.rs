@@ -97,7 +97,10 @@ fn files_that_are_no_pipelines() {
         assert!(house.refused(&[]).starts_with("error: p.yaml"), "{text:?}: {}", house.refused(&[]));
     }
     std::fs::remove_file(house.path("p.yaml")).unwrap();
-    assert_eq!(house.refused(&[]), "error: failed to read the pipeline p.yaml\ncause: No such file or directory\n");
+    assert_eq!(
+        house.refused(&[]),
+        "error: failed to read the pipeline p.yaml\ncause: No such file or directory\nhint: check the path: it, or the folder that it should stand in, is not there\n"
+    );
 }
 
 #[test]
