@@ -1,12 +1,13 @@
 //! An opened model: which file holds which weight. Every weight that the config calls for is present, of the right
 //! shape and readable, so that later reads can't fail.
+use crate::config::Part;
 use crate::error::{Error, Result, invalid, io};
 use crate::gguf::parse::{Gguf, parse};
-use crate::gguf::{config::model_config, names};
+use crate::gguf::{config::model_config, names, rope};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
 use crate::{ModelConfig, TokenizerBundle, safetensors_files};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Layout of a model file.
@@ -76,19 +77,7 @@ impl Checkpoint {
         let wrap = |message: String| invalid(file, message);
         let gguf = parse(mapped.bytes()).map_err(wrap)?;
         let config = model_config(&gguf, mapped.bytes()).map_err(wrap)?;
-        let mut entries = BTreeMap::new();
-        for (name, tensor) in &gguf.tensors {
-            if name == "rope_freqs.weight" {
-                continue;
-            }
-            let hf = names::to_hugging_face(name).ok_or_else(|| wrap(format!("unknown tensor {name}")))?;
-            let permuted = names::is_permuted(&hf).then_some(config.head_dim);
-            if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
-                return Err(wrap(format!("tensor {name}: a quantised bias can't be read")));
-            }
-            let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
-            entries.insert(hf, Entry { file: 0, range, shape, dtype, permuted });
-        }
+        let entries = gguf_entries(&config, &gguf).map_err(wrap)?;
         let model = Self { path: path.to_path_buf(), config, files: vec![mapped], entries, gguf: Some(gguf) };
         model.check_weights()?;
         Ok(model)
@@ -167,6 +156,30 @@ impl Checkpoint {
     /// A GGUF metadata value; None for a Hugging Face folder or an absent key.
     pub fn metadata(&self, key: &str) -> Option<&crate::gguf::Value> {
         self.gguf.as_ref()?.metadata.get(key)
+    }
+}
+
+/// Where the weights lie in a GGUF file, under their Hugging Face names.
+fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, Entry>, String> {
+    let facts = config.facts();
+    let mut unknown: BTreeSet<&str> = gguf.tensors.keys().map(String::as_str).collect();
+    rope::tensors().iter().for_each(|name| _ = unknown.remove(name));
+    let mut entries = BTreeMap::new();
+    for (part, name, _) in config.parts() {
+        let stored = names::tensor(part);
+        let Some(tensor) = gguf.tensors.get(&stored) else { continue };
+        unknown.remove(stored.as_str());
+        let permuted = (facts.gguf_permuted && names::is_query_or_key(part)).then_some(config.head_dim);
+        if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
+            return Err(format!("tensor {stored}: a quantised bias can't be read"));
+        }
+        let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) { facts.norm_offset } else { 0.0 };
+        let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
+        entries.insert(name, Entry { file: 0, range, shape, dtype, permuted, offset });
+    }
+    match unknown.first() {
+        None => Ok(entries),
+        Some(name) => Err(format!("unknown tensor {name}")),
     }
 }
 

@@ -1,32 +1,14 @@
-//! The shape of a decoder, checked for sense. Where it comes from (config.json, GGUF metadata) lives elsewhere.
-use crate::Error;
+//! The shape of a decoder, checked for sense: all that a route, a file format or a plan needs to know of a model.
+//! Where it comes from (config.json, GGUF metadata) lives elsewhere.
+use crate::family::{Facts, Family, Norm, Projection};
+use crate::{Error, Rope};
 use std::path::Path;
-
-/// Rotary embedding scaling.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RopeScaling {
-    /// Plain rotary embedding.
-    None,
-    /// Llama 3's frequency-dependent scaling (transformers `_compute_llama3_parameters`).
-    Llama3 {
-        /// Context extension factor.
-        factor: f64,
-        /// Low frequency factor.
-        low_freq_factor: f64,
-        /// High frequency factor.
-        high_freq_factor: f64,
-        /// Context length of the original model, tokens.
-        original_max_position_embeddings: usize,
-    },
-    /// Divisors of the inverse frequencies read from a GGUF `rope_freqs.weight` tensor, head_dim/2 values.
-    Factors(Vec<f32>),
-}
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// `llama` so far.
-    pub model_type: String,
+    /// Which family's layers it has.
+    pub family: Family,
     /// V.
     pub vocab_size: usize,
     /// H.
@@ -43,18 +25,22 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// RMSNorm epsilon.
     pub rms_norm_eps: f64,
-    /// Rotary base.
-    pub rope_theta: f64,
-    /// Rotary scaling.
-    pub rope_scaling: RopeScaling,
+    /// The rotary embeddings that layers refer to.
+    pub ropes: Vec<Rope>,
+    /// What differs from layer to layer, one entry a layer.
+    pub layers: Vec<LayerSpec>,
+    /// Scores are divided by its root; the width of a head unless the family names another number.
+    pub query_pre_attn_scalar: f64,
+    /// c of the soft cap c·tanh(score/c) on attention scores.
+    pub attention_softcap: Option<f64>,
+    /// The same on logits.
+    pub logit_softcap: Option<f64>,
     /// Head shares the embedding matrix.
     pub tie_word_embeddings: bool,
     /// Context length, tokens.
     pub max_position_embeddings: usize,
-    /// Biases on q, k, v, o.
-    pub attention_bias: bool,
-    /// Biases on gate, up, down.
-    pub mlp_bias: bool,
+    /// Which linear layers have biases.
+    pub biases: Biases,
     /// BOS id.
     pub bos_token_id: Option<u32>,
     /// Ids that end a generation (config and generation_config together).
@@ -63,10 +49,41 @@ pub struct ModelConfig {
     pub pad_token_id: Option<u32>,
 }
 
+/// What is a layer's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// Keys that a query sees, itself included: those with i − j < window. None: all before it.
+    pub window: Option<usize>,
+    /// Place of its rotary embedding in [`ModelConfig::ropes`]. None: positions are not encoded.
+    pub rope: Option<usize>,
+}
+
+/// Which linear layers have biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Biases {
+    /// q, k and v.
+    pub qkv: bool,
+    /// Attention output.
+    pub output: bool,
+    /// gate, up and down.
+    pub mlp: bool,
+}
+
+/// Whose weight it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Embedding,
+    Norm(usize, Norm),
+    Linear(usize, Projection),
+    Bias(usize, Projection),
+    FinalNorm,
+    Head,
+}
+
 /// Largest dimension of any weight: far above every real model, small enough that products of two fit 64 bits.
 const MAX_DIMENSION: usize = 1 << 28;
 /// Largest number of layers.
-const MAX_LAYERS: usize = 4096;
+pub(crate) const MAX_LAYERS: usize = 4096;
 
 impl ModelConfig {
     /// Parses config.json as transformers 4 and 5 write it; refuses families and options that can't be honoured.
@@ -75,43 +92,90 @@ impl ModelConfig {
         crate::config_json::load(path)
     }
 
-    /// The name and shape of every weight of this decoder, in the order of the forward pass.
-    pub fn weights(&self) -> Vec<(String, Vec<usize>)> {
-        let hidden = self.hidden_size;
-        let mut weights = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
-        for layer in 0..self.num_hidden_layers {
-            let prefix = format!("model.layers.{layer}");
-            weights.push((format!("{prefix}.input_layernorm.weight"), vec![hidden]));
-            weights.push((format!("{prefix}.post_attention_layernorm.weight"), vec![hidden]));
-            for (module, out, input) in self.layer_linears() {
-                weights.push((format!("{prefix}.{module}.weight"), vec![out, input]));
-                let bias = if module.starts_with("mlp") { self.mlp_bias } else { self.attention_bias };
-                if bias {
-                    weights.push((format!("{prefix}.{module}.bias"), vec![out]));
-                }
-            }
-        }
-        weights.push(("model.norm.weight".to_owned(), vec![hidden]));
-        if !self.tie_word_embeddings {
-            weights.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
-        }
-        weights
+    /// What its family's models share.
+    #[must_use]
+    pub fn facts(&self) -> &'static Facts {
+        self.family.facts()
     }
 
-    /// The linear modules of one layer with their (out, in).
-    fn layer_linears(&self) -> [(&'static str, usize, usize); 7] {
+    /// What attention scores are multiplied by.
+    #[must_use]
+    pub fn attention_scale(&self) -> f64 {
+        1.0 / self.query_pre_attn_scalar.sqrt()
+    }
+
+    /// What embeddings are multiplied by.
+    #[must_use]
+    pub fn embedding_scale(&self) -> f64 {
+        if self.facts().scaled_embedding { (self.hidden_size as f64).sqrt() } else { 1.0 }
+    }
+
+    /// (out, in) features of a projection.
+    #[must_use]
+    pub fn shape(&self, projection: Projection) -> (usize, usize) {
         let (hidden, mlp) = (self.hidden_size, self.intermediate_size);
         let queries = self.num_attention_heads * self.head_dim;
         let keys = self.num_key_value_heads * self.head_dim;
-        [
-            ("self_attn.q_proj", queries, hidden),
-            ("self_attn.k_proj", keys, hidden),
-            ("self_attn.v_proj", keys, hidden),
-            ("self_attn.o_proj", hidden, queries),
-            ("mlp.gate_proj", mlp, hidden),
-            ("mlp.up_proj", mlp, hidden),
-            ("mlp.down_proj", hidden, mlp),
-        ]
+        match projection {
+            Projection::Q => (queries, hidden),
+            Projection::K | Projection::V => (keys, hidden),
+            Projection::O => (hidden, queries),
+            Projection::Gate | Projection::Up => (mlp, hidden),
+            Projection::Down => (hidden, mlp),
+            Projection::Qkv => (queries + 2 * keys, hidden),
+            Projection::GateUp => (2 * mlp, hidden),
+        }
+    }
+
+    /// Whether a projection has a bias.
+    #[must_use]
+    pub const fn has_bias(&self, projection: Projection) -> bool {
+        match projection {
+            Projection::Q | Projection::K | Projection::V | Projection::Qkv => self.biases.qkv,
+            Projection::O => self.biases.output,
+            Projection::Gate | Projection::Up | Projection::Down | Projection::GateUp => self.biases.mlp,
+        }
+    }
+
+    /// The linear layers of every decoder layer, in the order of the forward pass.
+    #[must_use]
+    pub fn projections(&self) -> &'static [Projection] {
+        self.facts().projections
+    }
+
+    /// Name of a layer's norm without `.weight`, if the family has it.
+    #[must_use]
+    pub fn norm_path(&self, layer: usize, norm: Norm) -> Option<String> {
+        Some(format!("model.layers.{layer}.{}", self.facts().norm(norm)?))
+    }
+
+    /// The name and shape of every weight of this decoder, in the order of the forward pass. A tied head is not among them.
+    pub fn weights(&self) -> Vec<(String, Vec<usize>)> {
+        self.parts().into_iter().map(|(_, name, shape)| (name, shape)).collect()
+    }
+
+    /// [`ModelConfig::weights`] with what each is.
+    pub(crate) fn parts(&self) -> Vec<(Part, String, Vec<usize>)> {
+        let (v, h) = (self.vocab_size, self.hidden_size);
+        let mut parts = vec![(Part::Embedding, "model.embed_tokens.weight".to_owned(), vec![v, h])];
+        for layer in 0..self.num_hidden_layers {
+            for &(norm, path) in self.facts().norms {
+                let width = if matches!(norm, Norm::Query | Norm::Key) { self.head_dim } else { h };
+                parts.push((Part::Norm(layer, norm), format!("model.layers.{layer}.{path}.weight"), vec![width]));
+            }
+            for &projection in self.projections() {
+                let (path, (out, inn)) = (projection.path(layer), self.shape(projection));
+                parts.push((Part::Linear(layer, projection), format!("{path}.weight"), vec![out, inn]));
+                if self.has_bias(projection) {
+                    parts.push((Part::Bias(layer, projection), format!("{path}.bias"), vec![out]));
+                }
+            }
+        }
+        parts.push((Part::FinalNorm, "model.norm.weight".to_owned(), vec![h]));
+        if !self.tie_word_embeddings {
+            parts.push((Part::Head, "lm_head.weight".to_owned(), vec![v, h]));
+        }
+        parts
     }
 
     /// Checks that the numbers make a decoder; the message names the key as config.json has it.
@@ -130,9 +194,7 @@ impl ModelConfig {
                 return Err(format!("{key} is {size}, expected 1 to {MAX_DIMENSION}"));
             }
         }
-        if self.num_hidden_layers == 0 || self.num_hidden_layers > MAX_LAYERS {
-            return Err(format!("num_hidden_layers is {}, expected 1 to {MAX_LAYERS}", self.num_hidden_layers));
-        }
+        check_layers(self.num_hidden_layers)?;
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         if heads.saturating_mul(self.head_dim) > MAX_DIMENSION {
             return Err(format!("num_attention_heads {heads} times head_dim {} is absurdly large", self.head_dim));
@@ -140,47 +202,47 @@ impl ModelConfig {
         if heads % kv_heads != 0 {
             return Err(format!("num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"));
         }
-        if !self.hidden_size.is_multiple_of(heads) {
-            return Err(format!("hidden_size {} is not a multiple of num_attention_heads {heads}", self.hidden_size));
+        if self.layers.len() != self.num_hidden_layers {
+            return Err(format!("{} layers are described, expected {}", self.layers.len(), self.num_hidden_layers));
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(format!("head_dim {} is odd, rotary embedding needs pairs", self.head_dim));
+        if self.layers.iter().any(|l| l.window == Some(0)) {
+            return Err("sliding_window is 0, expected at least 1".to_owned());
         }
         self.validate_reals()
     }
 
     fn validate_reals(&self) -> Result<(), String> {
-        let positive = |key: &str, x: f64| match x.is_finite() && x > 0.0 {
-            true => Ok(()),
-            false => Err(format!("{key} is {x}, expected a positive number")),
-        };
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
             return Err(format!("rms_norm_eps is {}, expected a number that is not negative", self.rms_norm_eps));
         }
-        positive("rope_theta", self.rope_theta)?;
-        match &self.rope_scaling {
-            RopeScaling::None => Ok(()),
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
-                positive("rope factor", *factor)?;
-                positive("rope low_freq_factor", *low_freq_factor)?;
-                positive("rope high_freq_factor", *high_freq_factor)?;
-                if high_freq_factor <= low_freq_factor {
-                    return Err(format!(
-                        "rope high_freq_factor {high_freq_factor} is not above low_freq_factor {low_freq_factor}"
-                    ));
-                }
-                positive("rope original_max_position_embeddings", *original_max_position_embeddings as f64)
-            }
-            RopeScaling::Factors(factors) => {
-                if factors.len() != self.head_dim / 2 {
-                    return Err(format!(
-                        "rope_freqs has {} values, expected head_dim/2 = {}",
-                        factors.len(),
-                        self.head_dim / 2
-                    ));
-                }
-                factors.iter().try_for_each(|&f| positive("rope_freqs value", f64::from(f)))
+        let positive = [
+            ("query_pre_attn_scalar", Some(self.query_pre_attn_scalar)),
+            ("attn_logit_softcapping", self.attention_softcap),
+            ("final_logit_softcapping", self.logit_softcap),
+        ];
+        for (key, value) in positive {
+            if value.is_some_and(|x| !(x.is_finite() && x > 0.0)) {
+                return Err(format!("{key} is {}, expected a positive number", value.unwrap_or_default()));
             }
         }
+        for rope in &self.ropes {
+            let fits = rope.dim.next_multiple_of(2) <= self.head_dim;
+            if rope.dim == self.head_dim && !fits {
+                return Err(format!("head_dim {} is odd, rotary embedding needs pairs", self.head_dim));
+            }
+            if rope.dim == 0 || !fits {
+                return Err(format!("{} features of a head are rotated, expected 1 to {}", rope.dim, self.head_dim));
+            }
+            rope.validate()?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses absurd numbers of layers, before anything of their size is made.
+pub(crate) fn check_layers(layers: usize) -> Result<(), String> {
+    match layers {
+        1..=MAX_LAYERS => Ok(()),
+        _ => Err(format!("num_hidden_layers is {layers}, expected 1 to {MAX_LAYERS}")),
     }
 }

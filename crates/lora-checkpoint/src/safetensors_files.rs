@@ -86,7 +86,7 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
         };
         let (from, to) = info.data_offsets;
         let range = start + from..start + to;
-        tensors.push((name, Entry { file: 0, range, shape: info.shape.clone(), dtype, permuted: None }));
+        tensors.push((name, Entry { file: 0, range, shape: info.shape.clone(), dtype, permuted: None, offset: 0.0 }));
     }
     Ok(tensors)
 }

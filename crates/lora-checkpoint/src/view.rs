@@ -37,6 +37,8 @@ pub(crate) struct Entry {
     pub(crate) dtype: StorageDtype,
     /// Rows of a head, if the rows lie in GGUF's order for llama's q and k.
     pub(crate) permuted: Option<usize>,
+    /// What the file adds to the values: GGUF stores Gemma's norms as γ, Hugging Face as γ − 1.
+    pub(crate) offset: f32,
 }
 
 /// One weight where it lies in the mapped file. 1-D weights have one row. GGUF's permuted q/k rows are already
@@ -121,8 +123,8 @@ impl TensorView<'_> {
     }
     /// The values in place, if stored as aligned, unpermuted f32.
     pub fn as_f32(&self) -> Option<&[f32]> {
-        match (self.entry.dtype, self.entry.permuted) {
-            (StorageDtype::F32, None) => bytemuck::try_cast_slice(self.bytes).ok(),
+        match (self.entry.dtype, self.entry.permuted, self.entry.offset) {
+            (StorageDtype::F32, None, 0.0) => bytemuck::try_cast_slice(self.bytes).ok(),
             _ => None,
         }
     }
@@ -140,6 +142,9 @@ impl TensorView<'_> {
         let (values, bytes) = self.entry.dtype.unit();
         let range = start / values * bytes..(start + out.len()) / values * bytes;
         blocks::widen(self.entry.dtype, &self.bytes[range], out);
+        if self.entry.offset != 0.0 {
+            out.iter_mut().for_each(|v| *v -= self.entry.offset);
+        }
     }
 }
 

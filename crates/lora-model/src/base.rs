@@ -11,23 +11,12 @@ pub struct Base {
 }
 
 impl Base {
-    /// Opens and checks a model.
+    /// Opens a model; the checkpoint checks that it has every weight.
     ///
     /// # Errors
     /// If the files are not readable, or a weight is missing or of another shape (both are named).
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let checkpoint = Checkpoint::open(path)?;
-        for (name, shape) in spec::weights(checkpoint.config()) {
-            let found = checkpoint.tensor(&name)?;
-            if found.shape() != shape {
-                return Err(Error::Invalid(format!(
-                    "{}: {name} has shape {:?}, the config asks for {shape:?}",
-                    path.display(),
-                    found.shape()
-                )));
-            }
-        }
-        Ok(Self { checkpoint })
+        Ok(Self { checkpoint: Checkpoint::open(path)? })
     }
 
     /// The files below.
@@ -51,6 +40,6 @@ impl Base {
     /// All parameters, a tied head counted once.
     #[must_use]
     pub fn total_parameters(&self) -> u64 {
-        spec::weights(self.config()).iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+        self.config().weights().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
     }
 }

@@ -6,7 +6,6 @@ pub mod composite;
 mod error;
 pub mod fused;
 mod packed;
-pub mod rope;
 mod route;
 pub mod spec;
 

@@ -1,5 +1,5 @@
 //! Shapes of well-known models, so that a plan needs no download. All are of the Llama family.
-use lora_checkpoint::{ModelConfig, RopeScaling};
+use lora_checkpoint::{Biases, Family, LayerSpec, ModelConfig, Rope, RopeScaling};
 
 /// The shape of a published model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Known {
     /// Its shape as a config; what doesn't change a count is left at a plain value.
     pub fn config(&self) -> ModelConfig {
         ModelConfig {
-            model_type: "llama".to_string(),
+            family: Family::Llama,
             vocab_size: self.vocabulary,
             hidden_size: self.hidden,
             intermediate_size: self.intermediate,
@@ -59,12 +59,14 @@ impl Known {
             num_key_value_heads: self.kv_heads,
             head_dim: self.head,
             rms_norm_eps: 1e-5,
-            rope_theta: 10_000.0,
-            rope_scaling: RopeScaling::None,
+            ropes: vec![Rope { theta: 10_000.0, dim: self.head, scaling: RopeScaling::None }],
+            layers: vec![LayerSpec { window: None, rope: Some(0) }; self.layers],
+            query_pre_attn_scalar: self.head as f64,
+            attention_softcap: None,
+            logit_softcap: None,
             tie_word_embeddings: self.tied,
             max_position_embeddings: 2048,
-            attention_bias: false,
-            mlp_bias: false,
+            biases: Biases::default(),
             bos_token_id: None,
             eos_token_ids: Vec::new(),
             pad_token_id: None,

@@ -1,52 +1,64 @@
-//! Tensor names: llama.cpp's for the llama architecture ↔ Hugging Face's.
+//! Tensor names: llama.cpp's for what a weight is. Architectures share them; which tensors a model has is its config's.
+use crate::config::Part;
+use crate::family::{Norm, Projection};
 
-/// Names outside the layers: (GGUF, Hugging Face).
-const MODEL: [(&str, &str); 3] = [
-    ("token_embd.weight", "model.embed_tokens.weight"),
-    ("output_norm.weight", "model.norm.weight"),
-    ("output.weight", "lm_head.weight"),
-];
-
-/// Modules of a layer: (GGUF after `blk.N.`, Hugging Face after `model.layers.N.`), each with `.weight` or `.bias`.
-const LAYER: [(&str, &str); 9] = [
-    ("attn_norm", "input_layernorm"),
-    ("ffn_norm", "post_attention_layernorm"),
-    ("attn_q", "self_attn.q_proj"),
-    ("attn_k", "self_attn.k_proj"),
-    ("attn_v", "self_attn.v_proj"),
-    ("attn_output", "self_attn.o_proj"),
-    ("ffn_gate", "mlp.gate_proj"),
-    ("ffn_up", "mlp.up_proj"),
-    ("ffn_down", "mlp.down_proj"),
-];
-
-/// `blk.0.attn_q.weight` → `model.layers.0.self_attn.q_proj.weight`.
-pub(crate) fn to_hugging_face(name: &str) -> Option<String> {
-    translate(name, "blk.", "model.layers.", |(from, to)| (from, to))
-}
-
-/// `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`.
-pub(crate) fn to_gguf(name: &str) -> Option<String> {
-    translate(name, "model.layers.", "blk.", |(from, to)| (to, from))
-}
-
-fn translate(
-    name: &str,
-    prefix: &str,
-    new_prefix: &str,
-    direction: fn((&'static str, &'static str)) -> (&'static str, &'static str),
-) -> Option<String> {
-    if let Some((_, to)) = MODEL.into_iter().map(direction).find(|(from, _)| *from == name) {
-        return Some(to.to_owned());
+/// llama.cpp's name of a part of a model.
+pub(crate) fn tensor(part: Part) -> String {
+    match part {
+        Part::Embedding => "token_embd.weight".to_owned(),
+        Part::FinalNorm => "output_norm.weight".to_owned(),
+        Part::Head => "output.weight".to_owned(),
+        Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(norm)),
+        Part::Linear(layer, projection) => format!("blk.{layer}.{}.weight", of_projection(projection)),
+        Part::Bias(layer, projection) => format!("blk.{layer}.{}.bias", of_projection(projection)),
     }
-    let (layer, rest) = name.strip_prefix(prefix)?.split_once('.')?;
-    layer.parse::<u32>().ok()?;
-    let (module, kind) = rest.rsplit_once('.')?;
-    let (_, to) = LAYER.into_iter().map(direction).find(|(from, _)| *from == module)?;
-    matches!(kind, "weight" | "bias").then(|| format!("{new_prefix}{layer}.{to}.{kind}"))
 }
 
-/// True for the q and k projections' weights and biases (Hugging Face name), whose rows GGUF permutes.
-pub(crate) fn is_permuted(name: &str) -> bool {
-    [".self_attn.q_proj.", ".self_attn.k_proj."].iter().any(|m| name.contains(m))
+fn of_norm(norm: Norm) -> &'static str {
+    match norm {
+        Norm::Input => "attn_norm",
+        Norm::Query => "attn_q_norm",
+        Norm::Key => "attn_k_norm",
+        Norm::AttentionOutput => "post_attention_norm",
+        Norm::MlpInput => "ffn_norm",
+        Norm::MlpOutput => "post_ffw_norm",
+    }
+}
+
+/// Phi-3's stacked gate and up lie under the name of up.
+fn of_projection(projection: Projection) -> &'static str {
+    match projection {
+        Projection::Q => "attn_q",
+        Projection::K => "attn_k",
+        Projection::V => "attn_v",
+        Projection::Qkv => "attn_qkv",
+        Projection::O => "attn_output",
+        Projection::Gate => "ffn_gate",
+        Projection::Up | Projection::GateUp => "ffn_up",
+        Projection::Down => "ffn_down",
+    }
+}
+
+/// The part that a Hugging Face name of a linear layer, the embedding or the head means; norms differ between families.
+pub(crate) fn part(name: &str) -> Option<Part> {
+    match name {
+        "model.embed_tokens.weight" => return Some(Part::Embedding),
+        "model.norm.weight" => return Some(Part::FinalNorm),
+        "lm_head.weight" => return Some(Part::Head),
+        _ => {}
+    }
+    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let layer = layer.parse().ok()?;
+    let (module, kind) = rest.rsplit_once('.')?;
+    let projection = Projection::ALL.into_iter().find(|p| p.name() == module)?;
+    match kind {
+        "weight" => Some(Part::Linear(layer, projection)),
+        "bias" => Some(Part::Bias(layer, projection)),
+        _ => None,
+    }
+}
+
+/// True for the q and k projections' weights and biases, whose rows some architectures permute.
+pub(crate) fn is_query_or_key(part: Part) -> bool {
+    matches!(part, Part::Linear(_, Projection::Q | Projection::K) | Part::Bias(_, Projection::Q | Projection::K))
 }

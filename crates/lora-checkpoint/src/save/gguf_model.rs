@@ -1,9 +1,11 @@
 //! A model as GGUF: which tensors in which dtype, and the metadata that llama.cpp's converter writes.
 use super::gguf::{GgufDtype, GgufTensor, write_gguf};
+use crate::config::Part;
 use crate::error::{Error, invalid};
-use crate::gguf::{Value, names};
+use crate::gguf::rope::{self, Written};
+use crate::gguf::{Value, config as gguf_config, names};
 use crate::view::{TensorView, hugging_face_row};
-use crate::{Checkpoint, Format, ModelConfig, rope};
+use crate::{Checkpoint, Format, ModelConfig};
 use std::path::Path;
 
 /// Writes `model` as one GGUF file that llama.cpp runs, with tokenizer and chat template. 1-D weights stay f32, as
@@ -18,43 +20,81 @@ pub fn save_gguf<E: From<Error>>(
 ) -> Result<Vec<String>, E> {
     model.refuse_own_file(path)?;
     let mut warnings = Vec::new();
-    let metadata = metadata(model, dtype, name, &mut warnings)?;
-    let (tensors, sources) = plan(model, dtype, &mut warnings)?;
-    let factors = rope::factors(&model.config().rope_scaling, model.config().rope_theta, model.config().head_dim);
+    let rope = rope::write(model.config()).map_err(|m| invalid(model.path(), m))?;
+    warnings.extend(rope.warning.clone());
+    check_layers(model.config(), &mut warnings).map_err(|m| invalid(model.path(), m))?;
+    let metadata = metadata(model, dtype, name, &rope, &mut warnings)?;
+    let (tensors, sources) = plan(model, dtype, &rope, &mut warnings)?;
     write_gguf(path, &metadata, &tensors, |index, first, rows| {
         match &sources[index] {
-            Some(source) => read_permuted(source, model.config().head_dim, first, rows),
-            None => rows.copy_from_slice(factors.as_deref().unwrap_or_default()),
+            Source::Weight(part, view) => read_rows(model.config(), *part, view, first, rows),
+            Source::Divisors(values) => rows.copy_from_slice(values),
         }
         progress(rows.len() as u64)
     })?;
     Ok(warnings)
 }
 
-/// The tensors of the file, and where each comes from (None: the rope factors).
+/// Where the values of a tensor come from.
+enum Source<'a> {
+    Weight(Part, TensorView<'a>),
+    Divisors(&'a [f32]),
+}
+
+/// Refuses what llama.cpp computes differently at any length, and warns of what it computes differently in long texts.
+fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), String> {
+    let architecture = config.facts().gguf;
+    let window = config.layers.iter().find_map(|l| l.window);
+    let own = gguf_config::layers_of(config.family, config.num_hidden_layers, window);
+    if own.iter().zip(&config.layers).any(|(a, b)| a.rope != b.rope) {
+        return Err(format!("llama.cpp gives other layers of {architecture} a rotary embedding than this model has"));
+    }
+    let windowed = ["gemma2", "gemma3"].contains(&architecture);
+    if let Some(window) = window
+        && (!windowed || own != config.layers)
+    {
+        warnings.push(format!(
+            "llama.cpp has other sliding windows for {architecture}: texts beyond {window} tokens differ"
+        ));
+    }
+    let (c, scalar) = (config, config.query_pre_attn_scalar);
+    let own = gguf_config::query_pre_attn_scalar(
+        c.family,
+        c.num_hidden_layers,
+        c.hidden_size,
+        c.num_attention_heads,
+        c.head_dim,
+    );
+    match own == scalar {
+        true => Ok(()),
+        false => {
+            Err(format!("llama.cpp has query_pre_attn_scalar {own} for such a {architecture}, this model has {scalar}"))
+        }
+    }
+}
+
+/// The tensors of the file, and where each comes from.
 fn plan<'a>(
     model: &'a Checkpoint,
     dtype: GgufDtype,
+    rope: &'a Written,
     warnings: &mut Vec<String>,
-) -> Result<(Vec<GgufTensor>, Vec<Option<TensorView<'a>>>), Error> {
+) -> Result<(Vec<GgufTensor>, Vec<Source<'a>>), Error> {
     let (mut tensors, mut sources) = (Vec::new(), Vec::new());
-    if model.config().rope_scaling != crate::RopeScaling::None {
-        let shape = vec![model.config().head_dim / 2];
-        tensors.push(GgufTensor { name: "rope_freqs.weight".to_owned(), shape, dtype: GgufDtype::F32 });
-        sources.push(None);
+    for (name, values) in &rope.tensors {
+        tensors.push(GgufTensor { name: (*name).to_owned(), shape: vec![values.len()], dtype: GgufDtype::F32 });
+        sources.push(Source::Divisors(values));
     }
     let mut fallen_back = 0;
-    for (name, shape) in model.config().weights() {
+    for (part, name, shape) in model.config().parts() {
         let view = model.tensor(&name)?;
         let mut dtype = if shape.len() == 1 { GgufDtype::F32 } else { dtype };
         if dtype == GgufDtype::Q8_0 && view.columns() % 32 != 0 {
             dtype = GgufDtype::F16;
             fallen_back += 1;
         }
-        let name =
-            names::to_gguf(&name).ok_or_else(|| invalid(model.path(), format!("tensor {name} has no GGUF name")))?;
-        tensors.push(GgufTensor { name, shape, dtype });
-        sources.push(Some(view));
+        tensors.push(GgufTensor { name: names::tensor(part), shape, dtype });
+        sources.push(Source::Weight(part, view));
     }
     if fallen_back > 0 {
         warnings.push(format!(
@@ -64,19 +104,23 @@ fn plan<'a>(
     Ok((tensors, sources))
 }
 
-/// Rows in GGUF's order: row g of the file is Hugging Face row `hugging_face_row(g)`.
-fn read_permuted(source: &TensorView<'_>, head_dim: usize, first: usize, rows: &mut [f32]) {
-    if !names::is_permuted(source.name()) {
-        return source.read_rows(first, rows);
-    }
-    if source.shape().len() == 1 {
+/// Rows as GGUF has them: where the architecture permutes q and k, row g of the file is Hugging Face row
+/// `hugging_face_row(g)`; norms carry the family's offset.
+fn read_rows(config: &ModelConfig, part: Part, source: &TensorView<'_>, first: usize, rows: &mut [f32]) {
+    let facts = config.facts();
+    if !(facts.gguf_permuted && names::is_query_or_key(part)) {
+        source.read_rows(first, rows);
+        if matches!(part, Part::Norm(..) | Part::FinalNorm) {
+            rows.iter_mut().for_each(|v| *v += facts.norm_offset);
+        }
+    } else if source.shape().len() == 1 {
         let values = source.to_f32();
         for (i, value) in rows.iter_mut().enumerate() {
-            *value = values[hugging_face_row(i, head_dim)];
+            *value = values[hugging_face_row(i, config.head_dim)];
         }
     } else {
         for (i, row) in rows.chunks_exact_mut(source.columns()).enumerate() {
-            source.read_rows(hugging_face_row(first + i, head_dim), row);
+            source.read_rows(hugging_face_row(first + i, config.head_dim), row);
         }
     }
 }
@@ -86,19 +130,20 @@ fn metadata(
     model: &Checkpoint,
     dtype: GgufDtype,
     name: &str,
+    rope: &Written,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, Value)>, Error> {
     let config = model.config();
     let mut all = match model.format() {
         Format::Gguf => carried(model, "general."),
         Format::HuggingFace => vec![
-            pair("general.architecture", text("llama")),
+            pair("general.architecture", text(config.facts().gguf)),
             pair("general.type", text("model")),
             pair("general.name", text(name)),
             pair("general.size_label", text(&size_label(parameters(config)))),
         ],
     };
-    all.extend(decoder(config));
+    all.extend(decoder(config, rope));
     all.push(pair("general.file_type", Value::U32(dtype.file_type())));
     all.push(pair("general.quantization_version", Value::U32(2)));
     match model.format() {
@@ -120,22 +165,27 @@ fn carried(model: &Checkpoint, prefix: &str) -> Vec<(String, Value)> {
     model.all_metadata().filter(|(key, _)| keep(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-fn decoder(config: &ModelConfig) -> Vec<(String, Value)> {
-    let size = |key: &str, n: usize| pair(&format!("llama.{key}"), Value::U32(n as u32));
-    vec![
+fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
+    let key = |key: &str| format!("{}.{key}", config.facts().gguf);
+    let size = |name: &str, n: usize| (key(name), Value::U32(n as u32));
+    let real = |name: &str, x: f64| (key(name), Value::F32(x as f32));
+    let mut all = vec![
         size("block_count", config.num_hidden_layers),
         size("context_length", config.max_position_embeddings),
         size("embedding_length", config.hidden_size),
         size("feed_forward_length", config.intermediate_size),
         size("attention.head_count", config.num_attention_heads),
         size("attention.head_count_kv", config.num_key_value_heads),
-        pair("llama.rope.freq_base", Value::F32(config.rope_theta as f32)),
-        pair("llama.attention.layer_norm_rms_epsilon", Value::F32(config.rms_norm_eps as f32)),
+        real("attention.layer_norm_rms_epsilon", config.rms_norm_eps),
         size("attention.key_length", config.head_dim),
         size("attention.value_length", config.head_dim),
         size("vocab_size", config.vocab_size),
-        size("rope.dimension_count", config.head_dim),
-    ]
+    ];
+    all.extend(rope.metadata.iter().map(|(name, value)| (key(name), value.clone())));
+    all.extend(config.layers.iter().find_map(|l| l.window).map(|n| size("attention.sliding_window", n)));
+    all.extend(config.attention_softcap.map(|cap| real("attn_logit_softcapping", cap)));
+    all.extend(config.logit_softcap.map(|cap| real("final_logit_softcapping", cap)));
+    all
 }
 
 /// Parameters of the model; a tied head counts once.

@@ -1,6 +1,7 @@
-//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`), GGUF files (`gguf`), and the rounding
+//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`), GGUF files (`gguf`), and the rounding
 //! that both share (`encode`). Memory is bounded by one chunk of rows.
 
+mod config_json;
 mod encode;
 mod folder;
 mod gguf;

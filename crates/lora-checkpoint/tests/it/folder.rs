@@ -12,9 +12,9 @@ fn golden_bases_open_with_every_weight() {
     assert_eq!(tied.tensor_names().len(), 2 + 2 * 9);
     let untied = Checkpoint::open(&golden("llama_rope3_rslora/base")).unwrap();
     assert_eq!(untied.tensor_names().len(), 3 + 2 * 9);
-    assert_eq!(untied.config().rope_theta, 500_000.0);
+    assert_eq!(untied.config().ropes[0].theta, 500_000.0);
     assert_eq!(
-        untied.config().rope_scaling,
+        untied.config().ropes[0].scaling,
         RopeScaling::Llama3 {
             factor: 8.0,
             low_freq_factor: 1.0,

@@ -25,8 +25,8 @@ fn folder_to_gguf_and_back_is_the_same_model() {
         let gguf = Checkpoint::open(&dir.path().join("out")).unwrap();
         assert_eq!(gguf.format(), Format::Gguf);
         let mut shape = gguf.config().clone();
-        if matches!(shape.rope_scaling, RopeScaling::Factors(_)) {
-            shape.rope_scaling = source.config().rope_scaling.clone();
+        if matches!(shape.ropes[0].scaling, RopeScaling::Factors(_)) {
+            shape.ropes.clone_from(&source.config().ropes);
         }
         assert_eq!(&shape, source.config());
         same_weights(&gguf, &source, |v| v);

@@ -2,7 +2,7 @@
 use super::graph::{Graph, Weights};
 use super::loss::Supervised;
 use super::route::{backward, select};
-use crate::{Base, Error, Packed, SequenceLoss, spec};
+use crate::{Base, Error, Packed, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
 use lora_checkpoint::ModelConfig;
 use rand_chacha::ChaCha8Rng;
@@ -43,11 +43,11 @@ impl FullModel {
         Ok(Self { config: checkpoint.config().clone(), tensors, params })
     }
 
-    /// Random weights: N(0, 0.02²) matrices (transformers' `initializer_range`), norms 1, biases 0; from a generator keyed by
+    /// Random weights: N(0, 0.02²) matrices (transformers' `initializer_range`), norms γ = 1, biases 0; from a generator keyed by
     /// (seed, name).
     pub fn random(config: ModelConfig, seed: u64) -> Result<Self, Error> {
         let (mut tensors, mut params) = (Vec::new(), Vec::new());
-        for (name, shape) in spec::weights(&config) {
+        for (name, shape) in config.weights() {
             let start = params.len();
             let length = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             let end = length
@@ -58,7 +58,8 @@ impl FullModel {
                 let mut normal = Normal::new(seed, &name);
                 params.extend((start..end).map(|_| 0.02 * normal.next()));
             } else {
-                params.resize(end, if name.ends_with("bias") { 0.0 } else { 1.0 });
+                let norm = 1.0 - config.facts().norm_offset;
+                params.resize(end, if name.ends_with("bias") { 0.0 } else { norm });
             }
             tensors.push((name, shape, start..end));
         }

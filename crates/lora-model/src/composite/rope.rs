@@ -12,7 +12,7 @@ pub(super) struct RopeTable {
 impl RopeTable {
     /// Tables for positions `0..length`.
     pub(super) fn new(config: &ModelConfig, length: usize, device: &Device) -> Result<Self> {
-        let frequencies = crate::rope::inverse_frequencies(config);
+        let frequencies = config.ropes[0].inverse_frequencies(0);
         let half = frequencies.len();
         let positions = Tensor::arange(0u32, length as u32, device)?.to_dtype(DType::F32)?.reshape((length, 1))?;
         let angles = positions.matmul(&Tensor::from_vec(frequencies, (1, half), device)?)?; // (T, d/2)

@@ -1,5 +1,5 @@
 //! Which projection carries which module of an adapter, and the dropout of each.
-use crate::spec::{PROJECTIONS, Projection};
+use crate::spec::Projection;
 use crate::{Dropout, Error};
 use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
@@ -12,7 +12,7 @@ use std::collections::HashMap;
 pub(super) struct Binding<'a> {
     adapter: Option<&'a Adapter>,
     /// Module index of each projection of each layer.
-    modules: Vec<[Option<usize>; 7]>,
+    modules: Vec<[Option<usize>; Projection::ALL.len()]>,
     dropout: Option<Dropout>,
 }
 
@@ -23,11 +23,11 @@ impl<'a> Binding<'a> {
         adapter: Option<&'a Adapter>,
         dropout: Option<Dropout>,
     ) -> Result<Self, Error> {
-        let mut modules = vec![[None; 7]; config.num_hidden_layers];
+        let mut modules = vec![[None; Projection::ALL.len()]; config.num_hidden_layers];
         let mut open: HashMap<&str, usize> =
             adapter.iter().flat_map(|a| a.modules.iter().enumerate()).map(|(i, m)| (m.path.as_str(), i)).collect();
         for (layer, slots) in modules.iter_mut().enumerate() {
-            for projection in PROJECTIONS {
+            for &projection in config.projections() {
                 slots[projection.index()] = open.remove(projection.path(layer).as_str());
             }
         }
@@ -43,9 +43,9 @@ impl<'a> Binding<'a> {
 
     fn check_shapes(&self, config: &ModelConfig) -> Result<(), Error> {
         for slots in &self.modules {
-            for projection in PROJECTIONS {
+            for &projection in config.projections() {
                 let Some((adapter, index)) = self.adapter.zip(slots[projection.index()]) else { continue };
-                let (m, (out, inn)) = (&adapter.modules[index], projection.shape(config));
+                let (m, (out, inn)) = (&adapter.modules[index], config.shape(projection));
                 if (m.out_features, m.in_features) != (out, inn) {
                     return Err(Error::Invalid(format!(
                         "{}: the adapter is for a layer of shape ({}, {}), the base's is ({out}, {inn})\nhint: use the base that the adapter was trained on",

@@ -4,7 +4,7 @@ use super::buffers::{Buffer, Saved, Scratch};
 use super::cache::LayerCache;
 use super::layer::{self, Pass};
 use super::weights::Weights;
-use crate::{Base, Error, Packed, SequenceLoss, rope};
+use crate::{Base, Error, Packed, SequenceLoss};
 use lora_checkpoint::ModelConfig;
 use lora_kernels::attention::{Segment, segments};
 use lora_kernels::loss::{self, TokenLoss};
@@ -45,7 +45,7 @@ impl<'b> Engine<'b> {
         Ok(Self {
             config: base.config(),
             weights: Weights::of(base)?,
-            frequencies: rope::inverse_frequencies(base.config()),
+            frequencies: base.config().ropes[0].inverse_frequencies(0),
             table: Arc::default(),
             saved: Vec::new(),
             scratch: Scratch::default(),

@@ -56,7 +56,7 @@ pub(super) fn forward(
     let Scratch { normed, activated, project, .. } = scratch;
     let mut apply =
         |p: Projection, input: &[f32], out: &mut [f32], accumulate: bool, u: &mut [super::buffers::Buffer; 7]| {
-            let linear = &layer.projections[p.index()];
+            let linear = layer.linear(p);
             let place = Place { layer: index, projection: p };
             project::forward(place, linear, &pass.binding, input, t, out, accumulate, &mut u[p.index()], project);
         };
@@ -88,7 +88,7 @@ pub(super) fn forward(
     apply(O, saved.o.read(q_size), x, true, &mut saved.u); // (T, heads·d) -> += (T, H)
 
     saved.middle.set(x);
-    norm::forward(x, &layer.post_attention_norm, eps, n, saved.middle_rstd.get(t));
+    norm::forward(x, &layer.mlp_norm, eps, n, saved.middle_rstd.get(t));
     apply(Gate, n, saved.gate.get(wide), false, &mut saved.u); // (T, H) -> (T, I)
     apply(Up, n, saved.up.get(wide), false, &mut saved.u);
     let a = activated.get(wide);
@@ -112,7 +112,7 @@ pub(super) fn backward(
     let Scratch { normed, activated, d_activated, d_normed, d_o, d_q, d_k, d_v, project } = scratch;
     let Saved { x, input_rstd, q, k, v, o, lse, middle, middle_rstd, gate, up, u } = saved;
     let mut back = |p: Projection, input: &[f32], dy: &[f32], d_input: &mut [f32], accumulate: bool| {
-        let linear = &layer.projections[p.index()];
+        let linear = layer.linear(p);
         let place = Place { layer: index, projection: p };
         project::backward(
             place,
@@ -134,10 +134,10 @@ pub(super) fn backward(
     swiglu::forward(gate.read(wide), up.read(wide), a);
     back(Down, a, dx, da, false);
     swiglu::backward(da, gate.get(wide), up.get(wide));
-    norm::recompute(middle.read(hidden), &layer.post_attention_norm, middle_rstd.read(t), n);
+    norm::recompute(middle.read(hidden), &layer.mlp_norm, middle_rstd.read(t), n);
     back(Gate, n, gate.read(wide), dn, false);
     back(Up, n, up.read(wide), dn, true);
-    norm::backward(middle.read(hidden), &layer.post_attention_norm, middle_rstd.read(t), dn, dx);
+    norm::backward(middle.read(hidden), &layer.mlp_norm, middle_rstd.read(t), dn, dx);
 
     let (d_o, dq, dk, dv) = (d_o.get(q_size), d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
     back(O, o.read(q_size), dx, d_o, false);

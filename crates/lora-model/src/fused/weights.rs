@@ -1,7 +1,7 @@
 //! The frozen weights of a base, borrowed where they lie.
-use crate::spec::{PROJECTIONS, Projection};
+use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::TensorView;
+use lora_checkpoint::{Norm, TensorView};
 use lora_kernels::Rows;
 
 /// A weight matrix in its file, as the kernels read it.
@@ -30,13 +30,29 @@ pub(super) struct Linear<'b> {
     pub(super) bias: Option<Vec<f32>>,
 }
 
-/// One decoder layer.
+/// One decoder layer. The weights of norms are γ, whatever the file adds to them.
 #[derive(Debug)]
 pub(super) struct Layer<'b> {
     pub(super) input_norm: Vec<f32>,
-    pub(super) post_attention_norm: Vec<f32>,
-    /// In the order of [`PROJECTIONS`].
-    pub(super) projections: Vec<Linear<'b>>,
+    /// Of each head, (d).
+    pub(super) query_norm: Option<Vec<f32>>,
+    pub(super) key_norm: Option<Vec<f32>>,
+    pub(super) attention_output_norm: Option<Vec<f32>>,
+    pub(super) mlp_norm: Vec<f32>,
+    pub(super) mlp_output_norm: Option<Vec<f32>>,
+    /// The family's linear layers in the order of the forward pass.
+    linears: Vec<(Projection, Linear<'b>)>,
+}
+
+impl<'b> Layer<'b> {
+    /// A linear layer of the family.
+    ///
+    /// # Panics
+    /// If the family does not have it.
+    pub(super) fn linear(&self, projection: Projection) -> &Linear<'b> {
+        let found = self.linears.iter().find(|(p, _)| *p == projection);
+        &found.expect("routes ask for the family's own projections").1
+    }
 }
 
 /// All weights of a decoder.
@@ -51,27 +67,62 @@ pub(super) struct Weights<'b> {
 
 impl<'b> Weights<'b> {
     pub(super) fn of(base: &'b Base) -> Result<Self, Error> {
-        let (checkpoint, config) = (base.checkpoint(), base.config());
-        let matrix = |name: &str| -> Result<Matrix<'b>, Error> { Ok(Matrix(checkpoint.tensor(name)?)) };
-        let vector = |name: &str| -> Result<Vec<f32>, Error> { Ok(checkpoint.tensor(name)?.to_f32()) };
-        let linear = |layer: usize, projection: Projection| -> Result<Linear<'b>, Error> {
-            let path = projection.path(layer);
-            let bias = projection.has_bias(config).then(|| vector(&format!("{path}.bias"))).transpose()?;
-            Ok(Linear { weight: matrix(&format!("{path}.weight"))?, bias })
-        };
-        let layer = |i: usize| -> Result<Layer<'b>, Error> {
-            Ok(Layer {
-                input_norm: vector(&format!("model.layers.{i}.input_layernorm.weight"))?,
-                post_attention_norm: vector(&format!("model.layers.{i}.post_attention_layernorm.weight"))?,
-                projections: PROJECTIONS.iter().map(|&p| linear(i, p)).collect::<Result<_, _>>()?,
-            })
-        };
-        let head = if config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+        let source = Source { base };
+        let head = if base.config().tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
         Ok(Self {
-            embedding: matrix("model.embed_tokens.weight")?,
-            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?,
-            norm: vector("model.norm.weight")?,
-            head: matrix(head)?,
+            embedding: source.matrix("model.embed_tokens.weight")?,
+            layers: (0..base.config().num_hidden_layers).map(|i| source.layer(i)).collect::<Result<_, _>>()?,
+            norm: source.gamma("model.norm")?,
+            head: source.matrix(head)?,
+        })
+    }
+}
+
+/// Where weights are read from.
+#[derive(Debug, Clone, Copy)]
+struct Source<'b> {
+    base: &'b Base,
+}
+
+impl<'b> Source<'b> {
+    fn matrix(self, name: &str) -> Result<Matrix<'b>, Error> {
+        Ok(Matrix(self.base.checkpoint().tensor(name)?))
+    }
+
+    fn vector(self, name: &str) -> Result<Vec<f32>, Error> {
+        Ok(self.base.checkpoint().tensor(name)?.to_f32())
+    }
+
+    fn gamma(self, path: &str) -> Result<Vec<f32>, Error> {
+        let offset = self.base.config().facts().norm_offset;
+        let mut gamma = self.vector(&format!("{path}.weight"))?;
+        gamma.iter_mut().for_each(|g| *g += offset);
+        Ok(gamma)
+    }
+
+    fn linear(self, layer: usize, projection: Projection) -> Result<Linear<'b>, Error> {
+        let path = projection.path(layer);
+        let biased = self.base.config().has_bias(projection);
+        let bias = biased.then(|| self.vector(&format!("{path}.bias"))).transpose()?;
+        Ok(Linear { weight: self.matrix(&format!("{path}.weight"))?, bias })
+    }
+
+    fn layer(self, layer: usize) -> Result<Layer<'b>, Error> {
+        let config = self.base.config();
+        let norm = |norm| config.norm_path(layer, norm).map(|path| self.gamma(&path)).transpose();
+        let missing = || Error::Invalid(format!("layer {layer} has no norm before attention or the MLP"));
+        Ok(Layer {
+            input_norm: norm(Norm::Input)?.ok_or_else(missing)?,
+            query_norm: norm(Norm::Query)?,
+            key_norm: norm(Norm::Key)?,
+            attention_output_norm: norm(Norm::AttentionOutput)?,
+            mlp_norm: norm(Norm::MlpInput)?.ok_or_else(missing)?,
+            mlp_output_norm: norm(Norm::MlpOutput)?,
+            linears: config
+                .projections()
+                .iter()
+                .map(|&p| Ok((p, self.linear(layer, p)?)))
+                .collect::<Result<_, Error>>()?,
         })
     }
 }

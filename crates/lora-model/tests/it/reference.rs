@@ -7,7 +7,7 @@ use lora_model::{Composite, Packed, Route};
 use std::collections::HashMap;
 
 fn config(from: &ModelConfig) -> Config {
-    let rope_scaling = match &from.rope_scaling {
+    let rope_scaling = match &from.ropes[0].scaling {
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
             Some(Llama3RopeConfig {
                 factor: *factor as f32,
@@ -28,7 +28,7 @@ fn config(from: &ModelConfig) -> Config {
         num_key_value_heads: from.num_key_value_heads,
         use_flash_attn: false,
         rms_norm_eps: from.rms_norm_eps,
-        rope_theta: from.rope_theta as f32,
+        rope_theta: from.ropes[0].theta as f32,
         bos_token_id: None,
         eos_token_id: None,
         rope_scaling,

@@ -1,0 +1,126 @@
+//! Windows and rotary embeddings, layer by layer.
+use super::value::{Object, flag, non_null, size};
+use crate::config::LayerSpec;
+use crate::family::Family;
+use serde_json::Value;
+
+/// How a family's config.json says which layers slide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sliding {
+    /// None does.
+    Never,
+    /// All do if `sliding_window` is set; the number is its default.
+    All(Option<usize>),
+    /// If `use_sliding_window`, those that `layer_types` names, else those from `max_window_layers` on.
+    FromLayer,
+    /// Those that `layer_types` names, else all but every n-th (`sliding_window_pattern`).
+    Pattern(usize),
+    /// If `use_sliding_window`, those that `layer_types` names, else those without a rotary embedding.
+    WithoutRope,
+}
+
+fn sliding(family: Family) -> Sliding {
+    match family {
+        Family::Llama => Sliding::Never,
+        Family::Mistral => Sliding::All(Some(4096)),
+        Family::Phi3 => Sliding::All(None),
+        Family::Qwen2 | Family::Qwen3 => Sliding::FromLayer,
+        Family::Gemma2 => Sliding::Pattern(2),
+        Family::Gemma3 => Sliding::Pattern(6),
+        Family::SmolLm3 => Sliding::WithoutRope,
+    }
+}
+
+/// transformers' default of `sliding_window` where layers alternate.
+const WINDOW: usize = 4096;
+/// transformers' default of `max_window_layers`.
+const MAX_WINDOW_LAYERS: usize = 28;
+
+/// The layers of a model.
+pub(super) fn all(json: &Object, family: Family, count: usize) -> Result<Vec<LayerSpec>, String> {
+    let rotated = match family {
+        Family::SmolLm3 => no_rope_layers(json, count)?,
+        _ => vec![true; count],
+    };
+    let windows = windows(json, sliding(family), count, &rotated)?;
+    // Gemma 3's sliding layers have a rotary embedding of their own, the second.
+    let rope = |window: Option<usize>| usize::from(family == Family::Gemma3 && window.is_some());
+    let layers = windows.into_iter().zip(rotated);
+    Ok(layers.map(|(window, rotated)| LayerSpec { window, rope: rotated.then(|| rope(window)) }).collect())
+}
+
+fn windows(json: &Object, sliding: Sliding, count: usize, rotated: &[bool]) -> Result<Vec<Option<usize>>, String> {
+    let named = match json.get("sliding_window") {
+        None => match sliding {
+            Sliding::All(default) => default,
+            Sliding::WithoutRope => None,
+            _ => Some(WINDOW),
+        },
+        _ => size(json, "sliding_window")?,
+    };
+    let slides: Box<dyn Fn(usize) -> bool> = match sliding {
+        Sliding::Never => return Ok(vec![None; count]),
+        Sliding::All(_) => return Ok(vec![named; count]),
+        Sliding::FromLayer | Sliding::WithoutRope if !flag(json, "use_sliding_window", false)? => {
+            return Ok(vec![None; count]);
+        }
+        Sliding::FromLayer => {
+            let first = size(json, "max_window_layers")?.unwrap_or(MAX_WINDOW_LAYERS);
+            Box::new(move |i| named.is_some() && i >= first)
+        }
+        Sliding::WithoutRope => Box::new(|i| named.is_some() && !rotated[i]),
+        Sliding::Pattern(default) => {
+            let every = match size(json, "sliding_window_pattern")? {
+                Some(0) => return Err("sliding_window_pattern is 0, expected at least 1".to_owned()),
+                Some(n) => n,
+                None => default,
+            };
+            Box::new(move |i| !(i + 1).is_multiple_of(every))
+        }
+    };
+    let slides = match layer_types(json, count)? {
+        Some(types) => types,
+        None => (0..count).map(slides).collect(),
+    };
+    if named.is_none() && slides.contains(&true) {
+        return Err("layer_types has sliding layers, but sliding_window is null".to_owned());
+    }
+    Ok(slides.into_iter().map(|slides| named.filter(|_| slides)).collect())
+}
+
+/// Whether each layer slides, where the file says so.
+fn layer_types(json: &Object, count: usize) -> Result<Option<Vec<bool>>, String> {
+    let Some(list) = per_layer(json, "layer_types", count)? else { return Ok(None) };
+    let slides = |kind: &Value| match kind.as_str() {
+        Some("sliding_attention") => Ok(true),
+        Some("full_attention") => Ok(false),
+        _ => Err(format!("layer_types has {kind}, known are \"sliding_attention\" and \"full_attention\"")),
+    };
+    list.iter().map(slides).collect::<Result<_, _>>().map(Some)
+}
+
+/// SmolLM3: 1 for the layers that rotate; without the list all but every n-th (`no_rope_layer_interval`).
+fn no_rope_layers(json: &Object, count: usize) -> Result<Vec<bool>, String> {
+    if let Some(list) = per_layer(json, "no_rope_layers", count)? {
+        let rotates = |v: &Value| match (v.as_u64(), v.as_bool()) {
+            (Some(n @ 0..=1), _) => Ok(n == 1),
+            (_, Some(rotates)) => Ok(rotates),
+            _ => Err(format!("no_rope_layers has {v}, expected 0 or 1")),
+        };
+        return list.iter().map(rotates).collect();
+    }
+    match size(json, "no_rope_layer_interval")?.unwrap_or(4) {
+        0 => Err("no_rope_layer_interval is 0, expected at least 1".to_owned()),
+        n => Ok((0..count).map(|i| !(i + 1).is_multiple_of(n)).collect()),
+    }
+}
+
+/// A list with an entry for each layer; more entries than layers are left out, as transformers does.
+fn per_layer<'a>(json: &'a Object, key: &str, count: usize) -> Result<Option<&'a [Value]>, String> {
+    match non_null(json, key) {
+        None => Ok(None),
+        Some(Value::Array(list)) if list.len() >= count => Ok(Some(&list[..count])),
+        Some(Value::Array(list)) => Err(format!("{key} has {} entries for {count} layers", list.len())),
+        Some(_) => Err(format!("{key} is not a list")),
+    }
+}

@@ -1,0 +1,141 @@
+//! config.json as transformers 4 and 5 write it → [`ModelConfig`]. What can't be honoured is refused by name.
+//! - `defaults`: what transformers takes for absent keys, by family.
+//! - `layers`: windows and rotary embeddings layer by layer.
+//! - `rope`: rotary embedding parameters.
+//! - `value`: typed look-ups.
+mod defaults;
+mod layers;
+mod rope;
+mod value;
+
+use crate::config::{Biases, check_layers};
+use crate::error::{Result, invalid, read_json};
+use crate::family::{Activation, Family};
+use crate::{ModelConfig, Rope};
+use defaults::Defaults;
+use serde_json::Value;
+use std::path::Path;
+use value::{Object, flag, ids, ids_or, non_null, real, size};
+
+/// Reads config.json (and generation_config.json beside it).
+pub(crate) fn load(path: &Path) -> Result<ModelConfig> {
+    let value = read_json(path)?;
+    let Value::Object(json) = value else {
+        return Err(invalid(path, "not a JSON object"));
+    };
+    let mut config = parse(&json).map_err(|message| invalid(path, message))?;
+    let generation = path.with_file_name("generation_config.json");
+    if generation.is_file() {
+        let more = ids(read_json(&generation)?.get("eos_token_id")).map_err(|m| invalid(&generation, m))?;
+        for id in more {
+            if !config.eos_token_ids.contains(&id) {
+                config.eos_token_ids.push(id);
+            }
+        }
+    }
+    Ok(config)
+}
+
+fn parse(json: &Object) -> Result<ModelConfig, String> {
+    let family = family(json)?;
+    let default = defaults::of(family);
+    refuse_unsupported(json, family)?;
+    let size_or = |key: &str, default: usize| Ok::<usize, String>(size(json, key)?.unwrap_or(default));
+    let heads = size_or("num_attention_heads", default.num_attention_heads)?;
+    let hidden_size = size_or("hidden_size", default.hidden_size)?;
+    let head_dim = head_dim(json, default, hidden_size, heads)?;
+    let num_hidden_layers = size_or("num_hidden_layers", default.num_hidden_layers)?;
+    check_layers(num_hidden_layers)?;
+    let max_position_embeddings = size_or("max_position_embeddings", default.max_position_embeddings)?;
+    let shape = rope::Shape { head_dim, max_position_embeddings, theta: default.rope_theta };
+    let ropes: Vec<Rope> = rope::all(json, family, shape)?;
+    let layers = layers::all(json, family, num_hidden_layers)?;
+    let config = ModelConfig {
+        family,
+        vocab_size: size_or("vocab_size", default.vocab_size)?,
+        hidden_size,
+        intermediate_size: size_or("intermediate_size", default.intermediate_size)?,
+        num_hidden_layers,
+        num_attention_heads: heads,
+        num_key_value_heads: match json.get("num_key_value_heads") {
+            None => default.num_key_value_heads.unwrap_or(heads),
+            _ => size_or("num_key_value_heads", heads)?,
+        },
+        head_dim,
+        rms_norm_eps: real(json, "rms_norm_eps")?.unwrap_or(default.rms_norm_eps),
+        ropes,
+        layers,
+        query_pre_attn_scalar: match default.query_pre_attn_scalar {
+            None => head_dim as f64,
+            Some(default) => real(json, "query_pre_attn_scalar")?.unwrap_or(default),
+        },
+        attention_softcap: soft_cap(json, "attn_logit_softcapping", default.attention_softcap)?,
+        logit_softcap: soft_cap(json, "final_logit_softcapping", default.logit_softcap)?,
+        tie_word_embeddings: flag(json, "tie_word_embeddings", default.tie_word_embeddings)?,
+        max_position_embeddings,
+        biases: biases(json, default)?,
+        bos_token_id: ids_or(json, "bos_token_id", default.bos)?.first().copied(),
+        eos_token_ids: ids_or(json, "eos_token_id", default.eos)?,
+        pad_token_id: ids_or(json, "pad_token_id", default.pad)?.first().copied(),
+    };
+    config.validate()?;
+    Ok(config)
+}
+
+fn family(json: &Object) -> Result<Family, String> {
+    match json.get("model_type").and_then(Value::as_str) {
+        Some(name) => Family::of_model_type(name)
+            .ok_or_else(|| format!("model_type \"{name}\" is not supported\nhint: known are {}", Family::names())),
+        None => Err("no model_type\nhint: is this the config.json of a Hugging Face model?".to_owned()),
+    }
+}
+
+fn refuse_unsupported(json: &Object, family: Family) -> Result<(), String> {
+    let (key, expected) = match family.facts().activation {
+        Activation::Silu => ("hidden_act", ["silu", "swish"]),
+        Activation::GeluTanh => ("hidden_activation", ["gelu_pytorch_tanh", "gelu_pytorch_tanh"]),
+    };
+    match non_null(json, key) {
+        None => {}
+        Some(Value::String(act)) if expected.contains(&act.as_str()) => {}
+        Some(act) => return Err(format!("{key} {act} is not supported, only \"{}\" is", expected[0])),
+    }
+    if flag(json, "use_bidirectional_attention", false)? {
+        return Err("use_bidirectional_attention is not supported: every token sees only those before it".to_owned());
+    }
+    if json.get("quantization_config").is_some_and(|v| !v.is_null()) {
+        return Err("a model quantised by another library (quantization_config) can't be read\n\
+             hint: use its unquantised folder, or a GGUF file"
+            .to_owned());
+    }
+    Ok(())
+}
+
+/// The width of a head: named, the family's own, or the hidden state shared out.
+fn head_dim(json: &Object, default: &Defaults, hidden: usize, heads: usize) -> Result<usize, String> {
+    if let Some(named) = size(json, "head_dim")?.or(default.head_dim) {
+        return Ok(named);
+    }
+    if heads > 0 && !hidden.is_multiple_of(heads) {
+        return Err(format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}"));
+    }
+    Ok(hidden / heads.max(1))
+}
+
+fn biases(json: &Object, default: &Defaults) -> Result<Biases, String> {
+    let attention = default.reads_attention_bias && flag(json, "attention_bias", false)?;
+    Ok(Biases {
+        qkv: attention || default.qkv_bias,
+        output: attention,
+        mlp: default.reads_mlp_bias && flag(json, "mlp_bias", false)?,
+    })
+}
+
+/// The cap of a family that has one; an explicit null turns it off.
+fn soft_cap(json: &Object, key: &str, default: Option<Option<f64>>) -> Result<Option<f64>, String> {
+    match (default, json.get(key)) {
+        (None, _) => Ok(None),
+        (Some(default), None) => Ok(default),
+        (Some(_), Some(_)) => real(json, key),
+    }
+}

@@ -1,0 +1,159 @@
+//! config.json from a decoder's shape. `rope_parameters` is transformers 5's; `rope_theta` and `rope_scaling` say the same
+//! to transformers 4.
+use super::encode::SaveDtype;
+use crate::family::{Activation, Family};
+use crate::rope::recover_llama3;
+use crate::{ModelConfig, Rope, RopeScaling};
+use serde_json::{Map, Value, json};
+
+type Object = Map<String, Value>;
+
+/// The whole file.
+pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, String> {
+    let facts = config.facts();
+    let mut map = object(json!({
+        "architectures": [facts.architecture],
+        "attention_dropout": 0.0,
+        "dtype": dtype.torch_name(),
+        "head_dim": config.head_dim,
+        "hidden_size": config.hidden_size,
+        "initializer_range": 0.02,
+        "intermediate_size": config.intermediate_size,
+        "max_position_embeddings": config.max_position_embeddings,
+        "model_type": facts.model_type,
+        "num_attention_heads": config.num_attention_heads,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_key_value_heads": config.num_key_value_heads,
+        "rms_norm_eps": config.rms_norm_eps,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "torch_dtype": dtype.torch_name(),
+        "use_cache": true,
+        "vocab_size": config.vocab_size,
+    }));
+    let (key, activation) = match facts.activation {
+        Activation::Silu => ("hidden_act", "silu"),
+        Activation::GeluTanh => ("hidden_activation", "gelu_pytorch_tanh"),
+    };
+    map.insert(key.to_owned(), activation.into());
+    map.extend(special_ids(config));
+    map.extend(of_family(config));
+    map.extend(rope(config)?);
+    Ok(Value::Object(map))
+}
+
+/// The keys that only some families read.
+fn of_family(config: &ModelConfig) -> Object {
+    let window = config.layers.iter().find_map(|l| l.window);
+    let types = || -> Vec<&str> {
+        let name = |window: Option<usize>| if window.is_some() { "sliding_attention" } else { "full_attention" };
+        config.layers.iter().map(|l| name(l.window)).collect()
+    };
+    let attention_bias = config.biases.output;
+    object(match config.family {
+        Family::Llama => json!({"attention_bias": attention_bias, "mlp_bias": config.biases.mlp}),
+        Family::Mistral | Family::Phi3 => json!({"sliding_window": window}),
+        Family::Qwen2 => {
+            json!({"sliding_window": window, "use_sliding_window": window.is_some(), "layer_types": types()})
+        }
+        Family::Qwen3 => json!({
+            "attention_bias": attention_bias, "sliding_window": window, "use_sliding_window": window.is_some(),
+            "layer_types": types(),
+        }),
+        Family::Gemma2 | Family::Gemma3 => json!({
+            "attention_bias": attention_bias, "attn_logit_softcapping": config.attention_softcap,
+            "final_logit_softcapping": config.logit_softcap, "layer_types": types(),
+            "query_pre_attn_scalar": config.query_pre_attn_scalar, "sliding_window": window,
+        }),
+        Family::SmolLm3 => json!({
+            "attention_bias": attention_bias, "mlp_bias": config.biases.mlp, "sliding_window": window,
+            "use_sliding_window": window.is_some(), "layer_types": types(),
+            "no_rope_layers": config.layers.iter().map(|l| u8::from(l.rope.is_some())).collect::<Vec<_>>(),
+        }),
+    })
+}
+
+/// Rotary embedding in both spellings.
+fn rope(config: &ModelConfig) -> Result<Object, String> {
+    let Some(first) = config.ropes.first() else { return Ok(Object::new()) };
+    let scaling = scaling(first)?;
+    let whole = |scaling: Option<Object>, theta: f64| {
+        let mut all = scaling.unwrap_or_else(|| object(json!({"rope_type": "default"})));
+        all.insert("rope_theta".to_owned(), theta.into());
+        all
+    };
+    let mut map = Object::new();
+    let mut parameters = whole(scaling.clone(), first.theta);
+    if first.dim != config.head_dim {
+        // Rounded up within the last place, so that the product with head_dim, cut to a whole number, is `dim` again.
+        let part = (first.dim as f64 + 1e-6) / config.head_dim as f64;
+        parameters.insert("partial_rotary_factor".to_owned(), part.into());
+        map.insert("partial_rotary_factor".to_owned(), part.into());
+    }
+    if let RopeScaling::LongRope { original_max_position_embeddings, .. } = &first.scaling {
+        map.insert("original_max_position_embeddings".to_owned(), (*original_max_position_embeddings).into());
+    }
+    if let Some(local) = config.ropes.get(1) {
+        let sliding = whole(self::scaling(local)?, local.theta);
+        parameters = object(json!({"full_attention": parameters, "sliding_attention": sliding}));
+        map.insert("rope_local_base_freq".to_owned(), local.theta.into());
+    }
+    map.insert("rope_parameters".to_owned(), Value::Object(parameters));
+    map.insert("rope_scaling".to_owned(), scaling.map_or(Value::Null, Value::Object));
+    map.insert("rope_theta".to_owned(), first.theta.into());
+    Ok(map)
+}
+
+/// transformers' `rope_scaling`; None for the plain embedding.
+fn scaling(rope: &Rope) -> Result<Option<Object>, String> {
+    let recovered = match &rope.scaling {
+        RopeScaling::Factors(factors) => recover_llama3(factors, rope.theta).ok_or(
+            "the rope factors of this file are not those of Llama 3's scaling, which is all that config.json can say\n\
+             hint: keep the model as a GGUF file",
+        )?,
+        other => other.clone(),
+    };
+    Ok(Some(object(match recovered {
+        RopeScaling::None | RopeScaling::Factors(_) => return Ok(None),
+        RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+        RopeScaling::Dynamic { factor, .. } => json!({"rope_type": "dynamic", "factor": factor}),
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => json!({
+            "rope_type": "llama3", "factor": factor, "high_freq_factor": high_freq_factor,
+            "low_freq_factor": low_freq_factor, "original_max_position_embeddings": original_max_position_embeddings,
+        }),
+        RopeScaling::Yarn {
+            factor,
+            attention_factor,
+            beta_fast,
+            beta_slow,
+            original_max_position_embeddings,
+            truncate,
+        } => json!({
+            "rope_type": "yarn", "factor": factor, "attention_factor": attention_factor, "beta_fast": beta_fast,
+            "beta_slow": beta_slow, "original_max_position_embeddings": original_max_position_embeddings,
+            "truncate": truncate,
+        }),
+        RopeScaling::LongRope { short_factor, long_factor, attention_factor, original_max_position_embeddings } => {
+            json!({
+                "rope_type": "longrope", "short_factor": short_factor, "long_factor": long_factor,
+                "attention_factor": attention_factor, "original_max_position_embeddings": original_max_position_embeddings,
+            })
+        }
+    })))
+}
+
+/// bos, eos (a list if there are several) and pad.
+pub(super) fn special_ids(config: &ModelConfig) -> Object {
+    let eos = match config.eos_token_ids.as_slice() {
+        [] => Value::Null,
+        [one] => json!(one),
+        many => json!(many),
+    };
+    object(json!({"bos_token_id": config.bos_token_id, "eos_token_id": eos, "pad_token_id": config.pad_token_id}))
+}
+
+fn object(value: Value) -> Object {
+    match value {
+        Value::Object(map) => map,
+        _ => Object::new(),
+    }
+}
