@@ -23,7 +23,7 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
     let (mut tensors, mut factors) = (Vec::new(), Vec::new());
     for (index, module) in adapter.modules.iter().enumerate() {
         let weight = format!("{}.weight", module.path);
-        let target = gguf::tensor_name(&weight)
+        let target = gguf::tensor_name(base.config(), &weight)
             .ok_or_else(|| Error::new(format!("GGUF has no name for the module {}", module.path)))?;
         let (a, b) = adapter.factors(index);
         let mut b = gguf::permute_rows(base.config(), &weight, b, module.rank);

@@ -1,11 +1,13 @@
-//! Causal attention over packed sequences with grouped queries: nothing above the diagonal, no T×T tensor kept.
+//! Causal attention over packed sequences with grouped queries, with or without a sliding window and a soft cap on the
+//! scores: nothing above the diagonal or outside the window, no T×T tensor kept.
 //!
 //! One job is one (sequence, key/value head); it walks tiles of queries, so its scratch is tile × keys. The forward pass
 //! saves the log-sum-exp of each row, from which the backward pass recomputes the probabilities.
 use crate::matmul::{Mat, MatMut, matmul};
 use crate::shared::SharedMut;
-use crate::vector::{dot, exp, max, sum};
+use crate::vector::{dot, exp, max, sum, tanh};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Queries in a tile.
 const TILE: usize = 64;
@@ -19,8 +21,12 @@ pub struct Shape {
     pub kv_heads: usize,
     /// Width of a head, d.
     pub head_dim: usize,
-    /// What scores are multiplied by, 1/√d.
+    /// What scores are multiplied by, 1/√d for most.
     pub scale: f32,
+    /// Keys that a query sees at most, itself included (i − j < window); None: all before it.
+    pub window: Option<usize>,
+    /// c of c·tanh(score/c), applied after the scale (Gemma 2).
+    pub softcap: Option<f32>,
 }
 
 /// Queries of one job and the keys before them: `queries` rows follow `past` cached ones of the same sequence.
@@ -32,7 +38,7 @@ pub struct Segment {
     pub queries: usize,
     /// First row of the keys in k and v.
     pub key_start: usize,
-    /// Keys that precede the first query; query i sees keys 0..=past + i.
+    /// Keys that precede the first query; query i sees keys up to past + i.
     pub past: usize,
 }
 
@@ -47,12 +53,34 @@ fn jobs(segments: &[Segment], shape: Shape) -> impl IndexedParallelIterator<Item
     (0..segments.len() * kv).into_par_iter().map(move |j| (segments[j / kv], j % kv)).with_max_len(1)
 }
 
-/// Scores of one tile of queries against their visible keys, as probabilities; returns the keys in view.
-fn tile_scores(shape: Shape, q: &[f32], k: Mat<'_>, first: usize, past: usize, n: usize, scores: &mut [f32]) -> usize {
-    let keys = past + first + n;
-    let q = Mat::strided(q, n, shape.head_dim, shape.heads * shape.head_dim);
-    matmul(MatMut::new(scores, n, keys), false, shape.scale, q, k.t(), false);
-    keys
+/// A tile of queries and the keys that any of them sees.
+#[derive(Debug, Clone, Copy)]
+struct Tile {
+    /// First query, counted in the segment.
+    first: usize,
+    /// Queries.
+    n: usize,
+    /// First key in view, counted in the sequence.
+    start: usize,
+    /// Keys in view.
+    keys: usize,
+    past: usize,
+    window: usize,
+}
+
+impl Tile {
+    fn of(shape: Shape, s: Segment, first: usize) -> Self {
+        let n = TILE.min(s.queries - first);
+        let window = shape.window.unwrap_or(usize::MAX);
+        let start = (s.past + first + 1).saturating_sub(window);
+        Self { first, n, start, keys: s.past + first + n - start, past: s.past, window }
+    }
+
+    /// The keys that query `i` of the tile sees, counted from the tile's first.
+    fn visible(self, i: usize) -> Range<usize> {
+        let end = self.past + self.first + i + 1;
+        end.saturating_sub(self.window) - self.start..end - self.start
+    }
 }
 
 /// o (T, heads · d) = softmax(scale · q·kᵀ + causal) · v for each segment; `lse` (T, heads) gets the log-sum-exp.
@@ -65,15 +93,15 @@ pub fn forward(shape: Shape, segments: &[Segment], q: &[f32], k: &[f32], v: &[f3
         let kv_at = s.key_start * kv_width + kv_head * d;
         for head in kv_head * group..(kv_head + 1) * group {
             for first in (0..s.queries).step_by(TILE) {
-                let n = TILE.min(s.queries - first);
-                let keys = s.past + first + n;
+                let tile = Tile::of(shape, s, first);
+                let Tile { n, keys, .. } = tile;
                 let at = (s.query_start + first) * width + head * d;
+                let kv_at = kv_at + tile.start * kv_width;
                 scores.resize(scores.len().max(n * keys), 0.0);
-                let k = Mat::strided(&k[kv_at..], keys, d, kv_width);
-                tile_scores(shape, &q[at..], k, first, s.past, n, scores);
+                let (q, k) = (Mat::strided(&q[at..], n, d, width), Mat::strided(&k[kv_at..], keys, d, kv_width));
+                matmul(MatMut::new(scores, n, keys), false, shape.scale, q, k.t(), false);
                 for i in 0..n {
-                    let visible = s.past + first + i + 1;
-                    let value = softmax_row(&mut scores[i * keys..(i + 1) * keys], visible);
+                    let value = softmax_row(&mut scores[i * keys..(i + 1) * keys], tile.visible(i), shape.softcap);
                     // SAFETY: one element per (row, head); each belongs to one job.
                     unsafe { lse.part((s.query_start + first + i) * shape.heads + head, 1)[0] = value };
                 }
@@ -86,10 +114,14 @@ pub fn forward(shape: Shape, segments: &[Segment], q: &[f32], k: &[f32], v: &[f3
     });
 }
 
-/// Softmax over the first `visible` scores, zero behind them; returns the log-sum-exp.
-fn softmax_row(row: &mut [f32], visible: usize) -> f32 {
-    let (seen, hidden) = row.split_at_mut(visible);
-    hidden.fill(0.0);
+/// Softmax over the visible scores, zero around them; returns the log-sum-exp.
+fn softmax_row(row: &mut [f32], visible: Range<usize>, softcap: Option<f32>) -> f32 {
+    row[visible.end..].fill(0.0);
+    row[..visible.start].fill(0.0);
+    let seen = &mut row[visible];
+    if let Some(cap) = softcap {
+        seen.iter_mut().for_each(|s| *s = cap * tanh(*s / cap));
+    }
     let m = max(seen);
     for s in seen.iter_mut() {
         *s = exp(*s - m);
@@ -151,9 +183,10 @@ fn backward_job(
     }
     for head in kv_head * group..(kv_head + 1) * group {
         for first in (0..s.queries).step_by(TILE) {
-            let n = TILE.min(s.queries - first);
-            let keys = first + n;
+            let tile = Tile::of(shape, s, first);
+            let Tile { n, keys, .. } = tile;
             let at = (s.query_start + first) * width + head * d;
+            let kv_at = kv_at + tile.start * kv_width;
             p.resize(p.len().max(n * keys), 0.0);
             ds.resize(ds.len().max(n * keys), 0.0);
             let k = Mat::strided(&saved.k[kv_at..], keys, d, kv_width);
@@ -167,7 +200,7 @@ fn backward_job(
                 let delta = dot(&saved.d_o[row.clone()], &saved.o[row]);
                 let lse = saved.lse[(s.query_start + first + i) * shape.heads + head];
                 let at = i * keys..(i + 1) * keys;
-                score_gradient(&mut p[at.clone()], &mut ds[at], first + i + 1, lse, delta);
+                score_gradient(&mut p[at.clone()], &mut ds[at], tile.visible(i), shape.softcap, lse, delta);
             }
             let (p, ds) = (Mat::new(p, n, keys), Mat::new(ds, n, keys));
             // SAFETY: as above; dq's rows and columns of this head and tile belong to this job alone.
@@ -181,12 +214,26 @@ fn backward_job(
     }
 }
 
-/// One row: scores → probabilities (in `p`), dP → dS (in `ds`); both zero behind `visible`.
-fn score_gradient(p: &mut [f32], ds: &mut [f32], visible: usize, lse: f32, delta: f32) {
-    p[visible..].fill(0.0);
-    ds[visible..].fill(0.0);
-    for (p, ds) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
-        *p = exp(*p - lse);
-        *ds = *p * (*ds - delta);
+/// One row: scores → probabilities (in `p`), dP → dS (in `ds`); both zero around `visible`.
+fn score_gradient(p: &mut [f32], ds: &mut [f32], visible: Range<usize>, softcap: Option<f32>, lse: f32, delta: f32) {
+    for row in [&mut *p, &mut *ds] {
+        row[visible.end..].fill(0.0);
+        row[..visible.start].fill(0.0);
+    }
+    let pairs = p[visible.clone()].iter_mut().zip(&mut ds[visible]);
+    match softcap {
+        None => {
+            for (p, ds) in pairs {
+                *p = exp(*p - lse);
+                *ds = *p * (*ds - delta);
+            }
+        }
+        Some(cap) => {
+            for (p, ds) in pairs {
+                let t = tanh(*p / cap);
+                *p = exp(cap * t - lse);
+                *ds = *p * (*ds - delta) * (1.0 - t * t);
+            }
+        }
     }
 }

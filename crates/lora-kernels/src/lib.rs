@@ -6,6 +6,7 @@
 
 pub mod attention;
 pub mod embedding;
+pub mod glu;
 pub mod linear;
 pub mod loss;
 pub mod matmul;
@@ -14,7 +15,7 @@ pub mod optim;
 pub mod rng;
 pub mod rope;
 mod shared;
-pub mod swiglu;
+pub mod stack;
 pub mod vector;
 
 pub use linear::Rows;

@@ -1,6 +1,6 @@
 //! Output head and cross-entropy in chunks of supervised rows: the logits of all positions never exist at once.
 use crate::linear::{self, Rows};
-use crate::vector::{argmax, exp, max};
+use crate::vector::{argmax, exp, max, tanh};
 use rayon::prelude::*;
 
 /// Rows of logits that exist at once.
@@ -23,7 +23,7 @@ pub struct Scratch {
 }
 
 /// Cross-entropy of `hidden` (n, H), the supervised rows after the last norm, against `targets` (n).
-/// With `gradient`, `hidden` is replaced by scale · dΣnll/d hidden.
+/// With `gradient`, `hidden` is replaced by scale · dΣnll/d hidden. Logits l are capped to c·tanh(l/c) if there is a `softcap` c.
 ///
 /// # Panics
 /// If a target lies outside the vocabulary.
@@ -31,6 +31,7 @@ pub fn cross_entropy(
     head: &dyn Rows,
     hidden: &mut [f32],
     targets: &[u32],
+    softcap: Option<f32>,
     scale: f32,
     gradient: bool,
     losses: &mut [TokenLoss],
@@ -44,12 +45,36 @@ pub fn cross_entropy(
         scratch.logits.resize(scratch.logits.len().max(n * vocabulary), 0.0);
         let logits = &mut scratch.logits[..n * vocabulary];
         linear::forward(head, hidden, n, logits, false, &mut scratch.panel);
-        logits.par_chunks_mut(vocabulary).zip(targets).zip(losses).for_each(|((row, &target), loss)| {
+        let rows = logits.par_chunks_mut(vocabulary).zip(targets).zip(losses);
+        rows.for_each_init(Vec::new, |slopes: &mut Vec<f32>, ((row, &target), loss)| {
+            let Some(cap) = softcap else {
+                *loss = row_loss(row, target as usize, scale, gradient);
+                return;
+            };
+            slopes.resize(vocabulary, 0.0);
+            cap_row(row, cap, slopes);
             *loss = row_loss(row, target as usize, scale, gradient);
+            if gradient {
+                row.iter_mut().zip(&*slopes).for_each(|(d, slope)| *d *= slope);
+            }
         });
         if gradient {
             linear::backward(head, logits, n, hidden, false, &mut scratch.panel);
         }
+    }
+}
+
+/// Caps the logits of any number of rows: l becomes c·tanh(l/c).
+pub fn soft_cap(logits: &mut [f32], cap: f32) {
+    logits.par_chunks_mut(1 << 14).for_each(|part| part.iter_mut().for_each(|l| *l = cap * tanh(*l / cap)));
+}
+
+/// Caps one row; `slopes` gets the derivative of every value, 1 − tanh²(l/c).
+fn cap_row(row: &mut [f32], cap: f32, slopes: &mut [f32]) {
+    for (l, slope) in row.iter_mut().zip(slopes) {
+        let t = tanh(*l / cap);
+        *l = cap * t;
+        *slope = 1.0 - t * t;
     }
 }
 

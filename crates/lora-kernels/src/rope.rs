@@ -1,7 +1,8 @@
-//! Rotary position embedding (Su et al. 2021) in the half-split layout of transformers: pairs are (i, i + d/2).
+//! Rotary position embedding (Su et al. 2021) in the half-split layout of transformers: pairs are (i, i + half), where half
+//! is half of the rotated features; those behind them stay as they are.
 use rayon::prelude::*;
 
-/// cos and sin of every position and frequency, in f32 whatever the model's dtype: (positions, d/2) each.
+/// cos and sin of every position and frequency, in f32 whatever the model's dtype: (positions, half) each.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
     cos: Vec<f32>,
@@ -10,14 +11,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// Tables for positions 0.. `positions` of the given inverse frequencies (d/2 of them, scaling applied).
+    /// Tables for positions 0.. `positions` of the given inverse frequencies (one a rotated pair, scaling applied); cos and
+    /// sin are multiplied by `factor` (YaRN's and LongRoPE's attention factor).
     /// The angle is rounded to f32 before its cosine, as transformers computes it.
     #[must_use]
-    pub fn new(inverse_frequencies: &[f32], positions: usize) -> Self {
+    pub fn new(inverse_frequencies: &[f32], factor: f64, positions: usize) -> Self {
         let angles = || (0..positions).flat_map(|p| inverse_frequencies.iter().map(move |&f| f64::from(p as f32 * f)));
         Self {
-            cos: angles().map(|a| a.cos() as f32).collect(),
-            sin: angles().map(|a| a.sin() as f32).collect(),
+            cos: angles().map(|a| (a.cos() as f32) * factor as f32).collect(),
+            sin: angles().map(|a| (a.sin() as f32) * factor as f32).collect(),
             half: inverse_frequencies.len(),
         }
     }
@@ -30,17 +32,17 @@ impl Table {
 }
 
 /// Rotates every head of x (T, heads · d) in place by the token's position; by −position if `inverse`, which is the
-/// backward pass.
+/// backward pass (the transpose: the table's factor stays).
 ///
 /// # Panics
 /// If a position lies outside the table.
-pub fn rotate(x: &mut [f32], positions: &[u32], heads: usize, table: &Table, inverse: bool) {
+pub fn rotate(x: &mut [f32], positions: &[u32], heads: usize, head_dim: usize, table: &Table, inverse: bool) {
     let (half, sign) = (table.half, if inverse { -1.0 } else { 1.0 });
-    x.par_chunks_mut(heads * half * 2).zip(positions).for_each(|(row, &p)| {
+    x.par_chunks_mut(heads * head_dim).zip(positions).for_each(|(row, &p)| {
         let at = p as usize * half..(p as usize + 1) * half;
         let (cos, sin) = (&table.cos[at.clone()], &table.sin[at]);
-        for head in row.chunks_exact_mut(half * 2) {
-            let (a, b) = head.split_at_mut(half);
+        for head in row.chunks_exact_mut(head_dim) {
+            let (a, b) = head[..2 * half].split_at_mut(half);
             for i in 0..half {
                 let (x, y, s) = (a[i], b[i], sign * sin[i]);
                 a[i] = x * cos[i] - y * s;

@@ -89,6 +89,21 @@ pub fn exp(x: f32) -> f32 {
     if x < -87.336_54 { 0.0 } else { value * scale }
 }
 
+/// tanh x: a polynomial near 0 (Cephes' tanhf), by [`exp`] elsewhere; absolute error below 2⁻²².
+#[inline(always)]
+#[must_use]
+pub fn tanh(x: f32) -> f32 {
+    let z = x * x;
+    let p = -5.704_988_7e-3f32;
+    let p = p * z + 2.063_908_8e-2;
+    let p = p * z - 5.373_971_5e-2;
+    let p = p * z + 1.333_144_2e-1;
+    let p = p * z - 3.333_328e-1;
+    let near = x + x * z * p;
+    let far = (1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0)).copysign(x);
+    if x.abs() < 0.625 { near } else { far }
+}
+
 /// The logistic function 1 / (1 + e⁻ˣ).
 #[inline(always)]
 #[must_use]

@@ -12,12 +12,17 @@ mod value;
 pub use value::Value;
 
 use crate::ModelConfig;
+use crate::config::Part;
 use crate::view::hugging_face_row;
 
-/// llama.cpp's name of the weight or bias of a linear layer, the embedding or the head:
-/// `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`.
-pub fn tensor_name(hugging_face_name: &str) -> Option<String> {
-    names::part(hugging_face_name).map(names::tensor)
+/// llama.cpp's name of a weight of a model: `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`.
+pub fn tensor_name(config: &ModelConfig, hugging_face_name: &str) -> Option<String> {
+    part(config, hugging_face_name).map(names::tensor)
+}
+
+fn part(config: &ModelConfig, hugging_face_name: &str) -> Option<Part> {
+    let (part, ..) = config.parts().into_iter().find(|(_, name, _)| name == hugging_face_name)?;
+    Some(part)
 }
 
 /// Rows of a matrix with as many rows as the named weight, in the order that GGUF has them: in some architectures q and k
@@ -26,7 +31,7 @@ pub fn tensor_name(hugging_face_name: &str) -> Option<String> {
 /// # Panics
 /// If `values` is no whole number of rows of `columns`.
 pub fn permute_rows(config: &ModelConfig, hugging_face_name: &str, values: &[f32], columns: usize) -> Vec<f32> {
-    let permuted = names::part(hugging_face_name).is_some_and(names::is_query_or_key);
+    let permuted = part(config, hugging_face_name).is_some_and(names::is_query_or_key);
     if !(permuted && config.facts().gguf_permuted) {
         return values.to_vec();
     }

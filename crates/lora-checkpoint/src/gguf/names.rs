@@ -39,25 +39,6 @@ fn of_projection(projection: Projection) -> &'static str {
     }
 }
 
-/// The part that a Hugging Face name of a linear layer, the embedding or the head means; norms differ between families.
-pub(crate) fn part(name: &str) -> Option<Part> {
-    match name {
-        "model.embed_tokens.weight" => return Some(Part::Embedding),
-        "model.norm.weight" => return Some(Part::FinalNorm),
-        "lm_head.weight" => return Some(Part::Head),
-        _ => {}
-    }
-    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    let layer = layer.parse().ok()?;
-    let (module, kind) = rest.rsplit_once('.')?;
-    let projection = Projection::ALL.into_iter().find(|p| p.name() == module)?;
-    match kind {
-        "weight" => Some(Part::Linear(layer, projection)),
-        "bias" => Some(Part::Bias(layer, projection)),
-        _ => None,
-    }
-}
-
 /// True for the q and k projections' weights and biases, whose rows some architectures permute.
 pub(crate) fn is_query_or_key(part: Part) -> bool {
     matches!(part, Part::Linear(_, Projection::Q | Projection::K) | Part::Bias(_, Projection::Q | Projection::K))

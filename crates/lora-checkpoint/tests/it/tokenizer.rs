@@ -24,7 +24,7 @@ fn write_with(path: &Path, metadata: Vec<(&str, Value)>) {
     let tensors: Vec<GgufTensor> = weights
         .iter()
         .map(|(name, shape)| GgufTensor {
-            name: gguf::tensor_name(name).unwrap(),
+            name: gguf::tensor_name(source.config(), name).unwrap(),
             shape: shape.clone(),
             dtype: GgufDtype::F32,
         })

@@ -26,7 +26,7 @@ fn a_golden_adapter_is_written_as_llama_cpp_reads_it() {
         let mut permuted = 0;
         for (index, module) in adapter.modules.iter().enumerate() {
             assert!((alpha / module.rank as f32 - module.scaling).abs() < 1e-6 * module.scaling);
-            let name = lora_checkpoint::gguf::tensor_name(&format!("{}.weight", module.path)).unwrap();
+            let name = lora_checkpoint::gguf::tensor_name(base.config(), &format!("{}.weight", module.path)).unwrap();
             let mut read = |suffix: &str| {
                 let tensor = content.tensor(&mut file, &format!("{name}.{suffix}"), &Device::Cpu).unwrap();
                 tensor.dequantize(&Device::Cpu).unwrap()

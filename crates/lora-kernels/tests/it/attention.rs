@@ -2,9 +2,15 @@
 use crate::harness::{assert_close, gradient, values, weigh, wide};
 use lora_kernels::attention::{Saved, Segment, Shape, backward, forward, segments};
 
-const SHAPE: Shape = Shape { heads: 4, kv_heads: 2, head_dim: 3, scale: 0.577 };
+const SHAPE: Shape = Shape { heads: 4, kv_heads: 2, head_dim: 3, scale: 0.577, window: None, softcap: None };
 
-fn reference(starts: &[usize], q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+/// Plain, windowed, capped, and both.
+fn shapes() -> [Shape; 4] {
+    let (window, softcap) = (Some(4), Some(0.7));
+    [SHAPE, Shape { window, ..SHAPE }, Shape { softcap, ..SHAPE }, Shape { window, softcap, ..SHAPE }]
+}
+
+fn reference(shape: Shape, starts: &[usize], q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
     let (d, width, kv_width) = (SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim, SHAPE.kv_heads * SHAPE.head_dim);
     let mut o = vec![0.0; q.len()];
     for w in starts.windows(2) {
@@ -13,11 +19,14 @@ fn reference(starts: &[usize], q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
                 let kv = head / (SHAPE.heads / SHAPE.kv_heads) * d;
                 let at = t * width + head * d;
                 let score = |s: usize| {
-                    (0..d).map(|i| q[at + i] * k[s * kv_width + kv + i]).sum::<f64>() * f64::from(SHAPE.scale)
+                    let score =
+                        (0..d).map(|i| q[at + i] * k[s * kv_width + kv + i]).sum::<f64>() * f64::from(SHAPE.scale);
+                    shape.softcap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
                 };
-                let e: Vec<f64> = (w[0]..=t).map(|s| score(s).exp()).collect();
+                let seen = (w[0]..=t).filter(|s| shape.window.is_none_or(|window| t - s < window));
+                let e: Vec<f64> = seen.clone().map(|s| score(s).exp()).collect();
                 let total: f64 = e.iter().sum();
-                for (j, s) in (w[0]..=t).enumerate() {
+                for (j, s) in seen.enumerate() {
                     for i in 0..d {
                         o[at + i] += e[j] / total * v[s * kv_width + kv + i];
                     }
@@ -34,17 +43,50 @@ fn values_and_gradients_of_packed_sequences() {
     let t = 13;
     let (q_len, kv_len) = (t * 12, t * 6);
     let (q, k, v, w) = (values(q_len, 1), values(kv_len, 2), values(kv_len, 3), values(q_len, 4));
-    let (mut o, mut lse) = (vec![0.0; q_len], vec![0.0; t * SHAPE.heads]);
-    let s = segments(&starts);
-    forward(SHAPE, &s, &q, &k, &v, &mut o, &mut lse);
-    assert_close("o", &o, &reference(&starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
-
-    let (mut dq, mut dk, mut dv) = (vec![9.0; q_len], vec![9.0; kv_len], vec![9.0; kv_len]);
-    backward(SHAPE, &s, Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w }, &mut dq, &mut dk, &mut dv);
     let (qw, kw, vw) = (wide(&q), wide(&k), wide(&v));
-    assert_close("dq", &dq, &gradient(&qw, |q| weigh(&w, &reference(&starts, q, &kw, &vw))), 1e-4);
-    assert_close("dk", &dk, &gradient(&kw, |k| weigh(&w, &reference(&starts, &qw, k, &vw))), 1e-4);
-    assert_close("dv", &dv, &gradient(&vw, |v| weigh(&w, &reference(&starts, &qw, &kw, v))), 1e-4);
+    for shape in shapes() {
+        let (mut o, mut lse) = (vec![0.0; q_len], vec![0.0; t * SHAPE.heads]);
+        let s = segments(&starts);
+        forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
+        assert_close("o", &o, &reference(shape, &starts, &qw, &kw, &vw), 1e-5);
+
+        let (mut dq, mut dk, mut dv) = (vec![9.0; q_len], vec![9.0; kv_len], vec![9.0; kv_len]);
+        backward(shape, &s, Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w }, &mut dq, &mut dk, &mut dv);
+        assert_close("dq", &dq, &gradient(&qw, |q| weigh(&w, &reference(shape, &starts, q, &kw, &vw))), 1e-4);
+        assert_close("dk", &dk, &gradient(&kw, |k| weigh(&w, &reference(shape, &starts, &qw, k, &vw))), 1e-4);
+        assert_close("dv", &dv, &gradient(&vw, |v| weigh(&w, &reference(shape, &starts, &qw, &kw, v))), 1e-4);
+    }
+}
+
+/// Windows shorter and longer than a tile: the tiles' first keys move. Gradients by single values, the sequence is long.
+#[test]
+fn windows_move_across_tiles() {
+    let starts = [0usize, 150, 160];
+    let (q, k, v, w) = (values(160 * 12, 11), values(160 * 6, 12), values(160 * 6, 13), values(160 * 12, 14));
+    for window in [1, 7, 64, 100] {
+        let shape = Shape { window: Some(window), softcap: Some(2.0), ..SHAPE };
+        let s = segments(&starts);
+        let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
+        forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
+        assert_close("o", &o, &reference(shape, &starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
+        let (mut dq, mut dk, mut dv) = (vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; v.len()]);
+        backward(shape, &s, Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w }, &mut dq, &mut dk, &mut dv);
+        for (name, place, found) in [("dk", 0, &dk), ("dv", 1, &dv)] {
+            for at in [3, 6 * 70, 6 * 149 + 5, 6 * 155] {
+                let loss = |h: f64| {
+                    let mut moved = [wide(&k), wide(&v)];
+                    moved[place][at] += h;
+                    weigh(&w, &reference(shape, &starts, &wide(&q), &moved[0], &moved[1]))
+                };
+                let want = (loss(1e-5) - loss(-1e-5)) / 2e-5;
+                let got = f64::from(found[at]);
+                assert!(
+                    (got - want).abs() <= 1e-4 * want.abs().max(1.0),
+                    "{name}[{at}], window {window}: {got} instead of {want}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
@@ -53,15 +95,17 @@ fn more_queries_than_one_tile() {
     let (q, k, v) = (values(160 * 12, 5), values(160 * 6, 6), values(160 * 6, 7));
     let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
     forward(SHAPE, &segments(&starts), &q, &k, &v, &mut o, &mut lse);
-    assert_close("o", &o, &reference(&starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
+    assert_close("o", &o, &reference(SHAPE, &starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
 }
 
 #[test]
 fn a_cached_past_gives_what_the_whole_sequence_gives() {
     let (q, k, v) = (values(9 * 12, 8), values(9 * 6, 9), values(9 * 6, 10));
-    let want = reference(&[0, 9], &wide(&q), &wide(&k), &wide(&v));
-    let (mut o, mut lse) = (vec![0.0; 2 * 12], vec![0.0; 2 * 4]);
-    let segment = Segment { query_start: 0, queries: 2, key_start: 0, past: 7 };
-    forward(SHAPE, &[segment], &q[7 * 12..], &k, &v, &mut o, &mut lse);
-    assert_close("o", &o, &want[7 * 12..], 1e-5);
+    for shape in shapes() {
+        let want = reference(shape, &[0, 9], &wide(&q), &wide(&k), &wide(&v));
+        let (mut o, mut lse) = (vec![0.0; 2 * 12], vec![0.0; 2 * 4]);
+        let segment = Segment { query_start: 0, queries: 2, key_start: 0, past: 7 };
+        forward(shape, &[segment], &q[7 * 12..], &k, &v, &mut o, &mut lse);
+        assert_close("o", &o, &want[7 * 12..], 1e-5);
+    }
 }

@@ -1,6 +1,7 @@
-//! RMSNorm, rotary embedding, SwiGLU, exp.
+//! RMSNorm, rotary embedding, SwiGLU and GeGLU, exp, tanh.
 use crate::harness::{assert_close, gradient, values, weigh, wide};
-use lora_kernels::{norm, rope, swiglu, vector};
+use lora_kernels::glu::{self, Activation};
+use lora_kernels::{norm, rope, vector};
 
 fn norm_reference(x: &[f64], gamma: &[f32], eps: f64) -> Vec<f64> {
     let h = gamma.len();
@@ -32,13 +33,16 @@ fn rmsnorm() {
     assert_close("dx adds to what was there", &dx, &want, 1e-5);
 }
 
-fn rotate_reference(x: &[f64], positions: &[u32], frequencies: &[f32], heads: usize) -> Vec<f64> {
+const FACTOR: f64 = 1.3;
+
+fn rotate_reference(x: &[f64], positions: &[u32], frequencies: &[f32], heads: usize, d: usize) -> Vec<f64> {
     let half = frequencies.len();
     let mut out = x.to_vec();
-    for (row, &p) in out.chunks_mut(heads * half * 2).zip(positions) {
-        for head in row.chunks_mut(half * 2) {
+    for (row, &p) in out.chunks_mut(heads * d).zip(positions) {
+        for head in row.chunks_mut(d) {
             for i in 0..half {
                 let (sin, cos) = (f64::from(p) * f64::from(frequencies[i])).sin_cos();
+                let (sin, cos) = (sin * FACTOR, cos * FACTOR);
                 let (a, b) = (head[i], head[i + half]);
                 head[i] = a * cos - b * sin;
                 head[i + half] = b * cos + a * sin;
@@ -51,36 +55,61 @@ fn rotate_reference(x: &[f64], positions: &[u32], frequencies: &[f32], heads: us
 #[test]
 fn rotary_embedding() {
     let (heads, frequencies, positions) = (3, [1.0f32, 0.3, 0.01], [0u32, 7, 2, 90]);
-    let n = positions.len() * heads * 6;
-    let (x, w) = (values(n, 5), values(n, 6));
-    let table = rope::Table::new(&frequencies, 100);
-    let mut y = x.clone();
-    rope::rotate(&mut y, &positions, heads, &table, false);
-    assert_close("y", &y, &rotate_reference(&wide(&x), &positions, &frequencies, heads), 1e-5);
-    let mut dx = w.clone();
-    rope::rotate(&mut dx, &positions, heads, &table, true);
-    let want = gradient(&wide(&x), |x| weigh(&w, &rotate_reference(x, &positions, &frequencies, heads)));
-    assert_close("dx", &dx, &want, 1e-5);
+    // The whole head, and a part of one whose width is odd.
+    for d in [6, 9] {
+        let n = positions.len() * heads * d;
+        let (x, w) = (values(n, 5), values(n, 6));
+        let table = rope::Table::new(&frequencies, FACTOR, 100);
+        let mut y = x.clone();
+        rope::rotate(&mut y, &positions, heads, d, &table, false);
+        assert_close("y", &y, &rotate_reference(&wide(&x), &positions, &frequencies, heads, d), 1e-5);
+        let mut dx = w.clone();
+        rope::rotate(&mut dx, &positions, heads, d, &table, true);
+        let want = gradient(&wide(&x), |x| weigh(&w, &rotate_reference(x, &positions, &frequencies, heads, d)));
+        assert_close("dx", &dx, &want, 1e-5);
+    }
 }
 
-fn swiglu_reference(gate: &[f64], up: &[f64]) -> Vec<f64> {
-    gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
+fn glu_reference(activation: Activation, gate: &[f64], up: &[f64]) -> Vec<f64> {
+    let activate = |g: f64| match activation {
+        Activation::Silu => g / (1.0 + (-g).exp()),
+        Activation::GeluTanh => {
+            0.5 * g * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (g + 0.044_715 * g.powi(3))).tanh())
+        }
+    };
+    gate.iter().zip(up).map(|(&g, u)| activate(g) * u).collect()
 }
 
 #[test]
-fn swiglu_both_ways() {
-    let n = 53;
-    let gate: Vec<f32> = values(n, 7).iter().map(|v| v * 6.0).collect();
-    let (up, w) = (values(n, 8), values(n, 9));
-    let mut y = vec![0.0; n];
-    swiglu::forward(&gate, &up, &mut y);
-    assert_close("y", &y, &swiglu_reference(&wide(&gate), &wide(&up)), 1e-6);
-    let (mut d_gate, mut d_up) = (gate.clone(), up.clone());
-    swiglu::backward(&w, &mut d_gate, &mut d_up);
-    let want = gradient(&wide(&gate), |g| weigh(&w, &swiglu_reference(g, &wide(&up))));
-    assert_close("d_gate", &d_gate, &want, 1e-5);
-    let want = gradient(&wide(&up), |u| weigh(&w, &swiglu_reference(&wide(&gate), u)));
-    assert_close("d_up", &d_up, &want, 1e-5);
+fn gated_linear_units_both_ways() {
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        let n = 53;
+        let gate: Vec<f32> = values(n, 7).iter().map(|v| v * 6.0).collect();
+        let (up, w) = (values(n, 8), values(n, 9));
+        let mut y = vec![0.0; n];
+        glu::forward(activation, &gate, &up, &mut y);
+        assert_close("y", &y, &glu_reference(activation, &wide(&gate), &wide(&up)), 1e-6);
+        let (mut d_gate, mut d_up) = (gate.clone(), up.clone());
+        glu::backward(activation, &w, &mut d_gate, &mut d_up);
+        let want = gradient(&wide(&gate), |g| weigh(&w, &glu_reference(activation, g, &wide(&up))));
+        assert_close("d_gate", &d_gate, &want, 1e-5);
+        let want = gradient(&wide(&up), |u| weigh(&w, &glu_reference(activation, &wide(&gate), u)));
+        assert_close("d_up", &d_up, &want, 1e-5);
+    }
+}
+
+#[test]
+fn tanh_is_accurate_everywhere() {
+    for i in -2_000..2_000 {
+        let x = i as f32 / 100.0;
+        let (got, want) = (f64::from(vector::tanh(x)), f64::from(x).tanh());
+        assert!(
+            (got - want).abs() <= 2.4e-7 && (got - want).abs() <= 4e-7 * want.abs(),
+            "tanh({x}) = {got} instead of {want}"
+        );
+    }
+    assert_eq!((vector::tanh(1e9), vector::tanh(-1e9), vector::tanh(0.0)), (1.0, -1.0, 0.0));
+    assert!(vector::tanh(f32::NAN).is_nan());
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn everything() -> Vec<Vec<f32>> {
     lora.forward(&x, t, &mut u, &mut adapted);
     lora.backward(&x, &u, &adapted, t, &mut du, &mut da, &mut db);
 
-    let shape = Shape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125 };
+    let shape = Shape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: Some(70), softcap: Some(5.0) };
     let (q, k, v) = (&x[..t * 576], &adapted[..t * 192], &adapted[t * 192..t * 384]);
     let (mut o, mut lse) = (vec![0.0; t * 576], vec![0.0; t * 9]);
     let s = segments(&[0, 100, 101, t]);

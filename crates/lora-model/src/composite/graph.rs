@@ -1,10 +1,11 @@
 //! The decoder as a candle graph: ids → hidden states → logits.
-use super::rope::RopeTable;
+use super::rope::RopeTables;
 use crate::{Dropout, Packed};
 use candle_core::{D, Device, Error, Result, Tensor};
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{Activation, ModelConfig, Norm, Projection};
 use lora_core::{Adapter, TargetedModule};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Weights by Hugging Face name: plain tensors where frozen, variables where trained.
 pub(super) type Weights = BTreeMap<String, Tensor>;
@@ -70,15 +71,19 @@ struct Run {
     length: usize,
 }
 
-/// One pass through a Llama decoder.
+/// The outputs of the linear layer that was computed last.
+type Last = Option<(Projection, Tensor)>;
+
+/// One pass through a decoder.
 #[derive(Debug)]
 pub(super) struct Graph<'a> {
     config: &'a ModelConfig,
     weights: &'a Weights,
     patches: Option<&'a Patches>,
-    rope: RopeTable,
+    ropes: RopeTables,
     runs: Vec<Run>,
-    causal: BTreeMap<usize, Tensor>,
+    /// By (length, window).
+    masks: BTreeMap<(usize, Option<usize>), Tensor>,
 }
 
 impl<'a> Graph<'a> {
@@ -91,21 +96,25 @@ impl<'a> Graph<'a> {
         device: &Device,
     ) -> Result<Self> {
         let runs = runs(&packed.starts);
-        let longest = runs.iter().map(|r| r.length).max().unwrap_or(0);
-        let rope = RopeTable::new(config, longest, device)?;
-        let causal = runs.iter().map(|r| Ok((r.length, causal_mask(r.length, device)?))).collect::<Result<_>>()?;
-        Ok(Self { config, weights, patches, rope, runs, causal })
+        let ropes = RopeTables::new(config, runs.iter().map(|r| r.length), device)?;
+        let mut masks = BTreeMap::new();
+        for key in runs.iter().flat_map(|r| config.layers.iter().map(|l| (r.length, l.window))) {
+            if let Entry::Vacant(place) = masks.entry(key) {
+                place.insert(mask_of(key.0, key.1, device)?);
+            }
+        }
+        Ok(Self { config, weights, patches, ropes, runs, masks })
     }
 
     /// Hidden states after the last norm, (T, H).
     pub(super) fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
-        let mut x = self.weight("model.embed_tokens.weight")?.index_select(ids, 0)?; // (T) -> (T, H)
+        let embedded = self.weight("model.embed_tokens.weight")?.index_select(ids, 0)?; // (T) -> (T, H)
+        let mut x = (embedded * self.config.embedding_scale())?;
         for layer in 0..self.config.num_hidden_layers {
-            let prefix = format!("model.layers.{layer}");
-            let normed = self.rms_norm(&x, &format!("{prefix}.input_layernorm"))?;
-            x = (x + self.attention(&normed, &format!("{prefix}.self_attn"))?)?;
-            let normed = self.rms_norm(&x, &format!("{prefix}.post_attention_layernorm"))?;
-            x = (x + self.mlp(&normed, &format!("{prefix}.mlp"))?)?;
+            let attended = self.attention(&self.norm(&x, layer, Norm::Input)?, layer)?;
+            x = (x + self.norm(&attended, layer, Norm::AttentionOutput)?)?;
+            let activated = self.mlp(&self.norm(&x, layer, Norm::MlpInput)?, layer)?;
+            x = (x + self.norm(&activated, layer, Norm::MlpOutput)?)?;
         }
         self.rms_norm(&x, "model.norm")
     }
@@ -114,10 +123,11 @@ impl<'a> Graph<'a> {
     pub(super) fn head(&self, hidden: &Tensor) -> Result<Tensor> {
         let path = if self.config.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
         let logits = hidden.matmul(&self.weight(&format!("{path}.weight"))?.t()?)?;
-        match self.patches.map(|p| p.delta("lm_head", hidden)).transpose()?.flatten() {
-            Some(delta) => logits + delta,
-            None => Ok(logits),
-        }
+        let logits = match self.patches.map(|p| p.delta("lm_head", hidden)).transpose()?.flatten() {
+            Some(delta) => (logits + delta)?,
+            None => logits,
+        };
+        soft_cap(logits, self.config.logit_softcap)
     }
 
     fn weight(&self, name: &str) -> Result<&Tensor> {
@@ -136,35 +146,68 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// γ · x / √(mean(x²) + ε), (T, H).
-    fn rms_norm(&self, x: &Tensor, path: &str) -> Result<Tensor> {
-        let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?; // (T, 1)
-        let inverse = (mean_square + self.config.rms_norm_eps)?.sqrt()?.recip()?;
-        x.broadcast_mul(&inverse)?.broadcast_mul(self.weight(&format!("{path}.weight"))?)
+    /// A projection of a layer, (T, in) -> (T, out): a linear layer, or a range of the outputs of a stacked one, which is
+    /// kept in `last` for the next range.
+    fn projection(&self, x: &Tensor, layer: usize, projection: Projection, last: &mut Last) -> Result<Tensor> {
+        let linear = self.config.facts().linear_of(projection);
+        let y = match last.take() {
+            Some((same, y)) if same == linear => y,
+            _ => self.linear(x, &linear.path(layer))?,
+        };
+        if linear == projection {
+            return Ok(y);
+        }
+        let before = linear.parts().iter().take_while(|&&part| part != projection);
+        let start = before.map(|&part| self.config.shape(part).0).sum();
+        let range = y.narrow(1, start, self.config.shape(projection).0)?.contiguous();
+        *last = Some((linear, y));
+        range
     }
 
-    /// down(silu(gate(x)) · up(x)), (T, H).
-    fn mlp(&self, x: &Tensor, path: &str) -> Result<Tensor> {
-        let gate = self.linear(x, &format!("{path}.gate_proj"))?.silu()?;
-        let up = self.linear(x, &format!("{path}.up_proj"))?;
-        self.linear(&(gate * up)?, &format!("{path}.down_proj"))
+    /// A norm of a layer; a family that does not have it leaves x as it is.
+    fn norm(&self, x: &Tensor, layer: usize, norm: Norm) -> Result<Tensor> {
+        match self.config.norm_path(layer, norm) {
+            Some(path) => self.rms_norm(x, &path),
+            None => Ok(x.clone()),
+        }
+    }
+
+    /// γ · x / √(mean(x²) + ε) over the last dimension.
+    fn rms_norm(&self, x: &Tensor, path: &str) -> Result<Tensor> {
+        let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+        let inverse = (mean_square + self.config.rms_norm_eps)?.sqrt()?.recip()?;
+        let gamma = (self.weight(&format!("{path}.weight"))? + f64::from(self.config.facts().norm_offset))?;
+        x.broadcast_mul(&inverse)?.broadcast_mul(&gamma)
+    }
+
+    /// down(activation(gate(x)) · up(x)), (T, H).
+    fn mlp(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
+        let mut last = None;
+        let gate = self.projection(x, layer, Projection::Gate, &mut last)?;
+        let gate = match self.config.facts().activation {
+            Activation::Silu => gate.silu()?,
+            Activation::GeluTanh => gate.gelu()?, // candle's gelu is the tanh formula
+        };
+        let up = self.projection(x, layer, Projection::Up, &mut last)?;
+        self.projection(&(gate * up)?, layer, Projection::Down, &mut None)
     }
 
     /// Causal attention inside each sequence, (T, H).
-    fn attention(&self, x: &Tensor, path: &str) -> Result<Tensor> {
-        let q = self.linear(x, &format!("{path}.q_proj"))?; // (T, heads·d)
-        let k = self.linear(x, &format!("{path}.k_proj"))?; // (T, kv_heads·d)
-        let v = self.linear(x, &format!("{path}.v_proj"))?;
+    fn attention(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
+        let mut last = None;
+        let q = self.projection(x, layer, Projection::Q, &mut last)?; // (T, heads·d)
+        let k = self.projection(x, layer, Projection::K, &mut last)?; // (T, kv_heads·d)
+        let v = self.projection(x, layer, Projection::V, &mut last)?;
         let mut outputs = Vec::with_capacity(self.runs.len());
         for run in &self.runs {
-            outputs.push(self.attend(run, &q, &k, &v)?);
+            outputs.push(self.attend(run, layer, &q, &k, &v)?);
         }
         let output = if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 0)? };
-        self.linear(&output, &format!("{path}.o_proj"))
+        self.projection(&output, layer, Projection::O, &mut None)
     }
 
     /// Attention of a run of equally long sequences, rows of (T, ·) -> (B·length, heads·d).
-    fn attend(&self, run: &Run, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    fn attend(&self, run: &Run, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let Run { row, sequences, length } = *run;
         let (heads, kv_heads, width) =
             (self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim);
@@ -172,32 +215,47 @@ impl<'a> Graph<'a> {
             let rows = if x.dim(0)? == sequences * length { x.clone() } else { x.narrow(0, row, sequences * length)? };
             rows.reshape((sequences, length, heads, width))?.transpose(1, 2)?.contiguous() // (B, heads, T, d)
         };
-        let q = (self.rope.apply(&split(q, heads)?)? * (1.0 / (width as f64).sqrt()))?;
-        let k = self.rope.apply(&split(k, kv_heads)?)?;
+        let rotate = |x: Tensor| match self.config.layers[layer].rope {
+            Some(rope) => self.ropes.of(rope, length)?.apply(&x),
+            None => Ok(x),
+        };
+        let q = rotate(self.norm(&split(q, heads)?, layer, Norm::Query)?)?;
+        let q = (q * self.config.attention_scale())?;
+        let k = rotate(self.norm(&split(k, kv_heads)?, layer, Norm::Key)?)?;
         let v = split(v, kv_heads)?;
         // The heads of a group share their keys: their queries are stacked, so that keys need no copies.
         let grouped = q.reshape((sequences, kv_heads, heads / kv_heads * length, width))?;
         let scores = grouped.matmul(&k.t()?)?.reshape((sequences, heads, length, length))?;
-        let (weights, sum) = causal_softmax(&scores, &self.causal[&length])?;
+        let scores = soft_cap(scores, self.config.attention_softcap)?;
+        let (weights, sum) = masked_softmax(&scores, &self.masks[&(length, self.config.layers[layer].window)])?;
         let weights = weights.reshape((sequences, kv_heads, heads / kv_heads * length, length))?;
         let output = weights.matmul(&v)?.reshape((sequences, heads, length, width))?.broadcast_div(&sum)?;
         output.transpose(1, 2)?.reshape((sequences * length, heads * width))
     }
 }
 
-/// The softmax over keys ≤ query of (B, heads, T, T), as numerators and their sums (B, heads, T, 1): dividing after the product
-/// with v is cheaper.
-fn causal_softmax(scores: &Tensor, causal: &Tensor) -> Result<(Tensor, Tensor)> {
-    let largest = scores.detach().broadcast_add(causal)?.max_keepdim(D::Minus1)?;
-    let shift = largest.neg()?.broadcast_add(causal)?; // mask and shift are constants: one sum in the graph
+/// c·tanh(x/c), if there is a c.
+fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
+    match cap {
+        Some(cap) => (x / cap)?.tanh()? * cap,
+        None => Ok(x),
+    }
+}
+
+/// The softmax over the keys that a query sees, (B, heads, T, T), as numerators and their sums (B, heads, T, 1): dividing
+/// after the product with v is cheaper.
+fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<(Tensor, Tensor)> {
+    let largest = scores.detach().broadcast_add(mask)?.max_keepdim(D::Minus1)?;
+    let shift = largest.neg()?.broadcast_add(mask)?; // mask and shift are constants: one sum in the graph
     let numerators = (scores + shift)?.exp()?;
     let sum = numerators.sum_keepdim(D::Minus1)?;
     Ok((numerators, sum))
 }
 
-/// 0 where key ≤ query, −∞ elsewhere, (T, T).
-fn causal_mask(length: usize, device: &Device) -> Result<Tensor> {
-    let value = |i: usize| if i % length <= i / length { 0f32 } else { f32::NEG_INFINITY };
+/// 0 where key ≤ query and inside the window, −∞ elsewhere, (T, T).
+fn mask_of(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
+    let sees = |query: usize, key: usize| key <= query && window.is_none_or(|window| query - key < window);
+    let value = |i: usize| if sees(i / length, i % length) { 0f32 } else { f32::NEG_INFINITY };
     Tensor::from_vec((0..length * length).map(value).collect(), (length, length), device)
 }
 

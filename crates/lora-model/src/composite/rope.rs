@@ -1,8 +1,39 @@
 //! Rotary embedding tables, in f32 whatever the model's dtype.
-use candle_core::{DType, Device, Result, Tensor};
-use lora_checkpoint::ModelConfig;
+use candle_core::{DType, Device, Error, Result, Tensor};
+use lora_checkpoint::{ModelConfig, Rope};
+use std::collections::BTreeMap;
 
-/// cos and sin of every (position, frequency), each (T, head_dim / 2).
+/// The tables of a pack: for each of the config's rotary embeddings and variants (see [`Rope::variant`]) that occur.
+#[derive(Debug)]
+pub(super) struct RopeTables {
+    tables: BTreeMap<(usize, usize), RopeTable>,
+    ropes: Vec<Rope>,
+}
+
+impl RopeTables {
+    /// Tables for sequences of these lengths.
+    pub(super) fn new(config: &ModelConfig, lengths: impl Iterator<Item = usize>, device: &Device) -> Result<Self> {
+        let mut longest: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for length in lengths {
+            for (i, rope) in config.ropes.iter().enumerate() {
+                let most = longest.entry((i, rope.variant(length))).or_default();
+                *most = length.max(*most);
+            }
+        }
+        let table = |(key, length): ((usize, usize), usize)| {
+            Ok((key, RopeTable::new(&config.ropes[key.0], key.1, length, device)?))
+        };
+        Ok(Self { tables: longest.into_iter().map(table).collect::<Result<_>>()?, ropes: config.ropes.clone() })
+    }
+
+    /// The table of one rotary embedding for sequences of one length.
+    pub(super) fn of(&self, rope: usize, length: usize) -> Result<&RopeTable> {
+        let table = self.ropes.get(rope).and_then(|r| self.tables.get(&(rope, r.variant(length))));
+        table.ok_or_else(|| Error::Msg(format!("no rotary table {rope} for length {length}")))
+    }
+}
+
+/// cos and sin of every (position, frequency), each (T, pairs), with the attention factor.
 #[derive(Debug, Clone)]
 pub(super) struct RopeTable {
     cos: Tensor,
@@ -11,22 +42,28 @@ pub(super) struct RopeTable {
 
 impl RopeTable {
     /// Tables for positions `0..length`.
-    pub(super) fn new(config: &ModelConfig, length: usize, device: &Device) -> Result<Self> {
-        let frequencies = config.ropes[0].inverse_frequencies(0);
-        let half = frequencies.len();
+    fn new(rope: &Rope, variant: usize, length: usize, device: &Device) -> Result<Self> {
+        let frequencies = rope.inverse_frequencies(variant);
+        let pairs = frequencies.len();
         let positions = Tensor::arange(0u32, length as u32, device)?.to_dtype(DType::F32)?.reshape((length, 1))?;
-        let angles = positions.matmul(&Tensor::from_vec(frequencies, (1, half), device)?)?; // (T, d/2)
-        Ok(Self { cos: angles.cos()?, sin: angles.sin()? })
+        let angles = positions.matmul(&Tensor::from_vec(frequencies, (1, pairs), device)?)?; // (T, pairs)
+        let factor = rope.attention_factor();
+        Ok(Self { cos: (angles.cos()? * factor)?, sin: (angles.sin()? * factor)? })
     }
 
-    /// Rotates (B, heads, T, d) by position: feature i is paired with i + d/2 (transformers' `rotate_half`).
+    /// Rotates (B, heads, T, d) by position: feature i is paired with i + pairs (transformers' `rotate_half`); features
+    /// behind the pairs stay.
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, length, width) = x.dims4()?;
         let (cos, sin) = (self.cos.narrow(0, 0, length)?, self.sin.narrow(0, 0, length)?);
-        let first = x.narrow(3, 0, width / 2)?;
-        let second = x.narrow(3, width / 2, width / 2)?;
+        let pairs = cos.dim(1)?;
+        let first = x.narrow(3, 0, pairs)?;
+        let second = x.narrow(3, pairs, pairs)?;
         let rotated_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
         let rotated_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
-        Tensor::cat(&[rotated_first, rotated_second], 3)
+        match width - 2 * pairs {
+            0 => Tensor::cat(&[rotated_first, rotated_second], 3),
+            rest => Tensor::cat(&[rotated_first, rotated_second, x.narrow(3, 2 * pairs, rest)?], 3),
+        }
     }
 }

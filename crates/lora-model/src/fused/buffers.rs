@@ -1,4 +1,5 @@
 //! Memory that lives as long as the route: grown to the largest batch seen, never shrunk, never cleared.
+use crate::spec::Projection;
 
 /// A buffer of at least the asked length.
 #[derive(Debug, Default)]
@@ -24,6 +25,9 @@ impl Buffer {
     }
 }
 
+/// x·Aᵀ of each projection, (T, r), by [`Projection::index`].
+pub(super) type Inner = [Buffer; Projection::ALL.len()];
+
 /// What the backward pass of one layer needs of its forward pass. Shapes for T tokens.
 #[derive(Debug, Default)]
 pub(super) struct Saved {
@@ -37,20 +41,31 @@ pub(super) struct Saved {
     pub(super) k: Buffer,
     /// Values, (T, kv_heads · d).
     pub(super) v: Buffer,
+    /// Queries and keys before the norm of their heads, where there is one.
+    pub(super) q_raw: Buffer,
+    pub(super) k_raw: Buffer,
+    /// 1/rms of their heads, (T, heads).
+    pub(super) q_rstd: Buffer,
+    pub(super) k_rstd: Buffer,
     /// Attention output before o_proj, (T, heads · d).
     pub(super) o: Buffer,
     /// Log-sum-exp of the scores, (T, heads).
     pub(super) lse: Buffer,
+    /// Output of attention before its norm, (T, H), and 1/rms of it, where there is one.
+    pub(super) attention_output: Buffer,
+    pub(super) attention_output_rstd: Buffer,
     /// Hidden state between attention and MLP, (T, H).
     pub(super) middle: Buffer,
     /// 1/rms of it, (T).
     pub(super) middle_rstd: Buffer,
-    /// Gate before SiLU, (T, I).
+    /// Gate before its activation, (T, I).
     pub(super) gate: Buffer,
     /// Up, (T, I).
     pub(super) up: Buffer,
-    /// x·Aᵀ of each projection, (T, r).
-    pub(super) u: [Buffer; 7],
+    /// Output of the MLP before its norm, (T, H), and 1/rms of it, where there is one.
+    pub(super) mlp_output: Buffer,
+    pub(super) mlp_output_rstd: Buffer,
+    pub(super) u: Inner,
 }
 
 /// Scratch that no layer keeps.
@@ -58,7 +73,7 @@ pub(super) struct Saved {
 pub(super) struct Scratch {
     /// Normalised hidden state, (T, H).
     pub(super) normed: Buffer,
-    /// silu(gate)∘up, (T, I).
+    /// activation(gate)∘up, (T, I).
     pub(super) activated: Buffer,
     /// Gradient of `activated`, (T, I).
     pub(super) d_activated: Buffer,
@@ -69,6 +84,12 @@ pub(super) struct Scratch {
     pub(super) d_q: Buffer,
     pub(super) d_k: Buffer,
     pub(super) d_v: Buffer,
+    /// Gradient of heads before their norm.
+    pub(super) d_head: Buffer,
+    /// Gradient of the output of attention or MLP before its norm, (T, H).
+    pub(super) d_output: Buffer,
+    /// Outputs of a stacked linear layer, or their gradients.
+    pub(super) stacked: Buffer,
     pub(super) project: ProjectScratch,
 }
 

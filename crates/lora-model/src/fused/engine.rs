@@ -2,22 +2,21 @@
 use super::binding::Binding;
 use super::buffers::{Buffer, Saved, Scratch};
 use super::cache::LayerCache;
-use super::layer::{self, Pass};
+use super::layer;
+use super::pass::{Pass, Tables};
 use super::weights::Weights;
 use crate::{Base, Error, Packed, SequenceLoss};
 use lora_checkpoint::ModelConfig;
 use lora_kernels::attention::{Segment, segments};
 use lora_kernels::loss::{self, TokenLoss};
-use lora_kernels::rope::Table;
 use lora_kernels::{embedding, linear, norm};
-use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Engine<'b> {
     pub(super) config: &'b ModelConfig,
     pub(super) weights: Weights<'b>,
-    frequencies: Vec<f32>,
-    table: Arc<Table>,
+    /// One for each of the config's rotary embeddings.
+    tables: Vec<Tables>,
     /// One a layer in training; the first alone serves passes without gradients.
     saved: Vec<Saved>,
     scratch: Scratch,
@@ -45,8 +44,7 @@ impl<'b> Engine<'b> {
         Ok(Self {
             config: base.config(),
             weights: Weights::of(base)?,
-            frequencies: base.config().ropes[0].inverse_frequencies(0),
-            table: Arc::default(),
+            tables: base.config().ropes.iter().map(|_| Tables::default()).collect(),
             saved: Vec::new(),
             scratch: Scratch::default(),
             x: Buffer::default(),
@@ -55,11 +53,20 @@ impl<'b> Engine<'b> {
         })
     }
 
-    /// Makes sure that the rotary table reaches `positions`.
-    pub(super) fn hold_positions(&mut self, positions: usize) {
-        if self.table.positions() < positions {
-            self.table = Arc::new(Table::new(&self.frequencies, positions.next_multiple_of(256)));
-        }
+    /// What a pass over these segments needs beside the weights.
+    fn pass<'p>(&mut self, binding: Binding<'p>, positions: Vec<u32>, segments: Vec<Segment>) -> Pass<'p>
+    where
+        'b: 'p,
+    {
+        let tables = self.config.ropes.iter().zip(&mut self.tables);
+        let rotations = tables.map(|(rope, tables)| tables.rotation(rope, &segments)).collect();
+        Pass { config: self.config, binding, positions, segments, rotations }
+    }
+
+    /// The hidden state before the first layer, in `self.x`.
+    fn embed(&mut self, ids: &[u32]) {
+        let x = self.x.get(ids.len() * self.config.hidden_size);
+        embedding::forward(&self.weights.embedding, ids, self.config.embedding_scale() as f32, x);
     }
 
     pub(super) fn logits(&mut self, binding: Binding<'_>, packed: &Packed) -> Vec<f32> {
@@ -82,12 +89,10 @@ impl<'b> Engine<'b> {
     ) -> Vec<SequenceLoss> {
         let (config, ids) = (self.config, &packed.input_ids);
         let lowest = binding.lowest_layer();
-        let segments = segments(&packed.starts);
-        let positions: Vec<u32> = packed.positions().collect();
-        let pass = Pass { config, binding, positions, segments, table: Arc::clone(&self.table) };
+        let pass = self.pass(binding, packed.positions().collect(), segments(&packed.starts));
         self.saved.resize_with(config.num_hidden_layers, Saved::default);
+        self.embed(ids);
         let x = self.x.get(ids.len() * config.hidden_size);
-        embedding::forward(&self.weights.embedding, ids, x);
         for (i, (layer, saved)) in self.weights.layers.iter().zip(&mut self.saved).enumerate() {
             layer::forward(&pass, i, layer, x, saved, None, &mut self.scratch);
         }
@@ -108,10 +113,10 @@ impl<'b> Engine<'b> {
         segments: Vec<Segment>,
         mut cache: Option<&mut [LayerCache]>,
     ) {
-        let pass = Pass { config: self.config, binding, positions, segments, table: Arc::clone(&self.table) };
+        let pass = self.pass(binding, positions, segments);
         self.saved.resize_with(self.saved.len().max(1), Saved::default);
+        self.embed(ids);
         let x = self.x.get(ids.len() * self.config.hidden_size);
-        embedding::forward(&self.weights.embedding, ids, x);
         for (i, layer) in self.weights.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|c| &mut c[i]);
             layer::forward(&pass, i, layer, x, &mut self.saved[0], cache, &mut self.scratch);
@@ -142,6 +147,9 @@ impl<'b> Engine<'b> {
         let mut logits = vec![0.0; rows.len() * self.config.vocab_size];
         let normed = self.head.normed.read(rows.len() * self.config.hidden_size);
         linear::forward(&self.weights.head, normed, rows.len(), &mut logits, false, &mut self.head.panel);
+        if let Some(cap) = self.config.logit_softcap {
+            loss::soft_cap(&mut logits, cap as f32);
+        }
         logits
     }
 
@@ -154,7 +162,8 @@ impl<'b> Engine<'b> {
         self.final_norm(&rows);
         let (h, head) = (self.config.hidden_size, &mut self.head);
         let normed = head.normed.get(rows.len() * h);
-        loss::cross_entropy(&self.weights.head, normed, &ids, scale, gradient, &mut losses, &mut head.loss);
+        let cap = self.config.logit_softcap.map(|cap| cap as f32);
+        loss::cross_entropy(&self.weights.head, normed, &ids, cap, scale, gradient, &mut losses, &mut head.loss);
         if gradient {
             let d_rows = head.d_rows.get(rows.len() * h);
             d_rows.fill(0.0);

@@ -13,9 +13,12 @@ use lora_kernels::vector::argmax;
 struct Stream {
     /// Place of its region in the cache.
     slot: usize,
+    /// The prompt and what was generated.
+    ids: Vec<u32>,
+    /// Tokens of the prompt.
+    prompt: usize,
     /// Tokens in the cache.
     seen: usize,
-    generated: Vec<u32>,
     done: bool,
 }
 
@@ -60,7 +63,6 @@ impl Fused<'_> {
         let labels = vec![crate::IGNORE; prompts.iter().map(|p| p.len()).max().unwrap_or(0)];
         let packed = Packed::from_rows(prompts.iter().map(|&p| (p, &labels[..p.len()])));
         let capacity = packed.longest() + max_new_tokens;
-        self.engine.hold_positions(capacity);
         let config = self.base.config();
         self.run(adapter, &packed, None, |engine, _| {
             let binding = || Binding::new(config, adapter, None);
@@ -81,41 +83,45 @@ impl Engine<'_> {
         let rows = packed.sequences() * limits.capacity;
         let mut cache: Vec<LayerCache> = (0..config.num_hidden_layers).map(|_| LayerCache::new(rows, width)).collect();
         let mut streams: Vec<Stream> = (0..packed.sequences())
-            .map(|slot| Stream { slot, seen: 0, generated: Vec::new(), done: limits.max_new_tokens == 0 })
+            .map(|slot| {
+                let ids = packed.input_ids[packed.starts[slot]..packed.starts[slot + 1]].to_vec();
+                Stream { slot, prompt: ids.len(), ids, seen: 0, done: limits.max_new_tokens == 0 }
+            })
             .collect();
-        let mut ids = packed.input_ids.clone();
-        let mut lengths: Vec<usize> = packed.starts.windows(2).map(|w| w[1] - w[0]).collect();
         while streams.iter().any(|s| !s.done) {
-            let next = self.advance(binding()?, &ids, &lengths, &mut streams, &mut cache, limits.capacity);
+            let next = self.advance(binding()?, &mut streams, &mut cache, limits.capacity);
             for (stream, id) in streams.iter_mut().filter(|s| !s.done).zip(next) {
                 stream.take(id, limits);
             }
-            ids = streams.iter().filter(|s| !s.done).filter_map(|s| s.generated.last().copied()).collect();
-            lengths = vec![1; ids.len()];
         }
-        Ok(streams.into_iter().map(|s| s.generated).collect())
+        Ok(streams.into_iter().map(|mut s| s.ids.split_off(s.prompt)).collect())
     }
 
-    /// Feeds each open stream its next `lengths` tokens and returns the most likely token after them.
+    /// Feeds each open stream the tokens that the cache does not hold and returns the most likely token after them.
     fn advance(
         &mut self,
         binding: Binding<'_>,
-        ids: &[u32],
-        lengths: &[usize],
         streams: &mut [Stream],
         cache: &mut [LayerCache],
         capacity: usize,
     ) -> Vec<u32> {
-        let (mut segments, mut positions, mut last) = (Vec::new(), Vec::with_capacity(ids.len()), Vec::new());
+        let (mut ids, mut segments, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut query_start = 0;
-        for (stream, &queries) in streams.iter_mut().filter(|s| !s.done).zip(lengths) {
+        for stream in streams.iter_mut().filter(|s| !s.done) {
+            // Where the rotation depends on the length, keys rotated for a shorter text are of no use.
+            let length = stream.ids.len();
+            if self.config.ropes.iter().any(|r| r.variant(length) != r.variant(stream.seen)) {
+                stream.seen = 0;
+            }
+            let queries = length - stream.seen;
+            ids.extend_from_slice(&stream.ids[stream.seen..]);
             segments.push(Segment { query_start, queries, key_start: stream.slot * capacity, past: stream.seen });
             positions.extend((stream.seen..stream.seen + queries).map(|p| p as u32));
             stream.seen += queries;
             query_start += queries;
             last.push(query_start - 1);
         }
-        self.forward(binding, ids, positions, segments, Some(cache));
+        self.forward(binding, &ids, positions, segments, Some(cache));
         let logits = self.logits_of(&last);
         logits.chunks_exact(self.config.vocab_size).map(|row| argmax(row) as u32).collect()
     }
@@ -127,7 +133,7 @@ impl Stream {
             self.done = true;
             return;
         }
-        self.generated.push(id);
-        self.done = self.generated.len() == limits.max_new_tokens;
+        self.ids.push(id);
+        self.done = self.ids.len() - self.prompt == limits.max_new_tokens;
     }
 }

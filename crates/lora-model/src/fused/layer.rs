@@ -1,44 +1,13 @@
-//! One decoder layer, forward and backward. Reads top to bottom as the model does.
-use super::binding::Binding;
-use super::buffers::{Saved, Scratch};
+//! One decoder layer, forward and backward. Reads top to bottom as the model does; what a family does not have is skipped.
+use super::buffers::{Buffer, Saved, Scratch};
 use super::cache::LayerCache;
-use super::project::{self, Place};
+use super::linears::Linears;
+use super::pass::Pass;
 use super::weights::Layer;
 use crate::spec::Projection::{self, Down, Gate, K, O, Q, Up, V};
-use lora_checkpoint::ModelConfig;
-use lora_kernels::attention::{self, Segment, Shape};
-use lora_kernels::{norm, rope, swiglu};
-use std::sync::Arc;
-
-/// What is the same for every layer of one pass.
-#[derive(Debug)]
-pub(super) struct Pass<'a> {
-    pub(super) config: &'a ModelConfig,
-    pub(super) binding: Binding<'a>,
-    /// Position of every token in its sequence, (T).
-    pub(super) positions: Vec<u32>,
-    pub(super) segments: Vec<Segment>,
-    pub(super) table: Arc<rope::Table>,
-}
-
-impl Pass<'_> {
-    pub(super) fn tokens(&self) -> usize {
-        self.positions.len()
-    }
-
-    fn shape(&self) -> Shape {
-        let c = self.config;
-        let scale = 1.0 / (c.head_dim as f32).sqrt();
-        Shape { heads: c.num_attention_heads, kv_heads: c.num_key_value_heads, head_dim: c.head_dim, scale }
-    }
-
-    /// (T · H, T · heads · d, T · kv_heads · d, T · I)
-    fn sizes(&self) -> (usize, usize, usize, usize) {
-        let (t, c) = (self.tokens(), self.config);
-        let heads = |n: usize| t * n * c.head_dim;
-        (t * c.hidden_size, heads(c.num_attention_heads), heads(c.num_key_value_heads), t * c.intermediate_size)
-    }
-}
+use lora_kernels::attention;
+use lora_kernels::{glu, norm, vector};
+use rayon::prelude::*;
 
 /// x (T, H) becomes the layer's output; `saved` keeps what the backward pass needs. With a cache, keys and values are
 /// appended to it and attention reads from it.
@@ -51,50 +20,79 @@ pub(super) fn forward(
     cache: Option<&mut LayerCache>,
     scratch: &mut Scratch,
 ) {
-    let (t, eps) = (pass.tokens(), pass.config.rms_norm_eps as f32);
-    let (hidden, q_size, kv_size, wide) = pass.sizes();
-    let Scratch { normed, activated, project, .. } = scratch;
-    let mut apply =
-        |p: Projection, input: &[f32], out: &mut [f32], accumulate: bool, u: &mut [super::buffers::Buffer; 7]| {
-            let linear = layer.linear(p);
-            let place = Place { layer: index, projection: p };
-            project::forward(place, linear, &pass.binding, input, t, out, accumulate, &mut u[p.index()], project);
-        };
+    let (t, eps) = (pass.tokens(), pass.eps());
+    let linears = Linears { pass, index, layer };
 
     saved.x.set(x);
-    let n = normed.get(hidden);
-    norm::forward(x, &layer.input_norm, eps, n, saved.input_rstd.get(t)); // (T, H)
-    apply(Q, n, saved.q.get(q_size), false, &mut saved.u); // (T, H) -> (T, heads·d)
-    apply(K, n, saved.k.get(kv_size), false, &mut saved.u); // (T, H) -> (T, kv·d)
-    apply(V, n, saved.v.get(kv_size), false, &mut saved.u);
-    rope::rotate(saved.q.get(q_size), &pass.positions, pass.config.num_attention_heads, &pass.table, false);
-    rope::rotate(saved.k.get(kv_size), &pass.positions, pass.config.num_key_value_heads, &pass.table, false);
-    let (o, lse) = (saved.o.get(q_size), saved.lse.get(t * pass.config.num_attention_heads));
-    match cache {
-        None => attention::forward(
-            pass.shape(),
-            &pass.segments,
-            saved.q.read(q_size),
-            saved.k.read(kv_size),
-            saved.v.read(kv_size),
-            o,
-            lse,
-        ),
-        Some(cache) => {
-            cache.append(&pass.segments, saved.k.read(kv_size), saved.v.read(kv_size));
-            attention::forward(pass.shape(), &pass.segments, saved.q.read(q_size), &cache.k, &cache.v, o, lse);
-        }
-    }
-    apply(O, saved.o.read(q_size), x, true, &mut saved.u); // (T, heads·d) -> += (T, H)
+    norm::forward(x, &layer.input_norm, eps, scratch.normed.get(x.len()), saved.input_rstd.get(t)); // (T, H)
+    attend(linears, saved, cache, scratch); // (T, H) -> (T, heads·d)
+    add_output(linears, O, x, saved, scratch); // (T, heads·d) -> += (T, H)
 
     saved.middle.set(x);
-    norm::forward(x, &layer.mlp_norm, eps, n, saved.middle_rstd.get(t));
-    apply(Gate, n, saved.gate.get(wide), false, &mut saved.u); // (T, H) -> (T, I)
-    apply(Up, n, saved.up.get(wide), false, &mut saved.u);
-    let a = activated.get(wide);
-    swiglu::forward(saved.gate.read(wide), saved.up.read(wide), a);
-    apply(Down, a, x, true, &mut saved.u); // (T, I) -> += (T, H)
+    norm::forward(x, &layer.mlp_norm, eps, scratch.normed.get(x.len()), saved.middle_rstd.get(t));
+    let wide = pass.size(Gate);
+    let Saved { gate, up, u, .. } = saved;
+    let outputs = &mut [(Gate, gate.get(wide)), (Up, up.get(wide))];
+    let Scratch { normed, stacked, project, activated, .. } = &mut *scratch;
+    linears.fan_out(normed.read(x.len()), outputs, u, stacked, project); // (T, H) -> 2 × (T, I)
+    glu::forward(pass.activation(), gate.read(wide), up.read(wide), activated.get(wide));
+    add_output(linears, Down, x, saved, scratch); // (T, I) -> += (T, H)
 }
+
+/// Queries, keys and values of `scratch.normed`, and attention: its output in `saved.o`.
+fn attend(linears: Linears<'_, '_, '_>, saved: &mut Saved, cache: Option<&mut LayerCache>, scratch: &mut Scratch) {
+    let Linears { pass, index, layer } = linears;
+    let (t, q_size, kv_size) = (pass.tokens(), pass.size(Q), pass.size(K));
+    let Saved { q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, u, .. } = saved;
+    let Scratch { normed, stacked, project, .. } = scratch;
+    let outputs = &mut [(Q, q.get(q_size)), (K, k.get(kv_size)), (V, v.get(kv_size))];
+    linears.fan_out(normed.read(pass.size(O)), outputs, u, stacked, project);
+    let heads =
+        [(&layer.query_norm, &mut *q, q_raw, q_rstd, q_size), (&layer.key_norm, &mut *k, k_raw, k_rstd, kv_size)];
+    for (gamma, values, raw, rstd, size) in heads {
+        let Some(gamma) = gamma else { continue };
+        raw.set(values.read(size));
+        norm::forward(raw.read(size), gamma, pass.eps(), values.get(size), rstd.get(size / gamma.len()));
+    }
+    pass.rotate(index, Q, q.get(q_size), false);
+    pass.rotate(index, K, k.get(kv_size), false);
+    let (shape, q) = (pass.shape(index), q.read(q_size));
+    let (o, lse) = (o.get(q_size), lse.get(t * shape.heads));
+    match cache {
+        None => attention::forward(shape, &pass.segments, q, k.read(kv_size), v.read(kv_size), o, lse),
+        Some(cache) => {
+            cache.append(&pass.segments, k.read(kv_size), v.read(kv_size));
+            attention::forward(shape, &pass.segments, q, &cache.k, &cache.v, o, lse);
+        }
+    }
+}
+
+/// x += the output of attention (O) or of the MLP (Down) through its projection, normalised where the family does so.
+fn add_output(
+    linears: Linears<'_, '_, '_>,
+    projection: Projection,
+    x: &mut [f32],
+    saved: &mut Saved,
+    scratch: &mut Scratch,
+) {
+    let Linears { pass, layer, .. } = linears;
+    let Saved { o, attention_output, attention_output_rstd, mlp_output, mlp_output_rstd, u, .. } = saved;
+    let Scratch { activated, normed, project, .. } = scratch;
+    let (input, gamma, output, rstd) = match projection {
+        O => (o.read(pass.size(Q)), &layer.attention_output_norm, attention_output, attention_output_rstd),
+        _ => (activated.read(pass.size(Gate)), &layer.mlp_output_norm, mlp_output, mlp_output_rstd),
+    };
+    let Some(gamma) = gamma else {
+        return linears.forward(projection, input, x, true, u, project);
+    };
+    linears.forward(projection, input, output.get(x.len()), false, u, project);
+    let n = normed.get(x.len());
+    norm::forward(output.read(x.len()), gamma, pass.eps(), n, rstd.get(pass.tokens()));
+    x.par_chunks_mut(ADD).zip(n.par_chunks(ADD)).for_each(|(x, n)| vector::add(x, n));
+}
+
+/// Values added at once by a thread.
+const ADD: usize = 1 << 14;
 
 /// dx (T, H), the gradient of the layer's output, becomes that of its input; adds to the adapter's `gradients`.
 /// `saved.gate` and `saved.up` are overwritten.
@@ -108,53 +106,91 @@ pub(super) fn backward(
     scratch: &mut Scratch,
 ) {
     let t = pass.tokens();
-    let (hidden, q_size, kv_size, wide) = pass.sizes();
-    let Scratch { normed, activated, d_activated, d_normed, d_o, d_q, d_k, d_v, project } = scratch;
-    let Saved { x, input_rstd, q, k, v, o, lse, middle, middle_rstd, gate, up, u } = saved;
-    let mut back = |p: Projection, input: &[f32], dy: &[f32], d_input: &mut [f32], accumulate: bool| {
-        let linear = layer.linear(p);
-        let place = Place { layer: index, projection: p };
-        project::backward(
-            place,
-            linear,
-            &pass.binding,
-            input,
-            &u[p.index()],
-            dy,
-            t,
-            d_input,
-            accumulate,
-            gradients,
-            project,
-        );
-    };
+    let (hidden, wide) = (pass.size(O), pass.size(Gate));
+    let linears = Linears { pass, index, layer };
 
+    glu::forward(pass.activation(), saved.gate.read(wide), saved.up.read(wide), scratch.activated.get(wide));
+    output_backward(linears, Down, dx, saved, gradients, scratch);
+    let Saved { gate, up, u, middle, middle_rstd, .. } = &mut *saved;
+    glu::backward(pass.activation(), scratch.d_activated.read(wide), gate.get(wide), up.get(wide));
+    let Scratch { normed, d_normed, stacked, project, .. } = &mut *scratch;
     let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
-    let (a, da) = (activated.get(wide), d_activated.get(wide));
-    swiglu::forward(gate.read(wide), up.read(wide), a);
-    back(Down, a, dx, da, false);
-    swiglu::backward(da, gate.get(wide), up.get(wide));
     norm::recompute(middle.read(hidden), &layer.mlp_norm, middle_rstd.read(t), n);
-    back(Gate, n, gate.read(wide), dn, false);
-    back(Up, n, up.read(wide), dn, true);
+    let outputs = &[(Gate, gate.read(wide)), (Up, up.read(wide))];
+    linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
     norm::backward(middle.read(hidden), &layer.mlp_norm, middle_rstd.read(t), dn, dx);
 
-    let (d_o, dq, dk, dv) = (d_o.get(q_size), d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
-    back(O, o.read(q_size), dx, d_o, false);
-    let forward = attention::Saved {
-        q: q.read(q_size),
-        k: k.read(kv_size),
-        v: v.read(kv_size),
-        o: o.read(q_size),
-        lse: lse.read(t * pass.config.num_attention_heads),
-        d_o,
-    };
-    attention::backward(pass.shape(), &pass.segments, forward, dq, dk, dv);
-    rope::rotate(dq, &pass.positions, pass.config.num_attention_heads, &pass.table, true);
-    rope::rotate(dk, &pass.positions, pass.config.num_key_value_heads, &pass.table, true);
+    output_backward(linears, O, dx, saved, gradients, scratch);
+    attend_backward(linears, saved, scratch);
+    let Saved { x, input_rstd, u, .. } = saved;
+    let Scratch { normed, d_normed, d_q, d_k, d_v, stacked, project, .. } = scratch;
+    let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
     norm::recompute(x.read(hidden), &layer.input_norm, input_rstd.read(t), n);
-    back(Q, n, dq, dn, false);
-    back(K, n, dk, dn, true);
-    back(V, n, dv, dn, true);
+    let (q_size, kv_size) = (pass.size(Q), pass.size(K));
+    let outputs = &[(Q, d_q.read(q_size)), (K, d_k.read(kv_size)), (V, d_v.read(kv_size))];
+    linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
     norm::backward(x.read(hidden), &layer.input_norm, input_rstd.read(t), dn, dx);
+}
+
+/// The gradient of the input of O (in `scratch.d_o`) or of Down (in `scratch.d_activated`).
+fn output_backward(
+    linears: Linears<'_, '_, '_>,
+    projection: Projection,
+    dx: &[f32],
+    saved: &Saved,
+    gradients: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let Linears { pass, layer, .. } = linears;
+    let Scratch { activated, d_activated, d_o, d_normed, d_output, project, .. } = scratch;
+    let (t, size) = (pass.tokens(), pass.input_size(projection));
+    let (input, d_input, gamma, output, rstd) = match projection {
+        O => (&saved.o, d_o, &layer.attention_output_norm, &saved.attention_output, &saved.attention_output_rstd),
+        _ => (&*activated, d_activated, &layer.mlp_output_norm, &saved.mlp_output, &saved.mlp_output_rstd),
+    };
+    let (input, d_input) = (input.read(size), d_input.get(size));
+    let Some(gamma) = gamma else {
+        return linears.backward(projection, input, dx, d_input, false, &saved.u, gradients, project);
+    };
+    let (dn, dy) = (d_normed.get(dx.len()), d_output.get(dx.len()));
+    dn.copy_from_slice(dx);
+    dy.fill(0.0);
+    norm::backward(output.read(dx.len()), gamma, rstd.read(t), dn, dy);
+    linears.backward(projection, input, dy, d_input, false, &saved.u, gradients, project);
+}
+
+/// From `scratch.d_o` to the gradients of the projected queries, keys and values, in `scratch.d_q`, `d_k` and `d_v`.
+fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, scratch: &mut Scratch) {
+    let Linears { pass, index, layer } = linears;
+    let (shape, q_size, kv_size) = (pass.shape(index), pass.size(Q), pass.size(K));
+    let Scratch { d_o, d_q, d_k, d_v, d_head, .. } = scratch;
+    let forward = attention::Saved {
+        q: saved.q.read(q_size),
+        k: saved.k.read(kv_size),
+        v: saved.v.read(kv_size),
+        o: saved.o.read(q_size),
+        lse: saved.lse.read(pass.tokens() * shape.heads),
+        d_o: d_o.read(q_size),
+    };
+    attention::backward(shape, &pass.segments, forward, d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
+    pass.rotate(index, Q, d_q.get(q_size), true);
+    pass.rotate(index, K, d_k.get(kv_size), true);
+    norm_heads_backward(layer.query_norm.as_deref(), &saved.q_raw, &saved.q_rstd, d_q, d_head, q_size);
+    norm_heads_backward(layer.key_norm.as_deref(), &saved.k_raw, &saved.k_rstd, d_k, d_head, kv_size);
+}
+
+/// The gradient of normalised heads becomes that of the heads before their norm.
+fn norm_heads_backward(
+    gamma: Option<&[f32]>,
+    raw: &Buffer,
+    rstd: &Buffer,
+    d: &mut Buffer,
+    scratch: &mut Buffer,
+    size: usize,
+) {
+    let Some(gamma) = gamma else { return };
+    let before = scratch.get(size);
+    before.fill(0.0);
+    norm::backward(raw.read(size), gamma, rstd.read(size / gamma.len()), d.get(size), before);
+    std::mem::swap(d, scratch);
 }

@@ -6,6 +6,8 @@ mod cache;
 mod engine;
 mod generate;
 mod layer;
+mod linears;
+mod pass;
 mod project;
 mod weights;
 
@@ -46,7 +48,6 @@ impl<'b> Fused<'b> {
     ) -> Result<R, Error> {
         packed.check_vocabulary(self.base.config().vocab_size)?;
         let binding = Binding::new(self.base.config(), adapter, dropout)?;
-        self.engine.hold_positions(packed.longest().max(1));
         let engine = &mut self.engine;
         Ok(self.pool.install(|| work(engine, binding)))
     }

@@ -41,7 +41,9 @@ pub(super) struct Layer<'b> {
     pub(super) mlp_norm: Vec<f32>,
     pub(super) mlp_output_norm: Option<Vec<f32>>,
     /// The family's linear layers in the order of the forward pass.
-    linears: Vec<(Projection, Linear<'b>)>,
+    linears: Vec<Linear<'b>>,
+    /// Place of each projection in `linears`, by [`Projection::index`]; behind its end for those that the family lacks.
+    places: [usize; Projection::ALL.len()],
 }
 
 impl<'b> Layer<'b> {
@@ -50,8 +52,7 @@ impl<'b> Layer<'b> {
     /// # Panics
     /// If the family does not have it.
     pub(super) fn linear(&self, projection: Projection) -> &Linear<'b> {
-        let found = self.linears.iter().find(|(p, _)| *p == projection);
-        &found.expect("routes ask for the family's own projections").1
+        &self.linears[self.places[projection.index()]]
     }
 }
 
@@ -109,6 +110,7 @@ impl<'b> Source<'b> {
 
     fn layer(self, layer: usize) -> Result<Layer<'b>, Error> {
         let config = self.base.config();
+        let own = config.projections();
         let norm = |norm| config.norm_path(layer, norm).map(|path| self.gamma(&path)).transpose();
         let missing = || Error::Invalid(format!("layer {layer} has no norm before attention or the MLP"));
         Ok(Layer {
@@ -118,11 +120,8 @@ impl<'b> Source<'b> {
             attention_output_norm: norm(Norm::AttentionOutput)?,
             mlp_norm: norm(Norm::MlpInput)?.ok_or_else(missing)?,
             mlp_output_norm: norm(Norm::MlpOutput)?,
-            linears: config
-                .projections()
-                .iter()
-                .map(|&p| Ok((p, self.linear(layer, p)?)))
-                .collect::<Result<_, Error>>()?,
+            linears: own.iter().map(|&p| self.linear(layer, p)).collect::<Result<_, _>>()?,
+            places: Projection::ALL.map(|p| own.iter().position(|&o| o == p).unwrap_or(own.len())),
         })
     }
 }

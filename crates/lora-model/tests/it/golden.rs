@@ -1,12 +1,30 @@
 //! The golden cases, and what every route must make of them: PEFT's logits, losses, gradients and AdamW trajectories.
-use lora_core::Adapter;
+use lora_core::{Adapter, LoraConfig, TargetModules};
 use lora_kernels::optim::{AdamW, clip_factor, global_norm};
 use lora_model::{Base, Packed, Route, SequenceLoss};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::PathBuf;
 
-pub(crate) const CASES: [&str; 2] = ["llama_gqa_tied", "llama_rope3_rslora"];
+/// Cases whose adapters are LoRA on linear layers.
+pub(crate) const CASES: [&str; 12] = [
+    "llama_gqa_tied",
+    "llama_rope3_rslora",
+    "qwen2_bias_all_linear",
+    "gemma3_text",
+    "phi3_fused",
+    "gemma2_capped",
+    "gemma3_linear",
+    "smollm3_nope",
+    "qwen3_yarn_odd_heads",
+    "llama_dynamic",
+    "phi3_longrope",
+    "mistral_sharded_bf16",
+];
+/// Cases of which the base is looked at.
+pub(crate) const BASES: [&str; 2] = ["mistral_patterns", "qwen3_modules_to_save"];
+/// Those of [`CASES`] that are plain Llama.
+pub(crate) const LLAMA: [&str; 2] = [CASES[0], CASES[1]];
 
 /// One golden case; its padded rows are sequences of their true lengths.
 pub(crate) struct Golden {
@@ -25,6 +43,19 @@ impl Golden {
         let base = Base::open(&folder.join("base")).unwrap();
         let (adapter, warnings) = Adapter::load(&folder.join("adapter"), &base.linear_modules()).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
+        Self::with(folder, base, adapter)
+    }
+
+    /// A case of which only the base is looked at; its adapter is a new one.
+    pub(crate) fn of_base(case: &str) -> Self {
+        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case);
+        let base = Base::open(&folder.join("base")).unwrap();
+        let config = LoraConfig::new(2, 2.0, TargetModules::List(vec!["q_proj".into()]));
+        let adapter = Adapter::init(config, &base.linear_modules(), 1).unwrap();
+        Self::with(folder, base, adapter)
+    }
+
+    fn with(folder: PathBuf, base: Base, adapter: Adapter) -> Self {
         let bytes = std::fs::read(folder.join("golden.safetensors")).unwrap();
         let case = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -72,6 +103,13 @@ impl Golden {
     }
 }
 
+/// Logits of the base within 1e-4.
+pub(crate) fn check_base(golden: &Golden, route: &mut dyn Route) {
+    let found = route.logits(None, &golden.packed).unwrap();
+    let worst = largest_difference(&found, &golden.logits("logits_base"));
+    assert!(worst <= 1e-4, "{worst}");
+}
+
 /// Logits of base, adapter and trained adapter within 1e-4.
 pub(crate) fn check_logits(golden: &Golden, route: &mut dyn Route) {
     let trained = golden.trained();
@@ -83,7 +121,7 @@ pub(crate) fn check_logits(golden: &Golden, route: &mut dyn Route) {
     ] {
         let found = route.logits(adapter, &golden.packed).unwrap();
         let worst = largest_difference(&found, &golden.logits(name));
-        assert!(worst <= 1e-4, "{name}: {worst}");
+        assert!(worst <= 1e-4, "{} {name}: {worst}", golden.case["name"]);
     }
 }
 
@@ -168,8 +206,9 @@ pub(crate) fn check_edges(golden: &Golden, route: &mut dyn Route) {
     let losses = route.gradients(adapter, &unsupervised, None, 1.0, &mut gradients).unwrap();
     assert_eq!(losses, [SequenceLoss::default(); 2]);
     assert!(gradients.iter().all(|&g| g == 0.0));
-    let elsewhere = Packed::from_rows([(&[160u32, 6][..], &[-100i32, 6][..])]);
-    assert!(route.losses(None, &elsewhere).unwrap_err().to_string().contains("160"));
+    let vocabulary = golden.base.config().vocab_size as u32;
+    let elsewhere = Packed::from_rows([(&[vocabulary, 6][..], &[-100i32, 6][..])]);
+    assert!(route.losses(None, &elsewhere).unwrap_err().to_string().contains(&vocabulary.to_string()));
 }
 
 /// Dropout: the same (seed, step) gives the same gradients, another step gives others, and both differ from none.

@@ -1,5 +1,5 @@
 //! An independent implementation: candle-transformers' Llama, which can infer but not train.
-use crate::golden::{CASES, Golden, largest_difference};
+use crate::golden::{Golden, LLAMA, largest_difference};
 use candle_core::{DType, Device, Tensor};
 use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use lora_checkpoint::{ModelConfig, RopeScaling};
@@ -40,7 +40,7 @@ fn config(from: &ModelConfig) -> Config {
 /// Last-token logits of every sequence (all that it gives) equal ours.
 #[test]
 fn candle_transformers_agrees() {
-    for case in CASES {
+    for case in LLAMA {
         let golden = Golden::open(case);
         let checkpoint = golden.base.checkpoint();
         let mut tensors = HashMap::new();

@@ -1,0 +1,85 @@
+//! Gated linear units (Shazeer 2020): SwiGLU, silu(gate) ∘ up, and GeGLU, gelu(gate) ∘ up.
+use crate::vector::sigmoid;
+use rayon::prelude::*;
+
+/// What the gate goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x·σ(x).
+    Silu,
+    /// GELU by the tanh formula, ½x(1 + tanh(√(2/π)(x + 0.044715x³))) (Hendrycks and Gimpel 2016).
+    GeluTanh,
+}
+
+/// Values handed to a thread at once.
+const CHUNK: usize = 1 << 14;
+
+/// An activation of the form x·σ(z(x)); GELU's is one because ½(1 + tanh u) = σ(2u).
+trait Gate {
+    fn z(x: f32) -> f32;
+    fn slope(x: f32) -> f32;
+}
+
+struct Silu;
+impl Gate for Silu {
+    #[inline(always)]
+    fn z(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    fn slope(_: f32) -> f32 {
+        1.0
+    }
+}
+
+/// 2·√(2/π)
+const SCALE: f32 = 1.595_769_2;
+const CUBIC: f32 = 0.044_715;
+
+struct GeluTanh;
+impl Gate for GeluTanh {
+    #[inline(always)]
+    fn z(x: f32) -> f32 {
+        SCALE * (x + CUBIC * x * x * x)
+    }
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        SCALE * (1.0 + 3.0 * CUBIC * x * x)
+    }
+}
+
+/// out = activation(gate)·up, element by element.
+pub fn forward(activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    match activation {
+        Activation::Silu => forward_with::<Silu>(gate, up, out),
+        Activation::GeluTanh => forward_with::<GeluTanh>(gate, up, out),
+    }
+}
+
+/// Replaces gate and up by their gradients: with s = σ(z(g)), d_gate = d·up·(s + g·s·(1 − s)·z′(g)), d_up = d·g·s.
+pub fn backward(activation: Activation, d: &[f32], gate: &mut [f32], up: &mut [f32]) {
+    match activation {
+        Activation::Silu => backward_with::<Silu>(d, gate, up),
+        Activation::GeluTanh => backward_with::<GeluTanh>(d, gate, up),
+    }
+}
+
+fn forward_with<A: Gate>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    out.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK)).for_each(|((out, gate), up)| {
+        for ((o, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+            *o = g * sigmoid(A::z(g)) * u;
+        }
+    });
+}
+
+fn backward_with<A: Gate>(d: &[f32], gate: &mut [f32], up: &mut [f32]) {
+    gate.par_chunks_mut(CHUNK).zip(up.par_chunks_mut(CHUNK)).zip(d.par_chunks(CHUNK)).for_each(|((gate, up), d)| {
+        for ((g, u), &d) in gate.iter_mut().zip(up).zip(d) {
+            let s = sigmoid(A::z(*g));
+            let activated = *g * s;
+            let d_gate = d * *u * (s + activated * (1.0 - s) * A::slope(*g));
+            *u = d * activated;
+            *g = d_gate;
+        }
+    });
+}

@@ -1,0 +1,159 @@
+"""Golden cases by the real transformers and PEFT: a tiny random model, an adapter whose B is not zero, and what they compute.
+
+usage: make_golden.py OUT CASES.json [NAME ...]
+
+A case of CASES.json: name, seed, model (arguments of the family's config class), lora (arguments of LoraConfig), and
+optionally lens (lengths of the rows), base_dtype, max_shard_size, optim. Written for each: base/, adapter/,
+adapter_trained/, case.json and golden.safetensors, as tests/fixtures/golden/README.md describes them.
+"""
+
+import json
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from safetensors.torch import save_file
+
+OPTIM = {"lr": 1e-2, "weight_decay": 0.01, "steps": 8, "clip": 1.0}
+PROMPT = 4  # positions at the start of a row that are not supervised
+
+
+def random_base(case):
+    """The model, with weights large enough that nothing in it is nearly linear."""
+    config = transformers.AutoConfig.for_model(**case["model"])
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            noise = torch.randn_like(weight)
+            if weight.dim() >= 2:
+                weight.copy_(noise * case.get("std", 0.1))
+            else:
+                weight.add_(noise * 0.05)
+    model.tie_weights()
+    return model
+
+
+def read(folder):
+    """The saved model in f32. A model that was cast itself would keep its rotary frequencies rounded."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    return model.eval()
+
+
+def random_rows(case, vocabulary):
+    """Right-padded ids, mask and labels, (B, T) each."""
+    generator = torch.Generator().manual_seed(case["seed"] + 1)
+    lens = case.get("lens", [12, 9, 16])
+    shape = (len(lens), max(lens))
+    ids = torch.randint(3, vocabulary, shape, generator=generator)
+    mask = (torch.arange(shape[1]) < torch.tensor(lens)[:, None]).long()
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[:, :PROMPT] = -100
+    return ids * mask, mask, labels
+
+
+def plain(name):
+    """A parameter's name as PEFT writes it into a file."""
+    return name.replace(".default", "").replace(".modules_to_save", "")
+
+
+def save(model, folder):
+    model.save_pretrained(folder, save_embedding_layers="auto")
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def trained_tensors(model, prefix, pick):
+    return {prefix + plain(n): pick(p).detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def train(model, batch, optim):
+    """AdamW on the same batch; losses and gradient norms of every step."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    adamw = torch.optim.AdamW(parameters, lr=optim["lr"], weight_decay=optim["weight_decay"])
+    losses, norms = [], []
+    for _ in range(optim["steps"]):
+        loss = model(**batch).loss
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(parameters, optim["clip"]).item())
+        adamw.step()
+        adamw.zero_grad()
+        losses.append(loss.item())
+    return losses, norms
+
+
+def make(case, out):
+    folder = Path(out) / case["name"]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    torch.manual_seed(case["seed"])
+    base = random_base(case)
+    if case.get("base_dtype") == "bfloat16":
+        base = base.to(torch.bfloat16)
+    base.save_pretrained(folder / "base", max_shard_size=case.get("max_shard_size", "5GB"))
+    base = read(folder / "base")
+
+    ids, mask, labels = random_rows(case, base.config.vocab_size)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    batch = {**inputs, "labels": labels}
+    golden = dict(batch)
+
+    def logits(model):
+        with torch.no_grad():
+            return model.eval()(**inputs).logits.clone()
+
+    golden["logits_base"] = logits(base)
+    model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", **case["lora"]))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.requires_grad and ("lora_B" in name or "lora_embedding_A" in name):
+                weight.copy_(torch.randn_like(weight) * 0.05)
+            if "lora_magnitude_vector" in name:
+                weight.mul_(1 + 0.05 * torch.randn_like(weight))
+    save(model, folder / "adapter")
+    trainable, parameters = model.get_nb_trainable_parameters()
+    golden["logits_adapter"] = logits(model)
+    loss = model.train()(**batch).loss
+    loss.backward()
+    golden.update(trained_tensors(model, "grad.", lambda p: p.grad))
+    model.zero_grad()
+
+    optim = case.get("optim", OPTIM)
+    losses, norms = train(model, batch, optim)
+    golden.update(trained_tensors(model, "trained.", lambda p: p))
+    golden["logits_trained"] = logits(model)
+    save(model, folder / "adapter_trained")
+
+    merged = peft.PeftModel.from_pretrained(read(folder / "base"), folder / "adapter").merge_and_unload()
+    golden["logits_merged"] = logits(merged)
+    if case.get("merged_weights"):
+        for name, weight in merged.state_dict().items():
+            if any(part in name for part in ("proj", "embed_tokens", "lm_head")):
+                golden["merged." + name] = weight.clone()
+
+    save_file({name: tensor.contiguous() for name, tensor in golden.items()}, folder / "golden.safetensors")
+    versions = {"torch": torch.__version__, "peft": peft.__version__, "transformers": transformers.__version__}
+    record = {
+        **case, "trainable_params": trainable, "all_params": parameters, "loss": loss.item(), "losses": losses,
+        "grad_norms": norms, "optim": optim, "versions": versions,
+    }  # fmt: skip
+    (folder / "case.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{case['name']}: loss {losses[0]:.5f} -> {losses[-1]:.5f}, {trainable} of {parameters} trained")
+
+
+def main():
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    out, cases, *names = sys.argv[1:]
+    for case in json.loads(Path(cases).read_text()):
+        if not names or case["name"] in names:
+            make(case, out)
+
+
+if __name__ == "__main__":
+    main()
