@@ -1,34 +1,31 @@
-//! lora-plan: what a LoRA run will be, before anything is trained. So far: its parameters.
+//! lora-plan: what a LoRA run will be, before anything is trained, and what an ordinary run's figures mean.
 //!
-//! `args` is the command line; `shape` turns what was named into a decoder's shape, `known` holds the shapes of well-known
-//! models; `params` counts, `show` prints.
+//! `args` is the command line. `model` turns what was named into a decoder's shape; `rules` holds the rules that are
+//! cited. Then one room a command: `params` counts parameters, `explain` reads a count backwards.
 mod args;
-mod known;
+mod explain;
+mod model;
 mod params;
-mod shape;
+mod rules;
 mod show;
 
-pub use args::{Args, Command, ParamsArgs};
-pub use known::{KNOWN, Known};
-pub use params::{Count, ModuleCount, OverviewRow, Params, RANKS, TARGETS, count};
-pub use shape::Shape;
+pub use args::{Args, Command};
+pub use explain::{ExplainArgs, Explanation, Match, explain};
+pub use model::known::{KNOWN, Known};
+pub use model::shape::Shape;
+pub use params::ParamsArgs;
+pub use params::count::{Count, LayerCount, ModuleCount, OverviewRow, Params, RANKS, TARGETS, count};
+pub use rules::Rule;
 
 use lora_cli::{Result, Status, Ui};
 
 /// Runs the tool.
+///
+/// # Errors
+/// When what was named can't be read, or does not fit together.
 pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     match &args.command {
-        Command::Params(params) => run_params(params, ui),
+        Command::Params(args) => params::run(args, ui),
+        Command::Explain(args) => explain::run(args, ui),
     }
-}
-
-fn run_params(args: &ParamsArgs, ui: &Ui) -> Result<Status> {
-    let started = std::time::Instant::now();
-    let (shape, config) = (shape::resolve(&args.model)?, args.config()?);
-    let params = params::count(&shape, &config)?;
-    show::show(&params, ui);
-    if let Some(out) = &args.out {
-        ui.receipt(&show::write(&params, args, &shape, out, started)?);
-    }
-    Ok(Status::Done)
 }

@@ -24,7 +24,13 @@ fn golden(case: &str) -> String {
 fn known_models_have_their_published_sizes() {
     let totals = [
         ("llama-2-7b", 6_738_415_616u64),
+        ("llama-2-13b", 13_015_864_320),
+        ("llama-2-70b", 68_976_648_192),
         ("llama-3-8b", 8_030_261_248),
+        ("llama-3-70b", 70_553_706_496),
+        ("llama-3.1-70b", 70_553_706_496),
+        ("llama-3.1-405b", 405_853_388_800),
+        ("llama-3.3-70b", 70_553_706_496),
         ("llama-3.1-8b", 8_030_261_248),
         ("llama-3.2-1b", 1_235_814_400),
         ("llama-3.2-3b", 3_212_749_824),
@@ -69,12 +75,27 @@ fn golden_cases() {
     }
 }
 
+/// An adapter's own config is counted as it is, from its folder and from the file.
+#[test]
+fn an_adapters_config_in_place_of_flags() {
+    let case = golden("llama_rope3_rslora");
+    let expected: Value = serde_json::from_slice(&std::fs::read(format!("{case}/case.json")).unwrap()).unwrap();
+    for config in ["/adapter", "/adapter/adapter_config.json"] {
+        let found = plan(&format!("{case}/base"), &["--config", &(case.clone() + config)]).unwrap();
+        assert_eq!((&found["trainable"], &found["rslora"]), (&expected["trainable_params"], &Value::Bool(true)));
+    }
+    assert!(plan(&format!("{case}/base"), &["--config", "x", "--rank", "8"]).unwrap_err().contains("--rank"));
+}
+
 #[test]
 fn parts_add_up() {
     let plan = plan("smollm2-360m", &["--rank", "64", "--alpha", "16", "--rslora"]).unwrap();
     let modules = plan["modules"].as_array().unwrap();
     assert_eq!(modules.iter().map(|m| m["trainable"].as_u64().unwrap()).sum::<u64>(), plan["trainable"]);
     assert_eq!(modules.len(), 7);
+    let layers = plan["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 32);
+    assert_eq!(layers.iter().map(|l| l["trainable"].as_u64().unwrap()).sum::<u64>(), plan["trainable"]);
     assert_eq!(plan["scaling"], 2.0);
     let overview = plan["overview"].as_array().unwrap();
     assert_eq!(overview.len(), 18);

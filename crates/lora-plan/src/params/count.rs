@@ -1,5 +1,5 @@
 //! Counting: the parameters that a LoRA setting trains on a shape, exactly as PEFT counts them.
-use crate::shape::Shape;
+use crate::model::shape::Shape;
 use lora_cli::Result;
 use lora_core::{LoraConfig, TargetModules, TargetedModule, adapter_file_bytes, trainable_line};
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub struct Params {
     pub line: String,
     /// Per kind of module, in model order.
     pub modules: Vec<ModuleCount>,
+    /// Per layer, in model order.
+    pub layers: Vec<LayerCount>,
     /// Other ranks and targets on the same model.
     pub overview: Vec<OverviewRow>,
 }
@@ -63,6 +65,17 @@ pub struct ModuleCount {
     /// How many there are.
     pub count: usize,
     /// Trainable parameters in all of them.
+    pub trainable: u64,
+}
+
+/// The modules of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LayerCount {
+    /// Its number; null for modules outside the layers.
+    pub layer: Option<usize>,
+    /// How many modules carry an adapter.
+    pub count: usize,
+    /// Trainable parameters in them.
     pub trainable: u64,
 }
 
@@ -103,12 +116,13 @@ pub fn count(shape: &Shape, config: &LoraConfig) -> Result<Params> {
         count,
         line: trainable_line(count.trainable, base),
         modules: by_kind(&targeted),
+        layers: by_layer(&targeted),
         overview,
     })
 }
 
 impl Count {
-    fn of(targeted: &[TargetedModule], base: u64) -> Self {
+    pub(crate) fn of(targeted: &[TargetedModule], base: u64) -> Self {
         let trainable: u64 = targeted.iter().map(parameters).sum();
         let all = base + trainable;
         let percent = 100.0 * trainable as f64 / all as f64;
@@ -135,4 +149,19 @@ fn by_kind(targeted: &[TargetedModule]) -> Vec<ModuleCount> {
         kinds[place].trainable += parameters(module);
     }
     kinds
+}
+
+/// Sums modules of one layer: the first number in their path.
+fn by_layer(targeted: &[TargetedModule]) -> Vec<LayerCount> {
+    let mut layers: Vec<LayerCount> = Vec::new();
+    for module in targeted {
+        let layer = module.path.split('.').find_map(|part| part.parse().ok());
+        let at = layers.iter().position(|l| l.layer == layer).unwrap_or_else(|| {
+            layers.push(LayerCount { layer, count: 0, trainable: 0 });
+            layers.len() - 1
+        });
+        layers[at].count += 1;
+        layers[at].trainable += parameters(module);
+    }
+    layers
 }

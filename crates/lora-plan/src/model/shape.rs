@@ -1,5 +1,5 @@
 //! From what the user named to a decoder's shape: a folder, a config.json, a GGUF file, or a well-known name.
-use crate::known::{KNOWN, Known};
+use crate::model::known::{KNOWN, Known};
 use lora_checkpoint::{Checkpoint, ModelConfig};
 use lora_cli::{Error, Result, artefact_input};
 use lora_core::LinearModule;
@@ -26,6 +26,11 @@ impl Shape {
     /// All linear modules in model order.
     pub(crate) fn linear_modules(&self) -> Vec<LinearModule> {
         lora_model::spec::linear_modules(&self.config)
+    }
+
+    /// Decoder layers.
+    pub(crate) fn layers(&self) -> usize {
+        self.config.num_hidden_layers
     }
 
     /// All parameters, a tied head counted once.

@@ -1,0 +1,3 @@
+//! Models as far as a plan needs them: their shape.
+pub(crate) mod known;
+pub(crate) mod shape;

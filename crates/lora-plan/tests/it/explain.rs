@@ -1,0 +1,44 @@
+//! Counting backwards: every setting of the overview is found again from its number alone.
+use lora_core::LoraConfig;
+use lora_plan::{KNOWN, RANKS, Shape, TARGETS, count, explain};
+
+#[test]
+fn the_known_answer() {
+    let shape = Shape::known(&KNOWN[3]);
+    assert_eq!(shape.name, "llama-3-8b");
+    let found = explain(&shape, 3_407_872).unwrap();
+    let first = &found.matches[0];
+    assert_eq!((first.rank, &first.targets[0][..]), (8, &["q_proj".to_owned(), "v_proj".to_owned()][..]));
+    assert_eq!(first.preset.as_deref(), Some("attention"));
+    assert_eq!(first.full_rank, (1024, 4096));
+    assert_eq!(found.line, "trainable params: 3,407,872 || all params: 8,033,669,120 || trainable%: 0.0424");
+    assert_eq!(explain(&shape, 41_943_040).unwrap().matches[0].preset.as_deref(), Some("all"));
+}
+
+#[test]
+fn explaining_undoes_counting() {
+    let mut walked = 0;
+    for shape in KNOWN.iter().map(Shape::known) {
+        for rank in RANKS {
+            for targets in TARGETS {
+                let config = LoraConfig::new(rank, 1.0, targets.parse().unwrap());
+                let trainable = count(&shape, &config).unwrap().count.trainable;
+                let found = explain(&shape, trainable).unwrap();
+                let named = |m: &lora_plan::Match| m.preset.as_deref() == Some(targets) && m.rank == rank;
+                assert!(found.matches.iter().any(named), "{} {rank} {targets}: {found:?}", shape.name);
+                let first = &found.matches[0];
+                assert!(first.preset.is_some() && first.rank.is_power_of_two(), "{found:?}");
+                walked += 1;
+            }
+        }
+    }
+    assert_eq!(walked, KNOWN.len() * RANKS.len() * TARGETS.len());
+}
+
+#[test]
+fn a_part_of_the_layers_and_nothing_at_all() {
+    let shape = Shape::known(&KNOWN[3]);
+    let half = explain(&shape, 3_407_872 / 32 * 5).unwrap();
+    assert!(half.matches.iter().all(|m| m.count.trainable == 3_407_872 / 32 * 5), "{half:?}");
+    assert!(explain(&shape, 7).unwrap().matches.is_empty());
+}
