@@ -1,4 +1,5 @@
 //! The command line: one struct a command, each beside the code that answers it.
+use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::params::ParamsArgs;
 use lora_cli::{Common, ToolArgs};
@@ -24,13 +25,16 @@ pub enum Command {
     Params(ParamsArgs),
     /// Find the configurations that train a given number of parameters, and say what that number means.
     Explain(ExplainArgs),
+    /// Look at finished or failed runs and name what went wrong, with the evidence and what to try.
+    Doctor(DoctorArgs),
 }
 
 const EXAMPLES: &str = "\
 Examples:
   lora-plan params --model smollm2.gguf --rank 16
   lora-plan params --model llama-3-8b --rank 8 --targets attention
-  lora-plan explain --trainable 3407872 --model llama-3-8b";
+  lora-plan explain --trainable 3407872 --model llama-3-8b
+  lora-plan doctor work/finetune";
 
 impl ToolArgs for Args {
     fn common(&self) -> &Common {

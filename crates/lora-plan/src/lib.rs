@@ -1,15 +1,19 @@
 //! lora-plan: what a LoRA run will be, before anything is trained, and what an ordinary run's figures mean.
 //!
 //! `args` is the command line. `model` turns what was named into a decoder's shape; `rules` holds the rules that are
-//! cited. Then one room a command: `params` counts parameters, `explain` reads a count backwards.
+//! cited. Then one room a command: `params` counts parameters, `explain` reads a count backwards,
+//! `doctor` names what went wrong in a run that `run` has read.
 mod args;
+mod doctor;
 mod explain;
 mod model;
 mod params;
 mod rules;
+mod run;
 mod show;
 
 pub use args::{Args, Command};
+pub use doctor::{Cause, Change, Diagnosis, DoctorArgs, Finding, diagnose};
 pub use explain::{ExplainArgs, Explanation, Match, explain};
 pub use model::known::{KNOWN, Known};
 pub use model::shape::Shape;
@@ -27,5 +31,6 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     match &args.command {
         Command::Params(args) => params::run(args, ui),
         Command::Explain(args) => explain::run(args, ui),
+        Command::Doctor(args) => doctor::run(args, ui),
     }
 }

@@ -34,3 +34,22 @@ pub(crate) fn capacity(rank: usize) -> Rule {
         _ => BEHAVIOUR_RANK,
     }
 }
+
+/// A learning rate for LoRA on a base of so many parameters, and where it comes from.
+pub(crate) fn learning_rate(parameters: u64) -> (f64, Rule) {
+    let (rate, says, source) = match parameters {
+        0..10_000_000 => (
+            5e-3,
+            "below 10 M parameters: 5e-3",
+            "measured on data/tiny-chat (2e-3, 5e-3, 1e-2: pipelines/finetune.yaml)",
+        ),
+        10_000_000..1_000_000_000 => {
+            (5e-4, "10 M to 1 B parameters: 5e-4", "measured on SmolLM2-135M (pipelines/smollm2.yaml)")
+        }
+        1_000_000_000..20_000_000_000 => {
+            (2e-4, "1 B to 20 B parameters: 2e-4", "Dettmers et al. 2023 (QLoRA), table 9: 2e-4 for 7 B and 13 B")
+        }
+        _ => (1e-4, "above 20 B parameters: 1e-4", "Dettmers et al. 2023 (QLoRA), table 9: 1e-4 for 33 B and 65 B"),
+    };
+    (rate, Rule { says, source })
+}

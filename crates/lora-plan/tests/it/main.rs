@@ -1,4 +1,6 @@
 //! Tests of lora-plan from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod doctor;
 mod explain;
+mod house;
 mod params;

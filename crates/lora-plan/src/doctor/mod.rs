@@ -1,0 +1,137 @@
+//! `lora-plan doctor`: what a run's files show to be wrong, with the evidence, the change to try and its command.
+//!
+//! `series` reads the loss curve, `patient` gathers what the questions need; `learning`, `stability`, `data` and
+//! `outputs` ask them. A healthy run gets no finding.
+mod data;
+mod finding;
+mod learning;
+mod outputs;
+mod patient;
+mod series;
+mod stability;
+
+pub use finding::{Cause, Change, Finding};
+
+use crate::run::{Failure, Run, find};
+use crate::show::tagged;
+use lora_cli::{Result, Status, Ui};
+use patient::Patient;
+use std::path::PathBuf;
+
+/// Look at finished or failed runs and name what went wrong, with the evidence and what to try.
+///
+/// Reads receipts, metrics, reports and the dataset's rows; trains nothing. Findings come in the order of the likely
+/// effect of mending them; a healthy run gets none.
+#[derive(Debug, Clone, clap::Args, serde::Serialize)]
+#[command(after_help = EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
+pub struct DoctorArgs {
+    /// An adapter folder of lora-train, or a pipeline's folder of steps; may be repeated.
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Exit 1 if there is a finding.
+    #[arg(long)]
+    pub check: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lora-plan doctor work/finetune
+  lora-plan doctor adapter --check
+  lora-plan doctor adapter --json | jq -r 'select(.event == \"finding\") | .cause'";
+
+/// What was found in one run.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Diagnosis {
+    /// The run.
+    pub run: String,
+    /// In the order of likely effect.
+    pub findings: Vec<Finding>,
+}
+
+/// Examines what lies at a path.
+///
+/// # Errors
+/// When there is no training, or when a file there is damaged.
+pub fn diagnose(path: &std::path::Path) -> Result<Vec<Diagnosis>> {
+    let found = find(path)?;
+    let mut all: Vec<Diagnosis> = found.runs.iter().map(examine).collect();
+    if !found.failures.is_empty() {
+        let findings = found.failures.iter().map(failed).collect();
+        all.insert(0, Diagnosis { run: path.display().to_string(), findings });
+    }
+    Ok(all)
+}
+
+fn examine(run: &Run) -> Diagnosis {
+    let patient = Patient::of(run);
+    let questions = [learning::findings, stability::findings, data::findings, outputs::findings];
+    let mut findings: Vec<Finding> = questions.iter().flat_map(|ask| ask(&patient)).collect();
+    findings.extend(unfinished(run));
+    findings.sort_by_key(|finding| finding.cause);
+    let has = |cause| findings.iter().any(|finding| finding.cause == cause);
+    // A loss that nothing can lower, or that has no answers in it, says nothing about the rate.
+    if has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
+        findings.retain(|finding| !matches!(finding.cause, Cause::NotLearning | Cause::NothingToLearn));
+    }
+    Diagnosis { run: run.name.clone(), findings }
+}
+
+fn unfinished(run: &Run) -> Option<Finding> {
+    if run.training.receipt.is_some() {
+        return None;
+    }
+    let last =
+        run.training.steps.last().map_or("no step is done".to_owned(), |step| format!("{} steps are done", step.step));
+    Some(
+        Finding::new(Cause::Unfinished, "the run did not finish")
+            .seen(format!("{} has no receipt; {last}", run.name))
+            .attempt("the command that started it, with --resume, goes on from its last checkpoint", None),
+    )
+}
+
+fn failed(failure: &Failure) -> Finding {
+    let log = failure.log.display();
+    let mut finding = Finding::new(Cause::Failed, format!("step {} failed", failure.step)).seen(format!("{log}:"));
+    for line in &failure.lines {
+        finding = finding.seen(line.clone());
+    }
+    finding.attempt("do what the hint says, then run the pipeline again: finished steps are skipped", None)
+}
+
+pub(crate) fn run(args: &DoctorArgs, ui: &Ui) -> Result<Status> {
+    let mut findings = 0;
+    for path in &args.runs {
+        for diagnosis in diagnose(path)? {
+            findings += diagnosis.findings.len();
+            show(&diagnosis, ui);
+        }
+    }
+    match findings {
+        0 => ui.say("nothing to report"),
+        _ if args.check => return Ok(Status::No(format!("{findings} findings"))),
+        _ => {}
+    }
+    Ok(Status::Done)
+}
+
+fn show(diagnosis: &Diagnosis, ui: &Ui) {
+    for (number, finding) in diagnosis.findings.iter().enumerate() {
+        let mut event = tagged("finding", finding);
+        event.insert("run".to_owned(), diagnosis.run.clone().into());
+        ui.event(&event);
+        if number == 0 {
+            ui.out(&format!("{}:", diagnosis.run));
+        }
+        ui.out("");
+        ui.out(&format!("{}. {}", number + 1, finding.title));
+        finding.evidence.iter().for_each(|line| ui.out(&format!("     {line}")));
+        for change in &finding.changes {
+            ui.out(&format!("   → {}", change.what));
+            change.command.iter().for_each(|command| ui.out(&format!("     {command}")));
+        }
+    }
+    if !diagnosis.findings.is_empty() {
+        ui.out("");
+    }
+}

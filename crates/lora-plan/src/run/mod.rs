@@ -1,0 +1,128 @@
+//! What a finished (or broken) run left behind: the trainings in a folder, and what was made of each.
+mod command;
+mod dataset;
+mod evaluation;
+mod training;
+
+pub(crate) use command::{quoted, train_again};
+pub(crate) use dataset::{DatasetFacts, SplitFacts};
+pub(crate) use evaluation::Evaluation;
+pub(crate) use training::Training;
+
+use lora_cli::{Context as _, Error, Result};
+use lora_receipt::{FILE_NAME, Receipt};
+use std::path::{Path, PathBuf};
+
+/// One training, with everything that was found around it.
+#[derive(Debug)]
+pub struct Run {
+    /// What tells it from the other runs: its folder's path as the user would type it.
+    pub name: String,
+    /// Its settings and metrics.
+    pub(crate) training: Training,
+    /// The dataset, if it is still there.
+    pub(crate) dataset: Option<DatasetFacts>,
+    /// Reports of lora-eval on this adapter.
+    pub(crate) evaluations: Vec<Evaluation>,
+    /// Receipts of merged models.
+    pub(crate) merges: Vec<Receipt>,
+}
+
+/// A step that left no output, and what its log says.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The step's name.
+    pub(crate) step: String,
+    /// Its log.
+    pub(crate) log: PathBuf,
+    /// The lines from `error:` on.
+    pub(crate) lines: Vec<String>,
+}
+
+/// What one RUN argument stands for.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) runs: Vec<Run>,
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// The runs at a path: an adapter folder, or a folder of steps such as `work/finetune`.
+///
+/// # Errors
+/// When there is neither a training nor a failed step, or when a file of ours is damaged.
+pub(crate) fn find(path: &Path) -> Result<Found> {
+    let (trainings, neighbours) = if training::is_training(path) {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        (vec![path.to_path_buf()], folders(parent).unwrap_or_default())
+    } else {
+        let folders = folders(path)?;
+        (folders.iter().filter(|folder| training::is_training(folder)).cloned().collect(), folders)
+    };
+    let receipts: Vec<Receipt> = neighbours.iter().filter_map(|folder| receipt(folder)).collect();
+    let runs = trainings.iter().map(|folder| run(folder, &receipts)).collect::<Result<Vec<_>>>()?;
+    let failures = if training::is_training(path) { Vec::new() } else { failures(path)? };
+    if runs.is_empty() && failures.is_empty() {
+        return Err(Error::new(format!("{} holds no training", path.display()))
+            .hint("name an adapter folder of lora-train, or a pipeline's folder of steps such as work/finetune"));
+    }
+    Ok(Found { runs, failures })
+}
+
+/// A training and what the receipts around it say of it.
+fn run(folder: &Path, receipts: &[Receipt]) -> Result<Run> {
+    let training = Training::read(folder)?;
+    let uses = |receipt: &&Receipt| {
+        let adapters = receipt.inputs.iter().filter(|input| input.name == "adapter");
+        adapters.into_iter().any(|input| same_place(&input.path, folder))
+    };
+    let of_tool = |tool: &'static str| receipts.iter().filter(uses).filter(move |receipt| receipt.tool == tool);
+    let evaluations = of_tool("lora-eval").filter_map(|receipt| Evaluation::read(receipt, folder)).collect();
+    let merges = of_tool("lora-merge").cloned().collect();
+    let dataset = training.data().and_then(|data| beside(&data, folder)).map(|data| DatasetFacts::read(&data));
+    Ok(Run { name: folder.display().to_string(), dataset: dataset.transpose()?, training, evaluations, merges })
+}
+
+/// The folders below a folder, in order.
+fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The receipt of a finished output; its `out` is where it lies now.
+fn receipt(folder: &Path) -> Option<Receipt> {
+    let receipt = folder.join(FILE_NAME).is_file().then(|| Receipt::load(folder).ok()).flatten()?;
+    Some(Receipt { out: folder.to_path_buf(), ..receipt })
+}
+
+/// True if a path of a receipt means this folder, also if both were moved together.
+fn same_place(written: &Path, folder: &Path) -> bool {
+    match (written.canonicalize(), folder.canonicalize()) {
+        (Ok(written), Ok(folder)) => written == folder,
+        _ => written.file_name() == folder.file_name(),
+    }
+}
+
+/// Where an input of a run lies: where its receipt says, or beside the run if all was moved.
+fn beside(written: &Path, folder: &Path) -> Option<PathBuf> {
+    let moved = || Some(folder.parent()?.join(written.file_name()?));
+    Some(written.to_path_buf()).filter(|path| path.exists()).or_else(|| moved().filter(|path| path.exists()))
+}
+
+/// Steps of a pipeline whose log ends in an error and that left no output.
+fn failures(path: &Path) -> Result<Vec<Failure>> {
+    let entries = std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
+    let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    logs.retain(|log| log.extension().is_some_and(|e| e == "log") && !log.with_extension("").exists());
+    logs.sort();
+    Ok(logs.into_iter().filter_map(failure).collect())
+}
+
+fn failure(log: PathBuf) -> Option<Failure> {
+    let text = String::from_utf8_lossy(&std::fs::read(&log).ok()?).into_owned();
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let at = lines.iter().rposition(|line| line.starts_with("error:") || line.starts_with("no:"))?;
+    let step = log.file_stem()?.to_string_lossy().into_owned();
+    Some(Failure { step, log, lines: lines[at..].iter().take(4).cloned().collect() })
+}

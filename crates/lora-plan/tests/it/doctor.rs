@@ -1,0 +1,218 @@
+//! Runs made to fail in every way that the doctor knows, and a healthy one.
+use crate::house::{House, base, eval, merge, prep};
+use lora_plan::{Cause, Finding, diagnose};
+use std::path::Path;
+
+/// A good rate on the embedded model.
+const RATE: &str = "5e-3";
+
+fn findings(run: &Path) -> Vec<Finding> {
+    let mut all = diagnose(run).unwrap_or_else(|e| panic!("{}", e.render(str::to_owned)));
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0).findings
+}
+
+fn causes(findings: &[Finding]) -> Vec<Cause> {
+    findings.iter().map(|finding| finding.cause).collect()
+}
+
+/// The first finding is this one, has evidence, and its first command can be run as it stands.
+fn first(findings: &[Finding], cause: Cause) -> &Finding {
+    assert_eq!(findings.first().map(|f| f.cause), Some(cause), "{findings:#?}");
+    assert!(!findings[0].evidence.is_empty() && !findings[0].changes.is_empty(), "{findings:#?}");
+    for command in findings.iter().flat_map(|f| &f.changes).filter_map(|change| change.command.as_ref()) {
+        if let Some(flags) = command.strip_prefix("lora-train ") {
+            let words = std::iter::once("lora-train").chain(flags.split(' '));
+            <lora_train::Args as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{command}\n{e}"));
+        }
+    }
+    &findings[0]
+}
+
+#[test]
+fn a_healthy_run_gets_silence() {
+    let house = House::new();
+    let data = house.tasks(800);
+    let flags = ["--lr", RATE, "--epochs", "3", "--schedule", "cosine"];
+    let run = house.train(&data, &flags);
+    let (base, out) = (base(), house.text("report"));
+    let adapter = run.display().to_string();
+    eval(&["--base", &base, "--data", &data, "--adapter", &adapter, "--generate", "20", "--out", &out]);
+    merge(&["--base", &base, "--adapter", &adapter, "--dtype", "f32", "--out", &house.text("merged")]);
+    assert_eq!(findings(&run), []);
+    // The folder of all steps is the same run.
+    let all = diagnose(&house.path("")).unwrap();
+    assert!(all.len() == 1 && all[0].findings.is_empty(), "{all:?}");
+}
+
+#[test]
+fn a_rate_too_low() {
+    let house = House::new();
+    let run = house.train(&house.tasks(200), &["--lr", "1e-7", "--epochs", "2"]);
+    let found = findings(&run);
+    let finding = first(&found, Cause::RateTooLow);
+    assert!(finding.changes[0].command.as_ref().unwrap().contains("--lr 5e-3"), "{finding:?}");
+    assert_eq!(causes(&found), [Cause::RateTooLow]);
+}
+
+#[test]
+fn a_rate_too_high() {
+    let house = House::new();
+    let run = house.train(&house.tasks(300), &["--lr", "0.3", "--epochs", "3"]);
+    let found = findings(&run);
+    let finding = first(&found, Cause::RateTooHigh);
+    assert!(finding.changes[0].command.as_ref().unwrap().contains("--lr 5e-3"), "{finding:?}");
+}
+
+#[test]
+fn a_warmup_longer_than_the_run() {
+    let house = House::new();
+    let run = house.train(&house.tasks(200), &["--lr", RATE, "--warmup", "100000", "--epochs", "2"]);
+    let found = findings(&run);
+    assert!(first(&found, Cause::WarmupNeverEnds).changes[0].command.as_ref().unwrap().contains(" --lr 0.005"));
+}
+
+#[test]
+fn an_adapter_scaled_away() {
+    let house = House::new();
+    let run = house.train(&house.tasks(200), &["--lr", "5e-4", "--alpha", "0.001", "--epochs", "2"]);
+    let found = findings(&run);
+    assert!(causes(&found).contains(&Cause::ScaledAway), "{found:#?}");
+    assert!(!causes(&found).contains(&Cause::NotLearning), "{found:#?}");
+}
+
+#[test]
+fn the_wrong_modules() {
+    let house = House::new();
+    let targets = r"model\.layers\.0\.self_attn\.k_proj";
+    let run = house.train(&house.tasks(300), &["--lr", RATE, "--epochs", "2", "--rank", "2", "--targets", targets]);
+    let found = findings(&run);
+    let finding = first(&found, Cause::FewModules);
+    assert!(finding.evidence[0].starts_with("1 modules (k_proj) in 1 of 4 layers"), "{finding:?}");
+    assert!(finding.changes[0].command.as_ref().unwrap().contains("--targets all"), "{finding:?}");
+}
+
+#[test]
+fn rows_learned_by_heart() {
+    let house = House::new();
+    // Every request gets the answer of another one: there is nothing to learn but the rows themselves.
+    let rows = std::fs::read_to_string(crate::house::root("data/tasks.jsonl")).unwrap();
+    let rows: Vec<serde_json::Value> = rows.lines().take(80).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let swapped = rows.iter().enumerate().map(|(i, row)| {
+        let answer = &rows[(i + 7) % rows.len()]["completion"];
+        serde_json::json!({ "prompt": row["prompt"], "completion": answer }).to_string() + "\n"
+    });
+    std::fs::write(house.path("raw.jsonl"), swapped.collect::<String>()).unwrap();
+    let data = house.text("data");
+    prep(&[&house.text("raw.jsonl"), "--base", &base(), "--valid", "0.2", "--seed", "7", "--out", &data]);
+    let run = house.train(&data, &["--lr", RATE, "--rank", "64", "--epochs", "15"]);
+    let found = findings(&run);
+    let finding = first(&found, Cause::Overfitting);
+    assert!(finding.evidence[0].starts_with("valid loss"), "{finding:?}");
+    let commands: Vec<&str> = finding.changes.iter().filter_map(|c| c.command.as_deref()).collect();
+    assert!(commands[0].contains("--patience 2") && commands[1].contains("--rank 16 --alpha 16"), "{commands:?}");
+    assert!(commands[2].contains("--dropout 0.05"), "{commands:?}");
+}
+
+#[test]
+fn a_mask_over_the_answers() {
+    let house = House::new();
+    let data = house.edited(200, |train, valid| {
+        for row in train.iter_mut().chain(valid) {
+            let last = row.labels.len() - 1;
+            row.labels[..last].fill(-100);
+        }
+    });
+    let found = findings(&house.train(&data, &["--lr", RATE, "--epochs", "2"]));
+    assert!(first(&found, Cause::MaskCoversAnswer).evidence[1].contains("one token only"), "{found:#?}");
+}
+
+#[test]
+fn prompts_in_the_loss() {
+    let house = House::new();
+    let data = house.edited(200, |train, valid| {
+        for row in train.iter_mut().chain(valid) {
+            row.labels = row.input_ids.iter().map(|&id| id as i32).collect();
+        }
+    });
+    let found = findings(&house.train(&data, &["--lr", RATE, "--epochs", "3"]));
+    assert_eq!(causes(&found), [Cause::PromptInLoss], "{found:#?}");
+    first(&found, Cause::PromptInLoss);
+}
+
+#[test]
+fn leaked_and_repeated_rows() {
+    let house = House::new();
+    let data = house.edited(200, |train, valid| {
+        for row in valid.iter_mut().take(5) {
+            row.prompt = row.prompt.to_uppercase();
+            train.push(row.clone());
+        }
+        let again: Vec<_> = train.iter().take(40).cloned().collect();
+        train.extend(again);
+    });
+    let found = findings(&house.train(&data, &["--lr", RATE, "--epochs", "3"]));
+    first(&found, Cause::Leakage);
+    assert!(causes(&found).contains(&Cause::Duplicates), "{found:#?}");
+}
+
+#[test]
+fn answers_without_an_end() {
+    let house = House::new();
+    let (raw, data) = (crate::house::root("data/tasks.jsonl"), house.text("data"));
+    let flags = ["--no-chat-template", "--limit", "200", "--out", &data];
+    prep(&[&[&raw[..], "--base", &base()], &flags[..]].concat());
+    // Without a template a row ends in its own last word; the tasks all end in a brace, so cut that off too.
+    let data = house.edited_in(&data, |row| {
+        let keep = row.input_ids.len() - 1 - row.input_ids.len() % 5;
+        row.input_ids.truncate(keep);
+        row.labels.truncate(keep);
+    });
+    let found = findings(&house.train(&data, &["--lr", RATE, "--epochs", "3"]));
+    assert!(causes(&found).contains(&Cause::NoEndOfTurn), "{found:#?}");
+}
+
+#[test]
+fn an_adapter_lost_in_rounding() {
+    let house = House::new();
+    let run = house.train(&house.tasks(100), &["--lr", "1e-6", "--steps", "10"]);
+    let (base, adapter) = (base(), run.display().to_string());
+    merge(&["--base", &base, "--adapter", &adapter, "--dtype", "bf16", "--out", &house.text("merged")]);
+    let found = findings(&run);
+    assert_eq!(causes(&found), [Cause::RateTooLow, Cause::MergeLost], "{found:#?}");
+    assert!(found[1].changes[0].command.as_ref().unwrap().contains("--dtype f32"), "{found:#?}");
+}
+
+#[test]
+fn no_better_than_the_base() {
+    let house = House::new();
+    let data = house.tasks(200);
+    let run = house.train(&data, &["--lr", "1e-7", "--steps", "10"]);
+    let (base, adapter, out) = (base(), run.display().to_string(), house.text("report"));
+    eval(&["--base", &base, "--data", &data, "--adapter", &adapter, "--generate", "0", "--out", &out]);
+    let found = findings(&house.path(""));
+    assert!(causes(&found).contains(&Cause::NoBetterThanBase), "{found:#?}");
+}
+
+#[test]
+fn a_step_that_failed_and_a_run_that_was_cut_off() {
+    let house = House::new();
+    let run = house.train(&house.tasks(100), &["--lr", RATE, "--epochs", "3", "--eval-every", "40"]);
+    std::fs::remove_file(run.join("receipt.json")).unwrap();
+    std::fs::write(house.path("eval.log"), "scoring\nerror: the loss is NaN at step 3\nhint: a lower --lr\n").unwrap();
+    let all = diagnose(&house.path("")).unwrap();
+    let causes: Vec<Cause> = all.iter().flat_map(|d| causes(&d.findings)).collect();
+    assert_eq!(causes, [Cause::Failed, Cause::Unfinished], "{all:#?}");
+    assert!(all[0].findings[0].evidence.iter().any(|line| line.contains("NaN")), "{all:#?}");
+}
+
+#[test]
+fn what_is_no_run_says_so() {
+    let house = House::new();
+    let error = diagnose(&house.path("")).unwrap_err().render(str::to_owned);
+    assert!(error.contains("holds no training") && error.contains("hint:"), "{error}");
+    assert!(diagnose(Path::new("/no/such/run")).unwrap_err().render(str::to_owned).contains("/no/such/run"));
+    std::fs::write(house.path("metrics.jsonl"), "{\"event\":\"step\"}\n{}\n").unwrap();
+    let error = diagnose(&house.path("")).unwrap_err().render(str::to_owned);
+    assert!(error.contains("metrics.jsonl, line 1"), "{error}");
+}
