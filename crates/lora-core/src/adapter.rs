@@ -65,13 +65,20 @@ impl Adapter {
         let mut params = zeros(targeted.last().map_or(0, |m| m.b.end))?;
         for module in &targeted {
             let bound = 1.0 / (module.in_features as f32).sqrt();
-            let mut rng = generator(seed, &module.path);
+            let mut rng = generator("lora init", seed, &module.path);
             for value in &mut params[module.a.clone()] {
                 let unit = (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32; // [0, 1), every value exact
                 *value = (2.0 * unit - 1.0) * bound;
             }
         }
         Ok(Self { config, modules: targeted, params })
+    }
+
+    /// All zeros on the modules that the config targets.
+    pub(crate) fn zeroed(config: LoraConfig, modules: &[LinearModule]) -> Result<Self, Error> {
+        let modules = config.target(modules)?;
+        let params = zeros(modules.last().map_or(0, |m| m.b.end))?;
+        Ok(Self { config, modules, params })
     }
 
     /// A and B of module `index`.
@@ -102,8 +109,9 @@ pub(crate) fn zeros(n: usize) -> Result<Vec<f32>, Error> {
     Ok(values)
 }
 
-/// The generator of one module's initial values.
-fn generator(seed: u64, path: &str) -> ChaCha8Rng {
-    let key = Sha256::new().chain_update(b"lora init\0").chain_update(seed.to_le_bytes()).chain_update(path);
+/// The generator of one tensor's random values, for one purpose.
+pub(crate) fn generator(purpose: &str, seed: u64, name: &str) -> ChaCha8Rng {
+    let key =
+        Sha256::new().chain_update(purpose).chain_update(b"\0").chain_update(seed.to_le_bytes()).chain_update(name);
     ChaCha8Rng::from_seed(key.finalize().into())
 }

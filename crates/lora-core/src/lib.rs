@@ -6,17 +6,22 @@
 //! - [`Adapter`] holds all A and B in one flat vector, loads and saves PEFT's folder.
 //! - [`add_delta`] is the merge, [`trainable_line`] PEFT's summary.
 mod adapter;
+mod combine;
 mod config;
+mod diff;
 mod error;
 mod files;
 mod keys;
+mod linalg;
 mod merge;
 mod presets;
 mod summary;
 mod targets;
 
 pub use adapter::{Adapter, TargetedModule};
+pub use combine::{Combination, Combined, Deviation, combine};
 pub use config::LoraConfig;
+pub use diff::{AdapterDiff, Comparison, diff};
 pub use error::Error;
 pub use files::adapter_file_bytes;
 pub use merge::add_delta;

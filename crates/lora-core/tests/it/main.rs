@@ -1,6 +1,8 @@
 //! Tests of lora-core from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod combine;
 mod config;
+mod diff;
 mod files;
 mod golden;
 mod known_answers;

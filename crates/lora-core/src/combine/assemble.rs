@@ -1,0 +1,69 @@
+//! From combined factors to one adapter: which modules it has, what its config says, where its values lie.
+use super::Factors;
+use crate::{Adapter, Error, LinearModule, LoraConfig, TargetModules};
+use std::collections::BTreeMap;
+
+/// The modules of any of the adapters, in the model's order.
+pub(super) fn places(adapters: &[(&Adapter, f64)], modules: &[LinearModule]) -> Result<Vec<LinearModule>, Error> {
+    let mut shapes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for module in adapters.iter().flat_map(|(adapter, _)| &adapter.modules) {
+        let shape = (module.out_features, module.in_features);
+        let known = *shapes.entry(&module.path).or_insert(shape);
+        if known != shape {
+            return Err(Error::Config(format!(
+                "{}: one adapter is for weights of shape {known:?}, another for {shape:?}\n\
+                 hint: adapters can be combined only if they were trained on the same base",
+                module.path
+            )));
+        }
+    }
+    let places: Vec<_> = modules.iter().filter(|module| shapes.contains_key(module.path.as_str())).cloned().collect();
+    match places.len() == shapes.len() {
+        true => Ok(places),
+        false => Err(Error::Config("an adapter has modules that the model does not".to_owned())),
+    }
+}
+
+/// The adapter of these factors: alpha = rank, so that its scaling is 1. A module of a smaller rank gets zeros.
+pub(super) fn adapter(
+    adapters: &[(&Adapter, f64)],
+    places: &[LinearModule],
+    modules: &[LinearModule],
+    parts: &[Factors],
+) -> Result<Adapter, Error> {
+    let rank = parts.iter().map(|part| part.rank).max().unwrap_or(0);
+    let mut config = LoraConfig::new(rank, rank as f64, targets(adapters, places, modules));
+    config.base_model_name_or_path = adapters.iter().find_map(|(a, _)| a.config.base_model_name_or_path.clone());
+    let mut adapter = Adapter::zeroed(config, modules)?;
+    for (index, part) in parts.iter().enumerate() {
+        let module = &adapter.modules[index];
+        debug_assert_eq!(module.path, places[index].path);
+        let (a, b) = (module.a.clone(), module.b.clone());
+        adapter.params[a][..part.a.len()].copy_from_slice(&part.a);
+        for (row, values) in adapter.params[b].chunks_exact_mut(rank).zip(part.b.chunks_exact(part.rank)) {
+            row[..part.rank].copy_from_slice(values);
+        }
+    }
+    Ok(adapter)
+}
+
+/// The adapters' own lists together where they say exactly these modules, else every path by its full name.
+fn targets(adapters: &[(&Adapter, f64)], places: &[LinearModule], modules: &[LinearModule]) -> TargetModules {
+    let mut names = Vec::new();
+    for (adapter, _) in adapters {
+        if let TargetModules::List(list) = &adapter.config.target_modules {
+            names.extend(list.iter().cloned());
+        }
+    }
+    names.sort();
+    names.dedup();
+    let list = TargetModules::List(names);
+    let paths = places.iter().map(|module| module.path.as_str());
+    let says = |list: &TargetModules| {
+        let config = LoraConfig::new(1, 1.0, list.clone());
+        config.target_leniently(modules).is_ok_and(|(found, _)| found.iter().map(|m| m.path.as_str()).eq(paths.clone()))
+    };
+    let every_list =
+        adapters.iter().all(|(adapter, _)| matches!(adapter.config.target_modules, TargetModules::List(_)));
+    if every_list && says(&list) { list } else { TargetModules::List(paths.map(str::to_owned).collect()) }
+}

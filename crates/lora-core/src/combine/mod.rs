@@ -1,0 +1,208 @@
+//! Several adapters with weights → one adapter. What a module's factors become is here and in `sparse`; what it costs
+//! against the exact sum Σ wᵢ·sᵢ·Bᵢ·Aᵢ is measured and handed back.
+//!
+//! The ways are those of PEFT's `add_weighted_adapter`, with one difference: the result always has scaling 1. PEFT keeps
+//! `use_rslora` of the first adapter with alpha = rank, so that its result is √rank times too large under rsLoRA, and it
+//! can't concatenate adapters with a rank pattern.
+mod assemble;
+mod sparse;
+
+use crate::linalg::{Matrix, product_norm, singular};
+use crate::{Adapter, Error, LinearModule};
+use sparse::Thinning;
+
+/// How several adapters become one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Combination {
+    /// The exact sum: the factors side by side, of rank Σ rᵢ.
+    Cat,
+    /// The best approximation of the sum of this rank (singular value decomposition).
+    Svd {
+        /// Rank of the result.
+        rank: usize,
+    },
+    /// Sums of the A and of the B, each weighted by √|wᵢ·sᵢ|: cheap and rough, since it adds the products of one
+    /// adapter's B with another's A.
+    Linear,
+    /// TIES (arXiv 2306.01708) on A and B: the largest values of each, the majority's sign, the mean of those that agree.
+    Ties {
+        /// Share of values kept, in (0, 1].
+        density: f64,
+    },
+    /// DARE (arXiv 2311.03099) on A and B: values dropped at random, the rest divided by the density, then as `Linear`.
+    Dare {
+        /// Share of values kept, in (0, 1].
+        density: f64,
+        /// Of the generator.
+        seed: u64,
+    },
+    /// DARE's dropping, then TIES' signs and means.
+    DareTies {
+        /// Share of values kept, in (0, 1].
+        density: f64,
+        /// Of the generator.
+        seed: u64,
+    },
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Combined {
+    /// One plain LoRA: scaling 1 (alpha = rank), every module of any of the adapters.
+    pub adapter: Adapter,
+    /// By module of the adapter, how far it lies from the exact sum.
+    pub deviations: Vec<Deviation>,
+}
+
+/// ‖·‖ is Frobenius' norm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deviation {
+    /// Module path.
+    pub path: String,
+    /// ‖Σ wᵢ·ΔWᵢ‖.
+    pub sum: f64,
+    /// ‖ΔW of the result − Σ wᵢ·ΔWᵢ‖, without the rounding of the result to f32.
+    pub error: f64,
+}
+
+impl Combined {
+    /// The error over all modules, relative to the sum; None if the sum is zero.
+    pub fn relative_error(&self) -> Option<f64> {
+        let norm = |part: fn(&Deviation) -> f64| self.deviations.iter().map(|d| part(d).powi(2)).sum::<f64>().sqrt();
+        let sum = norm(|d| d.sum);
+        (sum > 0.0).then(|| norm(|d| d.error) / sum)
+    }
+}
+
+/// One adapter's share in one module.
+#[derive(Debug, Clone, Copy)]
+struct Term<'a> {
+    /// Which adapter.
+    index: usize,
+    /// (rank, in) and (out, rank), row-major.
+    a: &'a [f32],
+    b: &'a [f32],
+    rank: usize,
+    /// wᵢ·sᵢ.
+    weight: f64,
+}
+
+/// A module's new factors with scaling 1.
+#[derive(Debug, Clone, PartialEq)]
+struct Factors {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    rank: usize,
+}
+
+/// Combines adapters, each with its weight, on a model with these modules (or on those that the adapters' own files
+/// name).
+///
+/// # Errors
+/// When a weight or density is out of range, when two adapters disagree about a module's shape, when `Linear` and its
+/// kin meet different ranks, and when an adapter holds what is no low-rank sum.
+pub fn combine(adapters: &[(&Adapter, f64)], how: Combination, modules: &[LinearModule]) -> Result<Combined, Error> {
+    check(adapters, how)?;
+    let places = assemble::places(adapters, modules)?;
+    let mut parts = Vec::with_capacity(places.len());
+    let mut deviations = Vec::with_capacity(places.len());
+    for module in &places {
+        let terms = terms(adapters, &module.path);
+        let (factors, deviation) = combine_module(&terms, how, module)?;
+        parts.push(factors);
+        deviations.push(deviation);
+    }
+    Ok(Combined { adapter: assemble::adapter(adapters, &places, modules, &parts)?, deviations })
+}
+
+fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
+    let fail = |message: String| Err(Error::Config(message));
+    if adapters.is_empty() {
+        return fail("no adapters to combine".to_owned());
+    }
+    if let Some((_, weight)) = adapters.iter().find(|(_, weight)| !weight.is_finite()) {
+        return fail(format!("an adapter's weight must be a finite number, not {weight}"));
+    }
+    match how {
+        Combination::Svd { rank: 0 } => fail("the rank of the result must be at least 1, not 0".to_owned()),
+        Combination::Ties { density } | Combination::Dare { density, .. } | Combination::DareTies { density, .. }
+            if !(density > 0.0 && density <= 1.0) =>
+        {
+            fail(format!("the density must lie in (0, 1], not {density}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn terms<'a>(adapters: &[(&'a Adapter, f64)], path: &str) -> Vec<Term<'a>> {
+    let term = |(index, &(adapter, weight)): (usize, &(&'a Adapter, f64))| {
+        let place = adapter.find(path)?;
+        let module = &adapter.modules[place];
+        let (a, b) = adapter.factors(place);
+        Some(Term { index, a, b, rank: module.rank, weight: weight * f64::from(module.scaling) })
+    };
+    adapters.iter().enumerate().filter_map(term).collect()
+}
+
+fn combine_module(terms: &[Term], how: Combination, module: &LinearModule) -> Result<(Factors, Deviation), Error> {
+    let path = module.path.clone();
+    let thinning = match how {
+        Combination::Cat => {
+            let (b, a) = sum_factors(terms, module);
+            return Ok((cat(terms, module), Deviation { path, sum: product_norm(b, a), error: 0.0 }));
+        }
+        Combination::Svd { rank } => {
+            let (b, a) = sum_factors(terms, module);
+            let (factors, sum, error) = truncated(b, a, rank);
+            return Ok((factors, Deviation { path, sum, error }));
+        }
+        Combination::Linear => Thinning::None,
+        Combination::Ties { density } => Thinning::Largest { density },
+        Combination::Dare { density, seed } | Combination::DareTies { density, seed } => {
+            Thinning::Random { density, seed }
+        }
+    };
+    let majority = matches!(how, Combination::Ties { .. } | Combination::DareTies { .. });
+    let factors = sparse::combine(terms, &path, thinning, majority)?;
+    let (b, a) = sum_factors(terms, module);
+    let sum = product_norm(b.clone(), a.clone());
+    let b = b.scale(-1.0).beside(&Matrix::from_rows(&factors.b, factors.rank));
+    let error = product_norm(b, a.beside(&Matrix::from_columns(&factors.a, module.in_features)));
+    Ok((factors, Deviation { path, sum, error }))
+}
+
+/// Σ wᵢ·sᵢ·Bᵢ·Aᵢ as one B (out, Σ rᵢ) and one Aᵀ (in, Σ rᵢ).
+fn sum_factors(terms: &[Term], module: &LinearModule) -> (Matrix, Matrix) {
+    let empty = (Matrix::zeros(module.out_features, 0), Matrix::zeros(module.in_features, 0));
+    terms.iter().fold(empty, |(b, a), term| {
+        let own = Matrix::from_rows(term.b, term.rank).scale(term.weight);
+        (b.beside(&own), a.beside(&Matrix::from_columns(term.a, module.in_features)))
+    })
+}
+
+/// The factors side by side, the weights in B.
+fn cat(terms: &[Term], module: &LinearModule) -> Factors {
+    let rank = terms.iter().map(|term| term.rank).sum();
+    let a = terms.iter().flat_map(|term| term.a).copied().collect();
+    let mut b = Vec::with_capacity(rank * module.out_features);
+    for row in 0..module.out_features {
+        for term in terms {
+            let values = &term.b[row * term.rank..(row + 1) * term.rank];
+            b.extend(values.iter().map(|&x| (term.weight * f64::from(x)) as f32));
+        }
+    }
+    Factors { a, b, rank }
+}
+
+/// The `rank` largest singular values: A = Vᵀ, B = U·Σ. Also ‖sum‖ and ‖what was cut off‖.
+fn truncated(b: Matrix, a_transposed: Matrix, rank: usize) -> (Factors, f64, f64) {
+    let svd = singular(b, a_transposed);
+    let kept = rank.min(svd.values.len());
+    let norm = |values: &[f64]| values.iter().map(|s| s * s).sum::<f64>().sqrt();
+    let (sum, error) = (norm(&svd.values), norm(&svd.values[kept..]));
+    let a = (0..kept).flat_map(|i| svd.right.column(i)).map(|&x| x as f32).collect();
+    let out = svd.scaled_left.column(0).len();
+    let b = (0..out).flat_map(|row| (0..kept).map(move |i| (row, i)));
+    let b = b.map(|(row, i)| svd.scaled_left.column(i)[row] as f32).collect();
+    (Factors { a, b, rank: kept }, sum, error)
+}
