@@ -1,6 +1,8 @@
 //! lora-eval: the loss of a base model and of adapters on it over one split, greedy answers, and gates on both.
 //!
 //! This file holds the command line and the order of the work; each part has its own file.
+mod compare;
+mod distributions;
 mod gates;
 mod generation;
 mod load;
@@ -10,6 +12,7 @@ mod statistics;
 mod table;
 mod write;
 
+pub use compare::{Comparison, ExactDifference};
 pub use report::{Difference, ExactMatch, GateResult, Generation, ModelReport, Report, TokenAccuracy, VERSION};
 
 use lora_cli::{Common, Result, Status, ToolArgs, Ui};
@@ -21,7 +24,8 @@ use std::time::Instant;
 /// Measure a model and its adapters on held-out data: loss, perplexity, token accuracy, exact match; pass or fail gates.
 ///
 /// The base is always measured, so that every adapter's figures stand beside it. The means are over supervised
-/// tokens, as in training. The error of a difference is taken over prompts, not over tokens.
+/// tokens, as in training. The error of a difference is taken over prompts, not over tokens. Several adapters are
+/// measured on one loaded base and compared with each other: which is better, and whether that is more than noise.
 #[derive(Debug, clap::Parser, serde::Serialize)]
 #[command(name = "lora-eval", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]

@@ -1,7 +1,9 @@
 //! report.json, version 1: its types, and how they are filled from what was measured.
+use crate::Args;
+use crate::compare::{self, Comparison};
 use crate::generation::{Answer, Plan};
 use crate::load::Loaded;
-use crate::{Args, statistics};
+use crate::statistics::{self, TAIL};
 use lora_model::SequenceLoss;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -29,6 +31,8 @@ pub struct Report {
     pub generation: Generation,
     /// The base first, then the adapters in the order of the command line.
     pub models: Vec<ModelReport>,
+    /// Every pair of adapters.
+    pub comparisons: Vec<Comparison>,
     /// The gates that were asked for.
     pub gates: Vec<GateResult>,
     /// True if every gate passed (also without gates).
@@ -141,7 +145,7 @@ pub(crate) fn build(args: &Args, loaded: &Loaded, plan: &Plan, measured: &[Measu
     let base = measured.first().map_or(&[] as &[SequenceLoss], |m| &m.losses);
     let groups: Vec<String> = loaded.rows.iter().map(|row| row.group.clone()).collect();
     let models = measured.iter().zip(loaded.models()).enumerate().map(|(i, (m, model))| {
-        let difference = (i > 0).then(|| statistics::difference(base, &m.losses, &groups));
+        let difference = (i > 0).then(|| statistics::difference(base, &m.losses, &groups, TAIL));
         model_report(m, model.path.map(PathBuf::from), difference)
     });
     Report {
@@ -153,6 +157,7 @@ pub(crate) fn build(args: &Args, loaded: &Loaded, plan: &Plan, measured: &[Measu
         tokens: base.iter().map(|loss| loss.tokens).sum(),
         generation: plan.describe(),
         models: models.collect(),
+        comparisons: compare::pairs(measured.get(1..).unwrap_or_default(), &groups),
         gates: Vec::new(),
         passed: true,
     }

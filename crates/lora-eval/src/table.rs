@@ -1,4 +1,5 @@
 //! What is shown: a table for people, events for machines.
+use crate::compare::Comparison;
 use crate::report::{ModelReport, Report};
 use lora_cli::Ui;
 use serde_json::json;
@@ -8,6 +9,9 @@ pub(crate) fn show(report: &Report, ui: &Ui) {
     if ui.json() {
         for model in &report.models {
             ui.event(&tagged("model", json!(model)));
+        }
+        for comparison in &report.comparisons {
+            ui.event(&tagged("comparison", json!(comparison)));
         }
         for gate in &report.gates {
             ui.event(&tagged("gate", json!(gate)));
@@ -42,11 +46,20 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
     if let Some(reason) = &report.generation.skipped {
         lines.push(format!("no exact match: {reason}"));
     }
+    lines.extend(verdicts(report));
     for gate in &report.gates {
         let verdict = if gate.passed { "pass" } else { "FAIL" };
         lines.push(format!("{verdict}  {} ({}): {}", gate.gate, gate.model, gate.reason));
     }
     lines
+}
+
+/// The adapter with the least loss against each of the others; report.json has all pairs.
+fn verdicts(report: &Report) -> impl Iterator<Item = String> + '_ {
+    let adapters = report.models.get(1..).unwrap_or_default();
+    let best = adapters.iter().min_by(|a, b| a.nll.total_cmp(&b.nll)).map(|model| model.name.as_str());
+    let with_best = move |c: &&Comparison| best == Some(c.first.as_str()) || best == Some(c.second.as_str());
+    report.comparisons.iter().filter(with_best).map(|c| c.verdict.clone())
 }
 
 fn cells(model: &ModelReport) -> [String; 6] {

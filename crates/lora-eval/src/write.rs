@@ -106,5 +106,11 @@ fn results(report: &Report) -> Value {
         });
         (model.name.clone(), figures)
     });
-    json!({ "passed": report.passed, "rows": report.rows, "models": models.collect::<Map<_, _>>() })
+    let better = report.comparisons.iter().map(|c| json!({"first": c.first, "second": c.second, "better": c.better}));
+    json!({
+        "passed": report.passed,
+        "rows": report.rows,
+        "models": models.collect::<Map<_, _>>(),
+        "comparisons": better.collect::<Vec<_>>(),
+    })
 }
