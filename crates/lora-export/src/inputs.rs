@@ -16,6 +16,14 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// The model, or the adapter's base.
+    pub(crate) fn model(&self) -> &Checkpoint {
+        match self {
+            Self::Model(model) => model,
+            Self::Adapter(base, _) => base.checkpoint(),
+        }
+    }
+
     /// The type that loses nothing: the weights' own, f32 for an adapter.
     pub(crate) fn default_dtype(&self) -> Result<Dtype> {
         match self {
@@ -71,6 +79,11 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Source> {
 
 /// Combinations that no file can hold.
 pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
+    let is_file = args.out.extension().is_some_and(|e| e == "gguf");
+    if args.modelfile && (args.format != Format::Gguf || is_file) {
+        return Err(Error::new("a Modelfile stands beside a GGUF file in a folder")
+            .hint("use --format gguf and name a folder: --out ollama"));
+    }
     if args.format == Format::Hf {
         if matches!(source, Source::Adapter(..)) {
             return Err(Error::new("an adapter folder is already what PEFT loads; --format hf is for models")
@@ -81,7 +94,7 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
                 Error::new("q8_0 is a type of GGUF files").hint("use --dtype bf16, f16 or f32 with --format hf")
             );
         }
-        if args.out.extension().is_some_and(|e| e == "gguf") {
+        if is_file {
             return Err(Error::new(format!(
                 "{} is named like a GGUF file, but --format hf writes a folder",
                 args.out.display()

@@ -4,6 +4,7 @@
 mod adapter;
 mod inputs;
 mod model;
+mod modelfile;
 mod output;
 
 use inputs::Source;
@@ -34,6 +35,10 @@ pub struct Args {
     /// Type of the weights [default: the model's own, bf16 for a quantised one; f32 for an adapter].
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Dtype>,
+    /// Also write an Ollama Modelfile beside model.gguf or adapter.gguf: the model's chat template in Ollama's language,
+    /// checked character by character against the original, and its stop texts.
+    #[arg(long)]
+    pub modelfile: bool,
     /// Name written into the GGUF file's metadata [default: the name of the source].
     #[arg(long, value_name = "TEXT")]
     pub name: Option<String>,
@@ -55,6 +60,7 @@ Examples:
   lora-export --model merged --dtype q8_0 --out model.gguf
   lora-export --adapter adapter --base smollm2.gguf --out adapter.gguf
   lora-export --model smollm2.gguf --format hf --out smollm2-hf
+  lora-export --model merged --dtype q8_0 --modelfile --out ollama && ollama create mine -f ollama/Modelfile
   lora-merge --base m --adapter a --out merged | lora-export --model - --out model.gguf";
 
 /// Kind of file to write.
@@ -96,11 +102,15 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let source = inputs::open(&args, ui)?;
     args.dtype = Some(args.dtype.map_or_else(|| source.default_dtype(), Ok)?); // the receipt names the chosen type
     inputs::refuse_impossible(&args, &source)?;
+    let chat = args.modelfile.then(|| modelfile::translate(source.model())).transpose()?;
     let output = output::stage(&args, &source)?;
     let results = match &source {
         Source::Model(checkpoint) => model::write(&args, checkpoint, &output, ui)?,
         Source::Adapter(base, adapter) => adapter::write(&args, base.checkpoint(), adapter, &output, ui)?,
     };
+    if let Some(chat) = &chat {
+        modelfile::write(&args, chat, &source, &output, ui)?;
+    }
     let receipt = output.commit(&args, results, started)?;
     ui.receipt(&receipt);
     Ok(Status::Done)

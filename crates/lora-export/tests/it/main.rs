@@ -3,4 +3,5 @@
 mod adapters;
 mod errors;
 mod harness;
+mod modelfiles;
 mod models;

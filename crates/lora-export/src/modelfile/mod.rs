@@ -1,0 +1,280 @@
+//! An Ollama Modelfile beside an exported GGUF: the model, its chat template in Go's language, its stop texts.
+//!
+//! The template is inferred from the model's own Jinja template (`infer`), written for Go (`go`), and both are rendered on
+//! chats that were not used for inferring; if a single character differs, there is no Modelfile.
+mod go;
+mod infer;
+
+use crate::Args;
+use crate::inputs::Source;
+use crate::output::Output;
+use infer::{Turns, messages};
+use lora_checkpoint::{Checkpoint, TokenizerBundle};
+use lora_cli::{Context, Error, Result, Ui};
+use lora_data::ChatTemplate;
+
+/// What Ollama needs to know of a model's chats.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    template: String,
+    stop: Vec<String>,
+    /// One line each: what the template does and Ollama's can't.
+    notes: Vec<String>,
+}
+
+/// Translates the chat template of a model.
+pub(crate) fn translate(model: &Checkpoint) -> Result<Chat> {
+    let tokenizer = model.tokenizer()?;
+    let source = tokenizer.chat_template.as_deref().ok_or_else(|| {
+        Error::new(format!(
+            "{} has no chat template, so there is nothing to write a Modelfile from",
+            model.path().display()
+        ))
+        .hint("export without --modelfile")
+    })?;
+    let (bos, eos) = (tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref());
+    let template = ChatTemplate::new(source, bos, eos).map_err(Error::new)?;
+    let added = bos.filter(|_| tokenizer.add_bos_token).unwrap_or_default();
+    let (turns, template, notes) = checked(&template, added).map_err(untranslatable)?;
+    Ok(Chat { template, stop: stop_texts(&tokenizer, model, &turns), notes })
+}
+
+/// Writes the Modelfile beside the GGUF file. An adapter's base is named by its full path, for Ollama to import.
+pub(crate) fn write(args: &Args, chat: &Chat, source: &Source, output: &Output, ui: &Ui) -> Result<()> {
+    let (from, adapter) = match source {
+        Source::Model(_) => ("./model.gguf".to_owned(), None),
+        Source::Adapter(base, _) => {
+            let path = base.checkpoint().path();
+            (path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string(), Some("./adapter.gguf"))
+        }
+    };
+    let path = output.path.with_file_name("Modelfile");
+    std::fs::write(&path, text(chat, &from, adapter)).context(|| format!("failed to write {}", path.display()))?;
+    chat.notes.iter().for_each(|note| ui.say(note));
+    ui.say(&format!("Modelfile: `ollama create NAME -f {}`", args.out.join("Modelfile").display()));
+    Ok(())
+}
+
+fn text(chat: &Chat, from: &str, adapter: Option<&str>) -> String {
+    let mut text = format!("FROM {from}\n");
+    if let Some(adapter) = adapter {
+        text += &format!("ADAPTER {adapter}\n");
+    }
+    text += &format!("TEMPLATE \"\"\"{}\"\"\"\n", chat.template);
+    for stop in &chat.stop {
+        text += &format!("PARAMETER stop \"{stop}\"\n");
+    }
+    text
+}
+
+fn untranslatable(reason: String) -> Error {
+    Error::new(format!("the chat template can't be translated for Ollama exactly: {reason}"))
+        .hint("export without --modelfile, and write a Modelfile by hand: https://docs.ollama.com/template")
+}
+
+/// Infers, writes, and compares on other chats; `added` is what the tokenizer puts before every text by itself.
+fn checked(template: &ChatTemplate, added: &str) -> Result<(Turns, String, Vec<String>), String> {
+    let turns = Turns::infer(template)?;
+    let bare = turns.clone().without_bos(added);
+    let written = go::write(&bare);
+    let mut notes = Vec::new();
+    for (system, chat, last) in CHATS {
+        let system = system.filter(|_| turns.system.is_some());
+        let wanted = template.render(&messages(system, chat, last), None, true)?;
+        let wanted = wanted.strip_prefix(added).unwrap_or(&wanted);
+        let mut said: Vec<(&str, &str)> = system.map(|text| ("system", text)).into_iter().collect();
+        said.extend(chat.iter().flat_map(|&(question, answer)| [("user", question), ("assistant", answer)]));
+        said.push(("user", last));
+        let ours = go::render(&written, system.unwrap_or_default(), &said)?;
+        if ours != wanted || bare.render(system, chat, last) != wanted {
+            return Err("the turns of a longer chat are not what those of a short one say".to_owned());
+        }
+    }
+    let spaced = template.render(&messages(None, &[], " a "), None, true)?;
+    if spaced.strip_prefix(added).unwrap_or(&spaced) != bare.render(None, &[], " a ") {
+        notes.push("the model's template trims messages; Ollama passes white space around them on".to_owned());
+    }
+    if turns.system.is_none() {
+        notes.push("the model's template has no place for a system message; Ollama will leave it out".to_owned());
+    }
+    Ok((bare, written, notes))
+}
+
+/// A chat: system message, turns, the last question.
+type Sample = (Option<&'static str>, &'static [(&'static str, &'static str)], &'static str);
+
+/// Chats that were not used for inferring; no white space around a message.
+const CHATS: [Sample; 6] = [
+    (None, &[], "What is 2 + 2?\nShow your work."),
+    (Some("Answer in JSON."), &[], "{\"a\": [1, 2]}"),
+    (None, &[("Hi", "Hello! How can I help?")], "Tell me \"a story\" — über Köln 🦀"),
+    (Some("You are a pirate.\n\nSpeak so."), &[("a", "b"), ("c\nd", "e")], "f"),
+    (None, &[("1", "2"), ("3", "4"), ("5", "6")], "7"),
+    (Some("Brief"), &[("x", "y")], "z"),
+];
+
+/// The model's end tokens, and the special token that closes an answer in the template.
+fn stop_texts(tokenizer: &TokenizerBundle, model: &Checkpoint, turns: &Turns) -> Vec<String> {
+    let ids = model.config().eos_token_ids.iter().filter_map(|&id| tokenizer.tokenizer.id_to_token(id));
+    let mut texts: Vec<String> = ids.chain(tokenizer.eos_token.clone()).collect();
+    let added = tokenizer.tokenizer.get_added_tokens_decoder();
+    let first = tokenizer.tokenizer.encode(turns.answer_question.trim_start(), false).ok();
+    let first = first.and_then(|encoded| encoded.get_ids().first().copied());
+    texts.extend(first.and_then(|id| added.get(&id)).filter(|token| token.special).map(|token| token.content.clone()));
+    texts.sort();
+    texts.dedup();
+    texts.retain(|text| !text.is_empty() && !text.contains(['"', '\n']));
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Templates of the known families, shortened, and what Ollama's must contain. (name, source, part of the result)
+    const FAMILIES: [(&str, &str, &str); 8] = [
+        (
+            "chatml with a default system message",
+            "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are \
+             helpful.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}\
+             {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+            "{{ else }}<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\n{{ end }}",
+        ),
+        (
+            "llama 2",
+            "{% if messages[0]['role'] == 'system' %}{% set sys = messages[0]['content'] %}{% set messages = messages[1:] %}\
+             {% else %}{% set sys = false %}{% endif %}{% for m in messages %}{% if loop.index0 == 0 and sys %}\
+             {% set content = '<<SYS>>\n' + sys + '\n<</SYS>>\n\n' + m['content'] %}{% else %}{% set content = m['content'] %}\
+             {% endif %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\
+             {% else %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}",
+            "[INST] <<SYS>>\n{{ .System }}\n<</SYS>>\n\n",
+        ),
+        (
+            "llama 3",
+            "{% for m in messages %}{% set content = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + \
+             m['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}\
+             {{ content }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}\
+             {% endif %}",
+            "<|start_header_id|>system<|end_header_id|>\n\n{{ .System }}<|eot_id|>",
+        ),
+        (
+            "mistral: the system message before the last question",
+            "{%- if messages[0]['role'] == 'system' %}{% set sys = messages[0]['content'] %}{% set loop_messages = messages[1:] \
+             %}{% else %}{% set loop_messages = messages %}{% endif %}{{- bos_token }}{% for m in loop_messages %}\
+             {% if m['role'] == 'user' %}{% if loop.last and sys is defined %}{{ '[INST] ' + sys + '\n\n' + m['content'] + \
+             '[/INST]' }}{% else %}{{ '[INST] ' + m['content'] + '[/INST]' }}{% endif %}{% else %}{{ ' ' + m['content'] + \
+             eos_token }}{% endif %}{% endfor %}",
+            "{{ if and $.System (eq (len (slice $.Messages $i)) 1) }}{{ $.System }}\n\n{{ end }}",
+        ),
+        (
+            "gemma: no system message",
+            "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}\
+             {% endif %}{% for m in messages %}{% if m['role'] == 'assistant' %}{% set role = 'model' %}{% else %}\
+             {% set role = m['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\n' + m['content'] | trim + \
+             '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}",
+            "<end_of_turn>\n<start_of_turn>model\n",
+        ),
+        (
+            "phi 3",
+            "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}\
+             {% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}",
+            "<|system|>\n{{ .System }}<|end|>\n<|user|>\n",
+        ),
+        (
+            "zephyr",
+            "{% for m in messages %}{% if m['role'] == 'user' %}{{ '<|user|>\n' + m['content'] + eos_token }}\
+             {% elif m['role'] == 'system' %}{{ '<|system|>\n' + m['content'] + eos_token }}{% elif m['role'] == 'assistant' \
+             %}{{ '<|assistant|>\n'  + m['content'] + eos_token }}{% endif %}{% if loop.last and add_generation_prompt %}\
+             {{ '<|assistant|>' }}{% endif %}\n{% endfor %}",
+            "<|system|>\n{{ .System }}</s>",
+        ),
+        (
+            "texts that Go and the Modelfile would read as their own",
+            "{% for m in messages %}{{ '{' + '{' + m['role'] + ' \"\"\" {' + m['content'] + '}' + '}\"' }}{% endfor %}\
+             {{ '{' }}",
+            "{{ \"}}\\\"{{user \\\"\\\"\\\" {\" }}",
+        ),
+    ];
+
+    #[test]
+    fn the_known_families_are_translated_exactly() {
+        for (family, source, part) in FAMILIES {
+            let template = ChatTemplate::new(source, Some("<s>"), Some("</s>")).unwrap();
+            for added in ["", "<s>"] {
+                let (turns, written, _) = checked(&template, added).unwrap_or_else(|e| panic!("{family}: {e}"));
+                assert!(written.contains(part), "{family}: {written}");
+                assert!(added.is_empty() || !turns.head.starts_with("<s>"), "{family}: {written}");
+                assert!(!written.contains("\"\"\""), "{family}: {written}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_template_does_more_is_said() {
+        let notes = |index: usize| {
+            let template = ChatTemplate::new(FAMILIES[index].1, Some("<s>"), Some("</s>")).unwrap();
+            checked(&template, "").unwrap().2
+        };
+        assert!(notes(0).is_empty() && notes(5).is_empty());
+        assert!(notes(2)[0].contains("trims"));
+        assert!(notes(4).iter().any(|note| note.contains("no place for a system message")));
+    }
+
+    #[test]
+    fn a_template_that_turns_do_not_describe_is_refused() {
+        for (source, words) in [
+            ("{% for m in messages %}{{ loop.index }}: {{ m.content }}\n{% endfor %}", "longer chat"),
+            ("{{ messages|length }}{% for m in messages %}[{{ m.content }}]{% endfor %}", "change with the length"),
+            ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "more than once"),
+            ("{{ messages[-1].content }}", "missing"),
+            ("{% for m in messages %}{{ m.role }}{{ m.content|upper }}{% endfor %}", "missing"),
+            (
+                "{% for m in messages %}<{{ m.content if m.content|length < 20 else 'long' }}>{% endfor %}",
+                "longer chat",
+            ),
+        ] {
+            let template = ChatTemplate::new(source, None, None).unwrap();
+            let error = checked(&template, "").map(|(_, written, _)| written).unwrap_err();
+            assert!(error.contains(words), "{source}: {error}");
+        }
+    }
+
+    #[test]
+    fn hostile_go_is_an_error_and_never_a_panic() {
+        let pieces = [
+            "{{",
+            "}}",
+            " if ",
+            "end",
+            "else",
+            " eq ",
+            ".Role",
+            "\"user\"",
+            "$before",
+            "(",
+            ")",
+            " and ",
+            "len",
+            "slice",
+            "$.Messages",
+            "$i",
+            " range $i, $message := .Messages ",
+            ":=",
+            "=",
+            "1",
+            "\\",
+            "\"",
+            ".Content",
+            "ü",
+        ];
+        let mut state = 7u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as usize
+        };
+        for _ in 0..20_000 {
+            let source: String = (0..next() % 16).map(|_| pieces[next() % pieces.len()]).collect();
+            let _ = go::render(&source, "s", &[("user", "a"), ("assistant", "b")]);
+        }
+    }
+}
