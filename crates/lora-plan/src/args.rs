@@ -1,4 +1,5 @@
 //! The command line: one struct a command, each beside the code that answers it.
+use crate::compare::CompareArgs;
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::params::ParamsArgs;
@@ -27,6 +28,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Look at finished or failed runs and name what went wrong, with the evidence and what to try.
     Doctor(DoctorArgs),
+    /// Compare runs: settings that differ, cost, results with their 95 % intervals, and the loss curves.
+    Compare(CompareArgs),
 }
 
 const EXAMPLES: &str = "\
@@ -34,7 +37,8 @@ Examples:
   lora-plan params --model smollm2.gguf --rank 16
   lora-plan params --model llama-3-8b --rank 8 --targets attention
   lora-plan explain --trainable 3407872 --model llama-3-8b
-  lora-plan doctor work/finetune";
+  lora-plan doctor work/finetune
+  lora-plan compare work/sweep";
 
 impl ToolArgs for Args {
     fn common(&self) -> &Common {

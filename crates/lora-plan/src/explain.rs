@@ -145,8 +145,7 @@ impl<'s> Kinds<'s> {
         }
         let mut presets = Vec::new();
         for name in TARGETS {
-            // A family without such modules has no such set.
-            let Ok(targeted) = names(name.parse()?) else { continue };
+            let targeted = names(shape.target_set(name))?;
             let has = |kind: &Kind| targeted.iter().any(|m| short(&m.path) == kind.name);
             presets.push((kinds.iter().enumerate().filter(|(_, k)| has(k)).map(|(i, _)| 1 << i).sum(), name));
         }

@@ -2,23 +2,27 @@
 //!
 //! `args` is the command line. `model` turns what was named into a decoder's shape; `rules` holds the rules that are
 //! cited. Then one room a command: `params` counts parameters, `explain` reads a count backwards,
-//! `doctor` names what went wrong in a run that `run` has read.
+//! `doctor` names what went wrong in a run that `run` has read, `compare` sets runs side by side, `plot` draws.
 mod args;
+mod compare;
 mod doctor;
 mod explain;
 mod model;
 mod params;
+mod plot;
 mod rules;
 mod run;
 mod show;
 
 pub use args::{Args, Command};
+pub use compare::{CompareArgs, Compared, Interval, compare};
 pub use doctor::{Cause, Change, Diagnosis, DoctorArgs, Finding, diagnose};
 pub use explain::{ExplainArgs, Explanation, Match, explain};
 pub use model::known::{KNOWN, Known};
 pub use model::shape::Shape;
 pub use params::ParamsArgs;
 pub use params::count::{Count, LayerCount, ModuleCount, OverviewRow, Params, RANKS, TARGETS, count};
+pub use plot::{Chart, Line};
 pub use rules::Rule;
 
 use lora_cli::{Result, Status, Ui};
@@ -32,5 +36,6 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
         Command::Params(args) => params::run(args, ui),
         Command::Explain(args) => explain::run(args, ui),
         Command::Doctor(args) => doctor::run(args, ui),
+        Command::Compare(args) => compare::run(args, ui),
     }
 }

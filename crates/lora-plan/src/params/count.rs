@@ -1,7 +1,7 @@
 //! Counting: the parameters that a LoRA setting trains on a shape, exactly as PEFT counts them.
 use crate::model::shape::Shape;
 use lora_cli::Result;
-use lora_core::{LoraConfig, TargetModules, TargetedModule, adapter_file_bytes, trainable_line};
+use lora_core::{LoraConfig, TargetedModule, adapter_file_bytes, trainable_line};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ pub fn count(shape: &Shape, config: &LoraConfig) -> Result<Params> {
     let mut overview = Vec::with_capacity(RANKS.len() * TARGETS.len());
     for rank in RANKS {
         for targets in TARGETS {
-            let setting = LoraConfig::new(rank, rank as f64, targets.parse::<TargetModules>()?);
+            let setting = LoraConfig::new(rank, rank as f64, shape.target_set(targets));
             let count = Count::of(&setting.target(&modules)?, base);
             overview.push(OverviewRow { rank, targets: targets.to_string(), count });
         }

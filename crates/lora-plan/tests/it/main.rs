@@ -1,5 +1,6 @@
 //! Tests of lora-plan from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod compare;
 mod doctor;
 mod explain;
 mod house;

@@ -28,16 +28,40 @@ fn known_models_have_their_published_sizes() {
         ("llama-2-70b", 68_976_648_192),
         ("llama-3-8b", 8_030_261_248),
         ("llama-3-70b", 70_553_706_496),
+        ("llama-3.1-8b", 8_030_261_248),
         ("llama-3.1-70b", 70_553_706_496),
         ("llama-3.1-405b", 405_853_388_800),
-        ("llama-3.3-70b", 70_553_706_496),
-        ("llama-3.1-8b", 8_030_261_248),
         ("llama-3.2-1b", 1_235_814_400),
         ("llama-3.2-3b", 3_212_749_824),
+        ("llama-3.3-70b", 70_553_706_496),
+        ("tinyllama-1.1b", 1_100_048_384),
         ("smollm2-135m", 134_515_008),
         ("smollm2-360m", 361_821_120),
         ("smollm2-1.7b", 1_711_376_384),
-        ("tinyllama-1.1b", 1_100_048_384),
+        ("smollm3-3b", 3_075_098_624),
+        ("mistral-7b-v0.1", 7_241_732_096),
+        ("mistral-7b-v0.3", 7_248_023_552),
+        ("qwen2.5-0.5b", 494_032_768),
+        ("qwen2.5-1.5b", 1_543_714_304),
+        ("qwen2.5-3b", 3_085_938_688),
+        ("qwen2.5-7b", 7_615_616_512),
+        ("qwen2.5-14b", 14_770_033_664),
+        ("qwen2.5-32b", 32_763_876_352),
+        ("qwen2.5-72b", 72_706_203_648),
+        ("qwen3-0.6b", 596_049_920),
+        ("qwen3-1.7b", 1_720_574_976),
+        ("qwen3-4b", 4_022_468_096),
+        ("qwen3-8b", 8_190_735_360),
+        ("qwen3-14b", 14_768_307_200),
+        ("qwen3-32b", 32_762_123_264),
+        ("gemma-2-2b", 2_614_341_888),
+        ("gemma-2-9b", 9_241_705_984),
+        ("gemma-2-27b", 27_227_128_320),
+        ("gemma-3-270m", 268_098_176),
+        ("gemma-3-1b", 999_885_952),
+        ("phi-3-mini", 3_821_079_552),
+        ("phi-3-medium", 13_960_238_080),
+        ("phi-4-mini", 3_836_021_760),
     ];
     assert_eq!(totals.len(), KNOWN.len());
     for (name, total) in totals {
@@ -55,6 +79,21 @@ fn peft_lines() {
     for targets in ["all", "all-linear", r"model\.layers\.\d+\..*_proj"] {
         let smol = plan("smollm2-135m", &["--rank", "16", "--targets", targets]).unwrap();
         assert_eq!(smol["line"], "trainable params: 4,884,480 || all params: 139,399,488 || trainable%: 3.5039");
+    }
+}
+
+/// PEFT's own counts of shapes of eight families, made by tests/oracle/count_params.py.
+#[test]
+fn peft_counts() {
+    let file: Value = serde_json::from_str(include_str!("peft_counts.json")).unwrap();
+    let counts = file["counts"].as_array().unwrap();
+    assert_eq!(counts.len(), 25);
+    for row in counts {
+        let targets: Vec<&str> =
+            row["target_modules"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        let flags = ["--rank", &row["rank"].to_string(), "--targets", &targets.join(",")].map(str::to_owned);
+        let found = plan(row["model"].as_str().unwrap(), &flags.each_ref().map(String::as_str)).unwrap();
+        assert_eq!((&found["trainable"], &found["all"]), (&row["trainable"], &row["all"]), "{row}");
     }
 }
 

@@ -1,0 +1,65 @@
+//! Runs side by side, and the charts.
+use crate::house::{House, base, eval};
+use lora_plan::{Chart, Line, compare};
+
+#[test]
+fn what_differs_what_it_cost_and_what_came_out() {
+    let house = House::new();
+    let data = house.tasks(120);
+    for (name, rate) in [("low", "1e-4"), ("good", "5e-3")] {
+        let run = house.train_as(name, &data, &["--lr", rate, "--epochs", "3"]);
+        let (adapter, out) = (run.display().to_string(), house.text(&format!("{name}-report")));
+        eval(&["--base", &base(), "--data", &data, "--adapter", &adapter, "--generate", "5", "--out", &out]);
+    }
+    let (rows, chart) = compare(&[house.path("")]).unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| &row.run[..]).collect();
+    assert_eq!(names, ["good", "low"]);
+    let differs: Vec<_> = rows[0].differs.iter().collect();
+    assert_eq!(differs, [(&"lr".to_owned(), &"0.005".to_owned())]);
+    assert_eq!(rows[0].trainable, rows[1].trainable);
+    assert!(rows.iter().all(|row| row.seconds.is_some() && row.peak_bytes.is_some() && row.tokens_per_s.is_some()));
+    let (good, low) = (rows[0].difference_to_base.unwrap(), rows[1].difference_to_base.unwrap());
+    assert!(good.low <= good.value && good.value <= good.high && good.high < low.low, "{good:?} {low:?}");
+    assert_eq!(rows[0].exact_match.map(|e| e.value), Some(0.0));
+    assert_eq!(chart.lines.len(), 2);
+    let apart = compare(&[house.path("good"), house.path("low")]).unwrap().0;
+    assert_eq!(apart, rows);
+}
+
+fn chart() -> Chart {
+    let line = |name: &str, slope: f64| Line {
+        name: name.to_owned(),
+        points: (0..=10).map(|x| (f64::from(x), slope * f64::from(x) + 1.0)).collect(),
+    };
+    let (x, y) = ("step".to_owned(), "loss <&>".to_owned());
+    Chart { title: "two lines".to_owned(), x, y, log_y: false, lines: vec![line("up", 1.0), line("flat", 0.0)] }
+}
+
+#[test]
+fn a_chart_in_text() {
+    let text = chart().text(40, 12);
+    assert!(text.iter().all(|line| line.chars().count() <= 50), "{text:#?}");
+    let marks = |mark: char| -> Vec<usize> {
+        let rows = text.iter().skip(1).take(8).enumerate();
+        rows.filter(|(_, line)| line.contains(mark)).map(|(row, _)| row).collect()
+    };
+    assert_eq!(marks('b'), [7], "{text:#?}"); // the flat one stays at the bottom
+    assert_eq!(marks('a'), [0, 1, 2, 3, 4, 5, 6], "{text:#?}"); // the last line is drawn above it
+    assert!(text.last().unwrap().contains("a up   b flat"), "{text:#?}");
+    let empty = Chart { lines: Vec::new(), ..chart() };
+    assert!(empty.text(40, 12)[1].contains("nothing"));
+    let odd = Line { name: "odd".to_owned(), points: vec![(0.0, f64::NAN), (1.0, 2.0)] };
+    assert!(Chart { lines: vec![odd], log_y: true, ..chart() }.text(40, 12).iter().any(|line| line.contains('•')));
+}
+
+#[test]
+fn a_chart_as_svg() {
+    let svg = chart().svg();
+    assert_eq!(svg.matches("<polyline").count(), 2);
+    assert!(svg.contains("loss &lt;&amp;&gt;") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    let first = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
+    let places: Vec<f64> = first.split([' ', ',']).map(|number| number.parse().unwrap()).collect();
+    assert!(
+        places.len() == 22 && places.chunks(2).all(|p| (0.0..=720.0).contains(&p[0]) && (0.0..=420.0).contains(&p[1]))
+    );
+}
