@@ -1,84 +1,58 @@
-//! [`Adapter`]: all A and B of a model in one flat vector, and their initialisation.
-use crate::targets::short_name;
-use crate::{Error, LinearModule, LoraConfig, TargetModules};
+//! [`Adapter`]: everything that trains in one flat vector, and what lies where.
+use crate::layout::{AdapterTensor, Part, TargetedModule, TrainedTensor, tensors};
+use crate::{Error, Init, Layout, LoraConfig, Module};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-use serde_json::Value;
+use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
-use std::ops::Range;
-
-/// A module that carries an adapter, and where its A and B lie in the flat parameters.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TargetedModule {
-    /// Module path.
-    pub path: String,
-    /// Columns of W and of A.
-    pub in_features: usize,
-    /// Rows of W and of B.
-    pub out_features: usize,
-    /// Rows of A, columns of B.
-    pub rank: usize,
-    /// s = α/r or α/√r.
-    pub scaling: f32,
-    /// A, (rank, in) row-major, in the flat parameters.
-    pub a: Range<usize>,
-    /// B, (out, rank) row-major, in the flat parameters.
-    pub b: Range<usize>,
-}
-
-impl TargetedModule {
-    /// PEFT's name of A's tensor, e.g. `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`.
-    pub fn a_name(&self) -> String {
-        format!("base_model.model.{}.lora_A.weight", self.path)
-    }
-
-    /// PEFT's name of B's tensor.
-    pub fn b_name(&self) -> String {
-        format!("base_model.model.{}.lora_B.weight", self.path)
-    }
-}
 
 /// An adapter: its config, its modules in model order, and all its values in one flat f32 vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
     /// Config.
     pub config: LoraConfig,
-    /// Modules, in the order of the model's linear modules.
+    /// Modules that carry LoRA, in model order.
     pub modules: Vec<TargetedModule>,
-    /// All A and B values; `modules` says where.
+    /// Tensors of the base that train as a whole, in model order.
+    pub trained: Vec<TrainedTensor>,
+    /// All values; `modules` and `trained` say where.
     pub params: Vec<f32>,
+    /// PiSSA and OLoRA: A and B as they began, laid out as `params`. The base lacks s·B·A of these, and a way through the
+    /// model takes it out again.
+    pub origin: Option<Vec<f32>>,
 }
 
 impl Adapter {
-    /// A new adapter: A ~ U(−1/√in, 1/√in) (PEFT's Kaiming with a = √5) from a generator keyed by (seed, module path), B = 0.
-    /// `all-linear` becomes the list of the names that it found, as in PEFT.
-    pub fn init(mut config: LoraConfig, modules: &[LinearModule], seed: u64) -> Result<Self, Error> {
-        if let Some(init) = config.extra.get("init_lora_weights").filter(|init| **init != Value::Bool(true)) {
-            return Err(Error::Config(format!("init_lora_weights {init} is not supported for a new adapter")));
+    /// An adapter of given values.
+    ///
+    /// # Errors
+    /// If there are not as many values as the layout has places.
+    pub fn from_layout(config: LoraConfig, layout: Layout, params: Vec<f32>) -> Result<Self, Error> {
+        let places = layout.parameters();
+        if places != params.len() {
+            return Err(Error::Config(format!("{} values for {places} places of an adapter", params.len())));
         }
-        let targeted = config.target(modules)?;
-        if config.target_modules == TargetModules::AllLinear {
-            let names: BTreeSet<&str> = targeted.iter().map(|m| short_name(&m.path)).collect();
-            config.target_modules = TargetModules::List(names.into_iter().map(str::to_string).collect());
-        }
-        let mut params = zeros(targeted.last().map_or(0, |m| m.b.end))?;
-        for module in &targeted {
-            let bound = 1.0 / (module.in_features as f32).sqrt();
-            let mut rng = generator("lora init", seed, &module.path);
-            for value in &mut params[module.a.clone()] {
-                let unit = (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32; // [0, 1), every value exact
-                *value = (2.0 * unit - 1.0) * bound;
-            }
-        }
-        Ok(Self { config, modules: targeted, params })
+        Ok(Self { config, modules: layout.modules, trained: layout.trained, params, origin: None })
     }
 
-    /// All zeros on the modules that the config targets.
-    pub(crate) fn zeroed(config: LoraConfig, modules: &[LinearModule]) -> Result<Self, Error> {
-        let modules = config.target(modules)?;
-        let params = zeros(modules.last().map_or(0, |m| m.b.end))?;
-        Ok(Self { config, modules, params })
+    /// All zeros on what the config trains.
+    pub(crate) fn zeroed(config: LoraConfig, modules: &[Module]) -> Result<Self, Error> {
+        let layout = config.layout(modules)?;
+        let params = zeros(layout.parameters())?;
+        Self::from_layout(config, layout, params)
+    }
+
+    /// What the adapter is beside A and B of linear layers, if anything: for formats and sums that hold nothing else.
+    pub fn beyond_lora(&self) -> Option<&'static str> {
+        let is = |part: Part| self.tensors().iter().any(|t| t.part == part);
+        let kinds = [
+            ("DoRA's magnitudes", is(Part::Magnitude)),
+            ("lora_bias", is(Part::LoraBias)),
+            ("modules_to_save", is(Part::Weight)),
+            ("trained biases", is(Part::Bias)),
+            ("LoRA on an embedding", self.modules.iter().any(TargetedModule::is_embedding)),
+            ("a part taken out of the base (PiSSA, OLoRA)", self.origin.is_some()),
+        ];
+        kinds.iter().find(|(_, found)| *found).map(|(what, _)| *what)
     }
 
     /// A and B of module `index`.
@@ -90,14 +64,80 @@ impl Adapter {
         (&self.params[module.a.clone()], &self.params[module.b.clone()])
     }
 
-    /// The module at a path, if it carries an adapter.
+    /// A and B of module `index` as they began, if the base lacks them.
+    ///
+    /// # Panics
+    /// If there is no such module.
+    pub fn origin_factors(&self, index: usize) -> Option<(&[f32], &[f32])> {
+        let (module, origin) = (&self.modules[index], self.origin.as_deref()?);
+        (!module.is_embedding()).then(|| (&origin[module.a.clone()], &origin[module.b.clone()]))
+    }
+
+    /// The module at a path, if it carries LoRA.
     pub fn find(&self, path: &str) -> Option<usize> {
         self.modules.iter().position(|m| m.path == path)
+    }
+
+    /// The values that stand in the place of a tensor of the base, if it trains as a whole.
+    pub fn replacement(&self, tensor: &str) -> Option<&[f32]> {
+        self.trained.iter().find(|t| t.tensor == tensor).map(|t| &self.params[t.range.clone()])
+    }
+
+    /// All tensors, in the order of the flat parameters.
+    pub fn tensors(&self) -> Vec<AdapterTensor> {
+        tensors(&self.modules, &self.trained)
     }
 
     /// Trainable parameters.
     pub fn trainable_parameters(&self) -> usize {
         self.params.len()
+    }
+
+    /// The parameters that PEFT adds to the model: all but the base's own biases.
+    pub fn added_parameters(&self) -> usize {
+        let own: usize = self.trained.iter().filter(|t| t.in_base).map(|t| t.range.len()).sum();
+        self.params.len() - own
+    }
+
+    /// The same adapter for the unchanged base: where A₀ and B₀ were taken out at the beginning, twice the rank, A' = [A; A₀]
+    /// and B' = [B, −B₀] (PEFT's `subtract_mutated_init`). The scaling stays: α doubles, with rsLoRA it grows by √2.
+    ///
+    /// # Errors
+    /// If memory is short.
+    pub fn into_plain(self) -> Result<Self, Error> {
+        let Some(origin) = &self.origin else { return Ok(self) };
+        let mut config = self.config.clone();
+        let factor = if config.use_rslora { std::f64::consts::SQRT_2 } else { 2.0 };
+        config.r *= 2;
+        config.lora_alpha *= factor;
+        config.rank_pattern = config.rank_pattern.map(|rank| 2 * rank);
+        config.alpha_pattern = config.alpha_pattern.map(|alpha| factor * alpha);
+        config.init = Init::Kaiming;
+        let (mut modules, mut trained) = (self.modules.clone(), self.trained.clone());
+        let mut params = Vec::new();
+        params
+            .try_reserve_exact(2 * self.params.len())
+            .map_err(|_| Error::Config(format!("no memory for {} adapter parameters", 2 * self.params.len())))?;
+        let mut push = |values: &mut dyn Iterator<Item = f32>| {
+            let start = params.len();
+            params.extend(values);
+            start..params.len()
+        };
+        for m in &mut modules {
+            let rank = m.rank;
+            let (b, b0) = (&self.params[m.b.clone()], &origin[m.b.clone()]);
+            let rows = b.chunks_exact(rank).zip(b0.chunks_exact(rank));
+            m.a = push(&mut self.params[m.a.clone()].iter().chain(&origin[m.a.clone()]).copied());
+            m.b = push(&mut rows.flat_map(|(b, b0)| b.iter().copied().chain(b0.iter().map(|x| -x))));
+            m.rank = 2 * rank;
+            for range in [&mut m.lora_bias, &mut m.magnitude].into_iter().flatten() {
+                *range = push(&mut self.params[range.clone()].iter().copied());
+            }
+        }
+        for tensor in &mut trained {
+            tensor.range = push(&mut self.params[tensor.range.clone()].iter().copied());
+        }
+        Ok(Self { config, modules, trained, params, origin: None })
     }
 }
 

@@ -73,6 +73,9 @@ impl Side {
 /// # Errors
 /// When a module has another shape in each.
 pub fn diff(first: &Adapter, second: &Adapter) -> Result<AdapterDiff, Error> {
+    if let Some(what) = first.beyond_lora().or(second.beyond_lora()) {
+        return Err(Error::Config(format!("an adapter with {what} can't be compared by its factors")));
+    }
     let only_second = second.modules.iter().filter(|module| first.find(&module.path).is_none());
     let paths = first.modules.iter().chain(only_second).map(|module| module.path.as_str());
     let (mut modules, mut total) = (Vec::new(), Sums::default());

@@ -1,6 +1,7 @@
 //! PEFT's adapter folder: adapter_config.json and adapter_model.safetensors, loaded strictly, saved byte for byte the same.
-use crate::adapter::{Adapter, TargetedModule, zeros};
-use crate::{CONFIG_FILE, Error, LinearModule, LoraConfig, WEIGHTS_FILE};
+use crate::adapter::{Adapter, zeros};
+use crate::layout::AdapterTensor;
+use crate::{BaseModel, CONFIG_FILE, Error, Layout, LoraConfig, WEIGHTS_FILE};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -10,36 +11,48 @@ const OTHER_BASE: &str = "\nhint: the adapter was probably trained on another ba
 impl Adapter {
     /// Loads a PEFT folder strictly: every key consumed, every target filled, every shape equal, every value finite. (PEFT
     /// itself passes over missing and unknown keys, and the model then silently equals its base.)
-    /// Returns the adapter and warnings (unknown config keys carried).
-    pub fn load(dir: &Path, modules: &[LinearModule]) -> Result<(Self, Vec<String>), Error> {
+    /// Returns the adapter and warnings (unknown config keys carried, options without effect).
+    ///
+    /// # Errors
+    /// Names the file, and the key or the tensor with both shapes.
+    pub fn load(dir: &Path, base: &impl BaseModel) -> Result<(Self, Vec<String>), Error> {
         require_folder(dir)?;
         let config_path = dir.join(CONFIG_FILE);
         let config = LoraConfig::load(&config_path)?;
-        let mut warnings: Vec<_> =
-            config.warnings().into_iter().map(|w| format!("{}: {w}", config_path.display())).collect();
-        let (targeted, unmatched) = match config.target_leniently(modules) {
-            Err(Error::Config(message)) => return Err(Error::invalid(&config_path, message)),
-            other => other?,
+        let modules = base.modules();
+        let in_config = |error| match error {
+            Error::Config(message) => Error::invalid(&config_path, message),
+            other => other,
         };
-        warnings.extend(
-            unmatched
-                .iter()
-                .map(|name| format!("{}: target module `{name}` is not in this model", config_path.display())),
-        );
+        let mut warnings = config.warnings();
+        let (layout, unmatched) = config.layout_leniently(&modules).map_err(in_config)?;
+        warnings.extend(unmatched.iter().map(|name| format!("target module `{name}` is not in this model")));
+        warnings.extend(config.notes(&modules).map_err(in_config)?);
+        let mut warnings: Vec<_> = warnings.into_iter().map(|w| format!("{}: {w}", config_path.display())).collect();
         let path = dir.join(WEIGHTS_FILE);
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
-            Error::invalid(
-                &path,
-                format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
-            )
-        })?;
-        let params = fill(&path, &tensors, &targeted, &mut warnings)?;
-        Ok((Self { config, modules: targeted, params }, warnings))
+        let tensors = SafeTensors::deserialize(&bytes)
+            .map_err(|e| Error::invalid(&path, format!("not a readable safetensors file: {e}")))?;
+        let params = File { path: &path, tensors, layout: &layout, base }.fill(&mut warnings)?;
+        let Layout { modules, trained } = layout;
+        let mut adapter = Self { config, modules, trained, params, origin: None };
+        if adapter.config.init.changes_base() {
+            let loaded = adapter.params.clone();
+            adapter.decompose(base)?; // PEFT takes the same out of the base when it loads such an adapter
+            adapter.params = loaded;
+        }
+        Ok((adapter, warnings))
     }
 
-    /// Writes adapter_config.json and adapter_model.safetensors into an existing folder, as PEFT does.
+    /// Writes adapter_config.json and adapter_model.safetensors into an existing folder, as PEFT does; an adapter that took
+    /// something out of the base as the plain LoRA that it amounts to.
+    ///
+    /// # Errors
+    /// If a file can't be written.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        if self.origin.is_some() {
+            return self.clone().into_plain()?.save(dir);
+        }
         let config_path = dir.join(CONFIG_FILE);
         std::fs::write(&config_path, self.config.to_json()).map_err(Error::io("write", &config_path))?;
         let path = dir.join(WEIGHTS_FILE);
@@ -48,87 +61,97 @@ impl Adapter {
     }
 
     fn to_safetensors(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
-        let mut views = Vec::with_capacity(2 * self.modules.len());
-        for module in &self.modules {
-            let view = |shape, range: &std::ops::Range<usize>| {
-                TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(&self.params[range.clone()]))
-            };
-            views.push((module.a_name(), view(vec![module.rank, module.in_features], &module.a)?));
-            views.push((module.b_name(), view(vec![module.out_features, module.rank], &module.b)?));
-        }
+        let views = self.tensors().into_iter().map(|tensor| {
+            let bytes = bytemuck::cast_slice(&self.params[tensor.range]);
+            Ok((tensor.name, TensorView::new(Dtype::F32, tensor.shape, bytes)?))
+        });
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        safetensors::serialize(views, Some(metadata))
+        safetensors::serialize(views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?, Some(metadata))
     }
 }
 
-/// Bytes of the adapter_model.safetensors that [`Adapter::save`] writes for these modules.
-pub fn adapter_file_bytes(modules: &[TargetedModule]) -> u64 {
-    let mut tensors: Vec<(String, [usize; 2])> = Vec::with_capacity(2 * modules.len());
-    for m in modules {
-        tensors.push((m.a_name(), [m.rank, m.in_features]));
-        tensors.push((m.b_name(), [m.out_features, m.rank]));
-    }
-    tensors.sort();
-    let mut header = r#"{"__metadata__":{"format":"pt"}}"#.len() as u64;
-    let mut end = 0u64;
-    for (name, [rows, columns]) in &tensors {
-        let start = end;
-        end += 4 * (*rows as u64) * (*columns as u64);
-        let entry = format!(r#","{name}":{{"dtype":"F32","shape":[{rows},{columns}],"data_offsets":[{start},{end}]}}"#);
-        header += entry.len() as u64;
-    }
-    8 + header.next_multiple_of(8) + end
-}
-
-/// Fills the flat parameters from a file that holds them all and nothing else.
-fn fill(
-    path: &Path,
-    tensors: &SafeTensors<'_>,
-    modules: &[TargetedModule],
-    warnings: &mut Vec<String>,
-) -> Result<Vec<f32>, Error> {
-    let mut left: BTreeSet<&str> = tensors.names().into_iter().collect();
-    let wanted = modules.iter().flat_map(|m| {
-        [(m.a_name(), [m.rank, m.in_features], m.a.clone()), (m.b_name(), [m.out_features, m.rank], m.b.clone())]
-    });
-    let wanted: Vec<_> = wanted.collect();
-    for (name, shape, _) in &wanted {
-        let tensor = tensors.tensor(name).map_err(|_| Error::invalid(path, missing(name, &left)))?;
-        if tensor.shape() != shape {
-            let found = tensor.shape();
-            return Err(Error::invalid(
-                path,
-                format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"),
-            ));
+impl Layout {
+    /// Bytes of the adapter_model.safetensors that [`Adapter::save`] writes.
+    pub fn file_bytes(&self) -> u64 {
+        let mut tensors = self.tensors();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut header = r#"{"__metadata__":{"format":"pt"}}"#.len() as u64;
+        let mut end = 0u64;
+        for AdapterTensor { name, shape, .. } in &tensors {
+            let start = end;
+            end += 4 * shape.iter().map(|&d| d as u64).product::<u64>();
+            let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
+            let shape = shape.join(",");
+            let entry = format!(r#","{name}":{{"dtype":"F32","shape":[{shape}],"data_offsets":[{start},{end}]}}"#);
+            header += entry.len() as u64;
         }
-        left.remove(name.as_str());
+        8 + header.next_multiple_of(8) + end
     }
-    pass_over_copied_base(tensors, modules, &mut left, warnings);
-    if let Some(name) = left.first() {
-        return Err(Error::invalid(path, unexpected(name)));
-    }
-    let mut params = zeros(modules.last().map_or(0, |m| m.b.end))?;
-    for (name, _, range) in wanted {
-        let tensor = tensors.tensor(&name).map_err(|e| Error::invalid(path, e.to_string()))?;
-        widen(&tensor, &mut params[range]).map_err(|why| Error::invalid(path, format!("tensor {name} {why}")))?;
-    }
-    Ok(params)
 }
 
-/// A targeted head or embedding: PEFT also writes its base weights, which are the base's own.
-fn pass_over_copied_base(
-    tensors: &SafeTensors<'_>,
-    modules: &[TargetedModule],
-    left: &mut BTreeSet<&str>,
-    warnings: &mut Vec<String>,
-) {
-    for module in modules {
-        let name = format!("base_model.model.{}.base_layer.weight", module.path);
-        let same_shape = |t: TensorView<'_>| t.shape() == [module.out_features, module.in_features];
-        if tensors.tensor(&name).is_ok_and(same_shape) && left.remove(name.as_str()) {
-            warnings
-                .push(format!("tensor {name}, a copy of the base's weight, is passed over: the base's own is used"));
+/// An adapter's tensor file, and what it must fill.
+struct File<'f, B> {
+    path: &'f Path,
+    tensors: SafeTensors<'f>,
+    layout: &'f Layout,
+    base: &'f B,
+}
+
+impl<B: BaseModel> File<'_, B> {
+    /// Fills the flat parameters from a file that holds them all and nothing else.
+    fn fill(&self, warnings: &mut Vec<String>) -> Result<Vec<f32>, Error> {
+        let mut left: BTreeSet<&str> = self.tensors.names().into_iter().collect();
+        let wanted = self.layout.tensors();
+        for AdapterTensor { name, shape, .. } in &wanted {
+            let tensor = self.tensors.tensor(name).map_err(|_| self.invalid(missing(name, &left)))?;
+            if tensor.shape() != shape {
+                let found = tensor.shape();
+                return Err(
+                    self.invalid(format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"))
+                );
+            }
+            left.remove(name.as_str());
         }
+        self.pass_over_copied_base(&mut left, warnings)?;
+        if let Some(name) = left.first() {
+            return Err(self.invalid(unexpected(name)));
+        }
+        let mut params = zeros(self.layout.parameters())?;
+        for AdapterTensor { name, range, .. } in wanted {
+            let tensor = self.tensors.tensor(&name).map_err(|e| self.invalid(e.to_string()))?;
+            widen(&tensor, &mut params[range]).map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
+        }
+        Ok(params)
+    }
+
+    /// A targeted head or embedding: PEFT also writes its base weights, which should be the base's own.
+    fn pass_over_copied_base(&self, left: &mut BTreeSet<&str>, warnings: &mut Vec<String>) -> Result<(), Error> {
+        for module in &self.layout.modules {
+            let name = module.copied_weight_name();
+            let Ok(copy) = self.tensors.tensor(&name) else { continue };
+            if copy.shape() != module.weight_shape() {
+                let (found, shape) = (copy.shape(), module.weight_shape());
+                return Err(
+                    self.invalid(format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"))
+                );
+            }
+            left.remove(name.as_str());
+            let mut copied = zeros(module.in_features * module.out_features)?;
+            widen(&copy, &mut copied).map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
+            let mut own = zeros(copied.len())?;
+            let read = self.base.read(&format!("{}.weight", module.path), 0, &mut own);
+            if read.is_err() || own != copied {
+                warnings.push(format!(
+                    "{}: tensor {name}, a copy of the base's weight, is not this base's: the base's own is used",
+                    self.path.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn invalid(&self, message: String) -> Error {
+        Error::invalid(self.path, message)
     }
 }
 
@@ -144,15 +167,15 @@ fn missing(name: &str, present: &BTreeSet<&str>) -> String {
 
 fn unexpected(name: &str) -> String {
     let hint = if name.contains("lora_magnitude_vector") {
-        "\nhint: this is a DoRA adapter, which is not supported"
+        "\nhint: this is a DoRA adapter, but its config does not say use_dora"
     } else if name.contains("lora_embedding_") {
-        "\nhint: adapters on embeddings are not supported"
+        "\nhint: the config targets no embedding"
     } else if name.contains("lora_") {
         OTHER_BASE
     } else {
-        "\nhint: fully trained modules (modules_to_save, bias) in an adapter are not supported"
+        "\nhint: fully trained tensors must be named in the config, by modules_to_save or bias"
     };
-    format!("tensor {name} belongs to no targeted module of this base{hint}")
+    format!("tensor {name} belongs to nothing that the config trains on this base{hint}")
 }
 
 /// Widens a tensor to f32; the error says what is wrong with it.

@@ -19,43 +19,43 @@ pub(crate) enum Role {
 #[rustfmt::skip]
 pub(crate) const KEYS: [(&str, &str, Role); 41] = [
     ("alora_invocation_tokens", "null",               Role::Refused),
-    ("alpha_pattern",           "{}",                 Role::Refused),
+    ("alpha_pattern",           "{}",                 Role::Honoured),
     ("arrow_config",            "null",               Role::Refused),
     ("auto_mapping",            "null",               Role::Carried),
     ("base_model_name_or_path", "null",               Role::Honoured),
-    ("bias",                    "\"none\"",           Role::Refused),
+    ("bias",                    "\"none\"",           Role::Honoured),
     ("corda_config",            "null",               Role::Refused),
-    ("ensure_weight_tying",     "false",              Role::Refused),
-    ("eva_config",              "null",               Role::Refused),
-    ("exclude_modules",         "null",               Role::Refused),
+    ("ensure_weight_tying",     "false",              Role::Honoured),
+    ("eva_config",              "null",               Role::Carried), // how A began
+    ("exclude_modules",         "null",               Role::Honoured),
     ("fan_in_fan_out",          "false",              Role::Refused),
     ("inference_mode",          "true",               Role::Constant),
-    ("init_lora_weights",       "true",               Role::Carried), // see `init_is_inert`
+    ("init_lora_weights",       "true",               Role::Honoured),
     ("kasa_config",             "null",               Role::Refused),
     ("layer_replication",       "null",               Role::Refused),
-    ("layers_pattern",          "null",               Role::Carried), // acts through layers_to_transform only
-    ("layers_to_transform",     "null",               Role::Refused),
+    ("layers_pattern",          "null",               Role::Honoured),
+    ("layers_to_transform",     "null",               Role::Honoured),
     ("loftq_config",            "{}",                 Role::Refused),
     ("lora_alpha",              "8",                  Role::Honoured),
-    ("lora_bias",               "false",              Role::Refused),
+    ("lora_bias",               "false",              Role::Honoured),
     ("lora_dropout",            "0.0",                Role::Honoured),
     ("lora_ga_config",          "null",               Role::Refused),
     ("megatron_config",         "null",               Role::Refused),
     ("megatron_core",           "\"megatron.core\"",  Role::Carried),
-    ("modules_to_save",         "null",               Role::Refused),
+    ("modules_to_save",         "null",               Role::Honoured),
     ("monteclora_config",       "null",               Role::Refused),
     ("peft_type",               "\"LORA\"",           Role::Honoured),
     ("peft_version",            "\"0.21.2\"",         Role::Constant),
     ("qalora_group_size",       "16",                 Role::Carried), // acts through use_qalora only
     ("r",                       "8",                  Role::Honoured),
-    ("rank_pattern",            "{}",                 Role::Refused),
+    ("rank_pattern",            "{}",                 Role::Honoured),
     ("revision",                "null",               Role::Carried),
     ("target_modules",          "null",               Role::Honoured),
     ("target_parameters",       "null",               Role::Refused),
     ("task_type",               "\"CAUSAL_LM\"",      Role::Honoured),
     ("trainable_token_indices", "null",               Role::Refused),
     ("use_bdlora",              "null",               Role::Refused),
-    ("use_dora",                "false",              Role::Refused),
+    ("use_dora",                "false",              Role::Honoured),
     ("use_qalora",              "false",              Role::Refused),
     ("use_rslora",              "false",              Role::Honoured),
     ("velora_config",           "null",               Role::Refused),
@@ -82,12 +82,6 @@ pub(crate) fn is_inactive(value: &Value, default: &Value) -> bool {
             Value::String(text) => text.is_empty(),
             Value::Number(_) => false,
         }
-}
-
-/// True if `init_lora_weights` only says how A and B began, so that loaded ones need nothing more. PiSSA, OLoRA, LoftQ and
-/// their like also change the base.
-pub(crate) fn init_is_inert(value: &Value) -> bool {
-    matches!(value, Value::Bool(_) | Value::Null) || matches!(value.as_str(), Some("gaussian" | "orthogonal"))
 }
 
 #[cfg(test)]

@@ -1,33 +1,43 @@
 //! LoRA and only LoRA: config (= PEFT's), target matching, initialisation, scaling, adapter files, merge. Knows no
-//! architecture: a model is a list of [`LinearModule`]s.
+//! architecture: a model is a list of [`Module`]s, and a way to read its weights ([`BaseModel`]).
 //!
 //! - [`LoraConfig`] is PEFT's adapter_config.json; what each of its 41 keys means here is one table (`keys`).
-//! - [`TargetModules`] matches module paths exactly as PEFT does.
-//! - [`Adapter`] holds all A and B in one flat vector, loads and saves PEFT's folder.
-//! - [`add_delta`] is the merge, [`trainable_line`] PEFT's summary.
+//! - `select` picks modules exactly as PEFT does; [`Layout`] says what lies where and what it is called in a file.
+//! - [`Adapter`] holds everything that trains in one flat vector, begins as PEFT's (`init`), loads and saves PEFT's folder.
+//! - [`add_delta`] and [`weight_norms`] are the merge, [`trainable_line`] PEFT's summary.
 mod adapter;
 mod combine;
 mod config;
+mod config_json;
+mod decompose;
 mod diff;
 mod error;
 mod files;
+mod init;
 mod keys;
+mod layout;
 mod linalg;
 mod merge;
+mod module;
+mod pattern;
 mod presets;
+mod select;
 mod summary;
 mod targets;
 
-pub use adapter::{Adapter, TargetedModule};
+pub use adapter::Adapter;
 pub use combine::{Combination, Combined, Deviation, combine};
 pub use config::LoraConfig;
 pub use diff::{AdapterDiff, Comparison, diff};
 pub use error::Error;
-pub use files::adapter_file_bytes;
-pub use merge::add_delta;
+pub use init::Init;
+pub use layout::{AdapterTensor, Bias, Layout, Part, TargetedModule, TrainedTensor};
+pub use merge::{add_delta, add_embedding_delta, weight_norms};
+pub use module::{BaseModel, Module, ModuleKind};
+pub use pattern::Pattern;
 pub use presets::{Preset, TARGET_PRESETS};
 pub use summary::{thousands, trainable_line};
-pub use targets::{LinearModule, TargetModules};
+pub use targets::{DEFAULT_TARGETS, ModuleNames, TargetModules};
 
 /// Name of the config file in an adapter folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";

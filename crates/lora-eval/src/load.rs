@@ -76,10 +76,9 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
     split.examples.truncate(args.limit.unwrap_or(usize::MAX));
     split.check_vocabulary(base.checkpoint().config().vocab_size, &args.data)?;
 
-    let modules = base.linear_modules();
     let mut adapters = Vec::new();
     for path in &args.adapter {
-        let (adapter, warnings) = Adapter::load(path, &modules)?;
+        let (adapter, warnings) = Adapter::load(path, &base)?;
         for warning in warnings {
             ui.warn(&warning);
         }

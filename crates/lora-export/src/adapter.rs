@@ -17,6 +17,10 @@ struct Factor {
 /// Writes A and B of every module. llama.cpp scales by alpha / rank with one alpha a file: alpha = scaling · rank of the
 /// first module is exact for α/r and for α/√r; a module with another scaling has the rest folded into its B.
 pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &Output, ui: &Ui) -> Result<Value> {
+    if let Some(what) = adapter.beyond_lora() {
+        return Err(Error::new(format!("a GGUF adapter can't hold {what}"))
+            .hint("merge it into the base with lora-merge and export the model"));
+    }
     let first = adapter.modules.first().ok_or_else(|| Error::new("the adapter has no modules"))?;
     let alpha = first.scaling * first.rank as f32;
     let dtype = gguf_dtype(args.dtype.unwrap_or(Dtype::F32));

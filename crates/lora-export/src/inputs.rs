@@ -69,7 +69,7 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Source> {
         (Some(model), ..) => Ok(Source::Model(Checkpoint::open(model)?)),
         (None, Some(adapter), Some(base)) => {
             let base = Base::open(base)?;
-            let (adapter, warnings) = Adapter::load(adapter, &base.linear_modules())?;
+            let (adapter, warnings) = Adapter::load(adapter, &base)?;
             warnings.iter().for_each(|warning| ui.warn(warning));
             Ok(Source::Adapter(base, adapter))
         }

@@ -2,7 +2,7 @@
 use crate::{Args, Dtype};
 use lora_checkpoint::SaveDtype;
 use lora_cli::{Error, Result, Ui};
-use lora_core::{Adapter, LoraConfig};
+use lora_core::{Adapter, BaseModel, LoraConfig};
 use lora_model::Base;
 use lora_receipt::{Artefact, Input, Receipt};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ fn named_base(adapter: &Path) -> Result<PathBuf> {
 pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Inputs> {
     let Some(base_path) = &args.base else { return Err(Error::new("no base")) };
     let base = Base::open(base_path)?;
-    let (adapter, warnings) = Adapter::load(&args.adapter, &base.linear_modules())?;
+    let (adapter, warnings) = Adapter::load(&args.adapter, &base)?;
     for warning in warnings {
         ui.warn(&warning);
     }
@@ -71,7 +71,7 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Inputs> {
 
 /// A delta on a tied head would change the embedding too; untying would change the architecture.
 fn refuse_tied_head(base: &Base, adapter: &Adapter) -> Result<()> {
-    let head = base.linear_modules().into_iter().find(|module| module.is_head);
+    let head = base.modules().into_iter().find(|module| module.is_head);
     match head {
         Some(head) if base.checkpoint().config().tie_word_embeddings && adapter.find(&head.path).is_some() => {
             Err(Error::new(format!("{} carries an adapter, but shares its weights with the embedding", head.path))

@@ -5,6 +5,7 @@ use crate::weights::{Merger, Moved};
 use crate::{Args, Dtype};
 use lora_checkpoint::{SaveDtype, save_folder};
 use lora_cli::{Error, Result, Ui};
+use lora_core::BaseModel;
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -49,7 +50,7 @@ pub(crate) fn report(moved: &Moved, inputs: &Inputs, ui: &Ui) {
         ui.say(&format!(
             "merged {} of {} linear modules as {dtype}; {:.1} % of their weights moved",
             inputs.adapter.modules.len(),
-            inputs.base.linear_modules().iter().filter(|module| !module.is_head).count(),
+            inputs.base.modules().iter().filter(|m| m.is_linear() && !m.is_head).count(),
             share(moved.rounded)
         ));
     }

@@ -1,7 +1,7 @@
 //! A base model, checked against its spec.
 use crate::{Error, spec};
 use lora_checkpoint::{Checkpoint, ModelConfig};
-use lora_core::LinearModule;
+use lora_core::{BaseModel, Module};
 use std::path::Path;
 
 /// A base model: its checkpoint, mmapped, with every weight that its family needs present and of the right shape.
@@ -31,15 +31,29 @@ impl Base {
         self.checkpoint.config()
     }
 
-    /// All linear modules in model order (q, k, v, o, gate, up, down a layer; then lm_head).
-    #[must_use]
-    pub fn linear_modules(&self) -> Vec<LinearModule> {
-        spec::linear_modules(self.config())
-    }
-
     /// All parameters, a tied head counted once.
     #[must_use]
     pub fn total_parameters(&self) -> u64 {
         self.config().weights().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+}
+
+impl BaseModel for Base {
+    fn modules(&self) -> Vec<Module> {
+        spec::modules(self.config())
+    }
+
+    fn read(&self, tensor: &str, first: usize, out: &mut [f32]) -> Result<(), lora_core::Error> {
+        let is_tied_head = self.config().tie_word_embeddings && tensor.strip_suffix(".weight") == Some(spec::HEAD);
+        let name = if is_tied_head { format!("{}.weight", spec::EMBEDDING) } else { tensor.to_string() };
+        let fail = |message: String| lora_core::Error::Config(format!("the base's {tensor} can't be read: {message}"));
+        let view = self.checkpoint.tensor(&name).map_err(|e| fail(e.to_string()))?;
+        let (rows, columns) = (view.rows(), view.columns().max(1));
+        let is_whole = first.is_multiple_of(columns) && out.len().is_multiple_of(columns);
+        if !is_whole || first / columns + out.len() / columns > rows {
+            return Err(fail(format!("it has {rows} rows of {columns} values, asked for {} from {first}", out.len())));
+        }
+        view.read_rows(first / columns, out);
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! candle also computes the gradients of frozen weights. Operations of candle that silently cut gradients (fused softmax,
 //! RMSNorm and rotary embedding) are not used.
 //! - `graph`: the decoder, from ids to hidden states and logits.
+//! - `patches`: an adapter in the graph.
 //! - `rope`: rotary embedding tables.
 //! - `loss`: cross-entropy on supervised rows.
 //! - `route`: [`Composite`], a base with an adapter.
@@ -12,6 +13,7 @@
 mod full;
 mod graph;
 mod loss;
+mod patches;
 mod rope;
 mod route;
 

@@ -1,20 +1,34 @@
-//! What LoRA can be put on in a decoder. Names and shapes are the config's (lora-checkpoint).
+//! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
 use lora_checkpoint::ModelConfig;
-use lora_core::LinearModule;
+use lora_core::{Module, ModuleKind};
 
 pub use lora_checkpoint::Projection;
 
-/// All linear modules in model order: the projections layer by layer, then the head.
+/// Path of the token embedding.
+pub const EMBEDDING: &str = "model.embed_tokens";
+/// Path of the output head.
+pub const HEAD: &str = "lm_head";
+
+/// All modules with weights, in model order: the embedding, norms and projections layer by layer, the last norm, the head.
 #[must_use]
-pub fn linear_modules(config: &ModelConfig) -> Vec<LinearModule> {
-    let mut modules = Vec::with_capacity(config.num_hidden_layers * config.projections().len() + 1);
-    for layer in 0..config.num_hidden_layers {
-        for &projection in config.projections() {
-            let (out_features, in_features) = config.shape(projection);
-            modules.push(LinearModule { path: projection.path(layer), in_features, out_features, is_head: false });
+pub fn modules(config: &ModelConfig) -> Vec<Module> {
+    let mut modules: Vec<Module> = Vec::new();
+    for (name, shape) in config.weights() {
+        if let Some(path) = name.strip_suffix(".bias") {
+            let biased = modules.iter_mut().rev().find(|m| m.path == path);
+            biased.into_iter().for_each(|m| m.kind = ModuleKind::Linear { bias: true });
+            continue;
         }
+        let path = name.strip_suffix(".weight").unwrap_or(&name);
+        modules.push(match shape[..] {
+            [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
+            [out, inn] => Module { is_head: path == HEAD, ..Module::linear(path, inn, out) },
+            _ => Module::norm(path, shape.iter().product()),
+        });
     }
-    let (in_features, out_features) = (config.hidden_size, config.vocab_size);
-    modules.push(LinearModule { path: "lm_head".into(), in_features, out_features, is_head: true });
+    if config.tie_word_embeddings {
+        let head = Module::linear(HEAD, config.hidden_size, config.vocab_size);
+        modules.push(Module { is_head: true, tied: true, ..head });
+    }
     modules
 }

@@ -94,7 +94,7 @@ pub fn explain(shape: &Shape, trainable: u64) -> Result<Explanation> {
         matches = kinds.in_part(trainable)?;
     }
     matches.sort_by_key(Match::oddity);
-    let line = trainable_line(trainable, shape.total_parameters());
+    let line = trainable_line(trainable, trainable, shape.total_parameters());
     Ok(Explanation { model: shape.name.clone(), line, matches })
 }
 
@@ -131,8 +131,8 @@ struct Kind {
 
 impl<'s> Kinds<'s> {
     fn of(shape: &'s Shape) -> Result<Self> {
-        let modules = shape.linear_modules();
-        let names = |targets: TargetModules| LoraConfig::new(1, 1.0, targets).target(&modules);
+        let modules = shape.modules();
+        let names = |targets: TargetModules| LoraConfig::new(1, 1.0, targets).layout(&modules).map(|l| l.modules);
         let mut kinds: Vec<Kind> = Vec::new();
         for module in &names(TargetModules::AllLinear)? {
             let (name, i, o) = (short(&module.path), module.in_features, module.out_features);
@@ -202,8 +202,8 @@ impl<'s> Kinds<'s> {
             let numbers: Vec<String> = (0..layers).map(|layer| layer.to_string()).collect();
             TargetModules::Regex(format!(r".*\.({})\..*\.({})", numbers.join("|"), names(sets[0]).join("|")))
         };
-        let targeted = LoraConfig::new(rank, rank as f64, targets).target(&self.shape.linear_modules())?;
-        let count = Count::of(&targeted, self.shape.total_parameters());
+        let layout = LoraConfig::new(rank, rank as f64, targets).layout(&self.shape.modules())?;
+        let count = Count::of(&layout, self.shape.total_parameters());
         let weights = first.iter().map(|kind| kind.weights).sum::<u64>() * layers as u64 / all as u64;
         Ok(Match {
             rank,

@@ -113,6 +113,6 @@ impl Trainable for FullTrainable {
     }
 
     fn summary(&self) -> String {
-        lora_core::trainable_line(self.model.params.len() as u64, 0)
+        lora_core::trainable_line(self.model.params.len() as u64, self.model.params.len() as u64, 0)
     }
 }

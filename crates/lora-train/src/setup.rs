@@ -154,10 +154,9 @@ fn full<'i>(model: FullModel, args: &Args) -> Result<Box<dyn Trainable + 'i>> {
 
 /// A new adapter, or the one to start from.
 fn adapter(args: &Args, base: &Base, ui: &Ui) -> Result<Adapter> {
-    let modules = base.linear_modules();
     let mut adapter = match &args.adapter {
         Some(dir) => {
-            let (adapter, warnings) = Adapter::load(dir, &modules)?;
+            let (adapter, warnings) = Adapter::load(dir, base)?;
             warnings.iter().for_each(|warning| ui.warn(warning));
             adapter
         }
@@ -165,7 +164,7 @@ fn adapter(args: &Args, base: &Base, ui: &Ui) -> Result<Adapter> {
             let (rank, alpha) = (args.rank.unwrap_or(16), args.alpha.unwrap_or(16.0));
             let mut config = LoraConfig::new(rank, alpha, args.target_modules()?);
             config.use_rslora = args.rslora;
-            Adapter::init(config, &modules, args.seed)?
+            Adapter::init(config, base, args.seed)?
         }
     };
     if let Some(dropout) = args.dropout {

@@ -97,15 +97,12 @@ impl Trainable for LoraTrainable<'_> {
     }
 
     fn save(&self, params: &[f32], dir: &Path) -> Result<()> {
-        let adapter = Adapter {
-            config: self.adapter.config.clone(),
-            modules: self.adapter.modules.clone(),
-            params: params.to_vec(),
-        };
+        let adapter = Adapter { params: params.to_vec(), ..self.adapter.clone() };
         Ok(adapter.save(dir)?)
     }
 
     fn summary(&self) -> String {
-        lora_core::trainable_line(self.adapter.params.len() as u64, self.base_parameters)
+        let (trainable, added) = (self.adapter.params.len(), self.adapter.added_parameters());
+        lora_core::trainable_line(trainable as u64, added as u64, self.base_parameters)
     }
 }

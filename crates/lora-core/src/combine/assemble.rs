@@ -1,10 +1,10 @@
 //! From combined factors to one adapter: which modules it has, what its config says, where its values lie.
 use super::Factors;
-use crate::{Adapter, Error, LinearModule, LoraConfig, TargetModules};
+use crate::{Adapter, Error, LoraConfig, Module, TargetModules};
 use std::collections::BTreeMap;
 
 /// The modules of any of the adapters, in the model's order.
-pub(super) fn places(adapters: &[(&Adapter, f64)], modules: &[LinearModule]) -> Result<Vec<LinearModule>, Error> {
+pub(super) fn places(adapters: &[(&Adapter, f64)], modules: &[Module]) -> Result<Vec<Module>, Error> {
     let mut shapes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for module in adapters.iter().flat_map(|(adapter, _)| &adapter.modules) {
         let shape = (module.out_features, module.in_features);
@@ -27,8 +27,8 @@ pub(super) fn places(adapters: &[(&Adapter, f64)], modules: &[LinearModule]) -> 
 /// The adapter of these factors: alpha = rank, so that its scaling is 1. A module of a smaller rank gets zeros.
 pub(super) fn adapter(
     adapters: &[(&Adapter, f64)],
-    places: &[LinearModule],
-    modules: &[LinearModule],
+    places: &[Module],
+    modules: &[Module],
     parts: &[Factors],
 ) -> Result<Adapter, Error> {
     let rank = parts.iter().map(|part| part.rank).max().unwrap_or(0);
@@ -48,7 +48,7 @@ pub(super) fn adapter(
 }
 
 /// The adapters' own lists together where they say exactly these modules, else every path by its full name.
-fn targets(adapters: &[(&Adapter, f64)], places: &[LinearModule], modules: &[LinearModule]) -> TargetModules {
+fn targets(adapters: &[(&Adapter, f64)], places: &[Module], modules: &[Module]) -> TargetModules {
     let mut names = Vec::new();
     for (adapter, _) in adapters {
         if let TargetModules::List(list) = &adapter.config.target_modules {
@@ -61,7 +61,9 @@ fn targets(adapters: &[(&Adapter, f64)], places: &[LinearModule], modules: &[Lin
     let paths = places.iter().map(|module| module.path.as_str());
     let says = |list: &TargetModules| {
         let config = LoraConfig::new(1, 1.0, list.clone());
-        config.target_leniently(modules).is_ok_and(|(found, _)| found.iter().map(|m| m.path.as_str()).eq(paths.clone()))
+        config
+            .layout_leniently(modules)
+            .is_ok_and(|(found, _)| found.modules.iter().map(|m| m.path.as_str()).eq(paths.clone()))
     };
     let every_list =
         adapters.iter().all(|(adapter, _)| matches!(adapter.config.target_modules, TargetModules::List(_)));

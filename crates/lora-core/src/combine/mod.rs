@@ -8,7 +8,7 @@ mod assemble;
 mod sparse;
 
 use crate::linalg::{Matrix, product_norm, singular};
-use crate::{Adapter, Error, LinearModule};
+use crate::{Adapter, Error, Module};
 use sparse::Thinning;
 
 /// How several adapters become one.
@@ -101,7 +101,7 @@ struct Factors {
 /// # Errors
 /// When a weight or density is out of range, when two adapters disagree about a module's shape, when `Linear` and its
 /// kin meet different ranks, and when an adapter holds what is no low-rank sum.
-pub fn combine(adapters: &[(&Adapter, f64)], how: Combination, modules: &[LinearModule]) -> Result<Combined, Error> {
+pub fn combine(adapters: &[(&Adapter, f64)], how: Combination, modules: &[Module]) -> Result<Combined, Error> {
     check(adapters, how)?;
     let places = assemble::places(adapters, modules)?;
     let mut parts = Vec::with_capacity(places.len());
@@ -122,6 +122,9 @@ fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
     }
     if let Some((_, weight)) = adapters.iter().find(|(_, weight)| !weight.is_finite()) {
         return fail(format!("an adapter's weight must be a finite number, not {weight}"));
+    }
+    if let Some(what) = adapters.iter().find_map(|(adapter, _)| adapter.beyond_lora()) {
+        return fail(format!("an adapter with {what} can't be combined\nhint: merge it into the base first"));
     }
     match how {
         Combination::Svd { rank: 0 } => fail("the rank of the result must be at least 1, not 0".to_owned()),
@@ -144,7 +147,7 @@ fn terms<'a>(adapters: &[(&'a Adapter, f64)], path: &str) -> Vec<Term<'a>> {
     adapters.iter().enumerate().filter_map(term).collect()
 }
 
-fn combine_module(terms: &[Term], how: Combination, module: &LinearModule) -> Result<(Factors, Deviation), Error> {
+fn combine_module(terms: &[Term], how: Combination, module: &Module) -> Result<(Factors, Deviation), Error> {
     let path = module.path.clone();
     let thinning = match how {
         Combination::Cat => {
@@ -172,7 +175,7 @@ fn combine_module(terms: &[Term], how: Combination, module: &LinearModule) -> Re
 }
 
 /// Σ wᵢ·sᵢ·Bᵢ·Aᵢ as one B (out, Σ rᵢ) and one Aᵀ (in, Σ rᵢ).
-fn sum_factors(terms: &[Term], module: &LinearModule) -> (Matrix, Matrix) {
+fn sum_factors(terms: &[Term], module: &Module) -> (Matrix, Matrix) {
     let empty = (Matrix::zeros(module.out_features, 0), Matrix::zeros(module.in_features, 0));
     terms.iter().fold(empty, |(b, a), term| {
         let own = Matrix::from_rows(term.b, term.rank).scale(term.weight);
@@ -181,7 +184,7 @@ fn sum_factors(terms: &[Term], module: &LinearModule) -> (Matrix, Matrix) {
 }
 
 /// The factors side by side, the weights in B.
-fn cat(terms: &[Term], module: &LinearModule) -> Factors {
+fn cat(terms: &[Term], module: &Module) -> Factors {
     let rank = terms.iter().map(|term| term.rank).sum();
     let a = terms.iter().flat_map(|term| term.a).copied().collect();
     let mut b = Vec::with_capacity(rank * module.out_features);

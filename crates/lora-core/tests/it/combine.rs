@@ -1,10 +1,10 @@
 //! Several adapters become one: the sum is exact, what is not exact says by how much, and the rest is PEFT's.
 use crate::support::{CASES, golden, golden_modules, list, llama, small};
-use lora_core::{Adapter, Combination, Combined, LinearModule, LoraConfig, combine};
+use lora_core::{Adapter, Combination, Combined, LoraConfig, Module, combine};
 use safetensors::SafeTensors;
 
 /// s·B·A of a module in f64, (out, in) row-major; zeros where the adapter has no such module.
-fn delta(adapter: &Adapter, module: &LinearModule) -> Vec<f64> {
+fn delta(adapter: &Adapter, module: &Module) -> Vec<f64> {
     let mut delta = vec![0.0; module.out_features * module.in_features];
     let Some(index) = adapter.find(&module.path) else { return delta };
     let (a, b) = adapter.factors(index);
@@ -22,7 +22,7 @@ fn norm(values: &[f64]) -> f64 {
 }
 
 /// ‖result − Σ w·ΔW‖ and ‖Σ w·ΔW‖ of a module.
-fn against_sum(adapters: &[(&Adapter, f64)], result: &Adapter, module: &LinearModule) -> (f64, f64) {
+fn against_sum(adapters: &[(&Adapter, f64)], result: &Adapter, module: &Module) -> (f64, f64) {
     let mut sum = vec![0.0; module.out_features * module.in_features];
     for (adapter, weight) in adapters {
         sum.iter_mut().zip(delta(adapter, module)).for_each(|(s, d)| *s += weight * d);

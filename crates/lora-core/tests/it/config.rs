@@ -64,18 +64,10 @@ fn defaults_stand_for_missing_keys() {
 #[test]
 fn active_options_that_we_lack_are_refused_by_name_and_value() {
     let options = [
-        ("use_dora", json!(true)),
-        ("bias", json!("all")),
-        ("modules_to_save", json!(["lm_head"])),
-        ("rank_pattern", json!({"q_proj": 4})),
-        ("alpha_pattern", json!({"q_proj": 4})),
-        ("layers_to_transform", json!([0])),
-        ("layers_to_transform", json!(0)),
-        ("exclude_modules", json!(["q_proj"])),
         ("layer_replication", json!([[0, 1]])),
-        ("lora_bias", json!(true)),
         ("fan_in_fan_out", json!(true)),
-        ("init_lora_weights", json!("pissa")),
+        ("init_lora_weights", json!("corda")),
+        ("init_lora_weights", json!("loftq")),
         ("trainable_token_indices", json!([1])),
         ("target_parameters", json!(["x"])),
         ("loftq_config", json!({"loftq_bits": 4})),
@@ -85,6 +77,53 @@ fn active_options_that_we_lack_are_refused_by_name_and_value() {
     for (key, value) in options {
         let message = with(key, value.clone()).unwrap_err();
         assert!(message.contains(&format!("`{key}: {value}`")), "{message}");
+    }
+}
+
+/// Every option that is honoured is read, and written back as it was.
+#[test]
+fn options_survive_a_round_trip() {
+    let options = json!({
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 2.5, "lora_dropout": 0.1,
+        "target_modules": ["q_proj", "v_proj"], "use_rslora": true, "use_dora": true, "bias": "lora_only",
+        "exclude_modules": ["layers.0.mlp"], "layers_to_transform": [1, 2], "layers_pattern": ["layers"],
+        "rank_pattern": {"v_proj": 2, "q_proj": 8, "^model": 1}, "alpha_pattern": {"q_proj": 4, "v": 0.5},
+        "modules_to_save": ["lm_head"], "init_lora_weights": "gaussian", "ensure_weight_tying": true
+    });
+    let config = load(options.clone()).unwrap();
+    assert_eq!(config.rank_pattern.keys().collect::<Vec<_>>(), ["v_proj", "q_proj", "^model"]);
+    let dir = tempfile::tempdir().unwrap();
+    lora_core::Adapter { config: config.clone(), ..small().1 }.save(dir.path()).unwrap();
+    let path = dir.path().join("adapter_config.json");
+    assert_eq!(LoraConfig::load(&path).unwrap(), config);
+    let written: Map<String, Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for (key, value) in options.as_object().unwrap() {
+        assert_eq!(&written[key], value, "{key}");
+    }
+}
+
+#[test]
+fn what_peft_refuses_is_refused_with_the_reason() {
+    let refused = |options: Value| {
+        let mut fields = json!({"peft_type": "LORA", "target_modules": ["q_proj"]});
+        fields.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        load(fields).unwrap_err()
+    };
+    for (options, reason) in [
+        (json!({"target_modules": ".*q_proj", "layers_to_transform": [1]}), "layers_to_transform needs a list"),
+        (json!({"target_modules": "all-linear", "layers_to_transform": 1}), "layers_to_transform needs a list"),
+        (json!({"target_modules": ".*q_proj", "layers_pattern": "layers"}), "layers_pattern needs a list"),
+        (json!({"layers_pattern": ["layers"]}), "layers_pattern needs layers_to_transform"),
+        (json!({"lora_bias": true, "use_dora": true}), "lora_bias does not go with use_dora"),
+        (
+            json!({"lora_bias": true, "init_lora_weights": "gaussian"}),
+            "lora_bias needs init_lora_weights true or false",
+        ),
+        (json!({"use_dora": true, "init_lora_weights": "pissa"}), "use_dora does not go with init_lora_weights"),
+        (json!({"rank_pattern": {"q_proj": 0}}), "rank_pattern `q_proj`"),
+    ] {
+        let message = refused(options.clone());
+        assert!(message.contains(reason), "{options}: {message}");
     }
 }
 
@@ -101,6 +140,15 @@ fn wrong_types_and_values_are_refused() {
         ("lora_dropout", json!(1.0)),
         ("lora_dropout", json!(-0.1)),
         ("use_rslora", json!("yes")),
+        ("use_dora", json!(1)),
+        ("bias", json!("some")),
+        ("rank_pattern", json!(["q_proj"])),
+        ("rank_pattern", json!({"q_proj": 1.5})),
+        ("alpha_pattern", json!({"q_proj": "4"})),
+        ("layers_to_transform", json!([-1])),
+        ("exclude_modules", json!([1])),
+        ("modules_to_save", json!("lm_head")),
+        ("init_lora_weights", json!("nonsense")),
         ("target_modules", json!([1])),
         ("target_modules", json!({})),
         ("base_model_name_or_path", json!(3)),
@@ -121,7 +169,7 @@ fn unknown_keys_are_carried_with_a_warning_and_known_inert_ones_silently() {
     assert_eq!(config.warnings(), ["unknown key `future_option: [1]` is kept but has no effect"]);
     assert_eq!(config.extra.len(), 1);
     for (key, value) in
-        [("revision", json!("main")), ("init_lora_weights", json!("gaussian")), ("inference_mode", json!(false))]
+        [("revision", json!("main")), ("qalora_group_size", json!(32)), ("inference_mode", json!(false))]
     {
         assert!(with(key, value).unwrap().warnings().is_empty());
     }

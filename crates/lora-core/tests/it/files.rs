@@ -1,6 +1,6 @@
 //! The adapter folder: save ∘ load = id, and hostile files.
 use crate::support::{CASES, golden, golden_modules, llama, small};
-use lora_core::{Adapter, adapter_file_bytes};
+use lora_core::Adapter;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
 
@@ -47,7 +47,8 @@ fn golden_adapters_load_and_are_written_back_unchanged() {
             adapter.save(dir.path()).unwrap();
             let read = |dir: &Path| std::fs::read(dir.join("adapter_model.safetensors")).unwrap();
             assert!(read(dir.path()) == read(&theirs), "{case}/{folder}");
-            assert_eq!(adapter_file_bytes(&adapter.modules), read(&theirs).len() as u64);
+            let layout = adapter.config.layout(&golden_modules(case)).unwrap();
+            assert_eq!(layout.file_bytes(), read(&theirs).len() as u64);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Module lists of well-known shapes, and the golden cases.
-use lora_core::{Adapter, LinearModule, LoraConfig};
+use lora_core::{Adapter, LoraConfig, Module};
 use std::path::PathBuf;
 
 pub(crate) const ALL_SEVEN: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 pub(crate) const CASES: [&str; 2] = ["llama_gqa_tied", "llama_rope3_rslora"];
 
 /// The linear modules of a Llama-like decoder: `kv` is the width of k and v.
-pub(crate) fn llama(layers: usize, hidden: usize, kv: usize, mlp: usize, vocab: usize) -> Vec<LinearModule> {
+pub(crate) fn llama(layers: usize, hidden: usize, kv: usize, mlp: usize, vocab: usize) -> Vec<Module> {
     let mut modules = Vec::new();
     for layer in 0..layers {
         for (name, in_features, out_features) in [
@@ -21,12 +21,12 @@ pub(crate) fn llama(layers: usize, hidden: usize, kv: usize, mlp: usize, vocab: 
             modules.push(module(&format!("model.layers.{layer}.{name}"), in_features, out_features));
         }
     }
-    modules.push(LinearModule { is_head: true, ..module("lm_head", hidden, vocab) });
+    modules.push(Module { is_head: true, ..module("lm_head", hidden, vocab) });
     modules
 }
 
-pub(crate) fn module(path: &str, in_features: usize, out_features: usize) -> LinearModule {
-    LinearModule { path: path.to_string(), in_features, out_features, is_head: false }
+pub(crate) fn module(path: &str, in_features: usize, out_features: usize) -> Module {
+    Module::linear(path, in_features, out_features)
 }
 
 pub(crate) fn list(names: &[&str]) -> lora_core::TargetModules {
@@ -34,7 +34,7 @@ pub(crate) fn list(names: &[&str]) -> lora_core::TargetModules {
 }
 
 /// A small adapter with non-zero B on a model of two layers.
-pub(crate) fn small() -> (Vec<LinearModule>, Adapter) {
+pub(crate) fn small() -> (Vec<Module>, Adapter) {
     let modules = llama(2, 8, 4, 12, 20);
     let mut adapter = Adapter::init(LoraConfig::new(2, 4.0, list(&["q_proj", "v_proj"])), &modules, 7).unwrap();
     for (i, value) in adapter.params.iter_mut().enumerate() {
@@ -48,6 +48,6 @@ pub(crate) fn golden(case: &str) -> PathBuf {
 }
 
 /// The linear modules of a golden case: 2 layers of hidden 48, MLP 96, vocabulary 160.
-pub(crate) fn golden_modules(case: &str) -> Vec<LinearModule> {
+pub(crate) fn golden_modules(case: &str) -> Vec<Module> {
     llama(2, 48, if case == "llama_gqa_tied" { 24 } else { 48 }, 96, 160)
 }

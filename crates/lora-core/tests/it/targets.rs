@@ -4,11 +4,11 @@ use lora_core::{LoraConfig, TARGET_PRESETS, TargetModules};
 
 fn matched(targets: TargetModules) -> Vec<String> {
     let modules = llama(2, 8, 4, 12, 20);
-    LoraConfig::new(2, 2.0, targets).target(&modules).unwrap().into_iter().map(|m| m.path).collect()
+    LoraConfig::new(2, 2.0, targets).layout(&modules).unwrap().modules.into_iter().map(|m| m.path).collect()
 }
 
 fn error(targets: TargetModules) -> String {
-    LoraConfig::new(2, 2.0, targets).target(&llama(2, 8, 4, 12, 20)).unwrap_err().to_string()
+    LoraConfig::new(2, 2.0, targets).layout(&llama(2, 8, 4, 12, 20)).unwrap_err().to_string()
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn a_list_matches_whole_paths_and_ends_after_a_dot() {
     let found = matched(list(&["layers.1.self_attn.q_proj", "model.layers.0.mlp.up_proj", "lm_head"]));
     assert_eq!(found, ["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj", "lm_head"]);
     let modules = [module("a.xq_proj", 2, 2), module("a.q_proj", 2, 2)];
-    let targeted = LoraConfig::new(1, 1.0, list(&["q_proj"])).target(&modules).unwrap();
+    let targeted = LoraConfig::new(1, 1.0, list(&["q_proj"])).layout(&modules).unwrap().modules;
     assert_eq!(targeted.iter().map(|m| m.path.as_str()).collect::<Vec<_>>(), ["a.q_proj"]);
 }
 
@@ -61,7 +61,7 @@ fn people_write_presets_lists_and_patterns() {
 #[test]
 fn offsets_tile_the_parameters_and_scaling_follows_peft() {
     let mut config = LoraConfig::new(4, 8.0, list(&["q_proj", "v_proj"]));
-    let targeted = config.target(&llama(2, 8, 4, 12, 20)).unwrap();
+    let targeted = config.layout(&llama(2, 8, 4, 12, 20)).unwrap().modules;
     let mut end = 0;
     for module in &targeted {
         assert_eq!((module.a.start, module.a.len()), (end, 4 * module.in_features));

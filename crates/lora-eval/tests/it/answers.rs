@@ -51,7 +51,7 @@ fn greedy_answers_are_the_other_routes_and_exact_ones_are_counted() {
         let base_path = base_with_tokenizer(dir.path(), name);
         let base = Base::open(&base_path).unwrap();
         let adapter_path = case(name).join("adapter_trained");
-        let (adapter, _) = Adapter::load(&adapter_path, &base.linear_modules()).unwrap();
+        let (adapter, _) = Adapter::load(&adapter_path, &base).unwrap();
         let prompts: Vec<Vec<u32>> = examples(name).iter().map(|row| row.input_ids[..4].to_vec()).collect();
         let answers: Vec<_> = prompts.iter().map(|p| continue_slowly(&base, Some(&adapter), p, 6)).collect();
         let mut rows: Vec<_> = prompts.iter().zip(&answers).map(|(prompt, answer)| row(prompt, answer)).collect();

@@ -21,7 +21,7 @@ fn a_golden_adapter_is_written_as_llama_cpp_reads_it() {
 
         let base = Base::open(base.as_ref()).unwrap();
         let head_dim = base.checkpoint().config().head_dim;
-        let (adapter, _) = Adapter::load(adapter.as_ref(), &base.linear_modules()).unwrap();
+        let (adapter, _) = Adapter::load(adapter.as_ref(), &base).unwrap();
         assert_eq!(content.tensor_infos.len(), 2 * adapter.modules.len());
         let mut permuted = 0;
         for (index, module) in adapter.modules.iter().enumerate() {

@@ -11,7 +11,7 @@ fn assert_correctly_rounded(name: &str, dtype: &str, mantissa_bits: i32, storage
     assert_code(&merge(dir.path(), Some(&base_path), &adapter_path, &["--dtype", dtype]), 0);
     let merged = Checkpoint::open(&dir.path().join("out")).unwrap();
     let base = Base::open(&base_path).unwrap();
-    let (adapter, _) = Adapter::load(&adapter_path, &base.linear_modules()).unwrap();
+    let (adapter, _) = Adapter::load(&adapter_path, &base).unwrap();
     for (index, module) in adapter.modules.iter().enumerate() {
         let (a, b) = adapter.factors(index);
         let key = format!("{}.weight", module.path);

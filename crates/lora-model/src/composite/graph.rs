@@ -1,67 +1,14 @@
 //! The decoder as a candle graph: ids → hidden states → logits.
+use super::patches::Patches;
 use super::rope::RopeTables;
-use crate::{Dropout, Packed};
+use crate::{Packed, spec};
 use candle_core::{D, Device, Error, Result, Tensor};
 use lora_checkpoint::{Activation, ModelConfig, Norm, Projection};
-use lora_core::{Adapter, TargetedModule};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 /// Weights by Hugging Face name: plain tensors where frozen, variables where trained.
 pub(super) type Weights = BTreeMap<String, Tensor>;
-
-/// A and B of one module, as the graph uses them.
-#[derive(Debug)]
-struct Factors {
-    a: Tensor,
-    b: Tensor,
-    scaling: f64,
-    index: usize,
-}
-
-/// An adapter in the graph.
-#[derive(Debug)]
-pub(super) struct Patches {
-    by_path: BTreeMap<String, Factors>,
-    dropout: Option<Dropout>,
-}
-
-impl Patches {
-    /// `factor` turns a slice of the adapter's parameters into a tensor, tracked or not.
-    pub(super) fn new(
-        adapter: &Adapter,
-        dropout: Option<Dropout>,
-        mut factor: impl FnMut(&TargetedModule, &[f32], (usize, usize)) -> Result<Tensor>,
-    ) -> Result<Self> {
-        let mut by_path = BTreeMap::new();
-        for (index, module) in adapter.modules.iter().enumerate() {
-            let (a, b) = adapter.factors(index);
-            let a = factor(module, a, (module.rank, module.in_features))?;
-            let b = factor(module, b, (module.out_features, module.rank))?;
-            by_path.insert(module.path.clone(), Factors { a, b, scaling: f64::from(module.scaling), index });
-        }
-        Ok(Self { by_path, dropout: dropout.filter(|d| d.p > 0.0) })
-    }
-
-    /// s · B(A(dropout(x))) of the module at `path`, if it carries an adapter.
-    fn delta(&self, path: &str, x: &Tensor) -> Result<Option<Tensor>> {
-        let Some(Factors { a, b, scaling, index }) = self.by_path.get(path) else { return Ok(None) };
-        let x = match &self.dropout {
-            Some(dropout) => (x * mask(dropout, *index, x)?)?,
-            None => x.clone(),
-        };
-        let delta = x.matmul(&a.t()?)?.matmul(&b.t()?)?; // (T, in) -> (T, r) -> (T, out)
-        Ok(Some((delta * *scaling)?))
-    }
-}
-
-/// The dropout mask of a module's input (T, in): 0, or 1/(1 − p).
-fn mask(dropout: &Dropout, module: usize, x: &Tensor) -> Result<Tensor> {
-    let kept = 1.0 / (1.0 - dropout.p);
-    let keep = |i| lora_kernels::rng::dropout_keep(dropout.seed, dropout.step, module as u64, i, dropout.p);
-    let values: Vec<f32> = (0..x.elem_count() as u64).map(|i| if keep(i) { kept } else { 0.0 }).collect();
-    Tensor::from_vec(values, x.shape(), x.device())
-}
 
 /// Neighbouring sequences of one length: their attention is one batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,7 +55,7 @@ impl<'a> Graph<'a> {
 
     /// Hidden states after the last norm, (T, H).
     pub(super) fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
-        let embedded = self.weight("model.embed_tokens.weight")?.index_select(ids, 0)?; // (T) -> (T, H)
+        let embedded = self.embedding(ids)?; // (T) -> (T, H)
         let mut x = (embedded * self.config.embedding_scale())?;
         for layer in 0..self.config.num_hidden_layers {
             let attended = self.attention(&self.norm(&x, layer, Norm::Input)?, layer)?;
@@ -121,27 +68,41 @@ impl<'a> Graph<'a> {
 
     /// Logits of rows of hidden states, (N, H) -> (N, V).
     pub(super) fn head(&self, hidden: &Tensor) -> Result<Tensor> {
-        let path = if self.config.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
-        let logits = hidden.matmul(&self.weight(&format!("{path}.weight"))?.t()?)?;
-        let logits = match self.patches.map(|p| p.delta("lm_head", hidden)).transpose()?.flatten() {
-            Some(delta) => (logits + delta)?,
-            None => logits,
-        };
+        let logits = self.linear(hidden, spec::HEAD)?;
         soft_cap(logits, self.config.logit_softcap)
     }
 
+    /// A weight: the adapter's, where it trains as a whole, else the base's. A tied head that has none is the base's embedding.
     fn weight(&self, name: &str) -> Result<&Tensor> {
-        self.weights.get(name).ok_or_else(|| Error::Msg(format!("weight {name} is missing")))
+        let is_tied_head = self.config.tie_word_embeddings && name.strip_suffix(".weight") == Some(spec::HEAD);
+        let base = || match is_tied_head {
+            true => self.weights.get("model.embed_tokens.weight"),
+            false => self.weights.get(name),
+        };
+        let replaced = self.patches.and_then(|p| p.replacement(name));
+        replaced.or_else(base).ok_or_else(|| Error::Msg(format!("weight {name} is missing")))
     }
 
-    /// x·Wᵀ + bias + s·(dropout(x)·Aᵀ)·Bᵀ, (T, in) -> (T, out).
-    fn linear(&self, x: &Tensor, path: &str) -> Result<Tensor> {
-        let mut y = x.matmul(&self.weight(&format!("{path}.weight"))?.t()?)?;
-        if let Some(bias) = self.weights.get(&format!("{path}.bias")) {
-            y = y.broadcast_add(bias)?;
+    /// Rows `ids` of the embedding, with its adapter, (T) -> (T, H).
+    fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
+        let weight = self.weight("model.embed_tokens.weight")?;
+        match self.patches.map(|p| p.embedding(spec::EMBEDDING, ids, weight)).transpose()?.flatten() {
+            Some(rows) => Ok(rows),
+            None => weight.index_select(ids, 0),
         }
-        match self.patches.map(|p| p.delta(path, x)).transpose()?.flatten() {
-            Some(delta) => y + delta,
+    }
+
+    /// x·Wᵀ + bias with the module's adapter, (T, in) -> (T, out).
+    fn linear(&self, x: &Tensor, path: &str) -> Result<Tensor> {
+        let weight = self.weight(&format!("{path}.weight"))?;
+        let patched = self.patches.map(|p| p.linear(path, x, weight)).transpose()?.flatten();
+        let y = match patched {
+            Some(y) => y,
+            None => x.matmul(&weight.t()?)?,
+        };
+        let bias = format!("{path}.bias");
+        match self.patches.and_then(|p| p.replacement(&bias)).or_else(|| self.weights.get(&bias)) {
+            Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
         }
     }

@@ -1,6 +1,7 @@
 //! [`Composite`]: a base with an adapter through the candle graph.
-use super::graph::{Graph, Patches, Weights};
+use super::graph::{Graph, Weights};
 use super::loss::Supervised;
+use super::patches::Patches;
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
 use lora_checkpoint::ModelConfig;
@@ -32,10 +33,11 @@ impl Composite {
         Ok(Self { config: checkpoint.config().clone(), weights, device })
     }
 
-    /// An adapter's factors as constants.
+    /// An adapter's tensors as constants.
     fn frozen(&self, adapter: Option<&Adapter>) -> Result<Option<Patches>, Error> {
-        let constant = |values: &[f32], shape| Tensor::from_slice(values, shape, &self.device);
-        Ok(adapter.map(|a| Patches::new(a, None, |_, values, shape| constant(values, shape))).transpose()?)
+        let patches =
+            |a| Patches::new(a, None, |t, values| Tensor::from_slice(values, t.shape.as_slice(), &self.device));
+        Ok(adapter.map(patches).transpose()?)
     }
 
     /// Hidden states (T, H) of a pack, or None if it has no rows; and the graph that made them.
@@ -83,16 +85,16 @@ impl Route for Composite {
         if supervised.rows.is_empty() {
             return Ok(vec![SequenceLoss::default(); packed.sequences()]);
         }
-        let mut variables: Vec<Tensor> = Vec::with_capacity(2 * adapter.modules.len());
-        let patches = Patches::new(adapter, dropout, |_, values, shape| {
-            let variable = Var::from_slice(values, shape, &self.device)?;
+        let mut variables: Vec<Tensor> = Vec::new();
+        let patches = Patches::new(adapter, dropout, |tensor, values| {
+            let variable = Var::from_slice(values, tensor.shape.as_slice(), &self.device)?;
             variables.push(variable.as_tensor().clone());
             Ok(variable.into_inner())
         })?;
         let (graph, hidden) = self.graph(Some(&patches), packed)?;
         let logits = graph.head(&select(&hidden, &supervised)?)?;
         let (losses, scalar) = supervised.losses(&logits, packed.sequences(), true)?;
-        let places = adapter.modules.iter().flat_map(|m| [m.a.clone(), m.b.clone()]);
+        let places = adapter.tensors().into_iter().map(|tensor| tensor.range);
         backward(scalar, variables.iter().zip(places), scale, gradients)?;
         Ok(losses)
     }

@@ -36,6 +36,13 @@ impl<'a> Binding<'a> {
                 "the adapter targets {path}, which can't carry LoRA here\nhint: target projections of the layers, e.g. all-linear"
             )));
         }
+        let more = |a: &Adapter| {
+            let beyond = a.modules.iter().any(|m| m.magnitude.is_some() || m.lora_bias.is_some());
+            beyond || !a.trained.is_empty() || a.origin.is_some()
+        };
+        if adapter.is_some_and(more) {
+            return Err(Error::Invalid("this adapter trains more than A and B\nhint: use the composite route".into()));
+        }
         let binding = Self { adapter, modules, dropout: dropout.filter(|d| d.p > 0.0) };
         binding.check_shapes(config)?;
         Ok(binding)

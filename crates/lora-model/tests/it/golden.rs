@@ -41,7 +41,7 @@ impl Golden {
     pub(crate) fn open(case: &str) -> Self {
         let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case);
         let base = Base::open(&folder.join("base")).unwrap();
-        let (adapter, warnings) = Adapter::load(&folder.join("adapter"), &base.linear_modules()).unwrap();
+        let (adapter, warnings) = Adapter::load(&folder.join("adapter"), &base).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         Self::with(folder, base, adapter)
     }
@@ -51,7 +51,7 @@ impl Golden {
         let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case);
         let base = Base::open(&folder.join("base")).unwrap();
         let config = LoraConfig::new(2, 2.0, TargetModules::List(vec!["q_proj".into()]));
-        let adapter = Adapter::init(config, &base.linear_modules(), 1).unwrap();
+        let adapter = Adapter::init(config, &base, 1).unwrap();
         Self::with(folder, base, adapter)
     }
 
@@ -74,7 +74,7 @@ impl Golden {
 
     /// The adapter after training.
     pub(crate) fn trained(&self) -> Adapter {
-        Adapter::load(&self.folder.join("adapter_trained"), &self.base.linear_modules()).unwrap().0
+        Adapter::load(&self.folder.join("adapter_trained"), &self.base).unwrap().0
     }
 
     fn values(&self, name: &str) -> Vec<f32> {

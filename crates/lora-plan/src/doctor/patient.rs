@@ -44,7 +44,7 @@ impl AdapterFacts {
             kinds: params.modules.iter().map(|module| module.module.clone()).collect(),
             layers: (params.layers.iter().filter(|layer| layer.layer.is_some()).count(), shape.layers()),
             parameters: params.count.trainable,
-            has_attention: shape.linear_modules().iter().any(|module| is_attention(&module.path)),
+            has_attention: shape.modules().iter().any(|module| is_attention(&module.path)),
         })
     }
 }

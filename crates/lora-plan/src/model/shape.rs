@@ -2,7 +2,7 @@
 use crate::model::known::{KNOWN, Known};
 use lora_checkpoint::{Checkpoint, ModelConfig};
 use lora_cli::{Error, Result, artefact_input};
-use lora_core::{LinearModule, TARGET_PRESETS, TargetModules};
+use lora_core::{Module, TARGET_PRESETS, TargetModules};
 use lora_receipt::Artefact;
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,9 @@ impl Shape {
         Self { name: known.name.to_string(), path: None, config: known.config() }
     }
 
-    /// All linear modules in model order.
-    pub(crate) fn linear_modules(&self) -> Vec<LinearModule> {
-        lora_model::spec::linear_modules(&self.config)
+    /// All modules in model order.
+    pub(crate) fn modules(&self) -> Vec<Module> {
+        lora_model::spec::modules(&self.config)
     }
 
     /// A named set of targets. Where a family stacks projections in one module, that module stands for

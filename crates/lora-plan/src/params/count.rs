@@ -1,9 +1,8 @@
 //! Counting: the parameters that a LoRA setting trains on a shape, exactly as PEFT counts them.
 use crate::model::shape::Shape;
 use lora_cli::Result;
-use lora_core::{LoraConfig, TargetedModule, adapter_file_bytes, trainable_line};
+use lora_core::{Layout, LoraConfig, trainable_line};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 /// The ranks of the overview.
 pub const RANKS: [usize; 6] = [4, 8, 16, 32, 64, 128];
@@ -93,18 +92,18 @@ pub struct OverviewRow {
 
 /// Counts what a setting trains on a model.
 pub fn count(shape: &Shape, config: &LoraConfig) -> Result<Params> {
-    let modules = shape.linear_modules();
+    let modules = shape.modules();
     let base = shape.total_parameters();
-    let targeted = config.target(&modules)?;
+    let layout = config.layout(&modules)?;
     let mut overview = Vec::with_capacity(RANKS.len() * TARGETS.len());
     for rank in RANKS {
         for targets in TARGETS {
             let setting = LoraConfig::new(rank, rank as f64, shape.target_set(targets));
-            let count = Count::of(&setting.target(&modules)?, base);
+            let count = Count::of(&setting.layout(&modules)?, base);
             overview.push(OverviewRow { rank, targets: targets.to_string(), count });
         }
     }
-    let count = Count::of(&targeted, base);
+    let (count, trained) = (Count::of(&layout, base), trained(&layout));
     Ok(Params {
         model: shape.name.clone(),
         base,
@@ -114,54 +113,83 @@ pub fn count(shape: &Shape, config: &LoraConfig) -> Result<Params> {
         scaling: config.scaling(config.r),
         targets: config.target_modules.to_string(),
         count,
-        line: trainable_line(count.trainable, base),
-        modules: by_kind(&targeted),
-        layers: by_layer(&targeted),
+        line: trainable_line(count.trainable, count.all - base, base),
+        modules: by_kind(&trained),
+        layers: by_layer(&trained),
         overview,
     })
 }
 
 impl Count {
-    pub(crate) fn of(targeted: &[TargetedModule], base: u64) -> Self {
-        let trainable: u64 = targeted.iter().map(parameters).sum();
-        let all = base + trainable;
+    pub(crate) fn of(layout: &Layout, base: u64) -> Self {
+        let trainable = layout.parameters() as u64;
+        let all = base + layout.added_parameters() as u64;
         let percent = 100.0 * trainable as f64 / all as f64;
-        Self { trainable, all, percent, adapter_bytes: adapter_file_bytes(targeted) }
+        Self { trainable, all, percent, adapter_bytes: layout.file_bytes() }
     }
 }
 
-fn parameters(module: &TargetedModule) -> u64 {
-    (module.a.len() + module.b.len()) as u64
+/// A module that trains, or a tensor that trains as a whole.
+struct Trained {
+    path: String,
+    in_features: usize,
+    out_features: usize,
+    parameters: u64,
 }
 
-/// Sums modules of one name and shape, in the order of their first appearance.
-fn by_kind(targeted: &[TargetedModule]) -> Vec<ModuleCount> {
+fn trained(layout: &Layout) -> Vec<Trained> {
+    let lora = layout.modules.iter().map(|m| Trained {
+        path: m.path.clone(),
+        in_features: m.in_features,
+        out_features: m.out_features,
+        parameters: m.tensors().iter().map(|t| t.range.len() as u64).sum(),
+    });
+    let whole = layout.trained.iter().map(|t| Trained {
+        path: t.tensor.clone(),
+        in_features: t.shape.get(1).copied().unwrap_or(1),
+        out_features: t.shape[0],
+        parameters: t.range.len() as u64,
+    });
+    lora.chain(whole).collect()
+}
+
+/// Sums what trains under one name and shape, in the order of its first appearance.
+fn by_kind(trained: &[Trained]) -> Vec<ModuleCount> {
     let mut kinds: Vec<ModuleCount> = Vec::new();
-    let mut places = BTreeMap::new();
-    for module in targeted {
-        let name = module.path.rsplit('.').next().unwrap_or(&module.path);
-        let place = *places.entry((name, module.in_features, module.out_features)).or_insert_with(|| {
-            let (in_features, out_features) = (module.in_features, module.out_features);
-            kinds.push(ModuleCount { module: name.to_string(), in_features, out_features, count: 0, trainable: 0 });
+    for one in trained {
+        let (module, in_features, out_features) = (kind_of(&one.path), one.in_features, one.out_features);
+        let is_same =
+            |k: &ModuleCount| k.module == module && (k.in_features, k.out_features) == (in_features, out_features);
+        let place = kinds.iter().position(is_same).unwrap_or_else(|| {
+            kinds.push(ModuleCount { module, in_features, out_features, count: 0, trainable: 0 });
             kinds.len() - 1
         });
         kinds[place].count += 1;
-        kinds[place].trainable += parameters(module);
+        kinds[place].trainable += one.parameters;
     }
     kinds
 }
 
+/// A module's last component; of a tensor that trains as a whole, its last two.
+fn kind_of(path: &str) -> String {
+    let mut parts = path.rsplit('.');
+    match (parts.next(), parts.next()) {
+        (Some(tensor @ ("weight" | "bias")), Some(module)) => format!("{module}.{tensor}"),
+        (last, _) => last.unwrap_or(path).to_owned(),
+    }
+}
+
 /// Sums modules of one layer: the first number in their path.
-fn by_layer(targeted: &[TargetedModule]) -> Vec<LayerCount> {
+fn by_layer(trained: &[Trained]) -> Vec<LayerCount> {
     let mut layers: Vec<LayerCount> = Vec::new();
-    for module in targeted {
-        let layer = module.path.split('.').find_map(|part| part.parse().ok());
+    for one in trained {
+        let layer = one.path.split('.').find_map(|part| part.parse().ok());
         let at = layers.iter().position(|l| l.layer == layer).unwrap_or_else(|| {
             layers.push(LayerCount { layer, count: 0, trainable: 0 });
             layers.len() - 1
         });
         layers[at].count += 1;
-        layers[at].trainable += parameters(module);
+        layers[at].trainable += one.parameters;
     }
     layers
 }

@@ -1,0 +1,111 @@
+//! [`Module`]: what a model is made of, as far as an adapter can train it; and [`BaseModel`], where its values are read.
+use crate::Error;
+use std::collections::BTreeSet;
+
+/// What a module computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// y = x·Wᵀ (+ bias), W of shape (out, in).
+    Linear {
+        /// Whether the base has a bias here.
+        bias: bool,
+    },
+    /// Rows of a table of shape (in, out): `in` is the vocabulary, `out` the width.
+    Embedding,
+    /// A norm with a weight of shape (out).
+    Norm,
+}
+
+/// A module of a model that an adapter can train.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Module path without prefix, e.g. `model.layers.0.self_attn.q_proj`.
+    pub path: String,
+    /// What it computes.
+    pub kind: ModuleKind,
+    /// Input features; of an embedding its vocabulary.
+    pub in_features: usize,
+    /// Output features.
+    pub out_features: usize,
+    /// True for the output head, which `all-linear` leaves out.
+    pub is_head: bool,
+    /// True for a head whose weight is the embedding's.
+    pub tied: bool,
+}
+
+impl Module {
+    /// A linear layer without bias.
+    pub fn linear(path: impl Into<String>, in_features: usize, out_features: usize) -> Self {
+        let kind = ModuleKind::Linear { bias: false };
+        Self { path: path.into(), kind, in_features, out_features, is_head: false, tied: false }
+    }
+
+    /// An embedding of `vocabulary` rows.
+    pub fn embedding(path: impl Into<String>, vocabulary: usize, width: usize) -> Self {
+        Self { kind: ModuleKind::Embedding, ..Self::linear(path, vocabulary, width) }
+    }
+
+    /// A norm.
+    pub fn norm(path: impl Into<String>, width: usize) -> Self {
+        Self { kind: ModuleKind::Norm, ..Self::linear(path, width, width) }
+    }
+
+    /// Last component of the path, e.g. `q_proj`.
+    pub fn name(&self) -> &str {
+        short_name(&self.path)
+    }
+
+    /// True for a linear layer.
+    pub fn is_linear(&self) -> bool {
+        matches!(self.kind, ModuleKind::Linear { .. })
+    }
+
+    /// Whether the base has a bias here.
+    pub fn has_bias(&self) -> bool {
+        self.kind == ModuleKind::Linear { bias: true }
+    }
+
+    /// Shape of its weight.
+    pub fn weight_shape(&self) -> Vec<usize> {
+        match self.kind {
+            ModuleKind::Linear { .. } => vec![self.out_features, self.in_features],
+            ModuleKind::Embedding => vec![self.in_features, self.out_features],
+            ModuleKind::Norm => vec![self.out_features],
+        }
+    }
+}
+
+/// A base model, as an adapter sees it: its modules, and the values of their weights.
+pub trait BaseModel {
+    /// Its modules, in model order.
+    fn modules(&self) -> Vec<Module>;
+
+    /// Reads values `first..` of a tensor (`PATH.weight`, `PATH.bias`; row-major, whole rows) as f32. A tied head has the
+    /// embedding's.
+    ///
+    /// # Errors
+    /// If there is no such tensor, or only the model's shape is known.
+    fn read(&self, tensor: &str, first: usize, out: &mut [f32]) -> Result<(), Error>;
+}
+
+/// A model of which only the shape is known.
+impl BaseModel for Vec<Module> {
+    fn modules(&self) -> Vec<Module> {
+        self.clone()
+    }
+
+    fn read(&self, tensor: &str, _: usize, _: &mut [f32]) -> Result<(), Error> {
+        Err(Error::Config(format!("the base's {tensor} is needed, and only the base's shape is known")))
+    }
+}
+
+/// Last component of a module path.
+pub(crate) fn short_name(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// Last components of the paths of the modules that LoRA can be put on, sorted, each once.
+pub(crate) fn short_names(modules: &[Module]) -> String {
+    let names: BTreeSet<&str> = modules.iter().filter(|m| m.kind != ModuleKind::Norm).map(Module::name).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
