@@ -1,7 +1,7 @@
 """Does llama.cpp continue held-out prompts with the tokens of lora-eval's greedy answers?
 
 usage: llamacpp.py --name LABEL --model MODEL.gguf [--lora ADAPTER.gguf] --data DATASET --report REPORT --of MODEL_NAME
-                   [--split valid] [--prompts 5]
+                   [--split valid] [--prompts 5] [--f32-cache]
 MODEL_NAME is the model in predictions.jsonl whose answers are compared. One prompt may part where llama.cpp itself
 gives our token a log-probability within TIE of its own choice: the two sum in another order, and that is a tie.
 """
@@ -24,6 +24,7 @@ parser.add_argument("--report", required=True)
 parser.add_argument("--of", required=True)
 parser.add_argument("--split", default="valid")
 parser.add_argument("--prompts", type=int, default=5)
+parser.add_argument("--f32-cache", action="store_true", help="keys and values in f32, as ours are, instead of f16")
 args = parser.parse_args()
 
 
@@ -32,6 +33,10 @@ def server():
     params.model.path = args.model
     params.n_ctx, params.n_parallel, params.warmup = 2048, 1, False
     params.cpuparams.n_threads = 2
+    params.verbosity = 10  # makes the answer hold its tokens
+    if args.f32_cache:
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     if args.lora:
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(args.lora, 1.0)]
     return xllamacpp.Server(params)
@@ -39,16 +44,24 @@ def server():
 
 def continue_greedily(llama, prompt, tokens):
     """Steps of the continuation: llama.cpp's id and its most probable ids with their log-probabilities."""
-    request = {"prompt": prompt, "n_predict": tokens, "max_tokens": tokens, "temperature": 0, "n_probs": TOP, "cache_prompt": False}
-    steps = llama.handle_completions(request)["choices"][0]["logprobs"]["content"]
-    return [(step["id"], {top["id"]: top["logprob"] for top in step["top_logprobs"]}) for step in steps]
+    request = {"prompt": prompt, "n_predict": tokens, "max_tokens": tokens, "temperature": 0, "n_probs": TOP,
+               "cache_prompt": False, "verbose": True, "return_tokens": True}  # fmt: skip
+    answer = llama.handle_completions(request)
+    # Log-probabilities are told for tokens that end a character only: match them to the tokens in order.
+    told = iter(answer["choices"][0]["logprobs"]["content"])
+    steps, step = [], next(told, None)
+    for token in answer["__verbose"]["tokens"]:
+        known = step is not None and step["id"] == token
+        steps.append((token, {top["id"]: top["logprob"] for top in step["top_logprobs"]} if known else {}))
+        step = next(told, None) if known else step
+    return steps
 
 
 def parting(ours, steps):
     """None if equal, else (position, log-probability by which llama.cpp prefers its own token, None if unknown)."""
     for position, (token, top) in enumerate(steps):
         if position >= len(ours) or token != ours[position]:
-            gap = top[token] - top[ours[position]] if position < len(ours) and ours[position] in top else None
+            gap = top[token] - top[ours[position]] if position < len(ours) and {token, ours[position]} <= top.keys() else None
             return position, gap
     return None if len(steps) == len(ours) else (len(steps), None)
 

@@ -44,7 +44,7 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
         }
     }
     let source = args.adapter.as_deref().unwrap_or(base.path());
-    let metadata = metadata(&name(args, source), alpha, dtype);
+    let metadata = metadata(base.config().facts().gguf, &name(args, source), alpha, dtype);
     let progress = ui.progress("export", tensors.len() as u64, "matrices");
     write_gguf(&output.path, &metadata, &tensors, |index, first, rows| {
         let Factor { values, columns } = &factors[index];
@@ -62,10 +62,10 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
     )
 }
 
-fn metadata(name: &str, alpha: f32, dtype: lora_checkpoint::GgufDtype) -> Vec<(String, Meta)> {
+fn metadata(architecture: &str, name: &str, alpha: f32, dtype: lora_checkpoint::GgufDtype) -> Vec<(String, Meta)> {
     let text = |s: &str| Meta::String(s.to_owned());
     [
-        ("general.architecture", text("llama")),
+        ("general.architecture", text(architecture)),
         ("general.type", text("adapter")),
         ("general.name", text(name)),
         ("adapter.type", text("lora")),

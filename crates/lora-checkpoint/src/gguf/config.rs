@@ -97,13 +97,14 @@ fn family(gguf: &Gguf) -> Result<Family, String> {
 }
 
 /// How llama.cpp spaces the layers of an architecture that differ: every n-th sees everything, or has no rotary embedding.
-pub(crate) fn layers_of(family: Family, count: usize, window: Option<usize>) -> Vec<LayerSpec> {
-    let every = |n: usize, i: usize| (i + 1).is_multiple_of(n);
+/// `period` is n where a file names it.
+pub(crate) fn layers_of(family: Family, count: usize, window: Option<usize>, period: Option<usize>) -> Vec<LayerSpec> {
+    let every = |default: usize, i: usize| (i + 1).is_multiple_of(period.unwrap_or(default));
     let layer = |i: usize| match family {
         Family::Gemma2 => LayerSpec { window: window.filter(|_| !every(2, i)), rope: Some(0) },
         Family::Gemma3 if every(6, i) || window.is_none() => LayerSpec { window: None, rope: Some(0) },
         Family::Gemma3 => LayerSpec { window, rope: Some(1) },
-        Family::SmolLm3 => LayerSpec { window: None, rope: (!every(4, i)).then_some(0) },
+        Family::SmolLm3 => LayerSpec { window: None, rope: (!(i + 1).is_multiple_of(4)).then_some(0) },
         Family::Mistral | Family::Phi3 => LayerSpec { window, rope: Some(0) },
         Family::Llama | Family::Qwen2 | Family::Qwen3 => LayerSpec { window: None, rope: Some(0) },
     };
@@ -111,11 +112,13 @@ pub(crate) fn layers_of(family: Family, count: usize, window: Option<usize>) -> 
 }
 
 fn layers(keys: &Keys<'_>, family: Family, count: usize) -> Result<Vec<LayerSpec>, String> {
-    let window = keys.size("attention.sliding_window")?.filter(|&n| n > 0);
-    if family == Family::Gemma2 && window.is_none() {
-        return Ok(layers_of(family, count, Some(4096)));
+    let default = (family == Family::Gemma2).then_some(4096);
+    let window = keys.size("attention.sliding_window")?.filter(|&n| n > 0).or(default);
+    let period = keys.size("attention.sliding_window_pattern")?;
+    if period == Some(0) {
+        return Err(format!("{} is 0, expected at least 1", keys.name("attention.sliding_window_pattern")));
     }
-    Ok(layers_of(family, count, window))
+    Ok(layers_of(family, count, window, period))
 }
 
 /// What llama.cpp divides scores by the root of: the width of a head, but for the largest Gemmas the hidden state's share.

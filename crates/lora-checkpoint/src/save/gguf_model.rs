@@ -44,8 +44,11 @@ enum Source<'a> {
 /// Refuses what llama.cpp computes differently at any length, and warns of what it computes differently in long texts.
 fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), String> {
     let architecture = config.facts().gguf;
+    if architecture == "gemma2" && !config.tie_word_embeddings {
+        return Err("llama.cpp's gemma2 has no head of its own, this model has".to_owned());
+    }
     let window = config.layers.iter().find_map(|l| l.window);
-    let own = gguf_config::layers_of(config.family, config.num_hidden_layers, window);
+    let own = gguf_config::layers_of(config.family, config.num_hidden_layers, window, None);
     if own.iter().zip(&config.layers).any(|(a, b)| a.rope != b.rope) {
         return Err(format!("llama.cpp gives other layers of {architecture} a rotary embedding than this model has"));
     }

@@ -8,6 +8,9 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// Mistral's Tekken split.
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// A pre-tokenizer that both sides know.
 struct Known {
     /// llama.cpp's names; the first is the one that is written.
@@ -26,7 +29,7 @@ const DEFAULT: [&str; 4] = [
     r"[0-9][0-9][0-9]",
 ];
 
-const KNOWN: [Known; 5] = [
+const KNOWN: [Known; 7] = [
     Known {
         names: &["smollm", "starcoder", "refact", "codeshell"],
         structure: digits_then_bytes,
@@ -39,7 +42,10 @@ const KNOWN: [Known; 5] = [
         structure: || splits_then_bytes(&[LLAMA3]),
         ignore_merges: true,
     },
-    Known { names: &["qwen2"], structure: || splits_then_bytes(&[QWEN2]), ignore_merges: false },
+    // Llama 3's split for tokenizers that merge every word (SmolLM3).
+    Known { names: &["smaug-bpe"], structure: || splits_then_bytes(&[LLAMA3]), ignore_merges: false },
+    Known { names: &["qwen2", "deepseek-r1-qwen"], structure: || splits_then_bytes(&[QWEN2]), ignore_merges: false },
+    Known { names: &["tekken"], structure: || splits_then_bytes(&[TEKKEN]), ignore_merges: true },
 ];
 
 fn bytes() -> Value {

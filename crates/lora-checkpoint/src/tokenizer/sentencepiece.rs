@@ -86,7 +86,9 @@ pub(super) fn scores(tokens: &[String], types: &[i32], pairs: &[(String, String)
 /// Whether a space goes before the text, from a tokenizer.json; and a warning where llama.cpp differs.
 pub(super) fn space_prefix(tokenizer: &Value) -> Result<(bool, Option<String>), String> {
     let (normalizer, splitter) = (&tokenizer["normalizer"], &tokenizer["pre_tokenizer"]);
-    if splitter.is_null() {
+    // Gemma splits at spaces, of which the normalizer leaves none.
+    let splits_nothing = splitter["type"] == "Split" && splitter["pattern"]["String"] == " " && !normalizer.is_null();
+    if splitter.is_null() || splits_nothing {
         return match [true, false].into_iter().find(|&prefix| *normalizer == self::normalizer(prefix)) {
             Some(prefix) => Ok((prefix, None)),
             None => Err(UNKNOWN_SPACES.to_owned()),

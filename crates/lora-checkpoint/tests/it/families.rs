@@ -105,8 +105,8 @@ fn names_and_shapes_follow_the_family() {
     assert!(shape(&qwen3, "self_attn.k_norm.weight").is_some());
 }
 
-/// Configs that llama.cpp can hold, one or more a family, and how often their weights' names change places.
-fn storable() -> Vec<Value> {
+/// Configs that llama.cpp can hold, one a family.
+pub fn storable() -> Vec<Value> {
     let of = |model_type: &str, more: Value| {
         let mut config = config_with(json!({"model_type": model_type, "max_position_embeddings": 64}));
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -211,7 +211,9 @@ fn what_llama_cpp_computes_differently_is_refused_or_said() {
     assert!(say(json!({"model_type": "mistral", "sliding_window": 8})).unwrap()[0].contains("beyond 8 tokens"));
     let odd = say(json!({"model_type": "smollm3", "no_rope_layers": [0, 1]})).unwrap_err();
     assert!(odd.contains("other layers"), "{odd}");
-    let odd = say(json!({"model_type": "gemma2", "sliding_window": 8})).unwrap_err();
+    let odd = say(json!({"model_type": "gemma2", "sliding_window": 8, "query_pre_attn_scalar": 16})).unwrap_err();
+    assert!(odd.contains("no head of its own"), "{odd}");
+    let odd = say(json!({"model_type": "gemma2", "sliding_window": 8, "tie_word_embeddings": true})).unwrap_err();
     assert!(odd.contains("query_pre_attn_scalar 16"), "{odd}");
     let bases = json!({"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 5e4}});
     let odd = say(json!({"model_type": "gemma3_text", "sliding_window": 8, "query_pre_attn_scalar": 16,

@@ -26,7 +26,7 @@ fn merged_weights_are_pefts() {
             assert!(worst < 1e-6, "{name} {key}: {worst}");
             compared += 1;
         }
-        assert!(compared >= 15, "{name}: only {compared} weights compared");
+        assert!(compared >= 9, "{name}: only {compared} weights compared");
     }
 }
 

@@ -4,7 +4,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-pub(crate) const CASES: [&str; 2] = ["llama_gqa_tied", "llama_rope3_rslora"];
+pub(crate) const CASES: [&str; 5] =
+    ["llama_gqa_tied", "llama_rope3_rslora", "qwen2_bias_all_linear", "gemma3_text", "phi3_fused"];
 
 pub(crate) fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden").join(name)

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Small random models of every family: does llama.cpp, on the GGUF that we write, continue prompts with our greedy tokens,
+# for the base, the base with a GGUF adapter, and the merged model?
+# usage: tests/oracle/families.sh DIR [NAME ...]     DIR as setup.sh made it; the names default to all of make_families.py
+# About ten minutes on 2 cores. The outputs stay in DIR/families.
+set -euo pipefail
+dir=$(cd "${1:?usage: tests/oracle/families.sh DIR [NAME ...]}" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+hf=$dir/smollm2-hf
+out=$dir/families
+bin=${CARGO_TARGET_DIR:-$root/target}/release
+python() { HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 "$dir/venv/bin/python" "$@"; }
+ours() { local tool=$1; shift; "$bin/$tool" "$@" --quiet --force >>"$out/tools.jsonl" || { echo "$tool $* failed" >&2; failed=1; }; }
+check() { python "$here/$1.py" "${@:2}" 2>>"$out/peers.log" >>"$out/checks.jsonl" || { echo "$* failed, see $out/peers.log" >&2; failed=1; }; }
+
+mkdir -p "$out/models"
+: >"$out/tools.jsonl" >"$out/checks.jsonl" >"$out/peers.log"
+failed=0
+python "$here/make_families.py" "$out/models" "$hf" >"$out/names" 2>>"$out/peers.log"
+[[ $# -gt 1 ]] && printf '%s\n' "${@:2}" >"$out/names"
+head -n 200 "$root/data/tasks.jsonl" >"$out/rows.jsonl"
+ours lora-prep "$out/rows.jsonl" --base "$hf" --out "$out/data" --seed 0
+
+while read -r name; do
+  model=$out/models/$name work=$out/work-$name
+  mkdir -p "$work"
+  ours lora-train --base "$model" --data "$out/data" --out "$work/adapter" --rank 4 --alpha 8 --targets all-linear --batch 4 \
+    --lr 1e-2 --steps 4 --schedule constant --warmup 0 --seed 0
+  ours lora-eval --base "$model" --data "$out/data" --adapter "$work/adapter" --out "$work/report" --generate 10 --max-new-tokens 24
+  ours lora-merge --base "$model" --adapter "$work/adapter" --out "$work/merged" --dtype f32
+  ours lora-export --model "$model" --format gguf --dtype f32 --out "$work/base.gguf"
+  ours lora-export --model "$work/merged" --format gguf --dtype f32 --out "$work/merged.gguf"
+  ours lora-export --adapter "$work/adapter" --base "$model" --format gguf --dtype f32 --out "$work/adapter.gguf"
+  llama=(--data "$out/data" --report "$work/report" --f32-cache)
+  check llamacpp --name "$name, base" --model "$work/base.gguf" "${llama[@]}" --of base
+  check llamacpp --name "$name, adapter" --model "$work/base.gguf" --lora "$work/adapter.gguf" "${llama[@]}" --of adapter
+  check llamacpp --name "$name, merged" --model "$work/merged.gguf" "${llama[@]}" --of adapter
+done <"$out/names"
+
+python "$here/table.py" <"$out/checks.jsonl" || failed=1
+exit "$failed"

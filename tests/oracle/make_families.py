@@ -1,0 +1,65 @@
+"""Small random models of every family, with a real tokenizer, for the check against llama.cpp.
+
+usage: make_families.py OUT TOKENIZER_FOLDER
+Writes OUT/NAME, an f32 Hugging Face folder each, and prints the names. Shapes are such that llama.cpp, which knows some
+facts of a family by heart (which layers slide, which rotate, what scores are divided by), computes the same.
+"""
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+
+SHAPE = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": False}  # fmt: skip
+DIVISORS = {"short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.5], "long_factor": [1.5, 2.0, 3.0, 5.0, 8.0, 9.0]}
+MODELS = {
+    "llama": {"model_type": "llama"},
+    "llama3": {"model_type": "llama", "tie_word_embeddings": True, "rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 256}},
+    "llama-yarn": {"model_type": "llama", "rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 512}},
+    "mistral": {"model_type": "mistral", "sliding_window": None, "head_dim": 32},
+    "qwen2": {"model_type": "qwen2", "tie_word_embeddings": True},
+    "qwen3": {"model_type": "qwen3", "head_dim": 32},
+    "gemma2": {"model_type": "gemma2", "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32,
+               "tie_word_embeddings": True},
+    "gemma3": {"model_type": "gemma3_text", "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32,
+               "num_hidden_layers": 7, "tie_word_embeddings": True, "rope_parameters": {
+                   "full_attention": {"rope_type": "linear", "rope_theta": 1000000.0, "factor": 8.0},
+                   "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
+    # llama.cpp looks for Phi-3's own tokens in the vocabulary of a model that is called so.
+    "stacked": {"model_type": "phi3"},
+    # llama.cpp takes the short divisors as long as its context, 2048 here, is no larger than the original one.
+    "stacked-longrope": {"model_type": "phi3", "max_position_embeddings": 4096, "original_max_position_embeddings": 2048,
+                         "rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
+                                             "factor": 2.0, **DIVISORS}},
+    "smollm3": {"model_type": "smollm3", "num_hidden_layers": 5},
+}  # fmt: skip
+TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
+
+
+def main():
+    out, source = map(Path, sys.argv[1:])
+    ids = transformers.AutoConfig.from_pretrained(source)
+    special = {"vocab_size": ids.vocab_size, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    for seed, (name, own) in enumerate(MODELS.items()):
+        torch.manual_seed(seed)
+        config = transformers.AutoConfig.for_model(**{**SHAPE, **special, **own})
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        with torch.no_grad():
+            for weight in model.parameters():
+                noise = torch.randn_like(weight)
+                weight.copy_(noise * 0.15) if weight.dim() >= 2 else weight.add_(noise * 0.1)
+        model.tie_weights()
+        shutil.rmtree(out / name, ignore_errors=True)
+        model.save_pretrained(out / name)
+        for file in TOKENIZER:
+            if (source / file).exists():
+                shutil.copy(source / file, out / name / file)
+        print(name)
+
+
+main()
