@@ -3,13 +3,15 @@
 usage: make_golden.py OUT CASES.json [NAME ...]
 
 A case of CASES.json: name, seed, model (arguments of the family's config class), lora (arguments of LoraConfig), and
-optionally lens (lengths of the rows), base_dtype, max_shard_size, optim. Written for each: base/, adapter/,
+optionally lens (lengths of the rows), base_dtype, max_shard_size, optim, merge (false where PEFT's merge is not the adapter:
+it adds both sides of a tied pair to the one tensor). Written for each: base/, adapter/,
 adapter_trained/, case.json and golden.safetensors, as tests/fixtures/golden/README.md describes them.
 """
 
 import json
 import shutil
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -62,8 +64,29 @@ def plain(name):
     return name.replace(".default", "").replace(".modules_to_save", "")
 
 
-def save(model, folder):
-    model.save_pretrained(folder, save_embedding_layers="auto")
+def leave_the_beginning(model):
+    """What is zero or neutral in a new adapter gets values."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.requires_grad and ("lora_B" in name or "lora_embedding_A" in name):
+                weight.copy_(torch.randn_like(weight) * 0.05)
+            if "lora_magnitude_vector" in name:
+                weight.mul_(1 + 0.05 * torch.randn_like(weight))
+
+
+def save_initial(model):
+    """Where the adapter began, as PEFT wants to find it."""
+    folder, config = tempfile.mkdtemp(), model.peft_config["default"]
+    beginning, config.init_lora_weights = config.init_lora_weights, True
+    model.save_pretrained(folder)
+    config.init_lora_weights = beginning
+    return folder
+
+
+def save(model, folder, initial=None):
+    """With the beginning of PiSSA or OLoRA: as the plain LoRA against the unchanged base that it amounts to."""
+    more = {"path_initial_model_for_weight_conversion": initial} if initial else {}
+    model.save_pretrained(folder, save_embedding_layers="auto", **more)
     (folder / "README.md").unlink(missing_ok=True)
 
 
@@ -108,13 +131,11 @@ def make(case, out):
 
     golden["logits_base"] = logits(base)
     model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", **case["lora"]))
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.requires_grad and ("lora_B" in name or "lora_embedding_A" in name):
-                weight.copy_(torch.randn_like(weight) * 0.05)
-            if "lora_magnitude_vector" in name:
-                weight.mul_(1 + 0.05 * torch.randn_like(weight))
+    decomposed = case["lora"].get("init_lora_weights") in ("pissa", "olora")
+    if not decomposed:  # else A and B are a part of the base, and the adapter is as PEFT begins it
+        leave_the_beginning(model)
     save(model, folder / "adapter")
+    initial = save_initial(model) if decomposed else None
     trainable, parameters = model.get_nb_trainable_parameters()
     golden["logits_adapter"] = logits(model)
     loss = model.train()(**batch).loss
@@ -126,10 +147,11 @@ def make(case, out):
     losses, norms = train(model, batch, optim)
     golden.update(trained_tensors(model, "trained.", lambda p: p))
     golden["logits_trained"] = logits(model)
-    save(model, folder / "adapter_trained")
+    save(model, folder / "adapter_trained", initial)
 
     merged = peft.PeftModel.from_pretrained(read(folder / "base"), folder / "adapter").merge_and_unload()
-    golden["logits_merged"] = logits(merged)
+    if case.get("merge", True):
+        golden["logits_merged"] = logits(merged)
     if case.get("merged_weights"):
         for name, weight in merged.state_dict().items():
             if any(part in name for part in ("proj", "embed_tokens", "lm_head")):

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // raw pointers into disjoint parts of one output, see `shared.rs` and `matmul.rs`
 
 pub mod attention;
+pub mod dora;
 pub mod embedding;
 pub mod glu;
 pub mod linear;

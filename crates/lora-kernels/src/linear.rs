@@ -1,5 +1,5 @@
-//! A frozen linear layer and the LoRA panels beside it. Frozen weights are widened panel by panel, never as a whole,
-//! and never get a gradient.
+//! A linear layer and the LoRA panels beside it. Frozen weights are widened panel by panel, never as a whole, and never get
+//! a gradient; a weight that trains as a whole does.
 use crate::matmul::{Mat, MatMut, matmul};
 use rayon::prelude::*;
 
@@ -55,6 +55,38 @@ pub fn backward(w: &dyn Rows, dy: &[f32], tokens: usize, dx: &mut [f32], accumul
     });
 }
 
+/// dW (out, in) += dyᵀ·x: only for a weight that trains as a whole.
+pub fn weight_gradient(x: &[f32], dy: &[f32], tokens: usize, dw: &mut [f32], columns: usize) {
+    let rows = dw.len() / columns;
+    let (dy, x) = (Mat::new(dy, tokens, rows), Mat::new(x, tokens, columns));
+    matmul(MatMut::new(dw, rows, columns), true, 1.0, dy.t(), x, true);
+}
+
+/// A matrix of f32 values in memory: one that trains as a whole.
+#[derive(Debug, Clone, Copy)]
+pub struct Dense<'a> {
+    /// (rows, columns) row-major.
+    pub values: &'a [f32],
+    /// Input features.
+    pub columns: usize,
+}
+
+impl Rows for Dense<'_> {
+    fn rows(&self) -> usize {
+        self.values.len() / self.columns.max(1)
+    }
+    fn columns(&self) -> usize {
+        self.columns
+    }
+    fn read_rows(&self, first: usize, out: &mut [f32]) {
+        let at = first * self.columns;
+        out.copy_from_slice(&self.values[at..at + out.len()]);
+    }
+    fn as_f32(&self) -> Option<&[f32]> {
+        Some(self.values)
+    }
+}
+
 /// Adds a bias (out) to every row of y (T, out).
 pub fn add_bias(bias: &[f32], y: &mut [f32]) {
     y.par_chunks_mut(bias.len()).for_each(|row| crate::vector::add(row, bias));
@@ -100,6 +132,14 @@ impl Lora<'_> {
         matmul(MatMut::new(db, out, self.rank), true, self.scaling, dy.t(), u, true);
         let du = Mat::new(du, tokens, self.rank);
         matmul(MatMut::new(da, self.rank, inn), true, 1.0, du.t(), Mat::new(x, tokens, inn), true);
+    }
+
+    /// dx (T, in) += s·dy·B·A, where A and B are constants; `du` (T, r) is scratch.
+    pub fn backward_constant(&self, dy: &[f32], tokens: usize, du: &mut [f32], dx: &mut [f32]) {
+        let out = self.b.len() / self.rank;
+        let (dy, b) = (Mat::new(dy, tokens, out), Mat::new(self.b, out, self.rank));
+        matmul(MatMut::new(du, tokens, self.rank), false, self.scaling, dy, b, true);
+        self.backward_input(du, tokens, dx, true);
     }
 
     /// dx (T, in) = du·A, or dx += with `accumulate`.

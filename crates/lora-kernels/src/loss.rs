@@ -22,6 +22,40 @@ pub struct Scratch {
     panel: Vec<f32>,
 }
 
+/// An output head, as the loss uses it: some rows at a time, each first forward and then, if asked, at once backward.
+pub trait Head {
+    /// V.
+    fn vocabulary(&self) -> usize;
+    /// H.
+    fn width(&self) -> usize;
+    /// logits (n, V) of `hidden` (n, H), which are rows `first..` of all.
+    fn forward(&mut self, first: usize, hidden: &[f32], logits: &mut [f32]);
+    /// `hidden` (n, H) becomes its gradient, from that of its logits.
+    fn backward(&mut self, first: usize, hidden: &mut [f32], d_logits: &[f32]);
+}
+
+/// A head of which nothing trains.
+struct Frozen<'h> {
+    head: &'h dyn Rows,
+    panel: &'h mut Vec<f32>,
+}
+
+impl Head for Frozen<'_> {
+    fn vocabulary(&self) -> usize {
+        self.head.rows()
+    }
+    fn width(&self) -> usize {
+        self.head.columns()
+    }
+    fn forward(&mut self, _: usize, hidden: &[f32], logits: &mut [f32]) {
+        linear::forward(self.head, hidden, hidden.len() / self.width(), logits, false, self.panel);
+    }
+    fn backward(&mut self, _: usize, hidden: &mut [f32], d_logits: &[f32]) {
+        let n = hidden.len() / self.width();
+        linear::backward(self.head, d_logits, n, hidden, false, self.panel);
+    }
+}
+
 /// Cross-entropy of `hidden` (n, H), the supervised rows after the last norm, against `targets` (n).
 /// With `gradient`, `hidden` is replaced by scale · dΣnll/d hidden. Logits l are capped to c·tanh(l/c) if there is a `softcap` c.
 ///
@@ -37,14 +71,32 @@ pub fn cross_entropy(
     losses: &mut [TokenLoss],
     scratch: &mut Scratch,
 ) {
-    let (vocabulary, h) = (head.rows(), head.columns());
-    for ((hidden, targets), losses) in
-        hidden.chunks_mut(CHUNK * h).zip(targets.chunks(CHUNK)).zip(losses.chunks_mut(CHUNK))
+    let Scratch { logits, panel } = scratch;
+    cross_entropy_through(&mut Frozen { head, panel }, hidden, targets, softcap, scale, gradient, losses, logits);
+}
+
+/// The same through any head; `logits` is memory that is kept between calls.
+///
+/// # Panics
+/// If a target lies outside the vocabulary.
+pub fn cross_entropy_through(
+    head: &mut dyn Head,
+    hidden: &mut [f32],
+    targets: &[u32],
+    softcap: Option<f32>,
+    scale: f32,
+    gradient: bool,
+    losses: &mut [TokenLoss],
+    logits: &mut Vec<f32>,
+) {
+    let (vocabulary, h) = (head.vocabulary(), head.width());
+    for (chunk, ((hidden, targets), losses)) in
+        hidden.chunks_mut(CHUNK * h).zip(targets.chunks(CHUNK)).zip(losses.chunks_mut(CHUNK)).enumerate()
     {
         let n = targets.len();
-        scratch.logits.resize(scratch.logits.len().max(n * vocabulary), 0.0);
-        let logits = &mut scratch.logits[..n * vocabulary];
-        linear::forward(head, hidden, n, logits, false, &mut scratch.panel);
+        logits.resize(logits.len().max(n * vocabulary), 0.0);
+        let logits = &mut logits[..n * vocabulary];
+        head.forward(chunk * CHUNK, hidden, logits);
         let rows = logits.par_chunks_mut(vocabulary).zip(targets).zip(losses);
         rows.for_each_init(Vec::new, |slopes: &mut Vec<f32>, ((row, &target), loss)| {
             let Some(cap) = softcap else {
@@ -59,7 +111,7 @@ pub fn cross_entropy(
             }
         });
         if gradient {
-            linear::backward(head, logits, n, hidden, false, &mut scratch.panel);
+            head.backward(chunk * CHUNK, hidden, logits);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! RMSNorm (Zhang and Sennrich 2019) with frozen weight γ.
+//! RMSNorm (Zhang and Sennrich 2019) with weight γ.
 use crate::vector::dot;
 use rayon::prelude::*;
 
@@ -52,4 +52,15 @@ pub fn backward(x: &[f32], gamma: &[f32], rstd: &[f32], dy: &mut [f32], dx: &mut
                 }
             }
         });
+}
+
+/// dγ += Σ_t dy∘x·rstd: the gradient of a norm's weight.
+pub fn weight_gradient(x: &[f32], rstd: &[f32], dy: &[f32], d_gamma: &mut [f32]) {
+    let h = d_gamma.len();
+    crate::dora::sum_rows(d_gamma, rstd.len(), |row, first, part| {
+        let at = row * h + first;
+        for (i, sum) in part.iter_mut().enumerate() {
+            *sum += dy[at + i] * x[at + i] * rstd[row];
+        }
+    });
 }

@@ -25,8 +25,17 @@ impl Buffer {
     }
 }
 
-/// x·Aᵀ of each projection, (T, r), by [`Projection::index`].
-pub(super) type Inner = [Buffer; Projection::ALL.len()];
+/// What the backward pass of one linear layer needs.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// x·Aᵀ, (T, r).
+    pub(super) u: Buffer,
+    /// With DoRA, x·Wᵀ + s·u·Bᵀ, (T, out).
+    pub(super) z: Buffer,
+}
+
+/// By [`Projection::index`].
+pub(super) type Inner = [Kept; Projection::ALL.len()];
 
 /// What the backward pass of one layer needs of its forward pass. Shapes for T tokens.
 #[derive(Debug, Default)]
@@ -104,4 +113,8 @@ pub(super) struct ProjectScratch {
     pub(super) d_u: Buffer,
     /// Gradient of the dropped input, (T, in).
     pub(super) d_dropped: Buffer,
+    /// With DoRA, gain∘dy, (T, out).
+    pub(super) scaled: Buffer,
+    /// With DoRA under dropout, gain∘dy − dy, (T, out).
+    pub(super) beyond: Buffer,
 }

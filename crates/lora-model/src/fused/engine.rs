@@ -1,18 +1,22 @@
 //! Weights and memory of the fused route, and its passes over all layers. Runs inside the route's pool.
-use super::binding::Binding;
-use super::buffers::{Buffer, Saved, Scratch};
+use super::binding::{Binding, Dora};
+use super::buffers::{Buffer, Kept, Saved, Scratch};
 use super::cache::LayerCache;
+use super::embed::{self, AdaptedHead};
 use super::layer;
 use super::pass::{Pass, Tables};
+use super::project::{Applied, RowsOf};
 use super::weights::Weights;
 use crate::{Base, Error, Packed, SequenceLoss};
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{ModelConfig, Norm};
 use lora_kernels::attention::{Segment, segments};
 use lora_kernels::loss::{self, TokenLoss};
-use lora_kernels::{embedding, linear, norm};
+use lora_kernels::{dora, linear, norm};
+use std::collections::BTreeMap;
 
 #[derive(Debug)]
 pub(super) struct Engine<'b> {
+    base: &'b Base,
     pub(super) config: &'b ModelConfig,
     pub(super) weights: Weights<'b>,
     /// One for each of the config's rotary embeddings.
@@ -24,6 +28,10 @@ pub(super) struct Engine<'b> {
     x: Buffer,
     d_x: Buffer,
     head: HeadBuffers,
+    /// What the backward pass needs of the embedding.
+    embedded: Kept,
+    /// Σ W² of each output of the modules that DoRA has met.
+    squares: BTreeMap<String, Vec<f64>>,
 }
 
 /// Memory of the head and the loss. n = rows whose logits are wanted.
@@ -37,11 +45,15 @@ struct HeadBuffers {
     d_rows: Buffer,
     panel: Vec<f32>,
     loss: loss::Scratch,
+    /// Of a head at which something trains.
+    kept: Kept,
+    logits: Vec<f32>,
 }
 
 impl<'b> Engine<'b> {
     pub(super) fn new(base: &'b Base) -> Result<Self, Error> {
         Ok(Self {
+            base,
             config: base.config(),
             weights: Weights::of(base)?,
             tables: base.config().ropes.iter().map(|_| Tables::default()).collect(),
@@ -50,6 +62,8 @@ impl<'b> Engine<'b> {
             x: Buffer::default(),
             d_x: Buffer::default(),
             head: HeadBuffers::default(),
+            embedded: Kept::default(),
+            squares: BTreeMap::new(),
         })
     }
 
@@ -63,21 +77,62 @@ impl<'b> Engine<'b> {
         Pass { config: self.config, binding, positions, segments, rotations }
     }
 
+    /// Takes an adapter on: its norms and biases stand in the place of the base's, and DoRA's norms are computed.
+    pub(super) fn adopt(&mut self, binding: &mut Binding<'_>) -> Result<(), Error> {
+        self.weights.adopt(self.base, binding)?;
+        let Some(adapter) = binding.adapter.filter(|a| a.modules.iter().any(|m| m.magnitude.is_some())) else {
+            return Ok(());
+        };
+        let mut found: Vec<Option<Dora>> = adapter.modules.iter().map(|_| None).collect();
+        let slots: Vec<_> = binding.slots().collect();
+        for (slot, place) in slots {
+            let Some(index) = slot.module else { continue };
+            let module = &adapter.modules[index];
+            let Some(magnitude) = &module.magnitude else { continue };
+            let weight = match place {
+                Some((layer, projection)) => &self.weights.layers[layer].linear(projection).weight,
+                None if module.is_embedding() => &self.weights.embedding,
+                None => &self.weights.head.weight,
+            };
+            let is_embedding = module.is_embedding();
+            let squares = self
+                .squares
+                .entry(module.path.clone())
+                .or_insert_with(|| if is_embedding { dora::column_squares(weight) } else { dora::row_squares(weight) });
+            let (site, panel) = (binding.site(slot), &mut self.head.panel);
+            let Some(lora) = &site.lora else { continue };
+            let mut projected = vec![0f32; lora.rank * module.out_features];
+            if is_embedding {
+                linear::backward(weight, lora.a, lora.rank, &mut projected, false, panel);
+            } else {
+                linear::forward(weight, lora.a, lora.rank, &mut projected, false, panel);
+            }
+            let norms = dora::norms(lora, squares, &projected);
+            let gain = adapter.params[magnitude.clone()].iter().zip(&norms).map(|(m, norm)| m / norm).collect();
+            found[index] = Some(Dora { norms, gain });
+        }
+        binding.set_dora(found);
+        Ok(())
+    }
+
     /// The hidden state before the first layer, in `self.x`.
-    fn embed(&mut self, ids: &[u32]) {
+    fn embed(&mut self, binding: &Binding<'_>, ids: &[u32]) {
         let x = self.x.get(ids.len() * self.config.hidden_size);
-        embedding::forward(&self.weights.embedding, ids, self.config.embedding_scale() as f32, x);
+        let (site, scale) = (binding.site(binding.embedding), self.config.embedding_scale() as f32);
+        embed::forward(&site, &self.weights.embedding, ids, scale, x, &mut self.embedded);
     }
 
     pub(super) fn logits(&mut self, binding: Binding<'_>, packed: &Packed) -> Vec<f32> {
-        self.forward(binding, &packed.input_ids, packed.positions().collect(), segments(&packed.starts), None);
+        let binding =
+            self.forward(binding, &packed.input_ids, packed.positions().collect(), segments(&packed.starts), None);
         let all: Vec<usize> = (0..packed.tokens()).collect();
-        self.logits_of(&all)
+        self.logits_of(&binding, &all)
     }
 
     pub(super) fn losses(&mut self, binding: Binding<'_>, packed: &Packed) -> Vec<SequenceLoss> {
-        self.forward(binding, &packed.input_ids, packed.positions().collect(), segments(&packed.starts), None);
-        self.loss(packed, 1.0, false)
+        let binding =
+            self.forward(binding, &packed.input_ids, packed.positions().collect(), segments(&packed.starts), None);
+        self.loss(&binding, packed, 1.0, None)
     }
 
     pub(super) fn gradients(
@@ -91,36 +146,44 @@ impl<'b> Engine<'b> {
         let lowest = binding.lowest_layer();
         let pass = self.pass(binding, packed.positions().collect(), segments(&packed.starts));
         self.saved.resize_with(config.num_hidden_layers, Saved::default);
-        self.embed(ids);
+        self.embed(&pass.binding, ids);
         let x = self.x.get(ids.len() * config.hidden_size);
         for (i, (layer, saved)) in self.weights.layers.iter().zip(&mut self.saved).enumerate() {
             layer::forward(&pass, i, layer, x, saved, None, &mut self.scratch);
         }
-        let losses = self.loss(packed, scale, true);
+        let losses = self.loss(&pass.binding, packed, scale, Some(gradients));
         let dx = self.d_x.get(ids.len() * config.hidden_size);
         for (i, (layer, saved)) in self.weights.layers.iter().zip(&mut self.saved).enumerate().skip(lowest).rev() {
             layer::backward(&pass, i, layer, dx, saved, gradients, &mut self.scratch);
         }
+        let (site, project) = (pass.binding.site(pass.binding.embedding), &mut self.scratch.project);
+        let scale = config.embedding_scale() as f32;
+        embed::backward(&site, ids, scale, dx, &self.embedded, gradients, project);
         losses
     }
 
-    /// Leaves the hidden states after the last layer in `self.x`. Nothing is saved for a backward pass.
-    pub(super) fn forward(
+    /// Leaves the hidden states after the last layer in `self.x`, and gives the binding back. Nothing is saved for a backward
+    /// pass.
+    pub(super) fn forward<'p>(
         &mut self,
-        binding: Binding<'_>,
+        binding: Binding<'p>,
         ids: &[u32],
         positions: Vec<u32>,
         segments: Vec<Segment>,
         mut cache: Option<&mut [LayerCache]>,
-    ) {
+    ) -> Binding<'p>
+    where
+        'b: 'p,
+    {
         let pass = self.pass(binding, positions, segments);
         self.saved.resize_with(self.saved.len().max(1), Saved::default);
-        self.embed(ids);
+        self.embed(&pass.binding, ids);
         let x = self.x.get(ids.len() * self.config.hidden_size);
         for (i, layer) in self.weights.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|c| &mut c[i]);
             layer::forward(&pass, i, layer, x, &mut self.saved[0], cache, &mut self.scratch);
         }
+        pass.binding
     }
 
     /// Copies the given rows of the hidden state and normalises them: (n, H) in `head.normed`.
@@ -142,38 +205,38 @@ impl<'b> Engine<'b> {
     }
 
     /// Logits of the given rows of the hidden state, (n, V).
-    pub(super) fn logits_of(&mut self, rows: &[usize]) -> Vec<f32> {
+    pub(super) fn logits_of(&mut self, binding: &Binding<'_>, rows: &[usize]) -> Vec<f32> {
         self.final_norm(rows);
         let mut logits = vec![0.0; rows.len() * self.config.vocab_size];
-        let normed = self.head.normed.read(rows.len() * self.config.hidden_size);
-        linear::forward(&self.weights.head, normed, rows.len(), &mut logits, false, &mut self.head.panel);
+        let x = self.head.normed.read(rows.len() * self.config.hidden_size);
+        let (site, rows) = (binding.site(binding.head), RowsOf { first: 0, count: rows.len() });
+        let applied = Applied { site: &site, linear: &self.weights.head, rows, x };
+        applied.forward(&mut logits, false, &mut self.head.kept, &mut self.scratch.project);
         if let Some(cap) = self.config.logit_softcap {
             loss::soft_cap(&mut logits, cap as f32);
         }
         logits
     }
 
-    /// Losses of the supervised rows; with `gradient`, `self.d_x` gets scale · dΣnll/dx for all rows.
-    fn loss(&mut self, packed: &Packed, scale: f32, gradient: bool) -> Vec<SequenceLoss> {
+    /// Losses of the supervised rows; with `gradients`, `self.d_x` gets scale · dΣnll/dx for all rows.
+    fn loss(
+        &mut self,
+        binding: &Binding<'_>,
+        packed: &Packed,
+        scale: f32,
+        mut gradients: Option<&mut [f32]>,
+    ) -> Vec<SequenceLoss> {
         let targets: Vec<(usize, usize, u32)> = packed.targets().collect();
         let rows: Vec<usize> = targets.iter().map(|t| t.1).collect();
         let ids: Vec<u32> = targets.iter().map(|t| t.2).collect();
-        let mut losses = vec![TokenLoss::default(); rows.len()];
-        self.final_norm(&rows);
-        let (h, head) = (self.config.hidden_size, &mut self.head);
-        let normed = head.normed.get(rows.len() * h);
-        let cap = self.config.logit_softcap.map(|cap| cap as f32);
-        loss::cross_entropy(&self.weights.head, normed, &ids, cap, scale, gradient, &mut losses, &mut head.loss);
-        if gradient {
-            let d_rows = head.d_rows.get(rows.len() * h);
+        let losses = self.head_loss(binding, &rows, &ids, scale, gradients.as_deref_mut());
+        if let Some(gradients) = gradients {
+            let (h, head) = (self.config.hidden_size, &mut self.head);
+            let (x, rstd) = (head.rows.read(rows.len() * h), head.rstd.read(rows.len()));
+            let (normed, d_rows) = (head.normed.get(rows.len() * h), head.d_rows.get(rows.len() * h));
+            binding.norm_gradient((None, Norm::Input), x, rstd, normed, gradients);
             d_rows.fill(0.0);
-            norm::backward(
-                head.rows.read(rows.len() * h),
-                &self.weights.norm,
-                head.rstd.read(rows.len()),
-                normed,
-                d_rows,
-            );
+            norm::backward(x, &self.weights.norm, rstd, normed, d_rows);
             let dx = self.d_x.get(packed.tokens() * h);
             dx.fill(0.0);
             for (from, &to) in d_rows.chunks_exact(h).zip(&rows) {
@@ -181,6 +244,38 @@ impl<'b> Engine<'b> {
             }
         }
         by_sequence(packed.sequences(), &targets, &losses)
+    }
+
+    /// Losses of rows against their targets; with `gradients`, `self.head.normed` holds the gradient of the rows afterwards.
+    fn head_loss(
+        &mut self,
+        binding: &Binding<'_>,
+        rows: &[usize],
+        targets: &[u32],
+        scale: f32,
+        gradients: Option<&mut [f32]>,
+    ) -> Vec<TokenLoss> {
+        self.final_norm(rows);
+        let mut losses = vec![TokenLoss::default(); rows.len()];
+        let (site, cap) = (binding.site(binding.head), self.config.logit_softcap.map(|cap| cap as f32));
+        let (backward, head) = (gradients.is_some(), &mut self.head);
+        let normed = head.normed.get(rows.len() * self.config.hidden_size);
+        if site.is_plain() {
+            let weight = &self.weights.head.weight;
+            loss::cross_entropy(weight, normed, targets, cap, scale, backward, &mut losses, &mut head.loss);
+            return losses;
+        }
+        let mut adapted = AdaptedHead {
+            site: &site,
+            linear: &self.weights.head,
+            kept: &mut head.kept,
+            scratch: &mut self.scratch.project,
+            gradients: gradients.unwrap_or_default(),
+            rows: Vec::new(),
+        };
+        let logits = &mut head.logits;
+        loss::cross_entropy_through(&mut adapted, normed, targets, cap, scale, backward, &mut losses, logits);
+        losses
     }
 }
 

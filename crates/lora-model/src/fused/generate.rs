@@ -63,21 +63,14 @@ impl Fused<'_> {
         let labels = vec![crate::IGNORE; prompts.iter().map(|p| p.len()).max().unwrap_or(0)];
         let packed = Packed::from_rows(prompts.iter().map(|&p| (p, &labels[..p.len()])));
         let capacity = packed.longest() + max_new_tokens;
-        let config = self.base.config();
-        self.run(adapter, &packed, None, |engine, _| {
-            let binding = || Binding::new(config, adapter, None);
-            engine.generate(binding, &packed, Limits { max_new_tokens, stop, capacity })
-        })?
+        self.run(adapter, &packed, None, |engine, binding| {
+            engine.generate(&binding, &packed, Limits { max_new_tokens, stop, capacity })
+        })
     }
 }
 
 impl Engine<'_> {
-    fn generate<'a>(
-        &mut self,
-        binding: impl Fn() -> Result<Binding<'a>, Error>,
-        packed: &Packed,
-        limits: Limits<'_>,
-    ) -> Result<Vec<Vec<u32>>, Error> {
+    fn generate(&mut self, binding: &Binding<'_>, packed: &Packed, limits: Limits<'_>) -> Vec<Vec<u32>> {
         let config = self.config;
         let width = config.num_key_value_heads * config.head_dim;
         let rows = packed.sequences() * limits.capacity;
@@ -89,18 +82,18 @@ impl Engine<'_> {
             })
             .collect();
         while streams.iter().any(|s| !s.done) {
-            let next = self.advance(binding()?, &mut streams, &mut cache, limits.capacity);
+            let next = self.advance(binding, &mut streams, &mut cache, limits.capacity);
             for (stream, id) in streams.iter_mut().filter(|s| !s.done).zip(next) {
                 stream.take(id, limits);
             }
         }
-        Ok(streams.into_iter().map(|mut s| s.ids.split_off(s.prompt)).collect())
+        streams.into_iter().map(|mut s| s.ids.split_off(s.prompt)).collect()
     }
 
     /// Feeds each open stream the tokens that the cache does not hold and returns the most likely token after them.
     fn advance(
         &mut self,
-        binding: Binding<'_>,
+        binding: &Binding<'_>,
         streams: &mut [Stream],
         cache: &mut [LayerCache],
         capacity: usize,
@@ -121,8 +114,8 @@ impl Engine<'_> {
             query_start += queries;
             last.push(query_start - 1);
         }
-        self.forward(binding, &ids, positions, segments, Some(cache));
-        let logits = self.logits_of(&last);
+        self.forward(binding.clone(), &ids, positions, segments, Some(cache));
+        let logits = self.logits_of(binding, &last);
         logits.chunks_exact(self.config.vocab_size).map(|row| argmax(row) as u32).collect()
     }
 }

@@ -5,6 +5,7 @@ use super::linears::Linears;
 use super::pass::Pass;
 use super::weights::Layer;
 use crate::spec::Projection::{self, Down, Gate, K, O, Q, Up, V};
+use lora_checkpoint::Norm;
 use lora_kernels::attention;
 use lora_kernels::{glu, norm, vector};
 use rayon::prelude::*;
@@ -118,10 +119,11 @@ pub(super) fn backward(
     norm::recompute(middle.read(hidden), &layer.mlp_norm, middle_rstd.read(t), n);
     let outputs = &[(Gate, gate.read(wide)), (Up, up.read(wide))];
     linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
+    pass.binding.norm_gradient((Some(index), Norm::MlpInput), middle.read(hidden), middle_rstd.read(t), dn, gradients);
     norm::backward(middle.read(hidden), &layer.mlp_norm, middle_rstd.read(t), dn, dx);
 
     output_backward(linears, O, dx, saved, gradients, scratch);
-    attend_backward(linears, saved, scratch);
+    attend_backward(linears, saved, gradients, scratch);
     let Saved { x, input_rstd, u, .. } = saved;
     let Scratch { normed, d_normed, d_q, d_k, d_v, stacked, project, .. } = scratch;
     let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
@@ -129,6 +131,7 @@ pub(super) fn backward(
     let (q_size, kv_size) = (pass.size(Q), pass.size(K));
     let outputs = &[(Q, d_q.read(q_size)), (K, d_k.read(kv_size)), (V, d_v.read(kv_size))];
     linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
+    pass.binding.norm_gradient((Some(index), Norm::Input), x.read(hidden), input_rstd.read(t), dn, gradients);
     norm::backward(x.read(hidden), &layer.input_norm, input_rstd.read(t), dn, dx);
 }
 
@@ -153,6 +156,8 @@ fn output_backward(
         return linears.backward(projection, input, dx, d_input, false, &saved.u, gradients, project);
     };
     let (dn, dy) = (d_normed.get(dx.len()), d_output.get(dx.len()));
+    let norm_of = if projection == O { Norm::AttentionOutput } else { Norm::MlpOutput };
+    pass.binding.norm_gradient((Some(linears.index), norm_of), output.read(dx.len()), rstd.read(t), dx, gradients);
     dn.copy_from_slice(dx);
     dy.fill(0.0);
     norm::backward(output.read(dx.len()), gamma, rstd.read(t), dn, dy);
@@ -160,7 +165,7 @@ fn output_backward(
 }
 
 /// From `scratch.d_o` to the gradients of the projected queries, keys and values, in `scratch.d_q`, `d_k` and `d_v`.
-fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, scratch: &mut Scratch) {
+fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, gradients: &mut [f32], scratch: &mut Scratch) {
     let Linears { pass, index, layer } = linears;
     let (shape, q_size, kv_size) = (pass.shape(index), pass.size(Q), pass.size(K));
     let Scratch { d_o, d_q, d_k, d_v, d_head, .. } = scratch;
@@ -175,6 +180,15 @@ fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, scratch: &mut Sc
     attention::backward(shape, &pass.segments, forward, d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
     pass.rotate(index, Q, d_q.get(q_size), true);
     pass.rotate(index, K, d_k.get(kv_size), true);
+    let heads = [
+        (&layer.query_norm, Norm::Query, &saved.q_raw, &saved.q_rstd, &*d_q, q_size),
+        (&layer.key_norm, Norm::Key, &saved.k_raw, &saved.k_rstd, &*d_k, kv_size),
+    ];
+    for (gamma, norm, raw, rstd, dy, size) in heads {
+        let Some(gamma) = gamma else { continue };
+        let (raw, rstd) = (raw.read(size), rstd.read(size / gamma.len()));
+        pass.binding.norm_gradient((Some(index), norm), raw, rstd, dy.read(size), gradients);
+    }
     norm_heads_backward(layer.query_norm.as_deref(), &saved.q_raw, &saved.q_rstd, d_q, d_head, q_size);
     norm_heads_backward(layer.key_norm.as_deref(), &saved.k_raw, &saved.k_rstd, d_k, d_head, kv_size);
 }

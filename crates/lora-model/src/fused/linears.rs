@@ -1,7 +1,8 @@
 //! The linear layers of one decoder layer, alone or stacked: Phi-3 has q, k and v in one, and gate and up.
+use super::binding::Site;
 use super::buffers::{Buffer, Inner, ProjectScratch};
 use super::pass::Pass;
-use super::project::{self, Place};
+use super::project::{Applied, RowsOf};
 use super::weights::Layer;
 use crate::spec::Projection;
 use lora_kernels::stack;
@@ -15,10 +16,6 @@ pub(super) struct Linears<'s, 'a, 'b> {
 }
 
 impl Linears<'_, '_, '_> {
-    fn place(self, projection: Projection) -> Place {
-        Place { layer: self.index, projection }
-    }
-
     /// out (T, out) = projection of input (T, in), or out += with `accumulate`.
     pub(super) fn forward(
         self,
@@ -29,19 +26,14 @@ impl Linears<'_, '_, '_> {
         u: &mut Inner,
         scratch: &mut ProjectScratch,
     ) {
-        let (linear, tokens) = (self.layer.linear(projection), self.pass.tokens());
-        let u = &mut u[projection.index()];
-        project::forward(
-            self.place(projection),
-            linear,
-            &self.pass.binding,
-            input,
-            tokens,
-            out,
-            accumulate,
-            u,
-            scratch,
-        );
+        let site = self.pass.binding.site(self.pass.binding.slot(self.index, projection));
+        let applied = self.applied(&site, projection, input);
+        applied.forward(out, accumulate, &mut u[projection.index()], scratch);
+    }
+
+    fn applied<'p>(&'p self, site: &'p Site<'p>, projection: Projection, x: &'p [f32]) -> Applied<'p> {
+        let rows = RowsOf { first: 0, count: self.pass.tokens() };
+        Applied { site, linear: self.layer.linear(projection), rows, x }
     }
 
     /// d_input (T, in) from dy (T, out), or d_input += with `accumulate`; adds to the adapter's gradients.
@@ -57,21 +49,9 @@ impl Linears<'_, '_, '_> {
         gradients: &mut [f32],
         scratch: &mut ProjectScratch,
     ) {
-        let (linear, tokens) = (self.layer.linear(projection), self.pass.tokens());
-        let (place, u) = (self.place(projection), &u[projection.index()]);
-        project::backward(
-            place,
-            linear,
-            &self.pass.binding,
-            input,
-            u,
-            dy,
-            tokens,
-            d_input,
-            accumulate,
-            gradients,
-            scratch,
-        );
+        let site = self.pass.binding.site(self.pass.binding.slot(self.index, projection));
+        let applied = self.applied(&site, projection, input);
+        applied.backward(&u[projection.index()], dy, d_input, accumulate, gradients, scratch);
     }
 
     /// All linear layers that hold one of these outputs.

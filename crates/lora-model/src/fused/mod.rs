@@ -3,6 +3,7 @@
 mod binding;
 mod buffers;
 mod cache;
+mod embed;
 mod engine;
 mod generate;
 mod layer;
@@ -47,9 +48,12 @@ impl<'b> Fused<'b> {
         work: impl FnOnce(&mut Engine<'b>, Binding<'_>) -> R + Send,
     ) -> Result<R, Error> {
         packed.check_vocabulary(self.base.config().vocab_size)?;
-        let binding = Binding::new(self.base.config(), adapter, dropout)?;
+        let mut binding = Binding::new(self.base.config(), adapter, dropout)?;
         let engine = &mut self.engine;
-        Ok(self.pool.install(|| work(engine, binding)))
+        self.pool.install(|| {
+            engine.adopt(&mut binding)?;
+            Ok(work(engine, binding))
+        })
     }
 }
 

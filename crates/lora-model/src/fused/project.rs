@@ -1,90 +1,186 @@
-//! One projection with its adapter: y = x·Wᵀ + bias + s·(dropout(x)·Aᵀ)·Bᵀ, forward and backward.
-use super::binding::Binding;
-use super::buffers::{Buffer, ProjectScratch};
+//! One linear layer with what trains at it, forward and backward. With d the dropout of the adapter's input and g = m/‖W + s·B·A‖:
+//! - LoRA: y = x·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ + bias
+//! - DoRA: y = (x − d(x))·Wᵀ + g∘z + bias, z = d(x)·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ; g's norm is a constant of the gradient
+use super::binding::{Dora, Site};
+use super::buffers::{Buffer, Kept, ProjectScratch};
 use super::weights::Linear;
-use crate::spec::Projection;
-use lora_kernels::linear;
+use lora_kernels::linear::{self, Lora};
 use lora_kernels::rng::Mask;
+use lora_kernels::{dora, vector};
 use rayon::prelude::*;
 
-/// Which projection of which layer.
+/// The rows of a layer's input: how many, and the first one's number among all (the dropout's key).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) layer: usize,
-    pub(super) projection: Projection,
+pub(super) struct RowsOf {
+    pub(super) first: usize,
+    pub(super) count: usize,
 }
 
-fn drop_rows(mask: Mask, x: &[f32], width: usize, out: &mut [f32]) {
-    out.par_chunks_mut(width)
-        .zip(x.par_chunks(width))
+/// out = mask(x), both (T, in).
+fn drop_rows(mask: Mask, rows: RowsOf, x: &[f32], out: &mut [f32]) {
+    let width = x.len() / rows.count.max(1);
+    out.par_chunks_mut(width.max(1))
+        .zip(x.par_chunks(width.max(1)))
         .enumerate()
-        .for_each(|(t, (out, x))| mask.apply((t * width) as u64, x, out));
+        .for_each(|(t, (out, x))| mask.apply(((rows.first + t) * width) as u64, x, out));
 }
 
-/// y (T, out) = projection of x (T, in), or y += with `accumulate`; `u` keeps x·Aᵀ for the backward pass.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn forward(
-    place: Place,
-    linear: &Linear<'_>,
-    binding: &Binding<'_>,
-    x: &[f32],
-    tokens: usize,
-    y: &mut [f32],
-    accumulate: bool,
-    u: &mut Buffer,
-    scratch: &mut ProjectScratch,
-) {
-    linear::forward(&linear.weight, x, tokens, y, accumulate, &mut scratch.panel);
-    if let Some(bias) = &linear.bias {
-        linear::add_bias(bias, y);
-    }
-    let Some(lora) = binding.lora(place.layer, place.projection) else { return };
-    let u = u.get(tokens * lora.rank);
-    match binding.mask(place.layer, place.projection) {
-        None => lora.forward(x, tokens, u, y),
-        Some(mask) => {
-            let dropped = scratch.dropped.get(x.len());
-            drop_rows(mask, x, x.len() / tokens.max(1), dropped);
-            lora.forward(dropped, tokens, u, y);
-        }
-    }
+/// out = a − b.
+fn difference(a: &[f32], b: &[f32], out: &mut [f32]) {
+    out.par_chunks_mut(1 << 14).zip(a.par_chunks(1 << 14)).zip(b.par_chunks(1 << 14)).for_each(|((out, a), b)| {
+        out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = a - b);
+    });
 }
 
-/// dx (T, in) = gradient through the projection of dy (T, out), or dx += with `accumulate`; adds to the gradients of A
-/// and B. `x` and `u` are those of the forward pass.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn backward(
-    place: Place,
-    linear: &Linear<'_>,
-    binding: &Binding<'_>,
-    x: &[f32],
-    u: &Buffer,
-    dy: &[f32],
-    tokens: usize,
-    dx: &mut [f32],
-    accumulate: bool,
-    gradients: &mut [f32],
-    scratch: &mut ProjectScratch,
-) {
-    linear::backward(&linear.weight, dy, tokens, dx, accumulate, &mut scratch.panel);
-    let Some(lora) = binding.lora(place.layer, place.projection) else { return };
-    let Some((da, db)) = binding.module(place.layer, place.projection).and_then(|m| binding.gradients(m, gradients))
-    else {
-        return;
-    };
-    let (u, d_u) = (u.read(tokens * lora.rank), scratch.d_u.get(tokens * lora.rank));
-    match binding.mask(place.layer, place.projection) {
-        None => {
-            lora.backward(x, u, dy, tokens, d_u, da, db);
-            lora.backward_input(d_u, tokens, dx, true);
+/// A linear layer, what trains at it, and its input.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Applied<'p> {
+    pub(super) site: &'p Site<'p>,
+    pub(super) linear: &'p Linear<'p>,
+    pub(super) rows: RowsOf,
+    /// (T, in).
+    pub(super) x: &'p [f32],
+}
+
+impl Applied<'_> {
+    /// y (T, out) = the layer's output, or y += with `accumulate`; `kept` is for the backward pass.
+    pub(super) fn forward(self, y: &mut [f32], accumulate: bool, kept: &mut Kept, scratch: &mut ProjectScratch) {
+        let Self { site, linear, rows, x } = self;
+        match (&site.lora, site.dora) {
+            (Some(lora), Some(dora)) => self.with_dora(lora, dora, y, accumulate, kept, scratch),
+            (lora, _) => {
+                let weight = site.weight(&linear.weight);
+                linear::forward(weight, x, rows.count, y, accumulate, &mut scratch.panel);
+                if let Some(lora) = lora {
+                    let u = kept.u.get(rows.count * lora.rank);
+                    lora.forward(self.dropped(&mut scratch.dropped), rows.count, u, y);
+                }
+            }
         }
-        Some(mask) => {
-            let (dropped, d_dropped) = (scratch.dropped.get(x.len()), scratch.d_dropped.get(x.len()));
-            drop_rows(mask, x, x.len() / tokens.max(1), dropped);
-            lora.backward(dropped, u, dy, tokens, d_u, da, db);
-            lora.backward_input(d_u, tokens, d_dropped, false);
-            drop_rows(mask, d_dropped, x.len() / tokens.max(1), dropped);
-            lora_kernels::vector::add(dx, dropped);
+        if let Some((bias, lora)) = site.lora_bias.zip(site.lora.as_ref()) {
+            let scaled: Vec<f32> = bias.iter().map(|b| lora.scaling * b).collect();
+            linear::add_bias(&scaled, y);
         }
+        if let Some(origin) = &site.origin {
+            origin.forward(x, rows.count, scratch.d_u.get(rows.count * origin.rank), y);
+        }
+        if let Some(bias) = &linear.bias {
+            linear::add_bias(bias, y);
+        }
+    }
+
+    /// The input that A sees.
+    fn dropped<'s>(&'s self, buffer: &'s mut Buffer) -> &'s [f32] {
+        let Some(mask) = self.site.mask else { return self.x };
+        let out = buffer.get(self.x.len());
+        drop_rows(mask, self.rows, self.x, out);
+        out
+    }
+
+    fn with_dora(
+        self,
+        lora: &Lora<'_>,
+        dora: &Dora,
+        y: &mut [f32],
+        accumulate: bool,
+        kept: &mut Kept,
+        scratch: &mut ProjectScratch,
+    ) {
+        let (weight, count) = (self.site.weight(&self.linear.weight), self.rows.count);
+        let (u, z) = (kept.u.get(count * lora.rank), kept.z.get(y.len()));
+        let ProjectScratch { panel, dropped, d_dropped, .. } = scratch;
+        let seen = self.dropped(dropped);
+        if self.site.mask.is_some() {
+            let rest = d_dropped.get(self.x.len());
+            difference(self.x, seen, rest);
+            linear::forward(weight, rest, count, y, accumulate, panel);
+        }
+        linear::forward(weight, seen, count, z, false, panel);
+        lora.forward(seen, count, u, z);
+        dora::scale(z, &dora.gain, y, accumulate || self.site.mask.is_some());
+    }
+
+    /// dx (T, in) = gradient through the layer of dy (T, out), or dx += with `accumulate`; adds to the gradients of what
+    /// trains. `kept` is that of the forward pass.
+    pub(super) fn backward(
+        self,
+        kept: &Kept,
+        dy: &[f32],
+        dx: &mut [f32],
+        accumulate: bool,
+        gradients: &mut [f32],
+        scratch: &mut ProjectScratch,
+    ) {
+        let Self { site, linear, rows, .. } = self;
+        let weight = site.weight(&linear.weight);
+        self.whole_gradients(dy, gradients);
+        let Some(dora) = site.dora else {
+            linear::backward(weight, dy, rows.count, dx, accumulate, &mut scratch.panel);
+            self.factors(&kept.u, dy, None, dx, gradients, scratch);
+            if let Some(origin) = &site.origin {
+                origin.backward_constant(dy, rows.count, scratch.d_u.get(rows.count * origin.rank), dx);
+            }
+            return;
+        };
+        if let Some(place) = &site.places.magnitude {
+            dora::magnitude_gradient(dy, kept.z.read(dy.len()), &dora.norms, &mut gradients[place.clone()]);
+        }
+        let (mut scaled, mut beyond) = (std::mem::take(&mut scratch.scaled), std::mem::take(&mut scratch.beyond));
+        let (dz, rest) = (scaled.get(dy.len()), beyond.get(dy.len()));
+        dora::scale(dy, &dora.gain, dz, false);
+        if site.mask.is_some() {
+            difference(dz, dy, rest);
+            linear::backward(weight, dy, rows.count, dx, accumulate, &mut scratch.panel);
+            self.factors(&kept.u, dz, Some(rest), dx, gradients, scratch);
+        } else {
+            linear::backward(weight, dz, rows.count, dx, accumulate, &mut scratch.panel);
+            self.factors(&kept.u, dz, None, dx, gradients, scratch);
+        }
+        (scratch.scaled, scratch.beyond) = (scaled, beyond);
+    }
+
+    /// Gradients of the weight and of the biases.
+    fn whole_gradients(self, dy: &[f32], gradients: &mut [f32]) {
+        let Self { site, rows, x, .. } = self;
+        if let Some(place) = &site.places.weight {
+            let columns = x.len() / rows.count.max(1);
+            linear::weight_gradient(x, dy, rows.count, &mut gradients[place.clone()], columns);
+        }
+        if let Some(place) = &site.places.bias {
+            dora::bias_gradient(dy, 1.0, &mut gradients[place.clone()]);
+        }
+        if let Some((place, lora)) = site.places.lora_bias.as_ref().zip(site.lora.as_ref()) {
+            dora::bias_gradient(dy, lora.scaling, &mut gradients[place.clone()]);
+        }
+    }
+
+    /// Gradients of A and B from dz, the gradient of what they add to; dx += the part that goes through them, and through
+    /// rest·W, which sees the dropped input as they do (DoRA).
+    fn factors(
+        self,
+        u: &Buffer,
+        dz: &[f32],
+        rest: Option<&[f32]>,
+        dx: &mut [f32],
+        gradients: &mut [f32],
+        scratch: &mut ProjectScratch,
+    ) {
+        let Self { site, linear, rows, x } = self;
+        let Some((lora, (a, b))) = site.lora.as_ref().zip(site.places.factors.as_ref()) else { return };
+        let (head, tail) = gradients.split_at_mut(b.start); // B lies behind A
+        let (da, db) = (&mut head[a.clone()], &mut tail[..b.len()]);
+        let u = u.read(rows.count * lora.rank);
+        let ProjectScratch { panel, dropped, d_u, d_dropped, .. } = scratch;
+        let d_u = d_u.get(u.len());
+        lora.backward(self.dropped(dropped), u, dz, rows.count, d_u, da, db);
+        let Some(mask) = site.mask else { return lora.backward_input(d_u, rows.count, dx, true) };
+        let d_dropped = d_dropped.get(x.len());
+        lora.backward_input(d_u, rows.count, d_dropped, false);
+        if let Some(rest) = rest {
+            linear::backward(site.weight(&linear.weight), rest, rows.count, d_dropped, true, panel);
+        }
+        let back = dropped.get(x.len());
+        drop_rows(mask, rows, d_dropped, back);
+        vector::add(dx, back);
     }
 }

@@ -1,4 +1,5 @@
-//! The frozen weights of a base, borrowed where they lie.
+//! The weights of a base, borrowed where they lie. Norms and biases are copies, in whose place an adapter may put its own.
+use super::binding::Binding;
 use crate::spec::Projection;
 use crate::{Base, Error};
 use lora_checkpoint::{Norm, TensorView};
@@ -23,7 +24,7 @@ impl Rows for Matrix<'_> {
     }
 }
 
-/// A frozen linear layer.
+/// A linear layer of the base.
 #[derive(Debug)]
 pub(super) struct Linear<'b> {
     pub(super) weight: Matrix<'b>,
@@ -54,6 +55,24 @@ impl<'b> Layer<'b> {
     pub(super) fn linear(&self, projection: Projection) -> &Linear<'b> {
         &self.linears[self.places[projection.index()]]
     }
+
+    fn norm_mut(&mut self, norm: Norm) -> Option<&mut Vec<f32>> {
+        match norm {
+            Norm::Input => Some(&mut self.input_norm),
+            Norm::Query => self.query_norm.as_mut(),
+            Norm::Key => self.key_norm.as_mut(),
+            Norm::AttentionOutput => self.attention_output_norm.as_mut(),
+            Norm::MlpInput => Some(&mut self.mlp_norm),
+            Norm::MlpOutput => self.mlp_output_norm.as_mut(),
+        }
+    }
+}
+
+/// A norm's or a bias' place in the decoder.
+#[derive(Debug, Clone, Copy)]
+enum Vector {
+    Norm(Option<usize>, Norm),
+    Bias(usize, Projection),
 }
 
 /// All weights of a decoder.
@@ -63,10 +82,53 @@ pub(super) struct Weights<'b> {
     pub(super) layers: Vec<Layer<'b>>,
     pub(super) norm: Vec<f32>,
     /// The embedding again if tied.
-    pub(super) head: Matrix<'b>,
+    pub(super) head: Linear<'b>,
+    /// Norms and biases that are not the base's own at present.
+    changed: Vec<Vector>,
 }
 
 impl<'b> Weights<'b> {
+    /// Puts the norms and biases that an adapter trains in the place of the base's, and the base's back where it trains none.
+    pub(super) fn adopt(&mut self, base: &'b Base, binding: &Binding<'_>) -> Result<(), Error> {
+        let source = Source { base };
+        for vector in std::mem::take(&mut self.changed) {
+            let own = match vector {
+                Vector::Norm(None, _) => source.gamma("model.norm")?,
+                Vector::Norm(Some(layer), norm) => match base.config().norm_path(layer, norm) {
+                    Some(path) => source.gamma(&path)?,
+                    None => continue,
+                },
+                Vector::Bias(layer, projection) => source.vector(&format!("{}.bias", projection.path(layer)))?,
+            };
+            self.set(vector, &own);
+        }
+        let offset = base.config().facts().norm_offset;
+        for (layer, norm, values) in binding.norms() {
+            let gamma: Vec<f32> = values.iter().map(|g| g + offset).collect();
+            self.set(Vector::Norm(layer, norm), &gamma);
+            self.changed.push(Vector::Norm(layer, norm));
+        }
+        for (layer, projection, values) in binding.biases() {
+            self.set(Vector::Bias(layer, projection), values);
+            self.changed.push(Vector::Bias(layer, projection));
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, vector: Vector, values: &[f32]) {
+        let place = match vector {
+            Vector::Norm(None, _) => Some(&mut self.norm),
+            Vector::Norm(Some(layer), norm) => self.layers[layer].norm_mut(norm),
+            Vector::Bias(layer, projection) => {
+                let layer = &mut self.layers[layer];
+                layer.linears[layer.places[projection.index()]].bias.as_mut()
+            }
+        };
+        if let Some(place) = place.filter(|place| place.len() == values.len()) {
+            place.copy_from_slice(values);
+        }
+    }
+
     pub(super) fn of(base: &'b Base) -> Result<Self, Error> {
         let source = Source { base };
         let head = if base.config().tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
@@ -74,7 +136,8 @@ impl<'b> Weights<'b> {
             embedding: source.matrix("model.embed_tokens.weight")?,
             layers: (0..base.config().num_hidden_layers).map(|i| source.layer(i)).collect::<Result<_, _>>()?,
             norm: source.gamma("model.norm")?,
-            head: source.matrix(head)?,
+            head: Linear { weight: source.matrix(head)?, bias: None },
+            changed: Vec::new(),
         })
     }
 }

@@ -10,14 +10,6 @@ fn each(check: fn(&Golden, &mut dyn Route)) {
 }
 
 #[test]
-fn logits_of_bases() {
-    for case in golden::BASES {
-        let golden = Golden::of_base(case);
-        golden::check_base(&golden, &mut Composite::new(&golden.base).unwrap());
-    }
-}
-
-#[test]
 fn logits() {
     each(golden::check_logits);
 }

@@ -17,14 +17,6 @@ fn everywhere(check: impl Fn(&Golden, &mut Fused<'_>)) {
 }
 
 #[test]
-fn gives_transformers_logits_of_bases() {
-    for case in golden::BASES {
-        let golden = Golden::of_base(case);
-        golden::check_base(&golden, &mut Fused::new(&golden.base, 2).unwrap());
-    }
-}
-
-#[test]
 fn gives_pefts_logits() {
     everywhere(|golden, route| golden::check_logits(golden, route));
 }

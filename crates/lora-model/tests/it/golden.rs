@@ -1,13 +1,13 @@
 //! The golden cases, and what every route must make of them: PEFT's logits, losses, gradients and AdamW trajectories.
-use lora_core::{Adapter, LoraConfig, TargetModules};
+use lora_core::Adapter;
 use lora_kernels::optim::{AdamW, clip_factor, global_norm};
 use lora_model::{Base, Packed, Route, SequenceLoss};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// Cases whose adapters are LoRA on linear layers.
-pub(crate) const CASES: [&str; 12] = [
+/// Families, and what an adapter can train.
+pub(crate) const CASES: [&str; 24] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -20,9 +20,19 @@ pub(crate) const CASES: [&str; 12] = [
     "llama_dynamic",
     "phi3_longrope",
     "mistral_sharded_bf16",
+    "llama_dora",
+    "mistral_patterns",
+    "qwen3_modules_to_save",
+    "bias_all",
+    "bias_lora_only",
+    "embed_head_tied",
+    "embed_head_dora",
+    "save_embed_norms",
+    "save_linear_head_tied",
+    "exclude_layers",
+    "pissa",
+    "olora",
 ];
-/// Cases of which the base is looked at.
-pub(crate) const BASES: [&str; 2] = ["mistral_patterns", "qwen3_modules_to_save"];
 /// Those of [`CASES`] that are plain Llama.
 pub(crate) const LLAMA: [&str; 2] = [CASES[0], CASES[1]];
 
@@ -43,15 +53,6 @@ impl Golden {
         let base = Base::open(&folder.join("base")).unwrap();
         let (adapter, warnings) = Adapter::load(&folder.join("adapter"), &base).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
-        Self::with(folder, base, adapter)
-    }
-
-    /// A case of which only the base is looked at; its adapter is a new one.
-    pub(crate) fn of_base(case: &str) -> Self {
-        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case);
-        let base = Base::open(&folder.join("base")).unwrap();
-        let config = LoraConfig::new(2, 2.0, TargetModules::List(vec!["q_proj".into()]));
-        let adapter = Adapter::init(config, &base, 1).unwrap();
         Self::with(folder, base, adapter)
     }
 
@@ -96,18 +97,24 @@ impl Golden {
         self.case[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
     }
 
-    /// Golden tensors of all A and B, laid out as the adapter's parameters.
+    /// Golden tensors of all that trains, laid out as the adapter's parameters.
     fn flat(&self, prefix: &str) -> Vec<f32> {
-        let names = self.adapter.modules.iter().flat_map(|m| [m.a_name(), m.b_name()]);
-        names.flat_map(|name| self.values(&format!("{prefix}.{name}"))).collect()
+        let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
+        let names = self.adapter.tensors().into_iter().map(|tensor| format!("{prefix}.{}", tensor.name));
+        // torch names a magnitude's parameter by its module, the file does not.
+        let named = names.map(|name| if tensors.tensor(&name).is_ok() { name } else { format!("{name}.weight") });
+        named.flat_map(|name| self.values(&name)).collect()
     }
-}
 
-/// Logits of the base within 1e-4.
-pub(crate) fn check_base(golden: &Golden, route: &mut dyn Route) {
-    let found = route.logits(None, &golden.packed).unwrap();
-    let worst = largest_difference(&found, &golden.logits("logits_base"));
-    assert!(worst <= 1e-4, "{worst}");
+    /// How many tensors PEFT has a gradient for.
+    fn trained_tensors(&self) -> usize {
+        let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
+        tensors.names().iter().filter(|name| name.starts_with("grad.")).count()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        SafeTensors::deserialize(&self.bytes).unwrap().tensor(name).is_ok()
+    }
 }
 
 /// Logits of base, adapter and trained adapter within 1e-4.
@@ -119,6 +126,9 @@ pub(crate) fn check_logits(golden: &Golden, route: &mut dyn Route) {
         ("logits_merged", Some(&golden.adapter)),
         ("logits_trained", Some(&trained)),
     ] {
+        if name == "logits_merged" && !golden.has(name) {
+            continue; // PEFT's merge is another model there: the case says why
+        }
         let found = route.logits(adapter, &golden.packed).unwrap();
         let worst = largest_difference(&found, &golden.logits(name));
         assert!(worst <= 1e-4, "{} {name}: {worst}", golden.case["name"]);
@@ -138,13 +148,12 @@ pub(crate) fn check_gradients(golden: &Golden, route: &mut dyn Route) {
         assert!((a.nll - b.nll).abs() <= 1e-4 && (a.tokens, a.correct) == (b.tokens, b.correct), "{a:?} {b:?}");
     }
     let expected = golden.flat("grad");
-    for module in &adapter.modules {
-        for (name, place) in [("A", &module.a), ("B", &module.b)] {
-            let (found, expected) = (&found[place.clone()], &expected[place.clone()]);
-            let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
-            let worst = largest_difference(found, expected) / largest;
-            assert!(worst <= 1e-4, "{} {name}: {worst}", module.path);
-        }
+    assert_eq!(adapter.tensors().len(), golden.trained_tensors());
+    for tensor in adapter.tensors() {
+        let (found, expected) = (&found[tensor.range.clone()], &expected[tensor.range]);
+        let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let worst = largest_difference(found, expected) / largest;
+        assert!(worst <= 1e-4, "{}: {worst}", tensor.name);
     }
 }
 
