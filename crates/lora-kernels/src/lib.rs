@@ -8,6 +8,7 @@ pub mod attention;
 pub mod dora;
 pub mod embedding;
 pub mod glu;
+pub mod layout;
 pub mod linear;
 pub mod loss;
 pub mod matmul;

@@ -35,6 +35,12 @@ impl<'a> Mat<'a> {
         Self { data, rows, columns, row_stride, column_stride: 1 }
     }
 
+    /// Rows.
+    #[must_use]
+    pub fn rows(self) -> usize {
+        self.rows
+    }
+
     /// The transpose, without a copy.
     #[must_use]
     pub fn t(self) -> Self {

@@ -38,6 +38,11 @@ pub trait Route {
     /// As for [`Route::logits`].
     fn losses(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<SequenceLoss>, Error>;
 
+    /// Tokens of a pack that are computed for its gradients: all of them, unless common beginnings are shared.
+    fn computed_tokens(&self, packed: &Packed, _dropout: Option<Dropout>) -> usize {
+        packed.tokens()
+    }
+
     /// Loss of each sequence; adds `scale` · d(Σ nll)/d(params) to `gradients` (laid out as `adapter.params`).
     ///
     /// # Errors

@@ -109,6 +109,10 @@ pub struct Args {
     /// reference) [default: fused; composite with --method full].
     #[arg(long, value_enum, help_heading = "Machine")]
     pub route: Option<RouteKind>,
+    /// Compute the tokens that several examples of a batch begin with (system message, template) for each of them again;
+    /// with dropout this is always so, without it the results differ by rounding only.
+    #[arg(long, help_heading = "Machine")]
+    pub no_shared_prefixes: bool,
     /// Threads; they don't change the result [default: as many as this process may use].
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Machine")]
     pub threads: Option<usize>,

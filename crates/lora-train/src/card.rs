@@ -28,6 +28,7 @@ pub(crate) fn render(args: &Args, outcome: &Outcome, model: &dyn Trainable) -> S
     };
     row("steps", format!("{} ({:.2} epochs)", state.step, state.epoch));
     row("tokens", format!("{}, {} of them supervised", state.tokens, state.supervised_tokens));
+    row("tokens computed (beginnings in common once)", format!("{}", state.computed_tokens));
     row("training loss, first and last step", format!("{:.4}, {:.4}", state.first_loss, state.last_loss));
     match (state.best, state.valid_loss) {
         (Some(best), Some(last)) => {

@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(crate) epoch: f64,
     /// Tokens seen.
     pub(crate) tokens: u64,
+    /// Tokens computed: fewer where examples of a batch begin alike.
+    pub(crate) computed_tokens: u64,
     /// Supervised tokens seen.
     pub(crate) supervised_tokens: u64,
     /// Loss of the first step.

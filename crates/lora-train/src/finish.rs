@@ -51,6 +51,7 @@ fn results(outcome: &Outcome, model: &dyn Trainable) -> serde_json::Value {
         "best_valid_loss": state.best.map(|best| best.loss),
         "best_step": state.best.map(|best| best.step),
         "tokens": state.tokens,
+        "computed_tokens": state.computed_tokens,
         "supervised_tokens": state.supervised_tokens,
         "tokens_per_s": state.tokens as f64 / state.step_seconds.max(1e-9),
     })

@@ -47,7 +47,22 @@ pub(crate) fn train(
         ui.say(&format!("stopped after step {}: the same command with --resume continues it", run.state.step));
     }
     result?;
+    let State { tokens, computed_tokens, .. } = run.state;
+    if computed_tokens < tokens {
+        let saved = 100.0 * (1.0 - computed_tokens as f64 / tokens as f64);
+        ui.say(&format!(
+            "examples of a batch that begin alike shared that beginning: {saved:.0} % fewer tokens to compute"
+        ));
+    }
     Ok(Outcome { total_steps: run.schedule.total_steps, best: run.best, state: run.state })
+}
+
+/// Tokens of a window.
+struct Tokens {
+    /// In its examples.
+    all: usize,
+    /// That were computed: fewer where examples begin alike.
+    computed: usize,
 }
 
 /// A run between two steps.
@@ -163,7 +178,7 @@ impl<'r> Run<'r> {
         let began = Instant::now();
         let step = self.state.step + 1;
         let (window, epoch) = self.steps.next_window();
-        let (sum, tokens) = self.accumulate(&window)?;
+        let (sum, Tokens { all: tokens, computed }) = self.accumulate(&window)?;
         let loss = sum.nll / sum.tokens as f64;
         let norm = global_norm(&self.gradients);
         check_finite(&self.slots, &self.gradients, norm, loss, step)?;
@@ -176,6 +191,7 @@ impl<'r> Run<'r> {
         self.state.step = step;
         self.state.epoch = epoch;
         self.state.tokens += tokens as u64;
+        self.state.computed_tokens += computed as u64;
         self.state.supervised_tokens += sum.tokens as u64;
         self.state.step_seconds += seconds;
         self.state.last_loss = loss;
@@ -190,8 +206,7 @@ impl<'r> Run<'r> {
     }
 
     /// Gradients of the mean loss over all supervised tokens of a window: not a mean of its batches' means.
-    /// Returns the sum of losses and the number of tokens.
-    fn accumulate(&mut self, window: &[Vec<usize>]) -> Result<(SequenceLoss, usize)> {
+    fn accumulate(&mut self, window: &[Vec<usize>]) -> Result<(SequenceLoss, Tokens)> {
         let batches: Vec<_> = window.iter().map(|rows| pack(&self.data.train, rows)).collect();
         let supervised: usize = batches.iter().map(lora_model::Packed::supervised).sum();
         let scale = 1.0 / supervised as f32;
@@ -202,7 +217,9 @@ impl<'r> Run<'r> {
             let micro_step = self.state.step * self.args.accumulation as u64 + index as u64;
             add(&mut sum, &self.model.gradients(packed, micro_step, scale, &mut self.gradients)?);
         }
-        Ok((sum, batches.iter().map(lora_model::Packed::tokens).sum()))
+        let all = batches.iter().map(lora_model::Packed::tokens).sum();
+        let computed = batches.iter().map(|packed| self.model.computed_tokens(packed)).sum();
+        Ok((sum, Tokens { all, computed }))
     }
 
     /// AdamW, tensor by tensor: not every tensor decays.

@@ -130,7 +130,7 @@ pub(crate) fn trainable<'i>(args: &Args, inputs: &'i Inputs, ui: &Ui) -> Result<
             let adapter = adapter(args, base, ui)?;
             let route: Box<dyn Route + 'i> = match args.route {
                 Some(RouteKind::Composite) => Box::new(Composite::new(base)?),
-                _ => Box::new(Fused::new(base, args.threads())?),
+                _ => Box::new(Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes)),
             };
             Ok(Box::new(LoraTrainable::new(route, adapter, args.seed, base.total_parameters())))
         }

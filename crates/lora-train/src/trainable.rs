@@ -34,6 +34,10 @@ pub(crate) trait Trainable {
         scale: f32,
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>>;
+    /// Tokens of a pack that are computed: all of them, unless common beginnings are shared.
+    fn computed_tokens(&self, packed: &Packed) -> usize {
+        packed.tokens()
+    }
     /// Loss of each sequence, without dropout.
     fn losses(&mut self, packed: &Packed) -> Result<Vec<SequenceLoss>>;
     /// Writes the model with other `params` than its own into an existing folder.
@@ -65,6 +69,11 @@ impl<'b> LoraTrainable<'b> {
         });
         Self { slots: slots.collect(), route, adapter, seed, base_parameters }
     }
+
+    fn dropout(&self, micro_step: u64) -> Option<Dropout> {
+        let p = self.adapter.config.lora_dropout as f32;
+        (p > 0.0).then_some(Dropout { p, seed: self.seed, step: micro_step })
+    }
 }
 
 impl Trainable for LoraTrainable<'_> {
@@ -87,9 +96,12 @@ impl Trainable for LoraTrainable<'_> {
         scale: f32,
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>> {
-        let p = self.adapter.config.lora_dropout as f32;
-        let dropout = (p > 0.0).then_some(Dropout { p, seed: self.seed, step: micro_step });
+        let dropout = self.dropout(micro_step);
         Ok(self.route.gradients(&self.adapter, packed, dropout, scale, gradients)?)
+    }
+
+    fn computed_tokens(&self, packed: &Packed) -> usize {
+        self.route.computed_tokens(packed, self.dropout(0))
     }
 
     fn losses(&mut self, packed: &Packed) -> Result<Vec<SequenceLoss>> {

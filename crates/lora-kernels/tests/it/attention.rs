@@ -1,6 +1,7 @@
 //! Packed causal attention with grouped queries.
 use crate::harness::{assert_close, gradient, values, weigh, wide};
-use lora_kernels::attention::{Saved, Segment, Shape, backward, forward, segments};
+use lora_kernels::attention::{Saved, Shape, backward, forward};
+use lora_kernels::layout::{Layout, Span};
 
 const SHAPE: Shape = Shape { heads: 4, kv_heads: 2, head_dim: 3, scale: 0.577, window: None, softcap: None };
 
@@ -46,7 +47,7 @@ fn values_and_gradients_of_packed_sequences() {
     let (qw, kw, vw) = (wide(&q), wide(&k), wide(&v));
     for shape in shapes() {
         let (mut o, mut lse) = (vec![0.0; q_len], vec![0.0; t * SHAPE.heads]);
-        let s = segments(&starts);
+        let s = Layout::packed(&starts);
         forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
         assert_close("o", &o, &reference(shape, &starts, &qw, &kw, &vw), 1e-5);
 
@@ -65,7 +66,7 @@ fn windows_move_across_tiles() {
     let (q, k, v, w) = (values(160 * 12, 11), values(160 * 6, 12), values(160 * 6, 13), values(160 * 12, 14));
     for window in [1, 7, 64, 100] {
         let shape = Shape { window: Some(window), softcap: Some(2.0), ..SHAPE };
-        let s = segments(&starts);
+        let s = Layout::packed(&starts);
         let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
         forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
         assert_close("o", &o, &reference(shape, &starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
@@ -94,7 +95,7 @@ fn more_queries_than_one_tile() {
     let starts = [0usize, 150, 160];
     let (q, k, v) = (values(160 * 12, 5), values(160 * 6, 6), values(160 * 6, 7));
     let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
-    forward(SHAPE, &segments(&starts), &q, &k, &v, &mut o, &mut lse);
+    forward(SHAPE, &Layout::packed(&starts), &q, &k, &v, &mut o, &mut lse);
     assert_close("o", &o, &reference(SHAPE, &starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
 }
 
@@ -104,8 +105,72 @@ fn a_cached_past_gives_what_the_whole_sequence_gives() {
     for shape in shapes() {
         let want = reference(shape, &[0, 9], &wide(&q), &wide(&k), &wide(&v));
         let (mut o, mut lse) = (vec![0.0; 2 * 12], vec![0.0; 2 * 4]);
-        let segment = Segment { query_start: 0, queries: 2, key_start: 0, past: 7 };
-        forward(shape, &[segment], &q[7 * 12..], &k, &v, &mut o, &mut lse);
+        let mut layout = Layout::default();
+        layout.push(0, 2, [Span { start: 0, len: 4 }, Span { start: 4, len: 5 }]);
+        forward(shape, &layout, &q[7 * 12..], &k, &v, &mut o, &mut lse);
         assert_close("o", &o, &want[7 * 12..], 1e-5);
+    }
+}
+
+/// Rows of a tree with the sequences that it stands for: 70 shared tokens, then (3 shared, then 5 or 2) or 90.
+fn tree() -> (Layout, Vec<Vec<usize>>) {
+    let span = |start, len| Span { start, len };
+    let mut layout = Layout::default();
+    layout.push(0, 70, [span(0, 70)]);
+    layout.push(70, 3, [span(0, 70), span(70, 3)]);
+    layout.push(73, 5, [span(0, 70), span(70, 3), span(73, 5)]);
+    layout.push(78, 2, [span(0, 70), span(70, 3), span(78, 2)]);
+    layout.push(80, 90, [span(0, 70), span(80, 90)]);
+    let rows = |parts: &[std::ops::Range<usize>]| parts.iter().cloned().flatten().collect();
+    (layout, vec![rows(&[0..73, 73..78]), rows(&[0..73, 78..80]), rows(&[0..70, 80..170])])
+}
+
+#[test]
+fn a_shared_beginning_gives_what_each_sequence_gives_alone() {
+    for window in [None, Some(1), Some(4), Some(72), Some(80)] {
+        check_tree(Shape { window, ..SHAPE });
+        check_tree(Shape { window, softcap: Some(0.7), ..SHAPE });
+    }
+}
+
+fn check_tree(shape: Shape) {
+    let (layout, sequences) = tree();
+    let (t, width, kv_width) = (170, 12, 6);
+    let (q, k, v, w) =
+        (values(t * width, 11), values(t * kv_width, 12), values(t * kv_width, 13), values(t * width, 14));
+    let (mut o, mut lse) = (vec![0.0; t * width], vec![0.0; t * SHAPE.heads]);
+    forward(shape, &layout, &q, &k, &v, &mut o, &mut lse);
+    let (mut dq, mut dk, mut dv) = (vec![9.0; t * width], vec![9.0; t * kv_width], vec![9.0; t * kv_width]);
+    backward(shape, &layout, Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w }, &mut dq, &mut dk, &mut dv);
+
+    let gather = |x: &[f32], rows: &[usize], width: usize| -> Vec<f32> {
+        rows.iter().flat_map(|&r| x[r * width..(r + 1) * width].to_vec()).collect()
+    };
+    let mut want = [vec![0.0f64; t * width], vec![0.0; t * kv_width], vec![0.0; t * kv_width]];
+    let mut given = vec![false; t]; // a shared row's own gradient is asked for once
+    for rows in &sequences {
+        let n = rows.len();
+        let alone = Layout::packed(&[0, n]);
+        let (q, k, v) = (gather(&q, rows, width), gather(&k, rows, kv_width), gather(&v, rows, kv_width));
+        let (mut own, mut lse) = (vec![0.0; n * width], vec![0.0; n * SHAPE.heads]);
+        forward(shape, &alone, &q, &k, &v, &mut own, &mut lse);
+        assert_close("o", &gather(&o, rows, width), &wide(&own), 1e-5);
+        let mut d_o = gather(&w, rows, width);
+        for (i, &row) in rows.iter().enumerate() {
+            if std::mem::replace(&mut given[row], true) {
+                d_o[i * width..(i + 1) * width].fill(0.0);
+            }
+        }
+        let mut parts = [vec![0.0; n * width], vec![0.0; n * kv_width], vec![0.0; n * kv_width]];
+        let [dq, dk, dv] = &mut parts;
+        backward(shape, &alone, Saved { q: &q, k: &k, v: &v, o: &own, lse: &lse, d_o: &d_o }, dq, dk, dv);
+        for ((want, part), width) in want.iter_mut().zip(&parts).zip([width, kv_width, kv_width]) {
+            for (i, &row) in rows.iter().enumerate() {
+                (0..width).for_each(|c| want[row * width + c] += f64::from(part[i * width + c]));
+            }
+        }
+    }
+    for ((name, got), want) in [("dq", &dq), ("dk", &dk), ("dv", &dv)].into_iter().zip(&want) {
+        assert_close(name, got, want, 1e-5);
     }
 }

@@ -1,6 +1,7 @@
 //! The same bits for any number of threads.
 use crate::harness::{Dense, values};
-use lora_kernels::attention::{Saved, Shape, backward, forward, segments};
+use lora_kernels::attention::{Saved, Shape, backward, forward};
+use lora_kernels::layout::{Layout, Span};
 use lora_kernels::linear::{self, Lora};
 
 fn with_threads<R: Send>(n: usize, work: impl FnOnce() -> R + Send) -> R {
@@ -24,7 +25,12 @@ fn everything() -> Vec<Vec<f32>> {
     let shape = Shape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: Some(70), softcap: Some(5.0) };
     let (q, k, v) = (&x[..t * 576], &adapted[..t * 192], &adapted[t * 192..t * 384]);
     let (mut o, mut lse) = (vec![0.0; t * 576], vec![0.0; t * 9]);
-    let s = segments(&[0, 100, 101, t]);
+    let mut s = Layout::packed(&[0, 100, 101]);
+    s.start_tree(); // a beginning of 30 tokens and two continuations of it
+    let beginning = Span { start: 101, len: 30 };
+    s.push(101, 30, [beginning]);
+    s.push(131, 39, [beginning, Span { start: 131, len: 39 }]);
+    s.push(170, t - 170, [beginning, Span { start: 170, len: t - 170 }]);
     forward(shape, &s, q, k, v, &mut o, &mut lse);
     let (mut dq, mut dk, mut dv) = (vec![0.0; t * 576], vec![0.0; t * 192], vec![0.0; t * 192]);
     backward(shape, &s, Saved { q, k, v, o: &o, lse: &lse, d_o: &x }, &mut dq, &mut dk, &mut dv);

@@ -1,4 +1,5 @@
 //! Weights and memory of the fused route, and its passes over all layers. Runs inside the route's pool.
+use super::batch::Batch;
 use super::binding::{Binding, Dora};
 use super::buffers::{Buffer, Kept, Saved, Scratch};
 use super::cache::LayerCache;
@@ -9,10 +10,11 @@ use super::project::{Applied, RowsOf};
 use super::weights::Weights;
 use crate::{Base, Error, Packed, SequenceLoss};
 use lora_checkpoint::{ModelConfig, Norm};
-use lora_kernels::attention::{Segment, segments};
+use lora_kernels::layout::Layout;
 use lora_kernels::loss::{self, TokenLoss};
-use lora_kernels::{dora, linear, norm};
+use lora_kernels::{dora, linear, norm, vector};
 use std::collections::BTreeMap;
+use std::mem;
 
 #[derive(Debug)]
 pub(super) struct Engine<'b> {
@@ -67,14 +69,20 @@ impl<'b> Engine<'b> {
         })
     }
 
-    /// What a pass over these segments needs beside the weights.
-    fn pass<'p>(&mut self, binding: Binding<'p>, positions: Vec<u32>, segments: Vec<Segment>) -> Pass<'p>
+    /// The rows of a pack, those of common beginnings once if `share`.
+    pub(super) fn batch(&self, packed: &Packed, share: bool) -> Batch {
+        let variants = |length| self.config.ropes.iter().map(|rope| rope.variant(length)).collect::<Vec<_>>();
+        Batch::of(packed, share, variants)
+    }
+
+    /// What a pass over these segments, which belong to sequences of the given lengths, needs beside the weights.
+    fn pass<'p>(&mut self, binding: Binding<'p>, positions: Vec<u32>, layout: Layout, lengths: &[usize]) -> Pass<'p>
     where
         'b: 'p,
     {
         let tables = self.config.ropes.iter().zip(&mut self.tables);
-        let rotations = tables.map(|(rope, tables)| tables.rotation(rope, &segments)).collect();
-        Pass { config: self.config, binding, positions, segments, rotations }
+        let rotations = tables.map(|(rope, tables)| tables.rotation(rope, &layout, lengths)).collect();
+        Pass { config: self.config, binding, positions, layout, rotations }
     }
 
     /// Takes an adapter on: its norms and biases stand in the place of the base's, and DoRA's norms are computed.
@@ -123,35 +131,40 @@ impl<'b> Engine<'b> {
     }
 
     pub(super) fn logits(&mut self, binding: Binding<'_>, packed: &Packed) -> Vec<f32> {
-        let binding =
-            self.forward(binding, &packed.input_ids, packed.positions().collect(), segments(&packed.starts), None);
+        let Batch { ids, positions, layout, lengths, .. } = self.batch(packed, false);
+        let binding = self.forward(binding, &ids, positions, layout, &lengths, None);
         let all: Vec<usize> = (0..packed.tokens()).collect();
         self.logits_of(&binding, &all)
     }
 
-    pub(super) fn losses(&mut self, binding: Binding<'_>, packed: &Packed) -> Vec<SequenceLoss> {
-        let binding =
-            self.forward(binding, &packed.input_ids, packed.positions().collect(), segments(&packed.starts), None);
-        self.loss(&binding, packed, 1.0, None)
+    pub(super) fn losses(&mut self, binding: Binding<'_>, packed: &Packed, share: bool) -> Vec<SequenceLoss> {
+        let mut batch = self.batch(packed, share);
+        let (positions, layout) = (mem::take(&mut batch.positions), mem::take(&mut batch.layout));
+        let binding = self.forward(binding, &batch.ids, positions, layout, &batch.lengths, None);
+        self.loss(&binding, packed, &batch, 1.0, None)
     }
 
     pub(super) fn gradients(
         &mut self,
         binding: Binding<'_>,
         packed: &Packed,
+        share: bool,
         scale: f32,
         gradients: &mut [f32],
     ) -> Vec<SequenceLoss> {
-        let (config, ids) = (self.config, &packed.input_ids);
+        let config = self.config;
         let lowest = binding.lowest_layer();
-        let pass = self.pass(binding, packed.positions().collect(), segments(&packed.starts));
+        let mut batch = self.batch(packed, share);
+        let (positions, layout) = (mem::take(&mut batch.positions), mem::take(&mut batch.layout));
+        let pass = self.pass(binding, positions, layout, &batch.lengths);
+        let ids = &batch.ids;
         self.saved.resize_with(config.num_hidden_layers, Saved::default);
         self.embed(&pass.binding, ids);
         let x = self.x.get(ids.len() * config.hidden_size);
         for (i, (layer, saved)) in self.weights.layers.iter().zip(&mut self.saved).enumerate() {
             layer::forward(&pass, i, layer, x, saved, None, &mut self.scratch);
         }
-        let losses = self.loss(&pass.binding, packed, scale, Some(gradients));
+        let losses = self.loss(&pass.binding, packed, &batch, scale, Some(gradients));
         let dx = self.d_x.get(ids.len() * config.hidden_size);
         for (i, (layer, saved)) in self.weights.layers.iter().zip(&mut self.saved).enumerate().skip(lowest).rev() {
             layer::backward(&pass, i, layer, dx, saved, gradients, &mut self.scratch);
@@ -169,13 +182,14 @@ impl<'b> Engine<'b> {
         binding: Binding<'p>,
         ids: &[u32],
         positions: Vec<u32>,
-        segments: Vec<Segment>,
+        layout: Layout,
+        lengths: &[usize],
         mut cache: Option<&mut [LayerCache]>,
     ) -> Binding<'p>
     where
         'b: 'p,
     {
-        let pass = self.pass(binding, positions, segments);
+        let pass = self.pass(binding, positions, layout, lengths);
         self.saved.resize_with(self.saved.len().max(1), Saved::default);
         self.embed(&pass.binding, ids);
         let x = self.x.get(ids.len() * self.config.hidden_size);
@@ -223,10 +237,12 @@ impl<'b> Engine<'b> {
         &mut self,
         binding: &Binding<'_>,
         packed: &Packed,
+        batch: &Batch,
         scale: f32,
         mut gradients: Option<&mut [f32]>,
     ) -> Vec<SequenceLoss> {
-        let targets: Vec<(usize, usize, u32)> = packed.targets().collect();
+        let targets: Vec<(usize, usize, u32)> =
+            packed.targets().map(|(s, at, id)| (s, batch.row(s, at - packed.starts[s]), id)).collect();
         let rows: Vec<usize> = targets.iter().map(|t| t.1).collect();
         let ids: Vec<u32> = targets.iter().map(|t| t.2).collect();
         let losses = self.head_loss(binding, &rows, &ids, scale, gradients.as_deref_mut());
@@ -237,10 +253,10 @@ impl<'b> Engine<'b> {
             binding.norm_gradient((None, Norm::Input), x, rstd, normed, gradients);
             d_rows.fill(0.0);
             norm::backward(x, &self.weights.norm, rstd, normed, d_rows);
-            let dx = self.d_x.get(packed.tokens() * h);
+            let dx = self.d_x.get(batch.tokens() * h);
             dx.fill(0.0);
             for (from, &to) in d_rows.chunks_exact(h).zip(&rows) {
-                dx[to * h..(to + 1) * h].copy_from_slice(from);
+                vector::add(&mut dx[to * h..(to + 1) * h], from); // a shared row has several targets
             }
         }
         by_sequence(packed.sequences(), &targets, &losses)

@@ -1,24 +1,24 @@
 //! Greedy generation with a KV cache, several prompts in lockstep.
 use super::Fused;
+use super::batch::Batch;
 use super::binding::Binding;
 use super::cache::LayerCache;
 use super::engine::Engine;
 use crate::{Error, Packed};
+use lora_checkpoint::Rope;
 use lora_core::Adapter;
-use lora_kernels::attention::Segment;
+use lora_kernels::layout::{Layout, Span};
 use lora_kernels::vector::argmax;
 
 /// One prompt on its way.
 #[derive(Debug)]
-struct Stream {
-    /// Place of its region in the cache.
-    slot: usize,
-    /// The prompt and what was generated.
-    ids: Vec<u32>,
-    /// Tokens of the prompt.
-    prompt: usize,
-    /// Tokens in the cache.
-    seen: usize,
+struct Stream<'p> {
+    prompt: &'p [u32],
+    /// Rows of the prompt in the cache.
+    spans: Vec<Span>,
+    /// First row of what is generated in the cache.
+    region: usize,
+    generated: Vec<u32>,
     done: bool,
 }
 
@@ -27,7 +27,6 @@ struct Stream {
 struct Limits<'s> {
     max_new_tokens: usize,
     stop: &'s [u32],
-    capacity: usize,
 }
 
 impl Fused<'_> {
@@ -45,8 +44,9 @@ impl Fused<'_> {
         Ok(self.generate(adapter, &[prompt], max_new_tokens, stop)?.pop().unwrap_or_default())
     }
 
-    /// Greedy continuations of several prompts, computed together: weights are read once a step for all of them.
-    /// Memory for the keys and values: prompts · (longest prompt + max_new_tokens) · kv_heads · d · layers · 8 bytes.
+    /// Greedy continuations of several prompts, computed together: weights are read once a step for all of them, and
+    /// tokens that prompts begin with are computed and kept once. Memory for the keys and values: (tokens of the prompts +
+    /// prompts · max_new_tokens) · kv_heads · d · layers · 8 bytes.
     ///
     /// # Errors
     /// If a prompt is empty or has an id outside the vocabulary, or the adapter does not fit the base.
@@ -62,71 +62,95 @@ impl Fused<'_> {
         }
         let labels = vec![crate::IGNORE; prompts.iter().map(|p| p.len()).max().unwrap_or(0)];
         let packed = Packed::from_rows(prompts.iter().map(|&p| (p, &labels[..p.len()])));
-        let capacity = packed.longest() + max_new_tokens;
+        let config = self.base.config();
+        // Where the rotation changes as the text grows, a prompt's keys are made anew on the way, so that they are its own.
+        let grows = |rope: &Rope, n: usize| rope.variant(n) != rope.variant(n + max_new_tokens);
+        let share = self.share_prefixes && !prompts.iter().any(|p| config.ropes.iter().any(|r| grows(r, p.len())));
         self.run(adapter, &packed, None, |engine, binding| {
-            engine.generate(&binding, &packed, Limits { max_new_tokens, stop, capacity })
+            engine.generate(&binding, prompts, &packed, share, Limits { max_new_tokens, stop })
         })
     }
 }
 
 impl Engine<'_> {
-    fn generate(&mut self, binding: &Binding<'_>, packed: &Packed, limits: Limits<'_>) -> Vec<Vec<u32>> {
-        let config = self.config;
-        let width = config.num_key_value_heads * config.head_dim;
-        let rows = packed.sequences() * limits.capacity;
-        let mut cache: Vec<LayerCache> = (0..config.num_hidden_layers).map(|_| LayerCache::new(rows, width)).collect();
-        let mut streams: Vec<Stream> = (0..packed.sequences())
-            .map(|slot| {
-                let ids = packed.input_ids[packed.starts[slot]..packed.starts[slot + 1]].to_vec();
-                Stream { slot, prompt: ids.len(), ids, seen: 0, done: limits.max_new_tokens == 0 }
-            })
-            .collect();
-        while streams.iter().any(|s| !s.done) {
-            let next = self.advance(binding, &mut streams, &mut cache, limits.capacity);
-            for (stream, id) in streams.iter_mut().filter(|s| !s.done).zip(next) {
-                stream.take(id, limits);
-            }
-        }
-        streams.into_iter().map(|mut s| s.ids.split_off(s.prompt)).collect()
-    }
-
-    /// Feeds each open stream the tokens that the cache does not hold and returns the most likely token after them.
-    fn advance(
+    fn generate(
         &mut self,
         binding: &Binding<'_>,
-        streams: &mut [Stream],
-        cache: &mut [LayerCache],
-        capacity: usize,
-    ) -> Vec<u32> {
-        let (mut ids, mut segments, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut query_start = 0;
-        for stream in streams.iter_mut().filter(|s| !s.done) {
-            // Where the rotation depends on the length, keys rotated for a shorter text are of no use.
-            let length = stream.ids.len();
-            if self.config.ropes.iter().any(|r| r.variant(length) != r.variant(stream.seen)) {
-                stream.seen = 0;
-            }
-            let queries = length - stream.seen;
-            ids.extend_from_slice(&stream.ids[stream.seen..]);
-            segments.push(Segment { query_start, queries, key_start: stream.slot * capacity, past: stream.seen });
-            positions.extend((stream.seen..stream.seen + queries).map(|p| p as u32));
-            stream.seen += queries;
-            query_start += queries;
-            last.push(query_start - 1);
+        prompts: &[&[u32]],
+        packed: &Packed,
+        share: bool,
+        limits: Limits<'_>,
+    ) -> Vec<Vec<u32>> {
+        let config = self.config;
+        let Batch { ids, positions, layout, lengths, spans } = self.batch(packed, share);
+        let width = config.num_key_value_heads * config.head_dim;
+        let rows = ids.len() + prompts.len() * limits.max_new_tokens;
+        let mut cache: Vec<LayerCache> = (0..config.num_hidden_layers).map(|_| LayerCache::new(rows, width)).collect();
+        let stream = |(slot, (&prompt, spans))| {
+            let region = ids.len() + slot * limits.max_new_tokens;
+            Stream { prompt, spans, region, generated: Vec::new(), done: limits.max_new_tokens == 0 }
+        };
+        let mut streams: Vec<Stream<'_>> = prompts.iter().zip(spans).enumerate().map(stream).collect();
+        self.forward(binding.clone(), &ids, positions, layout, &lengths, Some(&mut cache));
+        let last = |s: &Stream<'_>| s.spans.last().map_or(0, |span| span.start + span.len - 1);
+        let mut rows = streams.iter().filter(|s| !s.done).map(last).collect();
+        while streams.iter().any(|s| !s.done) {
+            self.take(binding, &mut streams, rows, limits);
+            rows = self.advance(binding, &streams, &mut cache);
         }
-        self.forward(binding.clone(), &ids, positions, segments, Some(cache));
-        let logits = self.logits_of(binding, &last);
-        logits.chunks_exact(self.config.vocab_size).map(|row| argmax(row) as u32).collect()
+        streams.into_iter().map(|s| s.generated).collect()
+    }
+
+    /// Feeds each open stream what the cache does not hold; returns the rows of the streams' last tokens.
+    fn advance(&mut self, binding: &Binding<'_>, streams: &[Stream<'_>], cache: &mut [LayerCache]) -> Vec<usize> {
+        let (mut ids, mut positions, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut layout, mut lengths) = (Layout::default(), Vec::new());
+        let mut feed = |stream: &Stream<'_>, new: &[u32], first: usize, spans: &mut dyn Iterator<Item = Span>| {
+            layout.push(ids.len(), new.len(), spans);
+            lengths.push(stream.tokens());
+            positions.extend((first..first + new.len()).map(|p| p as u32));
+            ids.extend_from_slice(new);
+            ids.len() - 1
+        };
+        for stream in streams.iter().filter(|s| !s.done) {
+            // Where the rotation depends on the length, keys rotated for a shorter text are of no use.
+            let length = stream.tokens();
+            let stale = self.config.ropes.iter().any(|r| r.variant(length) != r.variant(length - 1));
+            if stale {
+                feed(stream, stream.prompt, 0, &mut stream.spans.iter().copied());
+            }
+            let from = if stale { 0 } else { stream.generated.len() - 1 };
+            let own = Span { start: stream.region, len: stream.generated.len() };
+            let mut spans = stream.spans.iter().copied().chain([own]);
+            rows.push(feed(stream, &stream.generated[from..], stream.prompt.len() + from, &mut spans));
+        }
+        if !ids.is_empty() {
+            self.forward(binding.clone(), &ids, positions, layout, &lengths, Some(cache));
+        }
+        rows
+    }
+
+    /// Gives each open stream the most likely token after its row of the hidden state.
+    fn take(&mut self, binding: &Binding<'_>, streams: &mut [Stream<'_>], rows: Vec<usize>, limits: Limits<'_>) {
+        let logits = self.logits_of(binding, &rows);
+        let open = streams.iter_mut().filter(|s| !s.done);
+        for (stream, row) in open.zip(logits.chunks_exact(self.config.vocab_size)) {
+            stream.take(argmax(row) as u32, limits);
+        }
     }
 }
 
-impl Stream {
+impl Stream<'_> {
+    fn tokens(&self) -> usize {
+        self.prompt.len() + self.generated.len()
+    }
+
     fn take(&mut self, id: u32, limits: Limits<'_>) {
         if limits.stop.contains(&id) {
             self.done = true;
             return;
         }
-        self.ids.push(id);
-        self.done = self.ids.len() - self.prompt == limits.max_new_tokens;
+        self.generated.push(id);
+        self.done = self.generated.len() == limits.max_new_tokens;
     }
 }

@@ -60,10 +60,10 @@ fn attend(linears: Linears<'_, '_, '_>, saved: &mut Saved, cache: Option<&mut La
     let (shape, q) = (pass.shape(index), q.read(q_size));
     let (o, lse) = (o.get(q_size), lse.get(t * shape.heads));
     match cache {
-        None => attention::forward(shape, &pass.segments, q, k.read(kv_size), v.read(kv_size), o, lse),
+        None => attention::forward(shape, &pass.layout, q, k.read(kv_size), v.read(kv_size), o, lse),
         Some(cache) => {
-            cache.append(&pass.segments, k.read(kv_size), v.read(kv_size));
-            attention::forward(shape, &pass.segments, q, &cache.k, &cache.v, o, lse);
+            cache.append(&pass.layout, k.read(kv_size), v.read(kv_size));
+            attention::forward(shape, &pass.layout, q, &cache.k, &cache.v, o, lse);
         }
     }
 }
@@ -177,7 +177,7 @@ fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, gradients: &mut 
         lse: saved.lse.read(pass.tokens() * shape.heads),
         d_o: d_o.read(q_size),
     };
-    attention::backward(shape, &pass.segments, forward, d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
+    attention::backward(shape, &pass.layout, forward, d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
     pass.rotate(index, Q, d_q.get(q_size), true);
     pass.rotate(index, K, d_k.get(kv_size), true);
     let heads = [

@@ -1,5 +1,6 @@
 //! The fused route: hand-written forward and backward over slices, layer by layer, on the CPU. Frozen weights are read
 //! where they lie; only what trains gets a gradient.
+mod batch;
 mod binding;
 mod buffers;
 mod cache;
@@ -24,6 +25,7 @@ pub struct Fused<'b> {
     base: &'b Base,
     pool: ThreadPool,
     engine: Engine<'b>,
+    share_prefixes: bool,
 }
 
 impl<'b> Fused<'b> {
@@ -36,7 +38,19 @@ impl<'b> Fused<'b> {
             .num_threads(threads.max(1))
             .build()
             .map_err(|e| Error::Invalid(format!("failed to start {threads} threads: {e}")))?;
-        Ok(Self { base, pool, engine: Engine::new(base)? })
+        Ok(Self { base, pool, engine: Engine::new(base)?, share_prefixes: true })
+    }
+
+    /// Whether tokens that several sequences of a pack begin with are computed once (the default); the results differ by
+    /// rounding only. With dropout nothing is shared, for each sequence has masks of its own.
+    #[must_use]
+    pub fn with_shared_prefixes(mut self, on: bool) -> Self {
+        self.share_prefixes = on;
+        self
+    }
+
+    fn shares(&self, dropout: Option<Dropout>) -> bool {
+        self.share_prefixes && dropout.is_none_or(|d| d.p == 0.0)
     }
 
     /// Runs `work` on the engine inside the pool, after the batch and the adapter were checked against the base.
@@ -58,12 +72,17 @@ impl<'b> Fused<'b> {
 }
 
 impl Route for Fused<'_> {
+    fn computed_tokens(&self, packed: &Packed, dropout: Option<Dropout>) -> usize {
+        self.engine.batch(packed, self.shares(dropout)).tokens()
+    }
+
     fn logits(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>, Error> {
         self.run(adapter, packed, None, |engine, binding| engine.logits(binding, packed))
     }
 
     fn losses(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<SequenceLoss>, Error> {
-        self.run(adapter, packed, None, |engine, binding| engine.losses(binding, packed))
+        let share = self.share_prefixes;
+        self.run(adapter, packed, None, |engine, binding| engine.losses(binding, packed, share))
     }
 
     fn gradients(
@@ -78,6 +97,9 @@ impl Route for Fused<'_> {
             let (got, want) = (gradients.len(), adapter.params.len());
             return Err(Error::Invalid(format!("the gradient has {got} values, the adapter {want}")));
         }
-        self.run(Some(adapter), packed, dropout, |engine, binding| engine.gradients(binding, packed, scale, gradients))
+        let share = self.shares(dropout);
+        self.run(Some(adapter), packed, dropout, |engine, binding| {
+            engine.gradients(binding, packed, share, scale, gradients)
+        })
     }
 }

@@ -1,9 +1,10 @@
-//! What is the same for every layer of one pass through the decoder: tokens, segments, rotary tables.
+//! What is the same for every layer of one pass through the decoder: tokens, layout, rotary tables.
 use super::binding::Binding;
 use crate::spec::Projection;
 use lora_checkpoint::{Activation, ModelConfig, Rope};
-use lora_kernels::attention::{Segment, Shape};
+use lora_kernels::attention::Shape;
 use lora_kernels::glu;
+use lora_kernels::layout::Layout;
 use lora_kernels::rope::{self, Table};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,7 +17,8 @@ pub(super) struct Pass<'a> {
     pub(super) binding: Binding<'a>,
     /// Position of every token in its sequence, (T).
     pub(super) positions: Vec<u32>,
-    pub(super) segments: Vec<Segment>,
+    /// Which rows see which.
+    pub(super) layout: Layout,
     /// One for each of the config's rotary embeddings.
     pub(super) rotations: Vec<Rotation>,
 }
@@ -88,11 +90,10 @@ pub(super) struct Tables {
 const KEPT: usize = 1;
 
 impl Tables {
-    /// The tables of the rows of these segments: each sequence has those of its length.
-    pub(super) fn rotation(&mut self, rope: &Rope, segments: &[Segment]) -> Rotation {
+    /// The tables of the rows of these segments, which belong to sequences of the given lengths.
+    pub(super) fn rotation(&mut self, rope: &Rope, layout: &Layout, lengths: &[usize]) -> Rotation {
         let mut needed: BTreeMap<usize, usize> = BTreeMap::new();
-        for s in segments {
-            let length = s.past + s.queries;
+        for &length in lengths {
             let longest = needed.entry(rope.variant(length)).or_default();
             *longest = length.max(*longest);
         }
@@ -105,9 +106,9 @@ impl Tables {
             }
         }
         let mut rotation = Rotation::default();
-        for s in segments {
+        for (s, &length) in layout.segments().iter().zip(lengths) {
             let rows = s.query_start..s.query_start + s.queries;
-            let Some(table) = self.by_variant.get(&rope.variant(s.past + s.queries)) else { continue };
+            let Some(table) = self.by_variant.get(&rope.variant(length)) else { continue };
             match rotation.spans.last_mut() {
                 Some((last, same)) if Arc::ptr_eq(same, table) && last.end == rows.start => last.end = rows.end,
                 _ => rotation.spans.push((rows, Arc::clone(table))),

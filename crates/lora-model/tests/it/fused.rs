@@ -160,3 +160,62 @@ fn an_empty_prompt_is_an_error() {
     let case = Golden::open(CASES[0]);
     assert!(Fused::new(&case.base, 1).unwrap().generate(None, &[&[]], 1, &[]).is_err());
 }
+
+/// Rows that begin alike: of 30, 30 and 24 tokens with 24 in common, twice the same row, one of its own, one of one token.
+fn beginnings_in_common(vocabulary: u32) -> Packed {
+    let ids = |seed: u32, n: u32| (0..n).map(move |i| (i * i * 7 + i * 13 + seed * 31 + 3) % vocabulary);
+    let rows: Vec<Vec<u32>> = vec![
+        ids(0, 24).chain(ids(1, 6)).collect(),
+        ids(0, 24).chain(ids(2, 6)).collect(),
+        ids(0, 24).collect(),
+        ids(0, 24).chain(ids(1, 6)).collect(),
+        ids(5, 17).collect(),
+        ids(0, 1).collect(),
+    ];
+    let labels: Vec<Vec<i32>> = rows
+        .iter()
+        .map(|row| row.iter().enumerate().map(|(i, &id)| if i % 3 == 0 { -100 } else { id as i32 }).collect())
+        .collect();
+    Packed::from_rows(rows.iter().zip(&labels).map(|(ids, labels)| (&ids[..], &labels[..])))
+}
+
+#[test]
+fn shared_beginnings_change_nothing_but_the_work() {
+    for name in CASES {
+        let case = Golden::open(name);
+        let packed = beginnings_in_common(case.base.config().vocab_size as u32);
+        let run = |share: bool| {
+            let mut route = Fused::new(&case.base, 2).unwrap().with_shared_prefixes(share);
+            let mut flat = vec![0.0; case.adapter.params.len()];
+            let losses = route.gradients(&case.adapter, &packed, None, 0.1, &mut flat).unwrap();
+            let alone = route.losses(Some(&case.adapter), &packed).unwrap();
+            assert_eq!(losses, alone);
+            (route.computed_tokens(&packed, None), losses, flat)
+        };
+        let ((few, shared, a), (all, unshared, b)) = (run(true), run(false));
+        // 24 tokens of four rows; where the rotation depends on the length, rows of other lengths have rows of their own.
+        let by_length = case.base.config().ropes.iter().any(|r| r.variant(24) != r.variant(30));
+        assert_eq!((few, all), (24 + 6 + 6 + 6 + 17 + 1 + if by_length { 24 } else { 0 }, packed.tokens()));
+        for (x, y) in shared.iter().zip(&unshared) {
+            assert!((x.nll - y.nll).abs() <= 1e-5 * y.nll.max(1.0) && x.tokens == y.tokens, "{x:?} and {y:?}");
+        }
+        let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+        assert!(largest_difference(&a, &b) <= 1e-5 * largest, "{}", largest_difference(&a, &b) / largest);
+        let dropout = Some(Dropout { p: 0.1, seed: 1, step: 1 });
+        assert_eq!(Fused::new(&case.base, 1).unwrap().computed_tokens(&packed, dropout), packed.tokens());
+    }
+}
+
+#[test]
+fn prompts_with_a_common_beginning_are_continued_as_each_alone() {
+    for name in CASES {
+        let case = Golden::open(name);
+        let packed = beginnings_in_common(case.base.config().vocab_size as u32);
+        let prompts: Vec<&[u32]> = packed.starts.windows(2).map(|w| &packed.input_ids[w[0]..w[1]]).collect();
+        let mut route = Fused::new(&case.base, 2).unwrap();
+        let together = route.generate(Some(&case.adapter), &prompts, 9, &[2]).unwrap();
+        for (prompt, answer) in prompts.iter().zip(&together) {
+            assert_eq!(answer, &route.greedy(Some(&case.adapter), prompt, 9, &[2]).unwrap());
+        }
+    }
+}
