@@ -29,7 +29,7 @@ check tokenizer --hf "$hf" --data "$out/data-gguf" --hf-data "$out/data"
 
 settings=(--rank 16 --alpha 16 --targets all --batch 8 --lr 5e-4 --steps "$steps" --schedule constant --warmup 0 --weight-decay 0 --clip 1)
 ours lora-train --base "$hf" --data "$out/data" --out "$out/adapter" "${settings[@]}" --seed 0
-ours lora-eval --base "$hf" --data "$out/data" --adapter "$out/adapter" --out "$out/report" --generate 40
+ours lora-eval --base "$hf" --data "$out/data" --adapter "$out/adapter" --out "$out/report" --generate all
 check peft_score --base "$hf" --adapter "$out/adapter" --data "$out/data" --report "$out/report"
 peft_train=(--r 16 --alpha 16 --batch 8 --lr 5e-4 --steps "$steps" --eval-split valid --seed 0)
 stamp="${peft_train[*]} $(sha256sum <"$out/data/train.parquet") $(sha256sum <"$here/peft_train.py")"
