@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Small random models of every family: does llama.cpp, on the GGUF that we write, continue prompts with our greedy tokens,
-# for the base, the base with a GGUF adapter, and the merged model?
+# Small random models of every family: does PEFT load our adapter without a warning and give our loss; does transformers
+# load our merged model, and the folder that we make of the GGUF, with our loss; and does llama.cpp, on the GGUF that we
+# write, continue prompts with our greedy tokens, for the base, the base with a GGUF adapter, and the merged model?
 # usage: tests/oracle/families.sh DIR [NAME ...]     DIR as setup.sh made it; the names default to all of make_families.py
 # About ten minutes on 2 cores. The outputs stay in DIR/families.
 set -euo pipefail
@@ -15,7 +16,7 @@ ours() { local tool=$1; shift; "$bin/$tool" "$@" --quiet --force >>"$out/tools.j
 check() { python "$here/$1.py" "${@:2}" 2>>"$out/peers.log" >>"$out/checks.jsonl" || { echo "$* failed, see $out/peers.log" >&2; failed=1; }; }
 
 mkdir -p "$out/models"
-: >"$out/tools.jsonl" >"$out/checks.jsonl" >"$out/peers.log"
+: >"$out/tools.jsonl" >"$out/peers.log"
 failed=0
 python "$here/make_families.py" "$out/models" "$hf" >"$out/names" 2>>"$out/peers.log"
 [[ $# -gt 1 ]] && printf '%s\n' "${@:2}" >"$out/names"
@@ -32,11 +33,17 @@ while read -r name; do
   ours lora-export --model "$model" --format gguf --dtype f32 --out "$work/base.gguf"
   ours lora-export --model "$work/merged" --format gguf --dtype f32 --out "$work/merged.gguf"
   ours lora-export --adapter "$work/adapter" --base "$model" --format gguf --dtype f32 --out "$work/adapter.gguf"
+  ours lora-eval --base "$work/merged" --data "$out/data" --out "$work/report-merged" --generate 0
+  : >"$out/checks.jsonl"
+  check peft_score --base "$model" --adapter "$work/adapter" --data "$out/data" --report "$work/report"
+  check merged --merged "$work/merged" --data "$out/data" --report "$work/report-merged"
+  ours lora-export --model "$work/base.gguf" --format hf --dtype f32 --out "$work/back"
+  check merged --name "model back from GGUF" --merged "$work/back" --data "$out/data" --report "$work/report"
   llama=(--data "$out/data" --report "$work/report" --f32-cache)
-  check llamacpp --name "$name, base" --model "$work/base.gguf" "${llama[@]}" --of base
-  check llamacpp --name "$name, adapter" --model "$work/base.gguf" --lora "$work/adapter.gguf" "${llama[@]}" --of adapter
-  check llamacpp --name "$name, merged" --model "$work/merged.gguf" "${llama[@]}" --of adapter
+  check llamacpp --name "base GGUF" --model "$work/base.gguf" "${llama[@]}" --of base
+  check llamacpp --name "adapter GGUF on the base's" --model "$work/base.gguf" --lora "$work/adapter.gguf" "${llama[@]}" --of adapter
+  check llamacpp --name "merged GGUF" --model "$work/merged.gguf" "${llama[@]}" --of adapter
+  echo "== $name"
+  python "$here/table.py" <"$out/checks.jsonl" || failed=1
 done <"$out/names"
-
-python "$here/table.py" <"$out/checks.jsonl" || failed=1
 exit "$failed"

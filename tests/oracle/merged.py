@@ -1,6 +1,6 @@
 """Is our merged folder a model that transformers loads, with the loss that lora-eval sees, row for row?
 
-usage: merged.py --merged HF_DIR --data DATASET --report REPORT_ON_THE_MERGED_MODEL [--split valid]
+usage: merged.py --merged HF_DIR --data DATASET --report REPORT_ON_THE_MERGED_MODEL [--split valid] [--name LABEL]
 """
 import argparse
 import logging
@@ -17,6 +17,7 @@ parser.add_argument("--merged", required=True)
 parser.add_argument("--data", required=True)
 parser.add_argument("--report", required=True)
 parser.add_argument("--split", default="valid")
+parser.add_argument("--name", default="merged model")
 args = parser.parse_args()
 
 complaints = []
@@ -34,13 +35,13 @@ logging.getLogger("transformers").addHandler(Collect(level=logging.WARNING))
 model, loading = AutoModelForCausalLM.from_pretrained(args.merged, dtype=torch.float32, output_loading_info=True)
 AutoTokenizer.from_pretrained(args.merged)
 wrong = [f"{kind}: {sorted(names)[:3]}" for kind, names in loading.items() if names] + complaints
-say("transformers loads our merged model", "0 complaints", f"{len(wrong)} complaints", len(wrong), not wrong, " ".join(wrong)[:200])
+say(f"transformers loads our {args.name}", "0 complaints", f"{len(wrong)} complaints", len(wrong), not wrong, " ".join(wrong)[:200])
 
 data = rows(args.data, args.split, ["input_ids", "labels"])
 peer = score(model, data)
 ours = report(args.report)["base"]["nll"]
 difference = abs(ours - mean(peer))
-say("loss of the merged model: transformers", round(ours, 5), round(mean(peer), 5), f"{difference:.1e}", difference <= TOLERANCE)
+say(f"loss of the {args.name}: transformers", round(ours, 5), round(mean(peer), 5), f"{difference:.1e}", difference <= TOLERANCE)
 
 by_row = [line["models"]["base"] for line in predictions(args.report)]
 worst = max(abs(row["nll"] - nll) / max(tokens, 1) for row, (nll, tokens) in zip(by_row, peer))

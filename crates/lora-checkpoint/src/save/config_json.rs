@@ -62,7 +62,7 @@ fn of_family(config: &ModelConfig) -> Object {
         Family::Gemma2 | Family::Gemma3 => json!({
             "attention_bias": attention_bias, "attn_logit_softcapping": config.attention_softcap,
             "final_logit_softcapping": config.logit_softcap, "layer_types": types(),
-            "query_pre_attn_scalar": config.query_pre_attn_scalar, "sliding_window": window,
+            "query_pre_attn_scalar": whole(config.query_pre_attn_scalar), "sliding_window": window,
         }),
         Family::SmolLm3 => json!({
             "attention_bias": attention_bias, "mlp_bias": config.biases.mlp, "sliding_window": window,
@@ -70,6 +70,11 @@ fn of_family(config: &ModelConfig) -> Object {
             "no_rope_layers": config.layers.iter().map(|l| u8::from(l.rope.is_some())).collect::<Vec<_>>(),
         }),
     })
+}
+
+/// A whole number as such: transformers wants no fraction for some keys.
+fn whole(x: f64) -> Value {
+    if x.fract() == 0.0 && x.abs() < 1e15 { json!(x as i64) } else { json!(x) }
 }
 
 /// Rotary embedding in both spellings.

@@ -152,6 +152,9 @@ fn every_family_goes_through_gguf_and_back() {
         let back = dir.path().join("back");
         std::fs::create_dir(&back).unwrap();
         save_folder(&back, &stored, SaveDtype::F32, |_, _, _| Ok::<_, Error>(())).unwrap();
+        let written: Value = serde_json::from_slice(&std::fs::read(back.join("config.json")).unwrap()).unwrap();
+        let scalar = &written["query_pre_attn_scalar"];
+        assert!(scalar.is_null() || scalar.is_u64(), "transformers wants a whole number, not {scalar}");
         let back = Checkpoint::open(&back).unwrap();
         same_config(back.config(), stored.config());
         same_weights(&back, &stored);

@@ -7,4 +7,5 @@ mod loss;
 mod optim;
 mod pointwise;
 mod rng;
+mod stack;
 mod threads;

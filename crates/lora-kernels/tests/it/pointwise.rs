@@ -15,8 +15,16 @@ fn norm_reference(x: &[f64], gamma: &[f32], eps: f64) -> Vec<f64> {
 
 #[test]
 fn rmsnorm() {
-    let (t, h, eps) = (5, 37, 1e-5);
-    let (x, gamma, w) = (values(t * h, 1), values(h, 2), values(t * h, 3));
+    // As it is stored, Gemma's γ (stored minus one), and many short rows, which is how heads are normalised.
+    for (t, h, offset) in [(5, 37, 0.0), (5, 37, 1.0), (60, 6, 0.0)] {
+        check_rmsnorm(t, h, offset);
+    }
+}
+
+fn check_rmsnorm(t: usize, h: usize, offset: f32) {
+    let eps = 1e-5;
+    let (x, mut gamma, w) = (values(t * h, 1), values(h, 2), values(t * h, 3));
+    gamma.iter_mut().for_each(|g| *g += offset);
     let (mut y, mut rstd) = (vec![0.0; t * h], vec![0.0; t]);
     norm::forward(&x, &gamma, eps, &mut y, &mut rstd);
     assert_close("y", &y, &norm_reference(&wide(&x), &gamma, f64::from(eps)), 1e-6);
