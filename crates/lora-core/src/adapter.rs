@@ -41,7 +41,7 @@ impl Adapter {
         Self::from_layout(config, layout, params)
     }
 
-    /// What the adapter is beside A and B of linear layers, if anything: for formats and sums that hold nothing else.
+    /// What the adapter is beside its A and B, if anything: for formats and sums that hold nothing else.
     pub fn beyond_lora(&self) -> Option<&'static str> {
         let is = |part: Part| self.tensors().iter().any(|t| t.part == part);
         let kinds = [
@@ -49,8 +49,6 @@ impl Adapter {
             ("lora_bias", is(Part::LoraBias)),
             ("modules_to_save", is(Part::Weight)),
             ("trained biases", is(Part::Bias)),
-            ("LoRA on an embedding", self.modules.iter().any(TargetedModule::is_embedding)),
-            ("a part taken out of the base (PiSSA, OLoRA)", self.origin.is_some()),
         ];
         kinds.iter().find(|(_, found)| *found).map(|(what, _)| *what)
     }

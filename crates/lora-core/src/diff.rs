@@ -71,11 +71,9 @@ impl Side {
 /// Compares two adapters of the same base, module by module.
 ///
 /// # Errors
-/// When a module has another shape in each.
+/// When a module has another shape in each, or an adapter is more than low-rank factors.
 pub fn diff(first: &Adapter, second: &Adapter) -> Result<AdapterDiff, Error> {
-    if let Some(what) = first.beyond_lora().or(second.beyond_lora()) {
-        return Err(Error::Config(format!("an adapter with {what} can't be compared by its factors")));
-    }
+    let (first, second) = (&*first.as_low_rank()?, &*second.as_low_rank()?);
     let only_second = second.modules.iter().filter(|module| first.find(&module.path).is_none());
     let paths = first.modules.iter().chain(only_second).map(|module| module.path.as_str());
     let (mut modules, mut total) = (Vec::new(), Sums::default());

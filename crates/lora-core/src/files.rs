@@ -1,21 +1,24 @@
 //! PEFT's adapter folder: adapter_config.json and adapter_model.safetensors, loaded strictly, saved byte for byte the same.
 use crate::adapter::{Adapter, zeros};
 use crate::layout::AdapterTensor;
-use crate::{BaseModel, CONFIG_FILE, Error, Layout, LoraConfig, WEIGHTS_FILE};
+use crate::{BaseModel, CONFIG_FILE, Error, Layout, LoraConfig, WEIGHTS_FILE, mlx};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-const OTHER_BASE: &str = "\nhint: the adapter was probably trained on another base model";
+pub(crate) const OTHER_BASE: &str = "\nhint: the adapter was probably trained on another base model";
 
 impl Adapter {
-    /// Loads a PEFT folder strictly: every key consumed, every target filled, every shape equal, every value finite. (PEFT
+    /// Loads a PEFT folder (or mlx-lm's, see `mlx`) strictly: every key consumed, every target filled, every shape equal, every value finite. (PEFT
     /// itself passes over missing and unknown keys, and the model then silently equals its base.)
     /// Returns the adapter and warnings (unknown config keys carried, options without effect).
     ///
     /// # Errors
     /// Names the file, and the key or the tensor with both shapes.
     pub fn load(dir: &Path, base: &impl BaseModel) -> Result<(Self, Vec<String>), Error> {
+        if mlx::is_mlx(dir) {
+            return Ok((mlx::load(dir, base)?, Vec::new()));
+        }
         require_folder(dir)?;
         let config_path = dir.join(CONFIG_FILE);
         let config = LoraConfig::load(&config_path)?;
@@ -179,7 +182,7 @@ fn unexpected(name: &str) -> String {
 }
 
 /// Widens a tensor to f32; the error says what is wrong with it.
-fn widen(tensor: &TensorView<'_>, out: &mut [f32]) -> Result<(), String> {
+pub(crate) fn widen(tensor: &TensorView<'_>, out: &mut [f32]) -> Result<(), String> {
     let bytes = tensor.data();
     match tensor.dtype() {
         Dtype::F32 => read(bytes, out, f32::from_le_bytes),

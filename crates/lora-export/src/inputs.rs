@@ -1,5 +1,5 @@
 //! Opening what will be exported, and refusing what the target can't hold.
-use crate::{Args, Dtype, Format};
+use crate::{Args, Dtype, Format, gguf_adapter};
 use lora_checkpoint::{Checkpoint, SaveDtype};
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
@@ -67,11 +67,15 @@ fn base_in_receipt(adapter: &Path) -> Result<PathBuf> {
 pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Source> {
     match (&args.model, &args.adapter, &args.base) {
         (Some(model), ..) => Ok(Source::Model(Checkpoint::open(model)?)),
-        (None, Some(adapter), Some(base)) => {
+        (None, Some(path), Some(base)) => {
             let base = Base::open(base)?;
-            let (adapter, warnings) = Adapter::load(adapter, &base)?;
+            if gguf_adapter::is_gguf(path) {
+                let adapter = gguf_adapter::read(path, &base)?;
+                return Ok(Source::Adapter(base, adapter));
+            }
+            let (adapter, warnings) = Adapter::load(path, &base)?;
             warnings.iter().for_each(|warning| ui.warn(warning));
-            Ok(Source::Adapter(base, adapter))
+            Ok(Source::Adapter(base, adapter.into_plain()?))
         }
         _ => Err(Error::new("nothing to export").hint("name a model with --model or an adapter with --adapter")),
     }
@@ -84,34 +88,31 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
         return Err(Error::new("a Modelfile stands beside a GGUF file in a folder")
             .hint("use --format gguf and name a folder: --out ollama"));
     }
-    if args.format == Format::Hf {
-        if matches!(source, Source::Adapter(..)) {
-            return Err(Error::new("an adapter folder is already what PEFT loads; --format hf is for models")
-                .hint("merge it into its base for a model folder: lora-merge --adapter A --out M"));
-        }
-        if args.dtype == Some(Dtype::Q8_0) {
-            return Err(
-                Error::new("q8_0 is a type of GGUF files").hint("use --dtype bf16, f16 or f32 with --format hf")
-            );
-        }
-        if is_file {
-            return Err(Error::new(format!(
-                "{} is named like a GGUF file, but --format hf writes a folder",
-                args.out.display()
-            )));
-        }
+    if args.format != Format::Gguf && is_file {
+        return Err(Error::new(format!(
+            "{} is named like a GGUF file, but --format {} writes a folder",
+            args.out.display(),
+            args.format.name()
+        )));
     }
-    let Source::Adapter(base, adapter) = source else {
-        return Ok(());
-    };
-    if args.dtype == Some(Dtype::Q8_0) {
-        return Err(Error::new("an adapter's matrices are too narrow for q8_0").hint("use --dtype f16"));
+    match (source, args.format) {
+        (Source::Model(_), Format::Peft | Format::Mlx) => {
+            Err(Error::new(format!("--format {} is for adapters", args.format.name()))
+                .hint("use --format gguf or hf for a model (mlx-lm loads what hf writes)"))
+        }
+        (Source::Model(_), Format::Hf) if args.dtype == Some(Dtype::Q8_0) => {
+            Err(Error::new("q8_0 is a type of GGUF files").hint("use --dtype bf16, f16 or f32 with --format hf"))
+        }
+        (Source::Model(_), _) => Ok(()),
+        (Source::Adapter(..), Format::Hf) => Err(Error::new("--format hf is for models")
+            .hint("use --format peft for an adapter, or merge it into its base: lora-merge --adapter A --out M")),
+        (Source::Adapter(..), Format::Peft | Format::Mlx) if args.dtype != Some(Dtype::F32) => {
+            Err(Error::new("adapter folders are written as f32").hint("leave --dtype out"))
+        }
+        (Source::Adapter(..), Format::Peft | Format::Mlx) => Ok(()),
+        (Source::Adapter(..), Format::Gguf) if args.dtype == Some(Dtype::Q8_0) => {
+            Err(Error::new("an adapter's matrices are too narrow for q8_0").hint("use --dtype f16"))
+        }
+        (Source::Adapter(base, adapter), Format::Gguf) => gguf_adapter::refuse(base.checkpoint(), adapter),
     }
-    if base.checkpoint().config().tie_word_embeddings && adapter.find("lm_head").is_some() {
-        return Err(Error::new(
-            "lm_head carries an adapter, but shares its weights with the embedding: GGUF has no place for it",
-        )
-        .hint("train an adapter without the head among its targets"));
-    }
-    Ok(())
 }

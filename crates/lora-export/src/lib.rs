@@ -1,7 +1,10 @@
-//! lora-export: models and adapters in the files that other programs run: GGUF for llama.cpp, folders for transformers.
+//! lora-export: models and adapters in the files that other programs run: GGUF for llama.cpp, folders for transformers, PEFT
+//! and mlx-lm.
 //!
-//! This file holds the command line and the order of the work; `model` and `adapter` each write one kind of file.
-mod adapter;
+//! This file holds the command line and the order of the work; `model`, `gguf_adapter` and `adapter_folder` each write one
+//! kind of file.
+mod adapter_folder;
+mod gguf_adapter;
 mod inputs;
 mod model;
 mod modelfile;
@@ -14,8 +17,9 @@ use std::time::Instant;
 
 /// Export a model or an adapter to the file that another program runs.
 ///
-/// A Hugging Face folder becomes a GGUF file with tokenizer and chat template, an adapter becomes a GGUF LoRA
-/// (`llama-cli -m base.gguf --lora adapter.gguf`), and a GGUF file becomes a Hugging Face folder.
+/// A Hugging Face folder becomes a GGUF file with tokenizer and chat template, and a GGUF file a Hugging Face folder. An
+/// adapter of PEFT, of mlx-lm or in a GGUF file becomes any other of the three (`llama-cli -m base.gguf --lora
+/// adapter.gguf`); what a format can't hold is folded into the weights where that is exact, and refused where it isn't.
 #[derive(Debug, clap::Parser, serde::Serialize)]
 #[command(name = "lora-export", version, after_help = EXAMPLES)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["model", "adapter"])))]
@@ -23,7 +27,7 @@ pub struct Args {
     /// Model to export: a Hugging Face folder or a GGUF file; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "MODEL", conflicts_with = "base")]
     pub model: Option<PathBuf>,
-    /// Adapter folder (PEFT's layout) to export as a GGUF LoRA; `-` takes it from an upstream receipt.
+    /// Adapter to export: a folder of PEFT or mlx-lm, or a GGUF LoRA; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
     /// Base model of the adapter [default: the one that the adapter's receipt names].
@@ -59,6 +63,7 @@ const EXAMPLES: &str = "\
 Examples:
   lora-export --model merged --dtype q8_0 --out model.gguf
   lora-export --adapter adapter --base smollm2.gguf --out adapter.gguf
+  lora-export --adapter mlx-adapter --base smollm2-hf --format peft --out adapter
   lora-export --model smollm2.gguf --format hf --out smollm2-hf
   lora-export --model merged --dtype q8_0 --modelfile --out ollama && ollama create mine -f ollama/Modelfile
   lora-merge --base m --adapter a --out merged | lora-export --model - --out model.gguf";
@@ -69,8 +74,24 @@ Examples:
 pub enum Format {
     /// One file for llama.cpp and its kin.
     Gguf,
-    /// A folder for transformers and its kin.
+    /// A folder for transformers and its kin (models).
     Hf,
+    /// A folder for PEFT and its kin (adapters).
+    Peft,
+    /// A folder for mlx-lm (adapters).
+    Mlx,
+}
+
+impl Format {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gguf => "gguf",
+            Self::Hf => "hf",
+            Self::Peft => "peft",
+            Self::Mlx => "mlx",
+        }
+    }
 }
 
 /// Type of the written weights.
@@ -106,7 +127,10 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let output = output::stage(&args, &source)?;
     let results = match &source {
         Source::Model(checkpoint) => model::write(&args, checkpoint, &output, ui)?,
-        Source::Adapter(base, adapter) => adapter::write(&args, base.checkpoint(), adapter, &output, ui)?,
+        Source::Adapter(base, adapter) if args.format == Format::Gguf => {
+            gguf_adapter::write(&args, base.checkpoint(), adapter, &output, ui)?
+        }
+        Source::Adapter(base, adapter) => adapter_folder::write(&args, base, adapter, &output, ui)?,
     };
     if let Some(chat) = &chat {
         modelfile::write(&args, chat, &source, &output, ui)?;

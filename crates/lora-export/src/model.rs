@@ -17,7 +17,7 @@ pub(crate) fn write(args: &Args, model: &Checkpoint, output: &Output, ui: &Ui) -
     let dtype = args.dtype.unwrap_or(Dtype::Bf16);
     let warnings = match args.format {
         Format::Gguf => save_gguf(&output.path, model, gguf_dtype(dtype), &name(args, model.path()), step)?,
-        Format::Hf => {
+        Format::Hf | Format::Peft | Format::Mlx => {
             save_folder(&output.path, model, hf_dtype(dtype)?, |_, _, rows| step(rows.len() as u64))?.warnings
         }
     };

@@ -29,6 +29,7 @@ pub(crate) fn stage(args: &Args, source: &Source) -> Result<Output> {
     };
     let (path, artefact) = match (args.format, single) {
         (Format::Hf, _) => (staged.path().to_path_buf(), Artefact::Model),
+        (Format::Peft | Format::Mlx, _) => (staged.path().to_path_buf(), Artefact::Adapter),
         (Format::Gguf, true) => (staged.path().to_path_buf(), Artefact::Gguf),
         (Format::Gguf, false) => (staged.path().join(file), Artefact::Gguf),
     };

@@ -1,17 +1,30 @@
 //! Opening base and adapter, and refusing what can't be merged.
-use crate::{Args, Dtype};
+use crate::{Args, Dtype, combine};
 use lora_checkpoint::SaveDtype;
 use lora_cli::{Error, Result, Ui};
-use lora_core::{Adapter, BaseModel, LoraConfig};
+use lora_core::{Adapter, BaseModel, Module};
 use lora_model::Base;
 use lora_receipt::{Artefact, Input, Receipt};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Base and adapter, opened and checked against each other.
 pub(crate) struct Inputs {
     pub(crate) base: Base,
+    /// The only one, or all of them combined.
     pub(crate) adapter: Adapter,
+    /// How they were combined, for the receipt; null for the only one.
+    pub(crate) combined: Value,
     pub(crate) dtype: Dtype,
+    pub(crate) hashed: Vec<Input>,
+}
+
+/// The adapters of the command line, and their base if it is known.
+pub(crate) struct Adapters {
+    pub(crate) loaded: Vec<Adapter>,
+    /// The base's modules, or those that the adapters' own files name.
+    pub(crate) modules: Vec<Module>,
+    pub(crate) base: Option<Base>,
     pub(crate) hashed: Vec<Input>,
 }
 
@@ -20,13 +33,21 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
     if args.threads == Some(0) {
         return Err(Error::new("--threads must be at least 1"));
     }
-    let dashes = [Some(&args.adapter), args.base.as_ref(), args.data.as_ref()];
-    if dashes.into_iter().flatten().filter(|path| path.as_path() == Path::new("-")).count() > 1 {
+    let dashes = args.adapter.iter().chain(&args.diff).chain(args.base.as_ref()).chain(args.data.as_ref());
+    if dashes.filter(|path| path.as_path() == Path::new("-")).count() > 1 {
         return Err(Error::new("only one input can be `-`, since stdin holds one receipt"));
     }
-    args.adapter = lora_cli::artefact_input(&args.adapter, Artefact::Adapter)?;
-    let base = args.base.take().map_or_else(|| named_base(&args.adapter), Ok)?;
-    args.base = Some(lora_cli::artefact_input(&base, Artefact::Model)?);
+    for adapter in args.adapter.iter_mut().chain(&mut args.diff) {
+        *adapter = lora_cli::artefact_input(adapter, Artefact::Adapter)?;
+    }
+    let may_lack_base = args.to_adapter || !args.diff.is_empty();
+    let base = match (args.base.take(), args.adapter.first()) {
+        (Some(base), _) => Some(base),
+        (None, Some(first)) if may_lack_base => named_base(first).ok(),
+        (None, Some(first)) => Some(named_base(first)?),
+        (None, None) => None,
+    };
+    args.base = base.map(|base| lora_cli::artefact_input(&base, Artefact::Model)).transpose()?;
     args.data = args.data.take().map(|data| lora_cli::artefact_input(&data, Artefact::Dataset)).transpose()?;
     Ok(())
 }
@@ -38,7 +59,7 @@ fn named_base(adapter: &Path) -> Result<PathBuf> {
         .and_then(|receipt| receipt.inputs.into_iter().find(|input| input.name == "base").map(|input| input.path));
     let named = match from_receipt {
         Some(path) => Some(path),
-        None => LoraConfig::load(&adapter.join("adapter_config.json"))?.base_model_name_or_path.map(PathBuf::from),
+        None => lora_core::base_name(adapter)?.map(PathBuf::from),
     };
     let hint = "name the base: --base MODEL";
     match named {
@@ -48,25 +69,57 @@ fn named_base(adapter: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Opens both.
+/// Opens base and adapters, and combines the latter.
 pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Inputs> {
-    let Some(base_path) = &args.base else { return Err(Error::new("no base")) };
-    let base = Base::open(base_path)?;
-    let (adapter, warnings) = Adapter::load(&args.adapter, &base)?;
-    for warning in warnings {
-        ui.warn(&warning);
-    }
+    let Adapters { loaded, modules, base, hashed } = open_adapters(args, ui)?;
+    let base = base.ok_or_else(|| Error::new("no base").hint("name the base: --base MODEL"))?;
+    let (adapter, combined) = combine::adapters(args, loaded, &modules, ui)?;
     refuse_tied_head(&base, &adapter)?;
-    refuse_infinite(&adapter, &args.adapter)?;
     let dtype = args.dtype.map_or_else(|| base_dtype(&base), Ok)?;
-    let mut hashed = Vec::new();
-    for (name, path) in [("base", Some(base_path)), ("adapter", Some(&args.adapter)), ("data", args.data.as_ref())] {
-        if let Some(path) = path {
-            let sha256 = lora_receipt::hash_path(path)?;
-            hashed.push(Input { name: name.to_owned(), path: path.clone(), sha256 });
+    Ok(Inputs { base, adapter, combined, dtype, hashed })
+}
+
+/// Opens the adapters, on their base if there is one.
+pub(crate) fn open_adapters(args: &Args, ui: &Ui) -> Result<Adapters> {
+    let base = args.base.as_deref().map(Base::open).transpose()?;
+    let mut loaded = Vec::new();
+    for path in &args.adapter {
+        let (adapter, warnings) = load_adapter(path, base.as_ref())?;
+        warnings.iter().for_each(|warning| ui.warn(warning));
+        refuse_infinite(&adapter, path)?;
+        loaded.push(adapter);
+    }
+    let modules = match &base {
+        Some(base) => base.modules(),
+        None => union(args.adapter.iter().map(|path| lora_core::modules_of(path)).collect::<Result<Vec<_>, _>>()?),
+    };
+    let adapters = args.adapter.iter().map(|path| ("adapter", path));
+    let named = args.base.iter().map(|path| ("base", path)).chain(adapters);
+    let named = named.chain(args.data.iter().map(|path| ("data", path)));
+    let hash = |(name, path): (&str, &PathBuf)| {
+        Ok(Input { name: name.to_owned(), path: path.clone(), sha256: lora_receipt::hash_path(path)? })
+    };
+    let hashed = named.map(hash).collect::<Result<_>>()?;
+    Ok(Adapters { loaded, modules, base, hashed })
+}
+
+/// Loads an adapter on its base, or on the modules that its own file names.
+pub(crate) fn load_adapter(path: &Path, base: Option<&Base>) -> Result<(Adapter, Vec<String>)> {
+    Ok(match base {
+        Some(base) => Adapter::load(path, base)?,
+        None => Adapter::load(path, &lora_core::modules_of(path)?)?,
+    })
+}
+
+/// All modules, each once, in the order in which they first appear.
+fn union(lists: Vec<Vec<Module>>) -> Vec<Module> {
+    let mut all: Vec<Module> = Vec::new();
+    for module in lists.into_iter().flatten() {
+        if all.iter().all(|known| known.path != module.path) {
+            all.push(module);
         }
     }
-    Ok(Inputs { base, adapter, dtype, hashed })
+    all
 }
 
 /// A delta on a tied head would change the embedding too; untying would change the architecture.

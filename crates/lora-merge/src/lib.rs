@@ -1,7 +1,11 @@
 //! lora-merge: base + adapter → a Hugging Face folder whose weights are round(W + s·B·A), and a check of its logits.
+//! Several adapters are combined first; `--to-adapter` stops there, and `--diff` only compares two.
 //!
 //! This file holds the command line and the order of the work; each part has its own file.
+mod adapter_out;
 mod check;
+mod combine;
+mod diff;
 mod inputs;
 mod weights;
 mod write;
@@ -13,7 +17,8 @@ use std::time::Instant;
 /// Merge an adapter into its base: a model folder that needs no adapter any more.
 ///
 /// Every weight is widened to f32, s·B·A is added, and the sum is rounded once to the output's type. Then a few rows
-/// are run through both, and the largest difference of their logits is shown.
+/// are run through both, and the largest difference of their logits is shown. Several adapters are combined first, each
+/// with its weight; with --to-adapter the result stays an adapter, and --diff compares two adapters.
 #[derive(Debug, clap::Parser, serde::Serialize)]
 #[command(name = "lora-merge", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
@@ -21,17 +26,40 @@ pub struct Args {
     /// Base model: a Hugging Face folder or a GGUF file [default: the one named by the adapter's receipt or config].
     #[arg(long, value_name = "MODEL")]
     pub base: Option<PathBuf>,
-    /// Adapter folder (PEFT's layout); `-` takes it from an upstream receipt.
-    #[arg(long, value_name = "DIR")]
-    pub adapter: PathBuf,
-    /// Model folder to write.
-    #[arg(long, value_name = "DIR")]
+    /// Adapter folder (PEFT's or mlx-lm's layout), may be repeated; `-` takes it from an upstream receipt.
+    #[arg(long, value_name = "DIR", required_unless_present = "diff")]
+    pub adapter: Vec<PathBuf>,
+    /// Folder to write: a model, or with --to-adapter an adapter.
+    #[arg(long, value_name = "DIR", required_unless_present = "diff")]
     #[serde(skip)]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
     /// Replace an existing output.
     #[arg(long)]
     #[serde(skip)]
     pub force: bool,
+    /// Weight of each adapter, in their order; may be negative [default: 1 for each].
+    #[arg(long, value_name = "W", value_delimiter = ',', allow_negative_numbers = true, help_heading = COMBINING)]
+    pub weight: Vec<f64>,
+    /// How several adapters become one.
+    #[arg(long, value_name = "WAY", default_value = "cat", help_heading = COMBINING)]
+    pub combine: Combine,
+    /// Rank of the result with --combine svd [default: the largest among the adapters].
+    #[arg(long, value_name = "N", help_heading = COMBINING)]
+    pub rank: Option<usize>,
+    /// Share of values kept with --combine ties, dare and dare-ties [default: 0.5].
+    #[arg(long, value_name = "SHARE", help_heading = COMBINING)]
+    pub density: Option<f64>,
+    /// Seed of the values that dare drops [default: 0].
+    #[arg(long, value_name = "N", help_heading = COMBINING)]
+    pub seed: Option<u64>,
+    /// Write the combined adapter, in PEFT's layout, and no model.
+    #[arg(long, conflicts_with_all = ["dtype", "data", "check_rows", "threads", "split"], help_heading = COMBINING)]
+    pub to_adapter: bool,
+    /// Compare two adapters instead: per module the size of ΔW = s·B·A in each, their cosine and their distance.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], help_heading = COMBINING,
+          conflicts_with_all = ["adapter", "out", "weight", "to_adapter", "dtype", "data", "rank", "density", "seed", "combine", "check_rows", "threads", "split"])]
+    #[serde(skip)]
+    pub diff: Vec<PathBuf>,
     /// Type of the merged weights [default: the base's; bf16 for a quantised base].
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Dtype>,
@@ -53,11 +81,51 @@ pub struct Args {
     pub common: Common,
 }
 
+const COMBINING: &str = "Several adapters";
+
 const EXAMPLES: &str = "\
 Examples:
   lora-merge --base smollm2.gguf --adapter adapter --out merged
   lora-merge --base smollm2-hf --adapter adapter --dtype f32 --out merged
-  lora-train --base m --data d --out a | lora-merge --adapter - --out merged";
+  lora-merge --adapter a --adapter b --weight 0.7,0.3 --out merged
+  lora-merge --adapter a --adapter b --combine svd --rank 16 --to-adapter --out both
+  lora-merge --diff a b
+  lora-train --base m --data d --out a | lora-merge --adapter - --out merged
+
+The sum of adapters is exact with cat, whatever their ranks and scalings: the result has scaling 1. (PEFT's
+add_weighted_adapter keeps rsLoRA's √rank on its result, which is then too strong.)";
+
+/// How several adapters become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combine {
+    /// The exact sum; its rank is the sum of the ranks.
+    Cat,
+    /// The best approximation of the sum with --rank; its error is shown.
+    Svd,
+    /// Sums of the A and of the B: same rank, rough.
+    Linear,
+    /// TIES: the largest values, the majority's sign, the mean of those that agree.
+    Ties,
+    /// DARE: values dropped at random, the rest scaled up, then as linear.
+    Dare,
+    /// DARE's dropping, then TIES' signs and means.
+    DareTies,
+}
+
+impl Combine {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cat => "cat",
+            Self::Svd => "svd",
+            Self::Linear => "linear",
+            Self::Ties => "ties",
+            Self::Dare => "dare",
+            Self::DareTies => "dare-ties",
+        }
+    }
+}
 
 /// Type of the merged weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -87,11 +155,20 @@ impl ToolArgs for Args {
     }
 }
 
-/// Merges, checks, and only then makes the folder final.
+/// Compares, combines, or merges and checks; only what is whole becomes final.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
+    combine::check_arguments(&args)?;
     inputs::resolve(&mut args)?;
+    if !args.diff.is_empty() {
+        diff::run(&args, ui)?;
+        return Ok(Status::Done);
+    }
     let output = write::stage(&args)?;
+    if args.to_adapter {
+        ui.receipt(&adapter_out::run(&args, output, started, ui)?);
+        return Ok(Status::Done);
+    }
     let inputs = inputs::open(&args, ui)?;
     args.dtype = Some(inputs.dtype); // the receipt names the type that was chosen
     let moved = write::model(output.path(), &inputs, ui)?;

@@ -13,7 +13,8 @@ use std::time::Instant;
 
 /// Claims the output folder.
 pub(crate) fn stage(args: &Args) -> Result<Staged> {
-    Ok(Staged::folder(&args.out, args.force)?)
+    let out = args.out.as_ref().ok_or_else(|| Error::new("no output").hint("name one: --out DIR"))?;
+    Ok(Staged::folder(out, args.force)?)
 }
 
 /// Writes the merged model into an existing folder, tensor by tensor, some rows at a time.
@@ -70,16 +71,17 @@ pub(crate) fn commit(
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Model,
         config: serde_json::to_value(args)?,
-        seed: None,
+        seed: args.seed,
+        results: results(moved, check, inputs.combined),
         inputs: inputs.hashed,
-        results: results(moved, check),
         started,
     };
     Ok(output.commit(draft)?)
 }
 
-fn results(moved: &Moved, check: Option<&Check>) -> Value {
+fn results(moved: &Moved, check: Option<&Check>, combined: Value) -> Value {
     json!({
+        "combined": combined,
         "targeted_weights": moved.values,
         "moved_weights": moved.rounded,
         "kept": moved.kept(),

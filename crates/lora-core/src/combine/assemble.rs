@@ -1,10 +1,12 @@
 //! From combined factors to one adapter: which modules it has, what its config says, where its values lie.
 use super::Factors;
+use crate::naming::targets_of;
 use crate::{Adapter, Error, LoraConfig, Module, TargetModules};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The modules of any of the adapters, in the model's order.
-pub(super) fn places(adapters: &[(&Adapter, f64)], modules: &[Module]) -> Result<Vec<Module>, Error> {
+pub(super) fn places(adapters: &[(Cow<'_, Adapter>, f64)], modules: &[Module]) -> Result<Vec<Module>, Error> {
     let mut shapes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for module in adapters.iter().flat_map(|(adapter, _)| &adapter.modules) {
         let shape = (module.out_features, module.in_features);
@@ -26,7 +28,7 @@ pub(super) fn places(adapters: &[(&Adapter, f64)], modules: &[Module]) -> Result
 
 /// The adapter of these factors: alpha = rank, so that its scaling is 1. A module of a smaller rank gets zeros.
 pub(super) fn adapter(
-    adapters: &[(&Adapter, f64)],
+    adapters: &[(Cow<'_, Adapter>, f64)],
     places: &[Module],
     modules: &[Module],
     parts: &[Factors],
@@ -48,24 +50,14 @@ pub(super) fn adapter(
 }
 
 /// The adapters' own lists together where they say exactly these modules, else every path by its full name.
-fn targets(adapters: &[(&Adapter, f64)], places: &[Module], modules: &[Module]) -> TargetModules {
-    let mut names = Vec::new();
-    for (adapter, _) in adapters {
-        if let TargetModules::List(list) = &adapter.config.target_modules {
-            names.extend(list.iter().cloned());
+fn targets(adapters: &[(Cow<'_, Adapter>, f64)], places: &[Module], modules: &[Module]) -> TargetModules {
+    let list = |config: &LoraConfig| match &config.target_modules {
+        TargetModules::List(names) if config.layers_to_transform.is_empty() && config.exclude_modules.is_none() => {
+            Some(names.clone())
         }
-    }
-    names.sort();
-    names.dedup();
-    let list = TargetModules::List(names);
-    let paths = places.iter().map(|module| module.path.as_str());
-    let says = |list: &TargetModules| {
-        let config = LoraConfig::new(1, 1.0, list.clone());
-        config
-            .layout_leniently(modules)
-            .is_ok_and(|(found, _)| found.modules.iter().map(|m| m.path.as_str()).eq(paths.clone()))
+        _ => None,
     };
-    let every_list =
-        adapters.iter().all(|(adapter, _)| matches!(adapter.config.target_modules, TargetModules::List(_)));
-    if every_list && says(&list) { list } else { TargetModules::List(paths.map(str::to_owned).collect()) }
+    let lists: Option<Vec<_>> = adapters.iter().map(|(adapter, _)| list(&adapter.config)).collect();
+    let paths: Vec<&str> = places.iter().map(|module| module.path.as_str()).collect();
+    targets_of(lists.unwrap_or_default().concat(), &paths, modules)
 }

@@ -10,6 +10,7 @@ mod sparse;
 use crate::linalg::{Matrix, product_norm, singular};
 use crate::{Adapter, Error, Module};
 use sparse::Thinning;
+use std::borrow::Cow;
 
 /// How several adapters become one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,6 +96,23 @@ struct Factors {
     rank: usize,
 }
 
+impl Adapter {
+    /// The adapter as s·B·A alone, on the unchanged base.
+    ///
+    /// # Errors
+    /// If it holds anything that adds up in another way.
+    pub(crate) fn as_low_rank(&self) -> Result<Cow<'_, Self>, Error> {
+        match self.beyond_lora() {
+            Some(what) => Err(Error::Config(format!(
+                "an adapter with {what} is more than a product of low rank: it can't be weighted, added or compared by its \
+                 factors\nhint: merge it into the base first (lora-merge --adapter A --out M), then go on from M"
+            ))),
+            None if self.origin.is_some() => Ok(Cow::Owned(self.clone().into_plain()?)),
+            None => Ok(Cow::Borrowed(self)),
+        }
+    }
+}
+
 /// Combines adapters, each with its weight, on a model with these modules (or on those that the adapters' own files
 /// name).
 ///
@@ -103,16 +121,17 @@ struct Factors {
 /// kin meet different ranks, and when an adapter holds what is no low-rank sum.
 pub fn combine(adapters: &[(&Adapter, f64)], how: Combination, modules: &[Module]) -> Result<Combined, Error> {
     check(adapters, how)?;
-    let places = assemble::places(adapters, modules)?;
+    let adapters: Vec<_> = adapters.iter().map(|&(a, w)| Ok((a.as_low_rank()?, w))).collect::<Result<_, Error>>()?;
+    let places = assemble::places(&adapters, modules)?;
     let mut parts = Vec::with_capacity(places.len());
     let mut deviations = Vec::with_capacity(places.len());
     for module in &places {
-        let terms = terms(adapters, &module.path);
+        let terms = terms(&adapters, &module.path);
         let (factors, deviation) = combine_module(&terms, how, module)?;
         parts.push(factors);
         deviations.push(deviation);
     }
-    Ok(Combined { adapter: assemble::adapter(adapters, &places, modules, &parts)?, deviations })
+    Ok(Combined { adapter: assemble::adapter(&adapters, &places, modules, &parts)?, deviations })
 }
 
 fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
@@ -122,9 +141,6 @@ fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
     }
     if let Some((_, weight)) = adapters.iter().find(|(_, weight)| !weight.is_finite()) {
         return fail(format!("an adapter's weight must be a finite number, not {weight}"));
-    }
-    if let Some(what) = adapters.iter().find_map(|(adapter, _)| adapter.beyond_lora()) {
-        return fail(format!("an adapter with {what} can't be combined\nhint: merge it into the base first"));
     }
     match how {
         Combination::Svd { rank: 0 } => fail("the rank of the result must be at least 1, not 0".to_owned()),
@@ -137,8 +153,8 @@ fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
     }
 }
 
-fn terms<'a>(adapters: &[(&'a Adapter, f64)], path: &str) -> Vec<Term<'a>> {
-    let term = |(index, &(adapter, weight)): (usize, &(&'a Adapter, f64))| {
+fn terms<'a>(adapters: &'a [(Cow<'_, Adapter>, f64)], path: &str) -> Vec<Term<'a>> {
+    let term = |(index, (adapter, weight)): (usize, &'a (Cow<'_, Adapter>, f64))| {
         let place = adapter.find(path)?;
         let module = &adapter.modules[place];
         let (a, b) = adapter.factors(place);

@@ -6,5 +6,6 @@ mod diff;
 mod files;
 mod golden;
 mod known_answers;
+mod mlx;
 mod support;
 mod targets;

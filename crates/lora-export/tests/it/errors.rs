@@ -28,7 +28,7 @@ fn bad_input_is_named() {
         (vec!["--adapter", &adapter], "names its base"),
         (vec!["--adapter", &adapter, "--base", &tiny], "self_attn"),
         (vec!["--adapter", &adapter, "--base", &base, "--dtype", "q8_0"], "too narrow"),
-        (vec!["--adapter", &adapter, "--base", &base, "--format", "hf"], "already what PEFT loads"),
+        (vec!["--adapter", &adapter, "--base", &base, "--format", "hf"], "is for models"),
         (vec!["--model", &tiny, "--format", "hf", "--dtype", "q8_0"], "a type of GGUF files"),
         (vec!["--model", &tiny, "--adapter", &adapter], "cannot be used with"),
         (vec![], "required arguments"),

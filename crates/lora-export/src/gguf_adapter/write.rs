@@ -1,4 +1,5 @@
 //! An adapter → a GGUF LoRA, as llama.cpp's convert_lora_to_gguf.py writes it.
+use super::read::transposed;
 use crate::model::{gguf_dtype, size};
 use crate::output::{Output, name};
 use crate::{Args, Dtype};
@@ -17,10 +18,6 @@ struct Factor {
 /// Writes A and B of every module. llama.cpp scales by alpha / rank with one alpha a file: alpha = scaling · rank of the
 /// first module is exact for α/r and for α/√r; a module with another scaling has the rest folded into its B.
 pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &Output, ui: &Ui) -> Result<Value> {
-    if let Some(what) = adapter.beyond_lora() {
-        return Err(Error::new(format!("a GGUF adapter can't hold {what}"))
-            .hint("merge it into the base with lora-merge and export the model"));
-    }
     let first = adapter.modules.first().ok_or_else(|| Error::new("the adapter has no modules"))?;
     let alpha = first.scaling * first.rank as f32;
     let dtype = gguf_dtype(args.dtype.unwrap_or(Dtype::F32));
@@ -30,13 +27,17 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
         let target = gguf::tensor_name(base.config(), &weight)
             .ok_or_else(|| Error::new(format!("GGUF has no name for the module {}", module.path)))?;
         let (a, b) = adapter.factors(index);
+        let (a, a_shape) = match module.is_embedding() {
+            true => (transposed(a, module.in_features), vec![module.in_features, module.rank]),
+            false => (a.to_vec(), vec![module.rank, module.in_features]),
+        };
         let mut b = gguf::permute_rows(base.config(), &weight, b, module.rank);
         let fold = module.scaling / (alpha / module.rank as f32);
         if (fold - 1.0).abs() > 1e-6 {
             b.iter_mut().for_each(|v| *v *= fold);
         }
         for (name, values, shape) in [
-            (format!("{target}.lora_a"), a.to_vec(), vec![module.rank, module.in_features]),
+            (format!("{target}.lora_a"), a, a_shape),
             (format!("{target}.lora_b"), b, vec![module.out_features, module.rank]),
         ] {
             factors.push(Factor { values, columns: shape[1] });
@@ -44,7 +45,7 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
         }
     }
     let source = args.adapter.as_deref().unwrap_or(base.path());
-    let metadata = metadata(base.config().facts().gguf, &name(args, source), alpha, dtype);
+    let metadata = metadata(gguf::architecture(base.config()), &name(args, source), alpha, dtype);
     let progress = ui.progress("export", tensors.len() as u64, "matrices");
     write_gguf(&output.path, &metadata, &tensors, |index, first, rows| {
         let Factor { values, columns } = &factors[index];
@@ -60,6 +61,16 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
     Ok(
         json!({"modules": adapter.modules.len(), "tensors": tensors.len(), "alpha": alpha, "bytes": bytes, "dtype": args.dtype}),
     )
+}
+
+/// What no GGUF LoRA can hold.
+pub(crate) fn refuse(base: &Checkpoint, adapter: &Adapter) -> Result<()> {
+    let tied_head = base.config().tie_word_embeddings && adapter.find("lm_head").is_some();
+    let tied_head = tied_head.then_some("an adapter on lm_head, which shares its weights with the embedding");
+    let Some(what) = adapter.beyond_lora().or(tied_head) else { return Ok(()) };
+    Err(Error::new(format!("a GGUF LoRA has no place for {what}")).hint(
+        "merge the adapter and export the model: lora-merge --adapter A --out M, then lora-export --model M --out m.gguf",
+    ))
 }
 
 fn metadata(architecture: &str, name: &str, alpha: f32, dtype: lora_checkpoint::GgufDtype) -> Vec<(String, Meta)> {
