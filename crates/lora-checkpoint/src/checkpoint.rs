@@ -83,6 +83,18 @@ impl Checkpoint {
         Ok(model)
     }
 
+    /// The same model with a head of its own: a tied one becomes a tensor, of the same values as the embedding.
+    #[must_use]
+    pub fn untied(mut self) -> Self {
+        if self.config.tie_word_embeddings
+            && let Some(entry) = self.entries.get("model.embed_tokens.weight").cloned()
+        {
+            self.entries.insert("lm_head.weight".to_owned(), entry);
+            self.config.tie_word_embeddings = false;
+        }
+        self
+    }
+
     /// Every weight of the config is present in its shape, and nothing else is.
     fn check_weights(&self) -> Result<()> {
         let mut expected = self.config.weights();

@@ -2,7 +2,7 @@
 use crate::{Args, Dtype, combine};
 use lora_checkpoint::SaveDtype;
 use lora_cli::{Error, Result, Ui};
-use lora_core::{Adapter, BaseModel, Module};
+use lora_core::{Adapter, BaseModel, Module, ModuleKind};
 use lora_model::Base;
 use lora_receipt::{Artefact, Input, Receipt};
 use serde_json::Value;
@@ -74,7 +74,7 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Inputs> {
     let Adapters { loaded, modules, base, hashed } = open_adapters(args, ui)?;
     let base = base.ok_or_else(|| Error::new("no base").hint("name the base: --base MODEL"))?;
     let (adapter, combined) = combine::adapters(args, loaded, &modules, ui)?;
-    refuse_tied_head(&base, &adapter)?;
+    refuse_bias_without_place(&base, &adapter)?;
     let dtype = args.dtype.map_or_else(|| base_dtype(&base), Ok)?;
     Ok(Inputs { base, adapter, combined, dtype, hashed })
 }
@@ -87,7 +87,7 @@ pub(crate) fn open_adapters(args: &Args, ui: &Ui) -> Result<Adapters> {
         let (adapter, warnings) = load_adapter(path, base.as_ref())?;
         warnings.iter().for_each(|warning| ui.warn(warning));
         refuse_infinite(&adapter, path)?;
-        loaded.push(adapter);
+        loaded.push(adapter.into_plain()?);
     }
     let modules = match &base {
         Some(base) => base.modules(),
@@ -122,31 +122,33 @@ fn union(lists: Vec<Vec<Module>>) -> Vec<Module> {
     all
 }
 
-/// A delta on a tied head would change the embedding too; untying would change the architecture.
-fn refuse_tied_head(base: &Base, adapter: &Adapter) -> Result<()> {
-    let head = base.modules().into_iter().find(|module| module.is_head);
-    match head {
-        Some(head) if base.checkpoint().config().tie_word_embeddings && adapter.find(&head.path).is_some() => {
-            Err(Error::new(format!("{} carries an adapter, but shares its weights with the embedding", head.path))
-                .hint("keep this adapter unmerged, or train one without the head among its targets"))
+/// True if head and embedding, which the base ties, are two in the merged model.
+pub(crate) fn unties(base: &Base, adapter: &Adapter) -> bool {
+    let takes = |path: &str| adapter.find(path).is_some() || adapter.replacement(&format!("{path}.weight")).is_some();
+    let is_side = |m: &Module| m.tied || m.kind == ModuleKind::Embedding;
+    base.config().tie_word_embeddings && base.modules().iter().any(|m| is_side(m) && takes(&m.path))
+}
+
+/// A bias on B needs a bias of the base to be added to, as in PEFT.
+fn refuse_bias_without_place(base: &Base, adapter: &Adapter) -> Result<()> {
+    let modules = base.modules();
+    let has_bias = |path: &str| modules.iter().any(|m| m.path == path && m.has_bias());
+    match adapter.modules.iter().find(|m| m.lora_bias.is_some() && !has_bias(&m.path)) {
+        None => Ok(()),
+        Some(module) => {
+            Err(Error::new(format!("{}: lora_bias can't be merged, the base has no bias here", module.path))
+                .hint("keep this adapter unmerged, or train one without --lora-bias"))
         }
-        _ => Ok(()),
     }
 }
 
 fn refuse_infinite(adapter: &Adapter, path: &Path) -> Result<()> {
-    for (index, module) in adapter.modules.iter().enumerate() {
-        let (a, b) = adapter.factors(index);
-        if !a.iter().chain(b).all(|value| value.is_finite()) {
-            return Err(Error::new(format!(
-                "{}: the adapter of {} holds NaN or infinite values",
-                path.display(),
-                module.path
-            ))
-            .hint("look at the metrics of the run that made it; a lower --lr or --clip 1 keeps it finite"));
-        }
+    let broken = adapter.tensors().into_iter().find(|t| !adapter.params[t.range.clone()].iter().all(|v| v.is_finite()));
+    match broken {
+        None => Ok(()),
+        Some(tensor) => Err(Error::new(format!("{}: {} holds NaN or infinite values", path.display(), tensor.name))
+            .hint("look at the metrics of the run that made it; a lower --lr or --clip 1 keeps it finite")),
     }
-    Ok(())
 }
 
 /// The type of the base's matrices; a quantised base is written as bf16.

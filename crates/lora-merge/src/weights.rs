@@ -1,8 +1,9 @@
-//! The merged values of a weight, rows at a time: f32(W) + s·B·A, which the writer rounds once.
+//! The merged values of a tensor, rows at a time, which the writer rounds once: f32(W) + s·B·A, with DoRA times m/‖W + s·B·A‖,
+//! or what stands in the tensor's place; bias + s·(bias on B).
 use crate::Dtype;
 use half::{bf16, f16};
 use lora_cli::{Error, Result};
-use lora_core::{Adapter, add_delta};
+use lora_core::{Adapter, BaseModel};
 
 /// How far the weights that carry an adapter moved.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,25 +48,35 @@ pub(crate) struct Merger<'a> {
     adapter: &'a Adapter,
     dtype: Dtype,
     before: Vec<f32>,
+    /// DoRA's factor of each output, by module.
+    gains: Vec<Option<Vec<f32>>>,
     /// Gathered over all rows so far.
     pub(crate) moved: Moved,
 }
 
 impl<'a> Merger<'a> {
     /// For an output in `dtype`.
-    pub(crate) fn new(adapter: &'a Adapter, dtype: Dtype) -> Self {
-        let moved = Moved { kept: vec![Kept::default(); adapter.modules.len()], ..Moved::default() };
-        Self { adapter, dtype, before: Vec::new(), moved }
+    ///
+    /// # Errors
+    /// If a weight that DoRA's norms need can't be read.
+    pub(crate) fn new(base: &impl BaseModel, adapter: &'a Adapter, dtype: Dtype) -> Result<Self> {
+        let tensors = adapter.modules.len() + adapter.trained.len();
+        let moved = Moved { kept: vec![Kept::default(); tensors], ..Moved::default() };
+        let gains =
+            (0..adapter.modules.len()).map(|index| adapter.dora_gains(base, index)).collect::<Result<_, _>>()?;
+        Ok(Self { adapter, dtype, before: Vec::new(), gains, moved })
     }
 
-    /// Adds s·B·A to rows `first..` of the weight `name`, in f32; the writer rounds. Refuses what can't be written.
+    /// Merges rows `first..` of the tensor `name`, in f32; the writer rounds. Refuses what can't be written.
     pub(crate) fn edit(&mut self, name: &str, first: usize, rows: &mut [f32]) -> Result<()> {
         if !rows.iter().all(|value| value.is_finite()) {
             return Err(Error::new(format!("{name} of the base holds NaN or infinite values"))
                 .hint("was the file damaged, or its training broken?"));
         }
-        if let Some(index) = name.strip_suffix(".weight").and_then(|path| self.adapter.find(path)) {
-            self.add(index, first, rows);
+        self.before.clear();
+        self.before.extend_from_slice(rows);
+        if let Some(index) = self.merge(name, first, rows) {
+            self.count(index, rows);
         }
         if rows.iter().all(|&value| round(value, self.dtype).is_finite()) {
             return Ok(());
@@ -74,12 +85,40 @@ impl<'a> Merger<'a> {
             .hint("choose a type with a larger range: --dtype bf16 or f32"))
     }
 
-    fn add(&mut self, index: usize, first: usize, rows: &mut [f32]) {
-        self.before.clear();
-        self.before.extend_from_slice(rows);
-        let module = &self.adapter.modules[index];
-        let (a, b) = self.adapter.factors(index);
-        add_delta(rows, first, a, b, module.rank, module.scaling);
+    /// The merged values; the place in `moved` of what changed them.
+    fn merge(&self, name: &str, first: usize, rows: &mut [f32]) -> Option<usize> {
+        let adapter = self.adapter;
+        let whole = adapter.trained.iter().position(|t| t.tensor == name);
+        if let Some(tensor) = whole.map(|index| &adapter.trained[index]) {
+            let columns = tensor.shape.last().copied().unwrap_or(1);
+            let start = tensor.range.start + first * columns;
+            rows.copy_from_slice(&adapter.params[start..start + rows.len()]);
+        }
+        let of_whole = whole.map(|index| adapter.modules.len() + index);
+        if let Some(index) = name.strip_suffix(".bias").and_then(|path| adapter.find(path)) {
+            let module = &adapter.modules[index];
+            let Some(bias) = &module.lora_bias else { return of_whole };
+            let bias = &adapter.params[bias.clone()];
+            rows.iter_mut().zip(bias).for_each(|(y, b)| *y += module.scaling * b);
+            return Some(index);
+        }
+        let Some(index) = name.strip_suffix(".weight").and_then(|path| adapter.find(path)) else { return of_whole };
+        let module = &adapter.modules[index];
+        module.add_delta(rows, first, adapter.factors(index));
+        if let Some(gain) = &self.gains[index] {
+            let columns = module.weight_shape()[1];
+            for (i, row) in rows.chunks_exact_mut(columns).enumerate() {
+                if module.is_embedding() {
+                    row.iter_mut().zip(gain).for_each(|(y, g)| *y *= g);
+                } else {
+                    row.iter_mut().for_each(|y| *y *= gain[first + i]);
+                }
+            }
+        }
+        Some(index)
+    }
+
+    fn count(&mut self, index: usize, rows: &[f32]) {
         self.moved.values += rows.len() as u64;
         let kept = &mut self.moved.kept[index];
         for (&value, &before) in rows.iter().zip(&self.before) {

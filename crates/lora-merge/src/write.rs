@@ -1,11 +1,10 @@
 //! The output folder: merged weights, config, tokenizer files and the receipt.
 use crate::check::Check;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, unties};
 use crate::weights::{Merger, Moved};
 use crate::{Args, Dtype};
-use lora_checkpoint::{SaveDtype, save_folder};
+use lora_checkpoint::{Checkpoint, SaveDtype, save_folder};
 use lora_cli::{Error, Result, Ui};
-use lora_core::BaseModel;
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -21,7 +20,14 @@ pub(crate) fn stage(args: &Args) -> Result<Staged> {
 pub(crate) fn model(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     let checkpoint = inputs.base.checkpoint();
     let progress = ui.progress("merge", inputs.base.total_parameters(), "weights");
-    let mut merger = Merger::new(&inputs.adapter, inputs.dtype);
+    let mut merger = Merger::new(&inputs.base, &inputs.adapter, inputs.dtype)?;
+    let untied = unties(&inputs.base, &inputs.adapter)
+        .then(|| Ok::<_, Error>(Checkpoint::open(checkpoint.path())?.untied()))
+        .transpose()?;
+    if untied.is_some() {
+        ui.say("embedding and head of the base are one tensor; in the merged model they are two");
+    }
+    let checkpoint = untied.as_ref().unwrap_or(checkpoint);
     let dtype = match inputs.dtype {
         Dtype::Bf16 => SaveDtype::BF16,
         Dtype::F16 => SaveDtype::F16,
@@ -44,14 +50,14 @@ pub(crate) fn report(moved: &Moved, inputs: &Inputs, ui: &Ui) {
     let share = |part: u64| 100.0 * part as f64 / moved.values.max(1) as f64;
     let dtype = inputs.dtype;
     if moved.in_f32 == 0 {
-        ui.warn("the adapter is the identity: adding s·B·A changes no weight, so the merged model is the base");
+        ui.warn("the adapter is the identity: it changes no weight, so the merged model is the base");
     } else if moved.rounded == 0 {
         ui.warn(&format!("the adapter's change is too small for {dtype}: no weight moved; --dtype f32 keeps it"));
     } else {
         ui.say(&format!(
-            "merged {} of {} linear modules as {dtype}; {:.1} % of their weights moved",
+            "merged {} modules and {} whole tensors as {dtype}; {:.1} % of their weights moved",
             inputs.adapter.modules.len(),
-            inputs.base.modules().iter().filter(|m| m.is_linear() && !m.is_head).count(),
+            inputs.adapter.trained.len(),
             share(moved.rounded)
         ));
     }

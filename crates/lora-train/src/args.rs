@@ -1,6 +1,7 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
+use crate::lora_args::LoraArgs;
 use lora_cli::{Common, Error, Result, ToolArgs};
-use lora_core::{Preset, TargetModules};
+use lora_core::{LoraConfig, Preset, TargetModules};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -49,7 +50,8 @@ pub struct Args {
     #[arg(long, value_name = "X", value_parser = positive, help_heading = "What trains")]
     pub alpha: Option<f64>,
     /// Modules that carry an adapter: names (q_proj,v_proj), a regular expression on the module path, all-linear, or
-    /// attention (q, v), full-attention (q, k, v, o), all (all seven) [default: the preset's].
+    /// attention (q, v), full-attention (q, k, v, o), all (all seven), default (PEFT's: q_proj, v_proj) [default: the
+    /// preset's]. The embedding (embed_tokens) and the head (lm_head) can carry one, too.
     #[arg(long, value_name = "NAMES", help_heading = "What trains")]
     pub targets: Vec<String>,
     /// Scale by α/√r (rsLoRA).
@@ -61,6 +63,10 @@ pub struct Args {
     /// Storage of the weights with --method full [default: as config.json says].
     #[arg(long, value_enum, help_heading = "What trains")]
     pub dtype: Option<WeightDtype>,
+    /// More of the adapter.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
 
     /// Passes over the data; may be a fraction [default: 3].
     #[arg(long, value_name = "X", value_parser = positive, conflicts_with = "steps", help_heading = "How long")]
@@ -127,6 +133,9 @@ Examples:
   lora-train --base smollm2.gguf --data dataset --out adapter
   lora-train --base smollm2.gguf --data dataset --preset maximum --lr 1e-4 --out adapter
   lora-train --base m --data d --rank 8 --targets '.*layers\\.[0-3]\\..*_proj' --out adapter
+  lora-train --base m --data d --dora --layers 8-15 --targets q_proj,v_proj --out adapter
+  lora-train --base m --data d --rank-pattern down_proj=32 --modules-to-save lm_head,norm --out adapter
+  lora-train --base m --data d --init pissa --rslora --rank 64 --lora-plus-ratio 16 --out adapter
   lora-train --base m --data d --adapter adapter --lr 5e-5 --epochs 1 --out adapter2
   lora-prep raw.jsonl --base m --out d | lora-train --data - --base m --out adapter";
 
@@ -212,7 +221,17 @@ impl Args {
             self.targets.push(preset.targets.to_owned());
         }
         self.dropout.get_or_insert(preset.dropout);
-        self.target_modules().map(|_| ())
+        self.lora_config()?.validate()?;
+        Ok(())
+    }
+
+    /// The config of a new adapter, after [`Args::resolve`].
+    pub(crate) fn lora_config(&self) -> Result<LoraConfig> {
+        let rank = self.rank.unwrap_or(16);
+        let mut config = LoraConfig::new(rank, self.alpha.unwrap_or(rank as f64), self.target_modules()?);
+        config.use_rslora = self.rslora;
+        self.lora.apply(&mut config)?;
+        Ok(config)
     }
 
     fn refuse_lora_flags(&self) -> Result<()> {
@@ -226,7 +245,7 @@ impl Args {
             ("--dropout", self.dropout.is_some()),
             ("--route fused", self.route == Some(RouteKind::Fused)),
         ];
-        match given.iter().find(|(_, given)| *given) {
+        match given.iter().chain(&self.lora.given()).find(|(_, given)| *given) {
             None => Ok(()),
             Some((flag, _)) => {
                 Err(Error::new(format!("{flag} can't be used with --method full, which trains all weights"))
@@ -260,7 +279,7 @@ fn number(text: &str, expected: &str, accept: impl Fn(f64) -> bool) -> Result<f6
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number(text, "a number above 0", |x| x > 0.0)
 }
 

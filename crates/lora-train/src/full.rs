@@ -43,6 +43,7 @@ impl FullTrainable {
             name: name.clone(),
             range: range.clone(),
             decays: shape.len() > 1,
+            rate: 1.0,
             follows: None,
         };
         let slots = model.tensors.iter().map(slot).collect();

@@ -3,7 +3,7 @@ use crate::trainable::Slot;
 use lora_cli::{Error, Result};
 
 /// The first-step gate: every tensor that should have a gradient has a finite, non-zero one. A tensor is judged at the
-/// first step at which it should: a lora_A not before its lora_B has left zero.
+/// first step at which it should: a lora_A not before its lora_B has left zero, and the other way round.
 #[derive(Debug)]
 pub(crate) struct Gate {
     pending: Vec<usize>,
@@ -26,7 +26,7 @@ impl Gate {
                 (true, true) => pending.push(index),
                 (true, false) => {
                     return Err(Error::new(format!(
-                        "{} has a gradient at step {step}, though its lora_B is zero: the backward pass is wrong",
+                        "{} has a gradient at step {step}, though the factor beside it is zero: the backward pass is wrong",
                         slot.name
                     )));
                 }
@@ -75,8 +75,8 @@ mod tests {
 
     /// One module: A in 0..2, B in 2..4.
     fn slots() -> [Slot; 2] {
-        let slot = |name: &str, range, follows| Slot { name: name.to_owned(), range, decays: true, follows };
-        [slot("q_proj.lora_A", 0..2, Some(2..4)), slot("q_proj.lora_B", 2..4, None)]
+        let slot = |name: &str, range, follows| Slot { name: name.to_owned(), range, decays: true, rate: 1.0, follows };
+        [slot("q_proj.lora_A", 0..2, Some(2..4)), slot("q_proj.lora_B", 2..4, Some(0..2))]
     }
 
     fn judge(gate: &mut Gate, params: [f32; 4], gradients: [f32; 4], step: u64) -> Result<(), String> {

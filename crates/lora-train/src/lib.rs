@@ -12,6 +12,7 @@ mod evaluate;
 mod finish;
 mod full;
 mod gate;
+mod lora_args;
 mod metrics;
 mod recipe;
 mod schedule;

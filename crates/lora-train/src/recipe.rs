@@ -239,7 +239,7 @@ impl<'r> Run<'r> {
                 &mut self.m[at.clone()],
                 &mut self.v[at],
                 step,
-                lr,
+                lr * slot.rate,
                 clip,
             );
         }

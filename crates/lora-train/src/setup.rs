@@ -5,7 +5,7 @@ use crate::full::FullTrainable;
 use crate::trainable::{LoraTrainable, Trainable};
 use lora_checkpoint::{ModelConfig, TokenizerBundle};
 use lora_cli::{Error, Result, Ui, artefact_input};
-use lora_core::{Adapter, LoraConfig};
+use lora_core::{Adapter, BaseModel, Init};
 use lora_data::{Example, Split};
 use lora_model::{Base, Composite, FullModel, Fused, Route};
 use lora_receipt::{Artefact, Input, Staged};
@@ -132,7 +132,7 @@ pub(crate) fn trainable<'i>(args: &Args, inputs: &'i Inputs, ui: &Ui) -> Result<
                 Some(RouteKind::Composite) => Box::new(Composite::new(base)?),
                 _ => Box::new(Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes)),
             };
-            Ok(Box::new(LoraTrainable::new(route, adapter, args.seed, base.total_parameters())))
+            Ok(Box::new(LoraTrainable::new(route, adapter, args, base.total_parameters())))
         }
         (Model::Weights(base), Method::Full) => {
             if !args.base.join("config.json").is_file() {
@@ -161,9 +161,11 @@ fn adapter(args: &Args, base: &Base, ui: &Ui) -> Result<Adapter> {
             adapter
         }
         None => {
-            let (rank, alpha) = (args.rank.unwrap_or(16), args.alpha.unwrap_or(16.0));
-            let mut config = LoraConfig::new(rank, alpha, args.target_modules()?);
-            config.use_rslora = args.rslora;
+            let config = args.lora_config()?;
+            config.notes(&base.modules())?.iter().for_each(|note| ui.warn(note));
+            if matches!(config.init, Init::Pissa(Some(_))) {
+                ui.say("--init pissa_niter_N asks for a quick decomposition: the exact one is computed");
+            }
             Adapter::init(config, base, args.seed)?
         }
     };

@@ -1,12 +1,13 @@
 //! What the training loop sees of a model: flat parameters, their gradients, losses, and a folder to save into.
+use crate::args::Args;
 use lora_cli::Result;
-use lora_core::Adapter;
+use lora_core::{Adapter, AdapterTensor, Part};
 use lora_model::{Dropout, Packed, Route, SequenceLoss};
 use std::ops::Range;
 use std::path::Path;
 
 /// One tensor of the flat parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Slot {
     /// Name as people know it, e.g. `model.layers.0.self_attn.q_proj.lora_A`.
     pub(crate) name: String,
@@ -14,7 +15,9 @@ pub(crate) struct Slot {
     pub(crate) range: Range<usize>,
     /// Weight decay applies.
     pub(crate) decays: bool,
-    /// For a lora_A, where its lora_B lies: as long as that is all zero, A's gradient is exactly zero.
+    /// Its learning rate as a multiple of the run's (LoRA+).
+    pub(crate) rate: f64,
+    /// For a factor A or B, where the other lies: as long as that is all zero, the gradient is exactly zero.
     pub(crate) follows: Option<Range<usize>>,
 }
 
@@ -56,24 +59,49 @@ pub(crate) struct LoraTrainable<'b> {
 }
 
 impl<'b> LoraTrainable<'b> {
-    /// `seed` keys dropout; `base_parameters` are the frozen ones.
-    pub(crate) fn new(route: Box<dyn Route + 'b>, adapter: Adapter, seed: u64, base_parameters: u64) -> Self {
-        let slots = adapter.modules.iter().flat_map(|module| {
-            let slot = |factor: &str, range: &Range<usize>, follows| Slot {
-                name: format!("{}.{factor}", module.path),
-                range: range.clone(),
-                decays: true,
-                follows,
-            };
-            [slot("lora_A", &module.a, Some(module.b.clone())), slot("lora_B", &module.b, None)]
-        });
-        Self { slots: slots.collect(), route, adapter, seed, base_parameters }
+    /// `args` has dropout's seed and LoRA+'s ratio; `base_parameters` are the frozen ones.
+    pub(crate) fn new(route: Box<dyn Route + 'b>, adapter: Adapter, args: &Args, base_parameters: u64) -> Self {
+        let slots = slots(&adapter, args.lora.lora_plus_ratio, args.lr);
+        Self { slots, route, adapter, seed: args.seed, base_parameters }
     }
 
     fn dropout(&self, micro_step: u64) -> Option<Dropout> {
         let p = self.adapter.config.lora_dropout as f32;
         (p > 0.0).then_some(Dropout { p, seed: self.seed, step: micro_step })
     }
+}
+
+/// The factors of embeddings learn at this rate under LoRA+ (PEFT's `loraplus_lr_embedding`).
+const LORA_PLUS_EMBEDDING_RATE: f64 = 1e-6;
+
+/// One slot a tensor. Biases and norms don't decay (transformers' Trainer); under LoRA+, B and all vectors learn at `ratio`
+/// times the rate (PEFT's `create_loraplus_optimizer`).
+fn slots(adapter: &Adapter, ratio: Option<f64>, lr: f64) -> Vec<Slot> {
+    let other = |place: &Range<usize>| {
+        let pair = adapter.modules.iter().find_map(|m| {
+            let (a, b) = (&m.a, &m.b);
+            if a == place { Some((b, m)) } else { (b == place).then_some((a, m)) }
+        });
+        pair.map(|(other, module)| (other.clone(), module.is_embedding()))
+    };
+    let slot = |tensor: AdapterTensor| {
+        let pair = other(&tensor.range);
+        let is_vector = tensor.shape.len() == 1;
+        let rate = match ratio {
+            Some(_) if pair.as_ref().is_some_and(|(_, is_embedding)| *is_embedding) => LORA_PLUS_EMBEDDING_RATE / lr,
+            Some(ratio) if tensor.part == Part::B || is_vector => ratio,
+            _ => 1.0,
+        };
+        let name = tensor.name.strip_prefix("base_model.model.").unwrap_or(&tensor.name);
+        Slot {
+            name: if pair.is_some() { name.trim_end_matches(".weight") } else { name }.to_owned(),
+            range: tensor.range,
+            decays: !is_vector || tensor.part == Part::Magnitude,
+            rate,
+            follows: pair.map(|(range, _)| range),
+        }
+    };
+    adapter.tensors().into_iter().map(slot).collect()
 }
 
 impl Trainable for LoraTrainable<'_> {

@@ -22,7 +22,10 @@ pub(crate) fn write_configs(
 ) -> Result<(), Error> {
     let path = dir.join("config.json");
     let config = match model.format() {
-        Format::HuggingFace => with_dtype(read_json(&model.path().join("config.json"))?, dtype),
+        Format::HuggingFace => {
+            let own = read_json(&model.path().join("config.json"))?;
+            with_tying(with_dtype(own, dtype), model.config().tie_word_embeddings)
+        }
         Format::Gguf => build(model.config(), dtype).map_err(|m| invalid(model.path(), m))?,
     };
     write(&path, &config)?;
@@ -50,6 +53,16 @@ fn with_dtype(mut config: Value, dtype: SaveDtype) -> Value {
         if !old_key || map.contains_key("dtype") {
             map.insert("dtype".to_owned(), dtype.torch_name().into());
         }
+    }
+    config
+}
+
+/// Says whether the head is the embedding, where the source's config says otherwise (or nothing, which means its family's
+/// default).
+fn with_tying(mut config: Value, tied: bool) -> Value {
+    let said = config.get("tie_word_embeddings").and_then(Value::as_bool);
+    if let Some(map) = config.as_object_mut().filter(|_| !tied && said != Some(false)) {
+        map.insert("tie_word_embeddings".to_owned(), tied.into());
     }
     config
 }

@@ -1,5 +1,6 @@
 //! Tests of lora-core from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod beginnings;
 mod combine;
 mod config;
 mod diff;

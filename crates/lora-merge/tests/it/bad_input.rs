@@ -1,5 +1,5 @@
 //! Wrong input: exit 2, one clear line, nothing half written.
-use crate::harness::{CASES, assert_code, case, changed_adapter, json, merge, stderr};
+use crate::harness::{CASES, assert_code, case, changed_adapter, merge, stderr};
 use std::path::Path;
 
 #[track_caller]
@@ -32,27 +32,6 @@ fn values_that_are_not_finite_are_refused() {
     refused(dir.path(), Some(&base), &adapter, &[], &["k_proj", "NaN"]);
     let adapter = changed_adapter(dir.path(), CASES[0], |_, value| value * 1e4);
     refused(dir.path(), Some(&base), &adapter, &["--dtype", "f16"], &["too large for f16", "--dtype bf16"]);
-}
-
-#[test]
-fn an_adapter_on_a_tied_head_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let adapter = dir.path().join("head");
-    std::fs::create_dir(&adapter).unwrap();
-    let mut config = json(&case(CASES[0]).join("adapter/adapter_config.json"));
-    config["target_modules"] = serde_json::json!(["lm_head"]);
-    config["r"] = 1.into();
-    std::fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
-    let (a, b) = (vec![0u8; 4 * 48], vec![0u8; 4 * 160]);
-    let view = |rows, columns, bytes| {
-        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![rows, columns], bytes).unwrap()
-    };
-    let tensors = [
-        ("base_model.model.lm_head.lora_A.weight", view(1, 48, &a)),
-        ("base_model.model.lm_head.lora_B.weight", view(160, 1, &b)),
-    ];
-    std::fs::write(adapter.join("adapter_model.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
-    refused(dir.path(), Some(&case(CASES[0]).join("base")), &adapter, &[], &["lm_head"]);
 }
 
 #[test]

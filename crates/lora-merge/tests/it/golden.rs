@@ -1,5 +1,5 @@
 //! The merged weights and their logits are PEFT's.
-use crate::harness::{CASES, assert_code, case, json, merge, receipt, tensors};
+use crate::harness::{CASES, MORE, assert_code, case, json, merge, receipt, tensors};
 use lora_checkpoint::Checkpoint;
 use lora_model::{Base, Fused, Packed, Route};
 
@@ -32,7 +32,7 @@ fn merged_weights_are_pefts() {
 
 #[test]
 fn merged_logits_are_pefts() {
-    for name in CASES {
+    for name in CASES.into_iter().chain(MORE) {
         let dir = tempfile::tempdir().unwrap();
         assert_code(
             &merge(dir.path(), Some(&case(name).join("base")), &case(name).join("adapter"), &["--dtype", "f32"]),
@@ -51,10 +51,10 @@ fn merged_logits_are_pefts() {
             .chunks_exact(8)
             .map(|x| x[0] as u32 | (x[1] as u32) << 8)
             .collect();
-        let (_, shape, golden) = tensors(&case(name).join("golden.safetensors"))
-            .into_iter()
-            .find(|(key, ..)| key == "logits_merged")
-            .unwrap();
+        let golden = tensors(&case(name).join("golden.safetensors"));
+        let find = |wanted: &str| golden.iter().find(|(key, ..)| key == wanted);
+        // Where PEFT merges both sides of a tied pair into one tensor, the adapter is what a merge should be.
+        let (_, shape, golden) = find("logits_merged").or_else(|| find("logits_adapter")).unwrap();
         let (width, vocab) = (shape[1], shape[2]);
         for (row, &length) in lengths.iter().enumerate() {
             let ids = &ids[row * width..][..length];
@@ -80,4 +80,17 @@ fn the_check_is_in_the_receipt_and_sees_next_to_nothing_in_f32() {
     assert_eq!(receipt["config"]["dtype"], "f32", "the base's type is the default");
     assert!(check["largest_difference"].as_f64().unwrap() < 1e-4, "{check}");
     assert!(check["adapter_effect"].as_f64().unwrap() > 0.1, "{check}");
+}
+
+/// A delta on one side of a tied pair makes two tensors of it, and the config says so.
+#[test]
+fn a_tied_pair_becomes_two() {
+    for (name, untied) in [("embed_head_tied", true), ("save_linear_head_tied", true), ("llama_gqa_tied", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        assert_code(&merge(dir.path(), Some(&case(name).join("base")), &case(name).join("adapter"), &[]), 0);
+        let config = json(&dir.path().join("out/config.json"));
+        assert_eq!(config["tie_word_embeddings"], !untied, "{name}");
+        let merged = Checkpoint::open(&dir.path().join("out")).unwrap();
+        assert_eq!(merged.tensor("lm_head.weight").is_ok(), untied, "{name}");
+    }
 }

@@ -7,6 +7,21 @@ use std::process::{Command, Output};
 pub(crate) const CASES: [&str; 5] =
     ["llama_gqa_tied", "llama_rope3_rslora", "qwen2_bias_all_linear", "gemma3_text", "phi3_fused"];
 
+/// What else an adapter can train.
+pub(crate) const MORE: [&str; 11] = [
+    "llama_dora",
+    "mistral_patterns",
+    "qwen3_modules_to_save",
+    "bias_all",
+    "bias_lora_only",
+    "embed_head_dora",
+    "embed_head_tied",
+    "save_embed_norms",
+    "save_linear_head_tied",
+    "pissa",
+    "olora",
+];
+
 pub(crate) fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden").join(name)
 }
