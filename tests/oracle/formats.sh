@@ -15,7 +15,8 @@ mkdir -p "$out"
 : >"$out/tools.jsonl" >"$out/checks.jsonl" >"$out/peers.log"
 failed=0
 base=$out/base
-ours lora-export --model "$dir/smollm2-hf" --format hf --dtype f32 --out "$base"
+# From the GGUF: its config.json also says rope_theta as mlx-lm reads it (transformers 5 alone writes rope_parameters).
+ours lora-export --model "$dir/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --format hf --dtype f32 --out "$base"
 head -n 200 "$root/data/tasks.jsonl" >"$out/rows.jsonl"
 ours lora-prep "$out/rows.jsonl" --base "$base" --out "$out/data" --seed 0
 

@@ -1,6 +1,6 @@
 """Does mlx-lm load an adapter folder that we wrote (or that it wrote and we read), and see lora-eval's losses?
 
-usage: mlx_score.py --name LABEL --base HF_DIR --adapter MLX_DIR --data DATASET --report REPORT --of MODEL_NAME [--split valid]
+usage: mlx_score.py --name LABEL --base HF_DIR --adapter MLX_DIR --data DATASET --report REPORT --of MODEL_NAME [--split valid] [--rows 4]
 mlx runs on its CPU backend here. MODEL_NAME is the model in predictions.jsonl whose rows are compared.
 """
 import argparse
@@ -20,6 +20,7 @@ parser.add_argument("--data", required=True)
 parser.add_argument("--report", required=True)
 parser.add_argument("--of", required=True)
 parser.add_argument("--split", default="valid")
+parser.add_argument("--rows", type=int, default=4, help="mlx is slow without its GPU")
 args = parser.parse_args()
 
 mx.set_default_device(mx.cpu)
@@ -33,7 +34,7 @@ def score(row):
     return nn.losses.cross_entropy(logits[mx.array(supervised)], targets, reduction="sum").item(), len(supervised)
 
 
-ours = [line["models"][args.of] for line in predictions(args.report)]
+ours = [line["models"][args.of] for line in predictions(args.report)][: args.rows]
 theirs = [score(row) for row in rows(args.data, args.split, ["input_ids", "labels"])[: len(ours)]]
 tokens = sum(n for _, n in theirs)
 means = sum(row["nll"] for row in ours) / tokens, sum(nll for nll, _ in theirs) / tokens
