@@ -1,5 +1,6 @@
 //! The command line: one struct a command, each beside the code that answers it.
 use crate::compare::CompareArgs;
+use crate::cost::{MemoryArgs, TimeArgs};
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::params::ParamsArgs;
@@ -26,6 +27,10 @@ pub enum Command {
     Params(ParamsArgs),
     /// Find the configurations that train a given number of parameters, and say what that number means.
     Explain(ExplainArgs),
+    /// Predict peak memory for every choice of batch, length, rank, targets and base, beside PEFT and full fine-tuning.
+    Memory(MemoryArgs),
+    /// Predict the time of a step and of an epoch on this machine, beside PEFT and full fine-tuning.
+    Time(TimeArgs),
     /// Look at finished or failed runs and name what went wrong, with the evidence and what to try.
     Doctor(DoctorArgs),
     /// Compare runs: settings that differ, cost, results with their 95 % intervals, and the loss curves.
@@ -37,6 +42,8 @@ Examples:
   lora-plan params --model smollm2.gguf --rank 16
   lora-plan params --model llama-3-8b --rank 8 --targets attention
   lora-plan explain --trainable 3407872 --model llama-3-8b
+  lora-plan memory --model smollm2.gguf --data dataset --batch 1,2,4,8,16
+  lora-plan time --model smollm2.gguf --data dataset --measure
   lora-plan doctor work/finetune
   lora-plan compare work/sweep";
 

@@ -1,10 +1,12 @@
 //! lora-plan: what a LoRA run will be, before anything is trained, and what an ordinary run's figures mean.
 //!
 //! `args` is the command line. `model` turns what was named into a decoder's shape; `rules` holds the rules that are
-//! cited. Then one room a command: `params` counts parameters, `explain` reads a count backwards,
+//! cited. Then one room a command: `params` counts parameters, `explain` reads a count backwards, `cost`
+//! predicts memory and time,
 //! `doctor` names what went wrong in a run that `run` has read, `compare` sets runs side by side, `plot` draws.
 mod args;
 mod compare;
+mod cost;
 mod doctor;
 mod explain;
 mod model;
@@ -16,6 +18,7 @@ mod show;
 
 pub use args::{Args, Command};
 pub use compare::{CompareArgs, Compared, Interval, compare};
+pub use cost::{BaseType, CostArgs, Memory, MemoryArgs, Rows, Speed, Time, TimeArgs, Workload, memory, time};
 pub use doctor::{Cause, Change, Diagnosis, DoctorArgs, Finding, diagnose};
 pub use explain::{ExplainArgs, Explanation, Match, explain};
 pub use model::known::{KNOWN, Known};
@@ -35,6 +38,8 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     match &args.command {
         Command::Params(args) => params::run(args, ui),
         Command::Explain(args) => explain::run(args, ui),
+        Command::Memory(args) => cost::run_memory(args, ui),
+        Command::Time(args) => cost::run_time(args, ui),
         Command::Doctor(args) => doctor::run(args, ui),
         Command::Compare(args) => compare::run(args, ui),
     }

@@ -9,6 +9,9 @@ impl Buffer {
     /// The first `n` values; what they hold is left over from earlier use.
     pub(super) fn get(&mut self, n: usize) -> &mut [f32] {
         if self.0.len() < n {
+            // Batches differ a little in length, and a buffer that moves leaves a hole of its size behind. Room that is
+            // never touched costs no memory.
+            self.0.reserve_exact(n + n / 4 - self.0.len());
             self.0.resize(n, 0.0);
         }
         &mut self.0[..n]
@@ -17,6 +20,12 @@ impl Buffer {
     /// The first `n` values, to read.
     pub(super) fn read(&self, n: usize) -> &[f32] {
         &self.0[..n]
+    }
+
+    /// Values held.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// A copy of `values`.

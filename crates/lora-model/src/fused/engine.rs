@@ -24,8 +24,8 @@ pub(super) struct Engine<'b> {
     /// One for each of the config's rotary embeddings.
     tables: Vec<Tables>,
     /// One a layer in training; the first alone serves passes without gradients.
-    saved: Vec<Saved>,
-    scratch: Scratch,
+    pub(super) saved: Vec<Saved>,
+    pub(super) scratch: Scratch,
     /// The hidden state, (T, H), and then its gradient.
     x: Buffer,
     d_x: Buffer,

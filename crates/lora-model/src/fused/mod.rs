@@ -6,6 +6,7 @@ mod buffers;
 mod cache;
 mod embed;
 mod engine;
+mod footprint;
 mod generate;
 mod layer;
 mod linears;
@@ -16,6 +17,7 @@ mod weights;
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use binding::Binding;
 use engine::Engine;
+pub use footprint::{BatchSize, Footprint, footprint};
 use lora_core::Adapter;
 use rayon::ThreadPool;
 

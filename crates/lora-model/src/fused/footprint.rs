@@ -1,0 +1,177 @@
+//! How much memory the fused route takes, from shapes alone: every buffer that it holds after a training step.
+use lora_checkpoint::{ModelConfig, Norm, Projection};
+use lora_core::TargetedModule;
+
+/// A micro-batch as memory sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchSize {
+    /// Tokens, T.
+    pub tokens: usize,
+    /// Tokens of its longest sequence.
+    pub longest: usize,
+    /// Supervised tokens, n.
+    pub supervised: usize,
+}
+
+/// Bytes that the route holds beside the weights, which stay where they lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// Activations of one layer that its backward pass needs.
+    pub saved_layer: usize,
+    /// Layers that keep them.
+    pub saved_layers: usize,
+    /// Scratch that all layers share, the hidden state and its gradient.
+    pub scratch: usize,
+    /// Output head and loss.
+    pub head: usize,
+    /// Norms and biases, widened to f32.
+    pub vectors: usize,
+}
+
+impl Footprint {
+    /// All of it.
+    #[must_use]
+    pub const fn total(&self) -> usize {
+        self.saved_layer * self.saved_layers + self.scratch + self.head + self.vectors
+    }
+}
+
+/// Rows of logits that exist at once, and values of a widened panel (lora-kernels' `loss` and `linear`).
+const LOGIT_ROWS: usize = 128;
+const PANEL_VALUES: usize = 1 << 18;
+const F32: usize = size_of::<f32>();
+
+/// What a training step on such a micro-batch takes. `targeted` are the adapter's modules, `dropout` whether it drops
+/// inputs.
+#[must_use]
+pub fn footprint(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool, batch: BatchSize) -> Footprint {
+    let t = batch.tokens;
+    Footprint {
+        saved_layer: F32 * t * (saved(config) + inner(config, targeted)),
+        saved_layers: config.num_hidden_layers,
+        scratch: F32 * (t * scratch(config, targeted, dropout) + panel(config)),
+        head: F32 * head(config, batch.supervised),
+        vectors: F32 * vectors(config),
+    }
+}
+
+fn width(config: &ModelConfig, projection: Projection) -> usize {
+    config.shape(projection).0
+}
+
+fn has(config: &ModelConfig, norm: Norm) -> bool {
+    config.facts().norm(norm).is_some()
+}
+
+/// Values a token in `Saved`, but for x·Aᵀ.
+fn saved(config: &ModelConfig) -> usize {
+    let (h, heads, kv_heads) = (config.hidden_size, config.num_attention_heads, config.num_key_value_heads);
+    let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
+    let always = 2 * h + 2 * q + 2 * k + 2 * gate + 2 + heads; // x, middle; q, o; k, v; gate, up; two 1/rms; log-sum-exp
+    let raw = |norm, values, heads| if has(config, norm) { values + heads } else { 0 };
+    let outputs = [Norm::AttentionOutput, Norm::MlpOutput].into_iter().filter(|norm| has(config, *norm)).count();
+    always + raw(Norm::Query, q, heads) + raw(Norm::Key, k, kv_heads) + outputs * (h + 1)
+}
+
+/// Values a token of x·Aᵀ in the layer that has most of them.
+fn inner(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
+    let of_layer = |layer: usize| -> usize {
+        let prefix = format!("model.layers.{layer}.");
+        targeted.iter().filter(|module| module.path.starts_with(&prefix)).map(|module| module.rank).sum()
+    };
+    (0..config.num_hidden_layers).map(of_layer).max().unwrap_or(0)
+}
+
+/// Values a token in `Scratch`, and in the hidden state and its gradient.
+fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool) -> usize {
+    let h = config.hidden_size;
+    let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
+    let state = 2 * h;
+    let always = 2 * h + 2 * gate + 2 * q + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
+    let head_norms = if has(config, Norm::Query) || has(config, Norm::Key) { q } else { 0 };
+    let sandwich = if has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput) { h } else { 0 };
+    let is_stacked = |p: &&Projection| p.parts().len() > 1;
+    let stacked = config.projections().iter().filter(is_stacked).map(|&p| width(config, p)).max().unwrap_or(0);
+    let rank = targeted.iter().map(|module| module.rank).max().unwrap_or(0);
+    let dropped = if dropout { 2 * targeted.iter().map(|module| module.in_features).max().unwrap_or(0) } else { 0 };
+    state + always + head_norms + sandwich + stacked + rank + dropped
+}
+
+/// Values of the widest panel of weights.
+fn panel(config: &ModelConfig) -> usize {
+    let rows = |columns: usize, rows: usize| (PANEL_VALUES / columns.max(1)).clamp(16, 1024).min(rows) * columns;
+    let of = |&p: &Projection| {
+        let (out, inn) = config.shape(p);
+        rows(inn, out)
+    };
+    config.projections().iter().map(of).max().unwrap_or(0)
+}
+
+/// Values of head and loss: the supervised rows three times, their 1/rms, a chunk of logits, a panel of the head.
+fn head(config: &ModelConfig, supervised: usize) -> usize {
+    let (v, h) = (config.vocab_size, config.hidden_size);
+    let panel = (PANEL_VALUES / h.max(1)).clamp(16, 1024).min(v) * h;
+    supervised * (3 * h + 1) + supervised.min(LOGIT_ROWS) * v + panel
+}
+
+fn vectors(config: &ModelConfig) -> usize {
+    config.weights().iter().filter(|(_, shape)| shape.len() == 1).map(|(_, shape)| shape[0]).sum()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::fused::buffers::{Buffer, ProjectScratch, Saved, Scratch};
+    use crate::{Base, Fused, Packed, Route};
+    use lora_core::{Adapter, LoraConfig, TargetModules};
+    use std::path::Path;
+
+    fn sum(buffers: &[&Buffer]) -> usize {
+        buffers.iter().map(|buffer| buffer.len()).sum()
+    }
+
+    /// Every buffer by name: a new one must be counted here and above.
+    fn of_saved(saved: &Saved) -> usize {
+        let Saved { x, input_rstd, q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, .. } = saved;
+        let Saved { attention_output, attention_output_rstd, middle, middle_rstd, gate, up, .. } = saved;
+        let Saved { mlp_output, mlp_output_rstd, u, .. } = saved;
+        let inner: usize = u.iter().map(Buffer::len).sum();
+        sum(&[x, input_rstd, q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, attention_output, attention_output_rstd])
+            + sum(&[middle, middle_rstd, gate, up, mlp_output, mlp_output_rstd])
+            + inner
+    }
+
+    fn of_scratch(scratch: &Scratch) -> usize {
+        let Scratch { normed, activated, d_activated, d_normed, d_o, d_q, d_k, d_v, d_head, d_output, .. } = scratch;
+        let ProjectScratch { panel: _, dropped, d_u, d_dropped } = &scratch.project;
+        sum(&[normed, activated, d_activated, d_normed, d_o, d_q, d_k, d_v, d_head, d_output, &scratch.stacked])
+            + sum(&[dropped, d_u, d_dropped])
+    }
+
+    #[test]
+    fn the_buffers_of_every_family_are_as_large_as_foretold() {
+        let cases = ["llama_gqa_tied", "qwen3_modules_to_save", "gemma2_capped", "gemma3_text", "phi3_fused"];
+        for case in cases {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden");
+            let base = Base::open(&root.join(case).join("base")).unwrap();
+            let config = LoraConfig::new(4, 4.0, TargetModules::AllLinear);
+            let adapter = Adapter::init(config, &base.linear_modules(), 1).unwrap();
+            let ids: Vec<u32> = (3..20).collect();
+            let labels: Vec<i32> = ids.iter().map(|&id| if id < 8 { -100 } else { id as i32 }).collect();
+            let packed = Packed::from_rows([(&ids[..], &labels[..]), (&ids[..9], &labels[..9])]);
+            let mut fused = Fused::new(&base, 1).unwrap();
+            let mut gradients = vec![0.0; adapter.params.len()];
+            for dropout in [None, Some(crate::Dropout { p: 0.1, seed: 1, step: 1 })] {
+                fused.gradients(&adapter, &packed, dropout, 1.0, &mut gradients).unwrap();
+                let batch = BatchSize { tokens: packed.tokens(), longest: 17, supervised: packed.supervised() };
+                let expected = footprint(base.config(), &adapter.modules, dropout.is_some(), batch);
+                let saved: usize = fused.engine.saved.iter().map(of_saved).sum();
+                assert_eq!(F32 * saved, expected.saved_layer * expected.saved_layers, "{case}");
+                let state = 2 * packed.tokens() * base.config().hidden_size;
+                let found = of_scratch(&fused.engine.scratch) + state + panel(base.config());
+                assert_eq!(F32 * found, expected.scratch, "{case} {dropout:?}");
+            }
+        }
+    }
+}

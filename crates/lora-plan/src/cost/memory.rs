@@ -1,0 +1,75 @@
+//! Predicted peak memory: the weights where they lie, the buffers of the step, the optimiser, and the process itself.
+use super::workload::Workload;
+use crate::model::shape::Shape;
+use lora_checkpoint::ModelConfig;
+use lora_model::footprint;
+use serde::Serialize;
+
+/// Bytes, part by part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// The base's weights, mapped from their file.
+    pub base: u64,
+    /// Activations that backward needs.
+    pub activations: u64,
+    /// Scratch, head and loss.
+    pub scratch: u64,
+    /// Adapter, gradients, AdamW's moments, best parameters.
+    pub adapter: u64,
+    /// Program, tokenizer, rows.
+    pub process: u64,
+    /// All of it.
+    pub total: u64,
+    /// The same run in transformers + PEFT on f32 weights, rows padded.
+    pub peft: u64,
+    /// Full fine-tuning in f32: weights, gradients and two moments, and the same activations.
+    pub full: u64,
+}
+
+/// Program, libraries and allocator; measured on data/tiny-chat.
+const PROGRAM: u64 = 25 << 20;
+/// A token's share of the tokenizer; measured on SmolLM2 (49,152 tokens).
+const TOKENIZER: u64 = 750;
+/// A row's token: id, label, and the text that it stands for.
+const ROW_TOKEN: u64 = 16;
+
+/// Predicts the peak of a run.
+pub fn memory(shape: &Shape, work: &Workload) -> Memory {
+    let config = &shape.config;
+    let parameters = shape.total_parameters();
+    let step = footprint(config, &work.targeted, work.dropout, work.largest());
+    let base = work.base.bytes(parameters);
+    let activations = (step.saved_layer * step.saved_layers) as u64;
+    let scratch = step.total() as u64 - activations;
+    let copies = if work.has_valid { 5 } else { 4 };
+    let adapter = 4 * copies * work.trainable;
+    let process = PROGRAM + TOKENIZER * config.vocab_size as u64 + ROW_TOKEN * work.tokens as u64;
+    Memory {
+        base,
+        activations,
+        scratch,
+        adapter,
+        process,
+        total: base + activations + scratch + adapter + process,
+        peft: peft(config, work, parameters),
+        full: 16 * parameters + activations + scratch + process,
+    }
+}
+
+/// Python, torch and transformers, imported; measured.
+const TORCH: u64 = 700 << 20;
+/// What autograd was measured to hold per value that the formula below counts (fragmentation of the heap included).
+const AUTOGRAD: f64 = 2.7;
+
+/// transformers + PEFT in f32 with sdpa attention and without gradient checkpointing. Autograd keeps, a token and layer:
+/// two residuals and two normed inputs, q, k, v and o at the width of all heads, four MLP-wide values; of all positions
+/// the logits about five times (slice, log-softmax, their gradients).
+fn peft(config: &ModelConfig, work: &Workload, parameters: u64) -> u64 {
+    let heads = config.num_attention_heads * config.head_dim;
+    let a_layer = 4 * config.hidden_size + 5 * heads + 4 * config.intermediate_size;
+    let rank = work.targeted.iter().map(|module| module.rank).sum::<usize>();
+    let tokens = work.padded.1 as f64;
+    let kept = AUTOGRAD * tokens * 4.0 * (config.num_hidden_layers * a_layer + rank) as f64;
+    let logits = 5.0 * tokens * 4.0 * config.vocab_size as f64;
+    TORCH + 4 * parameters + 16 * work.trainable + (kept + logits) as u64
+}

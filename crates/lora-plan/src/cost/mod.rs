@@ -1,0 +1,185 @@
+//! `lora-plan memory` and `lora-plan time`: what a run takes on this machine, against PEFT and full fine-tuning.
+//!
+//! `workload` is what is computed, `memory` and `time` are the predictions, `machine` measures, `show` prints.
+mod machine;
+mod memory;
+mod show;
+mod time;
+mod workload;
+
+pub use memory::{Memory, memory};
+pub use time::{Speed, Time, time};
+pub use workload::{BaseType, Rows, Workload};
+
+pub(crate) use machine::{free_memory, gemm_peak, threads};
+
+use crate::model::shape::{self, Shape};
+use lora_cli::{Error, Result, Status, Ui, artefact_input};
+use lora_core::{LoraConfig, TargetModules};
+use lora_receipt::Artefact;
+use std::path::PathBuf;
+
+/// What to predict for. Every flag that can hold several values, separated by commas, makes a line of the table each.
+#[derive(Debug, Clone, clap::Args, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CostArgs {
+    /// Model: a Hugging Face folder, a config.json, a GGUF file, or a name such as llama-3-8b (a wrong name lists them).
+    #[arg(long, value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Dataset folder of lora-prep: its rows make the batches.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["length", "rows", "supervised"])]
+    pub data: Option<PathBuf>,
+    /// Tokens of a row, without --data.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "256")]
+    pub length: Vec<usize>,
+    /// Rows of an epoch, without --data.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub rows: usize,
+    /// Share of the tokens that are supervised, without --data.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub supervised: f64,
+    /// Examples in a batch.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "8")]
+    pub batch: Vec<usize>,
+    /// Rank r.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "16")]
+    pub rank: Vec<usize>,
+    /// Sets of targets: attention, full-attention, all, or names joined by +, e.g. q_proj+k_proj.
+    #[arg(long, value_name = "SET,…", value_delimiter = ',', default_value = "all")]
+    pub targets: Vec<String>,
+    /// Storage of the base [default: as its file is; bf16 for a name].
+    #[arg(long, value_enum, value_name = "TYPE,…", value_delimiter = ',')]
+    pub dtype: Vec<BaseType>,
+    /// Dropout is on: the dropped inputs take memory.
+    #[arg(long)]
+    pub dropout: bool,
+    /// Threads [default: as many as this process may use].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Predict peak memory for every choice of batch, length, rank, targets and base, beside PEFT and full fine-tuning.
+///
+/// Counts the buffers of the training step one by one, for the largest batch of the dataset.
+#[derive(Debug, Clone, clap::Args, serde::Serialize)]
+#[command(after_help = MEMORY_EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemoryArgs {
+    /// What to predict for.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub cost: CostArgs,
+    /// Also draw memory by batch into this SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+/// Predict the time of a step and of an epoch on this machine, beside PEFT and full fine-tuning.
+///
+/// Counts the operations and divides by this machine's rate: a matrix product is timed now; with --measure two real
+/// micro-steps on the model are, which is more exact.
+#[derive(Debug, Clone, clap::Args, serde::Serialize)]
+#[command(after_help = TIME_EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
+pub struct TimeArgs {
+    /// What to predict for.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub cost: CostArgs,
+    /// Time two real micro-steps of the model (its weights are needed).
+    #[arg(long)]
+    pub measure: bool,
+}
+
+const MEMORY_EXAMPLES: &str = "\
+Examples:
+  lora-plan memory --model smollm2.gguf --data dataset --batch 1,2,4,8,16
+  lora-plan memory --model llama-2-7b --length 512 --batch 1 --dtype bf16,q8_0,q4_0
+  lora-plan memory --model smollm2.gguf --rank 8,64 --targets attention,all --svg memory.svg";
+
+const TIME_EXAMPLES: &str = "\
+Examples:
+  lora-plan time --model smollm2.gguf --data dataset --measure
+  lora-plan time --model llama-2-7b --length 512 --rows 2000 --batch 1";
+
+impl CostArgs {
+    /// Every combination of the flags, and the shape that all share.
+    ///
+    /// # Errors
+    /// When the model or the dataset can't be read, or a target is not in the model.
+    pub fn workloads(&self) -> Result<(Shape, Vec<Workload>)> {
+        let shape = shape::resolve(&self.model)?;
+        let rows = self.all_rows(&shape)?;
+        let bases = if self.dtype.is_empty() { vec![BaseType::own(&shape)] } else { self.dtype.clone() };
+        let mut all = Vec::new();
+        for targets in &self.targets {
+            for &rank in &self.rank {
+                let modules = target_set(&shape, targets)?;
+                let targeted = LoraConfig::new(rank, rank as f64, modules).target(&shape.linear_modules())?;
+                for &base in &bases {
+                    for rows in &rows {
+                        for &batch in &self.batch {
+                            let new = Workload::new(&targeted, targets, rows, batch.max(1), base);
+                            all.push(Workload { rank, dropout: self.dropout, ..new });
+                        }
+                    }
+                }
+            }
+        }
+        Ok((shape, all))
+    }
+
+    fn all_rows(&self, shape: &Shape) -> Result<Vec<Rows>> {
+        if let Some(data) = &self.data {
+            return Ok(vec![Rows::read(&artefact_input(data, Artefact::Dataset)?)?]);
+        }
+        if !(0.0..=1.0).contains(&self.supervised) {
+            return Err(Error::new(format!("--supervised {} is no share", self.supervised)).hint("from 0 to 1"));
+        }
+        let context = shape.config.max_position_embeddings;
+        if let (Some(length), true) = (self.length.iter().find(|n| **n > context || **n < 2), shape.path.is_some()) {
+            return Err(Error::new(format!("--length {length}: rows have 2 to {context} tokens on this model")));
+        }
+        Ok(self.length.iter().map(|&length| Rows::alike(self.rows, length, self.supervised)).collect())
+    }
+}
+
+/// A named set, or names joined by `+`.
+pub(crate) fn target_set(shape: &Shape, text: &str) -> Result<TargetModules> {
+    let is_preset = lora_core::TARGET_PRESETS.iter().any(|(name, _)| *name == text);
+    Ok(if is_preset { shape.target_set(text) } else { text.replace('+', ",").parse()? })
+}
+
+pub(crate) fn run_memory(args: &MemoryArgs, ui: &Ui) -> Result<Status> {
+    let (shape, workloads) = args.cost.workloads()?;
+    let predictions: Vec<(Workload, Memory)> =
+        workloads.into_iter().map(|work| (work.clone(), memory(&shape, &work))).collect();
+    show::memory(&shape, &predictions, free_memory(), ui);
+    if let Some(path) = &args.svg {
+        show::memory_chart(&predictions).write_svg(path)?;
+        ui.say(&format!("wrote {}", path.display()));
+    }
+    Ok(Status::Done)
+}
+
+pub(crate) fn run_time(args: &TimeArgs, ui: &Ui) -> Result<Status> {
+    let (shape, workloads) = args.cost.workloads()?;
+    let threads = threads(args.cost.threads);
+    let speed = speed(&shape, &workloads, args.measure, threads, ui)?;
+    let predictions: Vec<(Workload, Time)> =
+        workloads.into_iter().map(|work| (work.clone(), time(&shape, &work, &speed))).collect();
+    show::time(&shape, &predictions, &speed, ui);
+    Ok(Status::Done)
+}
+
+/// How fast this machine is: by a matrix product, or by two micro-steps of the first workload.
+fn speed(shape: &Shape, workloads: &[Workload], measure: bool, threads: usize, ui: &Ui) -> Result<Speed> {
+    let peak = gemm_peak(threads)?;
+    let (Some(work), true) = (workloads.first(), measure) else { return Ok(Speed::from_peak(shape, peak)) };
+    let Some(path) = &shape.path else {
+        return Err(Error::new(format!("--measure needs the weights of {}", shape.name))
+            .hint("name a model folder or a GGUF file, or leave --measure out"));
+    };
+    ui.say("timing two micro-steps");
+    machine::micro_steps(path, work, threads, peak, ui)
+}

@@ -1,0 +1,111 @@
+//! Predictions for people and for pipes.
+use super::memory::Memory;
+use super::time::{Speed, Time};
+use super::workload::Workload;
+use crate::model::shape::Shape;
+use crate::plot::{Chart, Line};
+use crate::show::tagged;
+use lora_cli::{Ui, human_bytes, human_seconds, table};
+use serde::Serialize;
+
+/// One prediction: what for, and what.
+fn event<T: Serialize>(name: &str, shape: &Shape, work: &Workload, fact: &T, ui: &Ui) {
+    let mut event = tagged(name, work);
+    event.insert("model".to_owned(), shape.name.clone().into());
+    event.extend(tagged("", fact).into_iter().filter(|(key, _)| key != "event"));
+    ui.event(&event);
+}
+
+/// The settings of a line; those that never change are left to the heading.
+fn setting(work: &Workload) -> Vec<String> {
+    let length = if work.rows * work.longest == work.tokens {
+        work.longest.to_string()
+    } else {
+        format!("{:.0} (to {})", work.tokens as f64 / work.rows.max(1) as f64, work.longest)
+    };
+    vec![work.targets.clone(), work.rank.to_string(), work.base.name().to_owned(), length, work.batch.to_string()]
+}
+
+const SETTING: [&str; 5] = ["targets", "rank", "base", "length", "batch"];
+
+fn rows(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
+    let head = SETTING.iter().chain(head).map(|word| (*word).to_owned()).collect();
+    table(&std::iter::once(head).chain(lines).collect::<Vec<Vec<String>>>())
+}
+
+/// Memory, line by line.
+pub(super) fn memory(shape: &Shape, all: &[(Workload, Memory)], free: Option<u64>, ui: &Ui) {
+    all.iter().for_each(|(work, memory)| event("memory", shape, work, memory, ui));
+    let lines = all.iter().map(|(work, m)| {
+        let parts = [m.base, m.activations, m.scratch, m.adapter, m.process, m.total, m.peft, m.full];
+        let fits = match free {
+            Some(free) if m.total > free => "no",
+            Some(_) => "yes",
+            None => "?",
+        };
+        [setting(work), parts.map(human_bytes).to_vec(), vec![fits.to_owned()]].concat()
+    });
+    let head =
+        ["weights", "activations", "scratch", "adapter", "process", "peak", "PEFT (f32)", "full (f32)", "fits here"];
+    ui.out(&rows(&head, lines));
+    let batches: std::collections::BTreeSet<usize> = all.iter().map(|(work, _)| work.batch).collect();
+    if batches.len() > 2 {
+        memory_chart(all).text(80, 16).iter().for_each(|line| ui.out(line));
+        ui.out("");
+    }
+    if let Some(free) = free {
+        ui.out(&format!("This machine can give {} now.", human_bytes(free)));
+    }
+    ui.out(
+        "PEFT: formula fitted to measured runs of SmolLM2-135M. full: 16 bytes a parameter, and the same activations.",
+    );
+}
+
+/// Peak memory by batch: ours for every other setting, and PEFT's for the first.
+pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
+    let mut lines: Vec<Line> = Vec::new();
+    let mut add = |name: String, batch: usize, bytes: u64| {
+        let point = (batch as f64, bytes as f64 / 1e9);
+        match lines.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push(point),
+            None => lines.push(Line { name, points: vec![point] }),
+        }
+    };
+    let first = all.first().map(|(work, _)| setting(work)[..4].join(" "));
+    for (work, memory) in all {
+        let name = setting(work)[..4].join(" ");
+        if Some(&name) == first.as_ref() {
+            add("PEFT".to_owned(), work.batch, memory.peft);
+        }
+        add(name, work.batch, memory.total);
+    }
+    Chart {
+        title: "predicted peak memory".to_owned(),
+        x: "examples in a batch".to_owned(),
+        y: "GB".to_owned(),
+        log_y: false,
+        lines,
+    }
+}
+
+/// Time, line by line.
+pub(super) fn time(shape: &Shape, all: &[(Workload, Time)], speed: &Speed, ui: &Ui) {
+    ui.event(&tagged("speed", speed));
+    all.iter().for_each(|(work, time)| event("time", shape, work, time, ui));
+    let lines = all.iter().map(|(work, t)| {
+        let times = [t.step, t.epoch].map(human_seconds).to_vec();
+        let others = [t.peft_epoch, t.full_epoch].map(human_seconds).to_vec();
+        [setting(work), vec![work.steps.to_string()], times, vec![format!("{:.0}", t.tokens_per_s)], others].concat()
+    });
+    ui.out(&rows(&["steps", "a step", "an epoch", "tokens/s", "PEFT's epoch", "full epoch"], lines));
+    let how = if speed.measured {
+        "by two micro-steps timed now"
+    } else {
+        "a share of the gemm peak (--measure times the model itself)"
+    };
+    ui.out(&format!(
+        "gemm peak {:.0} GFLOP/s here now; training at {:.0} GFLOP/s, {how}.",
+        speed.gemm_peak / 1e9,
+        speed.rate / 1e9
+    ));
+}

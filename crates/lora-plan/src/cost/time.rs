@@ -1,0 +1,99 @@
+//! Predicted time: operations of a step divided by the machine's rate, plus what every micro-batch costs anyway.
+use super::workload::Workload;
+use crate::model::shape::Shape;
+use serde::Serialize;
+
+/// How fast this machine computes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Speed {
+    /// Matrix products at their best, FLOP/s.
+    pub gemm_peak: f64,
+    /// A training step, FLOP/s.
+    pub rate: f64,
+    /// Seconds that a micro-batch costs however few its tokens: widening the frozen weights.
+    pub per_batch: f64,
+    /// Two micro-steps were timed.
+    pub measured: bool,
+}
+
+/// Share of the gemm peak that a step reaches, measured on SmolLM2-135M.
+const SHARE: f64 = 0.62;
+/// Seconds to widen a weight once, from any type, on one machine like that; twice a micro-batch.
+const WIDEN: f64 = 0.35e-9;
+
+impl Speed {
+    /// From a matrix product alone.
+    pub(crate) fn from_peak(shape: &Shape, gemm_peak: f64) -> Self {
+        let per_batch = 2.0 * WIDEN * shape.total_parameters() as f64;
+        Self { gemm_peak, rate: SHARE * gemm_peak, per_batch, measured: false }
+    }
+}
+
+/// Seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Time {
+    /// A mean step.
+    pub step: f64,
+    /// An epoch.
+    pub epoch: f64,
+    /// Tokens a second.
+    pub tokens_per_s: f64,
+    /// An epoch in transformers + PEFT.
+    pub peft_epoch: f64,
+    /// An epoch of full fine-tuning at our rate.
+    pub full_epoch: f64,
+}
+
+/// Predicts the time of an epoch.
+pub fn time(shape: &Shape, work: &Workload, speed: &Speed) -> Time {
+    let flops = flops(shape, work, work.tokens as f64, work.supervised as f64, work.squares);
+    let per_batch = speed.per_batch * work.steps as f64;
+    let epoch = flops / speed.rate + per_batch;
+    let dense = linear_weights(shape) + head_weights(shape);
+    let full = 6.0 * dense * work.tokens as f64 + attention(shape, work.squares);
+    Time {
+        step: epoch / work.steps.max(1) as f64,
+        epoch,
+        tokens_per_s: work.tokens as f64 / epoch,
+        peft_epoch: peft(shape, work, speed),
+        full_epoch: full / speed.rate + per_batch,
+    }
+}
+
+/// Floating-point operations of training on so many tokens. A frozen weight costs 2 forward and 2 backward (its input's
+/// gradient, from the lowest adapted layer up), a factor of an adapter 2 and 4 (its own gradient too, with x·Aᵀ kept).
+pub(crate) fn flops(shape: &Shape, work: &Workload, tokens: f64, supervised: f64, squares: f64) -> f64 {
+    let layers = shape.layers() as f64;
+    let layer = |path: &str| path.split('.').find_map(|part| part.parse::<usize>().ok());
+    let lowest = work.targeted.iter().filter_map(|m| layer(&m.path)).min().unwrap_or(0) as f64;
+    let backward = (layers - lowest) / layers;
+    let adapters: f64 = work.targeted.iter().map(|m| (m.a.len() + m.b.len()) as f64).sum();
+    let frozen = linear_weights(shape) * (2.0 + 2.0 * backward);
+    tokens * (frozen + 6.0 * adapters) + supervised * 4.0 * head_weights(shape) + attention(shape, squares)
+}
+
+/// Weights of the layers' linear modules.
+fn linear_weights(shape: &Shape) -> f64 {
+    let modules = shape.linear_modules();
+    modules.iter().filter(|m| !m.is_head).map(|m| (m.in_features * m.out_features) as f64).sum()
+}
+
+fn head_weights(shape: &Shape) -> f64 {
+    (shape.config.vocab_size * shape.config.hidden_size) as f64
+}
+
+/// Scores and values, forward (2 products of L²/2) and backward (5).
+fn attention(shape: &Shape, squares: f64) -> f64 {
+    let config = &shape.config;
+    7.0 * squares * (config.num_attention_heads * config.head_dim * shape.layers()) as f64
+}
+
+/// Share of the gemm peak that torch with MKL reached in PEFT's step (SmolLM2-135M, dense rows, 138 tokens/s).
+const PEFT_SHARE: f64 = 0.9;
+
+/// The same epoch in PEFT: rows padded to the longest of their batch, the head on every position.
+fn peft(shape: &Shape, work: &Workload, speed: &Speed) -> f64 {
+    let padded = work.padded.0 as f64;
+    let squares = work.squares * (padded / work.tokens.max(1) as f64).powi(2);
+    flops(shape, work, padded, padded, squares) / (PEFT_SHARE * speed.gemm_peak)
+}

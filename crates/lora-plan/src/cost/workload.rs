@@ -1,0 +1,178 @@
+//! What a run computes: a shape, an adapter, and micro-batches of so many tokens.
+use crate::model::shape::Shape;
+use lora_cli::Result;
+use lora_core::TargetedModule;
+use lora_data::{Split, batches, epoch_order};
+use lora_model::BatchSize;
+use serde::Serialize;
+use std::path::Path;
+
+/// How the weights of the base are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BaseType {
+    /// 32-bit float.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
+    /// 8-bit blocks of 32 with a scale: 8.5 bits a weight.
+    #[value(name = "q8_0")]
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// 4-bit blocks of 32 with a scale: 4.5 bits a weight.
+    #[value(name = "q4_0")]
+    #[serde(rename = "q4_0")]
+    Q4_0,
+    /// As its file is: so many bytes.
+    #[value(skip)]
+    File(u64),
+}
+
+impl BaseType {
+    /// As the model's own files store it; bf16, as models are published, without files.
+    pub(crate) fn own(shape: &Shape) -> Self {
+        shape.path.as_deref().and_then(weight_bytes).map_or(Self::Bf16, Self::File)
+    }
+
+    /// Bytes of so many weights.
+    pub(crate) fn bytes(self, parameters: u64) -> u64 {
+        match self {
+            Self::F32 => 4 * parameters,
+            Self::Bf16 | Self::F16 => 2 * parameters,
+            Self::Q8_0 => parameters * 34 / 32,
+            Self::Q4_0 => parameters * 18 / 32,
+            Self::File(bytes) => bytes,
+        }
+    }
+
+    /// Its name, or what the file's is.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::File(_) => "as it is",
+        }
+    }
+}
+
+/// Bytes of the weight files at a path; none for a bare config.json.
+fn weight_bytes(path: &Path) -> Option<u64> {
+    let is_weights = |path: &Path| path.extension().is_some_and(|e| e == "safetensors" || e == "gguf");
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let bytes = if path.is_dir() {
+        let files = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path());
+        files.filter(|file| is_weights(file)).map(|file| size(&file)).sum()
+    } else if is_weights(path) {
+        size(path)
+    } else {
+        0
+    };
+    (bytes > 0).then_some(bytes)
+}
+
+/// The rows of an epoch, as (tokens, supervised tokens).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows(Vec<(usize, usize)>, bool);
+
+impl Rows {
+    /// The train split of a dataset.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn read(data: &Path) -> Result<Self> {
+        let rows = Split::read(data, "train")?.examples;
+        let has_valid = data.is_dir() && data.join("valid.parquet").is_file();
+        Ok(Self(rows.iter().map(|row| (row.len(), row.supervised())).collect(), has_valid))
+    }
+
+    /// Rows that are all alike, with a valid split.
+    pub fn alike(rows: usize, length: usize, supervised: f64) -> Self {
+        let one = (length, ((length as f64 * supervised) as usize).clamp(1, length.saturating_sub(1).max(1)));
+        Self(vec![one; rows.max(1)], true)
+    }
+}
+
+/// What is trained on what.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Workload {
+    /// Set of targets.
+    pub targets: String,
+    /// Rank r.
+    pub rank: usize,
+    /// Examples in a batch.
+    pub batch: usize,
+    /// Storage of the base.
+    pub base: BaseType,
+    /// Dropout is on.
+    pub dropout: bool,
+    /// Trainable parameters.
+    pub trainable: u64,
+    /// Rows of an epoch.
+    pub rows: usize,
+    /// Tokens of an epoch.
+    pub tokens: usize,
+    /// Supervised tokens of an epoch.
+    pub supervised: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Tokens of the longest row.
+    pub longest: usize,
+    /// Most tokens in a micro-batch, and the supervised ones of that batch.
+    pub most_tokens: usize,
+    /// Most supervised tokens in a micro-batch.
+    pub most_supervised: usize,
+    /// Tokens of an epoch if rows are padded to the longest of their batch, and the most in a batch.
+    pub padded: (usize, usize),
+    /// Σ over rows of tokens²: the work of attention.
+    #[serde(skip)]
+    pub squares: f64,
+    /// Something is held out, so the best parameters are kept too.
+    #[serde(skip)]
+    pub has_valid: bool,
+    /// The adapter's modules.
+    #[serde(skip)]
+    pub targeted: Vec<TargetedModule>,
+}
+
+impl Workload {
+    /// The epoch in batches of so many examples, in the order of a run with seed 0.
+    pub fn new(targeted: &[TargetedModule], targets: &str, rows: &Rows, batch: usize, base: BaseType) -> Self {
+        let Rows(rows, has_valid) = rows;
+        let lengths: Vec<usize> = rows.iter().map(|row| row.0).collect();
+        let all = batches(&epoch_order(rows.len(), 0, 0), &lengths, Some(batch), None);
+        let sum = |of: &dyn Fn(&Vec<usize>) -> usize| all.iter().map(of).sum::<usize>();
+        let most = |of: &dyn Fn(&Vec<usize>) -> usize| all.iter().map(of).max().unwrap_or(0);
+        let tokens = |rows_: &Vec<usize>| rows_.iter().map(|&row| rows[row].0).sum::<usize>();
+        let supervised = |rows_: &Vec<usize>| rows_.iter().map(|&row| rows[row].1).sum::<usize>();
+        let padded = |rows_: &Vec<usize>| rows_.len() * rows_.iter().map(|&row| rows[row].0).max().unwrap_or(0);
+        Self {
+            targets: targets.to_owned(),
+            rank: targeted.first().map_or(0, |module| module.rank),
+            batch,
+            base,
+            dropout: false,
+            trainable: targeted.iter().map(|m| (m.rank * (m.in_features + m.out_features)) as u64).sum(),
+            rows: rows.len(),
+            tokens: sum(&tokens),
+            supervised: sum(&supervised),
+            steps: all.len(),
+            longest: lengths.iter().copied().max().unwrap_or(0),
+            most_tokens: most(&tokens),
+            most_supervised: most(&supervised),
+            padded: (sum(&padded), most(&padded)),
+            squares: lengths.iter().map(|&length| (length * length) as f64).sum(),
+            has_valid: *has_valid,
+            targeted: targeted.to_vec(),
+        }
+    }
+
+    /// The largest micro-batch.
+    pub(crate) fn largest(&self) -> BatchSize {
+        BatchSize { tokens: self.most_tokens, longest: self.longest, supervised: self.most_supervised }
+    }
+}
