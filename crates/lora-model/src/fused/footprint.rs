@@ -73,11 +73,11 @@ fn saved(config: &ModelConfig) -> usize {
     always + raw(Norm::Query, q, heads) + raw(Norm::Key, k, kv_heads) + outputs * (h + 1)
 }
 
-/// Values a token of x·Aᵀ in the layer that has most of them.
+/// Values a token of x·Aᵀ, and with DoRA of the output before its gain, in the layer that has most of them.
 fn inner(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
     let of_layer = |layer: usize| -> usize {
         let prefix = format!("model.layers.{layer}.");
-        targeted.iter().filter(|module| module.path.starts_with(&prefix)).map(|module| module.rank).sum()
+        targeted.iter().filter(|module| module.path.starts_with(&prefix)).map(|m| m.rank + dora(m)).sum()
     };
     (0..config.num_hidden_layers).map(of_layer).max().unwrap_or(0)
 }
@@ -88,13 +88,20 @@ fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool) -> 
     let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
     let state = 2 * h;
     let always = 2 * h + 2 * gate + 2 * q + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
-    let head_norms = if has(config, Norm::Query) || has(config, Norm::Key) { q } else { 0 };
+    // The gradient before a norm of heads takes a buffer of its own, which then stands for that of the keys too.
+    let head_norms = if has(config, Norm::Key) { 2 * q - k } else { 0 };
     let sandwich = if has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput) { h } else { 0 };
     let is_stacked = |p: &&Projection| p.parts().len() > 1;
     let stacked = config.projections().iter().filter(is_stacked).map(|&p| width(config, p)).max().unwrap_or(0);
     let rank = targeted.iter().map(|module| module.rank).max().unwrap_or(0);
     let dropped = if dropout { 2 * targeted.iter().map(|module| module.in_features).max().unwrap_or(0) } else { 0 };
-    state + always + head_norms + sandwich + stacked + rank + dropped
+    let gained = targeted.iter().map(dora).max().unwrap_or(0) * if dropout { 2 } else { 1 };
+    state + always + head_norms + sandwich + stacked + rank + dropped + gained
+}
+
+/// Outputs of a module with DoRA, 0 without.
+fn dora(module: &TargetedModule) -> usize {
+    if module.magnitude.is_some() { module.out_features } else { 0 }
 }
 
 /// Values of the widest panel of weights.
@@ -122,7 +129,7 @@ fn vectors(config: &ModelConfig) -> usize {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::fused::buffers::{Buffer, ProjectScratch, Saved, Scratch};
+    use crate::fused::buffers::{Buffer, Kept, ProjectScratch, Saved, Scratch};
     use crate::{Base, Fused, Packed, Route};
     use lora_core::{Adapter, LoraConfig, TargetModules};
     use std::path::Path;
@@ -136,7 +143,7 @@ mod tests {
         let Saved { x, input_rstd, q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, .. } = saved;
         let Saved { attention_output, attention_output_rstd, middle, middle_rstd, gate, up, .. } = saved;
         let Saved { mlp_output, mlp_output_rstd, u, .. } = saved;
-        let inner: usize = u.iter().map(Buffer::len).sum();
+        let inner: usize = u.iter().map(|Kept { u, z }| u.len() + z.len()).sum();
         sum(&[x, input_rstd, q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, attention_output, attention_output_rstd])
             + sum(&[middle, middle_rstd, gate, up, mlp_output, mlp_output_rstd])
             + inner
@@ -144,9 +151,9 @@ mod tests {
 
     fn of_scratch(scratch: &Scratch) -> usize {
         let Scratch { normed, activated, d_activated, d_normed, d_o, d_q, d_k, d_v, d_head, d_output, .. } = scratch;
-        let ProjectScratch { panel: _, dropped, d_u, d_dropped } = &scratch.project;
+        let ProjectScratch { panel: _, dropped, d_u, d_dropped, scaled, beyond } = &scratch.project;
         sum(&[normed, activated, d_activated, d_normed, d_o, d_q, d_k, d_v, d_head, d_output, &scratch.stacked])
-            + sum(&[dropped, d_u, d_dropped])
+            + sum(&[dropped, d_u, d_dropped, scaled, beyond])
     }
 
     #[test]
@@ -155,8 +162,9 @@ mod tests {
         for case in cases {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden");
             let base = Base::open(&root.join(case).join("base")).unwrap();
-            let config = LoraConfig::new(4, 4.0, TargetModules::AllLinear);
-            let adapter = Adapter::init(config, &base.linear_modules(), 1).unwrap();
+            let mut config = LoraConfig::new(4, 4.0, TargetModules::AllLinear);
+            config.use_dora = case == "llama_gqa_tied";
+            let adapter = Adapter::init(config, &base, 1).unwrap();
             let ids: Vec<u32> = (3..20).collect();
             let labels: Vec<i32> = ids.iter().map(|&id| if id < 8 { -100 } else { id as i32 }).collect();
             let packed = Packed::from_rows([(&ids[..], &labels[..]), (&ids[..9], &labels[..9])]);

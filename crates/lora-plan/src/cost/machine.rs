@@ -51,7 +51,7 @@ pub(super) fn micro_steps(path: &Path, work: &Workload, threads: usize, gemm_pea
     let shape = Shape { name: String::new(), path: None, config: base.config().clone() };
     let names = work.targeted.iter().map(|module| module.path.clone()).collect();
     let config = LoraConfig::new(work.rank, work.rank as f64, TargetModules::List(names));
-    let adapter = Adapter::init(config, &base.linear_modules(), 0)?;
+    let adapter = Adapter::init(config, &base, 0)?;
     let mut gradients = vec![0.0; adapter.params.len()];
     let mut route = Fused::new(&base, threads)?;
     let share = work.supervised as f64 / work.tokens.max(1) as f64;

@@ -115,7 +115,7 @@ impl CostArgs {
         for targets in &self.targets {
             for &rank in &self.rank {
                 let modules = target_set(&shape, targets)?;
-                let targeted = LoraConfig::new(rank, rank as f64, modules).target(&shape.linear_modules())?;
+                let targeted = LoraConfig::new(rank, rank as f64, modules).layout(&shape.modules())?.modules;
                 for &base in &bases {
                     for rows in &rows {
                         for &batch in &self.batch {

@@ -74,8 +74,8 @@ pub(crate) fn flops(shape: &Shape, work: &Workload, tokens: f64, supervised: f64
 
 /// Weights of the layers' linear modules.
 fn linear_weights(shape: &Shape) -> f64 {
-    let modules = shape.linear_modules();
-    modules.iter().filter(|m| !m.is_head).map(|m| (m.in_features * m.out_features) as f64).sum()
+    let modules = shape.modules();
+    modules.iter().filter(|m| m.is_linear() && !m.is_head).map(|m| (m.in_features * m.out_features) as f64).sum()
 }
 
 fn head_weights(shape: &Shape) -> f64 {

@@ -10,8 +10,8 @@ fn shape(name: &str) -> Shape {
 }
 
 fn work(shape: &Shape, rows: &Rows, rank: usize, batch: usize, base: BaseType) -> Workload {
-    let modules: Vec<_> = lora_model::spec::linear_modules(&shape.config);
-    let targeted = LoraConfig::new(rank, 1.0, TargetModules::AllLinear).target(&modules).unwrap();
+    let modules = lora_model::spec::modules(&shape.config);
+    let targeted = LoraConfig::new(rank, 1.0, TargetModules::AllLinear).layout(&modules).unwrap().modules;
     Workload::new(&targeted, "all", rows, batch, base)
 }
 
