@@ -1,4 +1,5 @@
 //! The command line: one struct a command, each beside the code that answers it.
+use crate::advise::AdviseArgs;
 use crate::compare::CompareArgs;
 use crate::cost::{MemoryArgs, TimeArgs};
 use crate::doctor::DoctorArgs;
@@ -31,6 +32,8 @@ pub enum Command {
     Memory(MemoryArgs),
     /// Predict the time of a step and of an epoch on this machine, beside PEFT and full fine-tuning.
     Time(TimeArgs),
+    /// Choose rank, alpha, targets, dropout, learning rate, epochs, batch and base precision, with reasons.
+    Advise(AdviseArgs),
     /// Look at finished or failed runs and name what went wrong, with the evidence and what to try.
     Doctor(DoctorArgs),
     /// Compare runs: settings that differ, cost, results with their 95 % intervals, and the loss curves.
@@ -44,6 +47,7 @@ Examples:
   lora-plan explain --trainable 3407872 --model llama-3-8b
   lora-plan memory --model smollm2.gguf --data dataset --batch 1,2,4,8,16
   lora-plan time --model smollm2.gguf --data dataset --measure
+  lora-plan advise --model smollm2.gguf --data dataset --task style --write pipelines/mine.yaml
   lora-plan doctor work/finetune
   lora-plan compare work/sweep";
 

@@ -2,8 +2,9 @@
 //!
 //! `args` is the command line. `model` turns what was named into a decoder's shape; `rules` holds the rules that are
 //! cited. Then one room a command: `params` counts parameters, `explain` reads a count backwards, `cost`
-//! predicts memory and time,
+//! predicts memory and time, `advise` chooses a configuration,
 //! `doctor` names what went wrong in a run that `run` has read, `compare` sets runs side by side, `plot` draws.
+mod advise;
 mod args;
 mod compare;
 mod cost;
@@ -16,6 +17,7 @@ mod rules;
 mod run;
 mod show;
 
+pub use advise::{AdviseArgs, Choice, Conflict, DataFacts, Plan, Situation, Strength, Task, advise, pipeline};
 pub use args::{Args, Command};
 pub use compare::{CompareArgs, Compared, Interval, compare};
 pub use cost::{BaseType, CostArgs, Memory, MemoryArgs, Rows, Speed, Time, TimeArgs, Workload, memory, time};
@@ -40,6 +42,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
         Command::Explain(args) => explain::run(args, ui),
         Command::Memory(args) => cost::run_memory(args, ui),
         Command::Time(args) => cost::run_time(args, ui),
+        Command::Advise(args) => advise::run(args, ui),
         Command::Doctor(args) => doctor::run(args, ui),
         Command::Compare(args) => compare::run(args, ui),
     }

@@ -53,3 +53,37 @@ pub(crate) fn learning_rate(parameters: u64) -> (f64, Rule) {
     };
     (rate, Rule { says, source })
 }
+
+/// What alpha does.
+pub(crate) const ALPHA: Rule = Rule {
+    says: "alpha = rank scales by 1; 2·rank is stronger, rank/2 gentler",
+    source: "Hu et al. 2021, section 4.1: alpha is fixed, tuning it is tuning the rate; 2·r in QLoRA-style recipes",
+};
+/// See [`ALPHA`].
+pub(crate) const RSLORA: Rule = Rule {
+    says: "above rank 64 scale by α/√r",
+    source: "Kalajdzievski 2023 (rsLoRA): with α/r the updates of high ranks vanish",
+};
+/// Which modules, in which order.
+pub(crate) const TARGETS: Rule = Rule {
+    says: "q and v at least, then k and o, then gate, up and down",
+    source: "Hu et al. 2021, section 7.1 (q and v first); Dettmers et al. 2023, figure 2 (all linears match full tuning)",
+};
+/// How many rows allow which rank.
+pub(crate) const FEW_ROWS: Rule = Rule {
+    says: "fewer than 500 rows: a lower rank and light dropout",
+    source: "fewer parameters hold less by heart; QLoRA used dropout 0.05 to 0.1 on small models",
+};
+/// See [`FEW_ROWS`].
+pub(crate) const SOME_ROWS: Rule =
+    Rule { says: "500 to 2000 rows: rank 16 is safe", source: "practice; PEFT's and Axolotl's example configurations" };
+/// See [`FEW_ROWS`].
+pub(crate) const MANY_ROWS: Rule = Rule {
+    says: "more than 2000 rows justify a higher rank",
+    source: "Biderman et al. 2024: the gain of a higher rank grows with the data",
+};
+/// Dropout.
+pub(crate) const NO_DROPOUT: Rule = Rule {
+    says: "dropout 0 from 500 rows",
+    source: "practice; without dropout shared work on the inputs is possible, so it is faster too",
+};

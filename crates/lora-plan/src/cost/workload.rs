@@ -90,6 +90,11 @@ impl Rows {
         Ok(Self(rows.iter().map(|row| (row.len(), row.supervised())).collect(), has_valid))
     }
 
+    /// Tokens of the longest.
+    pub fn longest(&self) -> usize {
+        self.0.iter().map(|row| row.0).max().unwrap_or(0)
+    }
+
     /// Rows that are all alike, with a valid split.
     pub fn alike(rows: usize, length: usize, supervised: f64) -> Self {
         let one = (length, ((length as f64 * supervised) as usize).clamp(1, length.saturating_sub(1).max(1)));

@@ -1,0 +1,142 @@
+//! Fitting a plan into memory and time: what is given up first, and what it takes in the end.
+use super::choices::Plan;
+use super::situation::Situation;
+use crate::cost::{BaseType, Memory, Speed, Workload, memory, time};
+use lora_cli::{Result, human_bytes, human_seconds};
+use lora_core::LoraConfig;
+use serde::Serialize;
+
+/// What a plan takes.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Cost {
+    /// Predicted peak memory, bytes.
+    pub memory: u64,
+    /// Predicted seconds of training.
+    pub seconds: f64,
+    /// Trainable parameters.
+    pub trainable: u64,
+    /// It fits into the memory and time that were given.
+    pub fits: bool,
+}
+
+impl Cost {
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines =
+            vec![format!("It will take about {} and {}.", human_seconds(self.seconds), human_bytes(self.memory))];
+        if !self.fits {
+            lines.push("That is more than the budget: nothing more can be given up. Fewer rows, a smaller base or a larger budget would do.".to_owned());
+        }
+        lines
+    }
+}
+
+/// What the plan takes now.
+fn cost(plan: &Plan, situation: &Situation, base: BaseType, gemm_peak: f64) -> Result<(Memory, f64, u64)> {
+    let shape = &situation.shape;
+    let config = LoraConfig::new(plan.rank, plan.alpha, shape.target_set(plan.targets));
+    let targeted = config.layout(&shape.modules())?.modules;
+    let work = Workload::new(&targeted, plan.targets, &situation.data.lengths, plan.batch, base);
+    let work = Workload { dropout: plan.dropout > 0.0, ..work };
+    let epoch = time(shape, &work, &Speed::from_peak(shape, gemm_peak)).epoch;
+    Ok((memory(shape, &work), epoch * plan.epochs, work.trainable))
+}
+
+/// Gives up what costs least, until the plan fits: memory first by smaller batches with accumulation, then by a smaller
+/// base, then by fewer modules; time by fewer epochs, then by fewer modules.
+pub(super) fn fit(
+    plan: &mut Plan,
+    situation: &Situation,
+    most_memory: Option<u64>,
+    most_seconds: Option<f64>,
+    gemm_peak: f64,
+) -> Result<()> {
+    let own = BaseType::own(&situation.shape);
+    let mut base = own;
+    precision(plan, own, "as it is: reading it in place costs nothing", "lora-train widens weights panel by panel");
+    let is_file = matches!(own, BaseType::File(_));
+    let batch = plan.batch;
+    loop {
+        let (memory, seconds, trainable) = cost(plan, situation, base, gemm_peak)?;
+        let too_large = most_memory.is_some_and(|most| memory.total > most);
+        let too_long = most_seconds.is_some_and(|most| seconds > most);
+        plan.cost = Cost { memory: memory.total, seconds, trainable, fits: !too_large && !too_long };
+        let need = human_bytes(memory.total);
+        if too_large && plan.batch > 1 {
+            plan.batch /= 2;
+            plan.accumulation = batch / plan.batch;
+            let reason = format!("{need} would be too much; {batch} examples a step as before, by accumulation");
+            plan.choose("batch", format!("{} × {}", plan.batch, plan.accumulation), reason, "lora-plan memory");
+        } else if too_large && !is_file && base != BaseType::Q4_0 {
+            base = if base == BaseType::Q8_0 { BaseType::Q4_0 } else { BaseType::Q8_0 };
+            precision(
+                plan,
+                base,
+                &format!("{need} would be too much with larger weights"),
+                "Dettmers et al. 2023 (QLoRA)",
+            );
+        } else if (too_large || too_long) && shrink(plan, too_long, most_seconds.map(human_seconds)) {
+            continue;
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+fn precision(plan: &mut Plan, base: BaseType, reason: &str, source: &str) {
+    plan.choose("base", base.name(), reason, source);
+}
+
+/// Fewer epochs (for time alone), then fewer modules; false if nothing is left to give up.
+fn shrink(plan: &mut Plan, too_long: bool, most: Option<String>) -> bool {
+    let budget = if too_long { format!("time of {}", most.unwrap_or_default()) } else { "memory".to_owned() };
+    if too_long && plan.epochs > 1.0 {
+        let fewer = (plan.epochs * 0.7).floor().max(1.0);
+        if plan.conflicts.iter().all(|c| !c.other.contains("budget")) {
+            plan.conflict(
+                format!("the data ask for {} passes", plan.epochs),
+                format!("the {budget} that was given is a budget"),
+                "The budget; epochs",
+            );
+        }
+        plan.epochs = fewer;
+        plan.choose("epochs", fewer, format!("as many as the {budget} allows"), "lora-plan time");
+        return true;
+    }
+    let fewer = match plan.targets {
+        "all" => "full-attention",
+        "full-attention" => "attention",
+        _ => return false,
+    };
+    plan.conflict(
+        format!("the task asks for {} modules", plan.targets),
+        format!("the {budget} that was given is a budget"),
+        "The budget; targets",
+    );
+    plan.targets = fewer;
+    plan.choose("targets", fewer, format!("as many as the {budget} allows"), crate::rules::TARGETS.source);
+    true
+}
+
+/// `90`, `45s`, `20m`, `2h`, `1.5h` as seconds.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    unit(text, &[("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)])
+}
+
+/// `800MB`, `2GB`, `2GiB` as bytes.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, f64); 7] =
+        [("KiB", 1024.0), ("MiB", 1048576.0), ("GiB", 1073741824.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("", 1.0)];
+    unit(text, &UNITS).map(|bytes| bytes as u64)
+}
+
+fn unit(text: &str, units: &[(&str, f64)]) -> Result<f64, String> {
+    let (suffix, size) = units.iter().find(|(suffix, _)| text.ends_with(suffix)).unwrap_or(&("", 1.0));
+    match text[..text.len() - suffix.len()].trim().parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value * size),
+        _ => {
+            let known: Vec<&str> =
+                units.iter().map(|(suffix, _)| *suffix).filter(|suffix| !suffix.is_empty()).collect();
+            Err(format!("expected a number above 0 and one of {}", known.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `lora-plan advise`: a whole configuration for this data, task and machine, each choice with its reason.
+//!
+//! `situation` gathers the facts, `choices` applies the rules and settles conflicts, `budget` fits the result into time
+//! and memory, `pipeline` writes it down.
+mod budget;
+mod choices;
+mod pipeline;
+mod situation;
+
+pub use choices::{Choice, Conflict, Plan, advise};
+pub use pipeline::pipeline;
+pub use situation::{DataFacts, Situation, Strength, Task};
+
+use crate::cost::{free_memory, gemm_peak, threads};
+use crate::show::tagged;
+use lora_cli::{Context as _, Error, Result, Status, Ui, table};
+use std::path::PathBuf;
+
+/// Choose rank, alpha, targets, dropout, learning rate, epochs, batch and base precision, with reasons.
+///
+/// The rules are those of practice, each printed with its source; where two disagree, both are named and which one won.
+/// Nothing is trained; the base's loss on a few held-out rows is measured if its weights are here.
+#[derive(Debug, Clone, clap::Args, serde::Serialize)]
+#[command(after_help = EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
+pub struct AdviseArgs {
+    /// Model: a Hugging Face folder, a GGUF file, or a name such as llama-3-8b (a wrong name lists them).
+    #[arg(long, value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Dataset folder of lora-prep.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// What the model shall learn: another format, another style, a new domain, or new behaviour.
+    #[arg(long, value_enum, value_name = "TASK")]
+    pub task: Task,
+    /// How strongly the adapter shall change the model.
+    #[arg(long, value_enum, default_value_t = Strength::Normal)]
+    pub strength: Strength,
+    /// Time that the training may take, e.g. 20m or 2h.
+    #[arg(long, value_name = "TIME", value_parser = budget::seconds)]
+    pub time: Option<f64>,
+    /// Memory that it may take, e.g. 2GB [default: what is free].
+    #[arg(long, value_name = "SIZE", value_parser = budget::bytes)]
+    pub memory: Option<u64>,
+    /// Threads [default: as many as this process may use].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Don't run the base on held-out rows.
+    #[arg(long)]
+    pub no_measure: bool,
+    /// Write a pipeline for lora-run.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub write: Option<PathBuf>,
+    /// Replace an existing pipeline.
+    #[arg(long, requires = "write")]
+    #[serde(skip)]
+    pub force: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lora-plan advise --model smollm2.gguf --data dataset --task behaviour
+  lora-plan advise --model smollm2.gguf --data dataset --task style --time 20m --memory 1GB
+  lora-plan advise --model m --data d --task domain --write pipelines/mine.yaml && lora-run pipelines/mine.yaml";
+
+pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
+    if let Some(path) = args.write.as_ref().filter(|path| path.exists() && !args.force) {
+        return Err(Error::new(format!("{} exists", path.display())).hint("--force replaces it"));
+    }
+    let threads = threads(args.threads);
+    let situation = situation::look(args, threads, ui)?;
+    let peak = gemm_peak(threads)?;
+    let plan = advise(&situation, args.memory.or_else(free_memory), args.time, peak)?;
+    show(&situation, &plan, ui);
+    if let Some(path) = &args.write {
+        let text = pipeline(&situation, &plan);
+        std::fs::write(path, text).context(|| format!("failed to write {}", path.display()))?;
+        ui.say(&format!("wrote {}; `lora-run {}` runs it", path.display(), path.display()));
+    }
+    Ok(Status::Done)
+}
+
+fn show(situation: &Situation, plan: &Plan, ui: &Ui) {
+    ui.event(&tagged("situation", situation));
+    plan.choices.iter().for_each(|choice| ui.event(&tagged("choice", choice)));
+    plan.conflicts.iter().for_each(|conflict| ui.event(&tagged("conflict", conflict)));
+    ui.event(&tagged("cost", &plan.cost));
+    situation.lines().iter().for_each(|line| ui.out(line));
+    ui.out("");
+    let head = ["", "choice", "reason", "source"].map(str::to_owned).to_vec();
+    let rows = plan.choices.iter().map(|c| vec![c.what.clone(), c.value.clone(), c.reason.clone(), c.source.clone()]);
+    ui.out(&table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
+    for conflict in &plan.conflicts {
+        ui.out(&format!("Conflict: {}; {}. {} won.", conflict.one, conflict.other, conflict.won));
+    }
+    plan.cost.lines().iter().for_each(|line| ui.out(line));
+}
