@@ -12,6 +12,6 @@ pub mod spec;
 pub use base::Base;
 pub use composite::{Composite, FullModel};
 pub use error::Error;
-pub use fused::{BatchSize, Footprint, Fused, footprint};
+pub use fused::{BatchSize, Footprint, Fused, computed_tokens, footprint};
 pub use packed::{IGNORE, Packed};
 pub use route::{Dropout, Route, SequenceLoss};

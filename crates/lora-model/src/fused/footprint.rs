@@ -1,4 +1,6 @@
 //! How much memory the fused route takes, from shapes alone: every buffer that it holds after a training step.
+use super::batch::Batch;
+use crate::Packed;
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
 
@@ -55,6 +57,12 @@ pub fn footprint(config: &ModelConfig, targeted: &[TargetedModule], dropout: boo
     }
 }
 
+/// Tokens of a pack that a step without dropout computes: those that rows begin with in common once.
+#[must_use]
+pub fn computed_tokens(packed: &Packed) -> usize {
+    Batch::of(packed, true, |_| ()).tokens()
+}
+
 fn width(config: &ModelConfig, projection: Projection) -> usize {
     config.shape(projection).0
 }
@@ -95,7 +103,7 @@ fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool) -> 
     let stacked = config.projections().iter().filter(is_stacked).map(|&p| width(config, p)).max().unwrap_or(0);
     let rank = targeted.iter().map(|module| module.rank).max().unwrap_or(0);
     let dropped = if dropout { 2 * targeted.iter().map(|module| module.in_features).max().unwrap_or(0) } else { 0 };
-    let gained = targeted.iter().map(dora).max().unwrap_or(0) * if dropout { 2 } else { 1 };
+    let gained = 2 * targeted.iter().map(dora).max().unwrap_or(0); // gain∘dy, and what it has beyond dy
     state + always + head_norms + sandwich + stacked + rank + dropped + gained
 }
 
@@ -130,7 +138,7 @@ fn vectors(config: &ModelConfig) -> usize {
 mod tests {
     use super::*;
     use crate::fused::buffers::{Buffer, Kept, ProjectScratch, Saved, Scratch};
-    use crate::{Base, Fused, Packed, Route};
+    use crate::{Base, Fused, Route};
     use lora_core::{Adapter, LoraConfig, TargetModules};
     use std::path::Path;
 
@@ -167,7 +175,7 @@ mod tests {
             let adapter = Adapter::init(config, &base, 1).unwrap();
             let ids: Vec<u32> = (3..20).collect();
             let labels: Vec<i32> = ids.iter().map(|&id| if id < 8 { -100 } else { id as i32 }).collect();
-            let packed = Packed::from_rows([(&ids[..], &labels[..]), (&ids[..9], &labels[..9])]);
+            let packed = Packed::from_rows([(&ids[..], &labels[..]), (&ids[5..14], &labels[5..14])]);
             let mut fused = Fused::new(&base, 1).unwrap();
             let mut gradients = vec![0.0; adapter.params.len()];
             for dropout in [None, Some(crate::Dropout { p: 0.1, seed: 1, step: 1 })] {

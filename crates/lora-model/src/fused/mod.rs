@@ -17,7 +17,7 @@ mod weights;
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use binding::Binding;
 use engine::Engine;
-pub use footprint::{BatchSize, Footprint, footprint};
+pub use footprint::{BatchSize, Footprint, computed_tokens, footprint};
 use lora_core::Adapter;
 use rayon::ThreadPool;
 

@@ -56,9 +56,27 @@ pub struct DataFacts {
     pub own_template: Option<bool>,
     /// Raw records that lora-prep made them from, and its settings, if both are still there.
     #[serde(skip)]
-    pub(crate) made_by: Option<Receipt>,
+    pub made_by: Option<Receipt>,
+    /// Their lengths.
     #[serde(skip)]
-    pub(crate) lengths: Rows,
+    pub lengths: Rows,
+}
+
+impl DataFacts {
+    /// Rows of which only the lengths are known.
+    pub fn of_rows(lengths: Rows) -> Self {
+        Self {
+            path: PathBuf::new(),
+            rows: 0,
+            tokens: 0,
+            supervised: 0,
+            has_valid: false,
+            has_prompts: false,
+            own_template: None,
+            made_by: None,
+            lengths,
+        }
+    }
 }
 
 /// What advice rests on.

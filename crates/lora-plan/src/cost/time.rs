@@ -46,7 +46,8 @@ pub struct Time {
 
 /// Predicts the time of an epoch.
 pub fn time(shape: &Shape, work: &Workload, speed: &Speed) -> Time {
-    let flops = flops(shape, work, work.tokens as f64, work.supervised as f64, work.squares);
+    let computed = if work.dropout { work.tokens } else { work.computed.0 };
+    let flops = flops(shape, work, computed as f64, work.supervised as f64, work.squares);
     let per_batch = speed.per_batch * work.steps as f64;
     let epoch = flops / speed.rate + per_batch;
     let dense = linear_weights(shape) + head_weights(shape);

@@ -3,7 +3,7 @@ use crate::model::shape::Shape;
 use lora_cli::Result;
 use lora_core::TargetedModule;
 use lora_data::{Split, batches, epoch_order};
-use lora_model::BatchSize;
+use lora_model::{BatchSize, Packed, computed_tokens};
 use serde::Serialize;
 use std::path::Path;
 
@@ -75,9 +75,15 @@ fn weight_bytes(path: &Path) -> Option<u64> {
     (bytes > 0).then_some(bytes)
 }
 
-/// The rows of an epoch, as (tokens, supervised tokens).
+/// The rows of an epoch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rows(Vec<(usize, usize)>, bool);
+pub struct Rows {
+    /// (tokens, supervised tokens) of each.
+    sizes: Vec<(usize, usize)>,
+    /// Their ids, if they are real: rows that begin alike share that part.
+    ids: Option<Vec<Vec<u32>>>,
+    has_valid: bool,
+}
 
 impl Rows {
     /// The train split of a dataset.
@@ -87,18 +93,27 @@ impl Rows {
     pub fn read(data: &Path) -> Result<Self> {
         let rows = Split::read(data, "train")?.examples;
         let has_valid = data.is_dir() && data.join("valid.parquet").is_file();
-        Ok(Self(rows.iter().map(|row| (row.len(), row.supervised())).collect(), has_valid))
+        let sizes = rows.iter().map(|row| (row.len(), row.supervised())).collect();
+        Ok(Self { sizes, ids: Some(rows.into_iter().map(|row| row.input_ids).collect()), has_valid })
     }
 
     /// Tokens of the longest.
     pub fn longest(&self) -> usize {
-        self.0.iter().map(|row| row.0).max().unwrap_or(0)
+        self.sizes.iter().map(|row| row.0).max().unwrap_or(0)
     }
 
-    /// Rows that are all alike, with a valid split.
+    /// Rows that are all alike in length and begin differently, with a valid split.
     pub fn alike(rows: usize, length: usize, supervised: f64) -> Self {
         let one = (length, ((length as f64 * supervised) as usize).clamp(1, length.saturating_sub(1).max(1)));
-        Self(vec![one; rows.max(1)], true)
+        Self { sizes: vec![one; rows.max(1)], ids: None, has_valid: true }
+    }
+
+    /// Tokens of a batch that a step without dropout computes.
+    fn computed(&self, batch: &[usize]) -> usize {
+        let Some(ids) = &self.ids else { return batch.iter().map(|&row| self.sizes[row].0).sum() };
+        let labels: Vec<Vec<i32>> = batch.iter().map(|&row| vec![lora_data::IGNORE; ids[row].len()]).collect();
+        let rows = batch.iter().zip(&labels).map(|(&row, labels)| (&ids[row][..], &labels[..]));
+        computed_tokens(&Packed::from_rows(rows))
     }
 }
 
@@ -131,6 +146,8 @@ pub struct Workload {
     pub most_tokens: usize,
     /// Most supervised tokens in a micro-batch.
     pub most_supervised: usize,
+    /// Tokens of an epoch that are computed without dropout (common beginnings once), and the most in a batch.
+    pub computed: (usize, usize),
     /// Tokens of an epoch if rows are padded to the longest of their batch, and the most in a batch.
     pub padded: (usize, usize),
     /// Σ over rows of tokens²: the work of attention.
@@ -147,14 +164,14 @@ pub struct Workload {
 impl Workload {
     /// The epoch in batches of so many examples, in the order of a run with seed 0.
     pub fn new(targeted: &[TargetedModule], targets: &str, rows: &Rows, batch: usize, base: BaseType) -> Self {
-        let Rows(rows, has_valid) = rows;
-        let lengths: Vec<usize> = rows.iter().map(|row| row.0).collect();
-        let all = batches(&epoch_order(rows.len(), 0, 0), &lengths, Some(batch), None);
+        let Rows { sizes, has_valid, .. } = rows;
+        let lengths: Vec<usize> = sizes.iter().map(|row| row.0).collect();
+        let all = batches(&epoch_order(sizes.len(), 0, 0), &lengths, Some(batch), None);
         let sum = |of: &dyn Fn(&Vec<usize>) -> usize| all.iter().map(of).sum::<usize>();
         let most = |of: &dyn Fn(&Vec<usize>) -> usize| all.iter().map(of).max().unwrap_or(0);
-        let tokens = |rows_: &Vec<usize>| rows_.iter().map(|&row| rows[row].0).sum::<usize>();
-        let supervised = |rows_: &Vec<usize>| rows_.iter().map(|&row| rows[row].1).sum::<usize>();
-        let padded = |rows_: &Vec<usize>| rows_.len() * rows_.iter().map(|&row| rows[row].0).max().unwrap_or(0);
+        let tokens = |rows_: &Vec<usize>| rows_.iter().map(|&row| sizes[row].0).sum::<usize>();
+        let supervised = |rows_: &Vec<usize>| rows_.iter().map(|&row| sizes[row].1).sum::<usize>();
+        let padded = |rows_: &Vec<usize>| rows_.len() * rows_.iter().map(|&row| sizes[row].0).max().unwrap_or(0);
         Self {
             targets: targets.to_owned(),
             rank: targeted.first().map_or(0, |module| module.rank),
@@ -162,13 +179,14 @@ impl Workload {
             base,
             dropout: false,
             trainable: targeted.iter().map(|m| (m.rank * (m.in_features + m.out_features)) as u64).sum(),
-            rows: rows.len(),
+            rows: sizes.len(),
             tokens: sum(&tokens),
             supervised: sum(&supervised),
             steps: all.len(),
             longest: lengths.iter().copied().max().unwrap_or(0),
             most_tokens: most(&tokens),
             most_supervised: most(&supervised),
+            computed: (sum(&|batch| rows.computed(batch)), most(&|batch| rows.computed(batch))),
             padded: (sum(&padded), most(&padded)),
             squares: lengths.iter().map(|&length| (length * length) as f64).sum(),
             has_valid: *has_valid,
@@ -178,6 +196,7 @@ impl Workload {
 
     /// The largest micro-batch.
     pub(crate) fn largest(&self) -> BatchSize {
-        BatchSize { tokens: self.most_tokens, longest: self.longest, supervised: self.most_supervised }
+        let tokens = if self.dropout { self.most_tokens } else { self.computed.1 };
+        BatchSize { tokens, longest: self.longest, supervised: self.most_supervised }
     }
 }

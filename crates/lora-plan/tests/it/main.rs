@@ -1,5 +1,6 @@
 //! Tests of lora-plan from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod advise;
 mod compare;
 mod cost;
 mod doctor;

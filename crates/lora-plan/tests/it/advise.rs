@@ -1,0 +1,141 @@
+//! Advice in four situations, conflicts, budgets, and the pipelines that were written.
+use crate::house::{House, base};
+use clap::Parser;
+use lora_cli::Ui;
+use lora_plan::{Args, DataFacts, Known, Plan, Rows, Shape, Situation, Strength, Task, advise, run};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A described situation: so many rows of 200 tokens, half supervised.
+fn situation(model: &str, rows: usize, task: Task, base_loss: Option<f64>) -> Situation {
+    let shape = Shape::known(&Known::named(model).unwrap());
+    let data = DataFacts {
+        path: PathBuf::from("data"),
+        rows,
+        tokens: rows * 200,
+        supervised: rows * 100,
+        has_valid: true,
+        has_prompts: true,
+        own_template: Some(true),
+        ..DataFacts::of_rows(Rows::alike(rows, 200, 0.5))
+    };
+    Situation {
+        model: PathBuf::from(model),
+        parameters: 1_000_000_000,
+        data,
+        task,
+        strength: Strength::Normal,
+        base_loss: base_loss.map(|loss| (loss, 0.5)),
+        threads: 2,
+        shape,
+    }
+}
+
+fn plan(situation: &Situation) -> Plan {
+    advise(situation, None, None, 1e11).unwrap()
+}
+
+#[test]
+fn four_situations() {
+    let format = plan(&situation("llama-3-8b", 3000, Task::Format, None));
+    assert_eq!((format.rank, format.targets, format.dropout), (8, "attention", 0.0));
+    let style = plan(&situation("llama-3-8b", 1000, Task::Style, None));
+    assert_eq!((style.rank, style.alpha, style.targets, style.dropout), (16, 16.0, "full-attention", 0.0));
+    let domain = plan(&situation("llama-3-8b", 10_000, Task::Domain, None));
+    assert_eq!((domain.rank, domain.targets, domain.epochs), (32, "all", 3.0));
+    let behaviour = plan(&situation("llama-3-8b", 10_000, Task::Behaviour, None));
+    assert_eq!((behaviour.rank, behaviour.alpha, behaviour.rslora), (64, 64.0, false));
+    for plan in [format, style, domain, behaviour] {
+        assert!(plan.conflicts.is_empty() && plan.cost.fits, "{plan:?}");
+        let set: Vec<&str> = plan.choices.iter().map(|choice| &choice.what[..]).collect();
+        for what in ["rank", "alpha", "targets", "dropout", "lr", "epochs", "batch", "length", "base"] {
+            assert_eq!(set.iter().filter(|s| **s == what).count(), 1, "{what} in {set:?}");
+        }
+        assert!(plan.choices.iter().all(|c| !c.reason.is_empty() && !c.source.is_empty()), "{plan:?}");
+    }
+}
+
+#[test]
+fn conflicts_are_told_and_settled() {
+    let few = plan(&situation("llama-3-8b", 200, Task::Behaviour, None));
+    assert_eq!((few.rank, few.dropout), (8, 0.05));
+    assert_eq!(few.conflicts.len(), 1, "{few:?}");
+    assert!(few.conflicts[0].one.contains("rank 64") && few.conflicts[0].other.contains("200 rows"), "{few:?}");
+    let new = plan(&situation("llama-3-8b", 3000, Task::Format, Some(9.0)));
+    assert_eq!(new.targets, "all");
+    assert_eq!(new.conflicts.len(), 1, "{new:?}");
+}
+
+#[test]
+fn alpha_follows_the_strength() {
+    for (strength, alpha) in [(Strength::Gentle, 8.0), (Strength::Normal, 16.0), (Strength::Strong, 32.0)] {
+        let situation = Situation { strength, ..situation("llama-3-8b", 1000, Task::Style, None) };
+        assert_eq!(plan(&situation).alpha, alpha);
+    }
+}
+
+#[test]
+fn budgets_are_kept_or_the_plan_says_no() {
+    let situation = situation("llama-3-8b", 3000, Task::Domain, None);
+    let free = plan(&situation);
+    let most = free.cost.memory / 2;
+    let small = advise(&situation, Some(most), None, 1e11).unwrap();
+    assert!(small.cost.fits && small.cost.memory <= most, "{small:?}");
+    assert_eq!(small.batch * small.accumulation, free.batch);
+    let short = advise(&situation, None, Some(free.cost.seconds / 2.0), 1e11).unwrap();
+    assert!(short.cost.fits && short.epochs < free.epochs && !short.conflicts.is_empty(), "{short:?}");
+    assert!(!advise(&situation, Some(1 << 20), None, 1e11).unwrap().cost.fits);
+}
+
+/// The tools stand beside the folder of the tests.
+fn tool(name: &str) -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name)
+}
+
+fn write(house: &House, data: &str, file: &str, flags: &[&str]) -> PathBuf {
+    let (base, path) = (base(), house.path(file));
+    let text = path.display().to_string();
+    let words = ["lora-plan", "advise", "--model", &base, "--data", data, "--threads", "1", "--write", &text];
+    let args = Args::try_parse_from(words.iter().chain(flags)).unwrap();
+    run(args, &Ui::silent()).unwrap_or_else(|e| panic!("{}", e.render(str::to_owned)));
+    path
+}
+
+fn lora_run(house: &House, pipeline: &PathBuf, flags: &[&str]) -> Vec<serde_json::Value> {
+    let mut command = Command::new(tool("lora-run"));
+    command.arg(pipeline).args(flags).current_dir(house.path(""));
+    let output = command.output().unwrap_or_else(|e| panic!("lora-run: {e}; cargo test --workspace builds it"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn written_pipelines_are_right() {
+    let house = House::new();
+    let data = house.tasks(120);
+    for (task, strength) in [("format", "gentle"), ("style", "normal"), ("domain", "strong"), ("behaviour", "normal")] {
+        let file = format!("{task}.yaml");
+        let pipeline = write(&house, &data, &file, &["--task", task, "--strength", strength]);
+        let steps = lora_run(&house, &pipeline, &["--dry-run"]);
+        let names: Vec<&str> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
+        assert_eq!(names, ["prep", "train", "eval", "merge", "export"], "{task}");
+    }
+    let again = ["--task", "style", "--write", &house.text("style.yaml")].map(str::to_owned);
+    let words = ["lora-plan", "advise", "--model", &base(), "--data", &data].map(str::to_owned);
+    let args = Args::try_parse_from(words.iter().chain(&again)).unwrap();
+    assert!(run(args, &Ui::silent()).unwrap_err().render(str::to_owned).contains("--force"));
+}
+
+#[test]
+fn a_written_pipeline_runs_as_it_is() {
+    let house = House::new();
+    // Without its raw records the dataset itself is the input.
+    let data = house.edited(150, |_, _| {});
+    let pipeline = write(&house, &data, "mine.yaml", &["--task", "behaviour"]);
+    lora_run(&house, &pipeline, &[]);
+    assert!(house.path("work/mine/export/model.gguf").is_file());
+    let report = std::fs::read_to_string(house.path("work/mine/eval/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["passed"], true);
+}
