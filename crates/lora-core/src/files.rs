@@ -34,8 +34,12 @@ impl Adapter {
         let mut warnings: Vec<_> = warnings.into_iter().map(|w| format!("{}: {w}", config_path.display())).collect();
         let path = dir.join(WEIGHTS_FILE);
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let tensors = SafeTensors::deserialize(&bytes)
-            .map_err(|e| Error::invalid(&path, format!("not a readable safetensors file: {e}")))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
+            Error::invalid(
+                &path,
+                format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
+            )
+        })?;
         let params = File { path: &path, tensors, layout: &layout, base }.fill(&mut warnings)?;
         let Layout { modules, trained } = layout;
         let mut adapter = Self { config, modules, trained, params, origin: None };

@@ -25,8 +25,12 @@ pub(crate) fn load(dir: &Path, base: &impl BaseModel) -> Result<Adapter, Error> 
     let settings = Settings::read(&fields).map_err(|message| Error::invalid(&dir.join(CONFIG_FILE), message))?;
     let path = dir.join(MLX_WEIGHTS_FILE);
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let tensors = SafeTensors::deserialize(&bytes)
-        .map_err(|e| Error::invalid(&path, format!("not a readable safetensors file: {e}")))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
+        Error::invalid(
+            &path,
+            format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
+        )
+    })?;
     let modules = base.modules();
     let in_file = |message: String| Error::invalid(&path, message);
     let config = settings.config(&paths(&tensors).map_err(in_file)?, &modules).map_err(in_file)?;

@@ -28,8 +28,12 @@ pub fn modules_of(dir: &Path) -> Result<Vec<Module>, Error> {
         return Err(Error::invalid(dir, what + &hint));
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    let tensors = SafeTensors::deserialize(&bytes)
-        .map_err(|e| Error::invalid(&path, format!("not a readable safetensors file: {e}")))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
+        Error::invalid(
+            &path,
+            format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
+        )
+    })?;
     modules_in(&tensors, is_mlx).map_err(|message| Error::invalid(&path, message))
 }
 

@@ -105,6 +105,6 @@ pub(crate) fn is_suffix(target: &str, path: &str) -> bool {
 pub(crate) fn compile(option: &str, pattern: &str) -> Result<Regex, Error> {
     Regex::new(pattern).map_err(|e| {
         let cause = e.to_string().replace('\n', " ");
-        Error::Config(format!("{option} `{pattern}` is not a usable regular expression: {cause}"))
+        Error::Config(format!("{option} `{pattern}` is not a usable regular expression: {cause}\nhint: names are given as a list (q_proj,v_proj), a regular expression must match the whole path"))
     })
 }
