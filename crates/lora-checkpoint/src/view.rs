@@ -65,6 +65,10 @@ impl TensorView<'_> {
     pub fn shape(&self) -> &[usize] {
         &self.entry.shape
     }
+    /// Bytes of the stored values.
+    pub fn stored_bytes(&self) -> usize {
+        self.bytes.len()
+    }
     /// How the values are stored.
     pub fn dtype(&self) -> StorageDtype {
         self.entry.dtype
@@ -113,6 +117,27 @@ impl TensorView<'_> {
                     self.widen(stored_row(first + i, width) * columns, row);
                 }
             }
+        }
+    }
+    /// Values of a row that can be read alone: a block's, 1 for plain floats. Rows are whole multiples of it.
+    pub fn unit(&self) -> usize {
+        self.entry.dtype.unit().0
+    }
+    /// Widens the values from `column` on of one row into `out`; both are multiples of [`TensorView::unit`].
+    ///
+    /// # Panics
+    /// If the values lie outside the row or are no whole units.
+    pub fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
+        let (columns, unit) = (self.columns(), self.unit());
+        assert!(row < self.rows() && column + out.len() <= columns, "{}: part outside the tensor", self.name);
+        assert!(column.is_multiple_of(unit) && out.len().is_multiple_of(unit), "{}: part of a block", self.name);
+        match self.entry.permuted {
+            Some(_) if self.entry.shape.len() == 1 => {
+                let whole = self.to_f32();
+                out.copy_from_slice(&whole[column..column + out.len()]);
+            }
+            Some(width) => self.widen(stored_row(row, width) * columns + column, out),
+            None => self.widen(row * columns + column, out),
         }
     }
     /// All values, widened.

@@ -3,15 +3,18 @@
 //!
 //! A job walks tiles of queries, so its scratch is tile × keys. The forward pass saves the log-sum-exp of each row, from
 //! which the backward pass recomputes the probabilities. [`Layout`] says which rows see which.
+use crate::dispatch::vectorised;
 use crate::layout::{Layout, Segment, Span};
 use crate::matmul::{Mat, MatMut, matmul};
+use crate::memory::grow;
 use crate::shared::SharedMut;
 use crate::vector::{dot, exp, max, sum, tanh};
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::ops::Range;
 
-/// Queries in a tile.
-const TILE: usize = 64;
+/// Rows of a tile, about: queries times the heads that share their keys.
+const ROWS: usize = 96;
 
 /// Shape of an attention layer.
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +33,21 @@ pub struct Shape {
     pub softcap: Option<f32>,
 }
 
-/// A tile of queries of one head and the keys that any of them sees.
+impl Shape {
+    /// Query heads that share a key/value head.
+    fn group(self) -> usize {
+        self.heads / self.kv_heads
+    }
+}
+
+/// A tile of queries, for all heads that share one key/value head, and the keys that any of them sees. Its rows are head
+/// after head, in each query after query.
 #[derive(Debug, Clone, Copy)]
 struct Tile<'a> {
     shape: Shape,
     layout: &'a Layout,
     segment: &'a Segment,
+    kv_head: usize,
     /// First query, counted in the segment.
     first: usize,
     /// Queries.
@@ -47,15 +59,35 @@ struct Tile<'a> {
 }
 
 impl<'a> Tile<'a> {
-    fn of(shape: Shape, layout: &'a Layout, segment: &'a Segment, first: usize) -> Self {
-        let n = TILE.min(segment.queries - first);
-        let start = (segment.past + first + 1).saturating_sub(shape.window.unwrap_or(usize::MAX));
-        Self { shape, layout, segment, first, n, start, keys: segment.past + first + n - start }
+    /// The tiles of a segment.
+    fn all(shape: Shape, layout: &'a Layout, segment: &'a Segment, kv_head: usize) -> impl Iterator<Item = Tile<'a>> {
+        let queries = (ROWS / shape.group()).clamp(16, 64);
+        (0..segment.queries).step_by(queries).map(move |first| {
+            let n = queries.min(segment.queries - first);
+            let start = (segment.past + first + 1).saturating_sub(shape.window.unwrap_or(usize::MAX));
+            let keys = segment.past + first + n - start;
+            Self { shape, layout, segment, kv_head, first, n, start, keys }
+        })
     }
 
-    /// Row of its first query in q and o.
-    fn row(self) -> usize {
-        self.segment.query_start + self.first
+    /// Rows: queries times heads.
+    fn rows(self) -> usize {
+        self.n * self.shape.group()
+    }
+
+    /// Each row with its query and where its head's values begin in q and o.
+    fn places(self) -> impl Iterator<Item = (usize, usize)> {
+        let (Shape { heads, head_dim, .. }, group) = (self.shape, self.shape.group());
+        (0..self.rows()).map(move |row| {
+            let (head, query) = (self.kv_head * group + row / self.n, row % self.n);
+            (query, (self.segment.query_start + self.first + query) * heads * head_dim + head * head_dim)
+        })
+    }
+
+    /// Place of a row in the log-sum-exp.
+    fn lse(self, row: usize) -> usize {
+        let head = self.kv_head * self.shape.group() + row / self.n;
+        (self.segment.query_start + self.first + row % self.n) * self.shape.heads + head
     }
 
     /// The keys that query `i` of the tile sees, counted from the tile's first.
@@ -69,71 +101,140 @@ impl<'a> Tile<'a> {
         self.layout.spans(self.segment, self.start..self.start + self.keys)
     }
 
-    /// One key/value head of some rows of k or v.
-    fn rows<'d>(self, data: &'d [f32], kv_head: usize, span: Span) -> Mat<'d> {
+    /// The tile's key/value head of some rows of k or v.
+    fn keys_of<'d>(self, data: &'d [f32], span: Span) -> Mat<'d> {
         let (d, width) = (self.shape.head_dim, self.shape.kv_heads * self.shape.head_dim);
-        Mat::strided(&data[span.start * width + kv_head * d..], span.len, d, width)
+        Mat::strided(&data[span.start * width + self.kv_head * d..], span.len, d, width)
     }
 
-    /// out (n, keys) = scale · x·rowsᵀ, where x is (n, d).
-    fn scores(self, scale: f32, x: Mat<'_>, data: &[f32], kv_head: usize, out: &mut [f32]) {
-        for (at, span) in self.spans() {
-            let dst = MatMut::strided(&mut out[at..], self.n, span.len, self.keys);
-            matmul(dst, false, scale, x, self.rows(data, kv_head, span).t(), false);
+    /// The rows' values of q, o or their gradients, side by side: (rows, d) in `to`.
+    fn gather<'t>(self, data: &[f32], to: &'t mut Vec<f32>) -> &'t [f32] {
+        let d = self.shape.head_dim;
+        grow(to, self.rows() * d);
+        for (to, (_, at)) in to.chunks_exact_mut(d).zip(self.places()) {
+            to.copy_from_slice(&data[at..at + d]);
+        }
+        &to[..self.rows() * d]
+    }
+
+    /// The way back of [`Tile::gather`].
+    ///
+    /// # Safety
+    /// The tile's rows and heads belong to the caller alone.
+    unsafe fn scatter(self, from: &[f32], data: SharedMut) {
+        let d = self.shape.head_dim;
+        for (from, (_, at)) in from.chunks_exact(d).zip(self.places()) {
+            // SAFETY: handed on.
+            unsafe { data.part(at, d) }.copy_from_slice(from);
         }
     }
+
+    /// out (rows, keys) = scale · x·keysᵀ, where x is (rows, d).
+    fn scores(self, scale: f32, x: &[f32], data: &[f32], out: &mut [f32]) {
+        let rows = self.rows();
+        for (at, span) in self.spans() {
+            let dst = MatMut::strided(&mut out[at..], rows, span.len, self.keys);
+            matmul(dst, false, scale, Mat::new(x, rows, self.shape.head_dim), self.keys_of(data, span).t(), false);
+        }
+    }
+
+    /// out (rows, d) = scale · weights·values, where the weights are (rows, keys).
+    fn values(self, scale: f32, weights: &[f32], data: &[f32], out: &mut [f32]) {
+        let (rows, d) = (self.rows(), self.shape.head_dim);
+        for (at, span) in self.spans() {
+            let weights = Mat::strided(&weights[at..], rows, span.len, self.keys);
+            matmul(MatMut::new(out, rows, d), at > 0, scale, weights, self.keys_of(data, span), false);
+        }
+    }
+
+    /// keys += scale · weightsᵀ·x, where the weights are (rows, keys) and x is (rows, d).
+    ///
+    /// # Safety
+    /// The tile's keys and key/value head belong to the caller alone.
+    unsafe fn add_to_keys(self, scale: f32, weights: &[f32], x: &[f32], keys: SharedMut) {
+        let (rows, d, width) = (self.rows(), self.shape.head_dim, self.shape.kv_heads * self.shape.head_dim);
+        for (at, span) in self.spans() {
+            let weights = Mat::strided(&weights[at..], rows, span.len, self.keys).t();
+            // SAFETY: handed on.
+            let to = unsafe { keys.matrix(span.start * width + self.kv_head * d, span.len, d, width) };
+            matmul(to, true, scale, weights, Mat::new(x, rows, d), false);
+        }
+    }
+}
+
+/// Memory of one thread: a tile's queries, its output or its gradient, probabilities and their gradients.
+#[derive(Default)]
+struct Scratch {
+    q: Vec<f32>,
+    o: Vec<f32>,
+    d: Vec<f32>,
+    p: Vec<f32>,
+    ds: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// o (T, heads · d) = softmax(scale · q·kᵀ + causal) · v for each segment; `lse` (T, heads) gets the log-sum-exp.
 /// q is (T, heads · d); k and v are (keys, kv_heads · d). One job is one (segment, key/value head).
 pub fn forward(shape: Shape, layout: &Layout, q: &[f32], k: &[f32], v: &[f32], o: &mut [f32], lse: &mut [f32]) {
-    let (width, d, kv) = (shape.heads * shape.head_dim, shape.head_dim, shape.kv_heads);
-    let group = shape.heads / kv;
     let (o, lse) = (SharedMut::new(o), SharedMut::new(lse));
-    let jobs = (0..layout.segments().len() * kv).into_par_iter().with_max_len(1);
-    jobs.for_each_init(Vec::new, |scores: &mut Vec<f32>, job| {
-        let (segment, kv_head) = (&layout.segments()[job / kv], job % kv);
-        for head in kv_head * group..(kv_head + 1) * group {
-            for first in (0..segment.queries).step_by(TILE) {
-                let tile = Tile::of(shape, layout, segment, first);
-                let Tile { n, keys, .. } = tile;
-                let at = tile.row() * width + head * d;
-                scores.resize(scores.len().max(n * keys), 0.0);
-                tile.scores(shape.scale, Mat::strided(&q[at..], n, d, width), k, kv_head, scores);
-                for i in 0..n {
-                    let value = softmax_row(&mut scores[i * keys..(i + 1) * keys], tile.visible(i), shape.softcap);
-                    // SAFETY: one element per (row, head); each belongs to one job.
-                    unsafe { lse.part((tile.row() + i) * shape.heads + head, 1)[0] = value };
-                }
-                for (key, span) in tile.spans() {
-                    // SAFETY: the columns of this head in the rows of this tile belong to this job alone.
-                    let dst = unsafe { o.matrix(at, n, d, width) };
-                    let p = Mat::strided(&scores[key..], n, span.len, keys);
-                    matmul(dst, key > 0, 1.0, p, tile.rows(v, kv_head, span), false);
-                }
+    let jobs = (0..layout.segments().len() * shape.kv_heads).into_par_iter().with_max_len(1);
+    jobs.for_each(|job| {
+        let (segment, kv_head) = (&layout.segments()[job / shape.kv_heads], job % shape.kv_heads);
+        SCRATCH.with_borrow_mut(|scratch| {
+            for tile in Tile::all(shape, layout, segment, kv_head) {
+                forward_tile(tile, q, k, v, o, lse, scratch);
             }
-        }
+        });
     });
 }
 
-/// Softmax over the visible scores, zero around them; returns the log-sum-exp.
-fn softmax_row(row: &mut [f32], visible: Range<usize>, softcap: Option<f32>) -> f32 {
-    row[visible.end..].fill(0.0);
-    row[..visible.start].fill(0.0);
-    let seen = &mut row[visible];
-    if let Some(cap) = softcap {
-        seen.iter_mut().for_each(|s| *s = cap * tanh(*s / cap));
+fn forward_tile(
+    tile: Tile<'_>,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    o: SharedMut,
+    lse: SharedMut,
+    scratch: &mut Scratch,
+) {
+    let Tile { shape, keys, .. } = tile;
+    let Scratch { q: rows, o: out, p, .. } = scratch;
+    grow(p, tile.rows() * keys);
+    grow(out, tile.rows() * shape.head_dim);
+    tile.scores(shape.scale, tile.gather(q, rows), k, p);
+    for (row, (query, _)) in tile.places().enumerate() {
+        let value = softmax_row(&mut p[row * keys..(row + 1) * keys], tile.visible(query), shape.softcap);
+        // SAFETY: one element per (query, head); each belongs to one job.
+        unsafe { lse.part(tile.lse(row), 1)[0] = value };
     }
-    let m = max(seen);
-    for s in seen.iter_mut() {
-        *s = exp(*s - m);
+    tile.values(1.0, p, v, out);
+    // SAFETY: the heads of this key/value head in the rows of this segment belong to this job alone.
+    unsafe { tile.scatter(out, o) };
+}
+
+vectorised! {
+    /// Softmax over the visible scores, zero around them; returns the log-sum-exp.
+    fn softmax_row(row: &mut [f32], visible: Range<usize>, softcap: Option<f32>) -> f32 {
+        row[visible.end..].fill(0.0);
+        row[..visible.start].fill(0.0);
+        let seen = &mut row[visible];
+        if let Some(cap) = softcap {
+            seen.iter_mut().for_each(|s| *s = cap * tanh(*s / cap));
+        }
+        let m = max(seen);
+        for s in seen.iter_mut() {
+            *s = exp(*s - m);
+        }
+        let total = sum(seen);
+        let inverse = 1.0 / total;
+        for s in seen.iter_mut() {
+            *s *= inverse;
+        }
+        m + total.ln()
     }
-    let total = sum(seen);
-    let inverse = 1.0 / total;
-    for s in seen.iter_mut() {
-        *s *= inverse;
-    }
-    m + total.ln()
 }
 
 /// What the backward pass reads: the forward pass's inputs and results, and dO.
@@ -158,11 +259,10 @@ pub struct Saved<'a> {
 /// gradients of shared rows are summed in one order, whatever the threads.
 pub fn backward(shape: Shape, layout: &Layout, saved: Saved<'_>, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
     let (dq, dk, dv) = (SharedMut::new(dq), SharedMut::new(dk), SharedMut::new(dv));
-    let (d, kv, kv_width) = (shape.head_dim, shape.kv_heads, shape.kv_heads * shape.head_dim);
-    let group = shape.heads / kv;
-    let jobs = (0..layout.trees() * kv).into_par_iter().with_max_len(1);
-    jobs.for_each_init(Scratch::default, |scratch, job| {
-        let (tree, kv_head) = (layout.tree(job / kv), job % kv);
+    let (d, kv_width) = (shape.head_dim, shape.kv_heads * shape.head_dim);
+    let jobs = (0..layout.trees() * shape.kv_heads).into_par_iter().with_max_len(1);
+    jobs.for_each(|job| {
+        let (tree, kv_head) = (layout.tree(job / shape.kv_heads), job % shape.kv_heads);
         for row in tree.iter().flat_map(|s| s.query_start..s.query_start + s.queries) {
             // SAFETY: the columns of this key/value head in the rows of this tree belong to this job alone.
             unsafe {
@@ -170,87 +270,67 @@ pub fn backward(shape: Shape, layout: &Layout, saved: Saved<'_>, dq: &mut [f32],
                 dv.part(row * kv_width + kv_head * d, d).fill(0.0);
             }
         }
-        for segment in tree {
-            for head in kv_head * group..(kv_head + 1) * group {
-                for first in (0..segment.queries).step_by(TILE) {
-                    let tile = Tile::of(shape, layout, segment, first);
-                    backward_tile(tile, head, kv_head, saved, scratch, dq, dk, dv);
-                }
+        SCRATCH.with_borrow_mut(|scratch| {
+            for tile in tree.iter().flat_map(|segment| Tile::all(shape, layout, segment, kv_head)) {
+                backward_tile(tile, saved, scratch, dq, dk, dv);
             }
-        }
+        });
     });
-}
-
-/// Probabilities and their gradients of one tile, (n, keys) each.
-#[derive(Default)]
-struct Scratch {
-    p: Vec<f32>,
-    ds: Vec<f32>,
 }
 
 fn backward_tile(
     tile: Tile<'_>,
-    head: usize,
-    kv_head: usize,
     saved: Saved<'_>,
-    Scratch { p, ds }: &mut Scratch,
+    scratch: &mut Scratch,
     dq: SharedMut,
     dk: SharedMut,
     dv: SharedMut,
 ) {
-    let Tile { shape, n, keys, .. } = tile;
-    let (d, width, kv_width) = (shape.head_dim, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
-    let at = tile.row() * width + head * d;
-    p.resize(p.len().max(n * keys), 0.0);
-    ds.resize(ds.len().max(n * keys), 0.0);
-    let q = Mat::strided(&saved.q[at..], n, d, width);
-    let d_o = Mat::strided(&saved.d_o[at..], n, d, width);
-    tile.scores(shape.scale, q, saved.k, kv_head, p);
-    tile.scores(1.0, d_o, saved.v, kv_head, ds);
-    for i in 0..n {
-        let columns = at + i * width..at + i * width + d;
-        let delta = dot(&saved.d_o[columns.clone()], &saved.o[columns]);
-        let lse = saved.lse[(tile.row() + i) * shape.heads + head];
-        let scores = i * keys..(i + 1) * keys;
-        score_gradient(&mut p[scores.clone()], &mut ds[scores], tile.visible(i), shape.softcap, lse, delta);
+    let Tile { shape, keys, .. } = tile;
+    let d = shape.head_dim;
+    let Scratch { q, o, d: out, p, ds } = scratch;
+    for values in [&mut *p, &mut *ds] {
+        grow(values, tile.rows() * keys);
     }
-    for (key, span) in tile.spans() {
-        let (p, ds) = (Mat::strided(&p[key..], n, span.len, keys), Mat::strided(&ds[key..], n, span.len, keys));
-        let kv_at = span.start * kv_width + kv_head * d;
-        // SAFETY: the columns of this key/value head in the rows of this tree, and dq's rows and columns of this head and
-        // tile, belong to this job alone.
-        let (dq, dk, dv) = unsafe {
-            (
-                dq.matrix(at, n, d, width),
-                dk.matrix(kv_at, span.len, d, kv_width),
-                dv.matrix(kv_at, span.len, d, kv_width),
-            )
-        };
-        matmul(dq, key > 0, shape.scale, ds, tile.rows(saved.k, kv_head, span), false);
-        matmul(dk, true, shape.scale, ds.t(), q, false);
-        matmul(dv, true, 1.0, p.t(), d_o, false);
+    grow(out, tile.rows() * d);
+    let (q, d_o) = (tile.gather(saved.q, q), tile.gather(saved.d_o, o));
+    tile.scores(shape.scale, q, saved.k, p);
+    tile.scores(1.0, d_o, saved.v, ds);
+    for (row, (query, at)) in tile.places().enumerate() {
+        let delta = dot(&d_o[row * d..(row + 1) * d], &saved.o[at..at + d]);
+        let (lse, scores) = (saved.lse[tile.lse(row)], row * keys..(row + 1) * keys);
+        score_gradient(&mut p[scores.clone()], &mut ds[scores], tile.visible(query), shape.softcap, lse, delta);
+    }
+    tile.values(shape.scale, ds, saved.k, out);
+    // SAFETY: dq's rows and heads of this tile, and the key/value head in the rows of this tree, belong to this job alone.
+    unsafe {
+        tile.scatter(out, dq);
+        tile.add_to_keys(shape.scale, ds, q, dk);
+        tile.add_to_keys(1.0, p, d_o, dv);
     }
 }
 
-/// One row: scores → probabilities (in `p`), dP → dS (in `ds`); both zero around `visible`.
-fn score_gradient(p: &mut [f32], ds: &mut [f32], visible: Range<usize>, softcap: Option<f32>, lse: f32, delta: f32) {
-    for row in [&mut *p, &mut *ds] {
-        row[visible.end..].fill(0.0);
-        row[..visible.start].fill(0.0);
-    }
-    let pairs = p[visible.clone()].iter_mut().zip(&mut ds[visible]);
-    match softcap {
-        None => {
-            for (p, ds) in pairs {
-                *p = exp(*p - lse);
-                *ds = *p * (*ds - delta);
-            }
+vectorised! {
+    /// One row: scores → probabilities (in `p`), dP → dS (in `ds`); both zero around `visible`.
+    fn score_gradient(p: &mut [f32], ds: &mut [f32], visible: Range<usize>, softcap: Option<f32>, lse: f32, delta: f32) {
+        for row in [&mut *p, &mut *ds] {
+            row[visible.end..].fill(0.0);
+            row[..visible.start].fill(0.0);
         }
-        Some(cap) => {
-            for (p, ds) in pairs {
-                let t = tanh(*p / cap);
-                *p = exp(cap * t - lse);
-                *ds = *p * (*ds - delta) * (1.0 - t * t);
+        let pairs = p[visible.clone()].iter_mut().zip(&mut ds[visible]);
+        match softcap {
+            None => {
+                for (p, ds) in pairs {
+                    *p = exp(*p - lse);
+                    *ds = *p * (*ds - delta);
+                }
+            }
+            Some(cap) => {
+                for (p, ds) in pairs {
+                    let t = tanh(*p / cap);
+                    *p = exp(cap * t - lse);
+                    *ds = *p * (*ds - delta) * (1.0 - t * t);
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
-//! A linear layer and the LoRA panels beside it. Frozen weights are widened panel by panel, never as a whole, and never get
-//! a gradient; a weight that trains as a whole does.
+//! A linear layer and the LoRA factors beside it. Frozen weights are widened part by part into the panels of the product,
+//! never as a whole, and never get a gradient; a weight that trains as a whole does.
+use crate::gemm::{self, Gradient, Left, MatRight, Plain, Right, Transposed, outer, product};
 use crate::matmul::{Mat, MatMut, matmul};
 use rayon::prelude::*;
 
@@ -11,48 +12,78 @@ pub trait Rows: Sync {
     fn columns(&self) -> usize;
     /// Widens rows `first..` into `out`, a whole number of rows.
     fn read_rows(&self, first: usize, out: &mut [f32]);
+    /// Values of a row that can be read alone: parts begin at multiples of it and hold whole multiples, a power of two.
+    fn unit(&self) -> usize;
+    /// Widens the values from `column` on of one row into `out`.
+    fn read_part(&self, row: usize, column: usize, out: &mut [f32]);
     /// The matrix in place, if it is stored as f32.
     fn as_f32(&self) -> Option<&[f32]> {
         None
     }
 }
 
-/// Values of a widened panel: 1 MiB of f32, which stays in the second-level cache's reach.
-const PANEL_VALUES: usize = 1 << 18;
+/// Memory of linear layers, kept between calls: packed operands.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    wide: Vec<f32>,
+    narrow: Vec<f32>,
+}
 
-/// Calls `work(first_row, rows, panel)` for each panel of `w` in order; `scratch` holds the widened rows.
-fn for_panels(w: &dyn Rows, scratch: &mut Vec<f32>, mut work: impl FnMut(usize, usize, &[f32])) {
-    let (rows, columns) = (w.rows(), w.columns());
-    if let Some(values) = w.as_f32() {
-        return work(0, rows, values);
+impl Workspace {
+    /// Values held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.wide.len() + self.narrow.len()
     }
-    let panel_rows = (PANEL_VALUES / columns.max(1)).clamp(16, 1024).min(rows);
-    scratch.resize(scratch.len().max(panel_rows * columns), 0.0);
-    for first in (0..rows).step_by(panel_rows) {
-        let n = panel_rows.min(rows - first);
-        let panel = &mut scratch[..n * columns];
-        let share = n.div_ceil(rayon::current_num_threads() * 2).max(8);
-        panel.par_chunks_mut(share * columns).enumerate().for_each(|(i, part)| w.read_rows(first + i * share, part));
-        work(first, n, panel);
+
+    /// True before the first product.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
+}
+
+/// An input (T, in), packed once for all linear layers that read it.
+#[derive(Debug, Clone, Copy)]
+pub struct Packed<'a>(Left<'a>);
+
+/// Packs `x` (T, in) into `memory` for layers like `w`: with as many inputs, read in the same units.
+pub fn pack<'m>(x: &[f32], tokens: usize, w: &dyn Rows, memory: &'m mut Vec<f32>) -> Packed<'m> {
+    Packed(Left::pack(Mat::new(x, tokens, w.columns()), w.unit(), memory, true))
 }
 
 /// y (T, out) = x (T, in) · Wᵀ, or y += with `accumulate`.
-pub fn forward(w: &dyn Rows, x: &[f32], tokens: usize, y: &mut [f32], accumulate: bool, scratch: &mut Vec<f32>) {
-    let (out, inn) = (w.rows(), w.columns());
-    for_panels(w, scratch, |first, n, panel| {
-        let dst = MatMut::strided(&mut y[first..], tokens, n, out);
-        matmul(dst, accumulate, 1.0, Mat::new(x, tokens, inn), Mat::new(panel, n, inn).t(), true);
-    });
+pub fn forward(w: &dyn Rows, x: &[f32], tokens: usize, y: &mut [f32], accumulate: bool, workspace: &mut Workspace) {
+    if tokens <= gemm::FEW {
+        return gemm::few_rows(w, x, tokens, y, accumulate);
+    }
+    let packed = pack(x, tokens, w, &mut workspace.wide);
+    forward_packed(w, packed, tokens, y, accumulate);
 }
 
-/// dx (T, in) = dy (T, out) · W, or dx += with `accumulate`. Panels are added in order, whatever the threads.
-pub fn backward(w: &dyn Rows, dy: &[f32], tokens: usize, dx: &mut [f32], accumulate: bool, scratch: &mut Vec<f32>) {
-    let (out, inn) = (w.rows(), w.columns());
-    for_panels(w, scratch, |first, n, panel| {
-        let lhs = Mat::strided(&dy[first..], tokens, n, out);
-        matmul(MatMut::new(dx, tokens, inn), accumulate || first > 0, 1.0, lhs, Mat::new(panel, n, inn), true);
-    });
+fn forward_packed(w: &dyn Rows, x: Packed<'_>, tokens: usize, y: &mut [f32], accumulate: bool) {
+    product(MatMut::new(y, tokens, w.rows()), accumulate, 1.0, x.0, &Transposed(w), None, true);
+}
+
+/// dx (T, in) = dy (T, out) · W, or dx += with `accumulate`.
+pub fn backward(w: &dyn Rows, dy: &[f32], tokens: usize, dx: &mut [f32], accumulate: bool, workspace: &mut Workspace) {
+    let (out, dy) = (w.rows(), &dy[..tokens * w.rows()]);
+    for first in (0..out).step_by(SLICE) {
+        let n = SLICE.min(out - first);
+        let part = Mat::strided(&dy[first..], tokens, n, out);
+        let packed = Left::pack(part, 1, &mut workspace.wide, true);
+        let rows = Plain::of_rows(w, first..first + n);
+        product(MatMut::new(dx, tokens, w.columns()), accumulate || first > 0, 1.0, packed, &rows, None, true);
+    }
+}
+
+/// Outputs whose gradients are packed at once: those of a head are too many.
+const SLICE: usize = 16_384;
+
+/// Values that packing an operand of `tokens` rows takes, for a layer of these sizes.
+#[must_use]
+pub fn packed_len(tokens: usize, inn: usize, out: usize) -> usize {
+    gemm::padded_rows(tokens) * inn.max(out.min(SLICE))
 }
 
 /// dW (out, in) += dyᵀ·x: only for a weight that trains as a whole.
@@ -82,6 +113,13 @@ impl Rows for Dense<'_> {
         let at = first * self.columns;
         out.copy_from_slice(&self.values[at..at + out.len()]);
     }
+    fn unit(&self) -> usize {
+        1
+    }
+    fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
+        let at = row * self.columns + column;
+        out.copy_from_slice(&self.values[at..at + out.len()]);
+    }
     fn as_f32(&self) -> Option<&[f32]> {
         Some(self.values)
     }
@@ -106,12 +144,72 @@ pub struct Lora<'a> {
 }
 
 impl Lora<'_> {
-    /// u (T, r) = x·Aᵀ; y += s·u·Bᵀ (LoRA, Hu et al. 2021, eq. 3). `x` is the layer's input after dropout.
+    fn a(&self) -> Mat<'_> {
+        Mat::new(self.a, self.rank, self.a.len() / self.rank)
+    }
+
+    fn b(&self) -> Mat<'_> {
+        Mat::new(self.b, self.b.len() / self.rank, self.rank)
+    }
+
+    /// u (T, r) = seen·Aᵀ; y = x·Wᵀ + s·u·Bᵀ, or y += it with `accumulate` (LoRA, Hu et al. 2021, eq. 3). `seen` is `x`
+    /// after dropout, where there is dropout.
+    pub fn forward_beside(
+        &self,
+        w: &dyn Rows,
+        x: &[f32],
+        seen: Option<&[f32]>,
+        tokens: usize,
+        u: &mut [f32],
+        y: &mut [f32],
+        accumulate: bool,
+        Workspace { wide, narrow }: &mut Workspace,
+    ) {
+        let x = pack(x, tokens, w, wide);
+        let to_u = MatMut::new(u, tokens, self.rank);
+        let a = MatRight::new(self.a().t());
+        match seen {
+            None => product(to_u, false, 1.0, x.0, &a, None, true),
+            Some(seen) => {
+                let seen = Left::pack(Mat::new(seen, tokens, self.a().columns()), 1, narrow, true);
+                product(to_u, false, 1.0, seen, &a, None, true);
+            }
+        }
+        let u = Left::pack(Mat::new(u, tokens, self.rank), 1, narrow, true);
+        let b = MatRight::scaled(self.b().t(), self.scaling);
+        product_and(MatMut::new(y, tokens, w.rows()), accumulate, x.0, &Transposed(w), u, &b);
+    }
+
+    /// u (T, r) = x·Aᵀ; y += s·u·Bᵀ. `x` is the layer's input after dropout.
     pub fn forward(&self, x: &[f32], tokens: usize, u: &mut [f32], y: &mut [f32]) {
-        let (inn, out) = (self.a.len() / self.rank, self.b.len() / self.rank);
-        let (a, b) = (Mat::new(self.a, self.rank, inn), Mat::new(self.b, out, self.rank));
-        matmul(MatMut::new(u, tokens, self.rank), false, 1.0, Mat::new(x, tokens, inn), a.t(), true);
-        matmul(MatMut::new(y, tokens, out), true, self.scaling, Mat::new(u, tokens, self.rank), b.t(), true);
+        let (a, b) = (self.a(), self.b());
+        matmul(MatMut::new(u, tokens, self.rank), false, 1.0, Mat::new(x, tokens, a.columns()), a.t(), true);
+        matmul(MatMut::new(y, tokens, b.rows()), true, self.scaling, Mat::new(u, tokens, self.rank), b.t(), true);
+    }
+
+    /// The way back of [`Lora::forward_beside`] without dropout: du (T, r) = s·dy·B; dx (T, in) = dy·W + du·A, or dx += it
+    /// with `accumulate`; dB += s·dyᵀ·u; dA += duᵀ·x.
+    pub fn backward_beside(
+        &self,
+        w: &dyn Rows,
+        x: &[f32],
+        u: &[f32],
+        dy: &[f32],
+        tokens: usize,
+        du: &mut [f32],
+        dx: &mut [f32],
+        accumulate: bool,
+        da: &mut [f32],
+        db: &mut [f32],
+        workspace: &mut Workspace,
+    ) {
+        let packed = Left::pack(Mat::new(dy, tokens, w.rows()), 1, &mut workspace.wide, true);
+        let b = MatRight::scaled(self.b(), self.scaling);
+        product(MatMut::new(du, tokens, self.rank), false, 1.0, packed, &b, None, true);
+        let packed_du = Left::pack(Mat::new(du, tokens, self.rank), 1, &mut workspace.narrow, true);
+        let a = MatRight::new(self.a());
+        product_and(MatMut::new(dx, tokens, w.columns()), accumulate, packed, &Plain::new(w), packed_du, &a);
+        self.factor_gradients(x, u, dy, du, tokens, da, db);
     }
 
     /// du (T, r) = s·dy·B; dB += s·dyᵀ·u; dA += duᵀ·x, where `u` and `x` are those of the forward pass.
@@ -125,27 +223,56 @@ impl Lora<'_> {
         da: &mut [f32],
         db: &mut [f32],
     ) {
-        let (inn, out) = (self.a.len() / self.rank, self.b.len() / self.rank);
-        let (dy, u) = (Mat::new(dy, tokens, out), Mat::new(u, tokens, self.rank));
-        let b = Mat::new(self.b, out, self.rank);
-        matmul(MatMut::new(du, tokens, self.rank), false, self.scaling, dy, b, true);
-        matmul(MatMut::new(db, out, self.rank), true, self.scaling, dy.t(), u, true);
-        let du = Mat::new(du, tokens, self.rank);
-        matmul(MatMut::new(da, self.rank, inn), true, 1.0, du.t(), Mat::new(x, tokens, inn), true);
+        let b = self.b();
+        matmul(MatMut::new(du, tokens, self.rank), false, self.scaling, Mat::new(dy, tokens, b.rows()), b, true);
+        self.factor_gradients(x, u, dy, du, tokens, da, db);
+    }
+
+    /// dB (out, r) += s·dyᵀ·u; dA (r, in) += duᵀ·x.
+    fn factor_gradients(
+        &self,
+        x: &[f32],
+        u: &[f32],
+        dy: &[f32],
+        du: &[f32],
+        tokens: usize,
+        da: &mut [f32],
+        db: &mut [f32],
+    ) {
+        let inn = self.a().columns();
+        outer(dy, u, tokens, self.scaling, Gradient { values: db, feature_stride: self.rank, rank_stride: 1 });
+        outer(x, du, tokens, 1.0, Gradient { values: da, feature_stride: 1, rank_stride: inn });
     }
 
     /// dx (T, in) += s·dy·B·A, where A and B are constants; `du` (T, r) is scratch.
     pub fn backward_constant(&self, dy: &[f32], tokens: usize, du: &mut [f32], dx: &mut [f32]) {
-        let out = self.b.len() / self.rank;
-        let (dy, b) = (Mat::new(dy, tokens, out), Mat::new(self.b, out, self.rank));
-        matmul(MatMut::new(du, tokens, self.rank), false, self.scaling, dy, b, true);
+        let b = self.b();
+        matmul(MatMut::new(du, tokens, self.rank), false, self.scaling, Mat::new(dy, tokens, b.rows()), b, true);
         self.backward_input(du, tokens, dx, true);
     }
 
     /// dx (T, in) = du·A, or dx += with `accumulate`.
     pub fn backward_input(&self, du: &[f32], tokens: usize, dx: &mut [f32], accumulate: bool) {
-        let inn = self.a.len() / self.rank;
-        let a = Mat::new(self.a, self.rank, inn);
-        matmul(MatMut::new(dx, tokens, inn), accumulate, 1.0, Mat::new(du, tokens, self.rank), a, true);
+        let a = self.a();
+        matmul(MatMut::new(dx, tokens, a.columns()), accumulate, 1.0, Mat::new(du, tokens, self.rank), a, true);
     }
+}
+
+/// dst = left·right + more_left·more_right, or dst += it: in one pass if the second inner dimension is small.
+fn product_and(
+    dst: MatMut<'_>,
+    accumulate: bool,
+    left: Left<'_>,
+    right: &dyn Right,
+    more_left: Left<'_>,
+    more_right: &dyn Right,
+) {
+    if more_left.is_one_block() {
+        return product(dst, accumulate, 1.0, left, right, Some((more_left, more_right)), true);
+    }
+    let (rows, columns, stride) = (dst.rows(), dst.columns(), dst.row_stride());
+    // SAFETY: the same elements, used after the first product is done with them.
+    let again = unsafe { MatMut::from_raw(dst.pointer(), rows, columns, stride) };
+    product(dst, accumulate, 1.0, left, right, None, true);
+    product(again, true, 1.0, more_left, more_right, None, true);
 }

@@ -1,5 +1,8 @@
 //! Output head and cross-entropy in chunks of supervised rows: the logits of all positions never exist at once.
-use crate::linear::{self, Rows};
+use crate::dispatch::vectorised;
+use crate::linear::{self, Rows, Workspace};
+use crate::memory;
+use crate::profile::{Part, Profile};
 use crate::vector::{argmax, exp, max, tanh};
 use rayon::prelude::*;
 
@@ -19,7 +22,7 @@ pub struct TokenLoss {
 #[derive(Debug, Default)]
 pub struct Scratch {
     logits: Vec<f32>,
-    panel: Vec<f32>,
+    workspace: Workspace,
 }
 
 /// An output head, as the loss uses it: some rows at a time, each first forward and then, if asked, at once backward.
@@ -37,7 +40,7 @@ pub trait Head {
 /// A head of which nothing trains.
 struct Frozen<'h> {
     head: &'h dyn Rows,
-    panel: &'h mut Vec<f32>,
+    workspace: &'h mut Workspace,
 }
 
 impl Head for Frozen<'_> {
@@ -48,11 +51,11 @@ impl Head for Frozen<'_> {
         self.head.columns()
     }
     fn forward(&mut self, _: usize, hidden: &[f32], logits: &mut [f32]) {
-        linear::forward(self.head, hidden, hidden.len() / self.width(), logits, false, self.panel);
+        linear::forward(self.head, hidden, hidden.len() / self.width(), logits, false, self.workspace);
     }
     fn backward(&mut self, _: usize, hidden: &mut [f32], d_logits: &[f32]) {
         let n = hidden.len() / self.width();
-        linear::backward(self.head, d_logits, n, hidden, false, self.panel);
+        linear::backward(self.head, d_logits, n, hidden, false, self.workspace);
     }
 }
 
@@ -70,9 +73,10 @@ pub fn cross_entropy(
     gradient: bool,
     losses: &mut [TokenLoss],
     scratch: &mut Scratch,
+    profile: &Profile,
 ) {
-    let Scratch { logits, panel } = scratch;
-    cross_entropy_through(&mut Frozen { head, panel }, hidden, targets, softcap, scale, gradient, losses, logits);
+    let Scratch { logits, workspace } = scratch;
+    cross_entropy_through(&mut Frozen { head, workspace }, hidden, targets, softcap, scale, gradient, losses, logits, profile);
 }
 
 /// The same through any head; `logits` is memory that is kept between calls.
@@ -88,17 +92,19 @@ pub fn cross_entropy_through(
     gradient: bool,
     losses: &mut [TokenLoss],
     logits: &mut Vec<f32>,
+    profile: &Profile,
 ) {
     let (vocabulary, h) = (head.vocabulary(), head.width());
     for (chunk, ((hidden, targets), losses)) in
         hidden.chunks_mut(CHUNK * h).zip(targets.chunks(CHUNK)).zip(losses.chunks_mut(CHUNK)).enumerate()
     {
         let n = targets.len();
-        logits.resize(logits.len().max(n * vocabulary), 0.0);
+        memory::grow(logits, n * vocabulary);
         let logits = &mut logits[..n * vocabulary];
-        head.forward(chunk * CHUNK, hidden, logits);
+        let operations = (2 * n * vocabulary * h) as u64;
+        profile.time(Part::Head, operations, || head.forward(chunk * CHUNK, hidden, logits));
         let rows = logits.par_chunks_mut(vocabulary).zip(targets).zip(losses);
-        rows.for_each_init(Vec::new, |slopes: &mut Vec<f32>, ((row, &target), loss)| {
+        let one = |slopes: &mut Vec<f32>, ((row, &target), loss): ((&mut [f32], &u32), &mut TokenLoss)| {
             let Some(cap) = softcap else {
                 *loss = row_loss(row, target as usize, scale, gradient);
                 return;
@@ -109,57 +115,68 @@ pub fn cross_entropy_through(
             if gradient {
                 row.iter_mut().zip(&*slopes).for_each(|(d, slope)| *d *= slope);
             }
-        });
+        };
+        profile.time(Part::Loss, 0, || rows.for_each_init(Vec::new, one));
         if gradient {
-            head.backward(chunk * CHUNK, hidden, logits);
+            profile.time(Part::Head, operations, || head.backward(chunk * CHUNK, hidden, logits));
         }
     }
 }
 
 /// Caps the logits of any number of rows: l becomes c·tanh(l/c).
 pub fn soft_cap(logits: &mut [f32], cap: f32) {
-    logits.par_chunks_mut(1 << 14).for_each(|part| part.iter_mut().for_each(|l| *l = cap * tanh(*l / cap)));
+    logits.par_chunks_mut(1 << 14).for_each(|part| cap_part(part, cap));
 }
 
-/// Caps one row; `slopes` gets the derivative of every value, 1 − tanh²(l/c).
-fn cap_row(row: &mut [f32], cap: f32, slopes: &mut [f32]) {
-    for (l, slope) in row.iter_mut().zip(slopes) {
-        let t = tanh(*l / cap);
-        *l = cap * t;
-        *slope = 1.0 - t * t;
+vectorised! {
+    fn cap_part(logits: &mut [f32], cap: f32) {
+        logits.iter_mut().for_each(|l| *l = cap * tanh(*l / cap));
     }
 }
 
-/// Loss of one row of logits, which becomes scale · (softmax − onehot) if `gradient`.
-fn row_loss(row: &mut [f32], target: usize, scale: f32, gradient: bool) -> TokenLoss {
-    let correct = argmax(row) == target;
-    let (m, at_target) = (max(row), row[target]);
-    let mut total = 0.0f64;
-    for part in row.chunks_mut(1024) {
-        let mut lanes = [0.0f32; 16];
-        let mut lane_chunks = part.chunks_exact_mut(16);
-        for values in &mut lane_chunks {
-            for i in 0..16 {
-                values[i] = exp(values[i] - m);
-                lanes[i] += values[i];
+vectorised! {
+    /// Caps one row; `slopes` gets the derivative of every value, 1 − tanh²(l/c).
+    fn cap_row(row: &mut [f32], cap: f32, slopes: &mut [f32]) {
+        for (l, slope) in row.iter_mut().zip(slopes) {
+            let t = tanh(*l / cap);
+            *l = cap * t;
+            *slope = 1.0 - t * t;
+        }
+    }
+}
+
+vectorised! {
+    /// Loss of one row of logits, which becomes scale · (softmax − onehot) if `gradient`.
+    fn row_loss(row: &mut [f32], target: usize, scale: f32, gradient: bool) -> TokenLoss {
+        let correct = argmax(row) == target;
+        let (m, at_target) = (max(row), row[target]);
+        let mut total = 0.0f64;
+        for part in row.chunks_mut(1024) {
+            let mut lanes = [0.0f32; 16];
+            let mut lane_chunks = part.chunks_exact_mut(16);
+            for values in &mut lane_chunks {
+                for i in 0..16 {
+                    values[i] = exp(values[i] - m);
+                    lanes[i] += values[i];
+                }
             }
+            let tail: f32 = lane_chunks
+                .into_remainder()
+                .iter_mut()
+                .map(|x| {
+                    *x = exp(*x - m);
+                    *x
+                })
+                .sum();
+            total += lanes.iter().map(|&x| f64::from(x)).sum::<f64>() + f64::from(tail);
         }
-        let tail: f32 = lane_chunks
-            .into_remainder()
-            .iter_mut()
-            .map(|x| {
-                *x = exp(*x - m);
-                *x
-            })
-            .sum();
-        total += lanes.iter().map(|&x| f64::from(x)).sum::<f64>() + f64::from(tail);
-    }
-    if gradient {
-        let inverse = (f64::from(scale) / total) as f32;
-        for x in row.iter_mut() {
-            *x *= inverse;
+        if gradient {
+            let inverse = (f64::from(scale) / total) as f32;
+            for x in row.iter_mut() {
+                *x *= inverse;
+            }
+            row[target] -= scale;
         }
-        row[target] -= scale;
+        TokenLoss { nll: (f64::from(m) + total.ln() - f64::from(at_target)) as f32, correct }
     }
-    TokenLoss { nll: (f64::from(m) + total.ln() - f64::from(at_target)) as f32, correct }
 }

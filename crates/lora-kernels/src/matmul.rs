@@ -1,5 +1,6 @@
-//! Matrix products over strided views: the only door to the gemm crate.
-use gemm::Parallelism;
+//! Matrix products over strided views in memory.
+use crate::gemm::{Left, MatRight, Transpose, product};
+use std::cell::RefCell;
 use std::marker::PhantomData;
 
 /// A read-only matrix: element (i, j) is `data[i · row_stride + j · column_stride]`.
@@ -39,6 +40,41 @@ impl<'a> Mat<'a> {
     #[must_use]
     pub fn rows(self) -> usize {
         self.rows
+    }
+
+    /// Columns.
+    #[must_use]
+    pub fn columns(self) -> usize {
+        self.columns
+    }
+
+    /// Packs `live` rows from `row` on, and `steps` columns from `column` on, into `to`: column after column, each `width`
+    /// values, zero behind the rows.
+    pub(crate) fn pack(
+        self,
+        transpose: Transpose,
+        row: usize,
+        live: usize,
+        column: usize,
+        steps: usize,
+        to: &mut [f32],
+        width: usize,
+    ) {
+        assert!(row + live <= self.rows && column + steps <= self.columns, "packed part outside the matrix");
+        assert!(live <= width && to.len() >= steps * width, "packed part outside its panel");
+        let at = row * self.row_stride + column * self.column_stride;
+        if self.column_stride == 1 {
+            // SAFETY: `live` rows of `steps` values lie inside the matrix, and the destination was checked.
+            return unsafe {
+                transpose(self.data.as_ptr().add(at), self.row_stride, live, steps, to.as_mut_ptr(), width)
+            };
+        }
+        assert!(self.row_stride == 1, "a matrix has a stride of 1 one way or the other");
+        for (step, to) in to.chunks_exact_mut(width).take(steps).enumerate() {
+            let from = at + step * self.column_stride;
+            to[..live].copy_from_slice(&self.data[from..from + live]);
+            to[live..].fill(0.0);
+        }
     }
 
     /// The transpose, without a copy.
@@ -91,6 +127,34 @@ impl<'a> MatMut<'a> {
     pub(crate) unsafe fn from_raw(pointer: *mut f32, rows: usize, columns: usize, row_stride: usize) -> Self {
         Self { pointer, rows, columns, row_stride, life: PhantomData }
     }
+
+    pub(crate) fn pointer(&self) -> *mut f32 {
+        self.pointer
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0 || self.columns == 0
+    }
+}
+
+// SAFETY: a shared reference gives the pointer to `gemm::product` alone, whose tasks write disjoint tiles.
+unsafe impl Sync for MatMut<'_> {}
+
+thread_local! {
+    /// A packed left operand. It is taken out while in use: a thread that waits may begin another product.
+    static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// dst = scale · lhs · rhs, or dst += scale · lhs · rhs with `accumulate`. Threads of the current rayon pool share the
@@ -99,40 +163,8 @@ impl<'a> MatMut<'a> {
 /// # Panics
 /// If the shapes do not fit.
 pub fn matmul(dst: MatMut<'_>, accumulate: bool, scale: f32, lhs: Mat<'_>, rhs: Mat<'_>, parallel: bool) {
-    assert!(
-        dst.rows == lhs.rows && dst.columns == rhs.columns && lhs.columns == rhs.rows,
-        "matmul: ({}, {}) = ({}, {}) · ({}, {})",
-        dst.rows,
-        dst.columns,
-        lhs.rows,
-        lhs.columns,
-        rhs.rows,
-        rhs.columns
-    );
-    let parallelism =
-        if parallel && rayon::current_num_threads() > 1 { Parallelism::Rayon(0) } else { Parallelism::None };
-    // SAFETY: the views were checked against their slices when made, and the borrow rules keep dst apart from both.
-    unsafe {
-        gemm::gemm(
-            dst.rows,
-            dst.columns,
-            lhs.columns,
-            dst.pointer,
-            1,
-            dst.row_stride as isize,
-            accumulate,
-            lhs.data.as_ptr(),
-            lhs.column_stride as isize,
-            lhs.row_stride as isize,
-            rhs.data.as_ptr(),
-            rhs.column_stride as isize,
-            rhs.row_stride as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
+    let mut memory = PACKED.take();
+    let left = Left::pack(lhs, 1, &mut memory, parallel);
+    product(dst, accumulate, scale, left, &MatRight::new(rhs), None, parallel);
+    PACKED.set(memory);
 }

@@ -1,4 +1,5 @@
 //! RMSNorm (Zhang and Sennrich 2019) with weight γ.
+use crate::dispatch::vectorised;
 use crate::vector::dot;
 use rayon::prelude::*;
 
@@ -26,9 +27,11 @@ pub fn recompute(x: &[f32], gamma: &[f32], rstd: &[f32], y: &mut [f32]) {
     });
 }
 
-fn scale_row(x: &[f32], gamma: &[f32], rstd: f32, y: &mut [f32]) {
-    for ((y, &x), &g) in y.iter_mut().zip(x).zip(gamma) {
-        *y = g * (x * rstd);
+vectorised! {
+    fn scale_row(x: &[f32], gamma: &[f32], rstd: f32, y: &mut [f32]) {
+        for ((y, &x), &g) in y.iter_mut().zip(x).zip(gamma) {
+            *y = g * (x * rstd);
+        }
     }
 }
 
@@ -43,15 +46,21 @@ pub fn backward(x: &[f32], gamma: &[f32], rstd: &[f32], dy: &mut [f32], dx: &mut
             for (((dx, dy), &r), x) in
                 dx.chunks_exact_mut(h).zip(dy.chunks_exact_mut(h)).zip(rstd).zip(x.chunks_exact(h))
             {
-                for (d, &g) in dy.iter_mut().zip(gamma) {
-                    *d *= g;
-                }
-                let mean = dot(dy, x) / h as f32 * r * r;
-                for ((dx, &d), &x) in dx.iter_mut().zip(&*dy).zip(x) {
-                    *dx += r * (d - x * mean);
-                }
+                backward_row(x, gamma, r, dy, dx);
             }
         });
+}
+
+vectorised! {
+    fn backward_row(x: &[f32], gamma: &[f32], rstd: f32, dy: &mut [f32], dx: &mut [f32]) {
+        for (d, &g) in dy.iter_mut().zip(gamma) {
+            *d *= g;
+        }
+        let mean = dot(dy, x) / gamma.len() as f32 * rstd * rstd;
+        for ((dx, &d), &x) in dx.iter_mut().zip(&*dy).zip(x) {
+            *dx += rstd * (d - x * mean);
+        }
+    }
 }
 
 /// dγ += Σ_t dy∘x·rstd: the gradient of a norm's weight.

@@ -1,5 +1,6 @@
 //! Rotary position embedding (Su et al. 2021) in the half-split layout of transformers: pairs are (i, i + half), where half
 //! is half of the rotated features; those behind them stay as they are.
+use crate::dispatch::vectorised;
 use rayon::prelude::*;
 
 /// cos and sin of every position and frequency, in f32 whatever the model's dtype: (positions, half) each.
@@ -43,11 +44,17 @@ pub fn rotate(x: &mut [f32], positions: &[u32], heads: usize, head_dim: usize, t
         let (cos, sin) = (&table.cos[at.clone()], &table.sin[at]);
         for head in row.chunks_exact_mut(head_dim) {
             let (a, b) = head[..2 * half].split_at_mut(half);
-            for i in 0..half {
-                let (x, y, s) = (a[i], b[i], sign * sin[i]);
-                a[i] = x * cos[i] - y * s;
-                b[i] = y * cos[i] + x * s;
-            }
+            rotate_pairs(a, b, cos, sin, sign);
         }
     });
+}
+
+vectorised! {
+    fn rotate_pairs(a: &mut [f32], b: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+        for ((a, b), (&cos, &sin)) in a.iter_mut().zip(b).zip(cos.iter().zip(sin)) {
+            let (x, y, s) = (*a, *b, sign * sin);
+            *a = x * cos - y * s;
+            *b = y * cos + x * s;
+        }
+    }
 }

@@ -1,47 +1,55 @@
 //! Small vector operations that compilers vectorise: fixed lanes, so that sums have one order on every machine.
 
+use crate::dispatch::vectorised;
+
 const LANES: usize = 16;
 
-/// Σ aᵢ·bᵢ in 16 interleaved partial sums, added in a fixed tree.
-#[must_use]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for i in 0..LANES {
-            lanes[i] += x[i] * y[i];
+vectorised! {
+    /// Σ aᵢ·bᵢ in 16 interleaved partial sums, added in a fixed tree.
+    #[must_use]
+    pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+        let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
+        for (x, y) in a_chunks.zip(b_chunks) {
+            for i in 0..LANES {
+                lanes[i] += x[i] * y[i];
+            }
         }
+        fold(lanes, |x, y| x + y) + tail
     }
-    fold(lanes, |x, y| x + y) + tail
 }
 
-/// Σ aᵢ, in the order of [`dot`].
-#[must_use]
-pub fn sum(a: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let chunks = a.chunks_exact(LANES);
-    let tail: f32 = chunks.remainder().iter().sum();
-    for x in chunks {
-        for i in 0..LANES {
-            lanes[i] += x[i];
+vectorised! {
+    /// Σ aᵢ, in the order of [`dot`].
+    #[must_use]
+    pub fn sum(a: &[f32]) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        let chunks = a.chunks_exact(LANES);
+        let tail: f32 = chunks.remainder().iter().sum();
+        for x in chunks {
+            for i in 0..LANES {
+                lanes[i] += x[i];
+            }
         }
+        fold(lanes, |x, y| x + y) + tail
     }
-    fold(lanes, |x, y| x + y) + tail
 }
 
-/// The largest value; −∞ of an empty slice.
-#[must_use]
-pub fn max(a: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = a.chunks_exact(LANES);
-    let tail = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    for x in chunks {
-        for i in 0..LANES {
-            lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
+vectorised! {
+    /// The largest value; −∞ of an empty slice.
+    #[must_use]
+    pub fn max(a: &[f32]) -> f32 {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let chunks = a.chunks_exact(LANES);
+        let tail = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for x in chunks {
+            for i in 0..LANES {
+                lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
+            }
         }
+        fold(lanes, f32::max).max(tail)
     }
-    fold(lanes, f32::max).max(tail)
 }
 
 /// Index of the largest value, the first of equals.
@@ -51,10 +59,12 @@ pub fn argmax(a: &[f32]) -> usize {
     a.iter().position(|&x| x == m).unwrap_or(0)
 }
 
-/// a += b.
-pub fn add(a: &mut [f32], b: &[f32]) {
-    for (x, &y) in a.iter_mut().zip(b) {
-        *x += y;
+vectorised! {
+    /// a += b.
+    pub fn add(a: &mut [f32], b: &[f32]) {
+        for (x, &y) in a.iter_mut().zip(b) {
+            *x += y;
+        }
     }
 }
 
@@ -76,7 +86,8 @@ fn fold(mut lanes: [f32; LANES], op: impl Fn(f32, f32) -> f32) -> f32 {
 pub fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding and subtracting it rounds to an integer
     let clamped = x.clamp(-87.336_54, 88.72);
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = (clamped - n * 0.693_359_4) - n * -2.121_944_4e-4; // ln 2 in two parts (Cody and Waite)
     let p = 1.987_569_1e-4f32;
     let p = p * r + 1.398_199_9e-3;
@@ -85,7 +96,7 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let value = p * r * r + r + 1.0;
-    let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    let scale = f32::from_bits((shifted.to_bits() + 127) << 23); // the integer stands in the lowest bits of `shifted`
     if x < -87.336_54 { 0.0 } else { value * scale }
 }
 

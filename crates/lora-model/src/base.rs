@@ -31,6 +31,13 @@ impl Base {
         self.checkpoint.config()
     }
 
+    /// Bytes of all weights in their files.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let weights = self.config().weights();
+        weights.iter().filter_map(|(name, _)| Some(self.checkpoint.tensor(name).ok()?.stored_bytes() as u64)).sum()
+    }
+
     /// All parameters, a tied head counted once.
     #[must_use]
     pub fn total_parameters(&self) -> u64 {

@@ -6,12 +6,14 @@ pub mod composite;
 mod error;
 pub mod fused;
 mod packed;
+mod peak;
 mod route;
 pub mod spec;
 
 pub use base::Base;
 pub use composite::{Composite, FullModel};
 pub use error::Error;
-pub use fused::{BatchSize, Footprint, Fused, computed_tokens, footprint};
+pub use fused::{BatchSize, Footprint, Fused, Plan, computed_tokens, footprint};
+pub use peak::{Peak, Process};
 pub use packed::{IGNORE, Packed};
 pub use route::{Dropout, Route, SequenceLoss};

@@ -1,6 +1,7 @@
 //! What every way through a decoder offers.
 use crate::{Error, Packed};
 use lora_core::Adapter;
+use lora_kernels::profile::Profile;
 
 /// Loss of one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -37,6 +38,11 @@ pub trait Route {
     /// # Errors
     /// As for [`Route::logits`].
     fn losses(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<SequenceLoss>, Error>;
+
+    /// Where the time went so far, if this is counted.
+    fn profile(&self) -> Option<&Profile> {
+        None
+    }
 
     /// Tokens of a pack that are computed for its gradients: all of them, unless common beginnings are shared.
     fn computed_tokens(&self, packed: &Packed, _dropout: Option<Dropout>) -> usize {

@@ -119,6 +119,15 @@ pub struct Args {
     /// with dropout this is always so, without it the results differ by rounding only.
     #[arg(long, help_heading = "Machine")]
     pub no_shared_prefixes: bool,
+    /// Memory that the run may take at its peak, e.g. 700MB or 2GiB: layers whose activations don't fit are computed again in
+    /// the backward pass, and activations are kept in bfloat16 where that saves computing again. Without this flag four
+    /// fifths of what is free, and nothing is rounded: the result is then the same for any amount of memory.
+    #[arg(long, value_name = "SIZE", value_parser = lora_cli::parse_bytes, help_heading = "Machine")]
+    pub memory: Option<u64>,
+    /// Measure where the time of the steps goes, kernel by kernel, and print it at the end.
+    #[arg(long, help_heading = "Machine")]
+    #[serde(skip)]
+    pub profile: bool,
     /// Threads; they don't change the result [default: as many as this process may use].
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Machine")]
     pub threads: Option<usize>,
@@ -202,6 +211,7 @@ impl Args {
         }
         let default_route = if self.method == Method::Full { RouteKind::Composite } else { RouteKind::Fused };
         self.route.get_or_insert(default_route);
+        crate::memory::check_route(self)?;
         self.threads.get_or_insert_with(|| std::thread::available_parallelism().map_or(1, usize::from));
         Ok(())
     }
@@ -244,6 +254,8 @@ impl Args {
             ("--rslora", self.rslora),
             ("--dropout", self.dropout.is_some()),
             ("--route fused", self.route == Some(RouteKind::Fused)),
+            ("--memory", self.memory.is_some()),
+            ("--profile", self.profile),
         ];
         match given.iter().chain(&self.lora.given()).find(|(_, given)| *given) {
             None => Ok(()),

@@ -53,6 +53,7 @@ fn results(outcome: &Outcome, model: &dyn Trainable) -> serde_json::Value {
         "tokens": state.tokens,
         "computed_tokens": state.computed_tokens,
         "supervised_tokens": state.supervised_tokens,
+        "memory": model.memory(),
         "tokens_per_s": state.tokens as f64 / state.step_seconds.max(1e-9),
     })
 }

@@ -13,6 +13,8 @@ mod finish;
 mod full;
 mod gate;
 mod lora_args;
+mod memory;
+mod profile;
 mod metrics;
 mod recipe;
 mod schedule;
@@ -31,9 +33,12 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     args.resolve()?;
     let inputs = setup::Inputs::open(&mut args)?;
     let data = setup::load_data(&args, &inputs)?;
-    let mut model = setup::trainable(&args, &inputs, ui)?;
+    let mut model = setup::trainable(&args, &inputs, &data, ui)?;
     let mut staged = setup::stage(&args)?;
     let outcome = recipe::train(&args, &inputs, &data, &mut *model, &mut staged, ui)?;
+    if args.profile {
+        profile::show(&*model, &outcome, args.threads(), ui);
+    }
     let receipt = finish::finish(&args, &inputs, &*model, &outcome, staged, started)?;
     ui.receipt(&receipt);
     Ok(Status::Done)

@@ -10,6 +10,7 @@ use crate::schedule::Schedule;
 use crate::setup::{Data, Inputs};
 use crate::trainable::{Slot, Trainable};
 use lora_cli::{Error, Progress, Result, Ui};
+use lora_kernels::profile::{Part, Profile};
 use lora_kernels::optim::{AdamW, clip_factor, global_norm};
 use lora_model::SequenceLoss;
 use lora_receipt::Staged;
@@ -180,12 +181,16 @@ impl<'r> Run<'r> {
         let (window, epoch) = self.steps.next_window();
         let (sum, Tokens { all: tokens, computed }) = self.accumulate(&window)?;
         let loss = sum.nll / sum.tokens as f64;
+        let optimising = Instant::now();
         let norm = global_norm(&self.gradients);
         check_finite(&self.slots, &self.gradients, norm, loss, step)?;
         self.gate.judge(&self.slots, self.model.params(), &self.gradients, step)?;
 
         let lr = self.schedule.rate(step - 1);
         self.apply(step, lr, clip_factor(norm, self.args.clip));
+        if let Some(profile) = self.model.profile() {
+            profile.add(Part::Optimiser, optimising.elapsed());
+        }
 
         let seconds = began.elapsed().as_secs_f64();
         self.state.step = step;
@@ -249,7 +254,11 @@ impl<'r> Run<'r> {
     fn evaluate(&mut self) -> Result<()> {
         check_params(&self.slots, self.model.params(), self.state.step)?;
         let Some(valid) = &self.data.valid else { return Ok(()) };
+        let counts = self.model.profile().map(Profile::counts);
         let sum = evaluate(self.model, valid, self.ui)?;
+        if let Some((profile, counts)) = self.model.profile().zip(counts) {
+            profile.restore(&counts); // a profile is of the steps
+        }
         let (step, epoch) = (self.state.step, self.state.epoch);
         let loss = sum.nll / sum.tokens as f64;
         if !loss.is_finite() {
@@ -299,19 +308,35 @@ impl<'r> Run<'r> {
 
 /// The steps of the run, their learning rates, and after how many steps to evaluate.
 fn plan(args: &Args, data: &Data) -> (Steps, Schedule, u64) {
-    let lengths = data.train.iter().map(|e| e.input_ids.len()).collect();
-    let batching = Batching { examples: args.batch, tokens: args.batch_tokens, accumulation: args.accumulation };
-    let steps = Steps::new(lengths, batching, args.seed);
-    let length = match args.steps {
-        Some(n) => Length::Steps(n as u64),
-        None => Length::Epochs(args.epochs.unwrap_or(3.0)),
-    };
-    let schedule = Schedule::new(args.schedule, args.lr, args.warmup, steps.total(length));
+    let steps = steps_of(args, data);
+    let schedule = Schedule::new(args.schedule, args.lr, args.warmup, steps.total(length(args)));
     let eval_every = match args.eval_every {
         Some(n) => n as u64,
         None => (steps.of_epoch(0).len() as u64).min(schedule.total_steps.div_ceil(4)),
     };
     (steps, schedule, eval_every)
+}
+
+/// The steps that the flags ask for.
+pub(crate) fn steps_of(args: &Args, data: &Data) -> Steps {
+    let lengths = data.train.iter().map(|e| e.input_ids.len()).collect();
+    let batching = Batching { examples: args.batch, tokens: args.batch_tokens, accumulation: args.accumulation };
+    Steps::new(lengths, batching, args.seed)
+}
+
+fn length(args: &Args) -> Length {
+    match args.steps {
+        Some(n) => Length::Steps(n as u64),
+        None => Length::Epochs(args.epochs.unwrap_or(3.0)),
+    }
+}
+
+/// Epochs that a run begins.
+pub(crate) fn epochs(args: &Args, steps: &Steps) -> u64 {
+    match length(args) {
+        Length::Steps(n) => n.div_ceil(steps.of_epoch(0).len().max(1) as u64),
+        Length::Epochs(epochs) => epochs.ceil() as u64,
+    }
 }
 
 /// The checkpoint to continue from, if one is asked for and there.

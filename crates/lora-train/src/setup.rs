@@ -2,6 +2,7 @@
 use crate::args::{Args, Method, RouteKind};
 use crate::checkpoint::{failed, state_file};
 use crate::full::FullTrainable;
+use crate::memory;
 use crate::trainable::{LoraTrainable, Trainable};
 use lora_checkpoint::{ModelConfig, TokenizerBundle};
 use lora_cli::{Error, Result, Ui, artefact_input};
@@ -124,15 +125,18 @@ fn load_split(args: &Args, inputs: &Inputs, name: &str) -> Result<Vec<Example>> 
 }
 
 /// Builds what trains.
-pub(crate) fn trainable<'i>(args: &Args, inputs: &'i Inputs, ui: &Ui) -> Result<Box<dyn Trainable + 'i>> {
+pub(crate) fn trainable<'i>(args: &Args, inputs: &'i Inputs, data: &Data, ui: &Ui) -> Result<Box<dyn Trainable + 'i>> {
     match (&inputs.base, args.method) {
         (Model::Weights(base), Method::Lora) => {
             let adapter = adapter(args, base, ui)?;
-            let route: Box<dyn Route + 'i> = match args.route {
-                Some(RouteKind::Composite) => Box::new(Composite::new(base)?),
-                _ => Box::new(Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes)),
+            let (route, memory): (Box<dyn Route + 'i>, _) = if args.route == Some(RouteKind::Composite) {
+                (Box::new(Composite::new(base)?), None)
+            } else {
+                let memory = memory::choose(args, base, &adapter, data, ui)?;
+                let route = Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes);
+                (Box::new(route.with_plan(memory.plan)), Some(memory))
             };
-            Ok(Box::new(LoraTrainable::new(route, adapter, args, base.total_parameters())))
+            Ok(Box::new(LoraTrainable::new(route, adapter, args, base.total_parameters(), memory)))
         }
         (Model::Weights(base), Method::Full) => {
             if !args.base.join("config.json").is_file() {

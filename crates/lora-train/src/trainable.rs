@@ -1,7 +1,9 @@
 //! What the training loop sees of a model: flat parameters, their gradients, losses, and a folder to save into.
 use crate::args::Args;
+use crate::memory::Chosen;
 use lora_cli::Result;
 use lora_core::{Adapter, AdapterTensor, Part};
+use lora_kernels::profile::Profile;
 use lora_model::{Dropout, Packed, Route, SequenceLoss};
 use std::ops::Range;
 use std::path::Path;
@@ -47,6 +49,14 @@ pub(crate) trait Trainable {
     fn save(&self, params: &[f32], dir: &Path) -> Result<()>;
     /// PEFT's summary line.
     fn summary(&self) -> String;
+    /// How it uses memory, if that was planned.
+    fn memory(&self) -> Option<&Chosen> {
+        None
+    }
+    /// Where the time went, if that is counted.
+    fn profile(&self) -> Option<&Profile> {
+        None
+    }
 }
 
 /// An adapter on a frozen base.
@@ -56,13 +66,20 @@ pub(crate) struct LoraTrainable<'b> {
     slots: Vec<Slot>,
     seed: u64,
     base_parameters: u64,
+    memory: Option<Chosen>,
 }
 
 impl<'b> LoraTrainable<'b> {
     /// `args` has dropout's seed and LoRA+'s ratio; `base_parameters` are the frozen ones.
-    pub(crate) fn new(route: Box<dyn Route + 'b>, adapter: Adapter, args: &Args, base_parameters: u64) -> Self {
+    pub(crate) fn new(
+        route: Box<dyn Route + 'b>,
+        adapter: Adapter,
+        args: &Args,
+        base_parameters: u64,
+        memory: Option<Chosen>,
+    ) -> Self {
         let slots = slots(&adapter, args.lora.lora_plus_ratio, args.lr);
-        Self { slots, route, adapter, seed: args.seed, base_parameters }
+        Self { slots, route, adapter, seed: args.seed, base_parameters, memory }
     }
 
     fn dropout(&self, micro_step: u64) -> Option<Dropout> {
@@ -139,6 +156,14 @@ impl Trainable for LoraTrainable<'_> {
     fn save(&self, params: &[f32], dir: &Path) -> Result<()> {
         let adapter = Adapter { params: params.to_vec(), ..self.adapter.clone() };
         Ok(adapter.save(dir)?)
+    }
+
+    fn memory(&self) -> Option<&Chosen> {
+        self.memory.as_ref()
+    }
+
+    fn profile(&self) -> Option<&Profile> {
+        self.route.profile()
     }
 
     fn summary(&self) -> String {

@@ -1,6 +1,6 @@
 //! DoRA's norms and gains, and the sums that trained weights, biases, norms and embeddings get.
 use crate::harness::{Dense, assert_close, gradient, values, weigh, wide};
-use lora_kernels::linear::{self, Lora};
+use lora_kernels::linear::{self, Lora, Workspace};
 use lora_kernels::{dora, embedding, norm};
 
 const T: usize = 5;
@@ -25,14 +25,14 @@ fn norms_are_those_of_the_whole_weight() {
     let (a, b) = (values(RANK * IN, 2), values(OUT * RANK, 3));
     let lora = Lora { a: &a, b: &b, rank: RANK, scaling: S };
     let want = row_norms(&whole(&wide(&w.values), &wide(&a), &wide(&b)));
-    let (mut projected, mut panel) = (vec![0.0; RANK * OUT], Vec::new());
-    linear::forward(&w, &a, RANK, &mut projected, false, &mut panel);
+    let (mut projected, mut workspace) = (vec![0.0; RANK * OUT], Workspace::default());
+    linear::forward(&w, &a, RANK, &mut projected, false, &mut workspace);
     assert_close("rows", &dora::norms(&lora, &dora::row_squares(&w), &projected), &want, 1e-6);
 
     // The same weight on its side, as an embedding has it.
     let turned = (0..IN * OUT).map(|k| w.values[(k % OUT) * IN + k / OUT]).collect();
     let table = Dense { values: turned, columns: OUT, in_place: false };
-    linear::backward(&table, &a, RANK, &mut projected, false, &mut panel);
+    linear::backward(&table, &a, RANK, &mut projected, false, &mut workspace);
     assert_close("columns", &dora::norms(&lora, &dora::column_squares(&table), &projected), &want, 1e-6);
 }
 

@@ -62,6 +62,13 @@ impl lora_kernels::Rows for Dense {
         let at = first * self.columns;
         out.copy_from_slice(&self.values[at..at + out.len()]);
     }
+    fn unit(&self) -> usize {
+        1
+    }
+    fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
+        let at = row * self.columns + column;
+        out.copy_from_slice(&self.values[at..at + out.len()]);
+    }
     fn as_f32(&self) -> Option<&[f32]> {
         self.in_place.then_some(&self.values)
     }

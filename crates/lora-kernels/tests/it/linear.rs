@@ -1,6 +1,6 @@
 //! Frozen linear layers read in panels, and the LoRA factors beside them.
 use crate::harness::{Dense, assert_close, gradient, values, weigh, wide};
-use lora_kernels::linear::{self, Lora};
+use lora_kernels::linear::{self, Lora, Workspace};
 
 /// x (t, inn) · wᵀ (out, inn)
 fn product_nt(x: &[f64], w: &[f64], inn: usize) -> Vec<f64> {
@@ -8,27 +8,31 @@ fn product_nt(x: &[f64], w: &[f64], inn: usize) -> Vec<f64> {
 }
 
 #[test]
-fn panels_give_the_whole_product_both_ways() {
-    // Wide enough that a panel holds only some of the rows, with a ragged last one.
-    let (t, inn, out) = (3, 9_000, 75);
-    let (x, dy) = (values(t * inn, 1), values(t * out, 3));
-    let w = Dense { values: values(out * inn, 2), columns: inn, in_place: false };
-    let (mut y, mut panel) = (vec![0.0; t * out], Vec::new());
-    linear::forward(&w, &x, t, &mut y, false, &mut panel);
-    assert_close("y", &y, &product_nt(&wide(&x), &wide(&w.values), inn), 1e-5);
-    assert!(panel.len() < out * inn, "the matrix was widened as a whole");
+fn products_with_a_weight_both_ways() {
+    // Few rows and many; inner dimensions of one block and of several, with ragged edges everywhere.
+    for (t, inn, out) in [(3, 9_000, 75), (29, 1_100, 75), (29, 40, 1_000)] {
+        let (x, dy) = (values(t * inn, 1), values(t * out, 3));
+        let w = Dense { values: values(out * inn, 2), columns: inn, in_place: false };
+        let (mut y, mut workspace) = (vec![0.0; t * out], Workspace::default());
+        linear::forward(&w, &x, t, &mut y, false, &mut workspace);
+        assert_close("y", &y, &product_nt(&wide(&x), &wide(&w.values), inn), 1e-5);
 
-    let mut dx = vec![5.0; t * inn];
-    linear::backward(&w, &dy, t, &mut dx, false, &mut panel);
-    let transposed: Vec<f64> =
-        (0..inn).flat_map(|i| (0..out).map(move |o| (o, i))).map(|(o, i)| f64::from(w.values[o * inn + i])).collect();
-    assert_close("dx", &dx, &product_nt(&wide(&dy), &transposed, out), 1e-5);
+        let mut dx = vec![5.0; t * inn];
+        linear::backward(&w, &dy, t, &mut dx, false, &mut workspace);
+        let turned = (0..inn).flat_map(|i| (0..out).map(move |o| (o, i)));
+        let transposed: Vec<f64> = turned.map(|(o, i)| f64::from(w.values[o * inn + i])).collect();
+        assert_close("dx", &dx, &product_nt(&wide(&dy), &transposed, out), 1e-5);
 
-    let in_place = Dense { in_place: true, ..w };
-    let mut again = vec![1.0; t * out];
-    linear::forward(&in_place, &x, t, &mut again, true, &mut panel);
-    let want: Vec<f64> = y.iter().map(|&v| f64::from(v) + 1.0).collect();
-    assert_close("accumulated in place", &again, &want, 1e-5);
+        let in_place = Dense { in_place: true, ..w };
+        let mut again = vec![1.0; t * out];
+        linear::forward(&in_place, &x, t, &mut again, true, &mut workspace);
+        let want: Vec<f64> = y.iter().map(|&v| f64::from(v) + 1.0).collect();
+        assert_close("accumulated in place", &again, &want, 1e-5);
+        let mut again = vec![1.0; t * inn];
+        linear::backward(&in_place, &dy, t, &mut again, true, &mut workspace);
+        let want: Vec<f64> = dx.iter().map(|&v| f64::from(v) + 1.0).collect();
+        assert_close("accumulated back in place", &again, &want, 1e-5);
+    }
 }
 
 /// s · (x·aᵀ)·bᵀ
@@ -53,6 +57,43 @@ fn lora_factors() {
     assert_close("da", &da, &gradient(&aw, |a| weigh(&w, &lora_reference(&xw, a, &bw, shape, sw))), 1e-5);
     assert_close("db", &db, &gradient(&bw, |b| weigh(&w, &lora_reference(&xw, &aw, b, shape, sw))), 1e-5);
     assert_close("dx", &dx, &gradient(&xw, |x| weigh(&w, &lora_reference(x, &aw, &bw, shape, sw))), 1e-5);
+}
+
+/// A weight and its factors in one pass, with what A sees equal to the input or not: values, and gradients by differences.
+#[test]
+fn lora_beside_a_weight() {
+    // The last rank is more than a block of the inner dimension.
+    for (t, inn, out, rank) in [(4, 7, 5, 3), (17, 10, 40, 20), (15, 9, 3, 400)] {
+        let s = 0.75f32;
+        let (x, a, b, g) = (values(t * inn, 1), values(rank * inn, 2), values(out * rank, 3), values(t * out, 4));
+        let w = Dense { values: values(out * inn, 5), columns: inn, in_place: false };
+        let lora = Lora { a: &a, b: &b, rank, scaling: s };
+        let (xw, aw, bw, ww) = (wide(&x), wide(&a), wide(&b), wide(&w.values));
+        let whole = |x: &[f64], seen: &[f64], a: &[f64], b: &[f64]| -> Vec<f64> {
+            let plain = product_nt(x, &ww, inn);
+            let adapted = lora_reference(seen, a, b, (inn, rank), f64::from(s));
+            plain.iter().zip(&adapted).map(|(p, q)| p + q).collect()
+        };
+        let mut workspace = Workspace::default();
+        let (mut u, mut y) = (vec![0.0; t * rank], vec![1.0; t * out]);
+        let seen = values(t * inn, 6);
+        lora.forward_beside(&w, &x, Some(&seen), t, &mut u, &mut y, true, &mut workspace);
+        let want: Vec<f64> = whole(&xw, &wide(&seen), &aw, &bw).iter().map(|v| v + 1.0).collect();
+        assert_close("y with dropout", &y, &want, 1e-5);
+        lora.forward_beside(&w, &x, None, t, &mut u, &mut y, false, &mut workspace);
+        assert_close("y", &y, &whole(&xw, &xw, &aw, &bw), 1e-5);
+
+        let (mut du, mut da, mut db) = (vec![0.0; t * rank], vec![1.0; a.len()], vec![1.0; b.len()]);
+        let mut dx = vec![1.0; x.len()];
+        lora.backward_beside(&w, &x, &u, &g, t, &mut du, &mut dx, true, &mut da, &mut db, &mut workspace);
+        let less_one = |v: &[f32]| -> Vec<f32> { v.iter().map(|v| v - 1.0).collect() };
+        let differences = |at: &[f64], f: &dyn Fn(&[f64]) -> Vec<f64>| gradient(at, |p| weigh(&g, &f(p)));
+        assert_close("dx", &less_one(&dx), &differences(&xw, &|x| whole(x, x, &aw, &bw)), 1e-5);
+        if rank < 100 {
+            assert_close("da", &less_one(&da), &differences(&aw, &|a| whole(&xw, &xw, a, &bw)), 1e-5);
+            assert_close("db", &less_one(&db), &differences(&bw, &|b| whole(&xw, &xw, &aw, b)), 1e-5);
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Output head and cross-entropy in chunks.
 use crate::harness::{Dense, assert_close, gradient, values, wide};
+use lora_kernels::profile::Profile;
 use lora_kernels::loss::{Scratch, TokenLoss, cross_entropy};
 
 fn reference(hidden: &[f64], head: &[f64], targets: &[u32], h: usize, cap: Option<f32>) -> Vec<f64> {
@@ -29,11 +30,11 @@ fn check(cap: Option<f32>) {
 
     let (mut losses, mut scratch) = (vec![TokenLoss::default(); n], Scratch::default());
     let mut hidden = x.clone();
-    cross_entropy(&head, &mut hidden, &targets, cap, scale, false, &mut losses, &mut scratch);
+    cross_entropy(&head, &mut hidden, &targets, cap, scale, false, &mut losses, &mut scratch, &Profile::default());
     assert_eq!(hidden, x, "without a gradient the hidden rows stay");
     assert_close("nll", &losses.iter().map(|l| l.nll).collect::<Vec<_>>(), &want, 1e-5);
 
-    cross_entropy(&head, &mut hidden, &targets, cap, scale, true, &mut losses, &mut scratch);
+    cross_entropy(&head, &mut hidden, &targets, cap, scale, true, &mut losses, &mut scratch, &Profile::default());
     let total = |x: &[f64]| reference(x, &wide(&head.values), &targets, h, cap).iter().sum::<f64>() * f64::from(scale);
     // Differences of a few rows are enough: rows are independent.
     let few = wide(&x[..h * 3]);
@@ -51,6 +52,6 @@ fn check(cap: Option<f32>) {
 fn correct_means_the_target_is_the_largest() {
     let head = Dense { values: vec![1.0, 0.0, 0.0, 1.0], columns: 2, in_place: true };
     let (mut losses, mut scratch) = (vec![TokenLoss::default(); 2], Scratch::default());
-    cross_entropy(&head, &mut [3.0, 1.0, 3.0, 1.0], &[0, 1], None, 1.0, false, &mut losses, &mut scratch);
+    cross_entropy(&head, &mut [3.0, 1.0, 3.0, 1.0], &[0, 1], None, 1.0, false, &mut losses, &mut scratch, &Profile::default());
     assert!(losses[0].correct && !losses[1].correct);
 }

@@ -2,7 +2,7 @@
 use crate::harness::{Dense, values};
 use lora_kernels::attention::{Saved, Shape, backward, forward};
 use lora_kernels::layout::{Layout, Span};
-use lora_kernels::linear::{self, Lora};
+use lora_kernels::linear::{self, Lora, Workspace};
 
 fn with_threads<R: Send>(n: usize, work: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(work)
@@ -12,15 +12,18 @@ fn everything() -> Vec<Vec<f32>> {
     let (t, inn, out, rank) = (190, 576, 1536, 16);
     let w = Dense { values: values(out * inn, 1), columns: inn, in_place: false };
     let (x, a, b) = (values(t * inn, 2), values(rank * inn, 3), values(out * rank, 4));
-    let (mut y, mut dx, mut panel) = (vec![0.0; t * out], vec![0.0; t * inn], Vec::new());
-    linear::forward(&w, &x, t, &mut y, false, &mut panel);
-    linear::backward(&w, &y, t, &mut dx, false, &mut panel);
+    let (mut y, mut dx, mut workspace) = (vec![0.0; t * out], vec![0.0; t * inn], Workspace::default());
+    linear::forward(&w, &x, t, &mut y, false, &mut workspace);
+    linear::backward(&w, &y, t, &mut dx, false, &mut workspace);
     let lora = Lora { a: &a, b: &b, rank, scaling: 2.0 };
     let (mut u, mut du) = (vec![0.0; t * rank], vec![0.0; t * rank]);
     let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; b.len()]);
     let mut adapted = y.clone();
     lora.forward(&x, t, &mut u, &mut adapted);
     lora.backward(&x, &u, &adapted, t, &mut du, &mut da, &mut db);
+    let (mut beside, mut dx_beside) = (vec![0.0; t * out], vec![0.0; t * inn]);
+    lora.forward_beside(&w, &x, None, t, &mut u, &mut beside, false, &mut workspace);
+    lora.backward_beside(&w, &x, &u, &y, t, &mut du, &mut dx_beside, false, &mut da, &mut db, &mut workspace);
 
     let shape = Shape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: Some(70), softcap: Some(5.0) };
     let (q, k, v) = (&x[..t * 576], &adapted[..t * 192], &adapted[t * 192..t * 384]);
@@ -34,7 +37,7 @@ fn everything() -> Vec<Vec<f32>> {
     forward(shape, &s, q, k, v, &mut o, &mut lse);
     let (mut dq, mut dk, mut dv) = (vec![0.0; t * 576], vec![0.0; t * 192], vec![0.0; t * 192]);
     backward(shape, &s, Saved { q, k, v, o: &o, lse: &lse, d_o: &x }, &mut dq, &mut dk, &mut dv);
-    vec![y, dx, u, adapted, du, da, db, o, lse, dq, dk, dv]
+    vec![y, dx, beside, dx_beside, u, adapted, du, da, db, o, lse, dq, dk, dv]
 }
 
 #[test]

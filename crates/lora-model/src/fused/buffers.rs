@@ -1,31 +1,43 @@
 //! Memory that lives as long as the route: grown to the largest batch seen, never shrunk, never cleared.
 use crate::spec::Projection;
+use lora_kernels::linear::Workspace;
+use lora_kernels::memory;
 
 /// A buffer of at least the asked length.
 #[derive(Debug, Default)]
-pub(super) struct Buffer(Vec<f32>);
+pub(super) struct Buffer {
+    values: Vec<f32>,
+    /// The length that was last asked for.
+    used: usize,
+}
 
 impl Buffer {
     /// The first `n` values; what they hold is left over from earlier use.
     pub(super) fn get(&mut self, n: usize) -> &mut [f32] {
-        if self.0.len() < n {
-            // Batches differ a little in length, and a buffer that moves leaves a hole of its size behind. Room that is
-            // never touched costs no memory.
-            self.0.reserve_exact(n + n / 4 - self.0.len());
-            self.0.resize(n, 0.0);
-        }
-        &mut self.0[..n]
+        self.used = n;
+        memory::grow(&mut self.values, n);
+        &mut self.values[..n]
+    }
+
+    /// Nothing is asked for.
+    pub(super) fn forget(&mut self) {
+        self.used = 0;
+    }
+
+    /// What was last asked for.
+    pub(super) fn used(&self) -> &[f32] {
+        &self.values[..self.used]
     }
 
     /// The first `n` values, to read.
     pub(super) fn read(&self, n: usize) -> &[f32] {
-        &self.0[..n]
+        &self.values[..n]
     }
 
     /// Values held.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.values.len()
     }
 
     /// A copy of `values`.
@@ -86,6 +98,31 @@ pub(super) struct Saved {
     pub(super) u: Inner,
 }
 
+impl Saved {
+    /// Visits every buffer; those that must be kept exactly are marked: the log-sum-exp was made from these queries and keys.
+    pub(super) fn visit(&mut self, mut visit: impl FnMut(&mut Buffer, bool)) {
+        let Self { x, input_rstd, q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, .. } = self;
+        for buffer in [input_rstd, q, k, q_rstd, k_rstd, lse] {
+            visit(buffer, true);
+        }
+        for buffer in [x, v, q_raw, k_raw, o] {
+            visit(buffer, false);
+        }
+        let Self { attention_output, attention_output_rstd, middle, middle_rstd, gate, up, .. } = self;
+        let Self { mlp_output, mlp_output_rstd, u, .. } = self;
+        for buffer in [attention_output_rstd, middle_rstd, mlp_output_rstd] {
+            visit(buffer, true);
+        }
+        for buffer in [attention_output, middle, gate, up, mlp_output] {
+            visit(buffer, false);
+        }
+        for Kept { u, z } in u {
+            visit(u, false);
+            visit(z, false);
+        }
+    }
+}
+
 /// Scratch that no layer keeps.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -114,8 +151,8 @@ pub(super) struct Scratch {
 /// Scratch of one projection.
 #[derive(Debug, Default)]
 pub(super) struct ProjectScratch {
-    /// Widened rows of W.
-    pub(super) panel: Vec<f32>,
+    /// Packed operands.
+    pub(super) workspace: Workspace,
     /// The input after dropout, (T, in).
     pub(super) dropped: Buffer,
     /// Gradient of x·Aᵀ, (T, r).

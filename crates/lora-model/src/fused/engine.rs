@@ -3,6 +3,7 @@ use super::batch::Batch;
 use super::binding::{Binding, Dora};
 use super::buffers::{Buffer, Kept, Saved, Scratch};
 use super::cache::LayerCache;
+use super::keep::{Keeping, Plan, Store};
 use super::embed::{self, AdaptedHead};
 use super::layer;
 use super::pass::{Pass, Tables};
@@ -12,9 +13,11 @@ use crate::{Base, Error, Packed, SequenceLoss};
 use lora_checkpoint::{ModelConfig, Norm};
 use lora_kernels::layout::Layout;
 use lora_kernels::loss::{self, TokenLoss};
+use lora_kernels::profile::{Part, Profile};
 use lora_kernels::{dora, linear, norm, vector};
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Engine<'b> {
@@ -23,8 +26,12 @@ pub(super) struct Engine<'b> {
     pub(super) weights: Weights<'b>,
     /// One for each of the config's rotary embeddings.
     tables: Vec<Tables>,
-    /// One a layer in training; the first alone serves passes without gradients.
-    pub(super) saved: Vec<Saved>,
+    /// What is kept of the layers' forward passes.
+    pub(super) plan: Plan,
+    /// The layer at work, where it keeps nothing of its own.
+    pub(super) work: Saved,
+    /// One a layer, in training.
+    pub(super) stores: Vec<Store>,
     pub(super) scratch: Scratch,
     /// The hidden state, (T, H), and then its gradient.
     x: Buffer,
@@ -32,6 +39,8 @@ pub(super) struct Engine<'b> {
     head: HeadBuffers,
     /// What the backward pass needs of the embedding.
     embedded: Kept,
+    /// Where the time goes.
+    pub(super) profile: Arc<Profile>,
     /// Σ W² of each output of the modules that DoRA has met.
     squares: BTreeMap<String, Vec<f64>>,
 }
@@ -45,7 +54,7 @@ struct HeadBuffers {
     normed: Buffer,
     rstd: Buffer,
     d_rows: Buffer,
-    panel: Vec<f32>,
+    workspace: linear::Workspace,
     loss: loss::Scratch,
     /// Of a head at which something trains.
     kept: Kept,
@@ -59,12 +68,15 @@ impl<'b> Engine<'b> {
             config: base.config(),
             weights: Weights::of(base)?,
             tables: base.config().ropes.iter().map(|_| Tables::default()).collect(),
-            saved: Vec::new(),
+            plan: Plan::ALL,
+            work: Saved::default(),
+            stores: Vec::new(),
             scratch: Scratch::default(),
             x: Buffer::default(),
             d_x: Buffer::default(),
             head: HeadBuffers::default(),
             embedded: Kept::default(),
+            profile: Arc::default(),
             squares: BTreeMap::new(),
         })
     }
@@ -82,7 +94,7 @@ impl<'b> Engine<'b> {
     {
         let tables = self.config.ropes.iter().zip(&mut self.tables);
         let rotations = tables.map(|(rope, tables)| tables.rotation(rope, &layout, lengths)).collect();
-        Pass { config: self.config, binding, positions, layout, rotations }
+        Pass { config: self.config, binding, positions, layout, rotations, profile: Arc::clone(&self.profile) }
     }
 
     /// Takes an adapter on: its norms and biases stand in the place of the base's, and DoRA's norms are computed.
@@ -107,13 +119,13 @@ impl<'b> Engine<'b> {
                 .squares
                 .entry(module.path.clone())
                 .or_insert_with(|| if is_embedding { dora::column_squares(weight) } else { dora::row_squares(weight) });
-            let (site, panel) = (binding.site(slot), &mut self.head.panel);
+            let (site, workspace) = (binding.site(slot), &mut self.head.workspace);
             let Some(lora) = &site.lora else { continue };
             let mut projected = vec![0f32; lora.rank * module.out_features];
             if is_embedding {
-                linear::backward(weight, lora.a, lora.rank, &mut projected, false, panel);
+                linear::backward(weight, lora.a, lora.rank, &mut projected, false, workspace);
             } else {
-                linear::forward(weight, lora.a, lora.rank, &mut projected, false, panel);
+                linear::forward(weight, lora.a, lora.rank, &mut projected, false, workspace);
             }
             let norms = dora::norms(lora, squares, &projected);
             let gain = adapter.params[magnitude.clone()].iter().zip(&norms).map(|(m, norm)| m / norm).collect();
@@ -127,7 +139,8 @@ impl<'b> Engine<'b> {
     fn embed(&mut self, binding: &Binding<'_>, ids: &[u32]) {
         let x = self.x.get(ids.len() * self.config.hidden_size);
         let (site, scale) = (binding.site(binding.embedding), self.config.embedding_scale() as f32);
-        embed::forward(&site, &self.weights.embedding, ids, scale, x, &mut self.embedded);
+        let (table, embedded) = (&self.weights.embedding, &mut self.embedded);
+        self.profile.time(Part::Embedding, 0, || embed::forward(&site, table, ids, scale, x, embedded));
     }
 
     pub(super) fn logits(&mut self, binding: Binding<'_>, packed: &Packed) -> Vec<f32> {
@@ -158,15 +171,34 @@ impl<'b> Engine<'b> {
         let (positions, layout) = (mem::take(&mut batch.positions), mem::take(&mut batch.layout));
         let pass = self.pass(binding, positions, layout, &batch.lengths);
         let ids = &batch.ids;
-        self.saved.resize_with(config.num_hidden_layers, Saved::default);
+        let layers = config.num_hidden_layers;
+        self.stores.resize_with(layers, Store::default);
         self.embed(&pass.binding, ids);
         let x = self.x.get(ids.len() * config.hidden_size);
-        for (i, (layer, saved)) in self.weights.layers.iter().zip(&mut self.saved).enumerate() {
+        for (i, (layer, store)) in self.weights.layers.iter().zip(&mut self.stores).enumerate() {
+            let keeping = self.plan.of_layer(i, lowest, layers);
+            let saved = if keeping == Keeping::All { &mut store.all } else { &mut self.work };
+            saved.visit(|buffer, _| buffer.forget());
             layer::forward(&pass, i, layer, x, saved, None, &mut self.scratch);
+            match keeping {
+                Keeping::Half => self.profile.time(Part::Keep, 0, || store.keep_half(&mut self.work)),
+                Keeping::Input => self.profile.time(Part::Keep, 0, || store.keep_input(&self.work)),
+                Keeping::All | Keeping::Nothing => {}
+            }
         }
         let losses = self.loss(&pass.binding, packed, &batch, scale, Some(gradients));
-        let dx = self.d_x.get(ids.len() * config.hidden_size);
-        for (i, (layer, saved)) in self.weights.layers.iter().zip(&mut self.saved).enumerate().skip(lowest).rev() {
+        let (x, dx) = (self.x.get(ids.len() * config.hidden_size), self.d_x.get(ids.len() * config.hidden_size));
+        for (i, (layer, store)) in self.weights.layers.iter().zip(&mut self.stores).enumerate().skip(lowest).rev() {
+            let keeping = self.plan.of_layer(i, lowest, layers);
+            match keeping {
+                Keeping::Half => self.profile.time(Part::Keep, 0, || store.restore_half(&mut self.work)),
+                Keeping::Input => {
+                    x.copy_from_slice(store.restore_input(&mut self.work));
+                    layer::again(&pass, i, layer, x, &mut self.work, &mut self.scratch);
+                }
+                Keeping::All | Keeping::Nothing => {} // the last layer is still in `work`
+            }
+            let saved = if keeping == Keeping::All { &mut store.all } else { &mut self.work };
             layer::backward(&pass, i, layer, dx, saved, gradients, &mut self.scratch);
         }
         let (site, project) = (pass.binding.site(pass.binding.embedding), &mut self.scratch.project);
@@ -190,12 +222,11 @@ impl<'b> Engine<'b> {
         'b: 'p,
     {
         let pass = self.pass(binding, positions, layout, lengths);
-        self.saved.resize_with(self.saved.len().max(1), Saved::default);
         self.embed(&pass.binding, ids);
         let x = self.x.get(ids.len() * self.config.hidden_size);
         for (i, layer) in self.weights.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|c| &mut c[i]);
-            layer::forward(&pass, i, layer, x, &mut self.saved[0], cache, &mut self.scratch);
+            layer::forward(&pass, i, layer, x, &mut self.work, cache, &mut self.scratch);
         }
         pass.binding
     }
@@ -274,11 +305,11 @@ impl<'b> Engine<'b> {
         self.final_norm(rows);
         let mut losses = vec![TokenLoss::default(); rows.len()];
         let (site, cap) = (binding.site(binding.head), self.config.logit_softcap.map(|cap| cap as f32));
-        let (backward, head) = (gradients.is_some(), &mut self.head);
+        let (backward, head, profile) = (gradients.is_some(), &mut self.head, &*self.profile);
         let normed = head.normed.get(rows.len() * self.config.hidden_size);
         if site.is_plain() {
             let weight = &self.weights.head.weight;
-            loss::cross_entropy(weight, normed, targets, cap, scale, backward, &mut losses, &mut head.loss);
+            loss::cross_entropy(weight, normed, targets, cap, scale, backward, &mut losses, &mut head.loss, profile);
             return losses;
         }
         let mut adapted = AdaptedHead {
@@ -290,7 +321,7 @@ impl<'b> Engine<'b> {
             rows: Vec::new(),
         };
         let logits = &mut head.logits;
-        loss::cross_entropy_through(&mut adapted, normed, targets, cap, scale, backward, &mut losses, logits);
+        loss::cross_entropy_through(&mut adapted, normed, targets, cap, scale, backward, &mut losses, logits, profile);
         losses
     }
 }

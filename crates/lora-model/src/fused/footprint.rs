@@ -1,8 +1,11 @@
 //! How much memory the fused route takes, from shapes alone: every buffer that it holds after a training step.
 use super::batch::Batch;
+use super::keep::Plan;
+use crate::spec::HEAD;
 use crate::Packed;
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
+use lora_kernels::linear;
 
 /// A micro-batch as memory sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +21,14 @@ pub struct BatchSize {
 /// Bytes that the route holds beside the weights, which stay where they lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Footprint {
-    /// Activations of one layer that its backward pass needs.
-    pub saved_layer: usize,
-    /// Layers that keep them.
-    pub saved_layers: usize,
+    /// Activations of one layer: of the one at work, and of each that keeps them all.
+    pub all: usize,
+    /// Activations of a layer that keeps them in bfloat16.
+    pub half: usize,
+    /// What a layer keeps that is computed again.
+    pub input: usize,
+    /// Layers below the last one that need a gradient.
+    pub layers: usize,
     /// Scratch that all layers share, the hidden state and its gradient.
     pub scratch: usize,
     /// Output head and loss.
@@ -31,30 +38,63 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// All of it.
+    /// What the layers keep under a plan, with the layer at work.
     #[must_use]
-    pub const fn total(&self) -> usize {
-        self.saved_layer * self.saved_layers + self.scratch + self.head + self.vectors
+    pub fn activations(&self, plan: Plan) -> usize {
+        let kept = plan.kept.min(self.layers);
+        self.all + kept * if plan.half { self.half } else { self.all } + (self.layers - kept) * self.input
+    }
+
+    /// All of it under a plan.
+    #[must_use]
+    pub fn total(&self, plan: Plan) -> usize {
+        self.activations(plan) + self.scratch + self.head + self.vectors
+    }
+
+    /// The plan that computes least again within so many bytes; none if even the leanest takes more. Only if `may_round`
+    /// does it keep activations in bfloat16, and then only where that saves computing again.
+    #[must_use]
+    pub fn plan(&self, bytes: usize, may_round: bool) -> Option<Plan> {
+        let fitting = |half: bool| {
+            let rest = bytes.checked_sub(self.total(Plan { kept: 0, half }))?;
+            let each = if half { self.half } else { self.all }.saturating_sub(self.input);
+            Some(Plan { kept: (rest / each.max(1)).min(self.layers), half })
+        };
+        let exact = fitting(false)?;
+        if !may_round || exact.kept == self.layers {
+            return Some(exact);
+        }
+        fitting(true)
     }
 }
 
-/// Rows of logits that exist at once, and values of a widened panel (lora-kernels' `loss` and `linear`).
+/// Rows of logits that exist at once (lora-kernels' `loss`).
 const LOGIT_ROWS: usize = 128;
-const PANEL_VALUES: usize = 1 << 18;
 const F32: usize = size_of::<f32>();
+const BF16: usize = 2;
 
 /// What a training step on such a micro-batch takes. `targeted` are the adapter's modules, `dropout` whether it drops
 /// inputs.
 #[must_use]
 pub fn footprint(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool, batch: BatchSize) -> Footprint {
     let t = batch.tokens;
+    let (exact, rounded) = saved(config);
+    let inner = inner(config, targeted);
     Footprint {
-        saved_layer: F32 * t * (saved(config) + inner(config, targeted)),
-        saved_layers: config.num_hidden_layers,
-        scratch: F32 * (t * scratch(config, targeted, dropout) + panel(config)),
+        all: F32 * t * (exact + rounded + inner),
+        half: t * (F32 * exact + BF16 * (rounded + inner)),
+        input: F32 * t * (config.hidden_size + down(config, targeted)),
+        layers: config.num_hidden_layers - 1 - lowest_layer(targeted).min(config.num_hidden_layers - 1),
+        scratch: F32 * (t * scratch(config, targeted, dropout) + workspace(config, targeted, dropout, t)),
         head: F32 * head(config, batch.supervised),
         vectors: F32 * vectors(config),
     }
+}
+
+/// The lowest layer of these modules: nothing below it needs a gradient.
+fn lowest_layer(targeted: &[TargetedModule]) -> usize {
+    let layer = |path: &str| path.strip_prefix("model.layers.")?.split('.').next()?.parse().ok();
+    targeted.iter().map(|module| if module.path == HEAD { usize::MAX } else { layer(&module.path).unwrap_or(0) }).min().unwrap_or(0)
 }
 
 /// Tokens of a pack that a step without dropout computes: those that rows begin with in common once.
@@ -71,14 +111,26 @@ fn has(config: &ModelConfig, norm: Norm) -> bool {
     config.facts().norm(norm).is_some()
 }
 
-/// Values a token in `Saved`, but for x·Aᵀ.
-fn saved(config: &ModelConfig) -> usize {
+/// Values a token in `Saved`, but for x·Aᵀ: those that are always kept exactly, and those that may be rounded.
+fn saved(config: &ModelConfig) -> (usize, usize) {
     let (h, heads, kv_heads) = (config.hidden_size, config.num_attention_heads, config.num_key_value_heads);
     let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
-    let always = 2 * h + 2 * q + 2 * k + 2 * gate + 2 + heads; // x, middle; q, o; k, v; gate, up; two 1/rms; log-sum-exp
-    let raw = |norm, values, heads| if has(config, norm) { values + heads } else { 0 };
+    let raw = |norm, values, heads| if has(config, norm) { (heads, values) } else { (0, 0) };
+    let (q_rstd, q_raw) = raw(Norm::Query, q, heads);
+    let (k_rstd, k_raw) = raw(Norm::Key, k, kv_heads);
     let outputs = [Norm::AttentionOutput, Norm::MlpOutput].into_iter().filter(|norm| has(config, *norm)).count();
-    always + raw(Norm::Query, q, heads) + raw(Norm::Key, k, kv_heads) + outputs * (h + 1)
+    let exact = q + k + heads + 2 + q_rstd + k_rstd + outputs; // q, k, the log-sum-exp, and all 1/rms
+    let rounded = 2 * h + q + k + 2 * gate + q_raw + k_raw + outputs * h; // x, middle; o; v; gate, up
+    (exact, rounded)
+}
+
+/// Values a token that Down keeps for its own backward pass.
+fn down(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
+    let of_layer = |layer: usize| {
+        let path = Projection::Down.path(layer);
+        targeted.iter().filter(|module| module.path == path).map(|m| m.rank + dora(m)).sum()
+    };
+    (0..config.num_hidden_layers).map(of_layer).max().unwrap_or(0)
 }
 
 /// Values a token of x·Aᵀ, and with DoRA of the output before its gain, in the layer that has most of them.
@@ -112,21 +164,21 @@ fn dora(module: &TargetedModule) -> usize {
     if module.magnitude.is_some() { module.out_features } else { 0 }
 }
 
-/// Values of the widest panel of weights.
-fn panel(config: &ModelConfig) -> usize {
-    let rows = |columns: usize, rows: usize| (PANEL_VALUES / columns.max(1)).clamp(16, 1024).min(rows) * columns;
-    let of = |&p: &Projection| {
+/// Values of packed operands of the layers' linear modules.
+fn workspace(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool, tokens: usize) -> usize {
+    let wide = |&p: &Projection| {
         let (out, inn) = config.shape(p);
-        rows(inn, out)
+        linear::packed_len(tokens, inn, out)
     };
-    config.projections().iter().map(of).max().unwrap_or(0)
+    let narrow = |m: &TargetedModule| linear::packed_len(tokens, m.rank, if dropout { m.in_features } else { 0 });
+    let beside = targeted.iter().filter(|module| module.magnitude.is_none()); // DoRA's products are apart
+    config.projections().iter().map(wide).max().unwrap_or(0) + beside.map(narrow).max().unwrap_or(0)
 }
 
-/// Values of head and loss: the supervised rows three times, their 1/rms, a chunk of logits, a panel of the head.
+/// Values of head and loss: the supervised rows three times, their 1/rms, a chunk of logits, packed operands.
 fn head(config: &ModelConfig, supervised: usize) -> usize {
-    let (v, h) = (config.vocab_size, config.hidden_size);
-    let panel = (PANEL_VALUES / h.max(1)).clamp(16, 1024).min(v) * h;
-    supervised * (3 * h + 1) + supervised.min(LOGIT_ROWS) * v + panel
+    let (v, h, rows) = (config.vocab_size, config.hidden_size, supervised.min(LOGIT_ROWS));
+    supervised * (3 * h + 1) + rows * v + linear::packed_len(rows, h, v)
 }
 
 fn vectors(config: &ModelConfig) -> usize {
@@ -159,7 +211,7 @@ mod tests {
 
     fn of_scratch(scratch: &Scratch) -> usize {
         let Scratch { normed, activated, d_activated, d_normed, d_o, d_q, d_k, d_v, d_head, d_output, .. } = scratch;
-        let ProjectScratch { panel: _, dropped, d_u, d_dropped, scaled, beyond } = &scratch.project;
+        let ProjectScratch { workspace: _, dropped, d_u, d_dropped, scaled, beyond } = &scratch.project;
         sum(&[normed, activated, d_activated, d_normed, d_o, d_q, d_k, d_v, d_head, d_output, &scratch.stacked])
             + sum(&[dropped, d_u, d_dropped, scaled, beyond])
     }
@@ -176,17 +228,21 @@ mod tests {
             let ids: Vec<u32> = (3..20).collect();
             let labels: Vec<i32> = ids.iter().map(|&id| if id < 8 { -100 } else { id as i32 }).collect();
             let packed = Packed::from_rows([(&ids[..], &labels[..]), (&ids[5..14], &labels[5..14])]);
-            let mut fused = Fused::new(&base, 1).unwrap();
             let mut gradients = vec![0.0; adapter.params.len()];
-            for dropout in [None, Some(crate::Dropout { p: 0.1, seed: 1, step: 1 })] {
-                fused.gradients(&adapter, &packed, dropout, 1.0, &mut gradients).unwrap();
-                let batch = BatchSize { tokens: packed.tokens(), longest: 17, supervised: packed.supervised() };
-                let expected = footprint(base.config(), &adapter.modules, dropout.is_some(), batch);
-                let saved: usize = fused.engine.saved.iter().map(of_saved).sum();
-                assert_eq!(F32 * saved, expected.saved_layer * expected.saved_layers, "{case}");
-                let state = 2 * packed.tokens() * base.config().hidden_size;
-                let found = of_scratch(&fused.engine.scratch) + state + panel(base.config());
-                assert_eq!(F32 * found, expected.scratch, "{case} {dropout:?}");
+            let plans = [Plan::ALL, Plan { kept: 0, half: false }, Plan { kept: 1, half: true }];
+            for plan in plans {
+                let mut fused = Fused::new(&base, 1).unwrap().with_plan(plan);
+                for dropout in [None, Some(crate::Dropout { p: 0.1, seed: 1, step: 1 })] {
+                    fused.gradients(&adapter, &packed, dropout, 1.0, &mut gradients).unwrap();
+                    let batch = BatchSize { tokens: packed.tokens(), longest: 17, supervised: packed.supervised() };
+                    let expected = footprint(base.config(), &adapter.modules, dropout.is_some(), batch);
+                    let engine = &fused.engine;
+                    let stored: usize = engine.stores.iter().map(|s| s.bytes() + F32 * of_saved(&s.all)).sum();
+                    assert_eq!(F32 * of_saved(&engine.work) + stored, expected.activations(plan), "{case} {plan:?}");
+                    let state = 2 * packed.tokens() * base.config().hidden_size;
+                    let found = of_scratch(&engine.scratch) + state + engine.scratch.project.workspace.len();
+                    assert_eq!(F32 * found, expected.scratch, "{case} {dropout:?}");
+                }
             }
         }
     }

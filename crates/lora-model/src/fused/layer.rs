@@ -7,6 +7,7 @@ use super::weights::Layer;
 use crate::spec::Projection::{self, Down, Gate, K, O, Q, Up, V};
 use lora_checkpoint::Norm;
 use lora_kernels::attention;
+use lora_kernels::profile::Part;
 use lora_kernels::{glu, norm, vector};
 use rayon::prelude::*;
 
@@ -21,23 +22,55 @@ pub(super) fn forward(
     cache: Option<&mut LayerCache>,
     scratch: &mut Scratch,
 ) {
+    activations(pass, index, layer, x, saved, cache, scratch);
+    add_output(Linears { pass, index, layer }, Down, x, saved, scratch); // (T, I) -> += (T, H)
+}
+
+/// A forward pass again, from the layer's input `x`, for its backward pass: `saved` holds what it held, and what Down's
+/// factor A made of its input must be there still. The output is not computed unless a norm of it is needed.
+pub(super) fn again(
+    pass: &Pass<'_>,
+    index: usize,
+    layer: &Layer<'_>,
+    x: &mut [f32],
+    saved: &mut Saved,
+    scratch: &mut Scratch,
+) {
+    activations(pass, index, layer, x, saved, None, scratch);
+    if layer.mlp_output_norm.is_some() {
+        add_output(Linears { pass, index, layer }, Down, x, saved, scratch);
+    }
+}
+
+/// Everything but the output of the MLP; x (T, H) becomes the hidden state between attention and MLP.
+fn activations(
+    pass: &Pass<'_>,
+    index: usize,
+    layer: &Layer<'_>,
+    x: &mut [f32],
+    saved: &mut Saved,
+    cache: Option<&mut LayerCache>,
+    scratch: &mut Scratch,
+) {
     let (t, eps) = (pass.tokens(), pass.eps());
     let linears = Linears { pass, index, layer };
 
     saved.x.set(x);
-    norm::forward(x, &layer.input_norm, eps, scratch.normed.get(x.len()), saved.input_rstd.get(t)); // (T, H)
+    let (n, rstd) = (scratch.normed.get(x.len()), saved.input_rstd.get(t));
+    pass.profile.time(Part::Norm, 0, || norm::forward(x, &layer.input_norm, eps, n, rstd)); // (T, H)
     attend(linears, saved, cache, scratch); // (T, H) -> (T, heads·d)
     add_output(linears, O, x, saved, scratch); // (T, heads·d) -> += (T, H)
 
     saved.middle.set(x);
-    norm::forward(x, &layer.mlp_norm, eps, scratch.normed.get(x.len()), saved.middle_rstd.get(t));
+    let (n, rstd) = (scratch.normed.get(x.len()), saved.middle_rstd.get(t));
+    pass.profile.time(Part::Norm, 0, || norm::forward(x, &layer.mlp_norm, eps, n, rstd));
     let wide = pass.size(Gate);
     let Saved { gate, up, u, .. } = saved;
     let outputs = &mut [(Gate, gate.get(wide)), (Up, up.get(wide))];
     let Scratch { normed, stacked, project, activated, .. } = &mut *scratch;
     linears.fan_out(normed.read(x.len()), outputs, u, stacked, project); // (T, H) -> 2 × (T, I)
-    glu::forward(pass.activation(), gate.read(wide), up.read(wide), activated.get(wide));
-    add_output(linears, Down, x, saved, scratch); // (T, I) -> += (T, H)
+    let (gate, up, out) = (gate.read(wide), up.read(wide), activated.get(wide));
+    pass.profile.time(Part::Activation, 0, || glu::forward(pass.activation(), gate, up, out));
 }
 
 /// Queries, keys and values of `scratch.normed`, and attention: its output in `saved.o`.
@@ -60,7 +93,11 @@ fn attend(linears: Linears<'_, '_, '_>, saved: &mut Saved, cache: Option<&mut La
     let (shape, q) = (pass.shape(index), q.read(q_size));
     let (o, lse) = (o.get(q_size), lse.get(t * shape.heads));
     match cache {
-        None => attention::forward(shape, &pass.layout, q, k.read(kv_size), v.read(kv_size), o, lse),
+        None => {
+            let (k, v, work) = (k.read(kv_size), v.read(kv_size), pass.attention_operations(index));
+            let forward = || attention::forward(shape, &pass.layout, q, k, v, o, lse);
+            pass.profile.time(Part::AttentionForward, 2 * work, forward);
+        }
         Some(cache) => {
             cache.append(&pass.layout, k.read(kv_size), v.read(kv_size));
             attention::forward(shape, &pass.layout, q, &cache.k, &cache.v, o, lse);
@@ -110,29 +147,33 @@ pub(super) fn backward(
     let (hidden, wide) = (pass.size(O), pass.size(Gate));
     let linears = Linears { pass, index, layer };
 
-    glu::forward(pass.activation(), saved.gate.read(wide), saved.up.read(wide), scratch.activated.get(wide));
+    let (gate, up, out) = (saved.gate.read(wide), saved.up.read(wide), scratch.activated.get(wide));
+    pass.profile.time(Part::Activation, 0, || glu::forward(pass.activation(), gate, up, out));
     output_backward(linears, Down, dx, saved, gradients, scratch);
     let Saved { gate, up, u, middle, middle_rstd, .. } = &mut *saved;
-    glu::backward(pass.activation(), scratch.d_activated.read(wide), gate.get(wide), up.get(wide));
+    let (d, to_gate, to_up) = (scratch.d_activated.read(wide), gate.get(wide), up.get(wide));
+    pass.profile.time(Part::Activation, 0, || glu::backward(pass.activation(), d, to_gate, to_up));
     let Scratch { normed, d_normed, stacked, project, .. } = &mut *scratch;
     let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
-    norm::recompute(middle.read(hidden), &layer.mlp_norm, middle_rstd.read(t), n);
+    let (m, rstd) = (middle.read(hidden), middle_rstd.read(t));
+    pass.profile.time(Part::Norm, 0, || norm::recompute(m, &layer.mlp_norm, rstd, n));
     let outputs = &[(Gate, gate.read(wide)), (Up, up.read(wide))];
     linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
-    pass.binding.norm_gradient((Some(index), Norm::MlpInput), middle.read(hidden), middle_rstd.read(t), dn, gradients);
-    norm::backward(middle.read(hidden), &layer.mlp_norm, middle_rstd.read(t), dn, dx);
+    pass.binding.norm_gradient((Some(index), Norm::MlpInput), m, rstd, dn, gradients);
+    pass.profile.time(Part::Norm, 0, || norm::backward(m, &layer.mlp_norm, rstd, dn, dx));
 
     output_backward(linears, O, dx, saved, gradients, scratch);
     attend_backward(linears, saved, gradients, scratch);
     let Saved { x, input_rstd, u, .. } = saved;
     let Scratch { normed, d_normed, d_q, d_k, d_v, stacked, project, .. } = scratch;
     let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
-    norm::recompute(x.read(hidden), &layer.input_norm, input_rstd.read(t), n);
+    let (x, rstd) = (x.read(hidden), input_rstd.read(t));
+    pass.profile.time(Part::Norm, 0, || norm::recompute(x, &layer.input_norm, rstd, n));
     let (q_size, kv_size) = (pass.size(Q), pass.size(K));
     let outputs = &[(Q, d_q.read(q_size)), (K, d_k.read(kv_size)), (V, d_v.read(kv_size))];
     linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
-    pass.binding.norm_gradient((Some(index), Norm::Input), x.read(hidden), input_rstd.read(t), dn, gradients);
-    norm::backward(x.read(hidden), &layer.input_norm, input_rstd.read(t), dn, dx);
+    pass.binding.norm_gradient((Some(index), Norm::Input), x, rstd, dn, gradients);
+    pass.profile.time(Part::Norm, 0, || norm::backward(x, &layer.input_norm, rstd, dn, dx));
 }
 
 /// The gradient of the input of O (in `scratch.d_o`) or of Down (in `scratch.d_activated`).
@@ -177,7 +218,9 @@ fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, gradients: &mut 
         lse: saved.lse.read(pass.tokens() * shape.heads),
         d_o: d_o.read(q_size),
     };
-    attention::backward(shape, &pass.layout, forward, d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
+    let (to_q, to_k, to_v) = (d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
+    let back = || attention::backward(shape, &pass.layout, forward, to_q, to_k, to_v);
+    pass.profile.time(Part::AttentionBackward, 5 * pass.attention_operations(index), back);
     pass.rotate(index, Q, d_q.get(q_size), true);
     pass.rotate(index, K, d_k.get(kv_size), true);
     let heads = [

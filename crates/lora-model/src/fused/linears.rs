@@ -5,6 +5,7 @@ use super::pass::Pass;
 use super::project::{Applied, RowsOf};
 use super::weights::Layer;
 use crate::spec::Projection;
+use lora_kernels::profile::Part;
 use lora_kernels::stack;
 
 /// A layer's linear layers in a pass.
@@ -28,7 +29,9 @@ impl Linears<'_, '_, '_> {
     ) {
         let site = self.pass.binding.site(self.pass.binding.slot(self.index, projection));
         let applied = self.applied(&site, projection, input);
-        applied.forward(out, accumulate, &mut u[projection.index()], scratch);
+        let work = self.operations(projection, &site);
+        let kept = &mut u[projection.index()];
+        self.pass.profile.time(Part::LinearForward, work, || applied.forward(out, accumulate, kept, scratch));
     }
 
     fn applied<'p>(&'p self, site: &'p Site<'p>, projection: Projection, x: &'p [f32]) -> Applied<'p> {
@@ -51,7 +54,22 @@ impl Linears<'_, '_, '_> {
     ) {
         let site = self.pass.binding.site(self.pass.binding.slot(self.index, projection));
         let applied = self.applied(&site, projection, input);
-        applied.backward(&u[projection.index()], dy, d_input, accumulate, gradients, scratch);
+        // Of a factor the own gradient, too.
+        let work = self.operations(projection, &site) + self.factor_operations(projection, &site);
+        let kept = &u[projection.index()];
+        let back = || applied.backward(kept, dy, d_input, accumulate, gradients, scratch);
+        self.pass.profile.time(Part::LinearBackward, work, back);
+    }
+
+    /// Floating-point operations of one product with the weight and with both factors.
+    fn operations(self, projection: Projection, site: &Site<'_>) -> u64 {
+        let (out, inn) = self.pass.config.shape(projection);
+        (2 * self.pass.tokens() * out * inn) as u64 + self.factor_operations(projection, site)
+    }
+
+    fn factor_operations(self, projection: Projection, site: &Site<'_>) -> u64 {
+        let (out, inn) = self.pass.config.shape(projection);
+        (2 * self.pass.tokens() * (out + inn) * site.lora.as_ref().map_or(0, |lora| lora.rank)) as u64
     }
 
     /// All linear layers that hold one of these outputs.

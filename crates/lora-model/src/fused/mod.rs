@@ -8,6 +8,7 @@ mod embed;
 mod engine;
 mod footprint;
 mod generate;
+mod keep;
 mod layer;
 mod linears;
 mod pass;
@@ -17,8 +18,10 @@ mod weights;
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use binding::Binding;
 use engine::Engine;
+pub use keep::Plan;
 pub use footprint::{BatchSize, Footprint, computed_tokens, footprint};
 use lora_core::Adapter;
+use lora_kernels::profile::Profile;
 use rayon::ThreadPool;
 
 /// The CPU route of hand-written kernels over weights where they lie. Owns one pool of threads.
@@ -51,6 +54,20 @@ impl<'b> Fused<'b> {
         self
     }
 
+    /// How much of the forward pass is kept for the backward pass; all of it by default. Without rounding the results are
+    /// the same, bit for bit, under every plan.
+    #[must_use]
+    pub fn with_plan(mut self, plan: Plan) -> Self {
+        self.engine.plan = plan;
+        self
+    }
+
+    /// Where the time went so far.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.engine.profile
+    }
+
     fn shares(&self, dropout: Option<Dropout>) -> bool {
         self.share_prefixes && dropout.is_none_or(|d| d.p == 0.0)
     }
@@ -74,6 +91,10 @@ impl<'b> Fused<'b> {
 }
 
 impl Route for Fused<'_> {
+    fn profile(&self) -> Option<&Profile> {
+        Some(&self.engine.profile)
+    }
+
     fn computed_tokens(&self, packed: &Packed, dropout: Option<Dropout>) -> usize {
         self.engine.batch(packed, self.shares(dropout)).tokens()
     }

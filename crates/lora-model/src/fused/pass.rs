@@ -4,7 +4,8 @@ use crate::spec::Projection;
 use lora_checkpoint::{Activation, ModelConfig, Rope};
 use lora_kernels::attention::Shape;
 use lora_kernels::glu;
-use lora_kernels::layout::Layout;
+use lora_kernels::layout::{Layout, Segment};
+use lora_kernels::profile::{Part, Profile};
 use lora_kernels::rope::{self, Table};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,6 +22,8 @@ pub(super) struct Pass<'a> {
     pub(super) layout: Layout,
     /// One for each of the config's rotary embeddings.
     pub(super) rotations: Vec<Rotation>,
+    /// Where the time goes.
+    pub(super) profile: Arc<Profile>,
 }
 
 /// The rotary table of every row: rows of one span share it.
@@ -68,15 +71,27 @@ impl Pass<'_> {
         }
     }
 
+    /// Floating-point operations of one product of queries with the keys that they see, all heads.
+    pub(super) fn attention_operations(&self, layer: usize) -> u64 {
+        let shape = self.shape(layer);
+        let pairs = |s: &Segment| -> usize {
+            (0..s.queries).map(|i| (s.past + i + 1).min(shape.window.unwrap_or(usize::MAX))).sum()
+        };
+        let all: usize = self.layout.segments().iter().map(pairs).sum();
+        (2 * all * shape.heads * shape.head_dim) as u64
+    }
+
     /// Rotates queries (Q) or keys (K) of a layer in place, or turns their gradient back; nothing if the layer has no
     /// rotary embedding.
     pub(super) fn rotate(&self, layer: usize, projection: Projection, x: &mut [f32], inverse: bool) {
         let Some(rope) = self.config.layers[layer].rope else { return };
         let (width, d) = (self.config.shape(projection).0, self.config.head_dim);
-        for (rows, table) in &self.rotations[rope].spans {
-            let values = &mut x[rows.start * width..rows.end * width];
-            rope::rotate(values, &self.positions[rows.clone()], width / d, d, table, inverse);
-        }
+        self.profile.time(Part::Rotary, 0, || {
+            for (rows, table) in &self.rotations[rope].spans {
+                let values = &mut x[rows.start * width..rows.end * width];
+                rope::rotate(values, &self.positions[rows.clone()], width / d, d, table, inverse);
+            }
+        });
     }
 }
 

@@ -48,13 +48,14 @@ impl Applied<'_> {
         let Self { site, linear, rows, x } = self;
         match (&site.lora, site.dora) {
             (Some(lora), Some(dora)) => self.with_dora(lora, dora, y, accumulate, kept, scratch),
-            (lora, _) => {
+            (Some(lora), None) => {
                 let weight = site.weight(&linear.weight);
-                linear::forward(weight, x, rows.count, y, accumulate, &mut scratch.panel);
-                if let Some(lora) = lora {
-                    let u = kept.u.get(rows.count * lora.rank);
-                    lora.forward(self.dropped(&mut scratch.dropped), rows.count, u, y);
-                }
+                let seen = site.mask.map(|_| self.dropped(&mut scratch.dropped));
+                let u = kept.u.get(rows.count * lora.rank);
+                lora.forward_beside(weight, x, seen, rows.count, u, y, accumulate, &mut scratch.workspace);
+            }
+            (None, _) => {
+                linear::forward(site.weight(&linear.weight), x, rows.count, y, accumulate, &mut scratch.workspace);
             }
         }
         if let Some((bias, lora)) = site.lora_bias.zip(site.lora.as_ref()) {
@@ -88,14 +89,14 @@ impl Applied<'_> {
     ) {
         let (weight, count) = (self.site.weight(&self.linear.weight), self.rows.count);
         let (u, z) = (kept.u.get(count * lora.rank), kept.z.get(y.len()));
-        let ProjectScratch { panel, dropped, d_dropped, .. } = scratch;
+        let ProjectScratch { workspace, dropped, d_dropped, .. } = scratch;
         let seen = self.dropped(dropped);
         if self.site.mask.is_some() {
             let rest = d_dropped.get(self.x.len());
             difference(self.x, seen, rest);
-            linear::forward(weight, rest, count, y, accumulate, panel);
+            linear::forward(weight, rest, count, y, accumulate, workspace);
         }
-        linear::forward(weight, seen, count, z, false, panel);
+        linear::forward(weight, seen, count, z, false, workspace);
         lora.forward(seen, count, u, z);
         dora::scale(z, &dora.gain, y, accumulate || self.site.mask.is_some());
     }
@@ -111,12 +112,24 @@ impl Applied<'_> {
         gradients: &mut [f32],
         scratch: &mut ProjectScratch,
     ) {
-        let Self { site, linear, rows, .. } = self;
+        let Self { site, linear, rows, x } = self;
         let weight = site.weight(&linear.weight);
         self.whole_gradients(dy, gradients);
         let Some(dora) = site.dora else {
-            linear::backward(weight, dy, rows.count, dx, accumulate, &mut scratch.panel);
-            self.factors(&kept.u, dy, None, dx, gradients, scratch);
+            match (&site.lora, &site.places.factors) {
+                (Some(lora), Some((a, b))) if site.mask.is_none() => {
+                    let (head, tail) = gradients.split_at_mut(b.start); // B lies behind A
+                    let (da, db) = (&mut head[a.clone()], &mut tail[..b.len()]);
+                    let u = kept.u.read(rows.count * lora.rank);
+                    let ProjectScratch { workspace, d_u, .. } = scratch;
+                    let d_u = d_u.get(u.len());
+                    lora.backward_beside(weight, x, u, dy, rows.count, d_u, dx, accumulate, da, db, workspace);
+                }
+                _ => {
+                    linear::backward(weight, dy, rows.count, dx, accumulate, &mut scratch.workspace);
+                    self.factors(&kept.u, dy, None, dx, gradients, scratch);
+                }
+            }
             if let Some(origin) = &site.origin {
                 origin.backward_constant(dy, rows.count, scratch.d_u.get(rows.count * origin.rank), dx);
             }
@@ -130,10 +143,10 @@ impl Applied<'_> {
         dora::scale(dy, &dora.gain, dz, false);
         if site.mask.is_some() {
             difference(dz, dy, rest);
-            linear::backward(weight, dy, rows.count, dx, accumulate, &mut scratch.panel);
+            linear::backward(weight, dy, rows.count, dx, accumulate, &mut scratch.workspace);
             self.factors(&kept.u, dz, Some(rest), dx, gradients, scratch);
         } else {
-            linear::backward(weight, dz, rows.count, dx, accumulate, &mut scratch.panel);
+            linear::backward(weight, dz, rows.count, dx, accumulate, &mut scratch.workspace);
             self.factors(&kept.u, dz, None, dx, gradients, scratch);
         }
         (scratch.scaled, scratch.beyond) = (scaled, beyond);
@@ -170,14 +183,14 @@ impl Applied<'_> {
         let (head, tail) = gradients.split_at_mut(b.start); // B lies behind A
         let (da, db) = (&mut head[a.clone()], &mut tail[..b.len()]);
         let u = u.read(rows.count * lora.rank);
-        let ProjectScratch { panel, dropped, d_u, d_dropped, .. } = scratch;
+        let ProjectScratch { workspace, dropped, d_u, d_dropped, .. } = scratch;
         let d_u = d_u.get(u.len());
         lora.backward(self.dropped(dropped), u, dz, rows.count, d_u, da, db);
         let Some(mask) = site.mask else { return lora.backward_input(d_u, rows.count, dx, true) };
         let d_dropped = d_dropped.get(x.len());
         lora.backward_input(d_u, rows.count, d_dropped, false);
         if let Some(rest) = rest {
-            linear::backward(site.weight(&linear.weight), rest, rows.count, d_dropped, true, panel);
+            linear::backward(site.weight(&linear.weight), rest, rows.count, d_dropped, true, workspace);
         }
         let back = dropped.get(x.len());
         drop_rows(mask, rows, d_dropped, back);

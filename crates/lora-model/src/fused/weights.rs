@@ -19,6 +19,12 @@ impl Rows for Matrix<'_> {
     fn read_rows(&self, first: usize, out: &mut [f32]) {
         self.0.read_rows(first, out);
     }
+    fn unit(&self) -> usize {
+        self.0.unit()
+    }
+    fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
+        self.0.read_part(row, column, out);
+    }
     fn as_f32(&self) -> Option<&[f32]> {
         self.0.as_f32()
     }

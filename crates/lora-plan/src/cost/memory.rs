@@ -2,7 +2,7 @@
 use super::workload::Workload;
 use crate::model::shape::Shape;
 use lora_checkpoint::ModelConfig;
-use lora_model::footprint;
+use lora_model::{Peak, Plan, Process, footprint};
 use serde::Serialize;
 
 /// Bytes, part by part.
@@ -26,31 +26,27 @@ pub struct Memory {
     pub full: u64,
 }
 
-/// Program, libraries and allocator; measured on data/tiny-chat.
-const PROGRAM: u64 = 25 << 20;
-/// A token's share of the tokenizer; measured on SmolLM2 (49,152 tokens).
-const TOKENIZER: u64 = 750;
-/// A row's token: id, label, and the text that it stands for.
-const ROW_TOKEN: u64 = 16;
-
 /// Predicts the peak of a run.
 pub fn memory(shape: &Shape, work: &Workload) -> Memory {
     let config = &shape.config;
     let parameters = shape.total_parameters();
     let step = footprint(config, &work.targeted, work.dropout, work.largest());
-    let base = work.base.bytes(parameters);
-    let activations = (step.saved_layer * step.saved_layers) as u64;
-    let scratch = step.total() as u64 - activations;
-    let copies = if work.has_valid { 5 } else { 4 };
-    let adapter = 4 * copies * work.trainable;
-    let process = PROGRAM + TOKENIZER * config.vocab_size as u64 + ROW_TOKEN * work.tokens as u64;
+    let process = Process {
+        base: work.base.bytes(parameters),
+        trainable: work.trainable,
+        keeps_best: work.has_valid,
+        vocabulary: config.vocab_size,
+        tokens: work.tokens,
+    };
+    let peak = Peak::of(&process, &step, Plan::ALL);
+    let Peak { base, activations, scratch, adapter, process } = peak;
     Memory {
         base,
         activations,
         scratch,
         adapter,
         process,
-        total: base + activations + scratch + adapter + process,
+        total: peak.total(),
         peft: peft(config, work, parameters),
         full: 16 * parameters + activations + scratch + process,
     }

@@ -1,0 +1,144 @@
+//! The right operand (k × n): whatever can pack a part of itself into panels.
+use super::isa::{Kernels, Transpose};
+use crate::linear::Rows;
+use crate::matmul::Mat;
+use crate::memory::grow;
+use std::ops::Range;
+
+/// A right operand.
+pub(crate) trait Right: Sync {
+    /// Inner dimension and columns.
+    fn shape(&self) -> (usize, usize);
+    /// Steps of the inner dimension, and columns, that can be read alone: parts begin at multiples of these.
+    fn units(&self) -> (usize, usize) {
+        (1, 1)
+    }
+    /// Packs steps `k` of columns `n` into `panels`: panel after panel of the tile's columns, in each step after step, zero
+    /// behind the last column. `rows` is memory that is kept between calls.
+    fn pack(&self, packing: Packing, k: Range<usize>, n: Range<usize>, panels: &mut [f32], rows: &mut Vec<f32>);
+}
+
+/// How panels are made on this machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packing {
+    width: usize,
+    transpose: Transpose,
+}
+
+impl Packing {
+    pub(super) fn of(kernels: &Kernels) -> Self {
+        Self { width: kernels.columns, transpose: kernels.transpose }
+    }
+}
+
+/// A strided matrix in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MatRight<'a> {
+    mat: Mat<'a>,
+    scale: f32,
+}
+
+impl<'a> MatRight<'a> {
+    pub(crate) fn new(mat: Mat<'a>) -> Self {
+        Self::scaled(mat, 1.0)
+    }
+
+    /// scale · mat.
+    pub(crate) fn scaled(mat: Mat<'a>, scale: f32) -> Self {
+        Self { mat, scale }
+    }
+}
+
+impl Right for MatRight<'_> {
+    fn shape(&self) -> (usize, usize) {
+        (self.mat.rows(), self.mat.columns())
+    }
+
+    fn pack(&self, packing: Packing, k: Range<usize>, n: Range<usize>, panels: &mut [f32], _: &mut Vec<f32>) {
+        let (columns, steps, width) = (self.mat.t(), k.len(), packing.width);
+        for (panel, first) in panels.chunks_exact_mut(steps * width).zip(n.clone().step_by(width)) {
+            columns.pack(packing.transpose, first, width.min(n.end - first), k.start, steps, panel, width);
+        }
+        if self.scale != 1.0 {
+            panels.iter_mut().for_each(|v| *v *= self.scale);
+        }
+    }
+}
+
+/// Wᵀ of a stored weight W (n × k).
+#[derive(Clone, Copy)]
+pub(crate) struct Transposed<'a>(pub(crate) &'a dyn Rows);
+
+impl Right for Transposed<'_> {
+    fn shape(&self) -> (usize, usize) {
+        (self.0.columns(), self.0.rows())
+    }
+
+    fn units(&self) -> (usize, usize) {
+        (self.0.unit(), 1)
+    }
+
+    fn pack(&self, packing: Packing, k: Range<usize>, n: Range<usize>, panels: &mut [f32], rows: &mut Vec<f32>) {
+        let (steps, width) = (k.len(), packing.width);
+        if let Some(values) = self.0.as_f32() {
+            let w = Mat::new(values, self.0.rows(), self.0.columns());
+            return MatRight::new(w.t()).pack(packing, k, n, panels, rows);
+        }
+        grow(rows, width * steps);
+        for (panel, first) in panels.chunks_exact_mut(steps * width).zip(n.clone().step_by(width)) {
+            let live = width.min(n.end - first);
+            for (row, values) in rows.chunks_exact_mut(steps).take(live).enumerate() {
+                self.0.read_part(first + row, k.start, values);
+            }
+            Mat::new(rows, live, steps).pack(packing.transpose, 0, live, 0, steps, panel, width);
+        }
+    }
+}
+
+/// Rows of a stored weight W (k × n) as they are.
+#[derive(Clone)]
+pub(crate) struct Plain<'a> {
+    weight: &'a dyn Rows,
+    rows: Range<usize>,
+}
+
+impl<'a> Plain<'a> {
+    /// The whole weight.
+    pub(crate) fn new(weight: &'a dyn Rows) -> Self {
+        Self { weight, rows: 0..weight.rows() }
+    }
+
+    /// Some rows of it.
+    pub(crate) fn of_rows(weight: &'a dyn Rows, rows: Range<usize>) -> Self {
+        Self { weight, rows }
+    }
+}
+
+impl Right for Plain<'_> {
+    fn shape(&self) -> (usize, usize) {
+        (self.rows.len(), self.weight.columns())
+    }
+
+    fn units(&self) -> (usize, usize) {
+        (1, self.weight.unit())
+    }
+
+    fn pack(&self, packing: Packing, k: Range<usize>, n: Range<usize>, panels: &mut [f32], rows: &mut Vec<f32>) {
+        let k = self.rows.start + k.start..self.rows.start + k.end;
+        if let Some(values) = self.weight.as_f32() {
+            let w = Mat::new(values, self.weight.rows(), self.weight.columns());
+            return MatRight::new(w).pack(packing, k, n, panels, rows);
+        }
+        let (steps, width) = (k.len(), packing.width);
+        let padded = n.len().next_multiple_of(width);
+        grow(rows, padded);
+        let row = &mut rows[..padded];
+        row[n.len()..].fill(0.0);
+        for (step, k) in k.enumerate() {
+            self.weight.read_part(k, n.start, &mut row[..n.len()]);
+            for (panel, part) in panels.chunks_exact_mut(steps * width).zip(row.chunks_exact(width)) {
+                panel[step * width..(step + 1) * width].copy_from_slice(part);
+            }
+        }
+    }
+}

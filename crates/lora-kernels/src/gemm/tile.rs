@@ -1,0 +1,91 @@
+//! The micro-kernel: a tile of the output held in registers while the inner dimension runs by.
+use super::simd::Simd;
+
+/// A part of the inner dimension: `k` values of the tile's rows, `stride` apart, and of its columns, one panel wide.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    pub(super) k: usize,
+    pub(super) left: *const f32,
+    pub(super) right: *const f32,
+}
+
+impl Part {
+    /// Nothing.
+    pub(super) const NONE: Self = Self { k: 0, left: std::ptr::null(), right: std::ptr::null() };
+}
+
+/// Where a tile goes, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Out {
+    pub(super) pointer: *mut f32,
+    /// Values between two rows.
+    pub(super) stride: usize,
+    pub(super) accumulate: bool,
+    pub(super) scale: f32,
+}
+
+/// A tile as a function: (parts of the inner dimension, values between two steps of it on the left, out).
+pub(super) type Tile = unsafe fn([Part; 2], usize, Out);
+
+/// out (ROWS, VECTORS · lanes) = scale · Σ over both parts of left[k][row] · right[k][column], or += it.
+/// A step of the inner dimension is `left_stride` values on the left, `PANEL` vectors on the right.
+///
+/// # Safety
+/// The machine must have the instruction set; all that is read and written must be valid.
+#[inline(always)]
+pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PANEL: usize>(
+    parts: [Part; 2],
+    left_stride: usize,
+    out: Out,
+) {
+    // SAFETY: the caller vouches for the instruction set and for every value that the parts and `out` span.
+    unsafe {
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        for part in parts {
+            let (mut left, mut right) = (part.left, part.right);
+            for _ in 0..part.k / 4 {
+                for _ in 0..4 {
+                    step::<S, ROWS, VECTORS>(&mut sums, left, right);
+                    (left, right) = (left.add(left_stride), right.add(PANEL * S::LANES));
+                }
+            }
+            for _ in 0..part.k % 4 {
+                step::<S, ROWS, VECTORS>(&mut sums, left, right);
+                (left, right) = (left.add(left_stride), right.add(PANEL * S::LANES));
+            }
+        }
+        let scale = S::splat(&out.scale);
+        for (row, sums) in sums.iter().enumerate() {
+            for (vector, &sum) in sums.iter().enumerate() {
+                let to = out.pointer.add(row * out.stride + vector * S::LANES);
+                let value = if out.scale == 1.0 { sum } else { S::mul(sum, scale) };
+                S::store(to, if out.accumulate { S::add(S::load(to), value) } else { value });
+            }
+        }
+    }
+}
+
+/// One step of the inner dimension.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn step<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    sums: &mut [[S::Vector; VECTORS]; ROWS],
+    left: *const f32,
+    right: *const f32,
+) {
+    // SAFETY: the caller vouches for ROWS values on the left and VECTORS vectors on the right.
+    unsafe {
+        let mut columns = [S::zero(); VECTORS];
+        for (vector, column) in columns.iter_mut().enumerate() {
+            *column = S::load(right.add(vector * S::LANES));
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let value = S::splat(left.add(row));
+            for (sum, &column) in sums.iter_mut().zip(&columns) {
+                *sum = S::fma(value, column, *sum);
+            }
+        }
+    }
+}

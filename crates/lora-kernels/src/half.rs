@@ -1,0 +1,38 @@
+//! Activations kept in bfloat16: rounded to nearest, ties to even.
+use crate::dispatch::vectorised;
+use rayon::prelude::*;
+
+/// Values that a thread converts at once.
+const PART: usize = 1 << 15;
+
+/// Appends `values`, rounded.
+pub fn extend(to: &mut Vec<u16>, values: &[f32]) {
+    let at = to.len();
+    to.resize(at + values.len(), 0);
+    to[at..].par_chunks_mut(PART).zip(values.par_chunks(PART)).for_each(|(to, from)| narrow_part(from, to));
+}
+
+/// out = values.
+pub fn widen(values: &[u16], out: &mut [f32]) {
+    out.par_chunks_mut(PART).zip(values.par_chunks(PART)).for_each(|(to, from)| widen_part(from, to));
+}
+
+vectorised! {
+    /// A bfloat16 is the upper half of a float; NaN stays NaN.
+    fn narrow_part(from: &[f32], to: &mut [u16]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            let bits = from.to_bits();
+            let rounded = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1)) >> 16;
+            let quiet = (bits >> 16) | 0x40;
+            *to = if bits & 0x7FFF_FFFF > 0x7F80_0000 { quiet } else { rounded } as u16;
+        }
+    }
+}
+
+vectorised! {
+    fn widen_part(from: &[u16], to: &mut [f32]) {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = f32::from_bits(u32::from(from) << 16);
+        }
+    }
+}

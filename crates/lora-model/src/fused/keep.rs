@@ -1,0 +1,119 @@
+//! What a layer keeps of its forward pass until its backward pass, and how it is brought back.
+use super::buffers::{Buffer, Kept, Saved};
+use crate::spec::Projection;
+use lora_kernels::{half as bf16, memory};
+
+/// What a training step keeps for its backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Layers that keep their activations, from the lowest that needs a gradient on; the others above keep their input and
+    /// are computed again, but for the last one, whose activations are still there.
+    pub kept: usize,
+    /// Kept activations are rounded to bfloat16 (queries, keys and what norms divide by are not).
+    pub half: bool,
+}
+
+impl Plan {
+    /// Every layer keeps its activations as they are.
+    pub const ALL: Self = Self { kept: usize::MAX, half: false };
+
+    /// What layer `index` of `layers` keeps, where nothing below `lowest` needs a gradient.
+    pub(super) fn of_layer(self, index: usize, lowest: usize, layers: usize) -> Keeping {
+        match index {
+            _ if index + 1 == layers => Keeping::Nothing,
+            _ if index < lowest => Keeping::Nothing,
+            _ if index - lowest >= self.kept => Keeping::Input,
+            _ if self.half => Keeping::Half,
+            _ => Keeping::All,
+        }
+    }
+}
+
+/// What one layer keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Nothing: no gradient passes, or nothing is computed in between.
+    Nothing,
+    /// Its input, from which the rest is computed again.
+    Input,
+    /// Everything, most of it in bfloat16.
+    Half,
+    /// Everything.
+    All,
+}
+
+/// Memory in which one layer keeps its forward pass; grown to the largest batch seen.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pub(super) all: Saved,
+    half: Vec<u16>,
+    exact: Vec<f32>,
+    /// Length of each buffer that is kept in `half` or `exact`.
+    lengths: Vec<usize>,
+    input: Buffer,
+    /// What Down's factor A made of its input: Down itself is not computed again.
+    down: Kept,
+}
+
+impl Store {
+    /// Keeps a forward pass in bfloat16.
+    pub(super) fn keep_half(&mut self, saved: &mut Saved) {
+        let Self { half, exact, lengths, .. } = self;
+        lengths.clear();
+        let mut sums = [0, 0];
+        saved.visit(|buffer, is_exact| {
+            lengths.push(buffer.used().len());
+            sums[usize::from(is_exact)] += buffer.used().len();
+        });
+        half.clear();
+        memory::reserve(half, sums[0]);
+        exact.clear();
+        memory::reserve(exact, sums[1]);
+        saved.visit(|buffer, is_exact| {
+            if is_exact {
+                exact.extend_from_slice(buffer.used());
+            } else {
+                bf16::extend(half, buffer.used());
+            }
+        });
+    }
+
+    /// Brings it back.
+    pub(super) fn restore_half(&self, saved: &mut Saved) {
+        let (mut half, mut exact, mut lengths) = (&self.half[..], &self.exact[..], self.lengths.iter());
+        saved.visit(|buffer, is_exact| {
+            let n = lengths.next().copied().unwrap_or(0);
+            let to = buffer.get(n);
+            if is_exact {
+                to.copy_from_slice(&exact[..n]);
+                exact = &exact[n..];
+            } else {
+                bf16::widen(&half[..n], to);
+                half = &half[n..];
+            }
+        });
+    }
+
+    /// Keeps the input of a forward pass.
+    pub(super) fn keep_input(&mut self, saved: &Saved) {
+        self.input.set(saved.x.used());
+        let down = &saved.u[Projection::Down.index()];
+        self.down.u.set(down.u.used());
+        self.down.z.set(down.z.used());
+    }
+
+    /// The input; what belongs to Down goes back into `saved`.
+    pub(super) fn restore_input(&self, saved: &mut Saved) -> &[f32] {
+        let down = &mut saved.u[Projection::Down.index()];
+        down.u.set(self.down.u.used());
+        down.z.set(self.down.z.used());
+        self.input.used()
+    }
+
+    /// Bytes held.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let exact = self.exact.len() + self.input.len() + self.down.u.len() + self.down.z.len();
+        2 * self.half.len() + 4 * exact
+    }
+}
