@@ -41,6 +41,11 @@ impl GgufFile {
         self.gguf.metadata.get(key)
     }
 
+    /// All metadata, in the order of its keys.
+    pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.gguf.metadata.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// Names of all tensors, sorted.
     pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)

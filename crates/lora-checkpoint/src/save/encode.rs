@@ -81,10 +81,26 @@ impl Encoder {
                 values.as_chunks::<32>().0.iter().for_each(|block| q8_0(block, &mut self.bytes));
                 return Ok(&self.bytes);
             }
+            StorageDtype::Quantised(GgmlDType::Q4_0) => {
+                self.bytes.clear();
+                values.as_chunks::<32>().0.iter().for_each(|block| q4_0(block, &mut self.bytes));
+                return Ok(&self.bytes);
+            }
             StorageDtype::Quantised(other) => return Err(format!("{other:?} can't be written")),
         }
         Ok(bytemuck::cast_slice(&self.halves))
     }
+}
+
+/// One Q4_0 block as ggml's quantize_row_q4_0_ref has it: d = the value of largest magnitude / −8 stored as f16, then
+/// x / d + 8 in four bits, value i beside value i + 16.
+fn q4_0(values: &[f32; 32], out: &mut Vec<u8>) {
+    let largest = values.iter().fold(0.0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
+    let d = largest / -8.0;
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    out.extend_from_slice(&half::f16::from_f32(d).to_le_bytes());
+    let four_bits = |v: f32| ((v * inverse + 8.5) as u8).min(15);
+    out.extend((0..16).map(|i| four_bits(values[i]) | four_bits(values[i + 16]) << 4));
 }
 
 /// One Q8_0 block as ggml's quantize_row_q8_0_ref has it: d = max|x| / 127 stored as f16, then the rounded x / d.

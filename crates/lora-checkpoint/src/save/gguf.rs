@@ -34,6 +34,8 @@ pub enum GgufDtype {
     BF16,
     /// Blocks of 32 values in 8 bits with one f16 scale.
     Q8_0,
+    /// Blocks of 32 values in 4 bits with one f16 scale.
+    Q4_0,
 }
 
 impl GgufDtype {
@@ -43,6 +45,7 @@ impl GgufDtype {
             Self::F16 => StorageDtype::F16,
             Self::BF16 => StorageDtype::BF16,
             Self::Q8_0 => StorageDtype::Quantised(GgmlDType::Q8_0),
+            Self::Q4_0 => StorageDtype::Quantised(GgmlDType::Q4_0),
         }
     }
     /// ggml's type code.
@@ -52,6 +55,7 @@ impl GgufDtype {
             Self::F16 => 1,
             Self::BF16 => 30,
             Self::Q8_0 => 8,
+            Self::Q4_0 => 2,
         }
     }
     /// llama.cpp's `general.file_type`.
@@ -61,6 +65,7 @@ impl GgufDtype {
             Self::F16 => 1,
             Self::BF16 => 32,
             Self::Q8_0 => 7,
+            Self::Q4_0 => 2,
         }
     }
 }
@@ -81,7 +86,7 @@ impl GgufTensor {
 /// Writes a GGUF file. `fill(tensor, first_row, rows)` supplies the values of whole rows in file order.
 ///
 /// # Panics
-/// If a Q8_0 tensor's rows are no whole number of blocks.
+/// If the rows of a tensor in blocks are no whole number of them.
 pub fn write_gguf<E: From<Error>>(
     path: &Path,
     metadata: &[(String, Value)],
