@@ -19,7 +19,7 @@ pub use encode::Encoder;
 pub use error::Error;
 pub use example::{Example, IGNORE, Split};
 pub use manifest::{Distribution, Manifest, SplitSummary, Splits};
-pub use order::{batches, epoch_order};
+pub use order::{batch_order, batches, epoch_order, group_by_length};
 pub use record::{Content, Fault, KNOWN_KEYS, Record};
 pub use refusal::Refusal;
 pub use source::{RawRow, RawRows};

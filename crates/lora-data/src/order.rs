@@ -5,9 +5,29 @@ use sha2::{Digest, Sha256};
 
 /// The order of the rows in one epoch: a permutation from the counter RNG keyed by (seed, epoch).
 pub fn epoch_order(rows: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let mut rng = keyed_rng("epoch-order", seed, epoch);
-    let mut order: Vec<usize> = (0..rows).collect();
-    for last in (1..rows).rev() {
+    permutation("epoch-order", rows, seed, epoch)
+}
+
+/// The order of batches that were gathered by length, so that lengths come mixed again.
+pub fn batch_order(batches: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    permutation("batch-order", batches, seed, epoch)
+}
+
+/// Rows of similar length side by side: within each stretch of `stretch` rows of `order` the longest first, equals in their
+/// order. Stretches keep the order, so that every epoch still mixes other rows.
+///
+/// # Panics
+/// If `order` names a row that `lengths` lacks, or `stretch` is 0.
+pub fn group_by_length(order: &mut [usize], lengths: &[usize], stretch: usize) {
+    for rows in order.chunks_mut(stretch) {
+        rows.sort_by_key(|&row| std::cmp::Reverse(lengths[row]));
+    }
+}
+
+fn permutation(purpose: &str, n: usize, seed: u64, counter: u64) -> Vec<usize> {
+    let mut rng = keyed_rng(purpose, seed, counter);
+    let mut order: Vec<usize> = (0..n).collect();
+    for last in (1..n).rev() {
         order.swap(last, below(&mut rng, last as u64 + 1) as usize);
     }
     order

@@ -83,6 +83,9 @@ pub struct Args {
     /// Batches whose gradients are summed before a step.
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value = "1", help_heading = "How long")]
     pub accumulation: usize,
+    /// Put examples of similar length into the same batch; the order of the batches stays random.
+    #[arg(long, help_heading = "How long")]
+    pub group_by_length: bool,
 
     /// Learning rate at its peak.
     #[arg(long, value_name = "X", value_parser = positive, default_value = "2e-4", help_heading = "Optimiser")]

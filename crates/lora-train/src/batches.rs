@@ -1,5 +1,5 @@
 //! Which rows make up which step: micro-batches by examples or by tokens, windows of accumulation, epochs.
-use lora_data::epoch_order;
+use lora_data::{batch_order, epoch_order, group_by_length};
 
 /// Row indices of the micro-batches whose gradients make one optimiser step.
 pub(crate) type Window = Vec<Vec<usize>>;
@@ -13,14 +13,26 @@ pub(crate) struct Batching {
     pub(crate) tokens: Option<usize>,
     /// Micro-batches in a window.
     pub(crate) accumulation: usize,
+    /// Batches hold rows of similar length.
+    pub(crate) by_length: bool,
 }
 
+/// Rows that are sorted together where batches hold rows of similar length: many batches, few of an epoch.
+const STRETCH: usize = 400;
+
 impl Batching {
-    fn windows(&self, order: &[usize], lengths: &[usize]) -> Vec<Window> {
-        lora_data::batches(order, lengths, self.examples, self.tokens)
-            .chunks(self.accumulation)
-            .map(<[_]>::to_vec)
-            .collect()
+    /// The windows of one epoch.
+    fn windows(&self, lengths: &[usize], seed: u64, epoch: u64) -> Vec<Window> {
+        let mut order = epoch_order(lengths.len(), seed, epoch);
+        if self.by_length {
+            group_by_length(&mut order, lengths, STRETCH);
+        }
+        let mut batches = lora_data::batches(&order, lengths, self.examples, self.tokens);
+        if self.by_length {
+            let mixed = batch_order(batches.len(), seed, epoch);
+            batches = mixed.into_iter().map(|batch| std::mem::take(&mut batches[batch])).collect();
+        }
+        batches.chunks(self.accumulation).map(<[_]>::to_vec).collect()
     }
 }
 
@@ -54,7 +66,7 @@ impl Steps {
 
     /// Steps of one epoch.
     pub(crate) fn of_epoch(&self, epoch: u64) -> Vec<Window> {
-        self.batching.windows(&epoch_order(self.lengths.len(), self.seed, epoch), &self.lengths)
+        self.batching.windows(&self.lengths, self.seed, epoch)
     }
 
     /// Steps of a whole run.
@@ -98,12 +110,13 @@ impl Steps {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_row_is_seen_once_an_epoch_and_the_rest_makes_a_smaller_step() {
-        let batching = Batching { examples: Some(2), tokens: None, accumulation: 2 };
+        let batching = Batching { examples: Some(2), tokens: None, accumulation: 2, by_length: false };
         let mut steps = Steps::new(vec![5; 11], batching, 7);
         assert_eq!(steps.total(Length::Epochs(2.0)), 6);
         assert_eq!(steps.total(Length::Epochs(0.5)), 2);
@@ -122,10 +135,29 @@ mod tests {
     #[test]
     fn skipping_leads_to_the_same_step() {
         let steps =
-            || Steps::new(vec![3, 9, 4, 7, 1, 2, 8], Batching { examples: None, tokens: Some(12), accumulation: 1 }, 3);
+            || Steps::new(vec![3, 9, 4, 7, 1, 2, 8], Batching { examples: None, tokens: Some(12), accumulation: 1, by_length: true }, 3);
         let (mut walked, mut skipped) = (steps(), steps());
         let walked: Vec<_> = (0..9).map(|_| walked.next_window()).collect();
         skipped.skip(8);
         assert_eq!(skipped.next_window(), walked[8]);
+    }
+
+    #[test]
+    fn batches_by_length_hold_alike_rows_and_every_row_once() {
+        let lengths: Vec<usize> = (0..40).map(|row| 1 + (row * 17) % 37).collect();
+        let batching = Batching { examples: Some(4), tokens: None, accumulation: 1, by_length: true };
+        let windows = Steps::new(lengths.clone(), batching, 1).of_epoch(2);
+        assert_eq!(windows, Steps::new(lengths.clone(), batching, 1).of_epoch(2));
+        let batches: Vec<Vec<usize>> = windows.into_iter().flatten().collect();
+        let spread = |batch: &Vec<usize>| {
+            let of = batch.iter().map(|&row| lengths[row]);
+            of.clone().max().unwrap() - of.min().unwrap()
+        };
+        assert!(batches.iter().all(|batch| spread(batch) <= 8));
+        let firsts: Vec<usize> = batches.iter().map(|batch| lengths[batch[0]]).collect();
+        assert!(!firsts.is_sorted_by(|a, b| a >= b), "the longest batches come first: {firsts:?}");
+        let mut rows = batches.concat();
+        rows.sort_unstable();
+        assert_eq!(rows, (0..40).collect::<Vec<_>>());
     }
 }

@@ -320,7 +320,12 @@ fn plan(args: &Args, data: &Data) -> (Steps, Schedule, u64) {
 /// The steps that the flags ask for.
 pub(crate) fn steps_of(args: &Args, data: &Data) -> Steps {
     let lengths = data.train.iter().map(|e| e.input_ids.len()).collect();
-    let batching = Batching { examples: args.batch, tokens: args.batch_tokens, accumulation: args.accumulation };
+    let batching = Batching {
+        examples: args.batch,
+        tokens: args.batch_tokens,
+        accumulation: args.accumulation,
+        by_length: args.group_by_length,
+    };
     Steps::new(lengths, batching, args.seed)
 }
 

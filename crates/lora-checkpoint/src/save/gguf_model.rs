@@ -92,7 +92,7 @@ fn plan<'a>(
     for (part, name, shape) in model.config().parts() {
         let view = model.tensor(&name)?;
         let mut dtype = if shape.len() == 1 { GgufDtype::F32 } else { dtype };
-        if dtype == GgufDtype::Q8_0 && view.columns() % 32 != 0 {
+        if matches!(dtype, GgufDtype::Q8_0 | GgufDtype::Q4_0) && view.columns() % 32 != 0 {
             dtype = GgufDtype::F16;
             fallen_back += 1;
         }
@@ -101,7 +101,7 @@ fn plan<'a>(
     }
     if fallen_back > 0 {
         warnings.push(format!(
-            "{fallen_back} matrices are f16, not q8_0: their rows are no whole number of 32-value blocks"
+            "{fallen_back} matrices are f16: their rows are no whole number of 32-value blocks"
         ));
     }
     Ok((tensors, sources))

@@ -64,6 +64,16 @@ fn halves_are_rounded_once_and_q8_0_is_close() {
         let (ours, theirs) = (gguf.tensor(&name).unwrap().to_f32(), source.tensor(&name).unwrap().to_f32());
         assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 0.6 / 127.0), "{name}");
     }
+    save_gguf(&path, &source, GgufDtype::Q4_0, "m", keep).unwrap();
+    let gguf = Checkpoint::open(&path).unwrap();
+    for name in source.tensor_names() {
+        let (ours, theirs) = (gguf.tensor(&name).unwrap().to_f32(), source.tensor(&name).unwrap().to_f32());
+        // Steps of an eighth of the largest value; only the far end of the other sign may be cut by one step.
+        assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= 1.01 / 8.0), "{name}");
+        let rms = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v * v)).sum::<f64>().sqrt();
+        let (off, all) = (rms(&mut ours.iter().zip(&theirs).map(|(a, b)| a - b)), rms(&mut theirs.iter().copied()));
+        assert!(off < 0.1 * all, "{name}: {off} of {all}");
+    }
 }
 
 #[test]

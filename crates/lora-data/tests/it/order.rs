@@ -1,5 +1,5 @@
 //! Laws of the row order and of batches.
-use lora_data::{batches, epoch_order};
+use lora_data::{batch_order, batches, epoch_order, group_by_length};
 
 #[test]
 fn an_epoch_is_a_permutation_and_is_repeatable() {
@@ -53,4 +53,16 @@ fn batches_keep_the_order_and_both_limits() {
     assert!(batches(&[], &[], Some(8), None).is_empty());
     assert_eq!(batches(&order, &lengths, Some(3), None).len(), 3);
     assert_eq!(batches(&order, &lengths, None, Some(10)), [vec![7], vec![4], vec![0], vec![1, 2], vec![3, 5, 6]]);
+}
+
+#[test]
+fn rows_are_grouped_by_length_within_stretches() {
+    let lengths = [5, 9, 1, 4, 30, 2, 2, 2];
+    let mut order = vec![7, 4, 0, 1, 2, 3, 5, 6];
+    group_by_length(&mut order, &lengths, 5);
+    assert_eq!(order, [4, 1, 0, 7, 2, 3, 5, 6]);
+    group_by_length(&mut order, &lengths, 100);
+    assert_eq!(order, [4, 1, 0, 3, 7, 5, 6, 2]);
+    assert_eq!(batch_order(20, 3, 1), batch_order(20, 3, 1));
+    assert_ne!(batch_order(20, 3, 1), epoch_order(20, 3, 1));
 }
