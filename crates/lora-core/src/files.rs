@@ -40,7 +40,7 @@ impl Adapter {
                 format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
             )
         })?;
-        let params = File { path: &path, tensors, layout: &layout, bias: config.bias, base }.fill(&mut warnings)?;
+        let params = File { path: &path, tensors, layout: &layout, config: &config, base }.fill(&mut warnings)?;
         let Layout { modules, trained } = layout;
         let mut adapter = Self { config, modules, trained, params, origin: None };
         if adapter.config.init.changes_base() {
@@ -101,7 +101,7 @@ struct File<'f, B> {
     path: &'f Path,
     tensors: SafeTensors<'f>,
     layout: &'f Layout,
-    bias: Bias,
+    config: &'f LoraConfig,
     base: &'f B,
 }
 
@@ -131,11 +131,13 @@ impl<B: BaseModel> File<'_, B> {
         Ok(params)
     }
 
-    /// A targeted head or embedding: PEFT also writes its base weights, which should be the base's own.
+    /// A targeted head or embedding: PEFT also writes its base weights, which should be the base's own, or with PiSSA and OLoRA
+    /// what they left of them.
     fn pass_over_copied_base(&self, left: &mut BTreeSet<&str>, warnings: &mut Vec<String>) -> Result<(), Error> {
         for module in &self.layout.modules {
             let tensor = format!("{}.weight", module.path);
-            self.pass_over_copy(&module.copied_weight_name(), &tensor, &module.weight_shape(), left, warnings)?;
+            let tensor = (!self.config.init.changes_base()).then_some(tensor.as_str());
+            self.pass_over_copy(&module.copied_weight_name(), tensor, &module.weight_shape(), left, warnings)?;
         }
         Ok(())
     }
@@ -144,7 +146,7 @@ impl<B: BaseModel> File<'_, B> {
     /// the base's.
     fn pass_over_repeated_biases(&self, left: &mut BTreeSet<&str>, warnings: &mut Vec<String>) -> Result<(), Error> {
         let saved = self.layout.trained.iter().filter(|t| t.part == Part::Bias && !t.in_base);
-        for trained in saved.filter(|_| self.bias == Bias::All) {
+        for trained in saved.filter(|_| self.config.bias == Bias::All) {
             let module = trained.name.strip_suffix(".bias").unwrap_or(&trained.name);
             let again = format!("{module}.modules_to_save.bias");
             if let Ok(second) = self.tensors.tensor(&again) {
@@ -155,16 +157,16 @@ impl<B: BaseModel> File<'_, B> {
                 left.remove(again.as_str());
             }
             let original = format!("{module}.original_module.bias");
-            self.pass_over_copy(&original, &trained.tensor, &trained.shape, left, warnings)?;
+            self.pass_over_copy(&original, Some(&trained.tensor), &trained.shape, left, warnings)?;
         }
         Ok(())
     }
 
-    /// A copy of a tensor of the base, if the file has one: it should be the base's own.
+    /// A copy of a tensor of the base, if the file has one: it should be the base's own, where that is named.
     fn pass_over_copy(
         &self,
         name: &str,
-        tensor: &str,
+        tensor: Option<&str>,
         shape: &[usize],
         left: &mut BTreeSet<&str>,
         warnings: &mut Vec<String>,
@@ -180,7 +182,8 @@ impl<B: BaseModel> File<'_, B> {
         let mut copied = zeros(shape.iter().product())?;
         widen(&copy, &mut copied).map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
         let mut own = zeros(copied.len())?;
-        if self.base.read(tensor, 0, &mut own).is_err() || own != copied {
+        let differs = |tensor: &str| self.base.read(tensor, 0, &mut own).is_err() || own != copied;
+        if tensor.is_some_and(differs) {
             warnings.push(format!(
                 "{}: tensor {name}, a copy of the base's, is not this base's: the base's own is used",
                 self.path.display()
