@@ -4,7 +4,8 @@ usage: make_golden.py OUT CASES.json [NAME ...]
 
 A case of CASES.json: name, seed, model (arguments of the family's config class), lora (arguments of LoraConfig), and
 optionally lens (lengths of the rows), base_dtype, max_shard_size, optim, merge (false where PEFT's merge is not the adapter:
-it adds both sides of a tied pair to the one tensor). Written for each: base/, adapter/,
+it adds both sides of a tied pair to the one tensor), convert (false where PEFT can't bring PiSSA or OLoRA back to the
+unchanged base: it loses DoRA's magnitudes). Written for each: base/, adapter/,
 adapter_trained/, case.json and golden.safetensors, as tests/fixtures/golden/README.md describes them.
 """
 
@@ -135,7 +136,7 @@ def make(case, out):
     if not decomposed:  # else A and B are a part of the base, and the adapter is as PEFT begins it
         leave_the_beginning(model)
     save(model, folder / "adapter")
-    initial = save_initial(model) if decomposed else None
+    initial = save_initial(model) if decomposed and case.get("convert", True) else None
     trainable, parameters = model.get_nb_trainable_parameters()
     golden["logits_adapter"] = logits(model)
     loss = model.train()(**batch).loss

@@ -79,6 +79,8 @@ pub struct Facts {
     pub projections: &'static [Projection],
     /// The norms of a layer and their module paths, in the order of the forward pass.
     pub norms: &'static [(Norm, &'static str)],
+    /// What else a layer holds in transformers, without weights: an expression of PEFT's can match it.
+    pub weightless: &'static [&'static str],
     /// What is added to the stored weight of a norm: Gemma stores γ − 1.
     pub norm_offset: f32,
     /// Of the MLP.
@@ -122,6 +124,7 @@ const LLAMA: Facts = Facts {
     gguf_permuted: true,
     projections: APART,
     norms: PRE,
+    weightless: &["mlp.act_fn"],
     norm_offset: 0.0,
     activation: Activation::Silu,
     scaled_embedding: false,
@@ -138,6 +141,7 @@ const GEMMA2: Facts = Facts {
     gguf_permuted: false,
     projections: APART,
     norms: SANDWICH,
+    weightless: &["mlp.act_fn"],
     norm_offset: 1.0,
     activation: Activation::GeluTanh,
     scaled_embedding: true,
@@ -149,8 +153,14 @@ const GEMMA3: Facts = Facts {
     norms: SANDWICH_AND_HEADS,
     ..GEMMA2
 };
-const PHI3: Facts =
-    Facts { model_type: "phi3", architecture: "Phi3ForCausalLM", gguf: "phi3", projections: STACKED, ..QWEN2 };
+const PHI3: Facts = Facts {
+    model_type: "phi3",
+    architecture: "Phi3ForCausalLM",
+    gguf: "phi3",
+    projections: STACKED,
+    weightless: &["mlp.activation_fn", "resid_attn_dropout", "resid_mlp_dropout"],
+    ..QWEN2
+};
 const SMOLLM3: Facts =
     Facts { model_type: "smollm3", architecture: "SmolLM3ForCausalLM", gguf: "smollm3", gguf_permuted: true, ..QWEN2 };
 

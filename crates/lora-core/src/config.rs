@@ -121,11 +121,7 @@ impl LoraConfig {
             ("layers_pattern", !self.layers_pattern.is_empty()),
         ] {
             if given && !is_list {
-                let targets = &self.target_modules;
-                return Err(format!(
-                    "{option} needs a list of target modules, not `{targets}`\nhint: name the modules, e.g. q_proj,v_proj, or \
-                     write the layers into the pattern"
-                ));
+                return Err(needs_a_list(option, &self.target_modules));
             }
         }
         if !self.layers_pattern.is_empty() && self.layers_to_transform.is_empty() {
@@ -142,12 +138,14 @@ impl LoraConfig {
             let init = self.init.value();
             return Err(format!("lora_bias needs init_lora_weights true or false, not {init}"));
         }
-        if self.use_dora && self.init.changes_base() {
-            let init = self.init.value();
-            return Err(format!(
-                "use_dora does not go with init_lora_weights {init}: such an adapter can't be brought back to the unchanged base"
-            ));
-        }
         Ok(())
     }
+}
+
+/// Why an option of single layers is refused beside an expression.
+pub(crate) fn needs_a_list(option: &str, targets: &TargetModules) -> String {
+    format!(
+        "{option} needs a list of target modules, not `{targets}`\nhint: name the modules, e.g. q_proj,v_proj, or write the layers \
+         into the pattern"
+    )
 }

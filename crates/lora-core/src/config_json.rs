@@ -1,4 +1,5 @@
 //! adapter_config.json: read strictly, written as PEFT writes it.
+use crate::config::needs_a_list;
 use crate::keys::{self, KEYS, Role};
 use crate::targets::{DEFAULT_TARGETS, ModuleNames};
 use crate::{Bias, Error, Init, LoraConfig, Pattern, TargetModules};
@@ -25,6 +26,11 @@ impl LoraConfig {
         expect_word(fields, "peft_type", "LORA")?;
         if !get("task_type").is_null() {
             expect_word(fields, "task_type", "CAUSAL_LM")?;
+        }
+        // To PEFT even an empty list of layers beside an expression is one too many.
+        let is_set = |key: &&&str| get("target_modules").is_string() && !get(key).is_null();
+        if let Some(key) = ["layers_to_transform", "layers_pattern"].iter().find(is_set) {
+            return Err(needs_a_list(key, &read_targets(get("target_modules"))?));
         }
         let bias = |v: &Value| Bias::named(v.as_str()?);
         let config = Self {

@@ -1,7 +1,7 @@
 //! PEFT's adapter folder: adapter_config.json and adapter_model.safetensors, loaded strictly, saved byte for byte the same.
 use crate::adapter::{Adapter, zeros};
-use crate::layout::AdapterTensor;
-use crate::{BaseModel, CONFIG_FILE, Error, Layout, LoraConfig, WEIGHTS_FILE, mlx};
+use crate::layout::{AdapterTensor, Part};
+use crate::{BaseModel, Bias, CONFIG_FILE, Error, Layout, LoraConfig, WEIGHTS_FILE, mlx};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -40,7 +40,7 @@ impl Adapter {
                 format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
             )
         })?;
-        let params = File { path: &path, tensors, layout: &layout, base }.fill(&mut warnings)?;
+        let params = File { path: &path, tensors, layout: &layout, config: &config, base }.fill(&mut warnings)?;
         let Layout { modules, trained } = layout;
         let mut adapter = Self { config, modules, trained, params, origin: None };
         if adapter.config.init.changes_base() {
@@ -101,6 +101,7 @@ struct File<'f, B> {
     path: &'f Path,
     tensors: SafeTensors<'f>,
     layout: &'f Layout,
+    config: &'f LoraConfig,
     base: &'f B,
 }
 
@@ -109,17 +110,16 @@ impl<B: BaseModel> File<'_, B> {
     fn fill(&self, warnings: &mut Vec<String>) -> Result<Vec<f32>, Error> {
         let mut left: BTreeSet<&str> = self.tensors.names().into_iter().collect();
         let wanted = self.layout.tensors();
-        for AdapterTensor { name, shape, .. } in &wanted {
+        for AdapterTensor { name, shape, part, .. } in &wanted {
             let tensor = self.tensors.tensor(name).map_err(|_| self.invalid(missing(name, &left)))?;
             if tensor.shape() != shape {
-                let found = tensor.shape();
-                return Err(
-                    self.invalid(format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"))
-                );
+                let (found, hint) = (tensor.shape(), shape_hint(*part, tensor.shape(), shape));
+                return Err(self.invalid(format!("tensor {name} has shape {found:?}, this base needs {shape:?}{hint}")));
             }
             left.remove(name.as_str());
         }
         self.pass_over_copied_base(&mut left, warnings)?;
+        self.pass_over_repeated_biases(&mut left, warnings)?;
         if let Some(name) = left.first() {
             return Err(self.invalid(unexpected(name)));
         }
@@ -131,28 +131,63 @@ impl<B: BaseModel> File<'_, B> {
         Ok(params)
     }
 
-    /// A targeted head or embedding: PEFT also writes its base weights, which should be the base's own.
+    /// A targeted head or embedding: PEFT also writes its base weights, which should be the base's own, or with PiSSA and OLoRA
+    /// what they left of them.
     fn pass_over_copied_base(&self, left: &mut BTreeSet<&str>, warnings: &mut Vec<String>) -> Result<(), Error> {
         for module in &self.layout.modules {
-            let name = module.copied_weight_name();
-            let Ok(copy) = self.tensors.tensor(&name) else { continue };
-            if copy.shape() != module.weight_shape() {
-                let (found, shape) = (copy.shape(), module.weight_shape());
-                return Err(
-                    self.invalid(format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"))
-                );
+            let tensor = format!("{}.weight", module.path);
+            let tensor = (!self.config.init.changes_base()).then_some(tensor.as_str());
+            self.pass_over_copy(&module.copied_weight_name(), tensor, &module.weight_shape(), left, warnings)?;
+        }
+        Ok(())
+    }
+
+    /// A module to save that has a bias: with `bias` "all" PEFT also writes its wrapper's two, the trained one once more and
+    /// the base's.
+    fn pass_over_repeated_biases(&self, left: &mut BTreeSet<&str>, warnings: &mut Vec<String>) -> Result<(), Error> {
+        let saved = self.layout.trained.iter().filter(|t| t.part == Part::Bias && !t.in_base);
+        for trained in saved.filter(|_| self.config.bias == Bias::All) {
+            let module = trained.name.strip_suffix(".bias").unwrap_or(&trained.name);
+            let again = format!("{module}.modules_to_save.bias");
+            if let Ok(second) = self.tensors.tensor(&again) {
+                let first = self.tensors.tensor(&trained.name).map_err(|e| self.invalid(e.to_string()))?;
+                if (first.dtype(), first.shape(), first.data()) != (second.dtype(), second.shape(), second.data()) {
+                    return Err(self.invalid(format!("tensors {} and {again} are one bias and differ", trained.name)));
+                }
+                left.remove(again.as_str());
             }
-            left.remove(name.as_str());
-            let mut copied = zeros(module.in_features * module.out_features)?;
-            widen(&copy, &mut copied).map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
-            let mut own = zeros(copied.len())?;
-            let read = self.base.read(&format!("{}.weight", module.path), 0, &mut own);
-            if read.is_err() || own != copied {
-                warnings.push(format!(
-                    "{}: tensor {name}, a copy of the base's weight, is not this base's: the base's own is used",
-                    self.path.display()
-                ));
-            }
+            let original = format!("{module}.original_module.bias");
+            self.pass_over_copy(&original, Some(&trained.tensor), &trained.shape, left, warnings)?;
+        }
+        Ok(())
+    }
+
+    /// A copy of a tensor of the base, if the file has one: it should be the base's own, where that is named.
+    fn pass_over_copy(
+        &self,
+        name: &str,
+        tensor: Option<&str>,
+        shape: &[usize],
+        left: &mut BTreeSet<&str>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let Ok(copy) = self.tensors.tensor(name) else { return Ok(()) };
+        if copy.shape() != shape {
+            let found = copy.shape();
+            return Err(
+                self.invalid(format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"))
+            );
+        }
+        left.remove(name);
+        let mut copied = zeros(shape.iter().product())?;
+        widen(&copy, &mut copied).map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
+        let mut own = zeros(copied.len())?;
+        let differs = |tensor: &str| self.base.read(tensor, 0, &mut own).is_err() || own != copied;
+        if tensor.is_some_and(differs) {
+            warnings.push(format!(
+                "{}: tensor {name}, a copy of the base's, is not this base's: the base's own is used",
+                self.path.display()
+            ));
         }
         Ok(())
     }
@@ -162,10 +197,23 @@ impl<B: BaseModel> File<'_, B> {
     }
 }
 
+/// Why a shape is another one: only the rank differs, or all of it.
+fn shape_hint(part: Part, found: &[usize], wanted: &[usize]) -> &'static str {
+    match (part, found, wanted) {
+        (Part::A, [_, found], [_, wanted]) | (Part::B, [found, _], [wanted, _]) if found == wanted => {
+            "\nhint: the config (r, rank_pattern) says another rank than the file has"
+        }
+        _ => OTHER_BASE,
+    }
+}
+
 fn missing(name: &str, present: &BTreeSet<&str>) -> String {
     let with_adapter_name = name.replace(".weight", ".default.weight");
+    let without_prefix = name.strip_prefix("base_model.model.").unwrap_or(name);
     let hint = if present.contains(with_adapter_name.as_str()) {
         "\nhint: its names hold the adapter's name (`lora_A.default.weight`); save it with PEFT's save_pretrained"
+    } else if name != without_prefix && present.contains(without_prefix) {
+        "\nhint: its names lack PEFT's prefix `base_model.model.`; save it with PEFT's save_pretrained"
     } else {
         OTHER_BASE
     };

@@ -132,7 +132,7 @@ impl Adapter {
         for index in 0..self.modules.len() {
             let module = &self.modules[index];
             let Some(magnitude) = module.magnitude.clone() else { continue };
-            let norms = weight_norms(base, module, self.factors(index))?;
+            let norms = weight_norms(base, module, self.factors(index), self.origin_factors(index))?;
             self.params[magnitude].copy_from_slice(&norms);
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! [`Layout`]: what an adapter trains, where each tensor lies in the flat parameters, and what it is called in a file.
-use crate::{Error, LoraConfig, Module, ModuleKind, select};
+use crate::{Error, Init, LoraConfig, Module, ModuleKind, select};
 use std::ops::Range;
 
 const PREFIX: &str = "base_model.model.";
@@ -252,6 +252,11 @@ impl Placement<'_> {
         }
         let rank = config.rank_pattern.get("rank_pattern", path)?.unwrap_or(config.r);
         let alpha = config.alpha_pattern.get("alpha_pattern", path)?.unwrap_or(config.lora_alpha);
+        if config.init == Init::Other("orthogonal".to_owned()) && module.is_linear() && rank % 2 == 1 {
+            return Err(Error::Config(format!(
+                "{path}: init_lora_weights \"orthogonal\" needs an even rank, not {rank}"
+            )));
+        }
         let a = self.take(path, rank, module.in_features)?;
         let b = self.take(path, rank, module.out_features)?;
         let lora_bias = config.lora_bias.then(|| self.take(path, 1, module.out_features)).transpose()?;

@@ -55,7 +55,8 @@ impl TargetedModule {
 }
 
 /// ‖W + s·B·A‖ of each output (out): over the rows of a linear layer's weight, over the columns of an embedding (DoRA, Liu et
-/// al. 2024, eq. 5; PEFT's `get_weight_norm`). The weight is read a block of rows at a time.
+/// al. 2024, eq. 5; PEFT's `get_weight_norm`). W lacks the s·B·A of `origin`, if there is one. The weight is read a block of
+/// rows at a time.
 ///
 /// # Errors
 /// If the weight can't be read.
@@ -63,7 +64,9 @@ pub fn weight_norms(
     base: &impl BaseModel,
     module: &TargetedModule,
     factors: (&[f32], &[f32]),
+    origin: Option<(&[f32], &[f32])>,
 ) -> Result<Vec<f32>, Error> {
+    let taken_out = TargetedModule { scaling: -module.scaling, ..module.clone() };
     let [rows, columns] = module.weight_shape();
     let block = (BLOCK_VALUES / columns.max(1)).clamp(1, rows.max(1));
     let mut values = zeros(block * columns)?;
@@ -72,6 +75,7 @@ pub fn weight_norms(
     for first in (0..rows).step_by(block) {
         let values = &mut values[..block.min(rows - first) * columns];
         base.read(&tensor, first * columns, values)?;
+        origin.into_iter().for_each(|origin| taken_out.add_delta(values, first, origin));
         module.add_delta(values, first, factors);
         for (i, row) in values.chunks_exact(columns).enumerate() {
             if module.is_embedding() {
@@ -92,7 +96,7 @@ impl Adapter {
     pub fn dora_gains(&self, base: &impl BaseModel, index: usize) -> Result<Option<Vec<f32>>, Error> {
         let module = &self.modules[index];
         let Some(magnitude) = &module.magnitude else { return Ok(None) };
-        let norms = weight_norms(base, module, self.factors(index))?;
+        let norms = weight_norms(base, module, self.factors(index), self.origin_factors(index))?;
         Ok(Some(self.params[magnitude.clone()].iter().zip(norms).map(|(m, norm)| m / norm).collect()))
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Its factors are PEFT's transposed: `lora_a` (in, r) and `lora_b` (r, out), with one rank and one `scale` for all modules.
 //! Other scalings are folded into `lora_b`, smaller ranks filled up with zeros, both exactly.
+//! A model that ties its head to the embedding has one adapter for both there (`LoRAEmbedding.as_linear`); PEFT's is two, the
+//! head's with A and B exchanged.
 use crate::files::{OTHER_BASE, widen};
 use crate::layout::TargetedModule;
 use crate::naming::targets_of;
-use crate::{Adapter, BaseModel, CONFIG_FILE, Error, Layout, LoraConfig, Module};
+use crate::{Adapter, BaseModel, CONFIG_FILE, Error, Layout, LoraConfig, Module, ModuleKind};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -35,7 +37,7 @@ pub(crate) fn load(dir: &Path, base: &impl BaseModel) -> Result<Adapter, Error> 
     let in_file = |message: String| Error::invalid(&path, message);
     let config = settings.config(&paths(&tensors).map_err(in_file)?, &modules).map_err(in_file)?;
     let layout = config.layout(&modules)?;
-    let params = fill(&tensors, &layout, config.use_dora).map_err(in_file)?;
+    let params = fill(&tensors, &layout, &modules, config.use_dora).map_err(in_file)?;
     Adapter::from_layout(config, layout, params)
 }
 
@@ -86,6 +88,16 @@ impl Settings {
     /// PEFT's config of the same adapter, on exactly these modules.
     fn config(self, paths: &BTreeSet<&str>, modules: &[Module]) -> Result<LoraConfig, String> {
         let module = |path: &&str| modules.iter().find(|module| module.path == **path);
+        let mut paths = paths.clone();
+        if let Some((table, head)) = tied(modules).filter(|(table, _)| paths.contains(table.path.as_str())) {
+            if paths.contains(head.path.as_str()) {
+                return Err(format!(
+                    "{} shares its weights with {} and has no adapter of its own",
+                    head.path, table.path
+                ));
+            }
+            paths.insert(&head.path);
+        }
         if let Some(path) = paths.iter().find(|path| module(path).is_none()) {
             return Err(format!("{path} is no module of this base{OTHER_BASE}"));
         }
@@ -122,9 +134,29 @@ fn paths<'t>(tensors: &'t SafeTensors<'_>) -> Result<BTreeSet<&'t str>, String> 
     if paths.is_empty() { Err("no tensors".to_owned()) } else { Ok(paths) }
 }
 
-fn fill(tensors: &SafeTensors<'_>, layout: &Layout, dora: bool) -> Result<Vec<f32>, String> {
+/// The embedding, and the head that has its weights, if the model ties them.
+fn tied(modules: &[Module]) -> Option<(&Module, &Module)> {
+    let table = modules.iter().find(|m| m.kind == ModuleKind::Embedding)?;
+    Some((table, modules.iter().find(|m| m.tied)?))
+}
+
+fn fill(tensors: &SafeTensors<'_>, layout: &Layout, modules: &[Module], dora: bool) -> Result<Vec<f32>, String> {
     let mut params = vec![0.0; layout.parameters()];
+    let shared = tied(modules).filter(|(table, _)| layout.modules.iter().any(|m| m.path == table.path));
     for module in &layout.modules {
+        if let Some((table, _)) = shared.filter(|(_, head)| head.path == module.path) {
+            for (suffix, range) in [("lora_b", &module.a), ("lora_a", &module.b)] {
+                let name = format!("{}.{suffix}", table.path);
+                let tensor = tensors.tensor(&name).map_err(|_| format!("tensor {name} is missing"))?;
+                let place = &mut params[range.clone()];
+                if tensor.shape().iter().product::<usize>() != place.len() {
+                    let found = tensor.shape();
+                    return Err(format!("tensor {name} has shape {found:?}, which is not this base's{OTHER_BASE}"));
+                }
+                widen(&tensor, place).map_err(|why| format!("tensor {name} {why}"))?;
+            }
+            continue;
+        }
         let mut take = |suffix: &str, shape: &[usize], range: std::ops::Range<usize>| {
             let name = format!("{}.{suffix}", module.path);
             let tensor = tensors.tensor(&name).map_err(|_| format!("tensor {name} is missing"))?;
@@ -143,7 +175,7 @@ fn fill(tensors: &SafeTensors<'_>, layout: &Layout, dora: bool) -> Result<Vec<f3
             take("m", &[module.out_features], range.clone())?;
         }
     }
-    let used = layout.modules.len() * if dora { 3 } else { 2 };
+    let used = (layout.modules.len() - usize::from(shared.is_some())) * if dora { 3 } else { 2 };
     if tensors.len() != used {
         return Err("it holds DoRA's magnitudes, but its config says lora".to_owned());
     }
@@ -166,13 +198,14 @@ impl Adapter {
         if self.origin.is_some() {
             return self.clone().into_plain()?.save_mlx(dir, modules);
         }
-        self.fits_mlx()?;
+        self.fits_mlx(modules)?;
         let Some(first) = self.modules.first() else {
             return Err(Error::Config("the adapter has no modules".to_owned()));
         };
         let rank = self.modules.iter().map(|m| m.rank).max().unwrap_or(first.rank);
         let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
-        for (index, module) in self.modules.iter().enumerate() {
+        let with_the_table = |m: &TargetedModule| tied(modules).is_some_and(|(_, head)| head.path == m.path);
+        for (index, module) in self.modules.iter().enumerate().filter(|(_, m)| !with_the_table(m)) {
             let (a, b) = self.padded(index, rank, module.scaling / first.scaling);
             let mut put = |suffix: &str, shape: Vec<usize>, values| {
                 tensors.insert(format!("{}.{suffix}", module.path), (shape, values));
@@ -200,7 +233,7 @@ impl Adapter {
         std::fs::write(&path, text).map_err(Error::io("write", &path))
     }
 
-    fn fits_mlx(&self) -> Result<(), Error> {
+    fn fits_mlx(&self, modules: &[Module]) -> Result<(), Error> {
         let fail = |what: &str| {
             Err(Error::Config(format!(
                 "mlx-lm has no place for {what}\nhint: merge the adapter (lora-merge) and convert the model with mlx_lm.convert"
@@ -215,7 +248,24 @@ impl Adapter {
         if self.modules.iter().any(|m| m.is_embedding() && m.magnitude.is_some()) {
             return fail("DoRA on an embedding with PEFT's magnitudes");
         }
+        if tied(modules).is_some_and(|(table, head)| !self.is_one_adapter(table, head)) {
+            return fail("an adapter on one side of a tied embedding and head, it applies the same to both");
+        }
         Ok(())
+    }
+
+    /// Whether embedding and head carry nothing, or the same: the head's A is the embedding's Bᵀ, its B the embedding's Aᵀ.
+    fn is_one_adapter(&self, table: &Module, head: &Module) -> bool {
+        match (self.find(&table.path), self.find(&head.path)) {
+            (None, None) => true,
+            (Some(table), Some(head)) => {
+                let ((a, b), (head_a, head_b)) = (self.factors(table), self.factors(head));
+                let (table, head) = (&self.modules[table], &self.modules[head]);
+                let same = table.rank == head.rank && table.scaling == head.scaling;
+                same && transposed(a, table.rank) == head_b && transposed(b, table.out_features) == head_a
+            }
+            _ => false,
+        }
     }
 
     /// Aᵀ and s·Bᵀ of a module with zeros up to a rank.
@@ -234,8 +284,8 @@ impl Adapter {
     fn mlx_config(&self, rank: usize, scale: f32, modules: &[Module]) -> Value {
         let layers = modules.iter().filter_map(|m| layer(&m.path)).map(|(n, _)| n + 1).max().unwrap_or(0);
         let first = self.modules.iter().filter_map(|m| layer(&m.path)).map(|(n, _)| n).min();
-        let keys: BTreeSet<&str> =
-            self.modules.iter().map(|m| layer(&m.path).map_or(&*m.path, |(_, key)| key)).collect();
+        let own = self.modules.iter().filter(|m| tied(modules).is_none_or(|(_, head)| head.path != m.path));
+        let keys: BTreeSet<&str> = own.map(|m| layer(&m.path).map_or(&*m.path, |(_, key)| key)).collect();
         let mut config = json!({
             "fine_tune_type": if self.config.use_dora { "dora" } else { "lora" },
             "lora_parameters": {

@@ -14,6 +14,8 @@ pub enum ModuleKind {
     Embedding,
     /// A norm with a weight of shape (out).
     Norm,
+    /// Something without weights (an activation, a rotary embedding): nothing of it can train, but an expression can match it.
+    Weightless,
 }
 
 /// A module of a model that an adapter can train.
@@ -50,6 +52,11 @@ impl Module {
         Self { kind: ModuleKind::Norm, ..Self::linear(path, width, width) }
     }
 
+    /// Something without weights.
+    pub fn weightless(path: impl Into<String>) -> Self {
+        Self { kind: ModuleKind::Weightless, ..Self::linear(path, 0, 0) }
+    }
+
     /// Last component of the path, e.g. `q_proj`.
     pub fn name(&self) -> &str {
         short_name(&self.path)
@@ -71,6 +78,7 @@ impl Module {
             ModuleKind::Linear { .. } => vec![self.out_features, self.in_features],
             ModuleKind::Embedding => vec![self.in_features, self.out_features],
             ModuleKind::Norm => vec![self.out_features],
+            ModuleKind::Weightless => Vec::new(),
         }
     }
 }
@@ -106,6 +114,7 @@ pub(crate) fn short_name(path: &str) -> &str {
 
 /// Last components of the paths of the modules that LoRA can be put on, sorted, each once.
 pub(crate) fn short_names(modules: &[Module]) -> String {
-    let names: BTreeSet<&str> = modules.iter().filter(|m| m.kind != ModuleKind::Norm).map(Module::name).collect();
+    let carries_lora = |m: &&Module| !matches!(m.kind, ModuleKind::Norm | ModuleKind::Weightless);
+    let names: BTreeSet<&str> = modules.iter().filter(carries_lora).map(Module::name).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }

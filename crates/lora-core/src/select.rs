@@ -24,7 +24,7 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
     let mut found = Selection::default();
     for (i, module) in modules.iter().enumerate() {
         let saved = config.modules_to_save.iter().any(|entry| is_saved(entry, &module.path));
-        if saved {
+        if saved && module.kind != ModuleKind::Weightless {
             found.saved.push(i);
         }
         if !rules.targets(config, module)? {
@@ -36,13 +36,15 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 module.path
             )));
         }
-        if module.kind == ModuleKind::Norm {
-            return Err(Error::Config(format!(
-                "target {} is a norm, which can't carry LoRA\nhint: train it as a whole with modules_to_save",
-                module.path
-            )));
-        }
-        found.targeted.push(i);
+        let (what, hint) = match module.kind {
+            ModuleKind::Linear { .. } | ModuleKind::Embedding => {
+                found.targeted.push(i);
+                continue;
+            }
+            ModuleKind::Norm => ("is a norm", "train it as a whole with modules_to_save"),
+            ModuleKind::Weightless => ("has no weights", "narrow the pattern, e.g. by _proj at its end"),
+        };
+        return Err(Error::Config(format!("target {} {what}, it can't carry LoRA\nhint: {hint}", module.path)));
     }
     if let TargetModules::List(targets) = &config.target_modules {
         let unmatched = targets.iter().filter(|t| !modules.iter().any(|m| is_suffix(t, &m.path)));

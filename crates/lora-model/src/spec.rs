@@ -9,7 +9,8 @@ pub const EMBEDDING: &str = "model.embed_tokens";
 /// Path of the output head.
 pub const HEAD: &str = "lm_head";
 
-/// All modules with weights, in model order: the embedding, norms and projections layer by layer, the last norm, the head.
+/// All modules, in model order: the embedding, norms and projections layer by layer, the last norm, the head; then those
+/// without weights, which a target must not match.
 #[must_use]
 pub fn modules(config: &ModelConfig) -> Vec<Module> {
     let mut modules: Vec<Module> = Vec::new();
@@ -30,5 +31,10 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         let head = Module::linear(HEAD, config.hidden_size, config.vocab_size);
         modules.push(Module { is_head: true, tied: true, ..head });
     }
+    for layer in 0..config.num_hidden_layers {
+        let own = config.facts().weightless.iter();
+        modules.extend(own.map(|path| Module::weightless(format!("model.layers.{layer}.{path}"))));
+    }
+    modules.push(Module::weightless("model.rotary_emb"));
     modules
 }

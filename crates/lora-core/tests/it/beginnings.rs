@@ -89,7 +89,7 @@ fn magnitudes_are_norms_and_whole_tensors_are_the_bases() {
     })
     .unwrap();
     for (i, module) in adapter.modules.iter().enumerate() {
-        let norms = weight_norms(&base, module, adapter.factors(i)).unwrap();
+        let norms = weight_norms(&base, module, adapter.factors(i), None).unwrap();
         assert_eq!(adapter.params[module.magnitude.clone().unwrap()], norms);
         assert_eq!(adapter.dora_gains(&base, i).unwrap().unwrap(), vec![1.0; module.out_features]);
     }

@@ -113,13 +113,13 @@ fn what_peft_refuses_is_refused_with_the_reason() {
         (json!({"target_modules": ".*q_proj", "layers_to_transform": [1]}), "layers_to_transform needs a list"),
         (json!({"target_modules": "all-linear", "layers_to_transform": 1}), "layers_to_transform needs a list"),
         (json!({"target_modules": ".*q_proj", "layers_pattern": "layers"}), "layers_pattern needs a list"),
+        (json!({"target_modules": ".*q_proj", "layers_to_transform": []}), "layers_to_transform needs a list"),
         (json!({"layers_pattern": ["layers"]}), "layers_pattern needs layers_to_transform"),
         (json!({"lora_bias": true, "use_dora": true}), "lora_bias does not go with use_dora"),
         (
             json!({"lora_bias": true, "init_lora_weights": "gaussian"}),
             "lora_bias needs init_lora_weights true or false",
         ),
-        (json!({"use_dora": true, "init_lora_weights": "pissa"}), "use_dora does not go with init_lora_weights"),
         (json!({"rank_pattern": {"q_proj": 0}}), "rank_pattern `q_proj`"),
     ] {
         let message = refused(options.clone());

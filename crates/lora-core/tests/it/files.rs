@@ -80,6 +80,11 @@ fn every_tensor_must_be_there_and_be_used() {
     assert!(message.unwrap_err().contains("layers.9"));
     let message = reload(|list| list[0].0 = list[0].0.replace("lora_A", "lora_A.default")).unwrap_err();
     assert!(message.contains("adapter's name"), "{message}");
+    let without = |list: &mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>| {
+        list.iter_mut().for_each(|tensor| tensor.0 = tensor.0.replace("base_model.model.", ""));
+    };
+    let message = reload(without).unwrap_err();
+    assert!(message.contains("lack PEFT's prefix"), "{message}");
     let message = reload(|list| list.push(("x.lora_magnitude_vector".into(), Dtype::F32, vec![1], vec![0; 4])));
     assert!(message.unwrap_err().contains("DoRA"));
 }
@@ -103,6 +108,12 @@ fn an_adapter_for_another_base_names_the_first_tensor_and_both_shapes() {
         "{message}"
     );
     assert!(message.ends_with("hint: the adapter was probably trained on another base model"));
+    let config = dir.path().join("adapter_config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"r\": 2", "\"r\": 3")).unwrap();
+    let message = Adapter::load(dir.path(), &llama(2, 8, 4, 12, 20)).unwrap_err().to_string();
+    assert!(message.ends_with("hint: the config (r, rank_pattern) says another rank than the file has"), "{message}");
+    std::fs::write(&config, text).unwrap();
     let message = Adapter::load(dir.path(), &llama(3, 8, 4, 12, 20)).unwrap_err().to_string();
     assert!(message.contains("layers.2.self_attn.q_proj.lora_A.weight is missing"), "{message}");
 }

@@ -149,6 +149,41 @@ fn wrong_folders_are_named() {
     assert_eq!(modules_of(dir.path()).unwrap(), [modules[0].clone()]);
 }
 
+/// mlx-lm's `LoRAEmbedding.as_linear`: on a tied model the head has the embedding's adapter, with A and B exchanged.
+#[test]
+fn a_tied_embedding_has_one_adapter_for_both_sides() {
+    let mut modules = vec![Module::embedding("model.embed_tokens", 20, 8)];
+    modules.extend(llama(1, 8, 4, 12, 20));
+    modules.last_mut().unwrap().tied = true;
+    let adapter = |names: &[&str]| {
+        let mut adapter = Adapter::init(LoraConfig::new(2, 6.0, list(names)), &modules, 7).unwrap();
+        adapter.params.iter_mut().enumerate().for_each(|(i, value)| *value = (i as f32).sin());
+        adapter
+    };
+    for names in [&["q_proj", "embed_tokens"][..], &["lm_head"], &["embed_tokens", "lm_head"]] {
+        let dir = tempfile::tempdir().unwrap();
+        let error = adapter(names).save_mlx(dir.path(), &modules).unwrap_err().to_string();
+        assert!(error.contains("one side of a tied embedding and head") && error.contains("lora-merge"), "{error}");
+    }
+    let mut both = adapter(&["embed_tokens", "q_proj", "lm_head"]);
+    let place = |path: &str| both.modules[both.find(path).unwrap()].clone();
+    let (table, head) = (place("model.embed_tokens"), place("lm_head"));
+    let swapped = |values: &[f32], rows: usize| -> Vec<f32> {
+        let columns = values.len() / rows;
+        (0..values.len()).map(|i| values[i % rows * columns + i / rows]).collect()
+    };
+    let (a, b) = (swapped(&both.params[table.b.clone()], 8), swapped(&both.params[table.a.clone()], 2));
+    both.params[head.a].copy_from_slice(&a);
+    both.params[head.b].copy_from_slice(&b);
+    let dir = tempfile::tempdir().unwrap();
+    both.save_mlx(dir.path(), &modules).unwrap();
+    let bytes = std::fs::read(dir.path().join("adapters.safetensors")).unwrap();
+    assert_eq!(SafeTensors::deserialize(&bytes).unwrap().len(), 4, "no tensors of the head's own");
+    let back = Adapter::load(dir.path(), &modules).unwrap().0;
+    assert_same(&both, &back);
+    assert_eq!(back.params, both.params);
+}
+
 #[test]
 fn modules_are_known_from_the_file_alone() {
     for case in CASES {

@@ -1,6 +1,6 @@
 //! Target matching against what PEFT's `check_target_module_exists` does.
 use crate::support::{list, llama, module};
-use lora_core::{LoraConfig, TARGET_PRESETS, TargetModules};
+use lora_core::{LoraConfig, Module, TARGET_PRESETS, TargetModules};
 
 fn matched(targets: TargetModules) -> Vec<String> {
     let modules = llama(2, 8, 4, 12, 20);
@@ -34,6 +34,32 @@ fn all_linear_leaves_the_head_out() {
     let found = matched(TargetModules::AllLinear);
     assert_eq!(found.len(), 14);
     assert!(!found.contains(&"lm_head".to_string()));
+}
+
+/// PEFT's model also holds activations and rotary embeddings, and refuses a target that matches one of them.
+#[test]
+fn what_has_no_weights_is_refused_as_a_target_and_ignored_otherwise() {
+    let mut modules = llama(2, 8, 4, 12, 20);
+    modules.push(Module::weightless("model.layers.0.mlp.act_fn"));
+    let layout = |targets: TargetModules| LoraConfig::new(2, 4.0, targets).layout(&modules);
+    for targets in [TargetModules::Regex(r".*mlp\..*".into()), list(&["q_proj", "act_fn"])] {
+        let error = layout(targets).unwrap_err().to_string();
+        assert!(error.starts_with("target model.layers.0.mlp.act_fn has no weights"), "{error}");
+    }
+    assert_eq!(layout(TargetModules::AllLinear).unwrap().modules.len(), 14);
+    let mut config = LoraConfig::new(2, 4.0, list(&["q_proj"]));
+    config.modules_to_save = vec!["mlp".into()];
+    assert_eq!(config.layout(&modules).unwrap().trained.len(), 6);
+}
+
+#[test]
+fn an_orthogonal_beginning_needs_even_ranks() {
+    let mut config = LoraConfig::new(2, 4.0, list(&["q_proj", "v_proj"]));
+    config.init = lora_core::Init::Other("orthogonal".into());
+    assert_eq!(config.layout(&llama(2, 8, 4, 12, 20)).unwrap().modules.len(), 4);
+    config.rank_pattern = lora_core::Pattern(vec![("v_proj".into(), 3)]);
+    let error = config.layout(&llama(2, 8, 4, 12, 20)).unwrap_err().to_string();
+    assert!(error.contains("v_proj: init_lora_weights \"orthogonal\" needs an even rank, not 3"), "{error}");
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn mlx_and_gguf_and_peft_say_the_same() {
 #[test]
 fn patterns_and_an_embedding_fold_and_come_back() {
     let dir = tempfile::tempdir().unwrap();
-    let base = golden("llama_gqa_tied/base");
+    let base = golden("llama_rope3_rslora/base");
     let opened = Base::open(base.as_ref()).unwrap();
     let names = ["q_proj", "up_proj", "embed_tokens"].map(str::to_owned).to_vec();
     let mut config = LoraConfig::new(3, 5.0, TargetModules::List(names));
@@ -101,12 +101,15 @@ fn what_a_format_can_not_hold_is_refused_with_the_way_out() {
     save("dora", |config| config.use_dora = true);
     save("saved", |config| config.modules_to_save = vec!["norm".to_owned()]);
     save("biased", |config| config.lora_bias = true);
+    save("table", |config| config.target_modules = TargetModules::List(vec!["embed_tokens".to_owned()]));
     for (adapter, format, words) in [
         ("dora", "gguf", "DoRA"),
         ("saved", "gguf", "modules_to_save"),
         ("biased", "gguf", "lora_bias"),
         ("saved", "mlx", "input_layernorm.weight"),
         ("biased", "mlx", "lora_bias"),
+        ("table", "gguf", "an embedding that shares its weights with the head"),
+        ("table", "mlx", "one side of a tied embedding and head"),
     ] {
         let output = export(dir.path(), &["--adapter", adapter, "--base", &base, "--format", format, "--out", "out"]);
         assert_eq!(output.status.code(), Some(2));

@@ -8,7 +8,7 @@ pub(crate) const CASES: [&str; 5] =
     ["llama_gqa_tied", "llama_rope3_rslora", "qwen2_bias_all_linear", "gemma3_text", "phi3_fused"];
 
 /// What else an adapter can train.
-pub(crate) const MORE: [&str; 11] = [
+pub(crate) const MORE: [&str; 13] = [
     "llama_dora",
     "mistral_patterns",
     "qwen3_modules_to_save",
@@ -20,6 +20,8 @@ pub(crate) const MORE: [&str; 11] = [
     "save_linear_head_tied",
     "pissa",
     "olora",
+    "pissa_dora",
+    "saved_bias_all",
 ];
 
 pub(crate) fn case(name: &str) -> PathBuf {

@@ -12,9 +12,11 @@ use super::weights::Weights;
 use crate::{Base, Error, Packed, SequenceLoss};
 use lora_checkpoint::{ModelConfig, Norm};
 use lora_kernels::layout::Layout;
+use lora_kernels::linear::Lora;
 use lora_kernels::loss::{self, TokenLoss};
 use lora_kernels::profile::{Part, Profile};
 use lora_kernels::{dora, linear, norm, vector};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
@@ -121,13 +123,15 @@ impl<'b> Engine<'b> {
                 .or_insert_with(|| if is_embedding { dora::column_squares(weight) } else { dora::row_squares(weight) });
             let (site, workspace) = (binding.site(slot), &mut self.head.workspace);
             let Some(lora) = &site.lora else { continue };
-            let mut projected = vec![0f32; lora.rank * module.out_features];
+            let (a, b) = with_origin(lora, site.origin.as_ref());
+            let whole = Lora { a: &a, b: &b, rank: a.len() / module.in_features, scaling: lora.scaling };
+            let mut projected = vec![0f32; whole.rank * module.out_features];
             if is_embedding {
-                linear::backward(weight, lora.a, lora.rank, &mut projected, false, workspace);
+                linear::backward(weight, whole.a, whole.rank, &mut projected, false, workspace);
             } else {
-                linear::forward(weight, lora.a, lora.rank, &mut projected, false, workspace);
+                linear::forward(weight, whole.a, whole.rank, &mut projected, false, workspace);
             }
-            let norms = dora::norms(lora, squares, &projected);
+            let norms = dora::norms(&whole, squares, &projected);
             let gain = adapter.params[magnitude.clone()].iter().zip(&norms).map(|(m, norm)| m / norm).collect();
             found[index] = Some(Dora { norms, gain });
         }
@@ -324,6 +328,15 @@ impl<'b> Engine<'b> {
         loss::cross_entropy_through(&mut adapted, normed, targets, cap, scale, backward, &mut losses, logits, profile);
         losses
     }
+}
+
+/// A and B of both products as one: s·B·A − s·B₀·A₀ = s·[B, −B₀]·[A; A₀].
+fn with_origin<'l>(lora: &Lora<'l>, origin: Option<&Lora<'l>>) -> (Cow<'l, [f32]>, Cow<'l, [f32]>) {
+    let Some(origin) = origin else { return (lora.a.into(), lora.b.into()) };
+    let a = [lora.a, origin.a].concat();
+    let rows = lora.b.chunks_exact(lora.rank).zip(origin.b.chunks_exact(origin.rank));
+    let b: Vec<f32> = rows.flat_map(|(b, b0)| b.iter().copied().chain(b0.iter().map(|x| -x))).collect();
+    (a.into(), b.into())
 }
 
 fn by_sequence(sequences: usize, targets: &[(usize, usize, u32)], losses: &[TokenLoss]) -> Vec<SequenceLoss> {

@@ -53,6 +53,7 @@ impl Applied<'_> {
                 let seen = site.mask.map(|_| self.dropped(&mut scratch.dropped));
                 let u = kept.u.get(rows.count * lora.rank);
                 lora.forward_beside(weight, x, seen, rows.count, u, y, accumulate, &mut scratch.workspace);
+                self.add_origin(x, y, &mut scratch.d_u);
             }
             (None, _) => {
                 linear::forward(site.weight(&linear.weight), x, rows.count, y, accumulate, &mut scratch.workspace);
@@ -62,12 +63,21 @@ impl Applied<'_> {
             let scaled: Vec<f32> = bias.iter().map(|b| lora.scaling * b).collect();
             linear::add_bias(&scaled, y);
         }
-        if let Some(origin) = &site.origin {
-            origin.forward(x, rows.count, scratch.d_u.get(rows.count * origin.rank), y);
-        }
         if let Some(bias) = &linear.bias {
             linear::add_bias(bias, y);
         }
+    }
+
+    /// y −= what was taken out of the weight, for the input x.
+    fn add_origin(self, x: &[f32], y: &mut [f32], d_u: &mut Buffer) {
+        let Some(origin) = &self.site.origin else { return };
+        origin.forward(x, self.rows.count, d_u.get(self.rows.count * origin.rank), y);
+    }
+
+    /// The same on the way back: dx −= its part of the gradient of dy.
+    fn subtract_origin_gradient(self, dy: &[f32], dx: &mut [f32], d_u: &mut Buffer) {
+        let Some(origin) = &self.site.origin else { return };
+        origin.backward_constant(dy, self.rows.count, d_u.get(self.rows.count * origin.rank), dx);
     }
 
     /// The input that A sees.
@@ -89,14 +99,16 @@ impl Applied<'_> {
     ) {
         let (weight, count) = (self.site.weight(&self.linear.weight), self.rows.count);
         let (u, z) = (kept.u.get(count * lora.rank), kept.z.get(y.len()));
-        let ProjectScratch { workspace, dropped, d_dropped, .. } = scratch;
+        let ProjectScratch { workspace, dropped, d_dropped, d_u, .. } = scratch;
         let seen = self.dropped(dropped);
         if self.site.mask.is_some() {
             let rest = d_dropped.get(self.x.len());
             difference(self.x, seen, rest);
             linear::forward(weight, rest, count, y, accumulate, workspace);
+            self.add_origin(rest, y, d_u);
         }
         linear::forward(weight, seen, count, z, false, workspace);
+        self.add_origin(seen, z, d_u);
         lora.forward(seen, count, u, z);
         dora::scale(z, &dora.gain, y, accumulate || self.site.mask.is_some());
     }
@@ -130,9 +142,7 @@ impl Applied<'_> {
                     self.factors(&kept.u, dy, None, dx, gradients, scratch);
                 }
             }
-            if let Some(origin) = &site.origin {
-                origin.backward_constant(dy, rows.count, scratch.d_u.get(rows.count * origin.rank), dx);
-            }
+            self.subtract_origin_gradient(dy, dx, &mut scratch.d_u);
             return;
         };
         if let Some(place) = &site.places.magnitude {
@@ -144,9 +154,11 @@ impl Applied<'_> {
         if site.mask.is_some() {
             difference(dz, dy, rest);
             linear::backward(weight, dy, rows.count, dx, accumulate, &mut scratch.workspace);
+            self.subtract_origin_gradient(dy, dx, &mut scratch.d_u);
             self.factors(&kept.u, dz, Some(rest), dx, gradients, scratch);
         } else {
             linear::backward(weight, dz, rows.count, dx, accumulate, &mut scratch.workspace);
+            self.subtract_origin_gradient(dz, dx, &mut scratch.d_u);
             self.factors(&kept.u, dz, None, dx, gradients, scratch);
         }
         (scratch.scaled, scratch.beyond) = (scaled, beyond);
@@ -184,13 +196,14 @@ impl Applied<'_> {
         let (da, db) = (&mut head[a.clone()], &mut tail[..b.len()]);
         let u = u.read(rows.count * lora.rank);
         let ProjectScratch { workspace, dropped, d_u, d_dropped, .. } = scratch;
-        let d_u = d_u.get(u.len());
-        lora.backward(self.dropped(dropped), u, dz, rows.count, d_u, da, db);
-        let Some(mask) = site.mask else { return lora.backward_input(d_u, rows.count, dx, true) };
+        let d_inner = d_u.get(u.len());
+        lora.backward(self.dropped(dropped), u, dz, rows.count, d_inner, da, db);
+        let Some(mask) = site.mask else { return lora.backward_input(d_inner, rows.count, dx, true) };
         let d_dropped = d_dropped.get(x.len());
-        lora.backward_input(d_u, rows.count, d_dropped, false);
+        lora.backward_input(d_inner, rows.count, d_dropped, false);
         if let Some(rest) = rest {
             linear::backward(site.weight(&linear.weight), rest, rows.count, d_dropped, true, workspace);
+            self.subtract_origin_gradient(rest, d_dropped, d_u);
         }
         let back = dropped.get(x.len());
         drop_rows(mask, rows, d_dropped, back);

@@ -251,3 +251,17 @@ fn prompts_with_a_common_beginning_are_continued_as_each_alone() {
         }
     }
 }
+
+/// transformers' module names without weights, which PEFT refuses as targets.
+#[test]
+fn modules_without_weights_are_named_as_in_transformers() {
+    let weightless = |case: &str| -> Vec<String> {
+        let modules = lora_model::spec::modules(Golden::open(case).base.config());
+        modules.into_iter().filter(|m| m.kind == lora_core::ModuleKind::Weightless).map(|m| m.path).collect()
+    };
+    let llama = ["model.layers.0.mlp.act_fn", "model.layers.1.mlp.act_fn", "model.rotary_emb"];
+    assert_eq!(weightless("llama_gqa_tied"), llama);
+    let phi3 = ["mlp.activation_fn", "resid_attn_dropout", "resid_mlp_dropout"];
+    let expected = (0..2).flat_map(|layer| phi3.map(|path| format!("model.layers.{layer}.{path}")));
+    assert_eq!(weightless("phi3_fused"), expected.chain(["model.rotary_emb".to_owned()]).collect::<Vec<_>>());
+}

@@ -36,7 +36,7 @@ type Case<'c> = (&'c str, &'c [&'c str], &'c [(&'c str, Value)]);
 fn each_option_trains_alike_in_both_routes_and_is_written() {
     let biased = golden("qwen2_bias_all_linear", "base").display().to_string();
     let tied = base();
-    let cases: [Case<'_>; 11] = [
+    let cases: [Case<'_>; 12] = [
         (&tied, &["--dora", "--dropout", "0.2"], &[("use_dora", json!(true)), ("lora_dropout", json!(0.2))]),
         (
             &tied,
@@ -54,6 +54,7 @@ fn each_option_trains_alike_in_both_routes_and_is_written() {
         (&biased, &["--bias", "lora_only", "--targets", "q_proj"], &[("bias", json!("lora_only"))]),
         (&tied, &["--init", "pissa", "--rslora"], &[("init_lora_weights", json!(true)), ("r", json!(8))]),
         (&tied, &["--init", "olora", "--dropout", "0.1"], &[("r", json!(8)), ("lora_alpha", json!(8))]),
+        (&tied, &["--init", "pissa", "--dora", "--dropout", "0.1"], &[("use_dora", json!(true)), ("r", json!(8))]),
         (&tied, &["--init", "gaussian", "--lora-plus-ratio", "8"], &[("init_lora_weights", json!("gaussian"))]),
         (
             &tied,
@@ -122,7 +123,6 @@ fn what_does_not_go_together_is_refused_before_anything_is_opened() {
         (&["--rank-pattern", "q_proj=0"], "a rank must be at least 1"),
         (&["--alpha-pattern", "q_proj=x"], "--alpha-pattern q_proj=x"),
         (&["--init", "nonsense"], "--init nonsense is not known"),
-        (&["--init", "pissa", "--dora"], "use_dora does not go with"),
         (&["--init", "olora", "--lora-bias"], "lora_bias needs init_lora_weights"),
         (&["--bias", "some"], "lora_only"),
         (&["--lora-plus-ratio", "0"], "a number above 0"),
