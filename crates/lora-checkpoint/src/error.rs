@@ -27,9 +27,25 @@ pub enum Error {
 /// Result of this crate's work.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An [`Error::Invalid`] about a file.
+/// An [`Error::Invalid`] about a file. A message without a hint gets the one that fits the kind of file.
 pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Error {
-    Error::Invalid { path: path.to_path_buf(), message: message.into() }
+    let mut message = message.into();
+    if !message.contains("\nhint: ") {
+        message = format!("{message}\nhint: {}", way_out(path));
+    }
+    Error::Invalid { path: path.to_path_buf(), message }
+}
+
+/// What to do about a file that is not what its name says.
+fn way_out(path: &Path) -> &'static str {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match &*name {
+        "config.json" | "generation_config.json" => "compare it with the file that the model was published with",
+        _ if name.ends_with(".gguf") => "is the file whole? download or convert the model again",
+        _ if name.ends_with(".safetensors") => "is the file whole, and the config.json beside it that of this model?",
+        _ if name.ends_with(".json") || name.ends_with(".jinja") => "is the file whole? download it again",
+        _ => "name a Hugging Face model folder or a GGUF file",
+    }
 }
 
 /// For `map_err`: the operating system refused `action` on `path`.

@@ -5,9 +5,13 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Set by the first Ctrl-C.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// What the last panic said, on any thread.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// Exit codes, as promised in the README.
 const NO: u8 = 1;
@@ -29,15 +33,19 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     };
     let ui = Ui::for_terminal(args.common());
     listen_for_ctrl_c(ui.clone());
-    report_panics();
+    note_panics();
     match catch_unwind(AssertUnwindSafe(|| run(args, &ui))) {
-        Ok(result) => finish(&ui, result),
-        Err(_) => FAILED.into(), // the hook has said why
+        Ok(result) => finish(&ui, result, A::command().get_name()),
+        Err(_) => {
+            let bug = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
+            ui.stderr(&bug.unwrap_or_default());
+            FAILED.into()
+        }
     }
 }
 
 /// Renders how it ended and gives the exit code.
-fn finish(ui: &Ui, result: Result<Status>) -> ExitCode {
+fn finish(ui: &Ui, result: Result<Status>, tool: &str) -> ExitCode {
     let result = result.and_then(|status| ui.check_stdout().map(|()| status));
     match result {
         Ok(Status::Done) => ExitCode::SUCCESS,
@@ -46,6 +54,9 @@ fn finish(ui: &Ui, result: Result<Status>) -> ExitCode {
             NO.into()
         }
         Err(error) => {
+            let known = error.has_hint() || error.is_interrupted();
+            let error =
+                if known { error } else { error.hint(format!("{tool} --help explains the flags, with examples")) };
             ui.stderr(&error.render(paint));
             if error.is_interrupted() { INTERRUPT.into() } else { FAILED.into() }
         }
@@ -105,18 +116,20 @@ fn listen_for_ctrl_c(ui: Ui) {
     let _ = ctrlc::set_handler(handler);
 }
 
-/// A panic is a bug of ours: says so in the form of any other error.
-fn report_panics() {
+/// Keeps what the last panic said. Readers of foreign formats panic on some damaged files, and what guards them makes that
+/// an error of its own; only a panic that ends the run is shown: it is a bug of ours, in the form of any other error.
+fn note_panics() {
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("unknown");
         let place = info.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
         let error = Error::new(format!("internal error: {message}{place}"))
             .hint("this is a bug in the tool: please report it with the command line");
-        let _ = anstream::stderr().write_all(error.render(paint).as_bytes());
+        let mut text = error.render(paint);
         let backtrace = std::backtrace::Backtrace::capture();
         if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
-            let _ = writeln!(anstream::stderr(), "{backtrace}");
+            text.push_str(&format!("{backtrace}\n"));
         }
+        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }));
 }
 

@@ -138,6 +138,7 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
             Some("a file stands where a folder is needed: choose another path")
         }
         io::ErrorKind::IsADirectory => Some("a folder stands where a file is needed: name a file in it"),
+        io::ErrorKind::InvalidData => Some("is this the right file? it is not text in UTF-8"),
         _ => None,
     }
 }

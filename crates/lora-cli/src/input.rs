@@ -5,6 +5,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+/// What `-` is for.
+const PIPE: &str = "`-` takes the JSON lines of a lora tool: `lora-prep … | lora-train --data - …`";
+
 /// What stdin held; read once, so that two `-` inputs get a clear error and not an empty second one.
 static STDIN: OnceLock<std::result::Result<String, String>> = OnceLock::new();
 
@@ -17,7 +20,7 @@ pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
         let text = STDIN
             .get_or_init(read_stdin)
             .as_ref()
-            .map_err(|e| Error::new(e.clone()).context("failed to read stdin"))?;
+            .map_err(|e| Error::new(e.clone()).context("failed to read stdin").hint(PIPE))?;
         artefact_from(text, kind)?
     } else {
         path.to_path_buf()
@@ -37,12 +40,12 @@ pub fn artefact_from(stdout: &str, kind: Artefact) -> Result<PathBuf> {
         return Err(Error::new("no receipt came through the pipe")
             .hint("the tool before the `|` failed or wrote nothing: its own error is above"));
     };
+    let other_version = |value: serde_json::Value| value.get("version").is_some_and(serde_json::Value::is_u64);
     let receipt = Receipt::parse(line, "the last line of stdin").map_err(|e| {
         let error = Error::from(e);
-        if error.has_hint() {
-            error
-        } else {
-            error.hint("`-` takes the JSON lines of a lora tool: `lora-prep … | lora-train --data - …`")
+        match serde_json::from_str(line).is_ok_and(other_version) {
+            true => error,
+            false => error.hint(PIPE),
         }
     })?;
     if receipt.artefact != kind {
@@ -50,7 +53,8 @@ pub fn artefact_from(stdout: &str, kind: Artefact) -> Result<PathBuf> {
         return Err(Error::new(format!(
             "expected {kind} on stdin, but {} made {} ({out})",
             receipt.tool, receipt.artefact
-        )));
+        ))
+        .hint(format!("put the tool that makes {kind} before the `|`, or name {kind} in place of `-`")));
     }
     Ok(receipt.out)
 }

@@ -34,6 +34,18 @@ impl Error {
     }
 
     pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Self {
-        Self::Invalid { path: path.to_path_buf(), message: message.into() }
+        let mut message = message.into();
+        if !message.contains("\nhint: ") {
+            message = format!("{message}\nhint: {}", way_out(path));
+        }
+        Self::Invalid { path: path.to_path_buf(), message }
+    }
+}
+
+/// What to do about a file that is not what its name says.
+fn way_out(path: &Path) -> &'static str {
+    match path.extension().is_some_and(|e| e == "safetensors") {
+        true => "is the file whole, and the adapter_config.json beside it that of this adapter?",
+        false => "is this what PEFT, mlx-lm or lora-train wrote? save or copy the adapter again",
     }
 }

@@ -74,7 +74,10 @@ pub fn hash_bytes(bytes: &[u8]) -> String {
 /// sha256 and length of one regular file.
 fn hash_file(path: &Path, meta: &fs::Metadata) -> Result<(String, u64), Error> {
     if !meta.is_file() {
-        return Err(Error::Invalid(format!("{} is neither a file nor a folder", path.display())));
+        return Err(Error::Invalid(format!(
+            "{} is neither a file nor a folder\nhint: name a file or a folder",
+            path.display()
+        )));
     }
     let mut file = File::open(path).map_err(io("open", path))?;
     let mut hasher = Sha256::new();
@@ -118,7 +121,7 @@ fn walk(root: &Path, relative: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<
         let real = canonical(&path)?;
         if above.contains(&real) || above.len() >= MAX_DEPTH {
             let why = if above.contains(&real) { "links back to a folder above it" } else { "is nested too deeply" };
-            return Err(Error::Invalid(format!("{} {why}", path.display())));
+            return Err(Error::Invalid(format!("{} {why}\nhint: name a folder without it", path.display())));
         }
         above.push(real);
         walk(root, &inner, above, found)?;

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// The way out where a receipt can't be read.
+const AGAIN: &str = "\nhint: a receipt is written by a lora tool and not by hand: make the output again";
+
 /// What kind of thing an output is; decides which `-` inputs accept it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -138,8 +141,8 @@ impl Receipt {
     /// # Errors
     /// When the text is not JSON, of another version, or without a receipt's fields.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|e| Error::Invalid(format!("{origin} is not valid JSON: {e}")))?;
+        let value: serde_json::Value = serde_json::from_str(text)
+            .map_err(|e| Error::Invalid(format!("{origin} is not valid JSON: {e}{AGAIN}")))?;
         match value.get("version").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(VERSION) => {}
             Some(version) => {
@@ -148,9 +151,9 @@ impl Receipt {
                      hint: use the release that wrote it, or make the output again with this one"
                 )));
             }
-            None => return Err(Error::Invalid(format!("{origin} is not a receipt: it has no version"))),
+            None => return Err(Error::Invalid(format!("{origin} is not a receipt: it has no version{AGAIN}"))),
         }
-        serde_json::from_value(value).map_err(|e| Error::Invalid(format!("{origin} is not a receipt: {e}")))
+        serde_json::from_value(value).map_err(|e| Error::Invalid(format!("{origin} is not a receipt: {e}{AGAIN}")))
     }
 
     /// The first difference between what lies at `out` now and what this receipt says was written; none if it is intact.

@@ -12,6 +12,8 @@ pub struct Staged {
     partial: PathBuf,
     kind: Kind,
     force: bool,
+    /// Folders above `out` that this made, the innermost first.
+    made: Vec<PathBuf>,
     /// Nothing is left to remove on drop: committed, or kept for resuming.
     keep: bool,
     /// Held so that no second process writes the same output; the system releases it when this process ends.
@@ -81,9 +83,10 @@ impl Staged {
                 sync(&self.partial)?;
                 let receipt = beside(&self.out, ".receipt.json");
                 let staged = beside(&receipt, ".partial");
-                write(&staged, &text)?;
-                sync(&staged)?;
-                fs::rename(&staged, &receipt).map_err(io("write", &receipt))?;
+                write(&staged, &text)
+                    .and_then(|()| sync(&staged))
+                    .and_then(|()| fs::rename(&staged, &receipt).map_err(io("write", &receipt)))
+                    .inspect_err(|_| _ = remove(&staged))?;
                 swap(&self.partial, &self.out)?;
             }
         }
@@ -94,14 +97,20 @@ impl Staged {
 
     fn begin(out: &Path, force: bool, kind: Kind) -> Result<Self, Error> {
         if out.file_name().is_none() {
-            return Err(Error::Invalid(format!("{} can't be an output path", out.display())));
+            return Err(Error::Invalid(format!(
+                "{:?} can't be an output path\nhint: name the file or folder that is to be made",
+                out.display().to_string()
+            )));
         }
         restore(out)?;
         refuse_existing(out, force, kind)?;
-        fs::create_dir_all(parent(out)).map_err(io("create the folder", parent(out)))?;
+        let made: Vec<PathBuf> = parent(out).ancestors().filter(|p| is_missing(p)).map(Path::to_path_buf).collect();
         let partial = beside(out, ".partial");
-        let lock = claim(&partial, kind)?;
-        Ok(Self { out: out.to_path_buf(), partial, kind, force, keep: false, _lock: lock })
+        let claimed = fs::create_dir_all(parent(out))
+            .map_err(io("create the folder", parent(out)))
+            .and_then(|()| claim(&partial, kind));
+        let lock = claimed.inspect_err(|_| remove_empty(&made))?;
+        Ok(Self { out: out.to_path_buf(), partial, kind, force, made, keep: false, _lock: lock })
     }
 }
 
@@ -109,6 +118,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if !self.keep {
             let _ = remove(&self.partial);
+            remove_empty(&self.made);
         }
     }
 }
@@ -241,6 +251,20 @@ fn sync_tree(folder: &Path) -> Result<(), Error> {
 
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// True for a path that could be made and is not there.
+fn is_missing(path: &Path) -> bool {
+    !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// Removes folders, innermost first, as long as nothing is in them.
+fn remove_empty(folders: &[PathBuf]) {
+    for folder in folders {
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
 }
 
 fn is_empty(folder: &Path) -> bool {

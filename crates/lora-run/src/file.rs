@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The pipeline format that this version reads.
 const VERSION: u32 = 1;
 
+/// Runs that a matrix can ask for: more are a mistake in it.
+const MOST_COMBINATIONS: usize = 10_000;
+
 /// A pipeline file and its text, which errors point into.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -60,9 +63,8 @@ impl Source {
             std::fs::read_to_string(path).context(|| format!("failed to read the pipeline {}", path.display()))?;
         let file: PipelineFile = yaml::parse(&text).map_err(|e| {
             let place = e.at.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
-            let error = Error::new(format!("{}{place}: {}", path.display(), e.message));
-            let says_what_is_right = ["expected one of", "twice"].iter().any(|words| e.message.contains(words));
-            if says_what_is_right { error } else { error.hint(SHAPE) }
+            let (message, hint) = explained(&e.message);
+            Error::new(format!("{}{place}: {message}", path.display())).hint(hint)
         })?;
         let source = Self { path: path.to_path_buf(), text, file };
         source.check()?;
@@ -87,31 +89,50 @@ impl Source {
             return Err(error.hint("use the release of lora-tools that the pipeline was written for"));
         }
         if steps.0.is_empty() {
-            return Err(self.error_at(&["steps"], "there are no steps"));
+            return Err(self.error_at(&["steps"], "there are no steps").hint(SHAPE));
         }
         let names = params.iter().map(|(name, _)| ("params", name));
         let names = names.chain(matrix.iter().map(|(name, _)| ("matrix", name)));
         for (section, name) in names.chain(steps.iter().map(|(name, _)| ("steps", name))) {
             if !is_name(name) {
                 let error = self.error_at(&[section, name], "a name is a letter and then letters, digits, `_` and `-`");
-                return Err(error);
+                return Err(error.hint("for example `train` or `eval-2`"));
             }
         }
         for (name, _) in steps.iter() {
             if params.iter().any(|(param, _)| param == name) || matrix.iter().any(|(param, _)| param == name) {
-                return Err(self.error_at(&["steps", name], format!("`${name}` is a param already")));
+                let error = self.error_at(&["steps", name], format!("`${name}` is a param already"));
+                return Err(error.hint("give the step or the param another name"));
             }
         }
         for (name, values) in matrix.iter() {
             if values.is_empty() {
-                return Err(self.error_at(&["matrix", name], "has no values"));
+                let error = self.error_at(&["matrix", name], "has no values");
+                return Err(error.hint("give it a list of values, or take it out"));
             }
+        }
+        let combinations = matrix.iter().try_fold(1usize, |n, (_, values)| n.checked_mul(values.len()));
+        if combinations.is_none_or(|n| n > MOST_COMBINATIONS) {
+            let error = self.error_at(&["matrix"], format!("has more than {MOST_COMBINATIONS} combinations"));
+            return Err(error.hint("take values out, or split the pipeline"));
         }
         steps.iter().try_for_each(|(name, step)| match (&step.tool, &step.run) {
             (Some(_), None) | (None, Some(_)) => Ok(()),
-            _ => Err(self.error_at(&["steps", name], "a step has either `use` or `run`")),
+            _ => {
+                let error = self.error_at(&["steps", name], "a step has either `use` or `run`");
+                Err(error.hint("`use: lora-prep` calls a tool, `run: 'sort …'` a shell line"))
+            }
         })
     }
+}
+
+/// serde's message in the words of a pipeline, and the way out.
+fn explained(message: &str) -> (String, String) {
+    if let Some((what, keys)) = message.split_once(", expected one of ") {
+        return (what.replace("unknown field", "unknown key"), format!("the keys here are {keys}"));
+    }
+    let hint = if message.contains("twice") { "a name stands once: rename or remove one of the two" } else { SHAPE };
+    (message.to_owned(), hint.to_owned())
 }
 
 /// `[A-Za-z][A-Za-z0-9_-]*`: what can follow a `$`.

@@ -134,7 +134,7 @@ pub(crate) fn failure(step: &str, ended: &Ended, log: &Path) -> Error {
         None if ended.status.code().is_none() => {
             error.hint("a process that is killed from outside was often out of memory")
         }
-        None => error,
+        None => error.hint("when its cause is mended, the same command goes on from this step"),
     }
 }
 

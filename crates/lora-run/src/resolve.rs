@@ -91,7 +91,8 @@ fn axes(source: &Source, set: &[(String, Value)]) -> Result<Vec<(String, Vec<Val
         if !known().any(|name| name == key) {
             let error = Error::new(format!("--set {key}: {} has no param `{key}`", source.path.display()));
             let names = known().collect::<Vec<_>>().join(", ");
-            return Err(if names.is_empty() { error } else { error.hint(format!("its params are {names}")) });
+            let hint = if names.is_empty() { "it has none".to_owned() } else { format!("its params are {names}") };
+            return Err(error.hint(hint));
         }
     }
     let free = |name: &str| !set.iter().any(|(key, _)| key == name);
@@ -173,7 +174,8 @@ impl Scope<'_> {
 
     /// A value with its params filled in: a lone `$name` keeps the param's type, within text it becomes text.
     fn value(&self, at: &[&str], written: &Value) -> Result<(Value, BTreeSet<String>)> {
-        let fail = |message: String| self.source.error_at(at, message);
+        const SCALARS: &str = "a value is a text, a number, true, false, or a list of these; `$$` is a plain `$`";
+        let fail = |message: String| self.source.error_at(at, message).hint(SCALARS);
         match written {
             Value::Null => Err(fail("has no value".to_owned())),
             Value::Object(_) => Err(fail("can't be a mapping".to_owned())),
@@ -237,7 +239,7 @@ impl Scope<'_> {
         varies.extend(by);
         let plain = |value: &Value| match scalar(value) {
             Some(text) if !text.is_empty() => Ok(InputPath { path: text.into(), from: None }),
-            _ => Err(self.source.error_at(at, "is not a path")),
+            _ => Err(self.source.error_at(at, "is not a path").hint("name a file, a folder or a step above (`$prep`)")),
         };
         match &value {
             Value::Array(items) => items.iter().map(plain).collect(),
@@ -252,7 +254,10 @@ impl Scope<'_> {
                 let error = self.source.error_at(at, format!("`${name}` is a step, not a param"));
                 error.hint("a step's output is given under `in`")
             }
-            Some(_) => self.source.error_at(at, format!("`${name}` must stand at the start of the path")),
+            Some(_) => {
+                let error = self.source.error_at(at, format!("`${name}` must stand at the start of the path"));
+                error.hint("`$prep/train.parquet` is a file in what step `prep` wrote")
+            }
             None => self.unknown(at, name, self.params.iter().map(|param| param.name.as_str())),
         })
     }
@@ -260,7 +265,8 @@ impl Scope<'_> {
     /// The error for a name that stands for nothing here.
     fn unknown<'c>(&'c self, at: &[&str], name: &str, candidates: impl Iterator<Item = &'c str>) -> Error {
         if name == self.name {
-            return self.source.error_at(at, format!("`{name}` can't refer to itself"));
+            let error = self.source.error_at(at, format!("`{name}` can't refer to itself"));
+            return error.hint("a step may refer only to steps above it");
         }
         if self.source.file.steps.iter().any(|(step, _)| step == name) {
             let error = self.source.error_at(at, format!("`{name}` is a step further down"));
@@ -268,9 +274,11 @@ impl Scope<'_> {
         }
         let error = self.source.error_at(at, format!("nothing is called `{name}`"));
         let earlier = self.earlier.iter().map(|step| step.name.as_str());
-        match nearest(name, candidates.chain(earlier)) {
+        let candidates: Vec<&str> = candidates.chain(earlier).collect();
+        match nearest(name, candidates.iter().copied()) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error,
+            None if candidates.is_empty() => error.hint("no param and no step stands above; `$$` is a plain `$`"),
+            None => error.hint(format!("what stands above: {}; `$$` is a plain `$`", candidates.join(", "))),
         }
     }
 

@@ -31,7 +31,8 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
         for (key, paths) in &step.inputs {
             if let Some(missing) = paths.iter().find(|input| input.from.is_none() && !input.path.exists()) {
                 let at = ["steps", step.name.as_str(), "in", key];
-                return Err(source.error_at(&at, format!("{} does not exist", missing.path.display())));
+                let error = source.error_at(&at, format!("{} does not exist", missing.path.display()));
+                return Err(error.hint("a path counts from the folder in which lora-run is started"));
             }
         }
         let tool = match &step.action {

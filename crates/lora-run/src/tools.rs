@@ -100,7 +100,8 @@ impl Tool {
             let at = ["steps", step.name.as_str(), "in", key];
             let flag = self.flag(source, &at, name)?;
             if !flag.takes_value {
-                return Err(source.error_at(&at, format!("--{key} of {name} takes no path")));
+                let error = source.error_at(&at, format!("--{key} of {name} takes no path"));
+                return Err(error.hint("a flag goes under `with`"));
             }
             flag.push(source, &at, values, &mut positional, &mut flags)?;
         }
@@ -112,7 +113,7 @@ impl Tool {
                 (false, Value::Bool(false)) => {}
                 (false, _) => {
                     let message = format!("--{key} of {name} is either true or false, not {}", shown(value));
-                    return Err(source.error_at(&at, message));
+                    return Err(source.error_at(&at, message).hint("write true or false, or leave it out"));
                 }
                 (true, Value::Array(items)) => {
                     let values = items.iter().filter_map(scalar).collect();
@@ -134,7 +135,8 @@ impl Tool {
     fn flag(&self, source: &Source, at: &[&str], tool: &str) -> Result<&Flag> {
         let key = at.last().copied().unwrap_or_default();
         if OURS.contains(&key) {
-            return Err(source.error_at(at, format!("--{key} is set by lora-run itself")));
+            let error = source.error_at(at, format!("--{key} is set by lora-run itself"));
+            return Err(error.hint("leave it out: step S of pipeline P writes WORK/P/S"));
         }
         self.flags.iter().find(|flag| flag.name == key).ok_or_else(|| {
             let error = source.error_at(at, format!("{tool} has no flag --{key}"));
@@ -152,7 +154,7 @@ impl Tool {
             self.flags.iter().find(|flag| flag.required && !OURS.contains(&flag.name.as_str()) && !given(&flag.name));
         missing.map_or(Ok(()), |flag| {
             let message = format!("{tool} needs `{}`, which stands neither under `in` nor under `with`", flag.name);
-            Err(source.error_at(&["steps", &step.name], message))
+            Err(source.error_at(&["steps", &step.name], message).hint(format!("{tool} --help lists its flags")))
         })
     }
 }
@@ -172,7 +174,8 @@ impl Flag {
             return Err(error.hint(format!("it is one of {}", self.values.join(", "))));
         }
         if values.len() > 1 && !self.repeated && self.delimiter.is_none() {
-            return Err(source.error_at(at, format!("--{} takes one value, not {}", self.name, values.len())));
+            let error = source.error_at(at, format!("--{} takes one value, not {}", self.name, values.len()));
+            return Err(error.hint("a list of values for one run each goes under `matrix`"));
         }
         if self.positional {
             positional.extend(values);

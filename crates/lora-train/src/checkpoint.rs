@@ -98,10 +98,11 @@ pub(crate) fn write(
         })
         .collect::<Result<Vec<_>>>()?;
     let partial = file.with_extension("new");
-    safetensors::serialize_to_file(views, Some(metadata), &partial)
-        .map_err(|e| Error::from(e).context(format!("failed to write {}", file.display())))?;
-    let synced = File::open(&partial).and_then(|f| f.sync_all());
-    synced.and_then(|()| fs::rename(&partial, file)).map_err(failed("write", file))
+    let written = safetensors::serialize_to_file(views, Some(metadata), &partial)
+        .map_err(|e| Error::from(e).context(format!("failed to write {}", file.display())));
+    let synced = || File::open(&partial).and_then(|f| f.sync_all());
+    let placed = || synced().and_then(|()| fs::rename(&partial, file)).map_err(failed("write", file));
+    written.and_then(|()| placed()).inspect_err(|_| _ = remove(&partial))
 }
 
 /// Reads the state file of a run with the same fingerprint and as many parameters.
@@ -150,7 +151,7 @@ pub(crate) fn save_model(out: &Path, name: &str, model: &dyn Trainable, params: 
     let partial = out.join("checkpoints").join(format!("{name}.new"));
     remove(&partial)?;
     fs::create_dir_all(&partial).map_err(failed("create", &partial))?;
-    model.save(params, &partial)?;
+    model.save(params, &partial).inspect_err(|_| _ = remove(&partial))?;
     remove(&folder)?;
     fs::rename(&partial, &folder).map_err(failed("write", &folder))
 }

@@ -20,10 +20,10 @@ pub(crate) fn finish(
 ) -> Result<Receipt> {
     let dir = staged.path();
     model.save(outcome.best.as_deref().unwrap_or(model.params()), dir)?;
-    remove(&state_file(dir))?;
-    remove(&dir.join("checkpoints").join("best"))?; // it is what the folder itself holds
     let card = dir.join("README.md");
     std::fs::write(&card, card::render(args, outcome, model)).map_err(failed("write", &card))?;
+    remove(&dir.join("checkpoints").join("best"))?; // it is what the folder itself holds
+    remove(&state_file(dir))?; // last, so that a run that fails here can still be continued
     let draft = Draft {
         tool: env!("CARGO_PKG_NAME").to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),

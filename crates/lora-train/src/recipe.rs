@@ -40,12 +40,14 @@ pub(crate) fn train(
     ui.say(&model.summary());
     let mut run = Run::start(args, inputs, data, model, staged, ui)?;
     let result = run.train_on();
-    if let Err(error) = &result
-        && error.is_interrupted()
-        && run.state.step > 0
-    {
-        run.checkpoint()?;
-        ui.say(&format!("stopped after step {}: the same command with --resume continues it", run.state.step));
+    if let Err(error) = &result {
+        if error.is_interrupted() && run.state.step > 0 {
+            run.checkpoint()?;
+            ui.say(&format!("stopped after step {}: the same command with --resume continues it", run.state.step));
+        } else if state_file(run.staged.path()).exists() {
+            let kept = run.staged.path().display();
+            ui.say(&format!("{kept} keeps the checkpoints so far: --resume continues from them, --force starts over"));
+        }
     }
     result?;
     let State { tokens, computed_tokens, .. } = run.state;

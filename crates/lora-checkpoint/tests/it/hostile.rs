@@ -4,10 +4,14 @@ use crate::support::{Random, config, keep, model, write_folder};
 use lora_checkpoint::{Checkpoint, GgufDtype, save_gguf};
 use std::path::Path;
 
-/// Opens and, if that works, reads everything.
+/// Opens and, if that works, reads everything. What is refused is refused with one hint.
 fn try_all(path: &Path) -> bool {
-    let Ok(model) = Checkpoint::open(path) else {
-        return false;
+    let model = match Checkpoint::open(path) {
+        Ok(model) => model,
+        Err(error) => {
+            assert_eq!(error.to_string().matches("\nhint: ").count(), 1, "{error}");
+            return false;
+        }
     };
     for name in model.tensor_names() {
         let _ = model.tensor(&name).unwrap().to_f32();

@@ -45,7 +45,8 @@ fn an_upstream_that_failed_is_told() {
 fn another_kind_is_refused() {
     assert_eq!(
         refused(&receipt(Artefact::Adapter)),
-        "error: expected a dataset on stdin, but lora-prep made an adapter (d)\n"
+        "error: expected a dataset on stdin, but lora-prep made an adapter (d)\n\
+         hint: put the tool that makes a dataset before the `|`, or name a dataset in place of `-`\n"
     );
 }
 
@@ -57,9 +58,11 @@ fn another_version_is_refused() {
 
 #[test]
 fn what_is_no_receipt_is_refused_with_a_hint() {
-    let error = refused("hello");
-    assert!(error.starts_with("error: the last line of stdin is not valid JSON"), "{error}");
-    assert!(error.contains("\nhint: `-` takes the JSON lines of a lora tool"), "{error}");
+    for (line, what) in [("hello", "is not valid JSON"), ("{}", "it has no version"), ("[1]", "it has no version")] {
+        let error = refused(line);
+        assert!(error.starts_with("error: the last line of stdin is") && error.contains(what), "{error}");
+        assert!(error.contains("\nhint: `-` takes the JSON lines of a lora tool"), "{error}");
+    }
 }
 
 #[test]

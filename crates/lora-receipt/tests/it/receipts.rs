@@ -27,12 +27,14 @@ fn a_missing_truncated_or_foreign_receipt_is_a_clear_error() {
         let error = Receipt::load(dir.path()).unwrap_err().to_string();
         error.replace(&dir.path().display().to_string(), "OUT")
     };
-    assert_eq!(
-        load("{\"version\": 1, "),
-        "OUT/receipt.json is not valid JSON: EOF while parsing a value at line 1 column 15"
-    );
-    assert_eq!(load("{}"), "OUT/receipt.json is not a receipt: it has no version");
-    assert_eq!(load("{\"version\": 1}"), "OUT/receipt.json is not a receipt: missing field `tool`");
+    for (text, what) in [
+        ("{\"version\": 1, ", "is not valid JSON: EOF while parsing a value at line 1 column 15"),
+        ("{}", "is not a receipt: it has no version"),
+        ("{\"version\": 1}", "is not a receipt: missing field `tool`"),
+    ] {
+        let hint = "a receipt is written by a lora tool and not by hand: make the output again";
+        assert_eq!(load(text), format!("OUT/receipt.json {what}\nhint: {hint}"));
+    }
     assert_eq!(
         load("{\"version\": 2}"),
         "OUT/receipt.json is a receipt of version 2, and this tool reads version 1\n\

@@ -40,6 +40,34 @@ fn a_dropped_output_leaves_nothing() {
 }
 
 #[test]
+fn folders_made_for_an_output_go_away_with_it_if_nothing_else_is_in_them() {
+    let dir = tempdir().unwrap();
+    drop(Staged::folder(&dir.path().join("a/b/d"), false).unwrap());
+    drop(Staged::file(&dir.path().join("a/b/m.gguf"), false).unwrap());
+    assert!(names(dir.path()).is_empty());
+
+    let staged = Staged::folder(&dir.path().join("a/b/d"), false).unwrap();
+    fs::write(dir.path().join("a/mine"), "x").unwrap();
+    drop(staged);
+    assert_eq!(names(&dir.path().join("a")), ["mine"]);
+
+    let mut kept = Staged::folder(&dir.path().join("c/d"), false).unwrap();
+    kept.keep_partial();
+    drop(kept);
+    assert_eq!(names(&dir.path().join("c")), ["d.partial"]);
+}
+
+#[test]
+fn a_receipt_that_can_not_be_written_leaves_nothing_beside_the_file() {
+    let dir = tempdir().unwrap();
+    fs::create_dir(dir.path().join("m.gguf.receipt.json")).unwrap();
+    let staged = Staged::file(&dir.path().join("m.gguf"), false).unwrap();
+    fs::write(staged.path(), "x").unwrap();
+    assert!(staged.commit(draft()).is_err());
+    assert_eq!(names(dir.path()), ["m.gguf.receipt.json"]);
+}
+
+#[test]
 fn an_existing_output_is_refused_and_with_force_replaced_only_at_commit() {
     let dir = tempdir().unwrap();
     let out = dir.path().join("d");
@@ -128,7 +156,10 @@ fn a_parent_that_is_no_folder_is_a_clear_error() {
     fs::write(dir.path().join("file"), "").unwrap();
     let error = Staged::folder(&dir.path().join("file/d"), false).unwrap_err();
     assert!(error.to_string().starts_with("failed to create"), "{error}");
-    assert!(Staged::folder("..".as_ref(), true).unwrap_err().to_string().ends_with("can't be an output path"));
+    for out in ["..", "/", ""] {
+        let error = Staged::folder(out.as_ref(), true).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{out:?} can't be an output path\nhint: ")), "{error}");
+    }
 }
 
 #[cfg(unix)]

@@ -118,6 +118,7 @@ impl House {
         let said = self.run(&[&["p.yaml"], args].concat());
         assert_eq!(said.code, Some(2), "{said:?}");
         assert_eq!(said.stdout, "");
+        assert_eq!(said.stderr.lines().filter(|line| line.starts_with("hint: ")).count(), 1, "{}", said.stderr);
         said.stderr
     }
 }

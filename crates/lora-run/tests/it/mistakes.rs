@@ -13,7 +13,7 @@ fn refused(steps: &str) -> String {
 fn keys_that_do_not_exist() {
     assert_eq!(
         refused("  a: { use: lora-fake, wth: { lr: 1 } }\n"),
-        "error: p.yaml:4:24: steps.a: unknown field `wth`, expected one of `use`, `run`, `in`, `with`, `needs`\n"
+        "error: p.yaml:4:24: steps.a: unknown key `wth`\nhint: the keys here are `use`, `run`, `in`, `with`, `needs`\n"
     );
     assert_eq!(
         refused("  a: { use: lora-fake, in: { base: raw.txt }, with: { lrr: 1 } }\n"),
@@ -25,7 +25,7 @@ fn keys_that_do_not_exist() {
     );
     assert_eq!(
         refused("  a: { use: lora-fake, in: { base: raw.txt }, with: { out: x } }\n"),
-        "error: p.yaml:4:55: steps.a.with.out: --out is set by lora-run itself\n"
+        "error: p.yaml:4:55: steps.a.with.out: --out is set by lora-run itself\nhint: leave it out: step S of pipeline P writes WORK/P/S\n"
     );
 }
 
@@ -41,7 +41,7 @@ fn names_that_stand_for_nothing() {
     );
     assert_eq!(
         refused("  a: { run: x, needs: [a] }\n"),
-        "error: p.yaml:4:16: steps.a.needs: `a` can't refer to itself\n"
+        "error: p.yaml:4:16: steps.a.needs: `a` can't refer to itself\nhint: a step may refer only to steps above it\n"
     );
     assert_eq!(
         refused("  a: { run: x }\n  b: { run: x, with: { y: $a } }\n"),
@@ -57,12 +57,18 @@ fn values_that_a_flag_does_not_take() {
         with("split: tset"),
         "error: p.yaml:4:55: steps.a.with.split: can't be `tset`\nhint: it is one of train, valid\n"
     );
-    assert_eq!(with("lr: $list"), "error: p.yaml:4:55: steps.a.with.lr: --lr takes one value, not 2\n");
+    assert_eq!(
+        with("lr: $list"),
+        "error: p.yaml:4:55: steps.a.with.lr: --lr takes one value, not 2\nhint: a list of values for one run each goes under `matrix`\n"
+    );
     assert_eq!(
         with("must-pass: 3"),
-        "error: p.yaml:4:55: steps.a.with.must-pass: --must-pass of lora-fake is either true or false, not 3\n"
+        "error: p.yaml:4:55: steps.a.with.must-pass: --must-pass of lora-fake is either true or false, not 3\nhint: write true or false, or leave it out\n"
     );
-    assert_eq!(with("lr: "), "error: p.yaml:4:55: steps.a.with.lr: has no value\n");
+    assert_eq!(
+        with("lr: "),
+        "error: p.yaml:4:55: steps.a.with.lr: has no value\nhint: a value is a text, a number, true, false, or a list of these; `$$` is a plain `$`\n"
+    );
 }
 
 #[test]
@@ -74,14 +80,20 @@ fn steps_that_can_not_be() {
     );
     assert_eq!(
         refused("  a: { use: lora-fake }\n"),
-        "error: p.yaml:4:3: steps.a: lora-fake needs `base`, which stands neither under `in` nor under `with`\n"
+        "error: p.yaml:4:3: steps.a: lora-fake needs `base`, which stands neither under `in` nor under `with`\nhint: lora-fake --help lists its flags\n"
     );
-    assert_eq!(refused("  a: { use: x, run: y }\n"), "error: p.yaml:4:3: steps.a: a step has either `use` or `run`\n");
+    assert_eq!(
+        refused("  a: { use: x, run: y }\n"),
+        "error: p.yaml:4:3: steps.a: a step has either `use` or `run`\nhint: `use: lora-prep` calls a tool, `run: 'sort …'` a shell line\n"
+    );
     assert_eq!(
         refused("  a: { run: x, in: { raw: gone.txt } }\n"),
-        "error: p.yaml:4:22: steps.a.in.raw: gone.txt does not exist\n"
+        "error: p.yaml:4:22: steps.a.in.raw: gone.txt does not exist\nhint: a path counts from the folder in which lora-run is started\n"
     );
-    assert_eq!(refused("  a: { run: x }\n  a: { run: y }\n"), "error: p.yaml:5:3: steps: `a` stands here twice\n");
+    assert_eq!(
+        refused("  a: { run: x }\n  a: { run: y }\n"),
+        "error: p.yaml:5:3: steps: `a` stands here twice\nhint: a name stands once: rename or remove one of the two\n"
+    );
 }
 
 #[test]
@@ -92,7 +104,7 @@ fn files_that_are_no_pipelines() {
         "error: p.yaml:1:1: version: this lora-run reads version 1, not 2\n\
          hint: use the release of lora-tools that the pipeline was written for\n"
     );
-    for text in ["", "steps: [", "just text", "version: 1\nsteps: {}\n", "version: 1\n\u{0}"] {
+    for text in ["", "\u{1}", "steps: [", "just text", "version: 1\nsteps: {}\n", "version: 1\n\u{0}"] {
         house.write("p.yaml", text);
         assert!(house.refused(&[]).starts_with("error: p.yaml"), "{text:?}: {}", house.refused(&[]));
     }
@@ -100,6 +112,16 @@ fn files_that_are_no_pipelines() {
     assert_eq!(
         house.refused(&[]),
         "error: failed to read the pipeline p.yaml\ncause: No such file or directory\nhint: check the path: it, or the folder that it should stand in, is not there\n"
+    );
+}
+
+#[test]
+fn a_matrix_of_more_runs_than_anyone_wants() {
+    let axes: Vec<_> = (0..12).map(|axis| format!("a{axis}: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]")).collect();
+    let house = House::new(&format!("version: 1\nmatrix: {{ {} }}\nsteps: {{ a: {{ run: x }} }}\n", axes.join(", ")));
+    assert_eq!(
+        house.refused(&[]),
+        "error: p.yaml:2:1: matrix: has more than 10000 combinations\nhint: take values out, or split the pipeline\n"
     );
 }
 

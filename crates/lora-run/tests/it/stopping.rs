@@ -26,7 +26,12 @@ fn a_failed_shell_line_leaves_nothing_half_written() {
     let house = House::new("version: 1\nsteps:\n  a: { run: 'echo half > $OUT/made; echo cannot >&2; exit 1' }\n");
     let said = house.run(&["p.yaml", "-q"]);
     assert_eq!(said.code, Some(2));
-    assert_eq!(said.stderr, "error: step a failed with exit code 1 (its log: work/p/a.log)\ncause: cannot\n");
+    assert_eq!(
+        said.stderr,
+        "error: step a failed with exit code 1 (its log: work/p/a.log)\n\
+         cause: cannot\n\
+         hint: when its cause is mended, the same command goes on from this step\n"
+    );
     let left: Vec<_> = std::fs::read_dir(house.path("work/p")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "a.log" || name == "a.attempt" || name == ".lock"), "{left:?}");
 }

@@ -140,5 +140,8 @@ fn a_run_that_diverges_stops_names_the_step_and_keeps_its_checkpoints() {
     let stderr = error(dir.path(), &data, &[&flags[..], &["--force"]].concat());
     assert!(stderr.contains("step ") && stderr.contains("a lower --lr"), "{stderr}");
     assert!(stderr.contains("NaN") || stderr.contains("inf") || stderr.contains("finite"), "{stderr}");
+    assert!(stderr.contains("out.partial keeps the checkpoints so far: --resume continues"), "{stderr}");
     assert!(dir.path().join("out.partial/checkpoints/last/adapter_model.safetensors").exists());
+    let names = fs::read_dir(dir.path().join("out.partial/checkpoints")).unwrap();
+    assert!(names.map(|entry| entry.unwrap().file_name()).all(|name| !name.to_string_lossy().ends_with(".new")));
 }
