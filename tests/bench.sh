@@ -120,10 +120,10 @@ prep "$raw" data-rows
 prep "$out/long.jsonl" data-long
 for work in ${WORK:-dense rows apart long}; do
   case $work in
-    dense) workload dense "dense, every token supervised" data-dense 4 --memory 1150MB ;;
-    rows) workload rows "$(basename "$raw") as it is" data-rows 8 --memory 680MB ;;
-    apart) workload apart "$(basename "$raw"), no prefixes shared" data-rows 8 --memory 680MB --no-shared-prefixes ;;
-    long) workload long "long prompts, short answers" data-long 4 --memory 1150MB ;;
+    dense) workload dense "dense, every token supervised" data-dense 4 --memory 1180MB ;;
+    rows) workload rows "$(basename "$raw") as it is" data-rows 8 --memory 690MB ;;
+    apart) workload apart "$(basename "$raw"), no prefixes shared" data-rows 8 --memory 690MB --no-shared-prefixes ;;
+    long) workload long "long prompts, short answers" data-long 4 --memory 1180MB ;;
     scaling) scaling ;;
     large) large ;;
     *) printf 'error: there is no workload %s\nhint: dense, rows, apart, long, scaling, large\n' "$work" >&2; exit 2 ;;

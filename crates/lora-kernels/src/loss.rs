@@ -6,8 +6,14 @@ use crate::profile::{Part, Profile};
 use crate::vector::{argmax, exp, max, tanh};
 use rayon::prelude::*;
 
-/// Rows of logits that exist at once.
-const CHUNK: usize = 128;
+/// Bytes of logits that exist at once, about.
+const LOGITS: usize = 48 << 20;
+
+/// Rows of logits that exist at once at most: the more, the less often the head is read; few of a large vocabulary.
+#[must_use]
+pub fn chunk_rows(vocabulary: usize) -> usize {
+    (LOGITS / 4 / vocabulary.max(1)).clamp(32, 256)
+}
 
 /// Loss of one supervised position.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -95,15 +101,17 @@ pub fn cross_entropy_through(
     profile: &Profile,
 ) {
     let (vocabulary, h) = (head.vocabulary(), head.width());
+    let chunks = targets.len().div_ceil(chunk_rows(vocabulary)).max(1);
+    let rows = targets.len().div_ceil(chunks).max(1); // chunks of one size
     for (chunk, ((hidden, targets), losses)) in
-        hidden.chunks_mut(CHUNK * h).zip(targets.chunks(CHUNK)).zip(losses.chunks_mut(CHUNK)).enumerate()
+        hidden.chunks_mut(rows * h).zip(targets.chunks(rows)).zip(losses.chunks_mut(rows)).enumerate()
     {
         let n = targets.len();
         memory::grow(logits, n * vocabulary);
         let logits = &mut logits[..n * vocabulary];
         let operations = (2 * n * vocabulary * h) as u64;
-        profile.time(Part::Head, operations, || head.forward(chunk * CHUNK, hidden, logits));
-        let rows = logits.par_chunks_mut(vocabulary).zip(targets).zip(losses);
+        profile.time(Part::Head, operations, || head.forward(chunk * rows, hidden, logits));
+        let all = logits.par_chunks_mut(vocabulary).zip(targets).zip(losses);
         let one = |slopes: &mut Vec<f32>, ((row, &target), loss): ((&mut [f32], &u32), &mut TokenLoss)| {
             let Some(cap) = softcap else {
                 *loss = row_loss(row, target as usize, scale, gradient);
@@ -116,9 +124,9 @@ pub fn cross_entropy_through(
                 row.iter_mut().zip(&*slopes).for_each(|(d, slope)| *d *= slope);
             }
         };
-        profile.time(Part::Loss, 0, || rows.for_each_init(Vec::new, one));
+        profile.time(Part::Loss, 0, || all.for_each_init(Vec::new, one));
         if gradient {
-            profile.time(Part::Head, operations, || head.backward(chunk * CHUNK, hidden, logits));
+            profile.time(Part::Head, operations, || head.backward(chunk * rows, hidden, logits));
         }
     }
 }

@@ -70,10 +70,28 @@ impl<'a> Mat<'a> {
             };
         }
         assert!(self.row_stride == 1, "a matrix has a stride of 1 one way or the other");
-        for (step, to) in to.chunks_exact_mut(width).take(steps).enumerate() {
+        match (live == width, width) {
+            (true, 6) => self.copy_steps::<6>(at, steps, to),
+            (true, 12) => self.copy_steps::<12>(at, steps, to),
+            (true, 16) => self.copy_steps::<16>(at, steps, to),
+            (true, 32) => self.copy_steps::<32>(at, steps, to),
+            _ => {
+                for (step, to) in to.chunks_exact_mut(width).take(steps).enumerate() {
+                    let from = at + step * self.column_stride;
+                    to[..live].copy_from_slice(&self.data[from..from + live]);
+                    to[live..].fill(0.0);
+                }
+            }
+        }
+    }
+
+    /// WIDTH neighbouring values of each column; a known length is copied without a call.
+    fn copy_steps<const WIDTH: usize>(self, at: usize, steps: usize, to: &mut [f32]) {
+        for (step, to) in to.as_chunks_mut::<WIDTH>().0.iter_mut().take(steps).enumerate() {
             let from = at + step * self.column_stride;
-            to[..live].copy_from_slice(&self.data[from..from + live]);
-            to[live..].fill(0.0);
+            if let Some(values) = self.data[from..].first_chunk::<WIDTH>() {
+                *to = *values;
+            }
         }
     }
 

@@ -15,10 +15,10 @@ pub(crate) struct Chosen {
     pub(crate) plan: Plan,
     /// Layers that keep their activations, of those below the last one that need a gradient.
     pub(crate) kept_layers: usize,
+    /// Layers that keep them in bfloat16.
+    pub(crate) bf16_layers: usize,
     /// Layers that are computed again.
     pub(crate) recomputed_layers: usize,
-    /// Activations are kept in bfloat16.
-    pub(crate) bf16_activations: bool,
     /// Tokens of the largest micro-batch, as computed.
     pub(crate) largest_batch_tokens: usize,
     /// The predicted peak of the process.
@@ -41,20 +41,20 @@ pub(crate) fn choose(args: &Args, base: &Base, adapter: &Adapter, data: &Data, u
         vocabulary: config.vocab_size,
         tokens: tokens(&data.train) + data.valid.as_deref().map_or(0, tokens),
     };
-    let leanest = Peak::of(&process, &step, Plan { kept: 0, half: false });
-    let fixed = leanest.total() - step.total(Plan { kept: 0, half: false }) as u64;
+    let leanest = Peak::of(&process, &step, Plan::LEANEST);
+    let fixed = leanest.total() - step.total(Plan::LEANEST) as u64;
     let budget = args.memory.or_else(|| available_memory().map(|free| (free as f64 * SHARE) as u64));
     let plan = match budget {
-        None => Some(Plan { kept: step.layers, half: false }),
+        None => Some(Plan { exact: step.layers, rounded: 0 }),
         Some(budget) => step.plan(budget.saturating_sub(fixed) as usize, args.memory.is_some()),
     };
     let Some(plan) = plan else { return Err(too_little(args, budget.unwrap_or(0), &leanest, batch)) };
     let peak = Peak::of(&process, &step, plan);
     let chosen = Chosen {
         plan,
-        kept_layers: plan.kept,
-        recomputed_layers: step.layers - plan.kept,
-        bf16_activations: plan.half,
+        kept_layers: plan.exact,
+        bf16_layers: plan.rounded,
+        recomputed_layers: step.layers - plan.exact - plan.rounded,
         largest_batch_tokens: batch.tokens,
         predicted_peak_bytes: peak.total(),
     };
@@ -94,14 +94,12 @@ fn too_little(args: &Args, budget: u64, leanest: &Peak, batch: BatchSize) -> Err
 }
 
 fn describe(chosen: &Chosen, peak: &Peak) -> String {
-    let layers = chosen.kept_layers + chosen.recomputed_layers + 1;
-    let again = match chosen.recomputed_layers {
-        0 => String::new(),
-        n => format!(", {n} of {layers} layers computed again"),
-    };
-    let rounded = if chosen.bf16_activations { " in bfloat16" } else { "" };
+    let layers = chosen.kept_layers + chosen.bf16_layers + chosen.recomputed_layers + 1;
+    let of_layers = |n: usize, what: &str| if n == 0 { String::new() } else { format!("; {n} of {layers} layers {what}") };
+    let rounded = of_layers(chosen.bf16_layers, "keep their activations in bfloat16");
+    let again = of_layers(chosen.recomputed_layers, "are computed again");
     format!(
-        "memory: {} predicted (weights {}, activations{rounded} {}, scratch {}, adapter and optimiser {}, program {}){again}",
+        "memory: {} predicted (weights {}, activations {}, scratch {}, adapter and optimiser {}, program {}){rounded}{again}",
         human_bytes(peak.total()),
         human_bytes(peak.base),
         human_bytes(peak.activations),

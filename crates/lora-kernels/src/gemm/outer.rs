@@ -18,8 +18,10 @@ pub(crate) struct Gradient<'a> {
 }
 
 thread_local! {
-    /// Packed ranks, and features beside the last whole tile.
-    static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    /// Packed ranks. They are taken out while in use: a thread that waits may begin other sums.
+    static RANKS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Features beside the last whole tile.
+    static EDGE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Panels of features that a thread takes at once.
@@ -36,19 +38,34 @@ pub(crate) fn outer(x: &[f32], u: &[f32], tokens: usize, scale: f32, gradient: G
     let (features, rank) = (x.len() / tokens, u.len() / tokens);
     let Gradient { values, feature_stride, rank_stride } = gradient;
     assert!((features - 1) * feature_stride + (rank - 1) * rank_stride < values.len(), "gradient outside its values");
-    let sums = Sums { kernels, x, u, tokens, features, rank, scale, feature_stride, rank_stride };
     let to = SharedMut::new(values);
+    let mut memory = RANKS.take();
+    let ranks = if rank == kernels.columns { u } else { pack_ranks(kernels, u, tokens, rank, &mut memory) };
+    let sums = Sums { kernels, x, ranks, tokens, features, rank, scale, feature_stride, rank_stride };
     let tasks = features.div_ceil(kernels.rows * PANELS);
-    (0..tasks).into_par_iter().with_max_len(1).for_each(|task| {
-        SCRATCH.with_borrow_mut(|(ranks, edge)| sums.run(task, to, ranks, edge));
-    });
+    (0..tasks).into_par_iter().with_max_len(1).for_each(|task| EDGE.with_borrow_mut(|edge| sums.run(task, to, edge)));
+    RANKS.set(memory);
+}
+
+/// u (T, rank) as panels of the tile's columns, stretch after stretch of tokens; of one whole panel it is that already.
+fn pack_ranks<'m>(kernels: &Kernels, u: &[f32], tokens: usize, rank: usize, memory: &'m mut Vec<f32>) -> &'m [f32] {
+    let width = rank.next_multiple_of(kernels.columns);
+    grow(memory, tokens * width);
+    let right = MatRight::new(Mat::new(u, tokens, rank));
+    for first in (0..tokens).step_by(TOKENS) {
+        let end = tokens.min(first + TOKENS);
+        let panels = &mut memory[first * width..end * width];
+        right.pack(Packing::of(kernels), first..end, 0..rank, panels, &mut Vec::new());
+    }
+    &memory[..tokens * width]
 }
 
 #[derive(Clone, Copy)]
 struct Sums<'s> {
     kernels: &'static Kernels,
     x: &'s [f32],
-    u: &'s [f32],
+    /// Packed, see [`pack_ranks`].
+    ranks: &'s [f32],
     tokens: usize,
     features: usize,
     rank: usize,
@@ -58,19 +75,17 @@ struct Sums<'s> {
 }
 
 impl Sums<'_> {
-    fn run(self, task: usize, to: SharedMut, ranks: &mut Vec<f32>, edge: &mut Vec<f32>) {
+    fn run(self, task: usize, to: SharedMut, edge: &mut Vec<f32>) {
         let Kernels { rows, columns, .. } = *self.kernels;
         let first = task * rows * PANELS;
         let features = first..self.features.min(first + rows * PANELS);
-        let u = MatRight::new(Mat::new(self.u, self.tokens, self.rank));
+        let width = self.rank.next_multiple_of(columns);
         for token in (0..self.tokens).step_by(TOKENS) {
             let count = TOKENS.min(self.tokens - token);
-            grow(ranks, count * self.rank.next_multiple_of(columns));
-            let packed = &mut ranks[..count * self.rank.next_multiple_of(columns)];
-            u.pack(Packing::of(self.kernels), token..token + count, 0..self.rank, packed, edge);
+            let stretch = &self.ranks[token * width..(token + count) * width];
             for feature in features.clone().step_by(rows) {
-                for (panel, rank) in (0..self.rank).step_by(columns).enumerate() {
-                    self.tile((token, count), feature, &packed[panel * columns * count..], rank, to, edge);
+                for (panel, rank) in stretch.chunks_exact(columns * count).zip((0..self.rank).step_by(columns)) {
+                    self.tile((token, count), feature, panel, rank, to, edge);
                 }
             }
         }

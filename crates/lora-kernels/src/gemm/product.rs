@@ -9,12 +9,14 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Columns of a task at most: a block of them lies in the second-level cache beside a block of rows.
-const COLUMNS: usize = 256;
+/// Columns of a task at most, about: a block of them lies in the second-level cache beside a block of rows.
+const COLUMNS: usize = 192;
+/// Columns of a task at least: fewer don't pay for walking over all rows.
+const FEWEST_COLUMNS: usize = 64;
 /// Rows whose block stays in the second-level cache while all panels of a task pass by.
 const ROWS: usize = 192;
-/// Tasks a thread, so that a thread that is held up does not hold up the others.
-const TASKS: usize = 4;
+/// Tasks a thread from which it does not matter whether they divide evenly.
+const MANY: usize = 4;
 
 /// Memory of one thread: a block of packed columns (and that of the extra part behind it), and the values they are made of.
 #[derive(Default)]
@@ -96,17 +98,21 @@ impl Split {
     fn of(kernels: &Kernels, left: Left<'_>, right: &dyn Right, threads: usize) -> Self {
         let (n, panels) = (right.shape().1, left.panels());
         let step = kernels.columns.max(right.units().1);
-        let share = if threads == 1 { COLUMNS } else { n.div_ceil(threads * TASKS).clamp(2 * kernels.columns, COLUMNS) };
-        let columns = share.next_multiple_of(step);
+        let even = n.div_ceil(COLUMNS).next_multiple_of(threads);
+        let columns = n.div_ceil(even.min(n / FEWEST_COLUMNS).max(1)).next_multiple_of(step);
         let column_tasks = n.div_ceil(columns);
-        let wanted = if threads == 1 { 1 } else { (threads * 2).div_ceil(column_tasks) };
-        let panels_each = panels.div_ceil(wanted).max(8).min(panels);
+        let is_even = column_tasks.is_multiple_of(threads) || column_tasks >= MANY * threads;
+        let panels_each = panels.div_ceil(if is_even { 1 } else { threads / gcd(column_tasks, threads) });
         Self { columns, column_tasks, panels: panels_each, row_tasks: panels.div_ceil(panels_each) }
     }
 
     fn tasks(self) -> usize {
         self.column_tasks * self.row_tasks
     }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// A product under way.

@@ -28,14 +28,33 @@ pub(super) unsafe fn transpose_avx2(
                     continue;
                 }
                 transpose_8x8(from, stride, live, block.as_mut_ptr(), 8);
-                for (step, values) in block.as_chunks::<8>().0.iter().enumerate() {
-                    std::ptr::copy_nonoverlapping(values.as_ptr(), dst.add((k + step) * width + first), n);
+                let to = dst.add(k * width + first);
+                match n {
+                    6 => copy_steps::<6>(&block, to, width),
+                    4 => copy_steps::<4>(&block, to, width),
+                    _ => {
+                        for (step, values) in block.as_chunks::<8>().0.iter().enumerate() {
+                            std::ptr::copy_nonoverlapping(values.as_ptr(), to.add(step * width), n);
+                        }
+                    }
                 }
             }
         }
     }
     // SAFETY: the steps that are left, of the same rows and destination.
     unsafe { super::isa::transpose(src.add(whole), stride, rows, steps - whole, dst.add(whole * width), width) }
+}
+
+/// The first N of 8 values of 8 steps; a known length is copied without a call.
+///
+/// # Safety
+/// N values of 8 steps, `width` apart, must be valid in `dst`.
+#[inline(always)]
+unsafe fn copy_steps<const N: usize>(block: &[f32; 64], dst: *mut f32, width: usize) {
+    for (step, values) in block.as_chunks::<8>().0.iter().enumerate() {
+        // SAFETY: as promised by the caller; N is at most 8.
+        unsafe { dst.add(step * width).cast::<[f32; N]>().write_unaligned(*values.as_ptr().cast::<[f32; N]>()) };
+    }
 }
 
 /// dst[k][row] = src[row][k] for 8 by 8 values; rows from `live` on are zero and not read.

@@ -22,7 +22,7 @@ fn loss_and_gradient_over_several_chunks() {
 }
 
 fn check(cap: Option<f32>) {
-    let (n, h, vocabulary, scale) = (150, 6, 41, 0.3f32);
+    let (n, h, vocabulary, scale) = (300, 6, 41, 0.3f32);
     let head = Dense { values: values(vocabulary * h, 1), columns: h, in_place: false };
     let x = values(n * h, 2);
     let targets: Vec<u32> = (0..n as u32).map(|i| (i * 7) % vocabulary as u32).collect();

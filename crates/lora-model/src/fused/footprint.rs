@@ -5,7 +5,7 @@ use crate::spec::HEAD;
 use crate::Packed;
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
-use lora_kernels::linear;
+use lora_kernels::{linear, loss};
 
 /// A micro-batch as memory sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,9 @@ impl Footprint {
     /// What the layers keep under a plan, with the layer at work.
     #[must_use]
     pub fn activations(&self, plan: Plan) -> usize {
-        let kept = plan.kept.min(self.layers);
-        self.all + kept * if plan.half { self.half } else { self.all } + (self.layers - kept) * self.input
+        let exact = plan.exact.min(self.layers);
+        let rounded = plan.rounded.min(self.layers - exact);
+        self.all + exact * self.all + rounded * self.half + (self.layers - exact - rounded) * self.input
     }
 
     /// All of it under a plan.
@@ -52,24 +53,24 @@ impl Footprint {
     }
 
     /// The plan that computes least again within so many bytes; none if even the leanest takes more. Only if `may_round`
-    /// does it keep activations in bfloat16, and then only where that saves computing again.
+    /// do layers keep their activations in bfloat16, and then only as many as that saves from being computed again.
     #[must_use]
     pub fn plan(&self, bytes: usize, may_round: bool) -> Option<Plan> {
-        let fitting = |half: bool| {
-            let rest = bytes.checked_sub(self.total(Plan { kept: 0, half }))?;
-            let each = if half { self.half } else { self.all }.saturating_sub(self.input);
-            Some(Plan { kept: (rest / each.max(1)).min(self.layers), half })
-        };
-        let exact = fitting(false)?;
-        if !may_round || exact.kept == self.layers {
-            return Some(exact);
+        let rest = bytes.checked_sub(self.total(Plan::LEANEST))?;
+        let fitting = |rest: usize, each: usize| (rest / each.max(1)).min(self.layers);
+        let exact = fitting(rest, self.all - self.input);
+        if !may_round || exact == self.layers {
+            return Some(Plan { exact, rounded: 0 });
         }
-        fitting(true)
+        let rounded = fitting(rest, self.half - self.input);
+        if rounded < self.layers {
+            return Some(Plan { exact: 0, rounded });
+        }
+        let exact = fitting(rest - self.layers * (self.half - self.input), self.all - self.half);
+        Some(Plan { exact, rounded: self.layers - exact })
     }
 }
 
-/// Rows of logits that exist at once (lora-kernels' `loss`).
-const LOGIT_ROWS: usize = 128;
 const F32: usize = size_of::<f32>();
 const BF16: usize = 2;
 
@@ -177,7 +178,7 @@ fn workspace(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool, t
 
 /// Values of head and loss: the supervised rows three times, their 1/rms, a chunk of logits, packed operands.
 fn head(config: &ModelConfig, supervised: usize) -> usize {
-    let (v, h, rows) = (config.vocab_size, config.hidden_size, supervised.min(LOGIT_ROWS));
+    let (v, h, rows) = (config.vocab_size, config.hidden_size, supervised.min(loss::chunk_rows(config.vocab_size)));
     supervised * (3 * h + 1) + rows * v + linear::packed_len(rows, h, v)
 }
 
@@ -229,7 +230,7 @@ mod tests {
             let labels: Vec<i32> = ids.iter().map(|&id| if id < 8 { -100 } else { id as i32 }).collect();
             let packed = Packed::from_rows([(&ids[..], &labels[..]), (&ids[5..14], &labels[5..14])]);
             let mut gradients = vec![0.0; adapter.params.len()];
-            let plans = [Plan::ALL, Plan { kept: 0, half: false }, Plan { kept: 1, half: true }];
+            let plans = [Plan::ALL, Plan::LEANEST, Plan { exact: 0, rounded: 1 }];
             for plan in plans {
                 let mut fused = Fused::new(&base, 1).unwrap().with_plan(plan);
                 for dropout in [None, Some(crate::Dropout { p: 0.1, seed: 1, step: 1 })] {

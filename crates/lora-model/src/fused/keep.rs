@@ -6,25 +6,27 @@ use lora_kernels::{half as bf16, memory};
 /// What a training step keeps for its backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Layers that keep their activations, from the lowest that needs a gradient on; the others above keep their input and
-    /// are computed again, but for the last one, whose activations are still there.
-    pub kept: usize,
-    /// Kept activations are rounded to bfloat16 (queries, keys and what norms divide by are not).
-    pub half: bool,
+    /// Layers that keep their activations as they are, from the lowest that needs a gradient on.
+    pub exact: usize,
+    /// Layers above them that keep them rounded to bfloat16 (queries, keys and what norms divide by are not). Those above keep
+    /// their input and are computed again, but for the last one, whose activations are still there.
+    pub rounded: usize,
 }
 
 impl Plan {
     /// Every layer keeps its activations as they are.
-    pub const ALL: Self = Self { kept: usize::MAX, half: false };
+    pub const ALL: Self = Self { exact: usize::MAX, rounded: 0 };
+    /// Every layer is computed again.
+    pub const LEANEST: Self = Self { exact: 0, rounded: 0 };
 
     /// What layer `index` of `layers` keeps, where nothing below `lowest` needs a gradient.
     pub(super) fn of_layer(self, index: usize, lowest: usize, layers: usize) -> Keeping {
         match index {
             _ if index + 1 == layers => Keeping::Nothing,
             _ if index < lowest => Keeping::Nothing,
-            _ if index - lowest >= self.kept => Keeping::Input,
-            _ if self.half => Keeping::Half,
-            _ => Keeping::All,
+            _ if index - lowest < self.exact => Keeping::All,
+            _ if index - lowest - self.exact < self.rounded => Keeping::Half,
+            _ => Keeping::Input,
         }
     }
 }

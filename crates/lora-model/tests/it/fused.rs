@@ -83,9 +83,9 @@ fn every_memory_plan_gives_the_same_gradients() {
             let all = with(Plan::ALL, dropout);
             let largest = all.iter().fold(0f32, |m, v| m.max(v.abs()));
             for kept in 0..3 {
-                let again = with(Plan { kept, half: false }, dropout);
+                let again = with(Plan { exact: kept, rounded: 0 }, dropout);
                 assert!(all.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}, {kept} kept");
-                let rounded = with(Plan { kept, half: true }, dropout);
+                let rounded = with(Plan { exact: 0, rounded: kept }, dropout);
                 let off = largest_difference(&all, &rounded);
                 assert!(off <= 0.02 * largest, "{name}, {kept} kept in bfloat16: {off} of {largest}");
                 if kept > 0 {

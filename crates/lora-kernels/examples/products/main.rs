@@ -1,0 +1,105 @@
+//! Measures the adapted linear layers of SmolLM2-135M and of a 7B Llama, forward and backward, beside a plain product:
+//! `cargo run --release -p lora-kernels --example products [THREADS [SECONDS]]`. Every figure is the median over rounds in
+//! which all are measured in turn, as a share of the plain product of the same round: machines are noisy.
+use lora_kernels::Rows;
+use lora_kernels::linear::{Lora, Workspace};
+use lora_kernels::matmul::{Mat, MatMut, matmul};
+use std::time::Instant;
+
+/// A weight in bfloat16.
+struct Bf16 {
+    bits: Vec<u16>,
+    columns: usize,
+}
+
+impl Rows for Bf16 {
+    fn rows(&self) -> usize {
+        self.bits.len() / self.columns
+    }
+    fn columns(&self) -> usize {
+        self.columns
+    }
+    fn read_rows(&self, first: usize, out: &mut [f32]) {
+        lora_kernels::half::widen(&self.bits[first * self.columns..][..out.len()], out);
+    }
+    fn unit(&self) -> usize {
+        1
+    }
+    fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
+        for (out, &bits) in out.iter_mut().zip(&self.bits[row * self.columns + column..]) {
+            *out = f32::from_bits(u32::from(bits) << 16);
+        }
+    }
+}
+
+const RANK: usize = 16;
+
+fn values(n: usize, seed: u32) -> Vec<f32> {
+    let mut z = seed;
+    let next = |_| {
+        z = z.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (z >> 8) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..n).map(next).collect()
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64()
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+fn main() {
+    let argument = |n: usize| std::env::args().nth(n).and_then(|text| text.parse::<f64>().ok());
+    let (threads, limit) = (argument(1).unwrap_or(2.0) as usize, argument(2).unwrap_or(2.0));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let run = || {
+        println!("{}; share of a plain product (512, 1024)·(1024, 1024)", lora_kernels::gemm::instruction_set());
+        for t in [256, 512, 1024] {
+            for (out, inn) in [(576, 576), (192, 576), (1536, 576), (576, 1536), (4096, 4096)] {
+                layer(t, out, inn, limit);
+            }
+        }
+    };
+    match pool {
+        Ok(pool) => pool.install(run),
+        Err(e) => println!("no {threads} threads: {e}"),
+    }
+}
+
+fn layer(t: usize, out: usize, inn: usize, limit: f64) {
+    let w = Bf16 { bits: values(out * inn, 2).iter().map(|v| (v.to_bits() >> 16) as u16).collect(), columns: inn };
+    let (x, dy, a, b) = (values(t * inn, 1), values(t * out, 3), values(RANK * inn, 4), values(out * RANK, 5));
+    let lora = Lora { a: &a, b: &b, rank: RANK, scaling: 1.0 };
+    let (mut u, mut y, mut du, mut dx) = (vec![0.0; t * RANK], vec![0.0; t * out], vec![0.0; t * RANK], vec![0.0; t * inn]);
+    let (mut da, mut db, mut workspace) = (vec![0.0; a.len()], vec![0.0; b.len()], Workspace::default());
+    let (left, right, mut plain) = (values(512 * 1024, 6), values(1024 * 1024, 7), vec![0.0; 512 * 1024]);
+    let weight = (2 * t * out * inn) as f64;
+    let factors = (2 * t * RANK * (out + inn)) as f64;
+    let (mut forward, mut backward, mut peak, began) = (Vec::new(), Vec::new(), Vec::new(), Instant::now());
+    while began.elapsed().as_secs_f64() < limit || forward.len() < 3 {
+        let product = seconds(|| {
+            let (l, r) = (Mat::new(&left, 512, 1024), Mat::new(&right, 1024, 1024).t());
+            matmul(MatMut::new(&mut plain, 512, 1024), false, 1.0, l, r, true);
+        });
+        let rate = (2 * 512 * 1024 * 1024) as f64 / product;
+        let f = seconds(|| lora.forward_beside(&w, &x, None, t, &mut u, &mut y, false, &mut workspace));
+        let g = seconds(|| {
+            lora.backward_beside(&w, &x, &u, &dy, t, &mut du, &mut dx, false, &mut da, &mut db, &mut workspace);
+        });
+        forward.push((weight + factors) / f / rate);
+        backward.push((weight + 2.0 * factors) / g / rate);
+        peak.push(rate / 1e9);
+    }
+    println!(
+        "{t:5} tokens, ({out}, {inn}): forward {:.2}, backward {:.2} of {:.0} GFLOP/s",
+        median(forward),
+        median(backward),
+        median(peak)
+    );
+}
