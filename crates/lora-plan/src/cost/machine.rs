@@ -46,7 +46,7 @@ const LARGE: usize = 384;
 
 /// Times a small and a large micro-step of a model (the median of three each, after one that allocates), and solves
 /// seconds = per_batch + FLOP ÷ rate for both unknowns.
-pub(super) fn micro_steps(path: &Path, work: &Workload, threads: usize, gemm_peak: f64, ui: &Ui) -> Result<Speed> {
+pub(crate) fn micro_steps(path: &Path, work: &Workload, threads: usize, gemm_peak: f64, ui: &Ui) -> Result<Speed> {
     let base = Base::open(path)?;
     let shape = Shape { name: String::new(), path: None, config: base.config().clone() };
     let names = work.targeted.iter().map(|module| module.path.clone()).collect();

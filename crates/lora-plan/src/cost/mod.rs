@@ -11,7 +11,7 @@ pub use memory::{Memory, memory};
 pub use time::{Speed, Time, time};
 pub use workload::{BaseType, Rows, Workload};
 
-pub(crate) use machine::{free_memory, gemm_peak, threads};
+pub(crate) use machine::{free_memory, gemm_peak, micro_steps, threads};
 
 use crate::model::shape::{self, Shape};
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
@@ -181,5 +181,5 @@ fn speed(shape: &Shape, workloads: &[Workload], measure: bool, threads: usize, u
             .hint("name a model folder or a GGUF file, or leave --measure out"));
     };
     ui.say("timing two micro-steps");
-    machine::micro_steps(path, work, threads, peak, ui)
+    micro_steps(path, work, threads, peak, ui)
 }

@@ -93,11 +93,11 @@ pub(super) fn time(shape: &Shape, all: &[(Workload, Time)], speed: &Speed, ui: &
     ui.event(&tagged("speed", speed));
     all.iter().for_each(|(work, time)| event("time", shape, work, time, ui));
     let lines = all.iter().map(|(work, t)| {
-        let times = [t.step, t.epoch].map(human_seconds).to_vec();
+        let times = [t.step, t.epoch, t.evaluation].map(human_seconds).to_vec();
         let others = [t.peft_epoch, t.full_epoch].map(human_seconds).to_vec();
         [setting(work), vec![work.steps.to_string()], times, vec![format!("{:.0}", t.tokens_per_s)], others].concat()
     });
-    ui.out(&rows(&["steps", "a step", "an epoch", "tokens/s", "PEFT's epoch", "full epoch"], lines));
+    ui.out(&rows(&["steps", "a step", "an epoch", "held out", "tokens/s", "PEFT's epoch", "full epoch"], lines));
     let how = if speed.measured {
         "by two micro-steps timed now"
     } else {

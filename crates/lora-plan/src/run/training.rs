@@ -36,7 +36,9 @@ pub(crate) struct EvalLine {
     pub(crate) step: u64,
     pub(crate) epoch: f64,
     pub(crate) valid_loss: f64,
-    pub(crate) supervised_tokens: usize,
+    /// None in a run of another tool.
+    #[serde(default)]
+    pub(crate) token_accuracy: Option<f64>,
 }
 
 #[derive(Deserialize)]
