@@ -11,7 +11,7 @@ pub use choices::{Choice, Conflict, Plan, advise};
 pub use pipeline::pipeline;
 pub use situation::{DataFacts, Situation, Strength, Task};
 
-use crate::cost::{BaseType, Speed, Workload, free_memory, gemm_peak, micro_steps, threads};
+use crate::cost::{BaseType, Speed, Workload, free_memory, gemm_peak, micro_steps, thread_count, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::{Context as _, Error, Result, Status, Ui, table};
@@ -45,7 +45,7 @@ pub struct AdviseArgs {
     #[arg(long, value_name = "SIZE", value_parser = budget::bytes)]
     pub memory: Option<u64>,
     /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
     /// Don't run the base on held-out rows.
     #[arg(long)]

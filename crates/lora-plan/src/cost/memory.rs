@@ -41,7 +41,7 @@ pub fn memory(shape: &Shape, work: &Workload) -> Memory {
     let base = work.base.bytes(parameters);
     let activations = (step.saved_layer * step.saved_layers) as u64;
     let scratch = step.total() as u64 - activations;
-    let copies = if work.valid.0 > 0 { 5 } else { 4 };
+    let copies = if work.has_valid { 5 } else { 4 };
     let adapter = 4 * copies * work.trainable;
     let process = PROGRAM + TOKENIZER * config.vocab_size as u64 + ROW_TOKEN * work.tokens as u64;
     Memory {

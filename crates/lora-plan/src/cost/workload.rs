@@ -156,7 +156,10 @@ pub struct Workload {
     /// Σ over rows of tokens²: the work of attention.
     #[serde(skip)]
     pub squares: f64,
-    /// Tokens that are held out, and the supervised ones of them; with any, the best parameters are kept too.
+    /// Something is held out, so the best parameters are kept too.
+    #[serde(skip)]
+    pub has_valid: bool,
+    /// Tokens that are held out, and the supervised ones of them.
     pub valid: (usize, usize),
     /// Σ over held-out rows of tokens².
     #[serde(skip)]
@@ -194,6 +197,7 @@ impl Workload {
             computed: (sum(&|batch| rows.computed(batch)), most(&|batch| rows.computed(batch))),
             padded: (sum(&padded), most(&padded)),
             squares: lengths.iter().map(|&length| (length * length) as f64).sum(),
+            has_valid: !valid.is_empty(),
             valid: (valid.iter().map(|row| row.0).sum(), valid.iter().map(|row| row.1).sum()),
             valid_squares: valid.iter().map(|&(tokens, _)| (tokens * tokens) as f64).sum(),
             targeted: targeted.to_vec(),

@@ -73,6 +73,10 @@ impl Training {
                 }
             }
         }
+        if receipt.is_some() && steps.is_empty() {
+            return Err(Error::new(format!("{} holds no step, though the run has finished", path.display()))
+                .hint("was the copy cut off? train again, or copy the folder again"));
+        }
         Ok(Self { folder: folder.to_path_buf(), receipt, steps, evals })
     }
 
