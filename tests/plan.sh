@@ -45,7 +45,7 @@ for number in ${RUNS:-1 2 3 4 5 6}; do
     2) run "tiny-chat bf16, r 64 attention, batch 32, text of 128, dropout" "$tiny" "$out/dense.jsonl" "--text-block 128" \
       "--rank 64 --targets attention --batch 32" "--dropout" "--dropout 0.05" ;;
     3) run "tiny-chat q8_0, r 8 full-attention, batch 64, tasks" "$tiny8" "$tasks" "" "--rank 8 --targets full-attention --batch 64" "" "" ;;
-    4) run "SmolLM2 Q4_1, r 16 all, batch 8, tasks" "$smollm2" "$tasks" "--limit 120" "--rank 16 --targets all --batch 8" "" "" ;;
+    4) run "SmolLM2 Q4_1, r 16 all, batch 8, tasks" "$smollm2" "$tasks" "--limit 64" "--rank 16 --targets all --batch 8" "" "" ;;
     5) [[ -e $out/smollm2 ]] || "$bin/lora-export" --model "$smollm2" --format hf --out "$out/smollm2" --quiet >/dev/null
       run "SmolLM2 bf16, r 8 attention, batch 2, text of 256" "$out/smollm2" "$out/dense.jsonl" "--text-block 256 --limit 12" \
         "--rank 8 --targets attention --batch 2" "" "" ;;

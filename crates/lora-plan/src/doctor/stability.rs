@@ -1,7 +1,7 @@
 //! Is it stable, and does it generalise? Spikes, divergence, clipping; a valid loss that rises while the train loss falls.
 use super::finding::{Cause, Finding};
 use super::patient::Patient;
-use super::series::{mean, median, relapses, spikes};
+use super::series::{Curve, mean, median, relapses, spikes};
 use crate::run::train_again;
 use lora_core::thousands;
 
@@ -10,6 +10,9 @@ const RISEN: (f64, f64) = (0.05, 0.03);
 
 /// A rate so many times the usual one is suspicious.
 const MUCH_HIGHER: f64 = 4.0;
+
+/// A rate so many times the usual one explains a loss that stands still.
+const FAR_HIGHER: f64 = 10.0;
 
 /// All findings about stability and overfitting.
 pub(crate) fn findings(patient: &Patient<'_>) -> Vec<Finding> {
@@ -35,7 +38,11 @@ fn rate_too_high(patient: &Patient<'_>) -> Option<Finding> {
     let (usual, rule) = patient.usual_rate();
     // A single batch may be harder than the others; with a rate far above the usual one it is the rate.
     let relapses = if rate >= MUCH_HIGHER * usual { relapses } else { Vec::new() };
-    let stuck = if rate >= MUCH_HIGHER * usual { stuck(patient) } else { None };
+    let stuck = match rate / usual {
+        times if times >= FAR_HIGHER => stuck(patient).or_else(|| stands(&losses)),
+        times if times >= MUCH_HIGHER => stuck(patient),
+        _ => None,
+    };
     if !patient.diverges() && spikes.len() < many && relapses.len() < many && stuck.is_none() {
         return None;
     }
@@ -89,6 +96,16 @@ fn stuck(patient: &Patient<'_>) -> Option<String> {
             100.0 * first,
             evals.len()
         )
+    })
+}
+
+/// A loss that has hardly moved since the middle of the run, far from zero.
+fn stands(losses: &[f64]) -> Option<String> {
+    const FAR: f64 = 1.0;
+    const HARDLY: f64 = 0.15;
+    let half = Curve::of(&losses[losses.len() / 2..])?;
+    (half.fallen() < HARDLY && half.tail > FAR).then(|| {
+        format!("train loss {:.2} in the middle of the run, {:.2} at its end: it stands still", half.head, half.tail)
     })
 }
 

@@ -69,7 +69,9 @@ fn a_rate_that_breaks_the_adapter_without_a_jump() {
     let house = House::new();
     let found = findings(&house.train(&house.tasks(400), &["--lr", "0.2", "--epochs", "4"]));
     let finding = first(&found, Cause::RateTooHigh);
-    assert!(finding.evidence[0].contains("whatever is asked"), "{finding:?}");
+    let seen = &finding.evidence[0];
+    assert!(seen.contains("whatever is asked") || seen.contains("stands still"), "{finding:?}");
+    assert!(finding.title.contains("stuck"), "{finding:?}");
 }
 
 #[test]
