@@ -47,7 +47,7 @@ for number in ${RUNS:-1 2 3 4 5 6}; do
     3) run "tiny-chat q8_0, r 8 full-attention, batch 64, tasks" "$tiny8" "$tasks" "" "--rank 8 --targets full-attention --batch 64" "" "" ;;
     4) run "SmolLM2 Q4_1, r 16 all, batch 8, tasks" "$smollm2" "$tasks" "--limit 64" "--rank 16 --targets all --batch 8" "" "" ;;
     5) [[ -e $out/smollm2 ]] || "$bin/lora-export" --model "$smollm2" --format hf --out "$out/smollm2" --quiet >/dev/null
-      run "SmolLM2 bf16, r 8 attention, batch 2, text of 256" "$out/smollm2" "$out/dense.jsonl" "--text-block 256 --limit 12" \
+      run "SmolLM2 bf16, r 8 attention, batch 2, text of 256" "$out/smollm2" "$out/dense.jsonl" "--text-block 256 --limit 60" \
         "--rank 8 --targets attention --batch 2" "" "" ;;
     6) run "SmolLM2 Q4_1, r 64 full-attention, batch 4, long prompts" "$smollm2" "$out/long.jsonl" "--limit 12" \
       "--rank 64 --targets full-attention --batch 4" "" "" ;;
