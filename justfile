@@ -20,6 +20,10 @@ lint:
 bench *ARGS:
     tests/bench.sh "$@"
 
+# Sets what lora-plan foretells of six runs beside what then happens
+plan *ARGS:
+    tests/plan.sh "$@"
+
 # Builds the documentation of the libraries into target/doc
 docs:
     cargo doc --release --locked --workspace --no-deps

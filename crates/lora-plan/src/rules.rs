@@ -16,14 +16,25 @@ pub(crate) const FORMAT_RANK: Rule = Rule {
     source: "Hu et al. 2021 (LoRA), section 7.2: ranks of 1 to 8 are enough on narrow tasks",
 };
 /// See [`FORMAT_RANK`].
+pub(crate) const STYLE_RANK: Rule = Rule {
+    says: "a new style: rank 16, more than a format (8), no more than a domain (16 to 32)",
+    source: "practice; PEFT's and Axolotl's example configurations",
+};
+/// See [`FORMAT_RANK`].
 pub(crate) const DOMAIN_RANK: Rule = Rule {
-    says: "a new style or domain needs rank 16 to 32",
+    says: "a new domain needs rank 16 to 32",
     source: "practice since Dettmers et al. 2023 (QLoRA, r 64 on all linears) and PEFT's examples (r 16)",
 };
 /// See [`FORMAT_RANK`].
 pub(crate) const BEHAVIOUR_RANK: Rule = Rule {
     says: "new behaviour needs rank 64 or more",
     source: "Biderman et al. 2024 (LoRA learns less and forgets less): only high ranks come near full fine-tuning",
+};
+
+/// How much a rank can hold.
+pub(crate) const HOLDS: Rule = Rule {
+    says: "new behaviour needs rank 64 or more: more, where the answers hold more than 2 bits a trainable parameter",
+    source: "Allen-Zhu & Li 2024 (Physics of Language Models 3.3): 2 bits a parameter; the base's loss measured now",
 };
 
 /// What a rank is commonly enough for.

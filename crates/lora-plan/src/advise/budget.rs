@@ -30,50 +30,60 @@ impl Cost {
     }
 }
 
-/// What the plan takes now.
-fn cost(plan: &Plan, situation: &Situation, base: BaseType, gemm_peak: f64) -> Result<(Memory, f64, u64)> {
+/// What the plan takes now: memory, seconds with the passes over held-out rows, trainable parameters.
+fn cost(plan: &Plan, situation: &Situation, base: BaseType, speed: &Speed) -> Result<(Memory, f64, u64)> {
     let shape = &situation.shape;
     let config = LoraConfig::new(plan.rank, plan.alpha, shape.target_set(plan.targets));
     let targeted = config.layout(&shape.modules())?.modules;
     let work = Workload::new(&targeted, plan.targets, &situation.data.lengths, plan.batch, base);
     let work = Workload { dropout: plan.dropout > 0.0, ..work };
-    let epoch = time(shape, &work, &Speed::from_peak(shape, gemm_peak)).epoch;
-    Ok((memory(shape, &work), epoch * plan.epochs, work.trainable))
+    let time = time(shape, &work, speed);
+    let evaluations = plan.epochs.max(LEAST_EVALUATIONS);
+    Ok((memory(shape, &work), time.epoch * plan.epochs + time.evaluation * evaluations, work.trainable))
 }
 
+/// lora-train measures the held-out rows every epoch, and at least so often.
+const LEAST_EVALUATIONS: f64 = 4.0;
+
+/// Bits a weight above which 8-bit blocks (8.5 bits) save something worth having.
+const WIDE: f64 = 10.0;
+
 /// Gives up what costs least, until the plan fits: memory first by smaller batches with accumulation, then by a smaller
-/// base, then by fewer modules; time by fewer epochs, then by fewer modules.
+/// base, then by fewer modules; time by fewer epochs, down to a part of one, then by fewer modules.
 pub(super) fn fit(
     plan: &mut Plan,
     situation: &Situation,
     most_memory: Option<u64>,
     most_seconds: Option<f64>,
-    gemm_peak: f64,
+    speed: &Speed,
 ) -> Result<()> {
     let own = BaseType::own(&situation.shape);
     let mut base = own;
     precision(plan, own, "as it is: reading it in place costs nothing", "lora-train widens weights panel by panel");
     let is_file = matches!(own, BaseType::File(_));
+    let is_wide = 8.0 * own.bytes(situation.parameters) as f64 > WIDE * situation.parameters as f64;
     let batch = plan.batch;
     loop {
-        let (memory, seconds, trainable) = cost(plan, situation, base, gemm_peak)?;
+        let (memory, seconds, trainable) = cost(plan, situation, base, speed)?;
         let too_large = most_memory.is_some_and(|most| memory.total > most);
         let too_long = most_seconds.is_some_and(|most| seconds > most);
         plan.cost = Cost { memory: memory.total, seconds, trainable, fits: !too_large && !too_long };
         let need = human_bytes(memory.total);
+        let narrower = match base {
+            BaseType::Q4_0 => None,
+            BaseType::Q8_0 => (!is_file).then_some(BaseType::Q4_0), // lora-export writes no narrower type than q8_0
+            _ => is_wide.then_some(BaseType::Q8_0),
+        };
         if too_large && plan.batch > 1 {
             plan.batch /= 2;
             plan.accumulation = batch / plan.batch;
             let reason = format!("{need} would be too much; {batch} examples a step as before, by accumulation");
             plan.choose("batch", format!("{} × {}", plan.batch, plan.accumulation), reason, "lora-plan memory");
-        } else if too_large && !is_file && base != BaseType::Q4_0 {
-            base = if base == BaseType::Q8_0 { BaseType::Q4_0 } else { BaseType::Q8_0 };
-            precision(
-                plan,
-                base,
-                &format!("{need} would be too much with larger weights"),
-                "Dettmers et al. 2023 (QLoRA)",
-            );
+        } else if let (true, Some(type_)) = (too_large, narrower) {
+            base = type_;
+            plan.quantise = is_file;
+            let reason = format!("{need} would be too much with larger weights");
+            precision(plan, base, &reason, "Dettmers et al. 2023 (QLoRA): adapters train as well on a quantised base");
         } else if (too_large || too_long) && shrink(plan, too_long, most_seconds.map(human_seconds)) {
             continue;
         } else {
@@ -86,18 +96,20 @@ fn precision(plan: &mut Plan, base: BaseType, reason: &str, source: &str) {
     plan.choose("base", base.name(), reason, source);
 }
 
+/// Least share of an epoch that is advised.
+const LEAST_EPOCHS: f64 = 0.1;
+
 /// Fewer epochs (for time alone), then fewer modules; false if nothing is left to give up.
 fn shrink(plan: &mut Plan, too_long: bool, most: Option<String>) -> bool {
     let budget = if too_long { format!("time of {}", most.unwrap_or_default()) } else { "memory".to_owned() };
-    if too_long && plan.epochs > 1.0 {
-        let fewer = (plan.epochs * 0.7).floor().max(1.0);
-        if plan.conflicts.iter().all(|c| !c.other.contains("budget")) {
-            plan.conflict(
-                format!("the data ask for {} passes", plan.epochs),
-                format!("the {budget} that was given is a budget"),
-                "The budget; epochs",
-            );
-        }
+    if too_long && plan.epochs > LEAST_EPOCHS {
+        let fewer = if plan.epochs > 1.0 {
+            (plan.epochs * 0.7).floor().max(1.0)
+        } else {
+            ((plan.epochs * 70.0).floor() / 100.0).max(LEAST_EPOCHS)
+        };
+        let passes = format!("the data ask for {} passes", plan.epochs);
+        give_up(plan, "epochs", passes, &budget);
         plan.epochs = fewer;
         plan.choose("epochs", fewer, format!("as many as the {budget} allows"), "lora-plan time");
         return true;
@@ -107,14 +119,19 @@ fn shrink(plan: &mut Plan, too_long: bool, most: Option<String>) -> bool {
         "full-attention" => "attention",
         _ => return false,
     };
-    plan.conflict(
-        format!("the task asks for {} modules", plan.targets),
-        format!("the {budget} that was given is a budget"),
-        "The budget; targets",
-    );
+    let asked = format!("the task asks for {} modules", plan.targets);
+    give_up(plan, "modules", asked, &budget);
     plan.targets = fewer;
     plan.choose("targets", fewer, format!("as many as the {budget} allows"), crate::rules::TARGETS.source);
     true
+}
+
+/// Tells once of each thing that a budget takes.
+fn give_up(plan: &mut Plan, what: &str, asked: String, budget: &str) {
+    let won = format!("fewer {what}: the budget was given");
+    if plan.conflicts.iter().all(|conflict| conflict.won != won) {
+        plan.conflict(asked, format!("the {budget} is given"), won);
+    }
 }
 
 /// `90`, `45s`, `20m`, `2h`, `1.5h` as seconds.

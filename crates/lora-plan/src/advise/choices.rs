@@ -1,8 +1,10 @@
 //! The rules at work: each setting, its reason, and what was decided where rules disagree.
 use super::budget::{self, Cost};
 use super::situation::{Situation, Strength, Task};
+use crate::cost::Speed;
 use crate::rules::{self, Rule};
 use lora_cli::Result;
+use lora_core::{LoraConfig, thousands};
 use serde::Serialize;
 
 /// One setting.
@@ -50,6 +52,8 @@ pub struct Plan {
     pub batch: usize,
     /// Batches whose gradients make a step.
     pub accumulation: usize,
+    /// The base is stored in 8-bit blocks first, by lora-export.
+    pub quantise: bool,
     /// Each setting with its reason.
     pub choices: Vec<Choice>,
     /// Where rules disagreed.
@@ -74,11 +78,11 @@ impl Plan {
     }
 }
 
-/// Chooses for a situation, within `memory` bytes and `seconds` where given, on a machine of that gemm peak (FLOP/s).
+/// Chooses for a situation, within `memory` bytes and `seconds` where given, on a machine of that speed.
 ///
 /// # Errors
 /// When a target is not in the model.
-pub fn advise(situation: &Situation, memory: Option<u64>, seconds: Option<f64>, gemm_peak: f64) -> Result<Plan> {
+pub fn advise(situation: &Situation, memory: Option<u64>, seconds: Option<f64>, speed: &Speed) -> Result<Plan> {
     let mut plan = Plan {
         rank: 16,
         alpha: 16.0,
@@ -89,44 +93,77 @@ pub fn advise(situation: &Situation, memory: Option<u64>, seconds: Option<f64>, 
         epochs: 3.0,
         batch: 8,
         accumulation: 1,
+        quantise: false,
         choices: Vec::new(),
         conflicts: Vec::new(),
         cost: Cost::default(),
     };
-    rank(&mut plan, situation);
+    rank(&mut plan, situation)?;
     scaling(&mut plan, situation);
     targets(&mut plan, situation);
     regularisation(&mut plan, situation);
     length(&mut plan, situation);
-    budget::fit(&mut plan, situation, memory, seconds, gemm_peak)?;
+    budget::fit(&mut plan, situation, memory, seconds, speed)?;
     Ok(plan)
 }
 
-/// The task asks for a rank, the data allow one.
-fn rank(plan: &mut Plan, situation: &Situation) {
-    let (asked, by_task) = match situation.task {
-        Task::Format => (8, rules::FORMAT_RANK),
-        Task::Style => (16, rules::DOMAIN_RANK),
-        Task::Domain => (32, rules::DOMAIN_RANK),
-        Task::Behaviour => (64, rules::BEHAVIOUR_RANK),
+/// Highest rank that is advised.
+const MOST_RANK: usize = 256;
+
+/// The task asks for a rank, or for one within bounds; the data allow one.
+fn rank(plan: &mut Plan, situation: &Situation) -> Result<()> {
+    let (least, most, by_task) = match situation.task {
+        Task::Format => (8, 8, rules::FORMAT_RANK),
+        Task::Style => (16, 16, rules::STYLE_RANK),
+        Task::Domain => (16, 32, rules::DOMAIN_RANK),
+        Task::Behaviour => (64, 64, rules::BEHAVIOUR_RANK),
     };
     let rows = situation.data.rows;
-    let (most, by_data) = match rows {
+    let (allowed, by_data) = match rows {
         0..500 => (8, rules::FEW_ROWS),
         500..=2000 => (16, rules::SOME_ROWS),
         _ => (usize::MAX, rules::MANY_ROWS),
     };
-    plan.rank = asked.min(most);
-    if asked <= most {
+    plan.rank = most.min(allowed);
+    if least > allowed {
+        plan.rule("rank", plan.rank, by_data);
+        let asked = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        plan.conflict(
+            format!("the task asks for rank {asked} ({})", by_task.says),
+            format!("{} rows allow {allowed} ({})", thousands(rows as u64), by_data.says),
+            format!("rank {allowed}, the data's: what rows can't determine is learned by heart"),
+        );
+    } else if least < most {
+        let reason = format!("{}; {}", by_task.says, by_data.says);
+        plan.choose("rank", plan.rank, reason, &format!("{}; {}", by_task.source, by_data.source));
+    } else {
         plan.rule("rank", plan.rank, by_task);
-        return;
     }
-    plan.rule("rank", plan.rank, by_data);
-    plan.conflict(
-        format!("the task asks for rank {asked} ({})", by_task.says),
-        format!("{rows} rows allow {most} ({})", by_data.says),
-        "The data: what rows can't determine is learned by heart. More rows would justify the higher rank; rank",
+    if situation.task == Task::Behaviour && plan.rank >= 64 { hold_the_answers(plan, situation) } else { Ok(()) }
+}
+
+/// "64 or more": doubles the rank until the adapter can hold what the answers tell the base.
+fn hold_the_answers(plan: &mut Plan, situation: &Situation) -> Result<()> {
+    let Some((loss, _)) = situation.base_loss else { return Ok(()) };
+    let shape = &situation.shape;
+    let one = LoraConfig::new(1, 1.0, shape.target_set("all")).layout(&shape.modules())?.parameters() as f64;
+    let told = situation.data.supervised as f64 * loss / std::f64::consts::LN_2;
+    let holds = |rank: usize| 2.0 * one * rank as f64;
+    let least = plan.rank;
+    while holds(plan.rank) < told && plan.rank < MOST_RANK {
+        plan.rank *= 2;
+    }
+    let reason = format!(
+        "{}; the answers tell the base {:.1} Mbit, rank {} holds {:.1}",
+        rules::HOLDS.says,
+        told / 1e6,
+        plan.rank,
+        holds(plan.rank) / 1e6
     );
+    if plan.rank > least {
+        plan.choose("rank", plan.rank, reason, rules::HOLDS.source);
+    }
+    Ok(())
 }
 
 fn scaling(plan: &mut Plan, situation: &Situation) {
@@ -158,12 +195,12 @@ fn targets(plan: &mut Plan, situation: &Situation) {
     let is_new = situation.base_loss.is_some_and(|(loss, _)| loss > 5.0);
     if is_new && plan.targets != "all" {
         plan.conflict(
-            format!("the task asks for {} only", plan.targets),
+            format!("the task asks for {value} only"),
             format!(
-                "the base's loss of {:.1} says that even the form is new",
+                "the base's loss of {:.1} nats a token says that even the form is new",
                 situation.base_loss.map_or(0.0, |l| l.0)
             ),
-            "The measurement: all modules carry an adapter; targets",
+            "all modules: a measurement beats a rule of thumb",
         );
         plan.targets = "all";
         plan.choose(

@@ -11,9 +11,11 @@ pub use choices::{Choice, Conflict, Plan, advise};
 pub use pipeline::pipeline;
 pub use situation::{DataFacts, Situation, Strength, Task};
 
-use crate::cost::{free_memory, gemm_peak, threads};
+use crate::cost::{BaseType, Speed, Workload, free_memory, gemm_peak, micro_steps, thread_count, threads};
+use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::{Context as _, Error, Result, Status, Ui, table};
+use lora_core::LoraConfig;
 use std::path::PathBuf;
 
 /// Choose rank, alpha, targets, dropout, learning rate, epochs, batch and base precision, with reasons.
@@ -43,7 +45,7 @@ pub struct AdviseArgs {
     #[arg(long, value_name = "SIZE", value_parser = budget::bytes)]
     pub memory: Option<u64>,
     /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
     /// Don't run the base on held-out rows.
     #[arg(long)]
@@ -69,16 +71,40 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
         return Err(Error::new(format!("{} exists", path.display())).hint("--force replaces it"));
     }
     let threads = threads(args.threads);
-    let situation = situation::look(args, threads, ui)?;
+    let shape = shape::resolve(&args.model)?;
+    let weights = weights(&shape);
+    if args.write.is_some() && weights.is_none() {
+        return Err(Error::new(format!("--write needs the weights of {}: a pipeline trains them", shape.name))
+            .hint("name a Hugging Face folder or a GGUF file as --model, or leave --write out"));
+    }
+    let measured = weights.filter(|_| !args.no_measure);
+    let situation = situation::look(args, shape.clone(), measured.as_deref(), threads, ui)?;
     let peak = gemm_peak(threads)?;
-    let plan = advise(&situation, args.memory.or_else(free_memory), args.time, peak)?;
+    let speed = match &measured {
+        Some(path) => {
+            ui.say("timing two micro-steps");
+            let targeted = LoraConfig::new(16, 16.0, shape.target_set("all")).layout(&shape.modules())?.modules;
+            let work = Workload::new(&targeted, "all", &situation.data.lengths, 8, BaseType::own(&shape));
+            micro_steps(path, &work, threads, peak, ui)?
+        }
+        None => Speed::from_peak(&shape, peak),
+    };
+    let plan = advise(&situation, args.memory.or_else(free_memory), args.time, &speed)?;
     show(&situation, &plan, ui);
+    if !plan.cost.fits {
+        return Ok(Status::No("nothing more can be given up, and the budget is not kept".to_owned()));
+    }
     if let Some(path) = &args.write {
         let text = pipeline(&situation, &plan);
         std::fs::write(path, text).context(|| format!("failed to write {}", path.display()))?;
         ui.say(&format!("wrote {}; `lora-run {}` runs it", path.display(), path.display()));
     }
     Ok(Status::Done)
+}
+
+/// Where a model's weights lie; none for a name or a bare config.json.
+fn weights(shape: &Shape) -> Option<PathBuf> {
+    shape.path.clone().filter(|path| path.is_dir() || path.extension().is_some_and(|e| e == "gguf"))
 }
 
 fn show(situation: &Situation, plan: &Plan, ui: &Ui) {
@@ -92,7 +118,7 @@ fn show(situation: &Situation, plan: &Plan, ui: &Ui) {
     let rows = plan.choices.iter().map(|c| vec![c.what.clone(), c.value.clone(), c.reason.clone(), c.source.clone()]);
     ui.out(&table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     for conflict in &plan.conflicts {
-        ui.out(&format!("Conflict: {}; {}. {} won.", conflict.one, conflict.other, conflict.won));
+        ui.out(&format!("Conflict: {}, but {}. Won: {}.", conflict.one, conflict.other, conflict.won));
     }
     plan.cost.lines().iter().for_each(|line| ui.out(line));
 }

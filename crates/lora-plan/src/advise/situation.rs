@@ -1,7 +1,7 @@
 //! The facts that advice rests on: the data, the base, what it already knows, the machine.
 use super::AdviseArgs;
 use crate::cost::Rows;
-use crate::model::shape::{self, Shape};
+use crate::model::shape::Shape;
 use crate::run::DatasetFacts;
 use lora_cli::{Result, Ui, artefact_input, human_bytes};
 use lora_core::thousands;
@@ -101,17 +101,17 @@ pub struct Situation {
     pub shape: Shape,
 }
 
-/// Gathers the facts.
-pub(super) fn look(args: &AdviseArgs, threads: usize, ui: &Ui) -> Result<Situation> {
-    let shape = shape::resolve(&args.model)?;
+/// Gathers the facts. `weights` is the model whose loss on the rows is measured.
+pub(super) fn look(
+    args: &AdviseArgs,
+    shape: Shape,
+    weights: Option<&Path>,
+    threads: usize,
+    ui: &Ui,
+) -> Result<Situation> {
     let path = artefact_input(&args.data, Artefact::Dataset)?;
     let facts = DatasetFacts::read(&path)?;
-    let base = match (&shape.path, args.no_measure) {
-        (Some(model), false) if model.is_dir() || model.extension().is_some_and(|e| e == "gguf") => {
-            Some(Base::open(model)?)
-        }
-        _ => None,
-    };
+    let base = weights.map(Base::open).transpose()?;
     let template = facts.manifest.as_ref().and_then(|m| m.template_sha256.clone());
     let own_template = base.as_ref().and_then(|base| base.checkpoint().tokenizer().ok()).and_then(|bundle| {
         let own = bundle.chat_template.as_ref().map(|text| lora_receipt::hash_bytes(text.as_bytes()));

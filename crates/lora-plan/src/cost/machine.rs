@@ -43,10 +43,12 @@ pub(crate) fn gemm_peak(threads: usize) -> Result<f64> {
 /// Tokens of the smaller and of the larger micro-step.
 const SMALL: usize = 48;
 const LARGE: usize = 384;
+/// How often each is timed.
+const MICRO_STEPS: usize = 5;
 
-/// Times a small and a large micro-step of a model (the median of three each, after one that allocates), and solves
-/// seconds = per_batch + FLOP ÷ rate for both unknowns.
-pub(super) fn micro_steps(path: &Path, work: &Workload, threads: usize, gemm_peak: f64, ui: &Ui) -> Result<Speed> {
+/// Times a small and a large micro-step of a model (the best of five each, since others share the machine, after one that
+/// allocates), and solves seconds = per_batch + FLOP ÷ rate for both unknowns.
+pub(crate) fn micro_steps(path: &Path, work: &Workload, threads: usize, gemm_peak: f64, ui: &Ui) -> Result<Speed> {
     let base = Base::open(path)?;
     let shape = Shape { name: String::new(), path: None, config: base.config().clone() };
     let names = work.targeted.iter().map(|module| module.path.clone()).collect();
@@ -59,18 +61,17 @@ pub(super) fn micro_steps(path: &Path, work: &Workload, threads: usize, gemm_pea
     let mut times = Vec::new();
     for tokens in [SMALL, LARGE] {
         let packed = batch(tokens, longest, share, base.config().vocab_size);
-        let mut rounds = Vec::new();
-        for round in 0..4 {
+        let mut best = f64::INFINITY;
+        for round in 0..=MICRO_STEPS {
             ui.check_interrupt()?;
             let began = Instant::now();
             route.gradients(&adapter, &packed, None, 1.0, &mut gradients)?;
             if round > 0 {
-                rounds.push(began.elapsed().as_secs_f64());
+                best = best.min(began.elapsed().as_secs_f64());
             }
         }
-        rounds.sort_by(f64::total_cmp);
         let squares = packed.starts.windows(2).map(|w| ((w[1] - w[0]) * (w[1] - w[0])) as f64).sum();
-        times.push((flops(&shape, work, tokens as f64, packed.supervised() as f64, squares), rounds[1]));
+        times.push((flops(&shape, work, tokens as f64, packed.supervised() as f64, squares), best));
     }
     let [(small, first), (large, second)] = times[..] else { return Err(Error::new("no micro-step was timed")) };
     let rate = (large - small) / (second - first).max(1e-9);

@@ -11,7 +11,7 @@ pub use memory::{Memory, memory};
 pub use time::{Speed, Time, time};
 pub use workload::{BaseType, Rows, Workload};
 
-pub(crate) use machine::{free_memory, gemm_peak, threads};
+pub(crate) use machine::{free_memory, gemm_peak, micro_steps, threads};
 
 use crate::model::shape::{self, Shape};
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
@@ -30,19 +30,19 @@ pub struct CostArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["length", "rows", "supervised"])]
     pub data: Option<PathBuf>,
     /// Tokens of a row, without --data.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "256")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = length, default_value = "256")]
     pub length: Vec<usize>,
     /// Rows of an epoch, without --data.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", value_parser = rows, default_value = "1000")]
     pub rows: usize,
     /// Share of the tokens that are supervised, without --data.
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub supervised: f64,
     /// Examples in a batch.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "8")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = batch, default_value = "8")]
     pub batch: Vec<usize>,
     /// Rank r.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "16")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = rank, default_value = "16")]
     pub rank: Vec<usize>,
     /// Sets of targets: attention, full-attention, all, or names joined by +, e.g. q_proj+k_proj.
     #[arg(long, value_name = "SET,…", value_delimiter = ',', default_value = "all")]
@@ -54,8 +54,36 @@ pub struct CostArgs {
     #[arg(long)]
     pub dropout: bool,
     /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
+}
+
+/// Whole numbers that mean something here: beyond them lie mistakes, and sums that no machine can hold.
+fn within(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(n) if (least..=most).contains(&n) => Ok(n),
+        _ => Err(format!("expected a whole number from {least} to {most}")),
+    }
+}
+
+fn length(text: &str) -> Result<usize, String> {
+    within(text, 2, 1 << 20)
+}
+
+fn rows(text: &str) -> Result<usize, String> {
+    within(text, 1, 10_000_000)
+}
+
+fn batch(text: &str) -> Result<usize, String> {
+    within(text, 1, 1 << 16)
+}
+
+fn rank(text: &str) -> Result<usize, String> {
+    within(text, 1, 1 << 16)
+}
+
+pub(crate) fn thread_count(text: &str) -> Result<usize, String> {
+    within(text, 1, 1024)
 }
 
 /// Predict peak memory for every choice of batch, length, rank, targets and base, beside PEFT and full fine-tuning.
@@ -119,7 +147,7 @@ impl CostArgs {
                 for &base in &bases {
                     for rows in &rows {
                         for &batch in &self.batch {
-                            let new = Workload::new(&targeted, targets, rows, batch.max(1), base);
+                            let new = Workload::new(&targeted, targets, rows, batch, base);
                             all.push(Workload { rank, dropout: self.dropout, ..new });
                         }
                     }
@@ -181,5 +209,5 @@ fn speed(shape: &Shape, workloads: &[Workload], measure: bool, threads: usize, u
             .hint("name a model folder or a GGUF file, or leave --measure out"));
     };
     ui.say("timing two micro-steps");
-    machine::micro_steps(path, work, threads, peak, ui)
+    micro_steps(path, work, threads, peak, ui)
 }

@@ -61,7 +61,7 @@ pub(super) fn memory(shape: &Shape, all: &[(Workload, Memory)], free: Option<u64
     );
 }
 
-/// Peak memory by batch: ours for every other setting, and PEFT's for the first.
+/// Peak memory by batch: ours for every other setting, and PEFT's and full fine-tuning's for the first.
 pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
     let mut lines: Vec<Line> = Vec::new();
     let mut add = |name: String, batch: usize, bytes: u64| {
@@ -71,13 +71,17 @@ pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
             None => lines.push(Line { name, points: vec![point] }),
         }
     };
-    let first = all.first().map(|(work, _)| setting(work)[..4].join(" "));
+    let name = |work: &Workload| {
+        let [targets, rank, base, length, ..] = &setting(work)[..] else { return String::new() };
+        format!("{targets}, r {rank}, {base}, {length} tokens")
+    };
+    let first = all.first().map(|(work, _)| name(work));
     for (work, memory) in all {
-        let name = setting(work)[..4].join(" ");
-        if Some(&name) == first.as_ref() {
-            add("PEFT".to_owned(), work.batch, memory.peft);
+        if Some(name(work)) == first {
+            add("PEFT (f32)".to_owned(), work.batch, memory.peft);
+            add("full fine-tuning (f32)".to_owned(), work.batch, memory.full);
         }
-        add(name, work.batch, memory.total);
+        add(name(work), work.batch, memory.total);
     }
     Chart {
         title: "predicted peak memory".to_owned(),
@@ -93,11 +97,11 @@ pub(super) fn time(shape: &Shape, all: &[(Workload, Time)], speed: &Speed, ui: &
     ui.event(&tagged("speed", speed));
     all.iter().for_each(|(work, time)| event("time", shape, work, time, ui));
     let lines = all.iter().map(|(work, t)| {
-        let times = [t.step, t.epoch].map(human_seconds).to_vec();
+        let times = [t.step, t.epoch, t.evaluation].map(human_seconds).to_vec();
         let others = [t.peft_epoch, t.full_epoch].map(human_seconds).to_vec();
         [setting(work), vec![work.steps.to_string()], times, vec![format!("{:.0}", t.tokens_per_s)], others].concat()
     });
-    ui.out(&rows(&["steps", "a step", "an epoch", "tokens/s", "PEFT's epoch", "full epoch"], lines));
+    ui.out(&rows(&["steps", "a step", "an epoch", "held out", "tokens/s", "PEFT's epoch", "full epoch"], lines));
     let how = if speed.measured {
         "by two micro-steps timed now"
     } else {

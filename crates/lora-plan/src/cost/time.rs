@@ -36,6 +36,8 @@ pub struct Time {
     pub step: f64,
     /// An epoch.
     pub epoch: f64,
+    /// A pass over the held-out rows.
+    pub evaluation: f64,
     /// Tokens a second.
     pub tokens_per_s: f64,
     /// An epoch in transformers + PEFT.
@@ -55,10 +57,23 @@ pub fn time(shape: &Shape, work: &Workload, speed: &Speed) -> Time {
     Time {
         step: epoch / work.steps.max(1) as f64,
         epoch,
+        evaluation: evaluation(shape, work, speed),
         tokens_per_s: work.tokens as f64 / epoch,
         peft_epoch: peft(shape, work, speed),
         full_epoch: full / speed.rate + per_batch,
     }
+}
+
+/// Tokens that lora-train scores together.
+const SCORED: usize = 1024;
+
+/// A pass over the held-out rows: forward alone, so each weight is widened once a batch, not twice.
+fn evaluation(shape: &Shape, work: &Workload, speed: &Speed) -> f64 {
+    let (tokens, supervised) = work.valid;
+    let adapters: f64 = work.targeted.iter().map(|m| (m.a.len() + m.b.len()) as f64).sum();
+    let flops = 2.0 * (tokens as f64 * (linear_weights(shape) + adapters) + supervised as f64 * head_weights(shape))
+        + attention(shape, work.valid_squares) * 2.0 / 7.0;
+    flops / speed.rate + 0.5 * speed.per_batch * tokens.div_ceil(SCORED) as f64
 }
 
 /// Floating-point operations of training on so many tokens. A frozen weight costs 2 forward and 2 backward (its input's

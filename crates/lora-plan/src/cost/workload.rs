@@ -2,7 +2,7 @@
 use crate::model::shape::Shape;
 use lora_cli::Result;
 use lora_core::TargetedModule;
-use lora_data::{Split, batches, epoch_order};
+use lora_data::{Example, Split, batches, epoch_order};
 use lora_model::{BatchSize, Packed, computed_tokens};
 use serde::Serialize;
 use std::path::Path;
@@ -82,7 +82,8 @@ pub struct Rows {
     sizes: Vec<(usize, usize)>,
     /// Their ids, if they are real: rows that begin alike share that part.
     ids: Option<Vec<Vec<u32>>>,
-    has_valid: bool,
+    /// (tokens, supervised tokens) of each row that is held out.
+    valid: Vec<(usize, usize)>,
 }
 
 impl Rows {
@@ -93,8 +94,10 @@ impl Rows {
     pub fn read(data: &Path) -> Result<Self> {
         let rows = Split::read(data, "train")?.examples;
         let has_valid = data.is_dir() && data.join("valid.parquet").is_file();
-        let sizes = rows.iter().map(|row| (row.len(), row.supervised())).collect();
-        Ok(Self { sizes, ids: Some(rows.into_iter().map(|row| row.input_ids).collect()), has_valid })
+        let valid = if has_valid { Split::read(data, "valid")?.examples } else { Vec::new() };
+        let sizes = |rows: &[Example]| rows.iter().map(|row| (row.len(), row.supervised())).collect();
+        let (sizes, valid) = (sizes(&rows), sizes(&valid));
+        Ok(Self { sizes, ids: Some(rows.into_iter().map(|row| row.input_ids).collect()), valid })
     }
 
     /// Tokens of the longest.
@@ -102,10 +105,10 @@ impl Rows {
         self.sizes.iter().map(|row| row.0).max().unwrap_or(0)
     }
 
-    /// Rows that are all alike in length and begin differently, with a valid split.
+    /// Rows that are all alike in length and begin differently, and a tenth as many held out.
     pub fn alike(rows: usize, length: usize, supervised: f64) -> Self {
         let one = (length, ((length as f64 * supervised) as usize).clamp(1, length.saturating_sub(1).max(1)));
-        Self { sizes: vec![one; rows.max(1)], ids: None, has_valid: true }
+        Self { sizes: vec![one; rows.max(1)], ids: None, valid: vec![one; rows.div_ceil(10).max(1)] }
     }
 
     /// Tokens of a batch that a step without dropout computes.
@@ -156,6 +159,11 @@ pub struct Workload {
     /// Something is held out, so the best parameters are kept too.
     #[serde(skip)]
     pub has_valid: bool,
+    /// Tokens that are held out, and the supervised ones of them.
+    pub valid: (usize, usize),
+    /// Σ over held-out rows of tokens².
+    #[serde(skip)]
+    pub valid_squares: f64,
     /// The adapter's modules.
     #[serde(skip)]
     pub targeted: Vec<TargetedModule>,
@@ -164,7 +172,7 @@ pub struct Workload {
 impl Workload {
     /// The epoch in batches of so many examples, in the order of a run with seed 0.
     pub fn new(targeted: &[TargetedModule], targets: &str, rows: &Rows, batch: usize, base: BaseType) -> Self {
-        let Rows { sizes, has_valid, .. } = rows;
+        let Rows { sizes, valid, .. } = rows;
         let lengths: Vec<usize> = sizes.iter().map(|row| row.0).collect();
         let all = batches(&epoch_order(sizes.len(), 0, 0), &lengths, Some(batch), None);
         let sum = |of: &dyn Fn(&Vec<usize>) -> usize| all.iter().map(of).sum::<usize>();
@@ -189,7 +197,9 @@ impl Workload {
             computed: (sum(&|batch| rows.computed(batch)), most(&|batch| rows.computed(batch))),
             padded: (sum(&padded), most(&padded)),
             squares: lengths.iter().map(|&length| (length * length) as f64).sum(),
-            has_valid: *has_valid,
+            has_valid: !valid.is_empty(),
+            valid: (valid.iter().map(|row| row.0).sum(), valid.iter().map(|row| row.1).sum()),
+            valid_squares: valid.iter().map(|&(tokens, _)| (tokens * tokens) as f64).sum(),
             targeted: targeted.to_vec(),
         }
     }

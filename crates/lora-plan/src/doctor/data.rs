@@ -1,7 +1,7 @@
 //! Is the data what it should be? Masks, leakage, duplicates, ends of turns, refused rows.
 use super::finding::{Cause, Finding};
 use super::patient::Patient;
-use crate::run::{DatasetFacts, SplitFacts, quoted};
+use crate::run::{DatasetFacts, SplitFacts, prep_again, quoted};
 
 /// Shares of rows above which something is a finding.
 const MOST_DUPLICATES: f64 = 0.05;
@@ -11,12 +11,52 @@ const MOST_REFUSED: f64 = 0.5;
 /// All findings about the rows.
 pub(crate) fn findings(patient: &Patient<'_>) -> Vec<Finding> {
     let Some(data) = &patient.run.dataset else { return Vec::new() };
-    let all = [mask_covers_answer, prompt_in_loss, leakage, duplicates, no_end_of_turn, refused];
+    let all = [mask_covers_answer, prompt_in_loss, few_supervised, leakage, duplicates, no_end_of_turn, refused];
     all.iter().filter_map(|look| look(data)).collect()
+}
+
+/// Supervised tokens below which a mean loss says little: over n tokens its standard error is about σ/√n, and a token's
+/// loss has a σ of about a nat. To learn from, and to choose the best step by.
+const FEW_SUPERVISED: usize = 1000;
+const FEW_HELD_OUT: usize = 100;
+
+fn few_supervised(data: &DatasetFacts) -> Option<Finding> {
+    let train = &data.train;
+    let few = train.supervised < FEW_SUPERVISED;
+    let held_out = data.valid.as_ref().filter(|valid| valid.supervised < FEW_HELD_OUT);
+    if mask_covers_answer(data).is_some() || !few && held_out.is_none() {
+        return None;
+    }
+    let title = if few { "there is little to learn from" } else { "too little is held out to judge the run by" };
+    let mut finding = Finding::new(Cause::FewSupervised, title).seen(supervision(train));
+    if let Some(valid) = held_out {
+        finding = finding.seen(format!(
+            "{} supervised tokens are held out, in {} rows: their mean loss has a standard error of about {:.2} nats (1/√n)",
+            valid.supervised,
+            valid.rows,
+            1.0 / (valid.supervised.max(1) as f64).sqrt()
+        ));
+    }
+    if few {
+        finding = finding.attempt("more rows, or longer answers: no setting makes up for them", show(data));
+    }
+    let held_out = held_out.and_then(|_| prep_again(data, &[("valid", Some("0.2".to_owned()))]));
+    Some(match held_out {
+        Some(command) => finding.attempt("--valid 0.2: hold out more", Some(command)),
+        None => finding,
+    })
 }
 
 fn percent(part: usize, of: usize) -> f64 {
     100.0 * part as f64 / of.max(1) as f64
+}
+
+/// The end of a text in one line: a prompt's own words, behind system message and template.
+fn excerpt(text: &str) -> String {
+    const MOST: usize = 60;
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let length = words.chars().count();
+    if length <= MOST { words } else { format!("…{}", words.chars().skip(length - MOST).collect::<String>()) }
 }
 
 fn show(data: &DatasetFacts) -> Option<String> {
@@ -46,25 +86,35 @@ fn mask_covers_answer(data: &DatasetFacts) -> Option<Finding> {
             .seen(supervision(train))
             .seen_if(single)
             .attempt("look at the rows, supervised tokens marked", show(data))
-            .attempt("prepare the raw rows with lora-prep, which supervises the completion and its end", None),
+            .attempt(
+                "prepare the raw rows with lora-prep, which supervises the completion and its end",
+                prep_again(data, &[]),
+            ),
     )
 }
 
 fn prompt_in_loss(data: &DatasetFacts) -> Option<Finding> {
     let train = &data.train;
-    if train.unmasked * 10 < train.rows * 9 || train.shared_start < 3 {
+    // Text cut into blocks is meant to be learned whole.
+    let is_text = data.receipt.as_ref().is_some_and(|receipt| !receipt.config["text-block"].is_null());
+    if is_text || train.unmasked * 10 < train.rows * 9 || train.shared_start < 3 && !train.shared_inside {
         return None;
     }
+    let alike = if train.shared_start < 3 {
+        "have the same three tokens within".to_owned()
+    } else {
+        format!("begin with the same {} tokens", train.shared_start)
+    };
     Some(
         Finding::new(Cause::PromptInLoss, "the prompts are learned too: the loss is mostly theirs")
             .seen(supervision(train))
             .seen(format!(
-                "{} of {} rows supervise every token, though nearly all begin with the same {} tokens, as a template does",
-                train.unmasked, train.rows, train.shared_start
+                "{} of {} rows supervise every token, though nearly all {alike}, as a template does",
+                train.unmasked, train.rows
             ))
             .attempt(
-                "give the rows as messages or as prompt and completion, not as text: then only the answer is supervised",
-                Some("lora-prep rows.jsonl --base MODEL --out dataset".to_owned()),
+                "give the raw rows as messages or as prompt and completion, not as text: then only the answer is supervised",
+                prep_again(data, &[]),
             )
             .attempt("look at the rows, supervised tokens marked", show(data)),
     )
@@ -83,9 +133,10 @@ fn leakage(data: &DatasetFacts) -> Option<Finding> {
                 valid.rows,
                 percent(data.leaked, valid.rows)
             ))
+            .seen_if(data.leak.as_ref().map(|prompt| format!("one of them: {}", excerpt(prompt))))
             .attempt(
-                "split by prompt: lora-prep keeps rows of one prompt together; make spellings equal before",
-                Some("lora-prep raw.jsonl --base MODEL --valid 0.1 --out dataset".to_owned()),
+                "make the spellings of a prompt equal in the raw rows, then split by prompt, as lora-prep does",
+                prep_again(data, &[]),
             ),
     )
 }
@@ -103,10 +154,7 @@ fn duplicates(data: &DatasetFacts) -> Option<Finding> {
                 train.rows,
                 percent(train.duplicates, train.rows)
             ))
-            .attempt(
-                "prepare again without --keep-duplicates",
-                Some("lora-prep raw.jsonl --base MODEL --out dataset".to_owned()),
-            ),
+            .attempt("prepare again without --keep-duplicates", prep_again(data, &[("keep-duplicates", None)])),
     )
 }
 
@@ -125,7 +173,7 @@ fn no_end_of_turn(data: &DatasetFacts) -> Option<Finding> {
             ))
             .attempt(
                 "use a chat template, which ends a turn with a special token (not --no-chat-template)",
-                Some("lora-prep raw.jsonl --base MODEL --out dataset".to_owned()),
+                prep_again(data, &[("no-chat-template", None)]),
             ),
     )
 }

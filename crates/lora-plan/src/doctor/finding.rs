@@ -9,10 +9,14 @@ pub enum Cause {
     Failed,
     /// The run did not finish.
     Unfinished,
+    /// A report or a model was made from an earlier adapter.
+    Outdated,
     /// Next to nothing is supervised.
     MaskCoversAnswer,
     /// The prompt is learned too.
     PromptInLoss,
+    /// Few tokens are supervised, or held out.
+    FewSupervised,
     /// Held-out prompts also train.
     Leakage,
     /// The loss explodes or jumps.
@@ -47,6 +51,8 @@ pub enum Cause {
     NoBetterThanBase,
     /// Rounding took a part of the adapter.
     MergeLost,
+    /// A merged or exported model does worse than base and adapter.
+    ExportLost,
 }
 
 /// Something that is wrong with a run.

@@ -18,7 +18,9 @@ pub(crate) fn findings(patient: &Patient<'_>) -> Vec<Finding> {
     let explained = [warmup(patient), rate_too_low(patient), scaled_away(patient), few_modules(patient)];
     let mut found: Vec<Finding> = explained.into_iter().flatten().collect();
     if !curve.is_flat() || patient.diverges() {
-        found.extend(stopped_early(patient));
+        if found.is_empty() {
+            found.extend(stopped_early(patient));
+        }
     } else if curve.head < KNOWN {
         found.push(nothing_to_learn(patient));
     } else if found.is_empty() {
@@ -156,7 +158,8 @@ fn stopped_early(patient: &Patient<'_>) -> Option<Finding> {
     let training = &patient.run.training;
     let [.., before, last] = &training.evals[..] else { return None };
     let gained = (before.valid_loss - last.valid_loss) / before.valid_loss.max(1e-9);
-    if gained < 0.1 || before.valid_loss - last.valid_loss < 0.1 {
+    let least = if last.epoch < 2.0 { 0.05 } else { 0.1 }; // the rate falls to 0, and the gains with it
+    if gained < least || before.valid_loss - last.valid_loss < 0.1 {
         return None;
     }
     let epochs = format!("{}", (2.0 * last.epoch).ceil());

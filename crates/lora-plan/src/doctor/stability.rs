@@ -1,7 +1,7 @@
 //! Is it stable, and does it generalise? Spikes, divergence, clipping; a valid loss that rises while the train loss falls.
 use super::finding::{Cause, Finding};
 use super::patient::Patient;
-use super::series::{mean, median, relapses, spikes};
+use super::series::{Curve, mean, median, relapses, spikes};
 use crate::run::train_again;
 use lora_core::thousands;
 
@@ -10,6 +10,9 @@ const RISEN: (f64, f64) = (0.05, 0.03);
 
 /// A rate so many times the usual one is suspicious.
 const MUCH_HIGHER: f64 = 4.0;
+
+/// A rate so many times the usual one explains a loss that stands still.
+const FAR_HIGHER: f64 = 10.0;
 
 /// All findings about stability and overfitting.
 pub(crate) fn findings(patient: &Patient<'_>) -> Vec<Finding> {
@@ -35,7 +38,12 @@ fn rate_too_high(patient: &Patient<'_>) -> Option<Finding> {
     let (usual, rule) = patient.usual_rate();
     // A single batch may be harder than the others; with a rate far above the usual one it is the rate.
     let relapses = if rate >= MUCH_HIGHER * usual { relapses } else { Vec::new() };
-    if !patient.diverges() && spikes.len() < many && relapses.len() < many {
+    let stuck = match rate / usual {
+        times if times >= FAR_HIGHER => stuck(patient).or_else(|| stands(&losses)),
+        times if times >= MUCH_HIGHER => stuck(patient),
+        _ => None,
+    };
+    if !patient.diverges() && spikes.len() < many && relapses.len() < many && stuck.is_none() {
         return None;
     }
     let (lower, why) = if usual < 0.7 * rate {
@@ -44,7 +52,12 @@ fn rate_too_high(patient: &Patient<'_>) -> Option<Finding> {
         (rate / 5.0, "a fifth of the rate".to_owned())
     };
     let lower = format!("{lower:e}");
-    let mut finding = Finding::new(Cause::RateTooHigh, format!("training is unstable at the learning rate {rate:e}"));
+    let title = if stuck.is_some() {
+        format!("the learning rate {rate:e} has broken the adapter: it is stuck")
+    } else {
+        format!("training is unstable at the learning rate {rate:e}")
+    };
+    let mut finding = Finding::new(Cause::RateTooHigh, title).seen_if(stuck);
     if patient.diverges() {
         finding = finding.seen(format!(
             "train loss {:.3} over the first steps, {:.3} at its lowest, {:.3} over the last",
@@ -57,6 +70,8 @@ fn rate_too_high(patient: &Patient<'_>) -> Option<Finding> {
     }
     if !relapses.is_empty() {
         finding = finding.seen(format!("the loss jumps back above where it was at step {}", steps(&relapses)));
+    }
+    if rate >= MUCH_HIGHER * usual {
         finding = finding.seen(format!("the rate is {:.0} times the usual one", rate / usual));
     }
     let clipped = clipped_steps(patient)
@@ -67,6 +82,31 @@ fn rate_too_high(patient: &Patient<'_>) -> Option<Finding> {
             .attempt(format!("--lr {lower}: {why}"), train_again(training, &[("lr", Some(lower))]))
             .attempt("--warmup 0.1: a slower start", train_again(training, &[("warmup", Some("0.1".to_owned()))])),
     )
+}
+
+/// A model that gives the same answer whatever it is asked: its accuracy never moves, and its loss hardly.
+fn stuck(patient: &Patient<'_>) -> Option<String> {
+    let evals = &patient.run.training.evals;
+    let first = evals.first()?.token_accuracy?;
+    let same = evals.iter().all(|eval| eval.token_accuracy == Some(first));
+    (evals.len() >= 3 && same && first < 0.9).then(|| {
+        format!(
+            "token accuracy on the held-out rows is {:.2} % at each of {} evaluations: the answer is the same whatever \
+             is asked",
+            100.0 * first,
+            evals.len()
+        )
+    })
+}
+
+/// A loss that has hardly moved since the middle of the run, far from zero.
+fn stands(losses: &[f64]) -> Option<String> {
+    const FAR: f64 = 1.0;
+    const HARDLY: f64 = 0.15;
+    let half = Curve::of(&losses[losses.len() / 2..])?;
+    (half.fallen() < HARDLY && half.tail > FAR).then(|| {
+        format!("train loss {:.2} in the middle of the run, {:.2} at its end: it stands still", half.head, half.tail)
+    })
 }
 
 /// Some of the steps, and how many there are.

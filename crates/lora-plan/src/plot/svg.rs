@@ -50,19 +50,29 @@ pub(super) fn draw(chart: &Chart) -> String {
                 "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/>",
                 points.join(" ")
             );
-            let at = top + 14.0 + 16.0 * number as f64;
-            let _ = writeln!(
-                svg,
-                "<path d=\"M{:.1} {:.1}h18\" stroke=\"{colour}\" stroke-width=\"3\"/>\
-                 <text x=\"{:.1}\" y=\"{at:.1}\" text-anchor=\"end\">{}</text>",
-                left + w - 18.0,
-                at - 4.0,
-                left + w - 24.0,
-                escaped(&line.name)
-            );
         }
+        // The legend lies in the upper corner that the lines leave free.
+        let is_above = |at: f64| at < top + 0.4 * h;
+        let placed: Vec<(f64, f64)> = chart.points().map(place).filter(|&(_, at)| is_above(at)).collect();
+        let right = placed.iter().filter(|(at, _)| *at > left + w / 2.0).count();
+        legend(&mut svg, chart, if 2 * right > placed.len() { left + 12.0 } else { left + w - 18.0 });
     }
     svg + "</svg>\n"
+}
+
+/// Names of the lines beside a stroke of their colour, which begins at `x`: to its right in the left half, else to its left.
+fn legend(svg: &mut String, chart: &Chart, x: f64) {
+    let (anchor, words) = if x < WIDTH / 2.0 { ("start", x + 24.0) } else { ("end", x - 6.0) };
+    for (number, line) in chart.lines.iter().enumerate() {
+        let (at, colour) = (MARGINS[2] + 14.0 + 16.0 * number as f64, COLOURS[number % COLOURS.len()]);
+        let _ = writeln!(
+            svg,
+            "<path d=\"M{x:.1} {:.1}h18\" stroke=\"{colour}\" stroke-width=\"3\"/>\
+             <text x=\"{words:.1}\" y=\"{at:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            at - 4.0,
+            escaped(&line.name)
+        );
+    }
 }
 
 fn escaped(text: &str) -> String {

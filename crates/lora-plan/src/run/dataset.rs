@@ -1,6 +1,7 @@
 //! What the rows of a dataset show: masks, duplicates, prompts on both sides of the split, ends of turns.
 use lora_cli::Result;
 use lora_data::{Example, Manifest, Split};
+use lora_receipt::{Receipt, receipt_path};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -11,12 +12,16 @@ pub(crate) struct DatasetFacts {
     pub(crate) path: PathBuf,
     /// Raw rows read and refused, with reasons, if lora-prep made it.
     pub(crate) manifest: Option<Manifest>,
+    /// What a tool says of how it made it.
+    pub(crate) receipt: Option<Receipt>,
     /// The rows that train.
     pub(crate) train: SplitFacts,
     /// The rows held out.
     pub(crate) valid: Option<SplitFacts>,
     /// Held-out rows whose prompt also trains, letter case and punctuation aside.
     pub(crate) leaked: usize,
+    /// The prompt of one of them.
+    pub(crate) leak: Option<String>,
 }
 
 /// One split.
@@ -33,6 +38,8 @@ pub(crate) struct SplitFacts {
     pub(crate) single: usize,
     /// Tokens with which nearly all rows begin.
     pub(crate) shared_start: usize,
+    /// Three tokens in a row that nearly all rows have somewhere behind their beginning, as a template's do.
+    pub(crate) shared_inside: bool,
     /// Rows that end in the most frequent last token.
     pub(crate) common_end: usize,
 }
@@ -46,9 +53,12 @@ impl DatasetFacts {
         let has_manifest = path.is_dir() && path.join(Manifest::FILE_NAME).is_file();
         let manifest = if has_manifest { Some(Manifest::read(path)?) } else { None };
         let seen: HashSet<String> = train.iter().map(question).collect();
-        let leaked = valid.iter().flatten().filter(|row| seen.contains(&question(row))).count();
+        let leaks: Vec<&Example> = valid.iter().flatten().filter(|row| seen.contains(&question(row))).collect();
+        let (leaked, leak) =
+            (leaks.len(), leaks.iter().map(|row| row.prompt.clone()).find(|prompt| !prompt.is_empty()));
         let (train, valid) = (SplitFacts::of(&train), valid.as_deref().map(SplitFacts::of));
-        Ok(Self { path: path.to_path_buf(), manifest, train, valid, leaked })
+        let receipt = receipt_path(path).is_file().then(|| Receipt::load(path)).transpose()?;
+        Ok(Self { path: path.to_path_buf(), manifest, receipt, train, valid, leaked, leak })
     }
 }
 
@@ -75,6 +85,7 @@ impl SplitFacts {
             unmasked: rows.iter().filter(|row| row.supervised() + 1 >= row.len()).count(),
             single: rows.iter().filter(|row| row.supervised() == 1).count(),
             shared_start: shared_start(rows),
+            shared_inside: shared_inside(rows),
             common_end: ends.into_values().max().unwrap_or(0),
         }
     }
@@ -83,6 +94,19 @@ impl SplitFacts {
     pub(crate) fn supervised_share(&self) -> f64 {
         self.supervised as f64 / self.tokens.max(1) as f64
     }
+}
+
+/// True if some three tokens stand, in this order, within nine of ten rows, elsewhere than at their beginning.
+fn shared_inside(rows: &[Example]) -> bool {
+    let mut found: HashMap<&[u32], usize> = HashMap::new();
+    for row in rows {
+        let inside: HashSet<&[u32]> = row.input_ids.windows(3).skip(1).collect();
+        inside.into_iter().for_each(|three| *found.entry(three).or_default() += 1);
+        if found.len() > 1 << 20 {
+            found.retain(|_, rows| *rows > 1); // the frequent ones stay
+        }
+    }
+    rows.len() > 1 && found.into_values().any(|with| with * 10 >= rows.len() * 9)
 }
 
 /// Length of the longest beginning that nine of ten rows have.

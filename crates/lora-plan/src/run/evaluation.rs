@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Evaluation {
     /// The report's folder.
     pub(crate) folder: PathBuf,
+    /// What it was measured on: content of the dataset, split, supervised tokens.
+    pub(crate) measured_on: (String, String, u64),
     /// Mean loss per supervised token of the base.
     pub(crate) base_nll: f64,
     /// Mean loss per supervised token.
@@ -27,20 +29,31 @@ pub(crate) struct Evaluation {
 impl Evaluation {
     /// Reads the report beside a receipt; none if it does not speak of the adapter.
     pub(crate) fn read(receipt: &Receipt, adapter: &Path) -> Option<Self> {
+        let is_ours =
+            |model: &Value| model["adapter"].as_str().is_some_and(|path| super::same_place(Path::new(path), adapter));
+        Self::of_model(receipt, is_ours)
+    }
+
+    /// Reads what a report says of its base.
+    pub(crate) fn read_base(receipt: &Receipt) -> Option<Self> {
+        Self::of_model(receipt, |model| model["adapter"].is_null())
+    }
+
+    fn of_model(receipt: &Receipt, is_ours: impl Fn(&Value) -> bool) -> Option<Self> {
         let folder = receipt.out.clone();
         let report: Value = serde_json::from_slice(&std::fs::read(folder.join("report.json")).ok()?).ok()?;
         let models = report["models"].as_array()?;
         let base = models.iter().find(|model| model["adapter"].is_null())?;
-        let is_ours =
-            |model: &&Value| model["adapter"].as_str().is_some_and(|path| super::same_place(Path::new(path), adapter));
-        let model = models.iter().find(is_ours)?;
+        let model = models.iter().find(|model| is_ours(model))?;
         let name = model["name"].as_str()?;
         let difference = &model["difference_to_base"];
         let exact = &model["exact_match"];
         let gates = report["gates"].as_array().into_iter().flatten();
         let failed = gates.filter(|gate| gate["passed"] == false && gate["model"] == name);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let data = receipt.inputs.iter().find(|input| input.name == "data")?;
         Some(Self {
+            measured_on: (data.sha256.clone(), text(&report["split"]), report["tokens"].as_u64()?),
             base_nll: base["nll"].as_f64()?,
             nll: model["nll"].as_f64()?,
             difference: (|| {

@@ -4,13 +4,13 @@ mod dataset;
 mod evaluation;
 mod training;
 
-pub(crate) use command::{quoted, train_again};
+pub(crate) use command::{output_again, prep_again, quoted, train_again};
 pub(crate) use dataset::{DatasetFacts, SplitFacts};
 pub(crate) use evaluation::Evaluation;
 pub(crate) use training::Training;
 
 use lora_cli::{Context as _, Error, Result};
-use lora_receipt::{FILE_NAME, Receipt};
+use lora_receipt::{Hashes, Receipt, receipt_path};
 use std::path::{Path, PathBuf};
 
 /// One training, with everything that was found around it.
@@ -26,6 +26,10 @@ pub struct Run {
     pub(crate) evaluations: Vec<Evaluation>,
     /// Receipts of merged models.
     pub(crate) merges: Vec<Receipt>,
+    /// Reports of lora-eval on a merged or exported model, behind the receipt of that model.
+    pub(crate) remeasured: Vec<(Receipt, Evaluation)>,
+    /// Receipts of what was made from other content of the adapter's folder than lies there now.
+    pub(crate) outdated: Vec<Receipt>,
 }
 
 /// A step that left no output, and what its log says.
@@ -53,12 +57,12 @@ pub(crate) struct Found {
 pub(crate) fn find(path: &Path) -> Result<Found> {
     let (trainings, neighbours) = if training::is_training(path) {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        (vec![path.to_path_buf()], folders(parent).unwrap_or_default())
+        (vec![path.to_path_buf()], outputs(parent).unwrap_or_default())
     } else {
-        let folders = folders(path)?;
-        (folders.iter().filter(|folder| training::is_training(folder)).cloned().collect(), folders)
+        let outputs = outputs(path)?;
+        (outputs.iter().filter(|folder| training::is_training(folder)).cloned().collect(), outputs)
     };
-    let receipts: Vec<Receipt> = neighbours.iter().filter_map(|folder| receipt(folder)).collect();
+    let receipts: Vec<Receipt> = neighbours.iter().filter_map(|output| receipt(output)).collect();
     let runs = trainings.iter().map(|folder| run(folder, &receipts)).collect::<Result<Vec<_>>>()?;
     let failures = if training::is_training(path) { Vec::new() } else { failures(path)? };
     if runs.is_empty() && failures.is_empty() {
@@ -71,29 +75,65 @@ pub(crate) fn find(path: &Path) -> Result<Found> {
 /// A training and what the receipts around it say of it.
 fn run(folder: &Path, receipts: &[Receipt]) -> Result<Run> {
     let training = Training::read(folder)?;
-    let uses = |receipt: &&Receipt| {
-        let adapters = receipt.inputs.iter().filter(|input| input.name == "adapter");
-        adapters.into_iter().any(|input| same_place(&input.path, folder))
+    let made_from = |name: &'static str, path: &Path, receipt: &Receipt| {
+        receipt.inputs.iter().any(|input| input.name == name && same_place(&input.path, path))
     };
-    let of_tool = |tool: &'static str| receipts.iter().filter(uses).filter(move |receipt| receipt.tool == tool);
-    let evaluations = of_tool("lora-eval").filter_map(|receipt| Evaluation::read(receipt, folder)).collect();
-    let merges = of_tool("lora-merge").cloned().collect();
+    let of_tool = |tool: &'static str| receipts.iter().filter(move |receipt| receipt.tool == tool);
+    let of_adapter: Vec<&Receipt> = receipts.iter().filter(|receipt| made_from("adapter", folder, receipt)).collect();
+    let now = if of_adapter.is_empty() { None } else { content(&training) };
+    let is_current = |receipt: &&Receipt| {
+        let read = receipt.inputs.iter().find(|input| input.name == "adapter" && same_place(&input.path, folder));
+        read.zip(now.as_ref()).is_none_or(|(read, now)| read.sha256 == *now)
+    };
+    let (current, outdated): (Vec<&Receipt>, Vec<&Receipt>) = of_adapter.into_iter().partition(is_current);
+    let on_adapter = |tool: &'static str| current.iter().copied().filter(move |receipt| receipt.tool == tool);
+    let evaluations = on_adapter("lora-eval").filter_map(|receipt| Evaluation::read(receipt, folder)).collect();
+    let merges: Vec<Receipt> = on_adapter("lora-merge").cloned().collect();
+    let of_merge = |receipt: &&Receipt| merges.iter().any(|merge| made_from("model", &merge.out, receipt));
+    let exports: Vec<Receipt> =
+        on_adapter("lora-export").chain(of_tool("lora-export").filter(of_merge)).cloned().collect();
+    let models = || merges.iter().chain(&exports);
+    let remeasured = of_tool("lora-eval")
+        .filter_map(|report| {
+            let base = &report.inputs.iter().find(|input| input.name == "base")?.path;
+            let is_it = |model: &&Receipt| {
+                same_place(base, &model.out) || base.parent().is_some_and(|parent| same_place(parent, &model.out))
+            };
+            Some((models().find(is_it)?.clone(), Evaluation::read_base(report)?))
+        })
+        .collect();
     let dataset = training.data().and_then(|data| beside(&data, folder)).map(|data| DatasetFacts::read(&data));
-    Ok(Run { name: folder.display().to_string(), dataset: dataset.transpose()?, training, evaluations, merges })
+    Ok(Run {
+        name: folder.display().to_string(),
+        dataset: dataset.transpose()?,
+        training,
+        evaluations,
+        merges,
+        remeasured,
+        outdated: outdated.into_iter().cloned().collect(),
+    })
 }
 
-/// The folders below a folder, in order.
-fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+/// The hash of a training's folder as lora-train has left it; none if somebody has edited it since.
+fn content(training: &Training) -> Option<String> {
+    let mut hashes = Hashes::default();
+    let change = training.receipt.as_ref()?.first_change(&training.folder, &mut hashes).ok()?;
+    if change.is_some() { None } else { hashes.hash_path(&training.folder).ok() }
+}
+
+/// What lies in a folder and may be a tool's output, in order: folders, and files with a receipt beside them.
+fn outputs(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
-    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let is_output = |path: &PathBuf| path.is_dir() || receipt_path(path).is_file();
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_output).collect();
     found.sort();
     Ok(found)
 }
 
 /// The receipt of a finished output; its `out` is where it lies now.
-fn receipt(folder: &Path) -> Option<Receipt> {
-    let receipt = folder.join(FILE_NAME).is_file().then(|| Receipt::load(folder).ok()).flatten()?;
-    Some(Receipt { out: folder.to_path_buf(), ..receipt })
+fn receipt(output: &Path) -> Option<Receipt> {
+    let receipt = receipt_path(output).is_file().then(|| Receipt::load(output).ok()).flatten()?;
+    Some(Receipt { out: output.to_path_buf(), ..receipt })
 }
 
 /// True if a path of a receipt means this folder, also if both were moved together.

@@ -36,7 +36,9 @@ pub(crate) struct EvalLine {
     pub(crate) step: u64,
     pub(crate) epoch: f64,
     pub(crate) valid_loss: f64,
-    pub(crate) supervised_tokens: usize,
+    /// None in a run of another tool.
+    #[serde(default)]
+    pub(crate) token_accuracy: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +72,10 @@ impl Training {
                         .hint("expected the lines that lora-train writes"));
                 }
             }
+        }
+        if receipt.is_some() && steps.is_empty() {
+            return Err(Error::new(format!("{} holds no step, though the run has finished", path.display()))
+                .hint("was the copy cut off? train again, or copy the folder again"));
         }
         Ok(Self { folder: folder.to_path_buf(), receipt, steps, evals })
     }

@@ -2,9 +2,13 @@
 use crate::house::{House, base};
 use clap::Parser;
 use lora_cli::Ui;
-use lora_plan::{Args, DataFacts, Known, Plan, Rows, Shape, Situation, Strength, Task, advise, run};
-use std::path::PathBuf;
+use lora_plan::Command as Planned;
+use lora_plan::{Args, DataFacts, Known, Plan, Rows, Shape, Situation, Speed, Strength, Task, advise, run};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// A machine of 100 GFLOP/s.
+const SPEED: Speed = Speed { gemm_peak: 1e11, rate: 6e10, per_batch: 0.0, measured: false };
 
 /// A described situation: so many rows of 200 tokens, half supervised.
 fn situation(model: &str, rows: usize, task: Task, base_loss: Option<f64>) -> Situation {
@@ -32,7 +36,7 @@ fn situation(model: &str, rows: usize, task: Task, base_loss: Option<f64>) -> Si
 }
 
 fn plan(situation: &Situation) -> Plan {
-    advise(situation, None, None, 1e11).unwrap()
+    advise(situation, None, None, &SPEED).unwrap()
 }
 
 #[test]
@@ -66,6 +70,41 @@ fn conflicts_are_told_and_settled() {
     assert_eq!(new.conflicts.len(), 1, "{new:?}");
 }
 
+/// The rules of rank: what the task asks, what the rows allow, and where both agree.
+#[test]
+fn ranks() {
+    use Task::{Behaviour, Domain, Format, Style};
+    for (task, rows, rank, conflicts) in [
+        (Format, 100, 8, 0),
+        (Format, 20_000, 8, 0),
+        (Style, 499, 8, 1),
+        (Style, 500, 16, 0),
+        (Domain, 499, 8, 1),
+        (Domain, 500, 16, 0), // 16 to 32 is asked, 16 is safe: both rules hold
+        (Domain, 2000, 16, 0),
+        (Domain, 2001, 32, 0),
+        (Behaviour, 2000, 16, 1),
+        (Behaviour, 2001, 64, 0),
+    ] {
+        let found = plan(&situation("llama-3-8b", rows, task, None));
+        assert_eq!((found.rank, found.conflicts.len()), (rank, conflicts), "{task:?} {rows}: {found:?}");
+        assert_eq!(found.dropout > 0.0, rows < 500, "{task:?} {rows}");
+    }
+}
+
+/// 64 or more: as much as the answers tell the base, at 2 bits a parameter; above 64 scaled by α/√r.
+#[test]
+fn a_rank_that_holds_the_answers() {
+    let rank = |rows, loss| {
+        let found = plan(&situation("smollm2-135m", rows, Task::Behaviour, Some(loss)));
+        assert_eq!(found.rslora, found.rank > 64, "{found:?}");
+        found.rank
+    };
+    // Rank 64 trains 19.5 M parameters, which hold 39 Mbit; a token of 2 nats tells 2.9 bits, a row has 100 of them.
+    assert_eq!([rank(10_000, 2.0), rank(130_000, 2.0), rank(140_000, 2.0), rank(400_000, 2.0)], [64, 64, 128, 256]);
+    assert_eq!(rank(140_000, 1.0), 64);
+}
+
 #[test]
 fn alpha_follows_the_strength() {
     for (strength, alpha) in [(Strength::Gentle, 8.0), (Strength::Normal, 16.0), (Strength::Strong, 32.0)] {
@@ -79,17 +118,30 @@ fn budgets_are_kept_or_the_plan_says_no() {
     let situation = situation("llama-3-8b", 3000, Task::Domain, None);
     let free = plan(&situation);
     let most = free.cost.memory / 2;
-    let small = advise(&situation, Some(most), None, 1e11).unwrap();
+    let small = advise(&situation, Some(most), None, &SPEED).unwrap();
     assert!(small.cost.fits && small.cost.memory <= most, "{small:?}");
     assert_eq!(small.batch * small.accumulation, free.batch);
-    let short = advise(&situation, None, Some(free.cost.seconds / 2.0), 1e11).unwrap();
+    let short = advise(&situation, None, Some(free.cost.seconds / 2.0), &SPEED).unwrap();
     assert!(short.cost.fits && short.epochs < free.epochs && !short.conflicts.is_empty(), "{short:?}");
-    assert!(!advise(&situation, Some(1 << 20), None, 1e11).unwrap().cost.fits);
+    assert!(!advise(&situation, Some(1 << 20), None, &SPEED).unwrap().cost.fits);
 }
 
 /// The tools stand beside the folder of the tests.
 fn tool(name: &str) -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name)
+}
+
+#[test]
+fn a_name_has_no_weights_to_write_a_pipeline_for() {
+    let house = House::new();
+    let (data, path) = (house.tasks(20), house.text("x.yaml"));
+    let words = ["lora-plan", "advise", "--model", "llama-3-8b", "--data", &data, "--task", "style"];
+    let plain = Args::try_parse_from(words).unwrap();
+    run(plain, &Ui::silent()).unwrap_or_else(|e| panic!("{}", e.render(str::to_owned)));
+    let args = Args::try_parse_from(words.iter().chain(&["--write", &path])).unwrap();
+    let error = run(args, &Ui::silent()).unwrap_err().render(str::to_owned);
+    assert!(error.contains("needs the weights of llama-3-8b") && error.contains("hint:"), "{error}");
+    assert!(!house.path("x.yaml").exists());
 }
 
 fn write(house: &House, data: &str, file: &str, flags: &[&str]) -> PathBuf {
@@ -125,6 +177,35 @@ fn written_pipelines_are_right() {
     let words = ["lora-plan", "advise", "--model", &base(), "--data", &data].map(str::to_owned);
     let args = Args::try_parse_from(words.iter().chain(&again)).unwrap();
     assert!(run(args, &Ui::silent()).unwrap_err().render(str::to_owned).contains("--force"));
+}
+
+/// A base that is too wide for the memory is stored in 8-bit blocks first, and all that follows stands on those.
+#[test]
+fn a_pipeline_on_a_smaller_base_runs_as_it_is() {
+    let house = House::new();
+    let data = house.tasks(120);
+    let words = ["lora-plan", "memory", "--model", &base(), "--data", &data].map(str::to_owned);
+    let Planned::Memory(args) = Args::try_parse_from(words).unwrap().command else { panic!("no memory") };
+    let lengths = Rows::read(Path::new(&data)).unwrap();
+    let shape = args.cost.workloads().unwrap().0;
+    let facts = DataFacts { rows: 108, has_valid: true, ..DataFacts::of_rows(lengths) };
+    let here = Situation {
+        parameters: shape.total_parameters(),
+        data: facts,
+        shape,
+        ..situation("llama-3-8b", 108, Task::Behaviour, None)
+    };
+    let own = plan(&here);
+    let fits = |most: &u64| {
+        let found = advise(&here, Some(*most), None, &SPEED).unwrap();
+        found.quantise && found.cost.fits && found.targets == own.targets
+    };
+    let most = (1..1000).map(|step| own.cost.memory - 50_000 * step).find(fits).unwrap();
+    let flags = ["--task", "behaviour", "--memory", &most.to_string(), "--no-measure"];
+    let pipeline = write(&house, &data, "small.yaml", &flags);
+    lora_run(&house, &pipeline, &[]);
+    let work = house.path("work").join(pipeline.file_stem().unwrap());
+    assert!(work.join("quantised/model.gguf").is_file() && work.join("export/model.gguf").is_file());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Runs made to fail in every way that the doctor knows, and a healthy one.
-use crate::house::{House, base, eval, merge, prep};
+use crate::house::{House, base, eval, export, merge, prep};
 use lora_plan::{Cause, Finding, diagnose};
 use std::path::Path;
 
@@ -62,6 +62,23 @@ fn a_rate_too_high() {
     let found = findings(&run);
     let finding = first(&found, Cause::RateTooHigh);
     assert!(finding.changes[0].command.as_ref().unwrap().contains("--lr 5e-3"), "{finding:?}");
+}
+
+#[test]
+fn a_rate_that_breaks_the_adapter_without_a_jump() {
+    let house = House::new();
+    let found = findings(&house.train(&house.tasks(400), &["--lr", "0.2", "--epochs", "4"]));
+    let finding = first(&found, Cause::RateTooHigh);
+    let seen = &finding.evidence[0];
+    assert!(seen.contains("whatever is asked") || seen.contains("stands still"), "{finding:?}");
+    assert!(finding.title.contains("stuck"), "{finding:?}");
+}
+
+#[test]
+fn a_run_that_was_too_short() {
+    let house = House::new();
+    let found = findings(&house.train(&house.tasks(400), &["--lr", "1e-3", "--steps", "40", "--eval-every", "10"]));
+    first(&found, Cause::StoppedEarly);
 }
 
 #[test]
@@ -140,6 +157,29 @@ fn prompts_in_the_loss() {
     first(&found, Cause::PromptInLoss);
 }
 
+/// As a user makes it: question and answer in one text. A text cut into blocks is meant to be learned whole.
+#[test]
+fn questions_given_as_text() {
+    let house = House::new();
+    let rows = std::fs::read_to_string(crate::house::root("data/tasks.jsonl")).unwrap();
+    let rows = rows.lines().take(200).map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text =
+            format!("user: {}\nassistant: {}", row["prompt"].as_str().unwrap(), row["completion"].as_str().unwrap());
+        serde_json::json!({ "text": text }).to_string() + "\n"
+    });
+    std::fs::write(house.path("raw.jsonl"), rows.collect::<String>()).unwrap();
+    for (name, flags, expected) in
+        [("rows", &[][..], vec![Cause::PromptInLoss]), ("blocks", &["--text-block", "64"][..], vec![])]
+    {
+        let data = house.text(name);
+        prep(&[&[&house.text("raw.jsonl")[..], "--base", &base(), "--out", &data], flags].concat());
+        let run =
+            house.train_as(&format!("run-{name}"), &data, &["--lr", RATE, "--epochs", "6", "--schedule", "cosine"]);
+        assert_eq!(causes(&findings(&run)), expected, "{name}");
+    }
+}
+
 #[test]
 fn leaked_and_repeated_rows() {
     let house = House::new();
@@ -181,6 +221,58 @@ fn an_adapter_lost_in_rounding() {
     let found = findings(&run);
     assert_eq!(causes(&found), [Cause::RateTooLow, Cause::MergeLost], "{found:#?}");
     assert!(found[1].changes[0].command.as_ref().unwrap().contains("--dtype f32"), "{found:#?}");
+}
+
+#[test]
+fn a_model_that_does_worse_than_its_adapter() {
+    let house = House::new();
+    let data = house.tasks(200);
+    // So small a change that bf16 swallows most of it, and yet one that the adapter gains by.
+    let run = house.train(&data, &["--lr", "3e-5", "--epochs", "3"]);
+    let (base, adapter, merged) = (base(), run.display().to_string(), house.text("merged"));
+    eval(&["--base", &base, "--data", &data, "--adapter", &adapter, "--generate", "0", "--out", &house.text("report")]);
+    merge(&["--base", &base, "--adapter", &adapter, "--dtype", "bf16", "--out", &merged]);
+    let file = house.text("model.gguf");
+    export(&["--model", &merged, "--dtype", "bf16", "--out", &file]);
+    eval(&["--base", &file, "--data", &data, "--generate", "0", "--out", &house.text("report-gguf")]);
+    let found = findings(&run);
+    let lost = found.iter().find(|f| f.cause == Cause::ExportLost).unwrap_or_else(|| panic!("{found:#?}"));
+    assert!(lost.evidence[1].contains("model.gguf (bf16)"), "{lost:?}");
+    assert!(lost.changes[0].command.as_ref().unwrap().contains("--dtype f32"), "{lost:?}");
+}
+
+#[test]
+fn outputs_of_an_earlier_adapter() {
+    let house = House::new();
+    let data = house.tasks(200);
+    let run = house.train(&data, &["--lr", RATE, "--epochs", "6", "--schedule", "cosine"]);
+    let (base, adapter, merged) = (base(), run.display().to_string(), house.text("merged"));
+    merge(&["--base", &base, "--adapter", &adapter, "--dtype", "f32", "--out", &merged]);
+    assert_eq!(findings(&run), []);
+    house.train(&data, &["--lr", RATE, "--epochs", "7", "--schedule", "cosine", "--force"]);
+    let found = findings(&run);
+    let finding = first(&found, Cause::Outdated);
+    let command = finding.changes[0].command.as_deref().unwrap();
+    assert!(
+        finding.title.contains("merged model") && command.ends_with(&format!("--force --out {merged}")),
+        "{found:#?}"
+    );
+    // Doing what it says mends it.
+    let words: Vec<&str> = command.strip_prefix("lora-merge ").unwrap().split(' ').collect();
+    merge(&words);
+    assert_eq!(findings(&run), []);
+}
+
+#[test]
+fn too_few_tokens_to_learn_from() {
+    let house = House::new();
+    let found = findings(&house.train(&house.tasks(30), &["--lr", RATE, "--epochs", "3"]));
+    let finding = found.iter().find(|f| f.cause == Cause::FewSupervised).unwrap_or_else(|| panic!("{found:#?}"));
+    assert!(finding.evidence[0].contains("tokens are supervised"), "{finding:?}");
+    assert!(
+        finding.changes.iter().any(|c| c.command.as_ref().is_some_and(|c| c.contains("--valid 0.2"))),
+        "{finding:?}"
+    );
 }
 
 #[test]

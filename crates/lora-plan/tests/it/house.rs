@@ -38,6 +38,7 @@ tool!(prep, lora_prep);
 tool!(train, lora_train);
 tool!(merge, lora_merge);
 tool!(eval, lora_eval);
+tool!(export, lora_export);
 
 impl House {
     pub(crate) fn new() -> Self {
