@@ -5,9 +5,7 @@ pub fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let free = line.split_whitespace().next()?.parse::<u64>().ok()? * 1024;
-    let group = |file: &str| {
-        std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok()
-    };
+    let group = |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok();
     let within = group("memory.max").map(|most| most.saturating_sub(group("memory.current").unwrap_or(0)));
     Some(within.map_or(free, |within| within.min(free)))
 }

@@ -57,23 +57,34 @@ impl Adapter {
     /// # Errors
     /// If a file can't be written.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        self.save_as(&self.params, dir)
+    }
+
+    /// The same with other values than its own, without a copy of them.
+    ///
+    /// # Errors
+    /// As for [`Adapter::save`].
+    pub fn save_as(&self, params: &[f32], dir: &Path) -> Result<(), Error> {
         if self.origin.is_some() {
-            return self.clone().into_plain()?.save(dir);
+            return Self { params: params.to_vec(), ..self.clone() }.into_plain()?.save(dir);
         }
         let config_path = dir.join(CONFIG_FILE);
         std::fs::write(&config_path, self.config.to_json()).map_err(Error::io("write", &config_path))?;
         let path = dir.join(WEIGHTS_FILE);
-        let bytes = self.to_safetensors().map_err(|e| Error::invalid(&path, e.to_string()))?;
-        std::fs::write(&path, bytes).map_err(Error::io("write", &path))
+        self.write_safetensors(params, &path).map_err(|e| match e {
+            safetensors::SafeTensorError::IoError(e) => Error::io("write", &path)(e),
+            e => Error::invalid(&path, e.to_string()),
+        })
     }
 
-    fn to_safetensors(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    fn write_safetensors(&self, params: &[f32], path: &Path) -> Result<(), safetensors::SafeTensorError> {
         let views = self.tensors().into_iter().map(|tensor| {
-            let bytes = bytemuck::cast_slice(&self.params[tensor.range]);
+            let bytes = bytemuck::cast_slice(&params[tensor.range]);
             Ok((tensor.name, TensorView::new(Dtype::F32, tensor.shape, bytes)?))
         });
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        safetensors::serialize(views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?, Some(metadata))
+        let views = views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+        safetensors::serialize_to_file(views, Some(metadata), path)
     }
 }
 

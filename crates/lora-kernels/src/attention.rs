@@ -191,15 +191,7 @@ pub fn forward(shape: Shape, layout: &Layout, q: &[f32], k: &[f32], v: &[f32], o
     });
 }
 
-fn forward_tile(
-    tile: Tile<'_>,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    o: SharedMut,
-    lse: SharedMut,
-    scratch: &mut Scratch,
-) {
+fn forward_tile(tile: Tile<'_>, q: &[f32], k: &[f32], v: &[f32], o: SharedMut, lse: SharedMut, scratch: &mut Scratch) {
     let Tile { shape, keys, .. } = tile;
     let Scratch { q: rows, o: out, p, .. } = scratch;
     grow(p, tile.rows() * keys);
@@ -278,14 +270,7 @@ pub fn backward(shape: Shape, layout: &Layout, saved: Saved<'_>, dq: &mut [f32],
     });
 }
 
-fn backward_tile(
-    tile: Tile<'_>,
-    saved: Saved<'_>,
-    scratch: &mut Scratch,
-    dq: SharedMut,
-    dk: SharedMut,
-    dv: SharedMut,
-) {
+fn backward_tile(tile: Tile<'_>, saved: Saved<'_>, scratch: &mut Scratch, dq: SharedMut, dk: SharedMut, dv: SharedMut) {
     let Tile { shape, keys, .. } = tile;
     let d = shape.head_dim;
     let Scratch { q, o, d: out, p, ds } = scratch;

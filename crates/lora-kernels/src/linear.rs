@@ -78,7 +78,7 @@ pub fn backward(w: &dyn Rows, dy: &[f32], tokens: usize, dx: &mut [f32], accumul
 }
 
 /// Outputs whose gradients are packed at once: those of a head are too many.
-const SLICE: usize = 16_384;
+const SLICE: usize = 8192;
 
 /// Values that packing an operand of `tokens` rows takes, for a layer of these sizes.
 #[must_use]

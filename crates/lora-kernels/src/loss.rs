@@ -82,7 +82,17 @@ pub fn cross_entropy(
     profile: &Profile,
 ) {
     let Scratch { logits, workspace } = scratch;
-    cross_entropy_through(&mut Frozen { head, workspace }, hidden, targets, softcap, scale, gradient, losses, logits, profile);
+    cross_entropy_through(
+        &mut Frozen { head, workspace },
+        hidden,
+        targets,
+        softcap,
+        scale,
+        gradient,
+        losses,
+        logits,
+        profile,
+    );
 }
 
 /// The same through any head; `logits` is memory that is kept between calls.

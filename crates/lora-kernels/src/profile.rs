@@ -119,7 +119,8 @@ impl Profile {
 
     /// Comes back to earlier counts: what happened in between is not of interest.
     pub fn restore(&self, counts: &Counts) {
-        let write = |to: &[AtomicU64], from: &[u64]| to.iter().zip(from).for_each(|(to, &n)| to.store(n, Ordering::Relaxed));
+        let write =
+            |to: &[AtomicU64], from: &[u64]| to.iter().zip(from).for_each(|(to, &n)| to.store(n, Ordering::Relaxed));
         write(&self.nanoseconds, &counts.nanoseconds);
         write(&self.operations, &counts.operations);
     }

@@ -25,7 +25,7 @@ pub struct Peak {
     pub activations: u64,
     /// Scratch, head and loss.
     pub scratch: u64,
-    /// Adapter, gradients, AdamW's moments, the best parameters, and a copy while they are saved.
+    /// Adapter, gradients, AdamW's moments, the best parameters.
     pub adapter: u64,
     /// Program, tokenizer, rows.
     pub process: u64,
@@ -47,7 +47,7 @@ impl Peak {
             base: process.base,
             activations,
             scratch: step.total(plan) as u64 - activations,
-            adapter: 4 * process.trainable * if process.keeps_best { 6 } else { 5 },
+            adapter: 4 * process.trainable * if process.keeps_best { 5 } else { 4 },
             process: PROGRAM + TOKENIZER * process.vocabulary as u64 + ROW_TOKEN * process.tokens as u64,
         }
     }

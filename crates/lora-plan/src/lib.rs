@@ -20,7 +20,7 @@ mod show;
 pub use advise::{AdviseArgs, Choice, Conflict, DataFacts, Plan, Situation, Strength, Task, advise, pipeline};
 pub use args::{Args, Command};
 pub use compare::{CompareArgs, Compared, Interval, compare};
-pub use cost::{BaseType, CostArgs, Memory, MemoryArgs, Rows, Speed, Time, TimeArgs, Workload, memory, time};
+pub use cost::{BaseType, CostArgs, Keep, Memory, MemoryArgs, Rows, Speed, Time, TimeArgs, Workload, memory, time};
 pub use doctor::{Cause, Change, Diagnosis, DoctorArgs, Finding, diagnose};
 pub use explain::{ExplainArgs, Explanation, Match, explain};
 pub use model::known::{KNOWN, Known};

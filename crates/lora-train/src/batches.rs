@@ -134,8 +134,13 @@ mod tests {
 
     #[test]
     fn skipping_leads_to_the_same_step() {
-        let steps =
-            || Steps::new(vec![3, 9, 4, 7, 1, 2, 8], Batching { examples: None, tokens: Some(12), accumulation: 1, by_length: true }, 3);
+        let steps = || {
+            Steps::new(
+                vec![3, 9, 4, 7, 1, 2, 8],
+                Batching { examples: None, tokens: Some(12), accumulation: 1, by_length: true },
+                3,
+            )
+        };
         let (mut walked, mut skipped) = (steps(), steps());
         let walked: Vec<_> = (0..9).map(|_| walked.next_window()).collect();
         skipped.skip(8);

@@ -95,7 +95,8 @@ fn too_little(args: &Args, budget: u64, leanest: &Peak, batch: BatchSize) -> Err
 
 fn describe(chosen: &Chosen, peak: &Peak) -> String {
     let layers = chosen.kept_layers + chosen.bf16_layers + chosen.recomputed_layers + 1;
-    let of_layers = |n: usize, what: &str| if n == 0 { String::new() } else { format!("; {n} of {layers} layers {what}") };
+    let of_layers =
+        |n: usize, what: &str| if n == 0 { String::new() } else { format!("; {n} of {layers} layers {what}") };
     let rounded = of_layers(chosen.bf16_layers, "keep their activations in bfloat16");
     let again = of_layers(chosen.recomputed_layers, "are computed again");
     format!(
@@ -114,6 +115,8 @@ pub(crate) fn check_route(args: &Args) -> Result<()> {
     let given = [("--memory", args.memory.is_some()), ("--profile", args.profile)];
     match given.iter().find(|(_, given)| *given && args.route == Some(RouteKind::Composite)) {
         None => Ok(()),
-        Some((flag, _)) => Err(Error::new(format!("{flag} is for the fused route")).hint("leave it out, or --route fused")),
+        Some((flag, _)) => {
+            Err(Error::new(format!("{flag} is for the fused route")).hint("leave it out, or --route fused"))
+        }
     }
 }

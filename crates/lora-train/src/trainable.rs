@@ -154,8 +154,7 @@ impl Trainable for LoraTrainable<'_> {
     }
 
     fn save(&self, params: &[f32], dir: &Path) -> Result<()> {
-        let adapter = Adapter { params: params.to_vec(), ..self.adapter.clone() };
-        Ok(adapter.save(dir)?)
+        Ok(self.adapter.save_as(params, dir)?)
     }
 
     fn memory(&self) -> Option<&Chosen> {

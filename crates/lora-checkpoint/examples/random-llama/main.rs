@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let size = |index: usize, default: usize| sizes.get(index).map_or(Ok(default), |text| text.parse());
     let (layers, hidden, intermediate, heads) = (size(0, 32)?, size(1, 4096)?, size(2, 11_008)?, size(3, 32)?);
     let tokenizer = GgufFile::open(Path::new(tokenizer))?;
-    let embedding = tokenizer.tensor("token_embd.weight").ok_or("the first file is no model: it has no token_embd.weight")?;
+    let embedding =
+        tokenizer.tensor("token_embd.weight").ok_or("the first file is no model: it has no token_embd.weight")?;
     let vocabulary = embedding.shape()[0];
 
     let mut metadata = vec![("general.architecture".to_owned(), Value::String("llama".to_owned()))];
@@ -32,7 +33,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let own = tokenizer.all_metadata().filter(|(key, _)| key.starts_with("tokenizer."));
     metadata.extend(own.map(|(key, value)| (key.to_owned(), value.clone())));
 
-    let matrix = |name: String, out: usize, inn: usize| GgufTensor { name, shape: vec![out, inn], dtype: GgufDtype::Q4_0 };
+    let matrix =
+        |name: String, out: usize, inn: usize| GgufTensor { name, shape: vec![out, inn], dtype: GgufDtype::Q4_0 };
     let norm = |name: String| GgufTensor { name, shape: vec![hidden], dtype: GgufDtype::F32 };
     let mut tensors = vec![matrix("token_embd.weight".to_owned(), vocabulary, hidden)];
     for layer in 0..layers {
@@ -45,7 +47,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tensors.extend([norm("output_norm.weight".to_owned()), matrix("output.weight".to_owned(), vocabulary, hidden)]);
 
     // Values of about the size that trained weights have, from one table read at another place for every row.
-    let table: Vec<f32> = (0..1 << 16).map(|i| 0.035 * (2.0 * (mix(i) >> 40) as f32 / (1u64 << 24) as f32 - 1.0)).collect();
+    let table: Vec<f32> =
+        (0..1 << 16).map(|i| 0.035 * (2.0 * (mix(i) >> 40) as f32 / (1u64 << 24) as f32 - 1.0)).collect();
     write_gguf(Path::new(out), &metadata, &tensors, |index, first, rows| -> Result<(), Error> {
         if tensors[index].shape.len() == 1 {
             rows.fill(1.0);

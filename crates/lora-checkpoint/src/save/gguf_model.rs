@@ -100,9 +100,7 @@ fn plan<'a>(
         sources.push(Source::Weight(part, view));
     }
     if fallen_back > 0 {
-        warnings.push(format!(
-            "{fallen_back} matrices are f16: their rows are no whole number of 32-value blocks"
-        ));
+        warnings.push(format!("{fallen_back} matrices are f16: their rows are no whole number of 32-value blocks"));
     }
     Ok((tensors, sources))
 }

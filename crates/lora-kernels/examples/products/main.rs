@@ -76,7 +76,8 @@ fn layer(t: usize, out: usize, inn: usize, limit: f64) {
     let w = Bf16 { bits: values(out * inn, 2).iter().map(|v| (v.to_bits() >> 16) as u16).collect(), columns: inn };
     let (x, dy, a, b) = (values(t * inn, 1), values(t * out, 3), values(RANK * inn, 4), values(out * RANK, 5));
     let lora = Lora { a: &a, b: &b, rank: RANK, scaling: 1.0 };
-    let (mut u, mut y, mut du, mut dx) = (vec![0.0; t * RANK], vec![0.0; t * out], vec![0.0; t * RANK], vec![0.0; t * inn]);
+    let (mut u, mut y, mut du, mut dx) =
+        (vec![0.0; t * RANK], vec![0.0; t * out], vec![0.0; t * RANK], vec![0.0; t * inn]);
     let (mut da, mut db, mut workspace) = (vec![0.0; a.len()], vec![0.0; b.len()], Workspace::default());
     let (left, right, mut plain) = (values(512 * 1024, 6), values(1024 * 1024, 7), vec![0.0; 512 * 1024]);
     let weight = (2 * t * out * inn) as f64;

@@ -108,14 +108,7 @@ pub(super) fn best() -> &'static Kernels {
 ///
 /// # Safety
 /// `rows` rows of `steps` values must be valid in `src`, `steps` · `width` values in `dst`.
-pub(super) unsafe fn transpose(
-    src: *const f32,
-    stride: usize,
-    rows: usize,
-    steps: usize,
-    dst: *mut f32,
-    width: usize,
-) {
+pub(super) unsafe fn transpose(src: *const f32, stride: usize, rows: usize, steps: usize, dst: *mut f32, width: usize) {
     for k in 0..steps {
         for row in 0..width {
             // SAFETY: inside the rows and the destination, as the caller vouches.
@@ -143,7 +136,8 @@ mod tests {
                 let (mut packed, mut packed_u) = (Vec::new(), Vec::new());
                 let left = Left::pack_with(kernels, Mat::new(&x, m, k), 1, &mut packed, false);
                 let more = Left::pack_with(kernels, Mat::new(&u, m, extra), 1, &mut packed_u, false);
-                let (right, right_more) = (MatRight::new(Mat::new(&w, n, k).t()), MatRight::scaled(Mat::new(&b, n, extra).t(), 2.0));
+                let (right, right_more) =
+                    (MatRight::new(Mat::new(&w, n, k).t()), MatRight::scaled(Mat::new(&b, n, extra).t(), 2.0));
                 let mut y = vec![1.0; m * n];
                 let extra_part = (extra > 0).then_some((more, &right_more as &dyn Right));
                 product_with(kernels, MatMut::new(&mut y, m, n), true, 0.5, left, &right, extra_part, false);

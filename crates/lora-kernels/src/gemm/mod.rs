@@ -70,7 +70,15 @@ mod tests {
 
     #[test]
     fn blocks_are_whole_units_near_the_wanted_length() {
-        let cases = [(576, 32, 288), (1536, 32, 384), (2048, 256, 256), (4096, 256, 256), (192, 1, 192), (1, 1, 8), (11008, 32, 384)];
+        let cases = [
+            (576, 32, 288),
+            (1536, 32, 384),
+            (2048, 256, 256),
+            (4096, 256, 256),
+            (192, 1, 192),
+            (1, 1, 8),
+            (11008, 32, 384),
+        ];
         for (k, unit, want) in cases {
             assert_eq!(block_length(k, unit), want, "{k} in units of {unit}");
         }

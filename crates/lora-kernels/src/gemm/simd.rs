@@ -124,11 +124,29 @@ mod x86 {
     }
 
     simd!(
-        Avx2, "AVX2 with FMA: eight lanes.", __m256, 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps,
-        _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_mul_ps
+        Avx2,
+        "AVX2 with FMA: eight lanes.",
+        __m256,
+        8,
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps,
+        _mm256_mul_ps
     );
     simd!(
-        Avx512, "AVX-512F: sixteen lanes.", __m512, 16, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps,
-        _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_mul_ps
+        Avx512,
+        "AVX-512F: sixteen lanes.",
+        __m512,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
+        _mm512_mul_ps
     );
 }

@@ -1,7 +1,7 @@
 //! Output head and cross-entropy in chunks.
 use crate::harness::{Dense, assert_close, gradient, values, wide};
-use lora_kernels::profile::Profile;
 use lora_kernels::loss::{Scratch, TokenLoss, cross_entropy};
+use lora_kernels::profile::Profile;
 
 fn reference(hidden: &[f64], head: &[f64], targets: &[u32], h: usize, cap: Option<f32>) -> Vec<f64> {
     let row = |(x, &target): (&[f64], &u32)| {
@@ -52,6 +52,16 @@ fn check(cap: Option<f32>) {
 fn correct_means_the_target_is_the_largest() {
     let head = Dense { values: vec![1.0, 0.0, 0.0, 1.0], columns: 2, in_place: true };
     let (mut losses, mut scratch) = (vec![TokenLoss::default(); 2], Scratch::default());
-    cross_entropy(&head, &mut [3.0, 1.0, 3.0, 1.0], &[0, 1], None, 1.0, false, &mut losses, &mut scratch, &Profile::default());
+    cross_entropy(
+        &head,
+        &mut [3.0, 1.0, 3.0, 1.0],
+        &[0, 1],
+        None,
+        1.0,
+        false,
+        &mut losses,
+        &mut scratch,
+        &Profile::default(),
+    );
     assert!(losses[0].correct && !losses[1].correct);
 }

@@ -1,8 +1,8 @@
 //! How much memory the fused route takes, from shapes alone: every buffer that it holds after a training step.
 use super::batch::Batch;
 use super::keep::Plan;
-use crate::spec::HEAD;
 use crate::Packed;
+use crate::spec::HEAD;
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
 use lora_kernels::{linear, loss};
@@ -95,7 +95,11 @@ pub fn footprint(config: &ModelConfig, targeted: &[TargetedModule], dropout: boo
 /// The lowest layer of these modules: nothing below it needs a gradient.
 fn lowest_layer(targeted: &[TargetedModule]) -> usize {
     let layer = |path: &str| path.strip_prefix("model.layers.")?.split('.').next()?.parse().ok();
-    targeted.iter().map(|module| if module.path == HEAD { usize::MAX } else { layer(&module.path).unwrap_or(0) }).min().unwrap_or(0)
+    targeted
+        .iter()
+        .map(|module| if module.path == HEAD { usize::MAX } else { layer(&module.path).unwrap_or(0) })
+        .min()
+        .unwrap_or(0)
 }
 
 /// Tokens of a pack that a step without dropout computes: those that rows begin with in common once.

@@ -11,11 +11,12 @@ pub use choices::{Choice, Conflict, Plan, advise};
 pub use pipeline::pipeline;
 pub use situation::{DataFacts, Situation, Strength, Task};
 
-use crate::cost::{BaseType, Speed, Workload, free_memory, gemm_peak, micro_steps, thread_count, threads};
+use crate::cost::{BaseType, Speed, Workload, micro_steps, thread_count, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
-use lora_cli::{Context as _, Error, Result, Status, Ui, table};
+use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, table};
 use lora_core::LoraConfig;
+use lora_kernels::gemm::measure_peak;
 use std::path::PathBuf;
 
 /// Choose rank, alpha, targets, dropout, learning rate, epochs, batch and base precision, with reasons.
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
     }
     let measured = weights.filter(|_| !args.no_measure);
     let situation = situation::look(args, shape.clone(), measured.as_deref(), threads, ui)?;
-    let peak = gemm_peak(threads)?;
+    let peak = measure_peak(threads);
     let speed = match &measured {
         Some(path) => {
             ui.say("timing two micro-steps");
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
         }
         None => Speed::from_peak(&shape, peak),
     };
-    let plan = advise(&situation, args.memory.or_else(free_memory), args.time, &speed)?;
+    let plan = advise(&situation, args.memory.or_else(available_memory), args.time, &speed)?;
     show(&situation, &plan, ui);
     if !plan.cost.fits {
         return Ok(Status::No("nothing more can be given up, and the budget is not kept".to_owned()));

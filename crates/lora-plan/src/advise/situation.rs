@@ -210,7 +210,7 @@ impl Situation {
             }
             None => {}
         }
-        if let Some(free) = crate::cost::free_memory() {
+        if let Some(free) = lora_cli::available_memory() {
             lines.push(format!("this machine: {} threads, {} free", self.threads, human_bytes(free)));
         }
         lines

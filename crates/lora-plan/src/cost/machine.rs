@@ -1,10 +1,9 @@
-//! This machine: its free memory, its best matrix product, and two real micro-steps.
+//! This machine: its threads, and two real micro-steps.
 use super::time::{Speed, flops};
 use super::workload::Workload;
 use crate::model::shape::Shape;
 use lora_cli::{Error, Result, Ui};
 use lora_core::{Adapter, LoraConfig, TargetModules};
-use lora_kernels::matmul::{Mat, MatMut, matmul};
 use lora_model::{Base, Fused, Packed, Route};
 use std::path::Path;
 use std::time::Instant;
@@ -12,32 +11,6 @@ use std::time::Instant;
 /// Threads to plan for.
 pub(crate) fn threads(asked: Option<usize>) -> usize {
     asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
-}
-
-/// Bytes that the system could give without swapping (Linux: MemAvailable); none where unknown.
-pub(crate) fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
-}
-
-/// Rounds of the product that is timed; the best counts, since others share the machine.
-const ROUNDS: usize = 8;
-
-/// FLOP/s of a matrix product of the size that training has: (512, 1024) · (1024, 1024).
-pub(crate) fn gemm_peak(threads: usize) -> Result<f64> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let (m, n, k) = (512, 1024, 1024);
-    let values = |len: usize| (0..len).map(|i| (i % 13) as f32 * 0.1).collect::<Vec<f32>>();
-    let (a, b, mut c) = (values(m * k), values(n * k), vec![0.0; m * n]);
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let began = Instant::now();
-        let (lhs, rhs) = (Mat::new(&a, m, k), Mat::new(&b, n, k).t());
-        pool.install(|| matmul(MatMut::new(&mut c, m, n), false, 1.0, lhs, rhs, true));
-        best = best.min(began.elapsed().as_secs_f64());
-    }
-    Ok(2.0 * (m * n * k) as f64 / best)
 }
 
 /// Tokens of the smaller and of the larger micro-step.

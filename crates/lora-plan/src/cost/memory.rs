@@ -2,7 +2,7 @@
 use super::workload::Workload;
 use crate::model::shape::Shape;
 use lora_checkpoint::ModelConfig;
-use lora_model::{Peak, Plan, Process, footprint};
+use lora_model::{Peak, Process, footprint};
 use serde::Serialize;
 
 /// Bytes, part by part.
@@ -38,7 +38,7 @@ pub fn memory(shape: &Shape, work: &Workload) -> Memory {
         vocabulary: config.vocab_size,
         tokens: work.tokens,
     };
-    let peak = Peak::of(&process, &step, Plan::ALL);
+    let peak = Peak::of(&process, &step, work.keep.plan());
     let Peak { base, activations, scratch, adapter, process } = peak;
     Memory {
         base,

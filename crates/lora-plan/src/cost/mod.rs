@@ -9,13 +9,14 @@ mod workload;
 
 pub use memory::{Memory, memory};
 pub use time::{Speed, Time, time};
-pub use workload::{BaseType, Rows, Workload};
+pub use workload::{BaseType, Keep, Rows, Workload};
 
-pub(crate) use machine::{free_memory, gemm_peak, micro_steps, threads};
+pub(crate) use machine::{micro_steps, threads};
 
 use crate::model::shape::{self, Shape};
-use lora_cli::{Error, Result, Status, Ui, artefact_input};
+use lora_cli::{Error, Result, Status, Ui, artefact_input, available_memory};
 use lora_core::{LoraConfig, TargetModules};
+use lora_kernels::gemm::measure_peak;
 use lora_receipt::Artefact;
 use std::path::PathBuf;
 
@@ -50,6 +51,10 @@ pub struct CostArgs {
     /// Storage of the base [default: as its file is; bf16 for a name].
     #[arg(long, value_enum, value_name = "TYPE,…", value_delimiter = ',')]
     pub dtype: Vec<BaseType>,
+    /// What layers keep for their backward pass: all, bf16 (rounded), or input (computed again); what lora-train's --memory
+    /// chooses among.
+    #[arg(long, value_enum, value_name = "WHAT,…", value_delimiter = ',', default_value = "all")]
+    pub keep: Vec<Keep>,
     /// Dropout is on: the dropped inputs take memory.
     #[arg(long)]
     pub dropout: bool,
@@ -148,7 +153,8 @@ impl CostArgs {
                     for rows in &rows {
                         for &batch in &self.batch {
                             let new = Workload::new(&targeted, targets, rows, batch, base);
-                            all.push(Workload { rank, dropout: self.dropout, ..new });
+                            let new = Workload { rank, dropout: self.dropout, ..new };
+                            all.extend(self.keep.iter().map(|&keep| Workload { keep, ..new.clone() }));
                         }
                     }
                 }
@@ -182,7 +188,7 @@ pub(crate) fn run_memory(args: &MemoryArgs, ui: &Ui) -> Result<Status> {
     let (shape, workloads) = args.cost.workloads()?;
     let predictions: Vec<(Workload, Memory)> =
         workloads.into_iter().map(|work| (work.clone(), memory(&shape, &work))).collect();
-    show::memory(&shape, &predictions, free_memory(), ui);
+    show::memory(&shape, &predictions, available_memory(), ui);
     if let Some(path) = &args.svg {
         show::memory_chart(&predictions).write_svg(path)?;
         ui.say(&format!("wrote {}", path.display()));
@@ -202,7 +208,7 @@ pub(crate) fn run_time(args: &TimeArgs, ui: &Ui) -> Result<Status> {
 
 /// How fast this machine is: by a matrix product, or by two micro-steps of the first workload.
 fn speed(shape: &Shape, workloads: &[Workload], measure: bool, threads: usize, ui: &Ui) -> Result<Speed> {
-    let peak = gemm_peak(threads)?;
+    let peak = measure_peak(threads);
     let (Some(work), true) = (workloads.first(), measure) else { return Ok(Speed::from_peak(shape, peak)) };
     let Some(path) = &shape.path else {
         return Err(Error::new(format!("--measure needs the weights of {}", shape.name))

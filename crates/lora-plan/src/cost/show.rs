@@ -23,10 +23,17 @@ fn setting(work: &Workload) -> Vec<String> {
     } else {
         format!("{:.0} (to {})", work.tokens as f64 / work.rows.max(1) as f64, work.longest)
     };
-    vec![work.targets.clone(), work.rank.to_string(), work.base.name().to_owned(), length, work.batch.to_string()]
+    vec![
+        work.targets.clone(),
+        work.rank.to_string(),
+        work.base.name().to_owned(),
+        length,
+        work.keep.name().to_owned(),
+        work.batch.to_string(),
+    ]
 }
 
-const SETTING: [&str; 5] = ["targets", "rank", "base", "length", "batch"];
+const SETTING: [&str; 6] = ["targets", "rank", "base", "length", "keep", "batch"];
 
 fn rows(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
     let head = SETTING.iter().chain(head).map(|word| (*word).to_owned()).collect();
@@ -72,8 +79,8 @@ pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
         }
     };
     let name = |work: &Workload| {
-        let [targets, rank, base, length, ..] = &setting(work)[..] else { return String::new() };
-        format!("{targets}, r {rank}, {base}, {length} tokens")
+        let [targets, rank, base, length, keep, ..] = &setting(work)[..] else { return String::new() };
+        format!("{targets}, r {rank}, {base}, {length} tokens, keep {keep}")
     };
     let first = all.first().map(|(work, _)| name(work));
     for (work, memory) in all {

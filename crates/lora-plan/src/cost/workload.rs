@@ -3,7 +3,7 @@ use crate::model::shape::Shape;
 use lora_cli::Result;
 use lora_core::TargetedModule;
 use lora_data::{Example, Split, batches, epoch_order};
-use lora_model::{BatchSize, Packed, computed_tokens};
+use lora_model::{BatchSize, Packed, Plan, computed_tokens};
 use serde::Serialize;
 use std::path::Path;
 
@@ -56,6 +56,37 @@ impl BaseType {
             Self::Q8_0 => "q8_0",
             Self::Q4_0 => "q4_0",
             Self::File(_) => "as it is",
+        }
+    }
+}
+
+/// What layers keep of their forward pass for their backward pass; lora-train's --memory chooses among these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// Every layer its activations, as they are.
+    All,
+    /// Every layer its activations, rounded to bfloat16.
+    Bf16,
+    /// Every layer its input, from which the rest is computed again.
+    Input,
+}
+
+impl Keep {
+    /// As lora-model calls it.
+    pub(crate) const fn plan(self) -> Plan {
+        match self {
+            Self::All => Plan::ALL,
+            Self::Bf16 => Plan { exact: 0, rounded: usize::MAX },
+            Self::Input => Plan::LEANEST,
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Bf16 => "bf16",
+            Self::Input => "input",
         }
     }
 }
@@ -133,6 +164,8 @@ pub struct Workload {
     pub base: BaseType,
     /// Dropout is on.
     pub dropout: bool,
+    /// What layers keep.
+    pub keep: Keep,
     /// Trainable parameters.
     pub trainable: u64,
     /// Rows of an epoch.
@@ -186,6 +219,7 @@ impl Workload {
             batch,
             base,
             dropout: false,
+            keep: Keep::All,
             trainable: targeted.iter().map(|m| (m.rank * (m.in_features + m.out_features)) as u64).sum(),
             rows: sizes.len(),
             tokens: sum(&tokens),

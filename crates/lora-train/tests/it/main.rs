@@ -4,6 +4,7 @@ mod errors;
 mod full;
 mod harness;
 mod laws;
+mod memory;
 mod options;
 mod outputs;
 mod parity;
