@@ -27,8 +27,11 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
             .into_reader_with_file_handle(Cursor::new(bytes))
             .finish()
     };
-    let frame = guarded(path, read)?
-        .map_err(|error| Error::invalid(path, format!("no readable CSV: {}", one_line(&error.to_string()))))?;
+    let frame = guarded(path, read)?.map_err(|error| {
+        // The first line says what is wrong; those below advise on the library's own options.
+        let said = error.to_string();
+        Error::invalid(path, format!("no readable CSV: {}", one_line(said.lines().next().unwrap_or_default())))
+    })?;
     let mut rows = vec![Map::new(); frame.height()];
     for column in frame.columns() {
         let texts = column.str().map_err(|error| Error::invalid(path, error.to_string()))?;

@@ -43,13 +43,9 @@ impl Workspace {
     }
 }
 
-/// An input (T, in), packed once for all linear layers that read it.
-#[derive(Debug, Clone, Copy)]
-pub struct Packed<'a>(Left<'a>);
-
-/// Packs `x` (T, in) into `memory` for layers like `w`: with as many inputs, read in the same units.
-pub fn pack<'m>(x: &[f32], tokens: usize, w: &dyn Rows, memory: &'m mut Vec<f32>) -> Packed<'m> {
-    Packed(Left::pack(Mat::new(x, tokens, w.columns()), w.unit(), memory, true))
+/// Packs `x` (T, in), an input of `w`, into `memory`.
+fn pack<'m>(x: &[f32], tokens: usize, w: &dyn Rows, memory: &'m mut Vec<f32>) -> Left<'m> {
+    Left::pack(Mat::new(x, tokens, w.columns()), w.unit(), memory, true)
 }
 
 /// y (T, out) = x (T, in) · Wᵀ, or y += with `accumulate`.
@@ -58,11 +54,7 @@ pub fn forward(w: &dyn Rows, x: &[f32], tokens: usize, y: &mut [f32], accumulate
         return gemm::few_rows(w, x, tokens, y, accumulate);
     }
     let packed = pack(x, tokens, w, &mut workspace.wide);
-    forward_packed(w, packed, tokens, y, accumulate);
-}
-
-fn forward_packed(w: &dyn Rows, x: Packed<'_>, tokens: usize, y: &mut [f32], accumulate: bool) {
-    product(MatMut::new(y, tokens, w.rows()), accumulate, 1.0, x.0, &Transposed(w), None, true);
+    product(MatMut::new(y, tokens, w.rows()), accumulate, 1.0, packed, &Transposed(w), None, true);
 }
 
 /// dx (T, in) = dy (T, out) · W, or dx += with `accumulate`.
@@ -169,7 +161,7 @@ impl Lora<'_> {
         let to_u = MatMut::new(u, tokens, self.rank);
         let a = MatRight::new(self.a().t());
         match seen {
-            None => product(to_u, false, 1.0, x.0, &a, None, true),
+            None => product(to_u, false, 1.0, x, &a, None, true),
             Some(seen) => {
                 let seen = Left::pack(Mat::new(seen, tokens, self.a().columns()), 1, narrow, true);
                 product(to_u, false, 1.0, seen, &a, None, true);
@@ -177,7 +169,7 @@ impl Lora<'_> {
         }
         let u = Left::pack(Mat::new(u, tokens, self.rank), 1, narrow, true);
         let b = MatRight::scaled(self.b().t(), self.scaling);
-        product_and(MatMut::new(y, tokens, w.rows()), accumulate, x.0, &Transposed(w), u, &b);
+        product_and(MatMut::new(y, tokens, w.rows()), accumulate, x, &Transposed(w), u, &b);
     }
 
     /// u (T, r) = x·Aᵀ; y += s·u·Bᵀ. `x` is the layer's input after dropout.

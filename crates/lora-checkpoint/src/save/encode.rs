@@ -60,7 +60,10 @@ impl Encoder {
     /// Rounds `values` to `dtype`. The message says which value does not fit.
     pub(crate) fn encode<'a>(&'a mut self, dtype: StorageDtype, values: &'a [f32]) -> Result<&'a [u8], String> {
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            return Err(format!("value {at} of the chunk is {}", values[at]));
+            let value = values[at];
+            return Err(format!(
+                "value {at} of the chunk is {value}\nhint: the source holds it: a damaged file, or training that diverged"
+            ));
         }
         match dtype {
             StorageDtype::F32 => return Ok(bytemuck::cast_slice(values)),
