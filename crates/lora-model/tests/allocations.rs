@@ -41,7 +41,7 @@ fn third_step(plan: Plan) -> ([usize; 3], usize) {
     let mut fused = Fused::new(&base, 1).unwrap().with_plan(plan);
     let mut gradients = vec![0.0; adapter.params.len()];
     for _ in 0..3 {
-        [&CALLS, &BYTES, &LARGEST].map(|count| count.store(0, Relaxed));
+        [&CALLS, &BYTES, &LARGEST].iter().for_each(|count| count.store(0, Relaxed));
         fused.gradients(&adapter, &packed, None, 1.0, &mut gradients).unwrap();
     }
     ([&CALLS, &BYTES, &LARGEST].map(|count| count.load(Relaxed)), packed.tokens())
@@ -53,7 +53,9 @@ fn third_step(plan: Plan) -> ([usize; 3], usize) {
 fn a_step_after_the_first_allocates_no_activations() {
     for plan in [Plan::ALL, Plan { exact: 0, rounded: 1 }, Plan::LEANEST] {
         let ([calls, bytes, largest], tokens) = third_step(plan);
-        println!("{plan:?}: {calls} allocations, {bytes} bytes, at most {largest} in one, for {tokens} tokens");
-        assert!(calls < 250 && bytes < 128 * tokens && largest < 32 * tokens);
+        assert!(
+            calls < 250 && bytes < 128 * tokens && largest < 32 * tokens,
+            "{plan:?}: {calls} allocations, {bytes} bytes, at most {largest} in one, for {tokens} tokens"
+        );
     }
 }

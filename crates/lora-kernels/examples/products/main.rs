@@ -1,6 +1,7 @@
 //! Measures the adapted linear layers of SmolLM2-135M and of a 7B Llama, forward and backward, beside a plain product:
 //! `cargo run --release -p lora-kernels --example products [THREADS [SECONDS]]`. Every figure is the median over rounds in
 //! which all are measured in turn, as a share of the plain product of the same round: machines are noisy.
+#![allow(clippy::print_stdout)] // a measurement that prints its figures
 use lora_kernels::Rows;
 use lora_kernels::linear::{Lora, Workspace};
 use lora_kernels::matmul::{Mat, MatMut, matmul};

@@ -123,8 +123,8 @@ impl Sums<'_> {
         unsafe { run(parts, stride, out) };
         for (i, sums) in sums.chunks_exact(columns).take(live).enumerate() {
             for (j, sum) in sums.iter().take(live_ranks).enumerate() {
-                // SAFETY: one element, whose feature belongs to one task.
                 let at = (feature + i) * self.feature_stride + (rank + j) * self.rank_stride;
+                // SAFETY: one element, whose feature belongs to one task.
                 unsafe { to.part(at, 1)[0] += sum };
             }
         }

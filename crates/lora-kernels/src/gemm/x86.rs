@@ -63,9 +63,12 @@ unsafe fn copy_steps<const N: usize>(block: &[f32; 64], dst: *mut f32, width: us
 /// 8 values of each live row, and 8 values of 8 steps of `dst`, must be valid; AVX2.
 #[target_feature(enable = "avx2")]
 unsafe fn transpose_8x8(src: *const f32, stride: usize, live: usize, dst: *mut f32, width: usize) {
-    // SAFETY: as promised by the caller.
     let r: [__m256; 8] = std::array::from_fn(|i| {
-        if i < live { unsafe { _mm256_loadu_ps(src.add(i * stride)) } } else { _mm256_setzero_ps() }
+        if i >= live {
+            return _mm256_setzero_ps();
+        }
+        // SAFETY: 8 values of a live row, as promised by the caller.
+        unsafe { _mm256_loadu_ps(src.add(i * stride)) }
     });
     let pairs: [__m256; 8] = std::array::from_fn(|i| {
         let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
