@@ -79,11 +79,10 @@ impl Layout {
         self.trees.len()
     }
 
-    /// The segments of one tree.
+    /// Which segments one tree has: each sees rows of its own and of some before it.
     #[must_use]
-    pub fn tree(&self, index: usize) -> &[Segment] {
-        let end = self.trees.get(index + 1).copied().unwrap_or(self.segments.len());
-        &self.segments[self.trees[index]..end]
+    pub fn tree(&self, index: usize) -> Range<usize> {
+        self.trees[index]..self.trees.get(index + 1).copied().unwrap_or(self.segments.len())
     }
 
     /// The row in k and v of a segment's first query.

@@ -27,21 +27,4 @@ impl SharedMut {
         // SAFETY: inside the slice (asserted), disjointness promised by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(start), len) }
     }
-
-    /// A strided matrix inside the slice whose elements other threads do not touch.
-    ///
-    /// # Safety
-    /// As for [`SharedMut::part`], element by element.
-    pub(crate) unsafe fn matrix(
-        &self,
-        start: usize,
-        rows: usize,
-        columns: usize,
-        row_stride: usize,
-    ) -> crate::matmul::MatMut<'_> {
-        let end = if rows == 0 || columns == 0 { start } else { start + (rows - 1) * row_stride + columns };
-        assert!(end <= self.len, "matrix outside the slice");
-        // SAFETY: inside the slice (asserted), disjointness promised by the caller.
-        unsafe { crate::matmul::MatMut::from_raw(self.pointer.add(start), rows, columns, row_stride) }
-    }
 }

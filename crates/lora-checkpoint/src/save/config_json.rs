@@ -80,7 +80,8 @@ fn whole(x: f64) -> Value {
 /// Rotary embedding in both spellings.
 fn rope(config: &ModelConfig) -> Result<Object, String> {
     let Some(first) = config.ropes.first() else { return Ok(Object::new()) };
-    let scaling = scaling(first)?;
+    let positions = config.max_position_embeddings;
+    let scaling = scaling(first, positions)?;
     let whole = |scaling: Option<Object>, theta: f64| {
         let mut all = scaling.unwrap_or_else(|| object(json!({"rope_type": "default"})));
         all.insert("rope_theta".to_owned(), theta.into());
@@ -98,7 +99,7 @@ fn rope(config: &ModelConfig) -> Result<Object, String> {
         map.insert("original_max_position_embeddings".to_owned(), (*original_max_position_embeddings).into());
     }
     if let Some(local) = config.ropes.get(1) {
-        let sliding = whole(self::scaling(local)?, local.theta);
+        let sliding = whole(self::scaling(local, positions)?, local.theta);
         parameters = object(json!({"full_attention": parameters, "sliding_attention": sliding}));
         map.insert("rope_local_base_freq".to_owned(), local.theta.into());
     }
@@ -108,8 +109,8 @@ fn rope(config: &ModelConfig) -> Result<Object, String> {
     Ok(map)
 }
 
-/// transformers' `rope_scaling`; None for the plain embedding.
-fn scaling(rope: &Rope) -> Result<Option<Object>, String> {
+/// transformers' `rope_scaling` of a model that reads so many `positions`; None for the plain embedding.
+fn scaling(rope: &Rope, positions: usize) -> Result<Option<Object>, String> {
     let recovered = match &rope.scaling {
         RopeScaling::Factors(factors) => recover_llama3(factors, rope.theta).ok_or(
             "the rope factors of this file are not those of Llama 3's scaling, which is all that config.json can say\n\
@@ -138,8 +139,9 @@ fn scaling(rope: &Rope) -> Result<Option<Object>, String> {
             "truncate": truncate,
         }),
         RopeScaling::LongRope { short_factor, long_factor, attention_factor, original_max_position_embeddings } => {
+            let factor = positions as f64 / original_max_position_embeddings as f64;
             json!({
-                "rope_type": "longrope", "short_factor": short_factor, "long_factor": long_factor,
+                "rope_type": "longrope", "factor": factor, "short_factor": short_factor, "long_factor": long_factor,
                 "attention_factor": attention_factor, "original_max_position_embeddings": original_max_position_embeddings,
             })
         }

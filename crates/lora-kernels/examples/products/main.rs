@@ -3,6 +3,8 @@
 //! which all are measured in turn, as a share of the plain product of the same round: machines are noisy.
 #![allow(clippy::print_stdout)] // a measurement that prints its figures
 use lora_kernels::Rows;
+use lora_kernels::attention::{self, Saved, Shape};
+use lora_kernels::layout::{Layout, Span};
 use lora_kernels::linear::{Lora, Workspace};
 use lora_kernels::matmul::{Mat, MatMut, matmul};
 use std::time::Instant;
@@ -61,6 +63,7 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let run = || {
         println!("{}; share of a plain product (512, 1024)·(1024, 1024)", lora_kernels::gemm::instruction_set());
+        attentions(limit);
         for t in [256, 512, 1024] {
             for (out, inn) in [(576, 576), (192, 576), (1536, 576), (576, 1536), (4096, 4096)] {
                 layer(t, out, inn, limit);
@@ -71,6 +74,54 @@ fn main() {
         Ok(pool) => pool.install(run),
         Err(e) => println!("no {threads} threads: {e}"),
     }
+}
+
+/// Attention of SmolLM2-135M: `rows` sequences that begin with the same `shared` tokens and go on alone for `own`.
+fn attentions(limit: f64) {
+    for (rows, shared, own) in [(8, 24, 32), (8, 0, 56), (4, 150, 80), (4, 0, 256), (1, 0, 2048)] {
+        let mut layout = Layout::default();
+        let prefix = Span { start: 0, len: shared };
+        if shared > 0 {
+            layout.start_tree();
+            layout.push(0, shared, [prefix]);
+        }
+        for row in 0..rows {
+            if shared == 0 {
+                layout.start_tree();
+            }
+            let start = shared + row * own;
+            layout.push(start, own, [prefix, Span { start, len: own }]);
+        }
+        attention(&layout, shared + rows * own, &format!("{rows} rows of {shared} + {own} tokens"), limit);
+    }
+}
+
+fn attention(layout: &Layout, tokens: usize, name: &str, limit: f64) {
+    let shape = Shape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: None, softcap: None };
+    let (wide, narrow) = (tokens * 9 * 64, tokens * 3 * 64);
+    let (q, k, v, d_o) = (values(wide, 1), values(narrow, 2), values(narrow, 3), values(wide, 4));
+    let (mut o, mut lse) = (vec![0.0; wide], vec![0.0; tokens * 9]);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; wide], vec![0.0; narrow], vec![0.0; narrow]);
+    let mut workspace = attention::Workspace::default();
+    let seen: usize = layout.segments().iter().map(|s| (1..=s.queries).map(|i| s.past + i).sum::<usize>()).sum();
+    let once = (2 * seen * 9 * 64) as f64;
+    let (left, right, mut plain) = (values(512 * 1024, 6), values(1024 * 1024, 7), vec![0.0; 512 * 1024]);
+    let (mut forward, mut backward, mut peak, began) = (Vec::new(), Vec::new(), Vec::new(), Instant::now());
+    while began.elapsed().as_secs_f64() < limit || forward.len() < 3 {
+        let product = seconds(|| {
+            let (l, r) = (Mat::new(&left, 512, 1024), Mat::new(&right, 1024, 1024).t());
+            matmul(MatMut::new(&mut plain, 512, 1024), false, 1.0, l, r, true);
+        });
+        let rate = (2 * 512 * 1024 * 1024) as f64 / product;
+        let f = seconds(|| attention::forward(shape, layout, &q, &k, &v, &mut o, &mut lse));
+        let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &d_o };
+        let g = seconds(|| attention::backward(shape, layout, saved, &mut dq, &mut dk, &mut dv, &mut workspace));
+        forward.push(2.0 * once / f / rate);
+        backward.push(5.0 * once / g / rate);
+        peak.push(rate / 1e9);
+    }
+    let (forward, backward, peak) = (median(forward), median(backward), median(peak));
+    println!("attention, {name}: forward {forward:.2}, backward {backward:.2} of {peak:.0} GFLOP/s");
 }
 
 fn layer(t: usize, out: usize, inn: usize, limit: f64) {

@@ -1,6 +1,6 @@
 //! The kernels of the instruction set that this machine has, found once.
 use super::simd::{Portable, Simd};
-use super::tile::{Out, Part, Tile, tile};
+use super::tile::{Out, Part, Strides, Tile, tile};
 use std::sync::OnceLock;
 
 /// Transposes `rows` rows of `src`, `stride` values apart, into `dst`: step k of the inner dimension is `width` values, zero
@@ -16,14 +16,27 @@ pub(super) struct Kernels {
     pub(super) rows: usize,
     /// Columns of a tile and of a panel: two vectors.
     pub(super) columns: usize,
-    /// A whole tile, packed on the left.
-    pub(super) whole: Tile,
-    /// The left half of its columns, packed on the left.
-    pub(super) half: Tile,
-    /// The same two with any stride on the left.
-    pub(super) strided: Tile,
-    pub(super) strided_half: Tile,
+    /// Tiles of packed operands, whose strides are known.
+    pub(super) packed: Pair<2>,
+    /// Tiles of operands where they lie, whose rows on the left are neighbours.
+    pub(super) across: Pair<1>,
+    /// The same, where the steps on the left are neighbours.
+    pub(super) along: Pair<1>,
     pub(super) transpose: Transpose,
+}
+
+/// A whole tile, and the left half of its columns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair<const PARTS: usize> {
+    whole: Tile<PARTS>,
+    half: Tile<PARTS>,
+}
+
+impl<const PARTS: usize> Pair<PARTS> {
+    /// The tile for so many columns of `whole`.
+    pub(super) fn of(self, live: usize, whole: usize) -> Tile<PARTS> {
+        if live <= whole / 2 { self.half } else { self.whole }
+    }
 }
 
 macro_rules! kernels {
@@ -31,42 +44,36 @@ macro_rules! kernels {
         mod $module {
             use super::*;
 
+            const PACKED: Strides = Strides { left_row: 1, left_step: $rows, right_step: 2 * <$simd>::LANES };
+
             /// # Safety
             /// As for [`tile`].
             $(#[target_feature(enable = $features)])?
-            unsafe fn whole(parts: [Part; 2], _: usize, out: Out) {
+            unsafe fn packed<const VECTORS: usize>(parts: [Part; 2], _: Strides, out: Out) {
                 // SAFETY: handed on.
-                unsafe { tile::<$simd, $rows, 2, 2>(parts, $rows, out) }
+                unsafe { tile::<$simd, $rows, VECTORS, _>(parts, PACKED, out) }
             }
             /// # Safety
             /// As for [`tile`].
             $(#[target_feature(enable = $features)])?
-            unsafe fn half(parts: [Part; 2], _: usize, out: Out) {
+            unsafe fn across<const VECTORS: usize>(parts: [Part; 1], strides: Strides, out: Out) {
                 // SAFETY: handed on.
-                unsafe { tile::<$simd, $rows, 1, 2>(parts, $rows, out) }
+                unsafe { tile::<$simd, $rows, VECTORS, _>(parts, Strides { left_row: 1, ..strides }, out) }
             }
             /// # Safety
             /// As for [`tile`].
             $(#[target_feature(enable = $features)])?
-            unsafe fn strided(parts: [Part; 2], stride: usize, out: Out) {
+            unsafe fn along<const VECTORS: usize>(parts: [Part; 1], strides: Strides, out: Out) {
                 // SAFETY: handed on.
-                unsafe { tile::<$simd, $rows, 2, 2>(parts, stride, out) }
-            }
-            /// # Safety
-            /// As for [`tile`].
-            $(#[target_feature(enable = $features)])?
-            unsafe fn strided_half(parts: [Part; 2], stride: usize, out: Out) {
-                // SAFETY: handed on.
-                unsafe { tile::<$simd, $rows, 1, 2>(parts, stride, out) }
+                unsafe { tile::<$simd, $rows, VECTORS, _>(parts, Strides { left_step: 1, ..strides }, out) }
             }
             pub(super) static KERNELS: Kernels = Kernels {
                 name: $name,
                 rows: $rows,
                 columns: 2 * <$simd>::LANES,
-                whole,
-                half,
-                strided,
-                strided_half,
+                packed: Pair { whole: packed::<2>, half: packed::<1> },
+                across: Pair { whole: across::<2>, half: across::<1> },
+                along: Pair { whole: along::<2>, half: along::<1> },
                 transpose: $transpose,
             };
         }

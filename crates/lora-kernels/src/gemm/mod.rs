@@ -3,6 +3,7 @@
 //!
 //! Each output is one sum over the inner dimension, cut into blocks whose length depends on the shapes alone; threads split
 //! the outputs. The result therefore depends on the instruction set, but never on the number of threads.
+mod direct;
 mod few;
 mod isa;
 mod left;
@@ -14,6 +15,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use direct::{Direct, View};
 pub(crate) use few::{FEW, few_rows};
 pub(crate) use isa::Transpose;
 pub(crate) use left::Left;
@@ -25,6 +27,17 @@ pub(crate) use right::{MatRight, Plain, Right, Transposed};
 #[must_use]
 pub fn instruction_set() -> &'static str {
     isa::best().name
+}
+
+/// Transposes `rows` rows of `steps` values, `stride` apart in `src`: a step is `width` values in `dst`, zero behind the rows.
+///
+/// # Panics
+/// If they lie outside their slices.
+pub(crate) fn transpose(src: &[f32], stride: usize, rows: usize, steps: usize, dst: &mut [f32], width: usize) {
+    assert!(rows <= width && steps * width <= dst.len(), "transposed rows outside their slice");
+    assert!(rows == 0 || (rows - 1) * stride + steps <= src.len(), "rows outside their slice");
+    // SAFETY: asserted, and the kernels are those of this machine.
+    unsafe { (isa::best().transpose)(src.as_ptr(), stride, rows, steps, dst.as_mut_ptr(), width) }
 }
 
 /// FLOP/s of a matrix product of the size that training has, (512, 1024) · (1024, 1024), on so many threads: the best of

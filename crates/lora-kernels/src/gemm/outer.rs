@@ -3,7 +3,7 @@
 use super::isa::{Kernels, best};
 use super::product::TILE;
 use super::right::{MatRight, Packing, Right};
-use super::tile::{Out, Part};
+use super::tile::{Out, Part, Strides};
 use crate::matmul::Mat;
 use crate::memory::grow;
 use crate::shared::SharedMut;
@@ -100,9 +100,9 @@ impl Sums<'_> {
         to: SharedMut,
         edge: &mut Vec<f32>,
     ) {
-        let Kernels { rows, columns, strided, strided_half, .. } = *self.kernels;
+        let Kernels { rows, columns, across, .. } = *self.kernels;
         let (live, live_ranks) = (rows.min(self.features - feature), columns.min(self.rank - rank));
-        let run = if live_ranks <= columns / 2 { strided_half } else { strided };
+        let run = across.of(live_ranks, columns);
         let mut left = &self.x[token * self.features + feature..];
         let mut stride = self.features;
         if live < rows {
@@ -117,10 +117,10 @@ impl Sums<'_> {
         assert!((count - 1) * stride + rows <= left.len() && count * columns <= panel.len());
         let mut sums = [0f32; TILE];
         let out = Out { pointer: sums.as_mut_ptr(), stride: columns, accumulate: false, scale: self.scale };
-        let parts = [Part { k: count, left: left.as_ptr(), right: panel.as_ptr() }, Part::NONE];
+        let parts = [Part { k: count, left: left.as_ptr(), right: panel.as_ptr() }];
         // SAFETY: the left side spans `count` steps of `rows` values and the panel as many of `columns` (asserted), a tile
         // has at most TILE values; the kernels are those of this machine.
-        unsafe { run(parts, stride, out) };
+        unsafe { run(parts, Strides { left_step: stride, right_step: columns, ..Strides::default() }, out) };
         for (i, sums) in sums.chunks_exact(columns).take(live).enumerate() {
             for (j, sum) in sums.iter().take(live_ranks).enumerate() {
                 let at = (feature + i) * self.feature_stride + (rank + j) * self.rank_stride;

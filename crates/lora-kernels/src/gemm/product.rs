@@ -2,7 +2,7 @@
 use super::isa::{Kernels, best};
 use super::left::Left;
 use super::right::{Packing, Right};
-use super::tile::{Out, Part};
+use super::tile::{Out, Part, Strides};
 use crate::matmul::MatMut;
 use crate::memory::grow;
 use rayon::prelude::*;
@@ -189,19 +189,19 @@ impl Work<'_> {
 
     /// One tile, of which `live` (rows, columns) are inside the output.
     fn tile(self, parts: [Part; 2], at: (usize, usize), live: (usize, usize), accumulate: bool) {
-        let Kernels { rows, columns, whole, half, .. } = *self.kernels;
-        let run = if live.1 <= columns / 2 { half } else { whole };
+        let Kernels { rows, columns, packed, .. } = *self.kernels;
+        let (run, strides) = (packed.of(live.1, columns), Strides::default());
         let stride = self.dst.row_stride();
         // SAFETY: panels hold as many values as their parts say; the tile lies inside the output as far as it is live, and
         // each element of the output belongs to one task; the kernels are those of this machine.
         unsafe {
             let to = self.dst.pointer().add(at.0 * stride + at.1);
             if live.0 == rows && (live.1 == columns || live.1 == columns / 2) {
-                return run(parts, rows, Out { pointer: to, stride, accumulate, scale: self.scale });
+                return run(parts, strides, Out { pointer: to, stride, accumulate, scale: self.scale });
             }
             let mut whole = [0f32; TILE];
             let out = Out { pointer: whole.as_mut_ptr(), stride: columns, accumulate: false, scale: self.scale };
-            run(parts, rows, out);
+            run(parts, strides, out);
             for (row, values) in whole.chunks_exact(columns).take(live.0).enumerate() {
                 for (column, &value) in values.iter().take(live.1).enumerate() {
                     let to = to.add(row * stride + column);

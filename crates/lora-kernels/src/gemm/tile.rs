@@ -1,7 +1,7 @@
 //! The micro-kernel: a tile of the output held in registers while the inner dimension runs by.
 use super::simd::Simd;
 
-/// A part of the inner dimension: `k` values of the tile's rows, `stride` apart, and of its columns, one panel wide.
+/// A part of the inner dimension: `k` values of the tile's rows and of its columns, [`Strides`] apart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     pub(super) k: usize,
@@ -24,18 +24,26 @@ pub(super) struct Out {
     pub(super) scale: f32,
 }
 
-/// A tile as a function: (parts of the inner dimension, values between two steps of it on the left, out).
-pub(super) type Tile = unsafe fn([Part; 2], usize, Out);
+/// How operands lie in memory: values between two rows on the left, and between two steps of the inner dimension on either
+/// side. Columns on the right are neighbours.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Strides {
+    pub(super) left_row: usize,
+    pub(super) left_step: usize,
+    pub(super) right_step: usize,
+}
 
-/// out (ROWS, VECTORS · lanes) = scale · Σ over both parts of left[k][row] · right[k][column], or += it.
-/// A step of the inner dimension is `left_stride` values on the left, `PANEL` vectors on the right.
+/// A tile as a function, of so many parts.
+pub(super) type Tile<const PARTS: usize> = unsafe fn([Part; PARTS], Strides, Out);
+
+/// out (ROWS, VECTORS · lanes) = scale · Σ over all parts of left[row][k] · right[k][column], or += it.
 ///
 /// # Safety
 /// The machine must have the instruction set; all that is read and written must be valid.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PANEL: usize>(
-    parts: [Part; 2],
-    left_stride: usize,
+pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize>(
+    parts: [Part; PARTS],
+    Strides { left_row, left_step, right_step }: Strides,
     out: Out,
 ) {
     // SAFETY: the caller vouches for the instruction set and for every value that the parts and `out` span.
@@ -45,13 +53,13 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             let (mut left, mut right) = (part.left, part.right);
             for _ in 0..part.k / 4 {
                 for _ in 0..4 {
-                    step::<S, ROWS, VECTORS>(&mut sums, left, right);
-                    (left, right) = (left.add(left_stride), right.add(PANEL * S::LANES));
+                    step::<S, ROWS, VECTORS>(&mut sums, left, left_row, right);
+                    (left, right) = (left.add(left_step), right.add(right_step));
                 }
             }
             for _ in 0..part.k % 4 {
-                step::<S, ROWS, VECTORS>(&mut sums, left, right);
-                (left, right) = (left.add(left_stride), right.add(PANEL * S::LANES));
+                step::<S, ROWS, VECTORS>(&mut sums, left, left_row, right);
+                (left, right) = (left.add(left_step), right.add(right_step));
             }
         }
         let scale = S::splat(&out.scale);
@@ -73,6 +81,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
 unsafe fn step<S: Simd, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[S::Vector; VECTORS]; ROWS],
     left: *const f32,
+    left_row: usize,
     right: *const f32,
 ) {
     // SAFETY: the caller vouches for ROWS values on the left and VECTORS vectors on the right.
@@ -82,7 +91,7 @@ unsafe fn step<S: Simd, const ROWS: usize, const VECTORS: usize>(
             *column = S::load(right.add(vector * S::LANES));
         }
         for (row, sums) in sums.iter_mut().enumerate() {
-            let value = S::splat(left.add(row));
+            let value = S::splat(left.add(row * left_row));
             for (sum, &column) in sums.iter_mut().zip(&columns) {
                 *sum = S::fma(value, column, *sum);
             }

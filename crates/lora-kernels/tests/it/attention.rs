@@ -52,7 +52,15 @@ fn values_and_gradients_of_packed_sequences() {
         assert_close("o", &o, &reference(shape, &starts, &qw, &kw, &vw), 1e-5);
 
         let (mut dq, mut dk, mut dv) = (vec![9.0; q_len], vec![9.0; kv_len], vec![9.0; kv_len]);
-        backward(shape, &s, Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w }, &mut dq, &mut dk, &mut dv);
+        backward(
+            shape,
+            &s,
+            Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w },
+            &mut dq,
+            &mut dk,
+            &mut dv,
+            &mut Default::default(),
+        );
         assert_close("dq", &dq, &gradient(&qw, |q| weigh(&w, &reference(shape, &starts, q, &kw, &vw))), 1e-4);
         assert_close("dk", &dk, &gradient(&kw, |k| weigh(&w, &reference(shape, &starts, &qw, k, &vw))), 1e-4);
         assert_close("dv", &dv, &gradient(&vw, |v| weigh(&w, &reference(shape, &starts, &qw, &kw, v))), 1e-4);
@@ -71,7 +79,15 @@ fn windows_move_across_tiles() {
         forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
         assert_close("o", &o, &reference(shape, &starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
         let (mut dq, mut dk, mut dv) = (vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; v.len()]);
-        backward(shape, &s, Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w }, &mut dq, &mut dk, &mut dv);
+        backward(
+            shape,
+            &s,
+            Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w },
+            &mut dq,
+            &mut dk,
+            &mut dv,
+            &mut Default::default(),
+        );
         for (name, place, found) in [("dk", 0, &dk), ("dv", 1, &dv)] {
             for at in [3, 6 * 70, 6 * 149 + 5, 6 * 155] {
                 let loss = |h: f64| {
@@ -141,7 +157,15 @@ fn check_tree(shape: Shape) {
     let (mut o, mut lse) = (vec![0.0; t * width], vec![0.0; t * SHAPE.heads]);
     forward(shape, &layout, &q, &k, &v, &mut o, &mut lse);
     let (mut dq, mut dk, mut dv) = (vec![9.0; t * width], vec![9.0; t * kv_width], vec![9.0; t * kv_width]);
-    backward(shape, &layout, Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w }, &mut dq, &mut dk, &mut dv);
+    backward(
+        shape,
+        &layout,
+        Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w },
+        &mut dq,
+        &mut dk,
+        &mut dv,
+        &mut Default::default(),
+    );
 
     let gather = |x: &[f32], rows: &[usize], width: usize| -> Vec<f32> {
         rows.iter().flat_map(|&r| x[r * width..(r + 1) * width].to_vec()).collect()
@@ -163,7 +187,15 @@ fn check_tree(shape: Shape) {
         }
         let mut parts = [vec![0.0; n * width], vec![0.0; n * kv_width], vec![0.0; n * kv_width]];
         let [dq, dk, dv] = &mut parts;
-        backward(shape, &alone, Saved { q: &q, k: &k, v: &v, o: &own, lse: &lse, d_o: &d_o }, dq, dk, dv);
+        backward(
+            shape,
+            &alone,
+            Saved { q: &q, k: &k, v: &v, o: &own, lse: &lse, d_o: &d_o },
+            dq,
+            dk,
+            dv,
+            &mut Default::default(),
+        );
         for ((want, part), width) in want.iter_mut().zip(&parts).zip([width, kv_width, kv_width]) {
             for (i, &row) in rows.iter().enumerate() {
                 (0..width).for_each(|c| want[row * width + c] += f64::from(part[i * width + c]));

@@ -36,7 +36,15 @@ fn everything() -> Vec<Vec<f32>> {
     s.push(170, t - 170, [beginning, Span { start: 170, len: t - 170 }]);
     forward(shape, &s, q, k, v, &mut o, &mut lse);
     let (mut dq, mut dk, mut dv) = (vec![0.0; t * 576], vec![0.0; t * 192], vec![0.0; t * 192]);
-    backward(shape, &s, Saved { q, k, v, o: &o, lse: &lse, d_o: &x }, &mut dq, &mut dk, &mut dv);
+    backward(
+        shape,
+        &s,
+        Saved { q, k, v, o: &o, lse: &lse, d_o: &x },
+        &mut dq,
+        &mut dk,
+        &mut dv,
+        &mut Default::default(),
+    );
     vec![y, dx, beside, dx_beside, u, adapted, du, da, db, o, lse, dq, dk, dv]
 }
 

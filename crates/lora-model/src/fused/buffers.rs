@@ -1,7 +1,11 @@
 //! Memory that lives as long as the route: grown to the largest batch seen, never shrunk, never cleared.
 use crate::spec::Projection;
 use lora_kernels::linear::Workspace;
-use lora_kernels::memory;
+use lora_kernels::{attention, memory};
+use rayon::prelude::*;
+
+/// Values that a thread copies at once.
+const PART: usize = 1 << 16;
 
 /// A buffer of at least the asked length.
 #[derive(Debug, Default)]
@@ -42,7 +46,8 @@ impl Buffer {
 
     /// A copy of `values`.
     pub(super) fn set(&mut self, values: &[f32]) {
-        self.get(values.len()).copy_from_slice(values);
+        let parts = self.get(values.len()).par_chunks_mut(PART).zip(values.par_chunks(PART));
+        parts.for_each(|(to, from)| to.copy_from_slice(from));
     }
 }
 
@@ -146,6 +151,8 @@ pub(super) struct Scratch {
     /// Outputs of a stacked linear layer, or their gradients.
     pub(super) stacked: Buffer,
     pub(super) project: ProjectScratch,
+    /// Of attention's backward pass.
+    pub(super) attention: attention::Workspace,
 }
 
 /// Scratch of one projection.

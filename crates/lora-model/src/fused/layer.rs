@@ -209,7 +209,7 @@ fn output_backward(
 fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, gradients: &mut [f32], scratch: &mut Scratch) {
     let Linears { pass, index, layer } = linears;
     let (shape, q_size, kv_size) = (pass.shape(index), pass.size(Q), pass.size(K));
-    let Scratch { d_o, d_q, d_k, d_v, d_head, .. } = scratch;
+    let Scratch { d_o, d_q, d_k, d_v, d_head, attention, .. } = scratch;
     let forward = attention::Saved {
         q: saved.q.read(q_size),
         k: saved.k.read(kv_size),
@@ -219,7 +219,7 @@ fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, gradients: &mut 
         d_o: d_o.read(q_size),
     };
     let (to_q, to_k, to_v) = (d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
-    let back = || attention::backward(shape, &pass.layout, forward, to_q, to_k, to_v);
+    let back = || attention::backward(shape, &pass.layout, forward, to_q, to_k, to_v, attention);
     pass.profile.time(Part::AttentionBackward, 5 * pass.attention_operations(index), back);
     pass.rotate(index, Q, d_q.get(q_size), true);
     pass.rotate(index, K, d_k.get(kv_size), true);
