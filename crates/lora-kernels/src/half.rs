@@ -5,11 +5,9 @@ use rayon::prelude::*;
 /// Values that a thread converts at once.
 const PART: usize = 1 << 15;
 
-/// Appends `values`, rounded.
-pub fn extend(to: &mut Vec<u16>, values: &[f32]) {
-    let at = to.len();
-    to.resize(at + values.len(), 0);
-    to[at..].par_chunks_mut(PART).zip(values.par_chunks(PART)).for_each(|(to, from)| narrow_part(from, to));
+/// out = values, rounded.
+pub fn narrow(values: &[f32], out: &mut [u16]) {
+    out.par_chunks_mut(PART).zip(values.par_chunks(PART)).for_each(|(to, from)| narrow_part(from, to));
 }
 
 /// out = values.

@@ -9,9 +9,9 @@ pub fn reserve<T>(values: &mut Vec<T>, n: usize) {
 }
 
 /// At least `n` values.
-pub fn grow(values: &mut Vec<f32>, n: usize) {
+pub fn grow<T: Clone + Default>(values: &mut Vec<T>, n: usize) {
     if values.len() < n {
         reserve(values, n);
-        values.resize(n, 0.0);
+        values.resize(n, T::default());
     }
 }

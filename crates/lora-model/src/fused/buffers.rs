@@ -46,9 +46,13 @@ impl Buffer {
 
     /// A copy of `values`.
     pub(super) fn set(&mut self, values: &[f32]) {
-        let parts = self.get(values.len()).par_chunks_mut(PART).zip(values.par_chunks(PART));
-        parts.for_each(|(to, from)| to.copy_from_slice(from));
+        copy(values, self.get(values.len()));
     }
+}
+
+/// to = from, by all threads.
+pub(super) fn copy(from: &[f32], to: &mut [f32]) {
+    to.par_chunks_mut(PART).zip(from.par_chunks(PART)).for_each(|(to, from)| to.copy_from_slice(from));
 }
 
 /// What the backward pass of one linear layer needs.

@@ -1,5 +1,5 @@
 //! What a layer keeps of its forward pass until its backward pass, and how it is brought back.
-use super::buffers::{Buffer, Kept, Saved};
+use super::buffers::{Buffer, Kept, Saved, copy};
 use crate::spec::Projection;
 use lora_kernels::{half as bf16, memory};
 
@@ -67,15 +67,15 @@ impl Store {
             lengths.push(buffer.used().len());
             sums[usize::from(is_exact)] += buffer.used().len();
         });
-        half.clear();
-        memory::reserve(half, sums[0]);
-        exact.clear();
-        memory::reserve(exact, sums[1]);
+        memory::grow(half, sums[0]);
+        memory::grow(exact, sums[1]);
+        let (mut half, mut exact) = (&mut half[..], &mut exact[..]);
         saved.visit(|buffer, is_exact| {
+            let values = buffer.used();
             if is_exact {
-                exact.extend_from_slice(buffer.used());
+                copy(values, exact.split_off_mut(..values.len()).unwrap_or_default());
             } else {
-                bf16::extend(half, buffer.used());
+                bf16::narrow(values, half.split_off_mut(..values.len()).unwrap_or_default());
             }
         });
     }
@@ -87,7 +87,7 @@ impl Store {
             let n = lengths.next().copied().unwrap_or(0);
             let to = buffer.get(n);
             if is_exact {
-                to.copy_from_slice(&exact[..n]);
+                copy(&exact[..n], to);
                 exact = &exact[n..];
             } else {
                 bf16::widen(&half[..n], to);
