@@ -117,6 +117,11 @@ impl<'a> Binding<'a> {
         Ok(binding)
     }
 
+    /// True if inputs are dropped: masks are those of all rows.
+    pub(super) fn drops(&self) -> bool {
+        self.dropout.is_some()
+    }
+
     /// Module index of a projection, if it carries LoRA.
     pub(super) fn slot(&self, layer: usize, projection: Projection) -> Slot {
         self.layers[layer][projection.index()]

@@ -8,6 +8,7 @@ use super::keep::{Keeping, Plan, Store};
 use super::layer;
 use super::pass::{Pass, Tables};
 use super::project::{Applied, RowsOf};
+use super::rows::Wanted;
 use super::weights::Weights;
 use crate::{Base, Error, Packed, SequenceLoss};
 use lora_checkpoint::{ModelConfig, Norm};
@@ -149,7 +150,7 @@ impl<'b> Engine<'b> {
 
     pub(super) fn logits(&mut self, binding: Binding<'_>, packed: &Packed) -> Vec<f32> {
         let Batch { ids, positions, layout, lengths, .. } = self.batch(packed, false);
-        let binding = self.forward(binding, &ids, positions, layout, &lengths, None);
+        let binding = self.forward(binding, &ids, positions, layout, &lengths, None, None);
         let all: Vec<usize> = (0..packed.tokens()).collect();
         self.logits_of(&binding, &all)
     }
@@ -157,8 +158,10 @@ impl<'b> Engine<'b> {
     pub(super) fn losses(&mut self, binding: Binding<'_>, packed: &Packed, share: bool) -> Vec<SequenceLoss> {
         let mut batch = self.batch(packed, share);
         let (positions, layout) = (mem::take(&mut batch.positions), mem::take(&mut batch.layout));
-        let binding = self.forward(binding, &batch.ids, positions, layout, &batch.lengths, None);
-        self.loss(&binding, packed, &batch, 1.0, None)
+        let targets = Targets::of(packed, &batch, &binding);
+        let wanted = targets.wanted.rows.as_deref();
+        let binding = self.forward(binding, &batch.ids, positions, layout, &batch.lengths, None, wanted);
+        self.loss(&binding, packed, &batch, &targets, 1.0, None)
     }
 
     pub(super) fn gradients(
@@ -173,9 +176,11 @@ impl<'b> Engine<'b> {
         let lowest = binding.lowest_layer();
         let mut batch = self.batch(packed, share);
         let (positions, layout) = (mem::take(&mut batch.positions), mem::take(&mut batch.layout));
+        let targets = Targets::of(packed, &batch, &binding);
         let pass = self.pass(binding, positions, layout, &batch.lengths);
         let ids = &batch.ids;
         let layers = config.num_hidden_layers;
+        let wanted = |layer: usize| targets.wanted.rows.as_deref().filter(|_| layer + 1 == layers);
         self.stores.resize_with(layers, Store::default);
         self.embed(&pass.binding, ids);
         let x = self.x.get(ids.len() * config.hidden_size);
@@ -183,14 +188,14 @@ impl<'b> Engine<'b> {
             let keeping = self.plan.of_layer(i, lowest, layers);
             let saved = if keeping == Keeping::All { &mut store.all } else { &mut self.work };
             saved.visit(|buffer, _| buffer.forget());
-            layer::forward(&pass, i, layer, x, saved, None, &mut self.scratch);
+            layer::forward(&pass, i, layer, x, saved, None, wanted(i), &mut self.scratch);
             match keeping {
                 Keeping::Half => self.profile.time(Part::Keep, 0, || store.keep_half(&mut self.work)),
                 Keeping::Input => self.profile.time(Part::Keep, 0, || store.keep_input(&self.work)),
                 Keeping::All | Keeping::Nothing => {}
             }
         }
-        let losses = self.loss(&pass.binding, packed, &batch, scale, Some(gradients));
+        let losses = self.loss(&pass.binding, packed, &batch, &targets, scale, Some(gradients));
         let (x, dx) = (self.x.get(ids.len() * config.hidden_size), self.d_x.get(ids.len() * config.hidden_size));
         for (i, (layer, store)) in self.weights.layers.iter().zip(&mut self.stores).enumerate().skip(lowest).rev() {
             let keeping = self.plan.of_layer(i, lowest, layers);
@@ -203,7 +208,7 @@ impl<'b> Engine<'b> {
                 Keeping::All | Keeping::Nothing => {} // the last layer is still in `work`
             }
             let saved = if keeping == Keeping::All { &mut store.all } else { &mut self.work };
-            layer::backward(&pass, i, layer, dx, saved, gradients, &mut self.scratch);
+            layer::backward(&pass, i, layer, dx, saved, gradients, wanted(i), &mut self.scratch);
         }
         let (site, project) = (pass.binding.site(pass.binding.embedding), &mut self.scratch.project);
         let scale = config.embedding_scale() as f32;
@@ -211,8 +216,8 @@ impl<'b> Engine<'b> {
         losses
     }
 
-    /// Leaves the hidden states after the last layer in `self.x`, and gives the binding back. Nothing is saved for a backward
-    /// pass.
+    /// Leaves the hidden states after the last layer in `self.x`, of the `wanted` rows if only some are, and gives the binding
+    /// back. Nothing is saved for a backward pass.
     pub(super) fn forward<'p>(
         &mut self,
         binding: Binding<'p>,
@@ -221,6 +226,7 @@ impl<'b> Engine<'b> {
         layout: Layout,
         lengths: &[usize],
         mut cache: Option<&mut [LayerCache]>,
+        wanted: Option<&[usize]>,
     ) -> Binding<'p>
     where
         'b: 'p,
@@ -230,7 +236,8 @@ impl<'b> Engine<'b> {
         let x = self.x.get(ids.len() * self.config.hidden_size);
         for (i, layer) in self.weights.layers.iter().enumerate() {
             let cache = cache.as_deref_mut().map(|c| &mut c[i]);
-            layer::forward(&pass, i, layer, x, &mut self.work, cache, &mut self.scratch);
+            let wanted = wanted.filter(|_| i + 1 == self.weights.layers.len());
+            layer::forward(&pass, i, layer, x, &mut self.work, cache, wanted, &mut self.scratch);
         }
         pass.binding
     }
@@ -267,20 +274,19 @@ impl<'b> Engine<'b> {
         logits
     }
 
-    /// Losses of the supervised rows; with `gradients`, `self.d_x` gets scale · dΣnll/dx for all rows.
+    /// Losses of the supervised rows; with `gradients`, `self.d_x` gets scale · dΣnll/dx for the rows that the last layer
+    /// computed.
     fn loss(
         &mut self,
         binding: &Binding<'_>,
         packed: &Packed,
         batch: &Batch,
+        targets: &Targets,
         scale: f32,
         mut gradients: Option<&mut [f32]>,
     ) -> Vec<SequenceLoss> {
-        let targets: Vec<(usize, usize, u32)> =
-            packed.targets().map(|(s, at, id)| (s, batch.row(s, at - packed.starts[s]), id)).collect();
-        let rows: Vec<usize> = targets.iter().map(|t| t.1).collect();
-        let ids: Vec<u32> = targets.iter().map(|t| t.2).collect();
-        let losses = self.head_loss(binding, &rows, &ids, scale, gradients.as_deref_mut());
+        let rows = &targets.wanted.places;
+        let losses = self.head_loss(binding, rows, &targets.ids, scale, gradients.as_deref_mut());
         if let Some(gradients) = gradients {
             let (h, head) = (self.config.hidden_size, &mut self.head);
             let (x, rstd) = (head.rows.read(rows.len() * h), head.rstd.read(rows.len()));
@@ -290,11 +296,11 @@ impl<'b> Engine<'b> {
             norm::backward(x, &self.weights.norm, rstd, normed, d_rows);
             let dx = self.d_x.get(batch.tokens() * h);
             dx.fill(0.0);
-            for (from, &to) in d_rows.chunks_exact(h).zip(&rows) {
+            for (from, &to) in d_rows.chunks_exact(h).zip(rows) {
                 vector::add(&mut dx[to * h..(to + 1) * h], from); // a shared row has several targets
             }
         }
-        by_sequence(packed.sequences(), &targets, &losses)
+        by_sequence(packed.sequences(), &targets.sequences, &losses)
     }
 
     /// Losses of rows against their targets; with `gradients`, `self.head.normed` holds the gradient of the rows afterwards.
@@ -339,9 +345,29 @@ fn with_origin<'l>(lora: &Lora<'l>, origin: Option<&Lora<'l>>) -> (Cow<'l, [f32]
     (a.into(), b.into())
 }
 
-fn by_sequence(sequences: usize, targets: &[(usize, usize, u32)], losses: &[TokenLoss]) -> Vec<SequenceLoss> {
+/// The supervised tokens of a batch.
+#[derive(Debug)]
+struct Targets {
+    /// The sequence of each.
+    sequences: Vec<usize>,
+    ids: Vec<u32>,
+    /// The row that foretells each.
+    wanted: Wanted,
+}
+
+impl Targets {
+    fn of(packed: &Packed, batch: &Batch, binding: &Binding<'_>) -> Self {
+        let (sequences, ids) = packed.targets().map(|(sequence, _, id)| (sequence, id)).unzip();
+        let rows =
+            packed.targets().map(|(sequence, at, _)| batch.row(sequence, at - packed.starts[sequence])).collect();
+        let wanted = if binding.drops() { Wanted::among_all(rows) } else { Wanted::of(rows, batch.tokens()) };
+        Self { sequences, ids, wanted }
+    }
+}
+
+fn by_sequence(sequences: usize, targets: &[usize], losses: &[TokenLoss]) -> Vec<SequenceLoss> {
     let mut out = vec![SequenceLoss::default(); sequences];
-    for (&(sequence, ..), token) in targets.iter().zip(losses) {
+    for (&sequence, token) in targets.iter().zip(losses) {
         let s = &mut out[sequence];
         s.nll += f64::from(token.nll);
         s.tokens += 1;

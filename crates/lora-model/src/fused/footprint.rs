@@ -21,7 +21,8 @@ pub struct BatchSize {
 /// Bytes that the route holds beside the weights, which stay where they lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Footprint {
-    /// Activations of one layer: of the one at work, and of each that keeps them all.
+    /// Activations of one layer: of the one at work, and of each that keeps them all. (The last layer computes less, but an
+    /// evaluation between the steps does not.)
     pub all: usize,
     /// Activations of a layer that keeps them in bfloat16.
     pub half: usize,
@@ -239,6 +240,7 @@ mod tests {
                 let mut fused = Fused::new(&base, 1).unwrap().with_plan(plan);
                 for dropout in [None, Some(crate::Dropout { p: 0.1, seed: 1, step: 1 })] {
                     fused.gradients(&adapter, &packed, dropout, 1.0, &mut gradients).unwrap();
+                    fused.losses(Some(&adapter), &packed).unwrap();
                     let batch = BatchSize { tokens: packed.tokens(), longest: 17, supervised: packed.supervised() };
                     let expected = footprint(base.config(), &adapter.modules, dropout.is_some(), batch);
                     let engine = &fused.engine;

@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::binding::Binding;
 use super::cache::LayerCache;
 use super::engine::Engine;
+use super::rows::Wanted;
 use crate::{Error, Packed};
 use lora_checkpoint::Rope;
 use lora_core::Adapter;
@@ -91,9 +92,10 @@ impl Engine<'_> {
             Stream { prompt, spans, region, generated: Vec::new(), done: limits.max_new_tokens == 0 }
         };
         let mut streams: Vec<Stream<'_>> = prompts.iter().zip(spans).enumerate().map(stream).collect();
-        self.forward(binding.clone(), &ids, positions, layout, &lengths, Some(&mut cache));
         let last = |s: &Stream<'_>| s.spans.last().map_or(0, |span| span.start + span.len - 1);
-        let mut rows = streams.iter().filter(|s| !s.done).map(last).collect();
+        let Wanted { rows, places } = Wanted::of(streams.iter().filter(|s| !s.done).map(last).collect(), ids.len());
+        self.forward(binding.clone(), &ids, positions, layout, &lengths, Some(&mut cache), rows.as_deref());
+        let mut rows = places;
         while streams.iter().any(|s| !s.done) {
             self.take(binding, &mut streams, rows, limits);
             rows = self.advance(binding, &streams, &mut cache);
@@ -125,7 +127,7 @@ impl Engine<'_> {
             rows.push(feed(stream, &stream.generated[from..], stream.prompt.len() + from, &mut spans));
         }
         if !ids.is_empty() {
-            self.forward(binding.clone(), &ids, positions, layout, &lengths, Some(cache));
+            self.forward(binding.clone(), &ids, positions, layout, &lengths, Some(cache), None);
         }
         rows
     }

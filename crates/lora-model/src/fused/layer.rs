@@ -3,6 +3,7 @@ use super::buffers::{Buffer, Saved, Scratch};
 use super::cache::LayerCache;
 use super::linears::Linears;
 use super::pass::Pass;
+use super::rows;
 use super::weights::Layer;
 use crate::spec::Projection::{self, Down, Gate, K, O, Q, Up, V};
 use lora_checkpoint::Norm;
@@ -12,7 +13,8 @@ use lora_kernels::{glu, norm, vector};
 use rayon::prelude::*;
 
 /// x (T, H) becomes the layer's output; `saved` keeps what the backward pass needs. With a cache, keys and values are
-/// appended to it and attention reads from it.
+/// appended to it and attention reads from it. If only some rows of the output are `wanted`, they become the first of x and
+/// what lies between attention and output is computed for them alone.
 pub(super) fn forward(
     pass: &Pass<'_>,
     index: usize,
@@ -20,10 +22,12 @@ pub(super) fn forward(
     x: &mut [f32],
     saved: &mut Saved,
     cache: Option<&mut LayerCache>,
+    wanted: Option<&[usize]>,
     scratch: &mut Scratch,
 ) {
-    activations(pass, index, layer, x, saved, cache, scratch);
-    add_output(Linears { pass, index, layer }, Down, x, saved, scratch); // (T, I) -> += (T, H)
+    let rows = activations(pass, index, layer, x, saved, cache, wanted, scratch);
+    let linears = Linears { pass, index, layer, rows };
+    add_output(linears, Down, &mut x[..linears.size(O)], saved, scratch); // (T, I) -> += (T, H)
 }
 
 /// A forward pass again, from the layer's input `x`, for its backward pass: `saved` holds what it held, and what Down's
@@ -36,13 +40,14 @@ pub(super) fn again(
     saved: &mut Saved,
     scratch: &mut Scratch,
 ) {
-    activations(pass, index, layer, x, saved, None, scratch);
+    let rows = activations(pass, index, layer, x, saved, None, None, scratch);
     if layer.mlp_output_norm.is_some() {
-        add_output(Linears { pass, index, layer }, Down, x, saved, scratch);
+        add_output(Linears { pass, index, layer, rows }, Down, x, saved, scratch);
     }
 }
 
-/// Everything but the output of the MLP; x (T, H) becomes the hidden state between attention and MLP.
+/// Everything but the output of the MLP; x (T, H) becomes the hidden state between attention and MLP, of the `wanted` rows
+/// if only some are. Returns how many rows that are.
 fn activations(
     pass: &Pass<'_>,
     index: usize,
@@ -50,32 +55,41 @@ fn activations(
     x: &mut [f32],
     saved: &mut Saved,
     cache: Option<&mut LayerCache>,
+    wanted: Option<&[usize]>,
     scratch: &mut Scratch,
-) {
+) -> usize {
     let (t, eps) = (pass.tokens(), pass.eps());
-    let linears = Linears { pass, index, layer };
+    let linears = Linears { pass, index, layer, rows: t };
 
     saved.x.set(x);
     let (n, rstd) = (scratch.normed.get(x.len()), saved.input_rstd.get(t));
     pass.profile.time(Part::Norm, 0, || norm::forward(x, &layer.input_norm, eps, n, rstd)); // (T, H)
     attend(linears, saved, cache, scratch); // (T, H) -> (T, heads·d)
+    if let Some(rows) = wanted {
+        rows::keep(rows, x, t);
+        rows::keep(rows, saved.o.get(linears.size(Q)), t);
+    }
+    let t = wanted.map_or(t, <[usize]>::len);
+    let linears = Linears { rows: t, ..linears };
+    let x = &mut x[..linears.size(O)];
     add_output(linears, O, x, saved, scratch); // (T, heads·d) -> += (T, H)
 
     saved.middle.set(x);
     let (n, rstd) = (scratch.normed.get(x.len()), saved.middle_rstd.get(t));
     pass.profile.time(Part::Norm, 0, || norm::forward(x, &layer.mlp_norm, eps, n, rstd));
-    let wide = pass.size(Gate);
+    let wide = linears.size(Gate);
     let Saved { gate, up, u, .. } = saved;
     let outputs = &mut [(Gate, gate.get(wide)), (Up, up.get(wide))];
     let Scratch { normed, stacked, project, activated, .. } = &mut *scratch;
     linears.fan_out(normed.read(x.len()), outputs, u, stacked, project); // (T, H) -> 2 × (T, I)
     let (gate, up, out) = (gate.read(wide), up.read(wide), activated.get(wide));
     pass.profile.time(Part::Activation, 0, || glu::forward(pass.activation(), gate, up, out));
+    t
 }
 
 /// Queries, keys and values of `scratch.normed`, and attention: its output in `saved.o`.
 fn attend(linears: Linears<'_, '_, '_>, saved: &mut Saved, cache: Option<&mut LayerCache>, scratch: &mut Scratch) {
-    let Linears { pass, index, layer } = linears;
+    let Linears { pass, index, layer, .. } = linears;
     let (t, q_size, kv_size) = (pass.tokens(), pass.size(Q), pass.size(K));
     let Saved { q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, u, .. } = saved;
     let Scratch { normed, stacked, project, .. } = scratch;
@@ -117,23 +131,23 @@ fn add_output(
     let Saved { o, attention_output, attention_output_rstd, mlp_output, mlp_output_rstd, u, .. } = saved;
     let Scratch { activated, normed, project, .. } = scratch;
     let (input, gamma, output, rstd) = match projection {
-        O => (o.read(pass.size(Q)), &layer.attention_output_norm, attention_output, attention_output_rstd),
-        _ => (activated.read(pass.size(Gate)), &layer.mlp_output_norm, mlp_output, mlp_output_rstd),
+        O => (o.read(linears.size(Q)), &layer.attention_output_norm, attention_output, attention_output_rstd),
+        _ => (activated.read(linears.size(Gate)), &layer.mlp_output_norm, mlp_output, mlp_output_rstd),
     };
     let Some(gamma) = gamma else {
         return linears.forward(projection, input, x, true, u, project);
     };
     linears.forward(projection, input, output.get(x.len()), false, u, project);
     let n = normed.get(x.len());
-    norm::forward(output.read(x.len()), gamma, pass.eps(), n, rstd.get(pass.tokens()));
+    norm::forward(output.read(x.len()), gamma, pass.eps(), n, rstd.get(linears.rows));
     x.par_chunks_mut(ADD).zip(n.par_chunks(ADD)).for_each(|(x, n)| vector::add(x, n));
 }
 
 /// Values added at once by a thread.
 const ADD: usize = 1 << 14;
 
-/// dx (T, H), the gradient of the layer's output, becomes that of its input; adds to the adapter's `gradients`.
-/// `saved.gate` and `saved.up` are overwritten.
+/// dx (T, H), the gradient of the layer's output, becomes that of its input; adds to the adapter's `gradients`. If only some
+/// rows of the output were `wanted`, the first of dx are theirs. `saved.gate` and `saved.up` are overwritten.
 pub(super) fn backward(
     pass: &Pass<'_>,
     index: usize,
@@ -141,12 +155,43 @@ pub(super) fn backward(
     dx: &mut [f32],
     saved: &mut Saved,
     gradients: &mut [f32],
+    wanted: Option<&[usize]>,
     scratch: &mut Scratch,
 ) {
     let t = pass.tokens();
-    let (hidden, wide) = (pass.size(O), pass.size(Gate));
-    let linears = Linears { pass, index, layer };
+    let linears = Linears { pass, index, layer, rows: wanted.map_or(t, <[usize]>::len) };
+    output_part_backward(linears, &mut dx[..linears.size(O)], saved, gradients, scratch);
+    let linears = Linears { rows: t, ..linears };
+    if let Some(rows) = wanted {
+        let size = linears.size(Q);
+        [&mut *dx, scratch.d_o.get(size), saved.o.get(size)].into_iter().for_each(|all| rows::spread(rows, all, t));
+    }
 
+    attend_backward(linears, saved, gradients, scratch);
+    let Saved { x, input_rstd, u, .. } = saved;
+    let Scratch { normed, d_normed, d_q, d_k, d_v, stacked, project, .. } = scratch;
+    let hidden = linears.size(O);
+    let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
+    let (x, rstd) = (x.read(hidden), input_rstd.read(t));
+    pass.profile.time(Part::Norm, 0, || norm::recompute(x, &layer.input_norm, rstd, n));
+    let (q_size, kv_size) = (pass.size(Q), pass.size(K));
+    let outputs = &[(Q, d_q.read(q_size)), (K, d_k.read(kv_size)), (V, d_v.read(kv_size))];
+    linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
+    pass.binding.norm_gradient((Some(index), Norm::Input), x, rstd, dn, gradients);
+    pass.profile.time(Part::Norm, 0, || norm::backward(x, &layer.input_norm, rstd, dn, dx));
+}
+
+/// From the layer's output back to that of attention: dx (T, H) becomes the gradient of the hidden state before O was added,
+/// `scratch.d_o` that of attention's output.
+fn output_part_backward(
+    linears: Linears<'_, '_, '_>,
+    dx: &mut [f32],
+    saved: &mut Saved,
+    gradients: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let Linears { pass, index, layer, rows: t } = linears;
+    let (hidden, wide) = (linears.size(O), linears.size(Gate));
     let (gate, up, out) = (saved.gate.read(wide), saved.up.read(wide), scratch.activated.get(wide));
     pass.profile.time(Part::Activation, 0, || glu::forward(pass.activation(), gate, up, out));
     output_backward(linears, Down, dx, saved, gradients, scratch);
@@ -163,17 +208,6 @@ pub(super) fn backward(
     pass.profile.time(Part::Norm, 0, || norm::backward(m, &layer.mlp_norm, rstd, dn, dx));
 
     output_backward(linears, O, dx, saved, gradients, scratch);
-    attend_backward(linears, saved, gradients, scratch);
-    let Saved { x, input_rstd, u, .. } = saved;
-    let Scratch { normed, d_normed, d_q, d_k, d_v, stacked, project, .. } = scratch;
-    let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
-    let (x, rstd) = (x.read(hidden), input_rstd.read(t));
-    pass.profile.time(Part::Norm, 0, || norm::recompute(x, &layer.input_norm, rstd, n));
-    let (q_size, kv_size) = (pass.size(Q), pass.size(K));
-    let outputs = &[(Q, d_q.read(q_size)), (K, d_k.read(kv_size)), (V, d_v.read(kv_size))];
-    linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
-    pass.binding.norm_gradient((Some(index), Norm::Input), x, rstd, dn, gradients);
-    pass.profile.time(Part::Norm, 0, || norm::backward(x, &layer.input_norm, rstd, dn, dx));
 }
 
 /// The gradient of the input of O (in `scratch.d_o`) or of Down (in `scratch.d_activated`).
@@ -185,9 +219,9 @@ fn output_backward(
     gradients: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let Linears { pass, layer, .. } = linears;
+    let Linears { pass, layer, rows: t, .. } = linears;
     let Scratch { activated, d_activated, d_o, d_normed, d_output, project, .. } = scratch;
-    let (t, size) = (pass.tokens(), pass.input_size(projection));
+    let size = linears.input_size(projection);
     let (input, d_input, gamma, output, rstd) = match projection {
         O => (&saved.o, d_o, &layer.attention_output_norm, &saved.attention_output, &saved.attention_output_rstd),
         _ => (&*activated, d_activated, &layer.mlp_output_norm, &saved.mlp_output, &saved.mlp_output_rstd),
@@ -207,7 +241,7 @@ fn output_backward(
 
 /// From `scratch.d_o` to the gradients of the projected queries, keys and values, in `scratch.d_q`, `d_k` and `d_v`.
 fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, gradients: &mut [f32], scratch: &mut Scratch) {
-    let Linears { pass, index, layer } = linears;
+    let Linears { pass, index, layer, .. } = linears;
     let (shape, q_size, kv_size) = (pass.shape(index), pass.size(Q), pass.size(K));
     let Scratch { d_o, d_q, d_k, d_v, d_head, attention, .. } = scratch;
     let forward = attention::Saved {

@@ -14,9 +14,21 @@ pub(super) struct Linears<'s, 'a, 'b> {
     pub(super) pass: &'s Pass<'a>,
     pub(super) index: usize,
     pub(super) layer: &'s Layer<'b>,
+    /// Rows of their inputs, T.
+    pub(super) rows: usize,
 }
 
 impl Linears<'_, '_, '_> {
+    /// Values that a projection gives.
+    pub(super) fn size(self, projection: Projection) -> usize {
+        self.rows * self.pass.config.shape(projection).0
+    }
+
+    /// Values that a projection takes.
+    pub(super) fn input_size(self, projection: Projection) -> usize {
+        self.rows * self.pass.config.shape(projection).1
+    }
+
     /// out (T, out) = projection of input (T, in), or out += with `accumulate`.
     pub(super) fn forward(
         self,
@@ -35,7 +47,7 @@ impl Linears<'_, '_, '_> {
     }
 
     fn applied<'p>(&'p self, site: &'p Site<'p>, projection: Projection, x: &'p [f32]) -> Applied<'p> {
-        let rows = RowsOf { first: 0, count: self.pass.tokens() };
+        let rows = RowsOf { first: 0, count: self.rows };
         Applied { site, linear: self.layer.linear(projection), rows, x }
     }
 
@@ -64,12 +76,12 @@ impl Linears<'_, '_, '_> {
     /// Floating-point operations of one product with the weight and with both factors.
     fn operations(self, projection: Projection, site: &Site<'_>) -> u64 {
         let (out, inn) = self.pass.config.shape(projection);
-        (2 * self.pass.tokens() * out * inn) as u64 + self.factor_operations(projection, site)
+        (2 * self.rows * out * inn) as u64 + self.factor_operations(projection, site)
     }
 
     fn factor_operations(self, projection: Projection, site: &Site<'_>) -> u64 {
         let (out, inn) = self.pass.config.shape(projection);
-        (2 * self.pass.tokens() * (out + inn) * site.lora.as_ref().map_or(0, |lora| lora.rank)) as u64
+        (2 * self.rows * (out + inn) * site.lora.as_ref().map_or(0, |lora| lora.rank)) as u64
     }
 
     /// All linear layers that hold one of these outputs.
@@ -94,7 +106,7 @@ impl Linears<'_, '_, '_> {
                 }
                 continue;
             }
-            let all = stacked.get(self.pass.size(linear));
+            let all = stacked.get(self.size(linear));
             self.forward(linear, input, all, false, u, scratch);
             let (width, mut at) = (self.pass.config.shape(linear).0, 0);
             for part in linear.parts() {
@@ -125,7 +137,7 @@ impl Linears<'_, '_, '_> {
             let dy = match linear.parts() {
                 [part] => of(part).unwrap_or_default(),
                 parts => {
-                    let all = stacked.get(self.pass.size(linear));
+                    let all = stacked.get(self.size(linear));
                     for part in parts {
                         let columns = self.pass.config.shape(*part).0;
                         stack::put(all, width, at, of(part).unwrap_or_default(), columns);

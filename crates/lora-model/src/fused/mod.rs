@@ -13,6 +13,7 @@ mod layer;
 mod linears;
 mod pass;
 mod project;
+mod rows;
 mod weights;
 
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};

@@ -46,11 +46,6 @@ impl Pass<'_> {
         self.tokens() * self.config.shape(projection).0
     }
 
-    /// Values that a projection takes.
-    pub(super) fn input_size(&self, projection: Projection) -> usize {
-        self.tokens() * self.config.shape(projection).1
-    }
-
     pub(super) fn activation(&self) -> glu::Activation {
         match self.config.facts().activation {
             Activation::Silu => glu::Activation::Silu,
