@@ -220,3 +220,58 @@ struct Gradients {
     dk: SharedMut,
     dv: SharedMut,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::with_each;
+    use crate::layout::Span;
+
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1000) as f32 / 500.0 - 1.0).collect()
+    }
+
+    /// A beginning of `shared` rows, then two continuations of it, then a sequence alone.
+    fn layout(shared: usize, own: [usize; 3]) -> (Layout, usize) {
+        let (mut layout, beginning) = (Layout::default(), Span { start: 0, len: shared });
+        layout.push(0, shared, [beginning]);
+        layout.push(shared, own[0], [beginning, Span { start: shared, len: own[0] }]);
+        layout.push(shared + own[0], own[1], [beginning, Span { start: shared + own[0], len: own[1] }]);
+        let start = shared + own[0] + own[1];
+        layout.start_tree();
+        layout.push(start, own[2], [Span { start, len: own[2] }]);
+        (layout, start + own[2])
+    }
+
+    fn all(shape: Shape, layout: &Layout, t: usize) -> [Vec<f32>; 5] {
+        let (wide, narrow) = (t * shape.heads * shape.head_dim, t * shape.kv_heads * shape.head_dim);
+        let (q, k, v, d_o) = (values(wide, 1), values(narrow, 2), values(narrow, 3), values(wide, 4));
+        let (mut o, mut lse) = (vec![9.0; wide], vec![9.0; t * shape.heads]);
+        forward(shape, layout, &q, &k, &v, &mut o, &mut lse);
+        let [mut dq, mut dk, mut dv] = [wide, narrow, narrow].map(|n| vec![9.0; n]);
+        let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &d_o };
+        backward(shape, layout, saved, &mut dq, &mut dk, &mut dv, &mut Workspace::default());
+        [o, lse, dq, dk, dv]
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same() {
+        let sizes = [(4, 2, 3), (9, 3, 64), (5, 5, 44), (8, 1, 130), (40, 40, 8)];
+        let masks = [(None, None), (Some(1), None), (Some(9), Some(3.0)), (Some(150), None)];
+        let shapes = sizes.iter().flat_map(|&(heads, kv_heads, head_dim)| {
+            masks.map(|(window, softcap)| Shape { heads, kv_heads, head_dim, scale: 0.3, window, softcap })
+        });
+        let (layout, t) = layout(37, [50, 3, 300]);
+        let cases: Vec<_> = shapes.map(|shape| (shape, all(shape, &layout, t))).collect();
+        with_each(|name| {
+            for (shape, want) in &cases {
+                for (want, got) in want.iter().zip(&all(*shape, &layout, t)) {
+                    let largest = want.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+                    for (i, (want, got)) in want.iter().zip(got).enumerate() {
+                        assert!((want - got).abs() <= 2e-5 * largest, "{name}, {shape:?}, {i}: {got} for {want}");
+                    }
+                }
+            }
+        });
+    }
+}

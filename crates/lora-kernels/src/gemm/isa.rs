@@ -80,11 +80,15 @@ macro_rules! kernels {
     };
 }
 
-kernels!(portable, "portable", Portable, 6, transpose);
+kernels!(portable, "portable", Portable<4>, 6, transpose);
 #[cfg(target_arch = "x86_64")]
 kernels!(avx2, "AVX2", super::super::simd::Avx2, 6, super::super::x86::transpose_avx2, "avx2,fma");
 #[cfg(target_arch = "x86_64")]
 kernels!(avx512, "AVX-512", super::super::simd::Avx512, 12, super::super::x86::transpose_avx2, "avx512f,avx2,fma");
+
+// The tile shape of AVX-512 on machines that don't have it.
+#[cfg(test)]
+kernels!(wide, "portable, 12×32", Portable<16>, 12, transpose);
 
 /// All that this machine can run, the fastest first.
 fn available() -> &'static [&'static Kernels] {
@@ -108,7 +112,28 @@ fn available() -> &'static [&'static Kernels] {
 
 /// The fastest kernels that this machine can run.
 pub(super) fn best() -> &'static Kernels {
+    #[cfg(test)]
+    if let Some(kernels) = FORCED.get() {
+        return kernels;
+    }
     available()[0]
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<&'static Kernels>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs `work` on this thread alone with each kind of kernels that it can run, told their names.
+#[cfg(test)]
+pub(crate) fn with_each(mut work: impl FnMut(&str) + Send) {
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().expect("a pool of this thread");
+    for kernels in available().iter().copied().chain([&wide::KERNELS]) {
+        FORCED.set(Some(kernels));
+        pool.install(|| work(kernels.name));
+    }
+    FORCED.set(None);
 }
 
 /// See [`Transpose`].
@@ -136,7 +161,7 @@ mod tests {
     fn every_instruction_set_gives_the_product() {
         let values = |n: usize, s: usize| -> Vec<f32> { (0..n).map(|i| ((i * 7 + s) % 13) as f32 - 6.0).collect() };
         assert_eq!(available().last().map(|k| k.name), Some("portable"));
-        for kernels in available() {
+        for kernels in available().iter().copied().chain([&wide::KERNELS]) {
             for (m, n, k, extra) in [(1, 1, 1, 0), (13, 35, 9, 3), (64, 70, 401, 16), (12, 32, 8, 0), (25, 8, 800, 5)] {
                 let (x, w) = (values(m * k, 1), values(n * k, 2));
                 let (u, b) = (values(m * extra, 3), values(n * extra, 4));

@@ -18,6 +18,8 @@ mod x86;
 pub(crate) use direct::{Direct, View};
 pub(crate) use few::{FEW, few_rows};
 pub(crate) use isa::Transpose;
+#[cfg(test)]
+pub(crate) use isa::with_each;
 pub(crate) use left::Left;
 pub(crate) use outer::{Gradient, outer};
 pub(crate) use product::product;

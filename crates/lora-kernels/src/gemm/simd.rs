@@ -21,35 +21,35 @@ pub(super) trait Simd: Copy {
     unsafe fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
 }
 
-/// Four lanes in plain Rust: SSE2 on x86-64, NEON on AArch64, whatever the compiler has elsewhere.
+/// N lanes in plain Rust; four are SSE2 on x86-64, NEON on AArch64, whatever the compiler has elsewhere.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(super) struct Portable<const N: usize>;
 
-// SAFETY of the functions: plain reads and writes of four values that the caller vouches for.
-impl Simd for Portable {
-    type Vector = [f32; 4];
-    const LANES: usize = 4;
+// SAFETY of the functions: plain reads and writes of N values that the caller vouches for.
+impl<const N: usize> Simd for Portable<N> {
+    type Vector = [f32; N];
+    const LANES: usize = N;
     #[inline(always)]
-    unsafe fn zero() -> [f32; 4] {
-        [0.0; 4]
+    unsafe fn zero() -> [f32; N] {
+        [0.0; N]
     }
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> [f32; 4] {
-        // SAFETY: the caller vouches for four values.
-        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    unsafe fn load(from: *const f32) -> [f32; N] {
+        // SAFETY: the caller vouches for N values.
+        unsafe { from.cast::<[f32; N]>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn store(to: *mut f32, value: [f32; 4]) {
-        // SAFETY: the caller vouches for four values.
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(value) }
+    unsafe fn store(to: *mut f32, value: [f32; N]) {
+        // SAFETY: the caller vouches for N values.
+        unsafe { to.cast::<[f32; N]>().write_unaligned(value) }
     }
     #[inline(always)]
-    unsafe fn splat(from: *const f32) -> [f32; 4] {
+    unsafe fn splat(from: *const f32) -> [f32; N] {
         // SAFETY: the caller vouches for one value.
-        [unsafe { *from }; 4]
+        [unsafe { *from }; N]
     }
     #[inline(always)]
-    unsafe fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+    unsafe fn fma(a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
         // mul_add is an instruction on AArch64, but a call on plain x86-64.
         if cfg!(target_arch = "aarch64") {
             std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
@@ -58,11 +58,11 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
-    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+    unsafe fn add(a: [f32; N], b: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| a[i] + b[i])
     }
     #[inline(always)]
-    unsafe fn mul(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+    unsafe fn mul(a: [f32; N], b: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| a[i] * b[i])
     }
 }
