@@ -1,4 +1,5 @@
 //! AdamW and global-norm clipping over flat parameters, in a fixed summation order.
+use crate::dispatch::vectorised;
 
 /// Hyperparameters of AdamW as torch.optim.AdamW has them (decoupled decay, ε outside the root, bias correction).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,10 +21,20 @@ impl Default for AdamW {
     }
 }
 
-/// √Σ g², accumulated in f64 in index order.
-#[must_use]
-pub fn global_norm(gradients: &[f32]) -> f64 {
-    gradients.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt()
+vectorised! {
+    /// √Σ g², accumulated in f64 in eight interleaved sums.
+    #[must_use]
+    pub fn global_norm(gradients: &[f32]) -> f64 {
+        let (chunks, rest) = gradients.as_chunks::<8>();
+        let mut lanes = [0.0f64; 8];
+        for chunk in chunks {
+            for (lane, &g) in lanes.iter_mut().zip(chunk) {
+                *lane += f64::from(g) * f64::from(g);
+            }
+        }
+        let rest: f64 = rest.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
+        (lanes.iter().sum::<f64>() + rest).sqrt()
+    }
 }
 
 /// torch's clip_grad_norm_ factor: min(1, max_norm / (norm + 1e-6)); 1 where `max_norm` is 0 (clipping off).
@@ -55,11 +66,26 @@ impl AdamW {
         let correction2 = (1.0 - f64::from(self.beta2).powi(power)).sqrt() as f32;
         let step_size = (lr / correction1) as f32;
         let decay = (1.0 - lr * f64::from(self.weight_decay)) as f32;
-        for i in 0..n {
-            let g = gradients[i] * clip;
-            m[i] += (g - m[i]) * (1.0 - self.beta1);
-            v[i] = v[i] * self.beta2 + (1.0 - self.beta2) * g * g;
-            params[i] = params[i] * decay - step_size * (m[i] / (v[i].sqrt() / correction2 + self.eps));
+        update(params, gradients, m, v, self, Factors { clip, decay, step_size, correction2 });
+    }
+}
+
+/// What is the same for all values of a step.
+#[derive(Debug, Clone, Copy)]
+struct Factors {
+    clip: f32,
+    decay: f32,
+    step_size: f32,
+    correction2: f32,
+}
+
+vectorised! {
+    fn update(params: &mut [f32], gradients: &[f32], m: &mut [f32], v: &mut [f32], adamw: &AdamW, with: Factors) {
+        for (((p, &g), m), v) in params.iter_mut().zip(gradients).zip(m).zip(v) {
+            let g = g * with.clip;
+            *m += (g - *m) * (1.0 - adamw.beta1);
+            *v = *v * adamw.beta2 + (1.0 - adamw.beta2) * g * g;
+            *p = *p * with.decay - with.step_size * (*m / (v.sqrt() / with.correction2 + adamw.eps));
         }
     }
 }
