@@ -1,6 +1,6 @@
 //! A linear layer and the LoRA factors beside it. Frozen weights are widened part by part into the panels of the product,
 //! never as a whole, and never get a gradient; a weight that trains as a whole does.
-use crate::gemm::{self, Gradient, Left, MatRight, Plain, Right, Transposed, outer, product};
+use crate::gemm::{self, Gradient, Left, MatRight, Plain, Product, Right, Transposed, outer};
 use crate::matmul::{Mat, MatMut, matmul};
 use rayon::prelude::*;
 
@@ -54,7 +54,7 @@ pub fn forward(w: &dyn Rows, x: &[f32], tokens: usize, y: &mut [f32], accumulate
         return gemm::few_rows(w, x, tokens, y, accumulate);
     }
     let packed = pack(x, tokens, w, &mut workspace.wide);
-    product(MatMut::new(y, tokens, w.rows()), accumulate, 1.0, packed, &Transposed(w), None, true);
+    Product::new(MatMut::new(y, tokens, w.rows()), packed, &Transposed(w)).accumulate(accumulate).run(true);
 }
 
 /// dx (T, in) = dy (T, out) · W, or dx += with `accumulate`.
@@ -65,7 +65,8 @@ pub fn backward(w: &dyn Rows, dy: &[f32], tokens: usize, dx: &mut [f32], accumul
         let part = Mat::strided(&dy[first..], tokens, n, out);
         let packed = Left::pack(part, 1, &mut workspace.wide, true);
         let rows = Plain::of_rows(w, first..first + n);
-        product(MatMut::new(dx, tokens, w.columns()), accumulate || first > 0, 1.0, packed, &rows, None, true);
+        let to = MatMut::new(dx, tokens, w.columns());
+        Product::new(to, packed, &rows).accumulate(accumulate || first > 0).run(true);
     }
 }
 
@@ -144,64 +145,11 @@ impl Lora<'_> {
         Mat::new(self.b, self.b.len() / self.rank, self.rank)
     }
 
-    /// u (T, r) = seen·Aᵀ; y = x·Wᵀ + s·u·Bᵀ, or y += it with `accumulate` (LoRA, Hu et al. 2021, eq. 3). `seen` is `x`
-    /// after dropout, where there is dropout.
-    pub fn forward_beside(
-        &self,
-        w: &dyn Rows,
-        x: &[f32],
-        seen: Option<&[f32]>,
-        tokens: usize,
-        u: &mut [f32],
-        y: &mut [f32],
-        accumulate: bool,
-        Workspace { wide, narrow }: &mut Workspace,
-    ) {
-        let x = pack(x, tokens, w, wide);
-        let to_u = MatMut::new(u, tokens, self.rank);
-        let a = MatRight::new(self.a().t());
-        match seen {
-            None => product(to_u, false, 1.0, x, &a, None, true),
-            Some(seen) => {
-                let seen = Left::pack(Mat::new(seen, tokens, self.a().columns()), 1, narrow, true);
-                product(to_u, false, 1.0, seen, &a, None, true);
-            }
-        }
-        let u = Left::pack(Mat::new(u, tokens, self.rank), 1, narrow, true);
-        let b = MatRight::scaled(self.b().t(), self.scaling);
-        product_and(MatMut::new(y, tokens, w.rows()), accumulate, x, &Transposed(w), u, &b);
-    }
-
     /// u (T, r) = x·Aᵀ; y += s·u·Bᵀ. `x` is the layer's input after dropout.
     pub fn forward(&self, x: &[f32], tokens: usize, u: &mut [f32], y: &mut [f32]) {
         let (a, b) = (self.a(), self.b());
         matmul(MatMut::new(u, tokens, self.rank), false, 1.0, Mat::new(x, tokens, a.columns()), a.t(), true);
         matmul(MatMut::new(y, tokens, b.rows()), true, self.scaling, Mat::new(u, tokens, self.rank), b.t(), true);
-    }
-
-    /// The way back of [`Lora::forward_beside`] without dropout: du (T, r) = s·dy·B; dx (T, in) = dy·W + du·A, or dx += it
-    /// with `accumulate`; dB += s·dyᵀ·u; dA += duᵀ·x.
-    pub fn backward_beside(
-        &self,
-        w: &dyn Rows,
-        x: &[f32],
-        u: &[f32],
-        dy: &[f32],
-        tokens: usize,
-        du: &mut [f32],
-        dx: &mut [f32],
-        accumulate: bool,
-        da: &mut [f32],
-        db: &mut [f32],
-        workspace: &mut Workspace,
-    ) {
-        let packed = Left::pack(Mat::new(dy, tokens, w.rows()), 1, &mut workspace.wide, true);
-        let b = MatRight::scaled(self.b(), self.scaling);
-        product(MatMut::new(du, tokens, self.rank), false, 1.0, packed, &b, None, true);
-        let packed_du = Left::pack(Mat::new(du, tokens, self.rank), 1, &mut workspace.narrow, true);
-        let a = MatRight::new(self.a());
-        product_and(MatMut::new(dx, tokens, w.columns()), accumulate, packed, &Plain::new(w), packed_du, &a);
-        self.factor_gradients(x, u, dy, du, tokens, da, db);
     }
 
     /// du (T, r) = s·dy·B; dB += s·dyᵀ·u; dA += duᵀ·x, where `u` and `x` are those of the forward pass.
@@ -250,21 +198,86 @@ impl Lora<'_> {
     }
 }
 
-/// dst = left·right + more_left·more_right, or dst += it: in one pass if the second inner dimension is small.
-fn product_and(
-    dst: MatMut<'_>,
-    accumulate: bool,
-    left: Left<'_>,
-    right: &dyn Right,
-    more_left: Left<'_>,
-    more_right: &dyn Right,
-) {
-    if more_left.is_one_block() {
-        return product(dst, accumulate, 1.0, left, right, Some((more_left, more_right)), true);
+/// A frozen weight with LoRA factors beside it, and the input of both.
+#[derive(Clone, Copy)]
+pub struct Adapted<'a> {
+    /// W, (out, in).
+    pub weight: &'a dyn Rows,
+    /// A and B.
+    pub lora: Lora<'a>,
+    /// x, (T, in).
+    pub x: &'a [f32],
+    /// T.
+    pub tokens: usize,
+}
+
+/// Where [`Adapted::backward`] writes.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Of u, (T, rank): scratch.
+    pub u: &'a mut [f32],
+    /// Of A, added to.
+    pub a: &'a mut [f32],
+    /// Of B, added to.
+    pub b: &'a mut [f32],
+}
+
+impl Adapted<'_> {
+    /// u (T, r) = seen·Aᵀ; y (T, out) = x·Wᵀ + s·u·Bᵀ, or y += it with `accumulate` (LoRA, Hu et al. 2021, eq. 3). `seen` is
+    /// the input after dropout, where there is dropout.
+    pub fn forward(
+        self,
+        seen: Option<&[f32]>,
+        u: &mut [f32],
+        y: &mut [f32],
+        accumulate: bool,
+        Workspace { wide, narrow }: &mut Workspace,
+    ) {
+        let Self { weight, lora, x, tokens } = self;
+        let (x, a) = (pack(x, tokens, weight, wide), MatRight::new(lora.a().t()));
+        let to_u = MatMut::new(u, tokens, lora.rank);
+        match seen {
+            None => Product::new(to_u, x, &a).run(true),
+            Some(seen) => {
+                let seen = Left::pack(Mat::new(seen, tokens, lora.a().columns()), 1, narrow, true);
+                Product::new(to_u, seen, &a).run(true);
+            }
+        }
+        let u = Left::pack(Mat::new(u, tokens, lora.rank), 1, narrow, true);
+        let b = MatRight::scaled(lora.b().t(), lora.scaling);
+        both(MatMut::new(y, tokens, weight.rows()), accumulate, (x, &Transposed(weight)), (u, &b));
+    }
+
+    /// The way back, without dropout: du (T, r) = s·dy·B; dx (T, in) = dy·W + du·A, or dx += it with `accumulate`;
+    /// dB += s·dyᵀ·u; dA += duᵀ·x.
+    pub fn backward(
+        self,
+        u: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        accumulate: bool,
+        to: Gradients<'_>,
+        Workspace { wide, narrow }: &mut Workspace,
+    ) {
+        let Self { weight, lora, x, tokens } = self;
+        let packed = Left::pack(Mat::new(dy, tokens, weight.rows()), 1, wide, true);
+        let b = MatRight::scaled(lora.b(), lora.scaling);
+        Product::new(MatMut::new(to.u, tokens, lora.rank), packed, &b).run(true);
+        let du = Left::pack(Mat::new(to.u, tokens, lora.rank), 1, narrow, true);
+        let a = MatRight::new(lora.a());
+        both(MatMut::new(dx, tokens, weight.columns()), accumulate, (packed, &Plain::new(weight)), (du, &a));
+        lora.factor_gradients(x, u, dy, to.u, tokens, to.a, to.b);
+    }
+}
+
+/// dst = the sum of two products, or dst += it: in one pass if the second inner dimension is small.
+fn both(dst: MatMut<'_>, accumulate: bool, first: (Left<'_>, &dyn Right), second: (Left<'_>, &dyn Right)) {
+    if second.0.is_one_block() {
+        return Product::new(dst, first.0, first.1).accumulate(accumulate).and(second.0, second.1).run(true);
     }
     let (rows, columns, stride) = (dst.rows(), dst.columns(), dst.row_stride());
     // SAFETY: the same elements, used after the first product is done with them.
     let again = unsafe { MatMut::from_raw(dst.pointer(), rows, columns, stride) };
-    product(dst, accumulate, 1.0, left, right, None, true);
-    product(again, true, 1.0, more_left, more_right, None, true);
+    Product::new(dst, first.0, first.1).accumulate(accumulate).run(true);
+    Product::new(again, second.0, second.1).accumulate(true).run(true);
 }

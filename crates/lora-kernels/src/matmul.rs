@@ -1,5 +1,5 @@
 //! Matrix products over strided views in memory.
-use crate::gemm::{Left, MatRight, Transpose, product};
+use crate::gemm::{Left, MatRight, Product, Transpose};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
@@ -183,6 +183,6 @@ thread_local! {
 pub fn matmul(dst: MatMut<'_>, accumulate: bool, scale: f32, lhs: Mat<'_>, rhs: Mat<'_>, parallel: bool) {
     let mut memory = PACKED.take();
     let left = Left::pack(lhs, 1, &mut memory, parallel);
-    product(dst, accumulate, scale, left, &MatRight::new(rhs), None, parallel);
+    Product::new(dst, left, &MatRight::new(rhs)).accumulate(accumulate).scaled(scale).run(parallel);
     PACKED.set(memory);
 }

@@ -5,7 +5,7 @@
 use lora_kernels::Rows;
 use lora_kernels::attention::{self, Saved, Shape};
 use lora_kernels::layout::{Layout, Span};
-use lora_kernels::linear::{Lora, Workspace};
+use lora_kernels::linear::{Adapted, Gradients, Lora, Workspace};
 use lora_kernels::matmul::{Mat, MatMut, matmul};
 use std::time::Instant;
 
@@ -128,6 +128,7 @@ fn layer(t: usize, out: usize, inn: usize, limit: f64) {
     let w = Bf16 { bits: values(out * inn, 2).iter().map(|v| (v.to_bits() >> 16) as u16).collect(), columns: inn };
     let (x, dy, a, b) = (values(t * inn, 1), values(t * out, 3), values(RANK * inn, 4), values(out * RANK, 5));
     let lora = Lora { a: &a, b: &b, rank: RANK, scaling: 1.0 };
+    let adapted = Adapted { weight: &w, lora, x: &x, tokens: t };
     let (mut u, mut y, mut du, mut dx) =
         (vec![0.0; t * RANK], vec![0.0; t * out], vec![0.0; t * RANK], vec![0.0; t * inn]);
     let (mut da, mut db, mut workspace) = (vec![0.0; a.len()], vec![0.0; b.len()], Workspace::default());
@@ -141,9 +142,10 @@ fn layer(t: usize, out: usize, inn: usize, limit: f64) {
             matmul(MatMut::new(&mut plain, 512, 1024), false, 1.0, l, r, true);
         });
         let rate = (2 * 512 * 1024 * 1024) as f64 / product;
-        let f = seconds(|| lora.forward_beside(&w, &x, None, t, &mut u, &mut y, false, &mut workspace));
+        let f = seconds(|| adapted.forward(None, &mut u, &mut y, false, &mut workspace));
         let g = seconds(|| {
-            lora.backward_beside(&w, &x, &u, &dy, t, &mut du, &mut dx, false, &mut da, &mut db, &mut workspace);
+            let to = Gradients { u: &mut du, a: &mut da, b: &mut db };
+            adapted.backward(&u, &dy, &mut dx, false, to, &mut workspace);
         });
         forward.push((weight + factors) / f / rate);
         backward.push((weight + 2.0 * factors) / g / rate);

@@ -152,8 +152,7 @@ pub(super) unsafe fn transpose(src: *const f32, stride: usize, rows: usize, step
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gemm::product::product_with;
-    use crate::gemm::{Left, MatRight, Right};
+    use crate::gemm::{Left, MatRight, Product};
     use crate::matmul::{Mat, MatMut};
 
     /// Every instruction set that this machine has, on shapes with ragged edges everywhere.
@@ -171,8 +170,9 @@ mod tests {
                 let (right, right_more) =
                     (MatRight::new(Mat::new(&w, n, k).t()), MatRight::scaled(Mat::new(&b, n, extra).t(), 2.0));
                 let mut y = vec![1.0; m * n];
-                let extra_part = (extra > 0).then_some((more, &right_more as &dyn Right));
-                product_with(kernels, MatMut::new(&mut y, m, n), true, 0.5, left, &right, extra_part, false);
+                let product = Product::new(MatMut::new(&mut y, m, n), left, &right).accumulate(true).scaled(0.5);
+                let product = if extra > 0 { product.and(more, &right_more) } else { product };
+                product.with(kernels).run(false);
                 for i in 0..m {
                     for j in 0..n {
                         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();

@@ -29,49 +29,66 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// dst = scale · (left · right + extra), or dst += it with `accumulate`, where `extra` is a second product of few inner
-/// steps that is added while the tile is in registers. Threads of the current rayon pool share the work if `parallel`.
-///
-/// # Panics
-/// If the shapes do not fit.
-pub(crate) fn product(
-    dst: MatMut<'_>,
+/// dst = scale · (left · right + extra), or dst += it, where the extra part is a second product of few inner steps that is
+/// added while the tile is in registers.
+pub(crate) struct Product<'p> {
+    kernels: &'static Kernels,
+    dst: MatMut<'p>,
     accumulate: bool,
     scale: f32,
-    left: Left<'_>,
-    right: &dyn Right,
-    extra: Option<(Left<'_>, &dyn Right)>,
-    parallel: bool,
-) {
-    product_with(best(), dst, accumulate, scale, left, right, extra, parallel);
+    left: Left<'p>,
+    right: &'p dyn Right,
+    extra: Option<(Left<'p>, &'p dyn Right)>,
 }
 
-pub(super) fn product_with(
-    kernels: &'static Kernels,
-    dst: MatMut<'_>,
-    accumulate: bool,
-    scale: f32,
-    left: Left<'_>,
-    right: &dyn Right,
-    extra: Option<(Left<'_>, &dyn Right)>,
-    parallel: bool,
-) {
-    assert_shapes(&dst, left, right);
-    if let Some((left, right)) = extra {
+impl<'p> Product<'p> {
+    /// dst = left · right.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub(crate) fn new(dst: MatMut<'p>, left: Left<'p>, right: &'p dyn Right) -> Self {
         assert_shapes(&dst, left, right);
+        assert!(left.block.is_multiple_of(right.units().0), "blocks of {} in units of {:?}", left.block, right.units());
+        Self { kernels: best(), dst, accumulate: false, scale: 1.0, left, right, extra: None }
+    }
+
+    /// += instead of =, if `accumulate`.
+    pub(crate) fn accumulate(self, accumulate: bool) -> Self {
+        Self { accumulate, ..self }
+    }
+
+    pub(crate) fn scaled(self, scale: f32) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// With left · right as the extra part.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, or its inner steps are more than a block.
+    pub(crate) fn and(self, left: Left<'p>, right: &'p dyn Right) -> Self {
+        assert_shapes(&self.dst, left, right);
         assert!(left.k <= left.block, "an extra part of {} steps is more than a block", left.k);
+        Self { extra: Some((left, right)), ..self }
     }
-    assert!(left.block.is_multiple_of(right.units().0), "blocks of {} in units of {:?}", left.block, right.units());
-    if dst.is_empty() {
-        return;
+
+    /// With other kernels, for which the left operand must be packed.
+    #[cfg(test)]
+    pub(super) fn with(self, kernels: &'static Kernels) -> Self {
+        Self { kernels, ..self }
     }
-    let threads = if parallel { rayon::current_num_threads() } else { 1 };
-    let work = Work { kernels, dst: &dst, accumulate, scale, left, right, extra };
-    let split = Split::of(kernels, left, right, threads);
-    if threads == 1 {
-        return (0..split.tasks()).for_each(|task| work.run(split, task));
+
+    /// Computes it. Threads of the current rayon pool share the work if `parallel`.
+    pub(crate) fn run(self, parallel: bool) {
+        if self.dst.is_empty() {
+            return;
+        }
+        let threads = if parallel { rayon::current_num_threads() } else { 1 };
+        let split = Split::of(self.kernels, self.left, self.right, threads);
+        if threads == 1 {
+            return (0..split.tasks()).for_each(|task| self.task(split, task));
+        }
+        (0..split.tasks()).into_par_iter().with_max_len(1).for_each(|task| self.task(split, task));
     }
-    (0..split.tasks()).into_par_iter().with_max_len(1).for_each(|task| work.run(split, task));
 }
 
 fn assert_shapes(dst: &MatMut<'_>, left: Left<'_>, right: &dyn Right) {
@@ -115,20 +132,8 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// A product under way.
-#[derive(Clone, Copy)]
-struct Work<'w> {
-    kernels: &'static Kernels,
-    dst: &'w MatMut<'w>,
-    accumulate: bool,
-    scale: f32,
-    left: Left<'w>,
-    right: &'w dyn Right,
-    extra: Option<(Left<'w>, &'w dyn Right)>,
-}
-
-impl Work<'_> {
-    fn run(self, split: Split, task: usize) {
+impl Product<'_> {
+    fn task(&self, split: Split, task: usize) {
         let n = self.right.shape().1;
         let first = task / split.row_tasks * split.columns;
         let columns = first..n.min(first + split.columns);
@@ -138,7 +143,7 @@ impl Work<'_> {
     }
 
     /// All blocks of the inner dimension for some columns and some panels of rows.
-    fn blocks(self, columns: Range<usize>, panels: Range<usize>, Scratch { panels: memory, rows }: &mut Scratch) {
+    fn blocks(&self, columns: Range<usize>, panels: Range<usize>, Scratch { panels: memory, rows }: &mut Scratch) {
         let (packing, width) = (Packing::of(self.kernels), columns.len().next_multiple_of(self.kernels.columns));
         let extra_k = self.extra.map_or(0, |(left, _)| left.k);
         let needed = width * (self.left.block.min(self.left.k) + extra_k);
@@ -160,7 +165,7 @@ impl Work<'_> {
 
     /// All tiles of one block.
     fn tiles(
-        self,
+        &self,
         k: Range<usize>,
         columns: Range<usize>,
         panels: Range<usize>,
@@ -188,7 +193,7 @@ impl Work<'_> {
     }
 
     /// One tile, of which `live` (rows, columns) are inside the output.
-    fn tile(self, parts: [Part; 2], at: (usize, usize), live: (usize, usize), accumulate: bool) {
+    fn tile(&self, parts: [Part; 2], at: (usize, usize), live: (usize, usize), accumulate: bool) {
         let Kernels { rows, columns, packed, .. } = *self.kernels;
         let (run, strides) = (packed.of(live.1, columns), Strides::default());
         let stride = self.dst.row_stride();

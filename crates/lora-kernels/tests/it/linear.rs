@@ -1,6 +1,6 @@
 //! Frozen linear layers read in panels, and the LoRA factors beside them.
 use crate::harness::{Dense, assert_close, gradient, values, weigh, wide};
-use lora_kernels::linear::{self, Lora, Workspace};
+use lora_kernels::linear::{self, Adapted, Gradients, Lora, Workspace};
 
 /// x (t, inn) · wᵀ (out, inn)
 fn product_nt(x: &[f64], w: &[f64], inn: usize) -> Vec<f64> {
@@ -71,21 +71,23 @@ fn lora_beside_a_weight() {
         let (xw, aw, bw, ww) = (wide(&x), wide(&a), wide(&b), wide(&w.values));
         let whole = |x: &[f64], seen: &[f64], a: &[f64], b: &[f64]| -> Vec<f64> {
             let plain = product_nt(x, &ww, inn);
-            let adapted = lora_reference(seen, a, b, (inn, rank), f64::from(s));
-            plain.iter().zip(&adapted).map(|(p, q)| p + q).collect()
+            let beside = lora_reference(seen, a, b, (inn, rank), f64::from(s));
+            plain.iter().zip(&beside).map(|(p, q)| p + q).collect()
         };
+        let adapted = Adapted { weight: &w, lora, x: &x, tokens: t };
         let mut workspace = Workspace::default();
         let (mut u, mut y) = (vec![0.0; t * rank], vec![1.0; t * out]);
         let seen = values(t * inn, 6);
-        lora.forward_beside(&w, &x, Some(&seen), t, &mut u, &mut y, true, &mut workspace);
+        adapted.forward(Some(&seen), &mut u, &mut y, true, &mut workspace);
         let want: Vec<f64> = whole(&xw, &wide(&seen), &aw, &bw).iter().map(|v| v + 1.0).collect();
         assert_close("y with dropout", &y, &want, 1e-5);
-        lora.forward_beside(&w, &x, None, t, &mut u, &mut y, false, &mut workspace);
+        adapted.forward(None, &mut u, &mut y, false, &mut workspace);
         assert_close("y", &y, &whole(&xw, &xw, &aw, &bw), 1e-5);
 
         let (mut du, mut da, mut db) = (vec![0.0; t * rank], vec![1.0; a.len()], vec![1.0; b.len()]);
         let mut dx = vec![1.0; x.len()];
-        lora.backward_beside(&w, &x, &u, &g, t, &mut du, &mut dx, true, &mut da, &mut db, &mut workspace);
+        let to = Gradients { u: &mut du, a: &mut da, b: &mut db };
+        adapted.backward(&u, &g, &mut dx, true, to, &mut workspace);
         let less_one = |v: &[f32]| -> Vec<f32> { v.iter().map(|v| v - 1.0).collect() };
         let differences = |at: &[f64], f: &dyn Fn(&[f64]) -> Vec<f64>| gradient(at, |p| weigh(&g, &f(p)));
         assert_close("dx", &less_one(&dx), &differences(&xw, &|x| whole(x, x, &aw, &bw)), 1e-5);

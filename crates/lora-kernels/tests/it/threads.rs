@@ -2,7 +2,7 @@
 use crate::harness::{Dense, values};
 use lora_kernels::attention::{Saved, Shape, backward, forward};
 use lora_kernels::layout::{Layout, Span};
-use lora_kernels::linear::{self, Lora, Workspace};
+use lora_kernels::linear::{self, Adapted, Gradients, Lora, Workspace};
 
 fn with_threads<R: Send>(n: usize, work: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(work)
@@ -22,8 +22,10 @@ fn everything() -> Vec<Vec<f32>> {
     lora.forward(&x, t, &mut u, &mut adapted);
     lora.backward(&x, &u, &adapted, t, &mut du, &mut da, &mut db);
     let (mut beside, mut dx_beside) = (vec![0.0; t * out], vec![0.0; t * inn]);
-    lora.forward_beside(&w, &x, None, t, &mut u, &mut beside, false, &mut workspace);
-    lora.backward_beside(&w, &x, &u, &y, t, &mut du, &mut dx_beside, false, &mut da, &mut db, &mut workspace);
+    let layer = Adapted { weight: &w, lora, x: &x, tokens: t };
+    layer.forward(None, &mut u, &mut beside, false, &mut workspace);
+    let to = Gradients { u: &mut du, a: &mut da, b: &mut db };
+    layer.backward(&u, &y, &mut dx_beside, false, to, &mut workspace);
 
     let shape = Shape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: Some(70), softcap: Some(5.0) };
     let (q, k, v) = (&x[..t * 576], &adapted[..t * 192], &adapted[t * 192..t * 384]);

@@ -4,7 +4,7 @@
 use super::binding::{Dora, Site};
 use super::buffers::{Buffer, Kept, ProjectScratch};
 use super::weights::Linear;
-use lora_kernels::linear::{self, Lora};
+use lora_kernels::linear::{self, Adapted, Gradients, Lora};
 use lora_kernels::rng::Mask;
 use lora_kernels::{dora, vector};
 use rayon::prelude::*;
@@ -52,7 +52,8 @@ impl Applied<'_> {
                 let weight = site.weight(&linear.weight);
                 let seen = site.mask.map(|_| self.dropped(&mut scratch.dropped));
                 let u = kept.u.get(rows.count * lora.rank);
-                lora.forward_beside(weight, x, seen, rows.count, u, y, accumulate, &mut scratch.workspace);
+                let adapted = Adapted { weight, lora: *lora, x, tokens: rows.count };
+                adapted.forward(seen, u, y, accumulate, &mut scratch.workspace);
                 self.add_origin(x, y, &mut scratch.d_u);
             }
             (None, _) => {
@@ -131,11 +132,11 @@ impl Applied<'_> {
             match (&site.lora, &site.places.factors) {
                 (Some(lora), Some((a, b))) if site.mask.is_none() => {
                     let (head, tail) = gradients.split_at_mut(b.start); // B lies behind A
-                    let (da, db) = (&mut head[a.clone()], &mut tail[..b.len()]);
                     let u = kept.u.read(rows.count * lora.rank);
                     let ProjectScratch { workspace, d_u, .. } = scratch;
-                    let d_u = d_u.get(u.len());
-                    lora.backward_beside(weight, x, u, dy, rows.count, d_u, dx, accumulate, da, db, workspace);
+                    let to = Gradients { u: d_u.get(u.len()), a: &mut head[a.clone()], b: &mut tail[..b.len()] };
+                    let adapted = Adapted { weight, lora: *lora, x, tokens: rows.count };
+                    adapted.backward(u, dy, dx, accumulate, to, workspace);
                 }
                 _ => {
                     linear::backward(weight, dy, rows.count, dx, accumulate, &mut scratch.workspace);
