@@ -21,6 +21,7 @@ check dora --dora --targets embed_tokens,lm_head,v_proj,down_proj
 check saved --targets q_proj --modules-to-save lm_head,norm,up_proj
 check pissa --init pissa --rslora --rank-pattern q_proj=2
 check olora --init olora
+check olora-dora --init olora --dora --rslora
 check pissa-dora --init pissa --dora --dropout 0.1
 check patterns --layers 1 --targets q_proj,v_proj,down_proj --rank-pattern v_proj=2 --alpha-pattern q_proj=9 --rslora --exclude layers.1.mlp
 check biases --bias all --lora-bias --lora-plus-ratio 8

@@ -2,8 +2,7 @@
 //! against the exact sum Σ wᵢ·sᵢ·Bᵢ·Aᵢ is measured and handed back.
 //!
 //! The ways are those of PEFT's `add_weighted_adapter`, with one difference: the result always has scaling 1. PEFT keeps
-//! `use_rslora` of the first adapter with alpha = rank, so that its result is √rank times too large under rsLoRA, and it
-//! can't concatenate adapters with a rank pattern.
+//! `use_rslora` of the first adapter with alpha = rank, so that its result is √rank times too large under rsLoRA.
 mod assemble;
 mod sparse;
 
