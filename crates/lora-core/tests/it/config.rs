@@ -73,6 +73,16 @@ fn active_options_that_we_lack_are_refused_by_name_and_value() {
         ("loftq_config", json!({"loftq_bits": 4})),
         ("use_qalora", json!(true)),
         ("alora_invocation_tokens", json!([1, 2])),
+        ("init_lora_weights", json!("lora_ga")),
+        ("init_lora_weights", json!("mica")),
+        ("arrow_config", json!({"top_k": 3})),
+        ("corda_config", json!({"rank": 4})),
+        ("kasa_config", json!({"beta": 1})),
+        ("lora_ga_config", json!({"batch": 2})),
+        ("megatron_config", json!({"tensor": 2})),
+        ("monteclora_config", json!({"samples": 2})),
+        ("use_bdlora", json!({"nblocks": 2})),
+        ("velora_config", json!({"groups": 2})),
     ];
     for (key, value) in options {
         let message = with(key, value.clone()).unwrap_err();
