@@ -77,9 +77,14 @@ fn examine(run: &Run) -> Diagnosis {
     findings.extend(unfinished(run));
     findings.sort_by_key(|finding| finding.cause);
     let has = |cause| findings.iter().any(|finding| finding.cause == cause);
-    // A loss that nothing can lower, or that has no answers in it, says nothing about the rate.
-    if has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
+    // A loss that nothing can lower, or that has no answers in it, says nothing about the rate; and what a rate that is
+    // too high does to the loss is explained by it: neither a higher one nor more steps would help.
+    let broken = has(Cause::RateTooHigh);
+    if broken || has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
         findings.retain(|finding| !matches!(finding.cause, Cause::NotLearning | Cause::NothingToLearn));
+    }
+    if broken {
+        findings.retain(|finding| finding.cause != Cause::StoppedEarly);
     }
     Diagnosis { run: run.name.clone(), findings }
 }

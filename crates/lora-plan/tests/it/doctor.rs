@@ -82,6 +82,18 @@ fn a_rate_too_high() {
     assert!(finding.changes[0].command.as_ref().unwrap().contains("--lr 5e-3"), "{finding:?}");
 }
 
+/// Then neither a higher rate nor more steps are worth a try, whatever the loss does.
+#[test]
+fn a_rate_too_high_is_the_only_finding() {
+    let house = House::new();
+    let data = house.tasks(120);
+    for steps in ["12", "40"] {
+        let flags = ["--lr", "0.3", "--batch", "2", "--eval-every", "20", "--steps", steps];
+        let found = findings(&house.train_as(&format!("run-{steps}"), &data, &flags));
+        assert_eq!(causes(&found), [Cause::RateTooHigh], "{found:#?}");
+    }
+}
+
 #[test]
 fn a_rate_that_breaks_the_adapter_without_a_jump() {
     let house = House::new();
