@@ -33,7 +33,7 @@ pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
         text.push(format!("{tick:>margin$} {axis}{}", row.trim_end()));
     }
     text.push(format!("{:margin$} └{}", "", "─".repeat(columns)));
-    text.push(format!("{:margin$}  {}", "", ticks_below(&x, columns, &chart.x)));
+    text.extend(ticks_below(&x, columns, &chart.x).into_iter().map(|line| format!("{:margin$}  {line}", "")));
     if chart.lines.len() > 1 {
         text.extend(legend(chart, columns).into_iter().map(|line| format!("{:margin$}  {line}", "")));
     }
@@ -75,8 +75,8 @@ fn mark_line(chart: &Chart, line: &Line, mark: char, (x, y): (&Scale, &Scale), c
     }
 }
 
-/// Round numbers below the axis, and what they are.
-fn ticks_below(x: &Scale, columns: usize, name: &str) -> String {
+/// Round numbers below the axis, and what they are: beside them if there is room, else below.
+fn ticks_below(x: &Scale, columns: usize, name: &str) -> Vec<String> {
     let mut line: Vec<char> = vec![' '; columns];
     let mut free = 0;
     for tick in x.ticks(6) {
@@ -88,5 +88,9 @@ fn ticks_below(x: &Scale, columns: usize, name: &str) -> String {
             free = start + text.chars().count() + 1;
         }
     }
-    format!("{}  {name}", line.into_iter().collect::<String>().trim_end())
+    let ticks = line.into_iter().collect::<String>().trim_end().to_owned();
+    if ticks.chars().count() + 2 + name.chars().count() <= columns {
+        return vec![format!("{ticks}  {name}")];
+    }
+    vec![ticks, format!("{name:>columns$}")]
 }
