@@ -29,6 +29,7 @@ pub use params::ParamsArgs;
 pub use params::count::{Count, LayerCount, ModuleCount, OverviewRow, Params, RANKS, TARGETS, count};
 pub use plot::{Chart, Line};
 pub use rules::Rule;
+pub use run::CommandLine;
 
 use lora_cli::{Result, Status, Ui};
 

@@ -18,11 +18,9 @@ fn event<T: Serialize>(name: &str, shape: &Shape, work: &Workload, fact: &T, ui:
 
 /// The settings of a line; those that never change are left to the heading.
 fn setting(work: &Workload) -> Vec<String> {
-    let length = if work.rows * work.longest == work.tokens {
-        work.longest.to_string()
-    } else {
-        format!("{:.0} (to {})", work.tokens as f64 / work.rows.max(1) as f64, work.longest)
-    };
+    let mean = (work.tokens as f64 / work.rows.max(1) as f64).round();
+    let length =
+        if mean == work.longest as f64 { work.longest.to_string() } else { format!("{mean} (to {})", work.longest) };
     vec![
         work.targets.clone(),
         work.rank.to_string(),
@@ -68,30 +66,48 @@ pub(super) fn memory(shape: &Shape, all: &[(Workload, Memory)], free: Option<u64
     );
 }
 
-/// Peak memory by batch: ours for every other setting, and PEFT's and full fine-tuning's for the first.
+/// Peak memory by batch: ours for every other setting, and PEFT's and full fine-tuning's for the first. Lines are named by
+/// what tells them apart; what all have in common stands above.
 pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
+    let parts = |work: &Workload| -> [String; 5] {
+        let [targets, rank, base, length, keep, ..] = &setting(work)[..] else { return Default::default() };
+        [
+            targets.clone(),
+            format!("r {rank}"),
+            format!("base {base}"),
+            format!("{length} tokens"),
+            format!("keep {keep}"),
+        ]
+    };
+    let first = all.first().map(|(work, _)| parts(work)).unwrap_or_default();
+    let varies: [bool; 5] = std::array::from_fn(|part| all.iter().any(|(work, _)| parts(work)[part] != first[part]));
+    let those = |parts: &[String; 5], vary: bool| -> String {
+        let chosen = parts.iter().zip(varies).filter(|(_, varies)| *varies == vary).map(|(part, _)| part.as_str());
+        chosen.collect::<Vec<_>>().join(", ")
+    };
     let mut lines: Vec<Line> = Vec::new();
-    let mut add = |name: String, batch: usize, bytes: u64| {
+    let mut add = |name: &str, batch: usize, bytes: u64| {
         let point = (batch as f64, bytes as f64 / 1e9);
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line { name, points: vec![point] }),
+            None => lines.push(Line { name: name.to_owned(), points: vec![point] }),
         }
     };
-    let name = |work: &Workload| {
-        let [targets, rank, base, length, keep, ..] = &setting(work)[..] else { return String::new() };
-        format!("{targets}, r {rank}, {base}, {length} tokens, keep {keep}")
-    };
-    let first = all.first().map(|(work, _)| name(work));
     for (work, memory) in all {
-        if Some(name(work)) == first {
-            add("PEFT (f32)".to_owned(), work.batch, memory.peft);
-            add("full fine-tuning (f32)".to_owned(), work.batch, memory.full);
+        if parts(work) == first {
+            add("PEFT (f32)", work.batch, memory.peft);
+            add("full fine-tuning (f32)", work.batch, memory.full);
         }
-        add(name(work), work.batch, memory.total);
+        let name = if varies.contains(&true) { those(&parts(work), true) } else { "lora-train".to_owned() };
+        add(&name, work.batch, memory.total);
     }
+    let common = those(&first, false);
     Chart {
-        title: "predicted peak memory".to_owned(),
+        title: ["predicted peak memory", &common]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(": "),
         x: "examples in a batch".to_owned(),
         y: "GB".to_owned(),
         log_y: false,

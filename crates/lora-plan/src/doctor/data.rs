@@ -1,7 +1,8 @@
 //! Is the data what it should be? Masks, leakage, duplicates, ends of turns, refused rows.
 use super::finding::{Cause, Finding};
 use super::patient::Patient;
-use crate::run::{DatasetFacts, SplitFacts, prep_again, quoted};
+use crate::run::{CommandLine, DatasetFacts, SplitFacts, prep_again, quoted};
+use std::path::Path;
 
 /// Shares of rows above which something is a finding.
 const MOST_DUPLICATES: f64 = 0.05;
@@ -59,8 +60,13 @@ fn excerpt(text: &str) -> String {
     if length <= MOST { words } else { format!("…{}", words.chars().skip(length - MOST).collect::<String>()) }
 }
 
-fn show(data: &DatasetFacts) -> Option<String> {
-    Some(format!("lora-prep show {}", quoted(&data.path.display().to_string())))
+fn show(data: &DatasetFacts) -> Option<CommandLine> {
+    Some(show_rows(&data.path))
+}
+
+/// Shows the rows of a dataset, supervised tokens marked.
+pub(super) fn show_rows(data: &Path) -> CommandLine {
+    CommandLine::new(format!("lora-prep show {}", quoted(&data.display().to_string())))
 }
 
 fn supervision(train: &SplitFacts) -> String {

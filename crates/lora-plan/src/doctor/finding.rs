@@ -1,4 +1,5 @@
 //! A finding: what is wrong, how one sees it, and what to change.
+use crate::run::CommandLine;
 use serde::Serialize;
 
 /// What may be wrong, in the order of the likely effect of mending it.
@@ -73,8 +74,8 @@ pub struct Finding {
 pub struct Change {
     /// What, and why it may help.
     pub what: String,
-    /// The command that does it, if one does.
-    pub command: Option<String>,
+    /// The command that does it, if one does. Its output has a name that nothing else has, so all may be run.
+    pub command: Option<CommandLine>,
 }
 
 impl Finding {
@@ -96,7 +97,7 @@ impl Finding {
     }
 
     /// Adds something to try.
-    pub(crate) fn attempt(mut self, what: impl Into<String>, command: Option<String>) -> Self {
+    pub(crate) fn attempt(mut self, what: impl Into<String>, command: Option<CommandLine>) -> Self {
         self.changes.push(Change { what: what.into(), command });
         self
     }

@@ -1,4 +1,5 @@
 //! Does it learn? A loss that does not fall, and why: rate, warm-up, scaling, modules, or nothing left to learn.
+use super::data::show_rows;
 use super::finding::{Cause, Finding};
 use super::patient::Patient;
 use super::series::median;
@@ -150,7 +151,7 @@ fn not_learning(patient: &Patient<'_>) -> Finding {
         .attempt(format!("--lr {more}: five times the rate"), train_again(training, &[("lr", Some(more))]))
         .attempt(
             "look at what is learned: rows with their supervised tokens marked",
-            training.data().map(|data| format!("lora-prep show {}", crate::run::quoted(&data.display().to_string()))),
+            training.data().map(|data| show_rows(&data)),
         )
 }
 

@@ -12,11 +12,11 @@ mod stability;
 
 pub use finding::{Cause, Change, Finding};
 
-use crate::run::{Failure, Run, find};
+use crate::run::{Failure, FreeNames, Run, find};
 use crate::show::tagged;
 use lora_cli::{Result, Status, Ui};
 use patient::Patient;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Look at finished or failed runs and name what went wrong, with the evidence and what to try.
 ///
@@ -53,13 +53,20 @@ pub struct Diagnosis {
 ///
 /// # Errors
 /// When there is no training, or when a file there is damaged.
-pub fn diagnose(path: &std::path::Path) -> Result<Vec<Diagnosis>> {
+pub fn diagnose(path: &Path) -> Result<Vec<Diagnosis>> {
+    diagnose_beside(path, &mut FreeNames::default())
+}
+
+/// Examines what lies at a path, where commands of other reports have taken some names.
+fn diagnose_beside(path: &Path, names: &mut FreeNames) -> Result<Vec<Diagnosis>> {
     let found = find(path)?;
     let mut all: Vec<Diagnosis> = found.runs.iter().map(examine).collect();
     if !found.failures.is_empty() {
         let findings = found.failures.iter().map(failed).collect();
         all.insert(0, Diagnosis { run: path.display().to_string(), findings });
     }
+    let changes = all.iter_mut().flat_map(|diagnosis| &mut diagnosis.findings).flat_map(|finding| &mut finding.changes);
+    changes.filter_map(|change| change.command.as_mut()).for_each(|command| command.name_output(names));
     Ok(all)
 }
 
@@ -70,9 +77,14 @@ fn examine(run: &Run) -> Diagnosis {
     findings.extend(unfinished(run));
     findings.sort_by_key(|finding| finding.cause);
     let has = |cause| findings.iter().any(|finding| finding.cause == cause);
-    // A loss that nothing can lower, or that has no answers in it, says nothing about the rate.
-    if has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
+    // A loss that nothing can lower, or that has no answers in it, says nothing about the rate; and what a rate that is
+    // too high does to the loss is explained by it: neither a higher one nor more steps would help.
+    let broken = has(Cause::RateTooHigh);
+    if broken || has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
         findings.retain(|finding| !matches!(finding.cause, Cause::NotLearning | Cause::NothingToLearn));
+    }
+    if broken {
+        findings.retain(|finding| finding.cause != Cause::StoppedEarly);
     }
     Diagnosis { run: run.name.clone(), findings }
 }
@@ -100,9 +112,9 @@ fn failed(failure: &Failure) -> Finding {
 }
 
 pub(crate) fn run(args: &DoctorArgs, ui: &Ui) -> Result<Status> {
-    let mut findings = 0;
+    let (mut findings, mut names) = (0, FreeNames::default());
     for path in &args.runs {
-        for diagnosis in diagnose(path)? {
+        for diagnosis in diagnose_beside(path, &mut names)? {
             findings += diagnosis.findings.len();
             show(&diagnosis, ui);
         }

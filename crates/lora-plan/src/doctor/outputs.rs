@@ -1,8 +1,9 @@
 //! Is what came out what went in? The report's verdict, answers that don't stop, what a merge rounded away, models that
 //! do worse than their adapter, and outputs of an earlier adapter.
+use super::data::show_rows;
 use super::finding::{Cause, Finding};
 use super::patient::Patient;
-use crate::run::{DatasetFacts, Evaluation, output_again, quoted};
+use crate::run::{DatasetFacts, Evaluation, output_again};
 use lora_receipt::Receipt;
 
 /// A merge that keeps less of the adapter's change has lost something.
@@ -98,7 +99,7 @@ fn endless(report: &Evaluation, data: Option<&DatasetFacts>) -> Option<Finding> 
             ))
             .attempt(
                 "check that rows end in the end-of-turn token and that it is supervised",
-                data.map(|data| format!("lora-prep show {}", quoted(&data.path.display().to_string()))),
+                data.map(|data| show_rows(&data.path)),
             ),
     )
 }

@@ -2,7 +2,7 @@
 use super::series::Curve;
 use crate::model::shape::{self, Shape};
 use crate::rules::{Rule, learning_rate};
-use crate::run::{Run, quoted};
+use crate::run::{CommandLine, Run, quoted};
 use lora_core::{CONFIG_FILE, LoraConfig};
 
 /// A run under examination.
@@ -69,8 +69,9 @@ impl<'r> Patient<'r> {
     }
 
     /// The command that measures the base on the run's data.
-    pub(crate) fn evaluate_base(&self) -> Option<String> {
+    pub(crate) fn evaluate_base(&self) -> Option<CommandLine> {
         let path = |name| self.run.training.input(name).map(|path| quoted(&path.display().to_string()));
-        Some(format!("lora-eval --base {} --data {} --out base-report", path("base")?, path("data")?))
+        let line = format!("lora-eval --base {} --data {}", path("base")?, path("data")?);
+        Some(CommandLine::into_new(line, "base-report"))
     }
 }

@@ -23,6 +23,21 @@ impl Scale {
         Some(Self { low, high, log })
     }
 
+    /// With room at both ends, so that nothing lies on an edge; from 0 if that is near.
+    pub(super) fn with_room(self) -> Self {
+        const ROOM: f64 = 0.04;
+        /// The share of an axis that may be spent on reaching 0.
+        const NEAR: f64 = 0.4;
+        let Self { low, high, log } = self;
+        if log {
+            let room = (high / low).powf(ROOM);
+            return Self { low: low / room, high: high * room, log };
+        }
+        let room = ROOM * (high - low);
+        let low = if (0.0..=NEAR * high).contains(&low) { 0.0 } else { low - room };
+        Self { low, high: high + room, log }
+    }
+
     /// Where a value lies: 0 at the low end, 1 at the high end.
     pub(super) fn place(&self, value: f64) -> f64 {
         let at = |v: f64| if self.log { v.ln() } else { v };

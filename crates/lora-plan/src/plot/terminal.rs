@@ -2,9 +2,13 @@
 use super::scale::{Scale, label};
 use super::{Chart, Line};
 
-/// Marks of one line, and of several.
+/// The mark of a single line; several have letters.
 const ONE: char = '•';
-const SEVERAL: [char; 8] = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+
+/// The mark of a line among several.
+fn letter(number: usize) -> char {
+    ('a'..='z').cycle().nth(number).unwrap_or(ONE)
+}
 
 /// Draws within `width` × `height` characters, labels included (less wide if there is little to draw).
 pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
@@ -18,7 +22,7 @@ pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
     let columns = width.saturating_sub(margin + 3).max(10);
     let mut cells = vec![vec![' '; columns]; rows];
     for (number, line) in chart.lines.iter().enumerate() {
-        let mark = if chart.lines.len() == 1 { ONE } else { SEVERAL[number % SEVERAL.len()] };
+        let mark = if chart.lines.len() == 1 { ONE } else { letter(number) };
         mark_line(chart, line, mark, (&x, &y), &mut cells);
     }
     let mut text = vec![format!("{} ({}{})", chart.title, chart.y, if chart.log_y { ", logarithmic" } else { "" })];
@@ -29,12 +33,24 @@ pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
         text.push(format!("{tick:>margin$} {axis}{}", row.trim_end()));
     }
     text.push(format!("{:margin$} └{}", "", "─".repeat(columns)));
-    text.push(format!("{:margin$}  {}", "", ticks_below(&x, columns, &chart.x)));
+    text.extend(ticks_below(&x, columns, &chart.x).into_iter().map(|line| format!("{:margin$}  {line}", "")));
     if chart.lines.len() > 1 {
-        let legend = chart.lines.iter().zip(SEVERAL.iter().cycle()).map(|(line, mark)| format!("{mark} {}", line.name));
-        text.push(format!("{:margin$}  {}", "", legend.collect::<Vec<_>>().join("   ")));
+        text.extend(legend(chart, columns).into_iter().map(|line| format!("{:margin$}  {line}", "")));
     }
     text
+}
+
+/// Marks and the lines that they stand for, as many beside each other as fit.
+fn legend(chart: &Chart, columns: usize) -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for (number, line) in chart.lines.iter().enumerate() {
+        let entry = format!("{} {}", letter(number), line.name);
+        match rows.last_mut() {
+            Some(row) if row.chars().count() + 3 + entry.chars().count() <= columns => *row += &format!("   {entry}"),
+            _ => rows.push(entry),
+        }
+    }
+    rows
 }
 
 fn row_of(y: &Scale, value: f64, rows: usize) -> usize {
@@ -59,8 +75,8 @@ fn mark_line(chart: &Chart, line: &Line, mark: char, (x, y): (&Scale, &Scale), c
     }
 }
 
-/// Round numbers below the axis, and what they are.
-fn ticks_below(x: &Scale, columns: usize, name: &str) -> String {
+/// Round numbers below the axis, and what they are: beside them if there is room, else below.
+fn ticks_below(x: &Scale, columns: usize, name: &str) -> Vec<String> {
     let mut line: Vec<char> = vec![' '; columns];
     let mut free = 0;
     for tick in x.ticks(6) {
@@ -72,5 +88,9 @@ fn ticks_below(x: &Scale, columns: usize, name: &str) -> String {
             free = start + text.chars().count() + 1;
         }
     }
-    format!("{}  {name}", line.into_iter().collect::<String>().trim_end())
+    let ticks = line.into_iter().collect::<String>().trim_end().to_owned();
+    if ticks.chars().count() + 2 + name.chars().count() <= columns {
+        return vec![format!("{ticks}  {name}")];
+    }
+    vec![ticks, format!("{name:>columns$}")]
 }

@@ -2,7 +2,9 @@
 use super::{DatasetFacts, Training};
 use lora_receipt::Receipt;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 /// Settings that lora-train has anyway, left out of a command that people read.
@@ -24,31 +26,100 @@ const USUAL_PREP: [(&str, &str); 3] = [("valid", "0.1"), ("test", "0"), ("seed",
 const USUAL_OUTPUT: [(&str, &str); 5] =
     [("split", "valid"), ("batch-tokens", "1024"), ("combine", "cat"), ("check-rows", "3"), ("format", "gguf")];
 
+/// A command line that somebody may paste into a shell.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(into = "String")]
+pub struct CommandLine {
+    line: String,
+    /// Where its output should lie, until a free name is given to it.
+    wish: Option<PathBuf>,
+}
+
+impl CommandLine {
+    /// A command without an output, or whose output is named in it.
+    pub(crate) const fn new(line: String) -> Self {
+        Self { line, wish: None }
+    }
+
+    /// A command whose output lies at `wish` if that is free, else beside it.
+    pub(crate) fn into_new(line: String, wish: impl Into<PathBuf>) -> Self {
+        Self { line, wish: Some(wish.into()) }
+    }
+
+    /// Completes the command with an output that neither exists nor is named by another command.
+    pub(crate) fn name_output(&mut self, names: &mut FreeNames) {
+        if let Some(wish) = self.wish.take() {
+            self.line += &out_flag(&names.take(&wish));
+        }
+    }
+}
+
+impl std::fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl Deref for CommandLine {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.line
+    }
+}
+
+impl From<CommandLine> for String {
+    fn from(command: CommandLine) -> Self {
+        command.line
+    }
+}
+
+/// The outputs that commands have named so far: all of them may be run, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct FreeNames(BTreeSet<PathBuf>);
+
+impl FreeNames {
+    /// `wish`, or beside it `wish-2`, `wish-3` …: the first that does not exist, is not being written, and was not given
+    /// before.
+    fn take(&mut self, wish: &Path) -> PathBuf {
+        let text = wish.display().to_string();
+        let (stem, extension) = text.strip_suffix(".gguf").map_or((&text[..], ""), |stem| (stem, ".gguf"));
+        let numbered = (2..).map(|number| PathBuf::from(format!("{stem}-{number}{extension}")));
+        let is_new = |path: &PathBuf| {
+            let partial = PathBuf::from(format!("{}.partial", path.display()));
+            !path.exists()
+                && !partial.exists()
+                && self.0.insert(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        };
+        std::iter::once(wish.to_path_buf()).chain(numbered).find(is_new).unwrap_or_else(|| wish.to_path_buf())
+    }
+}
+
 /// `lora-train` with the settings of a run, but for `changes` (None takes a flag away), into a new folder. None
 /// for a run without a receipt, whose settings are not known.
-pub(crate) fn train_again(training: &Training, changes: &[(&str, Option<String>)]) -> Option<String> {
+pub(crate) fn train_again(training: &Training, changes: &[(&str, Option<String>)]) -> Option<CommandLine> {
     let mut flags = flags(training.receipt.as_ref()?, &USUAL)?;
     change(&mut flags, changes);
-    Some(line("lora-train", &[], &flags, &free_name(&training.folder)))
+    Some(CommandLine::into_new(line("lora-train", &[], &flags), finished(&training.folder)))
 }
 
 /// The command that makes a report, a merged model or an export once more, with another type if one is given: then
 /// beside the old one, else in its place.
-pub(crate) fn output_again(receipt: &Receipt, dtype: Option<&str>) -> Option<String> {
+pub(crate) fn output_again(receipt: &Receipt, dtype: Option<&str>) -> Option<CommandLine> {
     let mut flags = flags(receipt, &USUAL_OUTPUT)?;
     let Some(dtype) = dtype else {
         flags.push(("force".to_owned(), None));
-        return Some(line(&receipt.tool, &[], &flags, &receipt.out));
+        return Some(CommandLine::new(line(&receipt.tool, &[], &flags) + &out_flag(&receipt.out)));
     };
     change(&mut flags, &[("dtype", Some(dtype.to_owned()))]);
     let out = receipt.out.display().to_string();
     let out = out.strip_suffix(".gguf").map_or(format!("{out}-{dtype}"), |stem| format!("{stem}-{dtype}.gguf"));
-    Some(line(&receipt.tool, &[], &flags, Path::new(&out)))
+    Some(CommandLine::into_new(line(&receipt.tool, &[], &flags), out))
 }
 
 /// `lora-prep` with the settings that made a dataset, but for `changes`, into a new folder. None if lora-prep did not
 /// make it or its raw records are gone.
-pub(crate) fn prep_again(data: &DatasetFacts, changes: &[(&str, Option<String>)]) -> Option<String> {
+pub(crate) fn prep_again(data: &DatasetFacts, changes: &[(&str, Option<String>)]) -> Option<CommandLine> {
     let receipt = data.receipt.as_ref().filter(|receipt| receipt.tool == "lora-prep")?;
     let raw: Vec<String> =
         receipt.config["raw"].as_array()?.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect();
@@ -58,7 +129,7 @@ pub(crate) fn prep_again(data: &DatasetFacts, changes: &[(&str, Option<String>)]
     let mut flags = flags(receipt, &USUAL_PREP)?;
     flags.retain(|(flag, _)| flag != "raw");
     change(&mut flags, changes);
-    Some(line("lora-prep", &raw, &flags, &free_name(&data.path)))
+    Some(CommandLine::into_new(line("lora-prep", &raw, &flags), finished(&data.path)))
 }
 
 /// Flags and their values; None for a switch.
@@ -84,8 +155,8 @@ fn change(flags: &mut Flags, changes: &[(&str, Option<String>)]) {
     }
 }
 
-/// A command line.
-fn line(tool: &str, words: &[String], flags: &Flags, out: &Path) -> String {
+/// A command line, but for its output.
+fn line(tool: &str, words: &[String], flags: &Flags) -> String {
     let mut line = tool.to_owned();
     for word in words {
         let _ = write!(line, " {}", quoted(word));
@@ -96,15 +167,17 @@ fn line(tool: &str, words: &[String], flags: &Flags, out: &Path) -> String {
             let _ = write!(line, " {}", quoted(value));
         }
     }
-    line + " --out " + &quoted(&out.display().to_string())
+    line
 }
 
-/// A folder beside an old one that does not exist yet: `adapter-2`, `adapter-3` …
-fn free_name(old: &Path) -> PathBuf {
-    let old = old.display().to_string();
-    let stem = old.strip_suffix(".partial").unwrap_or(&old).trim_end_matches('/');
-    let name = |number: usize| PathBuf::from(format!("{stem}-{number}"));
-    (2..1000).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(1000))
+fn out_flag(out: &Path) -> String {
+    format!(" --out {}", quoted(&out.display().to_string()))
+}
+
+/// The name of an output when it is finished.
+fn finished(output: &Path) -> PathBuf {
+    let output = output.display().to_string();
+    PathBuf::from(output.strip_suffix(".partial").unwrap_or(&output).trim_end_matches('/'))
 }
 
 /// A setting as its flag's value; Some(None) for a switch, None if it is off.

@@ -4,7 +4,8 @@ mod dataset;
 mod evaluation;
 mod training;
 
-pub(crate) use command::{output_again, prep_again, quoted, train_again};
+pub use command::CommandLine;
+pub(crate) use command::{FreeNames, output_again, prep_again, quoted, train_again};
 pub(crate) use dataset::{DatasetFacts, SplitFacts};
 pub(crate) use evaluation::Evaluation;
 pub(crate) use training::Training;

@@ -63,3 +63,36 @@ fn a_chart_as_svg() {
         places.len() == 22 && places.chunks(2).all(|p| (0.0..=720.0).contains(&p[0]) && (0.0..=420.0).contains(&p[1]))
     );
 }
+
+#[test]
+fn many_lines_are_told_apart_and_none_runs_through_a_name() {
+    let line = |number: usize| Line {
+        name: format!("a setting of the run with the long name, number {number}"),
+        points: (1..=4).map(|x| (f64::from(x), (x as f64) * number as f64 + 1.0)).collect(),
+    };
+    let many = Chart { lines: (0..16).map(line).collect(), ..chart() };
+    let svg = many.svg();
+    let attribute = |text: &str, name: &str| -> String {
+        text.split(&format!(" {name}=\"")).nth(1).unwrap_or_default().split('"').next().unwrap_or_default().to_owned()
+    };
+    let strokes: std::collections::BTreeSet<(String, String)> = svg
+        .lines()
+        .filter(|line| line.starts_with("<polyline"))
+        .map(|line| (attribute(line, "stroke"), attribute(line, "stroke-dasharray")))
+        .collect();
+    assert_eq!(strokes.len(), 16);
+    let height: f64 = attribute(&svg, "viewBox").rsplit(' ').next().unwrap().parse().unwrap();
+    let names: Vec<f64> = svg
+        .lines()
+        .filter(|line| line.contains("a setting"))
+        .map(|line| attribute(line, "y").parse().unwrap())
+        .collect();
+    assert_eq!(names.len(), 16);
+    assert!(names.iter().all(|y| (420.0..height).contains(y)), "{names:?} of {height}");
+    // Above 0, but near it: the axis begins there, and the lowest line lies above it.
+    let lowest = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap().rsplit(',').next().unwrap();
+    assert!(lowest.parse::<f64>().unwrap() < 366.0, "{lowest}");
+    let text = many.text(80, 16);
+    assert!(text.iter().all(|line| line.chars().count() <= 80), "{text:#?}");
+    assert_eq!(text.iter().filter(|line| line.contains("a setting")).count(), 16);
+}

@@ -117,3 +117,30 @@ fn padding_is_what_the_peer_pays() {
     let found = time(&shape, &work, &speed);
     assert!(found.peft_epoch > found.epoch, "{found:?}");
 }
+
+/// Lines are named by what tells them apart; what all have in common stands in the title.
+#[test]
+fn memory_by_batch_as_svg() {
+    use clap::Parser;
+    let house = House::new();
+    let file = house.text("memory.svg");
+    let draw = |more: &[&str]| {
+        let words = ["lora-plan", "memory", "--model", "smollm2-135m", "--batch", "1,2,4", "--svg", &file];
+        let args = lora_plan::Args::parse_from(words.iter().chain(more));
+        lora_plan::run(args, &lora_cli::Ui::silent()).unwrap_or_else(|e| panic!("{}", e.render(str::to_owned)));
+        std::fs::read_to_string(&file).unwrap()
+    };
+    let svg = draw(&["--rank", "8,64", "--keep", "all,input"]);
+    for words in [
+        ">predicted peak memory: all, base bf16, 256 tokens<",
+        ">r 8, keep all<",
+        ">r 64, keep input<",
+        ">PEFT (f32)<",
+        ">full fine-tuning (f32)<",
+    ] {
+        assert_eq!(svg.matches(words).count(), 1, "{words}: {svg}");
+    }
+    assert_eq!(svg.matches("<polyline").count(), 6);
+    let svg = draw(&[]);
+    assert!(svg.contains(">lora-train<") && svg.contains(": all, r 16, base bf16, 256 tokens, keep all<"), "{svg}");
+}

@@ -1,6 +1,7 @@
 //! Runs made to fail in every way that the doctor knows, and a healthy one.
 use crate::house::{House, base, eval, export, merge, prep};
 use lora_plan::{Cause, Finding, diagnose};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A good rate on the embedded model.
@@ -9,7 +10,24 @@ const RATE: &str = "5e-3";
 fn findings(run: &Path) -> Vec<Finding> {
     let mut all = diagnose(run).unwrap_or_else(|e| panic!("{}", e.render(str::to_owned)));
     assert_eq!(all.len(), 1, "{all:?}");
+    outputs(&all[0].findings);
     all.remove(0).findings
+}
+
+/// What the commands write, in their order: each its own, and nothing that lies there, unless that is to be replaced.
+fn outputs<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<String> {
+    let commands = findings.into_iter().flat_map(|f| &f.changes).filter_map(|change| change.command.as_deref());
+    let mut found = Vec::new();
+    for command in commands.filter(|command| !command.contains(" --force ")) {
+        let Some((_, out)) = command.rsplit_once(" --out ") else {
+            assert!(command.starts_with("lora-prep show "), "{command}");
+            continue;
+        };
+        assert!(!Path::new(out).exists(), "{command}");
+        found.push(out.to_owned());
+    }
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "{found:#?}");
+    found
 }
 
 fn causes(findings: &[Finding]) -> Vec<Cause> {
@@ -62,6 +80,18 @@ fn a_rate_too_high() {
     let found = findings(&run);
     let finding = first(&found, Cause::RateTooHigh);
     assert!(finding.changes[0].command.as_ref().unwrap().contains("--lr 5e-3"), "{finding:?}");
+}
+
+/// Then neither a higher rate nor more steps are worth a try, whatever the loss does.
+#[test]
+fn a_rate_too_high_is_the_only_finding() {
+    let house = House::new();
+    let data = house.tasks(120);
+    for steps in ["12", "40"] {
+        let flags = ["--lr", "0.3", "--batch", "2", "--eval-every", "20", "--steps", steps];
+        let found = findings(&house.train_as(&format!("run-{steps}"), &data, &flags));
+        assert_eq!(causes(&found), [Cause::RateTooHigh], "{found:#?}");
+    }
 }
 
 #[test]
@@ -194,6 +224,46 @@ fn leaked_and_repeated_rows() {
     let found = findings(&house.train(&data, &["--lr", RATE, "--epochs", "3"]));
     first(&found, Cause::Leakage);
     assert!(causes(&found).contains(&Cause::Duplicates), "{found:#?}");
+}
+
+/// Rows that stand twice and prompts that leak call for lora-prep each, in both of two runs on these rows.
+#[test]
+fn every_command_has_an_output_of_its_own() {
+    let house = House::new();
+    let rows = std::fs::read_to_string(crate::house::root("data/tasks.jsonl")).unwrap();
+    let rows: Vec<&str> = rows.lines().take(60).collect();
+    let shouted = rows.iter().map(|line| {
+        let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
+        row["prompt"] = row["prompt"].as_str().unwrap().to_uppercase().into();
+        row.to_string()
+    });
+    let twice = rows.iter().chain(&rows[..30]).map(|line| (*line).to_owned());
+    std::fs::write(house.path("raw.jsonl"), twice.chain(shouted).collect::<Vec<_>>().join("\n")).unwrap();
+    let data = house.text("data");
+    let flags = ["--base", &base(), "--keep-duplicates", "--valid", "0.2", "--seed", "7", "--out", &data];
+    prep(&[&[&house.text("raw.jsonl")[..]], &flags[..]].concat());
+    std::fs::create_dir(house.path("data-2")).unwrap();
+    std::fs::create_dir(house.path("data-4.partial")).unwrap();
+    for name in ["one", "two"] {
+        house.train_as(name, &data, &["--lr", RATE, "--steps", "10"]);
+    }
+    let all = diagnose(&house.path("")).unwrap();
+    assert_eq!(all.len(), 2, "{all:#?}");
+    for diagnosis in &all {
+        let causes = causes(&diagnosis.findings);
+        assert!(causes.contains(&Cause::Leakage) && causes.contains(&Cause::Duplicates), "{all:#?}");
+    }
+    let made = outputs(all.iter().flat_map(|diagnosis| &diagnosis.findings));
+    let of_prep: Vec<&String> = made.iter().filter(|out| out.starts_with(&data)).collect();
+    let free = ["data-3", "data-5", "data-6", "data-7"].map(|name| house.text(name));
+    assert_eq!(of_prep[..4], free.each_ref(), "{made:#?}");
+    // All of them can be run, one after the other.
+    for change in all.iter().flat_map(|d| &d.findings).flat_map(|finding| &finding.changes) {
+        if let Some(flags) = change.command.as_deref().and_then(|c| c.strip_prefix("lora-prep /")) {
+            prep(&format!("/{flags}").split(' ').collect::<Vec<_>>());
+        }
+    }
+    assert!(free.iter().all(|data| Path::new(data).join("receipt.json").is_file()));
 }
 
 #[test]
