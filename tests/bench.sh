@@ -4,7 +4,7 @@
 #   ORACLE_DIR   made by tests/oracle/setup.sh: SmolLM2-135M, with transformers + PEFT beside us in the same run. Without
 #                it only our own figures: on SmolLM2 where `just smollm2` has brought it, else on data/tiny-chat
 #   RAW.jsonl    the examples [default: data/tasks.jsonl]
-# Environment: ROUNDS (3) runs of each, in turn, of which the median is printed; STEPS (6) of each run; THREADS (all);
+# Environment: ROUNDS (3) runs of each, in turn, of which the median is printed; STEPS (12) of each run, for the first ones are slow; THREADS (all);
 # BASES (all) which of ours, by a part of the name; WORK (dense rows apart long) which workloads:
 #   dense    256 tokens a row, all supervised, batch 4            rows     RAW.jsonl as it is, batch 8
 #   apart    the same without shared prefixes                     long     three solved rows before each question, batch 4
@@ -12,7 +12,7 @@
 # OUT (a temporary folder) keeps what is made. Machines are noisy: compare the lines of one run, never two.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-steps=${STEPS:-6} rounds=${ROUNDS:-3} threads=${THREADS:-$(nproc)}
+steps=${STEPS:-12} rounds=${ROUNDS:-3} threads=${THREADS:-$(nproc)}
 bin=${CARGO_TARGET_DIR:-$root/target}/release
 oracle=${1:+$(cd "$1" && pwd)}
 raw=$(realpath "${2:-$root/data/tasks.jsonl}")
@@ -82,7 +82,7 @@ workload() { # name title data batch [flags]
     [[ -z $oracle ]] || peft "$data" "$batch" >>"$out/$name.peer.figures"
   done
   [[ -z $oracle ]] || theirs=$(column 1 "$out/$name.peer.figures")
-  printf '\n%s: %s rows, %s tokens, batch %s\n' "$title" "$rows" "$tokens" "$batch"
+  printf '\n%s: %s rows, %s tokens, batch %s %s\n' "$title" "$rows" "$tokens" "$batch" "${*:5}"
   line() { # label figures
     awk -v label="$1" -v speed="$(column 1 "$2")" -v memory="$(column 2 "$2")" -v gflops="$(column 3 "$2")" -v share="$(column 4 "$2")" \
       -v rows="$rows" -v tokens="$tokens" -v theirs="$theirs" 'BEGIN {
@@ -91,7 +91,7 @@ workload() { # name title data batch [flags]
         if (theirs) printf " %6.2f×", speed / theirs
         print "" }'
   }
-  for base in "${!bases[@]}"; do line "$(basename "${bases[base]}") ${*:5}" "$out/$name.$base.figures"; done
+  for base in "${!bases[@]}"; do line "$(basename "${bases[base]}")" "$out/$name.$base.figures"; done
   [[ -z $oracle ]] || line "transformers + PEFT + torch, f32" "$out/$name.peer.figures"
   sed 's/^/      /' "$out/$name.0.profile"
 }
