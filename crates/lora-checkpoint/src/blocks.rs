@@ -64,6 +64,7 @@ macro_rules! dequantiser {
     (fn $name:ident($block:ident: &[u8; $bytes:literal], $out:ident: &mut [f32; 32]) $each:block) => {
         #[allow(unsafe_code)] // a call of what was compiled for the instructions that this machine has
         fn $name(bytes: &[u8], out: &mut [f32]) {
+            assert!(bytes.len() % $bytes == 0 && bytes.len() / $bytes * 32 == out.len(), "no whole number of blocks");
             #[inline(always)]
             fn body(bytes: &[u8], out: &mut [f32]) {
                 for ($block, $out) in bytes.as_chunks::<$bytes>().0.iter().zip(out.as_chunks_mut::<32>().0) {

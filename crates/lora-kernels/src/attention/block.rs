@@ -2,7 +2,7 @@
 use super::task::Task;
 use super::{Gradients, LINE, Saved, odd_lines};
 use crate::dispatch::vectorised;
-use crate::gemm::{Direct, View, transpose};
+use crate::gemm::{Direct, Operand, View, transpose};
 use crate::memory::grow;
 use crate::shared::SharedMut;
 use crate::vector::{dot, exp, tanh};
@@ -85,7 +85,8 @@ impl<'a> Block<'a> {
         let (seen, d) = (self.keys(panel.clone()), self.task.shape.head_dim);
         let right = View { values: rows_t, stride: self.stride }.from(0, panel.start);
         let to = (&mut out[seen.start * self.stride + panel.start..], self.stride);
-        self.direct.along((seen.len(), panel.len(), d), false, scale, keys.from(seen.start, 0), right, to);
+        let left = Operand::Rows(keys.from(seen.start, 0));
+        self.direct.product((seen.len(), panel.len(), d), false, scale, left, right, to);
     }
 
     /// out (rows, wide) = scale · weightsᵀ · values.
@@ -96,10 +97,10 @@ impl<'a> Block<'a> {
             let rows = row..self.n.min(row + tile);
             let seen =
                 self.task.visible(self.first + rows.start).start..self.task.visible(self.first + rows.end - 1).end;
-            let left = View { values: weights, stride: self.stride }.from(seen.start, row);
+            let left = Operand::Columns(View { values: weights, stride: self.stride }.from(seen.start, row));
             let to = (&mut out[row * shape.wide()..], shape.wide());
             let size = (rows.len(), shape.head_dim, seen.len());
-            self.direct.across(size, false, scale, left, values.from(seen.start, 0), to);
+            self.direct.product(size, false, scale, left, values.from(seen.start, 0), to);
         }
     }
 
@@ -113,10 +114,10 @@ impl<'a> Block<'a> {
             if from >= to {
                 continue;
             }
-            let left = View { values: weights, stride: self.stride }.from(key, from);
+            let left = Operand::Rows(View { values: weights, stride: self.stride }.from(key, from));
             let right = View { values: rows, stride: shape.wide() }.from(from, 0);
             let dst = (&mut out[key * shape.wide()..], shape.wide());
-            self.direct.along((tile, shape.head_dim, to - from), true, scale, left, right, dst);
+            self.direct.product((tile, shape.head_dim, to - from), true, scale, left, right, dst);
         }
     }
 

@@ -1,5 +1,5 @@
 //! Products of small operands, read where they lie in whole tiles: no packing, for those that are used once or twice.
-use super::isa::{Kernels, Pair, best};
+use super::isa::{Kernels, best};
 use super::tile::{Out, Part, Strides};
 
 /// Rows of a matrix, `stride` values apart.
@@ -19,6 +19,15 @@ impl<'a> View<'a> {
     fn end(self, rows: usize, columns: usize) -> usize {
         if rows == 0 || columns == 0 { 0 } else { (rows - 1) * self.stride + columns }
     }
+}
+
+/// A left operand: (m, k), or its transpose.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Operand<'a> {
+    /// m rows of k values.
+    Rows(View<'a>),
+    /// k rows of m values.
+    Columns(View<'a>),
 }
 
 /// The tiles of this machine. Rows and columns of products are rounded up to whole tiles: all operands and the output
@@ -43,49 +52,24 @@ impl Direct {
         self.kernels.columns
     }
 
-    /// dst (m, n) = scale · left (m, k) · right (k, n), or += it with `accumulate`.
-    pub(crate) fn along(
+    /// dst (m, n) = scale · left · right (k, n), or += it with `accumulate`.
+    pub(crate) fn product(
         self,
         (m, n, k): (usize, usize, usize),
         accumulate: bool,
         scale: f32,
-        left: View<'_>,
-        right: View<'_>,
-        dst: (&mut [f32], usize),
-    ) {
-        assert!(left.end(m.next_multiple_of(self.rows()), k) <= left.values.len(), "left operand outside its values");
-        let strides = Strides { left_row: left.stride, left_step: 1, right_step: right.stride };
-        self.run(self.kernels.along, (m, n, k), accumulate, scale, left, strides, right, dst);
-    }
-
-    /// dst (m, n) = scale · leftᵀ · right, where left is (k, m) and right (k, n), or += it with `accumulate`.
-    pub(crate) fn across(
-        self,
-        (m, n, k): (usize, usize, usize),
-        accumulate: bool,
-        scale: f32,
-        left: View<'_>,
-        right: View<'_>,
-        dst: (&mut [f32], usize),
-    ) {
-        assert!(left.end(k, m.next_multiple_of(self.rows())) <= left.values.len(), "left operand outside its values");
-        let strides = Strides { left_row: 1, left_step: left.stride, right_step: right.stride };
-        self.run(self.kernels.across, (m, n, k), accumulate, scale, left, strides, right, dst);
-    }
-
-    fn run(
-        self,
-        tiles: Pair<1>,
-        (m, n, k): (usize, usize, usize),
-        accumulate: bool,
-        scale: f32,
-        left: View<'_>,
-        strides: Strides,
+        left: Operand<'_>,
         right: View<'_>,
         (dst, dst_stride): (&mut [f32], usize),
     ) {
         let Kernels { rows, columns, .. } = *self.kernels;
         let (padded_m, padded_n) = (m.next_multiple_of(rows), n.next_multiple_of(columns / 2));
+        let (tiles, left, (left_row, left_step), end) = match left {
+            Operand::Rows(left) => (self.kernels.along, left, (left.stride, 1), left.end(padded_m, k)),
+            Operand::Columns(left) => (self.kernels.across, left, (1, left.stride), left.end(k, padded_m)),
+        };
+        let strides = Strides { left_row, left_step, right_step: right.stride };
+        assert!(end <= left.values.len(), "left operand outside its values");
         assert!(right.end(k, padded_n) <= right.values.len(), "right operand outside its values");
         assert!(
             View { values: dst, stride: dst_stride }.end(padded_m, padded_n) <= dst.len(),
@@ -93,8 +77,8 @@ impl Direct {
         );
         for row in (0..m).step_by(rows) {
             for column in (0..n).step_by(columns) {
-                // SAFETY: whole tiles of all three operands lie inside their slices (asserted here and by the callers, with
-                // the same strides); the kernels are those of this machine.
+                // SAFETY: whole tiles of all three operands lie inside their slices (asserted, with the same strides);
+                // the kernels are those of this machine.
                 unsafe {
                     let left = left.values.as_ptr().add(row * strides.left_row);
                     let right = right.values.as_ptr().add(column);

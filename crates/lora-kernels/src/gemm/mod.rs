@@ -15,7 +15,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(crate) use direct::{Direct, View};
+pub(crate) use direct::{Direct, Operand, View};
 pub(crate) use few::{FEW, few_rows};
 pub(crate) use isa::Transpose;
 #[cfg(test)]

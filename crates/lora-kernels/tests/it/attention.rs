@@ -1,6 +1,6 @@
 //! Packed causal attention with grouped queries.
 use crate::harness::{assert_close, gradient, values, weigh, wide};
-use lora_kernels::attention::{Saved, Shape, backward, forward};
+use lora_kernels::attention::{Saved, Shape, Workspace, backward, forward};
 use lora_kernels::layout::{Layout, Span};
 
 const SHAPE: Shape = Shape { heads: 4, kv_heads: 2, head_dim: 3, scale: 0.577, window: None, softcap: None };
@@ -38,6 +38,14 @@ fn reference(shape: Shape, starts: &[usize], q: &[f64], k: &[f64], v: &[f64]) ->
     o
 }
 
+/// dq, dk and dv, whatever stood in their memory.
+fn gradients(shape: Shape, layout: &Layout, saved: Saved<'_>) -> [Vec<f32>; 3] {
+    let mut all = [saved.q, saved.k, saved.v].map(|x| vec![9.0; x.len()]);
+    let [dq, dk, dv] = &mut all;
+    backward(shape, layout, saved, dq, dk, dv, &mut Workspace::default());
+    all
+}
+
 #[test]
 fn values_and_gradients_of_packed_sequences() {
     let starts = [0usize, 5, 6, 13];
@@ -51,16 +59,8 @@ fn values_and_gradients_of_packed_sequences() {
         forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
         assert_close("o", &o, &reference(shape, &starts, &qw, &kw, &vw), 1e-5);
 
-        let (mut dq, mut dk, mut dv) = (vec![9.0; q_len], vec![9.0; kv_len], vec![9.0; kv_len]);
-        backward(
-            shape,
-            &s,
-            Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w },
-            &mut dq,
-            &mut dk,
-            &mut dv,
-            &mut Default::default(),
-        );
+        let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w };
+        let [dq, dk, dv] = gradients(shape, &s, saved);
         assert_close("dq", &dq, &gradient(&qw, |q| weigh(&w, &reference(shape, &starts, q, &kw, &vw))), 1e-4);
         assert_close("dk", &dk, &gradient(&kw, |k| weigh(&w, &reference(shape, &starts, &qw, k, &vw))), 1e-4);
         assert_close("dv", &dv, &gradient(&vw, |v| weigh(&w, &reference(shape, &starts, &qw, &kw, v))), 1e-4);
@@ -78,22 +78,14 @@ fn windows_move_across_tiles() {
         let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
         forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
         assert_close("o", &o, &reference(shape, &starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
-        let (mut dq, mut dk, mut dv) = (vec![9.0; q.len()], vec![9.0; k.len()], vec![9.0; v.len()]);
-        backward(
-            shape,
-            &s,
-            Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w },
-            &mut dq,
-            &mut dk,
-            &mut dv,
-            &mut Default::default(),
-        );
-        for (name, place, found) in [("dk", 0, &dk), ("dv", 1, &dv)] {
+        let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w };
+        let [dq, dk, dv] = gradients(shape, &s, saved);
+        for (name, place, found) in [("dq", 0, &dq), ("dk", 1, &dk), ("dv", 2, &dv)] {
             for at in [3, 6 * 70, 6 * 149 + 5, 6 * 155] {
                 let loss = |h: f64| {
-                    let mut moved = [wide(&k), wide(&v)];
+                    let mut moved = [wide(&q), wide(&k), wide(&v)];
                     moved[place][at] += h;
-                    weigh(&w, &reference(shape, &starts, &wide(&q), &moved[0], &moved[1]))
+                    weigh(&w, &reference(shape, &starts, &moved[0], &moved[1], &moved[2]))
                 };
                 let want = (loss(1e-5) - loss(-1e-5)) / 2e-5;
                 let got = f64::from(found[at]);
@@ -156,16 +148,8 @@ fn check_tree(shape: Shape) {
         (values(t * width, 11), values(t * kv_width, 12), values(t * kv_width, 13), values(t * width, 14));
     let (mut o, mut lse) = (vec![0.0; t * width], vec![0.0; t * SHAPE.heads]);
     forward(shape, &layout, &q, &k, &v, &mut o, &mut lse);
-    let (mut dq, mut dk, mut dv) = (vec![9.0; t * width], vec![9.0; t * kv_width], vec![9.0; t * kv_width]);
-    backward(
-        shape,
-        &layout,
-        Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w },
-        &mut dq,
-        &mut dk,
-        &mut dv,
-        &mut Default::default(),
-    );
+    let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w };
+    let [dq, dk, dv] = gradients(shape, &layout, saved);
 
     let gather = |x: &[f32], rows: &[usize], width: usize| -> Vec<f32> {
         rows.iter().flat_map(|&r| x[r * width..(r + 1) * width].to_vec()).collect()
@@ -185,17 +169,7 @@ fn check_tree(shape: Shape) {
                 d_o[i * width..(i + 1) * width].fill(0.0);
             }
         }
-        let mut parts = [vec![0.0; n * width], vec![0.0; n * kv_width], vec![0.0; n * kv_width]];
-        let [dq, dk, dv] = &mut parts;
-        backward(
-            shape,
-            &alone,
-            Saved { q: &q, k: &k, v: &v, o: &own, lse: &lse, d_o: &d_o },
-            dq,
-            dk,
-            dv,
-            &mut Default::default(),
-        );
+        let parts = gradients(shape, &alone, Saved { q: &q, k: &k, v: &v, o: &own, lse: &lse, d_o: &d_o });
         for ((want, part), width) in want.iter_mut().zip(&parts).zip([width, kv_width, kv_width]) {
             for (i, &row) in rows.iter().enumerate() {
                 (0..width).for_each(|c| want[row * width + c] += f64::from(part[i * width + c]));
