@@ -21,7 +21,9 @@ fn widen_f32(bytes: &[u8], out: &mut [f32]) {
 
 fn widen_f16(bytes: &[u8], out: &mut [f32]) {
     match bytemuck::try_cast_slice::<u8, u16>(bytes) {
-        Ok(bits) => bits.reinterpret_cast::<half::f16>().convert_to_f32_slice(out),
+        Ok(bits) => bits
+            .reinterpret_cast::<half::f16>()
+            .convert_to_f32_slice(out),
         Err(_) => {
             for (value, &bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
                 *value = half::f16::from_le_bytes(bytes).to_f32();
@@ -40,7 +42,10 @@ fn widen_bf16(bytes: &[u8], out: &mut [f32]) {
 /// True if [`widen`] can read this block type.
 pub(crate) fn is_readable(dtype: GgmlDType) -> bool {
     use GgmlDType::*;
-    matches!(dtype, Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q2K | Q3K | Q4K | Q5K | Q6K)
+    matches!(
+        dtype,
+        Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q2K | Q3K | Q4K | Q5K | Q6K
+    )
 }
 
 fn dequantise(dtype: GgmlDType, bytes: &[u8], out: &mut [f32]) {
@@ -64,10 +69,18 @@ macro_rules! dequantiser {
     (fn $name:ident($block:ident: &[u8; $bytes:literal], $out:ident: &mut [f32; 32]) $each:block) => {
         #[allow(unsafe_code)] // a call of what was compiled for the instructions that this machine has
         fn $name(bytes: &[u8], out: &mut [f32]) {
-            assert!(bytes.len() % $bytes == 0 && bytes.len() / $bytes * 32 == out.len(), "no whole number of blocks");
+            assert!(
+                bytes.len() % $bytes == 0 && bytes.len() / $bytes * 32 == out.len(),
+                "no whole number of blocks"
+            );
             #[inline(always)]
             fn body(bytes: &[u8], out: &mut [f32]) {
-                for ($block, $out) in bytes.as_chunks::<$bytes>().0.iter().zip(out.as_chunks_mut::<32>().0) {
+                for ($block, $out) in bytes
+                    .as_chunks::<$bytes>()
+                    .0
+                    .iter()
+                    .zip(out.as_chunks_mut::<32>().0)
+                {
                     $each
                 }
             }
@@ -126,13 +139,23 @@ dequantiser! {
 #[allow(unsafe_code)] // candle's blocks are plain data, but don't say so to bytemuck
 fn blocks<T: GgmlType>(bytes: &[u8], out: &mut [f32]) {
     let size = size_of::<T>();
-    assert_eq!(bytes.len() % size, 0, "{} bytes are no whole number of blocks of {size}", bytes.len());
+    assert_eq!(
+        bytes.len() % size,
+        0,
+        "{} bytes are no whole number of blocks of {size}",
+        bytes.len()
+    );
     assert_eq!(bytes.len() / size * T::BLCK_SIZE, out.len());
-    assert_eq!(bytes.as_ptr() as usize % align_of::<T>(), 0, "blocks are aligned: GGUF offsets are checked on opening");
+    assert_eq!(
+        bytes.as_ptr() as usize % align_of::<T>(),
+        0,
+        "blocks are aligned: GGUF offsets are checked on opening"
+    );
     // SAFETY: the pointer is aligned for T and the length a whole number of T (both asserted above), the borrow lives
     // as long as `bytes`, and the blocks named in `dequantise` are repr(C) structs of u8, i8 and f16 without padding,
     // for which every bit pattern is valid.
-    let blocks = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<T>(), bytes.len() / size) };
+    let blocks =
+        unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<T>(), bytes.len() / size) };
     T::to_float(blocks, out);
 }
 
@@ -152,19 +175,29 @@ mod tests {
         let mut state = 1u64;
         let words: Vec<u64> = (0..10_000)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 state ^ (state >> 33)
             })
             .collect();
         for (size, ours, candles) in kinds {
             let bytes: &[u8] = bytemuck::cast_slice(&words);
             let bytes = &bytes[..bytes.len() / size * size];
-            let (mut got, mut want) = (vec![0.0; bytes.len() / size * 32], vec![0.0; bytes.len() / size * 32]);
+            let (mut got, mut want) = (
+                vec![0.0; bytes.len() / size * 32],
+                vec![0.0; bytes.len() / size * 32],
+            );
             ours(bytes, &mut got);
             candles(bytes, &mut want);
-            let differs =
-                |(got, want): &(&f32, &f32)| got.to_bits() != want.to_bits() && !(got.is_nan() && want.is_nan());
-            assert_eq!(got.iter().zip(&want).find(differs), None, "blocks of {size} bytes");
+            let differs = |(got, want): &(&f32, &f32)| {
+                got.to_bits() != want.to_bits() && !(got.is_nan() && want.is_nan())
+            };
+            assert_eq!(
+                got.iter().zip(&want).find(differs),
+                None,
+                "blocks of {size} bytes"
+            );
         }
     }
 }

@@ -34,8 +34,14 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let metadata = std::fs::metadata(path).map_err(io("open", path))?;
         if !metadata.is_dir() {
-            if path.file_name().is_some_and(|n| n == "config.json" || n == "model.safetensors") {
-                return Err(invalid(path, "not a model by itself\nhint: name the folder that holds it"));
+            if path
+                .file_name()
+                .is_some_and(|n| n == "config.json" || n == "model.safetensors")
+            {
+                return Err(invalid(
+                    path,
+                    "not a model by itself\nhint: name the folder that holds it",
+                ));
             }
             return Self::open_gguf(path, path);
         }
@@ -55,7 +61,11 @@ impl Checkpoint {
             )),
             many => Err(invalid(
                 path,
-                format!("{} .gguf files\nhint: name one of them, e.g. {}", many.len(), many[0].display()),
+                format!(
+                    "{} .gguf files\nhint: name one of them, e.g. {}",
+                    many.len(),
+                    many[0].display()
+                ),
             )),
         }
     }
@@ -63,8 +73,16 @@ impl Checkpoint {
     fn open_folder(path: &Path) -> Result<Self> {
         let config = ModelConfig::from_json(&path.join("config.json"))?;
         let (files, entries) = safetensors_files::open(path)?;
-        let mut model = Self { path: path.to_path_buf(), config, files, entries, gguf: None };
-        model.entries.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
+        let mut model = Self {
+            path: path.to_path_buf(),
+            config,
+            files,
+            entries,
+            gguf: None,
+        };
+        model
+            .entries
+            .retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
         if model.config.tie_word_embeddings {
             model.entries.remove("lm_head.weight");
         }
@@ -78,7 +96,13 @@ impl Checkpoint {
         let gguf = parse(mapped.bytes()).map_err(wrap)?;
         let config = model_config(&gguf, mapped.bytes()).map_err(wrap)?;
         let entries = gguf_entries(&config, &gguf).map_err(wrap)?;
-        let model = Self { path: path.to_path_buf(), config, files: vec![mapped], entries, gguf: Some(gguf) };
+        let model = Self {
+            path: path.to_path_buf(),
+            config,
+            files: vec![mapped],
+            entries,
+            gguf: Some(gguf),
+        };
         model.check_weights()?;
         Ok(model)
     }
@@ -100,22 +124,33 @@ impl Checkpoint {
         let mut expected = self.config.weights();
         for (name, shape) in &expected {
             let Some(entry) = self.entries.get(name) else {
-                return Err(invalid(&self.path, format!("tensor {name} is missing\nhint: is every shard there?")));
+                return Err(invalid(
+                    &self.path,
+                    format!("tensor {name} is missing\nhint: is every shard there?"),
+                ));
             };
             if entry.shape != *shape {
                 return Err(invalid(
                     self.files[entry.file].path(),
-                    format!("tensor {name} has shape {:?}, the config calls for {shape:?}", entry.shape),
+                    format!(
+                        "tensor {name} has shape {:?}, the config calls for {shape:?}",
+                        entry.shape
+                    ),
                 ));
             }
         }
         expected.sort();
-        let unknown = self.entries.keys().find(|n| expected.binary_search_by(|(e, _)| e.cmp(n)).is_err());
+        let unknown = self
+            .entries
+            .keys()
+            .find(|n| expected.binary_search_by(|(e, _)| e.cmp(n)).is_err());
         match unknown {
             None => Ok(()),
             Some(name) => Err(invalid(
                 self.files[self.entries[name].file].path(),
-                format!("tensor {name} has no place in this decoder\nhint: is the config that of another model?"),
+                format!(
+                    "tensor {name} has no place in this decoder\nhint: is the config that of another model?"
+                ),
             )),
         }
     }
@@ -126,7 +161,11 @@ impl Checkpoint {
     }
     /// Kind of file.
     pub fn format(&self) -> Format {
-        if self.gguf.is_some() { Format::Gguf } else { Format::HuggingFace }
+        if self.gguf.is_some() {
+            Format::Gguf
+        } else {
+            Format::HuggingFace
+        }
     }
     /// Shape of the decoder.
     pub fn config(&self) -> &ModelConfig {
@@ -156,9 +195,16 @@ impl Checkpoint {
         let Ok(target) = target.canonicalize() else {
             return Ok(());
         };
-        match self.files.iter().any(|f| f.path().canonicalize().is_ok_and(|own| own == target)) {
+        match self
+            .files
+            .iter()
+            .any(|f| f.path().canonicalize().is_ok_and(|own| own == target))
+        {
             false => Ok(()),
-            true => Err(invalid(&target, "the model is read from this file\nhint: write it elsewhere")),
+            true => Err(invalid(
+                &target,
+                "the model is read from this file\nhint: write it elsewhere",
+            )),
         }
     }
     /// All GGUF metadata in the order of its keys; nothing for a Hugging Face folder.
@@ -175,19 +221,38 @@ impl Checkpoint {
 fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, Entry>, String> {
     let facts = config.facts();
     let mut unknown: BTreeSet<&str> = gguf.tensors.keys().map(String::as_str).collect();
-    rope::tensors().iter().for_each(|name| _ = unknown.remove(name));
+    rope::tensors()
+        .iter()
+        .for_each(|name| _ = unknown.remove(name));
     let mut entries = BTreeMap::new();
     for (part, name, _) in config.parts() {
         let stored = names::tensor(part);
-        let Some(tensor) = gguf.tensors.get(&stored) else { continue };
+        let Some(tensor) = gguf.tensors.get(&stored) else {
+            continue;
+        };
         unknown.remove(stored.as_str());
-        let permuted = (facts.gguf_permuted && names::is_query_or_key(part)).then_some(config.head_dim);
+        let permuted =
+            (facts.gguf_permuted && names::is_query_or_key(part)).then_some(config.head_dim);
         if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
             return Err(format!("tensor {stored}: a quantised bias can't be read"));
         }
-        let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) { facts.norm_offset } else { 0.0 };
+        let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) {
+            facts.norm_offset
+        } else {
+            0.0
+        };
         let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
-        entries.insert(name, Entry { file: 0, range, shape, dtype, permuted, offset });
+        entries.insert(
+            name,
+            Entry {
+                file: 0,
+                range,
+                shape,
+                dtype,
+                permuted,
+                offset,
+            },
+        );
     }
     match unknown.first() {
         None => Ok(entries),

@@ -107,7 +107,11 @@ impl ModelConfig {
     /// What embeddings are multiplied by.
     #[must_use]
     pub fn embedding_scale(&self) -> f64 {
-        if self.facts().scaled_embedding { (self.hidden_size as f64).sqrt() } else { 1.0 }
+        if self.facts().scaled_embedding {
+            (self.hidden_size as f64).sqrt()
+        } else {
+            1.0
+        }
     }
 
     /// (out, in) features of a projection.
@@ -133,7 +137,9 @@ impl ModelConfig {
         match projection {
             Projection::Q | Projection::K | Projection::V | Projection::Qkv => self.biases.qkv,
             Projection::O => self.biases.output,
-            Projection::Gate | Projection::Up | Projection::Down | Projection::GateUp => self.biases.mlp,
+            Projection::Gate | Projection::Up | Projection::Down | Projection::GateUp => {
+                self.biases.mlp
+            }
         }
     }
 
@@ -151,23 +157,46 @@ impl ModelConfig {
 
     /// The name and shape of every weight of this decoder, in the order of the forward pass. A tied head is not among them.
     pub fn weights(&self) -> Vec<(String, Vec<usize>)> {
-        self.parts().into_iter().map(|(_, name, shape)| (name, shape)).collect()
+        self.parts()
+            .into_iter()
+            .map(|(_, name, shape)| (name, shape))
+            .collect()
     }
 
     /// [`ModelConfig::weights`] with what each is.
     pub(crate) fn parts(&self) -> Vec<(Part, String, Vec<usize>)> {
         let (v, h) = (self.vocab_size, self.hidden_size);
-        let mut parts = vec![(Part::Embedding, "model.embed_tokens.weight".to_owned(), vec![v, h])];
+        let mut parts = vec![(
+            Part::Embedding,
+            "model.embed_tokens.weight".to_owned(),
+            vec![v, h],
+        )];
         for layer in 0..self.num_hidden_layers {
             for &(norm, path) in self.facts().norms {
-                let width = if matches!(norm, Norm::Query | Norm::Key) { self.head_dim } else { h };
-                parts.push((Part::Norm(layer, norm), format!("model.layers.{layer}.{path}.weight"), vec![width]));
+                let width = if matches!(norm, Norm::Query | Norm::Key) {
+                    self.head_dim
+                } else {
+                    h
+                };
+                parts.push((
+                    Part::Norm(layer, norm),
+                    format!("model.layers.{layer}.{path}.weight"),
+                    vec![width],
+                ));
             }
             for &projection in self.projections() {
                 let (path, (out, inn)) = (projection.path(layer), self.shape(projection));
-                parts.push((Part::Linear(layer, projection), format!("{path}.weight"), vec![out, inn]));
+                parts.push((
+                    Part::Linear(layer, projection),
+                    format!("{path}.weight"),
+                    vec![out, inn],
+                ));
                 if self.has_bias(projection) {
-                    parts.push((Part::Bias(layer, projection), format!("{path}.bias"), vec![out]));
+                    parts.push((
+                        Part::Bias(layer, projection),
+                        format!("{path}.bias"),
+                        vec![out],
+                    ));
                 }
             }
         }
@@ -197,13 +226,22 @@ impl ModelConfig {
         check_layers(self.num_hidden_layers)?;
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         if heads.saturating_mul(self.head_dim) > MAX_DIMENSION {
-            return Err(format!("num_attention_heads {heads} times head_dim {} is absurdly large", self.head_dim));
+            return Err(format!(
+                "num_attention_heads {heads} times head_dim {} is absurdly large",
+                self.head_dim
+            ));
         }
         if heads % kv_heads != 0 {
-            return Err(format!("num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"));
+            return Err(format!(
+                "num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
+            ));
         }
         if self.layers.len() != self.num_hidden_layers {
-            return Err(format!("{} layers are described, expected {}", self.layers.len(), self.num_hidden_layers));
+            return Err(format!(
+                "{} layers are described, expected {}",
+                self.layers.len(),
+                self.num_hidden_layers
+            ));
         }
         if self.layers.iter().any(|l| l.window == Some(0)) {
             return Err("sliding_window is 0, expected at least 1".to_owned());
@@ -213,7 +251,10 @@ impl ModelConfig {
 
     fn validate_reals(&self) -> Result<(), String> {
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
-            return Err(format!("rms_norm_eps is {}, expected a number that is not negative", self.rms_norm_eps));
+            return Err(format!(
+                "rms_norm_eps is {}, expected a number that is not negative",
+                self.rms_norm_eps
+            ));
         }
         let positive = [
             ("query_pre_attn_scalar", Some(self.query_pre_attn_scalar)),
@@ -222,16 +263,25 @@ impl ModelConfig {
         ];
         for (key, value) in positive {
             if value.is_some_and(|x| !(x.is_finite() && x > 0.0)) {
-                return Err(format!("{key} is {}, expected a positive number", value.unwrap_or_default()));
+                return Err(format!(
+                    "{key} is {}, expected a positive number",
+                    value.unwrap_or_default()
+                ));
             }
         }
         for rope in &self.ropes {
             let fits = rope.dim.next_multiple_of(2) <= self.head_dim;
             if rope.dim == self.head_dim && !fits {
-                return Err(format!("head_dim {} is odd, rotary embedding needs pairs", self.head_dim));
+                return Err(format!(
+                    "head_dim {} is odd, rotary embedding needs pairs",
+                    self.head_dim
+                ));
             }
             if rope.dim == 0 || !fits {
-                return Err(format!("{} features of a head are rotated, expected 1 to {}", rope.dim, self.head_dim));
+                return Err(format!(
+                    "{} features of a head are rotated, expected 1 to {}",
+                    rope.dim, self.head_dim
+                ));
             }
             rope.validate()?;
         }
@@ -243,6 +293,8 @@ impl ModelConfig {
 pub(crate) fn check_layers(layers: usize) -> Result<(), String> {
     match layers {
         1..=MAX_LAYERS => Ok(()),
-        _ => Err(format!("num_hidden_layers is {layers}, expected 1 to {MAX_LAYERS}")),
+        _ => Err(format!(
+            "num_hidden_layers is {layers}, expected 1 to {MAX_LAYERS}"
+        )),
     }
 }

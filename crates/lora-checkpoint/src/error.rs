@@ -33,17 +33,26 @@ pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Error {
     if !message.contains("\nhint: ") {
         message = format!("{message}\nhint: {}", way_out(path));
     }
-    Error::Invalid { path: path.to_path_buf(), message }
+    Error::Invalid {
+        path: path.to_path_buf(),
+        message,
+    }
 }
 
 /// What to do about a file that is not what its name says.
 fn way_out(path: &Path) -> &'static str {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match &*name {
-        "config.json" | "generation_config.json" => "compare it with the file that the model was published with",
+        "config.json" | "generation_config.json" => {
+            "compare it with the file that the model was published with"
+        }
         _ if name.ends_with(".gguf") => "is the file whole? download or convert the model again",
-        _ if name.ends_with(".safetensors") => "is the file whole, and the config.json beside it that of this model?",
-        _ if name.ends_with(".json") || name.ends_with(".jinja") => "is the file whole? download it again",
+        _ if name.ends_with(".safetensors") => {
+            "is the file whole, and the config.json beside it that of this model?"
+        }
+        _ if name.ends_with(".json") || name.ends_with(".jinja") => {
+            "is the file whole? download it again"
+        }
         _ => "name a Hugging Face model folder or a GGUF file",
     }
 }
@@ -51,22 +60,37 @@ fn way_out(path: &Path) -> &'static str {
 /// For `map_err`: the operating system refused `action` on `path`.
 pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_path_buf();
-    move |source| Error::Io { action, path, source }
+    move |source| Error::Io {
+        action,
+        path,
+        source,
+    }
 }
 
 /// The text of a file, which must be UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(io("read", path))?;
-    String::from_utf8(bytes)
-        .map_err(|e| invalid(path, format!("not UTF-8 text at byte {}", e.utf8_error().valid_up_to())))
+    String::from_utf8(bytes).map_err(|e| {
+        invalid(
+            path,
+            format!("not UTF-8 text at byte {}", e.utf8_error().valid_up_to()),
+        )
+    })
 }
 
 /// The JSON value in a file.
 pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value> {
     let text = read_text(path)?;
     if text.trim().is_empty() {
-        return Err(invalid(path, "the file is empty\nhint: was the download or the copy cut off?"));
+        return Err(invalid(
+            path,
+            "the file is empty\nhint: was the download or the copy cut off?",
+        ));
     }
-    serde_json::from_str(&text)
-        .map_err(|e| invalid(path, format!("not valid JSON: {e}\nhint: was the download or the copy cut off?")))
+    serde_json::from_str(&text).map_err(|e| {
+        invalid(
+            path,
+            format!("not valid JSON: {e}\nhint: was the download or the copy cut off?"),
+        )
+    })
 }

@@ -95,7 +95,10 @@ use Projection::{Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
 const APART: &[Projection] = &[Q, K, V, O, Gate, Up, Down];
 const STACKED: &[Projection] = &[Qkv, O, GateUp, Down];
 
-const PRE: &[(Norm, &str)] = &[(Norm::Input, "input_layernorm"), (Norm::MlpInput, "post_attention_layernorm")];
+const PRE: &[(Norm, &str)] = &[
+    (Norm::Input, "input_layernorm"),
+    (Norm::MlpInput, "post_attention_layernorm"),
+];
 const PRE_AND_HEADS: &[(Norm, &str)] = &[
     (Norm::Input, "input_layernorm"),
     (Norm::Query, "self_attn.q_norm"),
@@ -129,11 +132,25 @@ const LLAMA: Facts = Facts {
     activation: Activation::Silu,
     scaled_embedding: false,
 };
-const MISTRAL: Facts = Facts { model_type: "mistral", architecture: "MistralForCausalLM", ..LLAMA };
-const QWEN2: Facts =
-    Facts { model_type: "qwen2", architecture: "Qwen2ForCausalLM", gguf: "qwen2", gguf_permuted: false, ..LLAMA };
-const QWEN3: Facts =
-    Facts { model_type: "qwen3", architecture: "Qwen3ForCausalLM", gguf: "qwen3", norms: PRE_AND_HEADS, ..QWEN2 };
+const MISTRAL: Facts = Facts {
+    model_type: "mistral",
+    architecture: "MistralForCausalLM",
+    ..LLAMA
+};
+const QWEN2: Facts = Facts {
+    model_type: "qwen2",
+    architecture: "Qwen2ForCausalLM",
+    gguf: "qwen2",
+    gguf_permuted: false,
+    ..LLAMA
+};
+const QWEN3: Facts = Facts {
+    model_type: "qwen3",
+    architecture: "Qwen3ForCausalLM",
+    gguf: "qwen3",
+    norms: PRE_AND_HEADS,
+    ..QWEN2
+};
 const GEMMA2: Facts = Facts {
     model_type: "gemma2",
     architecture: "Gemma2ForCausalLM",
@@ -158,16 +175,33 @@ const PHI3: Facts = Facts {
     architecture: "Phi3ForCausalLM",
     gguf: "phi3",
     projections: STACKED,
-    weightless: &["mlp.activation_fn", "resid_attn_dropout", "resid_mlp_dropout"],
+    weightless: &[
+        "mlp.activation_fn",
+        "resid_attn_dropout",
+        "resid_mlp_dropout",
+    ],
     ..QWEN2
 };
-const SMOLLM3: Facts =
-    Facts { model_type: "smollm3", architecture: "SmolLM3ForCausalLM", gguf: "smollm3", gguf_permuted: true, ..QWEN2 };
+const SMOLLM3: Facts = Facts {
+    model_type: "smollm3",
+    architecture: "SmolLM3ForCausalLM",
+    gguf: "smollm3",
+    gguf_permuted: true,
+    ..QWEN2
+};
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 8] =
-        [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Gemma2, Self::Gemma3, Self::Phi3, Self::SmolLm3];
+    pub const ALL: [Self; 8] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Gemma2,
+        Self::Gemma3,
+        Self::Phi3,
+        Self::SmolLm3,
+    ];
 
     /// What its models share.
     #[must_use]
@@ -187,7 +221,9 @@ impl Family {
     /// The family of a `model_type`.
     #[must_use]
     pub fn of_model_type(model_type: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|f| f.facts().model_type == model_type)
+        Self::ALL
+            .into_iter()
+            .find(|f| f.facts().model_type == model_type)
     }
 
     /// The families, for a hint.
@@ -200,13 +236,20 @@ impl Facts {
     /// Module path in a layer of one of its norms, if it has it.
     #[must_use]
     pub fn norm(&self, norm: Norm) -> Option<&'static str> {
-        self.norms.iter().find(|(n, _)| *n == norm).map(|(_, path)| *path)
+        self.norms
+            .iter()
+            .find(|(n, _)| *n == norm)
+            .map(|(_, path)| *path)
     }
 
     /// The linear layer in which a projection lies: itself, or the stacked one.
     #[must_use]
     pub fn linear_of(&self, projection: Projection) -> Projection {
-        self.projections.iter().copied().find(|p| p.parts().contains(&projection)).unwrap_or(projection)
+        self.projections
+            .iter()
+            .copied()
+            .find(|p| p.parts().contains(&projection))
+            .unwrap_or(projection)
     }
 }
 
@@ -268,9 +311,18 @@ mod tests {
     fn every_family_has_all_seven_parts_once_and_its_own_name() {
         for family in Family::ALL {
             let facts = family.facts();
-            let parts: Vec<Projection> = facts.projections.iter().flat_map(|p| p.parts()).copied().collect();
+            let parts: Vec<Projection> = facts
+                .projections
+                .iter()
+                .flat_map(|p| p.parts())
+                .copied()
+                .collect();
             assert_eq!(parts, APART, "{family:?}");
-            assert!(parts.iter().all(|&p| facts.linear_of(p).parts().contains(&p)));
+            assert!(
+                parts
+                    .iter()
+                    .all(|&p| facts.linear_of(p).parts().contains(&p))
+            );
             assert!(facts.norm(Norm::Input).is_some() && facts.norm(Norm::MlpInput).is_some());
             assert_eq!(Family::of_model_type(facts.model_type).unwrap(), family);
         }

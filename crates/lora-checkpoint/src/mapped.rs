@@ -20,13 +20,19 @@ impl Mapped {
             return Err(invalid(path, "not a file"));
         }
         if metadata.len() == 0 {
-            return Err(invalid(path, "the file is empty\nhint: was the download or the copy cut off?"));
+            return Err(invalid(
+                path,
+                "the file is empty\nhint: was the download or the copy cut off?",
+            ));
         }
         // SAFETY: the map is private and read only, and its bytes are only ever read as plain numbers, for which
         // every bit pattern is valid. Another process that truncates the file while it is mapped ends this process
         // with SIGBUS; that is the accepted price of reading weights where they lie.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io("map", path))?;
-        Ok(Self { path: path.to_path_buf(), map })
+        Ok(Self {
+            path: path.to_path_buf(),
+            map,
+        })
     }
 
     /// Which file this is.

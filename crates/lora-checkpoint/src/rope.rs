@@ -80,8 +80,14 @@ impl Rope {
     #[must_use]
     pub fn variant(&self, length: usize) -> usize {
         match &self.scaling {
-            RopeScaling::Dynamic { original_max_position_embeddings: context, .. } if length > *context => length,
-            RopeScaling::LongRope { original_max_position_embeddings: context, .. } => usize::from(length > *context),
+            RopeScaling::Dynamic {
+                original_max_position_embeddings: context,
+                ..
+            } if length > *context => length,
+            RopeScaling::LongRope {
+                original_max_position_embeddings: context,
+                ..
+            } => usize::from(length > *context),
             _ => 0,
         }
     }
@@ -90,9 +96,12 @@ impl Rope {
     #[must_use]
     pub fn attention_factor(&self) -> f64 {
         match &self.scaling {
-            RopeScaling::Yarn { attention_factor, .. } | RopeScaling::LongRope { attention_factor, .. } => {
-                *attention_factor
+            RopeScaling::Yarn {
+                attention_factor, ..
             }
+            | RopeScaling::LongRope {
+                attention_factor, ..
+            } => *attention_factor,
             _ => 1.0,
         }
     }
@@ -101,8 +110,12 @@ impl Rope {
     #[must_use]
     pub fn inverse_frequencies(&self, variant: usize) -> Vec<f32> {
         let theta = match &self.scaling {
-            RopeScaling::Dynamic { factor, original_max_position_embeddings } if variant > 0 => {
-                let stretch = factor * variant as f64 / *original_max_position_embeddings as f64 - (factor - 1.0);
+            RopeScaling::Dynamic {
+                factor,
+                original_max_position_embeddings,
+            } if variant > 0 => {
+                let stretch = factor * variant as f64 / *original_max_position_embeddings as f64
+                    - (factor - 1.0);
                 self.theta * stretch.powf(self.dim as f64 / (self.dim as f64 - 2.0))
             }
             _ => self.theta,
@@ -110,7 +123,10 @@ impl Rope {
         let plain = self.powers(theta).map(|p| 1.0 / p);
         match self.divisors(variant) {
             None => plain.map(|f| f as f32).collect(),
-            Some(divisors) => plain.zip(divisors).map(|(f, divisor)| (f / divisor) as f32).collect(),
+            Some(divisors) => plain
+                .zip(divisors)
+                .map(|(f, divisor)| (f / divisor) as f32)
+                .collect(),
         }
     }
 
@@ -128,17 +144,35 @@ impl Rope {
             RopeScaling::None | RopeScaling::Dynamic { .. } => None,
             RopeScaling::Factors(factors) => Some(factors.iter().map(|&f| f64::from(f)).collect()),
             RopeScaling::Linear { factor } => Some(vec![*factor; pairs]),
-            RopeScaling::LongRope { short_factor, long_factor, .. } => {
-                Some(if variant == 0 { short_factor.clone() } else { long_factor.clone() })
-            }
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+            RopeScaling::LongRope {
+                short_factor,
+                long_factor,
+                ..
+            } => Some(if variant == 0 {
+                short_factor.clone()
+            } else {
+                long_factor.clone()
+            }),
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => {
                 let context = *original_max_position_embeddings as f64;
                 let wavelengths = self.powers(self.theta).map(|p| 2.0 * PI * p);
-                Some(wavelengths.map(|w| llama3(w, *factor, *low_freq_factor, *high_freq_factor, context)).collect())
+                Some(
+                    wavelengths
+                        .map(|w| llama3(w, *factor, *low_freq_factor, *high_freq_factor, context))
+                        .collect(),
+                )
             }
             RopeScaling::Yarn { factor, .. } => {
                 let kept = self.yarn_ramp();
-                Some(kept.map(|kept| 1.0 / ((1.0 - kept) / factor + kept)).collect())
+                Some(
+                    kept.map(|kept| 1.0 / ((1.0 - kept) / factor + kept))
+                        .collect(),
+                )
             }
         }
     }
@@ -146,12 +180,19 @@ impl Rope {
     /// YaRN's weight of the unscaled frequency of every pair: 1 for those that rotate often, 0 for those that rotate seldom.
     fn yarn_ramp(&self) -> impl Iterator<Item = f64> + use<> {
         let (mut low, mut high) = (0.0, 0.0);
-        if let RopeScaling::Yarn { beta_fast, beta_slow, original_max_position_embeddings, truncate, .. } =
-            &self.scaling
+        if let RopeScaling::Yarn {
+            beta_fast,
+            beta_slow,
+            original_max_position_embeddings,
+            truncate,
+            ..
+        } = &self.scaling
         {
             let context = *original_max_position_embeddings as f64;
             let dim = self.dim as f64;
-            let pair = |rotations: f64| dim * (context / (rotations * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
+            let pair = |rotations: f64| {
+                dim * (context / (rotations * 2.0 * PI)).ln() / (2.0 * self.theta.ln())
+            };
             (low, high) = (pair(*beta_fast), pair(*beta_slow));
             if *truncate {
                 (low, high) = (low.floor(), high.ceil());
@@ -161,7 +202,8 @@ impl Rope {
                 high += 0.001;
             }
         }
-        (0..self.dim.div_ceil(2)).map(move |i| 1.0 - ((i as f64 - low) / (high - low)).clamp(0.0, 1.0))
+        (0..self.dim.div_ceil(2))
+            .map(move |i| 1.0 - ((i as f64 - low) / (high - low)).clamp(0.0, 1.0))
     }
 }
 
@@ -178,17 +220,37 @@ fn llama3(wavelength: f64, factor: f64, low: f64, high: f64, context: f64) -> f6
 }
 
 /// YaRN's attention factor where the config names none: with both `mscale` values their ratio, else from the factor.
-pub(crate) fn yarn_attention_factor(factor: f64, mscale: Option<f64>, mscale_all_dim: Option<f64>) -> f64 {
-    let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
-    match (mscale.filter(|&m| m != 0.0), mscale_all_dim.filter(|&m| m != 0.0)) {
+pub(crate) fn yarn_attention_factor(
+    factor: f64,
+    mscale: Option<f64>,
+    mscale_all_dim: Option<f64>,
+) -> f64 {
+    let scale = |m: f64| {
+        if factor <= 1.0 {
+            1.0
+        } else {
+            0.1 * m * factor.ln() + 1.0
+        }
+    };
+    match (
+        mscale.filter(|&m| m != 0.0),
+        mscale_all_dim.filter(|&m| m != 0.0),
+    ) {
         (Some(mscale), Some(all)) => scale(mscale) / scale(all),
         _ => scale(1.0),
     }
 }
 
 /// LongRoPE's attention factor where the config names none.
-pub(crate) fn longrope_attention_factor(factor: f64, original_max_position_embeddings: usize) -> f64 {
-    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original_max_position_embeddings as f64).ln()).sqrt() }
+pub(crate) fn longrope_attention_factor(
+    factor: f64,
+    original_max_position_embeddings: usize,
+) -> f64 {
+    if factor <= 1.0 {
+        1.0
+    } else {
+        (1.0 + factor.ln() / (original_max_position_embeddings as f64).ln()).sqrt()
+    }
 }
 
 /// Llama 3's parameters whose divisors these are; None if there are none. Every Llama 3 model has the frequency factors
@@ -202,9 +264,16 @@ pub(crate) fn recover_llama3(found: &[f32], theta: f64) -> Option<RopeScaling> {
             high_freq_factor: 4.0,
             original_max_position_embeddings: context,
         };
-        let rope = Rope { theta, dim: 2 * found.len(), scaling };
+        let rope = Rope {
+            theta,
+            dim: 2 * found.len(),
+            scaling,
+        };
         let expected = rope.divisors(0)?;
-        let equal = expected.iter().zip(found).all(|(a, &b)| (a - f64::from(b)).abs() <= 1e-4 * a.abs());
+        let equal = expected
+            .iter()
+            .zip(found)
+            .all(|(a, &b)| (a - f64::from(b)).abs() <= 1e-4 * a.abs());
         equal.then_some(rope.scaling)
     })
 }
@@ -216,14 +285,22 @@ impl Rope {
         match &self.scaling {
             RopeScaling::None => Ok(()),
             RopeScaling::Linear { factor } => positive("rope factor", *factor),
-            RopeScaling::Dynamic { factor, original_max_position_embeddings: context } => {
+            RopeScaling::Dynamic {
+                factor,
+                original_max_position_embeddings: context,
+            } => {
                 if self.dim <= 2 {
                     return Err("rope_type dynamic needs more than 2 rotated features".to_owned());
                 }
                 at_least_one("rope factor", *factor)?;
                 positive("max_position_embeddings", *context as f64)
             }
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => {
                 positive("rope factor", *factor)?;
                 positive("rope low_freq_factor", *low_freq_factor)?;
                 positive("rope high_freq_factor", *high_freq_factor)?;
@@ -232,7 +309,10 @@ impl Rope {
                         "rope high_freq_factor {high_freq_factor} is not above low_freq_factor {low_freq_factor}"
                     ));
                 }
-                positive("rope original_max_position_embeddings", *original_max_position_embeddings as f64)
+                positive(
+                    "rope original_max_position_embeddings",
+                    *original_max_position_embeddings as f64,
+                )
             }
             RopeScaling::Yarn {
                 factor,
@@ -247,25 +327,49 @@ impl Rope {
                 positive("rope beta_fast", *beta_fast)?;
                 positive("rope beta_slow", *beta_slow)?;
                 if self.theta <= 1.0 {
-                    return Err(format!("rope_theta is {}, yarn needs more than 1", self.theta));
+                    return Err(format!(
+                        "rope_theta is {}, yarn needs more than 1",
+                        self.theta
+                    ));
                 }
-                positive("rope original_max_position_embeddings", *original_max_position_embeddings as f64)
+                positive(
+                    "rope original_max_position_embeddings",
+                    *original_max_position_embeddings as f64,
+                )
             }
-            RopeScaling::LongRope { short_factor, long_factor, attention_factor, original_max_position_embeddings } => {
-                for (key, factors) in [("short_factor", short_factor), ("long_factor", long_factor)] {
+            RopeScaling::LongRope {
+                short_factor,
+                long_factor,
+                attention_factor,
+                original_max_position_embeddings,
+            } => {
+                for (key, factors) in [("short_factor", short_factor), ("long_factor", long_factor)]
+                {
                     self.check_factors(&format!("rope {key}"), factors.iter().copied())?;
                 }
                 positive("rope attention_factor", *attention_factor)?;
-                positive("rope original_max_position_embeddings", *original_max_position_embeddings as f64)
+                positive(
+                    "rope original_max_position_embeddings",
+                    *original_max_position_embeddings as f64,
+                )
             }
-            RopeScaling::Factors(factors) => self.check_factors("rope_freqs", factors.iter().map(|&f| f64::from(f))),
+            RopeScaling::Factors(factors) => {
+                self.check_factors("rope_freqs", factors.iter().map(|&f| f64::from(f)))
+            }
         }
     }
 
-    fn check_factors(&self, key: &str, factors: impl ExactSizeIterator<Item = f64>) -> Result<(), String> {
+    fn check_factors(
+        &self,
+        key: &str,
+        factors: impl ExactSizeIterator<Item = f64>,
+    ) -> Result<(), String> {
         let pairs = self.dim.div_ceil(2);
         if factors.len() != pairs {
-            return Err(format!("{key} has {} values, expected one for each of {pairs} pairs", factors.len()));
+            return Err(format!(
+                "{key} has {} values, expected one for each of {pairs} pairs",
+                factors.len()
+            ));
         }
         let value = format!("{key} value");
         factors.into_iter().try_for_each(|f| positive(&value, f))

@@ -27,7 +27,10 @@ pub(crate) fn open(dir: &Path) -> Result<(Vec<Mapped>, BTreeMap<String, Entry>)>
             true => "\nhint: pytorch_model.bin can't be read; save the model with safetensors",
             false => "\nhint: is the download complete?",
         };
-        return Err(invalid(dir, format!("no model.safetensors and no model.safetensors.index.json{hint}")));
+        return Err(invalid(
+            dir,
+            format!("no model.safetensors and no model.safetensors.index.json{hint}"),
+        ));
     }
     Ok((files, entries))
 }
@@ -35,25 +38,40 @@ pub(crate) fn open(dir: &Path) -> Result<(Vec<Mapped>, BTreeMap<String, Entry>)>
 /// tensor → shard file name; names that would leave the folder are refused.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     let json = read_json(path)?;
-    let map = json.get("weight_map").and_then(|m| m.as_object()).ok_or_else(|| invalid(path, "no weight_map"))?;
+    let map = json
+        .get("weight_map")
+        .and_then(|m| m.as_object())
+        .ok_or_else(|| invalid(path, "no weight_map"))?;
     let mut named = BTreeMap::new();
     for (tensor, shard) in map {
-        let shard = shard.as_str().ok_or_else(|| invalid(path, format!("the shard of {tensor} is not a string")))?;
+        let shard = shard
+            .as_str()
+            .ok_or_else(|| invalid(path, format!("the shard of {tensor} is not a string")))?;
         if shard.is_empty() || shard.contains(['/', '\\']) || shard == ".." {
-            return Err(invalid(path, format!("shard {shard:?} is not a plain file name")));
+            return Err(invalid(
+                path,
+                format!("shard {shard:?} is not a plain file name"),
+            ));
         }
         named.insert(tensor.clone(), shard.to_owned());
     }
     Ok(named)
 }
 
-fn add_file(path: &Path, files: &mut Vec<Mapped>, entries: &mut BTreeMap<String, Entry>) -> Result<()> {
+fn add_file(
+    path: &Path,
+    files: &mut Vec<Mapped>,
+    entries: &mut BTreeMap<String, Entry>,
+) -> Result<()> {
     let mapped = Mapped::open(path)?;
     for (name, mut entry) in parse(path, mapped.bytes())? {
         entry.file = files.len();
         if let Some(other) = entries.insert(name.clone(), entry) {
             let other: &Mapped = &files[other.file];
-            return Err(invalid(path, format!("tensor {name} is also in {}", other.path().display())));
+            return Err(invalid(
+                path,
+                format!("tensor {name} is also in {}", other.path().display()),
+            ));
         }
     }
     files.push(mapped);
@@ -64,7 +82,12 @@ fn add_file(path: &Path, files: &mut Vec<Mapped>, entries: &mut BTreeMap<String,
 /// crate's; duplicate names are checked here, because its map would swallow them.
 pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
     let (header, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| {
-        invalid(path, format!("not a whole safetensors file: {e}\nhint: was the download or the copy cut off?"))
+        invalid(
+            path,
+            format!(
+                "not a whole safetensors file: {e}\nhint: was the download or the copy cut off?"
+            ),
+        )
     })?;
     let start = header + 8;
     if let Some(name) = duplicate_key(&bytes[8..start]) {
@@ -72,7 +95,9 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
     }
     let mut tensors = Vec::new();
     for name in metadata.offset_keys() {
-        let Some(info) = metadata.info(&name) else { continue };
+        let Some(info) = metadata.info(&name) else {
+            continue;
+        };
         let dtype = match info.dtype {
             safetensors::Dtype::F32 => StorageDtype::F32,
             safetensors::Dtype::F16 => StorageDtype::F16,
@@ -80,13 +105,25 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
             other => {
                 return Err(invalid(
                     path,
-                    format!("tensor {name} has dtype {other}, which can't be read\nhint: F32, F16 and BF16 can"),
+                    format!(
+                        "tensor {name} has dtype {other}, which can't be read\nhint: F32, F16 and BF16 can"
+                    ),
                 ));
             }
         };
         let (from, to) = info.data_offsets;
         let range = start + from..start + to;
-        tensors.push((name, Entry { file: 0, range, shape: info.shape.clone(), dtype, permuted: None, offset: 0.0 }));
+        tensors.push((
+            name,
+            Entry {
+                file: 0,
+                range,
+                shape: info.shape.clone(),
+                dtype,
+                permuted: None,
+                offset: 0.0,
+            },
+        ));
     }
     Ok(tensors)
 }
@@ -110,5 +147,8 @@ fn duplicate_key(json: &[u8]) -> Option<String> {
             Ok(twice)
         }
     }
-    serde_json::Deserializer::from_slice(json).deserialize_map(Keys).ok().flatten()
+    serde_json::Deserializer::from_slice(json)
+        .deserialize_map(Keys)
+        .ok()
+        .flatten()
 }

@@ -52,7 +52,11 @@ pub struct TensorView<'a> {
 
 impl<'a> TensorView<'a> {
     pub(crate) fn new(name: &'a str, entry: &'a Entry, file: &'a [u8]) -> Self {
-        Self { name, entry, bytes: &file[entry.range.clone()] }
+        Self {
+            name,
+            entry,
+            bytes: &file[entry.range.clone()],
+        }
     }
 }
 
@@ -75,7 +79,10 @@ impl TensorView<'_> {
     }
     /// Rows (product of all but the last dimension; 1 for 1-D).
     pub fn rows(&self) -> usize {
-        self.entry.shape.split_last().map_or(1, |(_, rest)| rest.iter().product())
+        self.entry
+            .shape
+            .split_last()
+            .map_or(1, |(_, rest)| rest.iter().product())
     }
     /// Values in a row (last dimension).
     pub fn columns(&self) -> usize {
@@ -100,7 +107,9 @@ impl TensorView<'_> {
         );
         let count = out.len() / columns;
         assert!(
-            first.checked_add(count).is_some_and(|end| end <= self.rows()),
+            first
+                .checked_add(count)
+                .is_some_and(|end| end <= self.rows()),
             "{}: rows {first}..+{count} of {}",
             self.name,
             self.rows()
@@ -129,15 +138,24 @@ impl TensorView<'_> {
     /// If the values lie outside the row or are no whole units.
     pub fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
         let (columns, unit) = (self.columns(), self.unit());
-        assert!(row < self.rows() && column + out.len() <= columns, "{}: part outside the tensor", self.name);
-        assert!(column.is_multiple_of(unit) && out.len().is_multiple_of(unit), "{}: part of a block", self.name);
+        assert!(
+            row < self.rows() && column + out.len() <= columns,
+            "{}: part outside the tensor",
+            self.name
+        );
+        assert!(
+            column.is_multiple_of(unit) && out.len().is_multiple_of(unit),
+            "{}: part of a block",
+            self.name
+        );
         match self.entry.permuted {
             Some(_) if self.entry.shape.len() == 1 => {
                 let whole = self.to_f32();
                 out.copy_from_slice(&whole[column..column + out.len()]);
             }
             permuted => {
-                let start = |row| permuted.map_or(row, |width| stored_row(row, width)) * columns + column;
+                let start =
+                    |row| permuted.map_or(row, |width| stored_row(row, width)) * columns + column;
                 self.fetch(start(row + AHEAD), out.len());
                 self.widen(start(row), out);
             }
@@ -227,7 +245,10 @@ mod tests {
         // np.arange(8).reshape(1, 2, 4).swapaxes(1, 2).reshape(8): what the converter does to one head of 8 rows.
         let converted = [0, 4, 1, 5, 2, 6, 3, 7];
         for (stored, row) in converted.into_iter().enumerate() {
-            assert_eq!((stored_row(row, 8), hugging_face_row(stored, 8)), (stored, row));
+            assert_eq!(
+                (stored_row(row, 8), hugging_face_row(stored, 8)),
+                (stored, row)
+            );
         }
         assert!((0..24).all(|row| hugging_face_row(stored_row(row, 12), 12) == row));
     }

@@ -13,7 +13,10 @@ pub fn describe(mut command: Command) -> Value {
 
 fn describe_built(command: &Command) -> Value {
     let shown = |arg: &&Arg| {
-        !matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version)
+        !matches!(
+            arg.get_action(),
+            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+        )
     };
     json!({
         "tool": command.get_name(),
@@ -25,7 +28,9 @@ fn describe_built(command: &Command) -> Value {
 
 fn flag(arg: &Arg) -> Value {
     let takes_value = arg.get_action().takes_values();
-    let many = arg.get_num_args().is_some_and(|range| range.max_values() > 1);
+    let many = arg
+        .get_num_args()
+        .is_some_and(|range| range.max_values() > 1);
     json!({
         "name": arg.get_long().map_or_else(|| arg.get_id().as_str().replace('_', "-"), str::to_owned),
         "positional": arg.is_positional(),
@@ -39,5 +44,8 @@ fn flag(arg: &Arg) -> Value {
 }
 
 fn values(arg: &Arg) -> Vec<String> {
-    arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()
+    arg.get_possible_values()
+        .iter()
+        .map(|value| value.get_name().to_owned())
+        .collect()
 }

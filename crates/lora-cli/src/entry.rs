@@ -24,7 +24,10 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     if let Some(code) = about_itself::<A>() {
         return code;
     }
-    let args = match A::command().try_get_matches().and_then(|mut matches| A::from_arg_matches_mut(&mut matches)) {
+    let args = match A::command()
+        .try_get_matches()
+        .and_then(|mut matches| A::from_arg_matches_mut(&mut matches))
+    {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print(); // help on stdout, usage errors on stderr
@@ -55,10 +58,17 @@ fn finish(ui: &Ui, result: Result<Status>, tool: &str) -> ExitCode {
         }
         Err(error) => {
             let known = error.has_hint() || error.is_interrupted();
-            let error =
-                if known { error } else { error.hint(format!("{tool} --help explains the flags, with examples")) };
+            let error = if known {
+                error
+            } else {
+                error.hint(format!("{tool} --help explains the flags, with examples"))
+            };
             ui.stderr(&error.render(paint));
-            if error.is_interrupted() { INTERRUPT.into() } else { FAILED.into() }
+            if error.is_interrupted() {
+                INTERRUPT.into()
+            } else {
+                FAILED.into()
+            }
         }
     }
 }
@@ -93,10 +103,14 @@ fn about_itself<A: ToolArgs>() -> Option<ExitCode> {
 
 fn completions(mut command: clap::Command, shell: Option<OsString>) -> Result<Vec<u8>> {
     let name = shell.unwrap_or_default();
-    let shell = <clap_complete::Shell as clap::ValueEnum>::from_str(&name.to_string_lossy(), true).map_err(|_| {
-        Error::new(format!("--completions knows no shell `{}`", name.to_string_lossy()))
+    let shell = <clap_complete::Shell as clap::ValueEnum>::from_str(&name.to_string_lossy(), true)
+        .map_err(|_| {
+            Error::new(format!(
+                "--completions knows no shell `{}`",
+                name.to_string_lossy()
+            ))
             .hint("one of bash, elvish, fish, powershell, zsh")
-    })?;
+        })?;
     let tool = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, tool, &mut script);
@@ -121,7 +135,9 @@ fn listen_for_ctrl_c(ui: Ui) {
 fn note_panics() {
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("unknown");
-        let place = info.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
+        let place = info.location().map_or(String::new(), |at| {
+            format!(" ({}:{})", at.file(), at.line())
+        });
         let error = Error::new(format!("internal error: {message}{place}"))
             .hint("this is a bug in the tool: please report it with the command line");
         let mut text = error.render(paint);

@@ -16,7 +16,12 @@ impl Error {
     /// A failure of the tool's own.
     pub fn new(message: impl Into<String>) -> Self {
         let (message, hint) = split_hint(message.into());
-        Self { message, causes: Vec::new(), hint, interrupted: false }
+        Self {
+            message,
+            causes: Vec::new(),
+            hint,
+            interrupted: false,
+        }
     }
 
     /// The way out, shown as one `hint:` line.
@@ -30,14 +35,18 @@ impl Error {
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
         let (message, hint) = split_hint(message.into());
-        self.causes.insert(0, std::mem::replace(&mut self.message, message));
+        self.causes
+            .insert(0, std::mem::replace(&mut self.message, message));
         self.hint = hint.or(self.hint);
         self
     }
 
     /// The user pressed Ctrl-C: exit 130.
     pub fn interrupted() -> Self {
-        Self { interrupted: true, ..Self::new("interrupted") }
+        Self {
+            interrupted: true,
+            ..Self::new("interrupted")
+        }
     }
 
     /// True if it names a way out.
@@ -54,7 +63,9 @@ impl Error {
     pub fn render(&self, paint: impl Fn(&str) -> String) -> String {
         let mut text = String::new();
         let mut line = |label: &str, body: &str| {
-            let body = body.trim_end().replace('\n', &format!("\n{:1$}", "", label.len() + 2));
+            let body = body
+                .trim_end()
+                .replace('\n', &format!("\n{:1$}", "", label.len() + 2));
             let _ = writeln!(text, "{} {body}", paint(&format!("{label}:")));
         };
         line("error", &self.message);
@@ -70,7 +81,9 @@ impl std::fmt::Display for Error {
     /// The message and its causes on one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)?;
-        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+        self.causes
+            .iter()
+            .try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 
@@ -123,7 +136,8 @@ fn split_hint(text: String) -> (String, Option<String>) {
 
 /// The system's answer without its number, which helps nobody.
 fn without_os_code(text: &str) -> &str {
-    text.split_once(" (os error ").map_or(text, |(before, _)| before)
+    text.split_once(" (os error ")
+        .map_or(text, |(before, _)| before)
 }
 
 fn io_hint(error: &io::Error) -> Option<&'static str> {
@@ -132,12 +146,18 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
             Some("the disk is full: free some space, or write elsewhere")
         }
         io::ErrorKind::PermissionDenied => Some("check the permissions of that path"),
-        io::ErrorKind::ReadOnlyFilesystem => Some("that file system can't be written: choose another path"),
-        io::ErrorKind::NotFound => Some("check the path: it, or the folder that it should stand in, is not there"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Some("that file system can't be written: choose another path")
+        }
+        io::ErrorKind::NotFound => {
+            Some("check the path: it, or the folder that it should stand in, is not there")
+        }
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             Some("a file stands where a folder is needed: choose another path")
         }
-        io::ErrorKind::IsADirectory => Some("a folder stands where a file is needed: name a file in it"),
+        io::ErrorKind::IsADirectory => {
+            Some("a folder stands where a file is needed: name a file in it")
+        }
         io::ErrorKind::InvalidData => Some("is this the right file? it is not text in UTF-8"),
         _ => None,
     }

@@ -17,17 +17,20 @@ static STDIN: OnceLock<std::result::Result<String, String>> = OnceLock::new();
 /// When the path does not exist, or when what came through the pipe is no receipt of that kind.
 pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
     let path = if path.as_os_str() == "-" {
-        let text = STDIN
-            .get_or_init(read_stdin)
-            .as_ref()
-            .map_err(|e| Error::new(e.clone()).context("failed to read stdin").hint(PIPE))?;
+        let text = STDIN.get_or_init(read_stdin).as_ref().map_err(|e| {
+            Error::new(e.clone())
+                .context("failed to read stdin")
+                .hint(PIPE)
+        })?;
         artefact_from(text, kind)?
     } else {
         path.to_path_buf()
     };
     match std::fs::metadata(&path) {
         Ok(_) => Ok(path),
-        Err(e) => Err(Error::from(e).context(format!("failed to open {kind} at {}", path.display()))),
+        Err(e) => {
+            Err(Error::from(e).context(format!("failed to open {kind} at {}", path.display())))
+        }
     }
 }
 
@@ -40,7 +43,8 @@ pub fn artefact_from(stdout: &str, kind: Artefact) -> Result<PathBuf> {
         return Err(Error::new("no receipt came through the pipe")
             .hint("the tool before the `|` failed or wrote nothing: its own error is above"));
     };
-    let other_version = |value: serde_json::Value| value.get("version").is_some_and(serde_json::Value::is_u64);
+    let other_version =
+        |value: serde_json::Value| value.get("version").is_some_and(serde_json::Value::is_u64);
     let receipt = Receipt::parse(line, "the last line of stdin").map_err(|e| {
         let error = Error::from(e);
         match serde_json::from_str(line).is_ok_and(other_version) {
@@ -54,12 +58,18 @@ pub fn artefact_from(stdout: &str, kind: Artefact) -> Result<PathBuf> {
             "expected {kind} on stdin, but {} made {} ({out})",
             receipt.tool, receipt.artefact
         ))
-        .hint(format!("put the tool that makes {kind} before the `|`, or name {kind} in place of `-`")));
+        .hint(format!(
+            "put the tool that makes {kind} before the `|`, or name {kind} in place of `-`"
+        )));
     }
     Ok(receipt.out)
 }
 
 fn read_stdin() -> std::result::Result<String, String> {
     let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text).map(|_| text).map_err(|e| e.to_string())
+    std::io::stdin()
+        .lock()
+        .read_to_string(&mut text)
+        .map(|_| text)
+        .map_err(|e| e.to_string())
 }

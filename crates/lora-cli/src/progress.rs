@@ -23,7 +23,9 @@ enum Shown {
 
 impl Progress {
     pub(crate) fn nothing() -> Self {
-        Self { shown: Shown::Nothing }
+        Self {
+            shown: Shown::Nothing,
+        }
     }
 
     /// A bar on the terminal; without a known total, a count.
@@ -43,22 +45,47 @@ impl Progress {
                 _ => text.write_str(&human_seconds(state.eta().as_secs_f64())),
             };
         };
-        let bar = group.add(if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) });
+        let bar = group.add(if total == 0 {
+            ProgressBar::no_length()
+        } else {
+            ProgressBar::new(total)
+        });
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> ").with_key("rate", rate).with_key("left", left));
+            bar.set_style(
+                style
+                    .progress_chars("=> ")
+                    .with_key("rate", rate)
+                    .with_key("left", left),
+            );
         }
         bar.set_prefix(label.to_owned());
         bar.tick();
-        Self { shown: Shown::Bar(bar) }
+        Self {
+            shown: Shown::Bar(bar),
+        }
     }
 
     /// Plain lines through `ui`, at most one in five seconds.
     pub(crate) fn lines(ui: &Ui, label: &str, total: u64, unit: &str) -> Self {
         let now = Instant::now();
-        let state = Mutex::new(State { before: 0, done: 0, message: String::new(), printed: now, any: false });
-        let lines =
-            Lines { ui: ui.clone(), label: label.to_owned(), total, unit: unit.to_owned(), started: now, state };
-        Self { shown: Shown::Lines(Box::new(lines)) }
+        let state = Mutex::new(State {
+            before: 0,
+            done: 0,
+            message: String::new(),
+            printed: now,
+            any: false,
+        });
+        let lines = Lines {
+            ui: ui.clone(),
+            label: label.to_owned(),
+            total,
+            unit: unit.to_owned(),
+            started: now,
+            state,
+        };
+        Self {
+            shown: Shown::Lines(Box::new(lines)),
+        }
     }
 
     /// `n` more units are done.
@@ -148,12 +175,24 @@ impl Lines {
 
     fn line(&self, state: &State) -> String {
         let steps = [state.before, state.done, self.total];
-        plain_line(&self.label, steps, &self.unit, self.started.elapsed(), &state.message)
+        plain_line(
+            &self.label,
+            steps,
+            &self.unit,
+            self.started.elapsed(),
+            &state.message,
+        )
     }
 }
 
 /// `train 40/100  1.33 step/s  45 s left  loss 1.2`
-fn plain_line(label: &str, [before, now, total]: [u64; 3], unit: &str, elapsed: Duration, message: &str) -> String {
+fn plain_line(
+    label: &str,
+    [before, now, total]: [u64; 3],
+    unit: &str,
+    elapsed: Duration,
+    message: &str,
+) -> String {
     let rate = now as f64 / elapsed.as_secs_f64().max(1e-9);
     let done = before + now;
     let mut line = format!("{label} {done}");
@@ -186,8 +225,19 @@ mod tests {
 
     #[test]
     fn a_plain_line_says_rate_and_time_left() {
-        let line = |done, total| plain_line("train", [0, done, total], "step", Duration::from_secs(30), "loss 1.2");
-        assert_eq!(line(40, 100), "train 40/100  1.33 step/s  45 s left  loss 1.2");
+        let line = |done, total| {
+            plain_line(
+                "train",
+                [0, done, total],
+                "step",
+                Duration::from_secs(30),
+                "loss 1.2",
+            )
+        };
+        assert_eq!(
+            line(40, 100),
+            "train 40/100  1.33 step/s  45 s left  loss 1.2"
+        );
         assert_eq!(line(100, 100), "train 100/100  3.33 step/s  loss 1.2");
         let resumed = plain_line("train", [40, 15, 100], "step", Duration::from_secs(30), "");
         assert_eq!(resumed, "train 55/100  0.50 step/s  1 min 30 s left");

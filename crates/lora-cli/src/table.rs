@@ -7,8 +7,14 @@ pub fn table<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
     let cell = |row: usize, column: usize| rows[row].get(column).map_or("", AsRef::as_ref);
     let layout: Vec<(usize, bool)> = (0..columns)
         .map(|column| {
-            let width = (0..rows.len()).map(|row| cell(row, column).chars().count()).max().unwrap_or(0);
-            let mut below = (1..rows.len()).map(|row| cell(row, column)).filter(|text| !text.is_empty()).peekable();
+            let width = (0..rows.len())
+                .map(|row| cell(row, column).chars().count())
+                .max()
+                .unwrap_or(0);
+            let mut below = (1..rows.len())
+                .map(|row| cell(row, column))
+                .filter(|text| !text.is_empty())
+                .peekable();
             (width, below.peek().is_some() && below.all(is_figure))
         })
         .collect();
@@ -18,7 +24,11 @@ pub fn table<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
         for (column, &(width, right)) in layout.iter().enumerate() {
             let cell = cell(row, column);
             let padding = " ".repeat(width - cell.chars().count());
-            line += &if right { format!("{padding}{cell}  ") } else { format!("{cell}{padding}  ") };
+            line += &if right {
+                format!("{padding}{cell}  ")
+            } else {
+                format!("{cell}{padding}  ")
+            };
         }
         text += line.trim_end();
         text.push('\n');
@@ -27,7 +37,10 @@ pub fn table<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
 }
 
 fn is_figure(text: &str) -> bool {
-    text == "-" || text.trim_start_matches(['+', '-', '−']).starts_with(|c: char| c.is_ascii_digit())
+    text == "-"
+        || text
+            .trim_start_matches(['+', '-', '−'])
+            .starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Bytes as people read them, in decimal units: `4.1 MB`.

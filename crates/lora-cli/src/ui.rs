@@ -40,12 +40,24 @@ impl Ui {
     /// The one that [`crate::main`] makes: JSON if asked for, or if stdout is not a terminal.
     pub(crate) fn for_terminal(common: &Common) -> Self {
         let json = common.json || !io::stdout().is_terminal();
-        Self::new(if json { Mode::Json } else { Mode::People }, common.quiet, io::stderr().is_terminal())
+        Self::new(
+            if json { Mode::Json } else { Mode::People },
+            common.quiet,
+            io::stderr().is_terminal(),
+        )
     }
 
     fn new(mode: Mode, quiet: bool, bars: bool) -> Self {
-        let inner = Inner { mode, quiet, bars, group: MultiProgress::new(), stdout_error: Mutex::new(None) };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            mode,
+            quiet,
+            bars,
+            group: MultiProgress::new(),
+            stdout_error: Mutex::new(None),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// True if stdout gets JSON lines, false if it gets tables for people.
@@ -109,7 +121,11 @@ impl Ui {
     /// # Errors
     /// Only that one.
     pub fn check_interrupt(&self) -> Result<()> {
-        if INTERRUPTED.load(Ordering::SeqCst) { Err(Error::interrupted()) } else { Ok(()) }
+        if INTERRUPTED.load(Ordering::SeqCst) {
+            Err(Error::interrupted())
+        } else {
+            Ok(())
+        }
     }
 
     /// Prints the receipt as the last JSON line of stdout (JSON mode), or the output path for people.
@@ -139,7 +155,10 @@ impl Ui {
     /// One line on stdout, at once. After a closed pipe the work goes on: its output folder is still wanted.
     fn stdout(&self, line: &str) {
         let mut stdout = io::stdout().lock();
-        let written = self.inner.group.suspend(|| writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
+        let written = self
+            .inner
+            .group
+            .suspend(|| writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
         if let Err(e) = written {
             self.keep_error(e);
         }
@@ -147,14 +166,25 @@ impl Ui {
 
     fn keep_error(&self, error: io::Error) {
         if error.kind() != io::ErrorKind::BrokenPipe {
-            let mut first = self.inner.stdout_error.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = self
+                .inner
+                .stdout_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(error);
         }
     }
 
     /// Fails if something could not be written to stdout (a full disk, say).
     pub(crate) fn check_stdout(&self) -> Result<()> {
-        let error = self.inner.stdout_error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        error.map_or(Ok(()), |e| Err(Error::from(e).context("failed to write to stdout")))
+        let error = self
+            .inner
+            .stdout_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        error.map_or(Ok(()), |e| {
+            Err(Error::from(e).context("failed to write to stdout"))
+        })
     }
 }

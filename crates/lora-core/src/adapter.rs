@@ -26,12 +26,25 @@ impl Adapter {
     ///
     /// # Errors
     /// If there are not as many values as the layout has places.
-    pub fn from_layout(config: LoraConfig, layout: Layout, params: Vec<f32>) -> Result<Self, Error> {
+    pub fn from_layout(
+        config: LoraConfig,
+        layout: Layout,
+        params: Vec<f32>,
+    ) -> Result<Self, Error> {
         let places = layout.parameters();
         if places != params.len() {
-            return Err(Error::Config(format!("{} values for {places} places of an adapter", params.len())));
+            return Err(Error::Config(format!(
+                "{} values for {places} places of an adapter",
+                params.len()
+            )));
         }
-        Ok(Self { config, modules: layout.modules, trained: layout.trained, params, origin: None })
+        Ok(Self {
+            config,
+            modules: layout.modules,
+            trained: layout.trained,
+            params,
+            origin: None,
+        })
     }
 
     /// All zeros on what the config trains.
@@ -50,7 +63,10 @@ impl Adapter {
             ("modules_to_save", is(Part::Weight)),
             ("trained biases", is(Part::Bias)),
         ];
-        kinds.iter().find(|(_, found)| *found).map(|(what, _)| *what)
+        kinds
+            .iter()
+            .find(|(_, found)| *found)
+            .map(|(what, _)| *what)
     }
 
     /// A and B of module `index`.
@@ -59,7 +75,10 @@ impl Adapter {
     /// If there is no such module.
     pub fn factors(&self, index: usize) -> (&[f32], &[f32]) {
         let module = &self.modules[index];
-        (&self.params[module.a.clone()], &self.params[module.b.clone()])
+        (
+            &self.params[module.a.clone()],
+            &self.params[module.b.clone()],
+        )
     }
 
     /// A and B of module `index` as they began, if the base lacks them.
@@ -78,7 +97,10 @@ impl Adapter {
 
     /// The values that stand in the place of a tensor of the base, if it trains as a whole.
     pub fn replacement(&self, tensor: &str) -> Option<&[f32]> {
-        self.trained.iter().find(|t| t.tensor == tensor).map(|t| &self.params[t.range.clone()])
+        self.trained
+            .iter()
+            .find(|t| t.tensor == tensor)
+            .map(|t| &self.params[t.range.clone()])
     }
 
     /// All tensors, in the order of the flat parameters.
@@ -93,7 +115,12 @@ impl Adapter {
 
     /// The parameters that PEFT adds to the model: all but the base's own biases.
     pub fn added_parameters(&self) -> usize {
-        let own: usize = self.trained.iter().filter(|t| t.in_base).map(|t| t.range.len()).sum();
+        let own: usize = self
+            .trained
+            .iter()
+            .filter(|t| t.in_base)
+            .map(|t| t.range.len())
+            .sum();
         self.params.len() - own
     }
 
@@ -103,9 +130,15 @@ impl Adapter {
     /// # Errors
     /// If memory is short.
     pub fn into_plain(self) -> Result<Self, Error> {
-        let Some(origin) = &self.origin else { return Ok(self) };
+        let Some(origin) = &self.origin else {
+            return Ok(self);
+        };
         let mut config = self.config.clone();
-        let factor = if config.use_rslora { std::f64::consts::SQRT_2 } else { 2.0 };
+        let factor = if config.use_rslora {
+            std::f64::consts::SQRT_2
+        } else {
+            2.0
+        };
         config.r *= 2;
         config.lora_alpha *= factor;
         config.rank_pattern = config.rank_pattern.map(|rank| 2 * rank);
@@ -115,7 +148,12 @@ impl Adapter {
         let mut params = Vec::new();
         params
             .try_reserve_exact(2 * self.params.len())
-            .map_err(|_| Error::Config(format!("no memory for {} adapter parameters", 2 * self.params.len())))?;
+            .map_err(|_| {
+                Error::Config(format!(
+                    "no memory for {} adapter parameters",
+                    2 * self.params.len()
+                ))
+            })?;
         let mut push = |values: &mut dyn Iterator<Item = f32>| {
             let start = params.len();
             params.extend(values);
@@ -125,8 +163,14 @@ impl Adapter {
             let rank = m.rank;
             let (b, b0) = (&self.params[m.b.clone()], &origin[m.b.clone()]);
             let rows = b.chunks_exact(rank).zip(b0.chunks_exact(rank));
-            m.a = push(&mut self.params[m.a.clone()].iter().chain(&origin[m.a.clone()]).copied());
-            m.b = push(&mut rows.flat_map(|(b, b0)| b.iter().copied().chain(b0.iter().map(|x| -x))));
+            m.a = push(
+                &mut self.params[m.a.clone()]
+                    .iter()
+                    .chain(&origin[m.a.clone()])
+                    .copied(),
+            );
+            m.b =
+                push(&mut rows.flat_map(|(b, b0)| b.iter().copied().chain(b0.iter().map(|x| -x))));
             m.rank = 2 * rank;
             for range in [&mut m.lora_bias, &mut m.magnitude].into_iter().flatten() {
                 *range = push(&mut self.params[range.clone()].iter().copied());
@@ -135,21 +179,32 @@ impl Adapter {
         for tensor in &mut trained {
             tensor.range = push(&mut self.params[tensor.range.clone()].iter().copied());
         }
-        Ok(Self { config, modules, trained, params, origin: None })
+        Ok(Self {
+            config,
+            modules,
+            trained,
+            params,
+            origin: None,
+        })
     }
 }
 
 /// `n` zeros, or an error where memory can't hold them.
 pub(crate) fn zeros(n: usize) -> Result<Vec<f32>, Error> {
     let mut values = Vec::new();
-    values.try_reserve_exact(n).map_err(|_| Error::Config(format!("no memory for {n} adapter parameters")))?;
+    values
+        .try_reserve_exact(n)
+        .map_err(|_| Error::Config(format!("no memory for {n} adapter parameters")))?;
     values.resize(n, 0.0);
     Ok(values)
 }
 
 /// The generator of one tensor's random values, for one purpose.
 pub(crate) fn generator(purpose: &str, seed: u64, name: &str) -> ChaCha8Rng {
-    let key =
-        Sha256::new().chain_update(purpose).chain_update(b"\0").chain_update(seed.to_le_bytes()).chain_update(name);
+    let key = Sha256::new()
+        .chain_update(purpose)
+        .chain_update(b"\0")
+        .chain_update(seed.to_le_bytes())
+        .chain_update(name);
     ChaCha8Rng::from_seed(key.finalize().into())
 }

@@ -89,8 +89,13 @@ impl LoraConfig {
 
     /// One line for each key that is unknown here and was carried.
     pub fn warnings(&self) -> Vec<String> {
-        let unknown = self.extra.iter().filter(|(key, _)| keys::role(key).is_none());
-        unknown.map(|(key, value)| format!("unknown key `{key}: {value}` is kept but has no effect")).collect()
+        let unknown = self
+            .extra
+            .iter()
+            .filter(|(key, _)| keys::role(key).is_none());
+        unknown
+            .map(|(key, value)| format!("unknown key `{key}: {value}` is kept but has no effect"))
+            .collect()
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -99,16 +104,26 @@ impl LoraConfig {
             return Err("rank r must be at least 1, not 0".to_string());
         }
         if let Some((key, _)) = ranks.iter().find(|(_, rank)| *rank == 0) {
-            return Err(format!("rank_pattern `{key}`: a rank must be at least 1, not 0"));
+            return Err(format!(
+                "rank_pattern `{key}`: a rank must be at least 1, not 0"
+            ));
         }
-        let alphas = alphas.iter().map(|(key, alpha)| (format!("alpha_pattern `{key}`"), *alpha));
-        for (option, alpha) in [("lora_alpha".to_string(), self.lora_alpha)].into_iter().chain(alphas) {
+        let alphas = alphas
+            .iter()
+            .map(|(key, alpha)| (format!("alpha_pattern `{key}`"), *alpha));
+        for (option, alpha) in [("lora_alpha".to_string(), self.lora_alpha)]
+            .into_iter()
+            .chain(alphas)
+        {
             if !alpha.is_finite() {
                 return Err(format!("{option} must be a finite number, not {alpha}"));
             }
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err(format!("lora_dropout must lie in [0, 1), not {}", self.lora_dropout));
+            return Err(format!(
+                "lora_dropout must lie in [0, 1), not {}",
+                self.lora_dropout
+            ));
         }
         self.check_layers()?;
         self.check_combinations()
@@ -132,11 +147,15 @@ impl LoraConfig {
 
     fn check_combinations(&self) -> Result<(), String> {
         if self.lora_bias && self.use_dora {
-            return Err("lora_bias does not go with use_dora: DoRA's norm knows no bias".to_string());
+            return Err(
+                "lora_bias does not go with use_dora: DoRA's norm knows no bias".to_string(),
+            );
         }
         if self.lora_bias && !matches!(self.init, Init::Kaiming | Init::Linear) {
             let init = self.init.value();
-            return Err(format!("lora_bias needs init_lora_weights true or false, not {init}"));
+            return Err(format!(
+                "lora_bias needs init_lora_weights true or false, not {init}"
+            ));
         }
         Ok(())
     }

@@ -3,24 +3,53 @@
 /// PiSSA: (A, B) with s·B·A the best approximation of W (out, in) of this rank. A = √(S/s)·Vᵀ, B = U·√(S/s) (PEFT's
 /// `pissa_init`). The singular vectors are eigenvectors of WᵀW or WWᵀ, whichever is smaller; one sign is arbitrary, as in
 /// every SVD.
-pub(crate) fn pissa(w: &[f32], out: usize, inn: usize, rank: usize, scaling: f32) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn pissa(
+    w: &[f32],
+    out: usize,
+    inn: usize,
+    rank: usize,
+    scaling: f32,
+) -> (Vec<f32>, Vec<f32>) {
     let by_columns = inn <= out;
     let n = out.min(inn);
-    let mut vectors = if by_columns { column_gram(w, inn) } else { row_gram(w, inn) };
+    let mut vectors = if by_columns {
+        column_gram(w, inn)
+    } else {
+        row_gram(w, inn)
+    };
     let values = eigen(&mut vectors, n);
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&i, &j| values[j].total_cmp(&values[i]));
     let (mut a, mut b) = (vec![0f32; rank * inn], vec![0f32; out * rank]);
     for (k, &column) in order.iter().take(rank).enumerate() {
         let singular = values[column].max(0.0).sqrt();
-        let (root, inverse) =
-            ((singular / f64::from(scaling)).sqrt(), if singular > 0.0 { 1.0 / singular } else { 0.0 });
+        let (root, inverse) = (
+            (singular / f64::from(scaling)).sqrt(),
+            if singular > 0.0 { 1.0 / singular } else { 0.0 },
+        );
         let vector: Vec<f64> = (0..n).map(|i| vectors[i * n + column]).collect();
-        let other = if by_columns { times(w, inn, &vector) } else { transposed_times(w, inn, &vector) };
-        let (u, v) = if by_columns { (other, vector) } else { (vector, other) };
-        let (u_scale, v_scale) = if by_columns { (root * inverse, root) } else { (root, root * inverse) };
-        a[k * inn..(k + 1) * inn].iter_mut().zip(&v).for_each(|(a, v)| *a = (v * v_scale) as f32);
-        b.chunks_exact_mut(rank).zip(&u).for_each(|(b, u)| b[k] = (u * u_scale) as f32);
+        let other = if by_columns {
+            times(w, inn, &vector)
+        } else {
+            transposed_times(w, inn, &vector)
+        };
+        let (u, v) = if by_columns {
+            (other, vector)
+        } else {
+            (vector, other)
+        };
+        let (u_scale, v_scale) = if by_columns {
+            (root * inverse, root)
+        } else {
+            (root, root * inverse)
+        };
+        a[k * inn..(k + 1) * inn]
+            .iter_mut()
+            .zip(&v)
+            .for_each(|(a, v)| *a = (v * v_scale) as f32);
+        b.chunks_exact_mut(rank)
+            .zip(&u)
+            .for_each(|(b, u)| b[k] = (u * u_scale) as f32);
     }
     (a, b)
 }
@@ -30,10 +59,15 @@ fn column_gram(w: &[f32], n: usize) -> Vec<f64> {
     let mut gram = vec![0f64; n * n];
     let mut wide = vec![0f64; n];
     for row in w.chunks_exact(n) {
-        wide.iter_mut().zip(row).for_each(|(x, &v)| *x = f64::from(v));
+        wide.iter_mut()
+            .zip(row)
+            .for_each(|(x, &v)| *x = f64::from(v));
         for i in 0..n {
             let x = wide[i];
-            gram[i * n + i..(i + 1) * n].iter_mut().zip(&wide[i..]).for_each(|(g, y)| *g += x * y);
+            gram[i * n + i..(i + 1) * n]
+                .iter_mut()
+                .zip(&wide[i..])
+                .for_each(|(g, y)| *g += x * y);
         }
     }
     mirror(&mut gram, n);
@@ -67,7 +101,12 @@ fn mirror(gram: &mut [f64], n: usize) {
 fn dot(x: &[f64], y: &[f64]) -> f64 {
     let mut lanes = [0f64; 8];
     let (xs, ys) = (x.chunks_exact(8), y.chunks_exact(8));
-    let tail: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a * b).sum();
+    let tail: f64 = xs
+        .remainder()
+        .iter()
+        .zip(ys.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
     for (a, b) in xs.zip(ys) {
         for i in 0..8 {
             lanes[i] += a[i] * b[i];
@@ -79,14 +118,17 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
 /// W·v.
 fn times(w: &[f32], columns: usize, v: &[f64]) -> Vec<f64> {
     let rows = w.chunks_exact(columns);
-    rows.map(|row| row.iter().zip(v).map(|(&x, y)| f64::from(x) * y).sum()).collect()
+    rows.map(|row| row.iter().zip(v).map(|(&x, y)| f64::from(x) * y).sum())
+        .collect()
 }
 
 /// Wᵀ·u.
 fn transposed_times(w: &[f32], columns: usize, u: &[f64]) -> Vec<f64> {
     let mut out = vec![0f64; columns];
     for (row, &x) in w.chunks_exact(columns).zip(u) {
-        out.iter_mut().zip(row).for_each(|(y, &value)| *y += x * f64::from(value));
+        out.iter_mut()
+            .zip(row)
+            .for_each(|(y, &value)| *y += x * f64::from(value));
     }
     out
 }
@@ -130,12 +172,16 @@ fn tridiagonal(a: &mut [f64], n: usize, diagonal: &mut [f64], beside: &mut [f64]
 
 /// A ← H·A·H on the coordinates from `start`: A − v·wᵀ − w·vᵀ with p = 2Av, w = p − (vᵀp)·v.
 fn reflect_both_sides(a: &mut [f64], n: usize, start: usize, v: &[f64]) {
-    let mut w: Vec<f64> = (start..n).map(|i| 2.0 * dot(&a[i * n + start..(i + 1) * n], v)).collect();
+    let mut w: Vec<f64> = (start..n)
+        .map(|i| 2.0 * dot(&a[i * n + start..(i + 1) * n], v))
+        .collect();
     let share = dot(v, &w);
     w.iter_mut().zip(v).for_each(|(w, v)| *w -= share * v);
     for (i, (&vi, &wi)) in v.iter().zip(&w).enumerate() {
         let row = &mut a[(start + i) * n + start..(start + i + 1) * n];
-        row.iter_mut().zip(v.iter().zip(&w)).for_each(|(x, (v, w))| *x -= vi * w + wi * v);
+        row.iter_mut()
+            .zip(v.iter().zip(&w))
+            .for_each(|(x, (v, w))| *x -= vi * w + wi * v);
     }
 }
 
@@ -150,7 +196,9 @@ fn accumulate(q: &mut [f64], n: usize, reflectors: &[Vec<f64>]) {
         }
         for (i, &vi) in v.iter().enumerate() {
             let row = &mut q[(start + i) * n + start..(start + i + 1) * n];
-            row.iter_mut().zip(&share).for_each(|(x, s)| *x -= 2.0 * vi * s);
+            row.iter_mut()
+                .zip(&share)
+                .for_each(|(x, s)| *x -= 2.0 * vi * s);
         }
     }
 }
@@ -231,12 +279,18 @@ pub(crate) fn olora(w: &[f32], out: usize, inn: usize, rank: usize) -> (Vec<f32>
         reflectors.push(v);
     }
     let mut q = vec![0f64; out * rank];
-    q.iter_mut().step_by(rank + 1).take(rank).for_each(|x| *x = 1.0);
+    q.iter_mut()
+        .step_by(rank + 1)
+        .take(rank)
+        .for_each(|x| *x = 1.0);
     for (k, v) in reflectors.iter().enumerate().rev() {
         reflect_rows(&mut q, rank, k, 0, v);
     }
     let upper = |i: usize| if i % inn < i / inn { 0.0 } else { r[i] as f32 };
-    ((0..rank * inn).map(upper).collect(), q.iter().map(|&x| x as f32).collect())
+    (
+        (0..rank * inn).map(upper).collect(),
+        q.iter().map(|&x| x as f32).collect(),
+    )
 }
 
 /// M ← (I − 2vvᵀ)·M on rows `first..` and columns `from..` of M.
@@ -248,6 +302,8 @@ fn reflect_rows(m: &mut [f64], columns: usize, first: usize, from: usize, v: &[f
     }
     for (i, &vi) in v.iter().enumerate() {
         let row = &mut m[(first + i) * columns + from..(first + i + 1) * columns];
-        row.iter_mut().zip(&share).for_each(|(x, s)| *x -= 2.0 * vi * s);
+        row.iter_mut()
+            .zip(&share)
+            .for_each(|(x, s)| *x -= 2.0 * vi * s);
     }
 }

@@ -42,8 +42,13 @@ impl Sums {
 
     fn comparison(self) -> Comparison {
         let norms = (self.first.sqrt(), self.second.sqrt());
-        let cosine = (self.first > 0.0 && self.second > 0.0).then(|| self.both / (self.first * self.second).sqrt());
-        Comparison { norms, cosine, distance: self.distance.sqrt() }
+        let cosine = (self.first > 0.0 && self.second > 0.0)
+            .then(|| self.both / (self.first * self.second).sqrt());
+        Comparison {
+            norms,
+            cosine,
+            distance: self.distance.sqrt(),
+        }
     }
 }
 
@@ -74,15 +79,25 @@ impl Side {
 /// When a module has another shape in each, or an adapter is more than low-rank factors.
 pub fn diff(first: &Adapter, second: &Adapter) -> Result<AdapterDiff, Error> {
     let (first, second) = (&*first.as_low_rank()?, &*second.as_low_rank()?);
-    let only_second = second.modules.iter().filter(|module| first.find(&module.path).is_none());
-    let paths = first.modules.iter().chain(only_second).map(|module| module.path.as_str());
+    let only_second = second
+        .modules
+        .iter()
+        .filter(|module| first.find(&module.path).is_none());
+    let paths = first
+        .modules
+        .iter()
+        .chain(only_second)
+        .map(|module| module.path.as_str());
     let (mut modules, mut total) = (Vec::new(), Sums::default());
     for path in paths {
         let sums = compare(first, second, path)?;
         total.add(sums);
         modules.push((path.to_owned(), sums.comparison()));
     }
-    Ok(AdapterDiff { modules, total: total.comparison() })
+    Ok(AdapterDiff {
+        modules,
+        total: total.comparison(),
+    })
 }
 
 fn compare(first: &Adapter, second: &Adapter, path: &str) -> Result<Sums, Error> {
@@ -103,15 +118,28 @@ fn compare(first: &Adapter, second: &Adapter, path: &str) -> Result<Sums, Error>
             let (one, two) = (Side::of(first, i), Side::of(second, j));
             let (first, second, both) = (one.inner(&one), two.inner(&two), one.inner(&two));
             let apart = product_norm(one.b.scale(-1.0).beside(&two.b), one.a.beside(&two.a));
-            Ok(Sums { first, second, both, distance: apart * apart })
+            Ok(Sums {
+                first,
+                second,
+                both,
+                distance: apart * apart,
+            })
         }
         (Some(i), None) => {
             let square = alone(Side::of(first, i));
-            Ok(Sums { first: square, distance: square, ..Sums::default() })
+            Ok(Sums {
+                first: square,
+                distance: square,
+                ..Sums::default()
+            })
         }
         (None, Some(j)) => {
             let square = alone(Side::of(second, j));
-            Ok(Sums { second: square, distance: square, ..Sums::default() })
+            Ok(Sums {
+                second: square,
+                distance: square,
+                ..Sums::default()
+            })
         }
         (None, None) => Ok(Sums::default()),
     }

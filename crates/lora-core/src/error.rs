@@ -30,7 +30,11 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 
     pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Self {
@@ -38,7 +42,10 @@ impl Error {
         if !message.contains("\nhint: ") {
             message = format!("{message}\nhint: {}", way_out(path));
         }
-        Self::Invalid { path: path.to_path_buf(), message }
+        Self::Invalid {
+            path: path.to_path_buf(),
+            message,
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-pub(crate) const OTHER_BASE: &str = "\nhint: the adapter was probably trained on another base model";
+pub(crate) const OTHER_BASE: &str =
+    "\nhint: the adapter was probably trained on another base model";
 
 impl Adapter {
     /// Loads a PEFT folder (or mlx-lm's, see `mlx`) strictly: every key consumed, every target filled, every shape equal, every value finite. (PEFT
@@ -29,9 +30,16 @@ impl Adapter {
         };
         let mut warnings = config.warnings();
         let (layout, unmatched) = config.layout_leniently(&modules).map_err(in_config)?;
-        warnings.extend(unmatched.iter().map(|name| format!("target module `{name}` is not in this model")));
+        warnings.extend(
+            unmatched
+                .iter()
+                .map(|name| format!("target module `{name}` is not in this model")),
+        );
         warnings.extend(config.notes(&modules).map_err(in_config)?);
-        let mut warnings: Vec<_> = warnings.into_iter().map(|w| format!("{}: {w}", config_path.display())).collect();
+        let mut warnings: Vec<_> = warnings
+            .into_iter()
+            .map(|w| format!("{}: {w}", config_path.display()))
+            .collect();
         let path = dir.join(WEIGHTS_FILE);
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
@@ -40,9 +48,22 @@ impl Adapter {
                 format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
             )
         })?;
-        let params = File { path: &path, tensors, layout: &layout, config: &config, base }.fill(&mut warnings)?;
+        let params = File {
+            path: &path,
+            tensors,
+            layout: &layout,
+            config: &config,
+            base,
+        }
+        .fill(&mut warnings)?;
         let Layout { modules, trained } = layout;
-        let mut adapter = Self { config, modules, trained, params, origin: None };
+        let mut adapter = Self {
+            config,
+            modules,
+            trained,
+            params,
+            origin: None,
+        };
         if adapter.config.init.changes_base() {
             let loaded = adapter.params.clone();
             adapter.decompose(base)?; // PEFT takes the same out of the base when it loads such an adapter
@@ -66,10 +87,16 @@ impl Adapter {
     /// As for [`Adapter::save`].
     pub fn save_as(&self, params: &[f32], dir: &Path) -> Result<(), Error> {
         if self.origin.is_some() {
-            return Self { params: params.to_vec(), ..self.clone() }.into_plain()?.save(dir);
+            return Self {
+                params: params.to_vec(),
+                ..self.clone()
+            }
+            .into_plain()?
+            .save(dir);
         }
         let config_path = dir.join(CONFIG_FILE);
-        std::fs::write(&config_path, self.config.to_json()).map_err(Error::io("write", &config_path))?;
+        std::fs::write(&config_path, self.config.to_json())
+            .map_err(Error::io("write", &config_path))?;
         let path = dir.join(WEIGHTS_FILE);
         self.write_safetensors(params, &path).map_err(|e| match e {
             safetensors::SafeTensorError::IoError(e) => Error::io("write", &path)(e),
@@ -77,10 +104,17 @@ impl Adapter {
         })
     }
 
-    fn write_safetensors(&self, params: &[f32], path: &Path) -> Result<(), safetensors::SafeTensorError> {
+    fn write_safetensors(
+        &self,
+        params: &[f32],
+        path: &Path,
+    ) -> Result<(), safetensors::SafeTensorError> {
         let views = self.tensors().into_iter().map(|tensor| {
             let bytes = bytemuck::cast_slice(&params[tensor.range]);
-            Ok((tensor.name, TensorView::new(Dtype::F32, tensor.shape, bytes)?))
+            Ok((
+                tensor.name,
+                TensorView::new(Dtype::F32, tensor.shape, bytes)?,
+            ))
         });
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         let views = views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
@@ -100,7 +134,9 @@ impl Layout {
             end += 4 * shape.iter().map(|&d| d as u64).product::<u64>();
             let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
             let shape = shape.join(",");
-            let entry = format!(r#","{name}":{{"dtype":"F32","shape":[{shape}],"data_offsets":[{start},{end}]}}"#);
+            let entry = format!(
+                r#","{name}":{{"dtype":"F32","shape":[{shape}],"data_offsets":[{start},{end}]}}"#
+            );
             header += entry.len() as u64;
         }
         8 + header.next_multiple_of(8) + end
@@ -121,11 +157,19 @@ impl<B: BaseModel> File<'_, B> {
     fn fill(&self, warnings: &mut Vec<String>) -> Result<Vec<f32>, Error> {
         let mut left: BTreeSet<&str> = self.tensors.names().into_iter().collect();
         let wanted = self.layout.tensors();
-        for AdapterTensor { name, shape, part, .. } in &wanted {
-            let tensor = self.tensors.tensor(name).map_err(|_| self.invalid(missing(name, &left)))?;
+        for AdapterTensor {
+            name, shape, part, ..
+        } in &wanted
+        {
+            let tensor = self
+                .tensors
+                .tensor(name)
+                .map_err(|_| self.invalid(missing(name, &left)))?;
             if tensor.shape() != shape {
                 let (found, hint) = (tensor.shape(), shape_hint(*part, tensor.shape(), shape));
-                return Err(self.invalid(format!("tensor {name} has shape {found:?}, this base needs {shape:?}{hint}")));
+                return Err(self.invalid(format!(
+                    "tensor {name} has shape {found:?}, this base needs {shape:?}{hint}"
+                )));
             }
             left.remove(name.as_str());
         }
@@ -136,39 +180,75 @@ impl<B: BaseModel> File<'_, B> {
         }
         let mut params = zeros(self.layout.parameters())?;
         for AdapterTensor { name, range, .. } in wanted {
-            let tensor = self.tensors.tensor(&name).map_err(|e| self.invalid(e.to_string()))?;
-            widen(&tensor, &mut params[range]).map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
+            let tensor = self
+                .tensors
+                .tensor(&name)
+                .map_err(|e| self.invalid(e.to_string()))?;
+            widen(&tensor, &mut params[range])
+                .map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
         }
         Ok(params)
     }
 
     /// A targeted head or embedding: PEFT also writes its base weights, which should be the base's own, or with PiSSA and OLoRA
     /// what they left of them.
-    fn pass_over_copied_base(&self, left: &mut BTreeSet<&str>, warnings: &mut Vec<String>) -> Result<(), Error> {
+    fn pass_over_copied_base(
+        &self,
+        left: &mut BTreeSet<&str>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
         for module in &self.layout.modules {
             let tensor = format!("{}.weight", module.path);
             let tensor = (!self.config.init.changes_base()).then_some(tensor.as_str());
-            self.pass_over_copy(&module.copied_weight_name(), tensor, &module.weight_shape(), left, warnings)?;
+            self.pass_over_copy(
+                &module.copied_weight_name(),
+                tensor,
+                &module.weight_shape(),
+                left,
+                warnings,
+            )?;
         }
         Ok(())
     }
 
     /// A module to save that has a bias: with `bias` "all" PEFT also writes its wrapper's two, the trained one once more and
     /// the base's.
-    fn pass_over_repeated_biases(&self, left: &mut BTreeSet<&str>, warnings: &mut Vec<String>) -> Result<(), Error> {
-        let saved = self.layout.trained.iter().filter(|t| t.part == Part::Bias && !t.in_base);
+    fn pass_over_repeated_biases(
+        &self,
+        left: &mut BTreeSet<&str>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let saved = self
+            .layout
+            .trained
+            .iter()
+            .filter(|t| t.part == Part::Bias && !t.in_base);
         for trained in saved.filter(|_| self.config.bias == Bias::All) {
             let module = trained.name.strip_suffix(".bias").unwrap_or(&trained.name);
             let again = format!("{module}.modules_to_save.bias");
             if let Ok(second) = self.tensors.tensor(&again) {
-                let first = self.tensors.tensor(&trained.name).map_err(|e| self.invalid(e.to_string()))?;
-                if (first.dtype(), first.shape(), first.data()) != (second.dtype(), second.shape(), second.data()) {
-                    return Err(self.invalid(format!("tensors {} and {again} are one bias and differ", trained.name)));
+                let first = self
+                    .tensors
+                    .tensor(&trained.name)
+                    .map_err(|e| self.invalid(e.to_string()))?;
+                if (first.dtype(), first.shape(), first.data())
+                    != (second.dtype(), second.shape(), second.data())
+                {
+                    return Err(self.invalid(format!(
+                        "tensors {} and {again} are one bias and differ",
+                        trained.name
+                    )));
                 }
                 left.remove(again.as_str());
             }
             let original = format!("{module}.original_module.bias");
-            self.pass_over_copy(&original, Some(&trained.tensor), &trained.shape, left, warnings)?;
+            self.pass_over_copy(
+                &original,
+                Some(&trained.tensor),
+                &trained.shape,
+                left,
+                warnings,
+            )?;
         }
         Ok(())
     }
@@ -182,12 +262,14 @@ impl<B: BaseModel> File<'_, B> {
         left: &mut BTreeSet<&str>,
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
-        let Ok(copy) = self.tensors.tensor(name) else { return Ok(()) };
+        let Ok(copy) = self.tensors.tensor(name) else {
+            return Ok(());
+        };
         if copy.shape() != shape {
             let found = copy.shape();
-            return Err(
-                self.invalid(format!("tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"))
-            );
+            return Err(self.invalid(format!(
+                "tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"
+            )));
         }
         left.remove(name);
         let mut copied = zeros(shape.iter().product())?;
@@ -211,7 +293,9 @@ impl<B: BaseModel> File<'_, B> {
 /// Why a shape is another one: only the rank differs, or all of it.
 fn shape_hint(part: Part, found: &[usize], wanted: &[usize]) -> &'static str {
     match (part, found, wanted) {
-        (Part::A, [_, found], [_, wanted]) | (Part::B, [found, _], [wanted, _]) if found == wanted => {
+        (Part::A, [_, found], [_, wanted]) | (Part::B, [found, _], [wanted, _])
+            if found == wanted =>
+        {
             "\nhint: the config (r, rank_pattern) says another rank than the file has"
         }
         _ => OTHER_BASE,
@@ -251,7 +335,11 @@ pub(crate) fn widen(tensor: &TensorView<'_>, out: &mut [f32]) -> Result<(), Stri
         Dtype::F32 => read(bytes, out, f32::from_le_bytes),
         Dtype::F16 => read(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
         Dtype::BF16 => read(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32()),
-        other => return Err(format!("is stored as {other:?}, only F32, F16 and BF16 are supported")),
+        other => {
+            return Err(format!(
+                "is stored as {other:?}, only F32, F16 and BF16 are supported"
+            ));
+        }
     }
     match out.iter().find(|v| !v.is_finite()) {
         Some(value) => Err(format!("holds {value}: the adapter is broken")),
@@ -268,10 +356,17 @@ fn read<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -
 fn require_folder(dir: &Path) -> Result<(), Error> {
     let hint = format!("\nhint: an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}");
     if !dir.is_dir() {
-        let what = if dir.exists() { "is no folder" } else { "does not exist" };
+        let what = if dir.exists() {
+            "is no folder"
+        } else {
+            "does not exist"
+        };
         return Err(Error::invalid(dir, format!("{what}{hint}")));
     }
-    match [CONFIG_FILE, WEIGHTS_FILE].iter().find(|f| !dir.join(f).is_file()) {
+    match [CONFIG_FILE, WEIGHTS_FILE]
+        .iter()
+        .find(|f| !dir.join(f).is_file())
+    {
         Some(file) => Err(Error::invalid(dir, format!("holds no {file}{hint}"))),
         None => Ok(()),
     }

@@ -37,9 +37,11 @@ impl Init {
         match value {
             Value::Null | Value::Bool(true) => Some(Self::Kaiming),
             Value::Bool(false) => Some(Self::Linear),
-            Value::String(word) => {
-                Self::named(word).or_else(|| OTHER.contains(&word.as_str()).then(|| Self::Other(word.clone())))
-            }
+            Value::String(word) => Self::named(word).or_else(|| {
+                OTHER
+                    .contains(&word.as_str())
+                    .then(|| Self::Other(word.clone()))
+            }),
             _ => None,
         }
     }
@@ -52,7 +54,11 @@ impl Init {
             "false" => Some(Self::Linear),
             "pissa" => Some(Self::Pissa(None)),
             "olora" => Some(Self::Olora),
-            other => other.strip_prefix("pissa_niter_")?.parse().ok().map(|n| Self::Pissa(Some(n))),
+            other => other
+                .strip_prefix("pissa_niter_")?
+                .parse()
+                .ok()
+                .map(|n| Self::Pissa(Some(n))),
         }
     }
 
@@ -83,15 +89,25 @@ impl Adapter {
     /// If the config can't be honoured on this model, memory is short, or a weight that the beginning needs can't be read.
     pub fn init(mut config: LoraConfig, base: &impl BaseModel, seed: u64) -> Result<Self, Error> {
         if let Init::Other(word) = &config.init {
-            return Err(Error::Config(format!("init_lora_weights \"{word}\" is not supported for a new adapter")));
+            return Err(Error::Config(format!(
+                "init_lora_weights \"{word}\" is not supported for a new adapter"
+            )));
         }
         let layout = config.layout(&base.modules())?;
         if config.target_modules == TargetModules::AllLinear {
-            let names: BTreeSet<&str> = layout.modules.iter().map(|m| short_name(&m.path)).collect();
-            config.target_modules = TargetModules::List(names.into_iter().map(str::to_string).collect());
+            let names: BTreeSet<&str> =
+                layout.modules.iter().map(|m| short_name(&m.path)).collect();
+            config.target_modules =
+                TargetModules::List(names.into_iter().map(str::to_string).collect());
         }
         let params = zeros(layout.parameters())?;
-        let mut adapter = Self { config, modules: layout.modules, trained: layout.trained, params, origin: None };
+        let mut adapter = Self {
+            config,
+            modules: layout.modules,
+            trained: layout.trained,
+            params,
+            origin: None,
+        };
         adapter.fill_factors(seed);
         if adapter.config.init.changes_base() {
             adapter.decompose(base)?;
@@ -104,7 +120,12 @@ impl Adapter {
     }
 
     fn fill_factors(&mut self, seed: u64) {
-        let Self { modules, params, config, .. } = self;
+        let Self {
+            modules,
+            params,
+            config,
+            ..
+        } = self;
         for module in modules.iter() {
             let mut rng = generator("lora init", seed, &module.path);
             let root = |n: usize| 1.0 / (n as f32).sqrt();
@@ -116,11 +137,16 @@ impl Adapter {
                     normal(&mut rng, 1.0, &mut params[b]);
                 }
                 (_, true) => normal(&mut rng, 1.0, &mut params[b]),
-                (Init::Gaussian, false) => normal(&mut rng, 1.0 / module.rank as f32, &mut params[a]),
+                (Init::Gaussian, false) => {
+                    normal(&mut rng, 1.0 / module.rank as f32, &mut params[a])
+                }
                 (Init::Linear, false) => {
                     uniform(&mut rng, in_bound, &mut params[a]);
                     uniform(&mut rng, rank_bound, &mut params[b]);
-                    module.lora_bias.iter().for_each(|bias| uniform(&mut rng, rank_bound, &mut params[bias.clone()]));
+                    module
+                        .lora_bias
+                        .iter()
+                        .for_each(|bias| uniform(&mut rng, rank_bound, &mut params[bias.clone()]));
                 }
                 (_, false) => uniform(&mut rng, in_bound, &mut params[a]),
             }
@@ -131,8 +157,15 @@ impl Adapter {
     fn fill_magnitudes(&mut self, base: &impl BaseModel) -> Result<(), Error> {
         for index in 0..self.modules.len() {
             let module = &self.modules[index];
-            let Some(magnitude) = module.magnitude.clone() else { continue };
-            let norms = weight_norms(base, module, self.factors(index), self.origin_factors(index))?;
+            let Some(magnitude) = module.magnitude.clone() else {
+                continue;
+            };
+            let norms = weight_norms(
+                base,
+                module,
+                self.factors(index),
+                self.origin_factors(index),
+            )?;
             self.params[magnitude].copy_from_slice(&norms);
         }
         Ok(())
@@ -146,9 +179,17 @@ impl Adapter {
         for group in modules.chunks(rayon::current_num_threads().max(1)) {
             let mut weights = Vec::with_capacity(group.len());
             for module in group {
-                weights.push(if module.is_embedding() { Vec::new() } else { whole_weight(base, module)? });
+                weights.push(if module.is_embedding() {
+                    Vec::new()
+                } else {
+                    whole_weight(base, module)?
+                });
             }
-            let found: Vec<_> = group.par_iter().zip(weights).map(|(m, w)| factors_of(&init, m, w)).collect();
+            let found: Vec<_> = group
+                .par_iter()
+                .zip(weights)
+                .map(|(m, w)| factors_of(&init, m, w))
+                .collect();
             for (module, factors) in group.iter().zip(found) {
                 let (a, b) = factors?;
                 origin[module.a.clone()].copy_from_slice(&a);
@@ -166,7 +207,11 @@ impl Adapter {
 }
 
 /// A and B of one module; of an embedding, which PEFT leaves whole, zeros.
-fn factors_of(init: &Init, module: &TargetedModule, weight: Vec<f32>) -> Result<(Vec<f32>, Vec<f32>), Error> {
+fn factors_of(
+    init: &Init,
+    module: &TargetedModule,
+    weight: Vec<f32>,
+) -> Result<(Vec<f32>, Vec<f32>), Error> {
     let (out, inn, rank) = (module.out_features, module.in_features, module.rank);
     if module.is_embedding() {
         return Ok((vec![0.0; module.a.len()], vec![0.0; module.b.len()]));

@@ -63,7 +63,9 @@ pub(crate) const KEYS: [(&str, &str, Role); 41] = [
 
 /// The role of a key; None if PEFT 0.21.2 doesn't write it.
 pub(crate) fn role(key: &str) -> Option<Role> {
-    KEYS.binary_search_by(|(name, ..)| (*name).cmp(key)).ok().map(|i| KEYS[i].2)
+    KEYS.binary_search_by(|(name, ..)| (*name).cmp(key))
+        .ok()
+        .map(|i| KEYS[i].2)
 }
 
 /// What PEFT writes for a key by default.

@@ -93,7 +93,12 @@ impl Layout {
 
     /// Those that PEFT adds to the model: all but the base's own biases.
     pub fn added_parameters(&self) -> usize {
-        let own: usize = self.trained.iter().filter(|t| t.in_base).map(|t| t.range.len()).sum();
+        let own: usize = self
+            .trained
+            .iter()
+            .filter(|t| t.in_base)
+            .map(|t| t.range.len())
+            .sum();
         self.parameters() - own
     }
 
@@ -133,7 +138,11 @@ impl TargetedModule {
 
     /// Shape of the base's weight, (rows, columns).
     pub fn weight_shape(&self) -> [usize; 2] {
-        if self.is_embedding() { [self.in_features, self.out_features] } else { [self.out_features, self.in_features] }
+        if self.is_embedding() {
+            [self.in_features, self.out_features]
+        } else {
+            [self.out_features, self.in_features]
+        }
     }
 
     fn part_name(&self, part: Part) -> String {
@@ -167,8 +176,16 @@ impl TargetedModule {
             tensor(Part::A, &[self.rank, self.in_features], &self.a),
             tensor(Part::B, &[self.out_features, self.rank], &self.b),
         ];
-        all.extend(self.lora_bias.iter().map(|range| tensor(Part::LoraBias, &[self.out_features], range)));
-        all.extend(self.magnitude.iter().map(|range| tensor(Part::Magnitude, &[self.out_features], range)));
+        all.extend(
+            self.lora_bias
+                .iter()
+                .map(|range| tensor(Part::LoraBias, &[self.out_features], range)),
+        );
+        all.extend(
+            self.magnitude
+                .iter()
+                .map(|range| tensor(Part::Magnitude, &[self.out_features], range)),
+        );
         all
     }
 }
@@ -198,12 +215,21 @@ impl LoraConfig {
     }
 
     /// Like [`Self::layout`], but hands back the targets that match nothing, which PEFT passes over.
-    pub(crate) fn layout_leniently(&self, modules: &[Module]) -> Result<(Layout, Vec<String>), Error> {
+    pub(crate) fn layout_leniently(
+        &self,
+        modules: &[Module],
+    ) -> Result<(Layout, Vec<String>), Error> {
         self.validate()?;
         let found = select::select(self, modules)?;
         self.refuse_tying(modules, &found)?;
-        let mut place = Placement { config: self, end: 0 };
-        let mut layout = Layout { modules: Vec::new(), trained: Vec::new() };
+        let mut place = Placement {
+            config: self,
+            end: 0,
+        };
+        let mut layout = Layout {
+            modules: Vec::new(),
+            trained: Vec::new(),
+        };
         for &i in &found.targeted {
             layout.modules.push(place.targeted(&modules[i])?);
         }
@@ -216,8 +242,15 @@ impl LoraConfig {
 
     fn refuse_tying(&self, modules: &[Module], found: &select::Selection) -> Result<(), Error> {
         let is_tied = modules.iter().any(|m| m.tied);
-        let mut taken = found.targeted.iter().chain(&found.saved).map(|&i| &modules[i]);
-        if self.ensure_weight_tying && is_tied && taken.any(|m| m.tied || m.kind == ModuleKind::Embedding) {
+        let mut taken = found
+            .targeted
+            .iter()
+            .chain(&found.saved)
+            .map(|&i| &modules[i]);
+        if self.ensure_weight_tying
+            && is_tied
+            && taken.any(|m| m.tied || m.kind == ModuleKind::Embedding)
+        {
             return Err(Error::Config(
                 "ensure_weight_tying is not supported where embedding or head train on a model that ties them\nhint: without \
                  it each side trains its own, and a merge writes both"
@@ -238,9 +271,14 @@ impl Placement<'_> {
     /// The next `rows` · `columns` places.
     fn take(&mut self, path: &str, rows: usize, columns: usize) -> Result<Range<usize>, Error> {
         let start = self.end;
-        self.end = rows.checked_mul(columns).and_then(|n| n.checked_add(start)).ok_or_else(|| {
-            Error::Config(format!("{path}: {rows} · {columns} parameters are more than memory can address"))
-        })?;
+        self.end = rows
+            .checked_mul(columns)
+            .and_then(|n| n.checked_add(start))
+            .ok_or_else(|| {
+                Error::Config(format!(
+                    "{path}: {rows} · {columns} parameters are more than memory can address"
+                ))
+            })?;
         Ok(start..self.end)
     }
 
@@ -248,19 +286,36 @@ impl Placement<'_> {
         let config = self.config;
         let path = &module.path;
         if config.lora_bias && module.kind == ModuleKind::Embedding {
-            return Err(Error::Config(format!("lora_bias is not possible on the embedding {path}")));
+            return Err(Error::Config(format!(
+                "lora_bias is not possible on the embedding {path}"
+            )));
         }
-        let rank = config.rank_pattern.get("rank_pattern", path)?.unwrap_or(config.r);
-        let alpha = config.alpha_pattern.get("alpha_pattern", path)?.unwrap_or(config.lora_alpha);
-        if config.init == Init::Other("orthogonal".to_owned()) && module.is_linear() && rank % 2 == 1 {
+        let rank = config
+            .rank_pattern
+            .get("rank_pattern", path)?
+            .unwrap_or(config.r);
+        let alpha = config
+            .alpha_pattern
+            .get("alpha_pattern", path)?
+            .unwrap_or(config.lora_alpha);
+        if config.init == Init::Other("orthogonal".to_owned())
+            && module.is_linear()
+            && rank % 2 == 1
+        {
             return Err(Error::Config(format!(
                 "{path}: init_lora_weights \"orthogonal\" needs an even rank, not {rank}"
             )));
         }
         let a = self.take(path, rank, module.in_features)?;
         let b = self.take(path, rank, module.out_features)?;
-        let lora_bias = config.lora_bias.then(|| self.take(path, 1, module.out_features)).transpose()?;
-        let magnitude = config.use_dora.then(|| self.take(path, 1, module.out_features)).transpose()?;
+        let lora_bias = config
+            .lora_bias
+            .then(|| self.take(path, 1, module.out_features))
+            .transpose()?;
+        let magnitude = config
+            .use_dora
+            .then(|| self.take(path, 1, module.out_features))
+            .transpose()?;
         Ok(TargetedModule {
             path: path.clone(),
             kind: module.kind,
@@ -285,8 +340,11 @@ impl Placement<'_> {
         let path = &module.path;
         if saved {
             let shape = module.weight_shape();
-            let range =
-                self.take(path, module.out_features, shape.iter().product::<usize>() / module.out_features.max(1))?;
+            let range = self.take(
+                path,
+                module.out_features,
+                shape.iter().product::<usize>() / module.out_features.max(1),
+            )?;
             let tensor = format!("{path}.weight");
             all.push(TrainedTensor {
                 name: format!("{PREFIX}{tensor}"),
@@ -331,15 +389,25 @@ pub enum Bias {
 
 impl Bias {
     /// PEFT's words.
-    pub const WORDS: [(&str, Self); 3] = [("none", Self::None), ("all", Self::All), ("lora_only", Self::LoraOnly)];
+    pub const WORDS: [(&str, Self); 3] = [
+        ("none", Self::None),
+        ("all", Self::All),
+        ("lora_only", Self::LoraOnly),
+    ];
 
     /// PEFT's word.
     pub fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, bias)| *bias == self).map_or("none", |(word, _)| word)
+        Self::WORDS
+            .iter()
+            .find(|(_, bias)| *bias == self)
+            .map_or("none", |(word, _)| word)
     }
 
     /// The bias option of a word.
     pub fn named(word: &str) -> Option<Self> {
-        Self::WORDS.iter().find(|(name, _)| *name == word).map(|(_, bias)| *bias)
+        Self::WORDS
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, bias)| *bias)
     }
 }

@@ -28,19 +28,28 @@ const MOST_SWEEPS: usize = 60;
 impl Matrix {
     /// Zeros.
     pub(crate) fn zeros(rows: usize, columns: usize) -> Self {
-        Self { rows, values: vec![0.0; rows * columns] }
+        Self {
+            rows,
+            values: vec![0.0; rows * columns],
+        }
     }
 
     /// From values in row-major order, as tensors have them.
     pub(crate) fn from_rows(values: &[f32], columns: usize) -> Self {
         let rows = values.len() / columns;
         let column = |j: usize| values[j..].iter().step_by(columns).map(|&x| f64::from(x));
-        Self { rows, values: (0..columns).flat_map(column).collect() }
+        Self {
+            rows,
+            values: (0..columns).flat_map(column).collect(),
+        }
     }
 
     /// The transpose of values in row-major order: each row becomes a column.
     pub(crate) fn from_columns(values: &[f32], rows: usize) -> Self {
-        Self { rows, values: values.iter().map(|&x| f64::from(x)).collect() }
+        Self {
+            rows,
+            values: values.iter().map(|&x| f64::from(x)).collect(),
+        }
     }
 
     /// The columns of both, side by side.
@@ -128,7 +137,9 @@ impl Matrix {
             }
             let left = dot(column, column).sqrt();
             let independent = left > 1e-14 * length;
-            column.iter_mut().for_each(|x| *x = if independent { *x / left } else { 0.0 });
+            column
+                .iter_mut()
+                .for_each(|x| *x = if independent { *x / left } else { 0.0 });
             r.column_mut(j)[j] = if independent { left } else { 0.0 };
         }
         (self, r)
@@ -160,7 +171,9 @@ impl Matrix {
                 break;
             }
         }
-        let norms: Vec<f64> = (0..columns).map(|j| dot(self.column(j), self.column(j))).collect();
+        let norms: Vec<f64> = (0..columns)
+            .map(|j| dot(self.column(j), self.column(j)))
+            .collect();
         let mut order: Vec<usize> = (0..columns).collect();
         order.sort_by(|&i, &j| norms[j].total_cmp(&norms[i]));
         (self.picked(&order), v.picked(&order))
@@ -168,14 +181,24 @@ impl Matrix {
 
     fn rotate(&mut self, p: usize, q: usize, cosine: f64, sine: f64) {
         let (left, right) = self.values.split_at_mut(q * self.rows);
-        let (a, b) = (&mut left[p * self.rows..(p + 1) * self.rows], &mut right[..self.rows]);
+        let (a, b) = (
+            &mut left[p * self.rows..(p + 1) * self.rows],
+            &mut right[..self.rows],
+        );
         for (x, y) in a.iter_mut().zip(b) {
             (*x, *y) = (cosine * *x - sine * *y, sine * *x + cosine * *y);
         }
     }
 
     fn picked(&self, order: &[usize]) -> Self {
-        Self { rows: self.rows, values: order.iter().flat_map(|&j| self.column(j)).copied().collect() }
+        Self {
+            rows: self.rows,
+            values: order
+                .iter()
+                .flat_map(|&j| self.column(j))
+                .copied()
+                .collect(),
+        }
     }
 }
 
@@ -185,8 +208,14 @@ pub(crate) fn singular(b: Matrix, a_transposed: Matrix) -> Singular {
     let (q1, r1) = b.qr();
     let (q2, r2) = a_transposed.qr();
     let (scaled, v) = r1.times(&r2.transposed()).jacobi();
-    let values = (0..scaled.columns()).map(|j| dot(scaled.column(j), scaled.column(j)).sqrt()).collect();
-    Singular { scaled_left: q1.times(&scaled), right: q2.times(&v), values }
+    let values = (0..scaled.columns())
+        .map(|j| dot(scaled.column(j), scaled.column(j)).sqrt())
+        .collect();
+    Singular {
+        scaled_left: q1.times(&scaled),
+        right: q2.times(&v),
+        values,
+    }
 }
 
 /// ‖B·A‖ (Frobenius) from the factors.
@@ -228,7 +257,11 @@ mod tests {
     }
 
     fn distance(x: &Matrix, y: &Matrix) -> f64 {
-        x.values.iter().zip(&y.values).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max)
+        x.values
+            .iter()
+            .zip(&y.values)
+            .map(|(x, y)| (x - y).abs())
+            .fold(0.0, f64::max)
     }
 
     #[test]
@@ -241,7 +274,10 @@ mod tests {
             for i in 0..columns {
                 for j in 0..columns {
                     let wanted = if i == j && i < rows { 1.0 } else { 0.0 };
-                    assert!((gram.column(j)[i] - wanted).abs() < 1e-14, "{rows}×{columns} at {i},{j}");
+                    assert!(
+                        (gram.column(j)[i] - wanted).abs() < 1e-14,
+                        "{rows}×{columns} at {i},{j}"
+                    );
                     assert!(i <= j || r.column(j)[i] == 0.0);
                 }
             }
@@ -250,7 +286,10 @@ mod tests {
 
     #[test]
     fn a_dependent_column_is_a_zero_column() {
-        let m = Matrix { rows: 3, values: vec![1.0, 2.0, 2.0, 2.0, 4.0, 4.0, 0.0, 0.0, 0.0] };
+        let m = Matrix {
+            rows: 3,
+            values: vec![1.0, 2.0, 2.0, 2.0, 4.0, 4.0, 0.0, 0.0, 0.0],
+        };
         let (q, r) = m.clone().qr();
         assert!(distance(&q.times(&r), &m) < 1e-15);
         assert!(q.column(1).iter().chain(q.column(2)).all(|&x| x == 0.0));
@@ -262,7 +301,10 @@ mod tests {
         let b = Matrix::from_rows(&[3.0, 0.0, 4.0, 5.0], 2);
         let a = Matrix::from_columns(&[1.0, 0.0, 0.0, 1.0], 2);
         let svd = singular(b, a);
-        assert!((svd.values[0] - 45f64.sqrt()).abs() < 1e-14 && (svd.values[1] - 5f64.sqrt()).abs() < 1e-14);
+        assert!(
+            (svd.values[0] - 45f64.sqrt()).abs() < 1e-14
+                && (svd.values[1] - 5f64.sqrt()).abs() < 1e-14
+        );
     }
 
     #[test]

@@ -33,11 +33,22 @@ pub fn add_delta(rows: &mut [f32], first: usize, a: &[f32], b: &[f32], rank: usi
 ///
 /// # Panics
 /// If `rank` is 0, or the rows lie outside of A.
-pub fn add_embedding_delta(rows: &mut [f32], first: usize, a: &[f32], b: &[f32], rank: usize, scaling: f32) {
+pub fn add_embedding_delta(
+    rows: &mut [f32],
+    first: usize,
+    a: &[f32],
+    b: &[f32],
+    rank: usize,
+    scaling: f32,
+) {
     let (vocabulary, width) = (a.len() / rank, b.len() / rank);
     for (i, row) in rows.chunks_exact_mut(width).enumerate() {
         for (y, weights) in row.iter_mut().zip(b.chunks_exact(rank)) {
-            let sum: f32 = weights.iter().enumerate().map(|(j, w)| w * a[j * vocabulary + first + i]).sum();
+            let sum: f32 = weights
+                .iter()
+                .enumerate()
+                .map(|(j, w)| w * a[j * vocabulary + first + i])
+                .sum();
             *y += scaling * sum;
         }
     }
@@ -66,7 +77,10 @@ pub fn weight_norms(
     factors: (&[f32], &[f32]),
     origin: Option<(&[f32], &[f32])>,
 ) -> Result<Vec<f32>, Error> {
-    let taken_out = TargetedModule { scaling: -module.scaling, ..module.clone() };
+    let taken_out = TargetedModule {
+        scaling: -module.scaling,
+        ..module.clone()
+    };
     let [rows, columns] = module.weight_shape();
     let block = (BLOCK_VALUES / columns.max(1)).clamp(1, rows.max(1));
     let mut values = zeros(block * columns)?;
@@ -75,17 +89,25 @@ pub fn weight_norms(
     for first in (0..rows).step_by(block) {
         let values = &mut values[..block.min(rows - first) * columns];
         base.read(&tensor, first * columns, values)?;
-        origin.into_iter().for_each(|origin| taken_out.add_delta(values, first, origin));
+        origin
+            .into_iter()
+            .for_each(|origin| taken_out.add_delta(values, first, origin));
         module.add_delta(values, first, factors);
         for (i, row) in values.chunks_exact(columns).enumerate() {
             if module.is_embedding() {
-                squares.iter_mut().zip(row).for_each(|(sum, &v)| *sum += f64::from(v) * f64::from(v));
+                squares
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(sum, &v)| *sum += f64::from(v) * f64::from(v));
             } else {
                 squares[first + i] = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
             }
         }
     }
-    Ok(squares.into_iter().map(|square| square.sqrt() as f32).collect())
+    Ok(squares
+        .into_iter()
+        .map(|square| square.sqrt() as f32)
+        .collect())
 }
 
 impl Adapter {
@@ -93,10 +115,27 @@ impl Adapter {
     ///
     /// # Errors
     /// If the base's weight can't be read.
-    pub fn dora_gains(&self, base: &impl BaseModel, index: usize) -> Result<Option<Vec<f32>>, Error> {
+    pub fn dora_gains(
+        &self,
+        base: &impl BaseModel,
+        index: usize,
+    ) -> Result<Option<Vec<f32>>, Error> {
         let module = &self.modules[index];
-        let Some(magnitude) = &module.magnitude else { return Ok(None) };
-        let norms = weight_norms(base, module, self.factors(index), self.origin_factors(index))?;
-        Ok(Some(self.params[magnitude.clone()].iter().zip(norms).map(|(m, norm)| m / norm).collect()))
+        let Some(magnitude) = &module.magnitude else {
+            return Ok(None);
+        };
+        let norms = weight_norms(
+            base,
+            module,
+            self.factors(index),
+            self.origin_factors(index),
+        )?;
+        Ok(Some(
+            self.params[magnitude.clone()]
+                .iter()
+                .zip(norms)
+                .map(|(m, norm)| m / norm)
+                .collect(),
+        ))
     }
 }

@@ -39,22 +39,38 @@ impl Module {
     /// A linear layer without bias.
     pub fn linear(path: impl Into<String>, in_features: usize, out_features: usize) -> Self {
         let kind = ModuleKind::Linear { bias: false };
-        Self { path: path.into(), kind, in_features, out_features, is_head: false, tied: false }
+        Self {
+            path: path.into(),
+            kind,
+            in_features,
+            out_features,
+            is_head: false,
+            tied: false,
+        }
     }
 
     /// An embedding of `vocabulary` rows.
     pub fn embedding(path: impl Into<String>, vocabulary: usize, width: usize) -> Self {
-        Self { kind: ModuleKind::Embedding, ..Self::linear(path, vocabulary, width) }
+        Self {
+            kind: ModuleKind::Embedding,
+            ..Self::linear(path, vocabulary, width)
+        }
     }
 
     /// A norm.
     pub fn norm(path: impl Into<String>, width: usize) -> Self {
-        Self { kind: ModuleKind::Norm, ..Self::linear(path, width, width) }
+        Self {
+            kind: ModuleKind::Norm,
+            ..Self::linear(path, width, width)
+        }
     }
 
     /// Something without weights.
     pub fn weightless(path: impl Into<String>) -> Self {
-        Self { kind: ModuleKind::Weightless, ..Self::linear(path, 0, 0) }
+        Self {
+            kind: ModuleKind::Weightless,
+            ..Self::linear(path, 0, 0)
+        }
     }
 
     /// Last component of the path, e.g. `q_proj`.
@@ -103,7 +119,9 @@ impl BaseModel for Vec<Module> {
     }
 
     fn read(&self, tensor: &str, _: usize, _: &mut [f32]) -> Result<(), Error> {
-        Err(Error::Config(format!("the base's {tensor} is needed, and only the base's shape is known")))
+        Err(Error::Config(format!(
+            "the base's {tensor} is needed, and only the base's shape is known"
+        )))
     }
 }
 
@@ -115,6 +133,10 @@ pub(crate) fn short_name(path: &str) -> &str {
 /// Last components of the paths of the modules that LoRA can be put on, sorted, each once.
 pub(crate) fn short_names(modules: &[Module]) -> String {
     let carries_lora = |m: &&Module| !matches!(m.kind, ModuleKind::Norm | ModuleKind::Weightless);
-    let names: BTreeSet<&str> = modules.iter().filter(carries_lora).map(Module::name).collect();
+    let names: BTreeSet<&str> = modules
+        .iter()
+        .filter(carries_lora)
+        .map(Module::name)
+        .collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -5,13 +5,27 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A list of targets that says exactly `paths` (in the order of `modules`): these names if they do, else the whole paths.
-pub(crate) fn targets_of(mut names: Vec<String>, paths: &[&str], modules: &[Module]) -> TargetModules {
+pub(crate) fn targets_of(
+    mut names: Vec<String>,
+    paths: &[&str],
+    modules: &[Module],
+) -> TargetModules {
     names.sort();
     names.dedup();
     let list = TargetModules::List(names);
     let found = LoraConfig::new(1, 1.0, list.clone()).layout_leniently(modules);
-    let says = found.is_ok_and(|(layout, _)| layout.modules.iter().map(|m| m.path.as_str()).eq(paths.iter().copied()));
-    if says { list } else { TargetModules::List(paths.iter().map(ToString::to_string).collect()) }
+    let says = found.is_ok_and(|(layout, _)| {
+        layout
+            .modules
+            .iter()
+            .map(|m| m.path.as_str())
+            .eq(paths.iter().copied())
+    });
+    if says {
+        list
+    } else {
+        TargetModules::List(paths.iter().map(ToString::to_string).collect())
+    }
 }
 
 /// The modules that an adapter folder (PEFT's or mlx-lm's) puts LoRA on, with their shapes, in the order of the layers: enough
@@ -21,17 +35,27 @@ pub(crate) fn targets_of(mut names: Vec<String>, paths: &[&str], modules: &[Modu
 /// If the folder can't be read, or the adapter also trains whole tensors, whose modules only the base knows.
 pub fn modules_of(dir: &Path) -> Result<Vec<Module>, Error> {
     let is_mlx = mlx::is_mlx(dir);
-    let path = dir.join(if is_mlx { mlx::MLX_WEIGHTS_FILE } else { WEIGHTS_FILE });
+    let path = dir.join(if is_mlx {
+        mlx::MLX_WEIGHTS_FILE
+    } else {
+        WEIGHTS_FILE
+    });
     if !path.is_file() {
         let hint = format!("\nhint: an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}");
-        let what = if dir.is_dir() { format!("holds no {WEIGHTS_FILE}") } else { "is no folder".to_owned() };
+        let what = if dir.is_dir() {
+            format!("holds no {WEIGHTS_FILE}")
+        } else {
+            "is no folder".to_owned()
+        };
         return Err(Error::invalid(dir, what + &hint));
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
         Error::invalid(
             &path,
-            format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
+            format!(
+                "not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"
+            ),
         )
     })?;
     modules_in(&tensors, is_mlx).map_err(|message| Error::invalid(&path, message))
@@ -58,32 +82,61 @@ const PARTS: [(&str, bool, bool); 4] = [
 const MLX_PARTS: [(&str, bool, bool); 2] = [(".lora_a", true, false), (".lora_b", false, false)];
 
 /// What surrounds A and B and gives no shape.
-const BESIDE: [&str; 4] = [".lora_magnitude_vector", ".lora_B.bias", ".base_layer.weight", ".m"];
+const BESIDE: [&str; 4] = [
+    ".lora_magnitude_vector",
+    ".lora_B.bias",
+    ".base_layer.weight",
+    ".m",
+];
 
 fn modules_in(tensors: &SafeTensors<'_>, is_mlx: bool) -> Result<Vec<Module>, String> {
     let parts: &[_] = if is_mlx { &MLX_PARTS } else { &PARTS };
     let mut found: BTreeMap<Vec<Piece<'_>>, Sides<'_>> = BTreeMap::new();
     for (name, tensor) in tensors.iter() {
         let bare = name.strip_prefix("base_model.model.").unwrap_or(name);
-        let part = parts.iter().find_map(|&(suffix, a, embedding)| Some((bare.strip_suffix(suffix)?, a, embedding)));
+        let part = parts
+            .iter()
+            .find_map(|&(suffix, a, embedding)| Some((bare.strip_suffix(suffix)?, a, embedding)));
         let Some((path, is_a, is_embedding)) = part else {
             if BESIDE.iter().any(|suffix| bare.ends_with(suffix)) {
                 continue;
             }
-            return Err(format!("tensor {name} trains as a whole\nhint: name the base model as well: --base MODEL"));
+            return Err(format!(
+                "tensor {name} trains as a whole\nhint: name the base model as well: --base MODEL"
+            ));
         };
         // The side that is not the rank: A is (r, in) and B (out, r), mlx-lm's the other way round.
-        let side = tensor.shape().get(usize::from(is_a != is_mlx)).filter(|_| tensor.shape().len() == 2);
-        let side =
-            *side.ok_or_else(|| format!("tensor {name} has shape {:?}, a matrix was expected", tensor.shape()))?;
-        let entry = found.entry(pieces(path)).or_insert(Sides { path, is_embedding, sides: [None; 2] });
+        let side = tensor
+            .shape()
+            .get(usize::from(is_a != is_mlx))
+            .filter(|_| tensor.shape().len() == 2);
+        let side = *side.ok_or_else(|| {
+            format!(
+                "tensor {name} has shape {:?}, a matrix was expected",
+                tensor.shape()
+            )
+        })?;
+        let entry = found.entry(pieces(path)).or_insert(Sides {
+            path,
+            is_embedding,
+            sides: [None; 2],
+        });
         entry.sides[usize::from(!is_a)] = Some(side);
     }
     // mlx-lm's names don't tell an embedding from a linear layer.
     let is_table = |path: &str| is_mlx && path.rsplit('.').next() == Some("embed_tokens");
-    let module = |Sides { path, is_embedding, sides }: Sides<'_>| match sides {
-        [Some(input), Some(output)] if is_embedding || is_table(path) => Ok(Module::embedding(path, input, output)),
-        [Some(input), Some(output)] => Ok(Module { is_head: path == "lm_head", ..Module::linear(path, input, output) }),
+    let module = |Sides {
+                      path,
+                      is_embedding,
+                      sides,
+                  }: Sides<'_>| match sides {
+        [Some(input), Some(output)] if is_embedding || is_table(path) => {
+            Ok(Module::embedding(path, input, output))
+        }
+        [Some(input), Some(output)] => Ok(Module {
+            is_head: path == "lm_head",
+            ..Module::linear(path, input, output)
+        }),
         _ => Err(format!("{path} has only one of A and B")),
     };
     found.into_values().map(module).collect()
@@ -104,5 +157,7 @@ enum Piece<'p> {
 }
 
 fn pieces(path: &str) -> Vec<Piece<'_>> {
-    path.split('.').map(|piece| piece.parse().map_or(Piece::Name(piece), Piece::Number)).collect()
+    path.split('.')
+        .map(|piece| piece.parse().map_or(Piece::Name(piece), Piece::Number))
+        .collect()
 }

@@ -28,7 +28,9 @@ impl<T: Copy> Pattern<T> {
     pub(crate) fn get(&self, option: &str, path: &str) -> Result<Option<T>, Error> {
         for (key, value) in &self.0 {
             let found = compile_key(option, key)?.is_match(path);
-            if found.map_err(|e| Error::Config(format!("{option} `{key}` can't be matched: {e}")))? {
+            if found
+                .map_err(|e| Error::Config(format!("{option} `{key}` can't be matched: {e}")))?
+            {
                 return Ok(Some(*value));
             }
         }
@@ -37,7 +39,12 @@ impl<T: Copy> Pattern<T> {
 
     /// The same names with other values.
     pub(crate) fn map(&self, value: impl Fn(T) -> T) -> Self {
-        Self(self.0.iter().map(|(key, old)| (key.clone(), value(*old))).collect())
+        Self(
+            self.0
+                .iter()
+                .map(|(key, old)| (key.clone(), value(*old)))
+                .collect(),
+        )
     }
 }
 

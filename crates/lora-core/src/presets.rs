@@ -4,7 +4,18 @@
 pub const TARGET_PRESETS: [(&str, &[&str]); 3] = [
     ("attention", &["q_proj", "v_proj"]),
     ("full-attention", &["q_proj", "k_proj", "v_proj", "o_proj"]),
-    ("all", &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+    (
+        "all",
+        &[
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "o_proj",
+            "gate_proj",
+            "up_proj",
+            "down_proj",
+        ],
+    ),
 ];
 
 /// A whole setting of rank, alpha, targets and dropout under one name.
@@ -25,9 +36,27 @@ pub struct Preset {
 impl Preset {
     /// All presets, smallest first.
     pub const ALL: [Self; 3] = [
-        Self { name: "conservative", rank: 8, alpha: 8.0, targets: "attention", dropout: 0.05 },
-        Self { name: "balanced", rank: 16, alpha: 16.0, targets: "all", dropout: 0.0 },
-        Self { name: "maximum", rank: 64, alpha: 64.0, targets: "all", dropout: 0.0 },
+        Self {
+            name: "conservative",
+            rank: 8,
+            alpha: 8.0,
+            targets: "attention",
+            dropout: 0.05,
+        },
+        Self {
+            name: "balanced",
+            rank: 16,
+            alpha: 16.0,
+            targets: "all",
+            dropout: 0.0,
+        },
+        Self {
+            name: "maximum",
+            rank: 64,
+            alpha: 64.0,
+            targets: "all",
+            dropout: 0.0,
+        },
     ];
 
     /// The preset of a name.

@@ -23,7 +23,10 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
     let rules = Rules::of(config)?;
     let mut found = Selection::default();
     for (i, module) in modules.iter().enumerate() {
-        let saved = config.modules_to_save.iter().any(|entry| is_saved(entry, &module.path));
+        let saved = config
+            .modules_to_save
+            .iter()
+            .any(|entry| is_saved(entry, &module.path));
         if saved && module.kind != ModuleKind::Weightless {
             found.saved.push(i);
         }
@@ -42,12 +45,20 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 continue;
             }
             ModuleKind::Norm => ("is a norm", "train it as a whole with modules_to_save"),
-            ModuleKind::Weightless => ("has no weights", "narrow the pattern, e.g. by _proj at its end"),
+            ModuleKind::Weightless => (
+                "has no weights",
+                "narrow the pattern, e.g. by _proj at its end",
+            ),
         };
-        return Err(Error::Config(format!("target {} {what}, it can't carry LoRA\nhint: {hint}", module.path)));
+        return Err(Error::Config(format!(
+            "target {} {what}, it can't carry LoRA\nhint: {hint}",
+            module.path
+        )));
     }
     if let TargetModules::List(targets) = &config.target_modules {
-        let unmatched = targets.iter().filter(|t| !modules.iter().any(|m| is_suffix(t, &m.path)));
+        let unmatched = targets
+            .iter()
+            .filter(|t| !modules.iter().any(|m| is_suffix(t, &m.path)));
         found.unmatched = unmatched.cloned().collect();
     }
     refuse_containers(config, modules, &rules)?;
@@ -70,25 +81,40 @@ struct Rules {
 impl Rules {
     fn of(config: &LoraConfig) -> Result<Self, Error> {
         let target = match &config.target_modules {
-            TargetModules::Regex(pattern) => Some(compile("target_modules", &format!("^(?:{pattern})$"))?),
+            TargetModules::Regex(pattern) => {
+                Some(compile("target_modules", &format!("^(?:{pattern})$"))?)
+            }
             _ => None,
         };
         let exclude = match &config.exclude_modules {
-            Some(ModuleNames::Regex(pattern)) => Some(compile("exclude_modules", &format!("^(?:{pattern})$"))?),
+            Some(ModuleNames::Regex(pattern)) => {
+                Some(compile("exclude_modules", &format!("^(?:{pattern})$"))?)
+            }
             _ => None,
         };
         let saved = config.modules_to_save.iter();
-        let saved = saved.map(|m| compile("modules_to_save", &format!(r"^(?:(^|.*\.){m}($|\..*))")));
+        let saved =
+            saved.map(|m| compile("modules_to_save", &format!(r"^(?:(^|.*\.){m}($|\..*))")));
         let layers: Vec<String> = match config.layers_pattern.as_slice() {
             [] => vec![r"^.*?\.[^.]*\.(?P<idx>\d+)\.".to_string()],
-            patterns => patterns.iter().map(|p| format!(r"^(?:^|.*?\.){p}\.(?P<idx>\d+)\.")).collect(),
+            patterns => patterns
+                .iter()
+                .map(|p| format!(r"^(?:^|.*?\.){p}\.(?P<idx>\d+)\."))
+                .collect(),
         };
         let layers = layers.iter().map(|p| compile("layers_pattern", p));
-        Ok(Self { target, exclude, saved: saved.collect::<Result<_, _>>()?, layers: layers.collect::<Result<_, _>>()? })
+        Ok(Self {
+            target,
+            exclude,
+            saved: saved.collect::<Result<_, _>>()?,
+            layers: layers.collect::<Result<_, _>>()?,
+        })
     }
 
     fn targets(&self, config: &LoraConfig, module: &Module) -> Result<bool, Error> {
-        if config.target_modules == TargetModules::AllLinear && (module.is_head || !module.is_linear()) {
+        if config.target_modules == TargetModules::AllLinear
+            && (module.is_head || !module.is_linear())
+        {
             return Ok(false);
         }
         self.matches(config, &module.path)
@@ -118,7 +144,9 @@ impl Rules {
     fn excludes(&self, config: &LoraConfig, path: &str) -> Result<bool, Error> {
         match (&config.exclude_modules, &self.exclude) {
             (_, Some(regex)) => is_match(regex, path),
-            (Some(ModuleNames::List(names)), None) => Ok(names.iter().any(|name| is_suffix(name, path))),
+            (Some(ModuleNames::List(names)), None) => {
+                Ok(names.iter().any(|name| is_suffix(name, path)))
+            }
             _ => Ok(false),
         }
     }
@@ -129,9 +157,14 @@ impl Rules {
             return Ok(true);
         }
         for regex in &self.layers {
-            let found = regex.captures(path).map_err(|e| Error::Config(format!("layers_pattern: {e}")))?;
+            let found = regex
+                .captures(path)
+                .map_err(|e| Error::Config(format!("layers_pattern: {e}")))?;
             if let Some(index) = found.as_ref().and_then(|c| c.name("idx")) {
-                return Ok(index.as_str().parse().is_ok_and(|i: usize| config.layers_to_transform.contains(&i)));
+                return Ok(index
+                    .as_str()
+                    .parse()
+                    .is_ok_and(|i: usize| config.layers_to_transform.contains(&i)));
             }
         }
         Ok(false)
@@ -169,10 +202,21 @@ fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
     let narrowed = [
         ("exclude_modules", config.exclude_modules.is_some()),
         ("modules_to_save", !config.modules_to_save.is_empty()),
-        ("layers_to_transform", !config.layers_to_transform.is_empty()),
+        (
+            "layers_to_transform",
+            !config.layers_to_transform.is_empty(),
+        ),
     ];
-    let narrowed: Vec<&str> = narrowed.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
-    let with = if narrowed.is_empty() { String::new() } else { format!(" with {}", narrowed.join(", ")) };
+    let narrowed: Vec<&str> = narrowed
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(key, _)| *key)
+        .collect();
+    let with = if narrowed.is_empty() {
+        String::new()
+    } else {
+        format!(" with {}", narrowed.join(", "))
+    };
     Error::Config(format!(
         "target_modules `{}`{with} matches no module of this model\nhint: its modules are {}",
         config.target_modules,
@@ -180,24 +224,41 @@ fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
     ))
 }
 
-fn notes(config: &LoraConfig, modules: &[Module], found: &Selection, rules: &Rules) -> Result<Vec<String>, Error> {
+fn notes(
+    config: &LoraConfig,
+    modules: &[Module],
+    found: &Selection,
+    rules: &Rules,
+) -> Result<Vec<String>, Error> {
     let mut notes = Vec::new();
     if let Some(exclude) = &config.exclude_modules {
         let mut hits = false;
-        for path in modules.iter().flat_map(|m| containers(&m.path).chain([m.path.as_str()])) {
+        for path in modules
+            .iter()
+            .flat_map(|m| containers(&m.path).chain([m.path.as_str()]))
+        {
             hits |= rules.excludes(config, path)?;
         }
         if !hits {
-            notes.push(format!("exclude_modules `{exclude}` excludes no module of this model"));
+            notes.push(format!(
+                "exclude_modules `{exclude}` excludes no module of this model"
+            ));
         }
     }
     for entry in &config.modules_to_save {
         if !modules.iter().any(|m| is_saved(entry, &m.path)) {
-            notes.push(format!("modules_to_save names `{entry}`, which is not in this model"));
+            notes.push(format!(
+                "modules_to_save names `{entry}`, which is not in this model"
+            ));
         }
     }
     let ranks = config.rank_pattern.keys().map(|key| ("rank_pattern", key));
-    for (option, key) in ranks.chain(config.alpha_pattern.keys().map(|key| ("alpha_pattern", key))) {
+    for (option, key) in ranks.chain(
+        config
+            .alpha_pattern
+            .keys()
+            .map(|key| ("alpha_pattern", key)),
+    ) {
         let regex = crate::pattern::compile_key(option, key)?;
         let mut hits = false;
         for &i in &found.targeted {
@@ -211,5 +272,10 @@ fn notes(config: &LoraConfig, modules: &[Module], found: &Selection, rules: &Rul
 }
 
 fn is_match(regex: &Regex, path: &str) -> Result<bool, Error> {
-    regex.is_match(path).map_err(|e| Error::Config(format!("the expression {} can't be matched: {e}", regex.as_str())))
+    regex.is_match(path).map_err(|e| {
+        Error::Config(format!(
+            "the expression {} can't be matched: {e}",
+            regex.as_str()
+        ))
+    })
 }

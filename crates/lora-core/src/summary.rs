@@ -5,8 +5,16 @@
 /// `trainable params: 3,407,872 || all params: 8,033,669,120 || trainable%: 0.0424`.
 pub fn trainable_line(trainable: u64, added: u64, base: u64) -> String {
     let all = added.saturating_add(base);
-    let percent = if all == 0 { 0.0 } else { 100.0 * trainable as f64 / all as f64 };
-    format!("trainable params: {} || all params: {} || trainable%: {percent:.4}", thousands(trainable), thousands(all))
+    let percent = if all == 0 {
+        0.0
+    } else {
+        100.0 * trainable as f64 / all as f64
+    };
+    format!(
+        "trainable params: {} || all params: {} || trainable%: {percent:.4}",
+        thousands(trainable),
+        thousands(all)
+    )
 }
 
 /// A count with thousands separators, e.g. `3,407,872`.

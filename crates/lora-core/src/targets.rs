@@ -72,7 +72,10 @@ impl ModuleNames {
             compile(option, &format!("^(?:{text})$"))?;
             return Ok(Self::Regex(text.to_string()));
         }
-        let names = text.split(',').map(|n| n.trim().to_string()).filter(|n| !n.is_empty());
+        let names = text
+            .split(',')
+            .map(|n| n.trim().to_string())
+            .filter(|n| !n.is_empty());
         Ok(Self::List(names.collect()))
     }
 }
@@ -98,7 +101,10 @@ impl fmt::Display for ModuleNames {
 
 /// PEFT's rule for a list entry: the whole path, or its end after a dot.
 pub(crate) fn is_suffix(target: &str, path: &str) -> bool {
-    path == target || path.strip_suffix(target).is_some_and(|rest| rest.ends_with('.'))
+    path == target
+        || path
+            .strip_suffix(target)
+            .is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// A regular expression of an option, anchored by the caller as PEFT's call anchors it.

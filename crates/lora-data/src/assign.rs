@@ -22,7 +22,10 @@ pub fn split_of(group: &str, seed: u64, valid: f64, test: f64) -> SplitName {
     key.update(seed.to_le_bytes());
     key.update(group.as_bytes());
     let digest: [u8; 32] = key.finalize().into();
-    let bits = digest[..8].iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte)) >> 11;
+    let bits = digest[..8]
+        .iter()
+        .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte))
+        >> 11;
     let share = bits as f64 / (1u64 << 53) as f64;
     match share {
         share if share < valid => SplitName::Valid,
@@ -34,7 +37,10 @@ pub fn split_of(group: &str, seed: u64, valid: f64, test: f64) -> SplitName {
 /// Texts one after the other, cut into rows of `block` tokens, every token supervised; the last row may be shorter
 /// (but not of a single token, from which nothing is learned).
 pub fn text_blocks(encoder: &Encoder, texts: &[Example], block: usize) -> Vec<Example> {
-    let stream: Vec<u32> = texts.iter().flat_map(|text| text.input_ids.iter().copied()).collect();
+    let stream: Vec<u32> = texts
+        .iter()
+        .flat_map(|text| text.input_ids.iter().copied())
+        .collect();
     let row = |ids: &[u32]| {
         let text = encoder.decode(ids).unwrap_or_default();
         let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
@@ -48,5 +54,9 @@ pub fn text_blocks(encoder: &Encoder, texts: &[Example], block: usize) -> Vec<Ex
             completion: text,
         }
     };
-    stream.chunks(block.max(2)).filter(|ids| ids.len() > 1).map(row).collect()
+    stream
+        .chunks(block.max(2))
+        .filter(|ids| ids.len() > 1)
+        .map(row)
+        .collect()
 }

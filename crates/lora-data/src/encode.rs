@@ -33,7 +33,8 @@ impl Encoder {
         let mut tokenizer = bundle.tokenizer.clone();
         // Files may ask for padding or truncation, which would put ids into rows or take some away.
         tokenizer.with_padding(None);
-        let failed = |error: tokenizers::Error| Error::invalid("tokenizer".as_ref(), error.to_string());
+        let failed =
+            |error: tokenizers::Error| Error::invalid("tokenizer".as_ref(), error.to_string());
         tokenizer.with_truncation(None).map_err(failed)?;
         let special = tokenizer
             .get_added_tokens_decoder()
@@ -43,8 +44,18 @@ impl Encoder {
             .collect();
         let bos = bundle.bos_token.as_ref().filter(|_| bundle.add_bos_token);
         let prefix = bos.and_then(|bos| tokenizer.token_to_id(bos));
-        let end = bundle.eos_token.as_ref().and_then(|eos| Some((tokenizer.token_to_id(eos)?, eos.clone())));
-        Ok(Self { tokenizer, template, prefix, end, special, system })
+        let end = bundle
+            .eos_token
+            .as_ref()
+            .and_then(|eos| Some((tokenizer.token_to_id(eos)?, eos.clone())));
+        Ok(Self {
+            tokenizer,
+            template,
+            prefix,
+            end,
+            special,
+            system,
+        })
     }
 
     /// sha256 of the template's source, if one is used.
@@ -59,16 +70,31 @@ impl Encoder {
 
     /// True if a special token of the tokenizer ends this example: without one a model never learns to stop.
     pub fn ends_turn(&self, example: &Example) -> bool {
-        example.input_ids.last().is_some_and(|id| self.special.contains(id))
+        example
+            .input_ids
+            .last()
+            .is_some_and(|id| self.special.contains(id))
     }
 
     /// Encodes one record.
     pub fn encode(&self, record: &Record) -> Result<Example, Refusal> {
         let example = match &record.content {
             Content::Text(text) => self.text(record, text)?,
-            Content::Chat { messages, prompt, tools } => self.chat(record, messages, *prompt, tools.as_ref())?,
-            Content::Pair { system, prompt, completion } => match &self.template {
-                None => self.plain(record, &join(system.as_deref().or(self.system.as_deref()), prompt), completion)?,
+            Content::Chat {
+                messages,
+                prompt,
+                tools,
+            } => self.chat(record, messages, *prompt, tools.as_ref())?,
+            Content::Pair {
+                system,
+                prompt,
+                completion,
+            } => match &self.template {
+                None => self.plain(
+                    record,
+                    &join(system.as_deref().or(self.system.as_deref()), prompt),
+                    completion,
+                )?,
                 Some(_) if prompt.trim().is_empty() => return Err(Refusal::EmptyPrompt),
                 Some(_) => {
                     let mut messages = Vec::new();
@@ -94,12 +120,16 @@ impl Encoder {
 
     /// The text of ids, special tokens included.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Refusal> {
-        self.tokenizer.decode(ids, false).map_err(|error| Refusal::Tokenizer(error.to_string()))
+        self.tokenizer
+            .decode(ids, false)
+            .map_err(|error| Refusal::Tokenizer(error.to_string()))
     }
 
     fn ids(&self, text: &str) -> Result<Vec<u32>, Refusal> {
-        let encoding =
-            self.tokenizer.encode_fast(text, false).map_err(|error| Refusal::Tokenizer(error.to_string()))?;
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, false)
+            .map_err(|error| Refusal::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -128,7 +158,13 @@ impl Encoder {
         let start = before.len() + usize::from(input_ids.len() > whole_length);
         input_ids.extend(self.end.as_ref().map(|(id, _)| *id));
         let completion = format!("{completion}{}", self.end_token().unwrap_or_default());
-        Ok(example(record, input_ids, start, prompt.to_owned(), completion))
+        Ok(example(
+            record,
+            input_ids,
+            start,
+            prompt.to_owned(),
+            completion,
+        ))
     }
 
     fn chat(
@@ -138,14 +174,28 @@ impl Encoder {
         prompt: usize,
         tools: Option<&Value>,
     ) -> Result<Example, Refusal> {
-        let Some(template) = &self.template else { return self.chat_without_template(record, messages, prompt) };
-        let system = self.system.as_deref().filter(|_| crate::record::role(&messages[0]) != "system");
-        let messages: Vec<Message> =
-            system.map(|text| turn("system", text)).into_iter().chain(messages.iter().cloned()).collect();
+        let Some(template) = &self.template else {
+            return self.chat_without_template(record, messages, prompt);
+        };
+        let system = self
+            .system
+            .as_deref()
+            .filter(|_| crate::record::role(&messages[0]) != "system");
+        let messages: Vec<Message> = system
+            .map(|text| turn("system", text))
+            .into_iter()
+            .chain(messages.iter().cloned())
+            .collect();
         let prompt = prompt + usize::from(system.is_some());
-        let before = template.render(&messages[..prompt], tools, true).map_err(Refusal::Template)?;
-        let whole = template.render(&messages, tools, false).map_err(Refusal::Template)?;
-        let Some(completion) = whole.strip_prefix(before.as_str()) else { return Err(Refusal::PromptRewritten) };
+        let before = template
+            .render(&messages[..prompt], tools, true)
+            .map_err(Refusal::Template)?;
+        let whole = template
+            .render(&messages, tools, false)
+            .map_err(Refusal::Template)?;
+        let Some(completion) = whole.strip_prefix(before.as_str()) else {
+            return Err(Refusal::PromptRewritten);
+        };
         let (prompt_ids, mut input_ids) = (self.ids(&before)?, self.ids(&whole)?);
         if !input_ids.starts_with(&prompt_ids) {
             return Err(Refusal::SharedToken);
@@ -153,15 +203,25 @@ impl Encoder {
         let (ids, bytes) = self.end_of_turn(&input_ids[prompt_ids.len()..], completion);
         input_ids.truncate(prompt_ids.len() + ids);
         let completion = completion[..bytes].to_owned();
-        Ok(example(record, input_ids, prompt_ids.len(), before, completion))
+        Ok(example(
+            record,
+            input_ids,
+            prompt_ids.len(),
+            before,
+            completion,
+        ))
     }
 
     /// Where the answer's turn ends, in ids and in bytes: after the last special token, if only white space follows it.
     /// Templates often write a newline there; a generation never reaches it, so it is no part of the row.
     fn end_of_turn(&self, ids: &[u32], text: &str) -> (usize, usize) {
         let whole = (ids.len(), text.len());
-        let Some(last) = ids.iter().rposition(|id| self.special.contains(id)) else { return whole };
-        let Some(token) = self.tokenizer.id_to_token(ids[last]) else { return whole };
+        let Some(last) = ids.iter().rposition(|id| self.special.contains(id)) else {
+            return whole;
+        };
+        let Some(token) = self.tokenizer.id_to_token(ids[last]) else {
+            return whole;
+        };
         match text.rfind(&token).map(|at| at + token.len()) {
             Some(end) if text[end..].trim().is_empty() => (last + 1, end),
             _ => whole,
@@ -169,22 +229,40 @@ impl Encoder {
     }
 
     /// A chat for a model that has no template: only one question and one answer can be written without one.
-    fn chat_without_template(&self, record: &Record, messages: &[Message], prompt: usize) -> Result<Example, Refusal> {
+    fn chat_without_template(
+        &self,
+        record: &Record,
+        messages: &[Message],
+        prompt: usize,
+    ) -> Result<Example, Refusal> {
         if messages.len() != prompt + 1 {
-            return Err(Refusal::Template("the model has none; give one with --template".into()));
+            return Err(Refusal::Template(
+                "the model has none; give one with --template".into(),
+            ));
         }
         match &messages[..prompt] {
-            [user] => self.plain(record, &join(self.system.as_deref(), content(user)), content(&messages[prompt])),
-            [system, user] if crate::record::role(system) == "system" => {
-                self.plain(record, &join(Some(content(system)), content(user)), content(&messages[prompt]))
-            }
-            _ => Err(Refusal::Template("the model has none; give one with --template".into())),
+            [user] => self.plain(
+                record,
+                &join(self.system.as_deref(), content(user)),
+                content(&messages[prompt]),
+            ),
+            [system, user] if crate::record::role(system) == "system" => self.plain(
+                record,
+                &join(Some(content(system)), content(user)),
+                content(&messages[prompt]),
+            ),
+            _ => Err(Refusal::Template(
+                "the model has none; give one with --template".into(),
+            )),
         }
     }
 }
 
 fn join(system: Option<&str>, prompt: &str) -> String {
-    system.map_or_else(|| prompt.to_owned(), |system| format!("{system}\n\n{prompt}"))
+    system.map_or_else(
+        || prompt.to_owned(),
+        |system| format!("{system}\n\n{prompt}"),
+    )
 }
 
 fn turn(role: &str, content: &str) -> Message {
@@ -195,9 +273,29 @@ fn turn(role: &str, content: &str) -> Message {
 }
 
 /// The row, supervised from `start` on. A row without a prompt is a group of its own text.
-fn example(record: &Record, input_ids: Vec<u32>, start: usize, prompt: String, completion: String) -> Example {
-    let labels =
-        input_ids.iter().enumerate().map(|(at, id)| if at < start { IGNORE } else { id.cast_signed() }).collect();
-    let group = hex(&Sha256::digest(if prompt.is_empty() { &completion } else { &prompt }));
-    Example { input_ids, labels, id: record.id.clone(), group, prompt, completion }
+fn example(
+    record: &Record,
+    input_ids: Vec<u32>,
+    start: usize,
+    prompt: String,
+    completion: String,
+) -> Example {
+    let labels = input_ids
+        .iter()
+        .enumerate()
+        .map(|(at, id)| if at < start { IGNORE } else { id.cast_signed() })
+        .collect();
+    let group = hex(&Sha256::digest(if prompt.is_empty() {
+        &completion
+    } else {
+        &prompt
+    }));
+    Example {
+        input_ids,
+        labels,
+        id: record.id.clone(),
+        group,
+        prompt,
+        completion,
+    }
 }

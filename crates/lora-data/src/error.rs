@@ -34,13 +34,23 @@ impl Error {
         if !message.contains("\nhint: ") {
             message = format!("{message}\nhint: {}", way_out(path));
         }
-        Self::Invalid { path: path.to_owned(), message }
+        Self::Invalid {
+            path: path.to_owned(),
+            message,
+        }
     }
 
     /// The system refused something, as a closure for `map_err`.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+    pub(crate) fn io(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 }
 

@@ -35,12 +35,20 @@ impl Example {
 
     /// Positions that enter the loss. The first is never one: nothing predicts it.
     pub fn supervised(&self) -> usize {
-        self.labels.iter().skip(1).filter(|label| **label != IGNORE).count()
+        self.labels
+            .iter()
+            .skip(1)
+            .filter(|label| **label != IGNORE)
+            .count()
     }
 
     /// Ids before the first supervised position: the prompt, as a generation starts from it.
     pub fn prompt_ids(&self) -> &[u32] {
-        let end = self.labels.iter().position(|label| *label != IGNORE).unwrap_or(self.labels.len());
+        let end = self
+            .labels
+            .iter()
+            .position(|label| *label != IGNORE)
+            .unwrap_or(self.labels.len());
         &self.input_ids[..end.min(self.input_ids.len())]
     }
 
@@ -51,7 +59,9 @@ impl Example {
             return Some("input_ids is empty".into());
         }
         if ids != labels {
-            return Some(format!("input_ids has {ids} values but labels has {labels}"));
+            return Some(format!(
+                "input_ids has {ids} values but labels has {labels}"
+            ));
         }
         for (at, (id, label)) in self.input_ids.iter().zip(&self.labels).enumerate() {
             if i32::try_from(*id).is_err() {
@@ -64,7 +74,9 @@ impl Example {
             }
         }
         if self.supervised() == 0 {
-            return Some("no token is supervised\nhint: drop rows whose labels are all -100".into());
+            return Some(
+                "no token is supervised\nhint: drop rows whose labels are all -100".into(),
+            );
         }
         None
     }
@@ -101,7 +113,11 @@ impl Split {
     /// Refuses ids that the model has no embedding for.
     pub fn check_vocabulary(&self, vocab_size: usize, path: &Path) -> Result<(), Error> {
         for (row, example) in self.examples.iter().enumerate() {
-            if let Some(id) = example.input_ids.iter().find(|id| **id as usize >= vocab_size) {
+            if let Some(id) = example
+                .input_ids
+                .iter()
+                .find(|id| **id as usize >= vocab_size)
+            {
                 return Err(Error::invalid(
                     path,
                     format!(

@@ -40,8 +40,13 @@ pub struct Splits {
 impl Splits {
     /// Name and summary of each split that is there.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &SplitSummary)> {
-        let all = [("train", Some(&self.train)), ("valid", self.valid.as_ref()), ("test", self.test.as_ref())];
-        all.into_iter().filter_map(|(name, summary)| Some((name, summary?)))
+        let all = [
+            ("train", Some(&self.train)),
+            ("valid", self.valid.as_ref()),
+            ("test", self.test.as_ref()),
+        ];
+        all.into_iter()
+            .filter_map(|(name, summary)| Some((name, summary?)))
     }
 }
 
@@ -88,7 +93,8 @@ impl Manifest {
     /// Writes `DIR/dataset.json`.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let file = folder.join(Self::FILE_NAME);
-        let mut text = serde_json::to_string_pretty(self).map_err(|error| Error::invalid(&file, error.to_string()))?;
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::invalid(&file, error.to_string()))?;
         text.push('\n');
         std::fs::write(&file, text).map_err(Error::io("write", &file))
     }
@@ -97,9 +103,12 @@ impl Manifest {
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let file = folder.join(Self::FILE_NAME);
         let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
-        let broken = |error: serde_json::Error| Error::invalid(&file, crate::one_line(&error.to_string()));
+        let broken =
+            |error: serde_json::Error| Error::invalid(&file, crate::one_line(&error.to_string()));
         let value: serde_json::Value = serde_json::from_str(&text).map_err(broken)?;
-        if value.get("version").and_then(serde_json::Value::as_u64) != Some(u64::from(Self::VERSION)) {
+        if value.get("version").and_then(serde_json::Value::as_u64)
+            != Some(u64::from(Self::VERSION))
+        {
             let found = value.get("version").unwrap_or(&serde_json::Value::Null);
             return Err(Error::invalid(
                 &file,
@@ -121,7 +130,11 @@ impl SplitSummary {
         let sum = |values: &[u32]| values.iter().map(|value| *value as usize).sum();
         Self {
             rows: examples.len(),
-            prompts: examples.iter().map(|row| row.group.as_str()).collect::<HashSet<_>>().len(),
+            prompts: examples
+                .iter()
+                .map(|row| row.group.as_str())
+                .collect::<HashSet<_>>()
+                .len(),
             tokens: sum(&lengths),
             supervised_tokens: sum(&supervised),
             length: Distribution::of(lengths),

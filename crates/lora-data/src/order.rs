@@ -64,13 +64,18 @@ pub fn batches(
     batch_examples: Option<usize>,
     batch_tokens: Option<usize>,
 ) -> Vec<Vec<usize>> {
-    let (most_rows, most_tokens) = (batch_examples.unwrap_or(usize::MAX), batch_tokens.unwrap_or(usize::MAX));
+    let (most_rows, most_tokens) = (
+        batch_examples.unwrap_or(usize::MAX),
+        batch_tokens.unwrap_or(usize::MAX),
+    );
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0usize;
     for &row in order {
         let length = lengths[row];
         match batches.last_mut() {
-            Some(batch) if batch.len() < most_rows && tokens.saturating_add(length) <= most_tokens => {
+            Some(batch)
+                if batch.len() < most_rows && tokens.saturating_add(length) <= most_tokens =>
+            {
                 batch.push(row);
                 tokens += length;
             }

@@ -1,6 +1,8 @@
 //! Reads one split from parquet, strictly: whatever is not a dataset is an error that names file, row and column.
 use crate::error::CUT_OFF;
-use crate::{Error, Example, KEY_SCHEMA, KEY_TEMPLATE, KEY_TOKENIZER, SCHEMA_VERSION, Split, one_line};
+use crate::{
+    Error, Example, KEY_SCHEMA, KEY_TEMPLATE, KEY_TOKENIZER, SCHEMA_VERSION, Split, one_line,
+};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema};
 use parquet::arrow::ProjectionMask;
@@ -12,10 +14,18 @@ impl Split {
     /// Reads `DIR/NAME.parquet`, or a parquet file itself; a plain parquet with only `input_ids` and `labels` is
     /// accepted (the other fields are then empty).
     pub fn read(path: &Path, name: &str) -> Result<Self, Error> {
-        let file = if path.is_dir() { split_file(path, name)? } else { path.to_owned() };
+        let file = if path.is_dir() {
+            split_file(path, name)?
+        } else {
+            path.to_owned()
+        };
         // The parquet crate may panic on hostile bytes; whatever happens inside it is an error here.
-        std::panic::catch_unwind(|| read_file(&file))
-            .unwrap_or_else(|_| Err(Error::invalid(&file, "the file is damaged: it can't be decoded")))
+        std::panic::catch_unwind(|| read_file(&file)).unwrap_or_else(|_| {
+            Err(Error::invalid(
+                &file,
+                "the file is damaged: it can't be decoded",
+            ))
+        })
     }
 }
 
@@ -27,7 +37,16 @@ fn split_file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     }
     let mut found: Vec<String> = std::fs::read_dir(folder)
         .map_err(Error::io("read", folder))?
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".parquet")?.to_owned()))
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .ok()?
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".parquet")?
+                    .to_owned(),
+            )
+        })
         .collect();
     found.sort();
     let hint = if found.is_empty() {
@@ -35,13 +54,22 @@ fn split_file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     } else {
         format!("splits here: {}", found.join(", "))
     };
-    Err(Error::invalid(folder, format!("no split '{name}' ({name}.parquet)\nhint: {hint}")))
+    Err(Error::invalid(
+        folder,
+        format!("no split '{name}' ({name}.parquet)\nhint: {hint}"),
+    ))
 }
 
 fn read_file(path: &Path) -> Result<Split, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let broken = |error: &dyn std::fmt::Display| {
-        Error::invalid(path, format!("no readable parquet file: {}{CUT_OFF}", one_line(&error.to_string())))
+        Error::invalid(
+            path,
+            format!(
+                "no readable parquet file: {}{CUT_OFF}",
+                one_line(&error.to_string())
+            ),
+        )
     };
     if file.metadata().map_err(Error::io("read", path))?.len() == 0 {
         return Err(Error::invalid(path, format!("the file is empty{CUT_OFF}")));
@@ -52,7 +80,10 @@ fn read_file(path: &Path) -> Result<Split, Error> {
         pairs.iter().find(|pair| pair.key == key)?.value.clone()
     };
     let version = value(KEY_SCHEMA);
-    if let Some(version) = version.as_deref().filter(|version| *version != SCHEMA_VERSION.to_string()) {
+    if let Some(version) = version
+        .as_deref()
+        .filter(|version| *version != SCHEMA_VERSION.to_string())
+    {
         return Err(Error::invalid(
             path,
             format!(
@@ -64,7 +95,10 @@ fn read_file(path: &Path) -> Result<Split, Error> {
     let columns = Columns::of(version.is_some());
     columns.check(builder.schema(), path)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.names.iter().copied());
-    let reader = builder.with_projection(mask).build().map_err(|error| broken(&error))?;
+    let reader = builder
+        .with_projection(mask)
+        .build()
+        .map_err(|error| broken(&error))?;
     let mut examples = Vec::new();
     for batch in reader {
         columns.read(&batch.map_err(|error| broken(&error))?, path, &mut examples)?;
@@ -72,7 +106,11 @@ fn read_file(path: &Path) -> Result<Split, Error> {
     if examples.is_empty() {
         return Err(Error::invalid(path, "the file has no rows"));
     }
-    Ok(Split { examples, tokenizer_sha256, template_sha256 })
+    Ok(Split {
+        examples,
+        tokenizer_sha256,
+        template_sha256,
+    })
 }
 
 /// The columns that are read: two of a plain parquet, six of schema version 1.
@@ -83,14 +121,24 @@ struct Columns {
 impl Columns {
     fn of(with_text: bool) -> Self {
         const ALL: [&str; 6] = ["input_ids", "labels", "id", "group", "prompt", "completion"];
-        Self { names: if with_text { &ALL } else { const { ALL.split_at(2).0 } } }
+        Self {
+            names: if with_text {
+                &ALL
+            } else {
+                const { ALL.split_at(2).0 }
+            },
+        }
     }
 
     /// Every column is there with a type that it may have.
     fn check(&self, schema: &Schema, path: &Path) -> Result<(), Error> {
         for (at, name) in self.names.iter().enumerate() {
             let Ok(field) = schema.field_with_name(name) else {
-                let found: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                let found: Vec<&str> = schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().as_str())
+                    .collect();
                 return Err(Error::invalid(
                     path,
                     format!(
@@ -105,20 +153,34 @@ impl Columns {
                 (is_text(field.data_type()), "a string")
             };
             if !fits {
-                return Err(Error::invalid(path, format!("column '{name}' is {}, not {wanted}", field.data_type())));
+                return Err(Error::invalid(
+                    path,
+                    format!("column '{name}' is {}, not {wanted}", field.data_type()),
+                ));
             }
         }
         Ok(())
     }
 
     /// Appends the rows of one batch.
-    fn read(&self, batch: &RecordBatch, path: &Path, examples: &mut Vec<Example>) -> Result<(), Error> {
+    fn read(
+        &self,
+        batch: &RecordBatch,
+        path: &Path,
+        examples: &mut Vec<Example>,
+    ) -> Result<(), Error> {
         let first = examples.len();
         let cell = |name: &'static str, row: usize| -> Result<Cell<'_>, Error> {
             let column = batch
                 .column_by_name(name)
                 .ok_or_else(|| Error::invalid(path, format!("column '{name}' is missing")))?;
-            Ok(Cell { column, name, row, place: first + row + 1, path })
+            Ok(Cell {
+                column,
+                name,
+                row,
+                place: first + row + 1,
+                path,
+            })
         };
         for row in 0..batch.num_rows() {
             let text = |name: &'static str| match self.names.contains(&name) {
@@ -148,7 +210,10 @@ impl Columns {
                 completion: text("completion")?,
             };
             if let Some(fault) = example.fault() {
-                return Err(Error::invalid(path, format!("row {}: {fault}", first + row + 1)));
+                return Err(Error::invalid(
+                    path,
+                    format!("row {}: {fault}", first + row + 1),
+                ));
             }
             examples.push(example);
         }
@@ -168,7 +233,10 @@ struct Cell<'a> {
 
 impl Cell<'_> {
     fn fault(&self, what: impl std::fmt::Display) -> Error {
-        Error::invalid(self.path, format!("row {}, column '{}': {what}", self.place, self.name))
+        Error::invalid(
+            self.path,
+            format!("row {}, column '{}': {what}", self.place, self.name),
+        )
     }
 
     fn integers(&self) -> Result<Vec<i64>, Error> {
@@ -184,7 +252,13 @@ impl Cell<'_> {
         }
         Ok(match list.data_type() {
             DataType::Int64 => list.as_primitive::<Int64Type>().values().to_vec(),
-            _ => list.as_primitive::<Int32Type>().values().iter().copied().map(i64::from).collect(),
+            _ => list
+                .as_primitive::<Int32Type>()
+                .values()
+                .iter()
+                .copied()
+                .map(i64::from)
+                .collect(),
         })
     }
 
@@ -196,7 +270,8 @@ impl Cell<'_> {
     }
 
     fn label(&self, at: usize, label: i64) -> Result<i32, Error> {
-        i32::try_from(label).map_err(|_| self.fault(format_args!("value {at} is {label}, which is no label")))
+        i32::try_from(label)
+            .map_err(|_| self.fault(format_args!("value {at} is {label}, which is no label")))
     }
 
     fn text(&self) -> Result<String, Error> {
@@ -221,5 +296,8 @@ fn is_id_list(kind: &DataType) -> bool {
 }
 
 fn is_text(kind: &DataType) -> bool {
-    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    matches!(
+        kind,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
 }

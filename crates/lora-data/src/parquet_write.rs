@@ -28,7 +28,8 @@ impl Split {
         };
         let out = File::create(file).map_err(Error::io("create", file))?;
         let schema = Arc::new(schema());
-        let mut writer = ArrowWriter::try_new(&out, schema.clone(), Some(self.properties())).map_err(failed)?;
+        let mut writer =
+            ArrowWriter::try_new(&out, schema.clone(), Some(self.properties())).map_err(failed)?;
         for rows in self.examples.chunks(ROWS_AT_A_TIME) {
             let batch = RecordBatch::try_new(schema.clone(), columns(rows))
                 .map_err(|error| Error::invalid(file, error.to_string()))?;
@@ -39,11 +40,24 @@ impl Split {
     }
 
     fn properties(&self) -> WriterProperties {
-        let mut pairs = vec![KeyValue::new(KEY_SCHEMA.to_owned(), SCHEMA_VERSION.to_string())];
-        for (key, value) in [(KEY_TOKENIZER, &self.tokenizer_sha256), (KEY_TEMPLATE, &self.template_sha256)] {
-            pairs.extend(value.clone().map(|value| KeyValue::new(key.to_owned(), value)));
+        let mut pairs = vec![KeyValue::new(
+            KEY_SCHEMA.to_owned(),
+            SCHEMA_VERSION.to_string(),
+        )];
+        for (key, value) in [
+            (KEY_TOKENIZER, &self.tokenizer_sha256),
+            (KEY_TEMPLATE, &self.template_sha256),
+        ] {
+            pairs.extend(
+                value
+                    .clone()
+                    .map(|value| KeyValue::new(key.to_owned(), value)),
+            );
         }
-        WriterProperties::builder().set_compression(Compression::SNAPPY).set_key_value_metadata(Some(pairs)).build()
+        WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_key_value_metadata(Some(pairs))
+            .build()
     }
 }
 
@@ -51,13 +65,25 @@ impl Split {
 fn schema() -> Schema {
     let ids = |name| Field::new_list(name, Field::new("item", DataType::Int32, false), false);
     let text = |name| Field::new(name, DataType::Utf8, false);
-    Schema::new(vec![ids("input_ids"), ids("labels"), text("id"), text("group"), text("prompt"), text("completion")])
+    Schema::new(vec![
+        ids("input_ids"),
+        ids("labels"),
+        text("id"),
+        text("group"),
+        text("prompt"),
+        text("completion"),
+    ])
 }
 
 fn columns(rows: &[Example]) -> Vec<ArrayRef> {
-    let text = |of: fn(&Example) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(of))) };
+    let text = |of: fn(&Example) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
+    };
     vec![
-        list(rows.iter().map(|row| row.input_ids.iter().map(|id| id.cast_signed()).collect())),
+        list(
+            rows.iter()
+                .map(|row| row.input_ids.iter().map(|id| id.cast_signed()).collect()),
+        ),
         list(rows.iter().map(|row| row.labels.clone())),
         text(|row| &row.id),
         text(|row| &row.group),
@@ -67,7 +93,11 @@ fn columns(rows: &[Example]) -> Vec<ArrayRef> {
 }
 
 fn list(rows: impl Iterator<Item = Vec<i32>>) -> ArrayRef {
-    let mut builder = ListBuilder::new(Int32Builder::new()).with_field(Field::new("item", DataType::Int32, false));
+    let mut builder = ListBuilder::new(Int32Builder::new()).with_field(Field::new(
+        "item",
+        DataType::Int32,
+        false,
+    ));
     for row in rows {
         builder.values().append_slice(&row);
         builder.append(true);

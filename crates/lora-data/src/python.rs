@@ -25,7 +25,11 @@ pub(crate) fn value(json: &Json) -> Value {
 
 /// A JSON object as a template sees it, with its keys in order.
 pub(crate) fn object(map: &Map<String, Json>) -> Value {
-    Value::from_object(Dict(map.iter().map(|(key, item)| (key.clone(), value(item))).collect()))
+    Value::from_object(Dict(
+        map.iter()
+            .map(|(key, item)| (key.clone(), value(item)))
+            .collect(),
+    ))
 }
 
 /// Python's `dict` with text as keys: few keys, in the order of the file.
@@ -38,11 +42,19 @@ impl Object for Dict {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+        self.0
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.clone())
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.0.iter().map(|(key, _)| Value::from(key.as_str())).collect())
+        Enumerator::Values(
+            self.0
+                .iter()
+                .map(|(key, _)| Value::from(key.as_str()))
+                .collect(),
+        )
     }
 }
 
@@ -58,10 +70,19 @@ pub(crate) fn json(value: &Value) -> Json {
         },
         ValueKind::Seq | ValueKind::Iterable => items().map(|item| json(&item)).collect(),
         ValueKind::Map => items()
-            .map(|key| (key.to_string(), json(&value.get_item(&key).unwrap_or_default())))
+            .map(|key| {
+                (
+                    key.to_string(),
+                    json(&value.get_item(&key).unwrap_or_default()),
+                )
+            })
             .collect::<Map<_, _>>()
             .into(),
-        _ => Json::String(value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+        _ => Json::String(
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned),
+        ),
     }
 }
 
@@ -108,7 +129,11 @@ fn repr(out: &mut String, value: &Value) -> fmt::Result {
 
 /// A Python string literal: single quotes, unless the text has some and no double ones.
 fn quoted(out: &mut String, text: &str) -> fmt::Result {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     out.write_char(quote)?;
     for character in text.chars() {
         match character {
@@ -129,10 +154,16 @@ pub(crate) fn json_dumps(value: &Json, indent: Option<usize>, ascii: bool) -> St
     let mut out = Vec::new();
     // Writing JSON into memory can't fail.
     let _ = match indent {
-        None => value.serialize(&mut Serializer::with_formatter(&mut out, Spaced(CompactFormatter))),
+        None => value.serialize(&mut Serializer::with_formatter(
+            &mut out,
+            Spaced(CompactFormatter),
+        )),
         Some(width) => {
             let spaces = " ".repeat(width.min(64));
-            value.serialize(&mut Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(spaces.as_bytes())))
+            value.serialize(&mut Serializer::with_formatter(
+                &mut out,
+                PrettyFormatter::with_indent(spaces.as_bytes()),
+            ))
         }
     };
     let text = String::from_utf8(out).unwrap_or_default();
@@ -155,11 +186,19 @@ pub(crate) fn json_dumps(value: &Json, indent: Option<usize>, ascii: bool) -> St
 struct Spaced(CompactFormatter);
 
 impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         writer.write_all(if first { b"" } else { b", " })
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         writer.write_all(if first { b"" } else { b", " })
     }
 

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// The keys by which a row is recognised, for messages to people.
-pub const KNOWN_KEYS: &str = "messages | conversations | prompt + completion | instruction (+ input) + output | text";
+pub const KNOWN_KEYS: &str =
+    "messages | conversations | prompt + completion | instruction (+ input) + output | text";
 
 /// One raw record.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,9 +62,15 @@ impl Record {
     /// Keys whose value is null count as absent where another form fits.
     pub fn from_json(row: &Value) -> Result<Self, Fault> {
         let Value::Object(row) = row else {
-            return Err(Fault::Shape(format!("a row must be an object with keys, but this is {}", kind(row))));
+            return Err(Fault::Shape(format!(
+                "a row must be an object with keys, but this is {}",
+                kind(row)
+            )));
         };
-        let id = hex(&Sha256::digest(serde_json::to_string(row).unwrap_or_default()))[..16].to_owned();
+        let id = hex(&Sha256::digest(
+            serde_json::to_string(row).unwrap_or_default(),
+        ))[..16]
+            .to_owned();
         let has = |key: &str| row.get(key).is_some_and(|value| !value.is_null());
         let content = if has("messages") {
             chat(list(row, "messages")?, None, row)?
@@ -83,7 +90,11 @@ impl Record {
             return Err(Refusal::NotText(key).into());
         } else {
             let keys: Vec<String> = row.keys().take(20).map(|key| format!("'{key}'")).collect();
-            let found = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+            let found = if keys.is_empty() {
+                "none".to_owned()
+            } else {
+                keys.join(", ")
+            };
             return Err(Fault::Shape(format!(
                 "the row lacks the needed keys; it has {found}\nhint: known are {KNOWN_KEYS}"
             )));
@@ -94,9 +105,16 @@ impl Record {
 
 /// A key that makes a known form, but holds null.
 fn null_key(row: &Map<String, Value>) -> Option<&'static str> {
-    const FORMS: [&[&str]; 5] =
-        [&["messages"], &["conversations"], &["prompt", "completion"], &["instruction", "output"], &["text"]];
-    let form = FORMS.into_iter().find(|form| form.iter().all(|key| row.contains_key(*key)))?;
+    const FORMS: [&[&str]; 5] = [
+        &["messages"],
+        &["conversations"],
+        &["prompt", "completion"],
+        &["instruction", "output"],
+        &["text"],
+    ];
+    let form = FORMS
+        .into_iter()
+        .find(|form| form.iter().all(|key| row.contains_key(*key)))?;
     form.iter().copied().find(|key| row[*key].is_null())
 }
 
@@ -112,7 +130,10 @@ fn kind(value: &Value) -> &'static str {
 }
 
 fn text(row: &Map<String, Value>, key: &'static str) -> Result<String, Refusal> {
-    row.get(key).and_then(Value::as_str).map(str::to_owned).ok_or(Refusal::NotText(key))
+    row.get(key)
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or(Refusal::NotText(key))
 }
 
 fn optional_text(row: &Map<String, Value>, key: &'static str) -> Result<Option<String>, Refusal> {
@@ -126,7 +147,9 @@ fn optional_text(row: &Map<String, Value>, key: &'static str) -> Result<Option<S
 fn list(row: &Map<String, Value>, key: &'static str) -> Result<Vec<Value>, Refusal> {
     match row.get(key) {
         Some(Value::Array(items)) => Ok(items.clone()),
-        Some(Value::String(json)) => serde_json::from_str(json).map_err(|_| Refusal::NotMessages(key)),
+        Some(Value::String(json)) => {
+            serde_json::from_str(json).map_err(|_| Refusal::NotMessages(key))
+        }
         _ => Err(Refusal::NotMessages(key)),
     }
 }
@@ -143,7 +166,11 @@ fn pair(row: &Map<String, Value>) -> Result<Content, Refusal> {
     if completion.trim().is_empty() {
         return Err(Refusal::EmptyCompletion);
     }
-    Ok(Content::Pair { system: optional_text(row, "system")?, prompt, completion })
+    Ok(Content::Pair {
+        system: optional_text(row, "system")?,
+        prompt,
+        completion,
+    })
 }
 
 fn alpaca(row: &Map<String, Value>) -> Result<Content, Refusal> {
@@ -155,15 +182,29 @@ fn alpaca(row: &Map<String, Value>) -> Result<Content, Refusal> {
     if completion.trim().is_empty() {
         return Err(Refusal::EmptyCompletion);
     }
-    Ok(Content::Pair { system: optional_text(row, "system")?, prompt, completion })
+    Ok(Content::Pair {
+        system: optional_text(row, "system")?,
+        prompt,
+        completion,
+    })
 }
 
 /// Messages of a chat. Without a given end of the prompt, the last assistant message is the completion, and what
 /// stands behind it is left out.
-fn chat(messages: Vec<Value>, prompt: Option<usize>, row: &Map<String, Value>) -> Result<Content, Refusal> {
-    let mut messages = messages.into_iter().map(message).collect::<Result<Vec<_>, _>>()?;
+fn chat(
+    messages: Vec<Value>,
+    prompt: Option<usize>,
+    row: &Map<String, Value>,
+) -> Result<Content, Refusal> {
+    let mut messages = messages
+        .into_iter()
+        .map(message)
+        .collect::<Result<Vec<_>, _>>()?;
     let is_assistant = |message: &Message| role(message) == "assistant";
-    let last = messages.iter().rposition(is_assistant).ok_or(Refusal::NoAssistant)?;
+    let last = messages
+        .iter()
+        .rposition(is_assistant)
+        .ok_or(Refusal::NoAssistant)?;
     messages.truncate(last + 1);
     let prompt = prompt.unwrap_or(last);
     if prompt > last || !messages[prompt..].iter().any(is_assistant) {
@@ -172,28 +213,48 @@ fn chat(messages: Vec<Value>, prompt: Option<usize>, row: &Map<String, Value>) -
     if prompt == 0 {
         return Err(Refusal::EmptyPrompt);
     }
-    let empty = |message: &Message| content(message).trim().is_empty() && !message.contains_key("tool_calls");
+    let empty = |message: &Message| {
+        content(message).trim().is_empty() && !message.contains_key("tool_calls")
+    };
     if empty(&messages[last]) {
         return Err(Refusal::EmptyCompletion);
     }
-    let tools = row.get("tools").filter(|tools| tools.as_array().is_some_and(|tools| !tools.is_empty())).cloned();
-    Ok(Content::Chat { messages, prompt, tools })
+    let tools = row
+        .get("tools")
+        .filter(|tools| tools.as_array().is_some_and(|tools| !tools.is_empty()))
+        .cloned();
+    Ok(Content::Chat {
+        messages,
+        prompt,
+        tools,
+    })
 }
 
 /// The role of a checked message.
 pub(crate) fn role(message: &Message) -> &str {
-    message.get("role").and_then(Value::as_str).unwrap_or_default()
+    message
+        .get("role")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The text of a checked message.
 pub(crate) fn content(message: &Message) -> &str {
-    message.get("content").and_then(Value::as_str).unwrap_or_default()
+    message
+        .get("content")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// Checks one message; text that comes in parts is joined.
 fn message(value: Value) -> Result<Message, Refusal> {
-    let Value::Object(mut message) = value else { return Err(Refusal::NotMessages("messages")) };
-    if !matches!(role(&message), "system" | "user" | "assistant" | "tool" | "developer") {
+    let Value::Object(mut message) = value else {
+        return Err(Refusal::NotMessages("messages"));
+    };
+    if !matches!(
+        role(&message),
+        "system" | "user" | "assistant" | "tool" | "developer"
+    ) {
         return Err(Refusal::UnknownRole);
     }
     // A table's rows all have all the keys; what is null there is absent.
@@ -203,7 +264,11 @@ fn message(value: Value) -> Result<Message, Refusal> {
         None | Some(Value::Null) if message.contains_key("tool_calls") => String::new(),
         Some(Value::Array(parts)) => {
             let text = |part: &Value| part.get("text").and_then(Value::as_str).map(str::to_owned);
-            parts.iter().map(text).collect::<Option<String>>().ok_or(Refusal::NotText("content"))?
+            parts
+                .iter()
+                .map(text)
+                .collect::<Option<String>>()
+                .ok_or(Refusal::NotText("content"))?
         }
         _ => return Err(Refusal::NotText("content")),
     };
@@ -217,7 +282,10 @@ fn share_gpt(turns: Vec<Value>) -> Result<Vec<Value>, Refusal> {
         if turn.get("role").is_some() {
             return Ok(turn);
         }
-        let from = turn.get("from").and_then(Value::as_str).ok_or(Refusal::NotMessages("conversations"))?;
+        let from = turn
+            .get("from")
+            .and_then(Value::as_str)
+            .ok_or(Refusal::NotMessages("conversations"))?;
         let role = match from {
             "human" | "user" => "user",
             "gpt" | "assistant" | "chatgpt" | "model" => "assistant",
@@ -225,7 +293,10 @@ fn share_gpt(turns: Vec<Value>) -> Result<Vec<Value>, Refusal> {
             "tool" | "observation" | "function_response" => "tool",
             _ => return Err(Refusal::UnknownRole),
         };
-        let value = turn.get("value").cloned().ok_or(Refusal::NotText("value"))?;
+        let value = turn
+            .get("value")
+            .cloned()
+            .ok_or(Refusal::NotText("value"))?;
         Ok(serde_json::json!({"role": role, "content": value}))
     };
     turns.into_iter().map(turn).collect()

@@ -49,13 +49,26 @@ impl RawRows {
     /// begins with `[`, as one JSON array.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if path.is_dir() {
-            return Err(Error::invalid(path, "this is a folder\nhint: name the files in it"));
+            return Err(Error::invalid(
+                path,
+                "this is a folder\nhint: name the files in it",
+            ));
         }
         let file = File::open(path).map_err(Error::io("open", path))?;
-        let extension = path.extension().and_then(|text| text.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let extension = path
+            .extension()
+            .and_then(|text| text.to_str())
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         match extension.as_str() {
-            "csv" => Ok(Self::of_table(path, table::read_csv(path, bytes(file, path)?, b',')?)),
-            "tsv" => Ok(Self::of_table(path, table::read_csv(path, bytes(file, path)?, b'\t')?)),
+            "csv" => Ok(Self::of_table(
+                path,
+                table::read_csv(path, bytes(file, path)?, b',')?,
+            )),
+            "tsv" => Ok(Self::of_table(
+                path,
+                table::read_csv(path, bytes(file, path)?, b'\t')?,
+            )),
             "parquet" => Ok(Self::of_table(path, table::read_parquet(path, file)?)),
             _ => Self::from_reader(path, BufReader::with_capacity(1 << 20, file)),
         }
@@ -73,23 +86,34 @@ impl RawRows {
         if let Some(kind) = foreign(start) {
             return Err(Error::invalid(
                 name,
-                format!("this is {kind}, not JSON lines\nhint: give JSON lines, a JSON array, CSV or parquet in UTF-8"),
+                format!(
+                    "this is {kind}, not JSON lines\nhint: give JSON lines, a JSON array, CSV or parquet in UTF-8"
+                ),
             ));
         }
         let start = start.strip_prefix(BOM).unwrap_or(start);
         if start.trim_ascii_start().first() == Some(&b'[') {
             return Ok(Self::of_table(name, array(name, reader)?));
         }
-        Ok(Self(Box::new(Lines { name: name.to_owned(), reader, line: 0, broken: false })))
+        Ok(Self(Box::new(Lines {
+            name: name.to_owned(),
+            reader,
+            line: 0,
+            broken: false,
+        })))
     }
 
     fn of_table(name: &Path, rows: Vec<Value>) -> Self {
         let path = name.to_owned();
-        Self(Box::new(
-            rows.into_iter()
-                .enumerate()
-                .map(move |(row, value)| Ok(RawRow { path: path.clone(), place: format!("row {}", row + 1), value })),
-        ))
+        Self(Box::new(rows.into_iter().enumerate().map(
+            move |(row, value)| {
+                Ok(RawRow {
+                    path: path.clone(),
+                    place: format!("row {}", row + 1),
+                    value,
+                })
+            },
+        )))
     }
 }
 
@@ -109,15 +133,26 @@ fn foreign(start: &[u8]) -> Option<&'static str> {
 
 fn bytes(mut file: File, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    file.read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
     Ok(bytes)
 }
 
 fn array(name: &Path, mut reader: impl Read) -> Result<Vec<Value>, Error> {
     let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).map_err(Error::io("read", name))?;
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", name))?;
     serde_json::from_slice(bytes.strip_prefix(BOM).unwrap_or(&bytes)).map_err(|error| {
-        Error::invalid(name, format!("line {}, column {}: {}", error.line(), error.column(), not_json(&error)))
+        Error::invalid(
+            name,
+            format!(
+                "line {}, column {}: {}",
+                error.line(),
+                error.column(),
+                not_json(&error)
+            ),
+        )
     })
 }
 
@@ -135,13 +170,22 @@ impl<R: BufRead> Iterator for Lines<R> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.broken {
             let mut bytes = Vec::new();
-            let read = (&mut self.reader).take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes);
+            let read = (&mut self.reader)
+                .take(LONGEST_LINE + 1)
+                .read_until(b'\n', &mut bytes);
             self.line += 1;
             match read {
-                Err(source) => return self.fail(Error::Io { action: "read", path: self.name.clone(), source }),
+                Err(source) => {
+                    return self.fail(Error::Io {
+                        action: "read",
+                        path: self.name.clone(),
+                        source,
+                    });
+                }
                 Ok(0) => return None,
                 Ok(read) if read as u64 > LONGEST_LINE => {
-                    let message = format!("line {}: longer than {} MiB", self.line, LONGEST_LINE >> 20);
+                    let message =
+                        format!("line {}: longer than {} MiB", self.line, LONGEST_LINE >> 20);
                     return self.fail(Error::invalid(&self.name, message));
                 }
                 Ok(_) => {}
@@ -153,9 +197,11 @@ impl<R: BufRead> Iterator for Lines<R> {
             let text = text.trim_ascii();
             if !text.is_empty() {
                 return match self.parse(text) {
-                    Ok(value) => {
-                        Some(Ok(RawRow { path: self.name.clone(), place: format!("line {}", self.line), value }))
-                    }
+                    Ok(value) => Some(Ok(RawRow {
+                        path: self.name.clone(),
+                        place: format!("line {}", self.line),
+                        value,
+                    })),
                     Err(error) => self.fail(error),
                 };
             }
@@ -173,12 +219,23 @@ impl<R> Lines<R> {
     fn parse(&self, text: &[u8]) -> Result<Value, Error> {
         let fault = |what: String| Error::invalid(&self.name, format!("line {}{what}", self.line));
         let text = std::str::from_utf8(text).map_err(|error| {
-            fault(format!(": not UTF-8 (byte {} of the line)\nhint: save the file as UTF-8", error.valid_up_to() + 1))
+            fault(format!(
+                ": not UTF-8 (byte {} of the line)\nhint: save the file as UTF-8",
+                error.valid_up_to() + 1
+            ))
         })?;
         serde_json::from_str(text).map_err(|error| {
             let whole_file = text == "{" || text == "[";
-            let hint = if whole_file { "\nhint: each line must be one whole record (JSON lines)" } else { "" };
-            fault(format!(", column {}: {}{hint}", error.column(), not_json(&error)))
+            let hint = if whole_file {
+                "\nhint: each line must be one whole record (JSON lines)"
+            } else {
+                ""
+            };
+            fault(format!(
+                ", column {}: {}{hint}",
+                error.column(),
+                not_json(&error)
+            ))
         })
     }
 }

@@ -16,27 +16,49 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
         return Err(Error::invalid(path, format!("the file is empty{CUT_OFF}")));
     }
     if let Err(error) = std::str::from_utf8(&bytes) {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        return Err(Error::invalid(path, format!("line {line}: not UTF-8\nhint: save the file as UTF-8")));
+        let line = bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        return Err(Error::invalid(
+            path,
+            format!("line {line}: not UTF-8\nhint: save the file as UTF-8"),
+        ));
     }
     let read = move || {
         CsvReadOptions::default()
             .with_has_header(true)
             .with_infer_schema_length(Some(0))
-            .map_parse_options(|options| options.with_separator(separator).with_missing_is_null(false))
+            .map_parse_options(|options| {
+                options
+                    .with_separator(separator)
+                    .with_missing_is_null(false)
+            })
             .into_reader_with_file_handle(Cursor::new(bytes))
             .finish()
     };
     let frame = guarded(path, read)?.map_err(|error| {
         // The first line says what is wrong; those below advise on the library's own options.
         let said = error.to_string();
-        Error::invalid(path, format!("no readable CSV: {}", one_line(said.lines().next().unwrap_or_default())))
+        Error::invalid(
+            path,
+            format!(
+                "no readable CSV: {}",
+                one_line(said.lines().next().unwrap_or_default())
+            ),
+        )
     })?;
     let mut rows = vec![Map::new(); frame.height()];
     for column in frame.columns() {
-        let texts = column.str().map_err(|error| Error::invalid(path, error.to_string()))?;
+        let texts = column
+            .str()
+            .map_err(|error| Error::invalid(path, error.to_string()))?;
         for (row, text) in rows.iter_mut().zip(texts.iter()) {
-            row.insert(column.name().to_string(), text.map_or(Value::Null, Value::from));
+            row.insert(
+                column.name().to_string(),
+                text.map_or(Value::Null, Value::from),
+            );
         }
     }
     Ok(rows.into_iter().map(Value::Object).collect())
@@ -45,27 +67,45 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
 /// Rows of a parquet file of raw records (text, numbers, lists and structs).
 pub(crate) fn read_parquet(path: &Path, file: File) -> Result<Vec<Value>, Error> {
     let broken = |error: &dyn std::fmt::Display| {
-        Error::invalid(path, format!("no readable parquet file: {}{CUT_OFF}", one_line(&error.to_string())))
+        Error::invalid(
+            path,
+            format!(
+                "no readable parquet file: {}{CUT_OFF}",
+                one_line(&error.to_string())
+            ),
+        )
     };
     let read = move || -> Result<Vec<RecordBatch>, String> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
         builder
             .build()
             .map_err(|error| error.to_string())?
             .map(|batch| batch.map_err(|error| error.to_string()))
             .collect()
     };
-    let batches = guarded(path, std::panic::AssertUnwindSafe(read).0)?.map_err(|error| broken(&error))?;
+    let batches =
+        guarded(path, std::panic::AssertUnwindSafe(read).0)?.map_err(|error| broken(&error))?;
     let mut rows = Vec::new();
     for batch in batches {
         for row in 0..batch.num_rows() {
             let schema = batch.schema();
-            let pairs = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
-                let unfit = |kind: String| {
-                    Error::invalid(path, format!("column '{}' is {kind}, which no record holds", field.name()))
-                };
-                Ok((field.name().clone(), cell(column.as_ref(), row).map_err(unfit)?))
-            });
+            let pairs = schema
+                .fields()
+                .iter()
+                .zip(batch.columns())
+                .map(|(field, column)| {
+                    let unfit = |kind: String| {
+                        Error::invalid(
+                            path,
+                            format!("column '{}' is {kind}, which no record holds", field.name()),
+                        )
+                    };
+                    Ok((
+                        field.name().clone(),
+                        cell(column.as_ref(), row).map_err(unfit)?,
+                    ))
+                });
             rows.push(Value::Object(pairs.collect::<Result<_, Error>>()?));
         }
     }
@@ -83,8 +123,12 @@ fn cell(column: &dyn Array, row: usize) -> Result<Value, String> {
     if column.is_null(row) {
         return Ok(Value::Null);
     }
-    let list =
-        |items: &dyn Array| (0..items.len()).map(|at| cell(items, at)).collect::<Result<Vec<_>, _>>().map(Value::Array);
+    let list = |items: &dyn Array| {
+        (0..items.len())
+            .map(|at| cell(items, at))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Value::Array)
+    };
     Ok(match column.data_type() {
         DataType::Null => Value::Null,
         DataType::Utf8 => column.as_string::<i32>().value(row).into(),

@@ -24,20 +24,31 @@ pub struct ChatTemplate {
 
 impl ChatTemplate {
     /// Compiles a template's source; the error says where the source is wrong.
-    pub fn new(source: &str, bos_token: Option<&str>, eos_token: Option<&str>) -> Result<Self, String> {
+    pub fn new(
+        source: &str,
+        bos_token: Option<&str>,
+        eos_token: Option<&str>,
+    ) -> Result<Self, String> {
         // Jinja drops one newline at the end of a source, so that it is no part of the template.
         let source = source.strip_suffix('\n').unwrap_or(source);
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
         environment.set_syntax(syntax.map_err(|error| describe(&error))?);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(|out, _, value| {
-            python::print(out, value).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
+            python::print(out, value)
+                .map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
         });
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", raise_exception);
-        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(|error| describe(&error))?;
+        environment
+            .add_template_owned(NAME, without_generation_tags(source))
+            .map_err(|error| describe(&error))?;
         Ok(Self {
             environment,
             bos_token: bos_token.map(str::to_owned),
@@ -58,7 +69,10 @@ impl ChatTemplate {
         tools: Option<&Json>,
         add_generation_prompt: bool,
     ) -> Result<String, String> {
-        let template = self.environment.get_template(NAME).map_err(|error| describe(&error))?;
+        let template = self
+            .environment
+            .get_template(NAME)
+            .map_err(|error| describe(&error))?;
         let tools = python::value(tools.unwrap_or(&Json::Null));
         let messages: Vec<Value> = messages.iter().map(python::object).collect();
         let variables = context! {
@@ -82,7 +96,10 @@ fn without_generation_tags(source: &str) -> String {
         out.push_str(before);
         let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
         let (tag, after) = tag.split_at(end);
-        let word = tag.trim_start_matches(['{', '%', '-', '+']).trim_end_matches(['}', '%', '-', '+']).trim();
+        let word = tag
+            .trim_start_matches(['{', '%', '-', '+'])
+            .trim_end_matches(['}', '%', '-', '+'])
+            .trim();
         match word {
             "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
             "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
@@ -104,7 +121,11 @@ fn tojson(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<Strin
     if sort == Some(true) {
         json.sort_all_objects();
     }
-    Ok(python::json_dumps(&json, indent.or(keyword), ascii == Some(true)))
+    Ok(python::json_dumps(
+        &json,
+        indent.or(keyword),
+        ascii == Some(true),
+    ))
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {
@@ -113,7 +134,9 @@ fn raise_exception(message: String) -> Result<Value, Error> {
 
 /// One line: what the template says, and where.
 fn describe(error: &Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
     let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
     match error.line() {
         Some(line) => format!("{what} (chat template, line {line})"),
@@ -124,8 +147,10 @@ fn describe(error: &Error) -> String {
 /// Lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

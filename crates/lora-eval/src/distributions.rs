@@ -10,7 +10,11 @@ pub(crate) fn student_t(tail: f64, degrees_of_freedom: usize) -> f64 {
     let (mut low, mut high) = (0.0f64, 1.0f64);
     for _ in 0..200 {
         let middle = 0.5 * (low + high);
-        if incomplete_beta(0.5 * nu, 0.5, middle) < tail { low = middle } else { high = middle }
+        if incomplete_beta(0.5 * nu, 0.5, middle) < tail {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     let x = 0.5 * (low + high);
     (nu * (1.0 - x) / x).sqrt()
@@ -18,9 +22,13 @@ pub(crate) fn student_t(tail: f64, degrees_of_freedom: usize) -> f64 {
 
 /// The two-sided exact sign test: how likely `smaller` or fewer of `n` fair coins fall on one chosen side, doubled.
 pub(crate) fn sign_test(smaller: usize, n: usize) -> f64 {
-    let log_choose = |k: usize| ln_gamma(n as f64 + 1.0) - ln_gamma(k as f64 + 1.0) - ln_gamma((n - k) as f64 + 1.0);
+    let log_choose = |k: usize| {
+        ln_gamma(n as f64 + 1.0) - ln_gamma(k as f64 + 1.0) - ln_gamma((n - k) as f64 + 1.0)
+    };
     let half = n as f64 * std::f64::consts::LN_2;
-    let tail: f64 = (0..=smaller.min(n)).map(|k| (log_choose(k) - half).exp()).sum();
+    let tail: f64 = (0..=smaller.min(n))
+        .map(|k| (log_choose(k) - half).exp())
+        .sum();
     (2.0 * tail).min(1.0)
 }
 
@@ -58,7 +66,8 @@ fn ln_gamma(mut x: f64) -> f64 {
         below += x.ln();
         x += 1.0;
     }
-    let series = 1.0 / (12.0 * x) - 1.0 / (360.0 * x.powi(3)) + 1.0 / (1260.0 * x.powi(5)) - 1.0 / (1680.0 * x.powi(7));
+    let series = 1.0 / (12.0 * x) - 1.0 / (360.0 * x.powi(3)) + 1.0 / (1260.0 * x.powi(5))
+        - 1.0 / (1680.0 * x.powi(7));
     (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series - below
 }
 
@@ -87,6 +96,10 @@ mod tests {
         assert!((sign_test(0, 5) - 2.0 / 32.0).abs() < 1e-12);
         assert!((sign_test(1, 8) - 2.0 * 9.0 / 256.0).abs() < 1e-12);
         assert_eq!((sign_test(0, 0), sign_test(3, 6)), (1.0, 1.0));
-        assert!((sign_test(400, 1000) / 2.728_464_156e-10 - 1.0).abs() < 1e-8, "{}", sign_test(400, 1000));
+        assert!(
+            (sign_test(400, 1000) / 2.728_464_156e-10 - 1.0).abs() < 1e-8,
+            "{}",
+            sign_test(400, 1000)
+        );
     }
 }

@@ -7,16 +7,31 @@ use lora_cli::{Error, Result, Status};
 pub(crate) fn check_arguments(args: &Args) -> Result<()> {
     let fail = |message: &str, hint: &str| Err(Error::new(message).hint(hint));
     if args.must_beat_base && args.adapter.is_empty() {
-        return fail("--must-beat-base needs an adapter", "name one: --adapter DIR");
+        return fail(
+            "--must-beat-base needs an adapter",
+            "name one: --adapter DIR",
+        );
     }
     if args.max_nll.is_some_and(|x| !x.is_finite() || x < 0.0) {
-        return fail("--max-nll is no loss", "it is a mean loss in nats a token, e.g. --max-nll 1.5");
+        return fail(
+            "--max-nll is no loss",
+            "it is a mean loss in nats a token, e.g. --max-nll 1.5",
+        );
     }
-    if args.min_exact_match.is_some_and(|x| !(0.0..=1.0).contains(&x)) {
-        return fail("--min-exact-match is a share between 0 and 1", "90 % is --min-exact-match 0.9");
+    if args
+        .min_exact_match
+        .is_some_and(|x| !(0.0..=1.0).contains(&x))
+    {
+        return fail(
+            "--min-exact-match is a share between 0 and 1",
+            "90 % is --min-exact-match 0.9",
+        );
     }
     if args.min_exact_match.is_some() && args.generate == Rows::First(0) {
-        return fail("--min-exact-match needs generated answers", "leave --generate 0 out");
+        return fail(
+            "--min-exact-match needs generated answers",
+            "leave --generate 0 out",
+        );
     }
     for (name, value) in [
         ("--limit", args.limit),
@@ -33,17 +48,35 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
 
 /// Judges all gates: on the adapters, or on the base where there is none.
 pub(crate) fn judge(args: &Args, report: &Report) -> Vec<GateResult> {
-    let judged = if report.models.len() > 1 { &report.models[1..] } else { &report.models[..] };
+    let judged = if report.models.len() > 1 {
+        &report.models[1..]
+    } else {
+        &report.models[..]
+    };
     let mut gates = Vec::new();
     for model in judged {
         let mut gate = |name: &str, (passed, reason): (bool, String)| {
-            gates.push(GateResult { gate: name.to_owned(), model: model.name.clone(), passed, reason });
+            gates.push(GateResult {
+                gate: name.to_owned(),
+                model: model.name.clone(),
+                passed,
+                reason,
+            });
         };
         if args.must_beat_base {
-            gate("must-beat-base", beats_base(model.difference_to_base.as_ref()));
+            gate(
+                "must-beat-base",
+                beats_base(model.difference_to_base.as_ref()),
+            );
         }
         if let Some(most) = args.max_nll {
-            gate("max-nll", (model.nll <= most, format!("loss {:.4}, at most {most} wanted", model.nll)));
+            gate(
+                "max-nll",
+                (
+                    model.nll <= most,
+                    format!("loss {:.4}, at most {most} wanted", model.nll),
+                ),
+            );
         }
         if let Some(least) = args.min_exact_match {
             gate("min-exact-match", exact_enough(model, least));
@@ -54,9 +87,17 @@ pub(crate) fn judge(args: &Args, report: &Report) -> Vec<GateResult> {
 
 /// An adapter beats the base if the whole 95 % interval of the paired difference lies below zero.
 fn beats_base(difference: Option<&Difference>) -> (bool, String) {
-    let Some(d) = difference else { return (false, "there is no base to compare with".to_owned()) };
+    let Some(d) = difference else {
+        return (false, "there is no base to compare with".to_owned());
+    };
     let (Some(low), Some(high)) = (d.low, d.high) else {
-        return (false, format!("loss − base {:+.4}, but one prompt says nothing about the noise", d.nll));
+        return (
+            false,
+            format!(
+                "loss − base {:+.4}, but one prompt says nothing about the noise",
+                d.nll
+            ),
+        );
     };
     let passed = high < 0.0;
     let verdict = match (passed, d.nll < 0.0) {
@@ -97,7 +138,11 @@ pub(crate) fn status(report: &Report) -> Status {
         .filter(|gate| !gate.passed)
         .map(|gate| format!("{} ({}): {}", gate.gate, gate.model, gate.reason))
         .collect();
-    if failed.is_empty() { Status::Done } else { Status::No(failed.join("; ")) }
+    if failed.is_empty() {
+        Status::Done
+    } else {
+        Status::No(failed.join("; "))
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +150,13 @@ mod tests {
     use super::*;
 
     fn difference(nll: f64, half: Option<f64>) -> Difference {
-        Difference { nll, standard_error: None, low: half.map(|h| nll - h), high: half.map(|h| nll + h), prompts: 10 }
+        Difference {
+            nll,
+            standard_error: None,
+            low: half.map(|h| nll - h),
+            high: half.map(|h| nll + h),
+            prompts: 10,
+        }
     }
 
     #[test]

@@ -69,7 +69,11 @@ pub(crate) fn plan(args: &Args, loaded: &Loaded, ui: &Ui) -> Result<Plan> {
         (_, 0) => return skip(args, "turned off by --generate 0", ui),
         (None, _) => return skip(args, "the base comes without a tokenizer", ui),
         _ if loaded.rows.iter().all(|row| row.prompt.is_empty()) => {
-            return skip(args, "the dataset holds ids only, without the text of prompts and completions", ui);
+            return skip(
+                args,
+                "the dataset holds ids only, without the text of prompts and completions",
+                ui,
+            );
         }
         (Some(bundle), _) => bundle,
     };
@@ -79,47 +83,92 @@ pub(crate) fn plan(args: &Args, loaded: &Loaded, ui: &Ui) -> Result<Plan> {
     for row in &loaded.rows[..wanted] {
         let (prompt, completion) = question(row, &stop);
         longest = longest.max(completion.len());
-        rows.push(Question { prompt: prompt.to_vec(), expected: decode(&bundle.tokenizer, completion)? });
+        rows.push(Question {
+            prompt: prompt.to_vec(),
+            expected: decode(&bundle.tokenizer, completion)?,
+        });
     }
     if wanted < loaded.rows.len() {
-        ui.say(&format!("answering the first {wanted} of {} rows (--generate all answers all)", loaded.rows.len()));
+        ui.say(&format!(
+            "answering the first {wanted} of {} rows (--generate all answers all)",
+            loaded.rows.len()
+        ));
     }
     let max_new_tokens = args.max_new_tokens.unwrap_or(longest + SPARE_TOKENS);
-    Ok(Plan { rows, max_new_tokens, stop, skipped: None })
+    Ok(Plan {
+        rows,
+        max_new_tokens,
+        stop,
+        skipped: None,
+    })
 }
 
 fn skip(args: &Args, reason: &str, ui: &Ui) -> Result<Plan> {
     if args.min_exact_match.is_some() {
-        return Err(Error::new(format!("--min-exact-match needs generated answers: {reason}")));
+        return Err(Error::new(format!(
+            "--min-exact-match needs generated answers: {reason}"
+        )));
     }
     ui.say(&format!("no answers are generated: {reason}"));
-    Ok(Plan { skipped: Some(reason.to_owned()), ..Plan::default() })
+    Ok(Plan {
+        skipped: Some(reason.to_owned()),
+        ..Plan::default()
+    })
 }
 
 /// The model's own end ids, and the special token that ends the dataset's completions.
 fn stop_ids(loaded: &Loaded, tokenizer: &Tokenizer) -> Vec<u32> {
     let added = tokenizer.get_added_tokens_decoder();
     let special = |id: u32| added.get(&id).is_some_and(|token| token.special);
-    let own = loaded.base.checkpoint().config().eos_token_ids.iter().copied();
-    let ends = loaded.rows.iter().flat_map(supervised_ids).filter(|&id| special(id));
-    own.chain(ends).collect::<BTreeSet<_>>().into_iter().collect()
+    let own = loaded
+        .base
+        .checkpoint()
+        .config()
+        .eos_token_ids
+        .iter()
+        .copied();
+    let ends = loaded
+        .rows
+        .iter()
+        .flat_map(supervised_ids)
+        .filter(|&id| special(id));
+    own.chain(ends)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 fn supervised_ids(row: &Example) -> impl Iterator<Item = u32> + '_ {
-    row.input_ids.iter().zip(&row.labels).filter(|&(_, &label)| label >= 0).map(|(&id, _)| id)
+    row.input_ids
+        .iter()
+        .zip(&row.labels)
+        .filter(|&(_, &label)| label >= 0)
+        .map(|(&id, _)| id)
 }
 
 /// The ids up to the first supervised label, and the supervised ids up to the first stop id.
 fn question<'a>(row: &'a Example, stop: &[u32]) -> (&'a [u32], &'a [u32]) {
-    let start = row.labels.iter().position(|&label| label >= 0).unwrap_or(row.labels.len());
+    let start = row
+        .labels
+        .iter()
+        .position(|&label| label >= 0)
+        .unwrap_or(row.labels.len());
     let (prompt, rest) = row.input_ids.split_at(start.min(row.input_ids.len()));
-    let unsupervised = row.labels[start..].iter().position(|&label| label < 0).unwrap_or(rest.len());
-    let stopped = rest.iter().position(|id| stop.contains(id)).unwrap_or(rest.len());
+    let unsupervised = row.labels[start..]
+        .iter()
+        .position(|&label| label < 0)
+        .unwrap_or(rest.len());
+    let stopped = rest
+        .iter()
+        .position(|id| stop.contains(id))
+        .unwrap_or(rest.len());
     (prompt, &rest[..unsupervised.min(stopped)])
 }
 
 fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
-    let text = tokenizer.decode(ids, false).map_err(|error| Error::new(format!("failed to decode ids: {error}")))?;
+    let text = tokenizer
+        .decode(ids, false)
+        .map_err(|error| Error::new(format!("failed to decode ids: {error}")))?;
     Ok(text.trim().to_owned())
 }
 
@@ -131,13 +180,26 @@ pub(crate) fn answer(
     plan: &Plan,
     ui: &Ui,
 ) -> Result<Vec<Answer>> {
-    let Some(bundle) = &loaded.tokenizer else { return Ok(Vec::new()) };
+    let Some(bundle) = &loaded.tokenizer else {
+        return Ok(Vec::new());
+    };
     if plan.rows.is_empty() {
         return Ok(Vec::new());
     }
-    let prompts: BTreeSet<&[u32]> = plan.rows.iter().map(|question| question.prompt.as_slice()).collect();
-    let prompts: Vec<&[u32]> = prompts.into_iter().filter(|prompt| !prompt.is_empty()).collect();
-    let progress = ui.progress(&format!("answers, {}", model.name), prompts.len() as u64, "prompts");
+    let prompts: BTreeSet<&[u32]> = plan
+        .rows
+        .iter()
+        .map(|question| question.prompt.as_slice())
+        .collect();
+    let prompts: Vec<&[u32]> = prompts
+        .into_iter()
+        .filter(|prompt| !prompt.is_empty())
+        .collect();
+    let progress = ui.progress(
+        &format!("answers, {}", model.name),
+        prompts.len() as u64,
+        "prompts",
+    );
     let mut known: BTreeMap<&[u32], (Vec<u32>, String)> = BTreeMap::new();
     for range in batches(&prompts, plan.max_new_tokens, cache_positions(loaded)) {
         ui.check_interrupt()?;
@@ -150,8 +212,16 @@ pub(crate) fn answer(
         progress.inc(batch.len() as u64);
     }
     let answer = |question: &Question| match known.get(question.prompt.as_slice()) {
-        Some((ids, text)) => Answer { ids: ids.clone(), text: text.clone(), exact: *text == question.expected },
-        None => Answer { ids: Vec::new(), text: String::new(), exact: false }, // no prompt: nothing to continue
+        Some((ids, text)) => Answer {
+            ids: ids.clone(),
+            text: text.clone(),
+            exact: *text == question.expected,
+        },
+        None => Answer {
+            ids: Vec::new(),
+            text: String::new(),
+            exact: false,
+        }, // no prompt: nothing to continue
     };
     Ok(plan.rows.iter().map(answer).collect())
 }
@@ -159,7 +229,11 @@ pub(crate) fn answer(
 /// Positions for which keys and values fit into the cache's budget.
 fn cache_positions(loaded: &Loaded) -> usize {
     let config = loaded.base.checkpoint().config();
-    let position = 2 * config.num_key_value_heads * config.head_dim * config.num_hidden_layers * size_of::<f32>();
+    let position = 2
+        * config.num_key_value_heads
+        * config.head_dim
+        * config.num_hidden_layers
+        * size_of::<f32>();
     CACHE_BYTES / position.max(1)
 }
 
@@ -171,7 +245,9 @@ fn batches(prompts: &[&[u32]], max_new_tokens: usize, positions: usize) -> Vec<R
     for (index, prompt) in prompts.iter().enumerate() {
         longest = longest.max(prompt.len());
         let together = index + 1 - first;
-        if together > 1 && (together > MOST_TOGETHER || together * (longest + max_new_tokens) > positions) {
+        if together > 1
+            && (together > MOST_TOGETHER || together * (longest + max_new_tokens) > positions)
+        {
             batches.push(first..index);
             (first, longest) = (index, prompt.len());
         }
@@ -191,7 +267,10 @@ mod tests {
         let prompts: Vec<Vec<u32>> = [4, 4, 4, 90, 1].map(|length| vec![0; length]).to_vec();
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
         assert_eq!(batches(&prompts, 6, 20), [0..2, 2..3, 3..4, 4..5]);
-        assert_eq!(batches(&prompts[..3], 6, 1000), std::slice::from_ref(&(0..3)));
+        assert_eq!(
+            batches(&prompts[..3], 6, 1000),
+            std::slice::from_ref(&(0..3))
+        );
     }
 
     #[test]
@@ -206,7 +285,10 @@ mod tests {
         };
         assert_eq!(question(&row, &[2]), (&[1, 5, 6][..], &[7, 8][..]));
         assert_eq!(question(&row, &[]), (&[1, 5, 6][..], &[7, 8, 2, 9][..]));
-        let nothing = Example { labels: vec![-100; 7], ..row };
+        let nothing = Example {
+            labels: vec![-100; 7],
+            ..row
+        };
         assert_eq!(question(&nothing, &[2]).1, &[] as &[u32]);
     }
 }

@@ -13,7 +13,9 @@ mod table;
 mod write;
 
 pub use compare::{Comparison, ExactDifference};
-pub use report::{Difference, ExactMatch, GateResult, Generation, ModelReport, Report, TokenAccuracy, VERSION};
+pub use report::{
+    Difference, ExactMatch, GateResult, Generation, ModelReport, Report, TokenAccuracy, VERSION,
+};
 
 use lora_cli::{Common, Result, Status, ToolArgs, Ui};
 use lora_model::Fused;
@@ -63,10 +65,18 @@ pub struct Args {
     #[arg(long, help_heading = "Gates (exit 1 when one does not pass)")]
     pub must_beat_base: bool,
     /// Gate: every adapter's mean loss (the base's, without adapters) is at most X nats a token.
-    #[arg(long, value_name = "X", help_heading = "Gates (exit 1 when one does not pass)")]
+    #[arg(
+        long,
+        value_name = "X",
+        help_heading = "Gates (exit 1 when one does not pass)"
+    )]
     pub max_nll: Option<f64>,
     /// Gate: every adapter (the base, without adapters) answers at least this share of rows exactly, 0 to 1.
-    #[arg(long, value_name = "SHARE", help_heading = "Gates (exit 1 when one does not pass)")]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        help_heading = "Gates (exit 1 when one does not pass)"
+    )]
     pub min_exact_match: Option<f64>,
     /// Tokens that are scored together; changes speed and memory, not the result.
     #[arg(long, value_name = "N", default_value_t = 1024)]
@@ -101,7 +111,10 @@ impl FromStr for Rows {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "all" => Ok(Self::All),
-            n => n.parse().map(Self::First).map_err(|_| format!("expected a number of rows or `all`, not `{n}`")),
+            n => n
+                .parse()
+                .map(Self::First)
+                .map_err(|_| format!("expected a number of rows or `all`, not `{n}`")),
         }
     }
 }
@@ -130,13 +143,19 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let loaded = load::load(&args, ui)?;
     let plan = generation::plan(&args, &loaded, ui)?;
 
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = args
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut route = Fused::new(&loaded.base, threads)?;
     let mut measured = Vec::new();
     for model in loaded.models() {
         let losses = scores::score(&mut route, &loaded, &model, args.batch_tokens, ui)?;
         let answers = generation::answer(&mut route, &loaded, &model, &plan, ui)?;
-        measured.push(report::Measured { name: model.name.clone(), losses, answers });
+        measured.push(report::Measured {
+            name: model.name.clone(),
+            losses,
+            answers,
+        });
     }
 
     let mut report = report::build(&args, &loaded, &plan, &measured);

@@ -34,7 +34,11 @@ pub(crate) struct Model<'a> {
 impl Loaded {
     /// The base, then the adapters in the order of the command line.
     pub(crate) fn models(&self) -> Vec<Model<'_>> {
-        let base = Model { name: "base".to_owned(), path: None, adapter: None };
+        let base = Model {
+            name: "base".to_owned(),
+            path: None,
+            adapter: None,
+        };
         let adapters = self.adapters.iter().map(|named| Model {
             name: named.name.clone(),
             path: Some(&named.path),
@@ -47,9 +51,14 @@ impl Loaded {
 /// Replaces `-` by the artefact of the receipt on stdin; at most one input can come from there.
 pub(crate) fn resolve_pipes(args: &mut Args) -> Result<()> {
     let dash = Path::new("-");
-    let pipes = [&args.base, &args.data].into_iter().chain(&args.adapter).filter(|path| path.as_path() == dash);
+    let pipes = [&args.base, &args.data]
+        .into_iter()
+        .chain(&args.adapter)
+        .filter(|path| path.as_path() == dash);
     if pipes.count() > 1 {
-        return Err(Error::new("only one input can be `-`, since stdin holds one receipt"));
+        return Err(Error::new(
+            "only one input can be `-`, since stdin holds one receipt",
+        ));
     }
     args.base = lora_cli::artefact_input(&args.base, Artefact::Model)?;
     args.data = lora_cli::artefact_input(&args.data, Artefact::Dataset)?;
@@ -69,7 +78,8 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
             Some(bundle)
         }
         Err(error) if split.tokenizer_sha256.is_some() => {
-            return Err(Error::from(error).context("failed to check that the dataset fits the base's tokenizer"));
+            return Err(Error::from(error)
+                .context("failed to check that the dataset fits the base's tokenizer"));
         }
         Err(_) => None,
     };
@@ -82,28 +92,50 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
         for warning in warnings {
             ui.warn(&warning);
         }
-        adapters.push(Named { name: unique_name(path, &adapters), path: path.clone(), adapter });
+        adapters.push(Named {
+            name: unique_name(path, &adapters),
+            path: path.clone(),
+            adapter,
+        });
     }
-    Ok(Loaded { base, tokenizer, rows: split.examples, adapters, inputs: hashed_inputs(args)? })
+    Ok(Loaded {
+        base,
+        tokenizer,
+        rows: split.examples,
+        adapters,
+        inputs: hashed_inputs(args)?,
+    })
 }
 
 /// The folder's name, made unique by a number.
 fn unique_name(path: &Path, taken: &[Named]) -> String {
-    let stem = path.file_name().map_or_else(|| "adapter".to_owned(), |name| name.to_string_lossy().into_owned());
+    let stem = path.file_name().map_or_else(
+        || "adapter".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     let free = |name: &str| name != "base" && taken.iter().all(|other| other.name != name);
     if free(&stem) {
         return stem;
     }
-    (2..).map(|n| format!("{stem}-{n}")).find(|name| free(name)).unwrap_or(stem)
+    (2..)
+        .map(|n| format!("{stem}-{n}"))
+        .find(|name| free(name))
+        .unwrap_or(stem)
 }
 
 fn hashed_inputs(args: &Args) -> Result<Vec<Input>> {
     let adapters = args.adapter.iter().map(|path| ("adapter", path));
-    let named = [("base", &args.base), ("data", &args.data)].into_iter().chain(adapters);
+    let named = [("base", &args.base), ("data", &args.data)]
+        .into_iter()
+        .chain(adapters);
     named
         .map(|(name, path)| {
             let sha256 = lora_receipt::hash_path(path)?;
-            Ok(Input { name: name.to_owned(), path: path.clone(), sha256 })
+            Ok(Input {
+                name: name.to_owned(),
+                path: path.clone(),
+                sha256,
+            })
         })
         .collect()
 }

@@ -142,12 +142,19 @@ pub(crate) struct Measured {
 
 /// The report without its gates.
 pub(crate) fn build(args: &Args, loaded: &Loaded, plan: &Plan, measured: &[Measured]) -> Report {
-    let base = measured.first().map_or(&[] as &[SequenceLoss], |m| &m.losses);
+    let base = measured
+        .first()
+        .map_or(&[] as &[SequenceLoss], |m| &m.losses);
     let groups: Vec<String> = loaded.rows.iter().map(|row| row.group.clone()).collect();
-    let models = measured.iter().zip(loaded.models()).enumerate().map(|(i, (m, model))| {
-        let difference = (i > 0).then(|| statistics::difference(base, &m.losses, &groups, TAIL));
-        model_report(m, model.path.map(PathBuf::from), difference)
-    });
+    let models = measured
+        .iter()
+        .zip(loaded.models())
+        .enumerate()
+        .map(|(i, (m, model))| {
+            let difference =
+                (i > 0).then(|| statistics::difference(base, &m.losses, &groups, TAIL));
+            model_report(m, model.path.map(PathBuf::from), difference)
+        });
     Report {
         version: VERSION,
         base: args.base.clone(),
@@ -163,19 +170,35 @@ pub(crate) fn build(args: &Args, loaded: &Loaded, plan: &Plan, measured: &[Measu
     }
 }
 
-fn model_report(measured: &Measured, adapter: Option<PathBuf>, difference: Option<Difference>) -> ModelReport {
+fn model_report(
+    measured: &Measured,
+    adapter: Option<PathBuf>,
+    difference: Option<Difference>,
+) -> ModelReport {
     let tokens: usize = measured.losses.iter().map(|loss| loss.tokens).sum();
     let correct: usize = measured.losses.iter().map(|loss| loss.correct).sum();
     let nll = measured.losses.iter().map(|loss| loss.nll).sum::<f64>() / tokens as f64;
     let rows = measured.answers.len();
-    let matched = measured.answers.iter().filter(|answer| answer.exact).count();
+    let matched = measured
+        .answers
+        .iter()
+        .filter(|answer| answer.exact)
+        .count();
     ModelReport {
         name: measured.name.clone(),
         adapter,
         nll,
         perplexity: nll.exp().min(f64::MAX), // JSON knows no infinity
-        token_accuracy: TokenAccuracy { correct, tokens, rate: correct as f64 / tokens as f64 },
-        exact_match: (rows > 0).then(|| ExactMatch { matched, rows, rate: matched as f64 / rows as f64 }),
+        token_accuracy: TokenAccuracy {
+            correct,
+            tokens,
+            rate: correct as f64 / tokens as f64,
+        },
+        exact_match: (rows > 0).then(|| ExactMatch {
+            matched,
+            rows,
+            rate: matched as f64 / rows as f64,
+        }),
         difference_to_base: difference,
     }
 }

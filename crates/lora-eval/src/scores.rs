@@ -19,13 +19,21 @@ pub(crate) fn score(
     for range in packs(&loaded.rows, batch_tokens) {
         ui.check_interrupt()?;
         let rows = &loaded.rows[range];
-        let packed = Packed::from_rows(rows.iter().map(|row| (row.input_ids.as_slice(), row.labels.as_slice())));
+        let packed = Packed::from_rows(
+            rows.iter()
+                .map(|row| (row.input_ids.as_slice(), row.labels.as_slice())),
+        );
         losses.extend(route.losses(model.adapter, &packed)?);
         progress.inc(packed.tokens() as u64);
     }
     match losses.iter().position(|loss| !loss.nll.is_finite()) {
-        Some(row) => Err(Error::new(format!("the loss of row {row} is not finite with `{}`", model.name))
-            .hint("the weights hold NaN or infinite values, or overflow: look at the run that made them")),
+        Some(row) => Err(Error::new(format!(
+            "the loss of row {row} is not finite with `{}`",
+            model.name
+        ))
+        .hint(
+            "the weights hold NaN or infinite values, or overflow: look at the run that made them",
+        )),
         None => Ok(losses),
     }
 }

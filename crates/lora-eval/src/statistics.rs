@@ -13,9 +13,19 @@ pub(crate) const TAIL: f64 = 0.05;
 /// one `group` (one prompt) as one cluster: their completions are no independent evidence.
 /// The interval leaves `tail` out ([`TAIL`], or less where several differences are looked at together).
 /// d = Σᵢ δᵢ ÷ Σᵢ nᵢ, SE² = k/(k−1) · Σᵢ (δᵢ − d·nᵢ)² ÷ (Σᵢ nᵢ)² over k clusters (Cochran, Sampling Techniques, 6.4).
-pub(crate) fn difference(base: &[SequenceLoss], model: &[SequenceLoss], groups: &[String], tail: f64) -> Difference {
+pub(crate) fn difference(
+    base: &[SequenceLoss],
+    model: &[SequenceLoss],
+    groups: &[String],
+    tail: f64,
+) -> Difference {
     let mut clusters: BTreeMap<String, (f64, f64)> = BTreeMap::new(); // (Σ δ, tokens)
-    for (row, (b, m)) in base.iter().zip(model).enumerate().filter(|(_, (b, _))| b.tokens > 0) {
+    for (row, (b, m)) in base
+        .iter()
+        .zip(model)
+        .enumerate()
+        .filter(|(_, (b, _))| b.tokens > 0)
+    {
         let sums = clusters.entry(cluster(groups, row)).or_default();
         sums.0 += m.nll - b.nll;
         sums.1 += b.tokens as f64;
@@ -23,10 +33,19 @@ pub(crate) fn difference(base: &[SequenceLoss], model: &[SequenceLoss], groups: 
     let tokens: f64 = clusters.values().map(|(_, n)| n).sum();
     let nll = clusters.values().map(|(delta, _)| delta).sum::<f64>() / tokens;
     let k = clusters.len() as f64;
-    let squares: f64 = clusters.values().map(|(delta, n)| (delta - nll * n).powi(2)).sum();
+    let squares: f64 = clusters
+        .values()
+        .map(|(delta, n)| (delta - nll * n).powi(2))
+        .sum();
     let standard_error = (clusters.len() > 1).then(|| (k / (k - 1.0) * squares).sqrt() / tokens);
     let half = standard_error.map(|error| student_t(tail, clusters.len() - 1) * error);
-    Difference { nll, standard_error, low: half.map(|h| nll - h), high: half.map(|h| nll + h), prompts: clusters.len() }
+    Difference {
+        nll,
+        standard_error,
+        low: half.map(|h| nll - h),
+        high: half.map(|h| nll + h),
+        prompts: clusters.len(),
+    }
 }
 
 /// The prompt of a row; a row without one stands for itself.
@@ -42,7 +61,11 @@ mod tests {
     use super::*;
 
     fn loss(nll: f64, tokens: usize) -> SequenceLoss {
-        SequenceLoss { nll, tokens, correct: 0 }
+        SequenceLoss {
+            nll,
+            tokens,
+            correct: 0,
+        }
     }
 
     #[test]
@@ -52,7 +75,10 @@ mod tests {
         let d = difference(&base, &model, &[], TAIL);
         // Per-token differences −0.5, −1, −0.5: mean −2/3, sample deviation 0.288675, error ÷ √3.
         assert!((d.nll + 2.0 / 3.0).abs() < 1e-12, "{d:?}");
-        assert!((d.standard_error.unwrap() - 1.0 / 6.0).abs() < 1e-12, "{d:?}");
+        assert!(
+            (d.standard_error.unwrap() - 1.0 / 6.0).abs() < 1e-12,
+            "{d:?}"
+        );
         assert_eq!(d.prompts, 3);
     }
 

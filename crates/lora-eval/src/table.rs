@@ -40,8 +40,19 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
         report.rows,
         report.tokens
     )];
-    let head = ["model", "loss", "perplexity", "token acc.", "exact match", "loss − base (± s.e.)"].map(str::to_owned);
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(report.models.iter().map(cells)).map(Vec::from).collect();
+    let head = [
+        "model",
+        "loss",
+        "perplexity",
+        "token acc.",
+        "exact match",
+        "loss − base (± s.e.)",
+    ]
+    .map(str::to_owned);
+    let rows: Vec<Vec<String>> = std::iter::once(head)
+        .chain(report.models.iter().map(cells))
+        .map(Vec::from)
+        .collect();
     lines.extend(lora_cli::table(&rows).lines().map(str::to_owned));
     if let Some(reason) = &report.generation.skipped {
         lines.push(format!("no exact match: {reason}"));
@@ -49,7 +60,10 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
     lines.extend(verdicts(report));
     for gate in &report.gates {
         let verdict = if gate.passed { "pass" } else { "FAIL" };
-        lines.push(format!("{verdict}  {} ({}): {}", gate.gate, gate.model, gate.reason));
+        lines.push(format!(
+            "{verdict}  {} ({}): {}",
+            gate.gate, gate.model, gate.reason
+        ));
     }
     lines
 }
@@ -57,9 +71,17 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
 /// The adapter with the least loss against each of the others; report.json has all pairs.
 fn verdicts(report: &Report) -> impl Iterator<Item = String> + '_ {
     let adapters = report.models.get(1..).unwrap_or_default();
-    let best = adapters.iter().min_by(|a, b| a.nll.total_cmp(&b.nll)).map(|model| model.name.as_str());
-    let with_best = move |c: &&Comparison| best == Some(c.first.as_str()) || best == Some(c.second.as_str());
-    report.comparisons.iter().filter(with_best).map(|c| c.verdict.clone())
+    let best = adapters
+        .iter()
+        .min_by(|a, b| a.nll.total_cmp(&b.nll))
+        .map(|model| model.name.as_str());
+    let with_best =
+        move |c: &&Comparison| best == Some(c.first.as_str()) || best == Some(c.second.as_str());
+    report
+        .comparisons
+        .iter()
+        .filter(with_best)
+        .map(|c| c.verdict.clone())
 }
 
 fn cells(model: &ModelReport) -> [String; 6] {
@@ -68,13 +90,17 @@ fn cells(model: &ModelReport) -> [String; 6] {
         format!("{:.4}", model.nll),
         format!("{:.3}", model.perplexity),
         format!("{:.1} %", model.token_accuracy.rate * 100.0),
-        model
-            .exact_match
-            .as_ref()
-            .map_or("-".to_owned(), |m| format!("{}/{} ({:.1} %)", m.matched, m.rows, m.rate * 100.0)),
-        model.difference_to_base.as_ref().map_or("-".to_owned(), |d| {
-            let error = d.standard_error.map_or("?".to_owned(), |error| format!("{error:.4}"));
-            format!("{:+.4} ± {error}", d.nll)
+        model.exact_match.as_ref().map_or("-".to_owned(), |m| {
+            format!("{}/{} ({:.1} %)", m.matched, m.rows, m.rate * 100.0)
         }),
+        model
+            .difference_to_base
+            .as_ref()
+            .map_or("-".to_owned(), |d| {
+                let error = d
+                    .standard_error
+                    .map_or("?".to_owned(), |error| format!("{error:.4}"));
+                format!("{:+.4} ± {error}", d.nll)
+            }),
     ]
 }

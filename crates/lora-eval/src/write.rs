@@ -60,7 +60,10 @@ pub(crate) fn commit(
     Ok(output.commit(draft)?)
 }
 
-fn create(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
+fn create(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<()> {
     let run = || {
         let mut out = BufWriter::new(File::create(path)?);
         write(&mut out)?;
@@ -69,12 +72,25 @@ fn create(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Resu
     run().map_err(|error| Error::from(error).context(format!("failed to write {}", path.display())))
 }
 
-fn write_predictions(out: &mut impl Write, loaded: &Loaded, plan: &Plan, measured: &[Measured]) -> std::io::Result<()> {
+fn write_predictions(
+    out: &mut impl Write,
+    loaded: &Loaded,
+    plan: &Plan,
+    measured: &[Measured],
+) -> std::io::Result<()> {
     for (index, row) in loaded.rows.iter().enumerate() {
         let question = plan.rows.get(index);
-        let models = measured.iter().map(|m| (m.name.clone(), prediction(m, index))).collect();
+        let models = measured
+            .iter()
+            .map(|m| (m.name.clone(), prediction(m, index)))
+            .collect();
         let expected = question.map(|question| question.expected.as_str());
-        let line = Prediction { id: &row.id, prompt: &row.prompt, expected, models };
+        let line = Prediction {
+            id: &row.id,
+            prompt: &row.prompt,
+            expected,
+            models,
+        };
         serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")?;
     }
@@ -106,7 +122,10 @@ fn results(report: &Report) -> Value {
         });
         (model.name.clone(), figures)
     });
-    let better = report.comparisons.iter().map(|c| json!({"first": c.first, "second": c.second, "better": c.better}));
+    let better = report
+        .comparisons
+        .iter()
+        .map(|c| json!({"first": c.first, "second": c.second, "better": c.better}));
     json!({
         "passed": report.passed,
         "rows": report.rows,

@@ -8,7 +8,13 @@ use lora_model::Base;
 use serde_json::{Value, json};
 
 /// Writes the folder, and loads it again, strictly.
-pub(crate) fn write(args: &Args, base: &Base, adapter: &Adapter, output: &Output, ui: &Ui) -> Result<Value> {
+pub(crate) fn write(
+    args: &Args,
+    base: &Base,
+    adapter: &Adapter,
+    output: &Output,
+    ui: &Ui,
+) -> Result<Value> {
     let mut adapter = adapter.clone();
     if let (None, Some(path)) = (&adapter.config.base_model_name_or_path, &args.base) {
         adapter.config.base_model_name_or_path = Some(path.display().to_string());
@@ -19,6 +25,10 @@ pub(crate) fn write(args: &Args, base: &Base, adapter: &Adapter, output: &Output
     }
     Adapter::load(&output.path, base)?;
     let (modules, bytes) = (adapter.modules.len(), size(&output.path)?);
-    ui.say(&format!("{modules} modules for {}, {}", args.format.name(), human_bytes(bytes)));
+    ui.say(&format!(
+        "{modules} modules for {}, {}",
+        args.format.name(),
+        human_bytes(bytes)
+    ));
     Ok(json!({"modules": modules, "format": args.format, "bytes": bytes}))
 }

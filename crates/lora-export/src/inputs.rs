@@ -41,12 +41,25 @@ impl Source {
 pub(crate) fn resolve(args: &mut Args) -> Result<()> {
     let is_dash = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
     if is_dash(&args.adapter) && is_dash(&args.base) {
-        return Err(Error::new("only one input can be `-`, since stdin holds one receipt"));
+        return Err(Error::new(
+            "only one input can be `-`, since stdin holds one receipt",
+        ));
     }
-    args.model = args.model.take().map(|path| lora_cli::artefact_input(&path, Artefact::Model)).transpose()?;
-    args.adapter = args.adapter.take().map(|path| lora_cli::artefact_input(&path, Artefact::Adapter)).transpose()?;
+    args.model = args
+        .model
+        .take()
+        .map(|path| lora_cli::artefact_input(&path, Artefact::Model))
+        .transpose()?;
+    args.adapter = args
+        .adapter
+        .take()
+        .map(|path| lora_cli::artefact_input(&path, Artefact::Adapter))
+        .transpose()?;
     if let Some(adapter) = &args.adapter {
-        let base = args.base.take().map_or_else(|| base_in_receipt(adapter), Ok)?;
+        let base = args
+            .base
+            .take()
+            .map_or_else(|| base_in_receipt(adapter), Ok)?;
         args.base = Some(lora_cli::artefact_input(&base, Artefact::Model)?);
     }
     Ok(())
@@ -54,12 +67,20 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
 
 fn base_in_receipt(adapter: &Path) -> Result<PathBuf> {
     let receipt = Receipt::load(adapter).ok();
-    let base = receipt.and_then(|r| r.inputs.into_iter().find(|input| input.name == "base")).map(|input| input.path);
+    let base = receipt
+        .and_then(|r| r.inputs.into_iter().find(|input| input.name == "base"))
+        .map(|input| input.path);
     let hint = "name the base: --base MODEL";
     match base {
         Some(path) if path.exists() => Ok(path),
-        Some(path) => Err(Error::new(format!("the adapter's base {} is not here", path.display())).hint(hint)),
-        None => Err(Error::new(format!("{} has no receipt that names its base", adapter.display())).hint(hint)),
+        Some(path) => {
+            Err(Error::new(format!("the adapter's base {} is not here", path.display())).hint(hint))
+        }
+        None => Err(Error::new(format!(
+            "{} has no receipt that names its base",
+            adapter.display()
+        ))
+        .hint(hint)),
     }
 }
 
@@ -77,7 +98,8 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Source> {
             warnings.iter().for_each(|warning| ui.warn(warning));
             Ok(Source::Adapter(base, adapter.into_plain()?))
         }
-        _ => Err(Error::new("nothing to export").hint("name a model with --model or an adapter with --adapter")),
+        _ => Err(Error::new("nothing to export")
+            .hint("name a model with --model or an adapter with --adapter")),
     }
 }
 
@@ -85,8 +107,10 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Source> {
 pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
     let is_file = args.out.extension().is_some_and(|e| e == "gguf");
     if args.modelfile && (args.format != Format::Gguf || is_file) {
-        return Err(Error::new("a Modelfile stands beside a GGUF file in a folder")
-            .hint("use --format gguf and name a folder: --out ollama"));
+        return Err(
+            Error::new("a Modelfile stands beside a GGUF file in a folder")
+                .hint("use --format gguf and name a folder: --out ollama"),
+        );
     }
     if args.format != Format::Gguf && is_file {
         return Err(Error::new(format!(

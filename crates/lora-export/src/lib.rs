@@ -123,7 +123,10 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let source = inputs::open(&args, ui)?;
     args.dtype = Some(args.dtype.map_or_else(|| source.default_dtype(), Ok)?); // the receipt names the chosen type
     inputs::refuse_impossible(&args, &source)?;
-    let chat = args.modelfile.then(|| modelfile::translate(source.model())).transpose()?;
+    let chat = args
+        .modelfile
+        .then(|| modelfile::translate(source.model()))
+        .transpose()?;
     let output = output::stage(&args, &source)?;
     let results = match &source {
         Source::Model(checkpoint) => model::write(&args, checkpoint, &output, ui)?,

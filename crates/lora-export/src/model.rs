@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 
 /// Writes the model, then opens what was written. Returns the figures for the receipt.
 pub(crate) fn write(args: &Args, model: &Checkpoint, output: &Output, ui: &Ui) -> Result<Value> {
-    let parameters: usize =
-        model.tensor_names().iter().map(|name| model.tensor(name).map(|t| t.len())).sum::<Result<_, _>>()?;
+    let parameters: usize = model
+        .tensor_names()
+        .iter()
+        .map(|name| model.tensor(name).map(|t| t.len()))
+        .sum::<Result<_, _>>()?;
     let progress = ui.progress("export", parameters as u64, "weights");
     let step = |values: u64| {
         progress.inc(values);
@@ -16,16 +19,27 @@ pub(crate) fn write(args: &Args, model: &Checkpoint, output: &Output, ui: &Ui) -
     };
     let dtype = args.dtype.unwrap_or(Dtype::Bf16);
     let warnings = match args.format {
-        Format::Gguf => save_gguf(&output.path, model, gguf_dtype(dtype), &name(args, model.path()), step)?,
+        Format::Gguf => save_gguf(
+            &output.path,
+            model,
+            gguf_dtype(dtype),
+            &name(args, model.path()),
+            step,
+        )?,
         Format::Hf | Format::Peft | Format::Mlx => {
-            save_folder(&output.path, model, hf_dtype(dtype)?, |_, _, rows| step(rows.len() as u64))?.warnings
+            save_folder(&output.path, model, hf_dtype(dtype)?, |_, _, rows| {
+                step(rows.len() as u64)
+            })?
+            .warnings
         }
     };
     drop(progress);
     warnings.iter().for_each(|warning| ui.warn(warning));
     let written = Checkpoint::open(&output.path)?;
     if written.tensor_names() != model.tensor_names() {
-        return Err(Error::new("the written model does not have the weights of its source"));
+        return Err(Error::new(
+            "the written model does not have the weights of its source",
+        ));
     }
     let bytes = size(&output.path)?;
     let of = written.tensor_names().len();
@@ -57,5 +71,7 @@ pub(crate) fn size(path: &std::path::Path) -> Result<u64> {
     if !metadata.is_dir() {
         return Ok(metadata.len());
     }
-    std::fs::read_dir(path)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
+    std::fs::read_dir(path)?
+        .map(|entry| Ok(entry?.metadata()?.len()))
+        .sum()
 }

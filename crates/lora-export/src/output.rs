@@ -33,12 +33,21 @@ pub(crate) fn stage(args: &Args, source: &Source) -> Result<Output> {
         (Format::Gguf, true) => (staged.path().to_path_buf(), Artefact::Gguf),
         (Format::Gguf, false) => (staged.path().join(file), Artefact::Gguf),
     };
-    let named = [("model", &args.model), ("adapter", &args.adapter), ("base", &args.base)];
+    let named = [
+        ("model", &args.model),
+        ("adapter", &args.adapter),
+        ("base", &args.base),
+    ];
     let inputs = named
         .into_iter()
         .filter_map(|(name, path)| Some(Input::read(name, path.as_deref()?)))
         .collect::<Result<_, _>>()?;
-    Ok(Output { staged, path, artefact, inputs })
+    Ok(Output {
+        staged,
+        path,
+        artefact,
+        inputs,
+    })
 }
 
 impl Output {
@@ -61,6 +70,12 @@ impl Output {
 /// The name for the metadata: what the user said, else the source's own file name without .gguf.
 pub(crate) fn name(args: &Args, source: &Path) -> String {
     let path = std::path::absolute(source).unwrap_or_else(|_| source.to_path_buf());
-    let stem = if path.extension().is_some_and(|e| e == "gguf") { path.file_stem() } else { path.file_name() };
-    args.name.clone().unwrap_or_else(|| stem.unwrap_or_default().to_string_lossy().into_owned())
+    let stem = if path.extension().is_some_and(|e| e == "gguf") {
+        path.file_stem()
+    } else {
+        path.file_name()
+    };
+    args.name
+        .clone()
+        .unwrap_or_else(|| stem.unwrap_or_default().to_string_lossy().into_owned())
 }

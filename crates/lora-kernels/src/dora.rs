@@ -30,7 +30,10 @@ pub fn column_squares(w: &dyn Rows) -> Vec<f64> {
     let mut row = vec![0f32; w.columns()];
     for i in 0..w.rows() {
         w.read_rows(i, &mut row);
-        squares.iter_mut().zip(&row).for_each(|(sum, &v)| *sum += f64::from(v) * f64::from(v));
+        squares
+            .iter_mut()
+            .zip(&row)
+            .for_each(|(sum, &v)| *sum += f64::from(v) * f64::from(v));
     }
     squares
 }
@@ -46,30 +49,39 @@ pub fn norms(lora: &Lora<'_>, squares: &[f64], projected: &[f32]) -> Vec<f32> {
     matmul(MatMut::new(&mut gram, r, r), false, 1.0, a, a.t(), true);
     let s = f64::from(lora.scaling);
     let mut norms = vec![0f32; out];
-    norms.par_chunks_mut(OUTPUTS).enumerate().for_each(|(chunk, norms)| {
-        for (i, norm) in norms.iter_mut().enumerate() {
-            let o = chunk * OUTPUTS + i;
-            let b = &lora.b[o * r..(o + 1) * r];
-            let mut square = squares[o];
-            for (j, &x) in b.iter().enumerate() {
-                let inner: f64 =
-                    b.iter().zip(&gram[j * r..(j + 1) * r]).map(|(&y, &g)| f64::from(y) * f64::from(g)).sum();
-                square += s * f64::from(x) * (2.0 * f64::from(projected[j * out + o]) + s * inner);
+    norms
+        .par_chunks_mut(OUTPUTS)
+        .enumerate()
+        .for_each(|(chunk, norms)| {
+            for (i, norm) in norms.iter_mut().enumerate() {
+                let o = chunk * OUTPUTS + i;
+                let b = &lora.b[o * r..(o + 1) * r];
+                let mut square = squares[o];
+                for (j, &x) in b.iter().enumerate() {
+                    let inner: f64 = b
+                        .iter()
+                        .zip(&gram[j * r..(j + 1) * r])
+                        .map(|(&y, &g)| f64::from(y) * f64::from(g))
+                        .sum();
+                    square +=
+                        s * f64::from(x) * (2.0 * f64::from(projected[j * out + o]) + s * inner);
+                }
+                *norm = square.max(0.0).sqrt() as f32;
             }
-            *norm = square.max(0.0).sqrt() as f32;
-        }
-    });
+        });
     norms
 }
 
 /// y (T, out) = g∘z, or y += with `accumulate`.
 pub fn scale(z: &[f32], gain: &[f32], y: &mut [f32], accumulate: bool) {
     let out = gain.len();
-    y.par_chunks_mut(out).zip(z.par_chunks(out)).for_each(|(y, z)| {
-        for ((y, &z), &g) in y.iter_mut().zip(z).zip(gain) {
-            *y = if accumulate { *y + g * z } else { g * z };
-        }
-    });
+    y.par_chunks_mut(out)
+        .zip(z.par_chunks(out))
+        .for_each(|(y, z)| {
+            for ((y, &z), &g) in y.iter_mut().zip(z).zip(gain) {
+                *y = if accumulate { *y + g * z } else { g * z };
+            }
+        });
 }
 
 /// dm += Σ_t dy∘z / norm: the gradient of the magnitude m of y = (m / norm)∘z, the norm being a constant. A magnitude whose
@@ -79,7 +91,11 @@ pub fn magnitude_gradient(dy: &[f32], z: &[f32], norms: &[f32], dm: &mut [f32]) 
         let at = row * norms.len() + first;
         for (i, sum) in part.iter_mut().enumerate() {
             let norm = norms[first + i];
-            *sum += if norm > 0.0 { dy[at + i] * z[at + i] / norm } else { 0.0 };
+            *sum += if norm > 0.0 {
+                dy[at + i] * z[at + i] / norm
+            } else {
+                0.0
+            };
         }
     });
 }
@@ -95,10 +111,16 @@ pub fn bias_gradient(dy: &[f32], factor: f32, db: &mut [f32]) {
 }
 
 /// Calls `add(row, first, part)` for every row in order and every part of `sums`: threads split the parts, never a sum.
-pub(crate) fn sum_rows(sums: &mut [f32], rows: usize, add: impl Fn(usize, usize, &mut [f32]) + Sync) {
-    sums.par_chunks_mut(OUTPUTS).enumerate().for_each(|(chunk, part)| {
-        for row in 0..rows {
-            add(row, chunk * OUTPUTS, part);
-        }
-    });
+pub(crate) fn sum_rows(
+    sums: &mut [f32],
+    rows: usize,
+    add: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    sums.par_chunks_mut(OUTPUTS)
+        .enumerate()
+        .for_each(|(chunk, part)| {
+            for row in 0..rows {
+                add(row, chunk * OUTPUTS, part);
+            }
+        });
 }

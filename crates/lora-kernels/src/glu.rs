@@ -51,13 +51,19 @@ impl Gate for GeluTanh {
 
 /// out = activation(gate)·up, element by element.
 pub fn forward(activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    let parts = out.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK));
+    let parts = out
+        .par_chunks_mut(CHUNK)
+        .zip(gate.par_chunks(CHUNK))
+        .zip(up.par_chunks(CHUNK));
     parts.for_each(|((out, gate), up)| forward_part(activation, gate, up, out));
 }
 
 /// Replaces gate and up by their gradients: with s = σ(z(g)), d_gate = d·up·(s + g·s·(1 − s)·z′(g)), d_up = d·g·s.
 pub fn backward(activation: Activation, d: &[f32], gate: &mut [f32], up: &mut [f32]) {
-    let parts = gate.par_chunks_mut(CHUNK).zip(up.par_chunks_mut(CHUNK)).zip(d.par_chunks(CHUNK));
+    let parts = gate
+        .par_chunks_mut(CHUNK)
+        .zip(up.par_chunks_mut(CHUNK))
+        .zip(d.par_chunks(CHUNK));
     parts.for_each(|((gate, up), d)| backward_part(activation, d, gate, up));
 }
 

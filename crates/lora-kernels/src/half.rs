@@ -7,12 +7,16 @@ const PART: usize = 1 << 15;
 
 /// out = values, rounded.
 pub fn narrow(values: &[f32], out: &mut [u16]) {
-    out.par_chunks_mut(PART).zip(values.par_chunks(PART)).for_each(|(to, from)| narrow_part(from, to));
+    out.par_chunks_mut(PART)
+        .zip(values.par_chunks(PART))
+        .for_each(|(to, from)| narrow_part(from, to));
 }
 
 /// out = values.
 pub fn widen(values: &[u16], out: &mut [f32]) {
-    out.par_chunks_mut(PART).zip(values.par_chunks(PART)).for_each(|(to, from)| widen_part(from, to));
+    out.par_chunks_mut(PART)
+        .zip(values.par_chunks(PART))
+        .for_each(|(to, from)| widen_part(from, to));
 }
 
 vectorised! {

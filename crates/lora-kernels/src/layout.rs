@@ -41,7 +41,14 @@ impl Layout {
         let mut layout = Self::default();
         for w in starts.windows(2) {
             layout.start_tree();
-            layout.push(w[0], w[1] - w[0], [Span { start: w[0], len: w[1] - w[0] }]);
+            layout.push(
+                w[0],
+                w[1] - w[0],
+                [Span {
+                    start: w[0],
+                    len: w[1] - w[0],
+                }],
+            );
         }
         layout
     }
@@ -55,16 +62,30 @@ impl Layout {
     ///
     /// # Panics
     /// If its queries are not all in its last span.
-    pub fn push(&mut self, query_start: usize, queries: usize, spans: impl IntoIterator<Item = Span>) {
+    pub fn push(
+        &mut self,
+        query_start: usize,
+        queries: usize,
+        spans: impl IntoIterator<Item = Span>,
+    ) {
         let first = self.spans.len();
-        self.spans.extend(spans.into_iter().filter(|span| span.len > 0));
+        self.spans
+            .extend(spans.into_iter().filter(|span| span.len > 0));
         let keys: usize = self.spans[first..].iter().map(|span| span.len).sum();
         let last = self.spans[first..].last().map_or(0, |span| span.len);
-        assert!(queries <= last, "a segment has {queries} queries and {last} keys in its last span");
+        assert!(
+            queries <= last,
+            "a segment has {queries} queries and {last} keys in its last span"
+        );
         if self.trees.is_empty() {
             self.trees.push(0);
         }
-        self.segments.push(Segment { query_start, queries, past: keys - queries, spans: first..self.spans.len() });
+        self.segments.push(Segment {
+            query_start,
+            queries,
+            past: keys - queries,
+            spans: first..self.spans.len(),
+        });
     }
 
     /// All segments, tree after tree.
@@ -82,23 +103,45 @@ impl Layout {
     /// Which segments one tree has: each sees rows of its own and of some before it.
     #[must_use]
     pub fn tree(&self, index: usize) -> Range<usize> {
-        self.trees[index]..self.trees.get(index + 1).copied().unwrap_or(self.segments.len())
+        self.trees[index]
+            ..self
+                .trees
+                .get(index + 1)
+                .copied()
+                .unwrap_or(self.segments.len())
     }
 
     /// The row in k and v of a segment's first query.
     #[must_use]
     pub fn own_keys(&self, segment: &Segment) -> usize {
-        self.spans[segment.spans.clone()].last().map_or(0, |span| span.start + span.len) - segment.queries
+        self.spans[segment.spans.clone()]
+            .last()
+            .map_or(0, |span| span.start + span.len)
+            - segment.queries
     }
 
     /// The rows of some of a segment's keys, span by span: (which of `keys` the first is, rows).
-    pub fn spans(&self, segment: &Segment, keys: Range<usize>) -> impl Iterator<Item = (usize, Span)> + '_ {
+    pub fn spans(
+        &self,
+        segment: &Segment,
+        keys: Range<usize>,
+    ) -> impl Iterator<Item = (usize, Span)> + '_ {
         let mut end = 0;
-        self.spans[segment.spans.clone()].iter().filter_map(move |span| {
-            let start = end;
-            end += span.len;
-            let (from, to) = (start.max(keys.start), end.min(keys.end));
-            (from < to).then(|| (from - keys.start, Span { start: span.start + from - start, len: to - from }))
-        })
+        self.spans[segment.spans.clone()]
+            .iter()
+            .filter_map(move |span| {
+                let start = end;
+                end += span.len;
+                let (from, to) = (start.max(keys.start), end.min(keys.end));
+                (from < to).then(|| {
+                    (
+                        from - keys.start,
+                        Span {
+                            start: span.start + from - start,
+                            len: to - from,
+                        },
+                    )
+                })
+            })
     }
 }

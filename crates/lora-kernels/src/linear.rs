@@ -49,16 +49,32 @@ fn pack<'m>(x: &[f32], tokens: usize, w: &dyn Rows, memory: &'m mut Vec<f32>) ->
 }
 
 /// y (T, out) = x (T, in) · Wᵀ, or y += with `accumulate`.
-pub fn forward(w: &dyn Rows, x: &[f32], tokens: usize, y: &mut [f32], accumulate: bool, workspace: &mut Workspace) {
+pub fn forward(
+    w: &dyn Rows,
+    x: &[f32],
+    tokens: usize,
+    y: &mut [f32],
+    accumulate: bool,
+    workspace: &mut Workspace,
+) {
     if tokens <= gemm::FEW {
         return gemm::few_rows(w, x, tokens, y, accumulate);
     }
     let packed = pack(x, tokens, w, &mut workspace.wide);
-    Product::new(MatMut::new(y, tokens, w.rows()), packed, &Transposed(w)).accumulate(accumulate).run(true);
+    Product::new(MatMut::new(y, tokens, w.rows()), packed, &Transposed(w))
+        .accumulate(accumulate)
+        .run(true);
 }
 
 /// dx (T, in) = dy (T, out) · W, or dx += with `accumulate`.
-pub fn backward(w: &dyn Rows, dy: &[f32], tokens: usize, dx: &mut [f32], accumulate: bool, workspace: &mut Workspace) {
+pub fn backward(
+    w: &dyn Rows,
+    dy: &[f32],
+    tokens: usize,
+    dx: &mut [f32],
+    accumulate: bool,
+    workspace: &mut Workspace,
+) {
     let (out, dy) = (w.rows(), &dy[..tokens * w.rows()]);
     for first in (0..out).step_by(SLICE) {
         let n = SLICE.min(out - first);
@@ -66,7 +82,9 @@ pub fn backward(w: &dyn Rows, dy: &[f32], tokens: usize, dx: &mut [f32], accumul
         let packed = Left::pack(part, 1, &mut workspace.wide, true);
         let rows = Plain::of_rows(w, first..first + n);
         let to = MatMut::new(dx, tokens, w.columns());
-        Product::new(to, packed, &rows).accumulate(accumulate || first > 0).run(true);
+        Product::new(to, packed, &rows)
+            .accumulate(accumulate || first > 0)
+            .run(true);
     }
 }
 
@@ -120,7 +138,8 @@ impl Rows for Dense<'_> {
 
 /// Adds a bias (out) to every row of y (T, out).
 pub fn add_bias(bias: &[f32], y: &mut [f32]) {
-    y.par_chunks_mut(bias.len()).for_each(|row| crate::vector::add(row, bias));
+    y.par_chunks_mut(bias.len())
+        .for_each(|row| crate::vector::add(row, bias));
 }
 
 /// The trained factors of one adapted linear layer.
@@ -148,8 +167,22 @@ impl Lora<'_> {
     /// u (T, r) = x·Aᵀ; y += s·u·Bᵀ. `x` is the layer's input after dropout.
     pub fn forward(&self, x: &[f32], tokens: usize, u: &mut [f32], y: &mut [f32]) {
         let (a, b) = (self.a(), self.b());
-        matmul(MatMut::new(u, tokens, self.rank), false, 1.0, Mat::new(x, tokens, a.columns()), a.t(), true);
-        matmul(MatMut::new(y, tokens, b.rows()), true, self.scaling, Mat::new(u, tokens, self.rank), b.t(), true);
+        matmul(
+            MatMut::new(u, tokens, self.rank),
+            false,
+            1.0,
+            Mat::new(x, tokens, a.columns()),
+            a.t(),
+            true,
+        );
+        matmul(
+            MatMut::new(y, tokens, b.rows()),
+            true,
+            self.scaling,
+            Mat::new(u, tokens, self.rank),
+            b.t(),
+            true,
+        );
     }
 
     /// du (T, r) = s·dy·B; dB += s·dyᵀ·u; dA += duᵀ·x, where `u` and `x` are those of the forward pass.
@@ -164,7 +197,14 @@ impl Lora<'_> {
         db: &mut [f32],
     ) {
         let b = self.b();
-        matmul(MatMut::new(du, tokens, self.rank), false, self.scaling, Mat::new(dy, tokens, b.rows()), b, true);
+        matmul(
+            MatMut::new(du, tokens, self.rank),
+            false,
+            self.scaling,
+            Mat::new(dy, tokens, b.rows()),
+            b,
+            true,
+        );
         self.factor_gradients(x, u, dy, du, tokens, da, db);
     }
 
@@ -180,21 +220,55 @@ impl Lora<'_> {
         db: &mut [f32],
     ) {
         let inn = self.a().columns();
-        outer(dy, u, tokens, self.scaling, Gradient { values: db, feature_stride: self.rank, rank_stride: 1 });
-        outer(x, du, tokens, 1.0, Gradient { values: da, feature_stride: 1, rank_stride: inn });
+        outer(
+            dy,
+            u,
+            tokens,
+            self.scaling,
+            Gradient {
+                values: db,
+                feature_stride: self.rank,
+                rank_stride: 1,
+            },
+        );
+        outer(
+            x,
+            du,
+            tokens,
+            1.0,
+            Gradient {
+                values: da,
+                feature_stride: 1,
+                rank_stride: inn,
+            },
+        );
     }
 
     /// dx (T, in) += s·dy·B·A, where A and B are constants; `du` (T, r) is scratch.
     pub fn backward_constant(&self, dy: &[f32], tokens: usize, du: &mut [f32], dx: &mut [f32]) {
         let b = self.b();
-        matmul(MatMut::new(du, tokens, self.rank), false, self.scaling, Mat::new(dy, tokens, b.rows()), b, true);
+        matmul(
+            MatMut::new(du, tokens, self.rank),
+            false,
+            self.scaling,
+            Mat::new(dy, tokens, b.rows()),
+            b,
+            true,
+        );
         self.backward_input(du, tokens, dx, true);
     }
 
     /// dx (T, in) = du·A, or dx += with `accumulate`.
     pub fn backward_input(&self, du: &[f32], tokens: usize, dx: &mut [f32], accumulate: bool) {
         let a = self.a();
-        matmul(MatMut::new(dx, tokens, a.columns()), accumulate, 1.0, Mat::new(du, tokens, self.rank), a, true);
+        matmul(
+            MatMut::new(dx, tokens, a.columns()),
+            accumulate,
+            1.0,
+            Mat::new(du, tokens, self.rank),
+            a,
+            true,
+        );
     }
 }
 
@@ -233,7 +307,12 @@ impl Adapted<'_> {
         accumulate: bool,
         Workspace { wide, narrow }: &mut Workspace,
     ) {
-        let Self { weight, lora, x, tokens } = self;
+        let Self {
+            weight,
+            lora,
+            x,
+            tokens,
+        } = self;
         let (x, a) = (pack(x, tokens, weight, wide), MatRight::new(lora.a().t()));
         let to_u = MatMut::new(u, tokens, lora.rank);
         match seen {
@@ -245,7 +324,12 @@ impl Adapted<'_> {
         }
         let u = Left::pack(Mat::new(u, tokens, lora.rank), 1, narrow, true);
         let b = MatRight::scaled(lora.b().t(), lora.scaling);
-        both(MatMut::new(y, tokens, weight.rows()), accumulate, (x, &Transposed(weight)), (u, &b));
+        both(
+            MatMut::new(y, tokens, weight.rows()),
+            accumulate,
+            (x, &Transposed(weight)),
+            (u, &b),
+        );
     }
 
     /// The way back, without dropout: du (T, r) = s·dy·B; dx (T, in) = dy·W + du·A, or dx += it with `accumulate`;
@@ -259,25 +343,47 @@ impl Adapted<'_> {
         to: Gradients<'_>,
         Workspace { wide, narrow }: &mut Workspace,
     ) {
-        let Self { weight, lora, x, tokens } = self;
+        let Self {
+            weight,
+            lora,
+            x,
+            tokens,
+        } = self;
         let packed = Left::pack(Mat::new(dy, tokens, weight.rows()), 1, wide, true);
         let b = MatRight::scaled(lora.b(), lora.scaling);
         Product::new(MatMut::new(to.u, tokens, lora.rank), packed, &b).run(true);
         let du = Left::pack(Mat::new(to.u, tokens, lora.rank), 1, narrow, true);
         let a = MatRight::new(lora.a());
-        both(MatMut::new(dx, tokens, weight.columns()), accumulate, (packed, &Plain::new(weight)), (du, &a));
+        both(
+            MatMut::new(dx, tokens, weight.columns()),
+            accumulate,
+            (packed, &Plain::new(weight)),
+            (du, &a),
+        );
         lora.factor_gradients(x, u, dy, to.u, tokens, to.a, to.b);
     }
 }
 
 /// dst = the sum of two products, or dst += it: in one pass if the second inner dimension is small.
-fn both(dst: MatMut<'_>, accumulate: bool, first: (Left<'_>, &dyn Right), second: (Left<'_>, &dyn Right)) {
+fn both(
+    dst: MatMut<'_>,
+    accumulate: bool,
+    first: (Left<'_>, &dyn Right),
+    second: (Left<'_>, &dyn Right),
+) {
     if second.0.is_one_block() {
-        return Product::new(dst, first.0, first.1).accumulate(accumulate).and(second.0, second.1).run(true);
+        return Product::new(dst, first.0, first.1)
+            .accumulate(accumulate)
+            .and(second.0, second.1)
+            .run(true);
     }
     let (rows, columns, stride) = (dst.rows(), dst.columns(), dst.row_stride());
     // SAFETY: the same elements, used after the first product is done with them.
     let again = unsafe { MatMut::from_raw(dst.pointer(), rows, columns, stride) };
-    Product::new(dst, first.0, first.1).accumulate(accumulate).run(true);
-    Product::new(again, second.0, second.1).accumulate(true).run(true);
+    Product::new(dst, first.0, first.1)
+        .accumulate(accumulate)
+        .run(true);
+    Product::new(again, second.0, second.1)
+        .accumulate(true)
+        .run(true);
 }

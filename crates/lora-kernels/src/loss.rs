@@ -57,7 +57,14 @@ impl Head for Frozen<'_> {
         self.head.columns()
     }
     fn forward(&mut self, _: usize, hidden: &[f32], logits: &mut [f32]) {
-        linear::forward(self.head, hidden, hidden.len() / self.width(), logits, false, self.workspace);
+        linear::forward(
+            self.head,
+            hidden,
+            hidden.len() / self.width(),
+            logits,
+            false,
+            self.workspace,
+        );
     }
     fn backward(&mut self, _: usize, hidden: &mut [f32], d_logits: &[f32]) {
         let n = hidden.len() / self.width();
@@ -113,16 +120,22 @@ pub fn cross_entropy_through(
     let (vocabulary, h) = (head.vocabulary(), head.width());
     let chunks = targets.len().div_ceil(chunk_rows(vocabulary)).max(1);
     let rows = targets.len().div_ceil(chunks).max(1); // chunks of one size
-    for (chunk, ((hidden, targets), losses)) in
-        hidden.chunks_mut(rows * h).zip(targets.chunks(rows)).zip(losses.chunks_mut(rows)).enumerate()
+    for (chunk, ((hidden, targets), losses)) in hidden
+        .chunks_mut(rows * h)
+        .zip(targets.chunks(rows))
+        .zip(losses.chunks_mut(rows))
+        .enumerate()
     {
         let n = targets.len();
         memory::grow(logits, n * vocabulary);
         let logits = &mut logits[..n * vocabulary];
         let operations = (2 * n * vocabulary * h) as u64;
-        profile.time(Part::Head, operations, || head.forward(chunk * rows, hidden, logits));
+        profile.time(Part::Head, operations, || {
+            head.forward(chunk * rows, hidden, logits)
+        });
         let all = logits.par_chunks_mut(vocabulary).zip(targets).zip(losses);
-        let one = |slopes: &mut Vec<f32>, ((row, &target), loss): ((&mut [f32], &u32), &mut TokenLoss)| {
+        let one = |slopes: &mut Vec<f32>,
+                   ((row, &target), loss): ((&mut [f32], &u32), &mut TokenLoss)| {
             let Some(cap) = softcap else {
                 *loss = row_loss(row, target as usize, scale, gradient);
                 return;
@@ -131,19 +144,25 @@ pub fn cross_entropy_through(
             cap_row(row, cap, slopes);
             *loss = row_loss(row, target as usize, scale, gradient);
             if gradient {
-                row.iter_mut().zip(&*slopes).for_each(|(d, slope)| *d *= slope);
+                row.iter_mut()
+                    .zip(&*slopes)
+                    .for_each(|(d, slope)| *d *= slope);
             }
         };
         profile.time(Part::Loss, 0, || all.for_each_init(Vec::new, one));
         if gradient {
-            profile.time(Part::Head, operations, || head.backward(chunk * rows, hidden, logits));
+            profile.time(Part::Head, operations, || {
+                head.backward(chunk * rows, hidden, logits)
+            });
         }
     }
 }
 
 /// Caps the logits of any number of rows: l becomes c·tanh(l/c).
 pub fn soft_cap(logits: &mut [f32], cap: f32) {
-    logits.par_chunks_mut(1 << 14).for_each(|part| cap_part(part, cap));
+    logits
+        .par_chunks_mut(1 << 14)
+        .for_each(|part| cap_part(part, cap));
 }
 
 vectorised! {

@@ -33,7 +33,13 @@ impl<'a> Mat<'a> {
             rows == 0 || columns == 0 || (rows - 1) * row_stride + columns <= data.len(),
             "matrix outside its data"
         );
-        Self { data, rows, columns, row_stride, column_stride: 1 }
+        Self {
+            data,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
     }
 
     /// Rows.
@@ -60,16 +66,32 @@ impl<'a> Mat<'a> {
         to: &mut [f32],
         width: usize,
     ) {
-        assert!(row + live <= self.rows && column + steps <= self.columns, "packed part outside the matrix");
-        assert!(live <= width && to.len() >= steps * width, "packed part outside its panel");
+        assert!(
+            row + live <= self.rows && column + steps <= self.columns,
+            "packed part outside the matrix"
+        );
+        assert!(
+            live <= width && to.len() >= steps * width,
+            "packed part outside its panel"
+        );
         let at = row * self.row_stride + column * self.column_stride;
         if self.column_stride == 1 {
             // SAFETY: `live` rows of `steps` values lie inside the matrix, and the destination was checked.
             return unsafe {
-                transpose(self.data.as_ptr().add(at), self.row_stride, live, steps, to.as_mut_ptr(), width)
+                transpose(
+                    self.data.as_ptr().add(at),
+                    self.row_stride,
+                    live,
+                    steps,
+                    to.as_mut_ptr(),
+                    width,
+                )
             };
         }
-        assert!(self.row_stride == 1, "a matrix has a stride of 1 one way or the other");
+        assert!(
+            self.row_stride == 1,
+            "a matrix has a stride of 1 one way or the other"
+        );
         match (live == width, width) {
             (true, 6) => self.copy_steps::<6>(at, steps, to),
             (true, 12) => self.copy_steps::<12>(at, steps, to),
@@ -87,7 +109,13 @@ impl<'a> Mat<'a> {
 
     /// WIDTH neighbouring values of each column; a known length is copied without a call.
     fn copy_steps<const WIDTH: usize>(self, at: usize, steps: usize, to: &mut [f32]) {
-        for (step, to) in to.as_chunks_mut::<WIDTH>().0.iter_mut().take(steps).enumerate() {
+        for (step, to) in to
+            .as_chunks_mut::<WIDTH>()
+            .0
+            .iter_mut()
+            .take(steps)
+            .enumerate()
+        {
             let from = at + step * self.column_stride;
             if let Some(values) = self.data[from..].first_chunk::<WIDTH>() {
                 *to = *values;
@@ -142,8 +170,19 @@ impl<'a> MatMut<'a> {
 
     /// # Safety
     /// All elements must be valid and not touched by others during 'a.
-    pub(crate) unsafe fn from_raw(pointer: *mut f32, rows: usize, columns: usize, row_stride: usize) -> Self {
-        Self { pointer, rows, columns, row_stride, life: PhantomData }
+    pub(crate) unsafe fn from_raw(
+        pointer: *mut f32,
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        Self {
+            pointer,
+            rows,
+            columns,
+            row_stride,
+            life: PhantomData,
+        }
     }
 
     pub(crate) fn pointer(&self) -> *mut f32 {
@@ -180,9 +219,19 @@ thread_local! {
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn matmul(dst: MatMut<'_>, accumulate: bool, scale: f32, lhs: Mat<'_>, rhs: Mat<'_>, parallel: bool) {
+pub fn matmul(
+    dst: MatMut<'_>,
+    accumulate: bool,
+    scale: f32,
+    lhs: Mat<'_>,
+    rhs: Mat<'_>,
+    parallel: bool,
+) {
     let mut memory = PACKED.take();
     let left = Left::pack(lhs, 1, &mut memory, parallel);
-    Product::new(dst, left, &MatRight::new(rhs)).accumulate(accumulate).scaled(scale).run(parallel);
+    Product::new(dst, left, &MatRight::new(rhs))
+        .accumulate(accumulate)
+        .scaled(scale)
+        .run(parallel);
     PACKED.set(memory);
 }

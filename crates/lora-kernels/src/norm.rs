@@ -9,22 +9,28 @@ const ROWS: usize = 16;
 /// y = γ·x/√(mean(x²) + ε) row by row; `rstd` gets 1/√(…) of each row. x and y are (T, H), γ is (H).
 pub fn forward(x: &[f32], gamma: &[f32], eps: f32, y: &mut [f32], rstd: &mut [f32]) {
     let h = gamma.len();
-    y.par_chunks_mut(h * ROWS).zip(rstd.par_chunks_mut(ROWS)).zip(x.par_chunks(h * ROWS)).for_each(|((y, rstd), x)| {
-        for ((y, r), x) in y.chunks_exact_mut(h).zip(rstd).zip(x.chunks_exact(h)) {
-            *r = 1.0 / (dot(x, x) / h as f32 + eps).sqrt();
-            scale_row(x, gamma, *r, y);
-        }
-    });
+    y.par_chunks_mut(h * ROWS)
+        .zip(rstd.par_chunks_mut(ROWS))
+        .zip(x.par_chunks(h * ROWS))
+        .for_each(|((y, rstd), x)| {
+            for ((y, r), x) in y.chunks_exact_mut(h).zip(rstd).zip(x.chunks_exact(h)) {
+                *r = 1.0 / (dot(x, x) / h as f32 + eps).sqrt();
+                scale_row(x, gamma, *r, y);
+            }
+        });
 }
 
 /// The normalised rows again, from the saved `rstd`: bit for bit what [`forward`] wrote.
 pub fn recompute(x: &[f32], gamma: &[f32], rstd: &[f32], y: &mut [f32]) {
     let h = gamma.len();
-    y.par_chunks_mut(h * ROWS).zip(rstd.par_chunks(ROWS)).zip(x.par_chunks(h * ROWS)).for_each(|((y, rstd), x)| {
-        for ((y, &r), x) in y.chunks_exact_mut(h).zip(rstd).zip(x.chunks_exact(h)) {
-            scale_row(x, gamma, r, y);
-        }
-    });
+    y.par_chunks_mut(h * ROWS)
+        .zip(rstd.par_chunks(ROWS))
+        .zip(x.par_chunks(h * ROWS))
+        .for_each(|((y, rstd), x)| {
+            for ((y, &r), x) in y.chunks_exact_mut(h).zip(rstd).zip(x.chunks_exact(h)) {
+                scale_row(x, gamma, r, y);
+            }
+        });
 }
 
 vectorised! {
@@ -43,8 +49,11 @@ pub fn backward(x: &[f32], gamma: &[f32], rstd: &[f32], dy: &mut [f32], dx: &mut
         .zip(rstd.par_chunks(ROWS))
         .zip(x.par_chunks(h * ROWS))
         .for_each(|(((dx, dy), rstd), x)| {
-            for (((dx, dy), &r), x) in
-                dx.chunks_exact_mut(h).zip(dy.chunks_exact_mut(h)).zip(rstd).zip(x.chunks_exact(h))
+            for (((dx, dy), &r), x) in dx
+                .chunks_exact_mut(h)
+                .zip(dy.chunks_exact_mut(h))
+                .zip(rstd)
+                .zip(x.chunks_exact(h))
             {
                 backward_row(x, gamma, r, dy, dx);
             }

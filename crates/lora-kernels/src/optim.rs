@@ -17,7 +17,12 @@ pub struct AdamW {
 impl Default for AdamW {
     /// torch's defaults but for the decay, which is 0.
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+        }
     }
 }
 
@@ -40,7 +45,11 @@ vectorised! {
 /// torch's clip_grad_norm_ factor: min(1, max_norm / (norm + 1e-6)); 1 where `max_norm` is 0 (clipping off).
 #[must_use]
 pub fn clip_factor(norm: f64, max_norm: f64) -> f32 {
-    if max_norm <= 0.0 { 1.0 } else { (max_norm / (norm + 1e-6)).min(1.0) as f32 }
+    if max_norm <= 0.0 {
+        1.0
+    } else {
+        (max_norm / (norm + 1e-6)).min(1.0) as f32
+    }
 }
 
 impl AdamW {
@@ -60,13 +69,28 @@ impl AdamW {
         clip: f32,
     ) {
         let n = params.len();
-        assert!(gradients.len() == n && m.len() == n && v.len() == n, "AdamW: lengths differ");
+        assert!(
+            gradients.len() == n && m.len() == n && v.len() == n,
+            "AdamW: lengths differ"
+        );
         let power = t.min(i32::MAX as u64) as i32;
         let correction1 = 1.0 - f64::from(self.beta1).powi(power);
         let correction2 = (1.0 - f64::from(self.beta2).powi(power)).sqrt() as f32;
         let step_size = (lr / correction1) as f32;
         let decay = (1.0 - lr * f64::from(self.weight_decay)) as f32;
-        update(params, gradients, m, v, self, Factors { clip, decay, step_size, correction2 });
+        update(
+            params,
+            gradients,
+            m,
+            v,
+            self,
+            Factors {
+                clip,
+                decay,
+                step_size,
+                correction2,
+            },
+        );
     }
 }
 

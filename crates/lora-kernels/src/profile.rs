@@ -70,7 +70,10 @@ impl Part {
     /// Its time is spent in matrix products alone.
     #[must_use]
     pub const fn is_products(self) -> bool {
-        matches!(self, Self::LinearForward | Self::LinearBackward | Self::Head)
+        matches!(
+            self,
+            Self::LinearForward | Self::LinearBackward | Self::Head
+        )
     }
 }
 
@@ -93,7 +96,8 @@ impl Profile {
     pub fn time<R>(&self, part: Part, operations: u64, work: impl FnOnce() -> R) -> R {
         let began = Instant::now();
         let result = work();
-        self.nanoseconds[part as usize].fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.nanoseconds[part as usize]
+            .fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
         self.operations[part as usize].fetch_add(operations, Ordering::Relaxed);
         result
     }
@@ -113,14 +117,22 @@ impl Profile {
     /// All counts, to come back to.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let read = |counts: &[AtomicU64; Part::ALL.len()]| std::array::from_fn(|i| counts[i].load(Ordering::Relaxed));
-        Counts { nanoseconds: read(&self.nanoseconds), operations: read(&self.operations) }
+        let read = |counts: &[AtomicU64; Part::ALL.len()]| {
+            std::array::from_fn(|i| counts[i].load(Ordering::Relaxed))
+        };
+        Counts {
+            nanoseconds: read(&self.nanoseconds),
+            operations: read(&self.operations),
+        }
     }
 
     /// Comes back to earlier counts: what happened in between is not of interest.
     pub fn restore(&self, counts: &Counts) {
-        let write =
-            |to: &[AtomicU64], from: &[u64]| to.iter().zip(from).for_each(|(to, &n)| to.store(n, Ordering::Relaxed));
+        let write = |to: &[AtomicU64], from: &[u64]| {
+            to.iter()
+                .zip(from)
+                .for_each(|(to, &n)| to.store(n, Ordering::Relaxed))
+        };
         write(&self.nanoseconds, &counts.nanoseconds);
         write(&self.operations, &counts.operations);
     }

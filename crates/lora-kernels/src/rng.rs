@@ -23,11 +23,16 @@ impl Mask {
     /// The mask keyed by (seed, micro-step, module index) that drops each value with probability `p` in [0, 1).
     #[must_use]
     pub fn new(seed: u64, step: u64, module: u64, p: f32) -> Self {
-        let key =
-            mix(mix(mix(seed.wrapping_add(GAMMA)) ^ step.wrapping_mul(GAMMA))
-                ^ module.wrapping_mul(0xD6E8_FEB8_6659_FD93));
+        let key = mix(
+            mix(mix(seed.wrapping_add(GAMMA)) ^ step.wrapping_mul(GAMMA))
+                ^ module.wrapping_mul(0xD6E8_FEB8_6659_FD93),
+        );
         let threshold = (f64::from(p) * 4_294_967_296.0) as u64;
-        Self { key, threshold, keep_scale: 1.0 / (1.0 - p) }
+        Self {
+            key,
+            threshold,
+            keep_scale: 1.0 / (1.0 - p),
+        }
     }
 
     /// Whether the value at `index` (token · features + feature) is kept.
@@ -39,7 +44,11 @@ impl Mask {
     /// out = mask(x) / (1 − p), where `first` is the index of `x[0]`.
     pub fn apply(&self, first: u64, x: &[f32], out: &mut [f32]) {
         for (i, (o, &v)) in out.iter_mut().zip(x).enumerate() {
-            *o = if self.keep(first + i as u64) { v * self.keep_scale } else { 0.0 };
+            *o = if self.keep(first + i as u64) {
+                v * self.keep_scale
+            } else {
+                0.0
+            };
         }
     }
 }

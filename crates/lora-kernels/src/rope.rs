@@ -17,7 +17,13 @@ impl Table {
     /// The angle is rounded to f32 before its cosine, as transformers computes it.
     #[must_use]
     pub fn new(inverse_frequencies: &[f32], factor: f64, positions: usize) -> Self {
-        let angles = || (0..positions).flat_map(|p| inverse_frequencies.iter().map(move |&f| f64::from(p as f32 * f)));
+        let angles = || {
+            (0..positions).flat_map(|p| {
+                inverse_frequencies
+                    .iter()
+                    .map(move |&f| f64::from(p as f32 * f))
+            })
+        };
         Self {
             cos: angles().map(|a| (a.cos() as f32) * factor as f32).collect(),
             sin: angles().map(|a| (a.sin() as f32) * factor as f32).collect(),
@@ -37,16 +43,25 @@ impl Table {
 ///
 /// # Panics
 /// If a position lies outside the table.
-pub fn rotate(x: &mut [f32], positions: &[u32], heads: usize, head_dim: usize, table: &Table, inverse: bool) {
+pub fn rotate(
+    x: &mut [f32],
+    positions: &[u32],
+    heads: usize,
+    head_dim: usize,
+    table: &Table,
+    inverse: bool,
+) {
     let (half, sign) = (table.half, if inverse { -1.0 } else { 1.0 });
-    x.par_chunks_mut(heads * head_dim).zip(positions).for_each(|(row, &p)| {
-        let at = p as usize * half..(p as usize + 1) * half;
-        let (cos, sin) = (&table.cos[at.clone()], &table.sin[at]);
-        for head in row.chunks_exact_mut(head_dim) {
-            let (a, b) = head[..2 * half].split_at_mut(half);
-            rotate_pairs(a, b, cos, sin, sign);
-        }
-    });
+    x.par_chunks_mut(heads * head_dim)
+        .zip(positions)
+        .for_each(|(row, &p)| {
+            let at = p as usize * half..(p as usize + 1) * half;
+            let (cos, sin) = (&table.cos[at.clone()], &table.sin[at]);
+            for head in row.chunks_exact_mut(head_dim) {
+                let (a, b) = head[..2 * half].split_at_mut(half);
+                rotate_pairs(a, b, cos, sin, sign);
+            }
+        });
 }
 
 vectorised! {

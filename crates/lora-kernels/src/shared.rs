@@ -14,7 +14,10 @@ unsafe impl Sync for SharedMut {}
 
 impl SharedMut {
     pub(crate) fn new(slice: &mut [f32]) -> Self {
-        Self { pointer: slice.as_mut_ptr(), len: slice.len() }
+        Self {
+            pointer: slice.as_mut_ptr(),
+            len: slice.len(),
+        }
     }
 
     /// The part `start..start + len`.
@@ -23,7 +26,10 @@ impl SharedMut {
     /// No two parts that live at the same time may overlap, and the slice that this was made of must outlive them.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn part(&self, start: usize, len: usize) -> &mut [f32] {
-        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "part outside the slice");
+        assert!(
+            start.checked_add(len).is_some_and(|end| end <= self.len),
+            "part outside the slice"
+        );
         // SAFETY: inside the slice (asserted), disjointness promised by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(start), len) }
     }

@@ -7,7 +7,12 @@ use std::time::Instant;
 
 /// Combines and writes; no base is needed, since the adapters' own files say what they are for.
 pub(crate) fn run(args: &Args, output: Staged, started: Instant, ui: &Ui) -> Result<Receipt> {
-    let Adapters { loaded, modules, hashed, .. } = inputs::open_adapters(args, ui)?;
+    let Adapters {
+        loaded,
+        modules,
+        hashed,
+        ..
+    } = inputs::open_adapters(args, ui)?;
     let (adapter, results) = combine::adapters(args, loaded, &modules, ui)?;
     adapter.save(output.path())?;
     let draft = Draft {

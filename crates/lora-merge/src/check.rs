@@ -111,17 +111,30 @@ impl AlongEffect {
 }
 
 /// Runs the check; a difference beyond the bound is an error, so that the output is never finished.
-pub(crate) fn run(args: &Args, merged: &Path, inputs: &Inputs, moved: &Moved, ui: &Ui) -> Result<Option<Check>> {
+pub(crate) fn run(
+    args: &Args,
+    merged: &Path,
+    inputs: &Inputs,
+    moved: &Moved,
+    ui: &Ui,
+) -> Result<Option<Check>> {
     let rows = rows(args, inputs)?;
     if rows.is_empty() {
         return Ok(None);
     }
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let threads = args
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let merged = Base::open(merged)?;
     let progress = ui.progress("check", rows.len() as u64, "rows");
     let layers = inputs.base.checkpoint().config().num_hidden_layers;
     let (weights_kept, weights_range) = (moved.kept(), moved.kept_range());
-    let mut check = Check { rows: rows.len(), weights_kept, weights_range, ..Check::default() };
+    let mut check = Check {
+        rows: rows.len(),
+        weights_kept,
+        weights_range,
+        ..Check::default()
+    };
     let mut along = AlongEffect::default();
     for row in &rows {
         ui.check_interrupt()?;
@@ -131,7 +144,11 @@ pub(crate) fn run(args: &Args, merged: &Path, inputs: &Inputs, moved: &Moved, ui
         let plain = logits(&inputs.base, None, &packed, threads)?;
         let ours = logits(&merged, None, &packed, threads)?;
         check.tokens += row.len();
-        check.largest = check.largest.max(adapted.iter().fold(0.0, |most, x| most.max(f64::from(x.abs()))));
+        check.largest = check.largest.max(
+            adapted
+                .iter()
+                .fold(0.0, |most, x| most.max(f64::from(x.abs()))),
+        );
         check.difference = check.difference.max(largest_difference(&ours, &adapted));
         check.effect = check.effect.max(largest_difference(&plain, &adapted));
         along.add(&ours, &adapted, &plain);
@@ -140,23 +157,37 @@ pub(crate) fn run(args: &Args, merged: &Path, inputs: &Inputs, moved: &Moved, ui
     drop(progress);
     (check.kept, check.kept_error) = along.kept(check.tokens);
     // What rounding swallowed of a module's change is missing in the logits as well.
-    check.bound = relative_bound(inputs.dtype, layers) * check.largest + (1.0 - weights_range.0) * check.effect;
+    check.bound = relative_bound(inputs.dtype, layers) * check.largest
+        + (1.0 - weights_range.0) * check.effect;
     judge(&check, inputs.dtype, ui)?;
     Ok(Some(check))
 }
 
-fn logits(base: &Base, adapter: Option<&Adapter>, packed: &Packed, threads: usize) -> Result<Vec<f32>> {
+fn logits(
+    base: &Base,
+    adapter: Option<&Adapter>,
+    packed: &Packed,
+    threads: usize,
+) -> Result<Vec<f32>> {
     let logits = Fused::new(base, threads)?.logits(adapter, packed)?;
     if logits.iter().all(|x| x.is_finite()) {
         return Ok(logits);
     }
-    let which = if adapter.is_some() { "base + adapter" } else { "the model" };
-    Err(Error::new(format!("the check failed: {which} gives logits that are NaN or infinite")))
+    let which = if adapter.is_some() {
+        "base + adapter"
+    } else {
+        "the model"
+    };
+    Err(Error::new(format!(
+        "the check failed: {which} gives logits that are NaN or infinite"
+    )))
 }
 
 /// NaN can't occur: [`logits`] refuses it.
 fn largest_difference(left: &[f32], right: &[f32]) -> f64 {
-    left.iter().zip(right).fold(0.0, |most, (x, y)| most.max(f64::from((x - y).abs())))
+    left.iter()
+        .zip(right)
+        .fold(0.0, |most, (x, y)| most.max(f64::from((x - y).abs())))
 }
 
 fn judge(check: &Check, dtype: Dtype, ui: &Ui) -> Result<()> {
@@ -193,14 +224,21 @@ fn rows(args: &Args, inputs: &Inputs) -> Result<Vec<Vec<u32>>> {
     let config = inputs.base.checkpoint().config();
     let Some(data) = &args.data else {
         let length = 32.min(config.max_position_embeddings);
-        return Ok((0..args.check_rows).map(|row| synthetic(row, length, config.vocab_size)).collect());
+        return Ok((0..args.check_rows)
+            .map(|row| synthetic(row, length, config.vocab_size))
+            .collect());
     };
     let split = Split::read(data, &args.split)?;
     if let Ok(bundle) = inputs.base.checkpoint().tokenizer() {
         split.check_tokenizer(&bundle.sha256, data)?;
     }
     split.check_vocabulary(config.vocab_size, data)?;
-    let mut rows: Vec<Vec<u32>> = split.examples.into_iter().map(|row| row.input_ids).take(args.check_rows).collect();
+    let mut rows: Vec<Vec<u32>> = split
+        .examples
+        .into_iter()
+        .map(|row| row.input_ids)
+        .take(args.check_rows)
+        .collect();
     rows.iter_mut().for_each(|row| row.truncate(MOST_TOKENS));
     Ok(rows)
 }
@@ -231,20 +269,53 @@ mod tests {
     #[test]
     fn a_lost_adapter_is_told_from_rounding() {
         let plain: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();
-        let adapted: Vec<f32> = plain.iter().enumerate().map(|(i, x)| x + 0.1 * (i as f32 * 0.91).cos()).collect();
-        let noisy: Vec<f32> = adapted.iter().enumerate().map(|(i, x)| x + 0.02 * (i as f32 * 2.3).sin()).collect();
-        let half: Vec<f32> = plain.iter().zip(&adapted).map(|(p, a)| 0.5 * (p + a)).collect();
+        let adapted: Vec<f32> = plain
+            .iter()
+            .enumerate()
+            .map(|(i, x)| x + 0.1 * (i as f32 * 0.91).cos())
+            .collect();
+        let noisy: Vec<f32> = adapted
+            .iter()
+            .enumerate()
+            .map(|(i, x)| x + 0.02 * (i as f32 * 2.3).sin())
+            .collect();
+        let half: Vec<f32> = plain
+            .iter()
+            .zip(&adapted)
+            .map(|(p, a)| 0.5 * (p + a))
+            .collect();
         let judged = |merged: &[f32]| {
             let mut along = AlongEffect::default();
             along.add(merged, &adapted, &plain);
             let (kept, kept_error) = along.kept(16);
-            let known = Check { weights_kept: 1.0, weights_range: (1.0, 1.0), ..Check::default() };
+            let known = Check {
+                weights_kept: 1.0,
+                weights_range: (1.0, 1.0),
+                ..Check::default()
+            };
             let (effect, largest) = (0.1, 1.0);
-            judge(&Check { kept, kept_error, bound: 1.0, effect, largest, ..known }, Dtype::Bf16, &Ui::silent())
+            judge(
+                &Check {
+                    kept,
+                    kept_error,
+                    bound: 1.0,
+                    effect,
+                    largest,
+                    ..known
+                },
+                Dtype::Bf16,
+                &Ui::silent(),
+            )
         };
         assert!(judged(&adapted).is_ok() && judged(&noisy).is_ok());
         assert!(judged(&half).is_err() && judged(&plain).is_err());
-        let beyond = Check { kept: 1.0, weights_range: (1.0, 1.0), difference: 2.0, bound: 1.0, ..Check::default() };
+        let beyond = Check {
+            kept: 1.0,
+            weights_range: (1.0, 1.0),
+            difference: 2.0,
+            bound: 1.0,
+            ..Check::default()
+        };
         assert!(judge(&beyond, Dtype::Bf16, &Ui::silent()).is_err());
     }
 

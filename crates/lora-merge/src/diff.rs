@@ -8,7 +8,9 @@ use std::path::Path;
 
 /// Shows a table, or a JSON line a module.
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
-    let [first, second] = args.diff.as_slice() else { return Err(Error::new("--diff takes two adapters")) };
+    let [first, second] = args.diff.as_slice() else {
+        return Err(Error::new("--diff takes two adapters"));
+    };
     let base = args.base.as_deref().map(Base::open).transpose()?;
     let load = |path: &Path| -> Result<Adapter> {
         let (adapter, warnings) = inputs::load_adapter(path, base.as_ref())?;
@@ -16,7 +18,11 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         Ok(adapter)
     };
     let diff = lora_core::diff(&load(first)?, &load(second)?)?;
-    let all = diff.modules.iter().map(|(path, c)| (path.as_str(), c)).chain([("all modules", &diff.total)]);
+    let all = diff
+        .modules
+        .iter()
+        .map(|(path, c)| (path.as_str(), c))
+        .chain([("all modules", &diff.total)]);
     if ui.json() {
         for (module, c) in all {
             ui.event(&json!({
@@ -30,14 +36,25 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
         }
         return Ok(());
     }
-    let head = ["module", "‖ΔW‖ first", "‖ΔW‖ second", "cosine", "‖difference‖"].map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(Vec::from(head)).chain(all.map(|(module, c)| cells(module, c))).collect();
+    let head = [
+        "module",
+        "‖ΔW‖ first",
+        "‖ΔW‖ second",
+        "cosine",
+        "‖difference‖",
+    ]
+    .map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(Vec::from(head))
+        .chain(all.map(|(module, c)| cells(module, c)))
+        .collect();
     table(&rows).lines().for_each(|line| ui.out(line));
     Ok(())
 }
 
 fn cells(module: &str, c: &Comparison) -> Vec<String> {
-    let cosine = c.cosine.map_or("-".to_owned(), |cosine| format!("{cosine:.4}"));
+    let cosine = c
+        .cosine
+        .map_or("-".to_owned(), |cosine| format!("{cosine:.4}"));
     vec![
         module.to_owned(),
         format!("{:.4}", c.norms.0),

@@ -33,9 +33,20 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
     if args.threads == Some(0) {
         return Err(Error::new("--threads must be at least 1"));
     }
-    let dashes = args.adapter.iter().chain(&args.diff).chain(args.base.as_ref()).chain(args.data.as_ref());
-    if dashes.filter(|path| path.as_path() == Path::new("-")).count() > 1 {
-        return Err(Error::new("only one input can be `-`, since stdin holds one receipt"));
+    let dashes = args
+        .adapter
+        .iter()
+        .chain(&args.diff)
+        .chain(args.base.as_ref())
+        .chain(args.data.as_ref());
+    if dashes
+        .filter(|path| path.as_path() == Path::new("-"))
+        .count()
+        > 1
+    {
+        return Err(Error::new(
+            "only one input can be `-`, since stdin holds one receipt",
+        ));
     }
     for adapter in args.adapter.iter_mut().chain(&mut args.diff) {
         *adapter = lora_cli::artefact_input(adapter, Artefact::Adapter)?;
@@ -47,16 +58,26 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
         (None, Some(first)) => Some(named_base(first)?),
         (None, None) => None,
     };
-    args.base = base.map(|base| lora_cli::artefact_input(&base, Artefact::Model)).transpose()?;
-    args.data = args.data.take().map(|data| lora_cli::artefact_input(&data, Artefact::Dataset)).transpose()?;
+    args.base = base
+        .map(|base| lora_cli::artefact_input(&base, Artefact::Model))
+        .transpose()?;
+    args.data = args
+        .data
+        .take()
+        .map(|data| lora_cli::artefact_input(&data, Artefact::Dataset))
+        .transpose()?;
     Ok(())
 }
 
 /// The base that the adapter's receipt names, else the one in its adapter_config.json.
 fn named_base(adapter: &Path) -> Result<PathBuf> {
-    let from_receipt = Receipt::load(adapter)
-        .ok()
-        .and_then(|receipt| receipt.inputs.into_iter().find(|input| input.name == "base").map(|input| input.path));
+    let from_receipt = Receipt::load(adapter).ok().and_then(|receipt| {
+        receipt
+            .inputs
+            .into_iter()
+            .find(|input| input.name == "base")
+            .map(|input| input.path)
+    });
     let named = match from_receipt {
         Some(path) => Some(path),
         None => lora_core::base_name(adapter)?.map(PathBuf::from),
@@ -64,19 +85,36 @@ fn named_base(adapter: &Path) -> Result<PathBuf> {
     let hint = "name the base: --base MODEL";
     match named {
         Some(path) if path.exists() => Ok(path),
-        Some(path) => Err(Error::new(format!("the adapter's base {} is not here", path.display())).hint(hint)),
-        None => Err(Error::new(format!("{} does not say which base it belongs to", adapter.display())).hint(hint)),
+        Some(path) => {
+            Err(Error::new(format!("the adapter's base {} is not here", path.display())).hint(hint))
+        }
+        None => Err(Error::new(format!(
+            "{} does not say which base it belongs to",
+            adapter.display()
+        ))
+        .hint(hint)),
     }
 }
 
 /// Opens base and adapters, and combines the latter.
 pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Inputs> {
-    let Adapters { loaded, modules, base, hashed } = open_adapters(args, ui)?;
+    let Adapters {
+        loaded,
+        modules,
+        base,
+        hashed,
+    } = open_adapters(args, ui)?;
     let base = base.ok_or_else(|| Error::new("no base").hint("name the base: --base MODEL"))?;
     let (adapter, combined) = combine::adapters(args, loaded, &modules, ui)?;
     refuse_bias_without_place(&base, &adapter)?;
     let dtype = args.dtype.map_or_else(|| base_dtype(&base), Ok)?;
-    Ok(Inputs { base, adapter, combined, dtype, hashed })
+    Ok(Inputs {
+        base,
+        adapter,
+        combined,
+        dtype,
+        hashed,
+    })
 }
 
 /// Opens the adapters, on their base if there is one.
@@ -91,16 +129,30 @@ pub(crate) fn open_adapters(args: &Args, ui: &Ui) -> Result<Adapters> {
     }
     let modules = match &base {
         Some(base) => base.modules(),
-        None => union(args.adapter.iter().map(|path| lora_core::modules_of(path)).collect::<Result<Vec<_>, _>>()?),
+        None => union(
+            args.adapter
+                .iter()
+                .map(|path| lora_core::modules_of(path))
+                .collect::<Result<Vec<_>, _>>()?,
+        ),
     };
     let adapters = args.adapter.iter().map(|path| ("adapter", path));
     let named = args.base.iter().map(|path| ("base", path)).chain(adapters);
     let named = named.chain(args.data.iter().map(|path| ("data", path)));
     let hash = |(name, path): (&str, &PathBuf)| {
-        Ok(Input { name: name.to_owned(), path: path.clone(), sha256: lora_receipt::hash_path(path)? })
+        Ok(Input {
+            name: name.to_owned(),
+            path: path.clone(),
+            sha256: lora_receipt::hash_path(path)?,
+        })
     };
     let hashed = named.map(hash).collect::<Result<_>>()?;
-    Ok(Adapters { loaded, modules, base, hashed })
+    Ok(Adapters {
+        loaded,
+        modules,
+        base,
+        hashed,
+    })
 }
 
 /// Loads an adapter on its base, or on the modules that its own file names.
@@ -124,7 +176,9 @@ fn union(lists: Vec<Vec<Module>>) -> Vec<Module> {
 
 /// True if head and embedding, which the base ties, are two in the merged model.
 pub(crate) fn unties(base: &Base, adapter: &Adapter) -> bool {
-    let takes = |path: &str| adapter.find(path).is_some() || adapter.replacement(&format!("{path}.weight")).is_some();
+    let takes = |path: &str| {
+        adapter.find(path).is_some() || adapter.replacement(&format!("{path}.weight")).is_some()
+    };
     let is_side = |m: &Module| m.tied || m.kind == ModuleKind::Embedding;
     base.config().tie_word_embeddings && base.modules().iter().any(|m| is_side(m) && takes(&m.path))
 }
@@ -133,21 +187,36 @@ pub(crate) fn unties(base: &Base, adapter: &Adapter) -> bool {
 fn refuse_bias_without_place(base: &Base, adapter: &Adapter) -> Result<()> {
     let modules = base.modules();
     let has_bias = |path: &str| modules.iter().any(|m| m.path == path && m.has_bias());
-    match adapter.modules.iter().find(|m| m.lora_bias.is_some() && !has_bias(&m.path)) {
+    match adapter
+        .modules
+        .iter()
+        .find(|m| m.lora_bias.is_some() && !has_bias(&m.path))
+    {
         None => Ok(()),
-        Some(module) => {
-            Err(Error::new(format!("{}: lora_bias can't be merged, the base has no bias here", module.path))
-                .hint("keep this adapter unmerged, or train one without --lora-bias"))
-        }
+        Some(module) => Err(Error::new(format!(
+            "{}: lora_bias can't be merged, the base has no bias here",
+            module.path
+        ))
+        .hint("keep this adapter unmerged, or train one without --lora-bias")),
     }
 }
 
 fn refuse_infinite(adapter: &Adapter, path: &Path) -> Result<()> {
-    let broken = adapter.tensors().into_iter().find(|t| !adapter.params[t.range.clone()].iter().all(|v| v.is_finite()));
+    let broken = adapter.tensors().into_iter().find(|t| {
+        !adapter.params[t.range.clone()]
+            .iter()
+            .all(|v| v.is_finite())
+    });
     match broken {
         None => Ok(()),
-        Some(tensor) => Err(Error::new(format!("{}: {} holds NaN or infinite values", path.display(), tensor.name))
-            .hint("look at the metrics of the run that made it; a lower --lr or --clip 1 keeps it finite")),
+        Some(tensor) => Err(Error::new(format!(
+            "{}: {} holds NaN or infinite values",
+            path.display(),
+            tensor.name
+        ))
+        .hint(
+            "look at the metrics of the run that made it; a lower --lr or --clip 1 keeps it finite",
+        )),
     }
 }
 

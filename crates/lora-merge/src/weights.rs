@@ -33,13 +33,23 @@ impl Moved {
     pub(crate) fn kept(&self) -> f64 {
         let sum = |part: fn(&Kept) -> f64| self.kept.iter().map(part).sum::<f64>();
         let whole = sum(|kept| kept.whole);
-        if whole > 0.0 { sum(|kept| kept.along) / whole } else { 1.0 }
+        if whole > 0.0 {
+            sum(|kept| kept.along) / whole
+        } else {
+            1.0
+        }
     }
 
     /// The least and the most of that share in a single module; 1 is always within.
     pub(crate) fn kept_range(&self) -> (f64, f64) {
-        let shares = self.kept.iter().filter(|kept| kept.whole > 0.0).map(|kept| kept.along / kept.whole);
-        shares.fold((1.0, 1.0), |(least, most), share| (share.min(least), share.max(most)))
+        let shares = self
+            .kept
+            .iter()
+            .filter(|kept| kept.whole > 0.0)
+            .map(|kept| kept.along / kept.whole);
+        shares.fold((1.0, 1.0), |(least, most), share| {
+            (share.min(least), share.max(most))
+        })
     }
 }
 
@@ -61,28 +71,46 @@ impl<'a> Merger<'a> {
     /// If a weight that DoRA's norms need can't be read.
     pub(crate) fn new(base: &impl BaseModel, adapter: &'a Adapter, dtype: Dtype) -> Result<Self> {
         let tensors = adapter.modules.len() + adapter.trained.len();
-        let moved = Moved { kept: vec![Kept::default(); tensors], ..Moved::default() };
-        let gains =
-            (0..adapter.modules.len()).map(|index| adapter.dora_gains(base, index)).collect::<Result<_, _>>()?;
-        Ok(Self { adapter, dtype, before: Vec::new(), gains, moved })
+        let moved = Moved {
+            kept: vec![Kept::default(); tensors],
+            ..Moved::default()
+        };
+        let gains = (0..adapter.modules.len())
+            .map(|index| adapter.dora_gains(base, index))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            adapter,
+            dtype,
+            before: Vec::new(),
+            gains,
+            moved,
+        })
     }
 
     /// Merges rows `first..` of the tensor `name`, in f32; the writer rounds. Refuses what can't be written.
     pub(crate) fn edit(&mut self, name: &str, first: usize, rows: &mut [f32]) -> Result<()> {
         if !rows.iter().all(|value| value.is_finite()) {
-            return Err(Error::new(format!("{name} of the base holds NaN or infinite values"))
-                .hint("was the file damaged, or its training broken?"));
+            return Err(
+                Error::new(format!("{name} of the base holds NaN or infinite values"))
+                    .hint("was the file damaged, or its training broken?"),
+            );
         }
         self.before.clear();
         self.before.extend_from_slice(rows);
         if let Some(index) = self.merge(name, first, rows) {
             self.count(index, rows);
         }
-        if rows.iter().all(|&value| round(value, self.dtype).is_finite()) {
+        if rows
+            .iter()
+            .all(|&value| round(value, self.dtype).is_finite())
+        {
             return Ok(());
         }
-        Err(Error::new(format!("{name}: a merged value is too large for {}", self.dtype))
-            .hint("choose a type with a larger range: --dtype bf16 or f32"))
+        Err(Error::new(format!(
+            "{name}: a merged value is too large for {}",
+            self.dtype
+        ))
+        .hint("choose a type with a larger range: --dtype bf16 or f32"))
     }
 
     /// The merged values; the place in `moved` of what changed them.
@@ -95,14 +123,26 @@ impl<'a> Merger<'a> {
             rows.copy_from_slice(&adapter.params[start..start + rows.len()]);
         }
         let of_whole = whole.map(|index| adapter.modules.len() + index);
-        if let Some(index) = name.strip_suffix(".bias").and_then(|path| adapter.find(path)) {
+        if let Some(index) = name
+            .strip_suffix(".bias")
+            .and_then(|path| adapter.find(path))
+        {
             let module = &adapter.modules[index];
-            let Some(bias) = &module.lora_bias else { return of_whole };
+            let Some(bias) = &module.lora_bias else {
+                return of_whole;
+            };
             let bias = &adapter.params[bias.clone()];
-            rows.iter_mut().zip(bias).for_each(|(y, b)| *y += module.scaling * b);
+            rows.iter_mut()
+                .zip(bias)
+                .for_each(|(y, b)| *y += module.scaling * b);
             return Some(index);
         }
-        let Some(index) = name.strip_suffix(".weight").and_then(|path| adapter.find(path)) else { return of_whole };
+        let Some(index) = name
+            .strip_suffix(".weight")
+            .and_then(|path| adapter.find(path))
+        else {
+            return of_whole;
+        };
         let module = &adapter.modules[index];
         module.add_delta(rows, first, adapter.factors(index));
         if let Some(gain) = &self.gains[index] {

@@ -12,7 +12,10 @@ use std::time::Instant;
 
 /// Claims the output folder.
 pub(crate) fn stage(args: &Args) -> Result<Staged> {
-    let out = args.out.as_ref().ok_or_else(|| Error::new("no output").hint("name one: --out DIR"))?;
+    let out = args
+        .out
+        .as_ref()
+        .ok_or_else(|| Error::new("no output").hint("name one: --out DIR"))?;
     Ok(Staged::folder(out, args.force)?)
 }
 
@@ -50,9 +53,13 @@ pub(crate) fn report(moved: &Moved, inputs: &Inputs, ui: &Ui) {
     let share = |part: u64| 100.0 * part as f64 / moved.values.max(1) as f64;
     let dtype = inputs.dtype;
     if moved.in_f32 == 0 {
-        ui.warn("the adapter is the identity: it changes no weight, so the merged model is the base");
+        ui.warn(
+            "the adapter is the identity: it changes no weight, so the merged model is the base",
+        );
     } else if moved.rounded == 0 {
-        ui.warn(&format!("the adapter's change is too small for {dtype}: no weight moved; --dtype f32 keeps it"));
+        ui.warn(&format!(
+            "the adapter's change is too small for {dtype}: no weight moved; --dtype f32 keeps it"
+        ));
     } else {
         ui.say(&format!(
             "merged {} modules and {} whole tensors as {dtype}; {:.1} % of their weights moved",

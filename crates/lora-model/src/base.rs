@@ -16,7 +16,9 @@ impl Base {
     /// # Errors
     /// If the files are not readable, or a weight is missing or of another shape (both are named).
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self { checkpoint: Checkpoint::open(path)? })
+        Ok(Self {
+            checkpoint: Checkpoint::open(path)?,
+        })
     }
 
     /// The files below.
@@ -35,13 +37,20 @@ impl Base {
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         let weights = self.config().weights();
-        weights.iter().filter_map(|(name, _)| Some(self.checkpoint.tensor(name).ok()?.stored_bytes() as u64)).sum()
+        weights
+            .iter()
+            .filter_map(|(name, _)| Some(self.checkpoint.tensor(name).ok()?.stored_bytes() as u64))
+            .sum()
     }
 
     /// All parameters, a tied head counted once.
     #[must_use]
     pub fn total_parameters(&self) -> u64 {
-        self.config().weights().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+        self.config()
+            .weights()
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum()
     }
 }
 
@@ -51,14 +60,27 @@ impl BaseModel for Base {
     }
 
     fn read(&self, tensor: &str, first: usize, out: &mut [f32]) -> Result<(), lora_core::Error> {
-        let is_tied_head = self.config().tie_word_embeddings && tensor.strip_suffix(".weight") == Some(spec::HEAD);
-        let name = if is_tied_head { format!("{}.weight", spec::EMBEDDING) } else { tensor.to_string() };
-        let fail = |message: String| lora_core::Error::Config(format!("the base's {tensor} can't be read: {message}"));
-        let view = self.checkpoint.tensor(&name).map_err(|e| fail(e.to_string()))?;
+        let is_tied_head =
+            self.config().tie_word_embeddings && tensor.strip_suffix(".weight") == Some(spec::HEAD);
+        let name = if is_tied_head {
+            format!("{}.weight", spec::EMBEDDING)
+        } else {
+            tensor.to_string()
+        };
+        let fail = |message: String| {
+            lora_core::Error::Config(format!("the base's {tensor} can't be read: {message}"))
+        };
+        let view = self
+            .checkpoint
+            .tensor(&name)
+            .map_err(|e| fail(e.to_string()))?;
         let (rows, columns) = (view.rows(), view.columns().max(1));
         let is_whole = first.is_multiple_of(columns) && out.len().is_multiple_of(columns);
         if !is_whole || first / columns + out.len() / columns > rows {
-            return Err(fail(format!("it has {rows} rows of {columns} values, asked for {} from {first}", out.len())));
+            return Err(fail(format!(
+                "it has {rows} rows of {columns} values, asked for {} from {first}",
+                out.len()
+            )));
         }
         view.read_rows(first / columns, out);
         Ok(())

@@ -20,7 +20,10 @@ impl Packed {
     /// # Panics
     /// If a row's ids and labels differ in length.
     pub fn from_rows<'a>(rows: impl IntoIterator<Item = (&'a [u32], &'a [i32])>) -> Self {
-        let mut packed = Self { starts: vec![0], ..Self::default() };
+        let mut packed = Self {
+            starts: vec![0],
+            ..Self::default()
+        };
         for (ids, labels) in rows {
             assert_eq!(ids.len(), labels.len(), "a row has a label for each id");
             packed.input_ids.extend_from_slice(ids);
@@ -33,7 +36,11 @@ impl Packed {
     /// One unsupervised sequence.
     #[must_use]
     pub fn of_ids(ids: &[u32]) -> Self {
-        Self { input_ids: ids.to_vec(), labels: vec![IGNORE; ids.len()], starts: vec![0, ids.len()] }
+        Self {
+            input_ids: ids.to_vec(),
+            labels: vec![IGNORE; ids.len()],
+            starts: vec![0, ids.len()],
+        }
     }
 
     /// Tokens, T.
@@ -56,9 +63,14 @@ impl Packed {
 
     /// (sequence, row whose hidden state predicts, target id) of every supervised prediction, in order.
     pub fn targets(&self) -> impl Iterator<Item = (usize, usize, u32)> + '_ {
-        self.starts.windows(2).enumerate().flat_map(move |(sequence, w)| {
-            (w[0] + 1..w[1]).filter(|&t| self.labels[t] >= 0).map(move |t| (sequence, t - 1, self.labels[t] as u32))
-        })
+        self.starts
+            .windows(2)
+            .enumerate()
+            .flat_map(move |(sequence, w)| {
+                (w[0] + 1..w[1])
+                    .filter(|&t| self.labels[t] >= 0)
+                    .map(move |t| (sequence, t - 1, self.labels[t] as u32))
+            })
     }
 
     /// Position of every token within its sequence.
@@ -69,7 +81,11 @@ impl Packed {
     /// The longest sequence, tokens.
     #[must_use]
     pub fn longest(&self) -> usize {
-        self.starts.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0)
+        self.starts
+            .windows(2)
+            .map(|w| w[1] - w[0])
+            .max()
+            .unwrap_or(0)
     }
 
     /// Refuses ids and labels outside a vocabulary, so that no kernel meets one.
@@ -78,7 +94,13 @@ impl Packed {
     /// Names the first id that is outside.
     pub fn check_vocabulary(&self, vocabulary: usize) -> Result<(), crate::Error> {
         let labels = self.labels.iter().filter(|&&l| l >= 0).map(|&l| l as u32);
-        match self.input_ids.iter().copied().chain(labels).find(|&id| id as usize >= vocabulary) {
+        match self
+            .input_ids
+            .iter()
+            .copied()
+            .chain(labels)
+            .find(|&id| id as usize >= vocabulary)
+        {
             None => Ok(()),
             Some(id) => Err(crate::Error::Invalid(format!(
                 "token id {id} is outside the model's vocabulary of {vocabulary}\nhint: prepare the dataset with this base's tokenizer"

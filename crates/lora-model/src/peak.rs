@@ -48,7 +48,9 @@ impl Peak {
             activations,
             scratch: step.total(plan) as u64 - activations,
             adapter: 4 * process.trainable * if process.keeps_best { 5 } else { 4 },
-            process: PROGRAM + TOKENIZER * process.vocabulary as u64 + ROW_TOKEN * process.tokens as u64,
+            process: PROGRAM
+                + TOKENIZER * process.vocabulary as u64
+                + ROW_TOKEN * process.tokens as u64,
         }
     }
 

@@ -37,7 +37,11 @@ pub trait Route {
     ///
     /// # Errors
     /// As for [`Route::logits`].
-    fn losses(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<SequenceLoss>, Error>;
+    fn losses(
+        &mut self,
+        adapter: Option<&Adapter>,
+        packed: &Packed,
+    ) -> Result<Vec<SequenceLoss>, Error>;
 
     /// Where the time went so far, if this is counted.
     fn profile(&self) -> Option<&Profile> {

@@ -17,19 +17,28 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
     for (name, shape) in config.weights() {
         if let Some(path) = name.strip_suffix(".bias") {
             let biased = modules.iter_mut().rev().find(|m| m.path == path);
-            biased.into_iter().for_each(|m| m.kind = ModuleKind::Linear { bias: true });
+            biased
+                .into_iter()
+                .for_each(|m| m.kind = ModuleKind::Linear { bias: true });
             continue;
         }
         let path = name.strip_suffix(".weight").unwrap_or(&name);
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
-            [out, inn] => Module { is_head: path == HEAD, ..Module::linear(path, inn, out) },
+            [out, inn] => Module {
+                is_head: path == HEAD,
+                ..Module::linear(path, inn, out)
+            },
             _ => Module::norm(path, shape.iter().product()),
         });
     }
     if config.tie_word_embeddings {
         let head = Module::linear(HEAD, config.hidden_size, config.vocab_size);
-        modules.push(Module { is_head: true, tied: true, ..head });
+        modules.push(Module {
+            is_head: true,
+            tied: true,
+            ..head
+        });
     }
     for layer in 0..config.num_hidden_layers {
         let own = config.facts().weightless.iter();

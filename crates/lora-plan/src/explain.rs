@@ -71,8 +71,7 @@ pub(crate) fn run(args: &ExplainArgs, ui: &Ui) -> Result<Status> {
     let found = explain(&shape, args.trainable)?;
     show(&found, ui);
     if found.matches.is_empty() {
-        let hint =
-            "rank patterns, modules_to_save or biases may be in it: `lora-plan params --config ADAPTER` counts those";
+        let hint = "rank patterns, modules_to_save or biases may be in it: `lora-plan params --config ADAPTER` counts those";
         return Err(Error::new(format!(
             "no rank up to {MOST_RANK} on any set of {}'s linear modules trains {} parameters",
             found.model,
@@ -95,7 +94,11 @@ pub fn explain(shape: &Shape, trainable: u64) -> Result<Explanation> {
     }
     matches.sort_by_key(Match::oddity);
     let line = trainable_line(trainable, trainable, shape.total_parameters());
-    Ok(Explanation { model: shape.name.clone(), line, matches })
+    Ok(Explanation {
+        model: shape.name.clone(),
+        line,
+        matches,
+    })
 }
 
 impl Match {
@@ -107,7 +110,12 @@ impl Match {
             rank if rank.is_power_of_two() => 1,
             _ => 2,
         };
-        (self.preset.is_none(), rank, self.layers.1 - self.layers.0, self.targets.first().map_or(0, Vec::len))
+        (
+            self.preset.is_none(),
+            rank,
+            self.layers.1 - self.layers.0,
+            self.targets.first().map_or(0, Vec::len),
+        )
     }
 }
 
@@ -132,14 +140,26 @@ struct Kind {
 impl<'s> Kinds<'s> {
     fn of(shape: &'s Shape) -> Result<Self> {
         let modules = shape.modules();
-        let names = |targets: TargetModules| LoraConfig::new(1, 1.0, targets).layout(&modules).map(|l| l.modules);
+        let names = |targets: TargetModules| {
+            LoraConfig::new(1, 1.0, targets)
+                .layout(&modules)
+                .map(|l| l.modules)
+        };
         let mut kinds: Vec<Kind> = Vec::new();
         for module in &names(TargetModules::AllLinear)? {
             let (name, i, o) = (short(&module.path), module.in_features, module.out_features);
-            let at = kinds.iter().position(|kind| kind.name == name).unwrap_or_else(|| {
-                kinds.push(Kind { name: name.to_owned(), unit: 0, weights: 0, full_rank: i.min(o) });
-                kinds.len() - 1
-            });
+            let at = kinds
+                .iter()
+                .position(|kind| kind.name == name)
+                .unwrap_or_else(|| {
+                    kinds.push(Kind {
+                        name: name.to_owned(),
+                        unit: 0,
+                        weights: 0,
+                        full_rank: i.min(o),
+                    });
+                    kinds.len() - 1
+                });
             kinds[at].unit += (i + o) as u64;
             kinds[at].weights += (i * o) as u64;
         }
@@ -147,13 +167,30 @@ impl<'s> Kinds<'s> {
         for name in TARGETS {
             let targeted = names(shape.target_set(name))?;
             let has = |kind: &Kind| targeted.iter().any(|m| short(&m.path) == kind.name);
-            presets.push((kinds.iter().enumerate().filter(|(_, k)| has(k)).map(|(i, _)| 1 << i).sum(), name));
+            presets.push((
+                kinds
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, k)| has(k))
+                    .map(|(i, _)| 1 << i)
+                    .sum(),
+                name,
+            ));
         }
-        Ok(Self { shape, kinds, presets })
+        Ok(Self {
+            shape,
+            kinds,
+            presets,
+        })
     }
 
     fn of_set(&self, set: usize) -> Vec<&Kind> {
-        self.kinds.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, kind)| kind).collect()
+        self.kinds
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| set >> i & 1 == 1)
+            .map(|(_, kind)| kind)
+            .collect()
     }
 
     /// Parameters that a set trains with rank 1.
@@ -171,7 +208,10 @@ impl<'s> Kinds<'s> {
             }
         }
         let layers = self.shape.layers();
-        by_rank.into_iter().map(|(rank, sets)| self.describe(rank as usize, sets, layers)).collect()
+        by_rank
+            .into_iter()
+            .map(|(rank, sets)| self.describe(rank as usize, sets, layers))
+            .collect()
     }
 
     /// Named sets on some of the layers, with the usual ranks.
@@ -192,19 +232,34 @@ impl<'s> Kinds<'s> {
 
     /// A match, counted as any other configuration is: on the first `layers` layers, all of which are alike.
     fn describe(&self, rank: usize, mut sets: Vec<usize>, layers: usize) -> Result<Match> {
-        let preset = |set: usize| self.presets.iter().find(|(bits, _)| *bits == set).map(|(_, name)| *name);
-        let names = |set: usize| self.of_set(set).iter().map(|kind| kind.name.clone()).collect::<Vec<_>>();
+        let preset = |set: usize| {
+            self.presets
+                .iter()
+                .find(|(bits, _)| *bits == set)
+                .map(|(_, name)| *name)
+        };
+        let names = |set: usize| {
+            self.of_set(set)
+                .iter()
+                .map(|kind| kind.name.clone())
+                .collect::<Vec<_>>()
+        };
         sets.sort_by_key(|&set| (preset(set).is_none(), set));
         let (first, all) = (self.of_set(sets[0]), self.shape.layers());
         let targets = if layers == all {
             TargetModules::List(names(sets[0]))
         } else {
             let numbers: Vec<String> = (0..layers).map(|layer| layer.to_string()).collect();
-            TargetModules::Regex(format!(r".*\.({})\..*\.({})", numbers.join("|"), names(sets[0]).join("|")))
+            TargetModules::Regex(format!(
+                r".*\.({})\..*\.({})",
+                numbers.join("|"),
+                names(sets[0]).join("|")
+            ))
         };
         let layout = LoraConfig::new(rank, rank as f64, targets).layout(&self.shape.modules())?;
         let count = Count::of(&layout, self.shape.total_parameters());
-        let weights = first.iter().map(|kind| kind.weights).sum::<u64>() * layers as u64 / all as u64;
+        let weights =
+            first.iter().map(|kind| kind.weights).sum::<u64>() * layers as u64 / all as u64;
         Ok(Match {
             rank,
             targets: sets.iter().map(|&set| names(set)).collect(),
@@ -230,33 +285,57 @@ const FEW: usize = 3;
 
 fn show(found: &Explanation, ui: &Ui) {
     if ui.json() {
-        found.matches.iter().for_each(|row| ui.event(&tagged("match", row)));
+        found
+            .matches
+            .iter()
+            .for_each(|row| ui.event(&tagged("match", row)));
         return;
     }
     ui.out(&found.line);
-    let Some(best) = found.matches.first() else { return };
+    let Some(best) = found.matches.first() else {
+        return;
+    };
     ui.out("");
-    let mut rows = vec![["rank", "targets", "layers", "of the targeted weights"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["rank", "targets", "layers", "of the targeted weights"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for row in found.matches.iter().take(2 * FEW) {
         let layers = if row.layers.0 == row.layers.1 {
             "all".to_owned()
         } else {
             format!("{} of {}", row.layers.0, row.layers.1)
         };
-        rows.push(vec![row.rank.to_string(), targets(row), layers, format!("{:.2} %", 100.0 * row.share_of_targets)]);
+        rows.push(vec![
+            row.rank.to_string(),
+            targets(row),
+            layers,
+            format!("{:.2} %", 100.0 * row.share_of_targets),
+        ]);
     }
     ui.out(&table(&rows));
     if found.matches.len() > 2 * FEW {
-        ui.out(&format!("and {} less usual ones (all with --json)", found.matches.len() - 2 * FEW));
+        ui.out(&format!(
+            "and {} less usual ones (all with --json)",
+            found.matches.len() - 2 * FEW
+        ));
     }
     let (low, high) = best.full_rank;
-    let of = if low == high { low.to_string() } else { format!("{low} to {high}") };
+    let of = if low == high {
+        low.to_string()
+    } else {
+        format!("{low} to {high}")
+    };
     ui.out(&format!(
         "The first: every ΔW has rank {} at most, of {of}; its file takes {}.",
         best.rank,
         human_bytes(best.count.adapter_bytes)
     ));
-    ui.out(&format!("Capacity: {} ({}).", best.capacity.says, best.capacity.source));
+    ui.out(&format!(
+        "Capacity: {} ({}).",
+        best.capacity.says, best.capacity.source
+    ));
 }
 
 fn targets(row: &Match) -> String {

@@ -17,16 +17,23 @@ mod rules;
 mod run;
 mod show;
 
-pub use advise::{AdviseArgs, Choice, Conflict, DataFacts, Plan, Situation, Strength, Task, advise, pipeline};
+pub use advise::{
+    AdviseArgs, Choice, Conflict, DataFacts, Plan, Situation, Strength, Task, advise, pipeline,
+};
 pub use args::{Args, Command};
 pub use compare::{CompareArgs, Compared, Interval, compare};
-pub use cost::{BaseType, CostArgs, Keep, Memory, MemoryArgs, Rows, Speed, Time, TimeArgs, Workload, memory, time};
+pub use cost::{
+    BaseType, CostArgs, Keep, Memory, MemoryArgs, Rows, Speed, Time, TimeArgs, Workload, memory,
+    time,
+};
 pub use doctor::{Cause, Change, Diagnosis, DoctorArgs, Finding, diagnose};
 pub use explain::{ExplainArgs, Explanation, Match, explain};
 pub use model::known::{KNOWN, Known};
 pub use model::shape::Shape;
 pub use params::ParamsArgs;
-pub use params::count::{Count, LayerCount, ModuleCount, OverviewRow, Params, RANKS, TARGETS, count};
+pub use params::count::{
+    Count, LayerCount, ModuleCount, OverviewRow, Params, RANKS, TARGETS, count,
+};
 pub use plot::{Chart, Line};
 pub use rules::Rule;
 pub use run::CommandLine;

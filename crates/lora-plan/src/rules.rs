@@ -54,13 +54,21 @@ pub(crate) fn learning_rate(parameters: u64) -> (f64, Rule) {
             "below 10 M parameters: 5e-3",
             "measured on data/tiny-chat (2e-3, 5e-3, 1e-2: pipelines/finetune.yaml)",
         ),
-        10_000_000..1_000_000_000 => {
-            (5e-4, "10 M to 1 B parameters: 5e-4", "measured on SmolLM2-135M (pipelines/smollm2.yaml)")
-        }
-        1_000_000_000..20_000_000_000 => {
-            (2e-4, "1 B to 20 B parameters: 2e-4", "Dettmers et al. 2023 (QLoRA), table 9: 2e-4 for 7 B and 13 B")
-        }
-        _ => (1e-4, "above 20 B parameters: 1e-4", "Dettmers et al. 2023 (QLoRA), table 9: 1e-4 for 33 B and 65 B"),
+        10_000_000..1_000_000_000 => (
+            5e-4,
+            "10 M to 1 B parameters: 5e-4",
+            "measured on SmolLM2-135M (pipelines/smollm2.yaml)",
+        ),
+        1_000_000_000..20_000_000_000 => (
+            2e-4,
+            "1 B to 20 B parameters: 2e-4",
+            "Dettmers et al. 2023 (QLoRA), table 9: 2e-4 for 7 B and 13 B",
+        ),
+        _ => (
+            1e-4,
+            "above 20 B parameters: 1e-4",
+            "Dettmers et al. 2023 (QLoRA), table 9: 1e-4 for 33 B and 65 B",
+        ),
     };
     (rate, Rule { says, source })
 }
@@ -86,8 +94,10 @@ pub(crate) const FEW_ROWS: Rule = Rule {
     source: "fewer parameters hold less by heart; QLoRA used dropout 0.05 to 0.1 on small models",
 };
 /// See [`FEW_ROWS`].
-pub(crate) const SOME_ROWS: Rule =
-    Rule { says: "500 to 2000 rows: rank 16 is safe", source: "practice; PEFT's and Axolotl's example configurations" };
+pub(crate) const SOME_ROWS: Rule = Rule {
+    says: "500 to 2000 rows: rank 16 is safe",
+    source: "practice; PEFT's and Axolotl's example configurations",
+};
 /// See [`FEW_ROWS`].
 pub(crate) const MANY_ROWS: Rule = Rule {
     says: "more than 2000 rows justify a higher rank",

@@ -40,7 +40,13 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, default_value = "0", help_heading = "Splits")]
     pub test: f64,
     /// Seed of the split: a prompt's split depends on its text and this alone.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0, help_heading = "Splits")]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        default_value_t = 0,
+        help_heading = "Splits"
+    )]
     pub seed: u64,
 
     /// Refuse rows of more tokens [default: 1024, or the model's context if that is shorter].
@@ -60,7 +66,12 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", help_heading = "Template")]
     pub system: Option<String>,
     /// Jinja chat template in place of the model's own.
-    #[arg(long, value_name = "FILE", conflicts_with = "no_chat_template", help_heading = "Template")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "no_chat_template",
+        help_heading = "Template"
+    )]
     pub template: Option<PathBuf>,
     /// Join prompt and completion as they are (models without a template are always treated so).
     #[arg(long, help_heading = "Template")]
@@ -127,11 +138,22 @@ impl Args {
         if let (Some(block), Some(most)) = (self.text_block, self.max_length)
             && block > most
         {
-            return Err(Error::new(format!("--text-block {block} is more than --max-length {most}")));
+            return Err(Error::new(format!(
+                "--text-block {block} is more than --max-length {most}"
+            )));
         }
         let dash = |path: &&PathBuf| path.as_os_str() == "-";
-        if self.raw.iter().chain(self.base.as_ref()).filter(dash).count() > 1 {
-            return Err(Error::new("standard input (-) can stand for one input only"));
+        if self
+            .raw
+            .iter()
+            .chain(self.base.as_ref())
+            .filter(dash)
+            .count()
+            > 1
+        {
+            return Err(Error::new(
+                "standard input (-) can stand for one input only",
+            ));
         }
         Ok(())
     }
@@ -139,12 +161,20 @@ impl Args {
 
 fn share(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..1.0).contains(&value) { Ok(value) } else { Err("a share is from 0 to below 1".to_owned()) }
+    if (0.0..1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err("a share is from 0 to below 1".to_owned())
+    }
 }
 
 fn at_least(least: usize, text: &str) -> Result<usize, String> {
     let value: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
-    if value >= least { Ok(value) } else { Err(format!("must be at least {least}")) }
+    if value >= least {
+        Ok(value)
+    } else {
+        Err(format!("must be at least {least}"))
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -14,10 +14,16 @@ pub(crate) fn tokenizer(base: &Path) -> Result<(TokenizerBundle, usize)> {
     let config = base.join("config.json");
     if config.is_file() {
         let config = ModelConfig::from_json(&config)?;
-        return Ok((TokenizerBundle::from_folder(base, &config)?, config.max_position_embeddings));
+        return Ok((
+            TokenizerBundle::from_folder(base, &config)?,
+            config.max_position_embeddings,
+        ));
     }
     let checkpoint = Checkpoint::open(base)?;
-    Ok((checkpoint.tokenizer()?, checkpoint.config().max_position_embeddings))
+    Ok((
+        checkpoint.tokenizer()?,
+        checkpoint.config().max_position_embeddings,
+    ))
 }
 
 /// What turns records into rows, and the length limit.
@@ -40,20 +46,39 @@ impl Model {
                 inputs.push(Input::read("template", file)?);
                 origin = file.display().to_string();
                 let text = std::fs::read_to_string(file);
-                Some(text.map_err(|e| Error::from(e).context(format!("failed to read {}", file.display())))?)
+                Some(text.map_err(|e| {
+                    Error::from(e).context(format!("failed to read {}", file.display()))
+                })?)
             }
-            None => bundle.chat_template.clone().filter(|_| !args.no_chat_template),
+            None => bundle
+                .chat_template
+                .clone()
+                .filter(|_| !args.no_chat_template),
         };
         let template = source
-            .map(|source| ChatTemplate::new(&source, bundle.bos_token.as_deref(), bundle.eos_token.as_deref()))
+            .map(|source| {
+                ChatTemplate::new(
+                    &source,
+                    bundle.bos_token.as_deref(),
+                    bundle.eos_token.as_deref(),
+                )
+            })
             .transpose()
             .map_err(|fault| {
-                Error::new(format!("the chat template of {origin} can't be used: {fault}"))
-                    .hint("give another one with --template FILE, or none with --no-chat-template")
+                Error::new(format!(
+                    "the chat template of {origin} can't be used: {fault}"
+                ))
+                .hint("give another one with --template FILE, or none with --no-chat-template")
             })?;
         let encoder = Encoder::new(&bundle, template, args.system.clone())?;
         let shortest = args.text_block.unwrap_or(0).max(MAX_LENGTH.min(context));
         let max_length = args.max_length.unwrap_or(shortest);
-        Ok(Self { encoder, tokenizer_sha256: bundle.sha256, max_length, context, inputs })
+        Ok(Self {
+            encoder,
+            tokenizer_sha256: bundle.sha256,
+            max_length,
+            context,
+            inputs,
+        })
     }
 }

@@ -3,8 +3,8 @@ use crate::model::Model;
 use crate::{Args, report};
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
 use lora_data::{
-    Example, Fault, KNOWN_KEYS, Manifest, RawRow, RawRows, Record, Refusal, Split, SplitName, SplitSummary, Splits,
-    split_of, text_blocks,
+    Example, Fault, KNOWN_KEYS, Manifest, RawRow, RawRows, Record, Refusal, Split, SplitName,
+    SplitSummary, Splits, split_of, text_blocks,
 };
 use lora_receipt::{Artefact, Draft, Input, Staged};
 use sha2::{Digest, Sha256};
@@ -62,10 +62,18 @@ fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
     for path in &args.raw {
         let source = if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
-            let failed = |e: std::io::Error| Error::from(e).context("failed to read standard input");
-            std::io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
+            let failed =
+                |e: std::io::Error| Error::from(e).context("failed to read standard input");
+            std::io::stdin()
+                .lock()
+                .read_to_end(&mut bytes)
+                .map_err(failed)?;
             let sha256 = lora_receipt::hash_bytes(&bytes);
-            inputs.push(Input { name: "raw".to_owned(), path: PathBuf::from("-"), sha256 });
+            inputs.push(Input {
+                name: "raw".to_owned(),
+                path: PathBuf::from("-"),
+                sha256,
+            });
             RawRows::from_reader(Path::new("stdin"), Cursor::new(bytes))?
         } else {
             let source = RawRows::open(path)?;
@@ -83,8 +91,9 @@ fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
         }
     }
     if rows.is_empty() {
-        return Err(Error::new("there is no row to prepare")
-            .hint(format!("each row is a JSON object with the keys {KNOWN_KEYS}")));
+        return Err(Error::new("there is no row to prepare").hint(format!(
+            "each row is a JSON object with the keys {KNOWN_KEYS}"
+        )));
     }
     Ok(rows)
 }
@@ -104,7 +113,12 @@ impl Prepared {
             tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
             template_sha256: model.encoder.template_sha256().map(str::to_owned),
         };
-        let mut made = Self { train: empty(), valid: empty(), test: empty(), refused: BTreeMap::new() };
+        let mut made = Self {
+            train: empty(),
+            valid: empty(),
+            test: empty(),
+            refused: BTreeMap::new(),
+        };
         let mut seen = HashSet::new();
         let progress = ui.progress("preparing", rows.len() as u64, "rows");
         for (number, row) in rows.iter().enumerate() {
@@ -114,18 +128,28 @@ impl Prepared {
             }
             let example = Record::from_json(&row.value)
                 .and_then(|record| encode(&record, args, model).map_err(Fault::from))
-                .and_then(|example| match args.keep_duplicates || seen.insert(fingerprint(&example)) {
-                    true => Ok(example),
-                    false => Err(Refusal::Duplicate.into()),
+                .and_then(|example| {
+                    match args.keep_duplicates || seen.insert(fingerprint(&example)) {
+                        true => Ok(example),
+                        false => Err(Refusal::Duplicate.into()),
+                    }
                 });
             match example {
-                Ok(example) => made.split_mut(split_of(&example.group, args.seed, args.valid, args.test)).push(example),
-                Err(Fault::Refused(reason)) => *made.refused.entry(reason.to_string()).or_insert(0) += 1,
+                Ok(example) => made
+                    .split_mut(split_of(&example.group, args.seed, args.valid, args.test))
+                    .push(example),
+                Err(Fault::Refused(reason)) => {
+                    *made.refused.entry(reason.to_string()).or_insert(0) += 1
+                }
                 Err(Fault::Shape(message)) => return Err(row.error(&message).into()),
             }
         }
         if let Some(block) = args.text_block {
-            for split in [&mut made.train.examples, &mut made.valid.examples, &mut made.test.examples] {
+            for split in [
+                &mut made.train.examples,
+                &mut made.valid.examples,
+                &mut made.test.examples,
+            ] {
                 pack(split, model, block);
             }
         }
@@ -144,13 +168,26 @@ impl Prepared {
     fn check(&self, args: &Args, read: usize) -> Result<()> {
         let kept = self.train.examples.len() + self.valid.examples.len() + self.test.examples.len();
         if kept == 0 {
-            let reasons: Vec<String> = self.refused.iter().map(|(reason, rows)| format!("{reason} ({rows})")).collect();
-            let hint = self.refused.iter().max_by_key(|(_, rows)| **rows).map_or("", |(reason, _)| hint(reason));
-            return Err(Error::new(format!("all {read} rows were refused: {}", reasons.join("; "))).hint(hint));
+            let reasons: Vec<String> = self
+                .refused
+                .iter()
+                .map(|(reason, rows)| format!("{reason} ({rows})"))
+                .collect();
+            let hint = self
+                .refused
+                .iter()
+                .max_by_key(|(_, rows)| **rows)
+                .map_or("", |(reason, _)| hint(reason));
+            return Err(Error::new(format!(
+                "all {read} rows were refused: {}",
+                reasons.join("; ")
+            ))
+            .hint(hint));
         }
-        for (name, share, rows) in
-            [("valid", args.valid, &self.valid.examples), ("test", args.test, &self.test.examples)]
-        {
+        for (name, share, rows) in [
+            ("valid", args.valid, &self.valid.examples),
+            ("test", args.test, &self.test.examples),
+        ] {
             if share > 0.0 && rows.is_empty() {
                 return Err(Error::new(format!(
                     "no row fell into the {name} split: {kept} rows are too few for --{name} {share}"
@@ -159,8 +196,12 @@ impl Prepared {
             }
         }
         if self.train.examples.is_empty() {
-            return Err(Error::new(format!("no row is left to train on: all {kept} rows were held out"))
-                .hint("rows with the same prompt stay together; give more prompts or a smaller --valid"));
+            return Err(Error::new(format!(
+                "no row is left to train on: all {kept} rows were held out"
+            ))
+            .hint(
+                "rows with the same prompt stay together; give more prompts or a smaller --valid",
+            ));
         }
         Ok(())
     }
@@ -174,12 +215,17 @@ impl Prepared {
             split.write(&folder.join(format!("{name}.parquet")))?;
             Ok(Some(SplitSummary::of(&split.examples)))
         };
-        let train = summary("train", &self.train)?.ok_or_else(|| Error::new("no row is left to train on"))?;
+        let train = summary("train", &self.train)?
+            .ok_or_else(|| Error::new("no row is left to train on"))?;
         let manifest = Manifest {
             version: Manifest::VERSION,
             rows_read: read,
             refused: self.refused.clone(),
-            splits: Splits { train, valid: summary("valid", &self.valid)?, test: summary("test", &self.test)? },
+            splits: Splits {
+                train,
+                valid: summary("valid", &self.valid)?,
+                test: summary("test", &self.test)?,
+            },
             tokenizer_sha256: model.tokenizer_sha256.clone(),
             template_sha256: self.train.template_sha256.clone(),
         };
@@ -222,7 +268,9 @@ fn fingerprint(example: &Example) -> [u8; 32] {
 
 /// Text rows become blocks of one length, behind the others.
 fn pack(split: &mut Vec<Example>, model: &Model, block: usize) {
-    let (texts, mut rows): (Vec<_>, Vec<_>) = std::mem::take(split).into_iter().partition(|row| row.prompt.is_empty());
+    let (texts, mut rows): (Vec<_>, Vec<_>) = std::mem::take(split)
+        .into_iter()
+        .partition(|row| row.prompt.is_empty());
     rows.extend(text_blocks(&model.encoder, &texts, block));
     *split = rows;
 }

@@ -16,21 +16,40 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
     }
     if let Some(row) = prepared.train.examples.first() {
         let text = show::Text::of(row, None);
-        text.lines(&show::style(ui), 12).iter().for_each(|line| ui.out(line));
+        text.lines(&show::style(ui), 12)
+            .iter()
+            .for_each(|line| ui.out(line));
         ui.out("");
     }
-    table(&splits(manifest)).lines().for_each(|line| ui.out(line));
+    table(&splits(manifest))
+        .lines()
+        .for_each(|line| ui.out(line));
     let refused: usize = manifest.refused.values().sum();
     if refused > 0 {
         ui.out("");
-        ui.out(&format!("refused {refused} of {} rows:", manifest.rows_read));
-        manifest.refused.iter().for_each(|(reason, rows)| ui.out(&format!("  {rows} {reason}")));
+        ui.out(&format!(
+            "refused {refused} of {} rows:",
+            manifest.rows_read
+        ));
+        manifest
+            .refused
+            .iter()
+            .for_each(|(reason, rows)| ui.out(&format!("  {rows} {reason}")));
     }
     warn(manifest, prepared, model, ui);
 }
 
 fn splits(manifest: &Manifest) -> Vec<Vec<String>> {
-    let header = ["split", "rows", "prompts", "tokens", "supervised", "a row: median", "90 %", "max"];
+    let header = [
+        "split",
+        "rows",
+        "prompts",
+        "tokens",
+        "supervised",
+        "a row: median",
+        "90 %",
+        "max",
+    ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for (name, summary) in manifest.splits.iter() {
         let share = 100.0 * summary.supervised_tokens as f64 / summary.tokens.max(1) as f64;
@@ -51,9 +70,18 @@ fn splits(manifest: &Manifest) -> Vec<Vec<String>> {
 fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
     let refused: usize = manifest.refused.values().sum();
     if refused * 2 > manifest.rows_read {
-        ui.warn(&format!("{refused} of {} rows were refused", manifest.rows_read));
+        ui.warn(&format!(
+            "{refused} of {} rows were refused",
+            manifest.rows_read
+        ));
     }
-    let rows = || prepared.train.examples.iter().filter(|row| !row.prompt.is_empty());
+    let rows = || {
+        prepared
+            .train
+            .examples
+            .iter()
+            .filter(|row| !row.prompt.is_empty())
+    };
     let endless = rows().filter(|row| !model.encoder.ends_turn(row)).count();
     if endless > 0 {
         ui.warn(&format!(

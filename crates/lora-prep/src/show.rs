@@ -14,7 +14,13 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
     let split = Split::read(&data, &args.split)?;
     let bundle = bundle(args, &data, &split)?;
     let style = style(ui);
-    for (number, example) in split.examples.iter().enumerate().skip(args.skip).take(args.n) {
+    for (number, example) in split
+        .examples
+        .iter()
+        .enumerate()
+        .skip(args.skip)
+        .take(args.n)
+    {
         let text = Text::of(example, bundle.as_ref());
         let mut event = json!({
             "event": "row", "row": number + 1, "id": example.id, "tokens": example.len(),
@@ -34,7 +40,9 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
             example.supervised(),
             example.id
         ));
-        text.lines(&style, usize::MAX).iter().for_each(|line| ui.out(line));
+        text.lines(&style, usize::MAX)
+            .iter()
+            .for_each(|line| ui.out(line));
         if args.ids {
             ui.out(&format!("  ids {:?}", example.input_ids));
         }
@@ -50,9 +58,15 @@ fn bundle(args: &ShowArgs, data: &Path, split: &Split) -> Result<Option<Tokenize
         split.check_tokenizer(&bundle.sha256, data)?;
         return Ok(Some(bundle));
     }
-    let base =
-        Receipt::load(data).ok().and_then(|receipt| receipt.inputs.into_iter().find(|input| input.name == "base"));
-    let bundle = base.and_then(|base| model::tokenizer(&base.path).ok()).map(|(bundle, _)| bundle);
+    let base = Receipt::load(data).ok().and_then(|receipt| {
+        receipt
+            .inputs
+            .into_iter()
+            .find(|input| input.name == "base")
+    });
+    let bundle = base
+        .and_then(|base| model::tokenizer(&base.path).ok())
+        .map(|(bundle, _)| bundle);
     Ok(bundle.filter(|bundle| split.tokenizer_sha256.as_ref() == Some(&bundle.sha256)))
 }
 
@@ -65,7 +79,11 @@ const BRACKETS: Style = Style("⟦", "⟧");
 pub(crate) fn style(ui: &Ui) -> Style {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    if ui.json() || plain { BRACKETS } else { Style("\u{1b}[32m", "\u{1b}[0m") }
+    if ui.json() || plain {
+        BRACKETS
+    } else {
+        Style("\u{1b}[32m", "\u{1b}[0m")
+    }
 }
 
 /// A row's text in runs of supervised and other tokens.
@@ -75,17 +93,26 @@ impl Text {
     /// Decoded by the labels; without a tokenizer the prompt's and completion's text, or the ids.
     pub(crate) fn of(example: &Example, bundle: Option<&TokenizerBundle>) -> Self {
         let decode = |ids: &[u32]| match bundle {
-            Some(bundle) => bundle.tokenizer.decode(ids, false).unwrap_or_else(|error| error.to_string()),
+            Some(bundle) => bundle
+                .tokenizer
+                .decode(ids, false)
+                .unwrap_or_else(|error| error.to_string()),
             None => ids.iter().map(|id| format!("{id} ")).collect(),
         };
         if bundle.is_none() && !example.completion.is_empty() {
-            return Self(vec![(false, example.prompt.clone()), (true, example.completion.clone())]);
+            return Self(vec![
+                (false, example.prompt.clone()),
+                (true, example.completion.clone()),
+            ]);
         }
         let mut runs = Vec::new();
         let mut start = 0;
         while start < example.len() {
             let supervised = example.labels[start] != IGNORE;
-            let run = example.labels[start..].iter().take_while(|label| (**label != IGNORE) == supervised).count();
+            let run = example.labels[start..]
+                .iter()
+                .take_while(|label| (**label != IGNORE) == supervised)
+                .count();
             runs.push((supervised, decode(&example.input_ids[start..start + run])));
             start += run;
         }
@@ -97,7 +124,11 @@ impl Text {
             true => format!("{before}{}{after}", visible(text)),
             false => visible(text),
         };
-        self.0.iter().filter(|(_, text)| !text.is_empty()).map(mark).collect()
+        self.0
+            .iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(mark)
+            .collect()
     }
 
     /// Indented lines, at most `most`; marks are repeated on each line that they span.
@@ -105,7 +136,11 @@ impl Text {
         let mut text = self.marked(style);
         if style.0 != BRACKETS.0 {
             // A colour ends with its line, so that indenting and pagers don't break it.
-            text = self.0.iter().map(|(supervised, run)| paint(*supervised, &visible(run), style)).collect();
+            text = self
+                .0
+                .iter()
+                .map(|(supervised, run)| paint(*supervised, &visible(run), style))
+                .collect();
         }
         let mut lines: Vec<String> = text.split('\n').map(|line| format!("  {line}")).collect();
         if lines.len() > most {
@@ -118,7 +153,11 @@ impl Text {
 
 fn paint(supervised: bool, text: &str, Style(before, after): &Style) -> String {
     match supervised {
-        true => text.split('\n').map(|line| format!("{before}{line}{after}")).collect::<Vec<_>>().join("\n"),
+        true => text
+            .split('\n')
+            .map(|line| format!("{before}{line}{after}"))
+            .collect::<Vec<_>>()
+            .join("\n"),
         false => text.to_owned(),
     }
 }
@@ -127,7 +166,11 @@ fn paint(supervised: bool, text: &str, Style(before, after): &Style) -> String {
 fn visible(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] }
+            if c.is_control() && c != '\n' && c != '\t' {
+                c.escape_unicode().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
         })
         .collect()
 }

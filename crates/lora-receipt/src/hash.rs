@@ -55,7 +55,9 @@ impl Hashes {
     /// sha256 and length of one regular file.
     pub(crate) fn file(&mut self, path: &Path) -> Result<(String, u64), Error> {
         let meta = fs::metadata(path).map_err(io("read", path))?;
-        let Ok(changed) = meta.modified() else { return hash_file(path, &meta) };
+        let Ok(changed) = meta.modified() else {
+            return hash_file(path, &meta);
+        };
         let key = (canonical(path)?, meta.len(), changed);
         if let Some(hash) = self.known.get(&key) {
             return Ok((hash.clone(), meta.len()));
@@ -106,7 +108,12 @@ pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Adds the files of `root/relative` to `found`; `above` are the real paths of the folders that we are inside of.
-fn walk(root: &Path, relative: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+fn walk(
+    root: &Path,
+    relative: &Path,
+    above: &mut Vec<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
     let folder = root.join(relative);
     for entry in fs::read_dir(&folder).map_err(io("list", &folder))? {
         let name = entry.map_err(io("list", &folder))?.file_name();
@@ -120,8 +127,15 @@ fn walk(root: &Path, relative: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<
         }
         let real = canonical(&path)?;
         if above.contains(&real) || above.len() >= MAX_DEPTH {
-            let why = if above.contains(&real) { "links back to a folder above it" } else { "is nested too deeply" };
-            return Err(Error::Invalid(format!("{} {why}\nhint: name a folder without it", path.display())));
+            let why = if above.contains(&real) {
+                "links back to a folder above it"
+            } else {
+                "is nested too deeply"
+            };
+            return Err(Error::Invalid(format!(
+                "{} {why}\nhint: name a folder without it",
+                path.display()
+            )));
         }
         above.push(real);
         walk(root, &inner, above, found)?;
@@ -141,13 +155,18 @@ fn canonical(path: &Path) -> Result<PathBuf, Error> {
 
 /// The path with `/` on every system.
 fn slashed(path: &Path) -> String {
-    path.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+    path.components()
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

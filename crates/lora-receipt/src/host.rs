@@ -3,8 +3,13 @@ use serde_json::{Value, json};
 
 /// Peak resident memory of this process in bytes (Linux: VmHWM), 0 where unknown.
 pub fn peak_rss_bytes() -> u64 {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return 0 };
-    field(&status, "VmHWM").and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return 0;
+    };
+    field(&status, "VmHWM")
+        .and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
 }
 
 /// Operating system, architecture, processor and number of usable cores.

@@ -38,5 +38,9 @@ pub enum Error {
 
 /// Turns a system error into [`Error::Io`], naming what was tried on which path.
 pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    move |source| Error::Io { action, path: path.to_path_buf(), source }
+    move |source| Error::Io {
+        action,
+        path: path.to_path_buf(),
+        source,
+    }
 }

@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The way out where a receipt can't be read.
-const AGAIN: &str = "\nhint: a receipt is written by a lora tool and not by hand: make the output again";
+const AGAIN: &str =
+    "\nhint: a receipt is written by a lora tool and not by hand: make the output again";
 
 /// What kind of thing an output is; decides which `-` inputs accept it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +61,11 @@ impl Input {
     /// # Errors
     /// When it can't be read.
     pub fn read(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
-        Ok(Self { name: name.into(), path: path.to_path_buf(), sha256: hash_path(path)? })
+        Ok(Self {
+            name: name.into(),
+            path: path.to_path_buf(),
+            sha256: hash_path(path)?,
+        })
     }
 }
 
@@ -78,12 +83,20 @@ pub struct Output {
 impl Output {
     /// The files of a finished (or staged) output, hashed, in sorted order. A single file is named `name`.
     pub(crate) fn list(path: &Path, name: &Path, hashes: &mut Hashes) -> Result<Vec<Self>, Error> {
-        let mut one =
-            |file: &Path, shown: PathBuf| hashes.file(file).map(|(sha256, bytes)| Self { path: shown, sha256, bytes });
+        let mut one = |file: &Path, shown: PathBuf| {
+            hashes.file(file).map(|(sha256, bytes)| Self {
+                path: shown,
+                sha256,
+                bytes,
+            })
+        };
         if !path.is_dir() {
             return Ok(vec![one(path, name.to_path_buf())?]);
         }
-        files(path)?.into_iter().map(|relative| one(&path.join(&relative), relative)).collect()
+        files(path)?
+            .into_iter()
+            .map(|relative| one(&path.join(&relative), relative))
+            .collect()
     }
 }
 
@@ -151,9 +164,14 @@ impl Receipt {
                      hint: use the release that wrote it, or make the output again with this one"
                 )));
             }
-            None => return Err(Error::Invalid(format!("{origin} is not a receipt: it has no version{AGAIN}"))),
+            None => {
+                return Err(Error::Invalid(format!(
+                    "{origin} is not a receipt: it has no version{AGAIN}"
+                )));
+            }
         }
-        serde_json::from_value(value).map_err(|e| Error::Invalid(format!("{origin} is not a receipt: {e}{AGAIN}")))
+        serde_json::from_value(value)
+            .map_err(|e| Error::Invalid(format!("{origin} is not a receipt: {e}{AGAIN}")))
     }
 
     /// The first difference between what lies at `out` now and what this receipt says was written; none if it is intact.
@@ -166,20 +184,32 @@ impl Receipt {
         }
         let name = out.file_name().map(PathBuf::from).unwrap_or_default();
         let now = Output::list(out, &name, hashes)?;
-        if let Some(gone) = self.outputs.iter().find(|o| !now.iter().any(|n| n.path == o.path)) {
+        if let Some(gone) = self
+            .outputs
+            .iter()
+            .find(|o| !now.iter().any(|n| n.path == o.path))
+        {
             return Ok(Some(format!("{} is gone", gone.path.display())));
         }
-        Ok(now.iter().find_map(|n| match self.outputs.iter().find(|o| o.path == n.path) {
-            None => Some(format!("{} was added", n.path.display())),
-            Some(o) if o.sha256 != n.sha256 => Some(format!("{} was modified", n.path.display())),
-            Some(_) => None,
-        }))
+        Ok(now
+            .iter()
+            .find_map(|n| match self.outputs.iter().find(|o| o.path == n.path) {
+                None => Some(format!("{} was added", n.path.display())),
+                Some(o) if o.sha256 != n.sha256 => {
+                    Some(format!("{} was modified", n.path.display()))
+                }
+                Some(_) => None,
+            }))
     }
 }
 
 /// Where the receipt of `out` lies: inside a folder, beside a file.
 pub fn receipt_path(out: &Path) -> PathBuf {
-    if out.is_dir() { out.join(FILE_NAME) } else { beside(out, ".receipt.json") }
+    if out.is_dir() {
+        out.join(FILE_NAME)
+    } else {
+        beside(out, ".receipt.json")
+    }
 }
 
 /// `path` with `suffix` appended to its last component.

@@ -69,8 +69,12 @@ impl Staged {
     /// When the disk refuses; nothing is then changed at `OUT`, and an old output that was to be replaced is still there.
     pub fn commit(mut self, draft: Draft) -> Result<Receipt, Error> {
         let receipt = draft.finish(&self.out, &self.partial)?;
-        let mut text = serde_json::to_string_pretty(&receipt)
-            .map_err(|e| Error::Invalid(format!("failed to write the receipt of {}: {e}", self.out.display())))?;
+        let mut text = serde_json::to_string_pretty(&receipt).map_err(|e| {
+            Error::Invalid(format!(
+                "failed to write the receipt of {}: {e}",
+                self.out.display()
+            ))
+        })?;
         text.push('\n');
         refuse_existing(&self.out, self.force, self.kind)?;
         match self.kind {
@@ -104,13 +108,25 @@ impl Staged {
         }
         restore(out)?;
         refuse_existing(out, force, kind)?;
-        let made: Vec<PathBuf> = parent(out).ancestors().filter(|p| is_missing(p)).map(Path::to_path_buf).collect();
+        let made: Vec<PathBuf> = parent(out)
+            .ancestors()
+            .filter(|p| is_missing(p))
+            .map(Path::to_path_buf)
+            .collect();
         let partial = beside(out, ".partial");
         let claimed = fs::create_dir_all(parent(out))
             .map_err(io("create the folder", parent(out)))
             .and_then(|()| claim(&partial, kind));
         let lock = claimed.inspect_err(|_| remove_empty(&made))?;
-        Ok(Self { out: out.to_path_buf(), partial, kind, force, made, keep: false, _lock: lock })
+        Ok(Self {
+            out: out.to_path_buf(),
+            partial,
+            kind,
+            force,
+            made,
+            keep: false,
+            _lock: lock,
+        })
     }
 }
 
@@ -125,7 +141,9 @@ impl Drop for Staged {
 
 /// An existing output is replaced only with `force`, and a folder only if a tool of ours wrote it.
 fn refuse_existing(out: &Path, force: bool, kind: Kind) -> Result<(), Error> {
-    let Ok(meta) = fs::symlink_metadata(out) else { return Ok(()) };
+    let Ok(meta) = fs::symlink_metadata(out) else {
+        return Ok(());
+    };
     let shown = out.display();
     if !force {
         return Err(Error::Invalid(format!(
@@ -152,12 +170,18 @@ fn claim(partial: &Path, kind: Kind) -> Result<Option<File>, Error> {
     let opened = match kind {
         Kind::Folder => {
             match fs::create_dir(partial) {
-                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(io("create", partial)(e)),
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(io("create", partial)(e));
+                }
                 _ => {}
             }
             File::open(partial)
         }
-        Kind::File => OpenOptions::new().create(true).write(true).truncate(false).open(partial),
+        Kind::File => OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(partial),
     };
     let file = match (opened, kind) {
         (Ok(file), _) => file,
@@ -222,7 +246,11 @@ fn clear(folder: &Path) -> Result<(), Error> {
 
 /// Removes a file, a folder with all in it, or a link (never what it points to).
 fn remove(path: &Path) -> std::io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
@@ -230,7 +258,9 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 fn sync(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(io("sync", path))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(io("sync", path))
 }
 
 /// Folders can't be synced on every system; where they can't, the rename alone has to do.
@@ -250,12 +280,15 @@ fn sync_tree(folder: &Path) -> Result<(), Error> {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// True for a path that could be made and is not there.
 fn is_missing(path: &Path) -> bool {
-    !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    !path.as_os_str().is_empty()
+        && fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Removes folders, innermost first, as long as nothing is in them.

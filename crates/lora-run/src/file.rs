@@ -54,39 +54,63 @@ pub(crate) struct StepFile {
 }
 
 /// What a person needs to know whose file is no pipeline at all.
-const SHAPE: &str = "a pipeline has `version: 1` and `steps: {name: {use: lora-prep, in: {…}, with: {…}}}`";
+const SHAPE: &str =
+    "a pipeline has `version: 1` and `steps: {name: {use: lora-prep, in: {…}, with: {…}}}`";
 
 impl Source {
     /// Reads and checks the shape of a pipeline file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).context(|| format!("failed to read the pipeline {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .context(|| format!("failed to read the pipeline {}", path.display()))?;
         let file: PipelineFile = yaml::parse(&text).map_err(|e| {
-            let place = e.at.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
+            let place =
+                e.at.map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
             let (message, hint) = explained(&e.message);
             Error::new(format!("{}{place}: {message}", path.display())).hint(hint)
         })?;
-        let source = Self { path: path.to_path_buf(), text, file };
+        let source = Self {
+            path: path.to_path_buf(),
+            text,
+            file,
+        };
         source.check()?;
         Ok(source)
     }
 
     /// The pipeline's name: its file name without the ending.
     pub(crate) fn name(&self) -> String {
-        self.path.file_stem().map_or_else(|| "pipeline".to_owned(), |stem| stem.to_string_lossy().into_owned())
+        self.path.file_stem().map_or_else(
+            || "pipeline".to_owned(),
+            |stem| stem.to_string_lossy().into_owned(),
+        )
     }
 
     /// An error that points at a key of the file.
     pub(crate) fn error_at(&self, path: &[&str], message: impl std::fmt::Display) -> Error {
-        let place = yaml::locate(&self.text, path).map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
-        Error::new(format!("{}{place}: {}: {message}", self.path.display(), path.join(".")))
+        let place = yaml::locate(&self.text, path)
+            .map_or(String::new(), |(line, column)| format!(":{line}:{column}"));
+        Error::new(format!(
+            "{}{place}: {}: {message}",
+            self.path.display(),
+            path.join(".")
+        ))
     }
 
     fn check(&self) -> Result<()> {
-        let PipelineFile { version, params, matrix, steps } = &self.file;
+        let PipelineFile {
+            version,
+            params,
+            matrix,
+            steps,
+        } = &self.file;
         if *version != VERSION {
-            let error = self.error_at(&["version"], format!("this lora-run reads version {VERSION}, not {version}"));
-            return Err(error.hint("use the release of lora-tools that the pipeline was written for"));
+            let error = self.error_at(
+                &["version"],
+                format!("this lora-run reads version {VERSION}, not {version}"),
+            );
+            return Err(
+                error.hint("use the release of lora-tools that the pipeline was written for")
+            );
         }
         if steps.0.is_empty() {
             return Err(self.error_at(&["steps"], "there are no steps").hint(SHAPE));
@@ -95,13 +119,19 @@ impl Source {
         let names = names.chain(matrix.iter().map(|(name, _)| ("matrix", name)));
         for (section, name) in names.chain(steps.iter().map(|(name, _)| ("steps", name))) {
             if !is_name(name) {
-                let error = self.error_at(&[section, name], "a name is a letter and then letters, digits, `_` and `-`");
+                let error = self.error_at(
+                    &[section, name],
+                    "a name is a letter and then letters, digits, `_` and `-`",
+                );
                 return Err(error.hint("for example `train` or `eval-2`"));
             }
         }
         for (name, _) in steps.iter() {
-            if params.iter().any(|(param, _)| param == name) || matrix.iter().any(|(param, _)| param == name) {
-                let error = self.error_at(&["steps", name], format!("`${name}` is a param already"));
+            if params.iter().any(|(param, _)| param == name)
+                || matrix.iter().any(|(param, _)| param == name)
+            {
+                let error =
+                    self.error_at(&["steps", name], format!("`${name}` is a param already"));
                 return Err(error.hint("give the step or the param another name"));
             }
         }
@@ -111,27 +141,41 @@ impl Source {
                 return Err(error.hint("give it a list of values, or take it out"));
             }
         }
-        let combinations = matrix.iter().try_fold(1usize, |n, (_, values)| n.checked_mul(values.len()));
+        let combinations = matrix
+            .iter()
+            .try_fold(1usize, |n, (_, values)| n.checked_mul(values.len()));
         if combinations.is_none_or(|n| n > MOST_COMBINATIONS) {
-            let error = self.error_at(&["matrix"], format!("has more than {MOST_COMBINATIONS} combinations"));
+            let error = self.error_at(
+                &["matrix"],
+                format!("has more than {MOST_COMBINATIONS} combinations"),
+            );
             return Err(error.hint("take values out, or split the pipeline"));
         }
-        steps.iter().try_for_each(|(name, step)| match (&step.tool, &step.run) {
-            (Some(_), None) | (None, Some(_)) => Ok(()),
-            _ => {
-                let error = self.error_at(&["steps", name], "a step has either `use` or `run`");
-                Err(error.hint("`use: lora-prep` calls a tool, `run: 'sort …'` a shell line"))
-            }
-        })
+        steps
+            .iter()
+            .try_for_each(|(name, step)| match (&step.tool, &step.run) {
+                (Some(_), None) | (None, Some(_)) => Ok(()),
+                _ => {
+                    let error = self.error_at(&["steps", name], "a step has either `use` or `run`");
+                    Err(error.hint("`use: lora-prep` calls a tool, `run: 'sort …'` a shell line"))
+                }
+            })
     }
 }
 
 /// serde's message in the words of a pipeline, and the way out.
 fn explained(message: &str) -> (String, String) {
     if let Some((what, keys)) = message.split_once(", expected one of ") {
-        return (what.replace("unknown field", "unknown key"), format!("the keys here are {keys}"));
+        return (
+            what.replace("unknown field", "unknown key"),
+            format!("the keys here are {keys}"),
+        );
     }
-    let hint = if message.contains("twice") { "a name stands once: rename or remove one of the two" } else { SHAPE };
+    let hint = if message.contains("twice") {
+        "a name stands once: rename or remove one of the two"
+    } else {
+        SHAPE
+    };
     (message.to_owned(), hint.to_owned())
 }
 

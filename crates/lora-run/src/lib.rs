@@ -68,12 +68,20 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     };
     force.check(&steps)?;
     let ready = run::prepare(&source, steps)?;
-    if args.dry_run { run::dry_run(ui, &ready, &force) } else { run::run(ui, &source, &ready, &force, &args.work) }
+    if args.dry_run {
+        run::dry_run(ui, &ready, &force)
+    } else {
+        run::run(ui, &source, &ready, &force, &args.work)
+    }
 }
 
 /// `KEY=VALUE` of `--set`; the value is read as in the file.
 fn key_value(text: &str) -> std::result::Result<(String, Value), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     let value: Value = yaml::parse(value).map_err(|e| e.message)?;
-    if value.is_null() { Err("expected KEY=VALUE, not an empty value".to_owned()) } else { Ok((key.to_owned(), value)) }
+    if value.is_null() {
+        Err("expected KEY=VALUE, not an empty value".to_owned())
+    } else {
+        Ok((key.to_owned(), value))
+    }
 }

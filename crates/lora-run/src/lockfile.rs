@@ -18,7 +18,12 @@ pub(crate) struct Finished<'a> {
 /// Writes the lock of a pipeline beside its file.
 pub(crate) fn write(path: &Path, pipeline: &str, finished: &[Finished<'_>]) -> Result<()> {
     let mut steps = Map::new();
-    for Finished { step, definition, receipt } in finished {
+    for Finished {
+        step,
+        definition,
+        receipt,
+    } in finished
+    {
         let entry = json!({
             "key": definition.key(),
             "tool": definition.tool,
@@ -31,16 +36,27 @@ pub(crate) fn write(path: &Path, pipeline: &str, finished: &[Finished<'_>]) -> R
         });
         steps.insert(step.id.clone(), entry);
     }
-    write_whole(path, &json!({ "version": 1, "pipeline": pipeline, "steps": steps }))
+    write_whole(
+        path,
+        &json!({ "version": 1, "pipeline": pipeline, "steps": steps }),
+    )
 }
 
 /// Result figures less those that a second run would not repeat.
 fn steady(results: &Value) -> Value {
-    let changes = |name: &str| ["second", "per_s", "rss", "memory", "time"].iter().any(|part| name.contains(part));
+    let changes = |name: &str| {
+        ["second", "per_s", "rss", "memory", "time"]
+            .iter()
+            .any(|part| name.contains(part))
+    };
     match results {
-        Value::Object(fields) => {
-            Value::Object(fields.iter().filter(|(k, _)| !changes(k)).map(|(k, v)| (k.clone(), steady(v))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .filter(|(k, _)| !changes(k))
+                .map(|(k, v)| (k.clone(), steady(v)))
+                .collect(),
+        ),
         other => other.clone(),
     }
 }

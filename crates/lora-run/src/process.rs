@@ -34,19 +34,33 @@ pub(crate) enum Shown {
 }
 
 /// Runs `command` to its end; both streams go to `log`, headed by `title`.
-pub(crate) fn run(ui: &Ui, mut command: Command, title: &str, log: &Path, shown: Shown) -> Result<Ended> {
+pub(crate) fn run(
+    ui: &Ui,
+    mut command: Command,
+    title: &str,
+    log: &Path,
+    shown: Shown,
+) -> Result<Ended> {
     let failed = || format!("failed to write the log {}", log.display());
     let mut file = File::create(log).context(failed)?;
     writeln!(file, "$ {title}").context(failed)?;
     let file = Arc::new(Mutex::new(file));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context(|| format!("failed to start {}", command.get_program().display()))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .context(|| format!("failed to start {}", command.get_program().display()))?;
     let (ends, done) = mpsc::channel::<()>();
     let stdout = child.stdout.take().map(|stream| {
         let live = (shown == Shown::Both).then(|| ui.clone());
         follow(stream, file.clone(), live, ends.clone())
     });
-    let stderr = child.stderr.take().map(|stream| follow(stream, file.clone(), Some(ui.clone()), ends));
+    let stderr = child
+        .stderr
+        .take()
+        .map(|stream| follow(stream, file.clone(), Some(ui.clone()), ends));
     let status = wait(ui, &mut child, &done)?;
     let mut tail = Vec::new();
     for thread in [stdout, stderr].into_iter().flatten() {
@@ -69,7 +83,10 @@ fn follow(
         let mut bytes = Vec::new();
         while stream.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
             // A full disk must not stop the step for the sake of its log.
-            let _ = log.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes);
+            let _ = log
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .write_all(&bytes);
             let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
             if let Some(ui) = &live {
                 ui.say(&format!("  {line}"));
@@ -86,19 +103,30 @@ fn follow(
 
 /// Waits for the process, and passes an interrupt on if it reached only us.
 fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitStatus> {
-    let patience = if ui.at_terminal() { PATIENCE_ON_TERMINAL } else { PATIENCE };
+    let patience = if ui.at_terminal() {
+        PATIENCE_ON_TERMINAL
+    } else {
+        PATIENCE
+    };
     let mut since: Option<Instant> = None;
     let mut told = false;
     loop {
         match done.recv_timeout(Duration::from_millis(200)) {
             Err(RecvTimeoutError::Timeout) | Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return child.wait().context(|| "failed to wait for a step".to_owned());
+                return child
+                    .wait()
+                    .context(|| "failed to wait for a step".to_owned());
             }
         }
-        if ui.check_interrupt().is_err() && !told && since.get_or_insert_with(Instant::now).elapsed() > patience {
+        if ui.check_interrupt().is_err()
+            && !told
+            && since.get_or_insert_with(Instant::now).elapsed() > patience
+        {
             told = true;
-            let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+            let _ = Command::new("kill")
+                .args(["-INT", &child.id().to_string()])
+                .status();
         }
     }
 }
@@ -126,7 +154,9 @@ pub(crate) fn failure(step: &str, ended: &Ended, log: &Path) -> Error {
     let mut causes = causes.into_iter().rev().filter(|cause| !cause.is_empty());
     let title = format!("step {step} {how} (its log: {})", log.display());
     let error = match causes.next() {
-        Some(innermost) => causes.fold(Error::new(innermost), |error, cause| error.context(cause)).context(title),
+        Some(innermost) => causes
+            .fold(Error::new(innermost), |error, cause| error.context(cause))
+            .context(title),
         None => Error::new(title),
     };
     match hint {
@@ -140,14 +170,22 @@ pub(crate) fn failure(step: &str, ended: &Ended, log: &Path) -> Error {
 
 /// The reason that a tool gave with exit code 1.
 pub(crate) fn answer(ended: &Ended) -> String {
-    let line = ended.tail.iter().rev().find_map(|line| line.strip_prefix("no: "));
-    line.or(ended.tail.last().map(String::as_str)).unwrap_or("the answer is no").to_owned()
+    let line = ended
+        .tail
+        .iter()
+        .rev()
+        .find_map(|line| line.strip_prefix("no: "));
+    line.or(ended.tail.last().map(String::as_str))
+        .unwrap_or("the answer is no")
+        .to_owned()
 }
 
 #[cfg(unix)]
 fn signal(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
-    status.signal().map_or(String::new(), |signal| format!(" by signal {signal}"))
+    status
+        .signal()
+        .map_or(String::new(), |signal| format!(" by signal {signal}"))
 }
 
 #[cfg(not(unix))]

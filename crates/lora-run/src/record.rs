@@ -48,23 +48,50 @@ pub(crate) enum Decision {
 
 impl Definition {
     /// Hashes the inputs of a step; also gives them as a receipt names them.
-    pub(crate) fn of(step: &Step, tool: Option<&Tool>, hashes: &mut Hashes) -> Result<(Self, Vec<Input>)> {
+    pub(crate) fn of(
+        step: &Step,
+        tool: Option<&Tool>,
+        hashes: &mut Hashes,
+    ) -> Result<(Self, Vec<Input>)> {
         let mut found = Vec::new();
         let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, paths) in &step.inputs {
             for input in paths {
                 let hash = hashes.hash_path(&input.path);
-                let sha256 = hash.context(|| format!("failed to read the input `{name}` of step {}", step.id))?;
-                by_name.entry(name.clone()).or_default().push(sha256.clone());
-                found.push(Input { name: name.clone(), path: input.path.clone(), sha256 });
+                let sha256 = hash
+                    .context(|| format!("failed to read the input `{name}` of step {}", step.id))?;
+                by_name
+                    .entry(name.clone())
+                    .or_default()
+                    .push(sha256.clone());
+                found.push(Input {
+                    name: name.clone(),
+                    path: input.path.clone(),
+                    sha256,
+                });
             }
         }
         let (name, version) = match &step.action {
-            Action::Use(name) => (name.clone(), tool.map(|t| t.version.clone()).unwrap_or_default()),
+            Action::Use(name) => (
+                name.clone(),
+                tool.map(|t| t.version.clone()).unwrap_or_default(),
+            ),
             Action::Run(line) => ("sh".to_owned(), line.clone()),
         };
-        let with = step.with.iter().map(|(key, value)| (key.clone(), shown(value))).collect();
-        Ok((Self { tool: name, tool_version: version, with, inputs: by_name }, found))
+        let with = step
+            .with
+            .iter()
+            .map(|(key, value)| (key.clone(), shown(value)))
+            .collect();
+        Ok((
+            Self {
+                tool: name,
+                tool_version: version,
+                with,
+                inputs: by_name,
+            },
+            found,
+        ))
     }
 
     /// sha256 over all of it, in sorted order.
@@ -79,20 +106,34 @@ impl Definition {
         }
         if self.tool_version != before.tool_version {
             let line = self.tool == "sh";
-            let version = || format!("tool version {} → {}", before.tool_version, self.tool_version);
-            return Some(if line { "run line changed".to_owned() } else { version() });
+            let version = || {
+                format!(
+                    "tool version {} → {}",
+                    before.tool_version, self.tool_version
+                )
+            };
+            return Some(if line {
+                "run line changed".to_owned()
+            } else {
+                version()
+            });
         }
         let mut changes: Vec<String> = Vec::new();
-        let names: std::collections::BTreeSet<_> = self.with.keys().chain(before.with.keys()).collect();
+        let names: std::collections::BTreeSet<_> =
+            self.with.keys().chain(before.with.keys()).collect();
         for name in names {
             let (old, new) = (before.with.get(name), self.with.get(name));
             if old != new {
-                let text = |value: Option<&String>| value.map_or("(not set)".to_owned(), Clone::clone);
+                let text =
+                    |value: Option<&String>| value.map_or("(not set)".to_owned(), Clone::clone);
                 changes.push(format!("with.{name}: {} → {}", text(old), text(new)));
             }
         }
-        let names: std::collections::BTreeSet<_> = self.inputs.keys().chain(before.inputs.keys()).collect();
-        let changed = names.into_iter().filter(|name| self.inputs.get(*name) != before.inputs.get(*name));
+        let names: std::collections::BTreeSet<_> =
+            self.inputs.keys().chain(before.inputs.keys()).collect();
+        let changed = names
+            .into_iter()
+            .filter(|name| self.inputs.get(*name) != before.inputs.get(*name));
         changes.extend(changed.map(|name| format!("input {name} changed")));
         (!changes.is_empty()).then(|| changes.join(", "))
     }
@@ -110,7 +151,13 @@ impl Record {
         let definition = definition.clone();
         write_whole(
             &Self::path(out),
-            &Self { version: VERSION, key: definition.key(), definition, receipt_sha256, passed },
+            &Self {
+                version: VERSION,
+                key: definition.key(),
+                definition,
+                receipt_sha256,
+                passed,
+            },
         )
     }
 
@@ -122,10 +169,18 @@ impl Record {
 }
 
 /// Compares a step with its last run.
-pub(crate) fn decide(step: &Step, definition: &Definition, hashes: &mut Hashes) -> Result<Decision> {
+pub(crate) fn decide(
+    step: &Step,
+    definition: &Definition,
+    hashes: &mut Hashes,
+) -> Result<Decision> {
     let run = |reason: &str| Ok(Decision::Run(reason.to_owned()));
     let Some(record) = Record::load(&step.out) else {
-        return run(if step.out.exists() { "no record of how the output was made" } else { "first run" });
+        return run(if step.out.exists() {
+            "no record of how the output was made"
+        } else {
+            "first run"
+        });
     };
     if let Some(difference) = definition.difference(&record.definition) {
         return Ok(Decision::Run(difference));
@@ -139,7 +194,9 @@ pub(crate) fn decide(step: &Step, definition: &Definition, hashes: &mut Hashes) 
     if !record.passed {
         return run("the answer was no last time");
     }
-    let Ok(receipt) = Receipt::load(&step.out) else { return run("output has no readable receipt") };
+    let Ok(receipt) = Receipt::load(&step.out) else {
+        return run("output has no readable receipt");
+    };
     if lora_receipt::hash_path(&receipt_path(&step.out))? != record.receipt_sha256 {
         return run("output modified (another run wrote it)");
     }

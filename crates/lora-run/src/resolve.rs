@@ -49,14 +49,24 @@ struct Param {
 }
 
 /// All steps of all combinations, in order; equal ones once. `set` are the `--set key=value` of the command line.
-pub(crate) fn resolve(source: &Source, set: &[(String, Value)], work: &std::path::Path) -> Result<Vec<Step>> {
+pub(crate) fn resolve(
+    source: &Source,
+    set: &[(String, Value)],
+    work: &std::path::Path,
+) -> Result<Vec<Step>> {
     let axes = axes(source, set)?;
     let mut steps: Vec<Step> = Vec::new();
     for combination in combinations(&axes) {
         let params = params(source, set, &combination)?;
         let mut here: Vec<Step> = Vec::new();
         for (name, written) in source.file.steps.iter() {
-            let mut step = Scope { source, params: &params, earlier: &here, name }.step(written)?;
+            let mut step = Scope {
+                source,
+                params: &params,
+                earlier: &here,
+                name,
+            }
+            .step(written)?;
             match steps.iter().find(|known| known.same_as(&step)) {
                 Some(known) => here.push(known.clone()),
                 None => {
@@ -89,30 +99,51 @@ fn axes(source: &Source, set: &[(String, Value)]) -> Result<Vec<(String, Vec<Val
     };
     for (key, _) in set {
         if !known().any(|name| name == key) {
-            let error = Error::new(format!("--set {key}: {} has no param `{key}`", source.path.display()));
+            let error = Error::new(format!(
+                "--set {key}: {} has no param `{key}`",
+                source.path.display()
+            ));
             let names = known().collect::<Vec<_>>().join(", ");
-            let hint = if names.is_empty() { "it has none".to_owned() } else { format!("its params are {names}") };
+            let hint = if names.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("its params are {names}")
+            };
             return Err(error.hint(hint));
         }
     }
     let free = |name: &str| !set.iter().any(|(key, _)| key == name);
-    Ok(source.file.matrix.iter().filter(|(name, _)| free(name)).map(|(n, v)| (n.to_owned(), v.clone())).collect())
+    Ok(source
+        .file
+        .matrix
+        .iter()
+        .filter(|(name, _)| free(name))
+        .map(|(n, v)| (n.to_owned(), v.clone()))
+        .collect())
 }
 
 /// Every choice of one value an axis, the last axis moving fastest. Without axes: one empty choice.
 fn combinations(axes: &[(String, Vec<Value>)]) -> Vec<Vec<(String, Value)>> {
-    axes.iter().fold(vec![Vec::new()], |chosen, (name, values)| {
-        let with = |so_far: &Vec<(String, Value)>, value: &Value| {
-            let mut longer = so_far.clone();
-            longer.push((name.clone(), value.clone()));
-            longer
-        };
-        chosen.iter().flat_map(|so_far| values.iter().map(move |value| with(so_far, value))).collect()
-    })
+    axes.iter()
+        .fold(vec![Vec::new()], |chosen, (name, values)| {
+            let with = |so_far: &Vec<(String, Value)>, value: &Value| {
+                let mut longer = so_far.clone();
+                longer.push((name.clone(), value.clone()));
+                longer
+            };
+            chosen
+                .iter()
+                .flat_map(|so_far| values.iter().map(move |value| with(so_far, value)))
+                .collect()
+        })
 }
 
 /// Fills in the params, which may use matrix params and params above them.
-fn params(source: &Source, set: &[(String, Value)], combination: &[(String, Value)]) -> Result<Vec<Param>> {
+fn params(
+    source: &Source,
+    set: &[(String, Value)],
+    combination: &[(String, Value)],
+) -> Result<Vec<Param>> {
     let axis = |(name, value): &(String, Value)| Param {
         name: name.clone(),
         value: value.clone(),
@@ -120,13 +151,26 @@ fn params(source: &Source, set: &[(String, Value)], combination: &[(String, Valu
     };
     let mut params: Vec<Param> = combination.iter().map(axis).collect();
     for (name, value) in set {
-        params.push(Param { name: name.clone(), value: value.clone(), varies: BTreeSet::new() });
+        params.push(Param {
+            name: name.clone(),
+            value: value.clone(),
+            varies: BTreeSet::new(),
+        });
     }
     for (name, written) in source.file.params.iter() {
         if !params.iter().any(|param| param.name == name) {
-            let scope = Scope { source, params: &params, earlier: &[], name };
+            let scope = Scope {
+                source,
+                params: &params,
+                earlier: &[],
+                name,
+            };
             let (value, varies) = scope.value(&["params", name], written)?;
-            params.push(Param { name: name.to_owned(), value, varies });
+            params.push(Param {
+                name: name.to_owned(),
+                value,
+                varies,
+            });
         }
     }
     Ok(params)
@@ -163,18 +207,32 @@ impl Scope<'_> {
         for name in &written.needs {
             let step = self.earlier_step(name).ok_or_else(|| {
                 let name = name.trim_start_matches('$');
-                self.unknown(&["steps", self.name, "needs"], name, self.earlier.iter().map(|s| s.name.as_str()))
+                self.unknown(
+                    &["steps", self.name, "needs"],
+                    name,
+                    self.earlier.iter().map(|s| s.name.as_str()),
+                )
             })?;
             varies.extend(step.varies.iter().cloned());
             needs.push(step.id.clone());
         }
         let (name, id, out) = (self.name.to_owned(), String::new(), PathBuf::new());
-        Ok(Step { name, id, action, inputs, with, needs, out, varies })
+        Ok(Step {
+            name,
+            id,
+            action,
+            inputs,
+            with,
+            needs,
+            out,
+            varies,
+        })
     }
 
     /// A value with its params filled in: a lone `$name` keeps the param's type, within text it becomes text.
     fn value(&self, at: &[&str], written: &Value) -> Result<(Value, BTreeSet<String>)> {
-        const SCALARS: &str = "a value is a text, a number, true, false, or a list of these; `$$` is a plain `$`";
+        const SCALARS: &str =
+            "a value is a text, a number, true, false, or a list of these; `$$` is a plain `$`";
         let fail = |message: String| self.source.error_at(at, message).hint(SCALARS);
         match written {
             Value::Null => Err(fail("has no value".to_owned())),
@@ -215,9 +273,17 @@ impl Scope<'_> {
     }
 
     /// The paths of one `in:` key.
-    fn input(&self, at: &[&str], written: &Value, varies: &mut BTreeSet<String>) -> Result<Vec<InputPath>> {
+    fn input(
+        &self,
+        at: &[&str],
+        written: &Value,
+        varies: &mut BTreeSet<String>,
+    ) -> Result<Vec<InputPath>> {
         if let Value::Array(items) = written {
-            let lists = items.iter().map(|item| self.input(at, item, varies)).collect::<Result<Vec<_>>>()?;
+            let lists = items
+                .iter()
+                .map(|item| self.input(at, item, varies))
+                .collect::<Result<Vec<_>>>()?;
             return Ok(lists.concat());
         }
         if let Value::String(text) = written
@@ -233,13 +299,22 @@ impl Scope<'_> {
                 }
             }
             varies.extend(step.varies.iter().cloned());
-            return Ok(vec![InputPath { path: path.into(), from: Some(step.id.clone()) }]);
+            return Ok(vec![InputPath {
+                path: path.into(),
+                from: Some(step.id.clone()),
+            }]);
         }
         let (value, by) = self.value(at, written)?;
         varies.extend(by);
         let plain = |value: &Value| match scalar(value) {
-            Some(text) if !text.is_empty() => Ok(InputPath { path: text.into(), from: None }),
-            _ => Err(self.source.error_at(at, "is not a path").hint("name a file, a folder or a step above (`$prep`)")),
+            Some(text) if !text.is_empty() => Ok(InputPath {
+                path: text.into(),
+                from: None,
+            }),
+            _ => Err(self
+                .source
+                .error_at(at, "is not a path")
+                .hint("name a file, a folder or a step above (`$prep`)")),
         };
         match &value {
             Value::Array(items) => items.iter().map(plain).collect(),
@@ -251,49 +326,93 @@ impl Scope<'_> {
         let found = self.params.iter().find(|param| param.name == name);
         found.ok_or_else(|| match self.earlier_step(name) {
             Some(_) if at.contains(&"with") => {
-                let error = self.source.error_at(at, format!("`${name}` is a step, not a param"));
+                let error = self
+                    .source
+                    .error_at(at, format!("`${name}` is a step, not a param"));
                 error.hint("a step's output is given under `in`")
             }
             Some(_) => {
-                let error = self.source.error_at(at, format!("`${name}` must stand at the start of the path"));
+                let error = self
+                    .source
+                    .error_at(at, format!("`${name}` must stand at the start of the path"));
                 error.hint("`$prep/train.parquet` is a file in what step `prep` wrote")
             }
-            None => self.unknown(at, name, self.params.iter().map(|param| param.name.as_str())),
+            None => self.unknown(
+                at,
+                name,
+                self.params.iter().map(|param| param.name.as_str()),
+            ),
         })
     }
 
     /// The error for a name that stands for nothing here.
-    fn unknown<'c>(&'c self, at: &[&str], name: &str, candidates: impl Iterator<Item = &'c str>) -> Error {
+    fn unknown<'c>(
+        &'c self,
+        at: &[&str],
+        name: &str,
+        candidates: impl Iterator<Item = &'c str>,
+    ) -> Error {
         if name == self.name {
-            let error = self.source.error_at(at, format!("`{name}` can't refer to itself"));
+            let error = self
+                .source
+                .error_at(at, format!("`{name}` can't refer to itself"));
             return error.hint("a step may refer only to steps above it");
         }
         if self.source.file.steps.iter().any(|(step, _)| step == name) {
-            let error = self.source.error_at(at, format!("`{name}` is a step further down"));
+            let error = self
+                .source
+                .error_at(at, format!("`{name}` is a step further down"));
             return error.hint("a step may refer only to steps above it");
         }
-        let error = self.source.error_at(at, format!("nothing is called `{name}`"));
+        let error = self
+            .source
+            .error_at(at, format!("nothing is called `{name}`"));
         let earlier = self.earlier.iter().map(|step| step.name.as_str());
         let candidates: Vec<&str> = candidates.chain(earlier).collect();
         match nearest(name, candidates.iter().copied()) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None if candidates.is_empty() => error.hint("no param and no step stands above; `$$` is a plain `$`"),
-            None => error.hint(format!("what stands above: {}; `$$` is a plain `$`", candidates.join(", "))),
+            None if candidates.is_empty() => {
+                error.hint("no param and no step stands above; `$$` is a plain `$`")
+            }
+            None => error.hint(format!(
+                "what stands above: {}; `$$` is a plain `$`",
+                candidates.join(", ")
+            )),
         }
     }
 
     fn earlier_step(&self, name: &str) -> Option<&Step> {
-        self.earlier.iter().find(|step| step.name == name.trim_start_matches('$'))
+        self.earlier
+            .iter()
+            .find(|step| step.name == name.trim_start_matches('$'))
     }
 }
 
 /// `train`, or `train@lr=1e-4,rank=8` where it depends on the matrix.
 fn unique_id(step: &Step, combination: &[(String, Value)], taken: &[Step]) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '_' };
-    let chosen = combination.iter().filter(|(name, _)| step.varies.contains(name));
-    let suffix: Vec<String> =
-        chosen.map(|(name, value)| format!("{name}={}", shown(value).chars().map(safe).collect::<String>())).collect();
-    let id = if suffix.is_empty() { step.name.clone() } else { format!("{}@{}", step.name, suffix.join(",")) };
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "._+-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let chosen = combination
+        .iter()
+        .filter(|(name, _)| step.varies.contains(name));
+    let suffix: Vec<String> = chosen
+        .map(|(name, value)| {
+            format!(
+                "{name}={}",
+                shown(value).chars().map(safe).collect::<String>()
+            )
+        })
+        .collect();
+    let id = if suffix.is_empty() {
+        step.name.clone()
+    } else {
+        format!("{}@{}", step.name, suffix.join(","))
+    };
     let mut unique = id.clone();
     let mut number = 2;
     while taken.iter().any(|known| known.id == unique) {

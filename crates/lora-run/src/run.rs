@@ -29,10 +29,16 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
     let mut ready = Vec::new();
     for step in steps {
         for (key, paths) in &step.inputs {
-            if let Some(missing) = paths.iter().find(|input| input.from.is_none() && !input.path.exists()) {
+            if let Some(missing) = paths
+                .iter()
+                .find(|input| input.from.is_none() && !input.path.exists())
+            {
                 let at = ["steps", step.name.as_str(), "in", key];
-                let error = source.error_at(&at, format!("{} does not exist", missing.path.display()));
-                return Err(error.hint("a path counts from the folder in which lora-run is started"));
+                let error =
+                    source.error_at(&at, format!("{} does not exist", missing.path.display()));
+                return Err(
+                    error.hint("a path counts from the folder in which lora-run is started")
+                );
             }
         }
         let tool = match &step.action {
@@ -44,8 +50,14 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
             }
             Action::Run(_) => None,
         };
-        let arguments = tool.as_ref().map_or(Ok(Vec::new()), |tool| tool.arguments(source, &step))?;
-        ready.push(Ready { step, tool, arguments });
+        let arguments = tool
+            .as_ref()
+            .map_or(Ok(Vec::new()), |tool| tool.arguments(source, &step))?;
+        ready.push(Ready {
+            step,
+            tool,
+            arguments,
+        });
     }
     Ok(ready)
 }
@@ -85,11 +97,23 @@ impl Force {
 pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status> {
     let mut hashes = Hashes::default();
     let mut running: Vec<&str> = Vec::new();
-    for Ready { step, tool, arguments } in ready {
-        let after = step.inputs.iter().flat_map(|(_, paths)| paths).filter_map(|input| input.from.as_deref());
+    for Ready {
+        step,
+        tool,
+        arguments,
+    } in ready
+    {
+        let after = step
+            .inputs
+            .iter()
+            .flat_map(|(_, paths)| paths)
+            .filter_map(|input| input.from.as_deref());
         let waits: BTreeSet<&str> = after.filter(|id| running.contains(id)).collect();
         let decision = if !waits.is_empty() {
-            Decision::Run(format!("after {}", waits.into_iter().collect::<Vec<_>>().join(", ")))
+            Decision::Run(format!(
+                "after {}",
+                waits.into_iter().collect::<Vec<_>>().join(", ")
+            ))
         } else if force.covers(step) {
             Decision::Run("--force".to_owned())
         } else {
@@ -105,14 +129,24 @@ pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status>
         }
         let line = command_line(step, tool.as_ref(), arguments);
         ui.event(&json!({ "event": "step", "step": step.id, "would": would, "reason": reason, "command": line }));
-        let why = if would == "skip" { "done already".to_owned() } else { reason };
+        let why = if would == "skip" {
+            "done already".to_owned()
+        } else {
+            reason
+        };
         ui.out(&format!("# {}: {would} ({why})\n{line}", step.id));
     }
     Ok(Status::Done)
 }
 
 /// Runs what has to run; writes the lock when all steps are done.
-pub(crate) fn run(ui: &Ui, source: &Source, ready: &[Ready], force: &Force, work: &Path) -> Result<Status> {
+pub(crate) fn run(
+    ui: &Ui,
+    source: &Source,
+    ready: &[Ready],
+    force: &Force,
+    work: &Path,
+) -> Result<Status> {
     let folder = work.join(source.name());
     let _only_us = claim(&folder, &source.name())?;
     let mut rows = Vec::new();
@@ -145,7 +179,9 @@ pub(crate) fn run(ui: &Ui, source: &Source, ready: &[Ready], force: &Force, work
     if let Err(error) = lockfile::write(&lock, &source.name(), &finished) {
         ui.warn(&error.to_string()); // all outputs are there; only the note about them could not be left
     }
-    ui.event(&json!({ "event": "pipeline", "pipeline": source.name(), "lock": lock, "steps": rows }));
+    ui.event(
+        &json!({ "event": "pipeline", "pipeline": source.name(), "lock": lock, "steps": rows }),
+    );
     if let Some(last) = finished.last() {
         ui.event(&last.receipt);
     }
@@ -157,10 +193,18 @@ fn claim(folder: &Path, pipeline: &str) -> Result<File> {
     let path = folder.join(".lock");
     let failed = || format!("failed to write {}", path.display());
     std::fs::create_dir_all(folder).context(failed)?;
-    let file = File::options().create(true).write(true).truncate(false).open(&path).context(failed)?;
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .context(failed)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            let error = Error::new(format!("another lora-run is running {pipeline} in {}", folder.display()));
+            let error = Error::new(format!(
+                "another lora-run is running {pipeline} in {}",
+                folder.display()
+            ));
             Err(error.hint("wait for it, or give this one a folder of its own with --work"))
         }
         Err(TryLockError::Error(_)) | Ok(()) => Ok(file), // some file systems have no locks
@@ -178,17 +222,28 @@ fn take<'a>(
     let Ready { step, tool, .. } = ready;
     ui.check_interrupt()?;
     let (definition, inputs) = Definition::of(step, tool.as_ref(), hashes)?;
-    let decision =
-        if force.covers(step) { Decision::Run("--force".into()) } else { decide(step, &definition, hashes)? };
+    let decision = if force.covers(step) {
+        Decision::Run("--force".into())
+    } else {
+        decide(step, &definition, hashes)?
+    };
     let Decision::Run(reason) = decision else {
         ui.say(&format!("{}: skipped", step.id));
         let receipt = Receipt::load(&step.out)?;
         rows.push(Row::new(step, "skipped", "", 0.0, Some(&receipt)));
         ui.event(&json!({ "event": "step", "step": step.id, "status": "skipped" }));
-        return Ok(Ok(Finished { step, definition, receipt }));
+        return Ok(Ok(Finished {
+            step,
+            definition,
+            receipt,
+        }));
     };
     let attempt = Attempt::begin(ready, &definition, force.covers(step))?;
-    let reason = if attempt.resumes { format!("{reason}; continues an interrupted run") } else { reason };
+    let reason = if attempt.resumes {
+        format!("{reason}; continues an interrupted run")
+    } else {
+        reason
+    };
     ui.say(&format!("{}: running ({reason})", step.id));
     ui.event(&json!({ "event": "step", "step": step.id, "status": "running", "reason": reason }));
     let started = Instant::now();
@@ -200,8 +255,14 @@ fn take<'a>(
             Record::save(&step.out, &definition, true)?;
             attempt.end();
             row("ran", Some(&receipt));
-            ui.event(&json!({ "event": "step", "step": step.id, "status": "ran", "seconds": seconds }));
-            Ok(Ok(Finished { step, definition, receipt: *receipt }))
+            ui.event(
+                &json!({ "event": "step", "step": step.id, "status": "ran", "seconds": seconds }),
+            );
+            Ok(Ok(Finished {
+                step,
+                definition,
+                receipt: *receipt,
+            }))
         }
         Ok(Ended::No(answer)) => {
             let receipt = Receipt::load(&step.out).ok();
@@ -210,10 +271,21 @@ fn take<'a>(
             }
             row("no", receipt.as_ref());
             let log = log_of(step);
-            Ok(Err(Status::No(format!("step {}: {answer} (its log: {})", step.id, log.display()))))
+            Ok(Err(Status::No(format!(
+                "step {}: {answer} (its log: {})",
+                step.id,
+                log.display()
+            ))))
         }
         Err(error) => {
-            row(if error.is_interrupted() { "stopped" } else { "failed" }, None);
+            row(
+                if error.is_interrupted() {
+                    "stopped"
+                } else {
+                    "failed"
+                },
+                None,
+            );
             Err(error)
         }
     }
@@ -248,8 +320,18 @@ enum Ended {
 }
 
 /// Runs the process of a step and takes its receipt.
-fn execute(ui: &Ui, ready: &Ready, inputs: Vec<Input>, started: Instant, resumes: bool) -> Result<Ended> {
-    let Ready { step, tool, arguments } = ready;
+fn execute(
+    ui: &Ui,
+    ready: &Ready,
+    inputs: Vec<Input>,
+    started: Instant,
+    resumes: bool,
+) -> Result<Ended> {
+    let Ready {
+        step,
+        tool,
+        arguments,
+    } = ready;
     let resume = resumes.then(|| "--resume".to_owned());
     let arguments: Vec<String> = arguments.iter().cloned().chain(resume).collect();
     let title = command_line(step, tool.as_ref(), &arguments);
@@ -264,21 +346,27 @@ fn execute(ui: &Ui, ready: &Ready, inputs: Vec<Input>, started: Instant, resumes
         }
     };
     let Action::Run(line) = &step.action else {
-        let program = tool.as_ref().map(|tool| tool.program.clone()).unwrap_or_default();
+        let program = tool
+            .as_ref()
+            .map(|tool| tool.program.clone())
+            .unwrap_or_default();
         let program = std::path::absolute(&program).unwrap_or(program);
         let mut command = Command::new(program);
         command.args(arguments);
         if let Some(no) = finish(process::run(ui, command, &title, &log, Shown::Stderr)?)? {
             return Ok(no);
         }
-        let receipt =
-            Receipt::load(&step.out).context(|| format!("step {} ended well, but left no output", step.id))?;
+        let receipt = Receipt::load(&step.out)
+            .context(|| format!("step {} ended well, but left no output", step.id))?;
         return Ok(Ended::Done(Box::new(receipt)));
     };
     let staged = Staged::folder(&step.out, true)?;
     let mut command = Command::new("sh");
     command.args(["-c", line]).envs(environment(step));
-    command.env("OUT", std::path::absolute(staged.path()).unwrap_or_else(|_| staged.path().to_path_buf()));
+    command.env(
+        "OUT",
+        std::path::absolute(staged.path()).unwrap_or_else(|_| staged.path().to_path_buf()),
+    );
     if let Some(path) = path_with_our_tools() {
         command.env("PATH", path);
     }
@@ -300,7 +388,12 @@ fn execute(ui: &Ui, ready: &Ready, inputs: Vec<Input>, started: Instant, resumes
 /// The PATH with the folder of our tools in front, so that shell lines can call them by name.
 fn path_with_our_tools() -> Option<std::ffi::OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths(tools::our_folder().into_iter().chain(std::env::split_paths(&path))).ok()
+    std::env::join_paths(
+        tools::our_folder()
+            .into_iter()
+            .chain(std::env::split_paths(&path)),
+    )
+    .ok()
 }
 
 fn log_of(step: &Step) -> std::path::PathBuf {

@@ -50,17 +50,34 @@ pub(crate) fn find(source: &Source, step: &Step, name: &str) -> Result<Tool> {
             .error_at(&at, format!("`{name}` is not a tool's name"))
             .hint("a command line goes under `run`"));
     }
-    let program = beside_us(name).or_else(|| on_path(name)).ok_or_else(unknown)?;
-    let described =
-        describe(&program).map_err(|e| e.context(source.error_at(&at, format!("can't use `{name}`")).to_string()))?;
-    Ok(Tool { program, version: described.version.unwrap_or_default(), flags: described.flags })
+    let program = beside_us(name)
+        .or_else(|| on_path(name))
+        .ok_or_else(unknown)?;
+    let described = describe(&program).map_err(|e| {
+        e.context(
+            source
+                .error_at(&at, format!("can't use `{name}`"))
+                .to_string(),
+        )
+    })?;
+    Ok(Tool {
+        program,
+        version: described.version.unwrap_or_default(),
+        flags: described.flags,
+    })
 }
 
 fn describe(program: &Path) -> Result<Description> {
-    let output = Command::new(program).arg("--describe").stdin(Stdio::null()).output()?;
+    let output = Command::new(program)
+        .arg("--describe")
+        .stdin(Stdio::null())
+        .output()?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
-        Error::new(format!("{} --describe told nothing about its flags", program.display()))
-            .hint("only lora tools can stand under `use`; other commands go under `run`")
+        Error::new(format!(
+            "{} --describe told nothing about its flags",
+            program.display()
+        ))
+        .hint("only lora tools can stand under `use`; other commands go under `run`")
     })
 }
 
@@ -76,27 +93,40 @@ fn beside_us(name: &str) -> Option<PathBuf> {
 
 fn on_path(name: &str) -> Option<PathBuf> {
     let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(&name)).find(|path| path.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(&name))
+        .find(|path| path.is_file())
 }
 
 /// Shorter to read and to copy, where the program lies below the current folder.
 fn relative(program: PathBuf) -> PathBuf {
-    let below = std::env::current_dir().ok().and_then(|here| Some(program.strip_prefix(here).ok()?.to_path_buf()));
-    below.filter(|path| path.components().count() > 1).unwrap_or(program)
+    let below = std::env::current_dir()
+        .ok()
+        .and_then(|here| Some(program.strip_prefix(here).ok()?.to_path_buf()));
+    below
+        .filter(|path| path.components().count() > 1)
+        .unwrap_or(program)
 }
 
 impl Tool {
     /// True if the tool can continue an interrupted run.
     pub(crate) fn can_resume(&self) -> bool {
-        self.flags.iter().any(|flag| flag.name == "resume" && !flag.takes_value)
+        self.flags
+            .iter()
+            .any(|flag| flag.name == "resume" && !flag.takes_value)
     }
 
     /// The arguments of a step. Fails, pointing into the file, at keys that the tool does not have.
     pub(crate) fn arguments(&self, source: &Source, step: &Step) -> Result<Vec<String>> {
-        let Action::Use(name) = &step.action else { return Ok(Vec::new()) };
+        let Action::Use(name) = &step.action else {
+            return Ok(Vec::new());
+        };
         let (mut positional, mut flags) = (Vec::new(), Vec::new());
         for (key, paths) in &step.inputs {
-            let values = paths.iter().map(|input| input.path.to_string_lossy().into_owned()).collect();
+            let values = paths
+                .iter()
+                .map(|input| input.path.to_string_lossy().into_owned())
+                .collect();
             let at = ["steps", step.name.as_str(), "in", key];
             let flag = self.flag(source, &at, name)?;
             if !flag.takes_value {
@@ -112,18 +142,30 @@ impl Tool {
                 (false, Value::Bool(true)) => flags.push(format!("--{}", flag.name)),
                 (false, Value::Bool(false)) => {}
                 (false, _) => {
-                    let message = format!("--{key} of {name} is either true or false, not {}", shown(value));
-                    return Err(source.error_at(&at, message).hint("write true or false, or leave it out"));
+                    let message = format!(
+                        "--{key} of {name} is either true or false, not {}",
+                        shown(value)
+                    );
+                    return Err(source
+                        .error_at(&at, message)
+                        .hint("write true or false, or leave it out"));
                 }
                 (true, Value::Array(items)) => {
                     let values = items.iter().filter_map(scalar).collect();
                     flag.push(source, &at, values, &mut positional, &mut flags)?;
                 }
-                (true, one) => flag.push(source, &at, vec![shown(one)], &mut positional, &mut flags)?,
+                (true, one) => {
+                    flag.push(source, &at, vec![shown(one)], &mut positional, &mut flags)?
+                }
             }
         }
         self.check_required(source, step, name)?;
-        flags.extend(["--out".to_owned(), step.out.to_string_lossy().into_owned(), "--force".into(), "--json".into()]);
+        flags.extend([
+            "--out".to_owned(),
+            step.out.to_string_lossy().into_owned(),
+            "--force".into(),
+            "--json".into(),
+        ]);
         if positional.iter().any(|word: &String| word.starts_with('-')) {
             flags.push("--".into());
             return Ok([flags, positional].concat());
@@ -138,23 +180,34 @@ impl Tool {
             let error = source.error_at(at, format!("--{key} is set by lora-run itself"));
             return Err(error.hint("leave it out: step S of pipeline P writes WORK/P/S"));
         }
-        self.flags.iter().find(|flag| flag.name == key).ok_or_else(|| {
-            let error = source.error_at(at, format!("{tool} has no flag --{key}"));
-            match nearest(key, self.flags.iter().map(|flag| flag.name.as_str())) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("{tool} --help lists its flags")),
-            }
-        })
+        self.flags
+            .iter()
+            .find(|flag| flag.name == key)
+            .ok_or_else(|| {
+                let error = source.error_at(at, format!("{tool} has no flag --{key}"));
+                match nearest(key, self.flags.iter().map(|flag| flag.name.as_str())) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error.hint(format!("{tool} --help lists its flags")),
+                }
+            })
     }
 
     fn check_required(&self, source: &Source, step: &Step, tool: &str) -> Result<()> {
-        let given =
-            |name: &str| step.inputs.iter().any(|(key, _)| key == name) || step.with.iter().any(|(key, _)| key == name);
-        let missing =
-            self.flags.iter().find(|flag| flag.required && !OURS.contains(&flag.name.as_str()) && !given(&flag.name));
+        let given = |name: &str| {
+            step.inputs.iter().any(|(key, _)| key == name)
+                || step.with.iter().any(|(key, _)| key == name)
+        };
+        let missing = self.flags.iter().find(|flag| {
+            flag.required && !OURS.contains(&flag.name.as_str()) && !given(&flag.name)
+        });
         missing.map_or(Ok(()), |flag| {
-            let message = format!("{tool} needs `{}`, which stands neither under `in` nor under `with`", flag.name);
-            Err(source.error_at(&["steps", &step.name], message).hint(format!("{tool} --help lists its flags")))
+            let message = format!(
+                "{tool} needs `{}`, which stands neither under `in` nor under `with`",
+                flag.name
+            );
+            Err(source
+                .error_at(&["steps", &step.name], message)
+                .hint(format!("{tool} --help lists its flags")))
         })
     }
 }
@@ -169,12 +222,18 @@ impl Flag {
         positional: &mut Vec<String>,
         flags: &mut Vec<String>,
     ) -> Result<()> {
-        if let Some(wrong) = values.iter().find(|value| !self.values.is_empty() && !self.values.contains(value)) {
+        if let Some(wrong) = values
+            .iter()
+            .find(|value| !self.values.is_empty() && !self.values.contains(value))
+        {
             let error = source.error_at(at, format!("can't be `{wrong}`"));
             return Err(error.hint(format!("it is one of {}", self.values.join(", "))));
         }
         if values.len() > 1 && !self.repeated && self.delimiter.is_none() {
-            let error = source.error_at(at, format!("--{} takes one value, not {}", self.name, values.len()));
+            let error = source.error_at(
+                at,
+                format!("--{} takes one value, not {}", self.name, values.len()),
+            );
             return Err(error.hint("a list of values for one run each goes under `matrix`"));
         }
         if self.positional {

@@ -10,7 +10,9 @@ pub(crate) fn scalar(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Bool(flag) => Some(flag.to_string()),
         Value::Number(number) => Some(match number.as_f64() {
-            Some(x) if number.is_f64() && x != 0.0 && !(1e-3..1e16).contains(&x.abs()) => format!("{x:e}"),
+            Some(x) if number.is_f64() && x != 0.0 && !(1e-3..1e16).contains(&x.abs()) => {
+                format!("{x:e}")
+            }
             Some(x) if number.is_f64() => x.to_string(),
             _ => number.to_string(),
         }),
@@ -49,12 +51,16 @@ pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
             continue;
         }
         let (name, left) = if let Some(inner) = after.strip_prefix('{') {
-            inner.split_once('}').ok_or_else(|| format!("`{text}` has a `${{` without its `}}`"))?
+            inner
+                .split_once('}')
+                .ok_or_else(|| format!("`{text}` has a `${{` without its `}}`"))?
         } else {
             after.split_at(after.find(|c| !is_name_char(c)).unwrap_or(after.len()))
         };
         if name.is_empty() {
-            return Err(format!("`{text}` has a `$` without a name (`$$` is a plain `$`)"));
+            return Err(format!(
+                "`{text}` has a `$` without a name (`$$` is a plain `$`)"
+            ));
         }
         found.push(Piece::Name(name));
         rest = left;
@@ -66,8 +72,13 @@ pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
 }
 
 /// The candidate most like `wanted`, if one is like it at all.
-pub(crate) fn nearest<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let (distance, best) = candidates.map(|c| (distance(wanted, c), c)).min_by_key(|(d, _)| *d)?;
+pub(crate) fn nearest<'a>(
+    wanted: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let (distance, best) = candidates
+        .map(|c| (distance(wanted, c), c))
+        .min_by_key(|(d, _)| *d)?;
     (distance <= 2.max(wanted.chars().count() / 3)).then_some(best)
 }
 
@@ -79,7 +90,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, y) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
+            let next = (diagonal + usize::from(x != *y))
+                .min(row[j] + 1)
+                .min(row[j + 1] + 1);
             diagonal = row[j + 1];
             row[j + 1] = next;
         }
@@ -105,25 +118,40 @@ mod tests {
     #[test]
     fn equal_numbers_have_equal_text() {
         let text = |value| scalar(&value).unwrap();
-        assert_eq!((text(json!(2e-4)), text(json!(0.0002))), ("2e-4".into(), "2e-4".into()));
+        assert_eq!(
+            (text(json!(2e-4)), text(json!(0.0002))),
+            ("2e-4".into(), "2e-4".into())
+        );
         assert_eq!(
             (text(json!(0.1)), text(json!(0.0)), text(json!(1000.0))),
             ("0.1".into(), "0".into(), "1000".into())
         );
-        assert_eq!((text(json!(7)), text(json!(-3)), text(json!(true))), ("7".into(), "-3".into(), "true".into()));
+        assert_eq!(
+            (text(json!(7)), text(json!(-3)), text(json!(true))),
+            ("7".into(), "-3".into(), "true".into())
+        );
     }
 
     #[test]
     fn references_are_found() {
         assert_eq!(pieces("a").unwrap(), [Piece::Text("a")]);
-        assert_eq!(pieces("$prep/x").unwrap(), [Piece::Name("prep"), Piece::Text("/x")]);
-        assert_eq!(pieces("${a}b$$").unwrap(), [Piece::Name("a"), Piece::Text("b"), Piece::Text("$")]);
+        assert_eq!(
+            pieces("$prep/x").unwrap(),
+            [Piece::Name("prep"), Piece::Text("/x")]
+        );
+        assert_eq!(
+            pieces("${a}b$$").unwrap(),
+            [Piece::Name("a"), Piece::Text("b"), Piece::Text("$")]
+        );
         assert!(pieces("${a").is_err() && pieces("5 $").is_err());
     }
 
     #[test]
     fn a_typing_error_finds_its_flag() {
-        assert_eq!(nearest("lrr", ["rank", "lr", "seed"].into_iter()), Some("lr"));
+        assert_eq!(
+            nearest("lrr", ["rank", "lr", "seed"].into_iter()),
+            Some("lr")
+        );
         assert_eq!(nearest("unrelated", ["rank", "lr"].into_iter()), None);
     }
 

@@ -16,14 +16,20 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     serde_yaml::from_str(text).map_err(|error| {
         let at = error.location().map(|l| (l.line(), l.column()));
         let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+        let message = message
+            .split(" at line ")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         YamlError { message, at }
     })
 }
 
 /// Line and column of the key at the end of `path`, e.g. `["steps", "train", "with", "lr"]`.
 pub(crate) fn locate(text: &str, path: &[&str]) -> Option<(usize, usize)> {
-    let error = Locate { path }.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
+    let error = Locate { path }
+        .deserialize(serde_yaml::Deserializer::from_str(text))
+        .err()?;
     (error.to_string().contains(HERE)).then(|| error.location().map(|l| (l.line(), l.column())))?
 }
 
@@ -118,8 +124,13 @@ impl<'de> Visitor<'de> for Locate<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((first, rest)) = self.path.split_first() else { return skip_map(map) };
-        while let Some(found) = map.next_key_seed(LocateKey { key: first, last: rest.is_empty() })? {
+        let Some((first, rest)) = self.path.split_first() else {
+            return skip_map(map);
+        };
+        while let Some(found) = map.next_key_seed(LocateKey {
+            key: first,
+            last: rest.is_empty(),
+        })? {
             if found {
                 map.next_value_seed(Locate { path: rest })?;
             } else {
@@ -180,7 +191,11 @@ impl<'de> DeserializeSeed<'de> for LocateKey<'_> {
                 f.write_str("a key")
             }
             fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<bool, E> {
-                if key == self.0.key && self.0.last { Err(E::custom(HERE)) } else { Ok(key == self.0.key) }
+                if key == self.0.key && self.0.last {
+                    Err(E::custom(HERE))
+                } else {
+                    Ok(key == self.0.key)
+                }
             }
         }
         deserializer.deserialize_str(Key(self))
@@ -191,13 +206,18 @@ impl<'de> DeserializeSeed<'de> for LocateKey<'_> {
 mod tests {
     use super::{Ordered, locate, parse};
 
-    const TEXT: &str =
-        "version: 1\nsteps:\n  prep: { use: a, with: { lr: 1, rank: 2 } }\n  train:\n    with:\n      lr: 3\n";
+    const TEXT: &str = "version: 1\nsteps:\n  prep: { use: a, with: { lr: 1, rank: 2 } }\n  train:\n    with:\n      lr: 3\n";
 
     #[test]
     fn keys_are_found_in_block_and_flow_mappings() {
-        assert_eq!(locate(TEXT, &["steps", "prep", "with", "rank"]), Some((3, 34)));
-        assert_eq!(locate(TEXT, &["steps", "train", "with", "lr"]), Some((6, 7)));
+        assert_eq!(
+            locate(TEXT, &["steps", "prep", "with", "rank"]),
+            Some((3, 34))
+        );
+        assert_eq!(
+            locate(TEXT, &["steps", "train", "with", "lr"]),
+            Some((6, 7))
+        );
         assert_eq!(locate(TEXT, &["steps", "nowhere"]), None);
         assert_eq!(locate("just text", &["steps"]), None);
     }
@@ -207,7 +227,10 @@ mod tests {
         let map: Ordered<u8> = parse("b: 1\na: 2\n").unwrap();
         assert_eq!(map.0, [("b".to_owned(), 1), ("a".to_owned(), 2)]);
         let error = parse::<Ordered<u8>>("b: 1\na: 2\nb: 3\n").unwrap_err();
-        assert_eq!((error.message.as_str(), error.at), ("`b` stands here twice", Some((3, 1))));
+        assert_eq!(
+            (error.message.as_str(), error.at),
+            ("`b` stands here twice", Some((3, 1)))
+        );
     }
 
     #[test]

@@ -103,7 +103,12 @@ pub struct Args {
     #[arg(long, value_name = "X", value_parser = not_negative, default_value = "1", help_heading = "Optimiser")]
     pub clip: f64,
     /// Seed of initialisation, order and dropout.
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Optimiser")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Optimiser"
+    )]
     pub seed: u64,
 
     /// Measure the loss on the valid split, and write a checkpoint, every N steps; the best adapter is what OUT holds
@@ -212,22 +217,30 @@ impl Args {
         if self.batch_tokens.is_none() {
             self.batch.get_or_insert(8);
         }
-        let default_route = if self.method == Method::Full { RouteKind::Composite } else { RouteKind::Fused };
+        let default_route = if self.method == Method::Full {
+            RouteKind::Composite
+        } else {
+            RouteKind::Fused
+        };
         self.route.get_or_insert(default_route);
         crate::memory::check_route(self)?;
-        self.threads.get_or_insert_with(|| std::thread::available_parallelism().map_or(1, usize::from));
+        self.threads
+            .get_or_insert_with(|| std::thread::available_parallelism().map_or(1, usize::from));
         Ok(())
     }
 
     fn resolve_lora(&mut self) -> Result<()> {
         if self.dtype.is_some() {
-            return Err(Error::new("--dtype is for --method full: an adapter is always f32"));
+            return Err(Error::new(
+                "--dtype is for --method full: an adapter is always f32",
+            ));
         }
         if self.adapter.is_some() {
             return Ok(()); // rank, alpha, targets and dropout are the adapter's own
         }
         let name = self.preset.get_or_insert_with(|| "balanced".to_owned());
-        let preset = Preset::named(name).ok_or_else(|| Error::new(format!("no preset is called `{name}`")))?;
+        let preset = Preset::named(name)
+            .ok_or_else(|| Error::new(format!("no preset is called `{name}`")))?;
         let rank = *self.rank.get_or_insert(preset.rank);
         self.alpha.get_or_insert(rank as f64);
         if self.targets.is_empty() {
@@ -241,7 +254,11 @@ impl Args {
     /// The config of a new adapter, after [`Args::resolve`].
     pub(crate) fn lora_config(&self) -> Result<LoraConfig> {
         let rank = self.rank.unwrap_or(16);
-        let mut config = LoraConfig::new(rank, self.alpha.unwrap_or(rank as f64), self.target_modules()?);
+        let mut config = LoraConfig::new(
+            rank,
+            self.alpha.unwrap_or(rank as f64),
+            self.target_modules()?,
+        );
         config.use_rslora = self.rslora;
         self.lora.apply(&mut config)?;
         Ok(config)
@@ -260,12 +277,16 @@ impl Args {
             ("--memory", self.memory.is_some()),
             ("--profile", self.profile),
         ];
-        match given.iter().chain(&self.lora.given()).find(|(_, given)| *given) {
+        match given
+            .iter()
+            .chain(&self.lora.given())
+            .find(|(_, given)| *given)
+        {
             None => Ok(()),
-            Some((flag, _)) => {
-                Err(Error::new(format!("{flag} can't be used with --method full, which trains all weights"))
-                    .hint("leave it out, or use --method lora"))
-            }
+            Some((flag, _)) => Err(Error::new(format!(
+                "{flag} can't be used with --method full, which trains all weights"
+            ))
+            .hint("leave it out, or use --method lora")),
         }
     }
 
@@ -303,10 +324,16 @@ fn not_negative(text: &str) -> Result<f64, String> {
 }
 
 fn below_one(text: &str) -> Result<f64, String> {
-    number(text, "a number from 0 to below 1", |x| (0.0..1.0).contains(&x))
+    number(text, "a number from 0 to below 1", |x| {
+        (0.0..1.0).contains(&x)
+    })
 }
 
 fn warmup(text: &str) -> Result<f64, String> {
     let accept = |x: f64| (0.0..1.0).contains(&x) || (x >= 1.0 && x.fract() == 0.0);
-    number(text, "a share of the run (0 to below 1) or a whole number of steps", accept)
+    number(
+        text,
+        "a share of the run (0 to below 1) or a whole number of steps",
+        accept,
+    )
 }

@@ -30,9 +30,15 @@ impl Batching {
         let mut batches = lora_data::batches(&order, lengths, self.examples, self.tokens);
         if self.by_length {
             let mixed = batch_order(batches.len(), seed, epoch);
-            batches = mixed.into_iter().map(|batch| std::mem::take(&mut batches[batch])).collect();
+            batches = mixed
+                .into_iter()
+                .map(|batch| std::mem::take(&mut batches[batch]))
+                .collect();
         }
-        batches.chunks(self.accumulation).map(<[_]>::to_vec).collect()
+        batches
+            .chunks(self.accumulation)
+            .map(<[_]>::to_vec)
+            .collect()
     }
 }
 
@@ -59,7 +65,14 @@ pub(crate) struct Steps {
 impl Steps {
     /// The steps over rows of the given lengths (tokens; at least one row), in an order that depends on seed and epoch.
     pub(crate) fn new(lengths: Vec<usize>, batching: Batching, seed: u64) -> Self {
-        let mut steps = Self { lengths, batching, seed, epoch: 0, windows: Vec::new(), next: 0 };
+        let mut steps = Self {
+            lengths,
+            batching,
+            seed,
+            epoch: 0,
+            windows: Vec::new(),
+            next: 0,
+        };
         steps.windows = steps.of_epoch(0);
         steps
     }
@@ -81,7 +94,11 @@ impl Steps {
             None => steps(0) * whole as f64, // every epoch has as many
             Some(_) => (0..whole).map(steps).sum(),
         };
-        let part = if epochs.fract() > 0.0 { (epochs.fract() * steps(whole)).ceil() } else { 0.0 };
+        let part = if epochs.fract() > 0.0 {
+            (epochs.fract() * steps(whole)).ceil()
+        } else {
+            0.0
+        };
         ((full + part) as u64).max(1)
     }
 
@@ -95,7 +112,10 @@ impl Steps {
     /// The next step's rows, and how many epochs are done after it.
     pub(crate) fn next_window(&mut self) -> (Window, f64) {
         let (epoch, index) = self.advance();
-        (self.windows[index].clone(), epoch as f64 + (index + 1) as f64 / self.windows.len() as f64)
+        (
+            self.windows[index].clone(),
+            epoch as f64 + (index + 1) as f64 / self.windows.len() as f64,
+        )
     }
 
     fn advance(&mut self) -> (u64, usize) {
@@ -116,7 +136,12 @@ mod tests {
 
     #[test]
     fn every_row_is_seen_once_an_epoch_and_the_rest_makes_a_smaller_step() {
-        let batching = Batching { examples: Some(2), tokens: None, accumulation: 2, by_length: false };
+        let batching = Batching {
+            examples: Some(2),
+            tokens: None,
+            accumulation: 2,
+            by_length: false,
+        };
         let mut steps = Steps::new(vec![5; 11], batching, 7);
         assert_eq!(steps.total(Length::Epochs(2.0)), 6);
         assert_eq!(steps.total(Length::Epochs(0.5)), 2);
@@ -137,7 +162,12 @@ mod tests {
         let steps = || {
             Steps::new(
                 vec![3, 9, 4, 7, 1, 2, 8],
-                Batching { examples: None, tokens: Some(12), accumulation: 1, by_length: true },
+                Batching {
+                    examples: None,
+                    tokens: Some(12),
+                    accumulation: 1,
+                    by_length: true,
+                },
                 3,
             )
         };
@@ -150,9 +180,17 @@ mod tests {
     #[test]
     fn batches_by_length_hold_alike_rows_and_every_row_once() {
         let lengths: Vec<usize> = (0..40).map(|row| 1 + (row * 17) % 37).collect();
-        let batching = Batching { examples: Some(4), tokens: None, accumulation: 1, by_length: true };
+        let batching = Batching {
+            examples: Some(4),
+            tokens: None,
+            accumulation: 1,
+            by_length: true,
+        };
         let windows = Steps::new(lengths.clone(), batching, 1).of_epoch(2);
-        assert_eq!(windows, Steps::new(lengths.clone(), batching, 1).of_epoch(2));
+        assert_eq!(
+            windows,
+            Steps::new(lengths.clone(), batching, 1).of_epoch(2)
+        );
         let batches: Vec<Vec<usize>> = windows.into_iter().flatten().collect();
         let spread = |batch: &Vec<usize>| {
             let of = batch.iter().map(|&row| lengths[row]);
@@ -160,7 +198,10 @@ mod tests {
         };
         assert!(batches.iter().all(|batch| spread(batch) <= 8));
         let firsts: Vec<usize> = batches.iter().map(|batch| lengths[batch[0]]).collect();
-        assert!(!firsts.is_sorted_by(|a, b| a >= b), "the longest batches come first: {firsts:?}");
+        assert!(
+            !firsts.is_sorted_by(|a, b| a >= b),
+            "the longest batches come first: {firsts:?}"
+        );
         let mut rows = batches.concat();
         rows.sort_unstable();
         assert_eq!(rows, (0..40).collect::<Vec<_>>());

@@ -19,26 +19,62 @@ pub(crate) fn render(args: &Args, outcome: &Outcome, model: &dyn Trainable) -> S
     if args.method == Method::Lora {
         text += "tags: [lora]\n";
     }
-    let _ = write!(text, "---\n# A {kind} by lora-train {}\n\n", env!("CARGO_PKG_VERSION"));
-    let _ = write!(text, "Base `{base}`, data `{}`.\n\n`{}`\n\n", args.data.display(), model.summary());
+    let _ = write!(
+        text,
+        "---\n# A {kind} by lora-train {}\n\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let _ = write!(
+        text,
+        "Base `{base}`, data `{}`.\n\n`{}`\n\n",
+        args.data.display(),
+        model.summary()
+    );
 
     text += "| result | |\n|---|---|\n";
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "| {name} | {value} |");
     };
-    row("steps", format!("{} ({:.2} epochs)", state.step, state.epoch));
-    row("tokens", format!("{}, {} of them supervised", state.tokens, state.supervised_tokens));
-    row("tokens computed (beginnings in common once)", format!("{}", state.computed_tokens));
-    row("training loss, first and last step", format!("{:.4}, {:.4}", state.first_loss, state.last_loss));
+    row(
+        "steps",
+        format!("{} ({:.2} epochs)", state.step, state.epoch),
+    );
+    row(
+        "tokens",
+        format!(
+            "{}, {} of them supervised",
+            state.tokens, state.supervised_tokens
+        ),
+    );
+    row(
+        "tokens computed (beginnings in common once)",
+        format!("{}", state.computed_tokens),
+    );
+    row(
+        "training loss, first and last step",
+        format!("{:.4}, {:.4}", state.first_loss, state.last_loss),
+    );
     match (state.best, state.valid_loss) {
         (Some(best), Some(last)) => {
-            row("held-out loss, best", format!("{:.4} after step {}: these weights", best.loss, best.step));
-            row("held-out loss, last", format!("{last:.4}: `checkpoints/last`"));
+            row(
+                "held-out loss, best",
+                format!("{:.4} after step {}: these weights", best.loss, best.step),
+            );
+            row(
+                "held-out loss, last",
+                format!("{last:.4}: `checkpoints/last`"),
+            );
         }
-        _ => row("held-out loss", "not measured: the data has no valid split".to_owned()),
+        _ => row(
+            "held-out loss",
+            "not measured: the data has no valid split".to_owned(),
+        ),
     }
     if state.stopped_early {
-        row("stopped early", format!("yes, of {} steps planned", outcome.total_steps));
+        row(
+            "stopped early",
+            format!("yes, of {} steps planned", outcome.total_steps),
+        );
     }
     text += "\nThe loss is the mean over supervised tokens, in nats. Every step and evaluation is in `metrics.jsonl`; every\n\
              input's hash is in `receipt.json`.\n\n| flag | value |\n|---|---|\n";
@@ -50,16 +86,26 @@ pub(crate) fn render(args: &Args, outcome: &Outcome, model: &dyn Trainable) -> S
 
 /// Every flag that was in force.
 fn flags(args: &Args) -> Vec<(String, String)> {
-    let Ok(serde_json::Value::Object(map)) = serde_json::to_value(args) else { return Vec::new() };
+    let Ok(serde_json::Value::Object(map)) = serde_json::to_value(args) else {
+        return Vec::new();
+    };
     let show = |value: serde_json::Value| match value {
         serde_json::Value::Null => None,
         serde_json::Value::Bool(false) => None,
         serde_json::Value::Array(items) if items.is_empty() => None,
         serde_json::Value::String(text) => Some(text),
-        serde_json::Value::Array(items) => {
-            Some(items.iter().filter_map(|v| v.as_str()).collect::<Vec<_>>().join(",").replace('|', "\\|"))
-        }
+        serde_json::Value::Array(items) => Some(
+            items
+                .iter()
+                .filter_map(|v| v.as_str())
+                .collect::<Vec<_>>()
+                .join(",")
+                .replace('|', "\\|"),
+        ),
         other => Some(other.to_string()),
     };
-    map.into_iter().filter(|(key, _)| key != "threads").filter_map(|(key, v)| Some((key, show(v)?))).collect()
+    map.into_iter()
+        .filter(|(key, _)| key != "threads")
+        .filter_map(|(key, v)| Some((key, show(v)?)))
+        .collect()
 }

@@ -89,45 +89,83 @@ pub(crate) fn write(
     state: &State,
     vectors: &[(&str, &[f32])],
 ) -> Result<()> {
-    let header = Header { version: VERSION, fingerprint: fingerprint.clone(), state: state.clone() };
+    let header = Header {
+        version: VERSION,
+        fingerprint: fingerprint.clone(),
+        state: state.clone(),
+    };
     let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
     let views = vectors
         .iter()
         .map(|(name, values)| {
-            Ok((*name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?))
+            Ok((
+                *name,
+                TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?,
+            ))
         })
         .collect::<Result<Vec<_>>>()?;
     let partial = file.with_extension("new");
     let written = safetensors::serialize_to_file(views, Some(metadata), &partial)
         .map_err(|e| Error::from(e).context(format!("failed to write {}", file.display())));
     let synced = || File::open(&partial).and_then(|f| f.sync_all());
-    let placed = || synced().and_then(|()| fs::rename(&partial, file)).map_err(failed("write", file));
-    written.and_then(|()| placed()).inspect_err(|_| _ = remove(&partial))
+    let placed = || {
+        synced()
+            .and_then(|()| fs::rename(&partial, file))
+            .map_err(failed("write", file))
+    };
+    written
+        .and_then(|()| placed())
+        .inspect_err(|_| _ = remove(&partial))
 }
 
 /// Reads the state file of a run with the same fingerprint and as many parameters.
-pub(crate) fn read(file: &Path, fingerprint: &serde_json::Value, parameters: usize) -> Result<Snapshot> {
+pub(crate) fn read(
+    file: &Path,
+    fingerprint: &serde_json::Value,
+    parameters: usize,
+) -> Result<Snapshot> {
     let data = fs::read(file).map_err(failed("read", file))?;
     let damaged = |what: String| {
-        Error::new(format!("{}: not a checkpoint: {what}", file.display())).hint("start over with --force")
+        Error::new(format!("{}: not a checkpoint: {what}", file.display()))
+            .hint("start over with --force")
     };
     let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| damaged(e.to_string()))?;
-    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| damaged("no state".to_owned()))?;
+    let header = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get(KEY))
+        .ok_or_else(|| damaged("no state".to_owned()))?;
     let header: Header = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
     if header.version != VERSION {
-        return Err(damaged(format!("version {}, this tool reads {VERSION}", header.version)));
+        return Err(damaged(format!(
+            "version {}, this tool reads {VERSION}",
+            header.version
+        )));
     }
     same_run(&header.fingerprint, fingerprint)?;
     let tensors = SafeTensors::deserialize(&data).map_err(|e| damaged(e.to_string()))?;
     let vector = |name: &str| -> Result<Vec<f32>> {
         let view = tensors.tensor(name).map_err(|e| damaged(e.to_string()))?;
         if view.dtype() != Dtype::F32 || view.data().len() != parameters * 4 {
-            return Err(damaged(format!("{name} has shape {:?}, the run has {parameters} parameters", view.shape())));
+            return Err(damaged(format!(
+                "{name} has shape {:?}, the run has {parameters} parameters",
+                view.shape()
+            )));
         }
-        Ok(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        Ok(view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect())
     };
     let best = header.state.best.map(|_| vector("best")).transpose()?;
-    Ok(Snapshot { params: vector("params")?, m: vector("m")?, v: vector("v")?, best, state: header.state })
+    Ok(Snapshot {
+        params: vector("params")?,
+        m: vector("m")?,
+        v: vector("v")?,
+        best,
+        state: header.state,
+    })
 }
 
 /// Names the first thing in which two runs differ.
@@ -135,30 +173,51 @@ fn same_run(found: &serde_json::Value, wanted: &serde_json::Value) -> Result<()>
     if found == wanted {
         return Ok(());
     }
-    let keys = wanted.as_object().into_iter().chain(found.as_object()).flat_map(|map| map.keys());
-    let key = keys.into_iter().find(|key| found.get(key.as_str()) != wanted.get(key.as_str()));
+    let keys = wanted
+        .as_object()
+        .into_iter()
+        .chain(found.as_object())
+        .flat_map(|map| map.keys());
+    let key = keys
+        .into_iter()
+        .find(|key| found.get(key.as_str()) != wanted.get(key.as_str()));
     let (name, was, is) = match key {
         Some(key) => (key.as_str(), &found[key.as_str()], &wanted[key.as_str()]),
         None => ("configuration", found, wanted),
     };
-    Err(Error::new(format!("--resume: the interrupted run had another {name}: {was}, not {is}"))
-        .hint("use the same flags and inputs to continue it, or --force without --resume to start over"))
+    Err(Error::new(format!(
+        "--resume: the interrupted run had another {name}: {was}, not {is}"
+    ))
+    .hint(
+        "use the same flags and inputs to continue it, or --force without --resume to start over",
+    ))
 }
 
 /// Writes a model as folder `checkpoints/NAME`, complete or not at all.
-pub(crate) fn save_model(out: &Path, name: &str, model: &dyn Trainable, params: &[f32]) -> Result<()> {
+pub(crate) fn save_model(
+    out: &Path,
+    name: &str,
+    model: &dyn Trainable,
+    params: &[f32],
+) -> Result<()> {
     let folder = out.join("checkpoints").join(name);
     let partial = out.join("checkpoints").join(format!("{name}.new"));
     remove(&partial)?;
     fs::create_dir_all(&partial).map_err(failed("create", &partial))?;
-    model.save(params, &partial).inspect_err(|_| _ = remove(&partial))?;
+    model
+        .save(params, &partial)
+        .inspect_err(|_| _ = remove(&partial))?;
     remove(&folder)?;
     fs::rename(&partial, &folder).map_err(failed("write", &folder))
 }
 
 /// Removes a file or folder that may not be there.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", path)(e)),
         _ => Ok(()),
@@ -190,13 +249,24 @@ mod tests {
     use serde_json::json;
 
     fn state() -> State {
-        State { step: 5, best: Some(Best { step: 4, loss: 0.1 + 0.2 }), ..State::default() }
+        State {
+            step: 5,
+            best: Some(Best {
+                step: 4,
+                loss: 0.1 + 0.2,
+            }),
+            ..State::default()
+        }
     }
 
     fn write_one(dir: &Path) -> PathBuf {
         let file = dir.join("state.safetensors");
-        let vectors: [(&str, &[f32]); 4] =
-            [("params", &[1.0, -0.0]), ("m", &[2.0, 3.0]), ("v", &[4.0, 5.0]), ("best", &[6.0, 7.0])];
+        let vectors: [(&str, &[f32]); 4] = [
+            ("params", &[1.0, -0.0]),
+            ("m", &[2.0, 3.0]),
+            ("v", &[4.0, 5.0]),
+            ("best", &[6.0, 7.0]),
+        ];
         write(&file, &json!({"lr": 0.1, "rank": 8}), &state(), &vectors).unwrap();
         file
     }
@@ -208,15 +278,23 @@ mod tests {
         let read = read(&file, &json!({"lr": 0.1, "rank": 8}), 2).unwrap();
         assert_eq!(read.state, state());
         assert_eq!(read.params[1].to_bits(), (-0.0f32).to_bits());
-        assert_eq!((read.m, read.v, read.best), (vec![2.0, 3.0], vec![4.0, 5.0], Some(vec![6.0, 7.0])));
+        assert_eq!(
+            (read.m, read.v, read.best),
+            (vec![2.0, 3.0], vec![4.0, 5.0], Some(vec![6.0, 7.0]))
+        );
     }
 
     #[test]
     fn another_run_is_refused_and_the_difference_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = write_one(dir.path());
-        let error = read(&file, &json!({"lr": 0.1, "rank": 16}), 2).unwrap_err().to_string();
-        assert_eq!(error, "--resume: the interrupted run had another rank: 8, not 16");
+        let error = read(&file, &json!({"lr": 0.1, "rank": 16}), 2)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "--resume: the interrupted run had another rank: 8, not 16"
+        );
     }
 
     #[test]
@@ -226,11 +304,15 @@ mod tests {
         let whole = fs::read(&file).unwrap();
         for length in (0..whole.len()).step_by(7) {
             fs::write(&file, &whole[..length]).unwrap();
-            let error = read(&file, &json!({"lr": 0.1, "rank": 8}), 2).unwrap_err().to_string();
+            let error = read(&file, &json!({"lr": 0.1, "rank": 8}), 2)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("not a checkpoint"), "{error}");
         }
         fs::write(&file, &whole).unwrap();
-        let error = read(&file, &json!({"lr": 0.1, "rank": 8}), 3).unwrap_err().to_string();
+        let error = read(&file, &json!({"lr": 0.1, "rank": 8}), 3)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("the run has 3 parameters"), "{error}");
     }
 }

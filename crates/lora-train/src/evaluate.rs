@@ -8,7 +8,11 @@ use lora_model::{Packed, SequenceLoss};
 const TOKENS: usize = 1024;
 
 /// Sums of all sequences' losses.
-pub(crate) fn evaluate(model: &mut dyn Trainable, examples: &[Example], ui: &Ui) -> Result<SequenceLoss> {
+pub(crate) fn evaluate(
+    model: &mut dyn Trainable,
+    examples: &[Example],
+    ui: &Ui,
+) -> Result<SequenceLoss> {
     let lengths: Vec<usize> = examples.iter().map(|e| e.input_ids.len()).collect();
     let order: Vec<usize> = (0..examples.len()).collect();
     let batches = lora_data::batches(&order, &lengths, None, Some(TOKENS));
@@ -24,7 +28,10 @@ pub(crate) fn evaluate(model: &mut dyn Trainable, examples: &[Example], ui: &Ui)
 
 /// Lays rows end to end.
 pub(crate) fn pack(examples: &[Example], rows: &[usize]) -> Packed {
-    Packed::from_rows(rows.iter().map(|&row| (&examples[row].input_ids[..], &examples[row].labels[..])))
+    Packed::from_rows(
+        rows.iter()
+            .map(|&row| (&examples[row].input_ids[..], &examples[row].labels[..])),
+    )
 }
 
 /// Adds losses, in order.

@@ -27,7 +27,11 @@ pub(crate) fn finish(
     let draft = Draft {
         tool: env!("CARGO_PKG_NAME").to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        artefact: if args.method == Method::Full { Artefact::Model } else { Artefact::Adapter },
+        artefact: if args.method == Method::Full {
+            Artefact::Model
+        } else {
+            Artefact::Adapter
+        },
         config: serde_json::to_value(args)?,
         seed: Some(args.seed),
         inputs: inputs.hashes.clone(),

@@ -48,14 +48,28 @@ impl FullTrainable {
         };
         let slots = model.tensors.iter().map(slot).collect();
         let dtype = dtype.unwrap_or_else(|| dtype_of(&config));
-        Ok(Self { model, slots, base: base.to_path_buf(), config, dtype })
+        Ok(Self {
+            model,
+            slots,
+            base: base.to_path_buf(),
+            config,
+            dtype,
+        })
     }
 
     /// The base's config, with the dtype of the weights that lie beside it.
     fn save_config(&self, dir: &Path) -> Result<()> {
         let mut config = self.config.clone();
-        let key = if config.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
-        let name = if self.dtype == WeightDtype::Bf16 { "bfloat16" } else { "float32" };
+        let key = if config.contains_key("torch_dtype") {
+            "torch_dtype"
+        } else {
+            "dtype"
+        };
+        let name = if self.dtype == WeightDtype::Bf16 {
+            "bfloat16"
+        } else {
+            "float32"
+        };
         config.insert(key.to_owned(), name.into());
         let path = dir.join("config.json");
         let text = serde_json::to_string_pretty(&config)? + "\n";
@@ -65,8 +79,15 @@ impl FullTrainable {
 
 /// The dtype that a config.json asks for.
 fn dtype_of(config: &serde_json::Map<String, serde_json::Value>) -> WeightDtype {
-    let name = config.get("dtype").or_else(|| config.get("torch_dtype")).and_then(serde_json::Value::as_str);
-    if name == Some("bfloat16") { WeightDtype::Bf16 } else { WeightDtype::F32 }
+    let name = config
+        .get("dtype")
+        .or_else(|| config.get("torch_dtype"))
+        .and_then(serde_json::Value::as_str);
+    if name == Some("bfloat16") {
+        WeightDtype::Bf16
+    } else {
+        WeightDtype::F32
+    }
 }
 
 impl Trainable for FullTrainable {
@@ -114,6 +135,10 @@ impl Trainable for FullTrainable {
     }
 
     fn summary(&self) -> String {
-        lora_core::trainable_line(self.model.params.len() as u64, self.model.params.len() as u64, 0)
+        lora_core::trainable_line(
+            self.model.params.len() as u64,
+            self.model.params.len() as u64,
+            0,
+        )
     }
 }

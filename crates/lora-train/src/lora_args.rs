@@ -15,7 +15,12 @@ pub struct LoraArgs {
     #[arg(long, value_name = "LAYERS", conflicts_with = "adapter")]
     pub layers: Option<String>,
     /// Name before the layer's number, where a model has several kinds of layers [default: any].
-    #[arg(long, value_name = "NAME", requires = "layers", conflicts_with = "adapter")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "layers",
+        conflicts_with = "adapter"
+    )]
     pub layers_pattern: Vec<String>,
     /// Rank of single modules, NAME=RANK; may be repeated, the first match wins (NAME is a regular expression on the end of
     /// the module's path).
@@ -56,10 +61,18 @@ impl LoraArgs {
         }
         config.layers_to_transform = self.layers.as_deref().map_or(Ok(Vec::new()), layers)?;
         config.layers_pattern = words(&self.layers_pattern);
-        config.rank_pattern = pattern("--rank-pattern", "a whole number, 1 or more", &self.rank_pattern)?;
+        config.rank_pattern = pattern(
+            "--rank-pattern",
+            "a whole number, 1 or more",
+            &self.rank_pattern,
+        )?;
         config.alpha_pattern = pattern("--alpha-pattern", "a number", &self.alpha_pattern)?;
         config.modules_to_save = words(&self.modules_to_save);
-        config.bias = self.bias.as_deref().and_then(Bias::named).unwrap_or_default();
+        config.bias = self
+            .bias
+            .as_deref()
+            .and_then(Bias::named)
+            .unwrap_or_default();
         config.lora_bias = self.lora_bias;
         config.use_dora = self.dora;
         if let Some(word) = &self.init {
@@ -92,18 +105,25 @@ impl LoraArgs {
 /// Names, given one by one or with commas.
 fn words(given: &[String]) -> Vec<String> {
     let words = given.iter().flat_map(|text| text.split(','));
-    words.map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+    words
+        .map(|word| word.trim().to_owned())
+        .filter(|word| !word.is_empty())
+        .collect()
 }
 
 /// `8-15,20` as numbers, ascending, each once.
 fn layers(text: &str) -> Result<Vec<usize>> {
-    let wrong =
-        || Error::new(format!("--layers {text}: expected numbers and ranges")).hint("for example --layers 8-15,20");
+    let wrong = || {
+        Error::new(format!("--layers {text}: expected numbers and ranges"))
+            .hint("for example --layers 8-15,20")
+    };
     let mut numbers = Vec::new();
     for part in text.split(',').map(str::trim) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) =
-            (first.trim().parse().map_err(|_| wrong())?, last.trim().parse().map_err(|_| wrong())?);
+        let (first, last): (usize, usize) = (
+            first.trim().parse().map_err(|_| wrong())?,
+            last.trim().parse().map_err(|_| wrong())?,
+        );
         if first > last || last > 100_000 {
             return Err(wrong());
         }
@@ -119,7 +139,10 @@ fn pattern<T: FromStr>(flag: &str, expected: &str, given: &[String]) -> Result<P
     let pair = |text: &String| {
         let wrong = || Error::new(format!("{flag} {text}: expected NAME={expected}"));
         let (name, value) = text.rsplit_once('=').ok_or_else(wrong)?;
-        Ok((name.trim().to_owned(), value.trim().parse().map_err(|_| wrong())?))
+        Ok((
+            name.trim().to_owned(),
+            value.trim().parse().map_err(|_| wrong())?,
+        ))
     };
     given.iter().map(pair).collect::<Result<_>>().map(Pattern)
 }
@@ -138,8 +161,16 @@ mod tests {
 
     #[test]
     fn a_pattern_ends_at_its_last_equals_sign() {
-        let ranks: Pattern<usize> = pattern("--rank-pattern", "N", &["v_proj=2".into(), "a(?=b)=4".into()]).unwrap();
-        assert_eq!(ranks.0, [("v_proj".to_owned(), 2), ("a(?=b)".to_owned(), 4)]);
+        let ranks: Pattern<usize> = pattern(
+            "--rank-pattern",
+            "N",
+            &["v_proj=2".into(), "a(?=b)=4".into()],
+        )
+        .unwrap();
+        assert_eq!(
+            ranks.0,
+            [("v_proj".to_owned(), 2), ("a(?=b)".to_owned(), 4)]
+        );
         assert!(pattern::<usize>("--rank-pattern", "N", &["v_proj".into()]).is_err());
         assert!(pattern::<usize>("--rank-pattern", "N", &["v_proj=x".into()]).is_err());
     }

@@ -60,16 +60,23 @@ impl Metrics {
     /// Starts the file; of a run that is continued, keeps the lines up to its checkpoint's step.
     pub(crate) fn open(dir: &Path, step: u64) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        let kept = if step == 0 { String::new() } else { lines_until(&path, step)? };
+        let kept = if step == 0 {
+            String::new()
+        } else {
+            lines_until(&path, step)?
+        };
         let mut file = File::create(&path).map_err(failed("create", &path))?;
-        file.write_all(kept.as_bytes()).map_err(failed("write", &path))?;
+        file.write_all(kept.as_bytes())
+            .map_err(failed("write", &path))?;
         Ok(Self { path, file })
     }
 
     /// Appends a line.
     pub(crate) fn write(&mut self, metric: &Metric) -> Result<()> {
         let line = serde_json::to_string(metric)? + "\n";
-        self.file.write_all(line.as_bytes()).map_err(failed("write", &self.path))
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(failed("write", &self.path))
     }
 }
 
@@ -79,7 +86,12 @@ fn lines_until(path: &Path, step: u64) -> Result<String> {
         read => read.map_err(failed("read", path))?,
     };
     let is_before = |line: &&str| {
-        serde_json::from_str::<serde_json::Value>(line).is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
+        serde_json::from_str::<serde_json::Value>(line)
+            .is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
     };
-    Ok(text.lines().filter(is_before).map(|line| format!("{line}\n")).collect())
+    Ok(text
+        .lines()
+        .filter(is_before)
+        .map(|line| format!("{line}\n"))
+        .collect())
 }

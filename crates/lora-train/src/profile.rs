@@ -33,15 +33,28 @@ struct Report {
 
 /// Prints the profile of a finished run: a table for people, one line of JSON for programs.
 pub(crate) fn show(model: &dyn Trainable, outcome: &Outcome, threads: usize, ui: &Ui) {
-    let Some(profile) = model.profile() else { return };
+    let Some(profile) = model.profile() else {
+        return;
+    };
     let report = report(profile, outcome, gemm::measure_peak(threads) / 1e9);
     ui.event(&report);
     let rows = report.parts.iter().map(|line| {
-        let rate = line.gflops.map_or(String::new(), |rate| format!("{rate:.1}"));
-        vec![line.part.to_owned(), format!("{:.2}", line.seconds), format!("{:.1} %", 100.0 * line.share), rate]
+        let rate = line
+            .gflops
+            .map_or(String::new(), |rate| format!("{rate:.1}"));
+        vec![
+            line.part.to_owned(),
+            format!("{:.2}", line.seconds),
+            format!("{:.1} %", 100.0 * line.share),
+            rate,
+        ]
     });
-    let head = ["part", "seconds", "share", "GFLOP/s"].map(str::to_owned).to_vec();
-    ui.say(&table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
+    let head = ["part", "seconds", "share", "GFLOP/s"]
+        .map(str::to_owned)
+        .to_vec();
+    ui.say(&table(
+        &std::iter::once(head).chain(rows).collect::<Vec<_>>(),
+    ));
     ui.say(&format!(
         "{} steps, {:.2} s: {:.1} GFLOP/s, {:.0} % of the {:.1} that a matrix product alone reaches ({}); {:.0} % of the time in products",
         report.steps,
@@ -59,13 +72,27 @@ fn report(profile: &Profile, outcome: &Outcome, gemm_peak_gflops: f64) -> Report
     let line = |part: Part| {
         let (time, operations) = profile.of(part);
         let gflops = (operations > 0.0).then(|| operations / time.max(1e-9) / 1e9);
-        Line { part: part.name(), seconds: time, share: time / seconds, gflops }
+        Line {
+            part: part.name(),
+            seconds: time,
+            share: time / seconds,
+            gflops,
+        }
     };
     let mut parts: Vec<Line> = Part::ALL.map(line).into_iter().collect();
     let counted: f64 = parts.iter().map(|line| line.seconds).sum();
     let rest = (seconds - counted).max(0.0);
-    parts.push(Line { part: "the rest", seconds: rest, share: rest / seconds, gflops: None });
-    let products = Part::ALL.iter().filter(|part| part.is_products()).map(|&part| profile.of(part).0).sum::<f64>();
+    parts.push(Line {
+        part: "the rest",
+        seconds: rest,
+        share: rest / seconds,
+        gflops: None,
+    });
+    let products = Part::ALL
+        .iter()
+        .filter(|part| part.is_products())
+        .map(|&part| profile.of(part).0)
+        .sum::<f64>();
     let operations: f64 = Part::ALL.iter().map(|&part| profile.of(part).1).sum();
     Report {
         event: "profile",

@@ -43,21 +43,32 @@ pub(crate) fn train(
     if let Err(error) = &result {
         if error.is_interrupted() && run.state.step > 0 {
             run.checkpoint()?;
-            ui.say(&format!("stopped after step {}: the same command with --resume continues it", run.state.step));
+            ui.say(&format!(
+                "stopped after step {}: the same command with --resume continues it",
+                run.state.step
+            ));
         } else if state_file(run.staged.path()).exists() {
             let kept = run.staged.path().display();
             ui.say(&format!("{kept} keeps the checkpoints so far: --resume continues from them, --force starts over"));
         }
     }
     result?;
-    let State { tokens, computed_tokens, .. } = run.state;
+    let State {
+        tokens,
+        computed_tokens,
+        ..
+    } = run.state;
     if computed_tokens < tokens {
         let saved = 100.0 * (1.0 - computed_tokens as f64 / tokens as f64);
         ui.say(&format!(
             "examples of a batch that begin alike shared that beginning: {saved:.0} % fewer tokens to compute"
         ));
     }
-    Ok(Outcome { total_steps: run.schedule.total_steps, best: run.best, state: run.state })
+    Ok(Outcome {
+        total_steps: run.schedule.total_steps,
+        best: run.best,
+        state: run.state,
+    })
 }
 
 /// Tokens of a window.
@@ -104,16 +115,22 @@ impl<'r> Run<'r> {
         let n = model.params().len();
         let found = resume(args, &fingerprint, n, staged, ui)?;
         let snapshot = match found {
-            None => {
-                Snapshot { state: State::default(), params: Vec::new(), m: vec![0.0; n], v: vec![0.0; n], best: None }
-            }
+            None => Snapshot {
+                state: State::default(),
+                params: Vec::new(),
+                m: vec![0.0; n],
+                v: vec![0.0; n],
+                best: None,
+            },
             Some(snapshot) => {
                 model.params_mut().copy_from_slice(&snapshot.params);
                 steps.skip(snapshot.state.step);
                 snapshot
             }
         };
-        let Snapshot { state, m, v, best, .. } = snapshot;
+        let Snapshot {
+            state, m, v, best, ..
+        } = snapshot;
         let metrics = Metrics::open(staged.path(), state.step)?;
         let slots = model.slots().to_vec();
         let (gate, gradients) = (Gate::new(&slots), vec![0.0; n]);
@@ -143,10 +160,24 @@ impl<'r> Run<'r> {
     /// Says what is about to happen.
     fn introduce(&self) {
         let (total, warmup) = (self.schedule.total_steps, self.schedule.warmup_steps);
-        let rows = |n: usize| if n == 1 { "1 example".to_owned() } else { format!("{n} examples") };
-        let valid =
-            self.data.valid.as_ref().map_or("no valid split".to_owned(), |v| format!("{} held out", rows(v.len())));
-        self.ui.say(&format!("{total} steps on {}, {valid}", rows(self.data.train.len())));
+        let rows = |n: usize| {
+            if n == 1 {
+                "1 example".to_owned()
+            } else {
+                format!("{n} examples")
+            }
+        };
+        let valid = self
+            .data
+            .valid
+            .as_ref()
+            .map_or("no valid split".to_owned(), |v| {
+                format!("{} held out", rows(v.len()))
+            });
+        self.ui.say(&format!(
+            "{total} steps on {}, {valid}",
+            rows(self.data.train.len())
+        ));
         if warmup >= total && warmup > 0 {
             self.ui.warn(&format!(
                 "the warm-up takes {warmup} steps of {total}: the learning rate never reaches its peak"
@@ -173,7 +204,8 @@ impl<'r> Run<'r> {
     /// After every so many steps and after the last, unless a run that was interrupted then has done it.
     fn evaluation_is_due(&self) -> bool {
         let step = self.state.step;
-        step > self.state.evaluated && (step == self.schedule.total_steps || step.is_multiple_of(self.eval_every))
+        step > self.state.evaluated
+            && (step == self.schedule.total_steps || step.is_multiple_of(self.eval_every))
     }
 
     /// One step of the optimiser.
@@ -181,12 +213,19 @@ impl<'r> Run<'r> {
         let began = Instant::now();
         let step = self.state.step + 1;
         let (window, epoch) = self.steps.next_window();
-        let (sum, Tokens { all: tokens, computed }) = self.accumulate(&window)?;
+        let (
+            sum,
+            Tokens {
+                all: tokens,
+                computed,
+            },
+        ) = self.accumulate(&window)?;
         let loss = sum.nll / sum.tokens as f64;
         let optimising = Instant::now();
         let norm = global_norm(&self.gradients);
         check_finite(&self.slots, &self.gradients, norm, loss, step)?;
-        self.gate.judge(&self.slots, self.model.params(), &self.gradients, step)?;
+        self.gate
+            .judge(&self.slots, self.model.params(), &self.gradients, step)?;
 
         let lr = self.schedule.rate(step - 1);
         self.apply(step, lr, clip_factor(norm, self.args.clip));
@@ -209,12 +248,24 @@ impl<'r> Run<'r> {
         progress.message(format!("loss {loss:.4}  {tokens_per_s:.0} tokens/s"));
         progress.inc(1);
         let supervised_tokens = sum.tokens;
-        self.record(Metric::Step { step, epoch, loss, grad_norm: norm, lr, tokens, supervised_tokens, tokens_per_s })
+        self.record(Metric::Step {
+            step,
+            epoch,
+            loss,
+            grad_norm: norm,
+            lr,
+            tokens,
+            supervised_tokens,
+            tokens_per_s,
+        })
     }
 
     /// Gradients of the mean loss over all supervised tokens of a window: not a mean of its batches' means.
     fn accumulate(&mut self, window: &[Vec<usize>]) -> Result<(SequenceLoss, Tokens)> {
-        let batches: Vec<_> = window.iter().map(|rows| pack(&self.data.train, rows)).collect();
+        let batches: Vec<_> = window
+            .iter()
+            .map(|rows| pack(&self.data.train, rows))
+            .collect();
         let supervised: usize = batches.iter().map(lora_model::Packed::supervised).sum();
         let scale = 1.0 / supervised as f32;
         self.gradients.fill(0.0);
@@ -222,10 +273,18 @@ impl<'r> Run<'r> {
         for (index, packed) in batches.iter().enumerate() {
             self.ui.check_interrupt()?;
             let micro_step = self.state.step * self.args.accumulation as u64 + index as u64;
-            add(&mut sum, &self.model.gradients(packed, micro_step, scale, &mut self.gradients)?);
+            add(
+                &mut sum,
+                &self
+                    .model
+                    .gradients(packed, micro_step, scale, &mut self.gradients)?,
+            );
         }
         let all = batches.iter().map(lora_model::Packed::tokens).sum();
-        let computed = batches.iter().map(|packed| self.model.computed_tokens(packed)).sum();
+        let computed = batches
+            .iter()
+            .map(|packed| self.model.computed_tokens(packed))
+            .sum();
         Ok((sum, Tokens { all, computed }))
     }
 
@@ -235,7 +294,11 @@ impl<'r> Run<'r> {
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,
-            weight_decay: if decays { self.args.weight_decay as f32 } else { 0.0 },
+            weight_decay: if decays {
+                self.args.weight_decay as f32
+            } else {
+                0.0
+            },
         };
         let params = self.model.params_mut();
         for slot in &self.slots {
@@ -255,7 +318,9 @@ impl<'r> Run<'r> {
     /// Measures the valid split, remembers the best parameters, and counts evaluations that were not better.
     fn evaluate(&mut self) -> Result<()> {
         check_params(&self.slots, self.model.params(), self.state.step)?;
-        let Some(valid) = &self.data.valid else { return Ok(()) };
+        let Some(valid) = &self.data.valid else {
+            return Ok(());
+        };
         let counts = self.model.profile().map(Profile::counts);
         let sum = evaluate(self.model, valid, self.ui)?;
         if let Some((profile, counts)) = self.model.profile().zip(counts) {
@@ -264,8 +329,11 @@ impl<'r> Run<'r> {
         let (step, epoch) = (self.state.step, self.state.epoch);
         let loss = sum.nll / sum.tokens as f64;
         if !loss.is_finite() {
-            return Err(Error::new(format!("the valid loss is {loss} after step {step}"))
-                .hint("a lower --lr or a longer --warmup usually helps; checkpoints so far are kept"));
+            return Err(
+                Error::new(format!("the valid loss is {loss} after step {step}")).hint(
+                    "a lower --lr or a longer --warmup usually helps; checkpoints so far are kept",
+                ),
+            );
         }
         let better = self.state.best.is_none_or(|best| loss < best.loss);
         self.state.valid_loss = Some(loss);
@@ -275,15 +343,31 @@ impl<'r> Run<'r> {
             self.best = Some(self.model.params().to_vec());
         } else {
             self.state.worse += 1;
-            self.state.stopped_early = self.args.patience.is_some_and(|patience| self.state.worse >= patience);
+            self.state.stopped_early = self
+                .args
+                .patience
+                .is_some_and(|patience| self.state.worse >= patience);
         }
-        self.ui.say(&format!("step {step}: valid loss {loss:.4}{}", if better { ", the best so far" } else { "" }));
+        self.ui.say(&format!(
+            "step {step}: valid loss {loss:.4}{}",
+            if better { ", the best so far" } else { "" }
+        ));
         if self.state.stopped_early {
-            self.ui.say(&format!("no better loss in {} evaluations: stopping early", self.state.worse));
+            self.ui.say(&format!(
+                "no better loss in {} evaluations: stopping early",
+                self.state.worse
+            ));
         }
         let token_accuracy = sum.correct as f64 / sum.tokens as f64;
         let supervised_tokens = sum.tokens;
-        self.record(Metric::Eval { step, epoch, valid_loss: loss, token_accuracy, supervised_tokens, best: better })
+        self.record(Metric::Eval {
+            step,
+            epoch,
+            valid_loss: loss,
+            token_accuracy,
+            supervised_tokens,
+            best: better,
+        })
     }
 
     /// Writes the last and the best model and, last of all, the state that a resumed run starts from.
@@ -291,11 +375,17 @@ impl<'r> Run<'r> {
         let out: PathBuf = self.staged.path().to_path_buf();
         save_model(&out, "last", self.model, self.model.params())?;
         if let Some(best) = &self.best
-            && self.state.best.is_some_and(|b| b.step == self.state.step || !out.join("checkpoints/best").exists())
+            && self.state.best.is_some_and(|b| {
+                b.step == self.state.step || !out.join("checkpoints/best").exists()
+            })
         {
             save_model(&out, "best", self.model, best)?;
         }
-        let mut vectors = vec![("params", self.model.params()), ("m", &self.m[..]), ("v", &self.v[..])];
+        let mut vectors = vec![
+            ("params", self.model.params()),
+            ("m", &self.m[..]),
+            ("v", &self.v[..]),
+        ];
         vectors.extend(self.best.as_deref().map(|best| ("best", best)));
         checkpoint::write(&state_file(&out), &self.fingerprint, &self.state, &vectors)?;
         self.staged.keep_partial();
@@ -311,7 +401,12 @@ impl<'r> Run<'r> {
 /// The steps of the run, their learning rates, and after how many steps to evaluate.
 fn plan(args: &Args, data: &Data) -> (Steps, Schedule, u64) {
     let steps = steps_of(args, data);
-    let schedule = Schedule::new(args.schedule, args.lr, args.warmup, steps.total(length(args)));
+    let schedule = Schedule::new(
+        args.schedule,
+        args.lr,
+        args.warmup,
+        steps.total(length(args)),
+    );
     let eval_every = match args.eval_every {
         Some(n) => n as u64,
         None => (steps.of_epoch(0).len() as u64).min(schedule.total_steps.div_ceil(4)),

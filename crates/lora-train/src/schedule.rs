@@ -17,13 +17,26 @@ pub struct Schedule {
 impl Schedule {
     /// Resolves a warm-up given as a share of the run (below 1) or as a number of steps (`get_warmup_steps`: rounded up).
     pub fn new(decay: Decay, peak: f64, warmup: f64, total_steps: u64) -> Self {
-        let warmup_steps = if warmup < 1.0 { (total_steps as f64 * warmup).ceil() } else { warmup.round() };
-        Self { decay, peak, warmup_steps: warmup_steps as u64, total_steps }
+        let warmup_steps = if warmup < 1.0 {
+            (total_steps as f64 * warmup).ceil()
+        } else {
+            warmup.round()
+        };
+        Self {
+            decay,
+            peak,
+            warmup_steps: warmup_steps as u64,
+            total_steps,
+        }
     }
 
     /// The rate of a step, counted from 0 (transformers' `get_{constant,linear,cosine}_schedule_with_warmup`).
     pub fn rate(&self, step: u64) -> f64 {
-        let (step, warmup, total) = (step as f64, self.warmup_steps as f64, self.total_steps as f64);
+        let (step, warmup, total) = (
+            step as f64,
+            self.warmup_steps as f64,
+            self.total_steps as f64,
+        );
         if step < warmup {
             return self.peak * (step / warmup.max(1.0));
         }
@@ -31,7 +44,9 @@ impl Schedule {
         let factor = match self.decay {
             Decay::Constant => 1.0,
             Decay::Linear => ((total - step) / span).max(0.0),
-            Decay::Cosine => (0.5 * (1.0 + (std::f64::consts::PI * ((step - warmup) / span)).cos())).max(0.0),
+            Decay::Cosine => {
+                (0.5 * (1.0 + (std::f64::consts::PI * ((step - warmup) / span)).cos())).max(0.0)
+            }
         };
         self.peak * factor
     }
@@ -58,7 +73,9 @@ mod tests {
     fn equals_transformers_with_two_steps_of_warmup() {
         assert_close(
             &rates(Decay::Linear, 2.0),
-            &[0.0, 5e-4, 1e-3, 8.75e-4, 7.5e-4, 6.25e-4, 5e-4, 3.75e-4, 2.5e-4, 1.25e-4],
+            &[
+                0.0, 5e-4, 1e-3, 8.75e-4, 7.5e-4, 6.25e-4, 5e-4, 3.75e-4, 2.5e-4, 1.25e-4,
+            ],
         );
         assert_close(
             &rates(Decay::Cosine, 2.0),
@@ -75,7 +92,10 @@ mod tests {
                 3.806023374435663e-5,
             ],
         );
-        assert_close(&rates(Decay::Constant, 2.0), &[0.0, 5e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3]);
+        assert_close(
+            &rates(Decay::Constant, 2.0),
+            &[0.0, 5e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3],
+        );
     }
 
     #[test]

@@ -34,15 +34,28 @@ impl Inputs {
             *adapter = artefact_input(adapter, Artefact::Adapter)?;
         }
         let base = if args.method == Method::Full && lacks_weights(&args.base)? {
-            Model::Shape(Box::new(ModelConfig::from_json(&args.base.join("config.json"))?))
+            Model::Shape(Box::new(ModelConfig::from_json(
+                &args.base.join("config.json"),
+            )?))
         } else {
             Model::Weights(Box::new(Base::open(&args.base)?))
         };
-        let named = [("base", Some(&args.base)), ("data", Some(&args.data)), ("adapter", args.adapter.as_ref())];
+        let named = [
+            ("base", Some(&args.base)),
+            ("data", Some(&args.data)),
+            ("adapter", args.adapter.as_ref()),
+        ];
         let mut hashes = Vec::new();
-        for (name, path) in named.into_iter().filter_map(|(name, path)| path.map(|path| (name, path))) {
+        for (name, path) in named
+            .into_iter()
+            .filter_map(|(name, path)| path.map(|path| (name, path)))
+        {
             let sha256 = lora_receipt::hash_path(path)?;
-            hashes.push(Input { name: name.to_owned(), path: path.clone(), sha256 });
+            hashes.push(Input {
+                name: name.to_owned(),
+                path: path.clone(),
+                sha256,
+            });
         }
         Ok(Self { base, hashes })
     }
@@ -82,8 +95,13 @@ fn lacks_weights(base: &Path) -> Result<bool> {
         return Ok(false);
     }
     let entries = std::fs::read_dir(base).map_err(failed("list", base))?;
-    let is_weights = |path: &Path| path.extension().is_some_and(|e| e == "safetensors" || e == "gguf");
-    Ok(!entries.filter_map(std::result::Result::ok).any(|entry| is_weights(&entry.path())))
+    let is_weights = |path: &Path| {
+        path.extension()
+            .is_some_and(|e| e == "safetensors" || e == "gguf")
+    };
+    Ok(!entries
+        .filter_map(std::result::Result::ok)
+        .any(|entry| is_weights(&entry.path())))
 }
 
 /// The rows that train and those held out.
@@ -97,10 +115,17 @@ pub(crate) struct Data {
 pub(crate) fn load_data(args: &Args, inputs: &Inputs) -> Result<Data> {
     let train = load_split(args, inputs, "train")?;
     let has_valid = args.data.join("valid.parquet").is_file();
-    let valid = if has_valid { Some(load_split(args, inputs, "valid")?) } else { None };
+    let valid = if has_valid {
+        Some(load_split(args, inputs, "valid")?)
+    } else {
+        None
+    };
     if valid.is_none() && args.patience.is_some() {
-        return Err(Error::new(format!("--patience needs a valid split, and {} has none", args.data.display()))
-            .hint("prepare the data with lora-prep --valid 0.1"));
+        return Err(Error::new(format!(
+            "--patience needs a valid split, and {} has none",
+            args.data.display()
+        ))
+        .hint("prepare the data with lora-prep --valid 0.1"));
     }
     Ok(Data { train, valid })
 }
@@ -113,40 +138,66 @@ fn load_split(args: &Args, inputs: &Inputs, name: &str) -> Result<Vec<Example>> 
     }
     split.check_vocabulary(inputs.config().vocab_size, &args.data)?;
     let context = inputs.config().max_position_embeddings;
-    match split.lengths().into_iter().enumerate().find(|(_, tokens)| *tokens > context) {
+    match split
+        .lengths()
+        .into_iter()
+        .enumerate()
+        .find(|(_, tokens)| *tokens > context)
+    {
         None => Ok(split.examples),
         Some((row, tokens)) => Err(Error::new(format!(
             "{}: row {} of {name} has {tokens} tokens, more than the model's context of {context}",
             args.data.display(),
             row + 1
         ))
-        .hint(format!("prepare the data with lora-prep --max-length {context}"))),
+        .hint(format!(
+            "prepare the data with lora-prep --max-length {context}"
+        ))),
     }
 }
 
 /// Builds what trains.
-pub(crate) fn trainable<'i>(args: &Args, inputs: &'i Inputs, data: &Data, ui: &Ui) -> Result<Box<dyn Trainable + 'i>> {
+pub(crate) fn trainable<'i>(
+    args: &Args,
+    inputs: &'i Inputs,
+    data: &Data,
+    ui: &Ui,
+) -> Result<Box<dyn Trainable + 'i>> {
     match (&inputs.base, args.method) {
         (Model::Weights(base), Method::Lora) => {
             let adapter = adapter(args, base, ui)?;
-            let (route, memory): (Box<dyn Route + 'i>, _) = if args.route == Some(RouteKind::Composite) {
-                (Box::new(Composite::new(base)?), None)
-            } else {
-                let memory = memory::choose(args, base, &adapter, data, ui)?;
-                let route = Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes);
-                (Box::new(route.with_plan(memory.plan)), Some(memory))
-            };
-            Ok(Box::new(LoraTrainable::new(route, adapter, args, base.total_parameters(), memory)))
+            let (route, memory): (Box<dyn Route + 'i>, _) =
+                if args.route == Some(RouteKind::Composite) {
+                    (Box::new(Composite::new(base)?), None)
+                } else {
+                    let memory = memory::choose(args, base, &adapter, data, ui)?;
+                    let route = Fused::new(base, args.threads())?
+                        .with_shared_prefixes(!args.no_shared_prefixes);
+                    (Box::new(route.with_plan(memory.plan)), Some(memory))
+                };
+            Ok(Box::new(LoraTrainable::new(
+                route,
+                adapter,
+                args,
+                base.total_parameters(),
+                memory,
+            )))
         }
         (Model::Weights(base), Method::Full) => {
             if !args.base.join("config.json").is_file() {
-                return Err(Error::new(format!("{}: --method full needs a Hugging Face folder", args.base.display()))
-                    .hint("make one with lora-export --model MODEL --format hf --out DIR"));
+                return Err(Error::new(format!(
+                    "{}: --method full needs a Hugging Face folder",
+                    args.base.display()
+                ))
+                .hint("make one with lora-export --model MODEL --format hf --out DIR"));
             }
             full(FullModel::from_base(base)?, args)
         }
         (Model::Shape(config), _) => {
-            ui.say(&format!("{} has no weights: starting at random from its config.json", args.base.display()));
+            ui.say(&format!(
+                "{} has no weights: starting at random from its config.json",
+                args.base.display()
+            ));
             full(FullModel::random((**config).clone(), args.seed)?, args)
         }
     }
@@ -166,7 +217,10 @@ fn adapter(args: &Args, base: &Base, ui: &Ui) -> Result<Adapter> {
         }
         None => {
             let config = args.lora_config()?;
-            config.notes(&base.modules())?.iter().for_each(|note| ui.warn(note));
+            config
+                .notes(&base.modules())?
+                .iter()
+                .for_each(|note| ui.warn(note));
             if matches!(config.init, Init::Pissa(Some(_))) {
                 ui.say("--init pissa_niter_N asks for a quick decomposition: the exact one is computed");
             }
@@ -189,8 +243,11 @@ pub(crate) fn stage(args: &Args) -> Result<Staged> {
     }
     if interrupted && !args.force {
         staged.keep_partial();
-        return Err(Error::new(format!("{} holds an interrupted run", staged.path().display()))
-            .hint("--resume continues it, --force starts over"));
+        return Err(Error::new(format!(
+            "{} holds an interrupted run",
+            staged.path().display()
+        ))
+        .hint("--resume continues it, --force starts over"));
     }
     drop(staged);
     Ok(Staged::folder(&args.out, args.force)?)

@@ -79,12 +79,23 @@ impl<'b> LoraTrainable<'b> {
         memory: Option<Chosen>,
     ) -> Self {
         let slots = slots(&adapter, args.lora.lora_plus_ratio, args.lr);
-        Self { slots, route, adapter, seed: args.seed, base_parameters, memory }
+        Self {
+            slots,
+            route,
+            adapter,
+            seed: args.seed,
+            base_parameters,
+            memory,
+        }
     }
 
     fn dropout(&self, micro_step: u64) -> Option<Dropout> {
         let p = self.adapter.config.lora_dropout as f32;
-        (p > 0.0).then_some(Dropout { p, seed: self.seed, step: micro_step })
+        (p > 0.0).then_some(Dropout {
+            p,
+            seed: self.seed,
+            step: micro_step,
+        })
     }
 }
 
@@ -97,7 +108,11 @@ fn slots(adapter: &Adapter, ratio: Option<f64>, lr: f64) -> Vec<Slot> {
     let other = |place: &Range<usize>| {
         let pair = adapter.modules.iter().find_map(|m| {
             let (a, b) = (&m.a, &m.b);
-            if a == place { Some((b, m)) } else { (b == place).then_some((a, m)) }
+            if a == place {
+                Some((b, m))
+            } else {
+                (b == place).then_some((a, m))
+            }
         });
         pair.map(|(other, module)| (other.clone(), module.is_embedding()))
     };
@@ -105,13 +120,23 @@ fn slots(adapter: &Adapter, ratio: Option<f64>, lr: f64) -> Vec<Slot> {
         let pair = other(&tensor.range);
         let is_vector = tensor.shape.len() == 1;
         let rate = match ratio {
-            Some(_) if pair.as_ref().is_some_and(|(_, is_embedding)| *is_embedding) => LORA_PLUS_EMBEDDING_RATE / lr,
+            Some(_) if pair.as_ref().is_some_and(|(_, is_embedding)| *is_embedding) => {
+                LORA_PLUS_EMBEDDING_RATE / lr
+            }
             Some(ratio) if tensor.part == Part::B || is_vector => ratio,
             _ => 1.0,
         };
-        let name = tensor.name.strip_prefix("base_model.model.").unwrap_or(&tensor.name);
+        let name = tensor
+            .name
+            .strip_prefix("base_model.model.")
+            .unwrap_or(&tensor.name);
         Slot {
-            name: if pair.is_some() { name.trim_end_matches(".weight") } else { name }.to_owned(),
+            name: if pair.is_some() {
+                name.trim_end_matches(".weight")
+            } else {
+                name
+            }
+            .to_owned(),
             range: tensor.range,
             decays: !is_vector || tensor.part == Part::Magnitude,
             rate,
@@ -142,7 +167,9 @@ impl Trainable for LoraTrainable<'_> {
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>> {
         let dropout = self.dropout(micro_step);
-        Ok(self.route.gradients(&self.adapter, packed, dropout, scale, gradients)?)
+        Ok(self
+            .route
+            .gradients(&self.adapter, packed, dropout, scale, gradients)?)
     }
 
     fn computed_tokens(&self, packed: &Packed) -> usize {

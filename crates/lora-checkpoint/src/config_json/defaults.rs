@@ -81,7 +81,12 @@ const QWEN2: Defaults = Defaults {
     ..LLAMA
 };
 
-const QWEN3: Defaults = Defaults { head_dim: Some(128), qkv_bias: false, reads_attention_bias: true, ..QWEN2 };
+const QWEN3: Defaults = Defaults {
+    head_dim: Some(128),
+    qkv_bias: false,
+    reads_attention_bias: true,
+    ..QWEN2
+};
 
 const GEMMA2: Defaults = Defaults {
     vocab_size: 256_000,

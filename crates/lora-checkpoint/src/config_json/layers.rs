@@ -46,10 +46,20 @@ pub(super) fn all(json: &Object, family: Family, count: usize) -> Result<Vec<Lay
     // Gemma 3's sliding layers have a rotary embedding of their own, the second.
     let rope = |window: Option<usize>| usize::from(family == Family::Gemma3 && window.is_some());
     let layers = windows.into_iter().zip(rotated);
-    Ok(layers.map(|(window, rotated)| LayerSpec { window, rope: rotated.then(|| rope(window)) }).collect())
+    Ok(layers
+        .map(|(window, rotated)| LayerSpec {
+            window,
+            rope: rotated.then(|| rope(window)),
+        })
+        .collect())
 }
 
-fn windows(json: &Object, sliding: Sliding, count: usize, rotated: &[bool]) -> Result<Vec<Option<usize>>, String> {
+fn windows(
+    json: &Object,
+    sliding: Sliding,
+    count: usize,
+    rotated: &[bool],
+) -> Result<Vec<Option<usize>>, String> {
     let named = match json.get("sliding_window") {
         None => match sliding {
             Sliding::All(default) => default,
@@ -71,7 +81,9 @@ fn windows(json: &Object, sliding: Sliding, count: usize, rotated: &[bool]) -> R
         Sliding::WithoutRope => Box::new(|i| named.is_some() && !rotated[i]),
         Sliding::Pattern(default) => {
             let every = match size(json, "sliding_window_pattern")? {
-                Some(0) => return Err("sliding_window_pattern is 0, expected at least 1".to_owned()),
+                Some(0) => {
+                    return Err("sliding_window_pattern is 0, expected at least 1".to_owned());
+                }
                 Some(n) => n,
                 None => default,
             };
@@ -85,16 +97,23 @@ fn windows(json: &Object, sliding: Sliding, count: usize, rotated: &[bool]) -> R
     if named.is_none() && slides.contains(&true) {
         return Err("layer_types has sliding layers, but sliding_window is null".to_owned());
     }
-    Ok(slides.into_iter().map(|slides| named.filter(|_| slides)).collect())
+    Ok(slides
+        .into_iter()
+        .map(|slides| named.filter(|_| slides))
+        .collect())
 }
 
 /// Whether each layer slides, where the file says so.
 fn layer_types(json: &Object, count: usize) -> Result<Option<Vec<bool>>, String> {
-    let Some(list) = per_layer(json, "layer_types", count)? else { return Ok(None) };
+    let Some(list) = per_layer(json, "layer_types", count)? else {
+        return Ok(None);
+    };
     let slides = |kind: &Value| match kind.as_str() {
         Some("sliding_attention") => Ok(true),
         Some("full_attention") => Ok(false),
-        _ => Err(format!("layer_types has {kind}, known are \"sliding_attention\" and \"full_attention\"")),
+        _ => Err(format!(
+            "layer_types has {kind}, known are \"sliding_attention\" and \"full_attention\""
+        )),
     };
     list.iter().map(slides).collect::<Result<_, _>>().map(Some)
 }
@@ -120,7 +139,10 @@ fn per_layer<'a>(json: &'a Object, key: &str, count: usize) -> Result<Option<&'a
     match non_null(json, key) {
         None => Ok(None),
         Some(Value::Array(list)) if list.len() >= count => Ok(Some(&list[..count])),
-        Some(Value::Array(list)) => Err(format!("{key} has {} entries for {count} layers", list.len())),
+        Some(Value::Array(list)) => Err(format!(
+            "{key} has {} entries for {count} layers",
+            list.len()
+        )),
         Some(_) => Err(format!("{key} is not a list")),
     }
 }

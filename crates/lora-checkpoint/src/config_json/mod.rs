@@ -26,7 +26,8 @@ pub(crate) fn load(path: &Path) -> Result<ModelConfig> {
     let mut config = parse(&json).map_err(|message| invalid(path, message))?;
     let generation = path.with_file_name("generation_config.json");
     if generation.is_file() {
-        let more = ids(read_json(&generation)?.get("eos_token_id")).map_err(|m| invalid(&generation, m))?;
+        let more = ids(read_json(&generation)?.get("eos_token_id"))
+            .map_err(|m| invalid(&generation, m))?;
         for id in more {
             if !config.eos_token_ids.contains(&id) {
                 config.eos_token_ids.push(id);
@@ -40,14 +41,20 @@ fn parse(json: &Object) -> Result<ModelConfig, String> {
     let family = family(json)?;
     let default = defaults::of(family);
     refuse_unsupported(json, family)?;
-    let size_or = |key: &str, default: usize| Ok::<usize, String>(size(json, key)?.unwrap_or(default));
+    let size_or =
+        |key: &str, default: usize| Ok::<usize, String>(size(json, key)?.unwrap_or(default));
     let heads = size_or("num_attention_heads", default.num_attention_heads)?;
     let hidden_size = size_or("hidden_size", default.hidden_size)?;
     let head_dim = head_dim(json, default, hidden_size, heads)?;
     let num_hidden_layers = size_or("num_hidden_layers", default.num_hidden_layers)?;
     check_layers(num_hidden_layers)?;
-    let max_position_embeddings = size_or("max_position_embeddings", default.max_position_embeddings)?;
-    let shape = rope::Shape { head_dim, max_position_embeddings, theta: default.rope_theta };
+    let max_position_embeddings =
+        size_or("max_position_embeddings", default.max_position_embeddings)?;
+    let shape = rope::Shape {
+        head_dim,
+        max_position_embeddings,
+        theta: default.rope_theta,
+    };
     let ropes: Vec<Rope> = rope::all(json, family, shape)?;
     let layers = layers::all(json, family, num_hidden_layers)?;
     let config = ModelConfig {
@@ -84,40 +91,69 @@ fn parse(json: &Object) -> Result<ModelConfig, String> {
 
 fn family(json: &Object) -> Result<Family, String> {
     match json.get("model_type").and_then(Value::as_str) {
-        Some(name) => Family::of_model_type(name)
-            .ok_or_else(|| format!("model_type \"{name}\" is not supported\nhint: known are {}", Family::names())),
-        None => Err("no model_type\nhint: is this the config.json of a Hugging Face model?".to_owned()),
+        Some(name) => Family::of_model_type(name).ok_or_else(|| {
+            format!(
+                "model_type \"{name}\" is not supported\nhint: known are {}",
+                Family::names()
+            )
+        }),
+        None => {
+            Err("no model_type\nhint: is this the config.json of a Hugging Face model?".to_owned())
+        }
     }
 }
 
 fn refuse_unsupported(json: &Object, family: Family) -> Result<(), String> {
     let (key, expected) = match family.facts().activation {
         Activation::Silu => ("hidden_act", ["silu", "swish"]),
-        Activation::GeluTanh => ("hidden_activation", ["gelu_pytorch_tanh", "gelu_pytorch_tanh"]),
+        Activation::GeluTanh => (
+            "hidden_activation",
+            ["gelu_pytorch_tanh", "gelu_pytorch_tanh"],
+        ),
     };
     match non_null(json, key) {
         None => {}
         Some(Value::String(act)) if expected.contains(&act.as_str()) => {}
-        Some(act) => return Err(format!("{key} {act} is not supported, only \"{}\" is", expected[0])),
+        Some(act) => {
+            return Err(format!(
+                "{key} {act} is not supported, only \"{}\" is",
+                expected[0]
+            ));
+        }
     }
     if flag(json, "use_bidirectional_attention", false)? {
-        return Err("use_bidirectional_attention is not supported: every token sees only those before it".to_owned());
+        return Err(
+            "use_bidirectional_attention is not supported: every token sees only those before it"
+                .to_owned(),
+        );
     }
-    if json.get("quantization_config").is_some_and(|v| !v.is_null()) {
-        return Err("a model quantised by another library (quantization_config) can't be read\n\
+    if json
+        .get("quantization_config")
+        .is_some_and(|v| !v.is_null())
+    {
+        return Err(
+            "a model quantised by another library (quantization_config) can't be read\n\
              hint: use its unquantised folder, or a GGUF file"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(())
 }
 
 /// The width of a head: named, the family's own, or the hidden state shared out.
-fn head_dim(json: &Object, default: &Defaults, hidden: usize, heads: usize) -> Result<usize, String> {
+fn head_dim(
+    json: &Object,
+    default: &Defaults,
+    hidden: usize,
+    heads: usize,
+) -> Result<usize, String> {
     if let Some(named) = size(json, "head_dim")?.or(default.head_dim) {
         return Ok(named);
     }
     if heads > 0 && !hidden.is_multiple_of(heads) {
-        return Err(format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}"));
+        return Err(format!(
+            "hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
+        ));
     }
     Ok(hidden / heads.max(1))
 }

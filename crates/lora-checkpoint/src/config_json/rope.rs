@@ -21,19 +21,49 @@ const LOCAL_THETA: f64 = 10_000.0;
 
 /// The rotary embeddings of a model: one, or for Gemma 3 the full layers' and the sliding layers'.
 pub(super) fn all(json: &Object, family: Family, shape: Shape) -> Result<Vec<Rope>, String> {
-    let (scaling, parameters) = (object(json, "rope_scaling")?, object(json, "rope_parameters")?);
+    let (scaling, parameters) = (
+        object(json, "rope_scaling")?,
+        object(json, "rope_parameters")?,
+    );
     if family != Family::Gemma3 {
-        let nested = scaling.filter(|o| !o.is_empty()).or(parameters).cloned().unwrap_or_default();
-        return Ok(vec![one(json, &nested, family, shape, real(json, "rope_theta")?)?]);
+        let nested = scaling
+            .filter(|o| !o.is_empty())
+            .or(parameters)
+            .cloned()
+            .unwrap_or_default();
+        return Ok(vec![one(
+            json,
+            &nested,
+            family,
+            shape,
+            real(json, "rope_theta")?,
+        )?]);
     }
-    let of_type = |key: &str| Ok::<_, String>(parameters.map(|p| object(p, key)).transpose()?.flatten().cloned());
+    let of_type = |key: &str| {
+        Ok::<_, String>(
+            parameters
+                .map(|p| object(p, key))
+                .transpose()?
+                .flatten()
+                .cloned(),
+        )
+    };
     let mut full = of_type("full_attention")?.unwrap_or_default();
     full.extend(scaling.cloned().unwrap_or_default());
     let sliding = of_type("sliding_attention")?.unwrap_or_default();
-    let local = Shape { theta: LOCAL_THETA, ..shape };
+    let local = Shape {
+        theta: LOCAL_THETA,
+        ..shape
+    };
     Ok(vec![
         one(json, &full, family, shape, real(json, "rope_theta")?)?,
-        one(json, &sliding, family, local, real(json, "rope_local_base_freq")?)?,
+        one(
+            json,
+            &sliding,
+            family,
+            local,
+            real(json, "rope_local_base_freq")?,
+        )?,
     ])
 }
 
@@ -46,40 +76,69 @@ fn object<'a>(json: &'a Object, key: &str) -> Result<Option<&'a Map<String, Valu
 }
 
 /// One rotary embedding; `theta` is the base beside the object, where the object names none.
-fn one(json: &Object, nested: &Object, family: Family, shape: Shape, theta: Option<f64>) -> Result<Rope, String> {
+fn one(
+    json: &Object,
+    nested: &Object,
+    family: Family,
+    shape: Shape,
+    theta: Option<f64>,
+) -> Result<Rope, String> {
     let theta = real(nested, "rope_theta")?.or(theta).unwrap_or(shape.theta);
     let part = match real(nested, "partial_rotary_factor")? {
         Some(part) => part,
         None => real(json, "partial_rotary_factor")?.unwrap_or(1.0),
     };
     if part != 1.0 && !defaults::of(family).reads_partial_rotary_factor {
-        return Err(format!("partial_rotary_factor other than 1 is not supported for {}", family.facts().model_type));
+        return Err(format!(
+            "partial_rotary_factor other than 1 is not supported for {}",
+            family.facts().model_type
+        ));
     }
     if !(part > 0.0 && part <= 1.0) {
-        return Err(format!("partial_rotary_factor is {part}, expected more than 0 and at most 1"));
+        return Err(format!(
+            "partial_rotary_factor is {part}, expected more than 0 and at most 1"
+        ));
     }
     let dim = (shape.head_dim as f64 * part) as usize;
-    Ok(Rope { theta, dim, scaling: scaling(json, nested, family, shape)? })
+    Ok(Rope {
+        theta,
+        dim,
+        scaling: scaling(json, nested, family, shape)?,
+    })
 }
 
-fn scaling(json: &Object, nested: &Object, family: Family, shape: Shape) -> Result<RopeScaling, String> {
+fn scaling(
+    json: &Object,
+    nested: &Object,
+    family: Family,
+    shape: Shape,
+) -> Result<RopeScaling, String> {
     let kind = match non_null(nested, "rope_type").or_else(|| non_null(nested, "type")) {
         None => "default",
         Some(Value::String(kind)) => kind,
         Some(other) => return Err(format!("rope_type {other} is not a string")),
     };
     // Early Phi-3 files name their scaling so.
-    let kind = if family == Family::Phi3 && ["su", "yarn"].contains(&kind) { "longrope" } else { kind };
-    let need = |key: &str| real(nested, key)?.ok_or_else(|| format!("rope_type {kind} needs {key}"));
-    let list = |key: &str| reals(nested, key)?.ok_or_else(|| format!("rope_type {kind} needs {key}"));
+    let kind = if family == Family::Phi3 && ["su", "yarn"].contains(&kind) {
+        "longrope"
+    } else {
+        kind
+    };
+    let need =
+        |key: &str| real(nested, key)?.ok_or_else(|| format!("rope_type {kind} needs {key}"));
+    let list =
+        |key: &str| reals(nested, key)?.ok_or_else(|| format!("rope_type {kind} needs {key}"));
     let original = match size(json, "original_max_position_embeddings")? {
         Some(n) => n,
-        None => size(nested, "original_max_position_embeddings")?.unwrap_or(shape.max_position_embeddings),
+        None => size(nested, "original_max_position_embeddings")?
+            .unwrap_or(shape.max_position_embeddings),
     };
     let extension = shape.max_position_embeddings as f64 / original as f64;
     Ok(match kind {
         "default" => RopeScaling::None,
-        "linear" => RopeScaling::Linear { factor: need("factor")? },
+        "linear" => RopeScaling::Linear {
+            factor: need("factor")?,
+        },
         "dynamic" => RopeScaling::Dynamic {
             factor: need("factor")?,
             original_max_position_embeddings: shape.max_position_embeddings,
@@ -91,7 +150,11 @@ fn scaling(json: &Object, nested: &Object, family: Family, shape: Shape) -> Resu
             original_max_position_embeddings: original,
         },
         "yarn" => {
-            let factor = if nested.get("factor").is_some_and(Value::is_null) { extension } else { need("factor")? };
+            let factor = if nested.get("factor").is_some_and(Value::is_null) {
+                extension
+            } else {
+                need("factor")?
+            };
             let (mscale, all) = (real(nested, "mscale")?, real(nested, "mscale_all_dim")?);
             let or = |key: &str, default: f64| {
                 Ok::<f64, String>(real(nested, key)?.filter(|&b| b != 0.0).unwrap_or(default))

@@ -20,13 +20,19 @@ pub(super) fn size(json: &Object, key: &str) -> Result<Option<usize>, String> {
 pub(super) fn real(json: &Object, key: &str) -> Result<Option<f64>, String> {
     match non_null(json, key) {
         None => Ok(None),
-        Some(v) => v.as_f64().map(Some).ok_or_else(|| format!("{key} is {v}, expected a number")),
+        Some(v) => v
+            .as_f64()
+            .map(Some)
+            .ok_or_else(|| format!("{key} is {v}, expected a number")),
     }
 }
 
 /// A list of numbers.
 pub(super) fn reals(json: &Object, key: &str) -> Result<Option<Vec<f64>>, String> {
-    let number = |v: &Value| v.as_f64().ok_or_else(|| format!("{key} has {v}, expected numbers"));
+    let number = |v: &Value| {
+        v.as_f64()
+            .ok_or_else(|| format!("{key} has {v}, expected numbers"))
+    };
     match non_null(json, key) {
         None => Ok(None),
         Some(Value::Array(list)) => list.iter().map(number).collect::<Result<_, _>>().map(Some),
@@ -37,7 +43,9 @@ pub(super) fn reals(json: &Object, key: &str) -> Result<Option<Vec<f64>>, String
 pub(super) fn flag(json: &Object, key: &str, default: bool) -> Result<bool, String> {
     match non_null(json, key) {
         None => Ok(default),
-        Some(v) => v.as_bool().ok_or_else(|| format!("{key} is {v}, expected true or false")),
+        Some(v) => v
+            .as_bool()
+            .ok_or_else(|| format!("{key} is {v}, expected true or false")),
     }
 }
 
@@ -53,7 +61,9 @@ pub(super) fn ids_or(json: &Object, key: &str, default: Option<u32>) -> Result<V
 pub(super) fn ids(value: Option<&Value>) -> Result<Vec<u32>, String> {
     let id = |v: &Value| match v.as_i64() {
         Some(n) if (0..=i64::from(u32::MAX)).contains(&n) => Ok(n as u32),
-        _ => Err(format!("token id {v} is not a whole number that is not negative")),
+        _ => Err(format!(
+            "token id {v} is not a whole number that is not negative"
+        )),
     };
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),

@@ -25,10 +25,24 @@ impl GgufFile {
         let gguf = parse(file.bytes()).map_err(|message| invalid(path, message))?;
         let entry = |(name, tensor): (&String, &super::parse::Tensor)| {
             let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
-            (name.clone(), Entry { file: 0, range, shape, dtype, permuted: None, offset: 0.0 })
+            (
+                name.clone(),
+                Entry {
+                    file: 0,
+                    range,
+                    shape,
+                    dtype,
+                    permuted: None,
+                    offset: 0.0,
+                },
+            )
         };
         let entries = gguf.tensors.iter().map(entry).collect();
-        Ok(Self { file, gguf, entries })
+        Ok(Self {
+            file,
+            gguf,
+            entries,
+        })
     }
 
     /// Path of the file.
@@ -43,7 +57,10 @@ impl GgufFile {
 
     /// All metadata, in the order of its keys.
     pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.gguf.metadata.iter().map(|(key, value)| (key.as_str(), value))
+        self.gguf
+            .metadata
+            .iter()
+            .map(|(key, value)| (key.as_str(), value))
     }
 
     /// Names of all tensors, sorted.

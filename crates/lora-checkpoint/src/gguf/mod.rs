@@ -23,7 +23,10 @@ pub fn tensor_name(config: &ModelConfig, hugging_face_name: &str) -> Option<Stri
 }
 
 fn part(config: &ModelConfig, hugging_face_name: &str) -> Option<Part> {
-    let (part, ..) = config.parts().into_iter().find(|(_, name, _)| name == hugging_face_name)?;
+    let (part, ..) = config
+        .parts()
+        .into_iter()
+        .find(|(_, name, _)| name == hugging_face_name)?;
     Some(part)
 }
 
@@ -37,7 +40,12 @@ pub fn architecture(config: &ModelConfig) -> &'static str {
 ///
 /// # Panics
 /// If `values` is no whole number of rows of `columns`.
-pub fn permute_rows(config: &ModelConfig, hugging_face_name: &str, values: &[f32], columns: usize) -> Vec<f32> {
+pub fn permute_rows(
+    config: &ModelConfig,
+    hugging_face_name: &str,
+    values: &[f32],
+    columns: usize,
+) -> Vec<f32> {
     reorder(config, hugging_face_name, values, columns, hugging_face_row)
 }
 
@@ -45,7 +53,12 @@ pub fn permute_rows(config: &ModelConfig, hugging_face_name: &str, values: &[f32
 ///
 /// # Panics
 /// If `values` is no whole number of rows of `columns`.
-pub fn restore_rows(config: &ModelConfig, hugging_face_name: &str, values: &[f32], columns: usize) -> Vec<f32> {
+pub fn restore_rows(
+    config: &ModelConfig,
+    hugging_face_name: &str,
+    values: &[f32],
+    columns: usize,
+) -> Vec<f32> {
     reorder(config, hugging_face_name, values, columns, stored_row)
 }
 
@@ -60,7 +73,12 @@ fn reorder(
     if !(permuted && config.facts().gguf_permuted) {
         return values.to_vec();
     }
-    assert_eq!(values.len() % columns, 0, "{} values are no whole number of rows of {columns}", values.len());
+    assert_eq!(
+        values.len() % columns,
+        0,
+        "{} values are no whole number of rows of {columns}",
+        values.len()
+    );
     let row = |row: usize| &values[source(row, config.head_dim) * columns..][..columns];
     (0..values.len() / columns).flat_map(row).copied().collect()
 }

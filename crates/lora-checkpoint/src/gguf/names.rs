@@ -9,7 +9,9 @@ pub(crate) fn tensor(part: Part) -> String {
         Part::FinalNorm => "output_norm.weight".to_owned(),
         Part::Head => "output.weight".to_owned(),
         Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(norm)),
-        Part::Linear(layer, projection) => format!("blk.{layer}.{}.weight", of_projection(projection)),
+        Part::Linear(layer, projection) => {
+            format!("blk.{layer}.{}.weight", of_projection(projection))
+        }
         Part::Bias(layer, projection) => format!("blk.{layer}.{}.bias", of_projection(projection)),
     }
 }
@@ -41,5 +43,9 @@ fn of_projection(projection: Projection) -> &'static str {
 
 /// True for the q and k projections' weights and biases, whose rows some architectures permute.
 pub(crate) fn is_query_or_key(part: Part) -> bool {
-    matches!(part, Part::Linear(_, Projection::Q | Projection::K) | Part::Bias(_, Projection::Q | Projection::K))
+    matches!(
+        part,
+        Part::Linear(_, Projection::Q | Projection::K)
+            | Part::Bias(_, Projection::Q | Projection::K)
+    )
 }

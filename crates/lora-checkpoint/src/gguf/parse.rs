@@ -44,7 +44,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, String> {
             return Err("a big-endian GGUF file can't be read".to_owned());
         }
         v => {
-            return Err(format!("GGUF version {v} can't be read\nhint: versions 2 and 3 can; convert the model again"));
+            return Err(format!(
+                "GGUF version {v} can't be read\nhint: versions 2 and 3 can; convert the model again"
+            ));
         }
     }
     let tensor_count = reader.u64()?;
@@ -53,7 +55,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, String> {
     for _ in 0..metadata_count {
         let key = reader.string()?;
         let kind = reader.u32()?;
-        let value = reader.value(kind).map_err(|e| format!("metadata {key}: {e}"))?;
+        let value = reader
+            .value(kind)
+            .map_err(|e| format!("metadata {key}: {e}"))?;
         if metadata.insert(key.clone(), value).is_some() {
             return Err(format!("metadata {key} is listed twice"));
         }
@@ -73,12 +77,16 @@ fn table(
         Some(value) => value.as_u64().unwrap_or(0),
     };
     if !alignment.is_power_of_two() || !(8..=1 << 20).contains(&alignment) {
-        return Err(format!("general.alignment {alignment} is not a power of two from 8"));
+        return Err(format!(
+            "general.alignment {alignment} is not a power of two from 8"
+        ));
     }
     let mut rows = Vec::new();
     for _ in 0..count {
         let name = reader.string()?;
-        let row = reader.tensor_row().map_err(|e| format!("tensor {name}: {e}"))?;
+        let row = reader
+            .tensor_row()
+            .map_err(|e| format!("tensor {name}: {e}"))?;
         rows.push((name, row));
     }
     let data = (reader.at as u64).next_multiple_of(alignment);
@@ -88,9 +96,13 @@ fn table(
         let bytes = byte_size(&shape, dtype)
             .ok_or_else(|| format!("tensor {name}: the shape {shape:?} does not fit {dtype:?}"))?;
         if offset % alignment != 0 {
-            return Err(format!("tensor {name}: offset {offset} is not aligned to {alignment}"));
+            return Err(format!(
+                "tensor {name}: offset {offset} is not aligned to {alignment}"
+            ));
         }
-        let start = data.checked_add(offset).and_then(|s| usize::try_from(s).ok());
+        let start = data
+            .checked_add(offset)
+            .and_then(|s| usize::try_from(s).ok());
         let range = start
             .and_then(|s| Some(s..s.checked_add(bytes)?))
             .filter(|r| r.end <= reader.bytes.len())
@@ -98,7 +110,17 @@ fn table(
                 format!("tensor {name} lies beyond the end of the file\nhint: was the download or the copy cut off?")
             })?;
         used.push((range.clone(), name.clone()));
-        if tensors.insert(name.clone(), Tensor { shape, dtype, range }).is_some() {
+        if tensors
+            .insert(
+                name.clone(),
+                Tensor {
+                    shape,
+                    dtype,
+                    range,
+                },
+            )
+            .is_some()
+        {
             return Err(format!("tensor {name} is listed twice"));
         }
     }
@@ -205,14 +227,22 @@ impl<'a> Reader<'a> {
         let count = self.u64()?;
         match kind {
             8 => self.list(count, Self::string).map(Value::Strings),
-            5 => self.list(count, |r| r.array().map(i32::from_le_bytes)).map(Value::I32s),
-            6 => self.list(count, |r| r.array().map(f32::from_le_bytes)).map(Value::F32s),
+            5 => self
+                .list(count, |r| r.array().map(i32::from_le_bytes))
+                .map(Value::I32s),
+            6 => self
+                .list(count, |r| r.array().map(f32::from_le_bytes))
+                .map(Value::F32s),
             9 => Err("arrays of arrays can't be read".to_owned()),
             kind => self.list(count, |r| r.scalar(kind)).map(Value::Others),
         }
     }
     /// `count` items; the vector grows with what was really read, so a lying count costs nothing.
-    fn list<T>(&mut self, count: u64, mut item: impl FnMut(&mut Self) -> Result<T, String>) -> Result<Vec<T>, String> {
+    fn list<T>(
+        &mut self,
+        count: u64,
+        mut item: impl FnMut(&mut Self) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
         let mut items = Vec::new();
         for _ in 0..count {
             items.push(item(self)?);
@@ -222,12 +252,15 @@ impl<'a> Reader<'a> {
     fn tensor_row(&mut self) -> Result<(Vec<usize>, StorageDtype, u64), String> {
         let dimensions = self.u32()?;
         if dimensions == 0 || dimensions > MAX_DIMENSIONS {
-            return Err(format!("{dimensions} dimensions, expected 1 to {MAX_DIMENSIONS}"));
+            return Err(format!(
+                "{dimensions} dimensions, expected 1 to {MAX_DIMENSIONS}"
+            ));
         }
         let mut shape = Vec::new();
         for _ in 0..dimensions {
             let size = self.u64()?;
-            shape.push(usize::try_from(size).map_err(|_| format!("dimension {size} is too large"))?);
+            shape
+                .push(usize::try_from(size).map_err(|_| format!("dimension {size} is too large"))?);
         }
         shape.reverse();
         let dtype = dtype(self.u32()?)?;

@@ -29,17 +29,35 @@ pub(super) fn read(
     context: usize,
 ) -> Result<Vec<Rope>, String> {
     let theta = keys.real("rope.freq_base")?.unwrap_or(10_000.0);
-    let mut ropes = vec![Rope { theta, dim, scaling: scaling(keys, bytes, dim, context)? }];
+    let mut ropes = vec![Rope {
+        theta,
+        dim,
+        scaling: scaling(keys, bytes, dim, context)?,
+    }];
     if family == Family::Gemma3 {
         let theta = keys.real("rope.freq_base_swa")?.unwrap_or(LOCAL_THETA);
-        ropes.push(Rope { theta, dim, scaling: RopeScaling::None });
+        ropes.push(Rope {
+            theta,
+            dim,
+            scaling: RopeScaling::None,
+        });
     }
     Ok(ropes)
 }
 
-fn scaling(keys: &Keys<'_>, bytes: &[u8], dim: usize, context: usize) -> Result<RopeScaling, String> {
-    let original = keys.size("rope.scaling.original_context_length")?.unwrap_or(context);
-    if let (Some(long), Some(short)) = (divisors(keys, bytes, LONG, dim)?, divisors(keys, bytes, SHORT, dim)?) {
+fn scaling(
+    keys: &Keys<'_>,
+    bytes: &[u8],
+    dim: usize,
+    context: usize,
+) -> Result<RopeScaling, String> {
+    let original = keys
+        .size("rope.scaling.original_context_length")?
+        .unwrap_or(context);
+    if let (Some(long), Some(short)) = (
+        divisors(keys, bytes, LONG, dim)?,
+        divisors(keys, bytes, SHORT, dim)?,
+    ) {
         return Ok(RopeScaling::LongRope {
             short_factor: short.into_iter().map(f64::from).collect(),
             long_factor: long.into_iter().map(f64::from).collect(),
@@ -49,9 +67,16 @@ fn scaling(keys: &Keys<'_>, bytes: &[u8], dim: usize, context: usize) -> Result<
     }
     if let Some(factors) = divisors(keys, bytes, FACTORS, dim)? {
         let plain = factors.iter().all(|&f| f == 1.0);
-        return Ok(if plain { RopeScaling::None } else { RopeScaling::Factors(factors) });
+        return Ok(if plain {
+            RopeScaling::None
+        } else {
+            RopeScaling::Factors(factors)
+        });
     }
-    let factor = keys.real("rope.scaling.factor")?.filter(|&f| f != 0.0).unwrap_or(1.0);
+    let factor = keys
+        .real("rope.scaling.factor")?
+        .filter(|&f| f != 0.0)
+        .unwrap_or(1.0);
     match keys.text("rope.scaling.type") {
         None | Some("none") => Ok(RopeScaling::None),
         Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
@@ -65,17 +90,38 @@ fn scaling(keys: &Keys<'_>, bytes: &[u8], dim: usize, context: usize) -> Result<
             original_max_position_embeddings: original,
             truncate: true,
         }),
-        Some(other) => Err(format!("{} \"{other}\" is not supported", keys.name("rope.scaling.type"))),
+        Some(other) => Err(format!(
+            "{} \"{other}\" is not supported",
+            keys.name("rope.scaling.type")
+        )),
     }
 }
 
-fn divisors(keys: &Keys<'_>, bytes: &[u8], name: &str, dim: usize) -> Result<Option<Vec<f32>>, String> {
-    let Some(tensor) = keys.gguf.tensors.get(name) else { return Ok(None) };
+fn divisors(
+    keys: &Keys<'_>,
+    bytes: &[u8],
+    name: &str,
+    dim: usize,
+) -> Result<Option<Vec<f32>>, String> {
+    let Some(tensor) = keys.gguf.tensors.get(name) else {
+        return Ok(None);
+    };
     if tensor.dtype != StorageDtype::F32 || tensor.shape != [dim / 2] {
-        return Err(format!("{name} has shape {:?}, expected f32 [{}]", tensor.shape, dim / 2));
+        return Err(format!(
+            "{name} has shape {:?}, expected f32 [{}]",
+            tensor.shape,
+            dim / 2
+        ));
     }
     let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
-    let entry = Entry { file: 0, range, shape, dtype, permuted: None, offset: 0.0 };
+    let entry = Entry {
+        file: 0,
+        range,
+        shape,
+        dtype,
+        permuted: None,
+        offset: 0.0,
+    };
     Ok(Some(TensorView::new(name, &entry, bytes).to_f32()))
 }
 
@@ -93,35 +139,54 @@ pub(crate) struct Written {
 /// Metadata and tensors for a model; what llama.cpp can't compute is refused.
 pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
     let mut out = Written::default();
-    let Some(rope) = config.ropes.first() else { return Ok(out) };
+    let Some(rope) = config.ropes.first() else {
+        return Ok(out);
+    };
     if let Some(local) = config.ropes.get(1)
         && (local.theta != LOCAL_THETA || local.scaling != RopeScaling::None)
     {
-        return Err(format!("llama.cpp has the base {LOCAL_THETA} for sliding layers, this model {}", local.theta));
+        return Err(format!(
+            "llama.cpp has the base {LOCAL_THETA} for sliding layers, this model {}",
+            local.theta
+        ));
     }
-    out.metadata.push(("rope.freq_base", Value::F32(rope.theta as f32)));
-    out.metadata.push(("rope.dimension_count", Value::U32(rope.dim as u32)));
+    out.metadata
+        .push(("rope.freq_base", Value::F32(rope.theta as f32)));
+    out.metadata
+        .push(("rope.dimension_count", Value::U32(rope.dim as u32)));
     let narrow = |values: &[f64]| values.iter().map(|&f| f as f32).collect::<Vec<_>>();
     let kind = |name: &str| ("rope.scaling.type", Value::String(name.to_owned()));
     let original = |n: usize| ("rope.scaling.original_context_length", Value::U32(n as u32));
     let real = |key: &'static str, x: f64| (key, Value::F32(x as f32));
     match &rope.scaling {
         RopeScaling::None => {}
-        RopeScaling::Linear { factor } => out.metadata.extend([kind("linear"), real("rope.scaling.factor", *factor)]),
+        RopeScaling::Linear { factor } => out
+            .metadata
+            .extend([kind("linear"), real("rope.scaling.factor", *factor)]),
         RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) => {
-            out.tensors.push((FACTORS, narrow(&rope.divisors(0).unwrap_or_default())));
+            out.tensors
+                .push((FACTORS, narrow(&rope.divisors(0).unwrap_or_default())));
         }
-        RopeScaling::Dynamic { original_max_position_embeddings, .. } => {
+        RopeScaling::Dynamic {
+            original_max_position_embeddings,
+            ..
+        } => {
             out.warning = Some(format!(
                 "llama.cpp has no dynamic rotary scaling: beyond {original_max_position_embeddings} tokens it differs"
             ));
         }
-        RopeScaling::LongRope { short_factor, long_factor, attention_factor, original_max_position_embeddings } => {
+        RopeScaling::LongRope {
+            short_factor,
+            long_factor,
+            attention_factor,
+            original_max_position_embeddings,
+        } => {
             out.metadata.extend([
                 original(*original_max_position_embeddings),
                 real("rope.scaling.attn_factor", *attention_factor),
             ]);
-            out.tensors.extend([(LONG, narrow(long_factor)), (SHORT, narrow(short_factor))]);
+            out.tensors
+                .extend([(LONG, narrow(long_factor)), (SHORT, narrow(short_factor))]);
             out.warning = Some(format!(
                 "llama.cpp picks the rotary factors by the size of its context, not by the length of the text: run it with at \
                  most {original_max_position_embeddings} tokens for the short ones"
@@ -136,7 +201,10 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
             truncate,
         } => {
             if !truncate {
-                return Err("llama.cpp can't compute yarn without rounding its range (truncate: false)".to_owned());
+                return Err(
+                    "llama.cpp can't compute yarn without rounding its range (truncate: false)"
+                        .to_owned(),
+                );
             }
             out.metadata.extend([
                 kind("yarn"),
@@ -145,11 +213,14 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
             ]);
             let own = yarn_attention_factor(*factor, None, None);
             if (attention_factor / own - 1.0).abs() > 1e-6 {
-                out.metadata.push(real("rope.scaling.attn_factor", attention_factor / own));
+                out.metadata
+                    .push(real("rope.scaling.attn_factor", attention_factor / own));
             }
             if (*beta_fast, *beta_slow) != (32.0, 1.0) {
-                out.metadata.push(real("rope.scaling.yarn_beta_fast", *beta_fast));
-                out.metadata.push(real("rope.scaling.yarn_beta_slow", *beta_slow));
+                out.metadata
+                    .push(real("rope.scaling.yarn_beta_fast", *beta_fast));
+                out.metadata
+                    .push(real("rope.scaling.yarn_beta_slow", *beta_slow));
             }
         }
     }

@@ -45,7 +45,13 @@ pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Str
 fn of_family(config: &ModelConfig) -> Object {
     let window = config.layers.iter().find_map(|l| l.window);
     let types = || -> Vec<&str> {
-        let name = |window: Option<usize>| if window.is_some() { "sliding_attention" } else { "full_attention" };
+        let name = |window: Option<usize>| {
+            if window.is_some() {
+                "sliding_attention"
+            } else {
+                "full_attention"
+            }
+        };
         config.layers.iter().map(|l| name(l.window)).collect()
     };
     let attention_bias = config.biases.output;
@@ -74,12 +80,18 @@ fn of_family(config: &ModelConfig) -> Object {
 
 /// A whole number as such: transformers wants no fraction for some keys.
 fn whole(x: f64) -> Value {
-    if x.fract() == 0.0 && x.abs() < 1e15 { json!(x as i64) } else { json!(x) }
+    if x.fract() == 0.0 && x.abs() < 1e15 {
+        json!(x as i64)
+    } else {
+        json!(x)
+    }
 }
 
 /// Rotary embedding in both spellings.
 fn rope(config: &ModelConfig) -> Result<Object, String> {
-    let Some(first) = config.ropes.first() else { return Ok(Object::new()) };
+    let Some(first) = config.ropes.first() else {
+        return Ok(Object::new());
+    };
     let positions = config.max_position_embeddings;
     let scaling = scaling(first, positions)?;
     let whole = |scaling: Option<Object>, theta: f64| {
@@ -95,8 +107,15 @@ fn rope(config: &ModelConfig) -> Result<Object, String> {
         parameters.insert("partial_rotary_factor".to_owned(), part.into());
         map.insert("partial_rotary_factor".to_owned(), part.into());
     }
-    if let RopeScaling::LongRope { original_max_position_embeddings, .. } = &first.scaling {
-        map.insert("original_max_position_embeddings".to_owned(), (*original_max_position_embeddings).into());
+    if let RopeScaling::LongRope {
+        original_max_position_embeddings,
+        ..
+    } = &first.scaling
+    {
+        map.insert(
+            "original_max_position_embeddings".to_owned(),
+            (*original_max_position_embeddings).into(),
+        );
     }
     if let Some(local) = config.ropes.get(1) {
         let sliding = whole(self::scaling(local, positions)?, local.theta);
@@ -104,7 +123,10 @@ fn rope(config: &ModelConfig) -> Result<Object, String> {
         map.insert("rope_local_base_freq".to_owned(), local.theta.into());
     }
     map.insert("rope_parameters".to_owned(), Value::Object(parameters));
-    map.insert("rope_scaling".to_owned(), scaling.map_or(Value::Null, Value::Object));
+    map.insert(
+        "rope_scaling".to_owned(),
+        scaling.map_or(Value::Null, Value::Object),
+    );
     map.insert("rope_theta".to_owned(), first.theta.into());
     Ok(map)
 }
@@ -122,7 +144,12 @@ fn scaling(rope: &Rope, positions: usize) -> Result<Option<Object>, String> {
         RopeScaling::None | RopeScaling::Factors(_) => return Ok(None),
         RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
         RopeScaling::Dynamic { factor, .. } => json!({"rope_type": "dynamic", "factor": factor}),
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => json!({
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => json!({
             "rope_type": "llama3", "factor": factor, "high_freq_factor": high_freq_factor,
             "low_freq_factor": low_freq_factor, "original_max_position_embeddings": original_max_position_embeddings,
         }),
@@ -138,7 +165,12 @@ fn scaling(rope: &Rope, positions: usize) -> Result<Option<Object>, String> {
             "beta_slow": beta_slow, "original_max_position_embeddings": original_max_position_embeddings,
             "truncate": truncate,
         }),
-        RopeScaling::LongRope { short_factor, long_factor, attention_factor, original_max_position_embeddings } => {
+        RopeScaling::LongRope {
+            short_factor,
+            long_factor,
+            attention_factor,
+            original_max_position_embeddings,
+        } => {
             let factor = positions as f64 / original_max_position_embeddings as f64;
             json!({
                 "rope_type": "longrope", "factor": factor, "short_factor": short_factor, "long_factor": long_factor,
@@ -155,7 +187,9 @@ pub(super) fn special_ids(config: &ModelConfig) -> Object {
         [one] => json!(one),
         many => json!(many),
     };
-    object(json!({"bos_token_id": config.bos_token_id, "eos_token_id": eos, "pad_token_id": config.pad_token_id}))
+    object(
+        json!({"bos_token_id": config.bos_token_id, "eos_token_id": eos, "pad_token_id": config.pad_token_id}),
+    )
 }
 
 fn object(value: Value) -> Object {

@@ -18,11 +18,16 @@ pub enum SaveDtype {
 impl SaveDtype {
     /// The dtype of a model's own matrices; bf16 for quantised ones.
     pub fn of(model: &Checkpoint) -> Result<Self, Error> {
-        Ok(match model.tensor("model.layers.0.self_attn.q_proj.weight")?.dtype() {
-            StorageDtype::F32 => Self::F32,
-            StorageDtype::F16 => Self::F16,
-            StorageDtype::BF16 | StorageDtype::Quantised(_) => Self::BF16,
-        })
+        Ok(
+            match model
+                .tensor("model.layers.0.self_attn.q_proj.weight")?
+                .dtype()
+            {
+                StorageDtype::F32 => Self::F32,
+                StorageDtype::F16 => Self::F16,
+                StorageDtype::BF16 | StorageDtype::Quantised(_) => Self::BF16,
+            },
+        )
     }
     /// torch's name, as config.json has it.
     pub fn torch_name(self) -> &'static str {
@@ -58,7 +63,11 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     /// Rounds `values` to `dtype`. The message says which value does not fit.
-    pub(crate) fn encode<'a>(&'a mut self, dtype: StorageDtype, values: &'a [f32]) -> Result<&'a [u8], String> {
+    pub(crate) fn encode<'a>(
+        &'a mut self,
+        dtype: StorageDtype,
+        values: &'a [f32],
+    ) -> Result<&'a [u8], String> {
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             let value = values[at];
             return Err(format!(
@@ -72,21 +81,33 @@ impl Encoder {
                 let halves = bytemuck::cast_slice_mut::<u16, half::f16>(&mut self.halves);
                 halves.convert_from_f32_slice(values);
                 if let Some(at) = halves.iter().position(|v| !v.is_finite()) {
-                    return Err(format!("value {} is too large for f16\nhint: use bf16", values[at]));
+                    return Err(format!(
+                        "value {} is too large for f16\nhint: use bf16",
+                        values[at]
+                    ));
                 }
             }
             StorageDtype::BF16 => {
                 self.halves.clear();
-                self.halves.extend(values.iter().map(|&v| half::bf16::from_f32(v).to_bits()));
+                self.halves
+                    .extend(values.iter().map(|&v| half::bf16::from_f32(v).to_bits()));
             }
             StorageDtype::Quantised(GgmlDType::Q8_0) => {
                 self.bytes.clear();
-                values.as_chunks::<32>().0.iter().for_each(|block| q8_0(block, &mut self.bytes));
+                values
+                    .as_chunks::<32>()
+                    .0
+                    .iter()
+                    .for_each(|block| q8_0(block, &mut self.bytes));
                 return Ok(&self.bytes);
             }
             StorageDtype::Quantised(GgmlDType::Q4_0) => {
                 self.bytes.clear();
-                values.as_chunks::<32>().0.iter().for_each(|block| q4_0(block, &mut self.bytes));
+                values
+                    .as_chunks::<32>()
+                    .0
+                    .iter()
+                    .for_each(|block| q4_0(block, &mut self.bytes));
                 return Ok(&self.bytes);
             }
             StorageDtype::Quantised(other) => return Err(format!("{other:?} can't be written")),
@@ -98,7 +119,9 @@ impl Encoder {
 /// One Q4_0 block as ggml's quantize_row_q4_0_ref has it: d = the value of largest magnitude / −8 stored as f16, then
 /// x / d + 8 in four bits, value i beside value i + 16.
 fn q4_0(values: &[f32; 32], out: &mut Vec<u8>) {
-    let largest = values.iter().fold(0.0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
+    let largest = values
+        .iter()
+        .fold(0.0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
     let d = largest / -8.0;
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     out.extend_from_slice(&half::f16::from_f32(d).to_le_bytes());

@@ -47,7 +47,10 @@ pub(crate) fn save_sharded<E: From<Error>>(
     for index in 0..shards.len() {
         model.refuse_own_file(&dir.join(shard_name(index, shards.len())))?;
     }
-    let mut saved = Saved { files: Vec::new(), warnings: Vec::new() };
+    let mut saved = Saved {
+        files: Vec::new(),
+        warnings: Vec::new(),
+    };
     json::write_configs(dir, model, dtype, &mut saved.files)?;
     write_tokenizer(dir, model, &mut saved)?;
     let mut buffers = (Encoder::default(), Vec::new());
@@ -63,7 +66,11 @@ pub(crate) fn save_sharded<E: From<Error>>(
 }
 
 /// Tensor names by shard; a tensor is never split.
-fn plan_shards(model: &Checkpoint, dtype: SaveDtype, shard_bytes: u64) -> Result<Vec<Vec<String>>, Error> {
+fn plan_shards(
+    model: &Checkpoint,
+    dtype: SaveDtype,
+    shard_bytes: u64,
+) -> Result<Vec<Vec<String>>, Error> {
     let mut shards = vec![Vec::new()];
     let mut used = 0;
     for name in model.tensor_names() {
@@ -95,8 +102,10 @@ fn write_shard<E: From<Error>>(
     (encoder, rows): &mut (Encoder, Vec<f32>),
     edit: &mut impl FnMut(&TensorView<'_>, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
-    file.write_all(&header(model, names, dtype)?).map_err(io("write", path))?;
+    let mut file =
+        BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
+    file.write_all(&header(model, names, dtype)?)
+        .map_err(io("write", path))?;
     for name in names {
         let view = model.tensor(name)?;
         let columns = view.columns();
@@ -120,7 +129,10 @@ fn write_shard<E: From<Error>>(
 /// Length, JSON table and padding to 8 bytes.
 fn header(model: &Checkpoint, names: &[String], dtype: SaveDtype) -> Result<Vec<u8>, Error> {
     let mut table = Map::new();
-    table.insert("__metadata__".to_owned(), serde_json::json!({"format": "pt"}));
+    table.insert(
+        "__metadata__".to_owned(),
+        serde_json::json!({"format": "pt"}),
+    );
     let mut at = 0;
     for name in names {
         let view = model.tensor(name)?;
@@ -138,7 +150,12 @@ fn header(model: &Checkpoint, names: &[String], dtype: SaveDtype) -> Result<Vec<
     Ok(bytes)
 }
 
-fn write_index(dir: &Path, model: &Checkpoint, dtype: SaveDtype, shards: &[Vec<String>]) -> Result<PathBuf, Error> {
+fn write_index(
+    dir: &Path,
+    model: &Checkpoint,
+    dtype: SaveDtype,
+    shards: &[Vec<String>],
+) -> Result<PathBuf, Error> {
     let mut map = Map::new();
     let mut parameters = 0;
     for (index, names) in shards.iter().enumerate() {
@@ -162,12 +179,17 @@ fn write_tokenizer(dir: &Path, model: &Checkpoint, saved: &mut Saved) -> Result<
         Format::HuggingFace => {
             let copied = crate::tokenizer::copy_files(model.path(), dir)?;
             if copied.is_empty() {
-                saved.warnings.push(format!("{} has no tokenizer files to copy", model.path().display()));
+                saved.warnings.push(format!(
+                    "{} has no tokenizer files to copy",
+                    model.path().display()
+                ));
             }
             saved.files.extend(copied);
         }
         Format::Gguf if model.metadata("tokenizer.ggml.tokens").is_none() => {
-            saved.warnings.push(format!("{} has no tokenizer", model.path().display()));
+            saved
+                .warnings
+                .push(format!("{} has no tokenizer", model.path().display()));
         }
         Format::Gguf => saved.files.extend(model.tokenizer()?.write(dir)?),
     }
@@ -181,20 +203,43 @@ mod tests {
 
     #[test]
     fn shards_hold_the_same_model() {
-        let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden/llama_rope3_rslora/base");
+        let base = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/fixtures/golden/llama_rope3_rslora/base"
+        );
         let model = Checkpoint::open(Path::new(base)).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let keep = |_: &TensorView<'_>, _: usize, _: &mut [f32]| Ok::<(), Error>(());
         let saved = save_sharded(dir.path(), &model, SaveDtype::F32, 40_000, keep).unwrap();
-        assert!(saved.files.iter().filter(|f| f.extension().is_some_and(|e| e == "safetensors")).count() > 2);
+        assert!(
+            saved
+                .files
+                .iter()
+                .filter(|f| f.extension().is_some_and(|e| e == "safetensors"))
+                .count()
+                > 2
+        );
         let again = Checkpoint::open(dir.path()).unwrap();
         assert_eq!(again.config(), model.config());
         assert_eq!(again.tensor_names(), model.tensor_names());
         for name in model.tensor_names() {
-            assert_eq!(again.tensor(&name).unwrap().to_f32(), model.tensor(&name).unwrap().to_f32(), "{name}");
+            assert_eq!(
+                again.tensor(&name).unwrap().to_f32(),
+                model.tensor(&name).unwrap().to_f32(),
+                "{name}"
+            );
         }
-        let first = saved.files.iter().find(|f| f.to_string_lossy().contains("00002-of")).unwrap();
+        let first = saved
+            .files
+            .iter()
+            .find(|f| f.to_string_lossy().contains("00002-of"))
+            .unwrap();
         std::fs::remove_file(first).ok();
-        assert!(Checkpoint::open(dir.path()).unwrap_err().to_string().contains("failed to open"));
+        assert!(
+            Checkpoint::open(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("failed to open")
+        );
     }
 }

@@ -75,7 +75,9 @@ impl GgufTensor {
         self.shape.last().copied().unwrap_or(1)
     }
     fn rows(&self) -> usize {
-        self.shape.split_last().map_or(1, |(_, rest)| rest.iter().product())
+        self.shape
+            .split_last()
+            .map_or(1, |(_, rest)| rest.iter().product())
     }
     fn bytes(&self) -> usize {
         let (values, bytes) = self.dtype.storage().unit();
@@ -93,24 +95,35 @@ pub fn write_gguf<E: From<Error>>(
     tensors: &[GgufTensor],
     mut fill: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
-    file.write_all(&header(metadata, tensors)).map_err(io("write", path))?;
+    let mut file =
+        BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
+    file.write_all(&header(metadata, tensors))
+        .map_err(io("write", path))?;
     let (mut encoder, mut rows) = (Encoder::default(), Vec::new());
     for (index, tensor) in tensors.iter().enumerate() {
         let columns = tensor.columns();
-        assert_eq!(columns % tensor.dtype.storage().unit().0, 0, "{}: rows are not whole blocks", tensor.name);
+        assert_eq!(
+            columns % tensor.dtype.storage().unit().0,
+            0,
+            "{}: rows are not whole blocks",
+            tensor.name
+        );
         let per_chunk = (CHUNK_VALUES / columns).max(1);
         let mut first = 0;
         while first < tensor.rows() {
             rows.resize(per_chunk.min(tensor.rows() - first) * columns, 0.0);
             fill(index, first, &mut rows)?;
-            let bytes = encoder
-                .encode(tensor.dtype.storage(), &rows)
-                .map_err(|m| invalid(path, format!("tensor {}, rows from {first}: {m}", tensor.name)))?;
+            let bytes = encoder.encode(tensor.dtype.storage(), &rows).map_err(|m| {
+                invalid(
+                    path,
+                    format!("tensor {}, rows from {first}: {m}", tensor.name),
+                )
+            })?;
             file.write_all(bytes).map_err(io("write", path))?;
             first += rows.len() / columns;
         }
-        file.write_all(&[0; ALIGNMENT][..padding(tensor.bytes())]).map_err(io("write", path))?;
+        file.write_all(&[0; ALIGNMENT][..padding(tensor.bytes())])
+            .map_err(io("write", path))?;
     }
     file.flush().map_err(io("write", path))?;
     Ok(())
@@ -135,7 +148,11 @@ fn header(metadata: &[(String, Value)], tensors: &[GgufTensor]) -> Vec<u8> {
     for tensor in tensors {
         text(&mut out, &tensor.name);
         out.extend((tensor.shape.len() as u32).to_le_bytes());
-        tensor.shape.iter().rev().for_each(|&d| out.extend((d as u64).to_le_bytes()));
+        tensor
+            .shape
+            .iter()
+            .rev()
+            .for_each(|&d| out.extend((d as u64).to_le_bytes()));
         out.extend(tensor.dtype.code().to_le_bytes());
         out.extend((offset as u64).to_le_bytes());
         offset += tensor.bytes().next_multiple_of(ALIGNMENT);

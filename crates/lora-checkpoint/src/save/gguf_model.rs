@@ -49,8 +49,14 @@ fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), 
     }
     let window = config.layers.iter().find_map(|l| l.window);
     let own = gguf_config::layers_of(config.family, config.num_hidden_layers, window, None);
-    if own.iter().zip(&config.layers).any(|(a, b)| a.rope != b.rope) {
-        return Err(format!("llama.cpp gives other layers of {architecture} a rotary embedding than this model has"));
+    if own
+        .iter()
+        .zip(&config.layers)
+        .any(|(a, b)| a.rope != b.rope)
+    {
+        return Err(format!(
+            "llama.cpp gives other layers of {architecture} a rotary embedding than this model has"
+        ));
     }
     let windowed = ["gemma2", "gemma3"].contains(&architecture);
     if let Some(window) = window
@@ -70,9 +76,9 @@ fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), 
     );
     match own == scalar {
         true => Ok(()),
-        false => {
-            Err(format!("llama.cpp has query_pre_attn_scalar {own} for such a {architecture}, this model has {scalar}"))
-        }
+        false => Err(format!(
+            "llama.cpp has query_pre_attn_scalar {own} for such a {architecture}, this model has {scalar}"
+        )),
     }
 }
 
@@ -85,29 +91,49 @@ fn plan<'a>(
 ) -> Result<(Vec<GgufTensor>, Vec<Source<'a>>), Error> {
     let (mut tensors, mut sources) = (Vec::new(), Vec::new());
     for (name, values) in &rope.tensors {
-        tensors.push(GgufTensor { name: (*name).to_owned(), shape: vec![values.len()], dtype: GgufDtype::F32 });
+        tensors.push(GgufTensor {
+            name: (*name).to_owned(),
+            shape: vec![values.len()],
+            dtype: GgufDtype::F32,
+        });
         sources.push(Source::Divisors(values));
     }
     let mut fallen_back = 0;
     for (part, name, shape) in model.config().parts() {
         let view = model.tensor(&name)?;
-        let mut dtype = if shape.len() == 1 { GgufDtype::F32 } else { dtype };
+        let mut dtype = if shape.len() == 1 {
+            GgufDtype::F32
+        } else {
+            dtype
+        };
         if matches!(dtype, GgufDtype::Q8_0 | GgufDtype::Q4_0) && view.columns() % 32 != 0 {
             dtype = GgufDtype::F16;
             fallen_back += 1;
         }
-        tensors.push(GgufTensor { name: names::tensor(part), shape, dtype });
+        tensors.push(GgufTensor {
+            name: names::tensor(part),
+            shape,
+            dtype,
+        });
         sources.push(Source::Weight(part, view));
     }
     if fallen_back > 0 {
-        warnings.push(format!("{fallen_back} matrices are f16: their rows are no whole number of 32-value blocks"));
+        warnings.push(format!(
+            "{fallen_back} matrices are f16: their rows are no whole number of 32-value blocks"
+        ));
     }
     Ok((tensors, sources))
 }
 
 /// Rows as GGUF has them: where the architecture permutes q and k, row g of the file is Hugging Face row
 /// `hugging_face_row(g)`; norms carry the family's offset.
-fn read_rows(config: &ModelConfig, part: Part, source: &TensorView<'_>, first: usize, rows: &mut [f32]) {
+fn read_rows(
+    config: &ModelConfig,
+    part: Part,
+    source: &TensorView<'_>,
+    first: usize,
+    rows: &mut [f32],
+) {
     let facts = config.facts();
     if !(facts.gguf_permuted && names::is_query_or_key(part)) {
         source.read_rows(first, rows);
@@ -151,7 +177,9 @@ fn metadata(
         Format::Gguf => all.extend(carried(model, "tokenizer.")),
         Format::HuggingFace => {
             let tokenizer = model.tokenizer()?;
-            let (entries, warning) = tokenizer.to_gguf(config).map_err(|m| invalid(model.path(), m))?;
+            let (entries, warning) = tokenizer
+                .to_gguf(config)
+                .map_err(|m| invalid(model.path(), m))?;
             all.extend(entries);
             warnings.extend(warning);
         }
@@ -161,9 +189,17 @@ fn metadata(
 
 /// A GGUF source's own entries, but for those that describe its storage.
 fn carried(model: &Checkpoint, prefix: &str) -> Vec<(String, Value)> {
-    let storage = ["general.file_type", "general.quantization_version", "general.alignment"];
+    let storage = [
+        "general.file_type",
+        "general.quantization_version",
+        "general.alignment",
+    ];
     let keep = |key: &str| key.starts_with(prefix) && !storage.contains(&key);
-    model.all_metadata().filter(|(key, _)| keep(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    model
+        .all_metadata()
+        .filter(|(key, _)| keep(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
@@ -182,16 +218,38 @@ fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
         size("attention.value_length", config.head_dim),
         size("vocab_size", config.vocab_size),
     ];
-    all.extend(rope.metadata.iter().map(|(name, value)| (key(name), value.clone())));
-    all.extend(config.layers.iter().find_map(|l| l.window).map(|n| size("attention.sliding_window", n)));
-    all.extend(config.attention_softcap.map(|cap| real("attn_logit_softcapping", cap)));
-    all.extend(config.logit_softcap.map(|cap| real("final_logit_softcapping", cap)));
+    all.extend(
+        rope.metadata
+            .iter()
+            .map(|(name, value)| (key(name), value.clone())),
+    );
+    all.extend(
+        config
+            .layers
+            .iter()
+            .find_map(|l| l.window)
+            .map(|n| size("attention.sliding_window", n)),
+    );
+    all.extend(
+        config
+            .attention_softcap
+            .map(|cap| real("attn_logit_softcapping", cap)),
+    );
+    all.extend(
+        config
+            .logit_softcap
+            .map(|cap| real("final_logit_softcapping", cap)),
+    );
     all
 }
 
 /// Parameters of the model; a tied head counts once.
 fn parameters(config: &ModelConfig) -> usize {
-    config.weights().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    config
+        .weights()
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum()
 }
 
 /// "135M", "1.1B": gguf-py's `model_weight_count_rounded_notation`.

@@ -61,7 +61,10 @@ fn with_dtype(mut config: Value, dtype: SaveDtype) -> Value {
 /// default).
 fn with_tying(mut config: Value, tied: bool) -> Value {
     let said = config.get("tie_word_embeddings").and_then(Value::as_bool);
-    if let Some(map) = config.as_object_mut().filter(|_| !tied && said != Some(false)) {
+    if let Some(map) = config
+        .as_object_mut()
+        .filter(|_| !tied && said != Some(false))
+    {
         map.insert("tie_word_embeddings".to_owned(), tied.into());
     }
     config

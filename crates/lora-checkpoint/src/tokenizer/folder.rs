@@ -15,7 +15,9 @@ impl TokenizerBundle {
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
             let hint = match dir.join("tokenizer.model").is_file() {
-                true => "save the tokenizer once with transformers' save_pretrained, which writes tokenizer.json",
+                true => {
+                    "save the tokenizer once with transformers' save_pretrained, which writes tokenizer.json"
+                }
                 false => "copy it from the model that this one was made from",
             };
             return Err(invalid(dir, format!("no tokenizer.json\nhint: {hint}")));
@@ -58,7 +60,10 @@ fn settings(dir: &Path) -> Result<serde_json::Map<String, Value>> {
 /// A special token is a text, or an object with its `content`.
 fn token_text(settings: &serde_json::Map<String, Value>, key: &str) -> Option<String> {
     let value = settings.get(key)?;
-    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
+    value
+        .as_str()
+        .or_else(|| value.get("content")?.as_str())
+        .map(str::to_owned)
 }
 
 /// chat_template.jinja; else `chat_template` in tokenizer_config.json, a text or a list of named ones.
@@ -70,7 +75,11 @@ fn chat_template(dir: &Path, settings: &serde_json::Map<String, Value>) -> Resul
     Ok(match settings.get("chat_template") {
         Some(Value::String(template)) => Some(template.clone()),
         Some(Value::Array(list)) => {
-            let named = |name: &str| list.iter().find(|t| t["name"] == name).and_then(|t| t["template"].as_str());
+            let named = |name: &str| {
+                list.iter()
+                    .find(|t| t["name"] == name)
+                    .and_then(|t| t["template"].as_str())
+            };
             named("default").map(str::to_owned)
         }
         _ => None,
@@ -84,6 +93,11 @@ fn adds_bos(json: &str, settings: &serde_json::Map<String, Value>) -> bool {
     }
     let json: Value = serde_json::from_str(json).unwrap_or_default();
     let processor = &json["post_processor"];
-    let starts = |p: &Value| p["type"] == "TemplateProcessing" && p["single"][0].get("SpecialToken").is_some();
-    starts(processor) || processor["processors"].as_array().is_some_and(|list| list.iter().any(starts))
+    let starts = |p: &Value| {
+        p["type"] == "TemplateProcessing" && p["single"][0].get("SpecialToken").is_some()
+    };
+    starts(processor)
+        || processor["processors"]
+            .as_array()
+            .is_some_and(|list| list.iter().any(starts))
 }

@@ -60,7 +60,9 @@ impl<'a> Source<'a> {
         match self.value("tokenizer.ggml.token_type") {
             None => Ok(vec![1; count]),
             Some(Value::I32s(types)) if types.len() == count => Ok(types.clone()),
-            Some(_) => Err(format!("tokenizer.ggml.token_type is not a list of {count} types")),
+            Some(_) => Err(format!(
+                "tokenizer.ggml.token_type is not a list of {count} types"
+            )),
         }
     }
     fn model(&self) -> &str {
@@ -68,17 +70,27 @@ impl<'a> Source<'a> {
     }
     /// llama.cpp's default: SentencePiece models start with BOS, byte-level ones don't.
     fn adds_bos(&self) -> bool {
-        let set = self.value("tokenizer.ggml.add_bos_token").and_then(Value::as_bool);
+        let set = self
+            .value("tokenizer.ggml.add_bos_token")
+            .and_then(Value::as_bool);
         set.unwrap_or_else(|| self.model() == "llama")
     }
     /// The text of `tokenizer.ggml.NAME_token_id`.
     fn special(&self, name: &str) -> Result<Option<String>, String> {
         let key = format!("tokenizer.ggml.{name}_token_id");
-        let Some(id) = self.value(&key).and_then(Value::as_u64).filter(|&id| id != u64::from(u32::MAX)) else {
+        let Some(id) = self
+            .value(&key)
+            .and_then(Value::as_u64)
+            .filter(|&id| id != u64::from(u32::MAX))
+        else {
             return Ok(None);
         };
-        let token = usize::try_from(id).ok().and_then(|id| self.tokens().ok()?.get(id));
-        token.map(|t| Some(t.clone())).ok_or_else(|| format!("{key} {id} is not in the vocabulary"))
+        let token = usize::try_from(id)
+            .ok()
+            .and_then(|id| self.tokens().ok()?.get(id));
+        token
+            .map(|t| Some(t.clone()))
+            .ok_or_else(|| format!("{key} {id} is not in the vocabulary"))
     }
 
     fn tokenizer_json(&self) -> Result<serde_json::Value, String> {
@@ -119,7 +131,10 @@ impl<'a> Source<'a> {
     }
 
     /// Byte-level BPE: merges are in the file, the pre-tokenizer is named.
-    fn byte_level(&self, vocabulary: Map<String, serde_json::Value>) -> Result<serde_json::Value, String> {
+    fn byte_level(
+        &self,
+        vocabulary: Map<String, serde_json::Value>,
+    ) -> Result<serde_json::Value, String> {
         let name = self.text("tokenizer.ggml.pre").unwrap_or("default");
         let (pre_tokenizer, ignore_merges) = pre::structure(name)?;
         let Some(Value::Strings(lines)) = self.value("tokenizer.ggml.merges") else {
@@ -128,15 +143,24 @@ impl<'a> Source<'a> {
         let mut merges = Vec::new();
         for line in lines {
             // The left part may itself start with a space in some files; the separator is never the first byte.
-            let pair =
-                line.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| (&line[..at], &line[at + 1..]));
+            let pair = line
+                .char_indices()
+                .skip(1)
+                .find(|(_, c)| *c == ' ')
+                .map(|(at, _)| (&line[..at], &line[at + 1..]));
             let (left, right) = pair.ok_or_else(|| format!("merge {line:?} is not two parts"))?;
             if !vocabulary.contains_key(&format!("{left}{right}")) {
-                return Err(format!("the product of merge {line:?} is not in the vocabulary"));
+                return Err(format!(
+                    "the product of merge {line:?} is not in the vocabulary"
+                ));
             }
             merges.push(json!([left, right]));
         }
-        let normalizer = if name == "qwen2" { json!({"type": "NFC"}) } else { json!(null) };
+        let normalizer = if name == "qwen2" {
+            json!({"type": "NFC"})
+        } else {
+            json!(null)
+        };
         let decoder = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
         Ok(whole(
             normalizer,
@@ -158,11 +182,19 @@ impl<'a> Source<'a> {
     ) -> Result<serde_json::Value, String> {
         let scores = match self.value("tokenizer.ggml.scores") {
             Some(Value::F32s(scores)) if scores.len() == tokens.len() => scores,
-            _ => return Err(format!("tokenizer.ggml.scores is not a list of {} numbers", tokens.len())),
+            _ => {
+                return Err(format!(
+                    "tokenizer.ggml.scores is not a list of {} numbers",
+                    tokens.len()
+                ));
+            }
         };
         let plain = |id: usize| matches!(types[id], 1 | USER_DEFINED);
         let merges = sentencepiece::merges(tokens, scores, plain);
-        let prefix = self.value("tokenizer.ggml.add_space_prefix").and_then(Value::as_bool).unwrap_or(true);
+        let prefix = self
+            .value("tokenizer.ggml.add_space_prefix")
+            .and_then(Value::as_bool)
+            .unwrap_or(true);
         let unknown = self.special("unknown")?;
         Ok(whole(
             sentencepiece::normalizer(prefix),
@@ -177,7 +209,9 @@ impl<'a> Source<'a> {
 
     /// BOS before a text, for those who ask for special tokens.
     fn post_processor(&self) -> Result<serde_json::Value, String> {
-        let id = self.value("tokenizer.ggml.bos_token_id").and_then(Value::as_u64);
+        let id = self
+            .value("tokenizer.ggml.bos_token_id")
+            .and_then(Value::as_u64);
         let (Some(bos), Some(id), true) = (self.special("bos")?, id, self.adds_bos()) else {
             return Ok(json!(null));
         };

@@ -43,8 +43,11 @@ pub struct TokenizerBundle {
 /// sha256 over (id, token, special) in the order of the ids.
 fn fingerprint(tokenizer: &Tokenizer) -> String {
     let added = tokenizer.get_added_tokens_decoder();
-    let mut vocabulary: Vec<(u32, String)> =
-        tokenizer.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
+    let mut vocabulary: Vec<(u32, String)> = tokenizer
+        .get_vocab(true)
+        .into_iter()
+        .map(|(token, id)| (id, token))
+        .collect();
     vocabulary.sort();
     let mut hash = Sha256::new();
     for (id, token) in vocabulary {
@@ -54,7 +57,10 @@ fn fingerprint(tokenizer: &Tokenizer) -> String {
         hash.update(token.as_bytes());
         hash.update([u8::from(special)]);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Builds a tokenizer from the text of a tokenizer.json. Truncation and padding are switched off: lengths are the
@@ -64,25 +70,34 @@ fn from_json_text(path: &Path, text: &str) -> Result<Tokenizer> {
     let mut tokenizer = Tokenizer::from_bytes(text.as_bytes())
         .map_err(|e| invalid(path, format!("not a tokenizer that can be read: {e}")))?;
     tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|e| invalid(path, e.to_string()))?;
+    tokenizer
+        .with_truncation(None)
+        .map_err(|e| invalid(path, e.to_string()))?;
     Ok(tokenizer)
 }
 
 /// The tokenizers crate panics on a merge whose product is longer than every token; so look before it does.
 fn check_merges(text: &str) -> Result<(), String> {
-    let json: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("not valid JSON: {e}"))?;
+    let json: serde_json::Value =
+        serde_json::from_str(text).map_err(|e| format!("not valid JSON: {e}"))?;
     let model = &json["model"];
-    let (Some(vocabulary), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array()) else {
+    let (Some(vocabulary), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array())
+    else {
         return Ok(());
     };
     let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
     for merge in merges {
         let length = match merge {
             serde_json::Value::String(pair) => pair.len().saturating_sub(1),
-            pair => [&pair[0], &pair[1]].iter().map(|s| s.as_str().map_or(0, str::len)).sum(),
+            pair => [&pair[0], &pair[1]]
+                .iter()
+                .map(|s| s.as_str().map_or(0, str::len))
+                .sum(),
         };
         if length > longest {
-            return Err(format!("the product of merge {merge} is not in the vocabulary"));
+            return Err(format!(
+                "the product of merge {merge} is not in the vocabulary"
+            ));
         }
     }
     Ok(())

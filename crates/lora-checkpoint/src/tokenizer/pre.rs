@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 /// Llama 3's split.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen 2's split.
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Mistral's Tekken split.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -35,17 +34,37 @@ const KNOWN: [Known; 7] = [
         structure: digits_then_bytes,
         ignore_merges: false,
     },
-    Known { names: &["gpt-2"], structure: bytes, ignore_merges: false },
-    Known { names: &["default"], structure: || splits_then_bytes(&DEFAULT), ignore_merges: false },
+    Known {
+        names: &["gpt-2"],
+        structure: bytes,
+        ignore_merges: false,
+    },
+    Known {
+        names: &["default"],
+        structure: || splits_then_bytes(&DEFAULT),
+        ignore_merges: false,
+    },
     Known {
         names: &["llama-bpe", "llama3", "llama-v3"],
         structure: || splits_then_bytes(&[LLAMA3]),
         ignore_merges: true,
     },
     // Llama 3's split for tokenizers that merge every word (SmolLM3).
-    Known { names: &["smaug-bpe"], structure: || splits_then_bytes(&[LLAMA3]), ignore_merges: false },
-    Known { names: &["qwen2", "deepseek-r1-qwen"], structure: || splits_then_bytes(&[QWEN2]), ignore_merges: false },
-    Known { names: &["tekken"], structure: || splits_then_bytes(&[TEKKEN]), ignore_merges: true },
+    Known {
+        names: &["smaug-bpe"],
+        structure: || splits_then_bytes(&[LLAMA3]),
+        ignore_merges: false,
+    },
+    Known {
+        names: &["qwen2", "deepseek-r1-qwen"],
+        structure: || splits_then_bytes(&[QWEN2]),
+        ignore_merges: false,
+    },
+    Known {
+        names: &["tekken"],
+        structure: || splits_then_bytes(&[TEKKEN]),
+        ignore_merges: true,
+    },
 ];
 
 fn bytes() -> Value {
@@ -57,8 +76,7 @@ fn digits_then_bytes() -> Value {
 }
 
 fn splits_then_bytes(regexes: &[&str]) -> Value {
-    let split =
-        |regex: &&str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+    let split = |regex: &&str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
     let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     json!({"type": "Sequence", "pretokenizers": regexes.iter().map(split).chain([bytes]).collect::<Vec<_>>()})
 }
@@ -77,7 +95,9 @@ pub(crate) fn structure(name: &str) -> Result<(Value, bool), String> {
 /// The `tokenizer.ggml.pre` of a tokenizer.json.
 pub(crate) fn detect(tokenizer: &Value) -> Result<&'static str, String> {
     let found = without_offsets(tokenizer["pre_tokenizer"].clone());
-    let ignore_merges = tokenizer["model"]["ignore_merges"].as_bool().unwrap_or(false);
+    let ignore_merges = tokenizer["model"]["ignore_merges"]
+        .as_bool()
+        .unwrap_or(false);
     let normalizer = &tokenizer["normalizer"];
     KNOWN
         .iter()
@@ -107,5 +127,10 @@ fn without_offsets(mut value: Value) -> Value {
 }
 
 fn names() -> String {
-    KNOWN.iter().flat_map(|k| k.names).copied().collect::<Vec<_>>().join(", ")
+    KNOWN
+        .iter()
+        .flat_map(|k| k.names)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ")
 }

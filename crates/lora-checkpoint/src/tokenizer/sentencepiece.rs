@@ -4,9 +4,17 @@ use std::collections::HashMap;
 
 /// Merges recovered from the scores: every split of a piece into two pieces merges with the piece's rank. Sorted as
 /// `generate_merges` sorts: by score, then by the parts' lengths in characters, all descending; ties keep their order.
-pub(super) fn merges(tokens: &[String], scores: &[f32], plain: impl Fn(usize) -> bool) -> Vec<(String, String)> {
-    let ids: HashMap<&str, usize> =
-        tokens.iter().enumerate().filter(|&(id, _)| plain(id)).map(|(id, token)| (token.as_str(), id)).collect();
+pub(super) fn merges(
+    tokens: &[String],
+    scores: &[f32],
+    plain: impl Fn(usize) -> bool,
+) -> Vec<(String, String)> {
+    let ids: HashMap<&str, usize> = tokens
+        .iter()
+        .enumerate()
+        .filter(|&(id, _)| plain(id))
+        .map(|(id, token)| (token.as_str(), id))
+        .collect();
     let mut all = Vec::new();
     for (id, token) in tokens.iter().enumerate().filter(|&(id, _)| plain(id)) {
         let mut splits: Vec<(usize, usize)> = token
@@ -15,20 +23,30 @@ pub(super) fn merges(tokens: &[String], scores: &[f32], plain: impl Fn(usize) ->
             .filter_map(|(at, _)| Some((*ids.get(&token[..at])?, *ids.get(&token[at..])?)))
             .collect();
         splits.sort_unstable();
-        all.extend(splits.into_iter().map(|(left, right)| (scores[id], left, right)));
+        all.extend(
+            splits
+                .into_iter()
+                .map(|(left, right)| (scores[id], left, right)),
+        );
     }
     let length = |id: usize| tokens[id].chars().count();
     all.sort_by(|a, b| {
-        b.0.total_cmp(&a.0).then_with(|| length(b.1).cmp(&length(a.1))).then_with(|| length(b.2).cmp(&length(a.2)))
+        b.0.total_cmp(&a.0)
+            .then_with(|| length(b.1).cmp(&length(a.1)))
+            .then_with(|| length(b.2).cmp(&length(a.2)))
     });
-    all.into_iter().map(|(_, left, right)| (tokens[left].clone(), tokens[right].clone())).collect()
+    all.into_iter()
+        .map(|(_, left, right)| (tokens[left].clone(), tokens[right].clone()))
+        .collect()
 }
 
 /// Spaces become ▁, with one before the text (and after each special token) if the model was trained so.
 pub(super) fn normalizer(space_prefix: bool) -> Value {
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
     match space_prefix {
-        true => json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]}),
+        true => {
+            json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]})
+        }
         false => replace,
     }
 }
@@ -48,7 +66,11 @@ pub(super) fn decoder(space_prefix: bool) -> Value {
 
 /// Scores that give llama.cpp the order of these merges: minus the rank of the piece that a merge produces. Refused if
 /// the merges are not those of a SentencePiece model, where every split of a piece merges and a piece has one rank.
-pub(super) fn scores(tokens: &[String], types: &[i32], pairs: &[(String, String)]) -> Result<Vec<f32>, String> {
+pub(super) fn scores(
+    tokens: &[String],
+    types: &[i32],
+    pairs: &[(String, String)],
+) -> Result<Vec<f32>, String> {
     let not_sentencepiece = "the merges of this tokenizer are not those of a SentencePiece model, which is all that GGUF can \
                              hold beside byte-level BPE";
     let mut rank: HashMap<String, usize> = HashMap::new();
@@ -87,9 +109,14 @@ pub(super) fn scores(tokens: &[String], types: &[i32], pairs: &[(String, String)
 pub(super) fn space_prefix(tokenizer: &Value) -> Result<(bool, Option<String>), String> {
     let (normalizer, splitter) = (&tokenizer["normalizer"], &tokenizer["pre_tokenizer"]);
     // Gemma splits at spaces, of which the normalizer leaves none.
-    let splits_nothing = splitter["type"] == "Split" && splitter["pattern"]["String"] == " " && !normalizer.is_null();
+    let splits_nothing = splitter["type"] == "Split"
+        && splitter["pattern"]["String"] == " "
+        && !normalizer.is_null();
     if splitter.is_null() || splits_nothing {
-        return match [true, false].into_iter().find(|&prefix| *normalizer == self::normalizer(prefix)) {
+        return match [true, false]
+            .into_iter()
+            .find(|&prefix| *normalizer == self::normalizer(prefix))
+        {
             Some(prefix) => Ok((prefix, None)),
             None => Err(UNKNOWN_SPACES.to_owned()),
         };

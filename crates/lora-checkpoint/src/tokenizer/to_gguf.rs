@@ -17,8 +17,12 @@ type Entries = Vec<(String, Value)>;
 
 impl TokenizerBundle {
     /// The metadata, and a warning where llama.cpp differs from this tokenizer in a corner case.
-    pub(crate) fn to_gguf(&self, config: &ModelConfig) -> Result<(Entries, Option<String>), String> {
-        let json: Json = serde_json::from_str(&self.json).map_err(|e| format!("tokenizer.json: {e}"))?;
+    pub(crate) fn to_gguf(
+        &self,
+        config: &ModelConfig,
+    ) -> Result<(Entries, Option<String>), String> {
+        let json: Json =
+            serde_json::from_str(&self.json).map_err(|e| format!("tokenizer.json: {e}"))?;
         if json["model"]["type"] != "BPE" {
             return Err(format!(
                 "a tokenizer of type {} can't be written as GGUF\nhint: BPE can",
@@ -34,18 +38,38 @@ impl TokenizerBundle {
             warning = corner;
             push(&mut entries, "ggml.model", text("llama"));
             push(&mut entries, "ggml.pre", text("default"));
-            let scores = sentencepiece::scores(&vocabulary.tokens, &vocabulary.sentencepiece_types(), &merges)?;
+            let scores = sentencepiece::scores(
+                &vocabulary.tokens,
+                &vocabulary.sentencepiece_types(),
+                &merges,
+            )?;
             let types = vocabulary.sentencepiece_types();
-            push(&mut entries, "ggml.tokens", Value::Strings(vocabulary.tokens));
+            push(
+                &mut entries,
+                "ggml.tokens",
+                Value::Strings(vocabulary.tokens),
+            );
             push(&mut entries, "ggml.scores", Value::F32s(scores));
             push(&mut entries, "ggml.token_type", Value::I32s(types));
             push(&mut entries, "ggml.add_space_prefix", Value::Bool(prefix));
         } else {
             push(&mut entries, "ggml.model", text("gpt2"));
             push(&mut entries, "ggml.pre", text(pre::detect(&json)?));
-            push(&mut entries, "ggml.tokens", Value::Strings(vocabulary.tokens));
-            push(&mut entries, "ggml.token_type", Value::I32s(vocabulary.types));
-            push(&mut entries, "ggml.merges", Value::Strings(joined(&merges)?));
+            push(
+                &mut entries,
+                "ggml.tokens",
+                Value::Strings(vocabulary.tokens),
+            );
+            push(
+                &mut entries,
+                "ggml.token_type",
+                Value::I32s(vocabulary.types),
+            );
+            push(
+                &mut entries,
+                "ggml.merges",
+                Value::Strings(joined(&merges)?),
+            );
             push(&mut entries, "ggml.add_space_prefix", Value::Bool(false));
         }
         entries.extend(self.special_entries(config));
@@ -55,10 +79,15 @@ impl TokenizerBundle {
     /// Special ids, BOS behaviour and the chat template.
     fn special_entries(&self, config: &ModelConfig) -> Entries {
         let mut entries = Entries::new();
-        let id = |token: &Option<String>| token.as_ref().and_then(|t| self.tokenizer.token_to_id(t));
+        let id =
+            |token: &Option<String>| token.as_ref().and_then(|t| self.tokenizer.token_to_id(t));
         let eos = id(&self.eos_token).or_else(|| config.eos_token_ids.first().copied());
         // Further ends of a turn, which config.json lists after EOS.
-        let mut more = config.eos_token_ids.iter().copied().filter(|&other| Some(other) != eos);
+        let mut more = config
+            .eos_token_ids
+            .iter()
+            .copied()
+            .filter(|&other| Some(other) != eos);
         let ids = [
             ("bos", id(&self.bos_token).or(config.bos_token_id)),
             ("eos", eos),
@@ -69,10 +98,18 @@ impl TokenizerBundle {
         ];
         for (name, id) in ids {
             if let Some(id) = id {
-                push(&mut entries, &format!("ggml.{name}_token_id"), Value::U32(id));
+                push(
+                    &mut entries,
+                    &format!("ggml.{name}_token_id"),
+                    Value::U32(id),
+                );
             }
         }
-        push(&mut entries, "ggml.add_bos_token", Value::Bool(self.add_bos_token));
+        push(
+            &mut entries,
+            "ggml.add_bos_token",
+            Value::Bool(self.add_bos_token),
+        );
         if let Some(template) = &self.chat_template {
             push(&mut entries, "chat_template", text(template));
         }
@@ -99,14 +136,20 @@ impl Vocabulary {
     fn read(json: &Json, vocab_size: usize) -> Result<Self, String> {
         let mut known: BTreeMap<u64, (String, i32)> = BTreeMap::new();
         for (token, id) in json["model"]["vocab"].as_object().into_iter().flatten() {
-            let id = id.as_u64().ok_or_else(|| format!("tokenizer.json: the id of {token:?} is no whole number"))?;
+            let id = id
+                .as_u64()
+                .ok_or_else(|| format!("tokenizer.json: the id of {token:?} is no whole number"))?;
             if known.insert(id, (token.clone(), NORMAL)).is_some() {
                 return Err(format!("tokenizer.json: two tokens have the id {id}"));
             }
         }
         for added in json["added_tokens"].as_array().into_iter().flatten() {
             if let (Some(id), Some(content)) = (added["id"].as_u64(), added["content"].as_str()) {
-                let kind = if added["special"] == true { CONTROL } else { USER_DEFINED };
+                let kind = if added["special"] == true {
+                    CONTROL
+                } else {
+                    USER_DEFINED
+                };
                 known.insert(id, (content.to_owned(), kind));
             }
         }
@@ -118,9 +161,14 @@ impl Vocabulary {
             ));
         }
         let filler = |id: usize| (format!("[PAD{id}]"), UNUSED);
-        let (tokens, types) =
-            (0..vocab_size).map(|id| known.remove(&(id as u64)).unwrap_or_else(|| filler(id))).unzip();
-        Ok(Self { tokens, types, unknown: json["model"]["unk_token"].as_str().map(str::to_owned) })
+        let (tokens, types) = (0..vocab_size)
+            .map(|id| known.remove(&(id as u64)).unwrap_or_else(|| filler(id)))
+            .unzip();
+        Ok(Self {
+            tokens,
+            types,
+            unknown: json["model"]["unk_token"].as_str().map(str::to_owned),
+        })
     }
 
     /// SentencePiece also marks bytes and the unknown token.
@@ -138,17 +186,25 @@ impl Vocabulary {
 /// Pairs of tokenizer.json, which writes them as "a b" or ["a", "b"].
 fn merges(json: &Json) -> Result<Vec<(String, String)>, String> {
     let parts = |merge: &Json| match merge {
-        Json::String(line) => line.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())),
+        Json::String(line) => line
+            .split_once(' ')
+            .map(|(a, b)| (a.to_owned(), b.to_owned())),
         pair => Some((pair[0].as_str()?.to_owned(), pair[1].as_str()?.to_owned())),
     };
-    let list = json["model"]["merges"].as_array().ok_or("tokenizer.json has no merges")?;
-    list.iter().map(|m| parts(m).ok_or_else(|| format!("tokenizer.json: merge {m} is not two parts"))).collect()
+    let list = json["model"]["merges"]
+        .as_array()
+        .ok_or("tokenizer.json has no merges")?;
+    list.iter()
+        .map(|m| parts(m).ok_or_else(|| format!("tokenizer.json: merge {m} is not two parts")))
+        .collect()
 }
 
 /// "a b" lines.
 fn joined(merges: &[(String, String)]) -> Result<Vec<String>, String> {
     let line = |(a, b): &(String, String)| match a.contains(' ') || b.contains(' ') {
-        true => Err(format!("merge {a:?} {b:?} has a space inside, which GGUF can't hold")),
+        true => Err(format!(
+            "merge {a:?} {b:?} has a space inside, which GGUF can't hold"
+        )),
         false => Ok(format!("{a} {b}")),
     };
     merges.iter().map(line).collect()

@@ -68,7 +68,10 @@ impl TokenizerBundle {
         settings.insert("add_bos_token".to_owned(), self.add_bos_token.into());
         settings.insert("clean_up_tokenization_spaces".to_owned(), false.into());
         settings.extend(self.special_tokens());
-        settings.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
+        settings.insert(
+            "tokenizer_class".to_owned(),
+            json!("PreTrainedTokenizerFast"),
+        );
         Value::Object(settings)
     }
 
@@ -79,6 +82,9 @@ impl TokenizerBundle {
             ("pad_token", &self.pad_token),
             ("unk_token", &self.unk_token),
         ];
-        tokens.into_iter().filter_map(|(key, token)| Some((key.to_owned(), json!(token.as_ref()?)))).collect()
+        tokens
+            .into_iter()
+            .filter_map(|(key, token)| Some((key.to_owned(), json!(token.as_ref()?))))
+            .collect()
     }
 }

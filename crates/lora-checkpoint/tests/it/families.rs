@@ -2,8 +2,8 @@
 use crate::golden;
 use crate::support::{config_with, keep, model};
 use lora_checkpoint::{
-    Checkpoint, Error, Family, GgufDtype, ModelConfig, Norm, Projection, RopeScaling, SaveDtype, gguf, save_folder,
-    save_gguf,
+    Checkpoint, Error, Family, GgufDtype, ModelConfig, Norm, Projection, RopeScaling, SaveDtype,
+    gguf, save_folder, save_gguf,
 };
 use serde_json::{Value, json};
 
@@ -15,17 +15,31 @@ fn parse(config: &Value) -> Result<ModelConfig, String> {
 }
 
 fn windows(config: &Value) -> Vec<Option<usize>> {
-    parse(config).unwrap().layers.iter().map(|l| l.window).collect()
+    parse(config)
+        .unwrap()
+        .layers
+        .iter()
+        .map(|l| l.window)
+        .collect()
 }
 
 fn ropes(config: &Value) -> Vec<Option<usize>> {
-    parse(config).unwrap().layers.iter().map(|l| l.rope).collect()
+    parse(config)
+        .unwrap()
+        .layers
+        .iter()
+        .map(|l| l.rope)
+        .collect()
 }
 
 /// rope.json was written by tests/oracle/make_rope.py.
 #[test]
 fn rotary_frequencies_are_those_of_transformers() {
-    let fixture = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/rope.json")).unwrap();
+    let fixture = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/rope.json"
+    ))
+    .unwrap();
     let fixture: Value = serde_json::from_str(&fixture).unwrap();
     let rows = fixture["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 11);
@@ -33,40 +47,91 @@ fn rotary_frequencies_are_those_of_transformers() {
         let rope = &parse(&row["config"]).unwrap().ropes[0];
         let length = row["length"].as_u64().unwrap() as usize;
         let found = rope.inverse_frequencies(rope.variant(length));
-        let expected: Vec<f64> = row["frequencies"].as_array().unwrap().iter().map(|f| f.as_f64().unwrap()).collect();
+        let expected: Vec<f64> = row["frequencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| f.as_f64().unwrap())
+            .collect();
         assert_eq!(found.len(), expected.len());
         for (a, b) in found.iter().zip(&expected) {
-            assert!((f64::from(*a) / b - 1.0).abs() < 1e-6, "{rope:?} at {length}: {found:?} instead of {expected:?}");
+            assert!(
+                (f64::from(*a) / b - 1.0).abs() < 1e-6,
+                "{rope:?} at {length}: {found:?} instead of {expected:?}"
+            );
         }
-        assert!((rope.attention_factor() / row["factor"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{rope:?}");
+        assert!(
+            (rope.attention_factor() / row["factor"].as_f64().unwrap() - 1.0).abs() < 1e-6,
+            "{rope:?}"
+        );
     }
 }
 
 #[test]
 fn layers_slide_and_rotate_as_the_family_says() {
     let of = |model_type: &str, more: Value| {
-        let mut config = json!({"model_type": model_type, "num_hidden_layers": 6, "sliding_window": 8});
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut config =
+            json!({"model_type": model_type, "num_hidden_layers": 6, "sliding_window": 8});
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         config
     };
     let all = |window| vec![window; 6];
     assert_eq!(windows(&of("llama", json!({}))), all(None));
     assert_eq!(windows(&of("mistral", json!({}))), all(Some(8)));
-    assert_eq!(windows(&of("mistral", json!({"sliding_window": null}))), all(None));
-    assert_eq!(windows(&json!({"model_type": "mistral", "num_hidden_layers": 1})), [Some(4096)]);
+    assert_eq!(
+        windows(&of("mistral", json!({"sliding_window": null}))),
+        all(None)
+    );
+    assert_eq!(
+        windows(&json!({"model_type": "mistral", "num_hidden_layers": 1})),
+        [Some(4096)]
+    );
     assert_eq!(windows(&of("phi3", json!({}))), all(Some(8)));
-    assert_eq!(windows(&of("qwen2", json!({"max_window_layers": 4}))), all(None));
+    assert_eq!(
+        windows(&of("qwen2", json!({"max_window_layers": 4}))),
+        all(None)
+    );
     let late = [None, None, None, None, Some(8), Some(8)];
-    assert_eq!(windows(&of("qwen3", json!({"use_sliding_window": true, "max_window_layers": 4}))), late);
+    assert_eq!(
+        windows(&of(
+            "qwen3",
+            json!({"use_sliding_window": true, "max_window_layers": 4})
+        )),
+        late
+    );
     let alternating = [Some(8), None, Some(8), None, Some(8), None];
     assert_eq!(windows(&of("gemma2", json!({}))), alternating);
-    assert_eq!(windows(&of("gemma3_text", json!({}))), [Some(8), Some(8), Some(8), Some(8), Some(8), None]);
-    assert_eq!(windows(&of("gemma3_text", json!({"sliding_window_pattern": 2}))), alternating);
-    assert_eq!(ropes(&of("gemma3_text", json!({"sliding_window_pattern": 3})))[1..3], [Some(1), Some(0)]);
-    assert_eq!(ropes(&of("smollm3", json!({})))[2..5], [Some(0), None, Some(0)]);
-    assert_eq!(ropes(&of("smollm3", json!({"no_rope_layers": [0, 1, 1, 1, 1, 0]})))[..2], [None, Some(0)]);
+    assert_eq!(
+        windows(&of("gemma3_text", json!({}))),
+        [Some(8), Some(8), Some(8), Some(8), Some(8), None]
+    );
+    assert_eq!(
+        windows(&of("gemma3_text", json!({"sliding_window_pattern": 2}))),
+        alternating
+    );
+    assert_eq!(
+        ropes(&of("gemma3_text", json!({"sliding_window_pattern": 3})))[1..3],
+        [Some(1), Some(0)]
+    );
+    assert_eq!(
+        ropes(&of("smollm3", json!({})))[2..5],
+        [Some(0), None, Some(0)]
+    );
+    assert_eq!(
+        ropes(&of(
+            "smollm3",
+            json!({"no_rope_layers": [0, 1, 1, 1, 1, 0]})
+        ))[..2],
+        [None, Some(0)]
+    );
     let slides = json!({"use_sliding_window": true});
-    assert_eq!(windows(&of("smollm3", slides)), [None, None, None, Some(8), None, None]);
+    assert_eq!(
+        windows(&of("smollm3", slides)),
+        [None, None, None, Some(8), None, None]
+    );
 }
 
 #[test]
@@ -78,26 +143,46 @@ fn gemma_3_has_two_bases_in_both_spellings() {
         "rope_scaling": {"rope_type": "linear", "factor": 8.0}});
     let (new, old) = (parse(&new).unwrap(), parse(&old).unwrap());
     assert_eq!(new.ropes, old.ropes);
-    assert_eq!((new.ropes[0].theta, new.ropes[1].theta), (500_000.0, 20_000.0));
+    assert_eq!(
+        (new.ropes[0].theta, new.ropes[1].theta),
+        (500_000.0, 20_000.0)
+    );
     assert_eq!(new.ropes[0].scaling, RopeScaling::Linear { factor: 8.0 });
     let defaults = parse(&json!({"model_type": "gemma3_text"})).unwrap();
-    assert_eq!((defaults.ropes[0].theta, defaults.ropes[1].theta), (1_000_000.0, 10_000.0));
+    assert_eq!(
+        (defaults.ropes[0].theta, defaults.ropes[1].theta),
+        (1_000_000.0, 10_000.0)
+    );
 }
 
 #[test]
 fn names_and_shapes_follow_the_family() {
     let shape = |config: &ModelConfig, name: &str| {
-        config.weights().into_iter().find(|(n, _)| n == &format!("model.layers.1.{name}")).map(|(_, shape)| shape)
+        config
+            .weights()
+            .into_iter()
+            .find(|(n, _)| n == &format!("model.layers.1.{name}"))
+            .map(|(_, shape)| shape)
     };
-    let config =
-        |model_type: &str| parse(&config_with(json!({"model_type": model_type, "sliding_window": 8}))).unwrap();
+    let config = |model_type: &str| {
+        parse(&config_with(
+            json!({"model_type": model_type, "sliding_window": 8}),
+        ))
+        .unwrap()
+    };
     let phi3 = config("phi3");
-    assert_eq!(shape(&phi3, "self_attn.qkv_proj.weight"), Some(vec![4 * 16 + 2 * 2 * 16, 64]));
+    assert_eq!(
+        shape(&phi3, "self_attn.qkv_proj.weight"),
+        Some(vec![4 * 16 + 2 * 2 * 16, 64])
+    );
     assert_eq!(shape(&phi3, "mlp.gate_up_proj.weight"), Some(vec![192, 64]));
     assert_eq!(phi3.facts().linear_of(Projection::Up), Projection::GateUp);
     let gemma3 = config("gemma3_text");
     assert_eq!(shape(&gemma3, "self_attn.q_norm.weight"), Some(vec![16]));
-    assert_eq!(gemma3.norm_path(0, Norm::MlpInput).unwrap(), "model.layers.0.pre_feedforward_layernorm");
+    assert_eq!(
+        gemma3.norm_path(0, Norm::MlpInput).unwrap(),
+        "model.layers.0.pre_feedforward_layernorm"
+    );
     let (qwen2, qwen3) = (config("qwen2"), config("qwen3"));
     assert_eq!(shape(&qwen2, "self_attn.k_proj.bias"), Some(vec![32]));
     assert_eq!(shape(&qwen2, "self_attn.o_proj.bias"), None);
@@ -108,8 +193,12 @@ fn names_and_shapes_follow_the_family() {
 /// Configs that llama.cpp can hold, one a family.
 pub fn storable() -> Vec<Value> {
     let of = |model_type: &str, more: Value| {
-        let mut config = config_with(json!({"model_type": model_type, "max_position_embeddings": 64}));
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut config =
+            config_with(json!({"model_type": model_type, "max_position_embeddings": 64}));
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         config
     };
     let yarn = json!({"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16,
@@ -119,10 +208,19 @@ pub fn storable() -> Vec<Value> {
     let gemma3 = json!({"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
         "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}});
     vec![
-        of("llama", json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}})),
-        of("mistral", json!({"sliding_window": 8, "tie_word_embeddings": false})),
+        of(
+            "llama",
+            json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}}),
+        ),
+        of(
+            "mistral",
+            json!({"sliding_window": 8, "tie_word_embeddings": false}),
+        ),
         of("qwen2", json!({"rope_parameters": yarn})),
-        of("qwen3", json!({"tie_word_embeddings": true, "attention_bias": true})),
+        of(
+            "qwen3",
+            json!({"tie_word_embeddings": true, "attention_bias": true}),
+        ),
         of(
             "gemma2",
             json!({"sliding_window": 8, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 20.0,
@@ -133,7 +231,10 @@ pub fn storable() -> Vec<Value> {
             json!({"sliding_window": 8, "query_pre_attn_scalar": 16, "rope_parameters": gemma3,
             "num_hidden_layers": 7, "tie_word_embeddings": true}),
         ),
-        of("phi3", json!({"rope_parameters": longrope, "original_max_position_embeddings": 16, "sliding_window": 8})),
+        of(
+            "phi3",
+            json!({"rope_parameters": longrope, "original_max_position_embeddings": 16, "sliding_window": 8}),
+        ),
         of("smollm3", json!({"num_hidden_layers": 5})),
     ]
 }
@@ -152,9 +253,13 @@ fn every_family_goes_through_gguf_and_back() {
         let back = dir.path().join("back");
         std::fs::create_dir(&back).unwrap();
         save_folder(&back, &stored, SaveDtype::F32, |_, _, _| Ok::<_, Error>(())).unwrap();
-        let written: Value = serde_json::from_slice(&std::fs::read(back.join("config.json")).unwrap()).unwrap();
+        let written: Value =
+            serde_json::from_slice(&std::fs::read(back.join("config.json")).unwrap()).unwrap();
         let scalar = &written["query_pre_attn_scalar"];
-        assert!(scalar.is_null() || scalar.is_u64(), "transformers wants a whole number, not {scalar}");
+        assert!(
+            scalar.is_null() || scalar.is_u64(),
+            "transformers wants a whole number, not {scalar}"
+        );
         let back = Checkpoint::open(&back).unwrap();
         same_config(back.config(), stored.config());
         same_weights(&back, &stored);
@@ -167,8 +272,13 @@ fn same_config(a: &ModelConfig, b: &ModelConfig) {
         let mut config = config.clone();
         config.rms_norm_eps = f64::from(config.rms_norm_eps as f32);
         for rope in &mut config.ropes {
-            let (frequencies, factor) = ([0, 1].map(|v| rope.inverse_frequencies(v)), rope.attention_factor() as f32);
-            rope.scaling = RopeScaling::Factors([&frequencies[0][..], &frequencies[1][..], &[factor]].concat());
+            let (frequencies, factor) = (
+                [0, 1].map(|v| rope.inverse_frequencies(v)),
+                rope.attention_factor() as f32,
+            );
+            rope.scaling = RopeScaling::Factors(
+                [&frequencies[0][..], &frequencies[1][..], &[factor]].concat(),
+            );
         }
         config
     };
@@ -178,9 +288,15 @@ fn same_config(a: &ModelConfig, b: &ModelConfig) {
 fn same_weights(a: &Checkpoint, b: &Checkpoint) {
     assert_eq!(a.tensor_names(), b.tensor_names());
     for name in a.tensor_names() {
-        let (a, b) = (a.tensor(&name).unwrap().to_f32(), b.tensor(&name).unwrap().to_f32());
+        let (a, b) = (
+            a.tensor(&name).unwrap().to_f32(),
+            b.tensor(&name).unwrap().to_f32(),
+        );
         // Gemma's norms are stored plus one.
-        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2e-7), "{name}");
+        assert!(
+            a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2e-7),
+            "{name}"
+        );
     }
 }
 
@@ -198,8 +314,20 @@ fn rows_are_permuted_where_llama_cpp_wants_it() {
         let rows = base.config().shape(Projection::Q).0;
         let values: Vec<f32> = (0..rows).map(|i| i as f32).collect();
         let name = "model.layers.0.self_attn.q_proj.weight";
-        assert_eq!(gguf::permute_rows(base.config(), name, &values, 1) != values, permuted, "{case}");
-        assert_eq!(gguf::permute_rows(base.config(), "model.layers.0.self_attn.o_proj.weight", &values, 1), values);
+        assert_eq!(
+            gguf::permute_rows(base.config(), name, &values, 1) != values,
+            permuted,
+            "{case}"
+        );
+        assert_eq!(
+            gguf::permute_rows(
+                base.config(),
+                "model.layers.0.self_attn.o_proj.weight",
+                &values,
+                1
+            ),
+            values
+        );
     }
 }
 
@@ -207,20 +335,37 @@ fn rows_are_permuted_where_llama_cpp_wants_it() {
 fn what_llama_cpp_computes_differently_is_refused_or_said() {
     let say = |more: Value| {
         let (dir, source) = model(&config_with(more));
-        save_gguf(&dir.path().join("m.gguf"), &source, GgufDtype::F32, "m", keep).map_err(|e| e.to_string())
+        save_gguf(
+            &dir.path().join("m.gguf"),
+            &source,
+            GgufDtype::F32,
+            "m",
+            keep,
+        )
+        .map_err(|e| e.to_string())
     };
     let dynamic = json!({"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0});
     assert!(say(json!({"rope_parameters": dynamic})).unwrap()[0].contains("beyond 512 tokens"));
-    assert!(say(json!({"model_type": "mistral", "sliding_window": 8})).unwrap()[0].contains("beyond 8 tokens"));
+    assert!(
+        say(json!({"model_type": "mistral", "sliding_window": 8})).unwrap()[0]
+            .contains("beyond 8 tokens")
+    );
     let odd = say(json!({"model_type": "smollm3", "no_rope_layers": [0, 1]})).unwrap_err();
     assert!(odd.contains("other layers"), "{odd}");
-    let odd = say(json!({"model_type": "gemma2", "sliding_window": 8, "query_pre_attn_scalar": 16})).unwrap_err();
+    let odd =
+        say(json!({"model_type": "gemma2", "sliding_window": 8, "query_pre_attn_scalar": 16}))
+            .unwrap_err();
     assert!(odd.contains("no head of its own"), "{odd}");
-    let odd = say(json!({"model_type": "gemma2", "sliding_window": 8, "tie_word_embeddings": true})).unwrap_err();
+    let odd =
+        say(json!({"model_type": "gemma2", "sliding_window": 8, "tie_word_embeddings": true}))
+            .unwrap_err();
     assert!(odd.contains("query_pre_attn_scalar 16"), "{odd}");
-    let bases = json!({"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 5e4}});
-    let odd = say(json!({"model_type": "gemma3_text", "sliding_window": 8, "query_pre_attn_scalar": 16,
-        "rope_parameters": bases}))
+    let bases =
+        json!({"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 5e4}});
+    let odd = say(
+        json!({"model_type": "gemma3_text", "sliding_window": 8, "query_pre_attn_scalar": 16,
+        "rope_parameters": bases}),
+    )
     .unwrap_err();
     assert!(odd.contains("base 10000"), "{odd}");
 }

@@ -6,7 +6,15 @@ use lora_checkpoint::{Checkpoint, Format, RopeScaling, StorageDtype};
 fn golden_bases_open_with_every_weight() {
     let tied = Checkpoint::open(&golden("llama_gqa_tied/base")).unwrap();
     let config = tied.config();
-    assert_eq!((config.vocab_size, config.hidden_size, config.head_dim, config.num_key_value_heads), (160, 48, 12, 2));
+    assert_eq!(
+        (
+            config.vocab_size,
+            config.hidden_size,
+            config.head_dim,
+            config.num_key_value_heads
+        ),
+        (160, 48, 12, 2)
+    );
     assert!(config.tie_word_embeddings);
     assert_eq!(tied.format(), Format::HuggingFace);
     assert_eq!(tied.tensor_names().len(), 2 + 2 * 9);
@@ -33,8 +41,13 @@ fn rows_are_those_of_the_safetensors_crate() {
     for name in model.tensor_names() {
         let view = model.tensor(&name).unwrap();
         assert_eq!(view.dtype(), StorageDtype::F32);
-        let theirs: Vec<f32> =
-            file.tensor(&name).unwrap().data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let theirs: Vec<f32> = file
+            .tensor(&name)
+            .unwrap()
+            .data()
+            .chunks(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
         assert_eq!(view.to_f32(), theirs, "{name}");
         assert_eq!(view.as_f32().unwrap(), theirs, "{name}");
         let mut last = vec![0.0; view.columns()];

@@ -4,7 +4,8 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use lora_checkpoint::{
-    Checkpoint, Error, Format, GgufDtype, RopeScaling, SaveDtype, StorageDtype, save_folder, save_gguf,
+    Checkpoint, Error, Format, GgufDtype, RopeScaling, SaveDtype, StorageDtype, save_folder,
+    save_gguf,
 };
 use serde_json::json;
 
@@ -14,14 +15,19 @@ fn folder_to_gguf_and_back_is_the_same_model() {
         "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
     let configs = [
         config(),
-        config_with(json!({"tie_word_embeddings": true, "eos_token_id": 2, "num_key_value_heads": 4})),
+        config_with(
+            json!({"tie_word_embeddings": true, "eos_token_id": 2, "num_key_value_heads": 4}),
+        ),
         config_with(json!({"attention_bias": true, "mlp_bias": true, "rope_parameters": llama3})),
     ];
     for config in configs {
         let (dir, source) = model(&config);
         let path = dir.path().join("out/m.gguf");
         std::fs::create_dir(dir.path().join("out")).unwrap();
-        assert_eq!(save_gguf(&path, &source, GgufDtype::F32, "m", keep).unwrap(), Vec::<String>::new());
+        assert_eq!(
+            save_gguf(&path, &source, GgufDtype::F32, "m", keep).unwrap(),
+            Vec::<String>::new()
+        );
         let gguf = Checkpoint::open(&dir.path().join("out")).unwrap();
         assert_eq!(gguf.format(), Format::Gguf);
         let mut shape = gguf.config().clone();
@@ -46,32 +52,65 @@ fn halves_are_rounded_once_and_q8_0_is_close() {
     let (dir, source) = model(&config());
     let path = dir.path().join("m.gguf");
     for (dtype, round) in [
-        (GgufDtype::F16, (|v| f16::from_f32(v).to_f32()) as fn(f32) -> f32),
+        (
+            GgufDtype::F16,
+            (|v| f16::from_f32(v).to_f32()) as fn(f32) -> f32,
+        ),
         (GgufDtype::BF16, |v| bf16::from_f32(v).to_f32()),
     ] {
         save_gguf(&path, &source, dtype, "m", keep).unwrap();
         let gguf = Checkpoint::open(&path).unwrap();
         for name in source.tensor_names() {
             let (ours, theirs) = (gguf.tensor(&name).unwrap(), source.tensor(&name).unwrap());
-            let expected: Vec<f32> =
-                theirs.to_f32().into_iter().map(|v| if theirs.shape().len() == 1 { v } else { round(v) }).collect();
+            let expected: Vec<f32> = theirs
+                .to_f32()
+                .into_iter()
+                .map(|v| {
+                    if theirs.shape().len() == 1 {
+                        v
+                    } else {
+                        round(v)
+                    }
+                })
+                .collect();
             assert_eq!(ours.to_f32(), expected, "{name}");
         }
     }
     save_gguf(&path, &source, GgufDtype::Q8_0, "m", keep).unwrap();
     let gguf = Checkpoint::open(&path).unwrap();
     for name in source.tensor_names() {
-        let (ours, theirs) = (gguf.tensor(&name).unwrap().to_f32(), source.tensor(&name).unwrap().to_f32());
-        assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 0.6 / 127.0), "{name}");
+        let (ours, theirs) = (
+            gguf.tensor(&name).unwrap().to_f32(),
+            source.tensor(&name).unwrap().to_f32(),
+        );
+        assert!(
+            ours.iter()
+                .zip(&theirs)
+                .all(|(a, b)| (a - b).abs() < 0.6 / 127.0),
+            "{name}"
+        );
     }
     save_gguf(&path, &source, GgufDtype::Q4_0, "m", keep).unwrap();
     let gguf = Checkpoint::open(&path).unwrap();
     for name in source.tensor_names() {
-        let (ours, theirs) = (gguf.tensor(&name).unwrap().to_f32(), source.tensor(&name).unwrap().to_f32());
+        let (ours, theirs) = (
+            gguf.tensor(&name).unwrap().to_f32(),
+            source.tensor(&name).unwrap().to_f32(),
+        );
         // Steps of an eighth of the largest value; only the far end of the other sign may be cut by one step.
-        assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= 1.01 / 8.0), "{name}");
-        let rms = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v * v)).sum::<f64>().sqrt();
-        let (off, all) = (rms(&mut ours.iter().zip(&theirs).map(|(a, b)| a - b)), rms(&mut theirs.iter().copied()));
+        assert!(
+            ours.iter()
+                .zip(&theirs)
+                .all(|(a, b)| (a - b).abs() <= 1.01 / 8.0),
+            "{name}"
+        );
+        let rms = |values: &mut dyn Iterator<Item = f32>| {
+            values.map(|v| f64::from(v * v)).sum::<f64>().sqrt()
+        };
+        let (off, all) = (
+            rms(&mut ours.iter().zip(&theirs).map(|(a, b)| a - b)),
+            rms(&mut theirs.iter().copied()),
+        );
         assert!(off < 0.1 * all, "{name}: {off} of {all}");
     }
 }
@@ -83,7 +122,12 @@ fn rows_that_are_no_blocks_stay_f16_and_it_is_said() {
     let said = save_gguf(&path, &source, GgufDtype::Q8_0, "m", keep).unwrap();
     assert!(said[0].contains("2 matrices are f16"), "{said:?}");
     let gguf = Checkpoint::open(&path).unwrap();
-    assert_eq!(gguf.tensor("model.layers.0.mlp.down_proj.weight").unwrap().dtype(), StorageDtype::F16);
+    assert_eq!(
+        gguf.tensor("model.layers.0.mlp.down_proj.weight")
+            .unwrap()
+            .dtype(),
+        StorageDtype::F16
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -103,23 +147,40 @@ fn weights_that_f16_cannot_hold_are_refused() {
         rows[0] = 1e6;
         Ok::<_, Error>(())
     };
-    let error = save_folder(dir.path(), &source, SaveDtype::F16, huge).unwrap_err().to_string();
-    assert!(error.contains("too large for f16") && error.contains("hint: use bf16"), "{error}");
+    let error = save_folder(dir.path(), &source, SaveDtype::F16, huge)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("too large for f16") && error.contains("hint: use bf16"),
+        "{error}"
+    );
     let nan = |_: &lora_checkpoint::TensorView<'_>, _: usize, rows: &mut [f32]| {
         rows[0] = f32::NAN;
         Ok::<_, Error>(())
     };
-    assert!(save_folder(dir.path(), &source, SaveDtype::BF16, nan).unwrap_err().to_string().contains("NaN"));
+    assert!(
+        save_folder(dir.path(), &source, SaveDtype::BF16, nan)
+            .unwrap_err()
+            .to_string()
+            .contains("NaN")
+    );
     let same = |_: &lora_checkpoint::TensorView<'_>, _: usize, _: &mut [f32]| Ok::<_, Error>(());
-    let error = save_folder(own.path(), &source, SaveDtype::BF16, same).unwrap_err().to_string();
-    assert!(error.contains("the model is read from this file"), "{error}");
+    let error = save_folder(own.path(), &source, SaveDtype::BF16, same)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the model is read from this file"),
+        "{error}"
+    );
 }
 
 /// A file by candle's writer, every block type in turn: the values are candle's own dequantisation.
 #[test]
 fn every_block_type_is_read_in_place() {
     use GgmlDType::*;
-    let types = [F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2K, Q3K, Q4K, Q5K, Q6K];
+    let types = [
+        F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2K, Q3K, Q4K, Q5K, Q6K,
+    ];
     let shape = json!({"hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "num_hidden_layers": 1, "vocab_size": 300});
     let (dir, source) = model(&config_with(shape));
     let ours = dir.path().join("ours.gguf");
@@ -132,15 +193,28 @@ fn every_block_type_is_read_in_place() {
         let tensors: Vec<(String, QTensor)> = names
             .iter()
             .map(|name| {
-                let tensor = content.tensor(&mut file, name, &Device::Cpu).unwrap().dequantize(&Device::Cpu).unwrap();
+                let tensor = content
+                    .tensor(&mut file, name, &Device::Cpu)
+                    .unwrap()
+                    .dequantize(&Device::Cpu)
+                    .unwrap();
                 let dtype = if tensor.rank() == 1 { F32 } else { dtype };
                 (name.to_string(), QTensor::quantize(&tensor, dtype).unwrap())
             })
             .collect();
         let path = dir.path().join(format!("{dtype:?}.gguf"));
-        let metadata: Vec<(&str, &gguf_file::Value)> = content.metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
+        let metadata: Vec<(&str, &gguf_file::Value)> = content
+            .metadata
+            .iter()
+            .map(|(k, v)| (k.as_str(), v))
+            .collect();
         let views: Vec<(&str, &QTensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
-        gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &metadata, &views).unwrap();
+        gguf_file::write(
+            &mut std::fs::File::create(&path).unwrap(),
+            &metadata,
+            &views,
+        )
+        .unwrap();
         let model = Checkpoint::open(&path).unwrap();
         let expect = |gguf: &str| -> Tensor {
             let (_, tensor) = tensors.iter().find(|(name, _)| name == gguf).unwrap();
@@ -148,21 +222,52 @@ fn every_block_type_is_read_in_place() {
         };
         let down = model.tensor("model.layers.0.mlp.down_proj.weight").unwrap();
         let theirs = expect("blk.0.ffn_down.weight");
-        assert_eq!(down.to_f32(), theirs.flatten_all().unwrap().to_vec1::<f32>().unwrap(), "{dtype:?}");
+        assert_eq!(
+            down.to_f32(),
+            theirs.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            "{dtype:?}"
+        );
         let mut row = vec![0.0; down.columns()];
         down.read_rows(77, &mut row);
-        assert_eq!(row, theirs.get(77).unwrap().to_vec1::<f32>().unwrap(), "{dtype:?}");
+        assert_eq!(
+            row,
+            theirs.get(77).unwrap().to_vec1::<f32>().unwrap(),
+            "{dtype:?}"
+        );
         // q's rows come back in Hugging Face order: (heads, 2, half) from the file's (heads, half, 2).
-        let query = expect("blk.0.attn_q.weight").reshape((4, 32, 2, 256)).unwrap().transpose(1, 2).unwrap();
-        let query = query.contiguous().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(model.tensor("model.layers.0.self_attn.q_proj.weight").unwrap().to_f32(), query, "{dtype:?}");
+        let query = expect("blk.0.attn_q.weight")
+            .reshape((4, 32, 2, 256))
+            .unwrap()
+            .transpose(1, 2)
+            .unwrap();
+        let query = query
+            .contiguous()
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        assert_eq!(
+            model
+                .tensor("model.layers.0.self_attn.q_proj.weight")
+                .unwrap()
+                .to_f32(),
+            query,
+            "{dtype:?}"
+        );
     }
 }
 
 fn same_weights(a: &Checkpoint, b: &Checkpoint, round: fn(f32) -> f32) {
     assert_eq!(a.tensor_names(), b.tensor_names());
     for name in a.tensor_names() {
-        let expected: Vec<f32> = b.tensor(&name).unwrap().to_f32().into_iter().map(round).collect();
+        let expected: Vec<f32> = b
+            .tensor(&name)
+            .unwrap()
+            .to_f32()
+            .into_iter()
+            .map(round)
+            .collect();
         assert_eq!(a.tensor(&name).unwrap().to_f32(), expected, "{name}");
     }
 }
@@ -176,10 +281,16 @@ fn same_tokenizer(a: &Checkpoint, b: &Checkpoint) {
     );
     assert_eq!(a.chat_template, b.chat_template);
     for text in TEXTS {
-        let (x, y) = (a.tokenizer.encode(text, false).unwrap(), b.tokenizer.encode(text, false).unwrap());
+        let (x, y) = (
+            a.tokenizer.encode(text, false).unwrap(),
+            b.tokenizer.encode(text, false).unwrap(),
+        );
         assert_eq!(x.get_ids(), y.get_ids(), "{text:?}");
         for skip in [false, true] {
-            assert_eq!(a.tokenizer.decode(x.get_ids(), skip).unwrap(), b.tokenizer.decode(x.get_ids(), skip).unwrap());
+            assert_eq!(
+                a.tokenizer.decode(x.get_ids(), skip).unwrap(),
+                b.tokenizer.decode(x.get_ids(), skip).unwrap()
+            );
         }
         assert_eq!(a.tokenizer.decode(x.get_ids(), false).unwrap(), text);
     }

@@ -48,7 +48,11 @@ fn cut_and_flip(config: &serde_json::Value) {
     for round in 0..200 {
         let mut bytes = whole.clone();
         for _ in 0..1 + round % 3 {
-            let at = if round % 2 == 0 { random.below(2_000) } else { random.below(header) };
+            let at = if round % 2 == 0 {
+                random.below(2_000)
+            } else {
+                random.below(header)
+            };
             bytes[at] = random.next() as u8;
         }
         std::fs::write(&path, bytes).unwrap();
@@ -62,8 +66,17 @@ fn cut_and_flipped_folders_never_panic() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random(2);
     let configs = storable().into_iter().map(|config| (config, "config.json"));
-    let files = ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"];
-    for (config, file) in files.into_iter().map(|file| (config(), file)).chain(configs) {
+    let files = [
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    for (config, file) in files
+        .into_iter()
+        .map(|file| (config(), file))
+        .chain(configs)
+    {
         write_folder(dir.path(), &config);
         let path = dir.path().join(file);
         let whole = std::fs::read(&path).unwrap();
@@ -99,10 +112,22 @@ fn lying_gguf_headers_are_errors_at_once() {
     assert!(gguf(&[b"GGUF", &version, &huge, &huge]).contains("ends in the middle"));
     let zero = 0u64.to_le_bytes();
     assert!(gguf(&[b"GGUF", &version, &huge, &zero]).contains("ends in the middle"));
-    assert!(gguf(&[b"GGUF", &version, &zero, &1u64.to_le_bytes(), &huge]).contains("ends in the middle"));
+    assert!(
+        gguf(&[b"GGUF", &version, &zero, &1u64.to_le_bytes(), &huge])
+            .contains("ends in the middle")
+    );
     // An array that claims 2^64 - 1 texts.
-    let key = [&1u64.to_le_bytes()[..], b"k", &9u32.to_le_bytes(), &8u32.to_le_bytes(), &huge].concat();
-    assert!(gguf(&[b"GGUF", &version, &zero, &1u64.to_le_bytes(), &key]).contains("ends in the middle"));
+    let key = [
+        &1u64.to_le_bytes()[..],
+        b"k",
+        &9u32.to_le_bytes(),
+        &8u32.to_le_bytes(),
+        &huge,
+    ]
+    .concat();
+    assert!(
+        gguf(&[b"GGUF", &version, &zero, &1u64.to_le_bytes(), &key]).contains("ends in the middle")
+    );
     // A tensor of 2^63 × 2^63 values.
     let name = [&1u64.to_le_bytes()[..], b"t", &2u32.to_le_bytes()].concat();
     let dims = (1u64 << 63).to_le_bytes();
@@ -113,7 +138,12 @@ fn lying_gguf_headers_are_errors_at_once() {
 fn safetensors(header: &str, data: usize) -> String {
     let dir = tempfile::tempdir().unwrap();
     write_folder(dir.path(), &config());
-    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat();
+    let bytes = [
+        &(header.len() as u64).to_le_bytes()[..],
+        header.as_bytes(),
+        &vec![0; data],
+    ]
+    .concat();
     std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
     Checkpoint::open(dir.path()).unwrap_err().to_string()
 }
@@ -124,15 +154,36 @@ fn lying_safetensors_headers_are_errors() {
         format!(r#""{name}":{{"dtype":"F32","shape":[2],"data_offsets":[{from},{to}]}}"#)
     };
     let two = |a: String, b: String| format!("{{{a},{b}}}");
-    assert!(safetensors(&two(entry("a", 0, 8), entry("b", 4, 12)), 12).contains("not a whole safetensors file"));
-    assert!(safetensors(&two(entry("a", 0, 8), entry("b", 8, 16)), 12).contains("not a whole safetensors file"));
+    assert!(
+        safetensors(&two(entry("a", 0, 8), entry("b", 4, 12)), 12)
+            .contains("not a whole safetensors file")
+    );
+    assert!(
+        safetensors(&two(entry("a", 0, 8), entry("b", 8, 16)), 12)
+            .contains("not a whole safetensors file")
+    );
     assert!(safetensors(&two(entry("a", 0, 8), entry("a", 0, 8)), 8).contains("listed twice"));
-    assert!(safetensors(r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, 8).contains("dtype"));
+    assert!(
+        safetensors(
+            r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#,
+            8
+        )
+        .contains("dtype")
+    );
     assert!(safetensors("{}", 0).contains("is missing"));
     let dir = tempfile::tempdir().unwrap();
     write_folder(dir.path(), &config());
     for length in [u64::MAX, 1 << 40, 200] {
-        std::fs::write(dir.path().join("model.safetensors"), [&length.to_le_bytes()[..], b"{}"].concat()).unwrap();
-        assert!(Checkpoint::open(dir.path()).unwrap_err().to_string().contains("hint:"));
+        std::fs::write(
+            dir.path().join("model.safetensors"),
+            [&length.to_le_bytes()[..], b"{}"].concat(),
+        )
+        .unwrap();
+        assert!(
+            Checkpoint::open(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("hint:")
+        );
     }
 }

@@ -13,5 +13,9 @@ use std::path::PathBuf;
 
 /// A golden case's folder.
 fn golden(case: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case)
+    PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/golden"
+    ))
+    .join(case)
 }

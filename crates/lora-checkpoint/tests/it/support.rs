@@ -61,7 +61,8 @@ pub fn config_with(changes: Value) -> Value {
 
 /// ByteLevel's alphabet: the printable character of every byte.
 fn byte_chars() -> Vec<char> {
-    let printable = |b: u32| (33..=126).contains(&b) || (161..=172).contains(&b) || (174..=255).contains(&b);
+    let printable =
+        |b: u32| (33..=126).contains(&b) || (161..=172).contains(&b) || (174..=255).contains(&b);
     let mut other = 256;
     (0..256)
         .map(|byte| {
@@ -76,7 +77,12 @@ fn byte_chars() -> Vec<char> {
 
 /// tokenizer.json of SmolLM2's kind with 3 special tokens, one plain added token, 256 bytes and some merges.
 pub fn tokenizer() -> Value {
-    let added = [("<|endoftext|>", true), ("<|im_start|>", true), ("<|im_end|>", true), ("<|tool|>", false)];
+    let added = [
+        ("<|endoftext|>", true),
+        ("<|im_start|>", true),
+        ("<|im_end|>", true),
+        ("<|tool|>", false),
+    ];
     let mut vocabulary = serde_json::Map::new();
     let mut list = Vec::new();
     for (id, (token, special)) in added.into_iter().enumerate() {
@@ -87,7 +93,16 @@ pub fn tokenizer() -> Value {
     for (byte, c) in byte_chars().into_iter().enumerate() {
         vocabulary.insert(c.to_string(), json!(4 + byte));
     }
-    let merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("Ġ", "in"), ("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("l", "i")];
+    let merges = [
+        ("t", "h"),
+        ("th", "e"),
+        ("Ġ", "the"),
+        ("i", "n"),
+        ("Ġ", "in"),
+        ("Ġ", "Ġ"),
+        ("ĠĠ", "ĠĠ"),
+        ("l", "i"),
+    ];
     for (left, right) in merges {
         vocabulary.insert(format!("{left}{right}"), json!(vocabulary.len()));
     }
@@ -113,13 +128,25 @@ pub fn write_folder(dir: &Path, config: &Value) {
         .into_iter()
         .map(|(name, shape)| {
             let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.real()).collect();
-            (name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+            (
+                name,
+                shape,
+                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            )
         })
         .collect();
     let views = tensors.iter().map(|(name, shape, bytes)| {
-        (name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).unwrap())
+        (
+            name.as_str(),
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes)
+                .unwrap(),
+        )
     });
-    std::fs::write(dir.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    std::fs::write(
+        dir.join("model.safetensors"),
+        safetensors::serialize(views, None).unwrap(),
+    )
+    .unwrap();
     std::fs::write(dir.join("tokenizer.json"), tokenizer().to_string()).unwrap();
     let settings = json!({"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "pad_token": "<|im_end|>",
         "unk_token": "<|endoftext|>", "chat_template": "{{ messages }}"});

@@ -22,10 +22,23 @@ const LEVELS: [(&str, usize); 14] = [
     ("lora-run", 2),
 ];
 /// What lora-run and the crates below it must not know of.
-const ML: [&str; 9] =
-    ["candle-core", "candle-transformers", "tokenizers", "safetensors", "gemm", "arrow", "parquet", "polars", "half"];
+const ML: [&str; 9] = [
+    "candle-core",
+    "candle-transformers",
+    "tokenizers",
+    "safetensors",
+    "gemm",
+    "arrow",
+    "parquet",
+    "polars",
+    "half",
+];
 /// Files that may hold `unsafe`: arithmetic on raw slices, mapped files, and one environment variable.
-const UNSAFE: [&str; 3] = ["lora-kernels/src/", "lora-checkpoint/src/", "lora-cli/src/entry.rs"];
+const UNSAFE: [&str; 3] = [
+    "lora-kernels/src/",
+    "lora-checkpoint/src/",
+    "lora-cli/src/entry.rs",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -35,32 +48,59 @@ fn root() -> PathBuf {
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]).current_dir(root());
+    command
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
+        .current_dir(root());
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let named = |value: &Value| value["name"].as_str().unwrap().to_owned();
     let of = |package: &Value| {
         let all = package["dependencies"].as_array().unwrap().iter();
-        all.filter(|dependency| dependency["kind"] != "dev").map(named).collect()
+        all.filter(|dependency| dependency["kind"] != "dev")
+            .map(named)
+            .collect()
     };
-    packages.iter().map(|package| (named(package), of(package))).collect()
+    packages
+        .iter()
+        .map(|package| (named(package), of(package)))
+        .collect()
 }
 
 fn level(name: &str) -> Option<usize> {
-    LEVELS.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+    LEVELS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, level)| *level)
 }
 
 #[test]
 fn a_crate_depends_only_on_lower_levels() {
     let all = dependencies();
-    assert_eq!(all.len(), LEVELS.len(), "a new crate needs a level here and a line in crates/README.md");
+    assert_eq!(
+        all.len(),
+        LEVELS.len(),
+        "a new crate needs a level here and a line in crates/README.md"
+    );
     for (name, needs) in &all {
         let mine = level(name).unwrap_or_else(|| panic!("{name} has no level"));
         for below in needs.iter().filter(|needed| needed.starts_with("lora-")) {
             let theirs = level(below).unwrap_or_else(|| panic!("{below} has no level"));
-            assert!(theirs < mine, "{name} (level {mine}) must not depend on {below} (level {theirs})");
+            assert!(
+                theirs < mine,
+                "{name} (level {mine}) must not depend on {below} (level {theirs})"
+            );
         }
     }
 }
@@ -69,8 +109,14 @@ fn a_crate_depends_only_on_lower_levels() {
 fn only_verbs_talk() {
     for (name, needs) in dependencies() {
         let is_verb = level(&name) == Some(2);
-        assert!(is_verb || !needs.iter().any(|needed| needed == "lora-cli"), "{name} depends on lora-cli");
-        let verbs = needs.iter().filter(|needed| level(needed) == Some(2)).count();
+        assert!(
+            is_verb || !needs.iter().any(|needed| needed == "lora-cli"),
+            "{name} depends on lora-cli"
+        );
+        let verbs = needs
+            .iter()
+            .filter(|needed| level(needed) == Some(2))
+            .count();
         assert_eq!(verbs, 0, "{name} depends on a tool");
     }
 }
@@ -96,22 +142,36 @@ fn lora_run_knows_nothing_of_models() {
 #[test]
 fn lora_core_knows_no_architecture() {
     let all = dependencies();
-    assert!(!all["lora-core"].iter().any(|needed| needed.starts_with("lora-")), "{:?}", all["lora-core"]);
+    assert!(
+        !all["lora-core"]
+            .iter()
+            .any(|needed| needed.starts_with("lora-")),
+        "{:?}",
+        all["lora-core"]
+    );
 }
 
 #[test]
 fn every_crate_is_on_the_map() {
     let map = std::fs::read_to_string(root().join("crates/README.md")).unwrap();
     for (name, _) in LEVELS {
-        assert!(map.contains(&format!("| `{name}` |")), "{name} is missing in crates/README.md");
-        assert!(root().join("crates").join(name).is_dir(), "the folder of {name} is not called so");
+        assert!(
+            map.contains(&format!("| `{name}` |")),
+            "{name} is missing in crates/README.md"
+        );
+        assert!(
+            root().join("crates").join(name).is_dir(),
+            "the folder of {name} is not called so"
+        );
     }
 }
 
 /// All Rust sources of the crates (not of their tests), with their path below `crates/`.
 fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        for entry in
+            std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+        {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
@@ -129,7 +189,13 @@ fn sources() -> Vec<(String, String)> {
     }
     let named = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
-        (path.strip_prefix(&crates).unwrap().to_string_lossy().replace('\\', "/"), text)
+        (
+            path.strip_prefix(&crates)
+                .unwrap()
+                .to_string_lossy()
+                .replace('\\', "/"),
+            text,
+        )
     };
     let mut sources: Vec<_> = found.into_iter().map(named).collect();
     sources.sort();
@@ -139,28 +205,49 @@ fn sources() -> Vec<(String, String)> {
 
 /// Lines of code, without comments.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines =
-        text.lines().enumerate().map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default()));
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default()));
     lines.filter(|(_, line)| !line.trim().is_empty())
 }
 
 #[test]
 fn only_lora_cli_prints_or_exits() {
-    let talks =
-        ["println!", "print!(", "eprint!(", "dbg!(", "process::exit", "process::abort", "io::stdout(", "io::stderr("];
-    for (path, text) in sources().into_iter().filter(|(path, _)| !path.starts_with("lora-cli/")) {
+    let talks = [
+        "println!",
+        "print!(",
+        "eprint!(",
+        "dbg!(",
+        "process::exit",
+        "process::abort",
+        "io::stdout(",
+        "io::stderr(",
+    ];
+    for (path, text) in sources()
+        .into_iter()
+        .filter(|(path, _)| !path.starts_with("lora-cli/"))
+    {
         for (number, line) in code(&text) {
             let found = talks.iter().find(|word| line.contains(**word));
-            assert!(found.is_none(), "{path}:{number}: {found:?} belongs into lora-cli");
+            assert!(
+                found.is_none(),
+                "{path}:{number}: {found:?} belongs into lora-cli"
+            );
         }
     }
 }
 
 #[test]
 fn unsafe_stands_where_the_map_says() {
-    for (path, text) in sources().into_iter().filter(|(path, _)| !UNSAFE.iter().any(|place| path.starts_with(place))) {
+    for (path, text) in sources()
+        .into_iter()
+        .filter(|(path, _)| !UNSAFE.iter().any(|place| path.starts_with(place)))
+    {
         for (number, line) in code(&text) {
-            let found = ["unsafe {", "unsafe fn", "unsafe impl"].iter().any(|word| line.contains(word));
+            let found = ["unsafe {", "unsafe fn", "unsafe impl"]
+                .iter()
+                .any(|word| line.contains(word));
             assert!(!found, "{path}:{number}: unsafe code does not belong here");
         }
     }
@@ -170,11 +257,17 @@ fn unsafe_stands_where_the_map_says() {
 fn a_tool_s_main_is_a_doorbell_and_every_file_says_what_lives_there() {
     let mut doorbells = 0;
     for (path, text) in sources() {
-        assert!(text.starts_with("//!"), "{path} does not begin with a `//!` line");
+        assert!(
+            text.starts_with("//!"),
+            "{path} does not begin with a `//!` line"
+        );
         if path.ends_with("/src/main.rs") {
             doorbells += 1;
             assert!(text.lines().count() <= 15, "{path} is more than a doorbell");
         }
     }
-    assert_eq!(doorbells, LEVELS.iter().filter(|(_, level)| *level == 2).count());
+    assert_eq!(
+        doorbells,
+        LEVELS.iter().filter(|(_, level)| *level == 2).count()
+    );
 }

@@ -22,11 +22,25 @@ struct Args {
 #[test]
 fn every_flag_is_described_and_help_is_not_one() {
     let told = lora_cli::describe(Args::command());
-    assert_eq!((told["tool"].as_str(), told["version"].as_str()), (Some("lora-test"), Some("1.2.3")));
+    assert_eq!(
+        (told["tool"].as_str(), told["version"].as_str()),
+        (Some("lora-test"), Some("1.2.3"))
+    );
     let flags = told["flags"].as_array().unwrap();
-    let names: Vec<_> = flags.iter().map(|flag| flag["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["raw", "lr", "target-modules", "rslora", "json", "quiet"]);
-    let of = |key: &str| flags.iter().map(|flag| flag[key].as_bool().unwrap()).collect::<Vec<_>>();
+    let names: Vec<_> = flags
+        .iter()
+        .map(|flag| flag["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["raw", "lr", "target-modules", "rslora", "json", "quiet"]
+    );
+    let of = |key: &str| {
+        flags
+            .iter()
+            .map(|flag| flag[key].as_bool().unwrap())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(of("positional"), [true, false, false, false, false, false]);
     assert_eq!(of("required"), [false, true, false, false, false, false]);
     assert_eq!(of("takes_value"), [true, true, true, false, false, false]);

@@ -18,7 +18,8 @@ fn a_message_alone() {
 
 #[test]
 fn a_chain_with_a_hint() {
-    let error = Error::from(Library(io::Error::from_raw_os_error(2))).context("failed to open the base");
+    let error =
+        Error::from(Library(io::Error::from_raw_os_error(2))).context("failed to open the base");
     assert_eq!(
         plain(&error),
         "error: failed to open the base\n\
@@ -43,13 +44,18 @@ fn a_cause_that_the_message_already_tells_is_not_repeated() {
     #[derive(Debug, thiserror::Error)]
     #[error("line 3: {0}")]
     struct Outer(#[source] io::Error);
-    assert_eq!(plain(&Error::from(Outer(io::Error::other("bad token")))), "error: line 3: bad token\n");
+    assert_eq!(
+        plain(&Error::from(Outer(io::Error::other("bad token")))),
+        "error: line 3: bad token\n"
+    );
 }
 
 #[test]
 fn a_full_disk_has_a_way_out() {
     let result: Result<(), io::Error> = Err(io::Error::from(io::ErrorKind::StorageFull));
-    let error = result.context(|| "failed to write d.partial/train.parquet".to_owned()).unwrap_err();
+    let error = result
+        .context(|| "failed to write d.partial/train.parquet".to_owned())
+        .unwrap_err();
     assert_eq!(
         plain(&error),
         "error: failed to write d.partial/train.parquet\n\
@@ -65,11 +71,20 @@ fn lines_below_the_first_are_indented() {
 
 #[test]
 fn labels_can_be_painted() {
-    assert_eq!(Error::new("x").hint("y").render(|label| format!("<{label}>")), "<error:> x\n<hint:> y\n");
+    assert_eq!(
+        Error::new("x")
+            .hint("y")
+            .render(|label| format!("<{label}>")),
+        "<error:> x\n<hint:> y\n"
+    );
 }
 
 #[test]
 fn interruption_is_told_apart() {
-    assert!(Error::interrupted().context("failed to train").is_interrupted());
+    assert!(
+        Error::interrupted()
+            .context("failed to train")
+            .is_interrupted()
+    );
     assert!(!Error::new("interrupted").is_interrupted());
 }

@@ -23,13 +23,18 @@ fn receipt(artefact: Artefact) -> String {
 }
 
 fn refused(stdin: &str) -> String {
-    artefact_from(stdin, Artefact::Dataset).unwrap_err().render(str::to_owned)
+    artefact_from(stdin, Artefact::Dataset)
+        .unwrap_err()
+        .render(str::to_owned)
 }
 
 #[test]
 fn the_last_line_names_the_artefact() {
     let stdin = format!("{{\"rows\": 3}}\n{}\n\n", receipt(Artefact::Dataset));
-    assert_eq!(artefact_from(&stdin, Artefact::Dataset).unwrap(), Path::new("d"));
+    assert_eq!(
+        artefact_from(&stdin, Artefact::Dataset).unwrap(),
+        Path::new("d")
+    );
 }
 
 #[test]
@@ -53,15 +58,28 @@ fn another_kind_is_refused() {
 #[test]
 fn another_version_is_refused() {
     let error = refused(&receipt(Artefact::Dataset).replace("\"version\":1", "\"version\":9"));
-    assert!(error.starts_with("error: the last line of stdin is a receipt of version 9"), "{error}");
+    assert!(
+        error.starts_with("error: the last line of stdin is a receipt of version 9"),
+        "{error}"
+    );
 }
 
 #[test]
 fn what_is_no_receipt_is_refused_with_a_hint() {
-    for (line, what) in [("hello", "is not valid JSON"), ("{}", "it has no version"), ("[1]", "it has no version")] {
+    for (line, what) in [
+        ("hello", "is not valid JSON"),
+        ("{}", "it has no version"),
+        ("[1]", "it has no version"),
+    ] {
         let error = refused(line);
-        assert!(error.starts_with("error: the last line of stdin is") && error.contains(what), "{error}");
-        assert!(error.contains("\nhint: `-` takes the JSON lines of a lora tool"), "{error}");
+        assert!(
+            error.starts_with("error: the last line of stdin is") && error.contains(what),
+            "{error}"
+        );
+        assert!(
+            error.contains("\nhint: `-` takes the JSON lines of a lora tool"),
+            "{error}"
+        );
     }
 }
 

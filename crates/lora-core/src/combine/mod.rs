@@ -68,7 +68,13 @@ pub struct Deviation {
 impl Combined {
     /// The error over all modules, relative to the sum; None if the sum is zero.
     pub fn relative_error(&self) -> Option<f64> {
-        let norm = |part: fn(&Deviation) -> f64| self.deviations.iter().map(|d| part(d).powi(2)).sum::<f64>().sqrt();
+        let norm = |part: fn(&Deviation) -> f64| {
+            self.deviations
+                .iter()
+                .map(|d| part(d).powi(2))
+                .sum::<f64>()
+                .sqrt()
+        };
         let sum = norm(|d| d.sum);
         (sum > 0.0).then(|| norm(|d| d.error) / sum)
     }
@@ -118,9 +124,16 @@ impl Adapter {
 /// # Errors
 /// When a weight or density is out of range, when two adapters disagree about a module's shape, when `Linear` and its
 /// kin meet different ranks, and when an adapter holds what is no low-rank sum.
-pub fn combine(adapters: &[(&Adapter, f64)], how: Combination, modules: &[Module]) -> Result<Combined, Error> {
+pub fn combine(
+    adapters: &[(&Adapter, f64)],
+    how: Combination,
+    modules: &[Module],
+) -> Result<Combined, Error> {
     check(adapters, how)?;
-    let adapters: Vec<_> = adapters.iter().map(|&(a, w)| Ok((a.as_low_rank()?, w))).collect::<Result<_, Error>>()?;
+    let adapters: Vec<_> = adapters
+        .iter()
+        .map(|&(a, w)| Ok((a.as_low_rank()?, w)))
+        .collect::<Result<_, Error>>()?;
     let places = assemble::places(&adapters, modules)?;
     let mut parts = Vec::with_capacity(places.len());
     let mut deviations = Vec::with_capacity(places.len());
@@ -130,7 +143,10 @@ pub fn combine(adapters: &[(&Adapter, f64)], how: Combination, modules: &[Module
         parts.push(factors);
         deviations.push(deviation);
     }
-    Ok(Combined { adapter: assemble::adapter(&adapters, &places, modules, &parts)?, deviations })
+    Ok(Combined {
+        adapter: assemble::adapter(&adapters, &places, modules, &parts)?,
+        deviations,
+    })
 }
 
 fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
@@ -139,11 +155,17 @@ fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
         return fail("no adapters to combine".to_owned());
     }
     if let Some((_, weight)) = adapters.iter().find(|(_, weight)| !weight.is_finite()) {
-        return fail(format!("an adapter's weight must be a finite number, not {weight}"));
+        return fail(format!(
+            "an adapter's weight must be a finite number, not {weight}"
+        ));
     }
     match how {
-        Combination::Svd { rank: 0 } => fail("the rank of the result must be at least 1, not 0".to_owned()),
-        Combination::Ties { density } | Combination::Dare { density, .. } | Combination::DareTies { density, .. }
+        Combination::Svd { rank: 0 } => {
+            fail("the rank of the result must be at least 1, not 0".to_owned())
+        }
+        Combination::Ties { density }
+        | Combination::Dare { density, .. }
+        | Combination::DareTies { density, .. }
             if !(density > 0.0 && density <= 1.0) =>
         {
             fail(format!("the density must lie in (0, 1], not {density}"))
@@ -157,17 +179,34 @@ fn terms<'a>(adapters: &'a [(Cow<'_, Adapter>, f64)], path: &str) -> Vec<Term<'a
         let place = adapter.find(path)?;
         let module = &adapter.modules[place];
         let (a, b) = adapter.factors(place);
-        Some(Term { index, a, b, rank: module.rank, weight: weight * f64::from(module.scaling) })
+        Some(Term {
+            index,
+            a,
+            b,
+            rank: module.rank,
+            weight: weight * f64::from(module.scaling),
+        })
     };
     adapters.iter().enumerate().filter_map(term).collect()
 }
 
-fn combine_module(terms: &[Term], how: Combination, module: &Module) -> Result<(Factors, Deviation), Error> {
+fn combine_module(
+    terms: &[Term],
+    how: Combination,
+    module: &Module,
+) -> Result<(Factors, Deviation), Error> {
     let path = module.path.clone();
     let thinning = match how {
         Combination::Cat => {
             let (b, a) = sum_factors(terms, module);
-            return Ok((cat(terms, module), Deviation { path, sum: product_norm(b, a), error: 0.0 }));
+            return Ok((
+                cat(terms, module),
+                Deviation {
+                    path,
+                    sum: product_norm(b, a),
+                    error: 0.0,
+                },
+            ));
         }
         Combination::Svd { rank } => {
             let (b, a) = sum_factors(terms, module);
@@ -184,17 +223,28 @@ fn combine_module(terms: &[Term], how: Combination, module: &Module) -> Result<(
     let factors = sparse::combine(terms, &path, thinning, majority)?;
     let (b, a) = sum_factors(terms, module);
     let sum = product_norm(b.clone(), a.clone());
-    let b = b.scale(-1.0).beside(&Matrix::from_rows(&factors.b, factors.rank));
-    let error = product_norm(b, a.beside(&Matrix::from_columns(&factors.a, module.in_features)));
+    let b = b
+        .scale(-1.0)
+        .beside(&Matrix::from_rows(&factors.b, factors.rank));
+    let error = product_norm(
+        b,
+        a.beside(&Matrix::from_columns(&factors.a, module.in_features)),
+    );
     Ok((factors, Deviation { path, sum, error }))
 }
 
 /// Σ wᵢ·sᵢ·Bᵢ·Aᵢ as one B (out, Σ rᵢ) and one Aᵀ (in, Σ rᵢ).
 fn sum_factors(terms: &[Term], module: &Module) -> (Matrix, Matrix) {
-    let empty = (Matrix::zeros(module.out_features, 0), Matrix::zeros(module.in_features, 0));
+    let empty = (
+        Matrix::zeros(module.out_features, 0),
+        Matrix::zeros(module.in_features, 0),
+    );
     terms.iter().fold(empty, |(b, a), term| {
         let own = Matrix::from_rows(term.b, term.rank).scale(term.weight);
-        (b.beside(&own), a.beside(&Matrix::from_columns(term.a, module.in_features)))
+        (
+            b.beside(&own),
+            a.beside(&Matrix::from_columns(term.a, module.in_features)),
+        )
     })
 }
 
@@ -218,9 +268,14 @@ fn truncated(b: Matrix, a_transposed: Matrix, rank: usize) -> (Factors, f64, f64
     let kept = rank.min(svd.values.len());
     let norm = |values: &[f64]| values.iter().map(|s| s * s).sum::<f64>().sqrt();
     let (sum, error) = (norm(&svd.values), norm(&svd.values[kept..]));
-    let a = (0..kept).flat_map(|i| svd.right.column(i)).map(|&x| x as f32).collect();
+    let a = (0..kept)
+        .flat_map(|i| svd.right.column(i))
+        .map(|&x| x as f32)
+        .collect();
     let out = svd.scaled_left.column(0).len();
     let b = (0..out).flat_map(|row| (0..kept).map(move |i| (row, i)));
-    let b = b.map(|(row, i)| svd.scaled_left.column(i)[row] as f32).collect();
+    let b = b
+        .map(|(row, i)| svd.scaled_left.column(i)[row] as f32)
+        .collect();
     (Factors { a, b, rank: kept }, sum, error)
 }

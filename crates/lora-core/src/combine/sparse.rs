@@ -17,7 +17,12 @@ pub(super) enum Thinning {
 
 /// A' = Σ ±√|wᵢ·sᵢ|·Aᵢ and B' = Σ √|wᵢ·sᵢ|·Bᵢ (the sign stands with A), over thinned Aᵢ and Bᵢ; with `majority` only the
 /// values that have the sign of their sum count, and their mean is taken.
-pub(super) fn combine(terms: &[Term], path: &str, thinning: Thinning, majority: bool) -> Result<Factors, Error> {
+pub(super) fn combine(
+    terms: &[Term],
+    path: &str,
+    thinning: Thinning,
+    majority: bool,
+) -> Result<Factors, Error> {
     let rank = terms.first().map_or(0, |term| term.rank);
     if let Some(other) = terms.iter().find(|term| term.rank != rank) {
         return Err(Error::Config(format!(
@@ -27,8 +32,20 @@ pub(super) fn combine(terms: &[Term], path: &str, thinning: Thinning, majority: 
         )));
     }
     let root = |term: &Term| term.weight.abs().sqrt();
-    let a = factor(terms, |term| (term.a, root(term) * term.weight.signum()), thinning, majority, &format!("{path} A"));
-    let b = factor(terms, |term| (term.b, root(term)), thinning, majority, &format!("{path} B"));
+    let a = factor(
+        terms,
+        |term| (term.a, root(term) * term.weight.signum()),
+        thinning,
+        majority,
+        &format!("{path} A"),
+    );
+    let b = factor(
+        terms,
+        |term| (term.b, root(term)),
+        thinning,
+        majority,
+        &format!("{path} B"),
+    );
     Ok(Factors { a, b, rank })
 }
 
@@ -41,13 +58,20 @@ fn factor<'a>(
 ) -> Vec<f32> {
     let thinned = |term| {
         let (tensor, weight) = values(term);
-        (thin(tensor, thinning, &format!("{} {name}", term.index)), weight)
+        (
+            thin(tensor, thinning, &format!("{} {name}", term.index)),
+            weight,
+        )
     };
     let tensors: Vec<(Vec<f64>, f64)> = terms.iter().map(thinned).collect();
     let length = tensors.first().map_or(0, |(tensor, _)| tensor.len());
     let merge = |i: usize| {
         let values = tensors.iter().map(|(tensor, weight)| (tensor[i], *weight));
-        if majority { agreed(values) } else { values.map(|(x, weight)| weight * x).sum() }
+        if majority {
+            agreed(values)
+        } else {
+            values.map(|(x, weight)| weight * x).sum()
+        }
     };
     (0..length).map(|i| merge(i) as f32).collect()
 }
@@ -56,7 +80,9 @@ fn factor<'a>(
 fn agreed(values: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
     let positive = values.clone().map(|(x, _)| x).sum::<f64>() >= 0.0;
     let agree = values.filter(|&(x, _)| if positive { x > 0.0 } else { x < 0.0 });
-    let (sum, count) = agree.fold((0.0, 0.0), |(sum, count), (x, weight)| (sum + weight * x, count + 1.0));
+    let (sum, count) = agree.fold((0.0, 0.0), |(sum, count), (x, weight)| {
+        (sum + weight * x, count + 1.0)
+    });
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
@@ -73,7 +99,11 @@ fn thin(tensor: &[f32], thinning: Thinning, name: &str) -> Vec<f64> {
             let mut rng = generator("lora dare", seed, name);
             for value in &mut values {
                 let unit = f64::from(rng.next_u32()) / 4_294_967_296.0; // [0, 1)
-                *value = if unit < density { *value / density } else { 0.0 };
+                *value = if unit < density {
+                    *value / density
+                } else {
+                    0.0
+                };
             }
         }
         _ => {}

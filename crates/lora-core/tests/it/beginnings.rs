@@ -1,6 +1,8 @@
 //! How adapters begin: every init_lora_weights, magnitudes, whole tensors; and what they are saved as.
 use crate::support::{golden, list};
-use lora_core::{Adapter, BaseModel, Error, Init, LoraConfig, Module, ModuleKind, TargetModules, weight_norms};
+use lora_core::{
+    Adapter, BaseModel, Error, Init, LoraConfig, Module, ModuleKind, TargetModules, weight_norms,
+};
 use std::collections::BTreeMap;
 
 /// A tied model of one layer with made-up weights.
@@ -15,20 +17,35 @@ impl Tiny {
         let modules = vec![
             Module::embedding("model.embed_tokens", 20, 8),
             Module::norm("model.layers.0.input_layernorm", 8),
-            Module { kind: bias, ..Module::linear("model.layers.0.self_attn.q_proj", 8, 8) },
+            Module {
+                kind: bias,
+                ..Module::linear("model.layers.0.self_attn.q_proj", 8, 8)
+            },
             Module::linear("model.layers.0.mlp.up_proj", 8, 12),
             Module::linear("model.layers.0.mlp.down_proj", 12, 8),
             Module::norm("model.norm", 8),
-            Module { is_head: true, tied: true, ..Module::linear("lm_head", 8, 20) },
+            Module {
+                is_head: true,
+                tied: true,
+                ..Module::linear("lm_head", 8, 20)
+            },
         ];
         let mut weights = BTreeMap::new();
         for (k, module) in modules.iter().enumerate() {
             let n = module.weight_shape().iter().product::<usize>();
-            let values = (0..n).map(|i| ((i * (k + 3)) as f32 * 0.731).sin() * 0.4).collect();
+            let values = (0..n)
+                .map(|i| ((i * (k + 3)) as f32 * 0.731).sin() * 0.4)
+                .collect();
             weights.insert(format!("{}.weight", module.path), values);
-            weights.insert(format!("{}.bias", module.path), vec![0.25; module.out_features]);
+            weights.insert(
+                format!("{}.bias", module.path),
+                vec![0.25; module.out_features],
+            );
         }
-        weights.insert("lm_head.weight".into(), weights["model.embed_tokens.weight"].clone());
+        weights.insert(
+            "lm_head.weight".into(),
+            weights["model.embed_tokens.weight"].clone(),
+        );
         Self { modules, weights }
     }
 }
@@ -75,7 +92,10 @@ fn embeddings_begin_with_a_zero_and_false_with_nothing_zero() {
     assert!(!is_zero(a) && is_zero(b));
     let adapter = begin(|c| c.init = Init::Linear).unwrap();
     let (a, b) = adapter.factors(0);
-    assert!(a.iter().all(|v| v.abs() <= 1.0 / 8f32.sqrt()) && b.iter().all(|v| v.abs() <= 1.0 / 3f32.sqrt()));
+    assert!(
+        a.iter().all(|v| v.abs() <= 1.0 / 8f32.sqrt())
+            && b.iter().all(|v| v.abs() <= 1.0 / 3f32.sqrt())
+    );
     assert!(!is_zero(a) && !is_zero(b));
 }
 
@@ -91,16 +111,36 @@ fn magnitudes_are_norms_and_whole_tensors_are_the_bases() {
     for (i, module) in adapter.modules.iter().enumerate() {
         let norms = weight_norms(&base, module, adapter.factors(i), None).unwrap();
         assert_eq!(adapter.params[module.magnitude.clone().unwrap()], norms);
-        assert_eq!(adapter.dora_gains(&base, i).unwrap().unwrap(), vec![1.0; module.out_features]);
+        assert_eq!(
+            adapter.dora_gains(&base, i).unwrap().unwrap(),
+            vec![1.0; module.out_features]
+        );
     }
     // PEFT's `endswith`: "norm" is also the end of input_layernorm.
     let names: Vec<&str> = adapter.trained.iter().map(|t| t.tensor.as_str()).collect();
     let norms = ["model.layers.0.input_layernorm.weight", "model.norm.weight"];
-    assert_eq!(names, [norms[0], "model.layers.0.self_attn.q_proj.bias", norms[1], "lm_head.weight"]);
+    assert_eq!(
+        names,
+        [
+            norms[0],
+            "model.layers.0.self_attn.q_proj.bias",
+            norms[1],
+            "lm_head.weight"
+        ]
+    );
     for tensor in &adapter.trained {
-        assert_eq!(adapter.replacement(&tensor.tensor).unwrap(), base.weights[&tensor.tensor], "{}", tensor.tensor);
+        assert_eq!(
+            adapter.replacement(&tensor.tensor).unwrap(),
+            base.weights[&tensor.tensor],
+            "{}",
+            tensor.tensor
+        );
     }
-    assert_eq!(adapter.params.len() - adapter.added_parameters(), 8, "a bias is the base's own");
+    assert_eq!(
+        adapter.params.len() - adapter.added_parameters(),
+        8,
+        "a bias is the base's own"
+    );
 }
 
 /// ‖W − s·B·A‖² of PiSSA is what the singular values behind the rank leave: no other matrix of this rank is nearer.
@@ -117,7 +157,9 @@ fn pissa_takes_the_nearest_matrix_of_its_rank() {
         let (a, b) = adapter.factors(i);
         for j in 0..3 {
             for column in 0..inn {
-                let inner: f32 = (0..out).map(|o| b[o * 3 + j] * rest[o * inn + column]).sum();
+                let inner: f32 = (0..out)
+                    .map(|o| b[o * 3 + j] * rest[o * inn + column])
+                    .sum();
                 assert!(inner.abs() < 1e-5, "{}: {inner}", module.path);
             }
             for o in 0..out {
@@ -126,8 +168,14 @@ fn pissa_takes_the_nearest_matrix_of_its_rank() {
             }
             // √S on both sides, largest first.
             let norm = |values: &[f32]| values.iter().map(|v| v * v).sum::<f32>().sqrt();
-            let (left, right) = (norm(&(0..out).map(|o| b[o * 3 + j]).collect::<Vec<_>>()), norm(&a[j * inn..][..inn]));
-            assert!((left - right).abs() < 1e-5 && (j == 0 || right <= norm(&a[(j - 1) * inn..][..inn]) + 1e-6));
+            let (left, right) = (
+                norm(&(0..out).map(|o| b[o * 3 + j]).collect::<Vec<_>>()),
+                norm(&a[j * inn..][..inn]),
+            );
+            assert!(
+                (left - right).abs() < 1e-5
+                    && (j == 0 || right <= norm(&a[(j - 1) * inn..][..inn]) + 1e-6)
+            );
         }
     }
 }
@@ -148,10 +196,16 @@ fn pissa_and_olora_are_pefts() {
                 module.add_delta(&mut delta, 0, adapter.factors(i));
                 delta
             };
-            let worst = product(&ours).iter().zip(product(&loaded)).fold(0f32, |m, (x, y)| m.max((x - y).abs()));
+            let worst = product(&ours)
+                .iter()
+                .zip(product(&loaded))
+                .fold(0f32, |m, (x, y)| m.max((x - y).abs()));
             assert!(worst < 2e-6, "{case} {}: {worst}", module.path);
             let (a, b) = (ours.factors(i), loaded.factors(i));
-            let worst = a.0.iter().zip(b.0).fold(0f32, |m, (x, y)| m.max((x.abs() - y.abs()).abs()));
+            let worst =
+                a.0.iter()
+                    .zip(b.0)
+                    .fold(0f32, |m, (x, y)| m.max((x.abs() - y.abs()).abs()));
             assert!(worst < 1e-5, "{case} {}: {worst}", module.path);
         }
     }
@@ -168,14 +222,21 @@ fn what_left_the_base_comes_back_in_the_file() {
             c.alpha_pattern = lora_core::Pattern(vec![("up_proj".into(), 5.0)]);
         })
         .unwrap();
-        adapter.params.iter_mut().enumerate().for_each(|(i, v)| *v += (i as f32).cos() * 0.1);
+        adapter
+            .params
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v += (i as f32).cos() * 0.1);
         let dir = tempfile::tempdir().unwrap();
         adapter.save(dir.path()).unwrap();
         let (plain, warnings) = Adapter::load(dir.path(), &Tiny::new().modules).unwrap();
-        assert!(warnings.is_empty() && plain.config.init == Init::Kaiming && plain.origin.is_none());
+        assert!(
+            warnings.is_empty() && plain.config.init == Init::Kaiming && plain.origin.is_none()
+        );
         for (i, module) in adapter.modules.iter().enumerate() {
             let size = module.in_features * module.out_features;
-            let (mut change, mut taken, mut saved) = (vec![0f32; size], vec![0f32; size], vec![0f32; size]);
+            let (mut change, mut taken, mut saved) =
+                (vec![0f32; size], vec![0f32; size], vec![0f32; size]);
             module.add_delta(&mut change, 0, adapter.factors(i));
             module.add_delta(&mut taken, 0, adapter.origin_factors(i).unwrap());
             plain.modules[i].add_delta(&mut saved, 0, plain.factors(i));
@@ -190,24 +251,37 @@ fn what_left_the_base_comes_back_in_the_file() {
 #[test]
 fn what_can_not_be_is_refused() {
     for (reason, change) in [
-        ("gives no more than 8 directions", (|c| (c.init, c.r) = (Init::Pissa(None), 9)) as fn(&mut LoraConfig)),
+        (
+            "gives no more than 8 directions",
+            (|c| (c.init, c.r) = (Init::Pissa(None), 9)) as fn(&mut LoraConfig),
+        ),
         ("lora_bias is not possible on the embedding", |c| {
             (c.lora_bias, c.target_modules) = (true, list(&["embed_tokens"]));
         }),
-        ("is a norm", |c| c.target_modules = list(&["q_proj", "input_layernorm"])),
-        ("is no linear layer but holds some", |c| c.target_modules = list(&["mlp"])),
+        ("is a norm", |c| {
+            c.target_modules = list(&["q_proj", "input_layernorm"])
+        }),
+        ("is no linear layer but holds some", |c| {
+            c.target_modules = list(&["mlp"])
+        }),
         ("is no linear layer but holds some", |c| {
             c.target_modules = TargetModules::Regex(r"model\.layers\.0\.mlp.*".into())
         }),
-        ("both a target and a module to save", |c| c.modules_to_save = vec!["proj".into()]),
+        ("both a target and a module to save", |c| {
+            c.modules_to_save = vec!["proj".into()]
+        }),
         ("ensure_weight_tying is not supported", |c| {
             (c.ensure_weight_tying, c.modules_to_save) = (true, vec!["lm_head".into()]);
         }),
         ("with exclude_modules matches no module", |c| {
             c.exclude_modules = Some("q_proj,up_proj,mlp.down_proj".parse().unwrap())
         }),
-        ("is not a usable regular expression", |c| c.rank_pattern = lora_core::Pattern(vec![("(".into(), 1)])),
-        ("\"eva\" is not supported for a new adapter", |c| c.init = Init::Other("eva".into())),
+        ("is not a usable regular expression", |c| {
+            c.rank_pattern = lora_core::Pattern(vec![("(".into(), 1)])
+        }),
+        ("\"eva\" is not supported for a new adapter", |c| {
+            c.init = Init::Other("eva".into())
+        }),
     ] {
         let message = begin(change).unwrap_err();
         assert!(message.contains(reason), "{reason}: {message}");
@@ -243,11 +317,20 @@ impl Folder {
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let (mut modules, mut tensors) = (Vec::new(), BTreeMap::new());
         for (name, view) in file.iter() {
-            let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            let values = view
+                .data()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect();
             if let ([out, inn], Some(path)) = (view.shape(), name.strip_suffix(".weight"))
                 && path != "model.embed_tokens"
             {
-                modules.push(Module { is_head: path == "lm_head", ..Module::linear(path, *inn, *out) });
+                modules.push(Module {
+                    is_head: path == "lm_head",
+                    ..Module::linear(path, *inn, *out)
+                });
             }
             tensors.insert(name.to_owned(), values);
         }

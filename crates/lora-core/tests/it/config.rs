@@ -19,10 +19,16 @@ fn with(key: &str, value: Value) -> Result<LoraConfig, String> {
 #[test]
 fn golden_configs_are_read() {
     let config = LoraConfig::load(&golden(CASES[0]).join("adapter/adapter_config.json")).unwrap();
-    assert_eq!((config.r, config.lora_alpha, config.use_rslora), (8, 16.0, false));
+    assert_eq!(
+        (config.r, config.lora_alpha, config.use_rslora),
+        (8, 16.0, false)
+    );
     assert_eq!(config.extra, Map::new());
     let config = LoraConfig::load(&golden(CASES[1]).join("adapter/adapter_config.json")).unwrap();
-    assert_eq!((config.r, config.lora_alpha, config.use_rslora), (4, 8.0, true));
+    assert_eq!(
+        (config.r, config.lora_alpha, config.use_rslora),
+        (4, 8.0, true)
+    );
     assert_eq!(config.target_modules, list(&["q_proj", "v_proj"]));
 }
 
@@ -34,11 +40,19 @@ fn what_we_write_is_what_peft_writes() {
         let theirs = golden(case).join("adapter/adapter_config.json");
         let config = LoraConfig::load(&theirs).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        lora_core::Adapter { config, ..adapter.clone() }.save(dir.path()).unwrap();
+        lora_core::Adapter {
+            config,
+            ..adapter.clone()
+        }
+        .save(dir.path())
+        .unwrap();
         let ours = std::fs::read_to_string(dir.path().join("adapter_config.json")).unwrap();
         let theirs = std::fs::read_to_string(theirs).unwrap();
         let sorted = |text: &str| {
-            let mut lines: Vec<String> = text.lines().map(|l| l.trim_end_matches(',').to_string()).collect();
+            let mut lines: Vec<String> = text
+                .lines()
+                .map(|l| l.trim_end_matches(',').to_string())
+                .collect();
             lines.sort();
             lines
         };
@@ -54,9 +68,16 @@ fn what_we_write_is_what_peft_writes() {
 fn defaults_stand_for_missing_keys() {
     let config = load(json!({"peft_type": "LORA"})).unwrap();
     assert_eq!(config, LoraConfig::new(8, 8.0, list(&["q_proj", "v_proj"])));
-    assert_eq!(with("target_modules", json!("ALL-linear")).unwrap().target_modules, TargetModules::AllLinear);
     assert_eq!(
-        with("target_modules", json!(".*q_proj")).unwrap().target_modules,
+        with("target_modules", json!("ALL-linear"))
+            .unwrap()
+            .target_modules,
+        TargetModules::AllLinear
+    );
+    assert_eq!(
+        with("target_modules", json!(".*q_proj"))
+            .unwrap()
+            .target_modules,
         TargetModules::Regex(".*q_proj".into())
     );
 }
@@ -101,12 +122,21 @@ fn options_survive_a_round_trip() {
         "modules_to_save": ["lm_head"], "init_lora_weights": "gaussian", "ensure_weight_tying": true
     });
     let config = load(options.clone()).unwrap();
-    assert_eq!(config.rank_pattern.keys().collect::<Vec<_>>(), ["v_proj", "q_proj", "^model"]);
+    assert_eq!(
+        config.rank_pattern.keys().collect::<Vec<_>>(),
+        ["v_proj", "q_proj", "^model"]
+    );
     let dir = tempfile::tempdir().unwrap();
-    lora_core::Adapter { config: config.clone(), ..small().1 }.save(dir.path()).unwrap();
+    lora_core::Adapter {
+        config: config.clone(),
+        ..small().1
+    }
+    .save(dir.path())
+    .unwrap();
     let path = dir.path().join("adapter_config.json");
     assert_eq!(LoraConfig::load(&path).unwrap(), config);
-    let written: Map<String, Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let written: Map<String, Value> =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     for (key, value) in options.as_object().unwrap() {
         assert_eq!(&written[key], value, "{key}");
     }
@@ -116,21 +146,45 @@ fn options_survive_a_round_trip() {
 fn what_peft_refuses_is_refused_with_the_reason() {
     let refused = |options: Value| {
         let mut fields = json!({"peft_type": "LORA", "target_modules": ["q_proj"]});
-        fields.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        fields
+            .as_object_mut()
+            .unwrap()
+            .extend(options.as_object().unwrap().clone());
         load(fields).unwrap_err()
     };
     for (options, reason) in [
-        (json!({"target_modules": ".*q_proj", "layers_to_transform": [1]}), "layers_to_transform needs a list"),
-        (json!({"target_modules": "all-linear", "layers_to_transform": 1}), "layers_to_transform needs a list"),
-        (json!({"target_modules": ".*q_proj", "layers_pattern": "layers"}), "layers_pattern needs a list"),
-        (json!({"target_modules": ".*q_proj", "layers_to_transform": []}), "layers_to_transform needs a list"),
-        (json!({"layers_pattern": ["layers"]}), "layers_pattern needs layers_to_transform"),
-        (json!({"lora_bias": true, "use_dora": true}), "lora_bias does not go with use_dora"),
+        (
+            json!({"target_modules": ".*q_proj", "layers_to_transform": [1]}),
+            "layers_to_transform needs a list",
+        ),
+        (
+            json!({"target_modules": "all-linear", "layers_to_transform": 1}),
+            "layers_to_transform needs a list",
+        ),
+        (
+            json!({"target_modules": ".*q_proj", "layers_pattern": "layers"}),
+            "layers_pattern needs a list",
+        ),
+        (
+            json!({"target_modules": ".*q_proj", "layers_to_transform": []}),
+            "layers_to_transform needs a list",
+        ),
+        (
+            json!({"layers_pattern": ["layers"]}),
+            "layers_pattern needs layers_to_transform",
+        ),
+        (
+            json!({"lora_bias": true, "use_dora": true}),
+            "lora_bias does not go with use_dora",
+        ),
         (
             json!({"lora_bias": true, "init_lora_weights": "gaussian"}),
             "lora_bias needs init_lora_weights true or false",
         ),
-        (json!({"rank_pattern": {"q_proj": 0}}), "rank_pattern `q_proj`"),
+        (
+            json!({"rank_pattern": {"q_proj": 0}}),
+            "rank_pattern `q_proj`",
+        ),
     ] {
         let message = refused(options.clone());
         assert!(message.contains(reason), "{options}: {message}");
@@ -167,7 +221,10 @@ fn wrong_types_and_values_are_refused() {
     ];
     for (key, value) in wrong {
         let message = with(key, value.clone()).unwrap_err();
-        assert!(message.contains(key.split('_').next().unwrap()), "{key} {value}: {message}");
+        assert!(
+            message.contains(key.split('_').next().unwrap()),
+            "{key} {value}: {message}"
+        );
     }
     assert!(load(json!({})).unwrap_err().contains("peft_type"));
     assert!(load(json!([1])).unwrap_err().contains("JSON object"));
@@ -176,12 +233,20 @@ fn wrong_types_and_values_are_refused() {
 #[test]
 fn unknown_keys_are_carried_with_a_warning_and_known_inert_ones_silently() {
     let config = with("future_option", json!([1])).unwrap();
-    assert_eq!(config.warnings(), ["unknown key `future_option: [1]` is kept but has no effect"]);
+    assert_eq!(
+        config.warnings(),
+        ["unknown key `future_option: [1]` is kept but has no effect"]
+    );
     assert_eq!(config.extra.len(), 1);
-    for (key, value) in
-        [("revision", json!("main")), ("qalora_group_size", json!(32)), ("inference_mode", json!(false))]
-    {
+    for (key, value) in [
+        ("revision", json!("main")),
+        ("qalora_group_size", json!(32)),
+        ("inference_mode", json!(false)),
+    ] {
         assert!(with(key, value).unwrap().warnings().is_empty());
     }
-    assert_eq!(with("revision", json!("main")).unwrap().extra["revision"], "main");
+    assert_eq!(
+        with("revision", json!("main")).unwrap().extra["revision"],
+        "main"
+    );
 }

@@ -5,20 +5,35 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
 
 /// Saves the small adapter, lets `change` edit its tensors (name, dtype, shape, bytes), and loads it again.
-fn reload(change: impl FnOnce(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>)) -> Result<Adapter, String> {
+fn reload(
+    change: impl FnOnce(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>),
+) -> Result<Adapter, String> {
     let (modules, adapter) = small();
     let dir = tempfile::tempdir().unwrap();
     adapter.save(dir.path()).unwrap();
     let path = dir.path().join("adapter_model.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let mut list: Vec<_> =
-        tensors.iter().map(|(n, t)| (n.to_string(), t.dtype(), t.shape().to_vec(), t.data().to_vec())).collect();
+    let mut list: Vec<_> = tensors
+        .iter()
+        .map(|(n, t)| {
+            (
+                n.to_string(),
+                t.dtype(),
+                t.shape().to_vec(),
+                t.data().to_vec(),
+            )
+        })
+        .collect();
     list.sort_by(|a, b| a.0.cmp(&b.0));
     change(&mut list);
-    let views = list.iter().map(|(n, d, s, b)| (n.clone(), TensorView::new(*d, s.clone(), b).unwrap()));
+    let views = list
+        .iter()
+        .map(|(n, d, s, b)| (n.clone(), TensorView::new(*d, s.clone(), b).unwrap()));
     std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
-    Adapter::load(dir.path(), &modules).map(|(a, _)| a).map_err(|e| e.to_string())
+    Adapter::load(dir.path(), &modules)
+        .map(|(a, _)| a)
+        .map_err(|e| e.to_string())
 }
 
 #[test]
@@ -31,7 +46,10 @@ fn save_then_load_is_the_identity_and_its_bytes_are_stable() {
     assert!(warnings.is_empty());
     loaded.save(two.path()).unwrap();
     for file in ["adapter_config.json", "adapter_model.safetensors"] {
-        assert_eq!(std::fs::read(one.path().join(file)).unwrap(), std::fs::read(two.path().join(file)).unwrap());
+        assert_eq!(
+            std::fs::read(one.path().join(file)).unwrap(),
+            std::fs::read(two.path().join(file)).unwrap()
+        );
     }
 }
 
@@ -63,7 +81,13 @@ fn half_precision_is_widened() {
     });
     let (_, full) = small();
     let adapter = adapter.unwrap();
-    assert!(adapter.params.iter().zip(&full.params).all(|(a, b)| (a - b).abs() <= b.abs() / 128.0));
+    assert!(
+        adapter
+            .params
+            .iter()
+            .zip(&full.params)
+            .all(|(a, b)| (a - b).abs() <= b.abs() / 128.0)
+    );
     let message = reload(|list| list[0].1 = Dtype::I32).unwrap_err();
     assert!(message.contains("I32"), "{message}");
 }
@@ -71,28 +95,41 @@ fn half_precision_is_widened() {
 #[test]
 fn every_tensor_must_be_there_and_be_used() {
     let message = reload(|list| drop(list.remove(0))).unwrap_err();
-    assert!(message.contains("q_proj.lora_A.weight is missing"), "{message}");
+    assert!(
+        message.contains("q_proj.lora_A.weight is missing"),
+        "{message}"
+    );
     let message = reload(|list| {
         let mut extra = list[0].clone();
         extra.0 = "base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight".to_string();
         list.push(extra);
     });
     assert!(message.unwrap_err().contains("layers.9"));
-    let message = reload(|list| list[0].0 = list[0].0.replace("lora_A", "lora_A.default")).unwrap_err();
+    let message =
+        reload(|list| list[0].0 = list[0].0.replace("lora_A", "lora_A.default")).unwrap_err();
     assert!(message.contains("adapter's name"), "{message}");
     let without = |list: &mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>| {
-        list.iter_mut().for_each(|tensor| tensor.0 = tensor.0.replace("base_model.model.", ""));
+        list.iter_mut()
+            .for_each(|tensor| tensor.0 = tensor.0.replace("base_model.model.", ""));
     };
     let message = reload(without).unwrap_err();
     assert!(message.contains("lack PEFT's prefix"), "{message}");
-    let message = reload(|list| list.push(("x.lora_magnitude_vector".into(), Dtype::F32, vec![1], vec![0; 4])));
+    let message = reload(|list| {
+        list.push((
+            "x.lora_magnitude_vector".into(),
+            Dtype::F32,
+            vec![1],
+            vec![0; 4],
+        ))
+    });
     assert!(message.unwrap_err().contains("DoRA"));
 }
 
 #[test]
 fn values_must_be_finite() {
     for bad in [f32::NAN, f32::INFINITY] {
-        let message = reload(|list| list[1].3[..4].copy_from_slice(&bad.to_le_bytes())).unwrap_err();
+        let message =
+            reload(|list| list[1].3[..4].copy_from_slice(&bad.to_le_bytes())).unwrap_err();
         assert!(message.contains("lora_B.weight holds"), "{message}");
     }
 }
@@ -102,20 +139,34 @@ fn an_adapter_for_another_base_names_the_first_tensor_and_both_shapes() {
     let (_, adapter) = small();
     let dir = tempfile::tempdir().unwrap();
     adapter.save(dir.path()).unwrap();
-    let message = Adapter::load(dir.path(), &llama(2, 16, 8, 12, 20)).unwrap_err().to_string();
+    let message = Adapter::load(dir.path(), &llama(2, 16, 8, 12, 20))
+        .unwrap_err()
+        .to_string();
     assert!(
-        message.contains("layers.0.self_attn.q_proj.lora_A.weight has shape [2, 8], this base needs [2, 16]"),
+        message.contains(
+            "layers.0.self_attn.q_proj.lora_A.weight has shape [2, 8], this base needs [2, 16]"
+        ),
         "{message}"
     );
     assert!(message.ends_with("hint: the adapter was probably trained on another base model"));
     let config = dir.path().join("adapter_config.json");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("\"r\": 2", "\"r\": 3")).unwrap();
-    let message = Adapter::load(dir.path(), &llama(2, 8, 4, 12, 20)).unwrap_err().to_string();
-    assert!(message.ends_with("hint: the config (r, rank_pattern) says another rank than the file has"), "{message}");
+    let message = Adapter::load(dir.path(), &llama(2, 8, 4, 12, 20))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.ends_with("hint: the config (r, rank_pattern) says another rank than the file has"),
+        "{message}"
+    );
     std::fs::write(&config, text).unwrap();
-    let message = Adapter::load(dir.path(), &llama(3, 8, 4, 12, 20)).unwrap_err().to_string();
-    assert!(message.contains("layers.2.self_attn.q_proj.lora_A.weight is missing"), "{message}");
+    let message = Adapter::load(dir.path(), &llama(3, 8, 4, 12, 20))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("layers.2.self_attn.q_proj.lora_A.weight is missing"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -130,7 +181,10 @@ fn broken_files_are_errors() {
     let whole = std::fs::read(&path).unwrap();
     for length in [0, 1, 8, 9, 100, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
-        assert!(error(dir.path()).contains("not a readable safetensors file"), "{length}");
+        assert!(
+            error(dir.path()).contains("not a readable safetensors file"),
+            "{length}"
+        );
     }
     std::fs::write(&path, [0xff; 64]).unwrap();
     assert!(error(dir.path()).contains("not a readable safetensors file"));

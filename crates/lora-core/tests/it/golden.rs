@@ -5,7 +5,12 @@ use safetensors::SafeTensors;
 
 fn values(tensors: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     let bytes = tensors.tensor(name).unwrap().data();
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect()
 }
 
 #[test]
@@ -13,7 +18,10 @@ fn merged_weights_are_pefts() {
     for case in CASES {
         let base = std::fs::read(golden(case).join("base/model.safetensors")).unwrap();
         let expected = std::fs::read(golden(case).join("golden.safetensors")).unwrap();
-        let (base, expected) = (SafeTensors::deserialize(&base).unwrap(), SafeTensors::deserialize(&expected).unwrap());
+        let (base, expected) = (
+            SafeTensors::deserialize(&base).unwrap(),
+            SafeTensors::deserialize(&expected).unwrap(),
+        );
         let modules = golden_modules(case);
         let (adapter, _) = Adapter::load(&golden(case).join("adapter"), &modules).unwrap();
         let mut changed = 0;
@@ -28,7 +36,11 @@ fn merged_weights_are_pefts() {
                 changed += 1;
             }
             let expected = values(&expected, &format!("merged.{}.weight", module.path));
-            let worst = merged.iter().zip(&expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+            let worst = merged
+                .iter()
+                .zip(&expected)
+                .map(|(x, y)| (x - y).abs())
+                .fold(0.0, f32::max);
             assert!(worst <= 1e-6, "{case} {}: {worst}", module.path);
         }
         assert_eq!(changed, adapter.modules.len());
@@ -38,8 +50,21 @@ fn merged_weights_are_pefts() {
 #[test]
 fn a_new_adapter_is_the_identity() {
     let modules = llama(2, 8, 4, 12, 20);
-    let adapter = Adapter::init(LoraConfig::new(3, 6.0, TargetModules::AllLinear), &modules, 1).unwrap();
-    let all_seven = list(&["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]);
+    let adapter = Adapter::init(
+        LoraConfig::new(3, 6.0, TargetModules::AllLinear),
+        &modules,
+        1,
+    )
+    .unwrap();
+    let all_seven = list(&[
+        "down_proj",
+        "gate_proj",
+        "k_proj",
+        "o_proj",
+        "q_proj",
+        "up_proj",
+        "v_proj",
+    ]);
     assert_eq!(adapter.config.target_modules, all_seven);
     for (i, module) in adapter.modules.iter().enumerate() {
         let (a, b) = adapter.factors(i);
@@ -56,8 +81,12 @@ fn a_new_adapter_is_the_identity() {
 #[test]
 fn initial_values_depend_on_seed_and_path_alone() {
     let modules = llama(2, 8, 4, 12, 20);
-    let init = |targets, seed| Adapter::init(LoraConfig::new(3, 6.0, targets), &modules, seed).unwrap();
-    let (all, one) = (init(TargetModules::AllLinear, 1), init(list(&["v_proj"]), 1));
+    let init =
+        |targets, seed| Adapter::init(LoraConfig::new(3, 6.0, targets), &modules, seed).unwrap();
+    let (all, one) = (
+        init(TargetModules::AllLinear, 1),
+        init(list(&["v_proj"]), 1),
+    );
     let path = "model.layers.1.self_attn.v_proj";
     let a = |adapter: &Adapter, path| adapter.factors(adapter.find(path).unwrap()).0.to_vec();
     assert_eq!(a(&all, path), a(&one, path));
@@ -67,7 +96,12 @@ fn initial_values_depend_on_seed_and_path_alone() {
 
 #[test]
 fn initial_values_are_uniform() {
-    let adapter = Adapter::init(LoraConfig::new(64, 1.0, list(&["q_proj"])), &llama(1, 256, 64, 64, 64), 3).unwrap();
+    let adapter = Adapter::init(
+        LoraConfig::new(64, 1.0, list(&["q_proj"])),
+        &llama(1, 256, 64, 64, 64),
+        3,
+    )
+    .unwrap();
     let (a, _) = adapter.factors(0);
     let n = a.len() as f64;
     let mean = a.iter().map(|&v| f64::from(v)).sum::<f64>() / n;

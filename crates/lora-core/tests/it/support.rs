@@ -2,11 +2,25 @@
 use lora_core::{Adapter, LoraConfig, Module};
 use std::path::PathBuf;
 
-pub(crate) const ALL_SEVEN: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+pub(crate) const ALL_SEVEN: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
 pub(crate) const CASES: [&str; 2] = ["llama_gqa_tied", "llama_rope3_rslora"];
 
 /// The linear modules of a Llama-like decoder: `kv` is the width of k and v.
-pub(crate) fn llama(layers: usize, hidden: usize, kv: usize, mlp: usize, vocab: usize) -> Vec<Module> {
+pub(crate) fn llama(
+    layers: usize,
+    hidden: usize,
+    kv: usize,
+    mlp: usize,
+    vocab: usize,
+) -> Vec<Module> {
     let mut modules = Vec::new();
     for layer in 0..layers {
         for (name, in_features, out_features) in [
@@ -18,10 +32,17 @@ pub(crate) fn llama(layers: usize, hidden: usize, kv: usize, mlp: usize, vocab: 
             ("mlp.up_proj", hidden, mlp),
             ("mlp.down_proj", mlp, hidden),
         ] {
-            modules.push(module(&format!("model.layers.{layer}.{name}"), in_features, out_features));
+            modules.push(module(
+                &format!("model.layers.{layer}.{name}"),
+                in_features,
+                out_features,
+            ));
         }
     }
-    modules.push(Module { is_head: true, ..module("lm_head", hidden, vocab) });
+    modules.push(Module {
+        is_head: true,
+        ..module("lm_head", hidden, vocab)
+    });
     modules
 }
 
@@ -36,7 +57,12 @@ pub(crate) fn list(names: &[&str]) -> lora_core::TargetModules {
 /// A small adapter with non-zero B on a model of two layers.
 pub(crate) fn small() -> (Vec<Module>, Adapter) {
     let modules = llama(2, 8, 4, 12, 20);
-    let mut adapter = Adapter::init(LoraConfig::new(2, 4.0, list(&["q_proj", "v_proj"])), &modules, 7).unwrap();
+    let mut adapter = Adapter::init(
+        LoraConfig::new(2, 4.0, list(&["q_proj", "v_proj"])),
+        &modules,
+        7,
+    )
+    .unwrap();
     for (i, value) in adapter.params.iter_mut().enumerate() {
         *value += i as f32 * 1e-3;
     }
@@ -44,10 +70,20 @@ pub(crate) fn small() -> (Vec<Module>, Adapter) {
 }
 
 pub(crate) fn golden(case: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case)
+    PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/golden"
+    ))
+    .join(case)
 }
 
 /// The linear modules of a golden case: 2 layers of hidden 48, MLP 96, vocabulary 160.
 pub(crate) fn golden_modules(case: &str) -> Vec<Module> {
-    llama(2, 48, if case == "llama_gqa_tied" { 24 } else { 48 }, 96, 160)
+    llama(
+        2,
+        48,
+        if case == "llama_gqa_tied" { 24 } else { 48 },
+        96,
+        160,
+    )
 }

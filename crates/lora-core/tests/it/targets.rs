@@ -4,27 +4,62 @@ use lora_core::{LoraConfig, Module, TARGET_PRESETS, TargetModules};
 
 fn matched(targets: TargetModules) -> Vec<String> {
     let modules = llama(2, 8, 4, 12, 20);
-    LoraConfig::new(2, 2.0, targets).layout(&modules).unwrap().modules.into_iter().map(|m| m.path).collect()
+    LoraConfig::new(2, 2.0, targets)
+        .layout(&modules)
+        .unwrap()
+        .modules
+        .into_iter()
+        .map(|m| m.path)
+        .collect()
 }
 
 fn error(targets: TargetModules) -> String {
-    LoraConfig::new(2, 2.0, targets).layout(&llama(2, 8, 4, 12, 20)).unwrap_err().to_string()
+    LoraConfig::new(2, 2.0, targets)
+        .layout(&llama(2, 8, 4, 12, 20))
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
 fn a_list_matches_whole_paths_and_ends_after_a_dot() {
-    let found = matched(list(&["layers.1.self_attn.q_proj", "model.layers.0.mlp.up_proj", "lm_head"]));
-    assert_eq!(found, ["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj", "lm_head"]);
+    let found = matched(list(&[
+        "layers.1.self_attn.q_proj",
+        "model.layers.0.mlp.up_proj",
+        "lm_head",
+    ]));
+    assert_eq!(
+        found,
+        [
+            "model.layers.0.mlp.up_proj",
+            "model.layers.1.self_attn.q_proj",
+            "lm_head"
+        ]
+    );
     let modules = [module("a.xq_proj", 2, 2), module("a.q_proj", 2, 2)];
-    let targeted = LoraConfig::new(1, 1.0, list(&["q_proj"])).layout(&modules).unwrap().modules;
-    assert_eq!(targeted.iter().map(|m| m.path.as_str()).collect::<Vec<_>>(), ["a.q_proj"]);
+    let targeted = LoraConfig::new(1, 1.0, list(&["q_proj"]))
+        .layout(&modules)
+        .unwrap()
+        .modules;
+    assert_eq!(
+        targeted.iter().map(|m| m.path.as_str()).collect::<Vec<_>>(),
+        ["a.q_proj"]
+    );
 }
 
 #[test]
 fn a_regex_is_a_full_match() {
-    assert_eq!(matched(TargetModules::Regex(r".*\.0\..*(q|v)_proj".into())).len(), 2);
-    assert_eq!(matched(TargetModules::Regex("lm_head|.*down_proj".into())).len(), 3); // the bar stays inside the anchors
-    assert_eq!(matched(TargetModules::Regex(r".*(?<!gate)_proj".into())).len(), 12); // look-behind, as Python has it
+    assert_eq!(
+        matched(TargetModules::Regex(r".*\.0\..*(q|v)_proj".into())).len(),
+        2
+    );
+    assert_eq!(
+        matched(TargetModules::Regex("lm_head|.*down_proj".into())).len(),
+        3
+    ); // the bar stays inside the anchors
+    assert_eq!(
+        matched(TargetModules::Regex(r".*(?<!gate)_proj".into())).len(),
+        12
+    ); // look-behind, as Python has it
     assert!(error(TargetModules::Regex("q_proj".into())).contains("matches no module"));
     assert!(error(TargetModules::Regex("(".into())).contains("not a usable regular expression"));
 }
@@ -42,9 +77,15 @@ fn what_has_no_weights_is_refused_as_a_target_and_ignored_otherwise() {
     let mut modules = llama(2, 8, 4, 12, 20);
     modules.push(Module::weightless("model.layers.0.mlp.act_fn"));
     let layout = |targets: TargetModules| LoraConfig::new(2, 4.0, targets).layout(&modules);
-    for targets in [TargetModules::Regex(r".*mlp\..*".into()), list(&["q_proj", "act_fn"])] {
+    for targets in [
+        TargetModules::Regex(r".*mlp\..*".into()),
+        list(&["q_proj", "act_fn"]),
+    ] {
         let error = layout(targets).unwrap_err().to_string();
-        assert!(error.starts_with("target model.layers.0.mlp.act_fn has no weights"), "{error}");
+        assert!(
+            error.starts_with("target model.layers.0.mlp.act_fn has no weights"),
+            "{error}"
+        );
     }
     assert_eq!(layout(TargetModules::AllLinear).unwrap().modules.len(), 14);
     let mut config = LoraConfig::new(2, 4.0, list(&["q_proj"]));
@@ -56,10 +97,23 @@ fn what_has_no_weights_is_refused_as_a_target_and_ignored_otherwise() {
 fn an_orthogonal_beginning_needs_even_ranks() {
     let mut config = LoraConfig::new(2, 4.0, list(&["q_proj", "v_proj"]));
     config.init = lora_core::Init::Other("orthogonal".into());
-    assert_eq!(config.layout(&llama(2, 8, 4, 12, 20)).unwrap().modules.len(), 4);
+    assert_eq!(
+        config
+            .layout(&llama(2, 8, 4, 12, 20))
+            .unwrap()
+            .modules
+            .len(),
+        4
+    );
     config.rank_pattern = lora_core::Pattern(vec![("v_proj".into(), 3)]);
-    let error = config.layout(&llama(2, 8, 4, 12, 20)).unwrap_err().to_string();
-    assert!(error.contains("v_proj: init_lora_weights \"orthogonal\" needs an even rank, not 3"), "{error}");
+    let error = config
+        .layout(&llama(2, 8, 4, 12, 20))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("v_proj: init_lora_weights \"orthogonal\" needs an even rank, not 3"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -77,9 +131,18 @@ fn people_write_presets_lists_and_patterns() {
     for (preset, names) in TARGET_PRESETS {
         assert_eq!(preset.parse::<TargetModules>().unwrap(), list(names));
     }
-    assert_eq!("All-Linear".parse::<TargetModules>().unwrap(), TargetModules::AllLinear);
-    assert_eq!("q_proj, v_proj".parse::<TargetModules>().unwrap(), list(&["q_proj", "v_proj"]));
-    assert_eq!(".*q_proj".parse::<TargetModules>().unwrap(), TargetModules::Regex(".*q_proj".into()));
+    assert_eq!(
+        "All-Linear".parse::<TargetModules>().unwrap(),
+        TargetModules::AllLinear
+    );
+    assert_eq!(
+        "q_proj, v_proj".parse::<TargetModules>().unwrap(),
+        list(&["q_proj", "v_proj"])
+    );
+    assert_eq!(
+        ".*q_proj".parse::<TargetModules>().unwrap(),
+        TargetModules::Regex(".*q_proj".into())
+    );
     assert!(" ,".parse::<TargetModules>().is_err());
     assert!("(q_proj".parse::<TargetModules>().is_err());
 }
@@ -90,8 +153,14 @@ fn offsets_tile_the_parameters_and_scaling_follows_peft() {
     let targeted = config.layout(&llama(2, 8, 4, 12, 20)).unwrap().modules;
     let mut end = 0;
     for module in &targeted {
-        assert_eq!((module.a.start, module.a.len()), (end, 4 * module.in_features));
-        assert_eq!((module.b.start, module.b.len()), (module.a.end, 4 * module.out_features));
+        assert_eq!(
+            (module.a.start, module.a.len()),
+            (end, 4 * module.in_features)
+        );
+        assert_eq!(
+            (module.b.start, module.b.len()),
+            (module.a.end, 4 * module.out_features)
+        );
         assert_eq!(module.scaling, 2.0);
         end = module.b.end;
     }
@@ -103,6 +172,13 @@ fn offsets_tile_the_parameters_and_scaling_follows_peft() {
 fn absurd_ranks_are_errors() {
     let modules = llama(2, 8, 4, 12, 20);
     for rank in [0, usize::MAX, usize::MAX / 9, 1 << 58] {
-        assert!(lora_core::Adapter::init(LoraConfig::new(rank, 1.0, TargetModules::AllLinear), &modules, 0).is_err());
+        assert!(
+            lora_core::Adapter::init(
+                LoraConfig::new(rank, 1.0, TargetModules::AllLinear),
+                &modules,
+                0
+            )
+            .is_err()
+        );
     }
 }

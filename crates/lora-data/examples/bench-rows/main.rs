@@ -25,12 +25,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (mut dense, mut long) = (String::new(), String::new());
     for (prompt, completion) in &pairs {
-        writeln!(dense, "{}", serde_json::json!({ "text": format!("{prompt}\n{completion}\n") }))?;
+        writeln!(
+            dense,
+            "{}",
+            serde_json::json!({ "text": format!("{prompt}\n{completion}\n") })
+        )?;
     }
     for rows in pairs.windows(SHOTS + 1).step_by(SHOTS + 1) {
-        let Some(((question, answer), solved)) = rows.split_last() else { continue };
-        let shots: String = solved.iter().map(|(prompt, completion)| format!("{prompt}\n{completion}\n\n")).collect();
-        writeln!(long, "{}", serde_json::json!({ "prompt": shots + question, "completion": answer }))?;
+        let Some(((question, answer), solved)) = rows.split_last() else {
+            continue;
+        };
+        let shots: String = solved
+            .iter()
+            .map(|(prompt, completion)| format!("{prompt}\n{completion}\n\n"))
+            .collect();
+        writeln!(
+            long,
+            "{}",
+            serde_json::json!({ "prompt": shots + question, "completion": answer })
+        )?;
     }
     fs::write(out.join("dense.jsonl"), dense)?;
     Ok(fs::write(out.join("long.jsonl"), long)?)
@@ -39,10 +52,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Prompt and completion of a row as text.
 fn pair(content: Content) -> Option<(String, String)> {
     match content {
-        Content::Pair { prompt, completion, .. } => Some((prompt, completion)),
-        Content::Chat { messages, prompt, .. } => {
+        Content::Pair {
+            prompt, completion, ..
+        } => Some((prompt, completion)),
+        Content::Chat {
+            messages, prompt, ..
+        } => {
             let text = |part: &[lora_data::Message]| {
-                part.iter().filter_map(|m| m.get("content")?.as_str()).collect::<Vec<_>>().join("\n")
+                part.iter()
+                    .filter_map(|m| m.get("content")?.as_str())
+                    .collect::<Vec<_>>()
+                    .join("\n")
             };
             Some((text(&messages[..prompt]), text(&messages[prompt..])))
         }

@@ -23,22 +23,36 @@ pub(crate) fn chat(dice: &mut Dice, vocabulary: &[String], known: impl Fn(&str) 
     };
     match dice.below(10) {
         0..4 => question(dice, &call, &request),
-        4..7 => Chat { completion: reply(&call), prompt: request },
+        4..7 => Chat {
+            completion: reply(&call),
+            prompt: request,
+        },
         _ => Chat {
             completion: note(&call),
-            prompt: format!("{request}\n{}", dice.pick(&["Make a note.", "Note:", "List it."])),
+            prompt: format!(
+                "{request}\n{}",
+                dice.pick(&["Make a note.", "Note:", "List it."])
+            ),
         },
     }
 }
 
 /// Every word of the grammar, for the copying exercises.
 pub(crate) fn vocabulary() -> Vec<String> {
-    let mut words: Vec<String> =
-        ACTIONS.iter().flat_map(|(verbs, objects)| [*verbs, *objects]).flatten().map(|w| w.to_string()).collect();
+    let mut words: Vec<String> = ACTIONS
+        .iter()
+        .flat_map(|(verbs, objects)| [*verbs, *objects])
+        .flatten()
+        .map(|w| w.to_string())
+        .collect();
     for table in [ADJECTIVES, DAYS, PEOPLE, PLACES, PRIORITIES, TAGS, OTHERS] {
         words.extend(table.iter().map(|word| word.to_string()));
     }
-    words = words.iter().flat_map(|phrase| phrase.split(' ')).map(str::to_owned).collect();
+    words = words
+        .iter()
+        .flat_map(|phrase| phrase.split(' '))
+        .map(str::to_owned)
+        .collect();
     words.sort();
     words.dedup();
     words
@@ -75,7 +89,9 @@ fn repeat(dice: &mut Dice, vocabulary: &[String]) -> Chat {
         0..3 => phrase(dice, vocabulary, 3, 8),
         3 => words::title(dice),
         4 => format!("{}, {}", words::iso_date(dice), words::title(dice)),
-        5 => (0..3 + dice.below(6)).map(|_| char::from(b'0' + dice.below(10) as u8)).collect(),
+        5 => (0..3 + dice.below(6))
+            .map(|_| char::from(b'0' + dice.below(10) as u8))
+            .collect(),
         6 => format!(
             "{}_{}: \"{}\"",
             phrase(dice, vocabulary, 1, 1),
@@ -84,22 +100,42 @@ fn repeat(dice: &mut Dice, vocabulary: &[String]) -> Chat {
         ),
         _ => json_snippet(dice, vocabulary),
     };
-    let prompt = format!("{}: {completion}", dice.pick(&["Repeat", "Say", "Copy this", "Echo"]));
+    let prompt = format!(
+        "{}: {completion}",
+        dice.pick(&["Repeat", "Say", "Copy this", "Echo"])
+    );
     Chat { prompt, completion }
 }
 
 fn phrase(dice: &mut Dice, vocabulary: &[String], least: usize, most: usize) -> String {
     let words = least + dice.below(most - least + 1);
-    (0..words).map(|_| vocabulary[dice.below(vocabulary.len())].as_str()).collect::<Vec<_>>().join(" ")
+    (0..words)
+        .map(|_| vocabulary[dice.below(vocabulary.len())].as_str())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A random object with random keys: the punctuation of JSON without the task API's calls.
 fn json_snippet(dice: &mut Dice, vocabulary: &[String]) -> String {
     let word = |dice: &mut Dice| phrase(dice, vocabulary, 1, 1);
     match dice.below(4) {
-        0 => format!("{{\"{}\":\"{}\"}}", word(dice), phrase(dice, vocabulary, 1, 3)),
-        1 => format!("{{\"{}\":[\"{}\",\"{}\"]}}", word(dice), word(dice), word(dice)),
-        2 => format!("{{\"{}\":{{\"{}\":\"{}\"}}}}", word(dice), word(dice), phrase(dice, vocabulary, 1, 3)),
+        0 => format!(
+            "{{\"{}\":\"{}\"}}",
+            word(dice),
+            phrase(dice, vocabulary, 1, 3)
+        ),
+        1 => format!(
+            "{{\"{}\":[\"{}\",\"{}\"]}}",
+            word(dice),
+            word(dice),
+            word(dice)
+        ),
+        2 => format!(
+            "{{\"{}\":{{\"{}\":\"{}\"}}}}",
+            word(dice),
+            word(dice),
+            phrase(dice, vocabulary, 1, 3)
+        ),
         _ => format!(
             "{{\"{}\":\"{}_{}\",\"{}\":{{\"{}\":[\"{}\"]}}}}",
             word(dice),
@@ -114,11 +150,21 @@ fn json_snippet(dice: &mut Dice, vocabulary: &[String]) -> String {
 
 fn question(dice: &mut Dice, call: &Call, request: &str) -> Chat {
     let nothing = || "not said".to_owned();
-    let tags = if call.tags.is_empty() { nothing() } else { call.tags.join(", ") };
+    let tags = if call.tags.is_empty() {
+        nothing()
+    } else {
+        call.tags.join(", ")
+    };
     let mut questions = vec![
-        ("What is the title?", call.title.clone().unwrap_or_else(nothing)),
+        (
+            "What is the title?",
+            call.title.clone().unwrap_or_else(nothing),
+        ),
         ("When is it due?", call.due.clone().unwrap_or_else(nothing)),
-        ("Which priority?", call.priority.clone().unwrap_or_else(nothing)),
+        (
+            "Which priority?",
+            call.priority.clone().unwrap_or_else(nothing),
+        ),
         ("Which tags?", tags),
         ("What does the user want?", wish(call).to_owned()),
     ];
@@ -126,7 +172,10 @@ fn question(dice: &mut Dice, call: &Call, request: &str) -> Chat {
         questions.push(("What is the new title?", new_title.clone()));
     }
     let (question, completion) = questions.swap_remove(dice.below(questions.len()));
-    Chat { prompt: format!("{request}\n{question}"), completion }
+    Chat {
+        prompt: format!("{request}\n{question}"),
+        completion,
+    }
 }
 
 fn wish(call: &Call) -> &'static str {
@@ -171,8 +220,16 @@ fn note(call: &Call) -> String {
         ("New title", call.new_title.clone()),
         ("Due", call.due.clone()),
         ("Priority", call.priority.clone()),
-        ("Tags", (!call.tags.is_empty()).then(|| call.tags.join(", "))),
+        (
+            "Tags",
+            (!call.tags.is_empty()).then(|| call.tags.join(", ")),
+        ),
     ];
-    let lines: Vec<String> = fields.into_iter().filter_map(|(key, value)| Some(format!("{key}: {}", value?))).collect();
-    format!("{}\n{}", wish(call), lines.join("\n")).trim_end().to_owned()
+    let lines: Vec<String> = fields
+        .into_iter()
+        .filter_map(|(key, value)| Some(format!("{key}: {}", value?)))
+        .collect();
+    format!("{}\n{}", wish(call), lines.join("\n"))
+        .trim_end()
+        .to_owned()
 }

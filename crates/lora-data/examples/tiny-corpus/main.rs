@@ -17,7 +17,11 @@ const TASKS: usize = 1200;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let out = PathBuf::from(arguments.next().ok_or("usage: tiny-corpus OUT [CHATS] [SEED]")?);
+    let out = PathBuf::from(
+        arguments
+            .next()
+            .ok_or("usage: tiny-corpus OUT [CHATS] [SEED]")?,
+    );
     let chats: usize = arguments.next().map_or(Ok(60_000), |chats| chats.parse())?;
     let seed: u64 = arguments.next().map_or(Ok(7), |seed| seed.parse())?;
     fs::create_dir_all(&out)?;
@@ -44,14 +48,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     fs::write(out.join("corpus.jsonl"), jsonl(&rows))?;
 
-    texts.extend(rows.into_iter().take(20_000).flat_map(|(prompt, completion)| [prompt, completion]));
+    texts.extend(
+        rows.into_iter()
+            .take(20_000)
+            .flat_map(|(prompt, completion)| [prompt, completion]),
+    );
     texts.extend((0..10).map(|_| "system\nuser\nassistant\n".to_owned()));
     model::write(&out.join("model"), &texts)
 }
 
 fn jsonl(rows: &[(String, String)]) -> String {
-    rows.iter().fold(String::new(), |mut text, (prompt, completion)| {
-        let _ = writeln!(text, "{}", serde_json::json!({ "prompt": prompt, "completion": completion }));
-        text
-    })
+    rows.iter()
+        .fold(String::new(), |mut text, (prompt, completion)| {
+            let _ = writeln!(
+                text,
+                "{}",
+                serde_json::json!({ "prompt": prompt, "completion": completion })
+            );
+            text
+        })
 }

@@ -20,7 +20,9 @@ const TEMPLATE: &str = "{% for message in messages %}{{'<|im_start|>' + message[
 pub(crate) fn write(folder: &Path, texts: &[String]) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     let tokenizer = train_tokenizer(texts).map_err(|error| error.to_string())?;
-    tokenizer.save(folder.join("tokenizer.json"), true).map_err(|error| error.to_string())?;
+    tokenizer
+        .save(folder.join("tokenizer.json"), true)
+        .map_err(|error| error.to_string())?;
     fs::write(folder.join("chat_template.jinja"), TEMPLATE)?;
     let [endoftext, im_start, im_end] = SPECIAL;
     write_json(
@@ -77,11 +79,15 @@ pub(crate) fn write(folder: &Path, texts: &[String]) -> Result<(), Box<dyn Error
 fn train_tokenizer(texts: &[String]) -> tokenizers::Result<Tokenizer> {
     let byte_level = ByteLevel::new(false, true, true);
     let mut tokenizer = Tokenizer::new(BPE::default());
-    let pre_tokenizers =
-        vec![PreTokenizerWrapper::Digits(Digits::new(true)), PreTokenizerWrapper::ByteLevel(byte_level)];
+    let pre_tokenizers = vec![
+        PreTokenizerWrapper::Digits(Digits::new(true)),
+        PreTokenizerWrapper::ByteLevel(byte_level),
+    ];
     tokenizer.with_pre_tokenizer(Some(Sequence::new(pre_tokenizers)));
     tokenizer.with_decoder(Some(byte_level));
-    let special = SPECIAL.map(|content| AddedToken::from(content, true)).to_vec();
+    let special = SPECIAL
+        .map(|content| AddedToken::from(content, true))
+        .to_vec();
     let trainer = BpeTrainer::builder()
         .vocab_size(VOCABULARY)
         .min_frequency(2)
@@ -89,11 +95,17 @@ fn train_tokenizer(texts: &[String]) -> tokenizers::Result<Tokenizer> {
         .special_tokens(special.clone())
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
-    tokenizer.train(&mut TrainerWrapper::from(trainer), texts.iter().map(String::as_str))?;
+    tokenizer.train(
+        &mut TrainerWrapper::from(trainer),
+        texts.iter().map(String::as_str),
+    )?;
     tokenizer.add_special_tokens(special)?;
     Ok(tokenizer)
 }
 
 fn write_json(path: &Path, value: &serde_json::Value) -> Result<(), Box<dyn Error>> {
-    Ok(fs::write(path, serde_json::to_string_pretty(value)? + "\n")?)
+    Ok(fs::write(
+        path,
+        serde_json::to_string_pretty(value)? + "\n",
+    )?)
 }

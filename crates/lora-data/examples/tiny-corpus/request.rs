@@ -33,7 +33,14 @@ impl Call {
             80..90 => Intent::Complete,
             _ => Intent::Delete,
         };
-        let mut call = Self { intent, title: None, new_title: None, due: None, priority: None, tags: vec![] };
+        let mut call = Self {
+            intent,
+            title: None,
+            new_title: None,
+            due: None,
+            priority: None,
+            tags: vec![],
+        };
         if intent != Intent::List {
             call.title = Some(words::title(dice));
         }
@@ -41,7 +48,11 @@ impl Call {
             Intent::Create | Intent::List => {
                 call.due = dice.percent(60).then(|| words::due(dice));
                 call.priority = dice.percent(40).then(|| dice.pick(PRIORITIES).to_owned());
-                call.tags = if dice.percent(40) { words::tags(dice) } else { vec![] };
+                call.tags = if dice.percent(40) {
+                    words::tags(dice)
+                } else {
+                    vec![]
+                };
             }
             Intent::Update => match dice.below(5) {
                 0 => call.due = Some(words::due(dice)),
@@ -68,8 +79,12 @@ impl Call {
             Intent::Delete => "delete_task",
         };
         let mut arguments = Map::new();
-        let fields =
-            [("title", &self.title), ("new_title", &self.new_title), ("due", &self.due), ("priority", &self.priority)];
+        let fields = [
+            ("title", &self.title),
+            ("new_title", &self.new_title),
+            ("due", &self.due),
+            ("priority", &self.priority),
+        ];
         for (key, value) in fields {
             if let Some(value) = value {
                 arguments.insert(key.to_owned(), json!(value));
@@ -96,7 +111,11 @@ impl Call {
     /// The title, now and then in quotes.
     fn quoted_title(&self, dice: &mut Dice) -> String {
         let title = self.title.as_deref().unwrap_or_default();
-        if dice.percent(15) { format!("\"{title}\"") } else { title.to_owned() }
+        if dice.percent(15) {
+            format!("\"{title}\"")
+        } else {
+            title.to_owned()
+        }
     }
 
     fn ask_to_create(&self, dice: &mut Dice) -> String {
@@ -146,10 +165,18 @@ impl Call {
 
     fn ask_to_list(&self, dice: &mut Dice) -> String {
         let mut request = dice.pick(LIST).to_owned();
-        let level = self.priority.as_deref().map(|level| format!(" {level} priority")).unwrap_or_default();
+        let level = self
+            .priority
+            .as_deref()
+            .map(|level| format!(" {level} priority"))
+            .unwrap_or_default();
         request = request.replace('%', &level);
         if !self.tags.is_empty() {
-            request += &format!(" {} {}", dice.pick(&["tagged", "with the tag", "about"]), self.tags.join(" and "));
+            request += &format!(
+                " {} {}",
+                dice.pick(&["tagged", "with the tag", "about"]),
+                self.tags.join(" and ")
+            );
         }
         if let Some(due) = &self.due {
             request += &day_phrase(dice, due);
@@ -188,7 +215,10 @@ fn tags_phrase(dice: &mut Dice, tags: &[String]) -> String {
 
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }
 
 // In the phrases @ is the title, & the new title, $ the day, % the priority, * the tags.
@@ -243,8 +273,13 @@ const RESCHEDULE_AND_RANK: &[&str] = &[
     "shift @ to $, % priority",
     "the task @ is now due $ with % priority",
 ];
-const RETAG: &[&str] =
-    &["tag @ with *", "add the tags * to @", "the task @ belongs to *", "label @ as *", "mark @ with the tag *"];
+const RETAG: &[&str] = &[
+    "tag @ with *",
+    "add the tags * to @",
+    "the task @ belongs to *",
+    "label @ as *",
+    "mark @ with the tag *",
+];
 const LIST: &[&str] = &[
     "show my% tasks",
     "list all% tasks",

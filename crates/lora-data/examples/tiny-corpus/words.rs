@@ -3,16 +3,27 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 /// Weekdays and the two relative days; ISO dates are composed of digits.
-pub(crate) const DAYS: &[&str] =
-    &["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "today", "tomorrow"];
+pub(crate) const DAYS: &[&str] = &[
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+    "today",
+    "tomorrow",
+];
 /// Priorities of the task API.
 pub(crate) const PRIORITIES: &[&str] = &["low", "medium", "high"];
 /// Tags of the task API.
-pub(crate) const TAGS: &[&str] = &["home", "work", "family", "health", "money", "travel", "hobby", "friends"];
+pub(crate) const TAGS: &[&str] = &[
+    "home", "work", "family", "health", "money", "travel", "hobby", "friends",
+];
 /// People.
 pub(crate) const PEOPLE: &[&str] = &[
-    "Anna", "Ben", "Carla", "David", "Elena", "Felix", "Grace", "Hugo", "Ines", "Jonas", "Kira", "Leo", "Maria",
-    "Noah", "Olga", "Paul", "Rosa", "Sam", "Tara", "Viktor",
+    "Anna", "Ben", "Carla", "David", "Elena", "Felix", "Grace", "Hugo", "Ines", "Jonas", "Kira",
+    "Leo", "Maria", "Noah", "Olga", "Paul", "Rosa", "Sam", "Tara", "Viktor",
 ];
 /// Where a task happens.
 pub(crate) const PLACES: &[&str] = &[
@@ -34,9 +45,24 @@ pub(crate) const PLACES: &[&str] = &[
 pub(crate) const ACTIONS: &[(&[&str], &[&str])] = &[
     (
         &["buy", "order", "fetch", "bring"],
-        &["milk", "bread", "coffee", "apples", "stamps", "flowers", "batteries", "tickets", "rice", "soap", "candles"],
+        &[
+            "milk",
+            "bread",
+            "coffee",
+            "apples",
+            "stamps",
+            "flowers",
+            "batteries",
+            "tickets",
+            "rice",
+            "soap",
+            "candles",
+        ],
     ),
-    (&["call", "email", "meet", "visit", "thank", "invite"], PEOPLE),
+    (
+        &["call", "email", "meet", "visit", "thank", "invite"],
+        PEOPLE,
+    ),
     (
         &["write", "send", "review", "print", "sign", "finish"],
         &[
@@ -82,10 +108,21 @@ pub(crate) const ACTIONS: &[(&[&str], &[&str])] = &[
             "the tour",
         ],
     ),
-    (&["water", "feed", "walk", "brush"], &["the plants", "the cat", "the dog", "the horse", "the rabbits"]),
+    (
+        &["water", "feed", "walk", "brush"],
+        &[
+            "the plants",
+            "the cat",
+            "the dog",
+            "the horse",
+            "the rabbits",
+        ],
+    ),
 ];
 /// Adjectives that may stand between "the" and a noun.
-pub(crate) const ADJECTIVES: &[&str] = &["new", "old", "blue", "red", "small", "annual", "final", "second"];
+pub(crate) const ADJECTIVES: &[&str] = &[
+    "new", "old", "blue", "red", "small", "annual", "final", "second",
+];
 
 /// A random number generator keyed by (seed, purpose), with the choices that a grammar needs.
 pub(crate) struct Dice(ChaCha8Rng);
@@ -139,7 +176,11 @@ pub(crate) fn title(dice: &mut Dice) -> String {
 
 /// When a task is due: a day's name, or in one of four cases an ISO date.
 pub(crate) fn due(dice: &mut Dice) -> String {
-    if dice.percent(25) { iso_date(dice) } else { dice.pick(DAYS).to_owned() }
+    if dice.percent(25) {
+        iso_date(dice)
+    } else {
+        dice.pick(DAYS).to_owned()
+    }
 }
 
 /// A date of the year 2026.

@@ -8,7 +8,11 @@ fn manifest() -> Manifest {
         version: 1,
         rows_read: 3,
         refused: BTreeMap::from([("the completion is empty".to_owned(), 2)]),
-        splits: Splits { train, valid: None, test: None },
+        splits: Splits {
+            train,
+            valid: None,
+            test: None,
+        },
         tokenizer_sha256: "t".into(),
         template_sha256: None,
     }
@@ -17,9 +21,36 @@ fn manifest() -> Manifest {
 #[test]
 fn a_distribution_is_of_its_values() {
     let made = Distribution::of((1..=101).rev().collect());
-    assert_eq!(made, Distribution { min: 1, mean: 51.0, p50: 51, p90: 91, max: 101 });
-    assert_eq!(Distribution::of(vec![7]), Distribution { min: 7, mean: 7.0, p50: 7, p90: 7, max: 7 });
-    assert_eq!(Distribution::of(vec![]), Distribution { min: 0, mean: 0.0, p50: 0, p90: 0, max: 0 });
+    assert_eq!(
+        made,
+        Distribution {
+            min: 1,
+            mean: 51.0,
+            p50: 51,
+            p90: 91,
+            max: 101
+        }
+    );
+    assert_eq!(
+        Distribution::of(vec![7]),
+        Distribution {
+            min: 7,
+            mean: 7.0,
+            p50: 7,
+            p90: 7,
+            max: 7
+        }
+    );
+    assert_eq!(
+        Distribution::of(vec![]),
+        Distribution {
+            min: 0,
+            mean: 0.0,
+            p50: 0,
+            p90: 0,
+            max: 0
+        }
+    );
 }
 
 #[test]
@@ -30,17 +61,33 @@ fn save_then_load_is_the_identity_and_the_reader_is_strict() {
     let file = folder.path().join("dataset.json");
     let text = std::fs::read_to_string(&file).unwrap();
     for (from, to, expected) in [
-        ("\"version\": 1", "\"version\": 2", "version is 2, but only 1 is known\nhint: "),
-        ("\"rows_read\"", "\"rows_reed\"", "unknown field `rows_reed`"),
+        (
+            "\"version\": 1",
+            "\"version\": 2",
+            "version is 2, but only 1 is known\nhint: ",
+        ),
+        (
+            "\"rows_read\"",
+            "\"rows_reed\"",
+            "unknown field `rows_reed`",
+        ),
         ("\"rows_read\": 3", "\"rows_read\": -3", "invalid value"),
         ("{", "", "line 2"),
     ] {
         std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
         let error = Manifest::read(folder.path()).unwrap_err().to_string();
-        assert!(error.contains(expected) && error.contains("dataset.json"), "{error}");
+        assert!(
+            error.contains(expected) && error.contains("dataset.json"),
+            "{error}"
+        );
     }
     std::fs::remove_file(&file).unwrap();
-    assert!(Manifest::read(folder.path()).unwrap_err().to_string().starts_with("failed to read"));
+    assert!(
+        Manifest::read(folder.path())
+            .unwrap_err()
+            .to_string()
+            .starts_with("failed to read")
+    );
 }
 
 #[test]
@@ -51,8 +98,14 @@ fn a_group_has_one_split_about_as_often_as_asked() {
         assert_eq!(name, split_of(&group.to_string(), 7, 0.1, 0.2));
         *counts.entry(name).or_insert(0) += 1;
     }
-    assert!((1800..2200).contains(&counts[&SplitName::Valid]), "{counts:?}");
-    assert!((3700..4300).contains(&counts[&SplitName::Test]), "{counts:?}");
+    assert!(
+        (1800..2200).contains(&counts[&SplitName::Valid]),
+        "{counts:?}"
+    );
+    assert!(
+        (3700..4300).contains(&counts[&SplitName::Test]),
+        "{counts:?}"
+    );
     assert_eq!(split_of("a", 0, 0.0, 0.0), SplitName::Train);
     let seeds: Vec<_> = (0..50).map(|seed| split_of("a", seed, 0.5, 0.0)).collect();
     assert!(seeds.contains(&SplitName::Train) && seeds.contains(&SplitName::Valid));

@@ -34,14 +34,26 @@ fn every_place_is_reached_about_equally_often() {
             counts[place][row] += 1;
         }
     }
-    assert!(counts.iter().flatten().all(|count| (880..1120).contains(count)), "{counts:?}");
+    assert!(
+        counts
+            .iter()
+            .flatten()
+            .all(|count| (880..1120).contains(count)),
+        "{counts:?}"
+    );
 }
 
 #[test]
 fn batches_keep_the_order_and_both_limits() {
     let lengths = [5, 9, 1, 4, 30, 2, 2, 2];
     let order = [7, 4, 0, 1, 2, 3, 5, 6];
-    for (rows, tokens) in [(None, None), (Some(1), None), (Some(3), None), (None, Some(10)), (Some(2), Some(10))] {
+    for (rows, tokens) in [
+        (None, None),
+        (Some(1), None),
+        (Some(3), None),
+        (None, Some(10)),
+        (Some(2), Some(10)),
+    ] {
         let made = batches(&order, &lengths, rows, tokens);
         assert_eq!(made.concat(), order, "{rows:?} {tokens:?}");
         for batch in &made {
@@ -52,7 +64,10 @@ fn batches_keep_the_order_and_both_limits() {
     }
     assert!(batches(&[], &[], Some(8), None).is_empty());
     assert_eq!(batches(&order, &lengths, Some(3), None).len(), 3);
-    assert_eq!(batches(&order, &lengths, None, Some(10)), [vec![7], vec![4], vec![0], vec![1, 2], vec![3, 5, 6]]);
+    assert_eq!(
+        batches(&order, &lengths, None, Some(10)),
+        [vec![7], vec![4], vec![0], vec![1, 2], vec![3, 5, 6]]
+    );
 }
 
 #[test]

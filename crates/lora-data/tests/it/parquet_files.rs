@@ -1,5 +1,7 @@
 //! Laws of the dataset files: what was written is read again, and nothing else is.
-use arrow::array::{ArrayRef, Int32Builder, Int64Builder, LargeListBuilder, ListBuilder, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, Int32Builder, Int64Builder, LargeListBuilder, ListBuilder, RecordBatch, StringArray,
+};
 use lora_data::{Error, Example, IGNORE, Split};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
@@ -8,7 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 fn example(ids: &[u32], prompt: usize) -> Example {
-    let labels = ids.iter().enumerate().map(|(at, id)| if at < prompt { IGNORE } else { *id as i32 }).collect();
+    let labels = ids
+        .iter()
+        .enumerate()
+        .map(|(at, id)| if at < prompt { IGNORE } else { *id as i32 })
+        .collect();
     Example {
         input_ids: ids.to_vec(),
         labels,
@@ -21,7 +27,11 @@ fn example(ids: &[u32], prompt: usize) -> Example {
 
 fn split() -> Split {
     Split {
-        examples: vec![example(&[5, 6, 7], 1), example(&[1, 2], 0), example(&[9; 400], 399)],
+        examples: vec![
+            example(&[5, 6, 7], 1),
+            example(&[1, 2], 0),
+            example(&[9; 400], 399),
+        ],
         tokenizer_sha256: Some("aaaaaaaaaaaabbbb".into()),
         template_sha256: Some("t".into()),
     }
@@ -34,10 +44,19 @@ fn message(error: Error) -> String {
 /// Writes columns as a parquet file of somebody else's.
 fn foreign(file: &Path, columns: Vec<(&str, ArrayRef)>, metadata: &[(&str, &str)]) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let pairs = metadata.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), (*value).to_owned())).collect();
-    let properties = WriterProperties::builder().set_key_value_metadata(Some(pairs)).build();
-    let mut writer =
-        ArrowWriter::try_new(std::fs::File::create(file).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let pairs = metadata
+        .iter()
+        .map(|(key, value)| KeyValue::new((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    let properties = WriterProperties::builder()
+        .set_key_value_metadata(Some(pairs))
+        .build();
+    let mut writer = ArrowWriter::try_new(
+        std::fs::File::create(file).unwrap(),
+        batch.schema(),
+        Some(properties),
+    )
+    .unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -70,7 +89,9 @@ fn file() -> (tempfile::TempDir, PathBuf) {
 fn save_then_load_is_the_identity() {
     let (folder, file) = file();
     let mut large = split();
-    large.examples = (0..10_000).map(|row| example(&[row, row + 1, row + 2], 1)).collect();
+    large.examples = (0..10_000)
+        .map(|row| example(&[row, row + 1, row + 2], 1))
+        .collect();
     for split in [split(), large] {
         split.write(&file).unwrap();
         assert_eq!(Split::read(folder.path(), "train").unwrap(), split);
@@ -90,7 +111,14 @@ fn the_same_rows_give_the_same_bytes() {
 #[test]
 fn a_plain_parquet_of_either_list_and_integer_type_is_accepted() {
     let (_folder, file) = file();
-    foreign(&file, vec![("input_ids", lists(&[&[1, 2], &[3, 4]])), ("labels", lists(&[&[-100, 2], &[3, 4]]))], &[]);
+    foreign(
+        &file,
+        vec![
+            ("input_ids", lists(&[&[1, 2], &[3, 4]])),
+            ("labels", lists(&[&[-100, 2], &[3, 4]])),
+        ],
+        &[],
+    );
     let small = Split::read(&file, "").unwrap();
     foreign(
         &file,
@@ -120,33 +148,77 @@ fn what_is_no_dataset_is_refused_by_row_and_column() {
     with_null.append(false);
     let text: ArrayRef = Arc::new(StringArray::from(vec!["1 2", "3 4"]));
     let cases: Vec<(Vec<(&str, ArrayRef)>, &str)> = vec![
-        (vec![ids()], "column 'labels' is missing; the columns are: input_ids"),
-        (vec![("input_ids", text), labels()], "column 'input_ids' is Utf8, not a list of int32 or int64"),
-        (vec![ids(), ("labels", lists(&[&[1, 2], &[3]]))], "row 2: input_ids has 2 values but labels has 1"),
-        (vec![ids(), ("labels", lists(&[&[1, 2], &[4, -100]]))], "row 2: labels[0] is 4 but input_ids[0] is 3"),
-        (vec![ids(), ("labels", lists(&[&[1, -100], &[3, 4]]))], "row 1: no token is supervised"),
-        (vec![("input_ids", lists(&[&[1, 2], &[-3, 4]])), labels()], "row 2, column 'input_ids': value 0 is -3"),
         (
-            vec![("input_ids", large_lists(&[&[1, 2], &[3, 1 << 40]])), labels()],
+            vec![ids()],
+            "column 'labels' is missing; the columns are: input_ids",
+        ),
+        (
+            vec![("input_ids", text), labels()],
+            "column 'input_ids' is Utf8, not a list of int32 or int64",
+        ),
+        (
+            vec![ids(), ("labels", lists(&[&[1, 2], &[3]]))],
+            "row 2: input_ids has 2 values but labels has 1",
+        ),
+        (
+            vec![ids(), ("labels", lists(&[&[1, 2], &[4, -100]]))],
+            "row 2: labels[0] is 4 but input_ids[0] is 3",
+        ),
+        (
+            vec![ids(), ("labels", lists(&[&[1, -100], &[3, 4]]))],
+            "row 1: no token is supervised",
+        ),
+        (
+            vec![("input_ids", lists(&[&[1, 2], &[-3, 4]])), labels()],
+            "row 2, column 'input_ids': value 0 is -3",
+        ),
+        (
+            vec![
+                ("input_ids", large_lists(&[&[1, 2], &[3, 1 << 40]])),
+                labels(),
+            ],
             "row 2, column 'input_ids': value 1 is 1099511627776",
         ),
-        (vec![("input_ids", lists(&[&[], &[1]])), ("labels", lists(&[&[], &[1]]))], "row 1: input_ids is empty"),
-        (vec![ids(), ("labels", Arc::new(with_null.finish()))], "row 1, column 'labels': a null stands in the list"),
-        (vec![("input_ids", lists(&[])), ("labels", lists(&[]))], "the file has no rows"),
+        (
+            vec![
+                ("input_ids", lists(&[&[], &[1]])),
+                ("labels", lists(&[&[], &[1]])),
+            ],
+            "row 1: input_ids is empty",
+        ),
+        (
+            vec![ids(), ("labels", Arc::new(with_null.finish()))],
+            "row 1, column 'labels': a null stands in the list",
+        ),
+        (
+            vec![("input_ids", lists(&[])), ("labels", lists(&[]))],
+            "the file has no rows",
+        ),
     ];
     for (columns, expected) in cases {
         foreign(&file, columns, &[]);
         let error = message(Split::read(&file, "").unwrap_err());
-        assert!(error.contains(expected) && error.contains("train.parquet: "), "{error:?} lacks {expected:?}");
+        assert!(
+            error.contains(expected) && error.contains("train.parquet: "),
+            "{error:?} lacks {expected:?}"
+        );
     }
 }
 
 #[test]
 fn another_schema_version_is_refused() {
     let (_folder, file) = file();
-    let columns = || vec![("input_ids", lists(&[&[1, 2]])), ("labels", lists(&[&[1, 2]]))];
+    let columns = || {
+        vec![
+            ("input_ids", lists(&[&[1, 2]])),
+            ("labels", lists(&[&[1, 2]])),
+        ]
+    };
     foreign(&file, columns(), &[("lora.schema", "2")]);
-    assert!(message(Split::read(&file, "").unwrap_err()).contains("lora.schema is \"2\", but only 1 is known\nhint: "));
+    assert!(
+        message(Split::read(&file, "").unwrap_err())
+            .contains("lora.schema is \"2\", but only 1 is known\nhint: ")
+    );
     foreign(&file, columns(), &[("lora.schema", "1")]);
     assert!(message(Split::read(&file, "").unwrap_err()).contains("column 'id' is missing"));
 }
@@ -155,7 +227,11 @@ fn another_schema_version_is_refused() {
 fn another_tokenizer_is_refused() {
     let path = Path::new("data");
     split().check_tokenizer("aaaaaaaaaaaabbbb", path).unwrap();
-    let error = message(split().check_tokenizer("ffffffffffffffff", path).unwrap_err());
+    let error = message(
+        split()
+            .check_tokenizer("ffffffffffffffff", path)
+            .unwrap_err(),
+    );
     assert_eq!(
         error.lines().next().unwrap(),
         "data: the dataset was made with another tokenizer (aaaaaaaaaaaa…) than the base's (ffffffffffff…)"
@@ -171,12 +247,22 @@ fn another_tokenizer_is_refused() {
 fn missing_splits_and_files_are_named() {
     let (folder, file) = file();
     assert!(
-        message(Split::read(folder.path(), "train").unwrap_err()).contains("no split 'train' (train.parquet)\nhint: ")
+        message(Split::read(folder.path(), "train").unwrap_err())
+            .contains("no split 'train' (train.parquet)\nhint: ")
     );
     split().write(&file).unwrap();
-    assert!(message(Split::read(folder.path(), "valid").unwrap_err()).ends_with("hint: splits here: train"));
-    assert!(message(Split::read(&folder.path().join("none"), "train").unwrap_err()).starts_with("failed to open"));
-    assert!(matches!(split().write(&folder.path().join("no/such/train.parquet")), Err(Error::Io { .. })));
+    assert!(
+        message(Split::read(folder.path(), "valid").unwrap_err())
+            .ends_with("hint: splits here: train")
+    );
+    assert!(
+        message(Split::read(&folder.path().join("none"), "train").unwrap_err())
+            .starts_with("failed to open")
+    );
+    assert!(matches!(
+        split().write(&folder.path().join("no/such/train.parquet")),
+        Err(Error::Io { .. })
+    ));
 }
 
 #[test]
@@ -184,7 +270,10 @@ fn a_row_that_no_reader_takes_is_not_written() {
     let (_folder, file) = file();
     let mut broken = split();
     broken.examples[1].labels.pop();
-    assert!(message(broken.write(&file).unwrap_err()).contains("row 2: input_ids has 2 values but labels has 1"));
+    assert!(
+        message(broken.write(&file).unwrap_err())
+            .contains("row 2: input_ids has 2 values but labels has 1")
+    );
     assert!(!file.exists());
 }
 
@@ -203,7 +292,9 @@ fn damaged_files_are_errors_and_never_panics() {
     for _ in 0..400 {
         let mut bytes = good.clone();
         for _ in 0..3 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let at = (state >> 33) as usize % bytes.len();
             bytes[at] ^= (state >> 20) as u8;
         }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 fn lines(bytes: &[u8]) -> Result<Vec<RawRow>, String> {
-    let rows = RawRows::from_reader(Path::new("raw.jsonl"), Cursor::new(bytes.to_vec())).map_err(|e| e.to_string())?;
+    let rows = RawRows::from_reader(Path::new("raw.jsonl"), Cursor::new(bytes.to_vec()))
+        .map_err(|e| e.to_string())?;
     rows.collect::<Result<_, _>>().map_err(|e| e.to_string())
 }
 
@@ -27,7 +28,9 @@ fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 fn open(name: &str, bytes: &[u8]) -> Result<Vec<Value>, String> {
     let (_folder, path) = file(name, bytes);
     let rows = RawRows::open(&path).map_err(|e| e.to_string())?;
-    rows.collect::<Result<_, _>>().map(values).map_err(|e| e.to_string())
+    rows.collect::<Result<_, _>>()
+        .map(values)
+        .map_err(|e| e.to_string())
 }
 
 #[test]
@@ -35,21 +38,42 @@ fn blank_lines_crlf_and_a_byte_order_mark_are_taken() {
     let rows = lines(b"\xef\xbb\xbf{\"a\":1}\r\n\r\n  \n{\"a\":2}").unwrap();
     assert_eq!(rows[1].place, "line 4");
     assert_eq!(values(rows), [json!({"a": 1}), json!({"a": 2})]);
-    assert_eq!(values(lines(b" [ {\"a\": 1},\n {\"a\": 2} ]").unwrap()), [json!({"a": 1}), json!({"a": 2})]);
-    assert_eq!(values(lines(b"\n\n{\"a\":1}\n").unwrap()), [json!({"a": 1})]);
+    assert_eq!(
+        values(lines(b" [ {\"a\": 1},\n {\"a\": 2} ]").unwrap()),
+        [json!({"a": 1}), json!({"a": 2})]
+    );
+    assert_eq!(
+        values(lines(b"\n\n{\"a\":1}\n").unwrap()),
+        [json!({"a": 1})]
+    );
 }
 
 #[test]
 fn what_is_not_json_names_its_line() {
     for (bytes, expected) in [
         (&b""[..], "raw.jsonl: the file is empty"),
-        (b"{\"a\":1}\n{\"a\":}\n", "raw.jsonl: line 2, column 6: not JSON: expected value"),
-        (b"{\"a\":1}\nhello\n", "raw.jsonl: line 2, column 1: not JSON: expected value"),
-        (b"{\n  \"a\": 1\n}\n", "raw.jsonl: line 1, column 1: not JSON: EOF while parsing an object\nhint: each line"),
-        (b"{\"a\":1}\n{\"a\":\"\xff\"}\n", "raw.jsonl: line 2: not UTF-8 (byte 7 of the line)\nhint: "),
+        (
+            b"{\"a\":1}\n{\"a\":}\n",
+            "raw.jsonl: line 2, column 6: not JSON: expected value",
+        ),
+        (
+            b"{\"a\":1}\nhello\n",
+            "raw.jsonl: line 2, column 1: not JSON: expected value",
+        ),
+        (
+            b"{\n  \"a\": 1\n}\n",
+            "raw.jsonl: line 1, column 1: not JSON: EOF while parsing an object\nhint: each line",
+        ),
+        (
+            b"{\"a\":1}\n{\"a\":\"\xff\"}\n",
+            "raw.jsonl: line 2: not UTF-8 (byte 7 of the line)\nhint: ",
+        ),
         (b"{\"a\":NaN}", "raw.jsonl: line 1, column 6: not JSON"),
         (b"[{\"a\":1},\n{]", "raw.jsonl: line 2, column 2: not JSON"),
-        (b"\x1f\x8b\x08", "raw.jsonl: this is a gzip file, not JSON lines\nhint: "),
+        (
+            b"\x1f\x8b\x08",
+            "raw.jsonl: this is a gzip file, not JSON lines\nhint: ",
+        ),
         (b"PAR1xxxx", "raw.jsonl: this is a parquet file"),
         (b"\xff\xfe{\0", "raw.jsonl: this is UTF-16 text"),
     ] {
@@ -70,18 +94,44 @@ fn a_long_line_is_read_whole() {
 
 #[test]
 fn tables_give_the_rows_that_json_lines_give() {
-    let expected = [json!({"prompt": "a, \"b\"\nc", "completion": "ü"}), json!({"prompt": "007", "completion": ""})];
+    let expected = [
+        json!({"prompt": "a, \"b\"\nc", "completion": "ü"}),
+        json!({"prompt": "007", "completion": ""}),
+    ];
     let csv = "prompt,completion\n\"a, \"\"b\"\"\nc\",ü\n007,\n";
     assert_eq!(open("raw.csv", csv.as_bytes()).unwrap(), expected);
-    assert_eq!(open("raw.csv", [b"\xef\xbb\xbf", csv.as_bytes()].concat().as_slice()).unwrap(), expected);
     assert_eq!(
-        open("raw.CSV", csv.replace('\n', "\r\n").replace("b\"\"\r\nc", "b\"\"\nc").as_bytes()).unwrap(),
+        open(
+            "raw.csv",
+            [b"\xef\xbb\xbf", csv.as_bytes()].concat().as_slice()
+        )
+        .unwrap(),
         expected
     );
-    assert_eq!(open("raw.tsv", "prompt\tcompletion\n\"a, \"\"b\"\"\nc\"\tü\n007\t\n".as_bytes()).unwrap(), expected);
+    assert_eq!(
+        open(
+            "raw.CSV",
+            csv.replace('\n', "\r\n")
+                .replace("b\"\"\r\nc", "b\"\"\nc")
+                .as_bytes()
+        )
+        .unwrap(),
+        expected
+    );
+    assert_eq!(
+        open(
+            "raw.tsv",
+            "prompt\tcompletion\n\"a, \"\"b\"\"\nc\"\tü\n007\t\n".as_bytes()
+        )
+        .unwrap(),
+        expected
+    );
 
     let columns: Vec<(&str, ArrayRef)> = vec![
-        ("prompt", Arc::new(StringArray::from(vec!["a, \"b\"\nc", "007"]))),
+        (
+            "prompt",
+            Arc::new(StringArray::from(vec!["a, \"b\"\nc", "007"])),
+        ),
         ("completion", Arc::new(StringArray::from(vec!["ü", ""]))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -90,29 +140,59 @@ fn tables_give_the_rows_that_json_lines_give() {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     assert_eq!(open("raw.parquet", &bytes).unwrap(), expected);
-    assert!(open("raw.parquet", &bytes[..bytes.len() / 2]).unwrap_err().contains("no readable parquet file"));
+    assert!(
+        open("raw.parquet", &bytes[..bytes.len() / 2])
+            .unwrap_err()
+            .contains("no readable parquet file")
+    );
 }
 
 #[test]
 fn broken_tables_are_errors() {
-    assert!(open("raw.csv", b"").unwrap_err().contains("the file is empty\nhint: "));
-    assert!(open("raw.csv", b"a,b\n1,\xff\n").unwrap_err().contains("line 2: not UTF-8"));
-    assert!(open("raw.csv", b"a,b\n1,2,3\n").unwrap_err().contains("no readable CSV"));
+    assert!(
+        open("raw.csv", b"")
+            .unwrap_err()
+            .contains("the file is empty\nhint: ")
+    );
+    assert!(
+        open("raw.csv", b"a,b\n1,\xff\n")
+            .unwrap_err()
+            .contains("line 2: not UTF-8")
+    );
+    assert!(
+        open("raw.csv", b"a,b\n1,2,3\n")
+            .unwrap_err()
+            .contains("no readable CSV")
+    );
     assert!(open("raw.csv", b"prompt,completion\n").unwrap().is_empty());
     let folder = tempfile::tempdir().unwrap();
-    assert!(RawRows::open(folder.path()).unwrap_err().to_string().contains("this is a folder"));
-    assert!(RawRows::open(&folder.path().join("none")).unwrap_err().to_string().starts_with("failed to open"));
+    assert!(
+        RawRows::open(folder.path())
+            .unwrap_err()
+            .to_string()
+            .contains("this is a folder")
+    );
+    assert!(
+        RawRows::open(&folder.path().join("none"))
+            .unwrap_err()
+            .to_string()
+            .starts_with("failed to open")
+    );
 }
 
 #[test]
 fn random_bytes_are_errors_and_never_panics() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut noise = Noise(11);
-    let pieces: [&[u8]; 12] = [b"{", b"}", b"[", b"]", b"\"", b"a", b":", b",", b"\n", b"1e999", b"\\u12", b"\xc3"];
+    let pieces: [&[u8]; 12] = [
+        b"{", b"}", b"[", b"]", b"\"", b"a", b":", b",", b"\n", b"1e999", b"\\u12", b"\xc3",
+    ];
     for round in 0..2000 {
         let bytes = match round % 2 {
             0 => noise.bytes(200),
-            _ => (0..noise.next() % 30).flat_map(|_| pieces[noise.next() as usize % pieces.len()].to_vec()).collect(),
+            _ => (0..noise.next() % 30)
+                .flat_map(|_| pieces[noise.next() as usize % pieces.len()].to_vec())
+                .collect(),
         };
         let _ = lines(&bytes);
         if round % 8 == 0 {

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 fn fixtures() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/templates"))
+    Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/templates"
+    ))
 }
 
 fn read_json(name: &str) -> Value {
@@ -13,7 +16,12 @@ fn read_json(name: &str) -> Value {
 }
 
 fn messages(value: &Value) -> Vec<Message> {
-    value.as_array().unwrap().iter().map(|message| message.as_object().unwrap().clone()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message.as_object().unwrap().clone())
+        .collect()
 }
 
 #[test]
@@ -22,13 +30,22 @@ fn renderings_equal_those_of_transformers() {
     let mut checked = 0;
     for (key, expected) in expected.as_object().unwrap() {
         let parts: Vec<&str> = key.split('/').collect();
-        let source = std::fs::read_to_string(fixtures().join(format!("{}.jinja", parts[0]))).unwrap();
+        let source =
+            std::fs::read_to_string(fixtures().join(format!("{}.jinja", parts[0]))).unwrap();
         let template = ChatTemplate::new(&source, Some("<s>"), Some("</s>")).unwrap();
         let chat = &chats[parts[1].parse::<usize>().unwrap()];
-        let made = template.render(&messages(&chat["messages"]), chat.get("tools"), parts[2] == "True");
+        let made = template.render(
+            &messages(&chat["messages"]),
+            chat.get("tools"),
+            parts[2] == "True",
+        );
         match expected {
             Value::String(text) => assert_eq!(made.as_ref(), Ok(text), "{key}"),
-            fault => assert!(made.unwrap_err().starts_with(fault["message"].as_str().unwrap()), "{key}"),
+            fault => assert!(
+                made.unwrap_err()
+                    .starts_with(fault["message"].as_str().unwrap()),
+                "{key}"
+            ),
         }
         checked += 1;
     }
@@ -41,12 +58,20 @@ fn a_wrong_template_says_where() {
     assert!(error.contains("(chat template, line 2)"), "{error}");
     let template = ChatTemplate::new("\n{{ strftime_now('%d') }}", None, None).unwrap();
     let error = template.render(&[], None, false).unwrap_err();
-    assert!(error.contains("strftime_now") && error.contains("line 2"), "{error}");
+    assert!(
+        error.contains("strftime_now") && error.contains("line 2"),
+        "{error}"
+    );
 }
 
 #[test]
 fn the_last_newline_of_a_source_is_no_part_of_it() {
-    let sha256 = |source: &str| ChatTemplate::new(source, None, None).unwrap().sha256().to_owned();
+    let sha256 = |source: &str| {
+        ChatTemplate::new(source, None, None)
+            .unwrap()
+            .sha256()
+            .to_owned()
+    };
     assert_eq!(sha256("{{ 1 }}\n"), sha256("{{ 1 }}"));
     assert_ne!(sha256("{{ 1 }}\n\n"), sha256("{{ 1 }}"));
 }
@@ -86,7 +111,9 @@ fn hostile_sources_are_errors_and_never_panics() {
     let mut noise = Noise(5);
     let chat = messages(&json!([{"role": "user", "content": "a"}]));
     for _ in 0..3000 {
-        let source: String = (0..noise.next() % 24).map(|_| pieces[noise.next() as usize % pieces.len()]).collect();
+        let source: String = (0..noise.next() % 24)
+            .map(|_| pieces[noise.next() as usize % pieces.len()])
+            .collect();
         if let Ok(template) = ChatTemplate::new(&source, None, None) {
             let _ = template.render(&chat, None, true);
         }

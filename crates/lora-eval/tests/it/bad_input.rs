@@ -1,5 +1,7 @@
 //! Wrong input: exit 2, one clear line, nothing half written.
-use crate::harness::{CASES, assert_code, base_with_tokenizer, case, dataset, eval, examples, stderr};
+use crate::harness::{
+    CASES, assert_code, base_with_tokenizer, case, dataset, eval, examples, stderr,
+};
 use std::path::Path;
 
 #[track_caller]
@@ -11,7 +13,10 @@ fn refused(dir: &Path, base: &Path, data: &Path, more: &[&str], words: &[&str]) 
     for word in words {
         assert!(text.contains(word), "`{word}` is not in: {text}");
     }
-    assert!(!dir.join("out").exists() && !dir.join("out.partial").exists(), "something was left");
+    assert!(
+        !dir.join("out").exists() && !dir.join("out.partial").exists(),
+        "something was left"
+    );
 }
 
 #[test]
@@ -28,7 +33,13 @@ fn ids_beyond_the_vocabulary_are_refused() {
     let mut rows = examples(CASES[0]);
     rows[1].input_ids[0] = 5000;
     let data = dataset(dir.path(), rows, None);
-    refused(dir.path(), &case(CASES[0]).join("base"), &data, &[], &["5000"]);
+    refused(
+        dir.path(),
+        &case(CASES[0]).join("base"),
+        &data,
+        &[],
+        &["5000"],
+    );
 }
 
 #[test]
@@ -36,7 +47,13 @@ fn an_adapter_for_another_base_is_named_with_both_shapes() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path(), examples(CASES[0]), None);
     let adapter = case(CASES[1]).join("adapter");
-    refused(dir.path(), &case(CASES[0]).join("base"), &data, &["--adapter", adapter.to_str().unwrap()], &["lora_"]);
+    refused(
+        dir.path(),
+        &case(CASES[0]).join("base"),
+        &data,
+        &["--adapter", adapter.to_str().unwrap()],
+        &["lora_"],
+    );
 }
 
 #[test]
@@ -44,20 +61,56 @@ fn missing_files_and_splits_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path(), examples(CASES[0]), None);
     let base = case(CASES[0]).join("base");
-    refused(dir.path(), &base, &data, &["--split", "test"], &["test.parquet"]);
+    refused(
+        dir.path(),
+        &base,
+        &data,
+        &["--split", "test"],
+        &["test.parquet"],
+    );
     refused(dir.path(), &dir.path().join("none"), &data, &[], &["none"]);
-    refused(dir.path(), &base, &data, &["--adapter", "nowhere"], &["nowhere"]);
+    refused(
+        dir.path(),
+        &base,
+        &data,
+        &["--adapter", "nowhere"],
+        &["nowhere"],
+    );
 }
 
 #[test]
 fn usage_errors_come_before_any_work() {
     let dir = tempfile::tempdir().unwrap();
     let none = Path::new("none");
-    refused(dir.path(), none, none, &["--must-beat-base"], &["--must-beat-base needs an adapter", "hint:"]);
-    refused(dir.path(), none, none, &["--min-exact-match", "90"], &["between 0 and 1", "0.9"]);
+    refused(
+        dir.path(),
+        none,
+        none,
+        &["--must-beat-base"],
+        &["--must-beat-base needs an adapter", "hint:"],
+    );
+    refused(
+        dir.path(),
+        none,
+        none,
+        &["--min-exact-match", "90"],
+        &["between 0 and 1", "0.9"],
+    );
     refused(dir.path(), none, none, &["--generate", "some"], &["some"]);
-    refused(dir.path(), none, none, &["--batch-tokens", "0"], &["--batch-tokens"]);
-    refused(dir.path(), Path::new("-"), Path::new("-"), &[], &["only one input"]);
+    refused(
+        dir.path(),
+        none,
+        none,
+        &["--batch-tokens", "0"],
+        &["--batch-tokens"],
+    );
+    refused(
+        dir.path(),
+        Path::new("-"),
+        Path::new("-"),
+        &[],
+        &["only one input"],
+    );
 }
 
 #[test]

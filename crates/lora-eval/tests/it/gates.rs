@@ -22,8 +22,15 @@ fn a_trained_adapter_beats_its_base_and_a_random_one_does_not() {
     let (output, report) = run(&["--must-beat-base"], "adapter");
     assert_code(&output, 1);
     let report = report.unwrap();
-    assert_eq!((&report["gates"][0]["passed"], &report["passed"]), (&false.into(), &false.into()));
-    assert!(stderr(&output).contains("must-beat-base (adapter): loss − base"), "{}", stderr(&output));
+    assert_eq!(
+        (&report["gates"][0]["passed"], &report["passed"]),
+        (&false.into(), &false.into())
+    );
+    assert!(
+        stderr(&output).contains("must-beat-base (adapter): loss − base"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -33,12 +40,18 @@ fn a_loss_above_the_limit_is_a_no() {
     assert_eq!(report.unwrap()["gates"].as_array().unwrap().len(), 2);
     let (output, _) = run(&["--max-nll", "0.5"], "adapter_trained");
     assert_code(&output, 1);
-    assert!(stderr(&output).contains("at most 0.5 wanted"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("at most 0.5 wanted"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn a_gate_that_can_not_be_judged_is_an_error() {
     let (output, report) = run(&["--min-exact-match", "0.5"], "adapter");
     assert_code(&output, 2);
-    assert!(report.is_none() && stderr(&output).contains("--min-exact-match needs generated answers"));
+    assert!(
+        report.is_none() && stderr(&output).contains("--min-exact-match needs generated answers")
+    );
 }

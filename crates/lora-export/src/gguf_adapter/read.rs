@@ -26,9 +26,14 @@ pub(crate) fn is_gguf(path: &Path) -> bool {
 /// Reads a file (or the folder that lora-export made for it).
 pub(crate) fn read(path: &Path, base: &Base) -> Result<Adapter> {
     let inside = path.join("adapter.gguf");
-    let path = if path.is_dir() { inside.as_path() } else { path };
+    let path = if path.is_dir() {
+        inside.as_path()
+    } else {
+        path
+    };
     let file = GgufFile::open(path)?;
-    let fail = |error: Error| error.context(format!("failed to read the adapter {}", path.display()));
+    let fail =
+        |error: Error| error.context(format!("failed to read the adapter {}", path.display()));
     let alpha = alpha(&file, base.config()).map_err(fail)?;
     let modules = base.modules();
     let factors = factors(&file, base.config(), &modules).map_err(fail)?;
@@ -47,28 +52,48 @@ pub(crate) fn read(path: &Path, base: &Base) -> Result<Adapter> {
 
 /// Checks that it is a LoRA of this architecture; its alpha, of which 0 means a scaling of 1.
 fn alpha(file: &GgufFile, config: &ModelConfig) -> Result<f64> {
-    let text = |key: &str| file.metadata(key).and_then(Value::as_str).unwrap_or("nothing");
+    let text = |key: &str| {
+        file.metadata(key)
+            .and_then(Value::as_str)
+            .unwrap_or("nothing")
+    };
     let architecture = gguf::architecture(config);
-    for (key, wanted) in [("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", architecture)]
-    {
+    for (key, wanted) in [
+        ("general.type", "adapter"),
+        ("adapter.type", "lora"),
+        ("general.architecture", architecture),
+    ] {
         if text(key) != wanted {
-            return Err(Error::new(format!("{key} is {}, {wanted} was expected", text(key))).hint(match key {
-                "general.architecture" => OTHER_BASE,
-                _ => "an adapter is a GGUF LoRA, a PEFT folder or an mlx-lm folder",
-            }));
+            return Err(
+                Error::new(format!("{key} is {}, {wanted} was expected", text(key))).hint(
+                    match key {
+                        "general.architecture" => OTHER_BASE,
+                        _ => "an adapter is a GGUF LoRA, a PEFT folder or an mlx-lm folder",
+                    },
+                ),
+            );
         }
     }
-    let alpha = file.metadata("adapter.lora.alpha").and_then(Value::as_f64).filter(|alpha| alpha.is_finite());
+    let alpha = file
+        .metadata("adapter.lora.alpha")
+        .and_then(Value::as_f64)
+        .filter(|alpha| alpha.is_finite());
     alpha.ok_or_else(|| Error::new("adapter.lora.alpha is missing or no number"))
 }
 
 /// The factors of every module that has any, in the base's order; every tensor of the file is used.
-fn factors<'m>(file: &GgufFile, config: &ModelConfig, modules: &'m [Module]) -> Result<Vec<Factors<'m>>> {
+fn factors<'m>(
+    file: &GgufFile,
+    config: &ModelConfig,
+    modules: &'m [Module],
+) -> Result<Vec<Factors<'m>>> {
     let mut left: BTreeSet<&str> = file.tensor_names().collect();
     let mut all = Vec::new();
     for module in modules {
         let weight = format!("{}.weight", module.path);
-        let Some(target) = gguf::tensor_name(config, &weight) else { continue };
+        let Some(target) = gguf::tensor_name(config, &weight) else {
+            continue;
+        };
         let [a_name, b_name] = ["lora_a", "lora_b"].map(|factor| format!("{target}.{factor}"));
         let (a, b) = match (file.tensor(&a_name), file.tensor(&b_name)) {
             (None, None) => continue,
@@ -80,15 +105,25 @@ fn factors<'m>(file: &GgufFile, config: &ModelConfig, modules: &'m [Module]) -> 
         left.remove(b_name.as_str());
         let rank = b.columns();
         let is_embedding = !module.is_linear();
-        let wide = if is_embedding { [module.in_features, rank] } else { [rank, module.in_features] };
+        let wide = if is_embedding {
+            [module.in_features, rank]
+        } else {
+            [rank, module.in_features]
+        };
         check(&a, &wide)?;
         check(&b, &[module.out_features, rank])?;
-        let a = if is_embedding { transposed(&a.to_f32(), rank) } else { a.to_f32() };
+        let a = if is_embedding {
+            transposed(&a.to_f32(), rank)
+        } else {
+            a.to_f32()
+        };
         let b = gguf::restore_rows(config, &weight, &b.to_f32(), rank);
         all.push(Factors { module, rank, a, b });
     }
     match left.first() {
-        Some(name) => Err(Error::new(format!("tensor {name} belongs to no module of this base")).hint(OTHER_BASE)),
+        Some(name) => Err(
+            Error::new(format!("tensor {name} belongs to no module of this base")).hint(OTHER_BASE),
+        ),
         None if all.is_empty() => Err(Error::new("it has no tensors")),
         None => Ok(all),
     }
@@ -99,22 +134,36 @@ fn check(tensor: &TensorView<'_>, wanted: &[usize]) -> Result<()> {
         true => Ok(()),
         false => {
             let (name, found) = (tensor.name(), tensor.shape());
-            Err(Error::new(format!("tensor {name} has shape {found:?}, this base needs {wanted:?}")).hint(OTHER_BASE))
+            Err(Error::new(format!(
+                "tensor {name} has shape {found:?}, this base needs {wanted:?}"
+            ))
+            .hint(OTHER_BASE))
         }
     }
 }
 
 /// (rows, columns) → (columns, rows).
 pub(super) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|j| values[j..].iter().step_by(columns).copied()).collect()
+    (0..columns)
+        .flat_map(|j| values[j..].iter().step_by(columns).copied())
+        .collect()
 }
 
 /// PEFT's config: one alpha; ranks that differ, and their scaling if alpha says 1, as patterns.
 fn config(alpha: f64, factors: &[Factors<'_>]) -> LoraConfig {
     let rank = factors.iter().map(|f| f.rank).max().unwrap_or(1);
     let paths: Vec<String> = factors.iter().map(|f| f.module.path.clone()).collect();
-    let mut config = LoraConfig::new(rank, if alpha == 0.0 { rank as f64 } else { alpha }, TargetModules::List(paths));
-    let others = || factors.iter().filter(|f| f.rank != rank).map(|f| (f.module.path.replace('.', "\\."), f.rank));
+    let mut config = LoraConfig::new(
+        rank,
+        if alpha == 0.0 { rank as f64 } else { alpha },
+        TargetModules::List(paths),
+    );
+    let others = || {
+        factors
+            .iter()
+            .filter(|f| f.rank != rank)
+            .map(|f| (f.module.path.replace('.', "\\."), f.rank))
+    };
     config.rank_pattern = Pattern(others().collect());
     if alpha == 0.0 {
         config.alpha_pattern = Pattern(others().map(|(path, rank)| (path, rank as f64)).collect());

@@ -17,18 +17,31 @@ struct Factor {
 
 /// Writes A and B of every module. llama.cpp scales by alpha / rank with one alpha a file: alpha = scaling · rank of the
 /// first module is exact for α/r and for α/√r; a module with another scaling has the rest folded into its B.
-pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &Output, ui: &Ui) -> Result<Value> {
-    let first = adapter.modules.first().ok_or_else(|| Error::new("the adapter has no modules"))?;
+pub(crate) fn write(
+    args: &Args,
+    base: &Checkpoint,
+    adapter: &Adapter,
+    output: &Output,
+    ui: &Ui,
+) -> Result<Value> {
+    let first = adapter
+        .modules
+        .first()
+        .ok_or_else(|| Error::new("the adapter has no modules"))?;
     let alpha = first.scaling * first.rank as f32;
     let dtype = gguf_dtype(args.dtype.unwrap_or(Dtype::F32));
     let (mut tensors, mut factors) = (Vec::new(), Vec::new());
     for (index, module) in adapter.modules.iter().enumerate() {
         let weight = format!("{}.weight", module.path);
-        let target = gguf::tensor_name(base.config(), &weight)
-            .ok_or_else(|| Error::new(format!("GGUF has no name for the module {}", module.path)))?;
+        let target = gguf::tensor_name(base.config(), &weight).ok_or_else(|| {
+            Error::new(format!("GGUF has no name for the module {}", module.path))
+        })?;
         let (a, b) = adapter.factors(index);
         let (a, a_shape) = match module.is_embedding() {
-            true => (transposed(a, module.in_features), vec![module.in_features, module.rank]),
+            true => (
+                transposed(a, module.in_features),
+                vec![module.in_features, module.rank],
+            ),
             false => (a.to_vec(), vec![module.rank, module.in_features]),
         };
         let mut b = gguf::permute_rows(base.config(), &weight, b, module.rank);
@@ -38,14 +51,26 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
         }
         for (name, values, shape) in [
             (format!("{target}.lora_a"), a, a_shape),
-            (format!("{target}.lora_b"), b, vec![module.out_features, module.rank]),
+            (
+                format!("{target}.lora_b"),
+                b,
+                vec![module.out_features, module.rank],
+            ),
         ] {
-            factors.push(Factor { values, columns: shape[1] });
+            factors.push(Factor {
+                values,
+                columns: shape[1],
+            });
             tensors.push(GgufTensor { name, shape, dtype });
         }
     }
     let source = args.adapter.as_deref().unwrap_or(base.path());
-    let metadata = metadata(gguf::architecture(base.config()), &name(args, source), alpha, dtype);
+    let metadata = metadata(
+        gguf::architecture(base.config()),
+        &name(args, source),
+        alpha,
+        dtype,
+    );
     let progress = ui.progress("export", tensors.len() as u64, "matrices");
     write_gguf(&output.path, &metadata, &tensors, |index, first, rows| {
         let Factor { values, columns } = &factors[index];
@@ -57,7 +82,11 @@ pub(crate) fn write(args: &Args, base: &Checkpoint, adapter: &Adapter, output: &
     })?;
     drop(progress);
     let bytes = size(&output.path)?;
-    ui.say(&format!("{} modules of rank {}, alpha {alpha}", adapter.modules.len(), first.rank));
+    ui.say(&format!(
+        "{} modules of rank {}, alpha {alpha}",
+        adapter.modules.len(),
+        first.rank
+    ));
     Ok(
         json!({"modules": adapter.modules.len(), "tensors": tensors.len(), "alpha": alpha, "bytes": bytes, "dtype": args.dtype}),
     )
@@ -68,17 +97,32 @@ pub(crate) fn refuse(base: &Checkpoint, adapter: &Adapter) -> Result<()> {
     // llama.cpp finds an adapter by its tensor's name: on a tied model it would take the embedding's at the head as well, and
     // ends in an assertion over its shape.
     let tied = [
-        ("lm_head", "an adapter on lm_head, which shares its weights with the embedding"),
-        ("model.embed_tokens", "an adapter on an embedding that shares its weights with the head"),
+        (
+            "lm_head",
+            "an adapter on lm_head, which shares its weights with the embedding",
+        ),
+        (
+            "model.embed_tokens",
+            "an adapter on an embedding that shares its weights with the head",
+        ),
     ];
-    let found = tied.iter().find(|(path, _)| base.config().tie_word_embeddings && adapter.find(path).is_some());
-    let Some(what) = adapter.beyond_lora().or(found.map(|(_, what)| *what)) else { return Ok(()) };
+    let found = tied
+        .iter()
+        .find(|(path, _)| base.config().tie_word_embeddings && adapter.find(path).is_some());
+    let Some(what) = adapter.beyond_lora().or(found.map(|(_, what)| *what)) else {
+        return Ok(());
+    };
     Err(Error::new(format!("a GGUF LoRA has no place for {what}")).hint(
         "merge the adapter and export the model: lora-merge --adapter A --out M, then lora-export --model M --out m.gguf",
     ))
 }
 
-fn metadata(architecture: &str, name: &str, alpha: f32, dtype: lora_checkpoint::GgufDtype) -> Vec<(String, Meta)> {
+fn metadata(
+    architecture: &str,
+    name: &str,
+    alpha: f32,
+    dtype: lora_checkpoint::GgufDtype,
+) -> Vec<(String, Meta)> {
     let text = |s: &str| Meta::String(s.to_owned());
     [
         ("general.architecture", text(architecture)),

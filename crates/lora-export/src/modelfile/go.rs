@@ -5,21 +5,31 @@ use std::collections::BTreeMap;
 
 /// The template that Ollama renders: `.System` is its system message, `.Messages` the chat.
 pub(crate) fn write(turns: &Turns) -> String {
-    let Turns { head, system, question_answer, answer_question, tail } = turns;
+    let Turns {
+        head,
+        system,
+        question_answer,
+        answer_question,
+        tail,
+    } = turns;
     let [head, question_answer, answer_question, tail] =
         [head, question_answer, answer_question, tail].map(|text| literal(text));
     let (opening, inserted) = match system {
         None => (head, String::new()),
         Some(System::First { before, after }) => {
             let (before, after) = (literal(before), literal(after));
-            let opening =
-                format!("{{{{ if .System }}}}{before}{{{{ .System }}}}{after}{{{{ else }}}}{head}{{{{ end }}}}");
+            let opening = format!(
+                "{{{{ if .System }}}}{before}{{{{ .System }}}}{after}{{{{ else }}}}{head}{{{{ end }}}}"
+            );
             (opening, String::new())
         }
         Some(System::Last { before, after }) => {
             let (before, after) = (literal(before), literal(after));
             let is_last = "and $.System (eq (len (slice $.Messages $i)) 1)";
-            (head, format!("{{{{ if {is_last} }}}}{before}{{{{ $.System }}}}{after}{{{{ end }}}}"))
+            (
+                head,
+                format!("{{{{ if {is_last} }}}}{before}{{{{ $.System }}}}{after}{{{{ end }}}}"),
+            )
         }
     };
     [
@@ -40,7 +50,10 @@ pub(crate) fn write(turns: &Turns) -> String {
 
 /// Text as it stands, or quoted where Go or the Modelfile would read it as something else.
 fn literal(text: &str) -> String {
-    let plain = !text.contains("{{") && !text.contains("\"\"\"") && !text.contains('\r') && !text.ends_with(['{', '"']);
+    let plain = !text.contains("{{")
+        && !text.contains("\"\"\"")
+        && !text.contains('\r')
+        && !text.ends_with(['{', '"']);
     match plain {
         true => text.to_owned(),
         false => format!("{{{{ {} }}}}", quoted(text)),
@@ -59,9 +72,19 @@ fn quoted(text: &str) -> String {
 }
 
 /// Renders a template of the kind that [`write`] makes; the error says what it does not know.
-pub(crate) fn render(template: &str, system: &str, messages: &[(&str, &str)]) -> Result<String, String> {
+pub(crate) fn render(
+    template: &str,
+    system: &str,
+    messages: &[(&str, &str)],
+) -> Result<String, String> {
     let pieces = split(template)?;
-    let mut state = State { system, messages, dot: None, variables: BTreeMap::new(), out: String::new() };
+    let mut state = State {
+        system,
+        messages,
+        dot: None,
+        variables: BTreeMap::new(),
+        out: String::new(),
+    };
     match state.run(&pieces, 0, true)? {
         end if end == pieces.len() => Ok(state.out),
         _ => Err("an end too many".to_owned()),
@@ -99,7 +122,9 @@ fn words(text: &str) -> Result<(Vec<String>, &str), String> {
             ' ' => {}
             _ => {
                 let mut word = c.to_string();
-                while let Some((_, next)) = chars.next_if(|(_, next)| !matches!(next, ' ' | '(' | ')' | '}' | '"')) {
+                while let Some((_, next)) =
+                    chars.next_if(|(_, next)| !matches!(next, ' ' | '(' | ')' | '}' | '"'))
+                {
                     word.push(next);
                 }
                 words.push(word);
@@ -174,7 +199,13 @@ impl State<'_> {
     }
 
     /// An `if`, its `else`s and its `end`, whose place is given back.
-    fn branch(&mut self, pieces: &[Piece], mut at: usize, condition: &[String], live: bool) -> Result<usize, String> {
+    fn branch(
+        &mut self,
+        pieces: &[Piece],
+        mut at: usize,
+        condition: &[String],
+        live: bool,
+    ) -> Result<usize, String> {
         let mut open = live;
         let mut holds = open && self.value(condition)?.holds();
         loop {
@@ -183,13 +214,21 @@ impl State<'_> {
             match pieces.get(at) {
                 Some(Piece::Action(words)) if words[0] == "end" => return Ok(at),
                 Some(Piece::Action(words)) if words.len() == 1 => holds = open,
-                Some(Piece::Action(words)) if words[1] == "if" => holds = open && self.value(&words[2..])?.holds(),
+                Some(Piece::Action(words)) if words[1] == "if" => {
+                    holds = open && self.value(&words[2..])?.holds()
+                }
                 _ => return Err("an if without its end".to_owned()),
             }
         }
     }
 
-    fn range(&mut self, pieces: &[Piece], at: usize, words: &[String], live: bool) -> Result<usize, String> {
+    fn range(
+        &mut self,
+        pieces: &[Piece],
+        at: usize,
+        words: &[String],
+        live: bool,
+    ) -> Result<usize, String> {
         if words[1..] != ["$i,", "$message", ":=", ".Messages"] {
             return Err(format!("an unknown range: {}", words.join(" ")));
         }
@@ -204,7 +243,8 @@ impl State<'_> {
     }
 
     fn action(&mut self, words: &[String]) -> Result<(), String> {
-        if let [name, ":=" | "=", value] = words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        if let [name, ":=" | "=", value] = words.iter().map(String::as_str).collect::<Vec<_>>()[..]
+        {
             let value = self.value(&[value.to_owned()])?;
             self.variables.insert(name.to_owned(), value);
             return Ok(());
@@ -217,13 +257,23 @@ impl State<'_> {
     }
 
     fn value(&self, words: &[String]) -> Result<Value, String> {
-        let mut words = words.iter().map(String::as_str).collect::<Vec<_>>().into_iter().peekable();
+        let mut words = words
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .peekable();
         let value = self.call(&mut words)?;
-        words.next().map_or(Ok(value), |word| Err(format!("`{word}` is too much")))
+        words
+            .next()
+            .map_or(Ok(value), |word| Err(format!("`{word}` is too much")))
     }
 
     /// A function with its arguments, or a single operand.
-    fn call<'w>(&self, words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>) -> Result<Value, String> {
+    fn call<'w>(
+        &self,
+        words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
+    ) -> Result<Value, String> {
         let name = *words.peek().ok_or("an empty expression")?;
         if !matches!(name, "eq" | "and" | "len") {
             return self.operand(words);
@@ -234,17 +284,30 @@ impl State<'_> {
             let slice: Vec<_> = words.by_ref().take(5).collect();
             let index = slice.get(3).and_then(|name| self.variables.get(*name));
             return match (slice[..].starts_with(&["(", "slice", "$.Messages"]), index) {
-                (true, Some(Value::Number(index))) => Ok(Value::Number(self.messages.len().saturating_sub(*index))),
+                (true, Some(Value::Number(index))) => {
+                    Ok(Value::Number(self.messages.len().saturating_sub(*index)))
+                }
                 _ => Err("len of something else than messages".to_owned()),
             };
         }
         let (left, right) = (self.operand(words)?, self.operand(words)?);
-        Ok(Value::Truth(if name == "eq" { left == right } else { left.holds() && right.holds() }))
+        Ok(Value::Truth(if name == "eq" {
+            left == right
+        } else {
+            left.holds() && right.holds()
+        }))
     }
 
-    fn operand<'w>(&self, words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>) -> Result<Value, String> {
+    fn operand<'w>(
+        &self,
+        words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
+    ) -> Result<Value, String> {
         let word = words.next().ok_or("an operand is missing")?;
-        let message = || self.dot.and_then(|index| self.messages.get(index)).ok_or("no message here");
+        let message = || {
+            self.dot
+                .and_then(|index| self.messages.get(index))
+                .ok_or("no message here")
+        };
         Ok(match word {
             "(" => {
                 let value = self.nested(words)?;
@@ -257,13 +320,20 @@ impl State<'_> {
             ".Role" => Value::Text(message()?.0.to_owned()),
             ".Content" => Value::Text(message()?.1.to_owned()),
             _ if word.starts_with('"') => Value::Text(word[1..].to_owned()),
-            _ if word.starts_with('$') => self.variables.get(word).cloned().ok_or(format!("no variable {word}"))?,
+            _ if word.starts_with('$') => self
+                .variables
+                .get(word)
+                .cloned()
+                .ok_or(format!("no variable {word}"))?,
             _ => Value::Number(word.parse().map_err(|_| format!("`{word}` is unknown"))?),
         })
     }
 
     /// [`Self::call`] behind a bracket, without a type that grows with the depth.
-    fn nested<'w>(&self, words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>) -> Result<Value, String> {
+    fn nested<'w>(
+        &self,
+        words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
+    ) -> Result<Value, String> {
         let mut depth = 1;
         let mut inner = Vec::new();
         while let Some(&word) = words.peek() {

@@ -35,22 +35,42 @@ const ANSWERS: [&str; 2] = ["Xanswer0X", "Xanswer1X"];
 impl Turns {
     /// Infers the turns; the error is one line.
     pub(crate) fn infer(template: &ChatTemplate) -> Result<Self, String> {
-        let (one, two) = (render(template, &chat(None, 1))?, render(template, &chat(None, 2))?);
+        let (one, two) = (
+            render(template, &chat(None, 1))?,
+            render(template, &chat(None, 2))?,
+        );
         let [head, tail] = pieces(&one, [QUESTIONS[0]])?;
         let [head_again, question_answer, answer_question, tail_again] =
             pieces(&two, [QUESTIONS[0], ANSWERS[0], QUESTIONS[1]])?;
         if head != head_again || tail != tail_again {
-            return Err("the first and the last turn change with the length of the chat".to_owned());
+            return Err(
+                "the first and the last turn change with the length of the chat".to_owned(),
+            );
         }
-        Ok(Self { system: system(template, &head, &answer_question)?, head, question_answer, answer_question, tail })
+        Ok(Self {
+            system: system(template, &head, &answer_question)?,
+            head,
+            question_answer,
+            answer_question,
+            tail,
+        })
     }
 
     /// The chat as text.
-    pub(crate) fn render(&self, system: Option<&str>, turns: &[(&str, &str)], last: &str) -> String {
+    pub(crate) fn render(
+        &self,
+        system: Option<&str>,
+        turns: &[(&str, &str)],
+        last: &str,
+    ) -> String {
         let mut text = String::new();
         let questions = turns.iter().map(|(question, _)| *question).chain([last]);
         for (index, question) in questions.enumerate() {
-            let lead = if index == 0 { &self.head } else { &self.answer_question };
+            let lead = if index == 0 {
+                &self.head
+            } else {
+                &self.answer_question
+            };
             match (&self.system, system) {
                 (Some(System::First { before, after }), Some(system)) if index == 0 => {
                     text += &format!("{before}{system}{after}");
@@ -61,7 +81,11 @@ impl Turns {
                 _ => text += lead,
             }
             text += question;
-            text += if index < turns.len() { &self.question_answer } else { &self.tail };
+            text += if index < turns.len() {
+                &self.question_answer
+            } else {
+                &self.tail
+            };
             text += turns.get(index).map_or("", |(_, answer)| answer);
         }
         text
@@ -82,8 +106,14 @@ impl Turns {
     }
 }
 
-fn system(template: &ChatTemplate, head: &str, answer_question: &str) -> Result<Option<System>, String> {
-    let Ok(one) = render(template, &chat(Some(SYSTEM), 1)) else { return Ok(None) };
+fn system(
+    template: &ChatTemplate,
+    head: &str,
+    answer_question: &str,
+) -> Result<Option<System>, String> {
+    let Ok(one) = render(template, &chat(Some(SYSTEM), 1)) else {
+        return Ok(None);
+    };
     if !one.contains(SYSTEM) {
         return Ok(None);
     }
@@ -92,26 +122,41 @@ fn system(template: &ChatTemplate, head: &str, answer_question: &str) -> Result<
     if pieces::<4, 5>(&two, [SYSTEM, QUESTIONS[0], ANSWERS[0], QUESTIONS[1]]).is_ok() {
         return Ok(Some(System::First { before, after }));
     }
-    let [_, _, between, after_again, _] = pieces(&two, [QUESTIONS[0], ANSWERS[0], SYSTEM, QUESTIONS[1]])?;
+    let [_, _, between, after_again, _] =
+        pieces(&two, [QUESTIONS[0], ANSWERS[0], SYSTEM, QUESTIONS[1]])?;
     let own = |text: &str, lead: &str| text.strip_prefix(lead).map(str::to_owned);
     match (own(&before, head), own(&between, answer_question)) {
         (Some(first), Some(later)) if first == later && after == after_again => {
-            Ok(Some(System::Last { before: first, after }))
+            Ok(Some(System::Last {
+                before: first,
+                after,
+            }))
         }
-        _ => Err("the system message stands neither before the first nor before the last question".to_owned()),
+        _ => Err(
+            "the system message stands neither before the first nor before the last question"
+                .to_owned(),
+        ),
     }
 }
 
 /// A chat of `questions` questions with answers between them.
 fn chat(system: Option<&str>, questions: usize) -> Vec<Message> {
-    let turns: Vec<_> = QUESTIONS[..questions - 1].iter().copied().zip(ANSWERS).collect();
+    let turns: Vec<_> = QUESTIONS[..questions - 1]
+        .iter()
+        .copied()
+        .zip(ANSWERS)
+        .collect();
     messages(system, &turns, QUESTIONS[questions - 1])
 }
 
 /// A chat as a template takes it.
 pub(crate) fn messages(system: Option<&str>, turns: &[(&str, &str)], last: &str) -> Vec<Message> {
     let mut all: Vec<(&str, &str)> = system.map(|text| ("system", text)).into_iter().collect();
-    all.extend(turns.iter().flat_map(|&(question, answer)| [("user", question), ("assistant", answer)]));
+    all.extend(
+        turns
+            .iter()
+            .flat_map(|&(question, answer)| [("user", question), ("assistant", answer)]),
+    );
     all.push(("user", last));
     let message = |(role, content): (&str, &str)| match json!({"role": role, "content": content}) {
         Value::Object(message) => message,
@@ -125,18 +170,28 @@ fn render(template: &ChatTemplate, chat: &[Message]) -> Result<String, String> {
 }
 
 /// The texts before, between and after words that each stand there once, in this order.
-fn pieces<const W: usize, const P: usize>(text: &str, words: [&str; W]) -> Result<[String; P], String> {
+fn pieces<const W: usize, const P: usize>(
+    text: &str,
+    words: [&str; W],
+) -> Result<[String; P], String> {
     let mut rest = text;
     let mut pieces = Vec::with_capacity(P);
     for word in words {
-        let (before, after) = rest.split_once(word).ok_or("a message is missing, or not where its turn is")?;
+        let (before, after) = rest
+            .split_once(word)
+            .ok_or("a message is missing, or not where its turn is")?;
         pieces.push(before.to_owned());
         rest = after;
     }
     pieces.push(rest.to_owned());
     let every = [SYSTEM].into_iter().chain(QUESTIONS).chain(ANSWERS);
-    if every.into_iter().any(|word| pieces.iter().any(|piece| piece.contains(word))) {
+    if every
+        .into_iter()
+        .any(|word| pieces.iter().any(|piece| piece.contains(word)))
+    {
         return Err("a message is written more than once".to_owned());
     }
-    pieces.try_into().map_err(|_| "a message is missing".to_owned())
+    pieces
+        .try_into()
+        .map_err(|_| "a message is missing".to_owned())
 }

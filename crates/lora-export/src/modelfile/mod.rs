@@ -32,26 +32,49 @@ pub(crate) fn translate(model: &Checkpoint) -> Result<Chat> {
         ))
         .hint("export without --modelfile")
     })?;
-    let (bos, eos) = (tokenizer.bos_token.as_deref(), tokenizer.eos_token.as_deref());
+    let (bos, eos) = (
+        tokenizer.bos_token.as_deref(),
+        tokenizer.eos_token.as_deref(),
+    );
     let template = ChatTemplate::new(source, bos, eos).map_err(Error::new)?;
     let added = bos.filter(|_| tokenizer.add_bos_token).unwrap_or_default();
     let (turns, template, notes) = checked(&template, added).map_err(untranslatable)?;
-    Ok(Chat { template, stop: stop_texts(&tokenizer, model, &turns), notes })
+    Ok(Chat {
+        template,
+        stop: stop_texts(&tokenizer, model, &turns),
+        notes,
+    })
 }
 
 /// Writes the Modelfile beside the GGUF file. An adapter's base is named by its full path, for Ollama to import.
-pub(crate) fn write(args: &Args, chat: &Chat, source: &Source, output: &Output, ui: &Ui) -> Result<()> {
+pub(crate) fn write(
+    args: &Args,
+    chat: &Chat,
+    source: &Source,
+    output: &Output,
+    ui: &Ui,
+) -> Result<()> {
     let (from, adapter) = match source {
         Source::Model(_) => ("./model.gguf".to_owned(), None),
         Source::Adapter(base, _) => {
             let path = base.checkpoint().path();
-            (path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string(), Some("./adapter.gguf"))
+            (
+                path.canonicalize()
+                    .unwrap_or_else(|_| path.to_owned())
+                    .display()
+                    .to_string(),
+                Some("./adapter.gguf"),
+            )
         }
     };
     let path = output.path.with_file_name("Modelfile");
-    std::fs::write(&path, text(chat, &from, adapter)).context(|| format!("failed to write {}", path.display()))?;
+    std::fs::write(&path, text(chat, &from, adapter))
+        .context(|| format!("failed to write {}", path.display()))?;
     chat.notes.iter().for_each(|note| ui.say(note));
-    ui.say(&format!("Modelfile: `ollama create NAME -f {}`", args.out.join("Modelfile").display()));
+    ui.say(&format!(
+        "Modelfile: `ollama create NAME -f {}`",
+        args.out.join("Modelfile").display()
+    ));
     Ok(())
 }
 
@@ -83,44 +106,79 @@ fn checked(template: &ChatTemplate, added: &str) -> Result<(Turns, String, Vec<S
         let wanted = template.render(&messages(system, chat, last), None, true)?;
         let wanted = wanted.strip_prefix(added).unwrap_or(&wanted);
         let mut said: Vec<(&str, &str)> = system.map(|text| ("system", text)).into_iter().collect();
-        said.extend(chat.iter().flat_map(|&(question, answer)| [("user", question), ("assistant", answer)]));
+        said.extend(
+            chat.iter()
+                .flat_map(|&(question, answer)| [("user", question), ("assistant", answer)]),
+        );
         said.push(("user", last));
         let ours = go::render(&written, system.unwrap_or_default(), &said)?;
         if ours != wanted || bare.render(system, chat, last) != wanted {
-            return Err("the turns of a longer chat are not what those of a short one say".to_owned());
+            return Err(
+                "the turns of a longer chat are not what those of a short one say".to_owned(),
+            );
         }
     }
     let spaced = template.render(&messages(None, &[], " a "), None, true)?;
     if spaced.strip_prefix(added).unwrap_or(&spaced) != bare.render(None, &[], " a ") {
-        notes.push("the model's template trims messages; Ollama passes white space around them on".to_owned());
+        notes.push(
+            "the model's template trims messages; Ollama passes white space around them on"
+                .to_owned(),
+        );
     }
     if turns.system.is_none() {
-        notes.push("the model's template has no place for a system message; Ollama will leave it out".to_owned());
+        notes.push(
+            "the model's template has no place for a system message; Ollama will leave it out"
+                .to_owned(),
+        );
     }
     Ok((bare, written, notes))
 }
 
 /// A chat: system message, turns, the last question.
-type Sample = (Option<&'static str>, &'static [(&'static str, &'static str)], &'static str);
+type Sample = (
+    Option<&'static str>,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+);
 
 /// Chats that were not used for inferring; no white space around a message.
 const CHATS: [Sample; 6] = [
     (None, &[], "What is 2 + 2?\nShow your work."),
     (Some("Answer in JSON."), &[], "{\"a\": [1, 2]}"),
-    (None, &[("Hi", "Hello! How can I help?")], "Tell me \"a story\" — über Köln 🦀"),
-    (Some("You are a pirate.\n\nSpeak so."), &[("a", "b"), ("c\nd", "e")], "f"),
+    (
+        None,
+        &[("Hi", "Hello! How can I help?")],
+        "Tell me \"a story\" — über Köln 🦀",
+    ),
+    (
+        Some("You are a pirate.\n\nSpeak so."),
+        &[("a", "b"), ("c\nd", "e")],
+        "f",
+    ),
     (None, &[("1", "2"), ("3", "4"), ("5", "6")], "7"),
     (Some("Brief"), &[("x", "y")], "z"),
 ];
 
 /// The model's end tokens, and the special token that closes an answer in the template.
 fn stop_texts(tokenizer: &TokenizerBundle, model: &Checkpoint, turns: &Turns) -> Vec<String> {
-    let ids = model.config().eos_token_ids.iter().filter_map(|&id| tokenizer.tokenizer.id_to_token(id));
+    let ids = model
+        .config()
+        .eos_token_ids
+        .iter()
+        .filter_map(|&id| tokenizer.tokenizer.id_to_token(id));
     let mut texts: Vec<String> = ids.chain(tokenizer.eos_token.clone()).collect();
     let added = tokenizer.tokenizer.get_added_tokens_decoder();
-    let first = tokenizer.tokenizer.encode(turns.answer_question.trim_start(), false).ok();
+    let first = tokenizer
+        .tokenizer
+        .encode(turns.answer_question.trim_start(), false)
+        .ok();
     let first = first.and_then(|encoded| encoded.get_ids().first().copied());
-    texts.extend(first.and_then(|id| added.get(&id)).filter(|token| token.special).map(|token| token.content.clone()));
+    texts.extend(
+        first
+            .and_then(|id| added.get(&id))
+            .filter(|token| token.special)
+            .map(|token| token.content.clone()),
+    );
     texts.sort();
     texts.dedup();
     texts.retain(|text| !text.is_empty() && !text.contains(['"', '\n']));
@@ -201,9 +259,13 @@ mod tests {
         for (family, source, part) in FAMILIES {
             let template = ChatTemplate::new(source, Some("<s>"), Some("</s>")).unwrap();
             for added in ["", "<s>"] {
-                let (turns, written, _) = checked(&template, added).unwrap_or_else(|e| panic!("{family}: {e}"));
+                let (turns, written, _) =
+                    checked(&template, added).unwrap_or_else(|e| panic!("{family}: {e}"));
                 assert!(written.contains(part), "{family}: {written}");
-                assert!(added.is_empty() || !turns.head.starts_with("<s>"), "{family}: {written}");
+                assert!(
+                    added.is_empty() || !turns.head.starts_with("<s>"),
+                    "{family}: {written}"
+                );
                 assert!(!written.contains("\"\"\""), "{family}: {written}");
             }
         }
@@ -217,24 +279,42 @@ mod tests {
         };
         assert!(notes(0).is_empty() && notes(5).is_empty());
         assert!(notes(2)[0].contains("trims"));
-        assert!(notes(4).iter().any(|note| note.contains("no place for a system message")));
+        assert!(
+            notes(4)
+                .iter()
+                .any(|note| note.contains("no place for a system message"))
+        );
     }
 
     #[test]
     fn a_template_that_turns_do_not_describe_is_refused() {
         for (source, words) in [
-            ("{% for m in messages %}{{ loop.index }}: {{ m.content }}\n{% endfor %}", "longer chat"),
-            ("{{ messages|length }}{% for m in messages %}[{{ m.content }}]{% endfor %}", "change with the length"),
-            ("{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "more than once"),
+            (
+                "{% for m in messages %}{{ loop.index }}: {{ m.content }}\n{% endfor %}",
+                "longer chat",
+            ),
+            (
+                "{{ messages|length }}{% for m in messages %}[{{ m.content }}]{% endfor %}",
+                "change with the length",
+            ),
+            (
+                "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
+                "more than once",
+            ),
             ("{{ messages[-1].content }}", "missing"),
-            ("{% for m in messages %}{{ m.role }}{{ m.content|upper }}{% endfor %}", "missing"),
+            (
+                "{% for m in messages %}{{ m.role }}{{ m.content|upper }}{% endfor %}",
+                "missing",
+            ),
             (
                 "{% for m in messages %}<{{ m.content if m.content|length < 20 else 'long' }}>{% endfor %}",
                 "longer chat",
             ),
         ] {
             let template = ChatTemplate::new(source, None, None).unwrap();
-            let error = checked(&template, "").map(|(_, written, _)| written).unwrap_err();
+            let error = checked(&template, "")
+                .map(|(_, written, _)| written)
+                .unwrap_err();
             assert!(error.contains(words), "{source}: {error}");
         }
     }
@@ -273,7 +353,9 @@ mod tests {
             (state >> 16) as usize
         };
         for _ in 0..20_000 {
-            let source: String = (0..next() % 16).map(|_| pieces[next() % pieces.len()]).collect();
+            let source: String = (0..next() % 16)
+                .map(|_| pieces[next() % pieces.len()])
+                .collect();
             let _ = go::render(&source, "s", &[("user", "a"), ("assistant", "b")]);
         }
     }

@@ -9,8 +9,14 @@ use lora_model::Base;
 fn a_golden_adapter_is_written_as_llama_cpp_reads_it() {
     for case in ["llama_gqa_tied", "llama_rope3_rslora"] {
         let dir = tempfile::tempdir().unwrap();
-        let (base, adapter) = (golden(&format!("{case}/base")), golden(&format!("{case}/adapter")));
-        receipt(&export(dir.path(), &["--adapter", &adapter, "--base", &base, "--out", "a.gguf"]));
+        let (base, adapter) = (
+            golden(&format!("{case}/base")),
+            golden(&format!("{case}/adapter")),
+        );
+        receipt(&export(
+            dir.path(),
+            &["--adapter", &adapter, "--base", &base, "--out", "a.gguf"],
+        ));
         let mut file = std::fs::File::open(dir.path().join("a.gguf")).unwrap();
         let content = gguf_file::Content::read(&mut file).unwrap();
         let text = |key: &str| content.metadata[key].to_string().unwrap().clone();
@@ -26,9 +32,15 @@ fn a_golden_adapter_is_written_as_llama_cpp_reads_it() {
         let mut permuted = 0;
         for (index, module) in adapter.modules.iter().enumerate() {
             assert!((alpha / module.rank as f32 - module.scaling).abs() < 1e-6 * module.scaling);
-            let name = lora_checkpoint::gguf::tensor_name(base.config(), &format!("{}.weight", module.path)).unwrap();
+            let name = lora_checkpoint::gguf::tensor_name(
+                base.config(),
+                &format!("{}.weight", module.path),
+            )
+            .unwrap();
             let mut read = |suffix: &str| {
-                let tensor = content.tensor(&mut file, &format!("{name}.{suffix}"), &Device::Cpu).unwrap();
+                let tensor = content
+                    .tensor(&mut file, &format!("{name}.{suffix}"), &Device::Cpu)
+                    .unwrap();
                 tensor.dequantize(&Device::Cpu).unwrap()
             };
             let (a, mut b) = (read("lora_a"), read("lora_b"));
@@ -46,7 +58,12 @@ fn a_golden_adapter_is_written_as_llama_cpp_reads_it() {
                 permuted += 1;
             }
             let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!((values(&a).as_slice(), values(&b).as_slice()), adapter.factors(index), "{}", module.path);
+            assert_eq!(
+                (values(&a).as_slice(), values(&b).as_slice()),
+                adapter.factors(index),
+                "{}",
+                module.path
+            );
         }
         assert!(permuted >= 2);
     }

@@ -9,12 +9,19 @@ fn bad_input_is_named() {
     std::fs::write(at("wrong.gguf"), "GGML and more").unwrap();
     std::fs::create_dir(at("nothing")).unwrap();
     std::fs::write(at("file"), "x").unwrap();
-    let whole = export(dir.path(), &["--model", &tiny(), "--dtype", "q8_0", "--out", "whole.gguf"]);
+    let whole = export(
+        dir.path(),
+        &["--model", &tiny(), "--dtype", "q8_0", "--out", "whole.gguf"],
+    );
     assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
     let bytes = std::fs::read(at("whole.gguf")).unwrap();
     std::fs::write(at("header.gguf"), &bytes[..5_000]).unwrap();
     std::fs::write(at("cut.gguf"), &bytes[..bytes.len() - 5_000]).unwrap();
-    let (tiny, base, adapter) = (tiny(), golden("llama_gqa_tied/base"), golden("llama_gqa_tied/adapter"));
+    let (tiny, base, adapter) = (
+        tiny(),
+        golden("llama_gqa_tied/base"),
+        golden("llama_gqa_tied/adapter"),
+    );
     let model = |m: &'static str| vec!["--model", m];
     let cases = [
         (model("absent"), "failed to open"),
@@ -27,10 +34,22 @@ fn bad_input_is_named() {
         (vec!["--model", &base], "no tokenizer.json"),
         (vec!["--adapter", &adapter], "names its base"),
         (vec!["--adapter", &adapter, "--base", &tiny], "self_attn"),
-        (vec!["--adapter", &adapter, "--base", &base, "--dtype", "q8_0"], "too narrow"),
-        (vec!["--adapter", &adapter, "--base", &base, "--format", "hf"], "is for models"),
-        (vec!["--model", &tiny, "--format", "hf", "--dtype", "q8_0"], "a type of GGUF files"),
-        (vec!["--model", &tiny, "--adapter", &adapter], "cannot be used with"),
+        (
+            vec!["--adapter", &adapter, "--base", &base, "--dtype", "q8_0"],
+            "too narrow",
+        ),
+        (
+            vec!["--adapter", &adapter, "--base", &base, "--format", "hf"],
+            "is for models",
+        ),
+        (
+            vec!["--model", &tiny, "--format", "hf", "--dtype", "q8_0"],
+            "a type of GGUF files",
+        ),
+        (
+            vec!["--model", &tiny, "--adapter", &adapter],
+            "cannot be used with",
+        ),
         (vec![], "required arguments"),
     ];
     for (args, message) in cases {
@@ -38,7 +57,10 @@ fn bad_input_is_named() {
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(message), "{args:?}: {said}");
-        assert!(!at("out").exists() && !at("out.partial").exists(), "{args:?}");
+        assert!(
+            !at("out").exists() && !at("out.partial").exists(),
+            "{args:?}"
+        );
     }
     let output = export(dir.path(), &["--model", &tiny, "--out", "file/m.gguf"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

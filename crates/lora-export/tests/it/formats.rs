@@ -13,7 +13,19 @@ fn load(path: &Path, base: &Base) -> Adapter {
 /// Runs `--adapter FROM --format FORMAT --out TO` in `dir`; gives TO back.
 #[track_caller]
 fn convert(dir: &Path, base: &str, from: &str, format: &str, to: &str) -> PathBuf {
-    receipt(&export(dir, &["--adapter", from, "--base", base, "--format", format, "--out", to]));
+    receipt(&export(
+        dir,
+        &[
+            "--adapter",
+            from,
+            "--base",
+            base,
+            "--format",
+            format,
+            "--out",
+            to,
+        ],
+    ));
     dir.join(to)
 }
 
@@ -21,20 +33,39 @@ fn convert(dir: &Path, base: &str, from: &str, format: &str, to: &str) -> PathBu
 fn peft_to_gguf_to_peft_to_gguf_gives_the_same_bytes() {
     for case in CASES {
         let dir = tempfile::tempdir().unwrap();
-        let (base, adapter) = (golden(&format!("{case}/base")), golden(&format!("{case}/adapter")));
+        let (base, adapter) = (
+            golden(&format!("{case}/base")),
+            golden(&format!("{case}/adapter")),
+        );
         let one = convert(dir.path(), &base, &adapter, "gguf", "one.gguf");
         let back = convert(dir.path(), &base, "one.gguf", "peft", "back");
         let two = receipt(&export(
             dir.path(),
-            &["--adapter", "back", "--base", &base, "--name", "adapter", "--out", "two.gguf"],
+            &[
+                "--adapter",
+                "back",
+                "--base",
+                &base,
+                "--name",
+                "adapter",
+                "--out",
+                "two.gguf",
+            ],
         ));
         assert_eq!(two["artefact"], "gguf");
-        assert!(std::fs::read(one).unwrap() == std::fs::read(dir.path().join("two.gguf")).unwrap(), "{case}");
+        assert!(
+            std::fs::read(one).unwrap() == std::fs::read(dir.path().join("two.gguf")).unwrap(),
+            "{case}"
+        );
         let opened = Base::open(base.as_ref()).unwrap();
         let (before, after) = (load(adapter.as_ref(), &opened), load(&back, &opened));
         assert_eq!(before.params, after.params);
         assert!(
-            before.modules.iter().zip(&after.modules).all(|(x, y)| (x.scaling - y.scaling).abs() < 1e-6 * x.scaling)
+            before
+                .modules
+                .iter()
+                .zip(&after.modules)
+                .all(|(x, y)| (x.scaling - y.scaling).abs() < 1e-6 * x.scaling)
         );
     }
 }
@@ -43,12 +74,17 @@ fn peft_to_gguf_to_peft_to_gguf_gives_the_same_bytes() {
 fn mlx_and_gguf_and_peft_say_the_same() {
     for case in CASES {
         let dir = tempfile::tempdir().unwrap();
-        let (base, adapter) = (golden(&format!("{case}/base")), golden(&format!("{case}/adapter_trained")));
+        let (base, adapter) = (
+            golden(&format!("{case}/base")),
+            golden(&format!("{case}/adapter_trained")),
+        );
         convert(dir.path(), &base, &adapter, "mlx", "mlx");
         convert(dir.path(), &base, "mlx", "gguf", "gguf");
         let back = convert(dir.path(), &base, "gguf", "peft", "peft");
         let opened = Base::open(base.as_ref()).unwrap();
-        let apart = diff(&load(adapter.as_ref(), &opened), &load(&back, &opened)).unwrap().total;
+        let apart = diff(&load(adapter.as_ref(), &opened), &load(&back, &opened))
+            .unwrap()
+            .total;
         assert!(apart.distance < 1e-6 * apart.norms.0, "{case}: {apart:?}");
     }
 }
@@ -59,28 +95,44 @@ fn patterns_and_an_embedding_fold_and_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let base = golden("llama_rope3_rslora/base");
     let opened = Base::open(base.as_ref()).unwrap();
-    let names = ["q_proj", "up_proj", "embed_tokens"].map(str::to_owned).to_vec();
+    let names = ["q_proj", "up_proj", "embed_tokens"]
+        .map(str::to_owned)
+        .to_vec();
     let mut config = LoraConfig::new(3, 5.0, TargetModules::List(names));
     config.use_rslora = true;
     config.rank_pattern = Pattern(vec![("up_proj".to_owned(), 2)]);
     config.alpha_pattern = Pattern(vec![("layers.1.self_attn.q_proj".to_owned(), 11.0)]);
     let layout = config.layout(&opened.modules()).unwrap();
-    let params = (0..layout.parameters()).map(|i| (i as f32 * 0.37).sin() * 0.1).collect();
+    let params = (0..layout.parameters())
+        .map(|i| (i as f32 * 0.37).sin() * 0.1)
+        .collect();
     let adapter = Adapter::from_layout(config, layout, params).unwrap();
     std::fs::create_dir(dir.path().join("mixed")).unwrap();
     adapter.save(&dir.path().join("mixed")).unwrap();
     for format in ["gguf", "mlx"] {
         convert(dir.path(), &base, "mixed", format, format);
-        let back = load(&convert(dir.path(), &base, format, "peft", &format!("{format}-peft")), &opened);
-        assert_eq!(back.modules.len(), 5, "q and up of two layers, and the embedding");
+        let back = load(
+            &convert(dir.path(), &base, format, "peft", &format!("{format}-peft")),
+            &opened,
+        );
+        assert_eq!(
+            back.modules.len(),
+            5,
+            "q and up of two layers, and the embedding"
+        );
         let apart = diff(&adapter, &back).unwrap();
         for (path, c) in &apart.modules {
             assert!(c.distance < 1e-6 * c.norms.0, "{format} {path}: {c:?}");
         }
     }
-    let file = lora_checkpoint::gguf::GgufFile::open(&dir.path().join("gguf/adapter.gguf")).unwrap();
+    let file =
+        lora_checkpoint::gguf::GgufFile::open(&dir.path().join("gguf/adapter.gguf")).unwrap();
     let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
-    assert_eq!(shape("token_embd.weight.lora_a"), [160, 3], "rows are looked up by token");
+    assert_eq!(
+        shape("token_embd.weight.lora_a"),
+        [160, 3],
+        "rows are looked up by token"
+    );
     assert_eq!(shape("token_embd.weight.lora_b"), [48, 3]);
     assert_eq!(shape("blk.0.ffn_up.weight.lora_a"), [2, 48]);
 }
@@ -96,25 +148,51 @@ fn what_a_format_can_not_hold_is_refused_with_the_way_out() {
         let layout = config.layout(&opened.modules()).unwrap();
         let params = vec![0.25; layout.parameters()];
         std::fs::create_dir(dir.path().join(name)).unwrap();
-        Adapter::from_layout(config, layout, params).unwrap().save(&dir.path().join(name)).unwrap();
+        Adapter::from_layout(config, layout, params)
+            .unwrap()
+            .save(&dir.path().join(name))
+            .unwrap();
     };
     save("dora", |config| config.use_dora = true);
-    save("saved", |config| config.modules_to_save = vec!["norm".to_owned()]);
+    save("saved", |config| {
+        config.modules_to_save = vec!["norm".to_owned()]
+    });
     save("biased", |config| config.lora_bias = true);
-    save("table", |config| config.target_modules = TargetModules::List(vec!["embed_tokens".to_owned()]));
+    save("table", |config| {
+        config.target_modules = TargetModules::List(vec!["embed_tokens".to_owned()])
+    });
     for (adapter, format, words) in [
         ("dora", "gguf", "DoRA"),
         ("saved", "gguf", "modules_to_save"),
         ("biased", "gguf", "lora_bias"),
         ("saved", "mlx", "input_layernorm.weight"),
         ("biased", "mlx", "lora_bias"),
-        ("table", "gguf", "an embedding that shares its weights with the head"),
+        (
+            "table",
+            "gguf",
+            "an embedding that shares its weights with the head",
+        ),
         ("table", "mlx", "one side of a tied embedding and head"),
     ] {
-        let output = export(dir.path(), &["--adapter", adapter, "--base", &base, "--format", format, "--out", "out"]);
+        let output = export(
+            dir.path(),
+            &[
+                "--adapter",
+                adapter,
+                "--base",
+                &base,
+                "--format",
+                format,
+                "--out",
+                "out",
+            ],
+        );
         assert_eq!(output.status.code(), Some(2));
         let text = stderr(&output);
-        assert!(text.contains(words) && text.contains("lora-merge"), "{adapter} {format}: {text}");
+        assert!(
+            text.contains(words) && text.contains("lora-merge"),
+            "{adapter} {format}: {text}"
+        );
         assert!(!dir.path().join("out").exists() && !dir.path().join("out.partial").exists());
     }
     let dora = load(&convert(dir.path(), &base, "dora", "mlx", "mlx"), &opened);
@@ -124,11 +202,26 @@ fn what_a_format_can_not_hold_is_refused_with_the_way_out() {
 #[test]
 fn wrong_gguf_adapters_are_named_and_hostile_bytes_never_panic() {
     let dir = tempfile::tempdir().unwrap();
-    let (base, adapter) = (golden("llama_gqa_tied/base"), golden("llama_gqa_tied/adapter"));
+    let (base, adapter) = (
+        golden("llama_gqa_tied/base"),
+        golden("llama_gqa_tied/adapter"),
+    );
     convert(dir.path(), &base, &adapter, "gguf", "good.gguf");
     let other = golden("llama_rope3_rslora/base");
     let refused = |file: &str, base: &str, words: &str| {
-        let output = export(dir.path(), &["--adapter", file, "--base", base, "--format", "peft", "--out", "out"]);
+        let output = export(
+            dir.path(),
+            &[
+                "--adapter",
+                file,
+                "--base",
+                base,
+                "--format",
+                "peft",
+                "--out",
+                "out",
+            ],
+        );
         assert_eq!(output.status.code(), Some(2), "{file}");
         assert!(stderr(&output).contains(words), "{}", stderr(&output));
         assert!(!dir.path().join("out").exists());
@@ -141,7 +234,9 @@ fn wrong_gguf_adapters_are_named_and_hostile_bytes_never_panic() {
     refused("cut.gguf", &base, "beyond the end");
     let mut state = 5u64;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize
     };
     for _ in 0..40 {
@@ -153,9 +248,22 @@ fn wrong_gguf_adapters_are_named_and_hostile_bytes_never_panic() {
         std::fs::write(dir.path().join("hostile.gguf"), bytes).unwrap();
         let output = export(
             dir.path(),
-            &["--adapter", "hostile.gguf", "--base", &base, "--format", "peft", "--force", "--out", "hostile"],
+            &[
+                "--adapter",
+                "hostile.gguf",
+                "--base",
+                &base,
+                "--format",
+                "peft",
+                "--force",
+                "--out",
+                "hostile",
+            ],
         );
         let text = stderr(&output);
-        assert!(matches!(output.status.code(), Some(0 | 2)) && !text.contains("internal error"), "{text}");
+        assert!(
+            matches!(output.status.code(), Some(0 | 2)) && !text.contains("internal error"),
+            "{text}"
+        );
     }
 }

@@ -5,14 +5,35 @@ use std::path::Path;
 #[test]
 fn a_model_gets_its_template_and_its_stop_texts() {
     let dir = tempfile::tempdir().unwrap();
-    let done = receipt(&export(dir.path(), &["--model", &tiny(), "--modelfile", "--out", "ollama"]));
-    assert_eq!(done["outputs"].as_array().unwrap().len(), 2, "model.gguf and Modelfile: {done}");
+    let done = receipt(&export(
+        dir.path(),
+        &["--model", &tiny(), "--modelfile", "--out", "ollama"],
+    ));
+    assert_eq!(
+        done["outputs"].as_array().unwrap().len(),
+        2,
+        "model.gguf and Modelfile: {done}"
+    );
     let text = std::fs::read_to_string(dir.path().join("ollama/Modelfile")).unwrap();
-    assert!(text.starts_with("FROM ./model.gguf\nTEMPLATE \"\"\"{{ $before := \"\" }}"), "{text}");
+    assert!(
+        text.starts_with("FROM ./model.gguf\nTEMPLATE \"\"\"{{ $before := \"\" }}"),
+        "{text}"
+    );
     assert_eq!(text.matches("\"\"\"").count(), 2, "{text}");
-    assert!(text.contains("{{ .System }}") && text.contains("{{ .Content }}"), "{text}");
-    let eos = lora_checkpoint::Checkpoint::open(Path::new(&tiny())).unwrap().tokenizer().unwrap().eos_token.unwrap();
-    assert!(text.contains(&format!("PARAMETER stop \"{eos}\"\n")), "{text}");
+    assert!(
+        text.contains("{{ .System }}") && text.contains("{{ .Content }}"),
+        "{text}"
+    );
+    let eos = lora_checkpoint::Checkpoint::open(Path::new(&tiny()))
+        .unwrap()
+        .tokenizer()
+        .unwrap()
+        .eos_token
+        .unwrap();
+    assert!(
+        text.contains(&format!("PARAMETER stop \"{eos}\"\n")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -21,17 +42,45 @@ fn a_modelfile_needs_a_folder_and_a_template() {
     let refused = |args: &[&str], words: &str| {
         let output = export(dir.path(), args);
         assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains(words) && stderr(&output).contains("hint:"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains(words) && stderr(&output).contains("hint:"),
+            "{}",
+            stderr(&output)
+        );
         assert!(!dir.path().join("out").exists() && !dir.path().join("out.partial").exists());
     };
-    refused(&["--model", &tiny(), "--modelfile", "--out", "m.gguf"], "in a folder");
-    refused(&["--model", &tiny(), "--modelfile", "--format", "hf", "--out", "out"], "in a folder");
+    refused(
+        &["--model", &tiny(), "--modelfile", "--out", "m.gguf"],
+        "in a folder",
+    );
+    refused(
+        &[
+            "--model",
+            &tiny(),
+            "--modelfile",
+            "--format",
+            "hf",
+            "--out",
+            "out",
+        ],
+        "in a folder",
+    );
     let bare = dir.path().join("bare");
     std::fs::create_dir(&bare).unwrap();
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         std::fs::copy(Path::new(&tiny()).join(file), bare.join(file)).unwrap();
     }
-    refused(&["--model", "bare", "--modelfile", "--out", "out"], "no chat template");
-    std::fs::write(bare.join("chat_template.jinja"), "{{ messages | length }}{{ messages[0].content }}").unwrap();
-    refused(&["--model", "bare", "--modelfile", "--out", "out"], "can't be translated");
+    refused(
+        &["--model", "bare", "--modelfile", "--out", "out"],
+        "no chat template",
+    );
+    std::fs::write(
+        bare.join("chat_template.jinja"),
+        "{{ messages | length }}{{ messages[0].content }}",
+    )
+    .unwrap();
+    refused(
+        &["--model", "bare", "--modelfile", "--out", "out"],
+        "can't be translated",
+    );
 }

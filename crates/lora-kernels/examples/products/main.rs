@@ -29,7 +29,10 @@ impl Rows for Bf16 {
         1
     }
     fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
-        for (out, &bits) in out.iter_mut().zip(&self.bits[row * self.columns + column..]) {
+        for (out, &bits) in out
+            .iter_mut()
+            .zip(&self.bits[row * self.columns + column..])
+        {
             *out = f32::from_bits(u32::from(bits) << 16);
         }
     }
@@ -58,14 +61,30 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    let argument = |n: usize| std::env::args().nth(n).and_then(|text| text.parse::<f64>().ok());
-    let (threads, limit) = (argument(1).unwrap_or(2.0) as usize, argument(2).unwrap_or(2.0));
+    let argument = |n: usize| {
+        std::env::args()
+            .nth(n)
+            .and_then(|text| text.parse::<f64>().ok())
+    };
+    let (threads, limit) = (
+        argument(1).unwrap_or(2.0) as usize,
+        argument(2).unwrap_or(2.0),
+    );
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let run = || {
-        println!("{}; share of a plain product (512, 1024)·(1024, 1024)", lora_kernels::gemm::instruction_set());
+        println!(
+            "{}; share of a plain product (512, 1024)·(1024, 1024)",
+            lora_kernels::gemm::instruction_set()
+        );
         attentions(limit);
         for t in [256, 512, 1024] {
-            for (out, inn) in [(576, 576), (192, 576), (1536, 576), (576, 1536), (4096, 4096)] {
+            for (out, inn) in [
+                (576, 576),
+                (192, 576),
+                (1536, 576),
+                (576, 1536),
+                (4096, 4096),
+            ] {
                 layer(t, out, inn, limit);
             }
         }
@@ -78,9 +97,18 @@ fn main() {
 
 /// Attention of SmolLM2-135M: `rows` sequences that begin with the same `shared` tokens and go on alone for `own`.
 fn attentions(limit: f64) {
-    for (rows, shared, own) in [(8, 24, 32), (8, 0, 56), (4, 150, 80), (4, 0, 256), (1, 0, 2048)] {
+    for (rows, shared, own) in [
+        (8, 24, 32),
+        (8, 0, 56),
+        (4, 150, 80),
+        (4, 0, 256),
+        (1, 0, 2048),
+    ] {
         let mut layout = Layout::default();
-        let prefix = Span { start: 0, len: shared };
+        let prefix = Span {
+            start: 0,
+            len: shared,
+        };
         if shared > 0 {
             layout.start_tree();
             layout.push(0, shared, [prefix]);
@@ -92,21 +120,47 @@ fn attentions(limit: f64) {
             let start = shared + row * own;
             layout.push(start, own, [prefix, Span { start, len: own }]);
         }
-        attention(&layout, shared + rows * own, &format!("{rows} rows of {shared} + {own} tokens"), limit);
+        attention(
+            &layout,
+            shared + rows * own,
+            &format!("{rows} rows of {shared} + {own} tokens"),
+            limit,
+        );
     }
 }
 
 fn attention(layout: &Layout, tokens: usize, name: &str, limit: f64) {
-    let shape = Shape { heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125, window: None, softcap: None };
+    let shape = Shape {
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        scale: 0.125,
+        window: None,
+        softcap: None,
+    };
     let (wide, narrow) = (tokens * 9 * 64, tokens * 3 * 64);
-    let (q, k, v, d_o) = (values(wide, 1), values(narrow, 2), values(narrow, 3), values(wide, 4));
+    let (q, k, v, d_o) = (
+        values(wide, 1),
+        values(narrow, 2),
+        values(narrow, 3),
+        values(wide, 4),
+    );
     let (mut o, mut lse) = (vec![0.0; wide], vec![0.0; tokens * 9]);
     let (mut dq, mut dk, mut dv) = (vec![0.0; wide], vec![0.0; narrow], vec![0.0; narrow]);
     let mut workspace = attention::Workspace::default();
-    let seen: usize = layout.segments().iter().map(|s| (1..=s.queries).map(|i| s.past + i).sum::<usize>()).sum();
+    let seen: usize = layout
+        .segments()
+        .iter()
+        .map(|s| (1..=s.queries).map(|i| s.past + i).sum::<usize>())
+        .sum();
     let once = (2 * seen * 9 * 64) as f64;
-    let (left, right, mut plain) = (values(512 * 1024, 6), values(1024 * 1024, 7), vec![0.0; 512 * 1024]);
-    let (mut forward, mut backward, mut peak, began) = (Vec::new(), Vec::new(), Vec::new(), Instant::now());
+    let (left, right, mut plain) = (
+        values(512 * 1024, 6),
+        values(1024 * 1024, 7),
+        vec![0.0; 512 * 1024],
+    );
+    let (mut forward, mut backward, mut peak, began) =
+        (Vec::new(), Vec::new(), Vec::new(), Instant::now());
     while began.elapsed().as_secs_f64() < limit || forward.len() < 3 {
         let product = seconds(|| {
             let (l, r) = (Mat::new(&left, 512, 1024), Mat::new(&right, 1024, 1024).t());
@@ -114,28 +168,78 @@ fn attention(layout: &Layout, tokens: usize, name: &str, limit: f64) {
         });
         let rate = (2 * 512 * 1024 * 1024) as f64 / product;
         let f = seconds(|| attention::forward(shape, layout, &q, &k, &v, &mut o, &mut lse));
-        let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &d_o };
-        let g = seconds(|| attention::backward(shape, layout, saved, &mut dq, &mut dk, &mut dv, &mut workspace));
+        let saved = Saved {
+            q: &q,
+            k: &k,
+            v: &v,
+            o: &o,
+            lse: &lse,
+            d_o: &d_o,
+        };
+        let g = seconds(|| {
+            attention::backward(
+                shape,
+                layout,
+                saved,
+                &mut dq,
+                &mut dk,
+                &mut dv,
+                &mut workspace,
+            )
+        });
         forward.push(2.0 * once / f / rate);
         backward.push(5.0 * once / g / rate);
         peak.push(rate / 1e9);
     }
     let (forward, backward, peak) = (median(forward), median(backward), median(peak));
-    println!("attention, {name}: forward {forward:.2}, backward {backward:.2} of {peak:.0} GFLOP/s");
+    println!(
+        "attention, {name}: forward {forward:.2}, backward {backward:.2} of {peak:.0} GFLOP/s"
+    );
 }
 
 fn layer(t: usize, out: usize, inn: usize, limit: f64) {
-    let w = Bf16 { bits: values(out * inn, 2).iter().map(|v| (v.to_bits() >> 16) as u16).collect(), columns: inn };
-    let (x, dy, a, b) = (values(t * inn, 1), values(t * out, 3), values(RANK * inn, 4), values(out * RANK, 5));
-    let lora = Lora { a: &a, b: &b, rank: RANK, scaling: 1.0 };
-    let adapted = Adapted { weight: &w, lora, x: &x, tokens: t };
-    let (mut u, mut y, mut du, mut dx) =
-        (vec![0.0; t * RANK], vec![0.0; t * out], vec![0.0; t * RANK], vec![0.0; t * inn]);
-    let (mut da, mut db, mut workspace) = (vec![0.0; a.len()], vec![0.0; b.len()], Workspace::default());
-    let (left, right, mut plain) = (values(512 * 1024, 6), values(1024 * 1024, 7), vec![0.0; 512 * 1024]);
+    let w = Bf16 {
+        bits: values(out * inn, 2)
+            .iter()
+            .map(|v| (v.to_bits() >> 16) as u16)
+            .collect(),
+        columns: inn,
+    };
+    let (x, dy, a, b) = (
+        values(t * inn, 1),
+        values(t * out, 3),
+        values(RANK * inn, 4),
+        values(out * RANK, 5),
+    );
+    let lora = Lora {
+        a: &a,
+        b: &b,
+        rank: RANK,
+        scaling: 1.0,
+    };
+    let adapted = Adapted {
+        weight: &w,
+        lora,
+        x: &x,
+        tokens: t,
+    };
+    let (mut u, mut y, mut du, mut dx) = (
+        vec![0.0; t * RANK],
+        vec![0.0; t * out],
+        vec![0.0; t * RANK],
+        vec![0.0; t * inn],
+    );
+    let (mut da, mut db, mut workspace) =
+        (vec![0.0; a.len()], vec![0.0; b.len()], Workspace::default());
+    let (left, right, mut plain) = (
+        values(512 * 1024, 6),
+        values(1024 * 1024, 7),
+        vec![0.0; 512 * 1024],
+    );
     let weight = (2 * t * out * inn) as f64;
     let factors = (2 * t * RANK * (out + inn)) as f64;
-    let (mut forward, mut backward, mut peak, began) = (Vec::new(), Vec::new(), Vec::new(), Instant::now());
+    let (mut forward, mut backward, mut peak, began) =
+        (Vec::new(), Vec::new(), Vec::new(), Instant::now());
     while began.elapsed().as_secs_f64() < limit || forward.len() < 3 {
         let product = seconds(|| {
             let (l, r) = (Mat::new(&left, 512, 1024), Mat::new(&right, 1024, 1024).t());
@@ -144,7 +248,11 @@ fn layer(t: usize, out: usize, inn: usize, limit: f64) {
         let rate = (2 * 512 * 1024 * 1024) as f64 / product;
         let f = seconds(|| adapted.forward(None, &mut u, &mut y, false, &mut workspace));
         let g = seconds(|| {
-            let to = Gradients { u: &mut du, a: &mut da, b: &mut db };
+            let to = Gradients {
+                u: &mut du,
+                a: &mut da,
+                b: &mut db,
+            };
             adapted.backward(&u, &dy, &mut dx, false, to, &mut workspace);
         });
         forward.push((weight + factors) / f / rate);

@@ -50,21 +50,32 @@ impl<'a> Block<'a> {
     fn all(task: Task<'a>) -> impl Iterator<Item = Self> {
         (0..task.rows()).step_by(ROWS).map(move |first| {
             let (n, direct) = (ROWS.min(task.rows() - first), Direct::new());
-            Self { task, direct, first, n, stride: odd_lines(n.next_multiple_of(panel(direct))) }
+            Self {
+                task,
+                direct,
+                first,
+                n,
+                stride: odd_lines(n.next_multiple_of(panel(direct))),
+            }
         })
     }
 
     /// The keys that some of the block's rows see, rounded outwards to whole tiles.
     fn keys(self, rows: Range<usize>) -> Range<usize> {
         let tile = self.direct.rows();
-        let (first, last) = (self.task.visible(self.first + rows.start), self.task.visible(self.first + rows.end - 1));
+        let (first, last) = (
+            self.task.visible(self.first + rows.start),
+            self.task.visible(self.first + rows.end - 1),
+        );
         first.start / tile * tile..last.end.next_multiple_of(tile)
     }
 
     /// The block's rows in panels, lanes that are worked on together.
     fn panels(self) -> impl Iterator<Item = Range<usize>> {
         let panel = panel(self.direct);
-        (0..self.n).step_by(panel).map(move |first| first..self.n.min(first + panel))
+        (0..self.n)
+            .step_by(panel)
+            .map(move |first| first..self.n.min(first + panel))
     }
 
     /// Values of scores: of all keys in view, and what tiles read behind the last.
@@ -75,18 +86,41 @@ impl<'a> Block<'a> {
     /// Gathers the block's rows of q, o or a gradient, and transposes them.
     fn gather(self, data: &[f32], rows: &mut Vec<f32>, transposed: &mut Vec<f32>) {
         let shape = self.task.shape;
-        self.task.gather(self.first..self.first + self.n, data, rows);
+        self.task
+            .gather(self.first..self.first + self.n, data, rows);
         grow(transposed, shape.head_dim * self.stride);
-        transpose(rows, shape.wide(), self.n, shape.head_dim, transposed, self.stride);
+        transpose(
+            rows,
+            shape.wide(),
+            self.n,
+            shape.head_dim,
+            transposed,
+            self.stride,
+        );
     }
 
     /// out (keys of the panel, its lanes) = scale · keys · rowsᵀ.
-    fn scores(self, panel: &Range<usize>, scale: f32, keys: View<'_>, rows_t: &[f32], out: &mut [f32]) {
+    fn scores(
+        self,
+        panel: &Range<usize>,
+        scale: f32,
+        keys: View<'_>,
+        rows_t: &[f32],
+        out: &mut [f32],
+    ) {
         let (seen, d) = (self.keys(panel.clone()), self.task.shape.head_dim);
-        let right = View { values: rows_t, stride: self.stride }.from(0, panel.start);
-        let to = (&mut out[seen.start * self.stride + panel.start..], self.stride);
+        let right = View {
+            values: rows_t,
+            stride: self.stride,
+        }
+        .from(0, panel.start);
+        let to = (
+            &mut out[seen.start * self.stride + panel.start..],
+            self.stride,
+        );
         let left = Operand::Rows(keys.from(seen.start, 0));
-        self.direct.product((seen.len(), panel.len(), d), false, scale, left, right, to);
+        self.direct
+            .product((seen.len(), panel.len(), d), false, scale, left, right, to);
     }
 
     /// out (rows, wide) = scale · weightsᵀ · values.
@@ -95,12 +129,19 @@ impl<'a> Block<'a> {
         grow(out, self.n.next_multiple_of(tile) * shape.wide());
         for row in (0..self.n).step_by(tile) {
             let rows = row..self.n.min(row + tile);
-            let seen =
-                self.task.visible(self.first + rows.start).start..self.task.visible(self.first + rows.end - 1).end;
-            let left = Operand::Columns(View { values: weights, stride: self.stride }.from(seen.start, row));
+            let seen = self.task.visible(self.first + rows.start).start
+                ..self.task.visible(self.first + rows.end - 1).end;
+            let left = Operand::Columns(
+                View {
+                    values: weights,
+                    stride: self.stride,
+                }
+                .from(seen.start, row),
+            );
             let to = (&mut out[row * shape.wide()..], shape.wide());
             let size = (rows.len(), shape.head_dim, seen.len());
-            self.direct.product(size, false, scale, left, values.from(seen.start, 0), to);
+            self.direct
+                .product(size, false, scale, left, values.from(seen.start, 0), to);
         }
     }
 
@@ -109,15 +150,34 @@ impl<'a> Block<'a> {
         let (tile, shape) = (self.direct.rows(), self.task.shape);
         for key in self.keys(0..self.n).step_by(tile) {
             let seeing = self.task.seeing(key..key + tile);
-            let (from, to) =
-                (seeing.start.max(self.first) - self.first, seeing.end.min(self.first + self.n) - self.first);
+            let (from, to) = (
+                seeing.start.max(self.first) - self.first,
+                seeing.end.min(self.first + self.n) - self.first,
+            );
             if from >= to {
                 continue;
             }
-            let left = Operand::Rows(View { values: weights, stride: self.stride }.from(key, from));
-            let right = View { values: rows, stride: shape.wide() }.from(from, 0);
+            let left = Operand::Rows(
+                View {
+                    values: weights,
+                    stride: self.stride,
+                }
+                .from(key, from),
+            );
+            let right = View {
+                values: rows,
+                stride: shape.wide(),
+            }
+            .from(from, 0);
             let dst = (&mut out[key * shape.wide()..], shape.wide());
-            self.direct.product((tile, shape.head_dim, to - from), true, scale, left, right, dst);
+            self.direct.product(
+                (tile, shape.head_dim, to - from),
+                true,
+                scale,
+                left,
+                right,
+                dst,
+            );
         }
     }
 
@@ -156,7 +216,10 @@ pub(super) fn forward(
     scratch: &mut Scratch,
 ) {
     let shape = task.shape;
-    let (keys, values) = (task.gather_keys(k, &mut scratch.k), task.gather_keys(v, &mut scratch.v));
+    let (keys, values) = (
+        task.gather_keys(k, &mut scratch.k),
+        task.gather_keys(v, &mut scratch.v),
+    );
     for block in Block::all(task) {
         block.gather(q, &mut scratch.q, &mut scratch.q_t);
         grow(&mut scratch.p, block.len());
@@ -167,7 +230,11 @@ pub(super) fn forward(
             let seen = block.keys(panel.clone());
             for lane in panel.clone().step_by(LINE) {
                 if let Some(cap) = shape.softcap {
-                    soft_cap(&mut p[seen.start * block.stride + lane..seen.end * block.stride], block.stride, cap);
+                    soft_cap(
+                        &mut p[seen.start * block.stride + lane..seen.end * block.stride],
+                        block.stride,
+                        cap,
+                    );
                 }
             }
             block.mask(&panel, f32::NEG_INFINITY, p);
@@ -180,13 +247,20 @@ pub(super) fn forward(
             block.clear_around(&panel, p);
         }
         block.values(1.0, p, values, &mut scratch.out);
-        for (lane, out) in scratch.out.chunks_exact(shape.wide()).take(block.n).enumerate() {
+        for (lane, out) in scratch
+            .out
+            .chunks_exact(shape.wide())
+            .take(block.n)
+            .enumerate()
+        {
             let row = block.first + lane;
             let inverse = 1.0 / totals[lane];
             // SAFETY: the heads of this key/value head in the rows of these queries belong to this task alone.
             unsafe {
                 let to = o.part(task.at(row), shape.head_dim);
-                to.iter_mut().zip(out).for_each(|(to, value)| *to = value * inverse);
+                to.iter_mut()
+                    .zip(out)
+                    .for_each(|(to, value)| *to = value * inverse);
                 lse.part(task.lse(row), 1)[0] = largest[lane] + totals[lane].ln();
             }
         }
@@ -194,9 +268,26 @@ pub(super) fn forward(
 }
 
 /// Writes dq and the gradients of the task's own keys and values; returns those of all in view, (keys, wide) each.
-pub(super) fn backward<'s>(task: Task<'_>, saved: Saved<'_>, to: Gradients, scratch: &'s mut Scratch) -> [View<'s>; 2] {
+pub(super) fn backward<'s>(
+    task: Task<'_>,
+    saved: Saved<'_>,
+    to: Gradients,
+    scratch: &'s mut Scratch,
+) -> [View<'s>; 2] {
     let shape = task.shape;
-    let Scratch { k, v, dk, dv, q, d_o, q_t, d_o_t, p, ds, out } = scratch;
+    let Scratch {
+        k,
+        v,
+        dk,
+        dv,
+        q,
+        d_o,
+        q_t,
+        d_o_t,
+        p,
+        ds,
+        out,
+    } = scratch;
     let (keys, values) = (task.gather_keys(saved.k, k), task.gather_keys(saved.v, v));
     for gradient in [&mut *dk, &mut *dv] {
         let len = task.keys.next_multiple_of(Direct::new().rows()) * shape.wide();
@@ -221,7 +312,14 @@ pub(super) fn backward<'s>(task: Task<'_>, saved: Saved<'_>, to: Gradients, scra
             for lane in panel.clone().step_by(LINE) {
                 let scores = seen.start * block.stride + lane..seen.end * block.stride;
                 let (lse, delta) = (&lse[lane..lane + LINE], &delta[lane..lane + LINE]);
-                score_gradient(&mut p[scores.clone()], &mut ds[scores], block.stride, shape.softcap, lse, delta);
+                score_gradient(
+                    &mut p[scores.clone()],
+                    &mut ds[scores],
+                    block.stride,
+                    shape.softcap,
+                    lse,
+                    delta,
+                );
             }
             for scores in [&mut *p, &mut *ds] {
                 block.mask(&panel, 0.0, scores);
@@ -231,12 +329,16 @@ pub(super) fn backward<'s>(task: Task<'_>, saved: Saved<'_>, to: Gradients, scra
         block.values(shape.scale, ds, keys, out);
         for (lane, out) in out.chunks_exact(shape.wide()).take(block.n).enumerate() {
             // SAFETY: the heads of this key/value head in the rows of these queries belong to this task alone.
-            unsafe { to.dq.part(task.at(block.first + lane), shape.head_dim) }.copy_from_slice(&out[..shape.head_dim]);
+            unsafe { to.dq.part(task.at(block.first + lane), shape.head_dim) }
+                .copy_from_slice(&out[..shape.head_dim]);
         }
         block.add_to_keys(shape.scale, ds, q, dk);
         block.add_to_keys(1.0, p, d_o, dv);
     }
-    let [dk, dv] = [dk, dv].map(|values| View { values, stride: shape.wide() });
+    let [dk, dv] = [dk, dv].map(|values| View {
+        values,
+        stride: shape.wide(),
+    });
     // SAFETY: the rows of its own keys in this key/value head are this task's to write; others add to them later.
     unsafe {
         task.write_own(dk, to.dk);

@@ -64,11 +64,25 @@ thread_local! {
 
 /// o (T, heads · d) = softmax(scale · q·kᵀ + causal) · v for each segment; `lse` (T, heads) gets the log-sum-exp.
 /// q is (T, heads · d); k and v are (keys, kv_heads · d).
-pub fn forward(shape: Shape, layout: &Layout, q: &[f32], k: &[f32], v: &[f32], o: &mut [f32], lse: &mut [f32]) {
+pub fn forward(
+    shape: Shape,
+    layout: &Layout,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    o: &mut [f32],
+    lse: &mut [f32],
+) {
     let (o, lse) = (SharedMut::new(o), SharedMut::new(lse));
     let segments = layout.segments();
-    let parts = segments.iter().map(|s| s.queries.div_ceil(STRETCH)).max().unwrap_or(0);
-    let jobs = (0..segments.len() * shape.kv_heads * parts).into_par_iter().with_max_len(1);
+    let parts = segments
+        .iter()
+        .map(|s| s.queries.div_ceil(STRETCH))
+        .max()
+        .unwrap_or(0);
+    let jobs = (0..segments.len() * shape.kv_heads * parts)
+        .into_par_iter()
+        .with_max_len(1);
     jobs.for_each(|job| {
         let (part, job) = (job % parts, job / parts);
         let (segment, kv_head) = (&segments[job / shape.kv_heads], job % shape.kv_heads);
@@ -120,7 +134,10 @@ struct Cut {
 impl Cut {
     fn of(shape: Shape, layout: &Layout) -> Self {
         let units = layout.trees() * shape.kv_heads;
-        Self { parts: (WISHED / units.max(1)).clamp(1, MOST_PARTS), units }
+        Self {
+            parts: (WISHED / units.max(1)).clamp(1, MOST_PARTS),
+            units,
+        }
     }
 
     fn task<'a>(
@@ -132,7 +149,14 @@ impl Cut {
         kv_head: usize,
     ) -> Option<Task<'a>> {
         let segment = &layout.segments()[segment];
-        Task::new(shape, layout, segment, kv_head, part, segment.queries.div_ceil(self.parts).max(STRETCH))
+        Task::new(
+            shape,
+            layout,
+            segment,
+            kv_head,
+            part,
+            segment.queries.div_ceil(self.parts).max(STRETCH),
+        )
     }
 }
 
@@ -148,15 +172,24 @@ pub fn backward(
     dv: &mut [f32],
     Workspace { earlier, offsets }: &mut Workspace,
 ) {
-    let to = Gradients { dq: SharedMut::new(dq), dk: SharedMut::new(dk), dv: SharedMut::new(dv) };
+    let to = Gradients {
+        dq: SharedMut::new(dq),
+        dk: SharedMut::new(dk),
+        dv: SharedMut::new(dv),
+    };
     let (cut, heads) = (Cut::of(shape, layout), shape.kv_heads);
-    let in_tree =
-        |tree: usize| layout.tree(tree).flat_map(move |segment| (0..cut.parts).map(move |part| (segment, part)));
+    let in_tree = |tree: usize| {
+        layout
+            .tree(tree)
+            .flat_map(move |segment| (0..cut.parts).map(move |part| (segment, part)))
+    };
     if cut.units >= ENOUGH {
         let jobs = (0..cut.units).into_par_iter().with_max_len(1);
         return jobs.for_each(|job| {
             for (segment, part) in in_tree(job / heads) {
-                let Some(task) = cut.task(shape, layout, segment, part, job % heads) else { continue };
+                let Some(task) = cut.task(shape, layout, segment, part, job % heads) else {
+                    continue;
+                };
                 SCRATCH.with_borrow_mut(|scratch| {
                     let [dk, dv] = block::backward(task, saved, to, scratch);
                     // SAFETY: the rows of this tree in this key/value head belong to this job alone.
@@ -173,7 +206,12 @@ pub fn backward(
     for segment in 0..layout.segments().len() {
         for part in 0..cut.parts {
             offsets.push(end);
-            end += cut.task(shape, layout, segment, part, 0).map_or(0, Task::earlier) * 2 * shape.head_dim * heads;
+            end += cut
+                .task(shape, layout, segment, part, 0)
+                .map_or(0, Task::earlier)
+                * 2
+                * shape.head_dim
+                * heads;
         }
     }
     grow(earlier, end);
@@ -182,10 +220,18 @@ pub fn backward(
         let len = task.earlier() * shape.head_dim;
         (offsets[segment * cut.parts + part] + 2 * len * kv_head, len)
     };
-    let jobs = (0..layout.segments().len() * cut.parts * heads).into_par_iter().with_max_len(1);
+    let jobs = (0..layout.segments().len() * cut.parts * heads)
+        .into_par_iter()
+        .with_max_len(1);
     jobs.for_each(|job| {
-        let (segment, part, kv_head) = (job / heads / cut.parts, job / heads % cut.parts, job % heads);
-        let Some(task) = cut.task(shape, layout, segment, part, kv_head) else { return };
+        let (segment, part, kv_head) = (
+            job / heads / cut.parts,
+            job / heads % cut.parts,
+            job % heads,
+        );
+        let Some(task) = cut.task(shape, layout, segment, part, kv_head) else {
+            return;
+        };
         SCRATCH.with_borrow_mut(|scratch| {
             let gradients = block::backward(task, saved, to, scratch);
             let (at, len) = place(task, segment, part, kv_head);
@@ -198,19 +244,27 @@ pub fn backward(
             }
         });
     });
-    (0..cut.units).into_par_iter().with_max_len(1).for_each(|job| {
-        let kv_head = job % heads;
-        for (segment, part) in in_tree(job / heads) {
-            let Some(task) = cut.task(shape, layout, segment, part, kv_head) else { continue };
-            let (at, len) = place(task, segment, part, kv_head);
-            // SAFETY: nobody writes them any more, and the rows of this tree in this head belong to this job alone.
-            unsafe {
-                let earlier = |i: usize| View { values: kept.part(at + i * len, len), stride: shape.head_dim };
-                task.add_earlier(earlier(0), to.dk);
-                task.add_earlier(earlier(1), to.dv);
+    (0..cut.units)
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|job| {
+            let kv_head = job % heads;
+            for (segment, part) in in_tree(job / heads) {
+                let Some(task) = cut.task(shape, layout, segment, part, kv_head) else {
+                    continue;
+                };
+                let (at, len) = place(task, segment, part, kv_head);
+                // SAFETY: nobody writes them any more, and the rows of this tree in this head belong to this job alone.
+                unsafe {
+                    let earlier = |i: usize| View {
+                        values: kept.part(at + i * len, len),
+                        stride: shape.head_dim,
+                    };
+                    task.add_earlier(earlier(0), to.dk);
+                    task.add_earlier(earlier(1), to.dv);
+                }
             }
-        }
-    });
+        });
 }
 
 /// What the backward pass writes.
@@ -228,15 +282,43 @@ mod tests {
     use crate::layout::Span;
 
     fn values(n: usize, seed: usize) -> Vec<f32> {
-        (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1000) as f32 / 500.0 - 1.0).collect()
+        (0..n)
+            .map(|i| ((i * 7919 + seed * 104_729) % 1000) as f32 / 500.0 - 1.0)
+            .collect()
     }
 
     /// A beginning of `shared` rows, then two continuations of it, then a sequence alone.
     fn layout(shared: usize, own: [usize; 3]) -> (Layout, usize) {
-        let (mut layout, beginning) = (Layout::default(), Span { start: 0, len: shared });
+        let (mut layout, beginning) = (
+            Layout::default(),
+            Span {
+                start: 0,
+                len: shared,
+            },
+        );
         layout.push(0, shared, [beginning]);
-        layout.push(shared, own[0], [beginning, Span { start: shared, len: own[0] }]);
-        layout.push(shared + own[0], own[1], [beginning, Span { start: shared + own[0], len: own[1] }]);
+        layout.push(
+            shared,
+            own[0],
+            [
+                beginning,
+                Span {
+                    start: shared,
+                    len: own[0],
+                },
+            ],
+        );
+        layout.push(
+            shared + own[0],
+            own[1],
+            [
+                beginning,
+                Span {
+                    start: shared + own[0],
+                    len: own[1],
+                },
+            ],
+        );
         let start = shared + own[0] + own[1];
         layout.start_tree();
         layout.push(start, own[2], [Span { start, len: own[2] }]);
@@ -244,31 +326,71 @@ mod tests {
     }
 
     fn all(shape: Shape, layout: &Layout, t: usize) -> [Vec<f32>; 5] {
-        let (wide, narrow) = (t * shape.heads * shape.head_dim, t * shape.kv_heads * shape.head_dim);
-        let (q, k, v, d_o) = (values(wide, 1), values(narrow, 2), values(narrow, 3), values(wide, 4));
+        let (wide, narrow) = (
+            t * shape.heads * shape.head_dim,
+            t * shape.kv_heads * shape.head_dim,
+        );
+        let (q, k, v, d_o) = (
+            values(wide, 1),
+            values(narrow, 2),
+            values(narrow, 3),
+            values(wide, 4),
+        );
         let (mut o, mut lse) = (vec![9.0; wide], vec![9.0; t * shape.heads]);
         forward(shape, layout, &q, &k, &v, &mut o, &mut lse);
         let [mut dq, mut dk, mut dv] = [wide, narrow, narrow].map(|n| vec![9.0; n]);
-        let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &d_o };
-        backward(shape, layout, saved, &mut dq, &mut dk, &mut dv, &mut Workspace::default());
+        let saved = Saved {
+            q: &q,
+            k: &k,
+            v: &v,
+            o: &o,
+            lse: &lse,
+            d_o: &d_o,
+        };
+        backward(
+            shape,
+            layout,
+            saved,
+            &mut dq,
+            &mut dk,
+            &mut dv,
+            &mut Workspace::default(),
+        );
         [o, lse, dq, dk, dv]
     }
 
     #[test]
     fn every_instruction_set_gives_the_same() {
         let sizes = [(4, 2, 3), (9, 3, 64), (5, 5, 44), (8, 1, 130), (40, 40, 8)];
-        let masks = [(None, None), (Some(1), None), (Some(9), Some(3.0)), (Some(150), None)];
+        let masks = [
+            (None, None),
+            (Some(1), None),
+            (Some(9), Some(3.0)),
+            (Some(150), None),
+        ];
         let shapes = sizes.iter().flat_map(|&(heads, kv_heads, head_dim)| {
-            masks.map(|(window, softcap)| Shape { heads, kv_heads, head_dim, scale: 0.3, window, softcap })
+            masks.map(|(window, softcap)| Shape {
+                heads,
+                kv_heads,
+                head_dim,
+                scale: 0.3,
+                window,
+                softcap,
+            })
         });
         let (layout, t) = layout(37, [50, 3, 300]);
-        let cases: Vec<_> = shapes.map(|shape| (shape, all(shape, &layout, t))).collect();
+        let cases: Vec<_> = shapes
+            .map(|shape| (shape, all(shape, &layout, t)))
+            .collect();
         with_each(|name| {
             for (shape, want) in &cases {
                 for (want, got) in want.iter().zip(&all(*shape, &layout, t)) {
                     let largest = want.iter().fold(1.0f32, |m, v| m.max(v.abs()));
                     for (i, (want, got)) in want.iter().zip(got).enumerate() {
-                        assert!((want - got).abs() <= 2e-5 * largest, "{name}, {shape:?}, {i}: {got} for {want}");
+                        assert!(
+                            (want - got).abs() <= 2e-5 * largest,
+                            "{name}, {shape:?}, {i}: {got} for {want}"
+                        );
                     }
                 }
             }

@@ -38,7 +38,16 @@ impl<'a> Task<'a> {
         let queries = stretch.min(segment.queries.checked_sub(first).filter(|&n| n > 0)?);
         let start = (segment.past + first + 1).saturating_sub(shape.window.unwrap_or(usize::MAX));
         let keys = segment.past + first + queries - start;
-        Some(Self { shape, layout, segment, kv_head, first, queries, start, keys })
+        Some(Self {
+            shape,
+            layout,
+            segment,
+            kv_head,
+            first,
+            queries,
+            start,
+            keys,
+        })
     }
 
     /// Rows: queries times heads.
@@ -54,7 +63,10 @@ impl<'a> Task<'a> {
     /// A row's query, counted in q, and its head.
     fn place(self, row: usize) -> (usize, usize) {
         let group = self.shape.group();
-        (self.segment.query_start + self.first + row / group, self.kv_head * group + row % group)
+        (
+            self.segment.query_start + self.first + row / group,
+            self.kv_head * group + row % group,
+        )
     }
 
     /// Where a row's values begin in q and o.
@@ -72,21 +84,26 @@ impl<'a> Task<'a> {
     /// The keys in view that a row sees.
     pub(super) fn visible(self, row: usize) -> Range<usize> {
         let end = self.segment.past + self.first + row / self.shape.group() + 1;
-        end.saturating_sub(self.shape.window.unwrap_or(usize::MAX)).max(self.start) - self.start..end - self.start
+        end.saturating_sub(self.shape.window.unwrap_or(usize::MAX))
+            .max(self.start)
+            - self.start..end - self.start
     }
 
     /// The rows that see any of these keys.
     pub(super) fn seeing(self, keys: Range<usize>) -> Range<usize> {
         let position = self.segment.past + self.first;
-        let queries =
-            |position_end: usize| position_end.saturating_sub(position).min(self.queries) * self.shape.group();
+        let queries = |position_end: usize| {
+            position_end.saturating_sub(position).min(self.queries) * self.shape.group()
+        };
         let window = self.shape.window.unwrap_or(usize::MAX);
-        queries(self.start + keys.start)..queries((self.start + keys.end - 1).saturating_add(window))
+        queries(self.start + keys.start)
+            ..queries((self.start + keys.end - 1).saturating_add(window))
     }
 
     /// The rows of some of the keys in view: (which key the first is, rows).
     fn spans(self, keys: Range<usize>) -> impl Iterator<Item = (usize, Span)> + 'a {
-        self.layout.spans(self.segment, self.start + keys.start..self.start + keys.end)
+        self.layout
+            .spans(self.segment, self.start + keys.start..self.start + keys.end)
     }
 
     /// Where the values of a row of k or v begin.
@@ -99,12 +116,17 @@ impl<'a> Task<'a> {
         let (d, wide) = (self.shape.head_dim, self.shape.wide());
         grow(to, self.keys.next_multiple_of(Direct::new().rows()) * wide);
         for (key, span) in self.spans(0..self.keys) {
-            for (row, to) in (span.start..span.start + span.len).zip(to[key * wide..].chunks_exact_mut(wide)) {
+            for (row, to) in
+                (span.start..span.start + span.len).zip(to[key * wide..].chunks_exact_mut(wide))
+            {
                 let at = self.key_at(row);
                 copy(&data[at..at + d], to);
             }
         }
-        View { values: to, stride: wide }
+        View {
+            values: to,
+            stride: wide,
+        }
     }
 
     /// Rows of q, o or their gradients, one a row in `to`.
@@ -126,7 +148,8 @@ impl<'a> Task<'a> {
             for i in 0..span.len {
                 let values = &from.from(self.earlier() + key + i, 0).values[..self.shape.head_dim];
                 // SAFETY: handed on.
-                unsafe { to.part(self.key_at(span.start + i), values.len()) }.copy_from_slice(values);
+                unsafe { to.part(self.key_at(span.start + i), values.len()) }
+                    .copy_from_slice(values);
             }
         }
     }
@@ -141,7 +164,9 @@ impl<'a> Task<'a> {
                 let values = &from.from(key + i, 0).values[..self.shape.head_dim];
                 // SAFETY: handed on.
                 let to = unsafe { to.part(self.key_at(span.start + i), values.len()) };
-                to.iter_mut().zip(values).for_each(|(to, value)| *to += value);
+                to.iter_mut()
+                    .zip(values)
+                    .for_each(|(to, value)| *to += value);
             }
         }
     }

@@ -12,12 +12,19 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     /// The part whose first row and column these are.
     pub(crate) fn from(self, row: usize, column: usize) -> Self {
-        Self { values: &self.values[row * self.stride + column..], stride: self.stride }
+        Self {
+            values: &self.values[row * self.stride + column..],
+            stride: self.stride,
+        }
     }
 
     /// The last value of so many rows, counted from the first, and so many columns.
     fn end(self, rows: usize, columns: usize) -> usize {
-        if rows == 0 || columns == 0 { 0 } else { (rows - 1) * self.stride + columns }
+        if rows == 0 || columns == 0 {
+            0
+        } else {
+            (rows - 1) * self.stride + columns
+        }
     }
 }
 
@@ -65,14 +72,36 @@ impl Direct {
         let Kernels { rows, columns, .. } = *self.kernels;
         let (padded_m, padded_n) = (m.next_multiple_of(rows), n.next_multiple_of(columns / 2));
         let (tiles, left, (left_row, left_step), end) = match left {
-            Operand::Rows(left) => (self.kernels.along, left, (left.stride, 1), left.end(padded_m, k)),
-            Operand::Columns(left) => (self.kernels.across, left, (1, left.stride), left.end(k, padded_m)),
+            Operand::Rows(left) => (
+                self.kernels.along,
+                left,
+                (left.stride, 1),
+                left.end(padded_m, k),
+            ),
+            Operand::Columns(left) => (
+                self.kernels.across,
+                left,
+                (1, left.stride),
+                left.end(k, padded_m),
+            ),
         };
-        let strides = Strides { left_row, left_step, right_step: right.stride };
+        let strides = Strides {
+            left_row,
+            left_step,
+            right_step: right.stride,
+        };
         assert!(end <= left.values.len(), "left operand outside its values");
-        assert!(right.end(k, padded_n) <= right.values.len(), "right operand outside its values");
         assert!(
-            View { values: dst, stride: dst_stride }.end(padded_m, padded_n) <= dst.len(),
+            right.end(k, padded_n) <= right.values.len(),
+            "right operand outside its values"
+        );
+        assert!(
+            View {
+                values: dst,
+                stride: dst_stride
+            }
+            .end(padded_m, padded_n)
+                <= dst.len(),
             "output outside its values"
         );
         for row in (0..m).step_by(rows) {
@@ -83,7 +112,12 @@ impl Direct {
                     let left = left.values.as_ptr().add(row * strides.left_row);
                     let right = right.values.as_ptr().add(column);
                     let pointer = dst.as_mut_ptr().add(row * dst_stride + column);
-                    let out = Out { pointer, stride: dst_stride, accumulate, scale };
+                    let out = Out {
+                        pointer,
+                        stride: dst_stride,
+                        accumulate,
+                        scale,
+                    };
                     tiles.of(n - column, columns)([Part { k, left, right }], strides, out);
                 }
             }

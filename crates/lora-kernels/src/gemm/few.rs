@@ -18,7 +18,10 @@ thread_local! {
 /// y (T, out) = x (T, in) · Wᵀ, or y += with `accumulate`.
 pub(crate) fn few_rows(w: &dyn Rows, x: &[f32], tokens: usize, y: &mut [f32], accumulate: bool) {
     let (out, inn) = (w.rows(), w.columns());
-    assert!(x.len() == tokens * inn && y.len() >= tokens * out, "few_rows: shapes don't fit");
+    assert!(
+        x.len() == tokens * inn && y.len() >= tokens * out,
+        "few_rows: shapes don't fit"
+    );
     let y = SharedMut::new(y);
     (0..out.div_ceil(OUTPUTS)).into_par_iter().for_each(|task| {
         ROW.with_borrow_mut(|row| {

@@ -35,7 +35,11 @@ pub(super) struct Pair<const PARTS: usize> {
 impl<const PARTS: usize> Pair<PARTS> {
     /// The tile for so many columns of `whole`.
     pub(super) fn of(self, live: usize, whole: usize) -> Tile<PARTS> {
-        if live <= whole / 2 { self.half } else { self.whole }
+        if live <= whole / 2 {
+            self.half
+        } else {
+            self.whole
+        }
     }
 }
 
@@ -82,9 +86,23 @@ macro_rules! kernels {
 
 kernels!(portable, "portable", Portable<4>, 6, transpose);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, "AVX2", super::super::simd::Avx2, 6, super::super::x86::transpose_avx2, "avx2,fma");
+kernels!(
+    avx2,
+    "AVX2",
+    super::super::simd::Avx2,
+    6,
+    super::super::x86::transpose_avx2,
+    "avx2,fma"
+);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512, "AVX-512", super::super::simd::Avx512, 12, super::super::x86::transpose_avx2, "avx512f,avx2,fma");
+kernels!(
+    avx512,
+    "AVX-512",
+    super::super::simd::Avx512,
+    12,
+    super::super::x86::transpose_avx2,
+    "avx512f,avx2,fma"
+);
 
 // The tile shape of AVX-512 on machines that don't have it.
 #[cfg(test)]
@@ -127,8 +145,11 @@ thread_local! {
 /// Runs `work` on this thread alone with each kind of kernels that it can run, told their names.
 #[cfg(test)]
 pub(crate) fn with_each(mut work: impl FnMut(&str) + Send) {
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().expect("a pool of this thread");
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread()
+        .build()
+        .expect("a pool of this thread");
     for kernels in available().iter().copied().chain([&wide::KERNELS]) {
         FORCED.set(Some(kernels));
         pool.install(|| work(kernels.name));
@@ -140,11 +161,24 @@ pub(crate) fn with_each(mut work: impl FnMut(&str) + Send) {
 ///
 /// # Safety
 /// `rows` rows of `steps` values must be valid in `src`, `steps` · `width` values in `dst`.
-pub(super) unsafe fn transpose(src: *const f32, stride: usize, rows: usize, steps: usize, dst: *mut f32, width: usize) {
+pub(super) unsafe fn transpose(
+    src: *const f32,
+    stride: usize,
+    rows: usize,
+    steps: usize,
+    dst: *mut f32,
+    width: usize,
+) {
     for k in 0..steps {
         for row in 0..width {
             // SAFETY: inside the rows and the destination, as the caller vouches.
-            unsafe { *dst.add(k * width + row) = if row < rows { *src.add(row * stride + k) } else { 0.0 } };
+            unsafe {
+                *dst.add(k * width + row) = if row < rows {
+                    *src.add(row * stride + k)
+                } else {
+                    0.0
+                }
+            };
         }
     }
 }
@@ -158,28 +192,55 @@ mod tests {
     /// Every instruction set that this machine has, on shapes with ragged edges everywhere.
     #[test]
     fn every_instruction_set_gives_the_product() {
-        let values = |n: usize, s: usize| -> Vec<f32> { (0..n).map(|i| ((i * 7 + s) % 13) as f32 - 6.0).collect() };
+        let values = |n: usize, s: usize| -> Vec<f32> {
+            (0..n).map(|i| ((i * 7 + s) % 13) as f32 - 6.0).collect()
+        };
         assert_eq!(available().last().map(|k| k.name), Some("portable"));
         for kernels in available().iter().copied().chain([&wide::KERNELS]) {
-            for (m, n, k, extra) in [(1, 1, 1, 0), (13, 35, 9, 3), (64, 70, 401, 16), (12, 32, 8, 0), (25, 8, 800, 5)] {
+            for (m, n, k, extra) in [
+                (1, 1, 1, 0),
+                (13, 35, 9, 3),
+                (64, 70, 401, 16),
+                (12, 32, 8, 0),
+                (25, 8, 800, 5),
+            ] {
                 let (x, w) = (values(m * k, 1), values(n * k, 2));
                 let (u, b) = (values(m * extra, 3), values(n * extra, 4));
                 let (mut packed, mut packed_u) = (Vec::new(), Vec::new());
                 let left = Left::pack_with(kernels, Mat::new(&x, m, k), 1, &mut packed, false);
-                let more = Left::pack_with(kernels, Mat::new(&u, m, extra), 1, &mut packed_u, false);
-                let (right, right_more) =
-                    (MatRight::new(Mat::new(&w, n, k).t()), MatRight::scaled(Mat::new(&b, n, extra).t(), 2.0));
+                let more =
+                    Left::pack_with(kernels, Mat::new(&u, m, extra), 1, &mut packed_u, false);
+                let (right, right_more) = (
+                    MatRight::new(Mat::new(&w, n, k).t()),
+                    MatRight::scaled(Mat::new(&b, n, extra).t(), 2.0),
+                );
                 let mut y = vec![1.0; m * n];
-                let product = Product::new(MatMut::new(&mut y, m, n), left, &right).accumulate(true).scaled(0.5);
-                let product = if extra > 0 { product.and(more, &right_more) } else { product };
+                let product = Product::new(MatMut::new(&mut y, m, n), left, &right)
+                    .accumulate(true)
+                    .scaled(0.5);
+                let product = if extra > 0 {
+                    product.and(more, &right_more)
+                } else {
+                    product
+                };
                 product.with(kernels).run(false);
                 for i in 0..m {
                     for j in 0..n {
-                        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+                        let dot = |a: &[f32], b: &[f32]| {
+                            a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>()
+                        };
                         let want = 1.0
                             + 0.5 * dot(&x[i * k..(i + 1) * k], &w[j * k..(j + 1) * k])
-                            + dot(&u[i * extra..(i + 1) * extra], &b[j * extra..(j + 1) * extra]);
-                        assert_eq!(f64::from(y[i * n + j]), want, "{}: ({m}, {n}, {k}) at ({i}, {j})", kernels.name);
+                            + dot(
+                                &u[i * extra..(i + 1) * extra],
+                                &b[j * extra..(j + 1) * extra],
+                            );
+                        assert_eq!(
+                            f64::from(y[i * n + j]),
+                            want,
+                            "{}: ({m}, {n}, {k}) at ({i}, {j})",
+                            kernels.name
+                        );
                     }
                 }
             }

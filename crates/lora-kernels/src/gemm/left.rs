@@ -50,18 +50,40 @@ impl<'a> Left<'a> {
                 for first in (0..k).step_by(block) {
                     let steps = block.min(k - first);
                     // SAFETY: each panel of each block is one thread's alone.
-                    let to = unsafe { out.part(first * packed_rows + panel * panel_rows * steps, panel_rows * steps) };
-                    x.pack(kernels.transpose, panel * panel_rows, live, first, steps, to, panel_rows);
+                    let to = unsafe {
+                        out.part(
+                            first * packed_rows + panel * panel_rows * steps,
+                            panel_rows * steps,
+                        )
+                    };
+                    x.pack(
+                        kernels.transpose,
+                        panel * panel_rows,
+                        live,
+                        first,
+                        steps,
+                        to,
+                        panel_rows,
+                    );
                 }
             }
         };
         let groups = panels.div_ceil(PANELS);
         if parallel && rows * k >= WORTH_SHARING {
-            (0..groups).into_par_iter().with_max_len(2).for_each(pack_panels);
+            (0..groups)
+                .into_par_iter()
+                .with_max_len(2)
+                .for_each(pack_panels);
         } else {
             (0..groups).for_each(pack_panels);
         }
-        Self { values: &memory[..packed_rows * k], rows, k, block, panel_rows }
+        Self {
+            values: &memory[..packed_rows * k],
+            rows,
+            k,
+            block,
+            panel_rows,
+        }
     }
 
     /// True if the inner dimension is not cut.

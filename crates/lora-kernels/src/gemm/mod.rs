@@ -35,9 +35,22 @@ pub fn instruction_set() -> &'static str {
 ///
 /// # Panics
 /// If they lie outside their slices.
-pub(crate) fn transpose(src: &[f32], stride: usize, rows: usize, steps: usize, dst: &mut [f32], width: usize) {
-    assert!(rows <= width && steps * width <= dst.len(), "transposed rows outside their slice");
-    assert!(rows == 0 || (rows - 1) * stride + steps <= src.len(), "rows outside their slice");
+pub(crate) fn transpose(
+    src: &[f32],
+    stride: usize,
+    rows: usize,
+    steps: usize,
+    dst: &mut [f32],
+    width: usize,
+) {
+    assert!(
+        rows <= width && steps * width <= dst.len(),
+        "transposed rows outside their slice"
+    );
+    assert!(
+        rows == 0 || (rows - 1) * stride + steps <= src.len(),
+        "rows outside their slice"
+    );
     // SAFETY: asserted, and the kernels are those of this machine.
     unsafe { (isa::best().transpose)(src.as_ptr(), stride, rows, steps, dst.as_mut_ptr(), width) }
 }
@@ -55,11 +68,22 @@ pub fn measure_peak(threads: usize) -> f64 {
 fn peak_of_pool() -> f64 {
     use crate::matmul::{Mat, MatMut, matmul};
     let (m, n, k) = (512, 1024, 1024);
-    let values = |len: usize| (0..len).map(|i| (i % 13) as f32 * 0.1).collect::<Vec<f32>>();
+    let values = |len: usize| {
+        (0..len)
+            .map(|i| (i % 13) as f32 * 0.1)
+            .collect::<Vec<f32>>()
+    };
     let (a, b, mut c) = (values(m * k), values(n * k), vec![0.0; m * n]);
     let once = |_| {
         let began = std::time::Instant::now();
-        matmul(MatMut::new(&mut c, m, n), false, 1.0, Mat::new(&a, m, k), Mat::new(&b, n, k).t(), true);
+        matmul(
+            MatMut::new(&mut c, m, n),
+            false,
+            1.0,
+            Mat::new(&a, m, k),
+            Mat::new(&b, n, k).t(),
+            true,
+        );
         began.elapsed().as_secs_f64()
     };
     2.0 * (m * n * k) as f64 / (0..12).map(once).fold(f64::INFINITY, f64::min)
@@ -75,8 +99,14 @@ const BLOCK: usize = 384;
 
 /// The length of the blocks into which an inner dimension of `k` is cut, whole units of the right operand's storage.
 fn block_length(k: usize, unit: usize) -> usize {
-    let even = k.div_ceil(k.div_ceil(BLOCK).max(1)).next_multiple_of(8.max(unit));
-    if even <= BLOCK { even.max(1) } else { (BLOCK / unit * unit).max(unit) }
+    let even = k
+        .div_ceil(k.div_ceil(BLOCK).max(1))
+        .next_multiple_of(8.max(unit));
+    if even <= BLOCK {
+        even.max(1)
+    } else {
+        (BLOCK / unit * unit).max(unit)
+    }
 }
 
 #[cfg(test)]

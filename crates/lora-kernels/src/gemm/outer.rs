@@ -36,26 +36,62 @@ pub(crate) fn outer(x: &[f32], u: &[f32], tokens: usize, scale: f32, gradient: G
     }
     let kernels = best();
     let (features, rank) = (x.len() / tokens, u.len() / tokens);
-    let Gradient { values, feature_stride, rank_stride } = gradient;
-    assert!((features - 1) * feature_stride + (rank - 1) * rank_stride < values.len(), "gradient outside its values");
+    let Gradient {
+        values,
+        feature_stride,
+        rank_stride,
+    } = gradient;
+    assert!(
+        (features - 1) * feature_stride + (rank - 1) * rank_stride < values.len(),
+        "gradient outside its values"
+    );
     let to = SharedMut::new(values);
     let mut memory = RANKS.take();
-    let ranks = if rank == kernels.columns { u } else { pack_ranks(kernels, u, tokens, rank, &mut memory) };
-    let sums = Sums { kernels, x, ranks, tokens, features, rank, scale, feature_stride, rank_stride };
+    let ranks = if rank == kernels.columns {
+        u
+    } else {
+        pack_ranks(kernels, u, tokens, rank, &mut memory)
+    };
+    let sums = Sums {
+        kernels,
+        x,
+        ranks,
+        tokens,
+        features,
+        rank,
+        scale,
+        feature_stride,
+        rank_stride,
+    };
     let tasks = features.div_ceil(kernels.rows * PANELS);
-    (0..tasks).into_par_iter().with_max_len(1).for_each(|task| EDGE.with_borrow_mut(|edge| sums.run(task, to, edge)));
+    (0..tasks)
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|task| EDGE.with_borrow_mut(|edge| sums.run(task, to, edge)));
     RANKS.set(memory);
 }
 
 /// u (T, rank) as panels of the tile's columns, stretch after stretch of tokens; of one whole panel it is that already.
-fn pack_ranks<'m>(kernels: &Kernels, u: &[f32], tokens: usize, rank: usize, memory: &'m mut Vec<f32>) -> &'m [f32] {
+fn pack_ranks<'m>(
+    kernels: &Kernels,
+    u: &[f32],
+    tokens: usize,
+    rank: usize,
+    memory: &'m mut Vec<f32>,
+) -> &'m [f32] {
     let width = rank.next_multiple_of(kernels.columns);
     grow(memory, tokens * width);
     let right = MatRight::new(Mat::new(u, tokens, rank));
     for first in (0..tokens).step_by(TOKENS) {
         let end = tokens.min(first + TOKENS);
         let panels = &mut memory[first * width..end * width];
-        right.pack(Packing::of(kernels), first..end, 0..rank, panels, &mut Vec::new());
+        right.pack(
+            Packing::of(kernels),
+            first..end,
+            0..rank,
+            panels,
+            &mut Vec::new(),
+        );
     }
     &memory[..tokens * width]
 }
@@ -84,7 +120,10 @@ impl Sums<'_> {
             let count = TOKENS.min(self.tokens - token);
             let stretch = &self.ranks[token * width..(token + count) * width];
             for feature in features.clone().step_by(rows) {
-                for (panel, rank) in stretch.chunks_exact(columns * count).zip((0..self.rank).step_by(columns)) {
+                for (panel, rank) in stretch
+                    .chunks_exact(columns * count)
+                    .zip((0..self.rank).step_by(columns))
+                {
                     self.tile((token, count), feature, panel, rank, to, edge);
                 }
             }
@@ -100,8 +139,16 @@ impl Sums<'_> {
         to: SharedMut,
         edge: &mut Vec<f32>,
     ) {
-        let Kernels { rows, columns, across, .. } = *self.kernels;
-        let (live, live_ranks) = (rows.min(self.features - feature), columns.min(self.rank - rank));
+        let Kernels {
+            rows,
+            columns,
+            across,
+            ..
+        } = *self.kernels;
+        let (live, live_ranks) = (
+            rows.min(self.features - feature),
+            columns.min(self.rank - rank),
+        );
         let run = across.of(live_ranks, columns);
         let mut left = &self.x[token * self.features + feature..];
         let mut stride = self.features;
@@ -116,11 +163,30 @@ impl Sums<'_> {
         }
         assert!((count - 1) * stride + rows <= left.len() && count * columns <= panel.len());
         let mut sums = [0f32; TILE];
-        let out = Out { pointer: sums.as_mut_ptr(), stride: columns, accumulate: false, scale: self.scale };
-        let parts = [Part { k: count, left: left.as_ptr(), right: panel.as_ptr() }];
+        let out = Out {
+            pointer: sums.as_mut_ptr(),
+            stride: columns,
+            accumulate: false,
+            scale: self.scale,
+        };
+        let parts = [Part {
+            k: count,
+            left: left.as_ptr(),
+            right: panel.as_ptr(),
+        }];
         // SAFETY: the left side spans `count` steps of `rows` values and the panel as many of `columns` (asserted), a tile
         // has at most TILE values; the kernels are those of this machine.
-        unsafe { run(parts, Strides { left_step: stride, right_step: columns, ..Strides::default() }, out) };
+        unsafe {
+            run(
+                parts,
+                Strides {
+                    left_step: stride,
+                    right_step: columns,
+                    ..Strides::default()
+                },
+                out,
+            )
+        };
         for (i, sums) in sums.chunks_exact(columns).take(live).enumerate() {
             for (j, sum) in sums.iter().take(live_ranks).enumerate() {
                 let at = (feature + i) * self.feature_stride + (rank + j) * self.rank_stride;

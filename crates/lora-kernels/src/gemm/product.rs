@@ -48,8 +48,21 @@ impl<'p> Product<'p> {
     /// If the shapes do not fit.
     pub(crate) fn new(dst: MatMut<'p>, left: Left<'p>, right: &'p dyn Right) -> Self {
         assert_shapes(&dst, left, right);
-        assert!(left.block.is_multiple_of(right.units().0), "blocks of {} in units of {:?}", left.block, right.units());
-        Self { kernels: best(), dst, accumulate: false, scale: 1.0, left, right, extra: None }
+        assert!(
+            left.block.is_multiple_of(right.units().0),
+            "blocks of {} in units of {:?}",
+            left.block,
+            right.units()
+        );
+        Self {
+            kernels: best(),
+            dst,
+            accumulate: false,
+            scale: 1.0,
+            left,
+            right,
+            extra: None,
+        }
     }
 
     /// += instead of =, if `accumulate`.
@@ -67,8 +80,15 @@ impl<'p> Product<'p> {
     /// If the shapes do not fit, or its inner steps are more than a block.
     pub(crate) fn and(self, left: Left<'p>, right: &'p dyn Right) -> Self {
         assert_shapes(&self.dst, left, right);
-        assert!(left.k <= left.block, "an extra part of {} steps is more than a block", left.k);
-        Self { extra: Some((left, right)), ..self }
+        assert!(
+            left.k <= left.block,
+            "an extra part of {} steps is more than a block",
+            left.k
+        );
+        Self {
+            extra: Some((left, right)),
+            ..self
+        }
     }
 
     /// With other kernels, for which the left operand must be packed.
@@ -82,12 +102,19 @@ impl<'p> Product<'p> {
         if self.dst.is_empty() {
             return;
         }
-        let threads = if parallel { rayon::current_num_threads() } else { 1 };
+        let threads = if parallel {
+            rayon::current_num_threads()
+        } else {
+            1
+        };
         let split = Split::of(self.kernels, self.left, self.right, threads);
         if threads == 1 {
             return (0..split.tasks()).for_each(|task| self.task(split, task));
         }
-        (0..split.tasks()).into_par_iter().with_max_len(1).for_each(|task| self.task(split, task));
+        (0..split.tasks())
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|task| self.task(split, task));
     }
 }
 
@@ -116,11 +143,22 @@ impl Split {
         let (n, panels) = (right.shape().1, left.panels());
         let step = kernels.columns.max(right.units().1);
         let even = n.div_ceil(COLUMNS).next_multiple_of(threads);
-        let columns = n.div_ceil(even.min(n / FEWEST_COLUMNS).max(1)).next_multiple_of(step);
+        let columns = n
+            .div_ceil(even.min(n / FEWEST_COLUMNS).max(1))
+            .next_multiple_of(step);
         let column_tasks = n.div_ceil(columns);
         let is_even = column_tasks.is_multiple_of(threads) || column_tasks >= MANY * threads;
-        let panels_each = panels.div_ceil(if is_even { 1 } else { threads / gcd(column_tasks, threads) });
-        Self { columns, column_tasks, panels: panels_each, row_tasks: panels.div_ceil(panels_each) }
+        let panels_each = panels.div_ceil(if is_even {
+            1
+        } else {
+            threads / gcd(column_tasks, threads)
+        });
+        Self {
+            columns,
+            column_tasks,
+            panels: panels_each,
+            row_tasks: panels.div_ceil(panels_each),
+        }
     }
 
     fn tasks(self) -> usize {
@@ -143,8 +181,19 @@ impl Product<'_> {
     }
 
     /// All blocks of the inner dimension for some columns and some panels of rows.
-    fn blocks(&self, columns: Range<usize>, panels: Range<usize>, Scratch { panels: memory, rows }: &mut Scratch) {
-        let (packing, width) = (Packing::of(self.kernels), columns.len().next_multiple_of(self.kernels.columns));
+    fn blocks(
+        &self,
+        columns: Range<usize>,
+        panels: Range<usize>,
+        Scratch {
+            panels: memory,
+            rows,
+        }: &mut Scratch,
+    ) {
+        let (packing, width) = (
+            Packing::of(self.kernels),
+            columns.len().next_multiple_of(self.kernels.columns),
+        );
         let extra_k = self.extra.map_or(0, |(left, _)| left.k);
         let needed = width * (self.left.block.min(self.left.k) + extra_k);
         grow(memory, needed);
@@ -156,10 +205,22 @@ impl Product<'_> {
         for first in (0..k.max(1)).step_by(block) {
             let steps = block.min(k - first);
             let packed = &mut memory[..width * steps];
-            self.right.pack(packing, first..first + steps, columns.clone(), packed, rows);
-            let extra = if first + steps == k { &*extra_memory } else { &[] };
+            self.right
+                .pack(packing, first..first + steps, columns.clone(), packed, rows);
+            let extra = if first + steps == k {
+                &*extra_memory
+            } else {
+                &[]
+            };
             let accumulate = self.accumulate || first > 0;
-            self.tiles(first..first + steps, columns.clone(), panels.clone(), packed, extra, accumulate);
+            self.tiles(
+                first..first + steps,
+                columns.clone(),
+                panels.clone(),
+                packed,
+                extra,
+                accumulate,
+            );
         }
     }
 
@@ -180,12 +241,26 @@ impl Product<'_> {
                 let right = &packed[column * width * k.len()..];
                 for panel in group.clone() {
                     let left = self.left.panel(k.start, k.len(), panel);
-                    let mut parts = [Part { k: k.len(), left: left.as_ptr(), right: right.as_ptr() }, Part::NONE];
+                    let mut parts = [
+                        Part {
+                            k: k.len(),
+                            left: left.as_ptr(),
+                            right: right.as_ptr(),
+                        },
+                        Part::NONE,
+                    ];
                     if let Some((more, _)) = self.extra.filter(|_| !extra.is_empty()) {
                         let left = more.panel(0, more.k, panel).as_ptr();
-                        parts[1] = Part { k: more.k, left, right: extra[column * width * more.k..].as_ptr() };
+                        parts[1] = Part {
+                            k: more.k,
+                            left,
+                            right: extra[column * width * more.k..].as_ptr(),
+                        };
                     }
-                    let live = (rows.min(self.left.rows - panel * rows), width.min(columns.end - first));
+                    let live = (
+                        rows.min(self.left.rows - panel * rows),
+                        width.min(columns.end - first),
+                    );
                     self.tile(parts, (panel * rows, first), live, accumulate);
                 }
             }
@@ -194,7 +269,12 @@ impl Product<'_> {
 
     /// One tile, of which `live` (rows, columns) are inside the output.
     fn tile(&self, parts: [Part; 2], at: (usize, usize), live: (usize, usize), accumulate: bool) {
-        let Kernels { rows, columns, packed, .. } = *self.kernels;
+        let Kernels {
+            rows,
+            columns,
+            packed,
+            ..
+        } = *self.kernels;
         let (run, strides) = (packed.of(live.1, columns), Strides::default());
         let stride = self.dst.row_stride();
         // SAFETY: panels hold as many values as their parts say; the tile lies inside the output as far as it is live, and
@@ -202,10 +282,24 @@ impl Product<'_> {
         unsafe {
             let to = self.dst.pointer().add(at.0 * stride + at.1);
             if live.0 == rows && (live.1 == columns || live.1 == columns / 2) {
-                return run(parts, strides, Out { pointer: to, stride, accumulate, scale: self.scale });
+                return run(
+                    parts,
+                    strides,
+                    Out {
+                        pointer: to,
+                        stride,
+                        accumulate,
+                        scale: self.scale,
+                    },
+                );
             }
             let mut whole = [0f32; TILE];
-            let out = Out { pointer: whole.as_mut_ptr(), stride: columns, accumulate: false, scale: self.scale };
+            let out = Out {
+                pointer: whole.as_mut_ptr(),
+                stride: columns,
+                accumulate: false,
+                scale: self.scale,
+            };
             run(parts, strides, out);
             for (row, values) in whole.chunks_exact(columns).take(live.0).enumerate() {
                 for (column, &value) in values.iter().take(live.1).enumerate() {

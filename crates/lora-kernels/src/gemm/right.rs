@@ -15,7 +15,14 @@ pub(crate) trait Right: Sync {
     }
     /// Packs steps `k` of columns `n` into `panels`: panel after panel of the tile's columns, in each step after step, zero
     /// behind the last column. `rows` is memory that is kept between calls.
-    fn pack(&self, packing: Packing, k: Range<usize>, n: Range<usize>, panels: &mut [f32], rows: &mut Vec<f32>);
+    fn pack(
+        &self,
+        packing: Packing,
+        k: Range<usize>,
+        n: Range<usize>,
+        panels: &mut [f32],
+        rows: &mut Vec<f32>,
+    );
 }
 
 /// How panels are made on this machine.
@@ -27,7 +34,10 @@ pub(crate) struct Packing {
 
 impl Packing {
     pub(super) fn of(kernels: &Kernels) -> Self {
-        Self { width: kernels.columns, transpose: kernels.transpose }
+        Self {
+            width: kernels.columns,
+            transpose: kernels.transpose,
+        }
     }
 }
 
@@ -54,10 +64,28 @@ impl Right for MatRight<'_> {
         (self.mat.rows(), self.mat.columns())
     }
 
-    fn pack(&self, packing: Packing, k: Range<usize>, n: Range<usize>, panels: &mut [f32], _: &mut Vec<f32>) {
+    fn pack(
+        &self,
+        packing: Packing,
+        k: Range<usize>,
+        n: Range<usize>,
+        panels: &mut [f32],
+        _: &mut Vec<f32>,
+    ) {
         let (columns, steps, width) = (self.mat.t(), k.len(), packing.width);
-        for (panel, first) in panels.chunks_exact_mut(steps * width).zip(n.clone().step_by(width)) {
-            columns.pack(packing.transpose, first, width.min(n.end - first), k.start, steps, panel, width);
+        for (panel, first) in panels
+            .chunks_exact_mut(steps * width)
+            .zip(n.clone().step_by(width))
+        {
+            columns.pack(
+                packing.transpose,
+                first,
+                width.min(n.end - first),
+                k.start,
+                steps,
+                panel,
+                width,
+            );
         }
         if self.scale != 1.0 {
             panels.iter_mut().for_each(|v| *v *= self.scale);
@@ -78,14 +106,24 @@ impl Right for Transposed<'_> {
         (self.0.unit(), 1)
     }
 
-    fn pack(&self, packing: Packing, k: Range<usize>, n: Range<usize>, panels: &mut [f32], rows: &mut Vec<f32>) {
+    fn pack(
+        &self,
+        packing: Packing,
+        k: Range<usize>,
+        n: Range<usize>,
+        panels: &mut [f32],
+        rows: &mut Vec<f32>,
+    ) {
         let (steps, width) = (k.len(), packing.width);
         if let Some(values) = self.0.as_f32() {
             let w = Mat::new(values, self.0.rows(), self.0.columns());
             return MatRight::new(w.t()).pack(packing, k, n, panels, rows);
         }
         grow(rows, width * steps);
-        for (panel, first) in panels.chunks_exact_mut(steps * width).zip(n.clone().step_by(width)) {
+        for (panel, first) in panels
+            .chunks_exact_mut(steps * width)
+            .zip(n.clone().step_by(width))
+        {
             let live = width.min(n.end - first);
             for (row, values) in rows.chunks_exact_mut(steps).take(live).enumerate() {
                 self.0.read_part(first + row, k.start, values);
@@ -105,7 +143,10 @@ pub(crate) struct Plain<'a> {
 impl<'a> Plain<'a> {
     /// The whole weight.
     pub(crate) fn new(weight: &'a dyn Rows) -> Self {
-        Self { weight, rows: 0..weight.rows() }
+        Self {
+            weight,
+            rows: 0..weight.rows(),
+        }
     }
 
     /// Some rows of it.
@@ -123,7 +164,14 @@ impl Right for Plain<'_> {
         (1, self.weight.unit())
     }
 
-    fn pack(&self, packing: Packing, k: Range<usize>, n: Range<usize>, panels: &mut [f32], rows: &mut Vec<f32>) {
+    fn pack(
+        &self,
+        packing: Packing,
+        k: Range<usize>,
+        n: Range<usize>,
+        panels: &mut [f32],
+        rows: &mut Vec<f32>,
+    ) {
         let k = self.rows.start + k.start..self.rows.start + k.end;
         if let Some(values) = self.weight.as_f32() {
             let w = Mat::new(values, self.weight.rows(), self.weight.columns());
@@ -136,7 +184,10 @@ impl Right for Plain<'_> {
         row[n.len()..].fill(0.0);
         for (step, k) in k.enumerate() {
             self.weight.read_part(k, n.start, &mut row[..n.len()]);
-            for (panel, part) in panels.chunks_exact_mut(steps * width).zip(row.chunks_exact(width)) {
+            for (panel, part) in panels
+                .chunks_exact_mut(steps * width)
+                .zip(row.chunks_exact(width))
+            {
                 panel[step * width..(step + 1) * width].copy_from_slice(part);
             }
         }

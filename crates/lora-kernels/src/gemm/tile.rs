@@ -11,7 +11,11 @@ pub(super) struct Part {
 
 impl Part {
     /// Nothing.
-    pub(super) const NONE: Self = Self { k: 0, left: std::ptr::null(), right: std::ptr::null() };
+    pub(super) const NONE: Self = Self {
+        k: 0,
+        left: std::ptr::null(),
+        right: std::ptr::null(),
+    };
 }
 
 /// Where a tile goes, and how.
@@ -43,7 +47,11 @@ pub(super) type Tile<const PARTS: usize> = unsafe fn([Part; PARTS], Strides, Out
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize>(
     parts: [Part; PARTS],
-    Strides { left_row, left_step, right_step }: Strides,
+    Strides {
+        left_row,
+        left_step,
+        right_step,
+    }: Strides,
     out: Out,
 ) {
     // SAFETY: the caller vouches for the instruction set and for every value that the parts and `out` span.
@@ -66,8 +74,19 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
         for (row, sums) in sums.iter().enumerate() {
             for (vector, &sum) in sums.iter().enumerate() {
                 let to = out.pointer.add(row * out.stride + vector * S::LANES);
-                let value = if out.scale == 1.0 { sum } else { S::mul(sum, scale) };
-                S::store(to, if out.accumulate { S::add(S::load(to), value) } else { value });
+                let value = if out.scale == 1.0 {
+                    sum
+                } else {
+                    S::mul(sum, scale)
+                };
+                S::store(
+                    to,
+                    if out.accumulate {
+                        S::add(S::load(to), value)
+                    } else {
+                        value
+                    },
+                );
             }
         }
     }

@@ -42,7 +42,16 @@ pub(super) unsafe fn transpose_avx2(
         }
     }
     // SAFETY: the steps that are left, of the same rows and destination.
-    unsafe { super::isa::transpose(src.add(whole), stride, rows, steps - whole, dst.add(whole * width), width) }
+    unsafe {
+        super::isa::transpose(
+            src.add(whole),
+            stride,
+            rows,
+            steps - whole,
+            dst.add(whole * width),
+            width,
+        )
+    }
 }
 
 /// The first N of 8 values of 8 steps; a known length is copied without a call.
@@ -53,7 +62,11 @@ pub(super) unsafe fn transpose_avx2(
 unsafe fn copy_steps<const N: usize>(block: &[f32; 64], dst: *mut f32, width: usize) {
     for (step, values) in block.as_chunks::<8>().0.iter().enumerate() {
         // SAFETY: as promised by the caller; N is at most 8.
-        unsafe { dst.add(step * width).cast::<[f32; N]>().write_unaligned(*values.as_ptr().cast::<[f32; N]>()) };
+        unsafe {
+            dst.add(step * width)
+                .cast::<[f32; N]>()
+                .write_unaligned(*values.as_ptr().cast::<[f32; N]>())
+        };
     }
 }
 
@@ -72,18 +85,31 @@ unsafe fn transpose_8x8(src: *const f32, stride: usize, live: usize, dst: *mut f
     });
     let pairs: [__m256; 8] = std::array::from_fn(|i| {
         let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
-        if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
+        if i % 2 == 0 {
+            _mm256_unpacklo_ps(a, b)
+        } else {
+            _mm256_unpackhi_ps(a, b)
+        }
     });
     let quad = |i: usize| {
         let (a, b) = (pairs[i], pairs[i + 2]);
-        (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b))
+        (
+            _mm256_shuffle_ps::<0x44>(a, b),
+            _mm256_shuffle_ps::<0xEE>(a, b),
+        )
     };
     let ((a0, a1), (a2, a3), (b0, b1), (b2, b3)) = (quad(0), quad(1), quad(4), quad(5));
-    for (k, (a, b)) in [(a0, b0), (a1, b1), (a2, b2), (a3, b3)].into_iter().enumerate() {
+    for (k, (a, b)) in [(a0, b0), (a1, b1), (a2, b2), (a3, b3)]
+        .into_iter()
+        .enumerate()
+    {
         // SAFETY: as promised by the caller.
         unsafe {
             _mm256_storeu_ps(dst.add(k * width), _mm256_permute2f128_ps::<0x20>(a, b));
-            _mm256_storeu_ps(dst.add((k + 4) * width), _mm256_permute2f128_ps::<0x31>(a, b));
+            _mm256_storeu_ps(
+                dst.add((k + 4) * width),
+                _mm256_permute2f128_ps::<0x31>(a, b),
+            );
         }
     }
 }

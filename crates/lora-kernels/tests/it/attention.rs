@@ -3,16 +3,36 @@ use crate::harness::{assert_close, gradient, values, weigh, wide};
 use lora_kernels::attention::{Saved, Shape, Workspace, backward, forward};
 use lora_kernels::layout::{Layout, Span};
 
-const SHAPE: Shape = Shape { heads: 4, kv_heads: 2, head_dim: 3, scale: 0.577, window: None, softcap: None };
+const SHAPE: Shape = Shape {
+    heads: 4,
+    kv_heads: 2,
+    head_dim: 3,
+    scale: 0.577,
+    window: None,
+    softcap: None,
+};
 
 /// Plain, windowed, capped, and both.
 fn shapes() -> [Shape; 4] {
     let (window, softcap) = (Some(4), Some(0.7));
-    [SHAPE, Shape { window, ..SHAPE }, Shape { softcap, ..SHAPE }, Shape { window, softcap, ..SHAPE }]
+    [
+        SHAPE,
+        Shape { window, ..SHAPE },
+        Shape { softcap, ..SHAPE },
+        Shape {
+            window,
+            softcap,
+            ..SHAPE
+        },
+    ]
 }
 
 fn reference(shape: Shape, starts: &[usize], q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
-    let (d, width, kv_width) = (SHAPE.head_dim, SHAPE.heads * SHAPE.head_dim, SHAPE.kv_heads * SHAPE.head_dim);
+    let (d, width, kv_width) = (
+        SHAPE.head_dim,
+        SHAPE.heads * SHAPE.head_dim,
+        SHAPE.kv_heads * SHAPE.head_dim,
+    );
     let mut o = vec![0.0; q.len()];
     for w in starts.windows(2) {
         for t in w[0]..w[1] {
@@ -20,9 +40,13 @@ fn reference(shape: Shape, starts: &[usize], q: &[f64], k: &[f64], v: &[f64]) ->
                 let kv = head / (SHAPE.heads / SHAPE.kv_heads) * d;
                 let at = t * width + head * d;
                 let score = |s: usize| {
-                    let score =
-                        (0..d).map(|i| q[at + i] * k[s * kv_width + kv + i]).sum::<f64>() * f64::from(SHAPE.scale);
-                    shape.softcap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
+                    let score = (0..d)
+                        .map(|i| q[at + i] * k[s * kv_width + kv + i])
+                        .sum::<f64>()
+                        * f64::from(SHAPE.scale);
+                    shape
+                        .softcap
+                        .map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
                 };
                 let seen = (w[0]..=t).filter(|s| shape.window.is_none_or(|window| t - s < window));
                 let e: Vec<f64> = seen.clone().map(|s| score(s).exp()).collect();
@@ -51,7 +75,12 @@ fn values_and_gradients_of_packed_sequences() {
     let starts = [0usize, 5, 6, 13];
     let t = 13;
     let (q_len, kv_len) = (t * 12, t * 6);
-    let (q, k, v, w) = (values(q_len, 1), values(kv_len, 2), values(kv_len, 3), values(q_len, 4));
+    let (q, k, v, w) = (
+        values(q_len, 1),
+        values(kv_len, 2),
+        values(kv_len, 3),
+        values(q_len, 4),
+    );
     let (qw, kw, vw) = (wide(&q), wide(&k), wide(&v));
     for shape in shapes() {
         let (mut o, mut lse) = (vec![0.0; q_len], vec![0.0; t * SHAPE.heads]);
@@ -59,11 +88,33 @@ fn values_and_gradients_of_packed_sequences() {
         forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
         assert_close("o", &o, &reference(shape, &starts, &qw, &kw, &vw), 1e-5);
 
-        let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w };
+        let saved = Saved {
+            q: &q,
+            k: &k,
+            v: &v,
+            o: &o,
+            lse: &lse,
+            d_o: &w,
+        };
         let [dq, dk, dv] = gradients(shape, &s, saved);
-        assert_close("dq", &dq, &gradient(&qw, |q| weigh(&w, &reference(shape, &starts, q, &kw, &vw))), 1e-4);
-        assert_close("dk", &dk, &gradient(&kw, |k| weigh(&w, &reference(shape, &starts, &qw, k, &vw))), 1e-4);
-        assert_close("dv", &dv, &gradient(&vw, |v| weigh(&w, &reference(shape, &starts, &qw, &kw, v))), 1e-4);
+        assert_close(
+            "dq",
+            &dq,
+            &gradient(&qw, |q| weigh(&w, &reference(shape, &starts, q, &kw, &vw))),
+            1e-4,
+        );
+        assert_close(
+            "dk",
+            &dk,
+            &gradient(&kw, |k| weigh(&w, &reference(shape, &starts, &qw, k, &vw))),
+            1e-4,
+        );
+        assert_close(
+            "dv",
+            &dv,
+            &gradient(&vw, |v| weigh(&w, &reference(shape, &starts, &qw, &kw, v))),
+            1e-4,
+        );
     }
 }
 
@@ -71,21 +122,45 @@ fn values_and_gradients_of_packed_sequences() {
 #[test]
 fn windows_move_across_tiles() {
     let starts = [0usize, 150, 160];
-    let (q, k, v, w) = (values(160 * 12, 11), values(160 * 6, 12), values(160 * 6, 13), values(160 * 12, 14));
+    let (q, k, v, w) = (
+        values(160 * 12, 11),
+        values(160 * 6, 12),
+        values(160 * 6, 13),
+        values(160 * 12, 14),
+    );
     for window in [1, 7, 64, 100] {
-        let shape = Shape { window: Some(window), softcap: Some(2.0), ..SHAPE };
+        let shape = Shape {
+            window: Some(window),
+            softcap: Some(2.0),
+            ..SHAPE
+        };
         let s = Layout::packed(&starts);
         let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
         forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
-        assert_close("o", &o, &reference(shape, &starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
-        let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w };
+        assert_close(
+            "o",
+            &o,
+            &reference(shape, &starts, &wide(&q), &wide(&k), &wide(&v)),
+            1e-5,
+        );
+        let saved = Saved {
+            q: &q,
+            k: &k,
+            v: &v,
+            o: &o,
+            lse: &lse,
+            d_o: &w,
+        };
         let [dq, dk, dv] = gradients(shape, &s, saved);
         for (name, place, found) in [("dq", 0, &dq), ("dk", 1, &dk), ("dv", 2, &dv)] {
             for at in [3, 6 * 70, 6 * 149 + 5, 6 * 155] {
                 let loss = |h: f64| {
                     let mut moved = [wide(&q), wide(&k), wide(&v)];
                     moved[place][at] += h;
-                    weigh(&w, &reference(shape, &starts, &moved[0], &moved[1], &moved[2]))
+                    weigh(
+                        &w,
+                        &reference(shape, &starts, &moved[0], &moved[1], &moved[2]),
+                    )
                 };
                 let want = (loss(1e-5) - loss(-1e-5)) / 2e-5;
                 let got = f64::from(found[at]);
@@ -103,8 +178,21 @@ fn more_queries_than_one_tile() {
     let starts = [0usize, 150, 160];
     let (q, k, v) = (values(160 * 12, 5), values(160 * 6, 6), values(160 * 6, 7));
     let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
-    forward(SHAPE, &Layout::packed(&starts), &q, &k, &v, &mut o, &mut lse);
-    assert_close("o", &o, &reference(SHAPE, &starts, &wide(&q), &wide(&k), &wide(&v)), 1e-5);
+    forward(
+        SHAPE,
+        &Layout::packed(&starts),
+        &q,
+        &k,
+        &v,
+        &mut o,
+        &mut lse,
+    );
+    assert_close(
+        "o",
+        &o,
+        &reference(SHAPE, &starts, &wide(&q), &wide(&k), &wide(&v)),
+        1e-5,
+    );
 }
 
 #[test]
@@ -130,36 +218,68 @@ fn tree() -> (Layout, Vec<Vec<usize>>) {
     layout.push(78, 2, [span(0, 70), span(70, 3), span(78, 2)]);
     layout.push(80, 90, [span(0, 70), span(80, 90)]);
     let rows = |parts: &[std::ops::Range<usize>]| parts.iter().cloned().flatten().collect();
-    (layout, vec![rows(&[0..73, 73..78]), rows(&[0..73, 78..80]), rows(&[0..70, 80..170])])
+    (
+        layout,
+        vec![
+            rows(&[0..73, 73..78]),
+            rows(&[0..73, 78..80]),
+            rows(&[0..70, 80..170]),
+        ],
+    )
 }
 
 #[test]
 fn a_shared_beginning_gives_what_each_sequence_gives_alone() {
     for window in [None, Some(1), Some(4), Some(72), Some(80)] {
         check_tree(Shape { window, ..SHAPE });
-        check_tree(Shape { window, softcap: Some(0.7), ..SHAPE });
+        check_tree(Shape {
+            window,
+            softcap: Some(0.7),
+            ..SHAPE
+        });
     }
 }
 
 fn check_tree(shape: Shape) {
     let (layout, sequences) = tree();
     let (t, width, kv_width) = (170, 12, 6);
-    let (q, k, v, w) =
-        (values(t * width, 11), values(t * kv_width, 12), values(t * kv_width, 13), values(t * width, 14));
+    let (q, k, v, w) = (
+        values(t * width, 11),
+        values(t * kv_width, 12),
+        values(t * kv_width, 13),
+        values(t * width, 14),
+    );
     let (mut o, mut lse) = (vec![0.0; t * width], vec![0.0; t * SHAPE.heads]);
     forward(shape, &layout, &q, &k, &v, &mut o, &mut lse);
-    let saved = Saved { q: &q, k: &k, v: &v, o: &o, lse: &lse, d_o: &w };
+    let saved = Saved {
+        q: &q,
+        k: &k,
+        v: &v,
+        o: &o,
+        lse: &lse,
+        d_o: &w,
+    };
     let [dq, dk, dv] = gradients(shape, &layout, saved);
 
     let gather = |x: &[f32], rows: &[usize], width: usize| -> Vec<f32> {
-        rows.iter().flat_map(|&r| x[r * width..(r + 1) * width].to_vec()).collect()
+        rows.iter()
+            .flat_map(|&r| x[r * width..(r + 1) * width].to_vec())
+            .collect()
     };
-    let mut want = [vec![0.0f64; t * width], vec![0.0; t * kv_width], vec![0.0; t * kv_width]];
+    let mut want = [
+        vec![0.0f64; t * width],
+        vec![0.0; t * kv_width],
+        vec![0.0; t * kv_width],
+    ];
     let mut given = vec![false; t]; // a shared row's own gradient is asked for once
     for rows in &sequences {
         let n = rows.len();
         let alone = Layout::packed(&[0, n]);
-        let (q, k, v) = (gather(&q, rows, width), gather(&k, rows, kv_width), gather(&v, rows, kv_width));
+        let (q, k, v) = (
+            gather(&q, rows, width),
+            gather(&k, rows, kv_width),
+            gather(&v, rows, kv_width),
+        );
         let (mut own, mut lse) = (vec![0.0; n * width], vec![0.0; n * SHAPE.heads]);
         forward(shape, &alone, &q, &k, &v, &mut own, &mut lse);
         assert_close("o", &gather(&o, rows, width), &wide(&own), 1e-5);
@@ -169,14 +289,28 @@ fn check_tree(shape: Shape) {
                 d_o[i * width..(i + 1) * width].fill(0.0);
             }
         }
-        let parts = gradients(shape, &alone, Saved { q: &q, k: &k, v: &v, o: &own, lse: &lse, d_o: &d_o });
+        let parts = gradients(
+            shape,
+            &alone,
+            Saved {
+                q: &q,
+                k: &k,
+                v: &v,
+                o: &own,
+                lse: &lse,
+                d_o: &d_o,
+            },
+        );
         for ((want, part), width) in want.iter_mut().zip(&parts).zip([width, kv_width, kv_width]) {
             for (i, &row) in rows.iter().enumerate() {
                 (0..width).for_each(|c| want[row * width + c] += f64::from(part[i * width + c]));
             }
         }
     }
-    for ((name, got), want) in [("dq", &dq), ("dk", &dk), ("dv", &dv)].into_iter().zip(&want) {
+    for ((name, got), want) in [("dq", &dq), ("dk", &dk), ("dv", &dv)]
+        .into_iter()
+        .zip(&want)
+    {
         assert_close(name, got, want, 1e-5);
     }
 }

@@ -4,7 +4,8 @@
 pub fn values(n: usize, seed: u64) -> Vec<f32> {
     (0..n as u64)
         .map(|i| {
-            let mut z = (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ seed.wrapping_mul(0xD134_2543_DE82_EF95);
+            let mut z = (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                ^ seed.wrapping_mul(0xD134_2543_DE82_EF95);
             z = (z ^ (z >> 32)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             z ^= z >> 29;
             (z >> 40) as f32 / (1u64 << 23) as f32 - 1.0
@@ -21,7 +22,10 @@ pub fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}: lengths");
     let largest = want.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
     for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
-        assert!((f64::from(g) - w).abs() <= tolerance * largest, "{what}[{i}]: {g} instead of {w}");
+        assert!(
+            (f64::from(g) - w).abs() <= tolerance * largest,
+            "{what}[{i}]: {g} instead of {w}"
+        );
     }
 }
 

@@ -5,7 +5,10 @@ use lora_kernels::optim::{AdamW, clip_factor, global_norm};
 #[test]
 fn adamw_follows_the_formula() {
     let n = 40;
-    let optimiser = AdamW { weight_decay: 0.1, ..AdamW::default() };
+    let optimiser = AdamW {
+        weight_decay: 0.1,
+        ..AdamW::default()
+    };
     let mut params = values(n, 1);
     let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
     let (mut p64, mut m64, mut v64) = (wide(&params), vec![0.0f64; n], vec![0.0f64; n]);
@@ -17,7 +20,10 @@ fn adamw_follows_the_formula() {
             let g = f64::from(g[i]) * f64::from(clip);
             m64[i] = 0.9 * m64[i] + 0.1 * g;
             v64[i] = 0.999 * v64[i] + 0.001 * g * g;
-            let (mh, vh) = (m64[i] / (1.0 - 0.9f64.powi(t as i32)), v64[i] / (1.0 - 0.999f64.powi(t as i32)));
+            let (mh, vh) = (
+                m64[i] / (1.0 - 0.9f64.powi(t as i32)),
+                v64[i] / (1.0 - 0.999f64.powi(t as i32)),
+            );
             p64[i] = p64[i] * (1.0 - lr * 0.1) - lr * mh / (vh.sqrt() + 1e-8);
         }
     }

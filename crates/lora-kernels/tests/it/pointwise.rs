@@ -8,7 +8,10 @@ fn norm_reference(x: &[f64], gamma: &[f32], eps: f64) -> Vec<f64> {
     x.chunks(h)
         .flat_map(|row| {
             let rstd = 1.0 / (row.iter().map(|v| v * v).sum::<f64>() / h as f64 + eps).sqrt();
-            row.iter().zip(gamma).map(move |(v, &g)| v * rstd * f64::from(g)).collect::<Vec<_>>()
+            row.iter()
+                .zip(gamma)
+                .map(move |(v, &g)| v * rstd * f64::from(g))
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -27,7 +30,12 @@ fn check_rmsnorm(t: usize, h: usize, offset: f32) {
     gamma.iter_mut().for_each(|g| *g += offset);
     let (mut y, mut rstd) = (vec![0.0; t * h], vec![0.0; t]);
     norm::forward(&x, &gamma, eps, &mut y, &mut rstd);
-    assert_close("y", &y, &norm_reference(&wide(&x), &gamma, f64::from(eps)), 1e-6);
+    assert_close(
+        "y",
+        &y,
+        &norm_reference(&wide(&x), &gamma, f64::from(eps)),
+        1e-6,
+    );
 
     let mut again = vec![0.0; t * h];
     norm::recompute(&x, &gamma, &rstd, &mut again);
@@ -36,14 +44,24 @@ fn check_rmsnorm(t: usize, h: usize, offset: f32) {
     let before = values(t * h, 4);
     let (mut dx, mut dy) = (before.clone(), w.clone());
     norm::backward(&x, &gamma, &rstd, &mut dy, &mut dx);
-    let mut want = gradient(&wide(&x), |x| weigh(&w, &norm_reference(x, &gamma, f64::from(eps))));
-    want.iter_mut().zip(&before).for_each(|(g, &b)| *g += f64::from(b));
+    let mut want = gradient(&wide(&x), |x| {
+        weigh(&w, &norm_reference(x, &gamma, f64::from(eps)))
+    });
+    want.iter_mut()
+        .zip(&before)
+        .for_each(|(g, &b)| *g += f64::from(b));
     assert_close("dx adds to what was there", &dx, &want, 1e-5);
 }
 
 const FACTOR: f64 = 1.3;
 
-fn rotate_reference(x: &[f64], positions: &[u32], frequencies: &[f32], heads: usize, d: usize) -> Vec<f64> {
+fn rotate_reference(
+    x: &[f64],
+    positions: &[u32],
+    frequencies: &[f32],
+    heads: usize,
+    d: usize,
+) -> Vec<f64> {
     let half = frequencies.len();
     let mut out = x.to_vec();
     for (row, &p) in out.chunks_mut(heads * d).zip(positions) {
@@ -70,10 +88,17 @@ fn rotary_embedding() {
         let table = rope::Table::new(&frequencies, FACTOR, 100);
         let mut y = x.clone();
         rope::rotate(&mut y, &positions, heads, d, &table, false);
-        assert_close("y", &y, &rotate_reference(&wide(&x), &positions, &frequencies, heads, d), 1e-5);
+        assert_close(
+            "y",
+            &y,
+            &rotate_reference(&wide(&x), &positions, &frequencies, heads, d),
+            1e-5,
+        );
         let mut dx = w.clone();
         rope::rotate(&mut dx, &positions, heads, d, &table, true);
-        let want = gradient(&wide(&x), |x| weigh(&w, &rotate_reference(x, &positions, &frequencies, heads, d)));
+        let want = gradient(&wide(&x), |x| {
+            weigh(&w, &rotate_reference(x, &positions, &frequencies, heads, d))
+        });
         assert_close("dx", &dx, &want, 1e-5);
     }
 }
@@ -82,7 +107,8 @@ fn glu_reference(activation: Activation, gate: &[f64], up: &[f64]) -> Vec<f64> {
     let activate = |g: f64| match activation {
         Activation::Silu => g / (1.0 + (-g).exp()),
         Activation::GeluTanh => {
-            0.5 * g * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (g + 0.044_715 * g.powi(3))).tanh())
+            0.5 * g
+                * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (g + 0.044_715 * g.powi(3))).tanh())
         }
     };
     gate.iter().zip(up).map(|(&g, u)| activate(g) * u).collect()
@@ -96,12 +122,21 @@ fn gated_linear_units_both_ways() {
         let (up, w) = (values(n, 8), values(n, 9));
         let mut y = vec![0.0; n];
         glu::forward(activation, &gate, &up, &mut y);
-        assert_close("y", &y, &glu_reference(activation, &wide(&gate), &wide(&up)), 1e-6);
+        assert_close(
+            "y",
+            &y,
+            &glu_reference(activation, &wide(&gate), &wide(&up)),
+            1e-6,
+        );
         let (mut d_gate, mut d_up) = (gate.clone(), up.clone());
         glu::backward(activation, &w, &mut d_gate, &mut d_up);
-        let want = gradient(&wide(&gate), |g| weigh(&w, &glu_reference(activation, g, &wide(&up))));
+        let want = gradient(&wide(&gate), |g| {
+            weigh(&w, &glu_reference(activation, g, &wide(&up)))
+        });
         assert_close("d_gate", &d_gate, &want, 1e-5);
-        let want = gradient(&wide(&up), |u| weigh(&w, &glu_reference(activation, &wide(&gate), u)));
+        let want = gradient(&wide(&up), |u| {
+            weigh(&w, &glu_reference(activation, &wide(&gate), u))
+        });
         assert_close("d_up", &d_up, &want, 1e-5);
     }
 }
@@ -116,7 +151,10 @@ fn tanh_is_accurate_everywhere() {
             "tanh({x}) = {got} instead of {want}"
         );
     }
-    assert_eq!((vector::tanh(1e9), vector::tanh(-1e9), vector::tanh(0.0)), (1.0, -1.0, 0.0));
+    assert_eq!(
+        (vector::tanh(1e9), vector::tanh(-1e9), vector::tanh(0.0)),
+        (1.0, -1.0, 0.0)
+    );
     assert!(vector::tanh(f32::NAN).is_nan());
 }
 
@@ -125,7 +163,10 @@ fn exp_is_accurate_over_its_range_and_honest_outside() {
     for i in -8_700..8_800 {
         let x = i as f32 / 100.0;
         let (got, want) = (f64::from(vector::exp(x)), f64::from(x).exp());
-        assert!((got - want).abs() <= 3e-7 * want, "exp({x}) = {got} instead of {want}");
+        assert!(
+            (got - want).abs() <= 3e-7 * want,
+            "exp({x}) = {got} instead of {want}"
+        );
     }
     assert_eq!(vector::exp(-200.0), 0.0);
     assert_eq!(vector::exp(f32::NEG_INFINITY), 0.0);
@@ -141,5 +182,9 @@ fn reductions() {
     let dot: f64 = wide(&x).iter().map(|v| v * v).sum();
     assert!((f64::from(vector::dot(&x, &x)) - dot).abs() < 1e-5);
     assert_eq!(vector::max(&x), x.iter().copied().fold(f32::MIN, f32::max));
-    assert_eq!(vector::argmax(&[1.0, 3.0, 3.0, 2.0]), 1, "the first of equals");
+    assert_eq!(
+        vector::argmax(&[1.0, 3.0, 3.0, 2.0]),
+        1,
+        "the first of equals"
+    );
 }

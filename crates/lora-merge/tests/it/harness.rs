@@ -4,8 +4,13 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-pub(crate) const CASES: [&str; 5] =
-    ["llama_gqa_tied", "llama_rope3_rslora", "qwen2_bias_all_linear", "gemma3_text", "phi3_fused"];
+pub(crate) const CASES: [&str; 5] = [
+    "llama_gqa_tied",
+    "llama_rope3_rslora",
+    "qwen2_bias_all_linear",
+    "gemma3_text",
+    "phi3_fused",
+];
 
 /// What else an adapter can train.
 pub(crate) const MORE: [&str; 13] = [
@@ -25,7 +30,9 @@ pub(crate) const MORE: [&str; 13] = [
 ];
 
 pub(crate) fn case(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/golden")
+        .join(name)
 }
 
 pub(crate) fn json(path: &Path) -> Value {
@@ -36,29 +43,51 @@ pub(crate) fn json(path: &Path) -> Value {
 pub(crate) fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Vec<f32>)> {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let f32s = file.iter().filter(|(_, view)| view.dtype() == safetensors::Dtype::F32);
-    f32s.map(|(name, view)| (name.to_owned(), view.shape().to_vec(), values(view.data()))).collect()
+    let f32s = file
+        .iter()
+        .filter(|(_, view)| view.dtype() == safetensors::Dtype::F32);
+    f32s.map(|(name, view)| (name.to_owned(), view.shape().to_vec(), values(view.data())))
+        .collect()
 }
 
 fn values(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|x| f32::from_le_bytes(x.try_into().unwrap())).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|x| f32::from_le_bytes(x.try_into().unwrap()))
+        .collect()
 }
 
 /// A copy of a golden adapter whose values went through `change`.
-pub(crate) fn changed_adapter(dir: &Path, name: &str, change: impl Fn(&str, f32) -> f32) -> PathBuf {
+pub(crate) fn changed_adapter(
+    dir: &Path,
+    name: &str,
+    change: impl Fn(&str, f32) -> f32,
+) -> PathBuf {
     let copy = dir.join("adapter");
     std::fs::create_dir_all(&copy).unwrap();
     let golden = case(name).join("adapter");
-    std::fs::copy(golden.join("adapter_config.json"), copy.join("adapter_config.json")).unwrap();
-    let changed: Vec<(String, Vec<usize>, Vec<u8>)> = tensors(&golden.join("adapter_model.safetensors"))
-        .into_iter()
-        .map(|(key, shape, values)| {
-            let bytes = values.into_iter().flat_map(|value| change(&key, value).to_le_bytes()).collect();
-            (key, shape, bytes)
-        })
-        .collect();
+    std::fs::copy(
+        golden.join("adapter_config.json"),
+        copy.join("adapter_config.json"),
+    )
+    .unwrap();
+    let changed: Vec<(String, Vec<usize>, Vec<u8>)> =
+        tensors(&golden.join("adapter_model.safetensors"))
+            .into_iter()
+            .map(|(key, shape, values)| {
+                let bytes = values
+                    .into_iter()
+                    .flat_map(|value| change(&key, value).to_le_bytes())
+                    .collect();
+                (key, shape, bytes)
+            })
+            .collect();
     let views = changed.iter().map(|(key, shape, bytes)| {
-        (key, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).unwrap())
+        (
+            key,
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes)
+                .unwrap(),
+        )
     });
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = safetensors::serialize(views, Some(metadata)).unwrap();
@@ -69,7 +98,10 @@ pub(crate) fn changed_adapter(dir: &Path, name: &str, change: impl Fn(&str, f32)
 /// Runs lora-merge in `dir`, writing to `dir/out`.
 pub(crate) fn merge(dir: &Path, base: Option<&Path>, adapter: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lora-merge"));
-    command.current_dir(dir).args(["--out", "out", "--threads", "1", "--adapter"]).arg(adapter);
+    command
+        .current_dir(dir)
+        .args(["--out", "out", "--threads", "1", "--adapter"])
+        .arg(adapter);
     if let Some(base) = base {
         command.arg("--base").arg(base);
     }
@@ -78,7 +110,11 @@ pub(crate) fn merge(dir: &Path, base: Option<&Path>, adapter: &Path, more: &[&st
 
 #[track_caller]
 pub(crate) fn assert_code(output: &Output, code: i32) {
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(output));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        stderr(output)
+    );
     assert_eq!(output.status.code(), Some(code), "{text}");
 }
 
@@ -88,5 +124,11 @@ pub(crate) fn stderr(output: &Output) -> String {
 
 /// The receipt on the last line of stdout.
 pub(crate) fn receipt(output: &Output) -> Value {
-    serde_json::from_str(String::from_utf8_lossy(&output.stdout).lines().last().unwrap()).unwrap()
+    serde_json::from_str(
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .last()
+            .unwrap(),
+    )
+    .unwrap()
 }

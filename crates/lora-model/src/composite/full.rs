@@ -40,7 +40,11 @@ impl FullModel {
             params.extend(view.to_f32());
             tensors.push((name, view.shape().to_vec(), start..params.len()));
         }
-        Ok(Self { config: checkpoint.config().clone(), tensors, params })
+        Ok(Self {
+            config: checkpoint.config().clone(),
+            tensors,
+            params,
+        })
     }
 
     /// Random weights: N(0, 0.02²) matrices (transformers' `initializer_range`), norms γ = 1, biases 0; from a generator keyed by
@@ -53,7 +57,9 @@ impl FullModel {
             let end = length
                 .and_then(|n| n.checked_add(start))
                 .filter(|&end| params.try_reserve(end - start).is_ok())
-                .ok_or_else(|| Error::Invalid(format!("no memory for weight {name} of shape {shape:?}")))?;
+                .ok_or_else(|| {
+                    Error::Invalid(format!("no memory for weight {name} of shape {shape:?}"))
+                })?;
             if shape.len() == 2 {
                 let mut normal = Normal::new(seed, &name);
                 params.extend((start..end).map(|_| 0.02 * normal.next()));
@@ -63,64 +69,100 @@ impl FullModel {
             }
             tensors.push((name, shape, start..end));
         }
-        Ok(Self { config, tensors, params })
+        Ok(Self {
+            config,
+            tensors,
+            params,
+        })
     }
 
     /// Writes `model.safetensors` into an existing folder in bf16 or f32.
     pub fn save(&self, dir: &Path, bf16: bool) -> Result<(), Error> {
         let path = dir.join("model.safetensors");
-        let fail = |cause: String| Error::Invalid(format!("failed to write {}: {cause}", path.display()));
+        let fail =
+            |cause: String| Error::Invalid(format!("failed to write {}: {cause}", path.display()));
         let narrow: Vec<half::bf16> = match bf16 {
-            true => self.params.iter().map(|&v| half::bf16::from_f32(v)).collect(),
+            true => self
+                .params
+                .iter()
+                .map(|&v| half::bf16::from_f32(v))
+                .collect(),
             false => Vec::new(),
         };
         let mut views = Vec::with_capacity(self.tensors.len());
         for (name, shape, place) in &self.tensors {
             let (dtype, bytes) = match bf16 {
                 true => (Dtype::BF16, bytemuck::cast_slice(&narrow[place.clone()])),
-                false => (Dtype::F32, bytemuck::cast_slice(&self.params[place.clone()])),
+                false => (
+                    Dtype::F32,
+                    bytemuck::cast_slice(&self.params[place.clone()]),
+                ),
             };
-            views.push((name, TensorView::new(dtype, shape.clone(), bytes).map_err(|e| fail(e.to_string()))?));
+            views.push((
+                name,
+                TensorView::new(dtype, shape.clone(), bytes).map_err(|e| fail(e.to_string()))?,
+            ));
         }
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
+        let bytes =
+            safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
         std::fs::write(&path, bytes).map_err(|e| fail(e.to_string()))
     }
 
     /// Loss of each sequence.
     pub fn losses(&self, packed: &Packed) -> Result<Vec<SequenceLoss>, Error> {
-        let weights = self.weights(|values, shape| Tensor::from_slice(values, shape, &Device::Cpu))?;
-        let losses = chunks(packed).into_par_iter().map(|chunk| Ok(self.forward(&weights, &chunk, false)?.0));
+        let weights =
+            self.weights(|values, shape| Tensor::from_slice(values, shape, &Device::Cpu))?;
+        let losses = chunks(packed)
+            .into_par_iter()
+            .map(|chunk| Ok(self.forward(&weights, &chunk, false)?.0));
         Ok(losses.collect::<Result<Vec<_>, Error>>()?.concat())
     }
 
     /// Loss of each sequence; adds `scale` · d(Σ nll)/d(params) to `gradients`.
-    pub fn gradients(&self, packed: &Packed, scale: f32, gradients: &mut [f32]) -> Result<Vec<SequenceLoss>, Error> {
-        let weights = self.weights(|v, shape| Ok(Var::from_slice(v, shape, &Device::Cpu)?.into_inner()))?;
+    pub fn gradients(
+        &self,
+        packed: &Packed,
+        scale: f32,
+        gradients: &mut [f32],
+    ) -> Result<Vec<SequenceLoss>, Error> {
+        let weights =
+            self.weights(|v, shape| Ok(Var::from_slice(v, shape, &Device::Cpu)?.into_inner()))?;
         let one = |chunk: Packed| {
             let (losses, scalar) = self.forward(&weights, &chunk, true)?;
             let mut part = vec![0f32; self.params.len()];
-            let variables = self.tensors.iter().map(|(name, _, place)| (&weights[name], place.clone()));
+            let variables = self
+                .tensors
+                .iter()
+                .map(|(name, _, place)| (&weights[name], place.clone()));
             backward(scalar, variables, scale, &mut part)?;
             Ok((losses, part))
         };
         let mut losses = Vec::with_capacity(packed.sequences());
         // A few chunks at a time, to bound memory; their gradients are summed in the pack's order.
         for group in chunks(packed).chunks(8) {
-            let parts = group.par_iter().map(|chunk| one(chunk.clone())).collect::<Result<Vec<_>, Error>>()?;
+            let parts = group
+                .par_iter()
+                .map(|chunk| one(chunk.clone()))
+                .collect::<Result<Vec<_>, Error>>()?;
             for (some, part) in parts {
                 losses.extend(some);
-                gradients.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+                gradients
+                    .iter_mut()
+                    .zip(part)
+                    .for_each(|(sum, value)| *sum += value);
             }
         }
         Ok(losses)
     }
 
-    fn weights(&self, tensor: impl Fn(&[f32], &[usize]) -> candle_core::Result<Tensor>) -> Result<Weights, Error> {
-        let named = self
-            .tensors
-            .iter()
-            .map(|(name, shape, place)| Ok((name.clone(), tensor(&self.params[place.clone()], shape)?)));
+    fn weights(
+        &self,
+        tensor: impl Fn(&[f32], &[usize]) -> candle_core::Result<Tensor>,
+    ) -> Result<Weights, Error> {
+        let named = self.tensors.iter().map(|(name, shape, place)| {
+            Ok((name.clone(), tensor(&self.params[place.clone()], shape)?))
+        });
         Ok(named.collect::<candle_core::Result<BTreeMap<_, _>>>()?)
     }
 
@@ -147,10 +189,16 @@ impl FullModel {
 fn chunks(packed: &Packed) -> Vec<Packed> {
     let mut chunks: Vec<Packed> = Vec::new();
     for bounds in packed.starts.windows(2) {
-        let (ids, labels) = (&packed.input_ids[bounds[0]..bounds[1]], &packed.labels[bounds[0]..bounds[1]]);
+        let (ids, labels) = (
+            &packed.input_ids[bounds[0]..bounds[1]],
+            &packed.labels[bounds[0]..bounds[1]],
+        );
         let full = chunks.last().is_none_or(|c| c.tokens() >= CHUNK_TOKENS);
         if full {
-            chunks.push(Packed { starts: vec![0], ..Packed::default() });
+            chunks.push(Packed {
+                starts: vec![0],
+                ..Packed::default()
+            });
         }
         if let Some(chunk) = chunks.last_mut() {
             chunk.input_ids.extend_from_slice(ids);
@@ -187,5 +235,7 @@ impl Normal {
 
 /// FNV-1a of a name: picks the generator's stream.
 fn stream(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -45,12 +45,22 @@ impl<'a> Graph<'a> {
         let runs = runs(&packed.starts);
         let ropes = RopeTables::new(config, runs.iter().map(|r| r.length), device)?;
         let mut masks = BTreeMap::new();
-        for key in runs.iter().flat_map(|r| config.layers.iter().map(|l| (r.length, l.window))) {
+        for key in runs
+            .iter()
+            .flat_map(|r| config.layers.iter().map(|l| (r.length, l.window)))
+        {
             if let Entry::Vacant(place) = masks.entry(key) {
                 place.insert(mask_of(key.0, key.1, device)?);
             }
         }
-        Ok(Self { config, weights, patches, ropes, runs, masks })
+        Ok(Self {
+            config,
+            weights,
+            patches,
+            ropes,
+            runs,
+            masks,
+        })
     }
 
     /// Hidden states after the last norm, (T, H).
@@ -74,19 +84,27 @@ impl<'a> Graph<'a> {
 
     /// A weight: the adapter's, where it trains as a whole, else the base's. A tied head that has none is the base's embedding.
     fn weight(&self, name: &str) -> Result<&Tensor> {
-        let is_tied_head = self.config.tie_word_embeddings && name.strip_suffix(".weight") == Some(spec::HEAD);
+        let is_tied_head =
+            self.config.tie_word_embeddings && name.strip_suffix(".weight") == Some(spec::HEAD);
         let base = || match is_tied_head {
             true => self.weights.get("model.embed_tokens.weight"),
             false => self.weights.get(name),
         };
         let replaced = self.patches.and_then(|p| p.replacement(name));
-        replaced.or_else(base).ok_or_else(|| Error::Msg(format!("weight {name} is missing")))
+        replaced
+            .or_else(base)
+            .ok_or_else(|| Error::Msg(format!("weight {name} is missing")))
     }
 
     /// Rows `ids` of the embedding, with its adapter, (T) -> (T, H).
     fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
         let weight = self.weight("model.embed_tokens.weight")?;
-        match self.patches.map(|p| p.embedding(spec::EMBEDDING, ids, weight)).transpose()?.flatten() {
+        match self
+            .patches
+            .map(|p| p.embedding(spec::EMBEDDING, ids, weight))
+            .transpose()?
+            .flatten()
+        {
             Some(rows) => Ok(rows),
             None => weight.index_select(ids, 0),
         }
@@ -95,13 +113,21 @@ impl<'a> Graph<'a> {
     /// x·Wᵀ + bias with the module's adapter, (T, in) -> (T, out).
     fn linear(&self, x: &Tensor, path: &str) -> Result<Tensor> {
         let weight = self.weight(&format!("{path}.weight"))?;
-        let patched = self.patches.map(|p| p.linear(path, x, weight)).transpose()?.flatten();
+        let patched = self
+            .patches
+            .map(|p| p.linear(path, x, weight))
+            .transpose()?
+            .flatten();
         let y = match patched {
             Some(y) => y,
             None => x.matmul(&weight.t()?)?,
         };
         let bias = format!("{path}.bias");
-        match self.patches.and_then(|p| p.replacement(&bias)).or_else(|| self.weights.get(&bias)) {
+        match self
+            .patches
+            .and_then(|p| p.replacement(&bias))
+            .or_else(|| self.weights.get(&bias))
+        {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
         }
@@ -109,7 +135,13 @@ impl<'a> Graph<'a> {
 
     /// A projection of a layer, (T, in) -> (T, out): a linear layer, or a range of the outputs of a stacked one, which is
     /// kept in `last` for the next range.
-    fn projection(&self, x: &Tensor, layer: usize, projection: Projection, last: &mut Last) -> Result<Tensor> {
+    fn projection(
+        &self,
+        x: &Tensor,
+        layer: usize,
+        projection: Projection,
+        last: &mut Last,
+    ) -> Result<Tensor> {
         let linear = self.config.facts().linear_of(projection);
         let y = match last.take() {
             Some((same, y)) if same == linear => y,
@@ -118,9 +150,14 @@ impl<'a> Graph<'a> {
         if linear == projection {
             return Ok(y);
         }
-        let before = linear.parts().iter().take_while(|&&part| part != projection);
+        let before = linear
+            .parts()
+            .iter()
+            .take_while(|&&part| part != projection);
         let start = before.map(|&part| self.config.shape(part).0).sum();
-        let range = y.narrow(1, start, self.config.shape(projection).0)?.contiguous();
+        let range = y
+            .narrow(1, start, self.config.shape(projection).0)?
+            .contiguous();
         *last = Some((linear, y));
         range
     }
@@ -137,7 +174,8 @@ impl<'a> Graph<'a> {
     fn rms_norm(&self, x: &Tensor, path: &str) -> Result<Tensor> {
         let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
         let inverse = (mean_square + self.config.rms_norm_eps)?.sqrt()?.recip()?;
-        let gamma = (self.weight(&format!("{path}.weight"))? + f64::from(self.config.facts().norm_offset))?;
+        let gamma =
+            (self.weight(&format!("{path}.weight"))? + f64::from(self.config.facts().norm_offset))?;
         x.broadcast_mul(&inverse)?.broadcast_mul(&gamma)
     }
 
@@ -163,18 +201,42 @@ impl<'a> Graph<'a> {
         for run in &self.runs {
             outputs.push(self.attend(run, layer, &q, &k, &v)?);
         }
-        let output = if outputs.len() == 1 { outputs.swap_remove(0) } else { Tensor::cat(&outputs, 0)? };
+        let output = if outputs.len() == 1 {
+            outputs.swap_remove(0)
+        } else {
+            Tensor::cat(&outputs, 0)?
+        };
         self.projection(&output, layer, Projection::O, &mut None)
     }
 
     /// Attention of a run of equally long sequences, rows of (T, ·) -> (B·length, heads·d).
-    fn attend(&self, run: &Run, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let Run { row, sequences, length } = *run;
-        let (heads, kv_heads, width) =
-            (self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim);
+    fn attend(
+        &self,
+        run: &Run,
+        layer: usize,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+    ) -> Result<Tensor> {
+        let Run {
+            row,
+            sequences,
+            length,
+        } = *run;
+        let (heads, kv_heads, width) = (
+            self.config.num_attention_heads,
+            self.config.num_key_value_heads,
+            self.config.head_dim,
+        );
         let split = |x: &Tensor, heads: usize| {
-            let rows = if x.dim(0)? == sequences * length { x.clone() } else { x.narrow(0, row, sequences * length)? };
-            rows.reshape((sequences, length, heads, width))?.transpose(1, 2)?.contiguous() // (B, heads, T, d)
+            let rows = if x.dim(0)? == sequences * length {
+                x.clone()
+            } else {
+                x.narrow(0, row, sequences * length)?
+            };
+            rows.reshape((sequences, length, heads, width))?
+                .transpose(1, 2)?
+                .contiguous() // (B, heads, T, d)
         };
         let rotate = |x: Tensor| match self.config.layers[layer].rope {
             Some(rope) => self.ropes.of(rope, length)?.apply(&x),
@@ -186,12 +248,22 @@ impl<'a> Graph<'a> {
         let v = split(v, kv_heads)?;
         // The heads of a group share their keys: their queries are stacked, so that keys need no copies.
         let grouped = q.reshape((sequences, kv_heads, heads / kv_heads * length, width))?;
-        let scores = grouped.matmul(&k.t()?)?.reshape((sequences, heads, length, length))?;
+        let scores = grouped
+            .matmul(&k.t()?)?
+            .reshape((sequences, heads, length, length))?;
         let scores = soft_cap(scores, self.config.attention_softcap)?;
-        let (weights, sum) = masked_softmax(&scores, &self.masks[&(length, self.config.layers[layer].window)])?;
+        let (weights, sum) = masked_softmax(
+            &scores,
+            &self.masks[&(length, self.config.layers[layer].window)],
+        )?;
         let weights = weights.reshape((sequences, kv_heads, heads / kv_heads * length, length))?;
-        let output = weights.matmul(&v)?.reshape((sequences, heads, length, width))?.broadcast_div(&sum)?;
-        output.transpose(1, 2)?.reshape((sequences * length, heads * width))
+        let output = weights
+            .matmul(&v)?
+            .reshape((sequences, heads, length, width))?
+            .broadcast_div(&sum)?;
+        output
+            .transpose(1, 2)?
+            .reshape((sequences * length, heads * width))
     }
 }
 
@@ -206,7 +278,10 @@ fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
 /// The softmax over the keys that a query sees, (B, heads, T, T), as numerators and their sums (B, heads, T, 1): dividing
 /// after the product with v is cheaper.
 fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<(Tensor, Tensor)> {
-    let largest = scores.detach().broadcast_add(mask)?.max_keepdim(D::Minus1)?;
+    let largest = scores
+        .detach()
+        .broadcast_add(mask)?
+        .max_keepdim(D::Minus1)?;
     let shift = largest.neg()?.broadcast_add(mask)?; // mask and shift are constants: one sum in the graph
     let numerators = (scores + shift)?.exp()?;
     let sum = numerators.sum_keepdim(D::Minus1)?;
@@ -215,9 +290,20 @@ fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<(Tensor, Tensor)> {
 
 /// 0 where key ≤ query and inside the window, −∞ elsewhere, (T, T).
 fn mask_of(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
-    let sees = |query: usize, key: usize| key <= query && window.is_none_or(|window| query - key < window);
-    let value = |i: usize| if sees(i / length, i % length) { 0f32 } else { f32::NEG_INFINITY };
-    Tensor::from_vec((0..length * length).map(value).collect(), (length, length), device)
+    let sees =
+        |query: usize, key: usize| key <= query && window.is_none_or(|window| query - key < window);
+    let value = |i: usize| {
+        if sees(i / length, i % length) {
+            0f32
+        } else {
+            f32::NEG_INFINITY
+        }
+    };
+    Tensor::from_vec(
+        (0..length * length).map(value).collect(),
+        (length, length),
+        device,
+    )
 }
 
 /// Groups neighbouring sequences of equal length; empty ones have no rows.
@@ -228,7 +314,11 @@ fn runs(starts: &[usize]) -> Vec<Run> {
         match runs.last_mut() {
             _ if length == 0 => {}
             Some(run) if run.length == length => run.sequences += 1,
-            _ => runs.push(Run { row: bounds[0], sequences: 1, length }),
+            _ => runs.push(Run {
+                row: bounds[0],
+                sequences: 1,
+                length,
+            }),
         }
     }
     runs

@@ -45,7 +45,8 @@ impl Supervised {
             loss.tokens += 1;
             loss.correct += usize::from(best == label);
             if with_gradient {
-                row.iter_mut().for_each(|v| *v = (*v - log_sum as f32).exp());
+                row.iter_mut()
+                    .for_each(|v| *v = (*v - log_sum as f32).exp());
                 row[label] -= 1.0;
             }
         }

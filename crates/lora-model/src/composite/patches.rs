@@ -42,13 +42,24 @@ impl Patches {
         }
         let device = made.first().map_or(&device, Tensor::device).clone();
         let mut made = made.into_iter();
-        let mut next = || made.next().ok_or_else(|| candle_core::Error::Msg("the adapter lacks a tensor".into()));
+        let mut next = || {
+            made.next()
+                .ok_or_else(|| candle_core::Error::Msg("the adapter lacks a tensor".into()))
+        };
         let mut by_path = BTreeMap::new();
         for (index, module) in adapter.modules.iter().enumerate() {
             let origin = adapter.origin_factors(index).map(|(a, b)| {
-                let TargetedModule { rank, in_features, out_features, .. } = *module;
+                let TargetedModule {
+                    rank,
+                    in_features,
+                    out_features,
+                    ..
+                } = *module;
                 let a = Tensor::from_slice(a, (rank, in_features), &device)?;
-                Ok::<_, candle_core::Error>((a, Tensor::from_slice(b, (out_features, rank), &device)?))
+                Ok::<_, candle_core::Error>((
+                    a,
+                    Tensor::from_slice(b, (out_features, rank), &device)?,
+                ))
             });
             let patch = Patch {
                 a: next()?,
@@ -65,7 +76,11 @@ impl Patches {
         for trained in &adapter.trained {
             replaced.insert(trained.tensor.clone(), next()?);
         }
-        Ok(Self { by_path, replaced, dropout: dropout.filter(|d| d.p > 0.0) })
+        Ok(Self {
+            by_path,
+            replaced,
+            dropout: dropout.filter(|d| d.p > 0.0),
+        })
     }
 
     /// The tensor that stands in the place of the base's.
@@ -76,7 +91,9 @@ impl Patches {
     /// The output (T, out) of the linear layer at `path` without its bias, if it carries LoRA: x·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ with d the
     /// dropout; with DoRA x·Wᵀ + (g − 1)·d(x)·Wᵀ + g·s·(d(x)·Aᵀ)·Bᵀ, g = m/‖W + s·B·A‖ (PEFT's `DoraLinearVariant`).
     pub(super) fn linear(&self, path: &str, x: &Tensor, weight: &Tensor) -> Result<Option<Tensor>> {
-        let Some(patch) = self.by_path.get(path) else { return Ok(None) };
+        let Some(patch) = self.by_path.get(path) else {
+            return Ok(None);
+        };
         let weight = patch.base(weight)?;
         let plain = x.matmul(&weight.t()?)?;
         let dropped = match &self.dropout {
@@ -88,16 +105,32 @@ impl Patches {
             delta = delta.broadcast_add(bias)?;
         }
         let delta = (delta * patch.scaling)?;
-        let Some(gain) = patch.gain(&weight, false)? else { return Ok(Some((plain + delta)?)) };
-        let seen = if self.dropout.is_some() { dropped.matmul(&weight.t()?)? } else { plain.clone() };
-        Ok(Some(((plain - &seen)? + (seen + delta)?.broadcast_mul(&gain)?)?))
+        let Some(gain) = patch.gain(&weight, false)? else {
+            return Ok(Some((plain + delta)?));
+        };
+        let seen = if self.dropout.is_some() {
+            dropped.matmul(&weight.t()?)?
+        } else {
+            plain.clone()
+        };
+        Ok(Some(
+            ((plain - &seen)? + (seen + delta)?.broadcast_mul(&gain)?)?,
+        ))
     }
 
     /// The rows `ids` of the embedding at `path`, (T, H), if it carries LoRA: g·(E[id] + s·B·A[:, id]), g = 1 without DoRA.
-    pub(super) fn embedding(&self, path: &str, ids: &Tensor, weight: &Tensor) -> Result<Option<Tensor>> {
-        let Some(patch) = self.by_path.get(path) else { return Ok(None) };
+    pub(super) fn embedding(
+        &self,
+        path: &str,
+        ids: &Tensor,
+        weight: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        let Some(patch) = self.by_path.get(path) else {
+            return Ok(None);
+        };
         let inner = patch.a.t()?.contiguous()?.index_select(ids, 0)?; // (T, r)
-        let rows = (weight.index_select(ids, 0)? + (inner.matmul(&patch.b.t()?)? * patch.scaling)?)?;
+        let rows =
+            (weight.index_select(ids, 0)? + (inner.matmul(&patch.b.t()?)? * patch.scaling)?)?;
         match patch.gain(weight, true)? {
             Some(gain) => Ok(Some(rows.broadcast_mul(&gain)?)),
             None => Ok(Some(rows)),
@@ -116,11 +149,17 @@ impl Patch {
 
     /// m/‖W + s·B·A‖ of each output, (out); the norm is a constant of the graph.
     fn gain(&self, weight: &Tensor, is_embedding: bool) -> Result<Option<Tensor>> {
-        let Some(magnitude) = &self.magnitude else { return Ok(None) };
+        let Some(magnitude) = &self.magnitude else {
+            return Ok(None);
+        };
         let delta = (self.b.detach().matmul(&self.a.detach())? * self.scaling)?;
         let delta = if is_embedding { delta.t()? } else { delta };
         let whole = (weight.detach() + delta)?.sqr()?;
-        let squares = if is_embedding { whole.sum(0)? } else { whole.sum(D::Minus1)? };
+        let squares = if is_embedding {
+            whole.sum(0)?
+        } else {
+            whole.sum(D::Minus1)?
+        };
         Ok(Some((magnitude / squares.sqrt()?)?))
     }
 }
@@ -128,7 +167,11 @@ impl Patch {
 /// The dropout mask of a module's input (T, in): 0, or 1/(1 − p).
 fn mask(dropout: &Dropout, module: usize, x: &Tensor) -> Result<Tensor> {
     let kept = 1.0 / (1.0 - dropout.p);
-    let keep = |i| lora_kernels::rng::dropout_keep(dropout.seed, dropout.step, module as u64, i, dropout.p);
-    let values: Vec<f32> = (0..x.elem_count() as u64).map(|i| if keep(i) { kept } else { 0.0 }).collect();
+    let keep = |i| {
+        lora_kernels::rng::dropout_keep(dropout.seed, dropout.step, module as u64, i, dropout.p)
+    };
+    let values: Vec<f32> = (0..x.elem_count() as u64)
+        .map(|i| if keep(i) { kept } else { 0.0 })
+        .collect();
     Tensor::from_vec(values, x.shape(), x.device())
 }

@@ -12,7 +12,11 @@ pub(super) struct RopeTables {
 
 impl RopeTables {
     /// Tables for sequences of these lengths.
-    pub(super) fn new(config: &ModelConfig, lengths: impl Iterator<Item = usize>, device: &Device) -> Result<Self> {
+    pub(super) fn new(
+        config: &ModelConfig,
+        lengths: impl Iterator<Item = usize>,
+        device: &Device,
+    ) -> Result<Self> {
         let mut longest: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for length in lengths {
             for (i, rope) in config.ropes.iter().enumerate() {
@@ -21,14 +25,23 @@ impl RopeTables {
             }
         }
         let table = |(key, length): ((usize, usize), usize)| {
-            Ok((key, RopeTable::new(&config.ropes[key.0], key.1, length, device)?))
+            Ok((
+                key,
+                RopeTable::new(&config.ropes[key.0], key.1, length, device)?,
+            ))
         };
-        Ok(Self { tables: longest.into_iter().map(table).collect::<Result<_>>()?, ropes: config.ropes.clone() })
+        Ok(Self {
+            tables: longest.into_iter().map(table).collect::<Result<_>>()?,
+            ropes: config.ropes.clone(),
+        })
     }
 
     /// The table of one rotary embedding for sequences of one length.
     pub(super) fn of(&self, rope: usize, length: usize) -> Result<&RopeTable> {
-        let table = self.ropes.get(rope).and_then(|r| self.tables.get(&(rope, r.variant(length))));
+        let table = self
+            .ropes
+            .get(rope)
+            .and_then(|r| self.tables.get(&(rope, r.variant(length))));
         table.ok_or_else(|| Error::Msg(format!("no rotary table {rope} for length {length}")))
     }
 }
@@ -45,17 +58,25 @@ impl RopeTable {
     fn new(rope: &Rope, variant: usize, length: usize, device: &Device) -> Result<Self> {
         let frequencies = rope.inverse_frequencies(variant);
         let pairs = frequencies.len();
-        let positions = Tensor::arange(0u32, length as u32, device)?.to_dtype(DType::F32)?.reshape((length, 1))?;
+        let positions = Tensor::arange(0u32, length as u32, device)?
+            .to_dtype(DType::F32)?
+            .reshape((length, 1))?;
         let angles = positions.matmul(&Tensor::from_vec(frequencies, (1, pairs), device)?)?; // (T, pairs)
         let factor = rope.attention_factor();
-        Ok(Self { cos: (angles.cos()? * factor)?, sin: (angles.sin()? * factor)? })
+        Ok(Self {
+            cos: (angles.cos()? * factor)?,
+            sin: (angles.sin()? * factor)?,
+        })
     }
 
     /// Rotates (B, heads, T, d) by position: feature i is paired with i + pairs (transformers' `rotate_half`); features
     /// behind the pairs stay.
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, length, width) = x.dims4()?;
-        let (cos, sin) = (self.cos.narrow(0, 0, length)?, self.sin.narrow(0, 0, length)?);
+        let (cos, sin) = (
+            self.cos.narrow(0, 0, length)?,
+            self.sin.narrow(0, 0, length)?,
+        );
         let pairs = cos.dim(1)?;
         let first = x.narrow(3, 0, pairs)?;
         let second = x.narrow(3, pairs, pairs)?;
@@ -63,7 +84,10 @@ impl RopeTable {
         let rotated_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
         match width - 2 * pairs {
             0 => Tensor::cat(&[rotated_first, rotated_second], 3),
-            rest => Tensor::cat(&[rotated_first, rotated_second, x.narrow(3, 2 * pairs, rest)?], 3),
+            rest => Tensor::cat(
+                &[rotated_first, rotated_second, x.narrow(3, 2 * pairs, rest)?],
+                3,
+            ),
         }
     }
 }

@@ -28,20 +28,34 @@ impl Composite {
         let mut weights = Weights::new();
         for name in checkpoint.tensor_names() {
             let view = checkpoint.tensor(&name)?;
-            weights.insert(name, Tensor::from_vec(view.to_f32(), view.shape(), &device)?);
+            weights.insert(
+                name,
+                Tensor::from_vec(view.to_f32(), view.shape(), &device)?,
+            );
         }
-        Ok(Self { config: checkpoint.config().clone(), weights, device })
+        Ok(Self {
+            config: checkpoint.config().clone(),
+            weights,
+            device,
+        })
     }
 
     /// An adapter's tensors as constants.
     fn frozen(&self, adapter: Option<&Adapter>) -> Result<Option<Patches>, Error> {
-        let patches =
-            |a| Patches::new(a, None, |t, values| Tensor::from_slice(values, t.shape.as_slice(), &self.device));
+        let patches = |a| {
+            Patches::new(a, None, |t, values| {
+                Tensor::from_slice(values, t.shape.as_slice(), &self.device)
+            })
+        };
         Ok(adapter.map(patches).transpose()?)
     }
 
     /// Hidden states (T, H) of a pack, or None if it has no rows; and the graph that made them.
-    fn graph<'a>(&'a self, patches: Option<&'a Patches>, packed: &Packed) -> Result<(Graph<'a>, Tensor), Error> {
+    fn graph<'a>(
+        &'a self,
+        patches: Option<&'a Patches>,
+        packed: &Packed,
+    ) -> Result<(Graph<'a>, Tensor), Error> {
         let graph = Graph::new(&self.config, &self.weights, patches, packed, &self.device)?;
         let ids = Tensor::from_slice(&packed.input_ids, packed.tokens(), &self.device)?;
         let hidden = graph.hidden(&ids)?;
@@ -60,7 +74,11 @@ impl Route for Composite {
         Ok(graph.head(&hidden)?.flatten_all()?.to_vec1()?)
     }
 
-    fn losses(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<SequenceLoss>, Error> {
+    fn losses(
+        &mut self,
+        adapter: Option<&Adapter>,
+        packed: &Packed,
+    ) -> Result<Vec<SequenceLoss>, Error> {
         packed.check_vocabulary(self.config.vocab_size)?;
         let supervised = Supervised::of(packed);
         if supervised.rows.is_empty() {
@@ -116,7 +134,9 @@ pub(super) fn backward<'a>(
     let Some(scalar) = scalar else { return Ok(()) };
     let found = scalar.backward()?;
     for (variable, place) in variables {
-        let Some(gradient) = found.get(variable) else { continue };
+        let Some(gradient) = found.get(variable) else {
+            continue;
+        };
         let values = gradient.flatten_all()?.to_vec1::<f32>()?;
         for (sum, value) in gradients[place].iter_mut().zip(values) {
             *sum += scale * value;

@@ -24,13 +24,26 @@ pub(super) struct Batch {
 impl Batch {
     /// All rows of a pack, those of common beginnings once if `share`; but only sequences whose lengths have the same `kind`
     /// share rows (those whose rotary embedding is the same).
-    pub(super) fn of<K: PartialEq>(packed: &Packed, share: bool, kind: impl Fn(usize) -> K) -> Self {
-        let sequences: Vec<&[u32]> = packed.starts.windows(2).map(|w| &packed.input_ids[w[0]..w[1]]).collect();
-        let mut batch = Self { spans: vec![Vec::new(); sequences.len()], ..Self::default() };
+    pub(super) fn of<K: PartialEq>(
+        packed: &Packed,
+        share: bool,
+        kind: impl Fn(usize) -> K,
+    ) -> Self {
+        let sequences: Vec<&[u32]> = packed
+            .starts
+            .windows(2)
+            .map(|w| &packed.input_ids[w[0]..w[1]])
+            .collect();
+        let mut batch = Self {
+            spans: vec![Vec::new(); sequences.len()],
+            ..Self::default()
+        };
         let mut all: Vec<usize> = (0..sequences.len()).collect();
         while share && !all.is_empty() {
             let first = kind(sequences[all[0]].len());
-            let (alike, rest): (Vec<usize>, Vec<usize>) = all.iter().partition(|&&s| kind(sequences[s].len()) == first);
+            let (alike, rest): (Vec<usize>, Vec<usize>) = all
+                .iter()
+                .partition(|&&s| kind(sequences[s].len()) == first);
             batch.branch(&sequences, &alike, 0, 0);
             all = rest;
         }
@@ -58,13 +71,18 @@ impl Batch {
     /// Lays out the tokens from `from` on of `members`, which agree in their first `agreed` tokens: those that go on alike
     /// share rows, once that saves enough.
     fn branch(&mut self, sequences: &[&[u32]], members: &[usize], from: usize, agreed: usize) {
-        let (mut open, ended): (Vec<usize>, Vec<usize>) = members.iter().partition(|&&s| sequences[s].len() > agreed);
+        let (mut open, ended): (Vec<usize>, Vec<usize>) =
+            members.iter().partition(|&&s| sequences[s].len() > agreed);
         ended.iter().for_each(|&s| self.leaf(sequences, s, from));
         while let Some(&first) = open.first() {
             let next = sequences[first][agreed];
-            let (alike, rest): (Vec<usize>, Vec<usize>) = open.iter().partition(|&&s| sequences[s][agreed] == next);
+            let (alike, rest): (Vec<usize>, Vec<usize>) =
+                open.iter().partition(|&&s| sequences[s][agreed] == next);
             open = rest;
-            let common = alike[1..].iter().map(|&s| common(&sequences[first][agreed..], &sequences[s][agreed..])).min();
+            let common = alike[1..]
+                .iter()
+                .map(|&s| common(&sequences[first][agreed..], &sequences[s][agreed..]))
+                .min();
             match common.map(|common| agreed + common) {
                 None => self.leaf(sequences, first, from),
                 Some(to) if (to - from) * (alike.len() - 1) >= WORTH_SHARING => {
@@ -85,7 +103,10 @@ impl Batch {
 
     /// New rows for positions `from..to`, in which `members` agree.
     fn segment(&mut self, sequences: &[&[u32]], members: &[usize], from: usize, to: usize) {
-        let own = Span { start: self.ids.len(), len: to - from };
+        let own = Span {
+            start: self.ids.len(),
+            len: to - from,
+        };
         if from == 0 {
             self.layout.start_tree();
         }
@@ -93,7 +114,8 @@ impl Batch {
         self.positions.extend((from..to).map(|p| p as u32));
         members.iter().for_each(|&s| self.spans[s].push(own));
         self.lengths.push(sequences[members[0]].len());
-        self.layout.push(own.start, own.len, self.spans[members[0]].iter().copied());
+        self.layout
+            .push(own.start, own.len, self.spans[members[0]].iter().copied());
     }
 }
 
@@ -107,7 +129,10 @@ mod tests {
     use super::*;
 
     fn packed(rows: &[&[u32]]) -> Packed {
-        let labels: Vec<Vec<i32>> = rows.iter().map(|r| r.iter().map(|&id| id as i32).collect()).collect();
+        let labels: Vec<Vec<i32>> = rows
+            .iter()
+            .map(|r| r.iter().map(|&id| id as i32).collect())
+            .collect();
         Packed::from_rows(rows.iter().zip(&labels).map(|(r, l)| (*r, &l[..])))
     }
 
@@ -122,10 +147,22 @@ mod tests {
             for (s, row) in rows.iter().enumerate() {
                 for (p, &id) in row.iter().enumerate() {
                     let at = batch.row(s, p);
-                    assert_eq!((batch.ids[at], batch.positions[at] as usize), (id, p), "sequence {s}, position {p}");
+                    assert_eq!(
+                        (batch.ids[at], batch.positions[at] as usize),
+                        (id, p),
+                        "sequence {s}, position {p}"
+                    );
                 }
             }
-            assert_eq!(batch.layout.segments().iter().map(|s| s.queries).sum::<usize>(), tokens);
+            assert_eq!(
+                batch
+                    .layout
+                    .segments()
+                    .iter()
+                    .map(|s| s.queries)
+                    .sum::<usize>(),
+                tokens
+            );
         }
     }
 
@@ -133,7 +170,10 @@ mod tests {
     fn sequences_of_another_kind_share_nothing() {
         let long: Vec<u32> = (0..20).collect();
         let rows: [&[u32]; 3] = [&long, &long[..19], &long];
-        assert_eq!(Batch::of(&packed(&rows), true, |length| length > 19).tokens(), 20 + 19);
+        assert_eq!(
+            Batch::of(&packed(&rows), true, |length| length > 19).tokens(),
+            20 + 19
+        );
     }
 
     #[test]

@@ -95,7 +95,9 @@ impl<'a> Binding<'a> {
             dropout: dropout.filter(|d| d.p > 0.0),
             dora: Arc::default(),
         };
-        let Some(adapter) = adapter else { return Ok(binding) };
+        let Some(adapter) = adapter else {
+            return Ok(binding);
+        };
         let mut open = Open::of(adapter);
         let (h, v) = (config.hidden_size, config.vocab_size);
         binding.embedding = open.slot(EMBEDDING, (h, v))?;
@@ -106,12 +108,17 @@ impl<'a> Binding<'a> {
             }
             for &(norm, _) in config.facts().norms {
                 let path = config.norm_path(layer, norm);
-                let trained = path.and_then(|path| open.trained.remove(format!("{path}.weight").as_str()));
-                binding.norms.extend(trained.map(|index| (Some(layer), norm, index)));
+                let trained =
+                    path.and_then(|path| open.trained.remove(format!("{path}.weight").as_str()));
+                binding
+                    .norms
+                    .extend(trained.map(|index| (Some(layer), norm, index)));
             }
         }
         let last = open.trained.remove("model.norm.weight");
-        binding.norms.extend(last.map(|index| (None, Norm::Input, index)));
+        binding
+            .norms
+            .extend(last.map(|index| (None, Norm::Input, index)));
         binding.head = open.slot(HEAD, (v, h))?;
         open.nothing_left()?;
         Ok(binding)
@@ -138,23 +145,47 @@ impl<'a> Binding<'a> {
             weight: None,
             places: Places::default(),
         };
-        let Some(adapter) = self.adapter else { return site };
-        let trained = |index: usize| (&adapter.trained[index], &adapter.params[adapter.trained[index].range.clone()]);
+        let Some(adapter) = self.adapter else {
+            return site;
+        };
+        let trained = |index: usize| {
+            (
+                &adapter.trained[index],
+                &adapter.params[adapter.trained[index].range.clone()],
+            )
+        };
         if let Some((tensor, values)) = slot.weight.map(trained) {
-            site.weight = Some(Dense { values, columns: tensor.shape.last().copied().unwrap_or(1) });
+            site.weight = Some(Dense {
+                values,
+                columns: tensor.shape.last().copied().unwrap_or(1),
+            });
             site.places.weight = Some(tensor.range.clone());
         }
         if let Some((tensor, _)) = slot.bias.map(trained) {
             site.places.bias = Some(tensor.range.clone());
         }
-        let Some(index) = slot.module else { return site };
+        let Some(index) = slot.module else {
+            return site;
+        };
         let (m, (a, b)) = (&adapter.modules[index], adapter.factors(index));
         let params = |range: &Range<usize>| &adapter.params[range.clone()];
-        site.lora = Some(Lora { a, b, rank: m.rank, scaling: m.scaling });
+        site.lora = Some(Lora {
+            a,
+            b,
+            rank: m.rank,
+            scaling: m.scaling,
+        });
         site.lora_bias = m.lora_bias.as_ref().map(params);
         site.dora = self.dora.get(index).and_then(Option::as_ref);
-        site.origin = adapter.origin_factors(index).map(|(a, b)| Lora { a, b, rank: m.rank, scaling: -m.scaling });
-        site.mask = self.dropout.map(|d| Mask::new(d.seed, d.step, index as u64, d.p));
+        site.origin = adapter.origin_factors(index).map(|(a, b)| Lora {
+            a,
+            b,
+            rank: m.rank,
+            scaling: -m.scaling,
+        });
+        site.mask = self
+            .dropout
+            .map(|d| Mask::new(d.seed, d.step, index as u64, d.p));
         site.places.factors = Some((m.a.clone(), m.b.clone()));
         site.places.lora_bias = m.lora_bias.clone();
         site.places.magnitude = m.magnitude.clone();
@@ -163,11 +194,15 @@ impl<'a> Binding<'a> {
 
     /// The slot of every module that carries LoRA, with its layer and projection (none for embedding and head).
     pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, Option<(usize, Projection)>)> + '_ {
-        let layers =
-            self.layers.iter().enumerate().flat_map(|(layer, slots)| {
-                Projection::ALL.into_iter().map(move |p| (slots[p.index()], Some((layer, p))))
-            });
-        [(self.embedding, None), (self.head, None)].into_iter().chain(layers).filter(|(slot, _)| slot.module.is_some())
+        let layers = self.layers.iter().enumerate().flat_map(|(layer, slots)| {
+            Projection::ALL
+                .into_iter()
+                .map(move |p| (slots[p.index()], Some((layer, p))))
+        });
+        [(self.embedding, None), (self.head, None)]
+            .into_iter()
+            .chain(layers)
+            .filter(|(slot, _)| slot.module.is_some())
     }
 
     /// DoRA's norms and gains, by module.
@@ -177,19 +212,26 @@ impl<'a> Binding<'a> {
 
     /// Biases that train in the layers, with their values.
     pub(super) fn biases(&self) -> impl Iterator<Item = (usize, Projection, &'a [f32])> + '_ {
-        self.layers.iter().enumerate().flat_map(move |(layer, slots)| {
-            Projection::ALL.into_iter().filter_map(move |p| {
-                let tensor = &self.adapter?.trained[slots[p.index()].bias?];
-                Some((layer, p, &self.adapter?.params[tensor.range.clone()]))
+        self.layers
+            .iter()
+            .enumerate()
+            .flat_map(move |(layer, slots)| {
+                Projection::ALL.into_iter().filter_map(move |p| {
+                    let tensor = &self.adapter?.trained[slots[p.index()].bias?];
+                    Some((layer, p, &self.adapter?.params[tensor.range.clone()]))
+                })
             })
-        })
     }
 
     /// Norms that train (no layer for the last norm), with their weights.
     pub(super) fn norms(&self) -> impl Iterator<Item = (Option<usize>, Norm, &'a [f32])> + '_ {
         self.norms.iter().filter_map(|&(layer, norm, index)| {
             let adapter = self.adapter?;
-            Some((layer, norm, &adapter.params[adapter.trained[index].range.clone()]))
+            Some((
+                layer,
+                norm,
+                &adapter.params[adapter.trained[index].range.clone()],
+            ))
         })
     }
 
@@ -202,8 +244,13 @@ impl<'a> Binding<'a> {
         dy: &[f32],
         gradients: &mut [f32],
     ) {
-        let found = self.norms.iter().find(|(l, n, _)| (*l, *n) == (layer, norm));
-        let Some((adapter, &(.., index))) = self.adapter.zip(found) else { return };
+        let found = self
+            .norms
+            .iter()
+            .find(|(l, n, _)| (*l, *n) == (layer, norm));
+        let Some((adapter, &(.., index))) = self.adapter.zip(found) else {
+            return;
+        };
         let place = adapter.trained[index].range.clone();
         lora_kernels::norm::weight_gradient(x, rstd, dy, &mut gradients[place]);
     }
@@ -213,9 +260,16 @@ impl<'a> Binding<'a> {
         if self.embedding != Slot::default() {
             return 0;
         }
-        let linears = self.layers.iter().position(|slots| slots.iter().any(|slot| *slot != Slot::default()));
+        let linears = self
+            .layers
+            .iter()
+            .position(|slots| slots.iter().any(|slot| *slot != Slot::default()));
         let norms = self.norms.iter().filter_map(|(layer, ..)| *layer).min();
-        linears.into_iter().chain(norms).min().unwrap_or(self.layers.len())
+        linears
+            .into_iter()
+            .chain(norms)
+            .min()
+            .unwrap_or(self.layers.len())
     }
 }
 
@@ -228,9 +282,23 @@ struct Open<'a> {
 
 impl<'a> Open<'a> {
     fn of(adapter: &'a Adapter) -> Self {
-        let modules = adapter.modules.iter().enumerate().map(|(i, m)| (m.path.as_str(), i)).collect();
-        let trained = adapter.trained.iter().enumerate().map(|(i, t)| (t.tensor.as_str(), i)).collect();
-        Self { adapter, modules, trained }
+        let modules = adapter
+            .modules
+            .iter()
+            .enumerate()
+            .map(|(i, m)| (m.path.as_str(), i))
+            .collect();
+        let trained = adapter
+            .trained
+            .iter()
+            .enumerate()
+            .map(|(i, t)| (t.tensor.as_str(), i))
+            .collect();
+        Self {
+            adapter,
+            modules,
+            trained,
+        }
     }
 
     /// What trains at a path, of shape (out, in).
@@ -261,7 +329,12 @@ impl<'a> Open<'a> {
     }
 
     fn nothing_left(self) -> Result<(), Error> {
-        match self.modules.into_keys().chain(self.trained.into_keys()).min() {
+        match self
+            .modules
+            .into_keys()
+            .chain(self.trained.into_keys())
+            .min()
+        {
             None => Ok(()),
             Some(path) => Err(Error::Invalid(format!(
                 "the adapter trains {path}, which this base does not have\nhint: use the base that the adapter was trained on"

@@ -52,7 +52,9 @@ impl Buffer {
 
 /// to = from, by all threads.
 pub(super) fn copy(from: &[f32], to: &mut [f32]) {
-    to.par_chunks_mut(PART).zip(from.par_chunks(PART)).for_each(|(to, from)| to.copy_from_slice(from));
+    to.par_chunks_mut(PART)
+        .zip(from.par_chunks(PART))
+        .for_each(|(to, from)| to.copy_from_slice(from));
 }
 
 /// What the backward pass of one linear layer needs.
@@ -110,15 +112,41 @@ pub(super) struct Saved {
 impl Saved {
     /// Visits every buffer; those that must be kept exactly are marked: the log-sum-exp was made from these queries and keys.
     pub(super) fn visit(&mut self, mut visit: impl FnMut(&mut Buffer, bool)) {
-        let Self { x, input_rstd, q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, .. } = self;
+        let Self {
+            x,
+            input_rstd,
+            q,
+            k,
+            v,
+            q_raw,
+            k_raw,
+            q_rstd,
+            k_rstd,
+            o,
+            lse,
+            ..
+        } = self;
         for buffer in [input_rstd, q, k, q_rstd, k_rstd, lse] {
             visit(buffer, true);
         }
         for buffer in [x, v, q_raw, k_raw, o] {
             visit(buffer, false);
         }
-        let Self { attention_output, attention_output_rstd, middle, middle_rstd, gate, up, .. } = self;
-        let Self { mlp_output, mlp_output_rstd, u, .. } = self;
+        let Self {
+            attention_output,
+            attention_output_rstd,
+            middle,
+            middle_rstd,
+            gate,
+            up,
+            ..
+        } = self;
+        let Self {
+            mlp_output,
+            mlp_output_rstd,
+            u,
+            ..
+        } = self;
         for buffer in [attention_output_rstd, middle_rstd, mlp_output_rstd] {
             visit(buffer, true);
         }

@@ -13,7 +13,11 @@ pub(super) struct LayerCache {
 
 impl LayerCache {
     pub(super) fn new(rows: usize, width: usize) -> Self {
-        Self { k: vec![0.0; rows * width], v: vec![0.0; rows * width], width }
+        Self {
+            k: vec![0.0; rows * width],
+            v: vec![0.0; rows * width],
+            width,
+        }
     }
 
     /// Stores the keys and values of each segment's queries in the last rows that it sees.

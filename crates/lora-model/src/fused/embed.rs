@@ -8,9 +8,18 @@ use lora_kernels::matmul::{Mat, MatMut, matmul};
 use lora_kernels::{Rows, dora, embedding};
 
 /// x (T, H) = scale · g∘(E[id] + s·B·A[:, id]), g = 1 without DoRA; `kept` is for the backward pass.
-pub(super) fn forward(site: &Site<'_>, base: &Matrix<'_>, ids: &[u32], scale: f32, x: &mut [f32], kept: &mut Kept) {
+pub(super) fn forward(
+    site: &Site<'_>,
+    base: &Matrix<'_>,
+    ids: &[u32],
+    scale: f32,
+    x: &mut [f32],
+    kept: &mut Kept,
+) {
     let table = site.weight(base);
-    let Some(lora) = &site.lora else { return embedding::forward(table, ids, scale, x) };
+    let Some(lora) = &site.lora else {
+        return embedding::forward(table, ids, scale, x);
+    };
     embedding::forward(table, ids, 1.0, x);
     let (t, h, r) = (ids.len(), table.columns(), lora.rank);
     let u = kept.u.get(t * r);
@@ -40,13 +49,20 @@ pub(super) fn backward(
     if let Some(place) = &site.places.weight {
         embedding::scatter_rows(dx, h, ids, scale, &mut gradients[place.clone()]);
     }
-    let Some((lora, (a, b))) = site.lora.as_ref().zip(site.places.factors.as_ref()) else { return };
+    let Some((lora, (a, b))) = site.lora.as_ref().zip(site.places.factors.as_ref()) else {
+        return;
+    };
     dx.iter_mut().for_each(|v| *v *= scale);
     let dz = match site.dora {
         None => &*dx,
         Some(dora) => {
             if let Some(place) = &site.places.magnitude {
-                dora::magnitude_gradient(dx, kept.z.read(dx.len()), &dora.norms, &mut gradients[place.clone()]);
+                dora::magnitude_gradient(
+                    dx,
+                    kept.z.read(dx.len()),
+                    &dora.norms,
+                    &mut gradients[place.clone()],
+                );
             }
             dora::scale(dx, &dora.gain, scratch.scaled.get(dx.len()), false);
             scratch.scaled.read(dx.len())
@@ -55,7 +71,14 @@ pub(super) fn backward(
     let r = lora.rank;
     let (u, d_u) = (kept.u.read(t * r), scratch.d_u.get(t * r));
     let dz = Mat::new(dz, t, h);
-    matmul(MatMut::new(d_u, t, r), false, lora.scaling, dz, Mat::new(lora.b, h, r), true);
+    matmul(
+        MatMut::new(d_u, t, r),
+        false,
+        lora.scaling,
+        dz,
+        Mat::new(lora.b, h, r),
+        true,
+    );
     let db = MatMut::new(&mut gradients[b.clone()], h, r);
     matmul(db, true, lora.scaling, dz.t(), Mat::new(u, t, r), true);
     embedding::scatter_columns(d_u, r, ids, &mut gradients[a.clone()]);
@@ -83,16 +106,39 @@ impl Head for AdaptedHead<'_> {
     }
 
     fn forward(&mut self, first: usize, hidden: &[f32], logits: &mut [f32]) {
-        let rows = RowsOf { first, count: hidden.len() / self.width() };
-        let applied = Applied { site: self.site, linear: self.linear, rows, x: hidden };
+        let rows = RowsOf {
+            first,
+            count: hidden.len() / self.width(),
+        };
+        let applied = Applied {
+            site: self.site,
+            linear: self.linear,
+            rows,
+            x: hidden,
+        };
         applied.forward(logits, false, self.kept, self.scratch);
     }
 
     fn backward(&mut self, first: usize, hidden: &mut [f32], d_logits: &[f32]) {
         self.rows.clear();
         self.rows.extend_from_slice(hidden);
-        let rows = RowsOf { first, count: hidden.len() / self.width() };
-        let applied = Applied { site: self.site, linear: self.linear, rows, x: &self.rows };
-        applied.backward(self.kept, d_logits, hidden, false, self.gradients, self.scratch);
+        let rows = RowsOf {
+            first,
+            count: hidden.len() / self.width(),
+        };
+        let applied = Applied {
+            site: self.site,
+            linear: self.linear,
+            rows,
+            x: &self.rows,
+        };
+        applied.backward(
+            self.kept,
+            d_logits,
+            hidden,
+            false,
+            self.gradients,
+            self.scratch,
+        );
     }
 }

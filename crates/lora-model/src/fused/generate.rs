@@ -42,7 +42,10 @@ impl Fused<'_> {
         max_new_tokens: usize,
         stop: &[u32],
     ) -> Result<Vec<u32>, Error> {
-        Ok(self.generate(adapter, &[prompt], max_new_tokens, stop)?.pop().unwrap_or_default())
+        Ok(self
+            .generate(adapter, &[prompt], max_new_tokens, stop)?
+            .pop()
+            .unwrap_or_default())
     }
 
     /// Greedy continuations of several prompts, computed together: weights are read once a step for all of them, and
@@ -66,9 +69,21 @@ impl Fused<'_> {
         let config = self.base.config();
         // Where the rotation changes as the text grows, a prompt's keys are made anew on the way, so that they are its own.
         let grows = |rope: &Rope, n: usize| rope.variant(n) != rope.variant(n + max_new_tokens);
-        let share = self.share_prefixes && !prompts.iter().any(|p| config.ropes.iter().any(|r| grows(r, p.len())));
+        let share = self.share_prefixes
+            && !prompts
+                .iter()
+                .any(|p| config.ropes.iter().any(|r| grows(r, p.len())));
         self.run(adapter, &packed, None, |engine, binding| {
-            engine.generate(&binding, prompts, &packed, share, Limits { max_new_tokens, stop })
+            engine.generate(
+                &binding,
+                prompts,
+                &packed,
+                share,
+                Limits {
+                    max_new_tokens,
+                    stop,
+                },
+            )
         })
     }
 }
@@ -83,18 +98,44 @@ impl Engine<'_> {
         limits: Limits<'_>,
     ) -> Vec<Vec<u32>> {
         let config = self.config;
-        let Batch { ids, positions, layout, lengths, spans } = self.batch(packed, share);
+        let Batch {
+            ids,
+            positions,
+            layout,
+            lengths,
+            spans,
+        } = self.batch(packed, share);
         let width = config.num_key_value_heads * config.head_dim;
         let rows = ids.len() + prompts.len() * limits.max_new_tokens;
-        let mut cache: Vec<LayerCache> = (0..config.num_hidden_layers).map(|_| LayerCache::new(rows, width)).collect();
+        let mut cache: Vec<LayerCache> = (0..config.num_hidden_layers)
+            .map(|_| LayerCache::new(rows, width))
+            .collect();
         let stream = |(slot, (&prompt, spans))| {
             let region = ids.len() + slot * limits.max_new_tokens;
-            Stream { prompt, spans, region, generated: Vec::new(), done: limits.max_new_tokens == 0 }
+            Stream {
+                prompt,
+                spans,
+                region,
+                generated: Vec::new(),
+                done: limits.max_new_tokens == 0,
+            }
         };
-        let mut streams: Vec<Stream<'_>> = prompts.iter().zip(spans).enumerate().map(stream).collect();
+        let mut streams: Vec<Stream<'_>> =
+            prompts.iter().zip(spans).enumerate().map(stream).collect();
         let last = |s: &Stream<'_>| s.spans.last().map_or(0, |span| span.start + span.len - 1);
-        let Wanted { rows, places } = Wanted::of(streams.iter().filter(|s| !s.done).map(last).collect(), ids.len());
-        self.forward(binding.clone(), &ids, positions, layout, &lengths, Some(&mut cache), rows.as_deref());
+        let Wanted { rows, places } = Wanted::of(
+            streams.iter().filter(|s| !s.done).map(last).collect(),
+            ids.len(),
+        );
+        self.forward(
+            binding.clone(),
+            &ids,
+            positions,
+            layout,
+            &lengths,
+            Some(&mut cache),
+            rows.as_deref(),
+        );
         let mut rows = places;
         while streams.iter().any(|s| !s.done) {
             self.take(binding, &mut streams, rows, limits);
@@ -104,10 +145,18 @@ impl Engine<'_> {
     }
 
     /// Feeds each open stream what the cache does not hold; returns the rows of the streams' last tokens.
-    fn advance(&mut self, binding: &Binding<'_>, streams: &[Stream<'_>], cache: &mut [LayerCache]) -> Vec<usize> {
+    fn advance(
+        &mut self,
+        binding: &Binding<'_>,
+        streams: &[Stream<'_>],
+        cache: &mut [LayerCache],
+    ) -> Vec<usize> {
         let (mut ids, mut positions, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         let (mut layout, mut lengths) = (Layout::default(), Vec::new());
-        let mut feed = |stream: &Stream<'_>, new: &[u32], first: usize, spans: &mut dyn Iterator<Item = Span>| {
+        let mut feed = |stream: &Stream<'_>,
+                        new: &[u32],
+                        first: usize,
+                        spans: &mut dyn Iterator<Item = Span>| {
             layout.push(ids.len(), new.len(), spans);
             lengths.push(stream.tokens());
             positions.extend((first..first + new.len()).map(|p| p as u32));
@@ -117,23 +166,49 @@ impl Engine<'_> {
         for stream in streams.iter().filter(|s| !s.done) {
             // Where the rotation depends on the length, keys rotated for a shorter text are of no use.
             let length = stream.tokens();
-            let stale = self.config.ropes.iter().any(|r| r.variant(length) != r.variant(length - 1));
+            let stale = self
+                .config
+                .ropes
+                .iter()
+                .any(|r| r.variant(length) != r.variant(length - 1));
             if stale {
                 feed(stream, stream.prompt, 0, &mut stream.spans.iter().copied());
             }
             let from = if stale { 0 } else { stream.generated.len() - 1 };
-            let own = Span { start: stream.region, len: stream.generated.len() };
+            let own = Span {
+                start: stream.region,
+                len: stream.generated.len(),
+            };
             let mut spans = stream.spans.iter().copied().chain([own]);
-            rows.push(feed(stream, &stream.generated[from..], stream.prompt.len() + from, &mut spans));
+            rows.push(feed(
+                stream,
+                &stream.generated[from..],
+                stream.prompt.len() + from,
+                &mut spans,
+            ));
         }
         if !ids.is_empty() {
-            self.forward(binding.clone(), &ids, positions, layout, &lengths, Some(cache), None);
+            self.forward(
+                binding.clone(),
+                &ids,
+                positions,
+                layout,
+                &lengths,
+                Some(cache),
+                None,
+            );
         }
         rows
     }
 
     /// Gives each open stream the most likely token after its row of the hidden state.
-    fn take(&mut self, binding: &Binding<'_>, streams: &mut [Stream<'_>], rows: Vec<usize>, limits: Limits<'_>) {
+    fn take(
+        &mut self,
+        binding: &Binding<'_>,
+        streams: &mut [Stream<'_>],
+        rows: Vec<usize>,
+        limits: Limits<'_>,
+    ) {
         let logits = self.logits_of(binding, &rows);
         let open = streams.iter_mut().filter(|s| !s.done);
         for (stream, row) in open.zip(logits.chunks_exact(self.config.vocab_size)) {

@@ -15,9 +15,15 @@ pub struct Plan {
 
 impl Plan {
     /// Every layer keeps its activations as they are.
-    pub const ALL: Self = Self { exact: usize::MAX, rounded: 0 };
+    pub const ALL: Self = Self {
+        exact: usize::MAX,
+        rounded: 0,
+    };
     /// Every layer is computed again.
-    pub const LEANEST: Self = Self { exact: 0, rounded: 0 };
+    pub const LEANEST: Self = Self {
+        exact: 0,
+        rounded: 0,
+    };
 
     /// What layer `index` of `layers` keeps, where nothing below `lowest` needs a gradient.
     pub(super) fn of_layer(self, index: usize, lowest: usize, layers: usize) -> Keeping {
@@ -60,7 +66,12 @@ pub(super) struct Store {
 impl Store {
     /// Keeps a forward pass in bfloat16.
     pub(super) fn keep_half(&mut self, saved: &mut Saved) {
-        let Self { half, exact, lengths, .. } = self;
+        let Self {
+            half,
+            exact,
+            lengths,
+            ..
+        } = self;
         lengths.clear();
         let mut sums = [0, 0];
         saved.visit(|buffer, is_exact| {
@@ -73,16 +84,23 @@ impl Store {
         saved.visit(|buffer, is_exact| {
             let values = buffer.used();
             if is_exact {
-                copy(values, exact.split_off_mut(..values.len()).unwrap_or_default());
+                copy(
+                    values,
+                    exact.split_off_mut(..values.len()).unwrap_or_default(),
+                );
             } else {
-                bf16::narrow(values, half.split_off_mut(..values.len()).unwrap_or_default());
+                bf16::narrow(
+                    values,
+                    half.split_off_mut(..values.len()).unwrap_or_default(),
+                );
             }
         });
     }
 
     /// Brings it back.
     pub(super) fn restore_half(&self, saved: &mut Saved) {
-        let (mut half, mut exact, mut lengths) = (&self.half[..], &self.exact[..], self.lengths.iter());
+        let (mut half, mut exact, mut lengths) =
+            (&self.half[..], &self.exact[..], self.lengths.iter());
         saved.visit(|buffer, is_exact| {
             let n = lengths.next().copied().unwrap_or(0);
             let to = buffer.get(n);

@@ -26,7 +26,12 @@ pub(super) fn forward(
     scratch: &mut Scratch,
 ) {
     let rows = activations(pass, index, layer, x, saved, cache, wanted, scratch);
-    let linears = Linears { pass, index, layer, rows };
+    let linears = Linears {
+        pass,
+        index,
+        layer,
+        rows,
+    };
     add_output(linears, Down, &mut x[..linears.size(O)], saved, scratch); // (T, I) -> += (T, H)
 }
 
@@ -42,7 +47,18 @@ pub(super) fn again(
 ) {
     let rows = activations(pass, index, layer, x, saved, None, None, scratch);
     if layer.mlp_output_norm.is_some() {
-        add_output(Linears { pass, index, layer, rows }, Down, x, saved, scratch);
+        add_output(
+            Linears {
+                pass,
+                index,
+                layer,
+                rows,
+            },
+            Down,
+            x,
+            saved,
+            scratch,
+        );
     }
 }
 
@@ -59,11 +75,18 @@ fn activations(
     scratch: &mut Scratch,
 ) -> usize {
     let (t, eps) = (pass.tokens(), pass.eps());
-    let linears = Linears { pass, index, layer, rows: t };
+    let linears = Linears {
+        pass,
+        index,
+        layer,
+        rows: t,
+    };
 
     saved.x.set(x);
     let (n, rstd) = (scratch.normed.get(x.len()), saved.input_rstd.get(t));
-    pass.profile.time(Part::Norm, 0, || norm::forward(x, &layer.input_norm, eps, n, rstd)); // (T, H)
+    pass.profile.time(Part::Norm, 0, || {
+        norm::forward(x, &layer.input_norm, eps, n, rstd)
+    }); // (T, H)
     attend(linears, saved, cache, scratch); // (T, H) -> (T, heads·d)
     if let Some(rows) = wanted {
         rows::keep(rows, x, t);
@@ -76,31 +99,73 @@ fn activations(
 
     saved.middle.set(x);
     let (n, rstd) = (scratch.normed.get(x.len()), saved.middle_rstd.get(t));
-    pass.profile.time(Part::Norm, 0, || norm::forward(x, &layer.mlp_norm, eps, n, rstd));
+    pass.profile.time(Part::Norm, 0, || {
+        norm::forward(x, &layer.mlp_norm, eps, n, rstd)
+    });
     let wide = linears.size(Gate);
     let Saved { gate, up, u, .. } = saved;
     let outputs = &mut [(Gate, gate.get(wide)), (Up, up.get(wide))];
-    let Scratch { normed, stacked, project, activated, .. } = &mut *scratch;
+    let Scratch {
+        normed,
+        stacked,
+        project,
+        activated,
+        ..
+    } = &mut *scratch;
     linears.fan_out(normed.read(x.len()), outputs, u, stacked, project); // (T, H) -> 2 × (T, I)
     let (gate, up, out) = (gate.read(wide), up.read(wide), activated.get(wide));
-    pass.profile.time(Part::Activation, 0, || glu::forward(pass.activation(), gate, up, out));
+    pass.profile.time(Part::Activation, 0, || {
+        glu::forward(pass.activation(), gate, up, out)
+    });
     t
 }
 
 /// Queries, keys and values of `scratch.normed`, and attention: its output in `saved.o`.
-fn attend(linears: Linears<'_, '_, '_>, saved: &mut Saved, cache: Option<&mut LayerCache>, scratch: &mut Scratch) {
-    let Linears { pass, index, layer, .. } = linears;
+fn attend(
+    linears: Linears<'_, '_, '_>,
+    saved: &mut Saved,
+    cache: Option<&mut LayerCache>,
+    scratch: &mut Scratch,
+) {
+    let Linears {
+        pass, index, layer, ..
+    } = linears;
     let (t, q_size, kv_size) = (pass.tokens(), pass.size(Q), pass.size(K));
-    let Saved { q, k, v, q_raw, k_raw, q_rstd, k_rstd, o, lse, u, .. } = saved;
-    let Scratch { normed, stacked, project, .. } = scratch;
+    let Saved {
+        q,
+        k,
+        v,
+        q_raw,
+        k_raw,
+        q_rstd,
+        k_rstd,
+        o,
+        lse,
+        u,
+        ..
+    } = saved;
+    let Scratch {
+        normed,
+        stacked,
+        project,
+        ..
+    } = scratch;
     let outputs = &mut [(Q, q.get(q_size)), (K, k.get(kv_size)), (V, v.get(kv_size))];
     linears.fan_out(normed.read(pass.size(O)), outputs, u, stacked, project);
-    let heads =
-        [(&layer.query_norm, &mut *q, q_raw, q_rstd, q_size), (&layer.key_norm, &mut *k, k_raw, k_rstd, kv_size)];
+    let heads = [
+        (&layer.query_norm, &mut *q, q_raw, q_rstd, q_size),
+        (&layer.key_norm, &mut *k, k_raw, k_rstd, kv_size),
+    ];
     for (gamma, values, raw, rstd, size) in heads {
         let Some(gamma) = gamma else { continue };
         raw.set(values.read(size));
-        norm::forward(raw.read(size), gamma, pass.eps(), values.get(size), rstd.get(size / gamma.len()));
+        norm::forward(
+            raw.read(size),
+            gamma,
+            pass.eps(),
+            values.get(size),
+            rstd.get(size / gamma.len()),
+        );
     }
     pass.rotate(index, Q, q.get(q_size), false);
     pass.rotate(index, K, k.get(kv_size), false);
@@ -108,7 +173,11 @@ fn attend(linears: Linears<'_, '_, '_>, saved: &mut Saved, cache: Option<&mut La
     let (o, lse) = (o.get(q_size), lse.get(t * shape.heads));
     match cache {
         None => {
-            let (k, v, work) = (k.read(kv_size), v.read(kv_size), pass.attention_operations(index));
+            let (k, v, work) = (
+                k.read(kv_size),
+                v.read(kv_size),
+                pass.attention_operations(index),
+            );
             let forward = || attention::forward(shape, &pass.layout, q, k, v, o, lse);
             pass.profile.time(Part::AttentionForward, 2 * work, forward);
         }
@@ -128,19 +197,50 @@ fn add_output(
     scratch: &mut Scratch,
 ) {
     let Linears { pass, layer, .. } = linears;
-    let Saved { o, attention_output, attention_output_rstd, mlp_output, mlp_output_rstd, u, .. } = saved;
-    let Scratch { activated, normed, project, .. } = scratch;
+    let Saved {
+        o,
+        attention_output,
+        attention_output_rstd,
+        mlp_output,
+        mlp_output_rstd,
+        u,
+        ..
+    } = saved;
+    let Scratch {
+        activated,
+        normed,
+        project,
+        ..
+    } = scratch;
     let (input, gamma, output, rstd) = match projection {
-        O => (o.read(linears.size(Q)), &layer.attention_output_norm, attention_output, attention_output_rstd),
-        _ => (activated.read(linears.size(Gate)), &layer.mlp_output_norm, mlp_output, mlp_output_rstd),
+        O => (
+            o.read(linears.size(Q)),
+            &layer.attention_output_norm,
+            attention_output,
+            attention_output_rstd,
+        ),
+        _ => (
+            activated.read(linears.size(Gate)),
+            &layer.mlp_output_norm,
+            mlp_output,
+            mlp_output_rstd,
+        ),
     };
     let Some(gamma) = gamma else {
         return linears.forward(projection, input, x, true, u, project);
     };
     linears.forward(projection, input, output.get(x.len()), false, u, project);
     let n = normed.get(x.len());
-    norm::forward(output.read(x.len()), gamma, pass.eps(), n, rstd.get(linears.rows));
-    x.par_chunks_mut(ADD).zip(n.par_chunks(ADD)).for_each(|(x, n)| vector::add(x, n));
+    norm::forward(
+        output.read(x.len()),
+        gamma,
+        pass.eps(),
+        n,
+        rstd.get(linears.rows),
+    );
+    x.par_chunks_mut(ADD)
+        .zip(n.par_chunks(ADD))
+        .for_each(|(x, n)| vector::add(x, n));
 }
 
 /// Values added at once by a thread.
@@ -159,26 +259,59 @@ pub(super) fn backward(
     scratch: &mut Scratch,
 ) {
     let t = pass.tokens();
-    let linears = Linears { pass, index, layer, rows: wanted.map_or(t, <[usize]>::len) };
-    output_part_backward(linears, &mut dx[..linears.size(O)], saved, gradients, scratch);
+    let linears = Linears {
+        pass,
+        index,
+        layer,
+        rows: wanted.map_or(t, <[usize]>::len),
+    };
+    output_part_backward(
+        linears,
+        &mut dx[..linears.size(O)],
+        saved,
+        gradients,
+        scratch,
+    );
     let linears = Linears { rows: t, ..linears };
     if let Some(rows) = wanted {
         let size = linears.size(Q);
-        [&mut *dx, scratch.d_o.get(size), saved.o.get(size)].into_iter().for_each(|all| rows::spread(rows, all, t));
+        [&mut *dx, scratch.d_o.get(size), saved.o.get(size)]
+            .into_iter()
+            .for_each(|all| rows::spread(rows, all, t));
     }
 
     attend_backward(linears, saved, gradients, scratch);
-    let Saved { x, input_rstd, u, .. } = saved;
-    let Scratch { normed, d_normed, d_q, d_k, d_v, stacked, project, .. } = scratch;
+    let Saved {
+        x, input_rstd, u, ..
+    } = saved;
+    let Scratch {
+        normed,
+        d_normed,
+        d_q,
+        d_k,
+        d_v,
+        stacked,
+        project,
+        ..
+    } = scratch;
     let hidden = linears.size(O);
     let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
     let (x, rstd) = (x.read(hidden), input_rstd.read(t));
-    pass.profile.time(Part::Norm, 0, || norm::recompute(x, &layer.input_norm, rstd, n));
+    pass.profile.time(Part::Norm, 0, || {
+        norm::recompute(x, &layer.input_norm, rstd, n)
+    });
     let (q_size, kv_size) = (pass.size(Q), pass.size(K));
-    let outputs = &[(Q, d_q.read(q_size)), (K, d_k.read(kv_size)), (V, d_v.read(kv_size))];
+    let outputs = &[
+        (Q, d_q.read(q_size)),
+        (K, d_k.read(kv_size)),
+        (V, d_v.read(kv_size)),
+    ];
     linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
-    pass.binding.norm_gradient((Some(index), Norm::Input), x, rstd, dn, gradients);
-    pass.profile.time(Part::Norm, 0, || norm::backward(x, &layer.input_norm, rstd, dn, dx));
+    pass.binding
+        .norm_gradient((Some(index), Norm::Input), x, rstd, dn, gradients);
+    pass.profile.time(Part::Norm, 0, || {
+        norm::backward(x, &layer.input_norm, rstd, dn, dx)
+    });
 }
 
 /// From the layer's output back to that of attention: dx (T, H) becomes the gradient of the hidden state before O was added,
@@ -190,22 +323,53 @@ fn output_part_backward(
     gradients: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let Linears { pass, index, layer, rows: t } = linears;
+    let Linears {
+        pass,
+        index,
+        layer,
+        rows: t,
+    } = linears;
     let (hidden, wide) = (linears.size(O), linears.size(Gate));
-    let (gate, up, out) = (saved.gate.read(wide), saved.up.read(wide), scratch.activated.get(wide));
-    pass.profile.time(Part::Activation, 0, || glu::forward(pass.activation(), gate, up, out));
+    let (gate, up, out) = (
+        saved.gate.read(wide),
+        saved.up.read(wide),
+        scratch.activated.get(wide),
+    );
+    pass.profile.time(Part::Activation, 0, || {
+        glu::forward(pass.activation(), gate, up, out)
+    });
     output_backward(linears, Down, dx, saved, gradients, scratch);
-    let Saved { gate, up, u, middle, middle_rstd, .. } = &mut *saved;
+    let Saved {
+        gate,
+        up,
+        u,
+        middle,
+        middle_rstd,
+        ..
+    } = &mut *saved;
     let (d, to_gate, to_up) = (scratch.d_activated.read(wide), gate.get(wide), up.get(wide));
-    pass.profile.time(Part::Activation, 0, || glu::backward(pass.activation(), d, to_gate, to_up));
-    let Scratch { normed, d_normed, stacked, project, .. } = &mut *scratch;
+    pass.profile.time(Part::Activation, 0, || {
+        glu::backward(pass.activation(), d, to_gate, to_up)
+    });
+    let Scratch {
+        normed,
+        d_normed,
+        stacked,
+        project,
+        ..
+    } = &mut *scratch;
     let (n, dn) = (normed.get(hidden), d_normed.get(hidden));
     let (m, rstd) = (middle.read(hidden), middle_rstd.read(t));
-    pass.profile.time(Part::Norm, 0, || norm::recompute(m, &layer.mlp_norm, rstd, n));
+    pass.profile.time(Part::Norm, 0, || {
+        norm::recompute(m, &layer.mlp_norm, rstd, n)
+    });
     let outputs = &[(Gate, gate.read(wide)), (Up, up.read(wide))];
     linears.fan_in(n, outputs, dn, u, gradients, stacked, project);
-    pass.binding.norm_gradient((Some(index), Norm::MlpInput), m, rstd, dn, gradients);
-    pass.profile.time(Part::Norm, 0, || norm::backward(m, &layer.mlp_norm, rstd, dn, dx));
+    pass.binding
+        .norm_gradient((Some(index), Norm::MlpInput), m, rstd, dn, gradients);
+    pass.profile.time(Part::Norm, 0, || {
+        norm::backward(m, &layer.mlp_norm, rstd, dn, dx)
+    });
 
     output_backward(linears, O, dx, saved, gradients, scratch);
 }
@@ -219,31 +383,85 @@ fn output_backward(
     gradients: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let Linears { pass, layer, rows: t, .. } = linears;
-    let Scratch { activated, d_activated, d_o, d_normed, d_output, project, .. } = scratch;
+    let Linears {
+        pass,
+        layer,
+        rows: t,
+        ..
+    } = linears;
+    let Scratch {
+        activated,
+        d_activated,
+        d_o,
+        d_normed,
+        d_output,
+        project,
+        ..
+    } = scratch;
     let size = linears.input_size(projection);
     let (input, d_input, gamma, output, rstd) = match projection {
-        O => (&saved.o, d_o, &layer.attention_output_norm, &saved.attention_output, &saved.attention_output_rstd),
-        _ => (&*activated, d_activated, &layer.mlp_output_norm, &saved.mlp_output, &saved.mlp_output_rstd),
+        O => (
+            &saved.o,
+            d_o,
+            &layer.attention_output_norm,
+            &saved.attention_output,
+            &saved.attention_output_rstd,
+        ),
+        _ => (
+            &*activated,
+            d_activated,
+            &layer.mlp_output_norm,
+            &saved.mlp_output,
+            &saved.mlp_output_rstd,
+        ),
     };
     let (input, d_input) = (input.read(size), d_input.get(size));
     let Some(gamma) = gamma else {
-        return linears.backward(projection, input, dx, d_input, false, &saved.u, gradients, project);
+        return linears.backward(
+            projection, input, dx, d_input, false, &saved.u, gradients, project,
+        );
     };
     let (dn, dy) = (d_normed.get(dx.len()), d_output.get(dx.len()));
-    let norm_of = if projection == O { Norm::AttentionOutput } else { Norm::MlpOutput };
-    pass.binding.norm_gradient((Some(linears.index), norm_of), output.read(dx.len()), rstd.read(t), dx, gradients);
+    let norm_of = if projection == O {
+        Norm::AttentionOutput
+    } else {
+        Norm::MlpOutput
+    };
+    pass.binding.norm_gradient(
+        (Some(linears.index), norm_of),
+        output.read(dx.len()),
+        rstd.read(t),
+        dx,
+        gradients,
+    );
     dn.copy_from_slice(dx);
     dy.fill(0.0);
     norm::backward(output.read(dx.len()), gamma, rstd.read(t), dn, dy);
-    linears.backward(projection, input, dy, d_input, false, &saved.u, gradients, project);
+    linears.backward(
+        projection, input, dy, d_input, false, &saved.u, gradients, project,
+    );
 }
 
 /// From `scratch.d_o` to the gradients of the projected queries, keys and values, in `scratch.d_q`, `d_k` and `d_v`.
-fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, gradients: &mut [f32], scratch: &mut Scratch) {
-    let Linears { pass, index, layer, .. } = linears;
+fn attend_backward(
+    linears: Linears<'_, '_, '_>,
+    saved: &Saved,
+    gradients: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let Linears {
+        pass, index, layer, ..
+    } = linears;
     let (shape, q_size, kv_size) = (pass.shape(index), pass.size(Q), pass.size(K));
-    let Scratch { d_o, d_q, d_k, d_v, d_head, attention, .. } = scratch;
+    let Scratch {
+        d_o,
+        d_q,
+        d_k,
+        d_v,
+        d_head,
+        attention,
+        ..
+    } = scratch;
     let forward = attention::Saved {
         q: saved.q.read(q_size),
         k: saved.k.read(kv_size),
@@ -254,20 +472,53 @@ fn attend_backward(linears: Linears<'_, '_, '_>, saved: &Saved, gradients: &mut 
     };
     let (to_q, to_k, to_v) = (d_q.get(q_size), d_k.get(kv_size), d_v.get(kv_size));
     let back = || attention::backward(shape, &pass.layout, forward, to_q, to_k, to_v, attention);
-    pass.profile.time(Part::AttentionBackward, 5 * pass.attention_operations(index), back);
+    pass.profile.time(
+        Part::AttentionBackward,
+        5 * pass.attention_operations(index),
+        back,
+    );
     pass.rotate(index, Q, d_q.get(q_size), true);
     pass.rotate(index, K, d_k.get(kv_size), true);
     let heads = [
-        (&layer.query_norm, Norm::Query, &saved.q_raw, &saved.q_rstd, &*d_q, q_size),
-        (&layer.key_norm, Norm::Key, &saved.k_raw, &saved.k_rstd, &*d_k, kv_size),
+        (
+            &layer.query_norm,
+            Norm::Query,
+            &saved.q_raw,
+            &saved.q_rstd,
+            &*d_q,
+            q_size,
+        ),
+        (
+            &layer.key_norm,
+            Norm::Key,
+            &saved.k_raw,
+            &saved.k_rstd,
+            &*d_k,
+            kv_size,
+        ),
     ];
     for (gamma, norm, raw, rstd, dy, size) in heads {
         let Some(gamma) = gamma else { continue };
         let (raw, rstd) = (raw.read(size), rstd.read(size / gamma.len()));
-        pass.binding.norm_gradient((Some(index), norm), raw, rstd, dy.read(size), gradients);
+        pass.binding
+            .norm_gradient((Some(index), norm), raw, rstd, dy.read(size), gradients);
     }
-    norm_heads_backward(layer.query_norm.as_deref(), &saved.q_raw, &saved.q_rstd, d_q, d_head, q_size);
-    norm_heads_backward(layer.key_norm.as_deref(), &saved.k_raw, &saved.k_rstd, d_k, d_head, kv_size);
+    norm_heads_backward(
+        layer.query_norm.as_deref(),
+        &saved.q_raw,
+        &saved.q_rstd,
+        d_q,
+        d_head,
+        q_size,
+    );
+    norm_heads_backward(
+        layer.key_norm.as_deref(),
+        &saved.k_raw,
+        &saved.k_rstd,
+        d_k,
+        d_head,
+        kv_size,
+    );
 }
 
 /// The gradient of normalised heads becomes that of the heads before their norm.
@@ -282,6 +533,12 @@ fn norm_heads_backward(
     let Some(gamma) = gamma else { return };
     let before = scratch.get(size);
     before.fill(0.0);
-    norm::backward(raw.read(size), gamma, rstd.read(size / gamma.len()), d.get(size), before);
+    norm::backward(
+        raw.read(size),
+        gamma,
+        rstd.read(size / gamma.len()),
+        d.get(size),
+        before,
+    );
     std::mem::swap(d, scratch);
 }

@@ -39,16 +39,34 @@ impl Linears<'_, '_, '_> {
         u: &mut Inner,
         scratch: &mut ProjectScratch,
     ) {
-        let site = self.pass.binding.site(self.pass.binding.slot(self.index, projection));
+        let site = self
+            .pass
+            .binding
+            .site(self.pass.binding.slot(self.index, projection));
         let applied = self.applied(&site, projection, input);
         let work = self.operations(projection, &site);
         let kept = &mut u[projection.index()];
-        self.pass.profile.time(Part::LinearForward, work, || applied.forward(out, accumulate, kept, scratch));
+        self.pass.profile.time(Part::LinearForward, work, || {
+            applied.forward(out, accumulate, kept, scratch)
+        });
     }
 
-    fn applied<'p>(&'p self, site: &'p Site<'p>, projection: Projection, x: &'p [f32]) -> Applied<'p> {
-        let rows = RowsOf { first: 0, count: self.rows };
-        Applied { site, linear: self.layer.linear(projection), rows, x }
+    fn applied<'p>(
+        &'p self,
+        site: &'p Site<'p>,
+        projection: Projection,
+        x: &'p [f32],
+    ) -> Applied<'p> {
+        let rows = RowsOf {
+            first: 0,
+            count: self.rows,
+        };
+        Applied {
+            site,
+            linear: self.layer.linear(projection),
+            rows,
+            x,
+        }
     }
 
     /// d_input (T, in) from dy (T, out), or d_input += with `accumulate`; adds to the adapter's gradients.
@@ -64,7 +82,10 @@ impl Linears<'_, '_, '_> {
         gradients: &mut [f32],
         scratch: &mut ProjectScratch,
     ) {
-        let site = self.pass.binding.site(self.pass.binding.slot(self.index, projection));
+        let site = self
+            .pass
+            .binding
+            .site(self.pass.binding.slot(self.index, projection));
         let applied = self.applied(&site, projection, input);
         // Of a factor the own gradient, too.
         let work = self.operations(projection, &site) + self.factor_operations(projection, &site);
@@ -86,7 +107,12 @@ impl Linears<'_, '_, '_> {
 
     /// All linear layers that hold one of these outputs.
     fn holding(self, outputs: impl Fn(Projection) -> bool) -> impl Iterator<Item = Projection> {
-        self.pass.config.projections().iter().copied().filter(move |p| p.parts().iter().all(|&part| outputs(part)))
+        self.pass
+            .config
+            .projections()
+            .iter()
+            .copied()
+            .filter(move |p| p.parts().iter().all(|&part| outputs(part)))
     }
 
     /// Several outputs of one input (T, in), whichever layers they lie in.

@@ -44,7 +44,12 @@ impl<'b> Fused<'b> {
             .num_threads(threads.max(1))
             .build()
             .map_err(|e| Error::Invalid(format!("failed to start {threads} threads: {e}")))?;
-        Ok(Self { base, pool, engine: Engine::new(base)?, share_prefixes: true })
+        Ok(Self {
+            base,
+            pool,
+            engine: Engine::new(base)?,
+            share_prefixes: true,
+        })
     }
 
     /// Whether tokens that several sequences of a pack begin with are computed once (the default); the results differ by
@@ -101,12 +106,20 @@ impl Route for Fused<'_> {
     }
 
     fn logits(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>, Error> {
-        self.run(adapter, packed, None, |engine, binding| engine.logits(binding, packed))
+        self.run(adapter, packed, None, |engine, binding| {
+            engine.logits(binding, packed)
+        })
     }
 
-    fn losses(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<SequenceLoss>, Error> {
+    fn losses(
+        &mut self,
+        adapter: Option<&Adapter>,
+        packed: &Packed,
+    ) -> Result<Vec<SequenceLoss>, Error> {
         let share = self.share_prefixes;
-        self.run(adapter, packed, None, |engine, binding| engine.losses(binding, packed, share))
+        self.run(adapter, packed, None, |engine, binding| {
+            engine.losses(binding, packed, share)
+        })
     }
 
     fn gradients(
@@ -119,7 +132,9 @@ impl Route for Fused<'_> {
     ) -> Result<Vec<SequenceLoss>, Error> {
         if gradients.len() != adapter.params.len() {
             let (got, want) = (gradients.len(), adapter.params.len());
-            return Err(Error::Invalid(format!("the gradient has {got} values, the adapter {want}")));
+            return Err(Error::Invalid(format!(
+                "the gradient has {got} values, the adapter {want}"
+            )));
         }
         let share = self.shares(dropout);
         self.run(Some(adapter), packed, dropout, |engine, binding| {

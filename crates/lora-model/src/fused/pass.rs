@@ -70,7 +70,9 @@ impl Pass<'_> {
     pub(super) fn attention_operations(&self, layer: usize) -> u64 {
         let shape = self.shape(layer);
         let pairs = |s: &Segment| -> usize {
-            (0..s.queries).map(|i| (s.past + i + 1).min(shape.window.unwrap_or(usize::MAX))).sum()
+            (0..s.queries)
+                .map(|i| (s.past + i + 1).min(shape.window.unwrap_or(usize::MAX)))
+                .sum()
         };
         let all: usize = self.layout.segments().iter().map(pairs).sum();
         (2 * all * shape.heads * shape.head_dim) as u64
@@ -78,13 +80,28 @@ impl Pass<'_> {
 
     /// Rotates queries (Q) or keys (K) of a layer in place, or turns their gradient back; nothing if the layer has no
     /// rotary embedding.
-    pub(super) fn rotate(&self, layer: usize, projection: Projection, x: &mut [f32], inverse: bool) {
-        let Some(rope) = self.config.layers[layer].rope else { return };
+    pub(super) fn rotate(
+        &self,
+        layer: usize,
+        projection: Projection,
+        x: &mut [f32],
+        inverse: bool,
+    ) {
+        let Some(rope) = self.config.layers[layer].rope else {
+            return;
+        };
         let (width, d) = (self.config.shape(projection).0, self.config.head_dim);
         self.profile.time(Part::Rotary, 0, || {
             for (rows, table) in &self.rotations[rope].spans {
                 let values = &mut x[rows.start * width..rows.end * width];
-                rope::rotate(values, &self.positions[rows.clone()], width / d, d, table, inverse);
+                rope::rotate(
+                    values,
+                    &self.positions[rows.clone()],
+                    width / d,
+                    d,
+                    table,
+                    inverse,
+                );
             }
         });
     }
@@ -107,20 +124,33 @@ impl Tables {
             let longest = needed.entry(rope.variant(length)).or_default();
             *longest = length.max(*longest);
         }
-        self.by_variant.retain(|variant, _| *variant <= KEPT || needed.contains_key(variant));
+        self.by_variant
+            .retain(|variant, _| *variant <= KEPT || needed.contains_key(variant));
         for (&variant, &length) in &needed {
-            if self.by_variant.get(&variant).is_none_or(|t| t.positions() < length) {
+            if self
+                .by_variant
+                .get(&variant)
+                .is_none_or(|t| t.positions() < length)
+            {
                 let frequencies = rope.inverse_frequencies(variant);
-                let table = Table::new(&frequencies, rope.attention_factor(), length.next_multiple_of(256));
+                let table = Table::new(
+                    &frequencies,
+                    rope.attention_factor(),
+                    length.next_multiple_of(256),
+                );
                 self.by_variant.insert(variant, Arc::new(table));
             }
         }
         let mut rotation = Rotation::default();
         for (s, &length) in layout.segments().iter().zip(lengths) {
             let rows = s.query_start..s.query_start + s.queries;
-            let Some(table) = self.by_variant.get(&rope.variant(length)) else { continue };
+            let Some(table) = self.by_variant.get(&rope.variant(length)) else {
+                continue;
+            };
             match rotation.spans.last_mut() {
-                Some((last, same)) if Arc::ptr_eq(same, table) && last.end == rows.start => last.end = rows.end,
+                Some((last, same)) if Arc::ptr_eq(same, table) && last.end == rows.start => {
+                    last.end = rows.end
+                }
                 _ => rotation.spans.push((rows, Arc::clone(table))),
             }
         }

@@ -18,13 +18,22 @@ impl Wanted {
         if rows.is_empty() || rows.len() == t {
             return Self::among_all(asked);
         }
-        let places = asked.iter().map(|asked| rows.partition_point(|row| row < asked)).collect();
-        Self { rows: Some(rows), places }
+        let places = asked
+            .iter()
+            .map(|asked| rows.partition_point(|row| row < asked))
+            .collect();
+        Self {
+            rows: Some(rows),
+            places,
+        }
     }
 
     /// The asked, where all rows are computed.
     pub(super) fn among_all(asked: Vec<usize>) -> Self {
-        Self { rows: None, places: asked }
+        Self {
+            rows: None,
+            places: asked,
+        }
     }
 }
 
@@ -57,13 +66,19 @@ mod tests {
     fn rows_are_kept_and_spread_again() {
         let wanted = Wanted::of(vec![4, 1, 4, 2], 6);
         let rows = wanted.rows.unwrap();
-        assert_eq!((&rows[..], &wanted.places[..]), (&[1, 2, 4][..], &[2, 0, 2, 1][..]));
+        assert_eq!(
+            (&rows[..], &wanted.places[..]),
+            (&[1, 2, 4][..], &[2, 0, 2, 1][..])
+        );
         assert!(Wanted::of(vec![1, 0, 0], 2).rows.is_none());
         let mut all: Vec<f32> = (0..12).map(|i| i as f32).collect();
         keep(&rows, &mut all, 6);
         assert_eq!(all[..6], [2.0, 3.0, 4.0, 5.0, 8.0, 9.0]);
         spread(&rows, &mut all, 6);
-        assert_eq!(all, [0.0, 0.0, 2.0, 3.0, 4.0, 5.0, 0.0, 0.0, 8.0, 9.0, 0.0, 0.0]);
+        assert_eq!(
+            all,
+            [0.0, 0.0, 2.0, 3.0, 4.0, 5.0, 0.0, 0.0, 8.0, 9.0, 0.0, 0.0]
+        );
         spread(&[], &mut all, 6);
         assert!(all.iter().all(|&v| v == 0.0));
     }

@@ -104,7 +104,9 @@ impl<'b> Weights<'b> {
                     Some(path) => source.gamma(&path)?,
                     None => continue,
                 },
-                Vector::Bias(layer, projection) => source.vector(&format!("{}.bias", projection.path(layer)))?,
+                Vector::Bias(layer, projection) => {
+                    source.vector(&format!("{}.bias", projection.path(layer)))?
+                }
             };
             self.set(vector, &own);
         }
@@ -127,7 +129,9 @@ impl<'b> Weights<'b> {
             Vector::Norm(Some(layer), norm) => self.layers[layer].norm_mut(norm),
             Vector::Bias(layer, projection) => {
                 let layer = &mut self.layers[layer];
-                layer.linears[layer.places[projection.index()]].bias.as_mut()
+                layer.linears[layer.places[projection.index()]]
+                    .bias
+                    .as_mut()
             }
         };
         if let Some(place) = place.filter(|place| place.len() == values.len()) {
@@ -137,12 +141,21 @@ impl<'b> Weights<'b> {
 
     pub(super) fn of(base: &'b Base) -> Result<Self, Error> {
         let source = Source { base };
-        let head = if base.config().tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+        let head = if base.config().tie_word_embeddings {
+            "model.embed_tokens.weight"
+        } else {
+            "lm_head.weight"
+        };
         Ok(Self {
             embedding: source.matrix("model.embed_tokens.weight")?,
-            layers: (0..base.config().num_hidden_layers).map(|i| source.layer(i)).collect::<Result<_, _>>()?,
+            layers: (0..base.config().num_hidden_layers)
+                .map(|i| source.layer(i))
+                .collect::<Result<_, _>>()?,
             norm: source.gamma("model.norm")?,
-            head: Linear { weight: source.matrix(head)?, bias: None },
+            head: Linear {
+                weight: source.matrix(head)?,
+                bias: None,
+            },
             changed: Vec::new(),
         })
     }
@@ -173,15 +186,29 @@ impl<'b> Source<'b> {
     fn linear(self, layer: usize, projection: Projection) -> Result<Linear<'b>, Error> {
         let path = projection.path(layer);
         let biased = self.base.config().has_bias(projection);
-        let bias = biased.then(|| self.vector(&format!("{path}.bias"))).transpose()?;
-        Ok(Linear { weight: self.matrix(&format!("{path}.weight"))?, bias })
+        let bias = biased
+            .then(|| self.vector(&format!("{path}.bias")))
+            .transpose()?;
+        Ok(Linear {
+            weight: self.matrix(&format!("{path}.weight"))?,
+            bias,
+        })
     }
 
     fn layer(self, layer: usize) -> Result<Layer<'b>, Error> {
         let config = self.base.config();
         let own = config.projections();
-        let norm = |norm| config.norm_path(layer, norm).map(|path| self.gamma(&path)).transpose();
-        let missing = || Error::Invalid(format!("layer {layer} has no norm before attention or the MLP"));
+        let norm = |norm| {
+            config
+                .norm_path(layer, norm)
+                .map(|path| self.gamma(&path))
+                .transpose()
+        };
+        let missing = || {
+            Error::Invalid(format!(
+                "layer {layer} has no norm before attention or the MLP"
+            ))
+        };
         Ok(Layer {
             input_norm: norm(Norm::Input)?.ok_or_else(missing)?,
             query_norm: norm(Norm::Query)?,
@@ -189,7 +216,10 @@ impl<'b> Source<'b> {
             attention_output_norm: norm(Norm::AttentionOutput)?,
             mlp_norm: norm(Norm::MlpInput)?.ok_or_else(missing)?,
             mlp_output_norm: norm(Norm::MlpOutput)?,
-            linears: own.iter().map(|&p| self.linear(layer, p)).collect::<Result<_, _>>()?,
+            linears: own
+                .iter()
+                .map(|&p| self.linear(layer, p))
+                .collect::<Result<_, _>>()?,
             places: Projection::ALL.map(|p| own.iter().position(|&o| o == p).unwrap_or(own.len())),
         })
     }

@@ -5,12 +5,17 @@ use lora_model::{Composite, FullModel, Packed, Route};
 
 /// Many sequences: more than one chunk.
 fn many(golden: &Golden) -> Packed {
-    let mut packed = Packed { starts: vec![0], ..Packed::default() };
+    let mut packed = Packed {
+        starts: vec![0],
+        ..Packed::default()
+    };
     for _ in 0..40 {
         let offset = packed.tokens();
         packed.input_ids.extend(&golden.packed.input_ids);
         packed.labels.extend(&golden.packed.labels);
-        packed.starts.extend(golden.packed.starts[1..].iter().map(|s| s + offset));
+        packed
+            .starts
+            .extend(golden.packed.starts[1..].iter().map(|s| s + offset));
     }
     packed
 }
@@ -21,7 +26,10 @@ fn losses_are_the_composite_routes() {
         let golden = Golden::open(case);
         let full = FullModel::from_base(&golden.base).unwrap();
         assert_eq!(full.params.len() as u64, golden.base.total_parameters());
-        let expected = Composite::new(&golden.base).unwrap().losses(None, &golden.packed).unwrap();
+        let expected = Composite::new(&golden.base)
+            .unwrap()
+            .losses(None, &golden.packed)
+            .unwrap();
         for (a, b) in full.losses(&golden.packed).unwrap().iter().zip(&expected) {
             assert!((a.nll - b.nll).abs() <= 1e-4 && a.tokens == b.tokens);
         }
@@ -38,16 +46,36 @@ fn gradients_are_finite_differences() {
         full.gradients(&golden.packed, 1.0, &mut gradients).unwrap();
         let original = full.params.clone();
         for (name, _, place) in full.tensors.clone() {
-            let direction: Vec<f32> =
-                place.clone().map(|i| if (i * 2_654_435_761) >> 7 & 1 == 0 { 1.0 } else { -1.0 }).collect();
-            let slope: f64 = gradients[place.clone()].iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
-            let norm: f64 = gradients[place.clone()].iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+            let direction: Vec<f32> = place
+                .clone()
+                .map(|i| {
+                    if (i * 2_654_435_761) >> 7 & 1 == 0 {
+                        1.0
+                    } else {
+                        -1.0
+                    }
+                })
+                .collect();
+            let slope: f64 = gradients[place.clone()]
+                .iter()
+                .zip(&direction)
+                .map(|(g, d)| f64::from(g * d))
+                .sum();
+            let norm: f64 = gradients[place.clone()]
+                .iter()
+                .map(|g| f64::from(g * g))
+                .sum::<f64>()
+                .sqrt();
             let step = 2e-3;
             let mut at = |sign: f32| {
                 for (i, d) in place.clone().zip(&direction) {
                     full.params[i] = original[i] + sign * step * d;
                 }
-                full.losses(&golden.packed).unwrap().iter().map(|l| l.nll).sum::<f64>()
+                full.losses(&golden.packed)
+                    .unwrap()
+                    .iter()
+                    .map(|l| l.nll)
+                    .sum::<f64>()
             };
             let measured = (at(1.0) - at(-1.0)) / (2.0 * f64::from(step));
             assert!(
@@ -66,13 +94,20 @@ fn chunks_add_up_and_repeat_exactly() {
     let n = full.params.len();
     let (mut once, mut forty, mut again) = (vec![0f32; n], vec![0f32; n], vec![0f32; n]);
     let one = full.gradients(&golden.packed, 1.0, &mut once).unwrap();
-    let all = full.gradients(&many(&golden), 1.0 / 40.0, &mut forty).unwrap();
-    full.gradients(&many(&golden), 1.0 / 40.0, &mut again).unwrap();
+    let all = full
+        .gradients(&many(&golden), 1.0 / 40.0, &mut forty)
+        .unwrap();
+    full.gradients(&many(&golden), 1.0 / 40.0, &mut again)
+        .unwrap();
     assert_eq!(forty, again);
     assert_eq!(all.len(), 40 * one.len());
     assert!((mean(&all) - mean(&one)).abs() <= 1e-6);
     let largest = once.iter().fold(0f32, |m, v| m.max(v.abs()));
-    assert!(once.iter().zip(&forty).all(|(a, b)| (a - b).abs() <= 1e-5 * largest));
+    assert!(
+        once.iter()
+            .zip(&forty)
+            .all(|(a, b)| (a - b).abs() <= 1e-5 * largest)
+    );
 }
 
 #[test]
@@ -80,13 +115,22 @@ fn random_weights_are_normal_and_saved_weights_come_back() {
     let golden = Golden::open(CASES[1]);
     let config = golden.base.checkpoint().config().clone();
     let full = FullModel::random(config.clone(), 3).unwrap();
-    assert_eq!(full.params, FullModel::random(config.clone(), 3).unwrap().params);
+    assert_eq!(
+        full.params,
+        FullModel::random(config.clone(), 3).unwrap().params
+    );
     assert_ne!(full.params, FullModel::random(config, 4).unwrap().params);
-    let embedding: Vec<f64> = full.params[full.tensors[0].2.clone()].iter().map(|&v| f64::from(v)).collect();
+    let embedding: Vec<f64> = full.params[full.tensors[0].2.clone()]
+        .iter()
+        .map(|&v| f64::from(v))
+        .collect();
     let deviation = (embedding.iter().map(|v| v * v).sum::<f64>() / embedding.len() as f64).sqrt();
     assert!((deviation - 0.02).abs() < 1e-3, "{deviation}");
     let names: std::collections::BTreeSet<&String> = full.tensors.iter().map(|(n, ..)| n).collect();
-    assert_eq!(names, golden.base.checkpoint().tensor_names().iter().collect());
+    assert_eq!(
+        names,
+        golden.base.checkpoint().tensor_names().iter().collect()
+    );
     for bf16 in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.json"), golden_config()).unwrap();

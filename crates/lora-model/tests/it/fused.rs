@@ -4,7 +4,9 @@ use lora_model::{Composite, Dropout, Fused, Packed, Plan, Route};
 
 /// The rows of a packed batch one by one.
 fn rows(packed: &Packed) -> Vec<Packed> {
-    let row = |w: &[usize]| Packed::from_rows([(&packed.input_ids[w[0]..w[1]], &packed.labels[w[0]..w[1]])]);
+    let row = |w: &[usize]| {
+        Packed::from_rows([(&packed.input_ids[w[0]..w[1]], &packed.labels[w[0]..w[1]])])
+    };
     packed.starts.windows(2).map(row).collect()
 }
 
@@ -50,10 +52,19 @@ fn drops_by_seed_and_step() {
 fn agrees_with_the_composite_route_with_and_without_dropout() {
     everywhere(|golden, fused| {
         let mut composite = Composite::new(&golden.base).unwrap();
-        for dropout in [None, Some(Dropout { p: 0.3, seed: 7, step: 3 })] {
+        for dropout in [
+            None,
+            Some(Dropout {
+                p: 0.3,
+                seed: 7,
+                step: 3,
+            }),
+        ] {
             let gradients = |route: &mut dyn Route| {
                 let mut flat = vec![0.0; golden.adapter.params.len()];
-                let losses = route.gradients(&golden.adapter, &golden.packed, dropout, 1.0, &mut flat).unwrap();
+                let losses = route
+                    .gradients(&golden.adapter, &golden.packed, dropout, 1.0, &mut flat)
+                    .unwrap();
                 (golden::mean(&losses), flat)
             };
             let ((a, fused), (b, composite)) = (gradients(fused), gradients(&mut composite));
@@ -75,19 +86,48 @@ fn every_memory_plan_gives_the_same_gradients() {
             let mut gradients = vec![0.0; case.adapter.params.len()];
             for _ in 0..2 {
                 gradients.fill(0.0);
-                route.gradients(&case.adapter, &case.packed, dropout, 0.1, &mut gradients).unwrap();
+                route
+                    .gradients(&case.adapter, &case.packed, dropout, 0.1, &mut gradients)
+                    .unwrap();
             }
             gradients
         };
-        for dropout in [None, Some(Dropout { p: 0.1, seed: 5, step: 2 })] {
+        for dropout in [
+            None,
+            Some(Dropout {
+                p: 0.1,
+                seed: 5,
+                step: 2,
+            }),
+        ] {
             let all = with(Plan::ALL, dropout);
             let largest = all.iter().fold(0f32, |m, v| m.max(v.abs()));
             for kept in 0..3 {
-                let again = with(Plan { exact: kept, rounded: 0 }, dropout);
-                assert!(all.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}, {kept} kept");
-                let rounded = with(Plan { exact: 0, rounded: kept }, dropout);
+                let again = with(
+                    Plan {
+                        exact: kept,
+                        rounded: 0,
+                    },
+                    dropout,
+                );
+                assert!(
+                    all.iter()
+                        .zip(&again)
+                        .all(|(a, b)| a.to_bits() == b.to_bits()),
+                    "{name}, {kept} kept"
+                );
+                let rounded = with(
+                    Plan {
+                        exact: 0,
+                        rounded: kept,
+                    },
+                    dropout,
+                );
                 let off = largest_difference(&all, &rounded);
-                assert!(off <= 0.02 * largest, "{name}, {kept} kept in bfloat16: {off} of {largest}");
+                assert!(
+                    off <= 0.02 * largest,
+                    "{name}, {kept} kept in bfloat16: {off} of {largest}"
+                );
                 if kept > 0 {
                     assert!(off > 0.0, "{name}: nothing was rounded");
                 }
@@ -102,7 +142,11 @@ fn gradients_have_the_same_bits_for_any_number_of_threads() {
         let case = Golden::open(name);
         let with = |threads| {
             let mut gradients = vec![0.0; case.adapter.params.len()];
-            let dropout = Some(Dropout { p: 0.1, seed: 5, step: 2 });
+            let dropout = Some(Dropout {
+                p: 0.1,
+                seed: 5,
+                step: 2,
+            });
             Fused::new(&case.base, threads)
                 .unwrap()
                 .gradients(&case.adapter, &case.packed, dropout, 0.1, &mut gradients)
@@ -122,13 +166,26 @@ fn with_b_zero_the_adapter_is_the_identity() {
         case.adapter.params[m.b.clone()].fill(0.0);
     }
     let mut route = Fused::new(&case.base, 1).unwrap();
-    assert_eq!(route.logits(None, &case.packed).unwrap(), route.logits(Some(&case.adapter), &case.packed).unwrap());
+    assert_eq!(
+        route.logits(None, &case.packed).unwrap(),
+        route.logits(Some(&case.adapter), &case.packed).unwrap()
+    );
     // … every A then has no gradient and every B has one.
     let mut gradients = vec![0.0; case.adapter.params.len()];
-    route.gradients(&case.adapter, &case.packed, None, 1.0, &mut gradients).unwrap();
+    route
+        .gradients(&case.adapter, &case.packed, None, 1.0, &mut gradients)
+        .unwrap();
     for m in &case.adapter.modules {
-        assert!(gradients[m.a.clone()].iter().all(|&g| g == 0.0), "{}", m.path);
-        assert!(gradients[m.b.clone()].iter().any(|&g| g != 0.0), "{}", m.path);
+        assert!(
+            gradients[m.a.clone()].iter().all(|&g| g == 0.0),
+            "{}",
+            m.path
+        );
+        assert!(
+            gradients[m.b.clone()].iter().any(|&g| g != 0.0),
+            "{}",
+            m.path
+        );
     }
 }
 
@@ -136,29 +193,55 @@ fn with_b_zero_the_adapter_is_the_identity() {
 fn gradients_under_dropout_are_the_differences_of_the_loss_under_the_same_mask() {
     let case = Golden::open(CASES[0]);
     let mut route = Fused::new(&case.base, 1).unwrap();
-    let dropout = Some(Dropout { p: 0.3, seed: 1, step: 4 });
+    let dropout = Some(Dropout {
+        p: 0.3,
+        seed: 1,
+        step: 4,
+    });
     let n = case.adapter.params.len();
     let mut gradients = vec![0.0; n];
     let mut loss = |adapter: &lora_core::Adapter, g: &mut [f32]| -> f64 {
-        route.gradients(adapter, &case.packed, dropout, 1.0, g).unwrap().iter().map(|l| l.nll).sum()
+        route
+            .gradients(adapter, &case.packed, dropout, 1.0, g)
+            .unwrap()
+            .iter()
+            .map(|l| l.nll)
+            .sum()
     };
     loss(&case.adapter, &mut gradients);
     let largest = gradients.iter().fold(0.0f32, |m, g| m.max(g.abs()));
     // Along random directions, because single f32 differences drown in rounding.
     for seed in 0..4u64 {
         let direction: Vec<f32> = (0..n)
-            .map(|i| if lora_kernels::rng::dropout_keep(9, seed, 0, i as u64, 0.5) { 1.0 } else { -1.0 })
+            .map(|i| {
+                if lora_kernels::rng::dropout_keep(9, seed, 0, i as u64, 0.5) {
+                    1.0
+                } else {
+                    -1.0
+                }
+            })
             .collect();
         let h = 1e-3f32;
         let mut moved = |sign: f32| {
             let mut adapter = case.adapter.clone();
-            adapter.params.iter_mut().zip(&direction).for_each(|(p, d)| *p += sign * h * d);
+            adapter
+                .params
+                .iter_mut()
+                .zip(&direction)
+                .for_each(|(p, d)| *p += sign * h * d);
             loss(&adapter, &mut vec![0.0; n])
         };
         let difference = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(h));
-        let along: f64 = gradients.iter().zip(&direction).map(|(&g, &d)| f64::from(g) * f64::from(d)).sum();
+        let along: f64 = gradients
+            .iter()
+            .zip(&direction)
+            .map(|(&g, &d)| f64::from(g) * f64::from(d))
+            .sum();
         let tolerance = 2e-3 * f64::from(largest) * (n as f64).sqrt();
-        assert!((difference - along).abs() < tolerance, "{difference} instead of {along} (± {tolerance})");
+        assert!(
+            (difference - along).abs() < tolerance,
+            "{difference} instead of {along} (± {tolerance})"
+        );
     }
 }
 
@@ -168,19 +251,30 @@ fn generation_is_the_argmax_of_the_logits_one_token_at_a_time() {
         let case = Golden::open(name);
         let v = case.base.config().vocab_size;
         let mut route = Fused::new(&case.base, 2).unwrap();
-        let prompts: Vec<Vec<u32>> =
-            rows(&case.packed).iter().map(|r| r.input_ids[..4 + r.tokens() % 3].to_vec()).collect();
+        let prompts: Vec<Vec<u32>> = rows(&case.packed)
+            .iter()
+            .map(|r| r.input_ids[..4 + r.tokens() % 3].to_vec())
+            .collect();
         let together: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        let got = route.generate(Some(&case.adapter), &together, 6, &[]).unwrap();
+        let got = route
+            .generate(Some(&case.adapter), &together, 6, &[])
+            .unwrap();
         for (prompt, got) in prompts.iter().zip(&got) {
             let mut ids = prompt.clone();
             for &token in got {
-                let logits = route.logits(Some(&case.adapter), &Packed::of_ids(&ids)).unwrap();
-                assert_eq!(lora_kernels::vector::argmax(&logits[logits.len() - v..]) as u32, token);
+                let logits = route
+                    .logits(Some(&case.adapter), &Packed::of_ids(&ids))
+                    .unwrap();
+                assert_eq!(
+                    lora_kernels::vector::argmax(&logits[logits.len() - v..]) as u32,
+                    token
+                );
                 ids.push(token);
             }
             assert_eq!(got.len(), 6);
-            let stopped = route.greedy(Some(&case.adapter), prompt, 6, &got[2..3]).unwrap();
+            let stopped = route
+                .greedy(Some(&case.adapter), prompt, 6, &got[2..3])
+                .unwrap();
             let first = got.iter().position(|t| *t == got[2]).unwrap();
             assert_eq!(stopped, got[..first], "a stop id ends it and is left out");
         }
@@ -190,12 +284,18 @@ fn generation_is_the_argmax_of_the_logits_one_token_at_a_time() {
 #[test]
 fn an_empty_prompt_is_an_error() {
     let case = Golden::open(CASES[0]);
-    assert!(Fused::new(&case.base, 1).unwrap().generate(None, &[&[]], 1, &[]).is_err());
+    assert!(
+        Fused::new(&case.base, 1)
+            .unwrap()
+            .generate(None, &[&[]], 1, &[])
+            .is_err()
+    );
 }
 
 /// Rows that begin alike: of 30, 30 and 24 tokens with 24 in common, twice the same row, one of its own, one of one token.
 fn beginnings_in_common(vocabulary: u32) -> Packed {
-    let ids = |seed: u32, n: u32| (0..n).map(move |i| (i * i * 7 + i * 13 + seed * 31 + 3) % vocabulary);
+    let ids =
+        |seed: u32, n: u32| (0..n).map(move |i| (i * i * 7 + i * 13 + seed * 31 + 3) % vocabulary);
     let rows: Vec<Vec<u32>> = vec![
         ids(0, 24).chain(ids(1, 6)).collect(),
         ids(0, 24).chain(ids(2, 6)).collect(),
@@ -206,9 +306,18 @@ fn beginnings_in_common(vocabulary: u32) -> Packed {
     ];
     let labels: Vec<Vec<i32>> = rows
         .iter()
-        .map(|row| row.iter().enumerate().map(|(i, &id)| if i % 3 == 0 { -100 } else { id as i32 }).collect())
+        .map(|row| {
+            row.iter()
+                .enumerate()
+                .map(|(i, &id)| if i % 3 == 0 { -100 } else { id as i32 })
+                .collect()
+        })
         .collect();
-    Packed::from_rows(rows.iter().zip(&labels).map(|(ids, labels)| (&ids[..], &labels[..])))
+    Packed::from_rows(
+        rows.iter()
+            .zip(&labels)
+            .map(|(ids, labels)| (&ids[..], &labels[..])),
+    )
 }
 
 #[test]
@@ -217,24 +326,55 @@ fn shared_beginnings_change_nothing_but_the_work() {
         let case = Golden::open(name);
         let packed = beginnings_in_common(case.base.config().vocab_size as u32);
         let run = |share: bool| {
-            let mut route = Fused::new(&case.base, 2).unwrap().with_shared_prefixes(share);
+            let mut route = Fused::new(&case.base, 2)
+                .unwrap()
+                .with_shared_prefixes(share);
             let mut flat = vec![0.0; case.adapter.params.len()];
-            let losses = route.gradients(&case.adapter, &packed, None, 0.1, &mut flat).unwrap();
+            let losses = route
+                .gradients(&case.adapter, &packed, None, 0.1, &mut flat)
+                .unwrap();
             let alone = route.losses(Some(&case.adapter), &packed).unwrap();
             assert_eq!(losses, alone);
             (route.computed_tokens(&packed, None), losses, flat)
         };
         let ((few, shared, a), (all, unshared, b)) = (run(true), run(false));
         // 24 tokens of four rows; where the rotation depends on the length, rows of other lengths have rows of their own.
-        let by_length = case.base.config().ropes.iter().any(|r| r.variant(24) != r.variant(30));
-        assert_eq!((few, all), (24 + 6 + 6 + 6 + 17 + 1 + if by_length { 24 } else { 0 }, packed.tokens()));
+        let by_length = case
+            .base
+            .config()
+            .ropes
+            .iter()
+            .any(|r| r.variant(24) != r.variant(30));
+        assert_eq!(
+            (few, all),
+            (
+                24 + 6 + 6 + 6 + 17 + 1 + if by_length { 24 } else { 0 },
+                packed.tokens()
+            )
+        );
         for (x, y) in shared.iter().zip(&unshared) {
-            assert!((x.nll - y.nll).abs() <= 1e-5 * y.nll.max(1.0) && x.tokens == y.tokens, "{x:?} and {y:?}");
+            assert!(
+                (x.nll - y.nll).abs() <= 1e-5 * y.nll.max(1.0) && x.tokens == y.tokens,
+                "{x:?} and {y:?}"
+            );
         }
         let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
-        assert!(largest_difference(&a, &b) <= 1e-5 * largest, "{}", largest_difference(&a, &b) / largest);
-        let dropout = Some(Dropout { p: 0.1, seed: 1, step: 1 });
-        assert_eq!(Fused::new(&case.base, 1).unwrap().computed_tokens(&packed, dropout), packed.tokens());
+        assert!(
+            largest_difference(&a, &b) <= 1e-5 * largest,
+            "{}",
+            largest_difference(&a, &b) / largest
+        );
+        let dropout = Some(Dropout {
+            p: 0.1,
+            seed: 1,
+            step: 1,
+        });
+        assert_eq!(
+            Fused::new(&case.base, 1)
+                .unwrap()
+                .computed_tokens(&packed, dropout),
+            packed.tokens()
+        );
     }
 }
 
@@ -243,11 +383,20 @@ fn prompts_with_a_common_beginning_are_continued_as_each_alone() {
     for name in CASES {
         let case = Golden::open(name);
         let packed = beginnings_in_common(case.base.config().vocab_size as u32);
-        let prompts: Vec<&[u32]> = packed.starts.windows(2).map(|w| &packed.input_ids[w[0]..w[1]]).collect();
+        let prompts: Vec<&[u32]> = packed
+            .starts
+            .windows(2)
+            .map(|w| &packed.input_ids[w[0]..w[1]])
+            .collect();
         let mut route = Fused::new(&case.base, 2).unwrap();
-        let together = route.generate(Some(&case.adapter), &prompts, 9, &[2]).unwrap();
+        let together = route
+            .generate(Some(&case.adapter), &prompts, 9, &[2])
+            .unwrap();
         for (prompt, answer) in prompts.iter().zip(&together) {
-            assert_eq!(answer, &route.greedy(Some(&case.adapter), prompt, 9, &[2]).unwrap());
+            assert_eq!(
+                answer,
+                &route.greedy(Some(&case.adapter), prompt, 9, &[2]).unwrap()
+            );
         }
     }
 }
@@ -257,11 +406,28 @@ fn prompts_with_a_common_beginning_are_continued_as_each_alone() {
 fn modules_without_weights_are_named_as_in_transformers() {
     let weightless = |case: &str| -> Vec<String> {
         let modules = lora_model::spec::modules(Golden::open(case).base.config());
-        modules.into_iter().filter(|m| m.kind == lora_core::ModuleKind::Weightless).map(|m| m.path).collect()
+        modules
+            .into_iter()
+            .filter(|m| m.kind == lora_core::ModuleKind::Weightless)
+            .map(|m| m.path)
+            .collect()
     };
-    let llama = ["model.layers.0.mlp.act_fn", "model.layers.1.mlp.act_fn", "model.rotary_emb"];
+    let llama = [
+        "model.layers.0.mlp.act_fn",
+        "model.layers.1.mlp.act_fn",
+        "model.rotary_emb",
+    ];
     assert_eq!(weightless("llama_gqa_tied"), llama);
-    let phi3 = ["mlp.activation_fn", "resid_attn_dropout", "resid_mlp_dropout"];
+    let phi3 = [
+        "mlp.activation_fn",
+        "resid_attn_dropout",
+        "resid_mlp_dropout",
+    ];
     let expected = (0..2).flat_map(|layer| phi3.map(|path| format!("model.layers.{layer}.{path}")));
-    assert_eq!(weightless("phi3_fused"), expected.chain(["model.rotary_emb".to_owned()]).collect::<Vec<_>>());
+    assert_eq!(
+        weightless("phi3_fused"),
+        expected
+            .chain(["model.rotary_emb".to_owned()])
+            .collect::<Vec<_>>()
+    );
 }

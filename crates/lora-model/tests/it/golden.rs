@@ -51,7 +51,11 @@ pub(crate) struct Golden {
 
 impl Golden {
     pub(crate) fn open(case: &str) -> Self {
-        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case);
+        let folder = PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/fixtures/golden"
+        ))
+        .join(case);
         let base = Base::open(&folder.join("base")).unwrap();
         let (adapter, warnings) = Adapter::load(&folder.join("adapter"), &base).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
@@ -60,30 +64,59 @@ impl Golden {
 
     fn with(folder: PathBuf, base: Base, adapter: Adapter) -> Self {
         let bytes = std::fs::read(folder.join("golden.safetensors")).unwrap();
-        let case = serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
+        let case =
+            serde_json::from_slice(&std::fs::read(folder.join("case.json")).unwrap()).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let (ids, labels) = (integers(&tensors, "input_ids"), integers(&tensors, "labels"));
+        let (ids, labels) = (
+            integers(&tensors, "input_ids"),
+            integers(&tensors, "labels"),
+        );
         let width = tensors.tensor("input_ids").unwrap().shape()[1];
         let mask = integers(&tensors, "attention_mask");
-        let lengths: Vec<usize> = mask.chunks(width).map(|row| row.iter().sum::<i64>() as usize).collect();
-        let mut packed = Packed { starts: vec![0], ..Packed::default() };
+        let lengths: Vec<usize> = mask
+            .chunks(width)
+            .map(|row| row.iter().sum::<i64>() as usize)
+            .collect();
+        let mut packed = Packed {
+            starts: vec![0],
+            ..Packed::default()
+        };
         for (i, &length) in lengths.iter().enumerate() {
-            packed.input_ids.extend(ids[i * width..][..length].iter().map(|&id| id as u32));
-            packed.labels.extend(labels[i * width..][..length].iter().map(|&l| l as i32));
+            packed
+                .input_ids
+                .extend(ids[i * width..][..length].iter().map(|&id| id as u32));
+            packed
+                .labels
+                .extend(labels[i * width..][..length].iter().map(|&l| l as i32));
             packed.starts.push(packed.input_ids.len());
         }
-        Self { folder, base, adapter, packed, lengths, bytes, case }
+        Self {
+            folder,
+            base,
+            adapter,
+            packed,
+            lengths,
+            bytes,
+            case,
+        }
     }
 
     /// The adapter after training.
     pub(crate) fn trained(&self) -> Adapter {
-        Adapter::load(&self.folder.join("adapter_trained"), &self.base).unwrap().0
+        Adapter::load(&self.folder.join("adapter_trained"), &self.base)
+            .unwrap()
+            .0
     }
 
     fn values(&self, name: &str) -> Vec<f32> {
         let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
         let bytes = tensors.tensor(name).unwrap().data();
-        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+        bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect()
     }
 
     /// Golden logits (B, T, V) of the unpadded positions, (ΣT, V).
@@ -92,30 +125,53 @@ impl Golden {
         let width = all.len() / self.lengths.len();
         let vocabulary = self.base.checkpoint().config().vocab_size;
         let rows = self.lengths.iter().zip(all.chunks(width));
-        rows.flat_map(|(length, row)| row[..length * vocabulary].to_vec()).collect()
+        rows.flat_map(|(length, row)| row[..length * vocabulary].to_vec())
+            .collect()
     }
 
     fn numbers(&self, key: &str) -> Vec<f64> {
-        self.case[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+        self.case[key]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_f64().unwrap())
+            .collect()
     }
 
     /// Golden tensors of all that trains, laid out as the adapter's parameters.
     fn flat(&self, prefix: &str) -> Vec<f32> {
         let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
-        let names = self.adapter.tensors().into_iter().map(|tensor| format!("{prefix}.{}", tensor.name));
+        let names = self
+            .adapter
+            .tensors()
+            .into_iter()
+            .map(|tensor| format!("{prefix}.{}", tensor.name));
         // torch names a magnitude's parameter by its module, the file does not.
-        let named = names.map(|name| if tensors.tensor(&name).is_ok() { name } else { format!("{name}.weight") });
+        let named = names.map(|name| {
+            if tensors.tensor(&name).is_ok() {
+                name
+            } else {
+                format!("{name}.weight")
+            }
+        });
         named.flat_map(|name| self.values(&name)).collect()
     }
 
     /// How many tensors PEFT has a gradient for.
     fn trained_tensors(&self) -> usize {
         let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
-        tensors.names().iter().filter(|name| name.starts_with("grad.")).count()
+        tensors
+            .names()
+            .iter()
+            .filter(|name| name.starts_with("grad."))
+            .count()
     }
 
     fn has(&self, name: &str) -> bool {
-        SafeTensors::deserialize(&self.bytes).unwrap().tensor(name).is_ok()
+        SafeTensors::deserialize(&self.bytes)
+            .unwrap()
+            .tensor(name)
+            .is_ok()
     }
 }
 
@@ -142,12 +198,21 @@ pub(crate) fn check_gradients(golden: &Golden, route: &mut dyn Route) {
     let adapter = &golden.adapter;
     let mut found = vec![0f32; adapter.params.len()];
     let scale = 1.0 / golden.packed.supervised() as f32;
-    let losses = route.gradients(adapter, &golden.packed, None, scale, &mut found).unwrap();
+    let losses = route
+        .gradients(adapter, &golden.packed, None, scale, &mut found)
+        .unwrap();
     let expected = golden.case["loss"].as_f64().unwrap();
-    assert!((mean(&losses) / expected - 1.0).abs() <= 1e-4, "{} {expected}", mean(&losses));
+    assert!(
+        (mean(&losses) / expected - 1.0).abs() <= 1e-4,
+        "{} {expected}",
+        mean(&losses)
+    );
     let without = route.losses(Some(adapter), &golden.packed).unwrap();
     for (a, b) in losses.iter().zip(&without) {
-        assert!((a.nll - b.nll).abs() <= 1e-4 && (a.tokens, a.correct) == (b.tokens, b.correct), "{a:?} {b:?}");
+        assert!(
+            (a.nll - b.nll).abs() <= 1e-4 && (a.tokens, a.correct) == (b.tokens, b.correct),
+            "{a:?} {b:?}"
+        );
     }
     let expected = golden.flat("grad");
     assert_eq!(adapter.tensors().len(), golden.trained_tensors());
@@ -155,14 +220,23 @@ pub(crate) fn check_gradients(golden: &Golden, route: &mut dyn Route) {
         let (found, expected) = (&found[tensor.range.clone()], &expected[tensor.range]);
         let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
         let worst = largest_difference(found, expected);
-        assert!(worst <= 1e-4 * largest, "{}: {worst} of {largest}", tensor.name);
+        assert!(
+            worst <= 1e-4 * largest,
+            "{}: {worst} of {largest}",
+            tensor.name
+        );
     }
 }
 
 /// Eight steps of AdamW with clipping follow PEFT's losses, gradient norms and end at its parameters.
 pub(crate) fn check_trajectory(golden: &Golden, route: &mut dyn Route) {
     let optim = |key: &str| golden.case["optim"][key].as_f64().unwrap();
-    let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: optim("weight_decay") as f32 };
+    let adamw = AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: optim("weight_decay") as f32,
+    };
     let mut adapter = golden.adapter.clone();
     let n = adapter.params.len();
     let (mut m, mut v) = (vec![0f32; n], vec![0f32; n]);
@@ -171,17 +245,37 @@ pub(crate) fn check_trajectory(golden: &Golden, route: &mut dyn Route) {
     assert_eq!(losses.len(), 8);
     for (t, (loss, norm)) in losses.iter().zip(&norms).enumerate() {
         let mut gradients = vec![0f32; n];
-        let found = mean(&route.gradients(&adapter, &golden.packed, None, scale, &mut gradients).unwrap());
-        assert!((found / loss - 1.0).abs() <= 1e-4, "step {t}: {found} {loss}");
+        let found = mean(
+            &route
+                .gradients(&adapter, &golden.packed, None, scale, &mut gradients)
+                .unwrap(),
+        );
+        assert!(
+            (found / loss - 1.0).abs() <= 1e-4,
+            "step {t}: {found} {loss}"
+        );
         let found = global_norm(&gradients);
-        assert!((found / norm - 1.0).abs() <= 1e-3, "step {t}: norm {found} {norm}");
+        assert!(
+            (found / norm - 1.0).abs() <= 1e-3,
+            "step {t}: norm {found} {norm}"
+        );
         let clip = clip_factor(found, optim("clip"));
-        adamw.step(&mut adapter.params, &gradients, &mut m, &mut v, t as u64 + 1, optim("lr"), clip);
+        adamw.step(
+            &mut adapter.params,
+            &gradients,
+            &mut m,
+            &mut v,
+            t as u64 + 1,
+            optim("lr"),
+            clip,
+        );
     }
     let worst = largest_difference(&adapter.params, &golden.flat("trained"));
     assert!(worst <= 1e-3, "trained parameters: {worst}"); // a step moves a value by about lr = 1e-2
-    let worst =
-        largest_difference(&route.logits(Some(&adapter), &golden.packed).unwrap(), &golden.logits("logits_trained"));
+    let worst = largest_difference(
+        &route.logits(Some(&adapter), &golden.packed).unwrap(),
+        &golden.logits("logits_trained"),
+    );
     assert!(worst <= 1e-3, "trained logits: {worst}");
 }
 
@@ -190,16 +284,26 @@ pub(crate) fn check_packing(golden: &Golden, route: &mut dyn Route) {
     let (packed, adapter) = (&golden.packed, &golden.adapter);
     let n = adapter.params.len();
     let (mut together, mut apart) = (vec![0f32; n], vec![0f32; n]);
-    let losses = route.gradients(adapter, packed, None, 1.0, &mut together).unwrap();
+    let losses = route
+        .gradients(adapter, packed, None, 1.0, &mut together)
+        .unwrap();
     let logits = route.logits(Some(adapter), packed).unwrap();
     let vocabulary = logits.len() / packed.tokens();
     for (i, together) in losses.iter().enumerate() {
         let rows = packed.starts[i]..packed.starts[i + 1];
-        let alone = Packed::from_rows([(&packed.input_ids[rows.clone()], &packed.labels[rows.clone()])]);
-        let loss = route.gradients(adapter, &alone, None, 1.0, &mut apart).unwrap()[0];
+        let alone = Packed::from_rows([(
+            &packed.input_ids[rows.clone()],
+            &packed.labels[rows.clone()],
+        )]);
+        let loss = route
+            .gradients(adapter, &alone, None, 1.0, &mut apart)
+            .unwrap()[0];
         assert!((loss.nll - together.nll).abs() <= 1e-4 && loss.tokens == together.tokens);
         let found = route.logits(Some(adapter), &alone).unwrap();
-        let worst = largest_difference(&found, &logits[rows.start * vocabulary..rows.end * vocabulary]);
+        let worst = largest_difference(
+            &found,
+            &logits[rows.start * vocabulary..rows.end * vocabulary],
+        );
         assert!(worst <= 1e-5, "sequence {i}: {worst}");
     }
     let largest = together.iter().fold(0f32, |m, v| m.max(v.abs()));
@@ -210,44 +314,91 @@ pub(crate) fn check_packing(golden: &Golden, route: &mut dyn Route) {
 pub(crate) fn check_edges(golden: &Golden, route: &mut dyn Route) {
     let adapter = &golden.adapter;
     let mut gradients = vec![0f32; adapter.params.len()];
-    let empty = Packed { starts: vec![0], ..Packed::default() };
+    let empty = Packed {
+        starts: vec![0],
+        ..Packed::default()
+    };
     assert!(route.losses(Some(adapter), &empty).unwrap().is_empty());
     assert!(route.logits(None, &empty).unwrap().is_empty());
-    let unsupervised = Packed::from_rows([(&[5u32, 6, 7][..], &[9i32, -100, -100][..]), (&[8][..], &[8][..])]);
-    let losses = route.gradients(adapter, &unsupervised, None, 1.0, &mut gradients).unwrap();
+    let unsupervised = Packed::from_rows([
+        (&[5u32, 6, 7][..], &[9i32, -100, -100][..]),
+        (&[8][..], &[8][..]),
+    ]);
+    let losses = route
+        .gradients(adapter, &unsupervised, None, 1.0, &mut gradients)
+        .unwrap();
     assert_eq!(losses, [SequenceLoss::default(); 2]);
     assert!(gradients.iter().all(|&g| g == 0.0));
     let vocabulary = golden.base.config().vocab_size as u32;
     let elsewhere = Packed::from_rows([(&[vocabulary, 6][..], &[-100i32, 6][..])]);
-    assert!(route.losses(None, &elsewhere).unwrap_err().to_string().contains(&vocabulary.to_string()));
+    assert!(
+        route
+            .losses(None, &elsewhere)
+            .unwrap_err()
+            .to_string()
+            .contains(&vocabulary.to_string())
+    );
 }
 
 /// Dropout: the same (seed, step) gives the same gradients, another step gives others, and both differ from none.
 pub(crate) fn check_dropout(golden: &Golden, route: &mut dyn Route) {
     let mut run = |dropout| {
         let mut gradients = vec![0f32; golden.adapter.params.len()];
-        route.gradients(&golden.adapter, &golden.packed, dropout, 1.0, &mut gradients).unwrap();
+        route
+            .gradients(
+                &golden.adapter,
+                &golden.packed,
+                dropout,
+                1.0,
+                &mut gradients,
+            )
+            .unwrap();
         gradients
     };
-    let dropout = |step| Some(lora_model::Dropout { p: 0.3, seed: 7, step });
+    let dropout = |step| {
+        Some(lora_model::Dropout {
+            p: 0.3,
+            seed: 7,
+            step,
+        })
+    };
     let (first, again, next, none) = (run(dropout(1)), run(dropout(1)), run(dropout(2)), run(None));
     assert_eq!(first, again);
     assert_ne!(first, next);
     assert_ne!(first, none);
-    assert_eq!(run(Some(lora_model::Dropout { p: 0.0, seed: 7, step: 1 })), none);
+    assert_eq!(
+        run(Some(lora_model::Dropout {
+            p: 0.0,
+            seed: 7,
+            step: 1
+        })),
+        none
+    );
 }
 
 pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| (x - y).abs())
+        .fold(
+            0.0,
+            |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) },
+        )
 }
 
 /// Mean loss per supervised token.
 pub(crate) fn mean(losses: &[SequenceLoss]) -> f64 {
-    losses.iter().map(|l| l.nll).sum::<f64>() / losses.iter().map(|l| l.tokens).sum::<usize>() as f64
+    losses.iter().map(|l| l.nll).sum::<f64>()
+        / losses.iter().map(|l| l.tokens).sum::<usize>() as f64
 }
 
 fn integers(tensors: &SafeTensors<'_>, name: &str) -> Vec<i64> {
     let bytes = tensors.tensor(name).unwrap().data();
-    bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()
+    bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| i64::from_le_bytes(*b))
+        .collect()
 }

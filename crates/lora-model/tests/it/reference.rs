@@ -8,15 +8,18 @@ use std::collections::HashMap;
 
 fn config(from: &ModelConfig) -> Config {
     let rope_scaling = match &from.ropes[0].scaling {
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
-            Some(Llama3RopeConfig {
-                factor: *factor as f32,
-                low_freq_factor: *low_freq_factor as f32,
-                high_freq_factor: *high_freq_factor as f32,
-                original_max_position_embeddings: *original_max_position_embeddings,
-                rope_type: Llama3RopeType::Llama3,
-            })
-        }
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => Some(Llama3RopeConfig {
+            factor: *factor as f32,
+            low_freq_factor: *low_freq_factor as f32,
+            high_freq_factor: *high_freq_factor as f32,
+            original_max_position_embeddings: *original_max_position_embeddings,
+            rope_type: Llama3RopeType::Llama3,
+        }),
         _ => None,
     };
     Config {
@@ -46,7 +49,10 @@ fn candle_transformers_agrees() {
         let mut tensors = HashMap::new();
         for name in checkpoint.tensor_names() {
             let view = checkpoint.tensor(&name).unwrap();
-            tensors.insert(name, Tensor::from_vec(view.to_f32(), view.shape(), &Device::Cpu).unwrap());
+            tensors.insert(
+                name,
+                Tensor::from_vec(view.to_f32(), view.shape(), &Device::Cpu).unwrap(),
+            );
         }
         let config = config(checkpoint.config());
         let builder = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
@@ -56,7 +62,13 @@ fn candle_transformers_agrees() {
             let ids = &golden.packed.input_ids[rows[0]..rows[1]];
             let mut cache = Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
             let input = Tensor::from_slice(ids, (1, ids.len()), &Device::Cpu).unwrap();
-            let theirs = llama.forward(&input, 0, &mut cache).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let theirs = llama
+                .forward(&input, 0, &mut cache)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap();
             let found = ours.logits(None, &Packed::of_ids(ids)).unwrap();
             assert!(largest_difference(&found[found.len() - theirs.len()..], &theirs) <= 1e-4);
         }

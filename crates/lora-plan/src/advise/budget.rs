@@ -21,8 +21,11 @@ pub struct Cost {
 
 impl Cost {
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines =
-            vec![format!("It will take about {} and {}.", human_seconds(self.seconds), human_bytes(self.memory))];
+        let mut lines = vec![format!(
+            "It will take about {} and {}.",
+            human_seconds(self.seconds),
+            human_bytes(self.memory)
+        )];
         if !self.fits {
             lines.push("That is more than the budget: nothing more can be given up. Fewer rows, a smaller base or a larger budget would do.".to_owned());
         }
@@ -31,15 +34,33 @@ impl Cost {
 }
 
 /// What the plan takes now: memory, seconds with the passes over held-out rows, trainable parameters.
-fn cost(plan: &Plan, situation: &Situation, base: BaseType, speed: &Speed) -> Result<(Memory, f64, u64)> {
+fn cost(
+    plan: &Plan,
+    situation: &Situation,
+    base: BaseType,
+    speed: &Speed,
+) -> Result<(Memory, f64, u64)> {
     let shape = &situation.shape;
     let config = LoraConfig::new(plan.rank, plan.alpha, shape.target_set(plan.targets));
     let targeted = config.layout(&shape.modules())?.modules;
-    let work = Workload::new(&targeted, plan.targets, &situation.data.lengths, plan.batch, base);
-    let work = Workload { dropout: plan.dropout > 0.0, ..work };
+    let work = Workload::new(
+        &targeted,
+        plan.targets,
+        &situation.data.lengths,
+        plan.batch,
+        base,
+    );
+    let work = Workload {
+        dropout: plan.dropout > 0.0,
+        ..work
+    };
     let time = time(shape, &work, speed);
     let evaluations = plan.epochs.max(LEAST_EVALUATIONS);
-    Ok((memory(shape, &work), time.epoch * plan.epochs + time.evaluation * evaluations, work.trainable))
+    Ok((
+        memory(shape, &work),
+        time.epoch * plan.epochs + time.evaluation * evaluations,
+        work.trainable,
+    ))
 }
 
 /// lora-train measures the held-out rows every epoch, and at least so often.
@@ -59,7 +80,12 @@ pub(super) fn fit(
 ) -> Result<()> {
     let own = BaseType::own(&situation.shape);
     let mut base = own;
-    precision(plan, own, "as it is: reading it in place costs nothing", "lora-train widens weights panel by panel");
+    precision(
+        plan,
+        own,
+        "as it is: reading it in place costs nothing",
+        "lora-train widens weights panel by panel",
+    );
     let is_file = matches!(own, BaseType::File(_));
     let is_wide = 8.0 * own.bytes(situation.parameters) as f64 > WIDE * situation.parameters as f64;
     let batch = plan.batch;
@@ -67,7 +93,12 @@ pub(super) fn fit(
         let (memory, seconds, trainable) = cost(plan, situation, base, speed)?;
         let too_large = most_memory.is_some_and(|most| memory.total > most);
         let too_long = most_seconds.is_some_and(|most| seconds > most);
-        plan.cost = Cost { memory: memory.total, seconds, trainable, fits: !too_large && !too_long };
+        plan.cost = Cost {
+            memory: memory.total,
+            seconds,
+            trainable,
+            fits: !too_large && !too_long,
+        };
         let need = human_bytes(memory.total);
         let narrower = match base {
             BaseType::Q4_0 => None,
@@ -77,14 +108,27 @@ pub(super) fn fit(
         if too_large && plan.batch > 1 {
             plan.batch /= 2;
             plan.accumulation = batch / plan.batch;
-            let reason = format!("{need} would be too much; {batch} examples a step as before, by accumulation");
-            plan.choose("batch", format!("{} × {}", plan.batch, plan.accumulation), reason, "lora-plan memory");
+            let reason = format!(
+                "{need} would be too much; {batch} examples a step as before, by accumulation"
+            );
+            plan.choose(
+                "batch",
+                format!("{} × {}", plan.batch, plan.accumulation),
+                reason,
+                "lora-plan memory",
+            );
         } else if let (true, Some(type_)) = (too_large, narrower) {
             base = type_;
             plan.quantise = is_file;
             let reason = format!("{need} would be too much with larger weights");
-            precision(plan, base, &reason, "Dettmers et al. 2023 (QLoRA): adapters train as well on a quantised base");
-        } else if (too_large || too_long) && shrink(plan, too_long, most_seconds.map(human_seconds)) {
+            precision(
+                plan,
+                base,
+                &reason,
+                "Dettmers et al. 2023 (QLoRA): adapters train as well on a quantised base",
+            );
+        } else if (too_large || too_long) && shrink(plan, too_long, most_seconds.map(human_seconds))
+        {
             continue;
         } else {
             return Ok(());
@@ -101,7 +145,11 @@ const LEAST_EPOCHS: f64 = 0.1;
 
 /// Fewer epochs (for time alone), then fewer modules; false if nothing is left to give up.
 fn shrink(plan: &mut Plan, too_long: bool, most: Option<String>) -> bool {
-    let budget = if too_long { format!("time of {}", most.unwrap_or_default()) } else { "memory".to_owned() };
+    let budget = if too_long {
+        format!("time of {}", most.unwrap_or_default())
+    } else {
+        "memory".to_owned()
+    };
     if too_long && plan.epochs > LEAST_EPOCHS {
         let fewer = if plan.epochs > 1.0 {
             (plan.epochs * 0.7).floor().max(1.0)
@@ -111,7 +159,12 @@ fn shrink(plan: &mut Plan, too_long: bool, most: Option<String>) -> bool {
         let passes = format!("the data ask for {} passes", plan.epochs);
         give_up(plan, "epochs", passes, &budget);
         plan.epochs = fewer;
-        plan.choose("epochs", fewer, format!("as many as the {budget} allows"), "lora-plan time");
+        plan.choose(
+            "epochs",
+            fewer,
+            format!("as many as the {budget} allows"),
+            "lora-plan time",
+        );
         return true;
     }
     let fewer = match plan.targets {
@@ -122,7 +175,12 @@ fn shrink(plan: &mut Plan, too_long: bool, most: Option<String>) -> bool {
     let asked = format!("the task asks for {} modules", plan.targets);
     give_up(plan, "modules", asked, &budget);
     plan.targets = fewer;
-    plan.choose("targets", fewer, format!("as many as the {budget} allows"), crate::rules::TARGETS.source);
+    plan.choose(
+        "targets",
+        fewer,
+        format!("as many as the {budget} allows"),
+        crate::rules::TARGETS.source,
+    );
     true
 }
 
@@ -136,24 +194,49 @@ fn give_up(plan: &mut Plan, what: &str, asked: String, budget: &str) {
 
 /// `90`, `45s`, `20m`, `2h`, `1.5h` as seconds.
 pub(super) fn seconds(text: &str) -> Result<f64, String> {
-    unit(text, &[("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)])
+    unit(
+        text,
+        &[
+            ("s", 1.0),
+            ("min", 60.0),
+            ("m", 60.0),
+            ("h", 3600.0),
+            ("", 1.0),
+        ],
+    )
 }
 
 /// `800MB`, `2GB`, `2GiB` as bytes.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, f64); 7] =
-        [("KiB", 1024.0), ("MiB", 1048576.0), ("GiB", 1073741824.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("", 1.0)];
+    const UNITS: [(&str, f64); 7] = [
+        ("KiB", 1024.0),
+        ("MiB", 1048576.0),
+        ("GiB", 1073741824.0),
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("", 1.0),
+    ];
     unit(text, &UNITS).map(|bytes| bytes as u64)
 }
 
 fn unit(text: &str, units: &[(&str, f64)]) -> Result<f64, String> {
-    let (suffix, size) = units.iter().find(|(suffix, _)| text.ends_with(suffix)).unwrap_or(&("", 1.0));
+    let (suffix, size) = units
+        .iter()
+        .find(|(suffix, _)| text.ends_with(suffix))
+        .unwrap_or(&("", 1.0));
     match text[..text.len() - suffix.len()].trim().parse::<f64>() {
         Ok(value) if value > 0.0 && value.is_finite() => Ok(value * size),
         _ => {
-            let known: Vec<&str> =
-                units.iter().map(|(suffix, _)| *suffix).filter(|suffix| !suffix.is_empty()).collect();
-            Err(format!("expected a number above 0 and one of {}", known.join(", ")))
+            let known: Vec<&str> = units
+                .iter()
+                .map(|(suffix, _)| *suffix)
+                .filter(|suffix| !suffix.is_empty())
+                .collect();
+            Err(format!(
+                "expected a number above 0 and one of {}",
+                known.join(", ")
+            ))
         }
     }
 }

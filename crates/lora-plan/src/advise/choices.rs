@@ -63,18 +63,38 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub(super) fn choose(&mut self, what: &str, value: impl ToString, reason: impl Into<String>, source: &str) {
+    pub(super) fn choose(
+        &mut self,
+        what: &str,
+        value: impl ToString,
+        reason: impl Into<String>,
+        source: &str,
+    ) {
         let (reason, source) = (reason.into(), source.to_owned());
         self.choices.retain(|choice| choice.what != what);
-        self.choices.push(Choice { what: what.to_owned(), value: value.to_string(), reason, source });
+        self.choices.push(Choice {
+            what: what.to_owned(),
+            value: value.to_string(),
+            reason,
+            source,
+        });
     }
 
     fn rule(&mut self, what: &str, value: impl ToString, rule: Rule) {
         self.choose(what, value, rule.says, rule.source);
     }
 
-    pub(super) fn conflict(&mut self, one: impl Into<String>, other: impl Into<String>, won: impl Into<String>) {
-        self.conflicts.push(Conflict { one: one.into(), other: other.into(), won: won.into() });
+    pub(super) fn conflict(
+        &mut self,
+        one: impl Into<String>,
+        other: impl Into<String>,
+        won: impl Into<String>,
+    ) {
+        self.conflicts.push(Conflict {
+            one: one.into(),
+            other: other.into(),
+            won: won.into(),
+        });
     }
 }
 
@@ -82,7 +102,12 @@ impl Plan {
 ///
 /// # Errors
 /// When a target is not in the model.
-pub fn advise(situation: &Situation, memory: Option<u64>, seconds: Option<f64>, speed: &Speed) -> Result<Plan> {
+pub fn advise(
+    situation: &Situation,
+    memory: Option<u64>,
+    seconds: Option<f64>,
+    speed: &Speed,
+) -> Result<Plan> {
     let mut plan = Plan {
         rank: 16,
         alpha: 16.0,
@@ -127,26 +152,47 @@ fn rank(plan: &mut Plan, situation: &Situation) -> Result<()> {
     plan.rank = most.min(allowed);
     if least > allowed {
         plan.rule("rank", plan.rank, by_data);
-        let asked = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        let asked = if least == most {
+            least.to_string()
+        } else {
+            format!("{least} to {most}")
+        };
         plan.conflict(
             format!("the task asks for rank {asked} ({})", by_task.says),
-            format!("{} rows allow {allowed} ({})", thousands(rows as u64), by_data.says),
+            format!(
+                "{} rows allow {allowed} ({})",
+                thousands(rows as u64),
+                by_data.says
+            ),
             format!("rank {allowed}, the data's: what rows can't determine is learned by heart"),
         );
     } else if least < most {
         let reason = format!("{}; {}", by_task.says, by_data.says);
-        plan.choose("rank", plan.rank, reason, &format!("{}; {}", by_task.source, by_data.source));
+        plan.choose(
+            "rank",
+            plan.rank,
+            reason,
+            &format!("{}; {}", by_task.source, by_data.source),
+        );
     } else {
         plan.rule("rank", plan.rank, by_task);
     }
-    if situation.task == Task::Behaviour && plan.rank >= 64 { hold_the_answers(plan, situation) } else { Ok(()) }
+    if situation.task == Task::Behaviour && plan.rank >= 64 {
+        hold_the_answers(plan, situation)
+    } else {
+        Ok(())
+    }
 }
 
 /// "64 or more": doubles the rank until the adapter can hold what the answers tell the base.
 fn hold_the_answers(plan: &mut Plan, situation: &Situation) -> Result<()> {
-    let Some((loss, _)) = situation.base_loss else { return Ok(()) };
+    let Some((loss, _)) = situation.base_loss else {
+        return Ok(());
+    };
     let shape = &situation.shape;
-    let one = LoraConfig::new(1, 1.0, shape.target_set("all")).layout(&shape.modules())?.parameters() as f64;
+    let one = LoraConfig::new(1, 1.0, shape.target_set("all"))
+        .layout(&shape.modules())?
+        .parameters() as f64;
     let told = situation.data.supervised as f64 * loss / std::f64::consts::LN_2;
     let holds = |rank: usize| 2.0 * one * rank as f64;
     let least = plan.rank;
@@ -231,9 +277,21 @@ const LEAST_STEPS: usize = 300;
 fn length(plan: &mut Plan, situation: &Situation) {
     let data = &situation.data;
     let (epochs, reason, source) = match data.rows {
-        0..2000 => (10.0, "below 2000 rows: up to 10 passes", "Zhou et al. 2023 (LIMA): 15 passes over 1000 rows"),
-        2000..50_000 => (3.0, "3 passes", "Taori et al. 2023 (Alpaca): 3 passes over 52,000 rows"),
-        _ => (1.0, "from 50,000 rows one pass", "Muennighoff et al. 2023: new rows beat repeated ones"),
+        0..2000 => (
+            10.0,
+            "below 2000 rows: up to 10 passes",
+            "Zhou et al. 2023 (LIMA): 15 passes over 1000 rows",
+        ),
+        2000..50_000 => (
+            3.0,
+            "3 passes",
+            "Taori et al. 2023 (Alpaca): 3 passes over 52,000 rows",
+        ),
+        _ => (
+            1.0,
+            "from 50,000 rows one pass",
+            "Muennighoff et al. 2023: new rows beat repeated ones",
+        ),
     };
     plan.epochs = epochs;
     let reason = if data.has_valid {
@@ -251,7 +309,12 @@ fn length(plan: &mut Plan, situation: &Situation) {
     } else {
         format!("fewer examples a step, so that the run has {LEAST_STEPS} steps if it can")
     };
-    plan.choose("batch", plan.batch, reason, "lora-train's default; warm-up and decay need steps");
+    plan.choose(
+        "batch",
+        plan.batch,
+        reason,
+        "lora-train's default; warm-up and decay need steps",
+    );
     let longest = data.lengths.longest();
     let context = situation.shape.config.max_position_embeddings;
     let reason = if situation.shape.path.is_some() {
@@ -259,5 +322,10 @@ fn length(plan: &mut Plan, situation: &Situation) {
     } else {
         "the longest row".to_owned()
     };
-    plan.choose("length", format!("{longest} tokens"), reason, "counted: rows are never cut or padded");
+    plan.choose(
+        "length",
+        format!("{longest} tokens"),
+        reason,
+        "counted: rows are never cut or padded",
+    );
 }

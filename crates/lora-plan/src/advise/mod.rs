@@ -68,15 +68,22 @@ Examples:
   lora-plan advise --model m --data d --task domain --write pipelines/mine.yaml && lora-run pipelines/mine.yaml";
 
 pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
-    if let Some(path) = args.write.as_ref().filter(|path| path.exists() && !args.force) {
+    if let Some(path) = args
+        .write
+        .as_ref()
+        .filter(|path| path.exists() && !args.force)
+    {
         return Err(Error::new(format!("{} exists", path.display())).hint("--force replaces it"));
     }
     let threads = threads(args.threads);
     let shape = shape::resolve(&args.model)?;
     let weights = weights(&shape);
     if args.write.is_some() && weights.is_none() {
-        return Err(Error::new(format!("--write needs the weights of {}: a pipeline trains them", shape.name))
-            .hint("name a Hugging Face folder or a GGUF file as --model, or leave --write out"));
+        return Err(Error::new(format!(
+            "--write needs the weights of {}: a pipeline trains them",
+            shape.name
+        ))
+        .hint("name a Hugging Face folder or a GGUF file as --model, or leave --write out"));
     }
     let measured = weights.filter(|_| !args.no_measure);
     let situation = situation::look(args, shape.clone(), measured.as_deref(), threads, ui)?;
@@ -84,42 +91,82 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
     let speed = match &measured {
         Some(path) => {
             ui.say("timing two micro-steps");
-            let targeted = LoraConfig::new(16, 16.0, shape.target_set("all")).layout(&shape.modules())?.modules;
-            let work = Workload::new(&targeted, "all", &situation.data.lengths, 8, BaseType::own(&shape));
+            let targeted = LoraConfig::new(16, 16.0, shape.target_set("all"))
+                .layout(&shape.modules())?
+                .modules;
+            let work = Workload::new(
+                &targeted,
+                "all",
+                &situation.data.lengths,
+                8,
+                BaseType::own(&shape),
+            );
             micro_steps(path, &work, threads, peak, ui)?
         }
         None => Speed::from_peak(&shape, peak),
     };
-    let plan = advise(&situation, args.memory.or_else(available_memory), args.time, &speed)?;
+    let plan = advise(
+        &situation,
+        args.memory.or_else(available_memory),
+        args.time,
+        &speed,
+    )?;
     show(&situation, &plan, ui);
     if !plan.cost.fits {
-        return Ok(Status::No("nothing more can be given up, and the budget is not kept".to_owned()));
+        return Ok(Status::No(
+            "nothing more can be given up, and the budget is not kept".to_owned(),
+        ));
     }
     if let Some(path) = &args.write {
         let text = pipeline(&situation, &plan);
         std::fs::write(path, text).context(|| format!("failed to write {}", path.display()))?;
-        ui.say(&format!("wrote {}; `lora-run {}` runs it", path.display(), path.display()));
+        ui.say(&format!(
+            "wrote {}; `lora-run {}` runs it",
+            path.display(),
+            path.display()
+        ));
     }
     Ok(Status::Done)
 }
 
 /// Where a model's weights lie; none for a name or a bare config.json.
 fn weights(shape: &Shape) -> Option<PathBuf> {
-    shape.path.clone().filter(|path| path.is_dir() || path.extension().is_some_and(|e| e == "gguf"))
+    shape
+        .path
+        .clone()
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|e| e == "gguf"))
 }
 
 fn show(situation: &Situation, plan: &Plan, ui: &Ui) {
     ui.event(&tagged("situation", situation));
-    plan.choices.iter().for_each(|choice| ui.event(&tagged("choice", choice)));
-    plan.conflicts.iter().for_each(|conflict| ui.event(&tagged("conflict", conflict)));
+    plan.choices
+        .iter()
+        .for_each(|choice| ui.event(&tagged("choice", choice)));
+    plan.conflicts
+        .iter()
+        .for_each(|conflict| ui.event(&tagged("conflict", conflict)));
     ui.event(&tagged("cost", &plan.cost));
     situation.lines().iter().for_each(|line| ui.out(line));
     ui.out("");
-    let head = ["", "choice", "reason", "source"].map(str::to_owned).to_vec();
-    let rows = plan.choices.iter().map(|c| vec![c.what.clone(), c.value.clone(), c.reason.clone(), c.source.clone()]);
-    ui.out(&table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
+    let head = ["", "choice", "reason", "source"]
+        .map(str::to_owned)
+        .to_vec();
+    let rows = plan.choices.iter().map(|c| {
+        vec![
+            c.what.clone(),
+            c.value.clone(),
+            c.reason.clone(),
+            c.source.clone(),
+        ]
+    });
+    ui.out(&table(
+        &std::iter::once(head).chain(rows).collect::<Vec<_>>(),
+    ));
     for conflict in &plan.conflicts {
-        ui.out(&format!("Conflict: {}, but {}. Won: {}.", conflict.one, conflict.other, conflict.won));
+        ui.out(&format!(
+            "Conflict: {}, but {}. Won: {}.",
+            conflict.one, conflict.other, conflict.won
+        ));
     }
     plan.cost.lines().iter().for_each(|line| ui.out(line));
 }

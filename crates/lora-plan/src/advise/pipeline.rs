@@ -22,10 +22,18 @@ const PREP_FLAGS: [&str; 10] = [
 pub fn pipeline(situation: &Situation, plan: &Plan) -> String {
     let mut yaml = String::from("# Written by lora-plan advise. Why each value:\n");
     for choice in &plan.choices {
-        let _ = writeln!(yaml, "#   {} {}: {}", choice.what, choice.value, choice.reason);
+        let _ = writeln!(
+            yaml,
+            "#   {} {}: {}",
+            choice.what, choice.value, choice.reason
+        );
     }
     for conflict in &plan.conflicts {
-        let _ = writeln!(yaml, "#   conflict: {}, but {}. Won: {}.", conflict.one, conflict.other, conflict.won);
+        let _ = writeln!(
+            yaml,
+            "#   conflict: {}, but {}. Won: {}.",
+            conflict.one, conflict.other, conflict.won
+        );
     }
     let _ = write!(
         yaml,
@@ -33,8 +41,7 @@ pub fn pipeline(situation: &Situation, plan: &Plan) -> String {
         text(&situation.model.display().to_string())
     );
     let base = if plan.quantise {
-        yaml +=
-            "  quantised:\n    use: lora-export\n    in: { model: $base }\n    with: { format: gguf, dtype: q8_0 }\n";
+        yaml += "  quantised:\n    use: lora-export\n    in: { model: $base }\n    with: { format: gguf, dtype: q8_0 }\n";
         "$quantised/model.gguf"
     } else {
         "$base"
@@ -46,7 +53,10 @@ pub fn pipeline(situation: &Situation, plan: &Plan) -> String {
         }
         None => text(&situation.data.path.display().to_string()),
     };
-    let mut with = format!("rank: {}, alpha: {}, targets: {}", plan.rank, plan.alpha, plan.targets);
+    let mut with = format!(
+        "rank: {}, alpha: {}, targets: {}",
+        plan.rank, plan.alpha, plan.targets
+    );
     if plan.rslora {
         with += ", rslora: true";
     }
@@ -63,7 +73,11 @@ pub fn pipeline(situation: &Situation, plan: &Plan) -> String {
         "  train:\n    use: lora-train\n    in: {{ base: {base}, data: {data} }}\n    with: {{ {with} }}\n"
     );
     let needs = if situation.data.has_valid {
-        let generate = if situation.data.has_prompts { "100" } else { "0" };
+        let generate = if situation.data.has_prompts {
+            "100"
+        } else {
+            "0"
+        };
         let _ = write!(
             yaml,
             "  eval:\n    use: lora-eval\n    in: {{ base: {base}, data: {data}, adapter: $train }}\n    \
@@ -90,12 +104,21 @@ fn prep(situation: &Situation, base: &str) -> Option<String> {
         .filter(|input| input.name == "raw")
         .map(|input| text(&input.path.display().to_string()))
         .collect();
-    let raw = if raw.len() == 1 { raw[0].clone() } else { format!("[{}]", raw.join(", ")) };
+    let raw = if raw.len() == 1 {
+        raw[0].clone()
+    } else {
+        format!("[{}]", raw.join(", "))
+    };
     let with: Vec<String> = PREP_FLAGS
         .iter()
         .filter_map(|flag| Some((flag, receipt.config.get(*flag)?)))
         .filter(|(_, value)| !value.is_null() && **value != Value::Bool(false))
-        .map(|(flag, value)| format!("{flag}: {}", value.as_str().map_or_else(|| value.to_string(), text)))
+        .map(|(flag, value)| {
+            format!(
+                "{flag}: {}",
+                value.as_str().map_or_else(|| value.to_string(), text)
+            )
+        })
         .collect();
     Some(format!(
         "  prep:\n    use: lora-prep\n    in: {{ raw: {raw}, base: {base} }}\n    with: {{ {} }}\n",
@@ -111,5 +134,9 @@ fn text(word: &str) -> String {
     let is_word = word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && word.chars().all(plain)
         && !OTHER_MEANING.contains(&word.to_ascii_lowercase().as_str());
-    if is_word { word } else { Value::from(word).to_string() }
+    if is_word {
+        word
+    } else {
+        Value::from(word).to_string()
+    }
 }

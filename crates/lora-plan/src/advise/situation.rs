@@ -112,13 +112,32 @@ pub(super) fn look(
     let path = artefact_input(&args.data, Artefact::Dataset)?;
     let facts = DatasetFacts::read(&path)?;
     let base = weights.map(Base::open).transpose()?;
-    let template = facts.manifest.as_ref().and_then(|m| m.template_sha256.clone());
-    let own_template = base.as_ref().and_then(|base| base.checkpoint().tokenizer().ok()).and_then(|bundle| {
-        let own = bundle.chat_template.as_ref().map(|text| lora_receipt::hash_bytes(text.as_bytes()));
-        template.as_ref().map(|template| own.as_ref() == Some(template))
-    });
-    let base_loss = base.as_ref().map(|base| measure(base, &path, threads, ui)).transpose()?.flatten();
-    let made_by = if path.join(FILE_NAME).is_file() { Receipt::load(&path).ok().filter(still_there) } else { None };
+    let template = facts
+        .manifest
+        .as_ref()
+        .and_then(|m| m.template_sha256.clone());
+    let own_template = base
+        .as_ref()
+        .and_then(|base| base.checkpoint().tokenizer().ok())
+        .and_then(|bundle| {
+            let own = bundle
+                .chat_template
+                .as_ref()
+                .map(|text| lora_receipt::hash_bytes(text.as_bytes()));
+            template
+                .as_ref()
+                .map(|template| own.as_ref() == Some(template))
+        });
+    let base_loss = base
+        .as_ref()
+        .map(|base| measure(base, &path, threads, ui))
+        .transpose()?
+        .flatten();
+    let made_by = if path.join(FILE_NAME).is_file() {
+        Receipt::load(&path).ok().filter(still_there)
+    } else {
+        None
+    };
     let data = DataFacts {
         rows: facts.train.rows,
         tokens: facts.train.tokens,
@@ -144,7 +163,11 @@ pub(super) fn look(
 
 /// True if lora-prep's raw inputs are where its receipt says.
 fn still_there(receipt: &Receipt) -> bool {
-    let mut raw = receipt.inputs.iter().filter(|input| input.name == "raw").peekable();
+    let mut raw = receipt
+        .inputs
+        .iter()
+        .filter(|input| input.name == "raw")
+        .peekable();
     receipt.tool == "lora-prep" && raw.peek().is_some() && raw.all(|input| input.path.is_file())
 }
 
@@ -153,7 +176,11 @@ const TRIED: (usize, usize) = (32, 2048);
 
 /// The base's loss on a few held-out rows (or rows that train, if nothing is held out).
 fn measure(base: &Base, data: &Path, threads: usize, ui: &Ui) -> Result<Option<(f64, f64)>> {
-    let split = if data.is_dir() && data.join("valid.parquet").is_file() { "valid" } else { "train" };
+    let split = if data.is_dir() && data.join("valid.parquet").is_file() {
+        "valid"
+    } else {
+        "train"
+    };
     let split = Split::read(data, split)?;
     split.check_vocabulary(base.config().vocab_size, data)?;
     if split.tokenizer_sha256.is_some() {
@@ -167,7 +194,10 @@ fn measure(base: &Base, data: &Path, threads: usize, ui: &Ui) -> Result<Option<(
         if tokens > TRIED.1 {
             break;
         }
-        for loss in route.losses(None, &Packed::from_rows([(&row.input_ids[..], &row.labels[..])]))? {
+        for loss in route.losses(
+            None,
+            &Packed::from_rows([(&row.input_ids[..], &row.labels[..])]),
+        )? {
             sum.nll += loss.nll;
             sum.tokens += loss.tokens;
             sum.correct += loss.correct;
@@ -182,7 +212,11 @@ impl Situation {
     pub(super) fn lines(&self) -> Vec<String> {
         let data = &self.data;
         let mut lines = vec![
-            format!("{}: {} parameters", self.model.display(), thousands(self.parameters)),
+            format!(
+                "{}: {} parameters",
+                self.model.display(),
+                thousands(self.parameters)
+            ),
             format!(
                 "{}: {} rows, {} tokens, {} of them supervised",
                 data.path.display(),
@@ -205,13 +239,18 @@ impl Situation {
         }
         match data.own_template {
             Some(true) => lines.push("the rows are in the base's own chat format".to_owned()),
-            Some(false) => {
-                lines.push("the rows are not in the base's own chat format: it has to learn that too".to_owned())
-            }
+            Some(false) => lines.push(
+                "the rows are not in the base's own chat format: it has to learn that too"
+                    .to_owned(),
+            ),
             None => {}
         }
         if let Some(free) = lora_cli::available_memory() {
-            lines.push(format!("this machine: {} threads, {} free", self.threads, human_bytes(free)));
+            lines.push(format!(
+                "this machine: {} threads, {} free",
+                self.threads,
+                human_bytes(free)
+            ));
         }
         lines
     }

@@ -47,7 +47,8 @@ pub struct Compared {
 impl Compared {
     /// Difference to the base with its ends; no number without a report.
     pub(super) fn loss_interval(&self) -> (f64, f64, f64) {
-        self.difference_to_base.map_or((f64::NAN, f64::NAN, f64::NAN), |i| (i.value, i.low, i.high))
+        self.difference_to_base
+            .map_or((f64::NAN, f64::NAN, f64::NAN), |i| (i.value, i.low, i.high))
     }
 }
 
@@ -60,12 +61,27 @@ pub(super) fn compared(runs: &[Run]) -> Vec<Compared> {
     let mut keys: Vec<&String> = settings.iter().flat_map(BTreeMap::keys).collect();
     keys.sort();
     keys.dedup();
-    keys.retain(|key| settings.iter().any(|s| s.get(*key) != settings[0].get(*key)));
+    keys.retain(|key| {
+        settings
+            .iter()
+            .any(|s| s.get(*key) != settings[0].get(*key))
+    });
     let differs = |own: &BTreeMap<String, String>| {
-        keys.iter().map(|key| ((*key).clone(), own.get(*key).cloned().unwrap_or_else(|| "-".to_owned()))).collect()
+        keys.iter()
+            .map(|key| {
+                (
+                    (*key).clone(),
+                    own.get(*key).cloned().unwrap_or_else(|| "-".to_owned()),
+                )
+            })
+            .collect()
     };
     let names = short_names(runs);
-    runs.iter().zip(&settings).zip(names).map(|((run, own), name)| row(run, name, differs(own))).collect()
+    runs.iter()
+        .zip(&settings)
+        .zip(names)
+        .map(|((run, own), name)| row(run, name, differs(own)))
+        .collect()
 }
 
 fn row(run: &Run, name: String, differs: BTreeMap<String, String>) -> Compared {
@@ -80,29 +96,41 @@ fn row(run: &Run, name: String, differs: BTreeMap<String, String>) -> Compared {
         differs,
         trainable: training.result("trainable_parameters").map(|n| n as u64),
         steps: training.steps.len(),
-        seconds: training.receipt.as_ref().map(|receipt| receipt.wall_seconds),
+        seconds: training
+            .receipt
+            .as_ref()
+            .map(|receipt| receipt.wall_seconds),
         tokens_per_s: training.result("tokens_per_s"),
-        peak_bytes: training.receipt.as_ref().map(|receipt| receipt.peak_rss_bytes).filter(|bytes| *bytes > 0),
+        peak_bytes: training
+            .receipt
+            .as_ref()
+            .map(|receipt| receipt.peak_rss_bytes)
+            .filter(|bytes| *bytes > 0),
         valid_loss: evals.min_by(f64::total_cmp),
-        difference_to_base: evaluation.and_then(|report| report.difference).map(|(value, low, high)| Interval {
-            value,
-            low,
-            high,
-        }),
-        exact_match: evaluation.and_then(|report| report.exact).map(|(matched, rows)| wilson(matched, rows)),
+        difference_to_base: evaluation
+            .and_then(|report| report.difference)
+            .map(|(value, low, high)| Interval { value, low, high }),
+        exact_match: evaluation
+            .and_then(|report| report.exact)
+            .map(|(matched, rows)| wilson(matched, rows)),
     }
 }
 
 /// A run's settings as text, and the content of its inputs.
 fn settings(run: &Run) -> BTreeMap<String, String> {
-    let Some(receipt) = &run.training.receipt else { return BTreeMap::new() };
+    let Some(receipt) = &run.training.receipt else {
+        return BTreeMap::new();
+    };
     let config = receipt.config.as_object().into_iter().flatten();
     let mut all: BTreeMap<String, String> = config
         .filter(|(key, value)| !NOT_COMPARED.contains(&key.as_str()) && !value.is_null())
         .map(|(key, value)| (key.clone(), shown(value)))
         .collect();
     for input in &receipt.inputs {
-        all.insert(format!("{} (content)", input.name), input.sha256.chars().take(8).collect());
+        all.insert(
+            format!("{} (content)", input.name),
+            input.sha256.chars().take(8).collect(),
+        );
     }
     all
 }
@@ -110,7 +138,9 @@ fn settings(run: &Run) -> BTreeMap<String, String> {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |x| x.to_string()),
+        Value::Number(number) => number
+            .as_f64()
+            .map_or_else(|| number.to_string(), |x| x.to_string()),
         Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }
@@ -118,8 +148,15 @@ fn shown(value: &Value) -> String {
 
 /// The last parts of the folders that tell them apart.
 pub(super) fn short_names(runs: &[Run]) -> Vec<String> {
-    let parts: Vec<Vec<&str>> =
-        runs.iter().map(|run| run.name.split('/').filter(|part| !part.is_empty()).collect()).collect();
+    let parts: Vec<Vec<&str>> = runs
+        .iter()
+        .map(|run| {
+            run.name
+                .split('/')
+                .filter(|part| !part.is_empty())
+                .collect()
+        })
+        .collect();
     let last = |parts: &[&str], n: usize| parts[parts.len().saturating_sub(n)..].join("/");
     let longest = parts.iter().map(Vec::len).max().unwrap_or(1);
     let apart = |n: &usize| {
@@ -138,7 +175,11 @@ fn wilson(matched: u64, rows: u64) -> Interval {
     let middle = p + Z * Z / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
     let whole = 1.0 + Z * Z / n;
-    Interval { value: p, low: ((middle - half) / whole).max(0.0), high: ((middle + half) / whole).min(1.0) }
+    Interval {
+        value: p,
+        low: ((middle - half) / whole).max(0.0),
+        high: ((middle + half) / whole).min(1.0),
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +190,10 @@ mod tests {
     #[test]
     fn wilsons_interval() {
         let i = wilson(123, 128);
-        assert!((i.low - 0.9118).abs() < 1e-3 && (i.high - 0.9832).abs() < 1e-3, "{i:?}");
+        assert!(
+            (i.low - 0.9118).abs() < 1e-3 && (i.high - 0.9832).abs() < 1e-3,
+            "{i:?}"
+        );
         assert_eq!(wilson(0, 0).value, 0.0);
     }
 }

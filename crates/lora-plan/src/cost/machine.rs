@@ -10,7 +10,9 @@ use std::time::Instant;
 
 /// Threads to plan for.
 pub(crate) fn threads(asked: Option<usize>) -> usize {
-    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+    asked
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        .max(1)
 }
 
 /// Tokens of the smaller and of the larger micro-step.
@@ -24,17 +26,35 @@ const SLOW: f64 = 4.0;
 
 /// Times a small and a large micro-step of a model (the best of five each, since others share the machine, after one that
 /// allocates; or one of a large model), and solves seconds = per_batch + FLOP ÷ rate for both unknowns.
-pub(crate) fn micro_steps(path: &Path, work: &Workload, threads: usize, gemm_peak: f64, ui: &Ui) -> Result<Speed> {
+pub(crate) fn micro_steps(
+    path: &Path,
+    work: &Workload,
+    threads: usize,
+    gemm_peak: f64,
+    ui: &Ui,
+) -> Result<Speed> {
     let base = Base::open(path)?;
-    let shape = Shape { name: String::new(), path: None, config: base.config().clone() };
-    let names = work.targeted.iter().map(|module| module.path.clone()).collect();
+    let shape = Shape {
+        name: String::new(),
+        path: None,
+        config: base.config().clone(),
+    };
+    let names = work
+        .targeted
+        .iter()
+        .map(|module| module.path.clone())
+        .collect();
     let config = LoraConfig::new(work.rank, work.rank as f64, TargetModules::List(names));
     let adapter = Adapter::init(config, &base, 0)?;
     let mut gradients = vec![0.0; adapter.params.len()];
     let mut route = Fused::new(&base, threads)?;
     let share = work.supervised as f64 / work.tokens.max(1) as f64;
     let longest = work.longest.clamp(2, base.config().max_position_embeddings);
-    let dropout = work.dropout.then_some(Dropout { p: 0.05, seed: 0, step: 0 });
+    let dropout = work.dropout.then_some(Dropout {
+        p: 0.05,
+        seed: 0,
+        step: 0,
+    });
     let mut times = Vec::new();
     for tokens in [SMALL, LARGE] {
         let packed = batch(tokens, longest, share, base.config().vocab_size);
@@ -51,12 +71,32 @@ pub(crate) fn micro_steps(path: &Path, work: &Workload, threads: usize, gemm_pea
                 break;
             }
         }
-        let squares = packed.starts.windows(2).map(|w| ((w[1] - w[0]) * (w[1] - w[0])) as f64).sum();
-        times.push((flops(&shape, work, tokens as f64, packed.supervised() as f64, squares), best));
+        let squares = packed
+            .starts
+            .windows(2)
+            .map(|w| ((w[1] - w[0]) * (w[1] - w[0])) as f64)
+            .sum();
+        times.push((
+            flops(
+                &shape,
+                work,
+                tokens as f64,
+                packed.supervised() as f64,
+                squares,
+            ),
+            best,
+        ));
     }
-    let [(small, first), (large, second)] = times[..] else { return Err(Error::new("no micro-step was timed")) };
+    let [(small, first), (large, second)] = times[..] else {
+        return Err(Error::new("no micro-step was timed"));
+    };
     let rate = (large - small) / (second - first).max(1e-9);
-    Ok(Speed { gemm_peak, rate, per_batch: (first - small / rate).max(0.0), measured: true })
+    Ok(Speed {
+        gemm_peak,
+        rate,
+        per_batch: (first - small / rate).max(0.0),
+        measured: true,
+    })
 }
 
 /// Rows of at most `longest` tokens, the last share of each supervised.
@@ -67,7 +107,10 @@ fn batch(tokens: usize, longest: usize, share: f64, vocabulary: usize) -> Packed
         .chunks(longest)
         .map(|row| {
             let from = ((1.0 - share) * row.len() as f64) as usize;
-            let labels = row.iter().enumerate().map(|(t, &id)| if t < from { -100 } else { id as i32 });
+            let labels = row
+                .iter()
+                .enumerate()
+                .map(|(t, &id)| if t < from { -100 } else { id as i32 });
             (row.to_vec(), labels.collect())
         })
         .collect();

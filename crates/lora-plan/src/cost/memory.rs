@@ -39,7 +39,13 @@ pub fn memory(shape: &Shape, work: &Workload) -> Memory {
         tokens: work.tokens,
     };
     let peak = Peak::of(&process, &step, work.keep.plan());
-    let Peak { base, activations, scratch, adapter, process } = peak;
+    let Peak {
+        base,
+        activations,
+        scratch,
+        adapter,
+        process,
+    } = peak;
     Memory {
         base,
         activations,
@@ -63,7 +69,11 @@ const AUTOGRAD: f64 = 2.7;
 fn peft(config: &ModelConfig, work: &Workload, parameters: u64) -> u64 {
     let heads = config.num_attention_heads * config.head_dim;
     let a_layer = 4 * config.hidden_size + 5 * heads + 4 * config.intermediate_size;
-    let rank = work.targeted.iter().map(|module| module.rank).sum::<usize>();
+    let rank = work
+        .targeted
+        .iter()
+        .map(|module| module.rank)
+        .sum::<usize>();
     let tokens = work.padded.1 as f64;
     let kept = AUTOGRAD * tokens * 4.0 * (config.num_hidden_layers * a_layer + rank) as f64;
     let logits = 5.0 * tokens * 4.0 * config.vocab_size as f64;

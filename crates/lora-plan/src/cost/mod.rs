@@ -46,14 +46,25 @@ pub struct CostArgs {
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = rank, default_value = "16")]
     pub rank: Vec<usize>,
     /// Sets of targets: attention, full-attention, all, or names joined by +, e.g. q_proj+k_proj.
-    #[arg(long, value_name = "SET,…", value_delimiter = ',', default_value = "all")]
+    #[arg(
+        long,
+        value_name = "SET,…",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
     pub targets: Vec<String>,
     /// Storage of the base [default: as its file is; bf16 for a name].
     #[arg(long, value_enum, value_name = "TYPE,…", value_delimiter = ',')]
     pub dtype: Vec<BaseType>,
     /// What layers keep for their backward pass: all, bf16 (rounded), or input (computed again); what lora-train's --memory
     /// chooses among.
-    #[arg(long, value_enum, value_name = "WHAT,…", value_delimiter = ',', default_value = "all")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT,…",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
     pub keep: Vec<Keep>,
     /// Dropout is on: the dropped inputs take memory.
     #[arg(long)]
@@ -143,18 +154,31 @@ impl CostArgs {
     pub fn workloads(&self) -> Result<(Shape, Vec<Workload>)> {
         let shape = shape::resolve(&self.model)?;
         let rows = self.all_rows(&shape)?;
-        let bases = if self.dtype.is_empty() { vec![BaseType::own(&shape)] } else { self.dtype.clone() };
+        let bases = if self.dtype.is_empty() {
+            vec![BaseType::own(&shape)]
+        } else {
+            self.dtype.clone()
+        };
         let mut all = Vec::new();
         for targets in &self.targets {
             for &rank in &self.rank {
                 let modules = target_set(&shape, targets)?;
-                let targeted = LoraConfig::new(rank, rank as f64, modules).layout(&shape.modules())?.modules;
+                let targeted = LoraConfig::new(rank, rank as f64, modules)
+                    .layout(&shape.modules())?
+                    .modules;
                 for &base in &bases {
                     for rows in &rows {
                         for &batch in &self.batch {
                             let new = Workload::new(&targeted, targets, rows, batch, base);
-                            let new = Workload { rank, dropout: self.dropout, ..new };
-                            all.extend(self.keep.iter().map(|&keep| Workload { keep, ..new.clone() }));
+                            let new = Workload {
+                                rank,
+                                dropout: self.dropout,
+                                ..new
+                            };
+                            all.extend(self.keep.iter().map(|&keep| Workload {
+                                keep,
+                                ..new.clone()
+                            }));
                         }
                     }
                 }
@@ -168,26 +192,46 @@ impl CostArgs {
             return Ok(vec![Rows::read(&artefact_input(data, Artefact::Dataset)?)?]);
         }
         if !(0.0..=1.0).contains(&self.supervised) {
-            return Err(Error::new(format!("--supervised {} is no share", self.supervised)).hint("from 0 to 1"));
+            return Err(
+                Error::new(format!("--supervised {} is no share", self.supervised))
+                    .hint("from 0 to 1"),
+            );
         }
         let context = shape.config.max_position_embeddings;
-        if let (Some(length), true) = (self.length.iter().find(|n| **n > context || **n < 2), shape.path.is_some()) {
-            return Err(Error::new(format!("--length {length}: rows have 2 to {context} tokens on this model")));
+        if let (Some(length), true) = (
+            self.length.iter().find(|n| **n > context || **n < 2),
+            shape.path.is_some(),
+        ) {
+            return Err(Error::new(format!(
+                "--length {length}: rows have 2 to {context} tokens on this model"
+            )));
         }
-        Ok(self.length.iter().map(|&length| Rows::alike(self.rows, length, self.supervised)).collect())
+        Ok(self
+            .length
+            .iter()
+            .map(|&length| Rows::alike(self.rows, length, self.supervised))
+            .collect())
     }
 }
 
 /// A named set, or names joined by `+`.
 pub(crate) fn target_set(shape: &Shape, text: &str) -> Result<TargetModules> {
-    let is_preset = lora_core::TARGET_PRESETS.iter().any(|(name, _)| *name == text);
-    Ok(if is_preset { shape.target_set(text) } else { text.replace('+', ",").parse()? })
+    let is_preset = lora_core::TARGET_PRESETS
+        .iter()
+        .any(|(name, _)| *name == text);
+    Ok(if is_preset {
+        shape.target_set(text)
+    } else {
+        text.replace('+', ",").parse()?
+    })
 }
 
 pub(crate) fn run_memory(args: &MemoryArgs, ui: &Ui) -> Result<Status> {
     let (shape, workloads) = args.cost.workloads()?;
-    let predictions: Vec<(Workload, Memory)> =
-        workloads.into_iter().map(|work| (work.clone(), memory(&shape, &work))).collect();
+    let predictions: Vec<(Workload, Memory)> = workloads
+        .into_iter()
+        .map(|work| (work.clone(), memory(&shape, &work)))
+        .collect();
     show::memory(&shape, &predictions, available_memory(), ui);
     if let Some(path) = &args.svg {
         show::memory_chart(&predictions).write_svg(path)?;
@@ -200,19 +244,31 @@ pub(crate) fn run_time(args: &TimeArgs, ui: &Ui) -> Result<Status> {
     let (shape, workloads) = args.cost.workloads()?;
     let threads = threads(args.cost.threads);
     let speed = speed(&shape, &workloads, args.measure, threads, ui)?;
-    let predictions: Vec<(Workload, Time)> =
-        workloads.into_iter().map(|work| (work.clone(), time(&shape, &work, &speed))).collect();
+    let predictions: Vec<(Workload, Time)> = workloads
+        .into_iter()
+        .map(|work| (work.clone(), time(&shape, &work, &speed)))
+        .collect();
     show::time(&shape, &predictions, &speed, ui);
     Ok(Status::Done)
 }
 
 /// How fast this machine is: by a matrix product, or by two micro-steps of the first workload.
-fn speed(shape: &Shape, workloads: &[Workload], measure: bool, threads: usize, ui: &Ui) -> Result<Speed> {
+fn speed(
+    shape: &Shape,
+    workloads: &[Workload],
+    measure: bool,
+    threads: usize,
+    ui: &Ui,
+) -> Result<Speed> {
     let peak = measure_peak(threads);
-    let (Some(work), true) = (workloads.first(), measure) else { return Ok(Speed::from_peak(shape, peak)) };
+    let (Some(work), true) = (workloads.first(), measure) else {
+        return Ok(Speed::from_peak(shape, peak));
+    };
     let Some(path) = &shape.path else {
-        return Err(Error::new(format!("--measure needs the weights of {}", shape.name))
-            .hint("name a model folder or a GGUF file, or leave --measure out"));
+        return Err(
+            Error::new(format!("--measure needs the weights of {}", shape.name))
+                .hint("name a model folder or a GGUF file, or leave --measure out"),
+        );
     };
     ui.say("timing two micro-steps");
     micro_steps(path, work, threads, peak, ui)

@@ -12,15 +12,22 @@ use serde::Serialize;
 fn event<T: Serialize>(name: &str, shape: &Shape, work: &Workload, fact: &T, ui: &Ui) {
     let mut event = tagged(name, work);
     event.insert("model".to_owned(), shape.name.clone().into());
-    event.extend(tagged("", fact).into_iter().filter(|(key, _)| key != "event"));
+    event.extend(
+        tagged("", fact)
+            .into_iter()
+            .filter(|(key, _)| key != "event"),
+    );
     ui.event(&event);
 }
 
 /// The settings of a line; those that never change are left to the heading.
 fn setting(work: &Workload) -> Vec<String> {
     let mean = (work.tokens as f64 / work.rows.max(1) as f64).round();
-    let length =
-        if mean == work.longest as f64 { work.longest.to_string() } else { format!("{mean} (to {})", work.longest) };
+    let length = if mean == work.longest as f64 {
+        work.longest.to_string()
+    } else {
+        format!("{mean} (to {})", work.longest)
+    };
     vec![
         work.targets.clone(),
         work.rank.to_string(),
@@ -34,28 +41,64 @@ fn setting(work: &Workload) -> Vec<String> {
 const SETTING: [&str; 6] = ["targets", "rank", "base", "length", "keep", "batch"];
 
 fn rows(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
-    let head = SETTING.iter().chain(head).map(|word| (*word).to_owned()).collect();
-    table(&std::iter::once(head).chain(lines).collect::<Vec<Vec<String>>>())
+    let head = SETTING
+        .iter()
+        .chain(head)
+        .map(|word| (*word).to_owned())
+        .collect();
+    table(
+        &std::iter::once(head)
+            .chain(lines)
+            .collect::<Vec<Vec<String>>>(),
+    )
 }
 
 /// Memory, line by line.
 pub(super) fn memory(shape: &Shape, all: &[(Workload, Memory)], free: Option<u64>, ui: &Ui) {
-    all.iter().for_each(|(work, memory)| event("memory", shape, work, memory, ui));
+    all.iter()
+        .for_each(|(work, memory)| event("memory", shape, work, memory, ui));
     let lines = all.iter().map(|(work, m)| {
-        let parts = [m.base, m.activations, m.scratch, m.adapter, m.process, m.total, m.peft, m.full];
+        let parts = [
+            m.base,
+            m.activations,
+            m.scratch,
+            m.adapter,
+            m.process,
+            m.total,
+            m.peft,
+            m.full,
+        ];
         let fits = match free {
             Some(free) if m.total > free => "no",
             Some(_) => "yes",
             None => "?",
         };
-        [setting(work), parts.map(human_bytes).to_vec(), vec![fits.to_owned()]].concat()
+        [
+            setting(work),
+            parts.map(human_bytes).to_vec(),
+            vec![fits.to_owned()],
+        ]
+        .concat()
     });
-    let head =
-        ["weights", "activations", "scratch", "adapter", "process", "peak", "PEFT (f32)", "full (f32)", "fits here"];
+    let head = [
+        "weights",
+        "activations",
+        "scratch",
+        "adapter",
+        "process",
+        "peak",
+        "PEFT (f32)",
+        "full (f32)",
+        "fits here",
+    ];
     ui.out(&rows(&head, lines));
-    let batches: std::collections::BTreeSet<usize> = all.iter().map(|(work, _)| work.batch).collect();
+    let batches: std::collections::BTreeSet<usize> =
+        all.iter().map(|(work, _)| work.batch).collect();
     if batches.len() > 2 {
-        memory_chart(all).text(80, 16).iter().for_each(|line| ui.out(line));
+        memory_chart(all)
+            .text(80, 16)
+            .iter()
+            .for_each(|line| ui.out(line));
         ui.out("");
     }
     if let Some(free) = free {
@@ -70,7 +113,9 @@ pub(super) fn memory(shape: &Shape, all: &[(Workload, Memory)], free: Option<u64
 /// what tells them apart; what all have in common stands above.
 pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
     let parts = |work: &Workload| -> [String; 5] {
-        let [targets, rank, base, length, keep, ..] = &setting(work)[..] else { return Default::default() };
+        let [targets, rank, base, length, keep, ..] = &setting(work)[..] else {
+            return Default::default();
+        };
         [
             targets.clone(),
             format!("r {rank}"),
@@ -80,9 +125,14 @@ pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
         ]
     };
     let first = all.first().map(|(work, _)| parts(work)).unwrap_or_default();
-    let varies: [bool; 5] = std::array::from_fn(|part| all.iter().any(|(work, _)| parts(work)[part] != first[part]));
+    let varies: [bool; 5] =
+        std::array::from_fn(|part| all.iter().any(|(work, _)| parts(work)[part] != first[part]));
     let those = |parts: &[String; 5], vary: bool| -> String {
-        let chosen = parts.iter().zip(varies).filter(|(_, varies)| *varies == vary).map(|(part, _)| part.as_str());
+        let chosen = parts
+            .iter()
+            .zip(varies)
+            .filter(|(_, varies)| *varies == vary)
+            .map(|(part, _)| part.as_str());
         chosen.collect::<Vec<_>>().join(", ")
     };
     let mut lines: Vec<Line> = Vec::new();
@@ -90,7 +140,10 @@ pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
         let point = (batch as f64, bytes as f64 / 1e9);
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line { name: name.to_owned(), points: vec![point] }),
+            None => lines.push(Line {
+                name: name.to_owned(),
+                points: vec![point],
+            }),
         }
     };
     for (work, memory) in all {
@@ -98,7 +151,11 @@ pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
             add("PEFT (f32)", work.batch, memory.peft);
             add("full fine-tuning (f32)", work.batch, memory.full);
         }
-        let name = if varies.contains(&true) { those(&parts(work), true) } else { "lora-train".to_owned() };
+        let name = if varies.contains(&true) {
+            those(&parts(work), true)
+        } else {
+            "lora-train".to_owned()
+        };
         add(&name, work.batch, memory.total);
     }
     let common = those(&first, false);
@@ -118,13 +175,32 @@ pub(super) fn memory_chart(all: &[(Workload, Memory)]) -> Chart {
 /// Time, line by line.
 pub(super) fn time(shape: &Shape, all: &[(Workload, Time)], speed: &Speed, ui: &Ui) {
     ui.event(&tagged("speed", speed));
-    all.iter().for_each(|(work, time)| event("time", shape, work, time, ui));
+    all.iter()
+        .for_each(|(work, time)| event("time", shape, work, time, ui));
     let lines = all.iter().map(|(work, t)| {
         let times = [t.step, t.epoch, t.evaluation].map(human_seconds).to_vec();
         let others = [t.peft_epoch, t.full_epoch].map(human_seconds).to_vec();
-        [setting(work), vec![work.steps.to_string()], times, vec![format!("{:.0}", t.tokens_per_s)], others].concat()
+        [
+            setting(work),
+            vec![work.steps.to_string()],
+            times,
+            vec![format!("{:.0}", t.tokens_per_s)],
+            others,
+        ]
+        .concat()
     });
-    ui.out(&rows(&["steps", "a step", "an epoch", "held out", "tokens/s", "PEFT's epoch", "full epoch"], lines));
+    ui.out(&rows(
+        &[
+            "steps",
+            "a step",
+            "an epoch",
+            "held out",
+            "tokens/s",
+            "PEFT's epoch",
+            "full epoch",
+        ],
+        lines,
+    ));
     let how = if speed.measured {
         "by two micro-steps timed now"
     } else {

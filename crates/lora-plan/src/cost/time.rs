@@ -25,7 +25,12 @@ impl Speed {
     /// From a matrix product alone.
     pub(crate) fn from_peak(shape: &Shape, gemm_peak: f64) -> Self {
         let per_batch = 2.0 * WIDEN * shape.total_parameters() as f64;
-        Self { gemm_peak, rate: SHARE * gemm_peak, per_batch, measured: false }
+        Self {
+            gemm_peak,
+            rate: SHARE * gemm_peak,
+            per_batch,
+            measured: false,
+        }
     }
 }
 
@@ -48,8 +53,18 @@ pub struct Time {
 
 /// Predicts the time of an epoch.
 pub fn time(shape: &Shape, work: &Workload, speed: &Speed) -> Time {
-    let computed = if work.dropout { work.tokens } else { work.computed.0 };
-    let flops = flops(shape, work, computed as f64, work.supervised as f64, work.squares);
+    let computed = if work.dropout {
+        work.tokens
+    } else {
+        work.computed.0
+    };
+    let flops = flops(
+        shape,
+        work,
+        computed as f64,
+        work.supervised as f64,
+        work.squares,
+    );
     let per_batch = speed.per_batch * work.steps as f64;
     let epoch = flops / speed.rate + per_batch;
     let dense = linear_weights(shape) + head_weights(shape);
@@ -70,23 +85,51 @@ const SCORED: usize = 1024;
 /// A pass over the held-out rows: forward alone, so each weight is widened once a batch, not twice.
 fn evaluation(shape: &Shape, work: &Workload, speed: &Speed) -> f64 {
     let (tokens, supervised) = work.valid;
-    let adapters: f64 = work.targeted.iter().map(|m| (m.a.len() + m.b.len()) as f64).sum();
-    let flops = 2.0 * (tokens as f64 * (linear_weights(shape) + adapters) + supervised as f64 * head_weights(shape))
+    let adapters: f64 = work
+        .targeted
+        .iter()
+        .map(|m| (m.a.len() + m.b.len()) as f64)
+        .sum();
+    let flops = 2.0
+        * (tokens as f64 * (linear_weights(shape) + adapters)
+            + supervised as f64 * head_weights(shape))
         + attention(shape, work.valid_squares) * 2.0 / 7.0;
     flops / speed.rate + 0.5 * speed.per_batch * tokens.div_ceil(SCORED) as f64
 }
 
 /// Floating-point operations of training on so many tokens. A frozen weight costs 2 forward and 2 backward (its input's
 /// gradient, from the lowest adapted layer up), a factor of an adapter 2 and 4 (its own gradient too, with x·Aᵀ kept).
-pub(crate) fn flops(shape: &Shape, work: &Workload, tokens: f64, supervised: f64, squares: f64) -> f64 {
+pub(crate) fn flops(
+    shape: &Shape,
+    work: &Workload,
+    tokens: f64,
+    supervised: f64,
+    squares: f64,
+) -> f64 {
     let layers = shape.layers() as f64;
     let layer = |path: &str| path.split('.').find_map(|part| part.parse::<usize>().ok());
-    let lowest = work.targeted.iter().filter_map(|m| layer(&m.path)).min().unwrap_or(0) as f64;
+    let lowest = work
+        .targeted
+        .iter()
+        .filter_map(|m| layer(&m.path))
+        .min()
+        .unwrap_or(0) as f64;
     let backward = (layers - lowest) / layers;
-    let adapters: f64 = work.targeted.iter().map(|m| (m.a.len() + m.b.len()) as f64).sum();
+    let adapters: f64 = work
+        .targeted
+        .iter()
+        .map(|m| (m.a.len() + m.b.len()) as f64)
+        .sum();
     let frozen = linear_weights(shape) * (2.0 + 2.0 * backward);
-    let again = if work.keep == Keep::Input { again(shape, work, tokens, squares, backward) } else { 0.0 };
-    tokens * (frozen + 6.0 * adapters) + supervised * 4.0 * head_weights(shape) + attention(shape, squares) + again
+    let again = if work.keep == Keep::Input {
+        again(shape, work, tokens, squares, backward)
+    } else {
+        0.0
+    };
+    tokens * (frozen + 6.0 * adapters)
+        + supervised * 4.0 * head_weights(shape)
+        + attention(shape, squares)
+        + again
 }
 
 /// The forward pass of the layers that are computed again: those that need a gradient, but for the last one, and none of
@@ -95,8 +138,11 @@ fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f6
     let layers = shape.layers() as f64;
     let share = (backward - 1.0 / layers).max(0.0);
     let down = layers * (shape.config.intermediate_size * shape.config.hidden_size) as f64;
-    let factors =
-        work.targeted.iter().filter(|m| !m.path.ends_with(".down_proj")).map(|m| (m.a.len() + m.b.len()) as f64);
+    let factors = work
+        .targeted
+        .iter()
+        .filter(|m| !m.path.ends_with(".down_proj"))
+        .map(|m| (m.a.len() + m.b.len()) as f64);
     let forward = 2.0 * tokens * (linear_weights(shape) - down + factors.sum::<f64>());
     share * (forward + attention(shape, squares) * 2.0 / 7.0)
 }
@@ -104,7 +150,11 @@ fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f6
 /// Weights of the layers' linear modules.
 fn linear_weights(shape: &Shape) -> f64 {
     let modules = shape.modules();
-    modules.iter().filter(|m| m.is_linear() && !m.is_head).map(|m| (m.in_features * m.out_features) as f64).sum()
+    modules
+        .iter()
+        .filter(|m| m.is_linear() && !m.is_head)
+        .map(|m| (m.in_features * m.out_features) as f64)
+        .sum()
 }
 
 fn head_weights(shape: &Shape) -> f64 {

@@ -33,7 +33,11 @@ pub enum BaseType {
 impl BaseType {
     /// As the model's own files store it; bf16, as models are published, without files.
     pub(crate) fn own(shape: &Shape) -> Self {
-        shape.path.as_deref().and_then(weight_bytes).map_or(Self::Bf16, Self::File)
+        shape
+            .path
+            .as_deref()
+            .and_then(weight_bytes)
+            .map_or(Self::Bf16, Self::File)
     }
 
     /// Bytes of so many weights.
@@ -77,7 +81,10 @@ impl Keep {
     pub(crate) const fn plan(self) -> Plan {
         match self {
             Self::All => Plan::ALL,
-            Self::Bf16 => Plan { exact: 0, rounded: usize::MAX },
+            Self::Bf16 => Plan {
+                exact: 0,
+                rounded: usize::MAX,
+            },
             Self::Input => Plan::LEANEST,
         }
     }
@@ -93,11 +100,20 @@ impl Keep {
 
 /// Bytes of the weight files at a path; none for a bare config.json.
 fn weight_bytes(path: &Path) -> Option<u64> {
-    let is_weights = |path: &Path| path.extension().is_some_and(|e| e == "safetensors" || e == "gguf");
+    let is_weights = |path: &Path| {
+        path.extension()
+            .is_some_and(|e| e == "safetensors" || e == "gguf")
+    };
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let bytes = if path.is_dir() {
-        let files = std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path());
-        files.filter(|file| is_weights(file)).map(|file| size(&file)).sum()
+        let files = std::fs::read_dir(path)
+            .ok()?
+            .flatten()
+            .map(|entry| entry.path());
+        files
+            .filter(|file| is_weights(file))
+            .map(|file| size(&file))
+            .sum()
     } else if is_weights(path) {
         size(path)
     } else {
@@ -125,10 +141,22 @@ impl Rows {
     pub fn read(data: &Path) -> Result<Self> {
         let rows = Split::read(data, "train")?.examples;
         let has_valid = data.is_dir() && data.join("valid.parquet").is_file();
-        let valid = if has_valid { Split::read(data, "valid")?.examples } else { Vec::new() };
-        let sizes = |rows: &[Example]| rows.iter().map(|row| (row.len(), row.supervised())).collect();
+        let valid = if has_valid {
+            Split::read(data, "valid")?.examples
+        } else {
+            Vec::new()
+        };
+        let sizes = |rows: &[Example]| {
+            rows.iter()
+                .map(|row| (row.len(), row.supervised()))
+                .collect()
+        };
         let (sizes, valid) = (sizes(&rows), sizes(&valid));
-        Ok(Self { sizes, ids: Some(rows.into_iter().map(|row| row.input_ids).collect()), valid })
+        Ok(Self {
+            sizes,
+            ids: Some(rows.into_iter().map(|row| row.input_ids).collect()),
+            valid,
+        })
     }
 
     /// Tokens of the longest.
@@ -138,15 +166,30 @@ impl Rows {
 
     /// Rows that are all alike in length and begin differently, and a tenth as many held out.
     pub fn alike(rows: usize, length: usize, supervised: f64) -> Self {
-        let one = (length, ((length as f64 * supervised) as usize).clamp(1, length.saturating_sub(1).max(1)));
-        Self { sizes: vec![one; rows.max(1)], ids: None, valid: vec![one; rows.div_ceil(10).max(1)] }
+        let one = (
+            length,
+            ((length as f64 * supervised) as usize).clamp(1, length.saturating_sub(1).max(1)),
+        );
+        Self {
+            sizes: vec![one; rows.max(1)],
+            ids: None,
+            valid: vec![one; rows.div_ceil(10).max(1)],
+        }
     }
 
     /// Tokens of a batch that a step without dropout computes.
     fn computed(&self, batch: &[usize]) -> usize {
-        let Some(ids) = &self.ids else { return batch.iter().map(|&row| self.sizes[row].0).sum() };
-        let labels: Vec<Vec<i32>> = batch.iter().map(|&row| vec![lora_data::IGNORE; ids[row].len()]).collect();
-        let rows = batch.iter().zip(&labels).map(|(&row, labels)| (&ids[row][..], &labels[..]));
+        let Some(ids) = &self.ids else {
+            return batch.iter().map(|&row| self.sizes[row].0).sum();
+        };
+        let labels: Vec<Vec<i32>> = batch
+            .iter()
+            .map(|&row| vec![lora_data::IGNORE; ids[row].len()])
+            .collect();
+        let rows = batch
+            .iter()
+            .zip(&labels)
+            .map(|(&row, labels)| (&ids[row][..], &labels[..]));
         computed_tokens(&Packed::from_rows(rows))
     }
 }
@@ -204,7 +247,13 @@ pub struct Workload {
 
 impl Workload {
     /// The epoch in batches of so many examples, in the order of a run with seed 0.
-    pub fn new(targeted: &[TargetedModule], targets: &str, rows: &Rows, batch: usize, base: BaseType) -> Self {
+    pub fn new(
+        targeted: &[TargetedModule],
+        targets: &str,
+        rows: &Rows,
+        batch: usize,
+        base: BaseType,
+    ) -> Self {
         let Rows { sizes, valid, .. } = rows;
         let lengths: Vec<usize> = sizes.iter().map(|row| row.0).collect();
         let all = batches(&epoch_order(sizes.len(), 0, 0), &lengths, Some(batch), None);
@@ -212,7 +261,9 @@ impl Workload {
         let most = |of: &dyn Fn(&Vec<usize>) -> usize| all.iter().map(of).max().unwrap_or(0);
         let tokens = |rows_: &Vec<usize>| rows_.iter().map(|&row| sizes[row].0).sum::<usize>();
         let supervised = |rows_: &Vec<usize>| rows_.iter().map(|&row| sizes[row].1).sum::<usize>();
-        let padded = |rows_: &Vec<usize>| rows_.len() * rows_.iter().map(|&row| sizes[row].0).max().unwrap_or(0);
+        let padded = |rows_: &Vec<usize>| {
+            rows_.len() * rows_.iter().map(|&row| sizes[row].0).max().unwrap_or(0)
+        };
         Self {
             targets: targets.to_owned(),
             rank: targeted.first().map_or(0, |module| module.rank),
@@ -220,7 +271,10 @@ impl Workload {
             base,
             dropout: false,
             keep: Keep::All,
-            trainable: targeted.iter().map(|m| (m.rank * (m.in_features + m.out_features)) as u64).sum(),
+            trainable: targeted
+                .iter()
+                .map(|m| (m.rank * (m.in_features + m.out_features)) as u64)
+                .sum(),
             rows: sizes.len(),
             tokens: sum(&tokens),
             supervised: sum(&supervised),
@@ -228,19 +282,36 @@ impl Workload {
             longest: lengths.iter().copied().max().unwrap_or(0),
             most_tokens: most(&tokens),
             most_supervised: most(&supervised),
-            computed: (sum(&|batch| rows.computed(batch)), most(&|batch| rows.computed(batch))),
+            computed: (
+                sum(&|batch| rows.computed(batch)),
+                most(&|batch| rows.computed(batch)),
+            ),
             padded: (sum(&padded), most(&padded)),
             squares: lengths.iter().map(|&length| (length * length) as f64).sum(),
             has_valid: !valid.is_empty(),
-            valid: (valid.iter().map(|row| row.0).sum(), valid.iter().map(|row| row.1).sum()),
-            valid_squares: valid.iter().map(|&(tokens, _)| (tokens * tokens) as f64).sum(),
+            valid: (
+                valid.iter().map(|row| row.0).sum(),
+                valid.iter().map(|row| row.1).sum(),
+            ),
+            valid_squares: valid
+                .iter()
+                .map(|&(tokens, _)| (tokens * tokens) as f64)
+                .sum(),
             targeted: targeted.to_vec(),
         }
     }
 
     /// The largest micro-batch.
     pub(crate) fn largest(&self) -> BatchSize {
-        let tokens = if self.dropout { self.most_tokens } else { self.computed.1 };
-        BatchSize { tokens, longest: self.longest, supervised: self.most_supervised }
+        let tokens = if self.dropout {
+            self.most_tokens
+        } else {
+            self.computed.1
+        };
+        BatchSize {
+            tokens,
+            longest: self.longest,
+            supervised: self.most_supervised,
+        }
     }
 }

@@ -11,8 +11,18 @@ const MOST_REFUSED: f64 = 0.5;
 
 /// All findings about the rows.
 pub(crate) fn findings(patient: &Patient<'_>) -> Vec<Finding> {
-    let Some(data) = &patient.run.dataset else { return Vec::new() };
-    let all = [mask_covers_answer, prompt_in_loss, few_supervised, leakage, duplicates, no_end_of_turn, refused];
+    let Some(data) = &patient.run.dataset else {
+        return Vec::new();
+    };
+    let all = [
+        mask_covers_answer,
+        prompt_in_loss,
+        few_supervised,
+        leakage,
+        duplicates,
+        no_end_of_turn,
+        refused,
+    ];
     all.iter().filter_map(|look| look(data)).collect()
 }
 
@@ -24,11 +34,18 @@ const FEW_HELD_OUT: usize = 100;
 fn few_supervised(data: &DatasetFacts) -> Option<Finding> {
     let train = &data.train;
     let few = train.supervised < FEW_SUPERVISED;
-    let held_out = data.valid.as_ref().filter(|valid| valid.supervised < FEW_HELD_OUT);
+    let held_out = data
+        .valid
+        .as_ref()
+        .filter(|valid| valid.supervised < FEW_HELD_OUT);
     if mask_covers_answer(data).is_some() || !few && held_out.is_none() {
         return None;
     }
-    let title = if few { "there is little to learn from" } else { "too little is held out to judge the run by" };
+    let title = if few {
+        "there is little to learn from"
+    } else {
+        "too little is held out to judge the run by"
+    };
     let mut finding = Finding::new(Cause::FewSupervised, title).seen(supervision(train));
     if let Some(valid) = held_out {
         finding = finding.seen(format!(
@@ -39,7 +56,10 @@ fn few_supervised(data: &DatasetFacts) -> Option<Finding> {
         ));
     }
     if few {
-        finding = finding.attempt("more rows, or longer answers: no setting makes up for them", show(data));
+        finding = finding.attempt(
+            "more rows, or longer answers: no setting makes up for them",
+            show(data),
+        );
     }
     let held_out = held_out.and_then(|_| prep_again(data, &[("valid", Some("0.2".to_owned()))]));
     Some(match held_out {
@@ -57,7 +77,11 @@ fn excerpt(text: &str) -> String {
     const MOST: usize = 60;
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let length = words.chars().count();
-    if length <= MOST { words } else { format!("…{}", words.chars().skip(length - MOST).collect::<String>()) }
+    if length <= MOST {
+        words
+    } else {
+        format!("…{}", words.chars().skip(length - MOST).collect::<String>())
+    }
 }
 
 fn show(data: &DatasetFacts) -> Option<CommandLine> {
@@ -66,7 +90,10 @@ fn show(data: &DatasetFacts) -> Option<CommandLine> {
 
 /// Shows the rows of a dataset, supervised tokens marked.
 pub(super) fn show_rows(data: &Path) -> CommandLine {
-    CommandLine::new(format!("lora-prep show {}", quoted(&data.display().to_string())))
+    CommandLine::new(format!(
+        "lora-prep show {}",
+        quoted(&data.display().to_string())
+    ))
 }
 
 fn supervision(train: &SplitFacts) -> String {
@@ -85,25 +112,38 @@ fn mask_covers_answer(data: &DatasetFacts) -> Option<Finding> {
     if !only_ends && train.supervised_share() >= 0.01 {
         return None;
     }
-    let single = (train.single > 0)
-        .then(|| format!("{} of {} rows supervise one token only: the end of the turn?", train.single, train.rows));
+    let single = (train.single > 0).then(|| {
+        format!(
+            "{} of {} rows supervise one token only: the end of the turn?",
+            train.single, train.rows
+        )
+    });
     Some(
-        Finding::new(Cause::MaskCoversAnswer, "the mask covers the answers: next to nothing is learned")
-            .seen(supervision(train))
-            .seen_if(single)
-            .attempt("look at the rows, supervised tokens marked", show(data))
-            .attempt(
-                "prepare the raw rows with lora-prep, which supervises the completion and its end",
-                prep_again(data, &[]),
-            ),
+        Finding::new(
+            Cause::MaskCoversAnswer,
+            "the mask covers the answers: next to nothing is learned",
+        )
+        .seen(supervision(train))
+        .seen_if(single)
+        .attempt("look at the rows, supervised tokens marked", show(data))
+        .attempt(
+            "prepare the raw rows with lora-prep, which supervises the completion and its end",
+            prep_again(data, &[]),
+        ),
     )
 }
 
 fn prompt_in_loss(data: &DatasetFacts) -> Option<Finding> {
     let train = &data.train;
     // Text cut into blocks is meant to be learned whole.
-    let is_text = data.receipt.as_ref().is_some_and(|receipt| !receipt.config["text-block"].is_null());
-    if is_text || train.unmasked * 10 < train.rows * 9 || train.shared_start < 3 && !train.shared_inside {
+    let is_text = data
+        .receipt
+        .as_ref()
+        .is_some_and(|receipt| !receipt.config["text-block"].is_null());
+    if is_text
+        || train.unmasked * 10 < train.rows * 9
+        || train.shared_start < 3 && !train.shared_inside
+    {
         return None;
     }
     let alike = if train.shared_start < 3 {
@@ -170,23 +210,31 @@ fn no_end_of_turn(data: &DatasetFacts) -> Option<Finding> {
         return None;
     }
     Some(
-        Finding::new(Cause::NoEndOfTurn, "the answers have no common end: the model doesn't learn to stop")
-            .seen(format!(
-                "the most frequent last token ends {} of {} rows ({:.0} %)",
-                train.common_end,
-                train.rows,
-                percent(train.common_end, train.rows)
-            ))
-            .attempt(
-                "use a chat template, which ends a turn with a special token (not --no-chat-template)",
-                prep_again(data, &[("no-chat-template", None)]),
-            ),
+        Finding::new(
+            Cause::NoEndOfTurn,
+            "the answers have no common end: the model doesn't learn to stop",
+        )
+        .seen(format!(
+            "the most frequent last token ends {} of {} rows ({:.0} %)",
+            train.common_end,
+            train.rows,
+            percent(train.common_end, train.rows)
+        ))
+        .attempt(
+            "use a chat template, which ends a turn with a special token (not --no-chat-template)",
+            prep_again(data, &[("no-chat-template", None)]),
+        ),
     )
 }
 
 fn refused(data: &DatasetFacts) -> Option<Finding> {
     let manifest = data.manifest.as_ref()?;
-    let reasons = || manifest.refused.iter().filter(|(reason, _)| !reason.starts_with("duplicate"));
+    let reasons = || {
+        manifest
+            .refused
+            .iter()
+            .filter(|(reason, _)| !reason.starts_with("duplicate"))
+    };
     let refused: usize = reasons().map(|(_, rows)| rows).sum();
     if (refused as f64) < MOST_REFUSED * manifest.rows_read as f64 {
         return None;
@@ -201,5 +249,8 @@ fn refused(data: &DatasetFacts) -> Option<Finding> {
     for (reason, rows) in by_size.into_iter().take(3) {
         finding = finding.seen(format!("{rows} {reason}"));
     }
-    Some(finding.attempt("mend the most frequent reason, or raise --max-length if rows are too long", None))
+    Some(finding.attempt(
+        "mend the most frequent reason, or raise --max-length if rows are too long",
+        None,
+    ))
 }

@@ -81,7 +81,12 @@ pub struct Change {
 impl Finding {
     /// Without evidence and changes yet.
     pub(crate) fn new(cause: Cause, title: impl Into<String>) -> Self {
-        Self { cause, title: title.into(), evidence: Vec::new(), changes: Vec::new() }
+        Self {
+            cause,
+            title: title.into(),
+            evidence: Vec::new(),
+            changes: Vec::new(),
+        }
     }
 
     /// Adds what shows it.
@@ -98,7 +103,10 @@ impl Finding {
 
     /// Adds something to try.
     pub(crate) fn attempt(mut self, what: impl Into<String>, command: Option<CommandLine>) -> Self {
-        self.changes.push(Change { what: what.into(), command });
+        self.changes.push(Change {
+            what: what.into(),
+            command,
+        });
         self
     }
 }

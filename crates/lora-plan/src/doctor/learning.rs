@@ -15,8 +15,15 @@ const LEAST_SCALING: f64 = 0.05;
 
 /// All findings about learning.
 pub(crate) fn findings(patient: &Patient<'_>) -> Vec<Finding> {
-    let Some(curve) = patient.curve else { return Vec::new() };
-    let explained = [warmup(patient), rate_too_low(patient), scaled_away(patient), few_modules(patient)];
+    let Some(curve) = patient.curve else {
+        return Vec::new();
+    };
+    let explained = [
+        warmup(patient),
+        rate_too_low(patient),
+        scaled_away(patient),
+        few_modules(patient),
+    ];
     let mut found: Vec<Finding> = explained.into_iter().flatten().collect();
     if !curve.is_flat() || patient.diverges() {
         if found.is_empty() {
@@ -40,14 +47,24 @@ fn fall(patient: &Patient<'_>) -> Option<String> {
 }
 
 fn norms(patient: &Patient<'_>) -> String {
-    let norms: Vec<f64> = patient.run.training.steps.iter().map(|step| step.grad_norm).collect();
+    let norms: Vec<f64> = patient
+        .run
+        .training
+        .steps
+        .iter()
+        .map(|step| step.grad_norm)
+        .collect();
     format!("median gradient norm {:.2e}", median(&norms))
 }
 
 fn rate_too_low(patient: &Patient<'_>) -> Option<Finding> {
     let training = &patient.run.training;
     let way: f64 = training.steps.iter().map(|step| step.lr).sum();
-    let peak = training.steps.iter().map(|step| step.lr).fold(0.0, f64::max);
+    let peak = training
+        .steps
+        .iter()
+        .map(|step| step.lr)
+        .fold(0.0, f64::max);
     let curve = patient.curve?;
     if way >= LEAST_WAY || curve.fallen() > 0.2 || curve.head < KNOWN {
         return None;
@@ -58,36 +75,51 @@ fn rate_too_low(patient: &Patient<'_>) -> Option<Finding> {
         return None; // the steps are too few, not the rate too low
     }
     Some(
-        Finding::new(Cause::RateTooLow, format!("the learning rate {peak:e} is too low to learn anything"))
-            .seen_if(fall(patient))
-            .seen(format!(
-                "AdamW moves a weight by about the rate a step: at most {way:.1e} in all {} steps",
-                training.steps.len()
-            ))
-            .seen(norms(patient))
-            .attempt(
-                format!("--lr {rate:e}: {} ({})", rule.says, rule.source),
-                train_again(training, &[("lr", Some(format!("{rate:e}")))]),
-            ),
+        Finding::new(
+            Cause::RateTooLow,
+            format!("the learning rate {peak:e} is too low to learn anything"),
+        )
+        .seen_if(fall(patient))
+        .seen(format!(
+            "AdamW moves a weight by about the rate a step: at most {way:.1e} in all {} steps",
+            training.steps.len()
+        ))
+        .seen(norms(patient))
+        .attempt(
+            format!("--lr {rate:e}: {} ({})", rule.says, rule.source),
+            train_again(training, &[("lr", Some(format!("{rate:e}")))]),
+        ),
     )
 }
 
 fn warmup(patient: &Patient<'_>) -> Option<Finding> {
     let training = &patient.run.training;
     let (peak, warmup) = (training.number("lr")?, training.number("warmup")?);
-    let reached = training.steps.iter().map(|step| step.lr).fold(0.0, f64::max);
+    let reached = training
+        .steps
+        .iter()
+        .map(|step| step.lr)
+        .fold(0.0, f64::max);
     if reached > 0.6 * peak || warmup < training.steps.len() as f64 {
         return None;
     }
     Some(
-        Finding::new(Cause::WarmupNeverEnds, "the warm-up takes longer than the run")
-            .seen(format!("{} steps, a warm-up of {warmup}", training.steps.len()))
-            .seen(format!("the learning rate reached {reached:.1e} of {peak:e}"))
-            .seen_if(fall(patient))
-            .attempt(
-                "--warmup 0.03: a share of the run, whatever its length",
-                train_again(training, &[("warmup", Some("0.03".to_owned()))]),
-            ),
+        Finding::new(
+            Cause::WarmupNeverEnds,
+            "the warm-up takes longer than the run",
+        )
+        .seen(format!(
+            "{} steps, a warm-up of {warmup}",
+            training.steps.len()
+        ))
+        .seen(format!(
+            "the learning rate reached {reached:.1e} of {peak:e}"
+        ))
+        .seen_if(fall(patient))
+        .attempt(
+            "--warmup 0.03: a share of the run, whatever its length",
+            train_again(training, &[("warmup", Some("0.03".to_owned()))]),
+        ),
     )
 }
 
@@ -101,13 +133,16 @@ fn scaled_away(patient: &Patient<'_>) -> Option<Finding> {
         return None;
     }
     Some(
-        Finding::new(Cause::ScaledAway, format!("the adapter's output is scaled by {scaling:.1e} only"))
-            .seen(format!("alpha {alpha} at rank {rank}"))
-            .seen_if(fall(patient))
-            .attempt(
-                format!("--alpha {rank}: alpha = rank scales by 1 (Hu et al. 2021, section 4.1)"),
-                train_again(training, &[("alpha", Some(rank.to_string()))]),
-            ),
+        Finding::new(
+            Cause::ScaledAway,
+            format!("the adapter's output is scaled by {scaling:.1e} only"),
+        )
+        .seen(format!("alpha {alpha} at rank {rank}"))
+        .seen_if(fall(patient))
+        .attempt(
+            format!("--alpha {rank}: alpha = rank scales by 1 (Hu et al. 2021, section 4.1)"),
+            train_again(training, &[("alpha", Some(rank.to_string()))]),
+        ),
     )
 }
 
@@ -115,7 +150,8 @@ fn few_modules(patient: &Patient<'_>) -> Option<Finding> {
     let (training, curve) = (&patient.run.training, patient.curve?);
     let adapter = patient.adapter.as_ref()?;
     let kinds = adapter.kinds.join(", ");
-    let misses_attention = adapter.has_attention && !(adapter.has("q_proj") && adapter.has("v_proj"));
+    let misses_attention =
+        adapter.has_attention && !(adapter.has("q_proj") && adapter.has("v_proj"));
     let poor = misses_attention || adapter.layers.0 * 2 < adapter.layers.1;
     if !poor || curve.fallen() > 0.6 {
         return None;
@@ -131,14 +167,20 @@ fn few_modules(patient: &Patient<'_>) -> Option<Finding> {
                 thousands(adapter.parameters)
             ))
             .seen_if(fall(patient))
-            .attempt(format!("--targets all: {rule}"), train_again(training, &[("targets", Some("all".to_owned()))])),
+            .attempt(
+                format!("--targets all: {rule}"),
+                train_again(training, &[("targets", Some("all".to_owned()))]),
+            ),
     )
 }
 
 fn nothing_to_learn(patient: &Patient<'_>) -> Finding {
     Finding::new(Cause::NothingToLearn, "the base knows the answers already")
         .seen_if(fall(patient))
-        .attempt("measure the base: if its answers are right, it needs no adapter", patient.evaluate_base())
+        .attempt(
+            "measure the base: if its answers are right, it needs no adapter",
+            patient.evaluate_base(),
+        )
 }
 
 fn not_learning(patient: &Patient<'_>) -> Finding {
@@ -148,7 +190,10 @@ fn not_learning(patient: &Patient<'_>) -> Finding {
     Finding::new(Cause::NotLearning, "the loss does not fall")
         .seen_if(fall(patient))
         .seen(norms(patient))
-        .attempt(format!("--lr {more}: five times the rate"), train_again(training, &[("lr", Some(more))]))
+        .attempt(
+            format!("--lr {more}: five times the rate"),
+            train_again(training, &[("lr", Some(more))]),
+        )
         .attempt(
             "look at what is learned: rows with their supervised tokens marked",
             training.data().map(|data| show_rows(&data)),
@@ -157,7 +202,9 @@ fn not_learning(patient: &Patient<'_>) -> Finding {
 
 fn stopped_early(patient: &Patient<'_>) -> Option<Finding> {
     let training = &patient.run.training;
-    let [.., before, last] = &training.evals[..] else { return None };
+    let [.., before, last] = &training.evals[..] else {
+        return None;
+    };
     let gained = (before.valid_loss - last.valid_loss) / before.valid_loss.max(1e-9);
     let least = if last.epoch < 2.0 { 0.05 } else { 0.1 }; // the rate falls to 0, and the gains with it
     if gained < least || before.valid_loss - last.valid_loss < 0.1 {

@@ -63,16 +63,32 @@ fn diagnose_beside(path: &Path, names: &mut FreeNames) -> Result<Vec<Diagnosis>>
     let mut all: Vec<Diagnosis> = found.runs.iter().map(examine).collect();
     if !found.failures.is_empty() {
         let findings = found.failures.iter().map(failed).collect();
-        all.insert(0, Diagnosis { run: path.display().to_string(), findings });
+        all.insert(
+            0,
+            Diagnosis {
+                run: path.display().to_string(),
+                findings,
+            },
+        );
     }
-    let changes = all.iter_mut().flat_map(|diagnosis| &mut diagnosis.findings).flat_map(|finding| &mut finding.changes);
-    changes.filter_map(|change| change.command.as_mut()).for_each(|command| command.name_output(names));
+    let changes = all
+        .iter_mut()
+        .flat_map(|diagnosis| &mut diagnosis.findings)
+        .flat_map(|finding| &mut finding.changes);
+    changes
+        .filter_map(|change| change.command.as_mut())
+        .for_each(|command| command.name_output(names));
     Ok(all)
 }
 
 fn examine(run: &Run) -> Diagnosis {
     let patient = Patient::of(run);
-    let questions = [learning::findings, stability::findings, data::findings, outputs::findings];
+    let questions = [
+        learning::findings,
+        stability::findings,
+        data::findings,
+        outputs::findings,
+    ];
     let mut findings: Vec<Finding> = questions.iter().flat_map(|ask| ask(&patient)).collect();
     findings.extend(unfinished(run));
     findings.sort_by_key(|finding| finding.cause);
@@ -81,34 +97,50 @@ fn examine(run: &Run) -> Diagnosis {
     // too high does to the loss is explained by it: neither a higher one nor more steps would help.
     let broken = has(Cause::RateTooHigh);
     if broken || has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
-        findings.retain(|finding| !matches!(finding.cause, Cause::NotLearning | Cause::NothingToLearn));
+        findings
+            .retain(|finding| !matches!(finding.cause, Cause::NotLearning | Cause::NothingToLearn));
     }
     if broken {
         findings.retain(|finding| finding.cause != Cause::StoppedEarly);
     }
-    Diagnosis { run: run.name.clone(), findings }
+    Diagnosis {
+        run: run.name.clone(),
+        findings,
+    }
 }
 
 fn unfinished(run: &Run) -> Option<Finding> {
     if run.training.receipt.is_some() {
         return None;
     }
-    let last =
-        run.training.steps.last().map_or("no step is done".to_owned(), |step| format!("{} steps are done", step.step));
+    let last = run
+        .training
+        .steps
+        .last()
+        .map_or("no step is done".to_owned(), |step| {
+            format!("{} steps are done", step.step)
+        });
     Some(
         Finding::new(Cause::Unfinished, "the run did not finish")
             .seen(format!("{} has no receipt; {last}", run.name))
-            .attempt("the command that started it, with --resume, goes on from its last checkpoint", None),
+            .attempt(
+                "the command that started it, with --resume, goes on from its last checkpoint",
+                None,
+            ),
     )
 }
 
 fn failed(failure: &Failure) -> Finding {
     let log = failure.log.display();
-    let mut finding = Finding::new(Cause::Failed, format!("step {} failed", failure.step)).seen(format!("{log}:"));
+    let mut finding = Finding::new(Cause::Failed, format!("step {} failed", failure.step))
+        .seen(format!("{log}:"));
     for line in &failure.lines {
         finding = finding.seen(line.clone());
     }
-    finding.attempt("do what the hint says, then run the pipeline again: finished steps are skipped", None)
+    finding.attempt(
+        "do what the hint says, then run the pipeline again: finished steps are skipped",
+        None,
+    )
 }
 
 pub(crate) fn run(args: &DoctorArgs, ui: &Ui) -> Result<Status> {
@@ -137,10 +169,16 @@ fn show(diagnosis: &Diagnosis, ui: &Ui) {
         }
         ui.out("");
         ui.out(&format!("{}. {}", number + 1, finding.title));
-        finding.evidence.iter().for_each(|line| ui.out(&format!("     {line}")));
+        finding
+            .evidence
+            .iter()
+            .for_each(|line| ui.out(&format!("     {line}")));
         for change in &finding.changes {
             ui.out(&format!("   → {}", change.what));
-            change.command.iter().for_each(|command| ui.out(&format!("     {command}")));
+            change
+                .command
+                .iter()
+                .for_each(|command| ui.out(&format!("     {command}")));
         }
     }
     if !diagnosis.findings.is_empty() {

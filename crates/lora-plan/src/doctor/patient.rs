@@ -41,37 +41,75 @@ impl AdapterFacts {
         let is_attention = |path: &str| path.ends_with(".q_proj") || path.ends_with(".v_proj");
         Some(Self {
             modules: params.modules.iter().map(|module| module.count).sum(),
-            kinds: params.modules.iter().map(|module| module.module.clone()).collect(),
-            layers: (params.layers.iter().filter(|layer| layer.layer.is_some()).count(), shape.layers()),
+            kinds: params
+                .modules
+                .iter()
+                .map(|module| module.module.clone())
+                .collect(),
+            layers: (
+                params
+                    .layers
+                    .iter()
+                    .filter(|layer| layer.layer.is_some())
+                    .count(),
+                shape.layers(),
+            ),
             parameters: params.count.trainable,
-            has_attention: shape.modules().iter().any(|module| is_attention(&module.path)),
+            has_attention: shape
+                .modules()
+                .iter()
+                .any(|module| is_attention(&module.path)),
         })
     }
 }
 
 impl<'r> Patient<'r> {
     pub(crate) fn of(run: &'r Run) -> Self {
-        let base = run.training.input("base").and_then(|base| shape::resolve(&base).ok());
+        let base = run
+            .training
+            .input("base")
+            .and_then(|base| shape::resolve(&base).ok());
         let config = LoraConfig::load(&run.training.folder.join(CONFIG_FILE)).ok();
-        let adapter = config.zip(base.as_ref()).and_then(|(config, base)| AdapterFacts::of(&config, base));
-        Self { run, curve: Curve::of(&run.training.losses()), adapter, base }
+        let adapter = config
+            .zip(base.as_ref())
+            .and_then(|(config, base)| AdapterFacts::of(&config, base));
+        Self {
+            run,
+            curve: Curve::of(&run.training.losses()),
+            adapter,
+            base,
+        }
     }
 
     /// True if the loss ends far above where it has been.
     pub(crate) fn diverges(&self) -> bool {
         let noise = |curve: &Curve| (3.0 * curve.error).max(0.5);
-        self.curve.is_some_and(|c| c.tail > 1.5 * c.lowest + noise(&c) || c.tail > c.head + noise(&c))
+        self.curve
+            .is_some_and(|c| c.tail > 1.5 * c.lowest + noise(&c) || c.tail > c.head + noise(&c))
     }
 
     /// The rate that such a base usually learns with.
     pub(crate) fn usual_rate(&self) -> (f64, Rule) {
-        learning_rate(self.base.as_ref().map_or(1_000_000_000, Shape::total_parameters))
+        learning_rate(
+            self.base
+                .as_ref()
+                .map_or(1_000_000_000, Shape::total_parameters),
+        )
     }
 
     /// The command that measures the base on the run's data.
     pub(crate) fn evaluate_base(&self) -> Option<CommandLine> {
-        let path = |name| self.run.training.input(name).map(|path| quoted(&path.display().to_string()));
-        let line = format!("lora-eval --base {} --data {}", path("base")?, path("data")?);
+        let path = |name| {
+            self.run
+                .training
+                .input(name)
+                .map(|path| quoted(&path.display().to_string()))
+        };
+        let line = format!(
+            "lora-eval --base {} --data {}",
+            path("base")?,
+            path("data")?
+        );
         Some(CommandLine::into_new(line, "base-report"))
     }
 }

@@ -17,16 +17,41 @@ const FAR_HIGHER: f64 = 10.0;
 /// All findings about stability and overfitting.
 pub(crate) fn findings(patient: &Patient<'_>) -> Vec<Finding> {
     let unstable = rate_too_high(patient);
-    let clipped = if unstable.is_none() { clipped(patient) } else { None };
-    let overfitting = if unstable.is_none() { overfitting(patient) } else { None };
-    [unstable, clipped, overfitting].into_iter().flatten().collect()
+    let clipped = if unstable.is_none() {
+        clipped(patient)
+    } else {
+        None
+    };
+    let overfitting = if unstable.is_none() {
+        overfitting(patient)
+    } else {
+        None
+    };
+    [unstable, clipped, overfitting]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Steps whose gradient was scaled down, and steps.
 fn clipped_steps(patient: &Patient<'_>) -> Option<(usize, usize, f64)> {
-    let clip = patient.run.training.number("clip").filter(|clip| *clip > 0.0)?;
-    let norms: Vec<f64> = patient.run.training.steps.iter().map(|step| step.grad_norm).collect();
-    Some((norms.iter().filter(|norm| **norm > clip).count(), norms.len(), median(&norms) / clip))
+    let clip = patient
+        .run
+        .training
+        .number("clip")
+        .filter(|clip| *clip > 0.0)?;
+    let norms: Vec<f64> = patient
+        .run
+        .training
+        .steps
+        .iter()
+        .map(|step| step.grad_norm)
+        .collect();
+    Some((
+        norms.iter().filter(|norm| **norm > clip).count(),
+        norms.len(),
+        median(&norms) / clip,
+    ))
 }
 
 fn rate_too_high(patient: &Patient<'_>) -> Option<Finding> {
@@ -37,7 +62,11 @@ fn rate_too_high(patient: &Patient<'_>) -> Option<Finding> {
     let rate = training.number("lr").unwrap_or(0.0);
     let (usual, rule) = patient.usual_rate();
     // A single batch may be harder than the others; with a rate far above the usual one it is the rate.
-    let relapses = if rate >= MUCH_HIGHER * usual { relapses } else { Vec::new() };
+    let relapses = if rate >= MUCH_HIGHER * usual {
+        relapses
+    } else {
+        Vec::new()
+    };
     let stuck = match rate / usual {
         times if times >= FAR_HIGHER => stuck(patient).or_else(|| stands(&losses)),
         times if times >= MUCH_HIGHER => stuck(patient),
@@ -65,22 +94,37 @@ fn rate_too_high(patient: &Patient<'_>) -> Option<Finding> {
         ));
     }
     if !spikes.is_empty() {
-        finding =
-            finding.seen(format!("the loss spikes to twice its median before and more at step {}", steps(&spikes)));
+        finding = finding.seen(format!(
+            "the loss spikes to twice its median before and more at step {}",
+            steps(&spikes)
+        ));
     }
     if !relapses.is_empty() {
-        finding = finding.seen(format!("the loss jumps back above where it was at step {}", steps(&relapses)));
+        finding = finding.seen(format!(
+            "the loss jumps back above where it was at step {}",
+            steps(&relapses)
+        ));
     }
     if rate >= MUCH_HIGHER * usual {
-        finding = finding.seen(format!("the rate is {:.0} times the usual one", rate / usual));
+        finding = finding.seen(format!(
+            "the rate is {:.0} times the usual one",
+            rate / usual
+        ));
     }
-    let clipped = clipped_steps(patient)
-        .map(|(n, of, times)| format!("{n} of {of} steps clipped, the median gradient {times:.1} times the limit"));
+    let clipped = clipped_steps(patient).map(|(n, of, times)| {
+        format!("{n} of {of} steps clipped, the median gradient {times:.1} times the limit")
+    });
     Some(
         finding
             .seen_if(clipped)
-            .attempt(format!("--lr {lower}: {why}"), train_again(training, &[("lr", Some(lower))]))
-            .attempt("--warmup 0.1: a slower start", train_again(training, &[("warmup", Some("0.1".to_owned()))])),
+            .attempt(
+                format!("--lr {lower}: {why}"),
+                train_again(training, &[("lr", Some(lower))]),
+            )
+            .attempt(
+                "--warmup 0.1: a slower start",
+                train_again(training, &[("warmup", Some("0.1".to_owned()))]),
+            ),
     )
 }
 
@@ -105,14 +149,21 @@ fn stands(losses: &[f64]) -> Option<String> {
     const HARDLY: f64 = 0.15;
     let half = Curve::of(&losses[losses.len() / 2..])?;
     (half.fallen() < HARDLY && half.tail > FAR).then(|| {
-        format!("train loss {:.2} in the middle of the run, {:.2} at its end: it stands still", half.head, half.tail)
+        format!(
+            "train loss {:.2} in the middle of the run, {:.2} at its end: it stands still",
+            half.head, half.tail
+        )
     })
 }
 
 /// Some of the steps, and how many there are.
 fn steps(at: &[usize]) -> String {
     let some: Vec<String> = at.iter().take(4).map(|at| (at + 1).to_string()).collect();
-    if at.len() > some.len() { format!("{} … ({} in all)", some.join(", "), at.len()) } else { some.join(", ") }
+    if at.len() > some.len() {
+        format!("{} … ({} in all)", some.join(", "), at.len())
+    } else {
+        some.join(", ")
+    }
 }
 
 fn clipped(patient: &Patient<'_>) -> Option<Finding> {
@@ -123,25 +174,39 @@ fn clipped(patient: &Patient<'_>) -> Option<Finding> {
     let training = &patient.run.training;
     let accumulation = training.number("accumulation").unwrap_or(1.0) * 4.0;
     Some(
-        Finding::new(Cause::Clipped, "nearly every step is clipped, so the direction follows single batches")
-            .seen(format!("{clipped} of {steps} steps clipped, the median gradient {times:.1} times the limit"))
-            .attempt(
-                format!("--accumulation {accumulation}: gradients of more rows vary less"),
-                train_again(training, &[("accumulation", Some(accumulation.to_string()))]),
+        Finding::new(
+            Cause::Clipped,
+            "nearly every step is clipped, so the direction follows single batches",
+        )
+        .seen(format!(
+            "{clipped} of {steps} steps clipped, the median gradient {times:.1} times the limit"
+        ))
+        .attempt(
+            format!("--accumulation {accumulation}: gradients of more rows vary less"),
+            train_again(
+                training,
+                &[("accumulation", Some(accumulation.to_string()))],
             ),
+        ),
     )
 }
 
 fn overfitting(patient: &Patient<'_>) -> Option<Finding> {
     let training = &patient.run.training;
-    let best = training.evals.iter().min_by(|a, b| a.valid_loss.total_cmp(&b.valid_loss))?;
+    let best = training
+        .evals
+        .iter()
+        .min_by(|a, b| a.valid_loss.total_cmp(&b.valid_loss))?;
     let last = training.evals.last()?;
     let rise = last.valid_loss - best.valid_loss;
     if rise < RISEN.1 || rise < RISEN.0 * best.valid_loss {
         return None;
     }
     let around = |step: u64| {
-        let near = training.steps.iter().filter(|line| line.step.abs_diff(step) <= 5);
+        let near = training
+            .steps
+            .iter()
+            .filter(|line| line.step.abs_diff(step) <= 5);
         mean(&near.map(|line| line.loss).collect::<Vec<_>>())
     };
     let (then, now) = (around(best.step), around(last.step));
@@ -178,17 +243,38 @@ fn changes(finding: Finding, patient: &Patient<'_>, best_epoch: f64, rank: usize
     let training = &patient.run.training;
     let set = |flag: &'static str, value: String| (flag, Some(value));
     let epochs = format!("{}", best_epoch.ceil().max(1.0));
-    let shorter =
-        train_again(training, &[("steps", None), set("epochs", epochs.clone()), set("patience", "2".to_owned())]);
-    let mut finding = finding.attempt(format!("--epochs {epochs} --patience 2: stop where it was best"), shorter);
+    let shorter = train_again(
+        training,
+        &[
+            ("steps", None),
+            set("epochs", epochs.clone()),
+            set("patience", "2".to_owned()),
+        ],
+    );
+    let mut finding = finding.attempt(
+        format!("--epochs {epochs} --patience 2: stop where it was best"),
+        shorter,
+    );
     if rank > 8 {
         let lower = (rank / 4).max(8).to_string();
-        let command = train_again(training, &[set("rank", lower.clone()), set("alpha", lower.clone())]);
-        finding = finding.attempt(format!("--rank {lower}: fewer parameters can hold less by heart"), command);
+        let command = train_again(
+            training,
+            &[set("rank", lower.clone()), set("alpha", lower.clone())],
+        );
+        finding = finding.attempt(
+            format!("--rank {lower}: fewer parameters can hold less by heart"),
+            command,
+        );
     }
     if training.number("dropout").is_none_or(|p| p < 0.05) {
         let command = train_again(training, &[set("dropout", "0.05".to_owned())]);
-        finding = finding.attempt("--dropout 0.05: light dropout helps below 500 rows", command);
+        finding = finding.attempt(
+            "--dropout 0.05: light dropout helps below 500 rows",
+            command,
+        );
     }
-    finding.attempt("more rows, or more different ones: nothing helps as much", None)
+    finding.attempt(
+        "more rows, or more different ones: nothing helps as much",
+        None,
+    )
 }

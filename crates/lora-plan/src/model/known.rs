@@ -36,7 +36,18 @@ const fn known(
     [heads, kv_heads, head]: [usize; 3],
     tied: bool,
 ) -> Known {
-    Known { name, family, vocabulary, hidden, intermediate, layers, heads, kv_heads, head, tied }
+    Known {
+        name,
+        family,
+        vocabulary,
+        hidden,
+        intermediate,
+        layers,
+        heads,
+        kv_heads,
+        head,
+        tied,
+    }
 }
 
 /// The models known by name, from their published config.json.
@@ -87,9 +98,12 @@ impl Known {
     /// The model of a name, in any case; `-instruct`, `-chat` and the like change no shape.
     pub fn named(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        KNOWN
-            .into_iter()
-            .find(|k| name == k.name || name.strip_prefix(k.name).is_some_and(|rest| rest.starts_with('-')))
+        KNOWN.into_iter().find(|k| {
+            name == k.name
+                || name
+                    .strip_prefix(k.name)
+                    .is_some_and(|rest| rest.starts_with('-'))
+        })
     }
 
     /// Its shape as a config; what doesn't change a count is left at a plain value.
@@ -104,14 +118,27 @@ impl Known {
             num_key_value_heads: self.kv_heads,
             head_dim: self.head,
             rms_norm_eps: 1e-5,
-            ropes: vec![Rope { theta: 10_000.0, dim: self.head, scaling: RopeScaling::None }],
-            layers: vec![LayerSpec { window: None, rope: Some(0) }; self.layers],
+            ropes: vec![Rope {
+                theta: 10_000.0,
+                dim: self.head,
+                scaling: RopeScaling::None,
+            }],
+            layers: vec![
+                LayerSpec {
+                    window: None,
+                    rope: Some(0)
+                };
+                self.layers
+            ],
             query_pre_attn_scalar: self.head as f64,
             attention_softcap: None,
             logit_softcap: None,
             tie_word_embeddings: self.tied,
             max_position_embeddings: 2048,
-            biases: Biases { qkv: self.family == Qwen2, ..Biases::default() },
+            biases: Biases {
+                qkv: self.family == Qwen2,
+                ..Biases::default()
+            },
             bos_token_id: None,
             eos_token_ids: Vec::new(),
             pad_token_id: None,

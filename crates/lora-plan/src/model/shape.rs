@@ -20,7 +20,11 @@ pub struct Shape {
 impl Shape {
     /// A well-known model.
     pub fn known(known: &Known) -> Self {
-        Self { name: known.name.to_string(), path: None, config: known.config() }
+        Self {
+            name: known.name.to_string(),
+            path: None,
+            config: known.config(),
+        }
     }
 
     /// All modules in model order.
@@ -31,8 +35,16 @@ impl Shape {
     /// A named set of targets. Where a family stacks projections in one module, that module stands for
     /// them: attention is `qkv_proj` for Phi-3.
     pub(crate) fn target_set(&self, preset: &str) -> TargetModules {
-        let has = |name: &str| self.config.projections().iter().any(|p| p.name().ends_with(&format!(".{name}")));
-        let names = TARGET_PRESETS.iter().find(|(name, _)| *name == preset).map_or(&[][..], |(_, names)| names);
+        let has = |name: &str| {
+            self.config
+                .projections()
+                .iter()
+                .any(|p| p.name().ends_with(&format!(".{name}")))
+        };
+        let names = TARGET_PRESETS
+            .iter()
+            .find(|(name, _)| *name == preset)
+            .map_or(&[][..], |(_, names)| names);
         let mut found: Vec<String> = Vec::new();
         for name in names {
             let stacked = match *name {
@@ -55,7 +67,10 @@ impl Shape {
     /// All parameters, a tied head counted once.
     pub fn total_parameters(&self) -> u64 {
         let sizes = self.config.weights();
-        sizes.iter().map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>()).sum()
+        sizes
+            .iter()
+            .map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>())
+            .sum()
     }
 }
 
@@ -69,7 +84,11 @@ pub(crate) fn resolve(model: &Path) -> Result<Shape> {
         Some(file) => ModelConfig::from_json(&file)?,
         None => Checkpoint::open(&path)?.config().clone(),
     };
-    Ok(Shape { name: path.display().to_string(), path: Some(path), config })
+    Ok(Shape {
+        name: path.display().to_string(),
+        path: Some(path),
+        config,
+    })
 }
 
 /// The config.json to read: the path itself, or the one in the folder.
@@ -77,16 +96,24 @@ fn config_json(path: &Path) -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path.join("config.json")).filter(|file| file.is_file());
     }
-    path.extension().is_some_and(|e| e == "json").then(|| path.to_path_buf())
+    path.extension()
+        .is_some_and(|e| e == "json")
+        .then(|| path.to_path_buf())
 }
 
 fn by_name(model: &Path) -> Result<Shape> {
     match Known::named(&model.to_string_lossy()) {
-        Some(known) => Ok(Shape { name: model.display().to_string(), ..Shape::known(&known) }),
+        Some(known) => Ok(Shape {
+            name: model.display().to_string(),
+            ..Shape::known(&known)
+        }),
         None => {
             let names = KNOWN.map(|k| k.name).join(", ");
-            Err(Error::new(format!("there is no file {} and no model known by that name", model.display()))
-                .hint(format!("known names: {names}")))
+            Err(Error::new(format!(
+                "there is no file {} and no model known by that name",
+                model.display()
+            ))
+            .hint(format!("known names: {names}")))
         }
     }
 }

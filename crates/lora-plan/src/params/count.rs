@@ -100,7 +100,11 @@ pub fn count(shape: &Shape, config: &LoraConfig) -> Result<Params> {
         for targets in TARGETS {
             let setting = LoraConfig::new(rank, rank as f64, shape.target_set(targets));
             let count = Count::of(&setting.layout(&modules)?, base);
-            overview.push(OverviewRow { rank, targets: targets.to_string(), count });
+            overview.push(OverviewRow {
+                rank,
+                targets: targets.to_string(),
+                count,
+            });
         }
     }
     let (count, trained) = (Count::of(&layout, base), trained(&layout));
@@ -125,7 +129,12 @@ impl Count {
         let trainable = layout.parameters() as u64;
         let all = base + layout.added_parameters() as u64;
         let percent = 100.0 * trainable as f64 / all as f64;
-        Self { trainable, all, percent, adapter_bytes: layout.file_bytes() }
+        Self {
+            trainable,
+            all,
+            percent,
+            adapter_bytes: layout.file_bytes(),
+        }
     }
 }
 
@@ -157,11 +166,19 @@ fn trained(layout: &Layout) -> Vec<Trained> {
 fn by_kind(trained: &[Trained]) -> Vec<ModuleCount> {
     let mut kinds: Vec<ModuleCount> = Vec::new();
     for one in trained {
-        let (module, in_features, out_features) = (kind_of(&one.path), one.in_features, one.out_features);
-        let is_same =
-            |k: &ModuleCount| k.module == module && (k.in_features, k.out_features) == (in_features, out_features);
+        let (module, in_features, out_features) =
+            (kind_of(&one.path), one.in_features, one.out_features);
+        let is_same = |k: &ModuleCount| {
+            k.module == module && (k.in_features, k.out_features) == (in_features, out_features)
+        };
         let place = kinds.iter().position(is_same).unwrap_or_else(|| {
-            kinds.push(ModuleCount { module, in_features, out_features, count: 0, trainable: 0 });
+            kinds.push(ModuleCount {
+                module,
+                in_features,
+                out_features,
+                count: 0,
+                trainable: 0,
+            });
             kinds.len() - 1
         });
         kinds[place].count += 1;
@@ -184,10 +201,17 @@ fn by_layer(trained: &[Trained]) -> Vec<LayerCount> {
     let mut layers: Vec<LayerCount> = Vec::new();
     for one in trained {
         let layer = one.path.split('.').find_map(|part| part.parse().ok());
-        let at = layers.iter().position(|l| l.layer == layer).unwrap_or_else(|| {
-            layers.push(LayerCount { layer, count: 0, trainable: 0 });
-            layers.len() - 1
-        });
+        let at = layers
+            .iter()
+            .position(|l| l.layer == layer)
+            .unwrap_or_else(|| {
+                layers.push(LayerCount {
+                    layer,
+                    count: 0,
+                    trainable: 0,
+                });
+                layers.len() - 1
+            });
         layers[at].count += 1;
         layers[at].trainable += one.parameters;
     }

@@ -57,13 +57,20 @@ impl ParamsArgs {
     /// The LoRA settings that were asked for.
     fn lora_config(&self) -> Result<LoraConfig> {
         if let Some(path) = &self.config {
-            let file = if path.is_dir() { path.join(CONFIG_FILE) } else { path.clone() };
+            let file = if path.is_dir() {
+                path.join(CONFIG_FILE)
+            } else {
+                path.clone()
+            };
             return Ok(LoraConfig::load(&file)?);
         }
         let targets: TargetModules = self.targets.join(",").parse()?;
-        let mut config = LoraConfig::new(self.rank, self.alpha.unwrap_or(self.rank as f64), targets);
+        let mut config =
+            LoraConfig::new(self.rank, self.alpha.unwrap_or(self.rank as f64), targets);
         config.use_rslora = self.rslora;
-        config.validate().map_err(|e| Error::from(e).hint("choose --rank and --alpha above 0"))?;
+        config
+            .validate()
+            .map_err(|e| Error::from(e).hint("choose --rank and --alpha above 0"))?;
         Ok(config)
     }
 }

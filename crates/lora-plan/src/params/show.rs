@@ -16,9 +16,18 @@ pub(crate) fn show(params: &Params, ui: &Ui) {
         let mut head = tagged("params", params);
         head.retain(|key, _| !["modules", "layers", "overview"].contains(&key.as_str()));
         ui.event(&head);
-        params.modules.iter().for_each(|row| ui.event(&tagged("module", row)));
-        params.layers.iter().for_each(|row| ui.event(&tagged("layer", row)));
-        params.overview.iter().for_each(|row| ui.event(&tagged("rank", row)));
+        params
+            .modules
+            .iter()
+            .for_each(|row| ui.event(&tagged("module", row)));
+        params
+            .layers
+            .iter()
+            .for_each(|row| ui.event(&tagged("layer", row)));
+        params
+            .overview
+            .iter()
+            .for_each(|row| ui.event(&tagged("rank", row)));
         return;
     }
     ui.out(&params.line);
@@ -40,8 +49,13 @@ pub(crate) fn write(
 ) -> Result<Receipt> {
     let staged = Staged::file(out, args.force)?;
     let text = serde_json::to_string_pretty(params)?;
-    std::fs::write(staged.path(), text + "\n").context(|| format!("failed to write {}", out.display()))?;
-    let inputs = shape.path.iter().map(|path| Input::read("model", path)).collect::<Result<_, _>>()?;
+    std::fs::write(staged.path(), text + "\n")
+        .context(|| format!("failed to write {}", out.display()))?;
+    let inputs = shape
+        .path
+        .iter()
+        .map(|path| Input::read("model", path))
+        .collect::<Result<_, _>>()?;
     Ok(staged.commit(Draft {
         tool: "lora-plan".to_string(),
         tool_version: env!("CARGO_PKG_VERSION").to_string(),
@@ -67,13 +81,36 @@ fn heading(params: &Params) -> String {
 }
 
 fn modules(params: &Params) -> String {
-    let mut rows = vec![["module", "in", "out", "modules", "trainable"].map(str::to_string).to_vec()];
+    let mut rows = vec![
+        ["module", "in", "out", "modules", "trainable"]
+            .map(str::to_string)
+            .to_vec(),
+    ];
     for row in &params.modules {
-        let figures = [row.in_features as u64, row.out_features as u64, row.count as u64, row.trainable];
-        rows.push([row.module.clone()].into_iter().chain(figures.map(thousands)).collect());
+        let figures = [
+            row.in_features as u64,
+            row.out_features as u64,
+            row.count as u64,
+            row.trainable,
+        ];
+        rows.push(
+            [row.module.clone()]
+                .into_iter()
+                .chain(figures.map(thousands))
+                .collect(),
+        );
     }
-    let (count, trainable) = (params.modules.iter().map(|m| m.count as u64).sum(), params.count.trainable);
-    rows.push(vec!["all".to_string(), String::new(), String::new(), thousands(count), thousands(trainable)]);
+    let (count, trainable) = (
+        params.modules.iter().map(|m| m.count as u64).sum(),
+        params.count.trainable,
+    );
+    rows.push(vec![
+        "all".to_string(),
+        String::new(),
+        String::new(),
+        thousands(count),
+        thousands(trainable),
+    ]);
     table(&rows)
 }
 
@@ -87,7 +124,9 @@ fn layers(layers: &[LayerCount]) -> Vec<String> {
         let (first, last) = (run.first()?, run.last()?);
         let (modules, trainable) = (first.count, thousands(first.trainable));
         Some(match (first.layer, last.layer) {
-            (Some(a), Some(b)) if a < b => format!("layers {a} to {b}: {trainable} in {modules} modules each"),
+            (Some(a), Some(b)) if a < b => {
+                format!("layers {a} to {b}: {trainable} in {modules} modules each")
+            }
             (Some(a), _) => format!("layer {a}: {trainable} in {modules} modules"),
             (None, _) => format!("outside the layers: {trainable} in {modules} modules"),
         })
@@ -96,12 +135,27 @@ fn layers(layers: &[LayerCount]) -> Vec<String> {
 }
 
 fn overview(params: &Params) -> String {
-    let mut rows = vec![["rank"].into_iter().chain(TARGETS).map(str::to_string).collect::<Vec<_>>()];
+    let mut rows = vec![
+        ["rank"]
+            .into_iter()
+            .chain(TARGETS)
+            .map(str::to_string)
+            .collect::<Vec<_>>(),
+    ];
     for rank in RANKS {
-        let cells = params.overview.iter().filter(|row| row.rank == rank).map(|row| {
-            let count = row.count;
-            format!("{} ({:.2} %, {})", thousands(count.trainable), count.percent, human_bytes(count.adapter_bytes))
-        });
+        let cells = params
+            .overview
+            .iter()
+            .filter(|row| row.rank == rank)
+            .map(|row| {
+                let count = row.count;
+                format!(
+                    "{} ({:.2} %, {})",
+                    thousands(count.trainable),
+                    count.percent,
+                    human_bytes(count.adapter_bytes)
+                )
+            });
         rows.push([rank.to_string()].into_iter().chain(cells).collect());
     }
     table(&rows)

@@ -55,7 +55,8 @@ impl Chart {
     }
 
     fn drawable<'l>(&'l self, line: &'l Line) -> impl Iterator<Item = (f64, f64)> + 'l {
-        let fits = |&(x, y): &(f64, f64)| x.is_finite() && y.is_finite() && (!self.log_y || y > 0.0);
+        let fits =
+            |&(x, y): &(f64, f64)| x.is_finite() && y.is_finite() && (!self.log_y || y > 0.0);
         line.points.iter().copied().filter(fits)
     }
 }
@@ -65,7 +66,10 @@ pub(crate) fn thinned(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(most.max(1)).max(1);
     let middle = |part: &[(f64, f64)]| {
         let n = part.len() as f64;
-        (part.iter().map(|p| p.0).sum::<f64>() / n, part.iter().map(|p| p.1).sum::<f64>() / n)
+        (
+            part.iter().map(|p| p.0).sum::<f64>() / n,
+            part.iter().map(|p| p.1).sum::<f64>() / n,
+        )
     };
     points.chunks(group).map(middle).collect()
 }

@@ -11,7 +11,9 @@ pub(super) struct Scale {
 impl Scale {
     /// An axis that holds all values; None if there is none.
     pub(super) fn holding(values: impl Iterator<Item = f64>, log: bool) -> Option<Self> {
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
+            (l.min(v), h.max(v))
+        });
         if low > high {
             return None;
         }
@@ -31,11 +33,23 @@ impl Scale {
         let Self { low, high, log } = self;
         if log {
             let room = (high / low).powf(ROOM);
-            return Self { low: low / room, high: high * room, log };
+            return Self {
+                low: low / room,
+                high: high * room,
+                log,
+            };
         }
         let room = ROOM * (high - low);
-        let low = if (0.0..=NEAR * high).contains(&low) { 0.0 } else { low - room };
-        Self { low, high: high + room, log }
+        let low = if (0.0..=NEAR * high).contains(&low) {
+            0.0
+        } else {
+            low - room
+        };
+        Self {
+            low,
+            high: high + room,
+            log,
+        }
     }
 
     /// Where a value lies: 0 at the low end, 1 at the high end.
@@ -56,9 +70,15 @@ impl Scale {
         }
         let rough = (self.high - self.low) / n.max(1) as f64;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .map(|m| m * power)
+            .into_iter()
+            .find(|s| *s >= rough)
+            .unwrap_or(rough);
         let first = (self.low / step).ceil() as i64;
-        (first..=(self.high / step).floor() as i64).map(|i| i as f64 * step).collect()
+        (first..=(self.high / step).floor() as i64)
+            .map(|i| i as f64 * step)
+            .collect()
     }
 }
 

@@ -9,7 +9,9 @@ const HEIGHT: f64 = 420.0;
 /// Left, right, top, bottom.
 const MARGINS: [f64; 4] = [64.0, 20.0, 40.0, 52.0];
 /// Okabe and Ito's colours; lines beyond them are dashed, those beyond that dotted.
-const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
+const COLOURS: [&str; 7] = [
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000",
+];
 const DASHES: [&str; 3] = ["", " stroke-dasharray=\"8 4\"", " stroke-dasharray=\"2 3\""];
 /// A wide character of the text and of the title.
 const CHARACTER: f64 = 7.0;
@@ -28,17 +30,32 @@ pub(super) fn draw(chart: &Chart) -> String {
     );
     let title = shortened(&chart.title, (WIDTH - left) / TITLE_CHARACTER);
     text(&mut svg, (left, 22.0), "start", " font-size=\"15\"", &title);
-    text(&mut svg, (left + w / 2.0, HEIGHT - 12.0), "middle", "", &chart.x);
+    text(
+        &mut svg,
+        (left + w / 2.0, HEIGHT - 12.0),
+        "middle",
+        "",
+        &chart.x,
+    );
     let sideways = format!(" transform=\"rotate(-90 14 {:.1})\"", top + h / 2.0);
-    let y = if chart.log_y { format!("{}, logarithmic", chart.y) } else { chart.y.clone() };
+    let y = if chart.log_y {
+        format!("{}, logarithmic", chart.y)
+    } else {
+        chart.y.clone()
+    };
     text(&mut svg, (14.0, top + h / 2.0), "middle", &sideways, &y);
     let x = Scale::holding(chart.points().map(|p| p.0), false);
     let y = Scale::holding(chart.points().map(|p| p.1), chart.log_y).map(Scale::with_room);
     if let (Some(x), Some(y)) = (x, y) {
         axes(&mut svg, &x, &y);
         for (number, line) in chart.lines.iter().enumerate() {
-            let place = |(px, py): (f64, f64)| (left + x.place(px) * w, top + (1.0 - y.place(py)) * h);
-            let points: Vec<String> = chart.drawable(line).map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+            let place =
+                |(px, py): (f64, f64)| (left + x.place(px) * w, top + (1.0 - y.place(py)) * h);
+            let points: Vec<String> = chart
+                .drawable(line)
+                .map(place)
+                .map(|(x, y)| format!("{x:.1},{y:.1}"))
+                .collect();
             let _ = writeln!(
                 svg,
                 "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"1.8\"/>",
@@ -56,14 +73,23 @@ fn axes(svg: &mut String, x: &Scale, y: &Scale) {
     let [left, right, top, bottom] = MARGINS;
     let (w, h) = (WIDTH - left - right, HEIGHT - top - bottom);
     for tick in x.ticks(8) {
-        text(svg, (left + x.place(tick) * w, top + h + 18.0), "middle", "", &label(tick));
+        text(
+            svg,
+            (left + x.place(tick) * w, top + h + 18.0),
+            "middle",
+            "",
+            &label(tick),
+        );
     }
     for tick in y.ticks(7) {
         let at = top + (1.0 - y.place(tick)) * h;
         text(svg, (left - 6.0, at + 4.0), "end", "", &label(tick));
         let _ = writeln!(svg, "<path d=\"M{left} {at:.1}h{w}\" stroke=\"#ddd\"/>");
     }
-    let _ = writeln!(svg, "<path d=\"M{left} {top}v{h}h{w}\" fill=\"none\" stroke=\"#444\"/>");
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{left} {top}v{h}h{w}\" fill=\"none\" stroke=\"#444\"/>"
+    );
 }
 
 /// Names of the lines beside a stroke of their colour, below the chart, where no line can run through them: in as many
@@ -80,9 +106,17 @@ const TO_NAME: f64 = STROKE + 6.0;
 
 impl Legend {
     fn of(chart: &Chart, w: f64) -> Self {
-        let longest = chart.lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
+        let longest = chart
+            .lines
+            .iter()
+            .map(|line| line.name.chars().count())
+            .max()
+            .unwrap_or(0);
         let columns = ((w / (TO_NAME + CHARACTER * longest as f64)) as usize).clamp(1, 4);
-        Self { rows: chart.lines.len().div_ceil(columns), width: w / columns as f64 }
+        Self {
+            rows: chart.lines.len().div_ceil(columns),
+            width: w / columns as f64,
+        }
     }
 
     fn height(&self) -> f64 {
@@ -93,7 +127,11 @@ impl Legend {
         for (number, line) in chart.lines.iter().enumerate() {
             let x = MARGINS[0] + self.width * (number / self.rows.max(1)) as f64;
             let y = HEIGHT + ABOVE + LEGEND * (number % self.rows.max(1)) as f64;
-            let _ = writeln!(svg, "<path d=\"M{x:.1} {y:.1}h{STROKE}\" {} stroke-width=\"3\"/>", stroke(number));
+            let _ = writeln!(
+                svg,
+                "<path d=\"M{x:.1} {y:.1}h{STROKE}\" {} stroke-width=\"3\"/>",
+                stroke(number)
+            );
             let name = shortened(&line.name, (self.width - TO_NAME) / CHARACTER);
             text(svg, (x + TO_NAME, y + 4.0), "start", "", &name);
         }
@@ -107,7 +145,11 @@ fn stroke(number: usize) -> String {
 }
 
 fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, more: &str, words: &str) {
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\"{more}>{}</text>", escaped(words));
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\"{more}>{}</text>",
+        escaped(words)
+    );
 }
 
 /// At most so many characters; of a longer text the end, which is where names differ.
@@ -116,10 +158,16 @@ fn shortened(words: &str, most: f64) -> String {
     if length <= most {
         words.to_owned()
     } else {
-        format!("…{}", words.chars().skip(length - most + 1).collect::<String>())
+        format!(
+            "…{}",
+            words.chars().skip(length - most + 1).collect::<String>()
+        )
     }
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

@@ -14,28 +14,57 @@ fn letter(number: usize) -> char {
 pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
     let x = Scale::holding(chart.points().map(|p| p.0), false);
     let y = Scale::holding(chart.points().map(|p| p.1), chart.log_y);
-    let (Some(x), Some(y)) = (x, y) else { return vec![chart.title.clone(), "(nothing to draw)".to_owned()] };
+    let (Some(x), Some(y)) = (x, y) else {
+        return vec![chart.title.clone(), "(nothing to draw)".to_owned()];
+    };
     let rows = height.saturating_sub(4).max(4);
-    let labels: Vec<(usize, String)> =
-        y.ticks((rows / 3).max(3)).into_iter().map(|t| (row_of(&y, t, rows), label(t))).collect();
-    let margin = labels.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(1);
+    let labels: Vec<(usize, String)> = y
+        .ticks((rows / 3).max(3))
+        .into_iter()
+        .map(|t| (row_of(&y, t, rows), label(t)))
+        .collect();
+    let margin = labels
+        .iter()
+        .map(|(_, text)| text.chars().count())
+        .max()
+        .unwrap_or(1);
     let columns = width.saturating_sub(margin + 3).max(10);
     let mut cells = vec![vec![' '; columns]; rows];
     for (number, line) in chart.lines.iter().enumerate() {
-        let mark = if chart.lines.len() == 1 { ONE } else { letter(number) };
+        let mark = if chart.lines.len() == 1 {
+            ONE
+        } else {
+            letter(number)
+        };
         mark_line(chart, line, mark, (&x, &y), &mut cells);
     }
-    let mut text = vec![format!("{} ({}{})", chart.title, chart.y, if chart.log_y { ", logarithmic" } else { "" })];
+    let mut text = vec![format!(
+        "{} ({}{})",
+        chart.title,
+        chart.y,
+        if chart.log_y { ", logarithmic" } else { "" }
+    )];
     for (number, row) in cells.iter().enumerate() {
-        let tick = labels.iter().find(|(at, _)| *at == number).map_or("", |(_, text)| text);
+        let tick = labels
+            .iter()
+            .find(|(at, _)| *at == number)
+            .map_or("", |(_, text)| text);
         let axis = if tick.is_empty() { '│' } else { '┤' };
         let row: String = row.iter().collect();
         text.push(format!("{tick:>margin$} {axis}{}", row.trim_end()));
     }
     text.push(format!("{:margin$} └{}", "", "─".repeat(columns)));
-    text.extend(ticks_below(&x, columns, &chart.x).into_iter().map(|line| format!("{:margin$}  {line}", "")));
+    text.extend(
+        ticks_below(&x, columns, &chart.x)
+            .into_iter()
+            .map(|line| format!("{:margin$}  {line}", "")),
+    );
     if chart.lines.len() > 1 {
-        text.extend(legend(chart, columns).into_iter().map(|line| format!("{:margin$}  {line}", "")));
+        text.extend(
+            legend(chart, columns)
+                .into_iter()
+                .map(|line| format!("{:margin$}  {line}", "")),
+        );
     }
     text
 }
@@ -46,7 +75,9 @@ fn legend(chart: &Chart, columns: usize) -> Vec<String> {
     for (number, line) in chart.lines.iter().enumerate() {
         let entry = format!("{} {}", letter(number), line.name);
         match rows.last_mut() {
-            Some(row) if row.chars().count() + 3 + entry.chars().count() <= columns => *row += &format!("   {entry}"),
+            Some(row) if row.chars().count() + 3 + entry.chars().count() <= columns => {
+                *row += &format!("   {entry}")
+            }
             _ => rows.push(entry),
         }
     }
@@ -54,11 +85,19 @@ fn legend(chart: &Chart, columns: usize) -> Vec<String> {
 }
 
 fn row_of(y: &Scale, value: f64, rows: usize) -> usize {
-    ((1.0 - y.place(value)) * (rows - 1) as f64).round().clamp(0.0, (rows - 1) as f64) as usize
+    ((1.0 - y.place(value)) * (rows - 1) as f64)
+        .round()
+        .clamp(0.0, (rows - 1) as f64) as usize
 }
 
 /// Marks each column that the line crosses at the line's height there.
-fn mark_line(chart: &Chart, line: &Line, mark: char, (x, y): (&Scale, &Scale), cells: &mut [Vec<char>]) {
+fn mark_line(
+    chart: &Chart,
+    line: &Line,
+    mark: char,
+    (x, y): (&Scale, &Scale),
+    cells: &mut [Vec<char>],
+) {
     let (rows, columns) = (cells.len(), cells[0].len());
     let column = |value: f64| (x.place(value) * (columns - 1) as f64).round() as usize;
     let points: Vec<(f64, f64)> = chart.drawable(line).collect();
@@ -66,7 +105,11 @@ fn mark_line(chart: &Chart, line: &Line, mark: char, (x, y): (&Scale, &Scale), c
         let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
         let (c0, c1) = (column(x0), column(x1));
         for c in c0..=c1.max(c0) {
-            let share = if c1 == c0 { 1.0 } else { (c - c0) as f64 / (c1 - c0) as f64 };
+            let share = if c1 == c0 {
+                1.0
+            } else {
+                (c - c0) as f64 / (c1 - c0) as f64
+            };
             cells[row_of(y, y0 + share * (y1 - y0), rows)][c.min(columns - 1)] = mark;
         }
     }
@@ -84,7 +127,9 @@ fn ticks_below(x: &Scale, columns: usize, name: &str) -> Vec<String> {
         let at = (x.place(tick) * (columns - 1) as f64).round() as usize;
         let start = at.saturating_sub(text.chars().count() / 2);
         if start >= free && start + text.chars().count() <= columns {
-            text.chars().enumerate().for_each(|(i, c)| line[start + i] = c);
+            text.chars()
+                .enumerate()
+                .for_each(|(i, c)| line[start + i] = c);
             free = start + text.chars().count() + 1;
         }
     }

@@ -23,8 +23,13 @@ const LEFT_OUT: [&str; 3] = ["threads", "preset", "out"];
 /// Settings that lora-prep has anyway.
 const USUAL_PREP: [(&str, &str); 3] = [("valid", "0.1"), ("test", "0"), ("seed", "0")];
 /// Settings that lora-eval, lora-merge and lora-export have anyway.
-const USUAL_OUTPUT: [(&str, &str); 5] =
-    [("split", "valid"), ("batch-tokens", "1024"), ("combine", "cat"), ("check-rows", "3"), ("format", "gguf")];
+const USUAL_OUTPUT: [(&str, &str); 5] = [
+    ("split", "valid"),
+    ("batch-tokens", "1024"),
+    ("combine", "cat"),
+    ("check-rows", "3"),
+    ("format", "gguf"),
+];
 
 /// A command line that somebody may paste into a shell.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -43,7 +48,10 @@ impl CommandLine {
 
     /// A command whose output lies at `wish` if that is free, else beside it.
     pub(crate) fn into_new(line: String, wish: impl Into<PathBuf>) -> Self {
-        Self { line, wish: Some(wish.into()) }
+        Self {
+            line,
+            wish: Some(wish.into()),
+        }
     }
 
     /// Completes the command with an output that neither exists nor is named by another command.
@@ -83,24 +91,37 @@ impl FreeNames {
     /// before.
     fn take(&mut self, wish: &Path) -> PathBuf {
         let text = wish.display().to_string();
-        let (stem, extension) = text.strip_suffix(".gguf").map_or((&text[..], ""), |stem| (stem, ".gguf"));
+        let (stem, extension) = text
+            .strip_suffix(".gguf")
+            .map_or((&text[..], ""), |stem| (stem, ".gguf"));
         let numbered = (2..).map(|number| PathBuf::from(format!("{stem}-{number}{extension}")));
         let is_new = |path: &PathBuf| {
             let partial = PathBuf::from(format!("{}.partial", path.display()));
             !path.exists()
                 && !partial.exists()
-                && self.0.insert(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+                && self
+                    .0
+                    .insert(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
         };
-        std::iter::once(wish.to_path_buf()).chain(numbered).find(is_new).unwrap_or_else(|| wish.to_path_buf())
+        std::iter::once(wish.to_path_buf())
+            .chain(numbered)
+            .find(is_new)
+            .unwrap_or_else(|| wish.to_path_buf())
     }
 }
 
 /// `lora-train` with the settings of a run, but for `changes` (None takes a flag away), into a new folder. None
 /// for a run without a receipt, whose settings are not known.
-pub(crate) fn train_again(training: &Training, changes: &[(&str, Option<String>)]) -> Option<CommandLine> {
+pub(crate) fn train_again(
+    training: &Training,
+    changes: &[(&str, Option<String>)],
+) -> Option<CommandLine> {
     let mut flags = flags(training.receipt.as_ref()?, &USUAL)?;
     change(&mut flags, changes);
-    Some(CommandLine::into_new(line("lora-train", &[], &flags), finished(&training.folder)))
+    Some(CommandLine::into_new(
+        line("lora-train", &[], &flags),
+        finished(&training.folder),
+    ))
 }
 
 /// The command that makes a report, a merged model or an export once more, with another type if one is given: then
@@ -109,27 +130,45 @@ pub(crate) fn output_again(receipt: &Receipt, dtype: Option<&str>) -> Option<Com
     let mut flags = flags(receipt, &USUAL_OUTPUT)?;
     let Some(dtype) = dtype else {
         flags.push(("force".to_owned(), None));
-        return Some(CommandLine::new(line(&receipt.tool, &[], &flags) + &out_flag(&receipt.out)));
+        return Some(CommandLine::new(
+            line(&receipt.tool, &[], &flags) + &out_flag(&receipt.out),
+        ));
     };
     change(&mut flags, &[("dtype", Some(dtype.to_owned()))]);
     let out = receipt.out.display().to_string();
-    let out = out.strip_suffix(".gguf").map_or(format!("{out}-{dtype}"), |stem| format!("{stem}-{dtype}.gguf"));
+    let out = out
+        .strip_suffix(".gguf")
+        .map_or(format!("{out}-{dtype}"), |stem| {
+            format!("{stem}-{dtype}.gguf")
+        });
     Some(CommandLine::into_new(line(&receipt.tool, &[], &flags), out))
 }
 
 /// `lora-prep` with the settings that made a dataset, but for `changes`, into a new folder. None if lora-prep did not
 /// make it or its raw records are gone.
-pub(crate) fn prep_again(data: &DatasetFacts, changes: &[(&str, Option<String>)]) -> Option<CommandLine> {
-    let receipt = data.receipt.as_ref().filter(|receipt| receipt.tool == "lora-prep")?;
-    let raw: Vec<String> =
-        receipt.config["raw"].as_array()?.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect();
+pub(crate) fn prep_again(
+    data: &DatasetFacts,
+    changes: &[(&str, Option<String>)],
+) -> Option<CommandLine> {
+    let receipt = data
+        .receipt
+        .as_ref()
+        .filter(|receipt| receipt.tool == "lora-prep")?;
+    let raw: Vec<String> = receipt.config["raw"]
+        .as_array()?
+        .iter()
+        .filter_map(|path| path.as_str().map(str::to_owned))
+        .collect();
     if raw.is_empty() || raw.iter().any(|path| !Path::new(path).exists()) {
         return None;
     }
     let mut flags = flags(receipt, &USUAL_PREP)?;
     flags.retain(|(flag, _)| flag != "raw");
     change(&mut flags, changes);
-    Some(CommandLine::into_new(line("lora-prep", &raw, &flags), finished(&data.path)))
+    Some(CommandLine::into_new(
+        line("lora-prep", &raw, &flags),
+        finished(&data.path),
+    ))
 }
 
 /// Flags and their values; None for a switch.
@@ -137,9 +176,15 @@ type Flags = Vec<(String, Option<String>)>;
 
 /// The settings of a receipt but for the usual ones.
 fn flags(receipt: &Receipt, usual: &[(&str, &str)]) -> Option<Flags> {
-    let settings = receipt.config.as_object()?.iter().filter(|(key, _)| !LEFT_OUT.contains(&key.as_str()));
+    let settings = receipt
+        .config
+        .as_object()?
+        .iter()
+        .filter(|(key, _)| !LEFT_OUT.contains(&key.as_str()));
     let written = settings.filter_map(|(key, value)| Some((key.clone(), written(value)?)));
-    let is_usual = |key: &str, text: &Option<String>| usual.contains(&(key, text.as_deref().unwrap_or_default()));
+    let is_usual = |key: &str, text: &Option<String>| {
+        usual.contains(&(key, text.as_deref().unwrap_or_default()))
+    };
     Some(written.filter(|(key, text)| !is_usual(key, text)).collect())
 }
 
@@ -177,7 +222,12 @@ fn out_flag(out: &Path) -> String {
 /// The name of an output when it is finished.
 fn finished(output: &Path) -> PathBuf {
     let output = output.display().to_string();
-    PathBuf::from(output.strip_suffix(".partial").unwrap_or(&output).trim_end_matches('/'))
+    PathBuf::from(
+        output
+            .strip_suffix(".partial")
+            .unwrap_or(&output)
+            .trim_end_matches('/'),
+    )
 }
 
 /// A setting as its flag's value; Some(None) for a switch, None if it is off.
@@ -189,10 +239,17 @@ fn written(value: &Value) -> Option<Option<String>> {
         Value::String(text) => Some(Some(text.clone())),
         Value::Array(items) if items.is_empty() => None,
         Value::Array(items) => {
-            let texts: Vec<String> = items.iter().filter_map(|item| written(item).flatten()).collect();
+            let texts: Vec<String> = items
+                .iter()
+                .filter_map(|item| written(item).flatten())
+                .collect();
             Some(Some(texts.join(",")))
         }
-        Value::Number(number) => Some(Some(number.as_f64().map_or_else(|| number.to_string(), |x| x.to_string()))),
+        Value::Number(number) => Some(Some(
+            number
+                .as_f64()
+                .map_or_else(|| number.to_string(), |x| x.to_string()),
+        )),
         Value::Object(_) => None,
     }
 }

@@ -49,16 +49,44 @@ impl DatasetFacts {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let train = Split::read(path, "train")?.examples;
         let has_valid = path.is_dir() && path.join("valid.parquet").is_file();
-        let valid = if has_valid { Some(Split::read(path, "valid")?.examples) } else { None };
+        let valid = if has_valid {
+            Some(Split::read(path, "valid")?.examples)
+        } else {
+            None
+        };
         let has_manifest = path.is_dir() && path.join(Manifest::FILE_NAME).is_file();
-        let manifest = if has_manifest { Some(Manifest::read(path)?) } else { None };
+        let manifest = if has_manifest {
+            Some(Manifest::read(path)?)
+        } else {
+            None
+        };
         let seen: HashSet<String> = train.iter().map(question).collect();
-        let leaks: Vec<&Example> = valid.iter().flatten().filter(|row| seen.contains(&question(row))).collect();
-        let (leaked, leak) =
-            (leaks.len(), leaks.iter().map(|row| row.prompt.clone()).find(|prompt| !prompt.is_empty()));
+        let leaks: Vec<&Example> = valid
+            .iter()
+            .flatten()
+            .filter(|row| seen.contains(&question(row)))
+            .collect();
+        let (leaked, leak) = (
+            leaks.len(),
+            leaks
+                .iter()
+                .map(|row| row.prompt.clone())
+                .find(|prompt| !prompt.is_empty()),
+        );
         let (train, valid) = (SplitFacts::of(&train), valid.as_deref().map(SplitFacts::of));
-        let receipt = receipt_path(path).is_file().then(|| Receipt::load(path)).transpose()?;
-        Ok(Self { path: path.to_path_buf(), manifest, receipt, train, valid, leaked, leak })
+        let receipt = receipt_path(path)
+            .is_file()
+            .then(|| Receipt::load(path))
+            .transpose()?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            manifest,
+            receipt,
+            train,
+            valid,
+            leaked,
+            leak,
+        })
     }
 }
 
@@ -66,9 +94,18 @@ impl DatasetFacts {
 /// apart by the ids before the first supervised one, or by all ids.
 fn question(row: &Example) -> String {
     if !row.prompt.is_empty() {
-        return row.prompt.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+        return row
+            .prompt
+            .chars()
+            .filter(|c| c.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect();
     }
-    let ids = if row.supervised() + 1 >= row.len() { &row.input_ids[..] } else { row.prompt_ids() };
+    let ids = if row.supervised() + 1 >= row.len() {
+        &row.input_ids[..]
+    } else {
+        row.prompt_ids()
+    };
     ids.iter().map(|id| format!("{id} ")).collect()
 }
 
@@ -76,13 +113,21 @@ impl SplitFacts {
     fn of(rows: &[Example]) -> Self {
         let mut seen = HashSet::new();
         let mut ends: BTreeMap<u32, usize> = BTreeMap::new();
-        rows.iter().filter_map(|row| row.input_ids.last()).for_each(|&id| *ends.entry(id).or_default() += 1);
+        rows.iter()
+            .filter_map(|row| row.input_ids.last())
+            .for_each(|&id| *ends.entry(id).or_default() += 1);
         Self {
             rows: rows.len(),
             tokens: rows.iter().map(Example::len).sum(),
             supervised: rows.iter().map(Example::supervised).sum(),
-            duplicates: rows.iter().filter(|row| !seen.insert(&row.input_ids)).count(),
-            unmasked: rows.iter().filter(|row| row.supervised() + 1 >= row.len()).count(),
+            duplicates: rows
+                .iter()
+                .filter(|row| !seen.insert(&row.input_ids))
+                .count(),
+            unmasked: rows
+                .iter()
+                .filter(|row| row.supervised() + 1 >= row.len())
+                .count(),
             single: rows.iter().filter(|row| row.supervised() == 1).count(),
             shared_start: shared_start(rows),
             shared_inside: shared_inside(rows),
@@ -101,7 +146,9 @@ fn shared_inside(rows: &[Example]) -> bool {
     let mut found: HashMap<&[u32], usize> = HashMap::new();
     for row in rows {
         let inside: HashSet<&[u32]> = row.input_ids.windows(3).skip(1).collect();
-        inside.into_iter().for_each(|three| *found.entry(three).or_default() += 1);
+        inside
+            .into_iter()
+            .for_each(|three| *found.entry(three).or_default() += 1);
         if found.len() > 1 << 20 {
             found.retain(|_, rows| *rows > 1); // the frequent ones stay
         }

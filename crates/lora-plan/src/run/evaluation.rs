@@ -29,8 +29,11 @@ pub(crate) struct Evaluation {
 impl Evaluation {
     /// Reads the report beside a receipt; none if it does not speak of the adapter.
     pub(crate) fn read(receipt: &Receipt, adapter: &Path) -> Option<Self> {
-        let is_ours =
-            |model: &Value| model["adapter"].as_str().is_some_and(|path| super::same_place(Path::new(path), adapter));
+        let is_ours = |model: &Value| {
+            model["adapter"]
+                .as_str()
+                .is_some_and(|path| super::same_place(Path::new(path), adapter))
+        };
         Self::of_model(receipt, is_ours)
     }
 
@@ -41,7 +44,8 @@ impl Evaluation {
 
     fn of_model(receipt: &Receipt, is_ours: impl Fn(&Value) -> bool) -> Option<Self> {
         let folder = receipt.out.clone();
-        let report: Value = serde_json::from_slice(&std::fs::read(folder.join("report.json")).ok()?).ok()?;
+        let report: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("report.json")).ok()?).ok()?;
         let models = report["models"].as_array()?;
         let base = models.iter().find(|model| model["adapter"].is_null())?;
         let model = models.iter().find(|model| is_ours(model))?;
@@ -53,16 +57,30 @@ impl Evaluation {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let data = receipt.inputs.iter().find(|input| input.name == "data")?;
         Some(Self {
-            measured_on: (data.sha256.clone(), text(&report["split"]), report["tokens"].as_u64()?),
+            measured_on: (
+                data.sha256.clone(),
+                text(&report["split"]),
+                report["tokens"].as_u64()?,
+            ),
             base_nll: base["nll"].as_f64()?,
             nll: model["nll"].as_f64()?,
             difference: (|| {
-                Some((difference["nll"].as_f64()?, difference["low"].as_f64()?, difference["high"].as_f64()?))
+                Some((
+                    difference["nll"].as_f64()?,
+                    difference["low"].as_f64()?,
+                    difference["high"].as_f64()?,
+                ))
             })(),
             token_accuracy: model["token_accuracy"]["rate"].as_f64().unwrap_or(0.0),
             exact: (|| Some((exact["matched"].as_u64()?, exact["rows"].as_u64()?)))(),
-            endless: endless(&folder, name, report["generation"]["max_new_tokens"].as_u64()? as usize),
-            failed_gates: failed.map(|gate| (text(&gate["gate"]), text(&gate["reason"]))).collect(),
+            endless: endless(
+                &folder,
+                name,
+                report["generation"]["max_new_tokens"].as_u64()? as usize,
+            ),
+            failed_gates: failed
+                .map(|gate| (text(&gate["gate"]), text(&gate["reason"])))
+                .collect(),
             folder,
         })
     }
@@ -76,5 +94,10 @@ fn endless(folder: &Path, name: &str, most: usize) -> Option<(usize, usize)> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter_map(|row| row["models"][name]["ids"].as_array().map(Vec::len))
         .collect();
-    (!answers.is_empty()).then(|| (answers.iter().filter(|&&tokens| tokens >= most).count(), answers.len()))
+    (!answers.is_empty()).then(|| {
+        (
+            answers.iter().filter(|&&tokens| tokens >= most).count(),
+            answers.len(),
+        )
+    })
 }

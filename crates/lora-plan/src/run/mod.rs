@@ -57,15 +57,38 @@ pub(crate) struct Found {
 /// When there is neither a training nor a failed step, or when a file of ours is damaged.
 pub(crate) fn find(path: &Path) -> Result<Found> {
     let (trainings, neighbours) = if training::is_training(path) {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        (vec![path.to_path_buf()], outputs(parent).unwrap_or_default())
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        (
+            vec![path.to_path_buf()],
+            outputs(parent).unwrap_or_default(),
+        )
     } else {
         let outputs = outputs(path)?;
-        (outputs.iter().filter(|folder| training::is_training(folder)).cloned().collect(), outputs)
+        (
+            outputs
+                .iter()
+                .filter(|folder| training::is_training(folder))
+                .cloned()
+                .collect(),
+            outputs,
+        )
     };
-    let receipts: Vec<Receipt> = neighbours.iter().filter_map(|output| receipt(output)).collect();
-    let runs = trainings.iter().map(|folder| run(folder, &receipts)).collect::<Result<Vec<_>>>()?;
-    let failures = if training::is_training(path) { Vec::new() } else { failures(path)? };
+    let receipts: Vec<Receipt> = neighbours
+        .iter()
+        .filter_map(|output| receipt(output))
+        .collect();
+    let runs = trainings
+        .iter()
+        .map(|folder| run(folder, &receipts))
+        .collect::<Result<Vec<_>>>()?;
+    let failures = if training::is_training(path) {
+        Vec::new()
+    } else {
+        failures(path)?
+    };
     if runs.is_empty() && failures.is_empty() {
         return Err(Error::new(format!("{} holds no training", path.display()))
             .hint("name an adapter folder of lora-train, or a pipeline's folder of steps such as work/finetune"));
@@ -77,33 +100,74 @@ pub(crate) fn find(path: &Path) -> Result<Found> {
 fn run(folder: &Path, receipts: &[Receipt]) -> Result<Run> {
     let training = Training::read(folder)?;
     let made_from = |name: &'static str, path: &Path, receipt: &Receipt| {
-        receipt.inputs.iter().any(|input| input.name == name && same_place(&input.path, path))
+        receipt
+            .inputs
+            .iter()
+            .any(|input| input.name == name && same_place(&input.path, path))
     };
     let of_tool = |tool: &'static str| receipts.iter().filter(move |receipt| receipt.tool == tool);
-    let of_adapter: Vec<&Receipt> = receipts.iter().filter(|receipt| made_from("adapter", folder, receipt)).collect();
-    let now = if of_adapter.is_empty() { None } else { content(&training) };
-    let is_current = |receipt: &&Receipt| {
-        let read = receipt.inputs.iter().find(|input| input.name == "adapter" && same_place(&input.path, folder));
-        read.zip(now.as_ref()).is_none_or(|(read, now)| read.sha256 == *now)
+    let of_adapter: Vec<&Receipt> = receipts
+        .iter()
+        .filter(|receipt| made_from("adapter", folder, receipt))
+        .collect();
+    let now = if of_adapter.is_empty() {
+        None
+    } else {
+        content(&training)
     };
-    let (current, outdated): (Vec<&Receipt>, Vec<&Receipt>) = of_adapter.into_iter().partition(is_current);
-    let on_adapter = |tool: &'static str| current.iter().copied().filter(move |receipt| receipt.tool == tool);
-    let evaluations = on_adapter("lora-eval").filter_map(|receipt| Evaluation::read(receipt, folder)).collect();
+    let is_current = |receipt: &&Receipt| {
+        let read = receipt
+            .inputs
+            .iter()
+            .find(|input| input.name == "adapter" && same_place(&input.path, folder));
+        read.zip(now.as_ref())
+            .is_none_or(|(read, now)| read.sha256 == *now)
+    };
+    let (current, outdated): (Vec<&Receipt>, Vec<&Receipt>) =
+        of_adapter.into_iter().partition(is_current);
+    let on_adapter = |tool: &'static str| {
+        current
+            .iter()
+            .copied()
+            .filter(move |receipt| receipt.tool == tool)
+    };
+    let evaluations = on_adapter("lora-eval")
+        .filter_map(|receipt| Evaluation::read(receipt, folder))
+        .collect();
     let merges: Vec<Receipt> = on_adapter("lora-merge").cloned().collect();
-    let of_merge = |receipt: &&Receipt| merges.iter().any(|merge| made_from("model", &merge.out, receipt));
-    let exports: Vec<Receipt> =
-        on_adapter("lora-export").chain(of_tool("lora-export").filter(of_merge)).cloned().collect();
+    let of_merge = |receipt: &&Receipt| {
+        merges
+            .iter()
+            .any(|merge| made_from("model", &merge.out, receipt))
+    };
+    let exports: Vec<Receipt> = on_adapter("lora-export")
+        .chain(of_tool("lora-export").filter(of_merge))
+        .cloned()
+        .collect();
     let models = || merges.iter().chain(&exports);
     let remeasured = of_tool("lora-eval")
         .filter_map(|report| {
-            let base = &report.inputs.iter().find(|input| input.name == "base")?.path;
+            let base = &report
+                .inputs
+                .iter()
+                .find(|input| input.name == "base")?
+                .path;
             let is_it = |model: &&Receipt| {
-                same_place(base, &model.out) || base.parent().is_some_and(|parent| same_place(parent, &model.out))
+                same_place(base, &model.out)
+                    || base
+                        .parent()
+                        .is_some_and(|parent| same_place(parent, &model.out))
             };
-            Some((models().find(is_it)?.clone(), Evaluation::read_base(report)?))
+            Some((
+                models().find(is_it)?.clone(),
+                Evaluation::read_base(report)?,
+            ))
         })
         .collect();
-    let dataset = training.data().and_then(|data| beside(&data, folder)).map(|data| DatasetFacts::read(&data));
+    let dataset = training
+        .data()
+        .and_then(|data| beside(&data, folder))
+        .map(|data| DatasetFacts::read(&data));
     Ok(Run {
         name: folder.display().to_string(),
         dataset: dataset.transpose()?,
@@ -118,23 +182,42 @@ fn run(folder: &Path, receipts: &[Receipt]) -> Result<Run> {
 /// The hash of a training's folder as lora-train has left it; none if somebody has edited it since.
 fn content(training: &Training) -> Option<String> {
     let mut hashes = Hashes::default();
-    let change = training.receipt.as_ref()?.first_change(&training.folder, &mut hashes).ok()?;
-    if change.is_some() { None } else { hashes.hash_path(&training.folder).ok() }
+    let change = training
+        .receipt
+        .as_ref()?
+        .first_change(&training.folder, &mut hashes)
+        .ok()?;
+    if change.is_some() {
+        None
+    } else {
+        hashes.hash_path(&training.folder).ok()
+    }
 }
 
 /// What lies in a folder and may be a tool's output, in order: folders, and files with a receipt beside them.
 fn outputs(path: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
+    let entries =
+        std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
     let is_output = |path: &PathBuf| path.is_dir() || receipt_path(path).is_file();
-    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_output).collect();
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_output)
+        .collect();
     found.sort();
     Ok(found)
 }
 
 /// The receipt of a finished output; its `out` is where it lies now.
 fn receipt(output: &Path) -> Option<Receipt> {
-    let receipt = receipt_path(output).is_file().then(|| Receipt::load(output).ok()).flatten()?;
-    Some(Receipt { out: output.to_path_buf(), ..receipt })
+    let receipt = receipt_path(output)
+        .is_file()
+        .then(|| Receipt::load(output).ok())
+        .flatten()?;
+    Some(Receipt {
+        out: output.to_path_buf(),
+        ..receipt
+    })
 }
 
 /// True if a path of a receipt means this folder, also if both were moved together.
@@ -148,14 +231,19 @@ fn same_place(written: &Path, folder: &Path) -> bool {
 /// Where an input of a run lies: where its receipt says, or beside the run if all was moved.
 fn beside(written: &Path, folder: &Path) -> Option<PathBuf> {
     let moved = || Some(folder.parent()?.join(written.file_name()?));
-    Some(written.to_path_buf()).filter(|path| path.exists()).or_else(|| moved().filter(|path| path.exists()))
+    Some(written.to_path_buf())
+        .filter(|path| path.exists())
+        .or_else(|| moved().filter(|path| path.exists()))
 }
 
 /// Steps of a pipeline whose log ends in an error and that left no output.
 fn failures(path: &Path) -> Result<Vec<Failure>> {
-    let entries = std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
+    let entries =
+        std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
     let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    logs.retain(|log| log.extension().is_some_and(|e| e == "log") && !log.with_extension("").exists());
+    logs.retain(|log| {
+        log.extension().is_some_and(|e| e == "log") && !log.with_extension("").exists()
+    });
     logs.sort();
     Ok(logs.into_iter().filter_map(failure).collect())
 }
@@ -163,7 +251,13 @@ fn failures(path: &Path) -> Result<Vec<Failure>> {
 fn failure(log: PathBuf) -> Option<Failure> {
     let text = String::from_utf8_lossy(&std::fs::read(&log).ok()?).into_owned();
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let at = lines.iter().rposition(|line| line.starts_with("error:") || line.starts_with("no:"))?;
+    let at = lines
+        .iter()
+        .rposition(|line| line.starts_with("error:") || line.starts_with("no:"))?;
     let step = log.file_stem()?.to_string_lossy().into_owned();
-    Some(Failure { step, log, lines: lines[at..].iter().take(4).cloned().collect() })
+    Some(Failure {
+        step,
+        log,
+        lines: lines[at..].iter().take(4).cloned().collect(),
+    })
 }

@@ -56,9 +56,14 @@ pub(crate) fn is_training(folder: &Path) -> bool {
 impl Training {
     /// Reads a folder of lora-train.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let receipt = if folder.join(FILE_NAME).is_file() { Some(Receipt::load(folder)?) } else { None };
+        let receipt = if folder.join(FILE_NAME).is_file() {
+            Some(Receipt::load(folder)?)
+        } else {
+            None
+        };
         let path = folder.join(METRICS);
-        let text = std::fs::read_to_string(&path).context(|| format!("failed to read {}", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .context(|| format!("failed to read {}", path.display()))?;
         let (mut steps, mut evals) = (Vec::new(), Vec::new());
         let count = text.lines().count();
         for (number, line) in text.lines().enumerate() {
@@ -68,21 +73,35 @@ impl Training {
                 // A run that was killed may have left half a line.
                 Err(_) if receipt.is_none() && number + 1 == count => {}
                 Err(error) => {
-                    return Err(Error::new(format!("{}, line {}: {error}", path.display(), number + 1))
-                        .hint("expected the lines that lora-train writes"));
+                    return Err(Error::new(format!(
+                        "{}, line {}: {error}",
+                        path.display(),
+                        number + 1
+                    ))
+                    .hint("expected the lines that lora-train writes"));
                 }
             }
         }
         if receipt.is_some() && steps.is_empty() {
-            return Err(Error::new(format!("{} holds no step, though the run has finished", path.display()))
-                .hint("was the copy cut off? train again, or copy the folder again"));
+            return Err(Error::new(format!(
+                "{} holds no step, though the run has finished",
+                path.display()
+            ))
+            .hint("was the copy cut off? train again, or copy the folder again"));
         }
-        Ok(Self { folder: folder.to_path_buf(), receipt, steps, evals })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            receipt,
+            steps,
+            evals,
+        })
     }
 
     /// A setting of the run; null if it was not given or is not known.
     pub(crate) fn setting(&self, flag: &str) -> &Value {
-        self.receipt.as_ref().map_or(&Value::Null, |receipt| &receipt.config[flag])
+        self.receipt
+            .as_ref()
+            .map_or(&Value::Null, |receipt| &receipt.config[flag])
     }
 
     /// A setting that is a number.
@@ -102,7 +121,12 @@ impl Training {
 
     /// An input, as the receipt names it.
     pub(crate) fn input(&self, name: &str) -> Option<PathBuf> {
-        self.receipt.as_ref()?.inputs.iter().find(|input| input.name == name).map(|input| input.path.clone())
+        self.receipt
+            .as_ref()?
+            .inputs
+            .iter()
+            .find(|input| input.name == name)
+            .map(|input| input.path.clone())
     }
 
     /// Losses of the steps.

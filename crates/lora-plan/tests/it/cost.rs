@@ -11,7 +11,10 @@ fn shape(name: &str) -> Shape {
 
 fn work(shape: &Shape, rows: &Rows, rank: usize, batch: usize, base: BaseType) -> Workload {
     let modules = lora_model::spec::modules(&shape.config);
-    let targeted = LoraConfig::new(rank, 1.0, TargetModules::AllLinear).layout(&modules).unwrap().modules;
+    let targeted = LoraConfig::new(rank, 1.0, TargetModules::AllLinear)
+        .layout(&modules)
+        .unwrap()
+        .modules;
     Workload::new(&targeted, "all", rows, batch, base)
 }
 
@@ -19,11 +22,25 @@ fn work(shape: &Shape, rows: &Rows, rank: usize, batch: usize, base: BaseType) -
 fn peak_of_training(flags: &[&str]) -> f64 {
     let here = std::env::current_exe().unwrap();
     let tool = here.parent().unwrap().parent().unwrap().join("lora-train");
-    let output = Command::new(&tool).args(flags).args(["--quiet", "--json"]).output();
-    let output = output.unwrap_or_else(|e| panic!("{}: {e}; cargo test --workspace builds it", tool.display()));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let receipt: serde_json::Value =
-        serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().last().unwrap()).unwrap();
+    let output = Command::new(&tool)
+        .args(flags)
+        .args(["--quiet", "--json"])
+        .output();
+    let output = output
+        .unwrap_or_else(|e| panic!("{}: {e}; cargo test --workspace builds it", tool.display()));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let receipt: serde_json::Value = serde_json::from_str(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .last()
+            .unwrap(),
+    )
+    .unwrap();
     receipt["peak_rss_bytes"].as_f64().unwrap()
 }
 
@@ -31,11 +48,24 @@ fn peak_of_training(flags: &[&str]) -> f64 {
 fn predicted(data: &str, rank: &str, batch: &str, dropout: bool) -> Memory {
     use clap::Parser;
     let base = base();
-    let mut words = vec!["lora-plan", "memory", "--model", &base, "--data", data, "--rank", rank, "--batch", batch];
+    let mut words = vec![
+        "lora-plan",
+        "memory",
+        "--model",
+        &base,
+        "--data",
+        data,
+        "--rank",
+        rank,
+        "--batch",
+        batch,
+    ];
     if dropout {
         words.push("--dropout");
     }
-    let lora_plan::Command::Memory(args) = lora_plan::Args::parse_from(words).command else { panic!("no memory") };
+    let lora_plan::Command::Memory(args) = lora_plan::Args::parse_from(words).command else {
+        panic!("no memory")
+    };
     let (shape, workloads) = args.cost.workloads().unwrap();
     memory(&shape, &workloads[0])
 }
@@ -45,13 +75,33 @@ fn memory_is_what_then_happens() {
     let house = House::new();
     let (data, base) = (house.tasks(400), base());
     for (number, (rank, batch, dropout)) in
-        [("16", "8", false), ("64", "64", false), ("8", "128", true)].iter().enumerate()
+        [("16", "8", false), ("64", "64", false), ("8", "128", true)]
+            .iter()
+            .enumerate()
     {
         let out = house.text(&format!("run{number}"));
         let p = if *dropout { "0.1" } else { "0" };
-        let flags = ["--base", &base, "--data", &data, "--rank", rank, "--batch", batch, "--dropout", p, "--out", &out];
-        let found =
-            peak_of_training(&[&flags[..], &["--epochs", "1", "--eval-every", "1000", "--lr", "5e-3"]].concat());
+        let flags = [
+            "--base",
+            &base,
+            "--data",
+            &data,
+            "--rank",
+            rank,
+            "--batch",
+            batch,
+            "--dropout",
+            p,
+            "--out",
+            &out,
+        ];
+        let found = peak_of_training(
+            &[
+                &flags[..],
+                &["--epochs", "1", "--eval-every", "1000", "--lr", "5e-3"],
+            ]
+            .concat(),
+        );
         let expected = predicted(&data, rank, batch, *dropout).total as f64;
         let off = expected / found - 1.0;
         assert!(
@@ -64,7 +114,12 @@ fn memory_is_what_then_happens() {
 /// Operations a token as they are known for these models (r 16 on all seven, 1024 tokens in a row).
 #[test]
 fn operations_are_the_known_ones() {
-    let speed = Speed { gemm_peak: 1.0, rate: 1.0, per_batch: 0.0, measured: false };
+    let speed = Speed {
+        gemm_peak: 1.0,
+        rate: 1.0,
+        per_batch: 0.0,
+        measured: false,
+    };
     for (name, supervised, flops) in [
         ("smollm2-135m", 1.0, 691e6),
         ("smollm2-135m", 0.25, 606e6),
@@ -72,9 +127,18 @@ fn operations_are_the_known_ones() {
         ("llama-2-7b", 0.25, 27.2e9),
     ] {
         let shape = shape(name);
-        let work = work(&shape, &Rows::alike(10, 1024, supervised), 16, 1, BaseType::Bf16);
+        let work = work(
+            &shape,
+            &Rows::alike(10, 1024, supervised),
+            16,
+            1,
+            BaseType::Bf16,
+        );
         let a_token = time(&shape, &work, &speed).epoch / work.tokens as f64;
-        assert!((a_token / flops - 1.0).abs() < 0.01, "{name} {supervised}: {a_token:.3e}, not {flops:.3e}");
+        assert!(
+            (a_token / flops - 1.0).abs() < 0.01,
+            "{name} {supervised}: {a_token:.3e}, not {flops:.3e}"
+        );
     }
 }
 
@@ -83,14 +147,36 @@ fn more_costs_more() {
     let rows = Rows::alike(64, 256, 0.5);
     for known in &KNOWN {
         let shape = Shape::known(known);
-        let peak = |rank, batch, base| memory(&shape, &work(&shape, &rows, rank, batch, base)).total;
-        let of_base: Vec<u64> =
-            [BaseType::Q4_0, BaseType::Q8_0, BaseType::Bf16, BaseType::F32].map(|b| peak(16, 4, b)).into();
-        assert!(of_base.is_sorted() && peak(16, 4, BaseType::Q4_0) < peak(16, 8, BaseType::Q4_0), "{}", known.name);
-        assert!(peak(8, 4, BaseType::Bf16) < peak(64, 4, BaseType::Bf16), "{}", known.name);
+        let peak =
+            |rank, batch, base| memory(&shape, &work(&shape, &rows, rank, batch, base)).total;
+        let of_base: Vec<u64> = [
+            BaseType::Q4_0,
+            BaseType::Q8_0,
+            BaseType::Bf16,
+            BaseType::F32,
+        ]
+        .map(|b| peak(16, 4, b))
+        .into();
+        assert!(
+            of_base.is_sorted() && peak(16, 4, BaseType::Q4_0) < peak(16, 8, BaseType::Q4_0),
+            "{}",
+            known.name
+        );
+        assert!(
+            peak(8, 4, BaseType::Bf16) < peak(64, 4, BaseType::Bf16),
+            "{}",
+            known.name
+        );
         let all = memory(&shape, &work(&shape, &rows, 16, 4, BaseType::Bf16));
-        assert_eq!(all.total, all.base + all.activations + all.scratch + all.adapter + all.process);
-        assert!(all.total < all.peft && all.total < all.full, "{}: {all:?}", known.name);
+        assert_eq!(
+            all.total,
+            all.base + all.activations + all.scratch + all.adapter + all.process
+        );
+        assert!(
+            all.total < all.peft && all.total < all.full,
+            "{}: {all:?}",
+            known.name
+        );
     }
 }
 
@@ -101,7 +187,10 @@ fn activations_a_token_are_the_known_ones() {
         let shape = shape(name);
         let work = work(&shape, &Rows::alike(4, 512, 0.5), 16, 1, BaseType::Q4_0);
         let a_token = memory(&shape, &work).activations as f64 / 512.0;
-        assert!((a_token / bytes - 1.0).abs() < 0.05, "{name}: {a_token:.3e}, not {bytes:.3e}");
+        assert!(
+            (a_token / bytes - 1.0).abs() < 0.05,
+            "{name}: {a_token:.3e}, not {bytes:.3e}"
+        );
     }
 }
 
@@ -111,9 +200,17 @@ fn padding_is_what_the_peer_pays() {
     let rows = Rows::read(Path::new(&house.tasks(100))).unwrap();
     let shape = shape("smollm2-135m");
     let work = work(&shape, &rows, 16, 8, BaseType::Bf16);
-    assert!(work.padded.0 > work.tokens && work.most_tokens <= work.padded.1, "{work:?}");
+    assert!(
+        work.padded.0 > work.tokens && work.most_tokens <= work.padded.1,
+        "{work:?}"
+    );
     assert_eq!(work.steps, work.rows.div_ceil(8));
-    let speed = Speed { gemm_peak: 1e11, rate: 0.9e11, per_batch: 0.0, measured: false };
+    let speed = Speed {
+        gemm_peak: 1e11,
+        rate: 0.9e11,
+        per_batch: 0.0,
+        measured: false,
+    };
     let found = time(&shape, &work, &speed);
     assert!(found.peft_epoch > found.epoch, "{found:?}");
 }
@@ -125,9 +222,19 @@ fn memory_by_batch_as_svg() {
     let house = House::new();
     let file = house.text("memory.svg");
     let draw = |more: &[&str]| {
-        let words = ["lora-plan", "memory", "--model", "smollm2-135m", "--batch", "1,2,4", "--svg", &file];
+        let words = [
+            "lora-plan",
+            "memory",
+            "--model",
+            "smollm2-135m",
+            "--batch",
+            "1,2,4",
+            "--svg",
+            &file,
+        ];
         let args = lora_plan::Args::parse_from(words.iter().chain(more));
-        lora_plan::run(args, &lora_cli::Ui::silent()).unwrap_or_else(|e| panic!("{}", e.render(str::to_owned)));
+        lora_plan::run(args, &lora_cli::Ui::silent())
+            .unwrap_or_else(|e| panic!("{}", e.render(str::to_owned)));
         std::fs::read_to_string(&file).unwrap()
     };
     let svg = draw(&["--rank", "8,64", "--keep", "all,input"]);
@@ -142,5 +249,9 @@ fn memory_by_batch_as_svg() {
     }
     assert_eq!(svg.matches("<polyline").count(), 6);
     let svg = draw(&[]);
-    assert!(svg.contains(">lora-train<") && svg.contains(": all, r 16, base bf16, 256 tokens, keep all<"), "{svg}");
+    assert!(
+        svg.contains(">lora-train<")
+            && svg.contains(": all, r 16, base bf16, 256 tokens, keep all<"),
+        "{svg}"
+    );
 }

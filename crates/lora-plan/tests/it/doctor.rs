@@ -16,7 +16,10 @@ fn findings(run: &Path) -> Vec<Finding> {
 
 /// What the commands write, in their order: each its own, and nothing that lies there, unless that is to be replaced.
 fn outputs<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<String> {
-    let commands = findings.into_iter().flat_map(|f| &f.changes).filter_map(|change| change.command.as_deref());
+    let commands = findings
+        .into_iter()
+        .flat_map(|f| &f.changes)
+        .filter_map(|change| change.command.as_deref());
     let mut found = Vec::new();
     for command in commands.filter(|command| !command.contains(" --force ")) {
         let Some((_, out)) = command.rsplit_once(" --out ") else {
@@ -26,7 +29,11 @@ fn outputs<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Vec<String> {
         assert!(!Path::new(out).exists(), "{command}");
         found.push(out.to_owned());
     }
-    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "{found:#?}");
+    assert_eq!(
+        found.iter().collect::<BTreeSet<_>>().len(),
+        found.len(),
+        "{found:#?}"
+    );
     found
 }
 
@@ -36,12 +43,24 @@ fn causes(findings: &[Finding]) -> Vec<Cause> {
 
 /// The first finding is this one, has evidence, and its first command can be run as it stands.
 fn first(findings: &[Finding], cause: Cause) -> &Finding {
-    assert_eq!(findings.first().map(|f| f.cause), Some(cause), "{findings:#?}");
-    assert!(!findings[0].evidence.is_empty() && !findings[0].changes.is_empty(), "{findings:#?}");
-    for command in findings.iter().flat_map(|f| &f.changes).filter_map(|change| change.command.as_ref()) {
+    assert_eq!(
+        findings.first().map(|f| f.cause),
+        Some(cause),
+        "{findings:#?}"
+    );
+    assert!(
+        !findings[0].evidence.is_empty() && !findings[0].changes.is_empty(),
+        "{findings:#?}"
+    );
+    for command in findings
+        .iter()
+        .flat_map(|f| &f.changes)
+        .filter_map(|change| change.command.as_ref())
+    {
         if let Some(flags) = command.strip_prefix("lora-train ") {
             let words = std::iter::once("lora-train").chain(flags.split(' '));
-            <lora_train::Args as clap::Parser>::try_parse_from(words).unwrap_or_else(|e| panic!("{command}\n{e}"));
+            <lora_train::Args as clap::Parser>::try_parse_from(words)
+                .unwrap_or_else(|e| panic!("{command}\n{e}"));
         }
     }
     &findings[0]
@@ -55,8 +74,28 @@ fn a_healthy_run_gets_silence() {
     let run = house.train(&data, &flags);
     let (base, out) = (base(), house.text("report"));
     let adapter = run.display().to_string();
-    eval(&["--base", &base, "--data", &data, "--adapter", &adapter, "--generate", "20", "--out", &out]);
-    merge(&["--base", &base, "--adapter", &adapter, "--dtype", "f32", "--out", &house.text("merged")]);
+    eval(&[
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "--adapter",
+        &adapter,
+        "--generate",
+        "20",
+        "--out",
+        &out,
+    ]);
+    merge(&[
+        "--base",
+        &base,
+        "--adapter",
+        &adapter,
+        "--dtype",
+        "f32",
+        "--out",
+        &house.text("merged"),
+    ]);
     assert_eq!(findings(&run), []);
     // The folder of all steps is the same run.
     let all = diagnose(&house.path("")).unwrap();
@@ -69,7 +108,14 @@ fn a_rate_too_low() {
     let run = house.train(&house.tasks(200), &["--lr", "1e-7", "--epochs", "2"]);
     let found = findings(&run);
     let finding = first(&found, Cause::RateTooLow);
-    assert!(finding.changes[0].command.as_ref().unwrap().contains("--lr 5e-3"), "{finding:?}");
+    assert!(
+        finding.changes[0]
+            .command
+            .as_ref()
+            .unwrap()
+            .contains("--lr 5e-3"),
+        "{finding:?}"
+    );
     assert_eq!(causes(&found), [Cause::RateTooLow]);
 }
 
@@ -79,7 +125,14 @@ fn a_rate_too_high() {
     let run = house.train(&house.tasks(300), &["--lr", "0.3", "--epochs", "3"]);
     let found = findings(&run);
     let finding = first(&found, Cause::RateTooHigh);
-    assert!(finding.changes[0].command.as_ref().unwrap().contains("--lr 5e-3"), "{finding:?}");
+    assert!(
+        finding.changes[0]
+            .command
+            .as_ref()
+            .unwrap()
+            .contains("--lr 5e-3"),
+        "{finding:?}"
+    );
 }
 
 /// Then neither a higher rate nor more steps are worth a try, whatever the loss does.
@@ -88,7 +141,16 @@ fn a_rate_too_high_is_the_only_finding() {
     let house = House::new();
     let data = house.tasks(120);
     for steps in ["12", "40"] {
-        let flags = ["--lr", "0.3", "--batch", "2", "--eval-every", "20", "--steps", steps];
+        let flags = [
+            "--lr",
+            "0.3",
+            "--batch",
+            "2",
+            "--eval-every",
+            "20",
+            "--steps",
+            steps,
+        ];
         let found = findings(&house.train_as(&format!("run-{steps}"), &data, &flags));
         assert_eq!(causes(&found), [Cause::RateTooHigh], "{found:#?}");
     }
@@ -100,29 +162,47 @@ fn a_rate_that_breaks_the_adapter_without_a_jump() {
     let found = findings(&house.train(&house.tasks(400), &["--lr", "0.2", "--epochs", "4"]));
     let finding = first(&found, Cause::RateTooHigh);
     let seen = &finding.evidence[0];
-    assert!(seen.contains("whatever is asked") || seen.contains("stands still"), "{finding:?}");
+    assert!(
+        seen.contains("whatever is asked") || seen.contains("stands still"),
+        "{finding:?}"
+    );
     assert!(finding.title.contains("stuck"), "{finding:?}");
 }
 
 #[test]
 fn a_run_that_was_too_short() {
     let house = House::new();
-    let found = findings(&house.train(&house.tasks(400), &["--lr", "1e-3", "--steps", "40", "--eval-every", "10"]));
+    let found = findings(&house.train(
+        &house.tasks(400),
+        &["--lr", "1e-3", "--steps", "40", "--eval-every", "10"],
+    ));
     first(&found, Cause::StoppedEarly);
 }
 
 #[test]
 fn a_warmup_longer_than_the_run() {
     let house = House::new();
-    let run = house.train(&house.tasks(200), &["--lr", RATE, "--warmup", "100000", "--epochs", "2"]);
+    let run = house.train(
+        &house.tasks(200),
+        &["--lr", RATE, "--warmup", "100000", "--epochs", "2"],
+    );
     let found = findings(&run);
-    assert!(first(&found, Cause::WarmupNeverEnds).changes[0].command.as_ref().unwrap().contains(" --lr 0.005"));
+    assert!(
+        first(&found, Cause::WarmupNeverEnds).changes[0]
+            .command
+            .as_ref()
+            .unwrap()
+            .contains(" --lr 0.005")
+    );
 }
 
 #[test]
 fn an_adapter_scaled_away() {
     let house = House::new();
-    let run = house.train(&house.tasks(200), &["--lr", "5e-4", "--alpha", "0.001", "--epochs", "2"]);
+    let run = house.train(
+        &house.tasks(200),
+        &["--lr", "5e-4", "--alpha", "0.001", "--epochs", "2"],
+    );
     let found = findings(&run);
     assert!(causes(&found).contains(&Cause::ScaledAway), "{found:#?}");
     assert!(!causes(&found).contains(&Cause::NotLearning), "{found:#?}");
@@ -132,11 +212,33 @@ fn an_adapter_scaled_away() {
 fn the_wrong_modules() {
     let house = House::new();
     let targets = r"model\.layers\.0\.self_attn\.k_proj";
-    let run = house.train(&house.tasks(300), &["--lr", RATE, "--epochs", "2", "--rank", "2", "--targets", targets]);
+    let run = house.train(
+        &house.tasks(300),
+        &[
+            "--lr",
+            RATE,
+            "--epochs",
+            "2",
+            "--rank",
+            "2",
+            "--targets",
+            targets,
+        ],
+    );
     let found = findings(&run);
     let finding = first(&found, Cause::FewModules);
-    assert!(finding.evidence[0].starts_with("1 modules (k_proj) in 1 of 4 layers"), "{finding:?}");
-    assert!(finding.changes[0].command.as_ref().unwrap().contains("--targets all"), "{finding:?}");
+    assert!(
+        finding.evidence[0].starts_with("1 modules (k_proj) in 1 of 4 layers"),
+        "{finding:?}"
+    );
+    assert!(
+        finding.changes[0]
+            .command
+            .as_ref()
+            .unwrap()
+            .contains("--targets all"),
+        "{finding:?}"
+    );
 }
 
 #[test]
@@ -144,20 +246,41 @@ fn rows_learned_by_heart() {
     let house = House::new();
     // Every request gets the answer of another one: there is nothing to learn but the rows themselves.
     let rows = std::fs::read_to_string(crate::house::root("data/tasks.jsonl")).unwrap();
-    let rows: Vec<serde_json::Value> = rows.lines().take(80).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<serde_json::Value> = rows
+        .lines()
+        .take(80)
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let swapped = rows.iter().enumerate().map(|(i, row)| {
         let answer = &rows[(i + 7) % rows.len()]["completion"];
         serde_json::json!({ "prompt": row["prompt"], "completion": answer }).to_string() + "\n"
     });
     std::fs::write(house.path("raw.jsonl"), swapped.collect::<String>()).unwrap();
     let data = house.text("data");
-    prep(&[&house.text("raw.jsonl"), "--base", &base(), "--valid", "0.2", "--seed", "7", "--out", &data]);
+    prep(&[
+        &house.text("raw.jsonl"),
+        "--base",
+        &base(),
+        "--valid",
+        "0.2",
+        "--seed",
+        "7",
+        "--out",
+        &data,
+    ]);
     let run = house.train(&data, &["--lr", RATE, "--rank", "64", "--epochs", "15"]);
     let found = findings(&run);
     let finding = first(&found, Cause::Overfitting);
     assert!(finding.evidence[0].starts_with("valid loss"), "{finding:?}");
-    let commands: Vec<&str> = finding.changes.iter().filter_map(|c| c.command.as_deref()).collect();
-    assert!(commands[0].contains("--patience 2") && commands[1].contains("--rank 16 --alpha 16"), "{commands:?}");
+    let commands: Vec<&str> = finding
+        .changes
+        .iter()
+        .filter_map(|c| c.command.as_deref())
+        .collect();
+    assert!(
+        commands[0].contains("--patience 2") && commands[1].contains("--rank 16 --alpha 16"),
+        "{commands:?}"
+    );
     assert!(commands[2].contains("--dropout 0.05"), "{commands:?}");
 }
 
@@ -171,7 +294,10 @@ fn a_mask_over_the_answers() {
         }
     });
     let found = findings(&house.train(&data, &["--lr", RATE, "--epochs", "2"]));
-    assert!(first(&found, Cause::MaskCoversAnswer).evidence[1].contains("one token only"), "{found:#?}");
+    assert!(
+        first(&found, Cause::MaskCoversAnswer).evidence[1].contains("one token only"),
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -194,18 +320,37 @@ fn questions_given_as_text() {
     let rows = std::fs::read_to_string(crate::house::root("data/tasks.jsonl")).unwrap();
     let rows = rows.lines().take(200).map(|line| {
         let row: serde_json::Value = serde_json::from_str(line).unwrap();
-        let text =
-            format!("user: {}\nassistant: {}", row["prompt"].as_str().unwrap(), row["completion"].as_str().unwrap());
+        let text = format!(
+            "user: {}\nassistant: {}",
+            row["prompt"].as_str().unwrap(),
+            row["completion"].as_str().unwrap()
+        );
         serde_json::json!({ "text": text }).to_string() + "\n"
     });
     std::fs::write(house.path("raw.jsonl"), rows.collect::<String>()).unwrap();
-    for (name, flags, expected) in
-        [("rows", &[][..], vec![Cause::PromptInLoss]), ("blocks", &["--text-block", "64"][..], vec![])]
-    {
+    for (name, flags, expected) in [
+        ("rows", &[][..], vec![Cause::PromptInLoss]),
+        ("blocks", &["--text-block", "64"][..], vec![]),
+    ] {
         let data = house.text(name);
-        prep(&[&[&house.text("raw.jsonl")[..], "--base", &base(), "--out", &data], flags].concat());
-        let run =
-            house.train_as(&format!("run-{name}"), &data, &["--lr", RATE, "--epochs", "6", "--schedule", "cosine"]);
+        prep(
+            &[
+                &[
+                    &house.text("raw.jsonl")[..],
+                    "--base",
+                    &base(),
+                    "--out",
+                    &data,
+                ],
+                flags,
+            ]
+            .concat(),
+        );
+        let run = house.train_as(
+            &format!("run-{name}"),
+            &data,
+            &["--lr", RATE, "--epochs", "6", "--schedule", "cosine"],
+        );
         assert_eq!(causes(&findings(&run)), expected, "{name}");
     }
 }
@@ -237,10 +382,27 @@ fn every_command_has_an_output_of_its_own() {
         row["prompt"] = row["prompt"].as_str().unwrap().to_uppercase().into();
         row.to_string()
     });
-    let twice = rows.iter().chain(&rows[..30]).map(|line| (*line).to_owned());
-    std::fs::write(house.path("raw.jsonl"), twice.chain(shouted).collect::<Vec<_>>().join("\n")).unwrap();
+    let twice = rows
+        .iter()
+        .chain(&rows[..30])
+        .map(|line| (*line).to_owned());
+    std::fs::write(
+        house.path("raw.jsonl"),
+        twice.chain(shouted).collect::<Vec<_>>().join("\n"),
+    )
+    .unwrap();
     let data = house.text("data");
-    let flags = ["--base", &base(), "--keep-duplicates", "--valid", "0.2", "--seed", "7", "--out", &data];
+    let flags = [
+        "--base",
+        &base(),
+        "--keep-duplicates",
+        "--valid",
+        "0.2",
+        "--seed",
+        "7",
+        "--out",
+        &data,
+    ];
     prep(&[&[&house.text("raw.jsonl")[..]], &flags[..]].concat());
     std::fs::create_dir(house.path("data-2")).unwrap();
     std::fs::create_dir(house.path("data-4.partial")).unwrap();
@@ -251,19 +413,33 @@ fn every_command_has_an_output_of_its_own() {
     assert_eq!(all.len(), 2, "{all:#?}");
     for diagnosis in &all {
         let causes = causes(&diagnosis.findings);
-        assert!(causes.contains(&Cause::Leakage) && causes.contains(&Cause::Duplicates), "{all:#?}");
+        assert!(
+            causes.contains(&Cause::Leakage) && causes.contains(&Cause::Duplicates),
+            "{all:#?}"
+        );
     }
     let made = outputs(all.iter().flat_map(|diagnosis| &diagnosis.findings));
     let of_prep: Vec<&String> = made.iter().filter(|out| out.starts_with(&data)).collect();
     let free = ["data-3", "data-5", "data-6", "data-7"].map(|name| house.text(name));
     assert_eq!(of_prep[..4], free.each_ref(), "{made:#?}");
     // All of them can be run, one after the other.
-    for change in all.iter().flat_map(|d| &d.findings).flat_map(|finding| &finding.changes) {
-        if let Some(flags) = change.command.as_deref().and_then(|c| c.strip_prefix("lora-prep /")) {
+    for change in all
+        .iter()
+        .flat_map(|d| &d.findings)
+        .flat_map(|finding| &finding.changes)
+    {
+        if let Some(flags) = change
+            .command
+            .as_deref()
+            .and_then(|c| c.strip_prefix("lora-prep /"))
+        {
             prep(&format!("/{flags}").split(' ').collect::<Vec<_>>());
         }
     }
-    assert!(free.iter().all(|data| Path::new(data).join("receipt.json").is_file()));
+    assert!(
+        free.iter()
+            .all(|data| Path::new(data).join("receipt.json").is_file())
+    );
 }
 
 #[test]
@@ -287,10 +463,30 @@ fn an_adapter_lost_in_rounding() {
     let house = House::new();
     let run = house.train(&house.tasks(100), &["--lr", "1e-6", "--steps", "10"]);
     let (base, adapter) = (base(), run.display().to_string());
-    merge(&["--base", &base, "--adapter", &adapter, "--dtype", "bf16", "--out", &house.text("merged")]);
+    merge(&[
+        "--base",
+        &base,
+        "--adapter",
+        &adapter,
+        "--dtype",
+        "bf16",
+        "--out",
+        &house.text("merged"),
+    ]);
     let found = findings(&run);
-    assert_eq!(causes(&found), [Cause::RateTooLow, Cause::MergeLost], "{found:#?}");
-    assert!(found[1].changes[0].command.as_ref().unwrap().contains("--dtype f32"), "{found:#?}");
+    assert_eq!(
+        causes(&found),
+        [Cause::RateTooLow, Cause::MergeLost],
+        "{found:#?}"
+    );
+    assert!(
+        found[1].changes[0]
+            .command
+            .as_ref()
+            .unwrap()
+            .contains("--dtype f32"),
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -300,35 +496,102 @@ fn a_model_that_does_worse_than_its_adapter() {
     // So small a change that bf16 swallows most of it, and yet one that the adapter gains by.
     let run = house.train(&data, &["--lr", "3e-5", "--epochs", "3"]);
     let (base, adapter, merged) = (base(), run.display().to_string(), house.text("merged"));
-    eval(&["--base", &base, "--data", &data, "--adapter", &adapter, "--generate", "0", "--out", &house.text("report")]);
-    merge(&["--base", &base, "--adapter", &adapter, "--dtype", "bf16", "--out", &merged]);
+    eval(&[
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "--adapter",
+        &adapter,
+        "--generate",
+        "0",
+        "--out",
+        &house.text("report"),
+    ]);
+    merge(&[
+        "--base",
+        &base,
+        "--adapter",
+        &adapter,
+        "--dtype",
+        "bf16",
+        "--out",
+        &merged,
+    ]);
     let file = house.text("model.gguf");
     export(&["--model", &merged, "--dtype", "bf16", "--out", &file]);
-    eval(&["--base", &file, "--data", &data, "--generate", "0", "--out", &house.text("report-gguf")]);
+    eval(&[
+        "--base",
+        &file,
+        "--data",
+        &data,
+        "--generate",
+        "0",
+        "--out",
+        &house.text("report-gguf"),
+    ]);
     let found = findings(&run);
-    let lost = found.iter().find(|f| f.cause == Cause::ExportLost).unwrap_or_else(|| panic!("{found:#?}"));
+    let lost = found
+        .iter()
+        .find(|f| f.cause == Cause::ExportLost)
+        .unwrap_or_else(|| panic!("{found:#?}"));
     assert!(lost.evidence[1].contains("model.gguf (bf16)"), "{lost:?}");
-    assert!(lost.changes[0].command.as_ref().unwrap().contains("--dtype f32"), "{lost:?}");
+    assert!(
+        lost.changes[0]
+            .command
+            .as_ref()
+            .unwrap()
+            .contains("--dtype f32"),
+        "{lost:?}"
+    );
 }
 
 #[test]
 fn outputs_of_an_earlier_adapter() {
     let house = House::new();
     let data = house.tasks(200);
-    let run = house.train(&data, &["--lr", RATE, "--epochs", "6", "--schedule", "cosine"]);
+    let run = house.train(
+        &data,
+        &["--lr", RATE, "--epochs", "6", "--schedule", "cosine"],
+    );
     let (base, adapter, merged) = (base(), run.display().to_string(), house.text("merged"));
-    merge(&["--base", &base, "--adapter", &adapter, "--dtype", "f32", "--out", &merged]);
+    merge(&[
+        "--base",
+        &base,
+        "--adapter",
+        &adapter,
+        "--dtype",
+        "f32",
+        "--out",
+        &merged,
+    ]);
     assert_eq!(findings(&run), []);
-    house.train(&data, &["--lr", RATE, "--epochs", "7", "--schedule", "cosine", "--force"]);
+    house.train(
+        &data,
+        &[
+            "--lr",
+            RATE,
+            "--epochs",
+            "7",
+            "--schedule",
+            "cosine",
+            "--force",
+        ],
+    );
     let found = findings(&run);
     let finding = first(&found, Cause::Outdated);
     let command = finding.changes[0].command.as_deref().unwrap();
     assert!(
-        finding.title.contains("merged model") && command.ends_with(&format!("--force --out {merged}")),
+        finding.title.contains("merged model")
+            && command.ends_with(&format!("--force --out {merged}")),
         "{found:#?}"
     );
     // Doing what it says mends it.
-    let words: Vec<&str> = command.strip_prefix("lora-merge ").unwrap().split(' ').collect();
+    let words: Vec<&str> = command
+        .strip_prefix("lora-merge ")
+        .unwrap()
+        .split(' ')
+        .collect();
     merge(&words);
     assert_eq!(findings(&run), []);
 }
@@ -337,10 +600,19 @@ fn outputs_of_an_earlier_adapter() {
 fn too_few_tokens_to_learn_from() {
     let house = House::new();
     let found = findings(&house.train(&house.tasks(30), &["--lr", RATE, "--epochs", "3"]));
-    let finding = found.iter().find(|f| f.cause == Cause::FewSupervised).unwrap_or_else(|| panic!("{found:#?}"));
-    assert!(finding.evidence[0].contains("tokens are supervised"), "{finding:?}");
+    let finding = found
+        .iter()
+        .find(|f| f.cause == Cause::FewSupervised)
+        .unwrap_or_else(|| panic!("{found:#?}"));
     assert!(
-        finding.changes.iter().any(|c| c.command.as_ref().is_some_and(|c| c.contains("--valid 0.2"))),
+        finding.evidence[0].contains("tokens are supervised"),
+        "{finding:?}"
+    );
+    assert!(
+        finding.changes.iter().any(|c| c
+            .command
+            .as_ref()
+            .is_some_and(|c| c.contains("--valid 0.2"))),
         "{finding:?}"
     );
 }
@@ -351,29 +623,64 @@ fn no_better_than_the_base() {
     let data = house.tasks(200);
     let run = house.train(&data, &["--lr", "1e-7", "--steps", "10"]);
     let (base, adapter, out) = (base(), run.display().to_string(), house.text("report"));
-    eval(&["--base", &base, "--data", &data, "--adapter", &adapter, "--generate", "0", "--out", &out]);
+    eval(&[
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "--adapter",
+        &adapter,
+        "--generate",
+        "0",
+        "--out",
+        &out,
+    ]);
     let found = findings(&house.path(""));
-    assert!(causes(&found).contains(&Cause::NoBetterThanBase), "{found:#?}");
+    assert!(
+        causes(&found).contains(&Cause::NoBetterThanBase),
+        "{found:#?}"
+    );
 }
 
 #[test]
 fn a_step_that_failed_and_a_run_that_was_cut_off() {
     let house = House::new();
-    let run = house.train(&house.tasks(100), &["--lr", RATE, "--epochs", "3", "--eval-every", "40"]);
+    let run = house.train(
+        &house.tasks(100),
+        &["--lr", RATE, "--epochs", "3", "--eval-every", "40"],
+    );
     std::fs::remove_file(run.join("receipt.json")).unwrap();
-    std::fs::write(house.path("eval.log"), "scoring\nerror: the loss is NaN at step 3\nhint: a lower --lr\n").unwrap();
+    std::fs::write(
+        house.path("eval.log"),
+        "scoring\nerror: the loss is NaN at step 3\nhint: a lower --lr\n",
+    )
+    .unwrap();
     let all = diagnose(&house.path("")).unwrap();
     let causes: Vec<Cause> = all.iter().flat_map(|d| causes(&d.findings)).collect();
     assert_eq!(causes, [Cause::Failed, Cause::Unfinished], "{all:#?}");
-    assert!(all[0].findings[0].evidence.iter().any(|line| line.contains("NaN")), "{all:#?}");
+    assert!(
+        all[0].findings[0]
+            .evidence
+            .iter()
+            .any(|line| line.contains("NaN")),
+        "{all:#?}"
+    );
 }
 
 #[test]
 fn what_is_no_run_says_so() {
     let house = House::new();
     let error = diagnose(&house.path("")).unwrap_err().render(str::to_owned);
-    assert!(error.contains("holds no training") && error.contains("hint:"), "{error}");
-    assert!(diagnose(Path::new("/no/such/run")).unwrap_err().render(str::to_owned).contains("/no/such/run"));
+    assert!(
+        error.contains("holds no training") && error.contains("hint:"),
+        "{error}"
+    );
+    assert!(
+        diagnose(Path::new("/no/such/run"))
+            .unwrap_err()
+            .render(str::to_owned)
+            .contains("/no/such/run")
+    );
     std::fs::write(house.path("metrics.jsonl"), "{\"event\":\"step\"}\n{}\n").unwrap();
     let error = diagnose(&house.path("")).unwrap_err().render(str::to_owned);
     assert!(error.contains("metrics.jsonl, line 1"), "{error}");

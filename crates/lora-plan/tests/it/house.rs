@@ -17,7 +17,13 @@ pub(crate) fn base() -> String {
 
 /// A file of the repository.
 pub(crate) fn root(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name).canonicalize().unwrap().display().to_string()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(name)
+        .canonicalize()
+        .unwrap()
+        .display()
+        .to_string()
 }
 
 macro_rules! tool {
@@ -42,7 +48,9 @@ tool!(export, lora_export);
 
 impl House {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -56,18 +64,34 @@ impl House {
     /// The first `rows` of the embedded task as dataset `data`.
     pub(crate) fn tasks(&self, rows: usize) -> String {
         let (raw, limit) = (root("data/tasks.jsonl"), rows.to_string());
-        prep(&[&raw, "--base", &base(), "--limit", &limit, "--seed", "7", "--out", &self.text("data")]);
+        prep(&[
+            &raw,
+            "--base",
+            &base(),
+            "--limit",
+            &limit,
+            "--seed",
+            "7",
+            "--out",
+            &self.text("data"),
+        ]);
         self.text("data")
     }
 
     /// The task's first rows as a dataset, edited.
-    pub(crate) fn edited(&self, rows: usize, edit: impl Fn(&mut Vec<Example>, &mut Vec<Example>)) -> String {
+    pub(crate) fn edited(
+        &self,
+        rows: usize,
+        edit: impl Fn(&mut Vec<Example>, &mut Vec<Example>),
+    ) -> String {
         self.edit(&self.tasks(rows), edit)
     }
 
     /// A dataset with every row edited.
     pub(crate) fn edited_in(&self, data: &str, edit: impl Fn(&mut Example)) -> String {
-        self.edit(data, |train, valid| train.iter_mut().chain(valid).for_each(&edit))
+        self.edit(data, |train, valid| {
+            train.iter_mut().chain(valid).for_each(&edit)
+        })
     }
 
     fn edit(&self, data: &str, edit: impl Fn(&mut Vec<Example>, &mut Vec<Example>)) -> String {
@@ -89,7 +113,24 @@ impl House {
     /// An adapter of a name on a dataset.
     pub(crate) fn train_as(&self, name: &str, data: &str, flags: &[&str]) -> PathBuf {
         let (base, out) = (base(), self.text(name));
-        train(&[&["--base", &base, "--data", data, "--out", &out, "--threads", "1", "--seed", "7"], flags].concat());
+        train(
+            &[
+                &[
+                    "--base",
+                    &base,
+                    "--data",
+                    data,
+                    "--out",
+                    &out,
+                    "--threads",
+                    "1",
+                    "--seed",
+                    "7",
+                ],
+                flags,
+            ]
+            .concat(),
+        );
         self.path(name)
     }
 }

@@ -9,7 +9,14 @@ use std::path::Path;
 fn plan(model: &str, flags: &[&str]) -> Result<Value, String> {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("plan.json");
-    let args = ["lora-plan", "params", "--model", model, "--out", out.to_str().unwrap()];
+    let args = [
+        "lora-plan",
+        "params",
+        "--model",
+        model,
+        "--out",
+        out.to_str().unwrap(),
+    ];
     let args = Args::try_parse_from(args.iter().chain(flags)).map_err(|e| e.to_string())?;
     run(args, &Ui::silent()).map_err(|e| e.render(str::to_string))?;
     assert!(dir.path().join("plan.json.receipt.json").is_file());
@@ -17,7 +24,10 @@ fn plan(model: &str, flags: &[&str]) -> Result<Value, String> {
 }
 
 fn golden(case: &str) -> String {
-    format!("{}/../../tests/fixtures/golden/{case}", env!("CARGO_MANIFEST_DIR"))
+    format!(
+        "{}/../../tests/fixtures/golden/{case}",
+        env!("CARGO_MANIFEST_DIR")
+    )
 }
 
 #[test]
@@ -67,18 +77,30 @@ fn known_models_have_their_published_sizes() {
     for (name, total) in totals {
         assert_eq!(plan(name, &[]).unwrap()["base"], total, "{name}");
     }
-    assert_eq!(Known::named("SmolLM2-135M-Instruct").unwrap().name, "smollm2-135m");
+    assert_eq!(
+        Known::named("SmolLM2-135M-Instruct").unwrap().name,
+        "smollm2-135m"
+    );
     assert!(Known::named("llama-3").is_none());
 }
 
 #[test]
 fn peft_lines() {
     let llama = plan("llama-3-8b", &["--rank", "8", "--targets", "q_proj,v_proj"]).unwrap();
-    assert_eq!(llama["line"], "trainable params: 3,407,872 || all params: 8,033,669,120 || trainable%: 0.0424");
-    assert_eq!(plan("llama-3-8b", &["--targets", "all"]).unwrap()["trainable"], 41_943_040);
+    assert_eq!(
+        llama["line"],
+        "trainable params: 3,407,872 || all params: 8,033,669,120 || trainable%: 0.0424"
+    );
+    assert_eq!(
+        plan("llama-3-8b", &["--targets", "all"]).unwrap()["trainable"],
+        41_943_040
+    );
     for targets in ["all", "all-linear", r"model\.layers\.\d+\..*_proj"] {
         let smol = plan("smollm2-135m", &["--rank", "16", "--targets", targets]).unwrap();
-        assert_eq!(smol["line"], "trainable params: 4,884,480 || all params: 139,399,488 || trainable%: 3.5039");
+        assert_eq!(
+            smol["line"],
+            "trainable params: 4,884,480 || all params: 139,399,488 || trainable%: 3.5039"
+        );
     }
 }
 
@@ -89,11 +111,29 @@ fn peft_counts() {
     let counts = file["counts"].as_array().unwrap();
     assert_eq!(counts.len(), 25);
     for row in counts {
-        let targets: Vec<&str> =
-            row["target_modules"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
-        let flags = ["--rank", &row["rank"].to_string(), "--targets", &targets.join(",")].map(str::to_owned);
-        let found = plan(row["model"].as_str().unwrap(), &flags.each_ref().map(String::as_str)).unwrap();
-        assert_eq!((&found["trainable"], &found["all"]), (&row["trainable"], &row["all"]), "{row}");
+        let targets: Vec<&str> = row["target_modules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| t.as_str().unwrap())
+            .collect();
+        let flags = [
+            "--rank",
+            &row["rank"].to_string(),
+            "--targets",
+            &targets.join(","),
+        ]
+        .map(str::to_owned);
+        let found = plan(
+            row["model"].as_str().unwrap(),
+            &flags.each_ref().map(String::as_str),
+        )
+        .unwrap();
+        assert_eq!(
+            (&found["trainable"], &found["all"]),
+            (&row["trainable"], &row["all"]),
+            "{row}"
+        );
     }
 }
 
@@ -102,15 +142,35 @@ fn peft_counts() {
 fn golden_cases() {
     for (case, flags) in [
         ("llama_gqa_tied", &["--rank", "8", "--alpha", "16"][..]),
-        ("llama_rope3_rslora", &["--rank", "4", "--alpha", "8", "--rslora", "--targets", "attention"]),
+        (
+            "llama_rope3_rslora",
+            &[
+                "--rank",
+                "4",
+                "--alpha",
+                "8",
+                "--rslora",
+                "--targets",
+                "attention",
+            ],
+        ),
     ] {
-        let expected: Value = serde_json::from_slice(&std::fs::read(golden(case) + "/case.json").unwrap()).unwrap();
+        let expected: Value =
+            serde_json::from_slice(&std::fs::read(golden(case) + "/case.json").unwrap()).unwrap();
         for model in ["/base", "/base/config.json"] {
             let found = plan(&(golden(case) + model), flags).unwrap();
-            assert_eq!((&found["trainable"], &found["all"]), (&expected["trainable_params"], &expected["all_params"]));
+            assert_eq!(
+                (&found["trainable"], &found["all"]),
+                (&expected["trainable_params"], &expected["all_params"])
+            );
         }
-        let adapter = std::fs::metadata(golden(case) + "/adapter/adapter_model.safetensors").unwrap().len();
-        assert_eq!(plan(&(golden(case) + "/base"), flags).unwrap()["adapter_bytes"], adapter);
+        let adapter = std::fs::metadata(golden(case) + "/adapter/adapter_model.safetensors")
+            .unwrap()
+            .len();
+        assert_eq!(
+            plan(&(golden(case) + "/base"), flags).unwrap()["adapter_bytes"],
+            adapter
+        );
     }
 }
 
@@ -118,41 +178,86 @@ fn golden_cases() {
 #[test]
 fn an_adapters_config_in_place_of_flags() {
     let case = golden("llama_rope3_rslora");
-    let expected: Value = serde_json::from_slice(&std::fs::read(format!("{case}/case.json")).unwrap()).unwrap();
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(format!("{case}/case.json")).unwrap()).unwrap();
     for config in ["/adapter", "/adapter/adapter_config.json"] {
-        let found = plan(&format!("{case}/base"), &["--config", &(case.clone() + config)]).unwrap();
-        assert_eq!((&found["trainable"], &found["rslora"]), (&expected["trainable_params"], &Value::Bool(true)));
+        let found = plan(
+            &format!("{case}/base"),
+            &["--config", &(case.clone() + config)],
+        )
+        .unwrap();
+        assert_eq!(
+            (&found["trainable"], &found["rslora"]),
+            (&expected["trainable_params"], &Value::Bool(true))
+        );
     }
-    assert!(plan(&format!("{case}/base"), &["--config", "x", "--rank", "8"]).unwrap_err().contains("--rank"));
+    assert!(
+        plan(&format!("{case}/base"), &["--config", "x", "--rank", "8"])
+            .unwrap_err()
+            .contains("--rank")
+    );
 }
 
 #[test]
 fn parts_add_up() {
-    let plan = plan("smollm2-360m", &["--rank", "64", "--alpha", "16", "--rslora"]).unwrap();
+    let plan = plan(
+        "smollm2-360m",
+        &["--rank", "64", "--alpha", "16", "--rslora"],
+    )
+    .unwrap();
     let modules = plan["modules"].as_array().unwrap();
-    assert_eq!(modules.iter().map(|m| m["trainable"].as_u64().unwrap()).sum::<u64>(), plan["trainable"]);
+    assert_eq!(
+        modules
+            .iter()
+            .map(|m| m["trainable"].as_u64().unwrap())
+            .sum::<u64>(),
+        plan["trainable"]
+    );
     assert_eq!(modules.len(), 7);
     let layers = plan["layers"].as_array().unwrap();
     assert_eq!(layers.len(), 32);
-    assert_eq!(layers.iter().map(|l| l["trainable"].as_u64().unwrap()).sum::<u64>(), plan["trainable"]);
+    assert_eq!(
+        layers
+            .iter()
+            .map(|l| l["trainable"].as_u64().unwrap())
+            .sum::<u64>(),
+        plan["trainable"]
+    );
     assert_eq!(plan["scaling"], 2.0);
     let overview = plan["overview"].as_array().unwrap();
     assert_eq!(overview.len(), 18);
-    let same = overview.iter().find(|row| row["rank"] == 64 && row["targets"] == "all").unwrap();
+    let same = overview
+        .iter()
+        .find(|row| row["rank"] == 64 && row["targets"] == "all")
+        .unwrap();
     assert_eq!(same["trainable"], plan["trainable"]);
 }
 
 #[test]
 fn errors_name_the_way_out() {
     let unknown = plan("gpt-5", &[]).unwrap_err();
-    assert!(unknown.contains("gpt-5") && unknown.contains("smollm2-135m"), "{unknown}");
+    assert!(
+        unknown.contains("gpt-5") && unknown.contains("smollm2-135m"),
+        "{unknown}"
+    );
     let target = plan("smollm2-135m", &["--targets", "c_attn"]).unwrap_err();
-    assert!(target.contains("c_attn") && target.contains("hint: its modules are down_proj"), "{target}");
-    assert!(plan("smollm2-135m", &["--rank", "0"]).unwrap_err().contains("rank"));
+    assert!(
+        target.contains("c_attn") && target.contains("hint: its modules are down_proj"),
+        "{target}"
+    );
+    assert!(
+        plan("smollm2-135m", &["--rank", "0"])
+            .unwrap_err()
+            .contains("rank")
+    );
     let folder = tempfile::tempdir().unwrap();
     assert!(plan(folder.path().to_str().unwrap(), &[]).is_err());
     let broken = folder.path().join("config.json");
     std::fs::write(&broken, "{").unwrap();
-    assert!(plan(broken.to_str().unwrap(), &[]).unwrap_err().contains("config.json"));
+    assert!(
+        plan(broken.to_str().unwrap(), &[])
+            .unwrap_err()
+            .contains("config.json")
+    );
     assert!(!Path::new("plan.json").exists());
 }

@@ -6,54 +6,125 @@ fn refuses(folder: &Folder, args: &[&str], stdin: &[u8], expected: &str) {
     let before = folder.names();
     let answer = folder.pipe(args, stdin);
     assert_eq!(answer.code, 2, "{args:?}: {}", answer.stderr);
-    let first = answer.stderr.lines().find(|line| !line.starts_with("preparing")).unwrap_or_default();
-    assert!(first.starts_with("error: ") && first.contains(expected), "{args:?}: {first:?} lacks {expected:?}");
-    assert!(!answer.stderr.contains("panicked") && !answer.stderr.contains("internal error"), "{}", answer.stderr);
+    let first = answer
+        .stderr
+        .lines()
+        .find(|line| !line.starts_with("preparing"))
+        .unwrap_or_default();
+    assert!(
+        first.starts_with("error: ") && first.contains(expected),
+        "{args:?}: {first:?} lacks {expected:?}"
+    );
+    assert!(
+        !answer.stderr.contains("panicked") && !answer.stderr.contains("internal error"),
+        "{}",
+        answer.stderr
+    );
     assert_eq!(folder.names(), before, "{args:?} left something behind");
 }
 
 fn refuses_rows(rows: impl AsRef<[u8]>, expected: &str) {
     let folder = Folder::new();
     folder.write("raw.jsonl", rows);
-    refuses(&folder, &["raw.jsonl", "--base", BASE, "--out", "out"], b"", expected);
+    refuses(
+        &folder,
+        &["raw.jsonl", "--base", BASE, "--out", "out"],
+        b"",
+        expected,
+    );
 }
 
 #[test]
 fn rows() {
     refuses_rows("", "raw.jsonl: the file is empty");
     refuses_rows("\n\n", "there is no row to prepare");
-    refuses_rows(pairs(3, 1) + "{\"prompt\": \"x\"", "raw.jsonl: line 4, column 14: not JSON: EOF");
-    refuses_rows(pairs(3, 1) + "hello\n", "raw.jsonl: line 4, column 1: not JSON: expected value");
-    refuses_rows(pairs(3, 1) + "[1]\n", "raw.jsonl: line 4: a row must be an object with keys, but this is a list");
+    refuses_rows(
+        pairs(3, 1) + "{\"prompt\": \"x\"",
+        "raw.jsonl: line 4, column 14: not JSON: EOF",
+    );
+    refuses_rows(
+        pairs(3, 1) + "hello\n",
+        "raw.jsonl: line 4, column 1: not JSON: expected value",
+    );
+    refuses_rows(
+        pairs(3, 1) + "[1]\n",
+        "raw.jsonl: line 4: a row must be an object with keys, but this is a list",
+    );
     refuses_rows(
         pairs(3, 1) + "{\"question\": \"x\", \"answer\": \"y\"}",
         "raw.jsonl: line 4: the row lacks the needed keys; it has 'question', 'answer'",
     );
-    refuses_rows([pairs(2, 1).as_bytes(), b"{\"prompt\": \"\xff\"}"].concat(), "raw.jsonl: line 3: not UTF-8");
-    refuses_rows("{\"prompt\": \"a\", \"completion\": \"\"}", "all 1 rows were refused: the completion is empty (1)");
+    refuses_rows(
+        [pairs(2, 1).as_bytes(), b"{\"prompt\": \"\xff\"}"].concat(),
+        "raw.jsonl: line 3: not UTF-8",
+    );
+    refuses_rows(
+        "{\"prompt\": \"a\", \"completion\": \"\"}",
+        "all 1 rows were refused: the completion is empty (1)",
+    );
     refuses_rows(b"\x1f\x8b\x08\0", "raw.jsonl: this is a gzip file");
     refuses_rows([0u8; 100], "raw.jsonl: line 1, column 1: not JSON");
 }
 
 #[test]
 fn splits_that_stay_empty() {
-    refuses_rows(pairs(1, 3), "no row fell into the valid split: 3 rows are too few for --valid 0.1");
+    refuses_rows(
+        pairs(1, 3),
+        "no row fell into the valid split: 3 rows are too few for --valid 0.1",
+    );
     let folder = Folder::new();
     folder.write("raw.jsonl", pairs(1, 3));
     refuses(
         &folder,
-        &["raw.jsonl", "--base", BASE, "--out", "out", "--valid", "0.999999"],
+        &[
+            "raw.jsonl",
+            "--base",
+            BASE,
+            "--out",
+            "out",
+            "--valid",
+            "0.999999",
+        ],
         b"",
         "no row is left to train on",
     );
-    let mut short = vec!["raw.jsonl", "--base", BASE, "--out", "out", "--valid", "0", "--max-length", "5"];
-    refuses(&folder, &short, b"", "all 3 rows were refused: longer than --max-length 5 (3)");
+    let mut short = vec![
+        "raw.jsonl",
+        "--base",
+        BASE,
+        "--out",
+        "out",
+        "--valid",
+        "0",
+        "--max-length",
+        "5",
+    ];
+    refuses(
+        &folder,
+        &short,
+        b"",
+        "all 3 rows were refused: longer than --max-length 5 (3)",
+    );
     short.truncate(7);
     assert_eq!(folder.run(&short).code, 0);
-    let spaced: String = (0..9).map(|n| format!("{{\"prompt\": \"{n} is \", \"completion\": \"it\"}}\n")).collect();
+    let spaced: String = (0..9)
+        .map(|n| format!("{{\"prompt\": \"{n} is \", \"completion\": \"it\"}}\n"))
+        .collect();
     folder.write("raw.jsonl", spaced);
-    let plain = ["raw.jsonl", "--base", BASE, "--out", "plain", "--no-chat-template"];
-    refuses(&folder, &plain, b"", "all 9 rows were refused: prompt and completion share a token (9)");
+    let plain = [
+        "raw.jsonl",
+        "--base",
+        BASE,
+        "--out",
+        "plain",
+        "--no-chat-template",
+    ];
+    refuses(
+        &folder,
+        &plain,
+        b"",
+        "all 9 rows were refused: prompt and completion share a token (9)",
+    );
     assert!(folder.run(&plain).stderr.contains("hint: move the space"));
 }
 
@@ -79,7 +150,12 @@ fn files_and_folders() {
     ] {
         refuses(&folder, &[raw, "--base", base, "--out", out], b"", expected);
     }
-    assert!(std::fs::read_dir(folder.path("nothing")).unwrap().next().is_none());
+    assert!(
+        std::fs::read_dir(folder.path("nothing"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
 }
 
 #[test]
@@ -88,11 +164,25 @@ fn an_existing_output_is_replaced_only_with_force() {
     folder.write("raw.jsonl", pairs(20, 1));
     assert_eq!(folder.prep("raw.jsonl", "out", &[]).code, 0);
     let answer = folder.prep("raw.jsonl", "out", &[]);
-    assert_eq!((answer.code, answer.stderr.contains("--force")), (2, true), "{}", answer.stderr);
+    assert_eq!(
+        (answer.code, answer.stderr.contains("--force")),
+        (2, true),
+        "{}",
+        answer.stderr
+    );
     folder.write("bad.jsonl", "x");
     assert_eq!(folder.prep("bad.jsonl", "out", &["--force"]).code, 2);
-    assert_eq!(folder.manifest("out").rows_read, 20, "a failed run must leave the old output alone");
-    assert_eq!(folder.prep("raw.jsonl", "out", &["--force", "--limit", "15"]).code, 0);
+    assert_eq!(
+        folder.manifest("out").rows_read,
+        20,
+        "a failed run must leave the old output alone"
+    );
+    assert_eq!(
+        folder
+            .prep("raw.jsonl", "out", &["--force", "--limit", "15"])
+            .code,
+        0
+    );
     assert_eq!(folder.manifest("out").rows_read, 15);
 }
 
@@ -106,24 +196,46 @@ fn flags() {
         (&["--valid", "1"][..], "a share is from 0 to below 1"),
         (&["--valid", "-0.1"], "a share is from 0 to below 1"),
         (&["--valid", "nan"], "a share is from 0 to below 1"),
-        (&["--valid", "0.5", "--test", "0.5"], "leave nothing to train on"),
+        (
+            &["--valid", "0.5", "--test", "0.5"],
+            "leave nothing to train on",
+        ),
         (&["--max-length", "1"], "must be at least 2"),
         (&["--max-length", "x"], "not a whole number"),
-        (&["--text-block", "512", "--max-length", "64"], "--text-block 512 is more than --max-length 64"),
+        (
+            &["--text-block", "512", "--max-length", "64"],
+            "--text-block 512 is more than --max-length 64",
+        ),
         (&["--seed", "-1"], "--seed"),
-        (&["--template", "bad.jinja"], "the chat template of bad.jinja can't be used"),
+        (
+            &["--template", "bad.jinja"],
+            "the chat template of bad.jinja can't be used",
+        ),
         (
             &["--template", "no.jinja"],
             "all 20 rows were refused: the chat template refuses it: only tools (chat template, line 1) (20)",
         ),
         (&["--template", "none.jinja"], "none.jinja"),
-        (&["--template", "bad.jinja", "--no-chat-template"], "cannot be used with"),
+        (
+            &["--template", "bad.jinja", "--no-chat-template"],
+            "cannot be used with",
+        ),
         (&["--nonsense"], "unexpected argument '--nonsense'"),
         (&["-"], "there is no row"),
     ] {
         if flags == ["-"] {
-            refuses(&folder, &["-", "--base", BASE, "--out", "out"], b"\n", expected);
-            refuses(&folder, &["-", "--base", BASE, "--out", "out"], b"", "stdin: the file is empty");
+            refuses(
+                &folder,
+                &["-", "--base", BASE, "--out", "out"],
+                b"\n",
+                expected,
+            );
+            refuses(
+                &folder,
+                &["-", "--base", BASE, "--out", "out"],
+                b"",
+                "stdin: the file is empty",
+            );
             refuses(
                 &folder,
                 &["-", "--base", "-", "--out", "out"],
@@ -131,7 +243,12 @@ fn flags() {
                 "standard input (-) can stand for one input only",
             );
         } else {
-            refuses(&folder, &[&["raw.jsonl", "--base", BASE, "--out", "out"], flags].concat(), b"", expected);
+            refuses(
+                &folder,
+                &[&["raw.jsonl", "--base", BASE, "--out", "out"], flags].concat(),
+                b"",
+                expected,
+            );
         }
     }
 }
@@ -143,7 +260,12 @@ fn a_full_disk_leaves_nothing_half_written() {
     let path = folder.write("raw.jsonl", pairs(20, 1));
     let raw = path.to_str().unwrap();
     let answer = folder.run(&[raw, "--base", BASE, "--out", "/proc/out"]);
-    assert_eq!((answer.code, answer.stderr.starts_with("error: ")), (2, true), "{}", answer.stderr);
+    assert_eq!(
+        (answer.code, answer.stderr.starts_with("error: ")),
+        (2, true),
+        "{}",
+        answer.stderr
+    );
     assert_eq!(folder.names(), ["raw.jsonl"]);
 }
 
@@ -171,13 +293,21 @@ fn random_rows_end_with_an_answer_and_never_with_a_panic() {
     let mut state = 3u64;
     for _ in 0..60 {
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) as usize
         };
-        let rows: String = (0..next() % 40).map(|_| pieces[next() % pieces.len()]).collect();
+        let rows: String = (0..next() % 40)
+            .map(|_| pieces[next() % pieces.len()])
+            .collect();
         folder.write("raw.jsonl", rows);
         let answer = folder.prep("raw.jsonl", "out", &["--force", "--valid", "0"]);
         assert!(answer.code == 0 || answer.code == 2, "{}", answer.stderr);
-        assert!(!answer.stderr.contains("internal error"), "{}", answer.stderr);
+        assert!(
+            !answer.stderr.contains("internal error"),
+            "{}",
+            answer.stderr
+        );
     }
 }

@@ -20,12 +20,19 @@ pub(crate) struct Answer {
 impl Answer {
     fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Self {
+            code: output.status.code().unwrap(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 
     /// Events with this name.
     pub(crate) fn events(&self, name: &str) -> Vec<Value> {
-        let lines = self.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines = self
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|event| event["event"] == name).collect()
     }
 }
@@ -85,15 +92,20 @@ impl Folder {
 }
 
 pub(crate) fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
 
 /// `rows` different prompts, each `times` with another completion.
 pub(crate) fn pairs(rows: usize, times: usize) -> String {
-    let row =
-        |row: usize, time: usize| format!("{{\"prompt\": \"what is {row}\", \"completion\": \"it is {time}\"}}\n");
-    (0..rows * times).map(|n| row(n / times, n % times)).collect()
+    let row = |row: usize, time: usize| {
+        format!("{{\"prompt\": \"what is {row}\", \"completion\": \"it is {time}\"}}\n")
+    };
+    (0..rows * times)
+        .map(|n| row(n / times, n % times))
+        .collect()
 }

@@ -25,5 +25,8 @@ fn help_names_every_flag_and_ends_with_examples() {
     ] {
         assert!(help.stdout.contains(word), "{word}");
     }
-    assert_eq!(Folder::new().run(&["--version"]).stdout, format!("lora-prep {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        Folder::new().run(&["--version"]).stdout,
+        format!("lora-prep {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }

@@ -8,10 +8,21 @@ fn a_dataset_folder_has_its_splits_its_figures_and_its_receipt() {
     let folder = Folder::new();
     folder.write("raw.jsonl", pairs(100, 2));
     let answer = folder.prep("raw.jsonl", "out", &["--valid", "0.2", "--test", "0.2"]);
-    assert_eq!((answer.code, answer.stderr.contains("error")), (0, false), "{}", answer.stderr);
+    assert_eq!(
+        (answer.code, answer.stderr.contains("error")),
+        (0, false),
+        "{}",
+        answer.stderr
+    );
     assert_eq!(
         names(&folder.path("out")),
-        ["dataset.json", "receipt.json", "test.parquet", "train.parquet", "valid.parquet"]
+        [
+            "dataset.json",
+            "receipt.json",
+            "test.parquet",
+            "train.parquet",
+            "valid.parquet"
+        ]
     );
     let manifest = folder.manifest("out");
     let mut rows = 0;
@@ -19,7 +30,10 @@ fn a_dataset_folder_has_its_splits_its_figures_and_its_receipt() {
         let split = folder.split("out", name);
         assert_eq!(split.examples.len(), summary.rows);
         assert_eq!(split.lengths().iter().sum::<usize>(), summary.tokens);
-        assert_eq!(split.tokenizer_sha256.as_ref(), Some(&manifest.tokenizer_sha256));
+        assert_eq!(
+            split.tokenizer_sha256.as_ref(),
+            Some(&manifest.tokenizer_sha256)
+        );
         assert_eq!(split.template_sha256, manifest.template_sha256);
         rows += summary.rows;
     }
@@ -36,8 +50,19 @@ fn no_prompt_stands_in_two_splits() {
     let folder = Folder::new();
     folder.write("raw.jsonl", pairs(60, 5));
     for seed in ["0", "1", "2"] {
-        folder.prep("raw.jsonl", "out", &["--valid", "0.3", "--test", "0.3", "--seed", seed, "--force"]);
-        let groups = |name| folder.split("out", name).examples.into_iter().map(|row| row.group).collect::<HashSet<_>>();
+        folder.prep(
+            "raw.jsonl",
+            "out",
+            &["--valid", "0.3", "--test", "0.3", "--seed", seed, "--force"],
+        );
+        let groups = |name| {
+            folder
+                .split("out", name)
+                .examples
+                .into_iter()
+                .map(|row| row.group)
+                .collect::<HashSet<_>>()
+        };
         let (train, valid, test) = (groups("train"), groups("valid"), groups("test"));
         assert!(train.is_disjoint(&valid) && train.is_disjoint(&test) && valid.is_disjoint(&test));
         assert_eq!(train.len() + valid.len() + test.len(), 60);
@@ -51,7 +76,14 @@ fn added_rows_move_no_other_row() {
     folder.write("large.jsonl", pairs(80, 1));
     folder.prep("small.jsonl", "small", &[]);
     folder.prep("large.jsonl", "large", &[]);
-    let ids = |out, name| folder.split(out, name).examples.into_iter().map(|row| row.id).collect::<HashSet<_>>();
+    let ids = |out, name| {
+        folder
+            .split(out, name)
+            .examples
+            .into_iter()
+            .map(|row| row.id)
+            .collect::<HashSet<_>>()
+    };
     assert!(ids("small", "valid").is_subset(&ids("large", "valid")));
     assert!(ids("small", "train").is_subset(&ids("large", "train")));
 }
@@ -61,18 +93,29 @@ fn the_same_rows_give_the_same_bytes_from_a_file_from_stdin_and_as_csv() {
     let folder = Folder::new();
     let rows = pairs(30, 1);
     folder.write("raw.jsonl", &rows);
-    folder.write("array.json", format!("[{}]", rows.trim().replace('\n', ",")));
+    folder.write(
+        "array.json",
+        format!("[{}]", rows.trim().replace('\n', ",")),
+    );
     let csv: String = (0..30).map(|n| format!("what is {n},it is 0\n")).collect();
     folder.write("raw.csv", format!("prompt,completion\n{csv}"));
     folder.prep("raw.jsonl", "a", &[]);
     folder.prep("array.json", "b", &[]);
     folder.prep("raw.csv", "c", &[]);
-    assert_eq!(folder.pipe(&["-", "--base", BASE, "--out", "d"], rows.as_bytes()).code, 0);
+    assert_eq!(
+        folder
+            .pipe(&["-", "--base", BASE, "--out", "d"], rows.as_bytes())
+            .code,
+        0
+    );
     folder.prep("raw.jsonl", "e", &["--quiet"]);
     for file in ["train.parquet", "valid.parquet", "dataset.json"] {
         let first = std::fs::read(folder.path("a").join(file)).unwrap();
         for other in ["b", "c", "d", "e"] {
-            assert!(first == std::fs::read(folder.path(other).join(file)).unwrap(), "{other}/{file}");
+            assert!(
+                first == std::fs::read(folder.path(other).join(file)).unwrap(),
+                "{other}/{file}"
+            );
         }
     }
 }
@@ -92,7 +135,13 @@ fn duplicates_long_rows_and_empty_ones_are_counted_and_left_out() {
     assert_eq!(refused["longer than --max-length 64"], 1);
     assert_eq!(refused["the completion is empty"], 1);
     assert_eq!(answer.events("refused").len(), 3);
-    assert!(answer.stderr.contains("warning: 32 of 62 rows were refused"), "{}", answer.stderr);
+    assert!(
+        answer
+            .stderr
+            .contains("warning: 32 of 62 rows were refused"),
+        "{}",
+        answer.stderr
+    );
     folder.prep("raw.jsonl", "all", &["--keep-duplicates"]);
     let splits = folder.manifest("all").splits;
     assert_eq!(splits.train.rows + splits.valid.unwrap().rows, 61);
@@ -103,8 +152,17 @@ fn limit_and_several_files() {
     let folder = Folder::new();
     folder.write("a.jsonl", pairs(20, 1));
     folder.write("b.jsonl", pairs(40, 1));
-    let answer =
-        folder.run(&["a.jsonl", "b.jsonl", "--base", BASE, "--out", "out", "--limit", "30", "--keep-duplicates"]);
+    let answer = folder.run(&[
+        "a.jsonl",
+        "b.jsonl",
+        "--base",
+        BASE,
+        "--out",
+        "out",
+        "--limit",
+        "30",
+        "--keep-duplicates",
+    ]);
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     assert_eq!(folder.manifest("out").rows_read, 30);
 }
@@ -112,16 +170,34 @@ fn limit_and_several_files() {
 #[test]
 fn text_is_cut_into_blocks_and_every_token_is_supervised() {
     let folder = Folder::new();
-    let rows: String = (0..60).map(|n| format!("{{\"text\": \"this is the text number {n} of a few\"}}\n")).collect();
+    let rows: String = (0..60)
+        .map(|n| format!("{{\"text\": \"this is the text number {n} of a few\"}}\n"))
+        .collect();
     folder.write("raw.jsonl", rows);
-    assert_eq!(folder.prep("raw.jsonl", "out", &["--text-block", "32"]).code, 0);
+    assert_eq!(
+        folder
+            .prep("raw.jsonl", "out", &["--text-block", "32"])
+            .code,
+        0
+    );
     let split = folder.split("out", "train");
     let (last, full) = split.examples.split_last().unwrap();
-    assert!(full.iter().all(|row| row.len() == 32 && row.supervised() == 31) && last.len() <= 32);
+    assert!(
+        full.iter()
+            .all(|row| row.len() == 32 && row.supervised() == 31)
+            && last.len() <= 32
+    );
     folder.prep("raw.jsonl", "rows", &[]);
     let rows = folder.split("rows", "train");
-    assert!(rows.examples.iter().all(|row| row.supervised() == row.len() - 1 && row.prompt.is_empty()));
-    assert_eq!(rows.lengths().iter().sum::<usize>(), split.lengths().iter().sum::<usize>());
+    assert!(
+        rows.examples
+            .iter()
+            .all(|row| row.supervised() == row.len() - 1 && row.prompt.is_empty())
+    );
+    assert_eq!(
+        rows.lengths().iter().sum::<usize>(),
+        split.lengths().iter().sum::<usize>()
+    );
 }
 
 #[test]
@@ -129,20 +205,35 @@ fn another_template_another_system_and_no_template() {
     let folder = Folder::new();
     folder.write("raw.jsonl", pairs(30, 1));
     folder.write("t.jinja", "{% for m in messages %}[{{ m.role }}]\n{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]\n{% endif %}");
-    folder.prep("raw.jsonl", "a", &["--template", "t.jinja", "--system", "s"]);
+    folder.prep(
+        "raw.jsonl",
+        "a",
+        &["--template", "t.jinja", "--system", "s"],
+    );
     let row = &folder.split("a", "train").examples[0];
-    assert_eq!(row.prompt, "[system]\ns<|im_end|>[user]\nwhat is 0<|im_end|>[assistant]\n");
+    assert_eq!(
+        row.prompt,
+        "[system]\ns<|im_end|>[user]\nwhat is 0<|im_end|>[assistant]\n"
+    );
     assert_eq!(row.completion, "it is 0<|im_end|>");
     folder.prep("raw.jsonl", "b", &["--no-chat-template"]);
     let split = folder.split("b", "train");
-    assert_eq!((split.examples[0].prompt.as_str(), split.template_sha256), ("what is 0", None));
+    assert_eq!(
+        (split.examples[0].prompt.as_str(), split.template_sha256),
+        ("what is 0", None)
+    );
 }
 
 #[test]
 fn a_base_needs_no_weights() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("shape")).unwrap();
-    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"] {
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ] {
         std::fs::copy(format!("{BASE}/{name}"), folder.path("shape").join(name)).unwrap();
     }
     folder.write("raw.jsonl", pairs(30, 1));

@@ -31,7 +31,10 @@ fn receipts_empty_folders_and_the_tree_s_place_do_not_count() {
     fs::write(two.path().join("receipt.json"), "{}").unwrap();
     fs::write(two.path().join("m.gguf.receipt.json"), "{}").unwrap();
     fs::create_dir(two.path().join("empty")).unwrap();
-    assert_eq!(hash_path(one.path()).unwrap(), hash_path(two.path()).unwrap());
+    assert_eq!(
+        hash_path(one.path()).unwrap(),
+        hash_path(two.path()).unwrap()
+    );
 }
 
 #[test]
@@ -59,7 +62,12 @@ fn links_are_followed_and_circles_refused() {
 
     std::os::unix::fs::symlink(&linked, linked.join("again")).unwrap();
     let error = hash_path(&linked).unwrap_err().to_string();
-    assert!(error.ends_with("linked/again links back to a folder above it\nhint: name a folder without it"), "{error}");
+    assert!(
+        error.ends_with(
+            "linked/again links back to a folder above it\nhint: name a folder without it"
+        ),
+        "{error}"
+    );
 }
 
 #[test]

@@ -28,7 +28,10 @@ fn a_missing_truncated_or_foreign_receipt_is_a_clear_error() {
         error.replace(&dir.path().display().to_string(), "OUT")
     };
     for (text, what) in [
-        ("{\"version\": 1, ", "is not valid JSON: EOF while parsing a value at line 1 column 15"),
+        (
+            "{\"version\": 1, ",
+            "is not valid JSON: EOF while parsing a value at line 1 column 15",
+        ),
         ("{}", "is not a receipt: it has no version"),
         ("{\"version\": 1}", "is not a receipt: missing field `tool`"),
     ] {
@@ -42,7 +45,10 @@ fn a_missing_truncated_or_foreign_receipt_is_a_clear_error() {
     );
     fs::remove_file(dir.path().join("receipt.json")).unwrap();
     let error = Receipt::load(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("has no receipt") && error.contains("\nhint: "), "{error}");
+    assert!(
+        error.contains("has no receipt") && error.contains("\nhint: "),
+        "{error}"
+    );
 }
 
 #[test]

@@ -7,8 +7,10 @@ use tempfile::tempdir;
 
 /// The names in a folder, sorted.
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -73,7 +75,12 @@ fn an_existing_output_is_refused_and_with_force_replaced_only_at_commit() {
     let out = dir.path().join("d");
     finish(&out, "old", false);
     let error = Staged::folder(&out, false).unwrap_err().to_string();
-    assert!(error.ends_with("d exists already\nhint: pass --force to replace it, or choose another --out"), "{error}");
+    assert!(
+        error.ends_with(
+            "d exists already\nhint: pass --force to replace it, or choose another --out"
+        ),
+        "{error}"
+    );
 
     let staged = Staged::folder(&out, true).unwrap();
     fs::write(staged.path().join("f"), "new").unwrap();
@@ -93,7 +100,12 @@ fn force_never_removes_a_folder_that_no_tool_wrote() {
     fs::create_dir(&home).unwrap();
     fs::write(home.join("thesis.txt"), "years").unwrap();
     for staged in [Staged::folder(&home, true), Staged::file(&home, true)] {
-        assert!(staged.unwrap_err().to_string().contains("no lora tool wrote"));
+        assert!(
+            staged
+                .unwrap_err()
+                .to_string()
+                .contains("no lora tool wrote")
+        );
     }
     assert_eq!(names(&home), ["thesis.txt"]);
 }
@@ -130,7 +142,9 @@ fn a_replacement_that_was_killed_half_way_is_undone() {
 fn two_writers_of_one_output_are_refused() {
     let dir = tempdir().unwrap();
     let first = Staged::folder(&dir.path().join("d"), false).unwrap();
-    let error = Staged::folder(&dir.path().join("d"), false).unwrap_err().to_string();
+    let error = Staged::folder(&dir.path().join("d"), false)
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("another process is writing"), "{error}");
     assert!(first.path().exists());
 }
@@ -145,7 +159,10 @@ fn a_single_file_has_its_receipt_beside_it() {
         staged.commit(draft()).unwrap();
         let receipt = Receipt::load(&out).unwrap();
         assert_eq!(receipt.outputs[0].path, Path::new("m.gguf"));
-        assert_eq!(receipt.first_change(&out, &mut Hashes::default()).unwrap(), None);
+        assert_eq!(
+            receipt.first_change(&out, &mut Hashes::default()).unwrap(),
+            None
+        );
     }
     assert_eq!(names(dir.path()), ["m.gguf", "m.gguf.receipt.json"]);
 }
@@ -158,7 +175,10 @@ fn a_parent_that_is_no_folder_is_a_clear_error() {
     assert!(error.to_string().starts_with("failed to create"), "{error}");
     for out in ["..", "/", ""] {
         let error = Staged::folder(out.as_ref(), true).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{out:?} can't be an output path\nhint: ")), "{error}");
+        assert!(
+            error.starts_with(&format!("{out:?} can't be an output path\nhint: ")),
+            "{error}"
+        );
     }
 }
 

@@ -26,14 +26,37 @@ fn the_embedded_model_learns_the_task_and_nothing_is_done_twice() {
     let steps = ["prep", "train", "eval", "merge", "export", "adapter"];
     assert_eq!(house.steps(&[]), steps.map(running));
 
-    let report: serde_json::Value = serde_json::from_str(&house.read("work/p/eval/report.json")).unwrap();
-    let exact = |model: usize| report["models"][model]["exact_match"]["rate"].as_f64().unwrap();
-    assert!(exact(0) < 0.01, "the base can't know the task API: {}", exact(0));
-    assert!(exact(1) >= 0.9, "held-out exact match after fine-tuning: {}", exact(1));
+    let report: serde_json::Value =
+        serde_json::from_str(&house.read("work/p/eval/report.json")).unwrap();
+    let exact = |model: usize| {
+        report["models"][model]["exact_match"]["rate"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(
+        exact(0) < 0.01,
+        "the base can't know the task API: {}",
+        exact(0)
+    );
+    assert!(
+        exact(1) >= 0.9,
+        "held-out exact match after fine-tuning: {}",
+        exact(1)
+    );
 
-    assert_eq!(house.steps(&[]), steps.map(|step| format!("{step}: skipped")));
+    assert_eq!(
+        house.steps(&[]),
+        steps.map(|step| format!("{step}: skipped"))
+    );
     let said = house.run(&["p.yaml", "--set", "lr=4e-3", "--dry-run"]);
-    let would: Vec<&str> = said.stdout.lines().filter(|line| line.contains("\"would\":\"run\"")).collect();
+    let would: Vec<&str> = said
+        .stdout
+        .lines()
+        .filter(|line| line.contains("\"would\":\"run\""))
+        .collect();
     assert_eq!(would.len(), steps.len() - 1, "{said:?}");
-    assert!(would[0].contains("\"step\":\"train\"") && would[0].contains("with.lr: 0.005 → 0.004"), "{said:?}");
+    assert!(
+        would[0].contains("\"step\":\"train\"") && would[0].contains("with.lr: 0.005 → 0.004"),
+        "{said:?}"
+    );
 }

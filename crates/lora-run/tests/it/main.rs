@@ -67,13 +67,19 @@ if [ -n "$gate" ]; then echo "no: worse than the base" >&2; exit 1; fi
 impl House {
     /// With `p.yaml` and the raw file `raw.txt`.
     fn new(pipeline: &str) -> Self {
-        let house = Self { dir: tempfile::tempdir().unwrap() };
+        let house = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
         std::fs::create_dir(house.path("bin")).unwrap();
         house.write("bin/lora-fake", FAKE_TOOL);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            std::fs::set_permissions(house.path("bin/lora-fake"), std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::set_permissions(
+                house.path("bin/lora-fake"),
+                std::fs::Permissions::from_mode(0o755),
+            )
+            .unwrap();
         }
         house.write("p.yaml", pipeline);
         house.write("raw.txt", "raw\n");
@@ -95,9 +101,14 @@ impl House {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lora-run"));
         let path = std::env::join_paths(
-            std::iter::once(self.path("bin")).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+            std::iter::once(self.path("bin"))
+                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
         );
-        command.args(args).current_dir(self.dir.path()).env("PATH", path.unwrap()).stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("PATH", path.unwrap())
+            .stdin(Stdio::null());
         command
     }
 
@@ -110,7 +121,11 @@ impl House {
         let said = self.run(&[&["p.yaml"], args].concat());
         assert_eq!(said.code, Some(0), "{said:?}");
         let told = |line: &&str| line.ends_with(": skipped") || line.contains(": running (");
-        said.stderr.lines().filter(told).map(str::to_owned).collect()
+        said.stderr
+            .lines()
+            .filter(told)
+            .map(str::to_owned)
+            .collect()
     }
 
     /// What stderr says of a pipeline that is refused.
@@ -118,7 +133,15 @@ impl House {
         let said = self.run(&[&["p.yaml"], args].concat());
         assert_eq!(said.code, Some(2), "{said:?}");
         assert_eq!(said.stdout, "");
-        assert_eq!(said.stderr.lines().filter(|line| line.starts_with("hint: ")).count(), 1, "{}", said.stderr);
+        assert_eq!(
+            said.stderr
+                .lines()
+                .filter(|line| line.starts_with("hint: "))
+                .count(),
+            1,
+            "{}",
+            said.stderr
+        );
         said.stderr
     }
 }
@@ -126,6 +149,10 @@ impl House {
 impl From<Output> for Said {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 }

@@ -3,7 +3,9 @@ use crate::House;
 
 /// What is said of a pipeline with these lines under `steps:`, whose first line is line 4.
 fn refused(steps: &str) -> String {
-    let house = House::new(&format!("version: 1\nparams: {{ lr: 1, list: [a, b] }}\nsteps:\n{steps}"));
+    let house = House::new(&format!(
+        "version: 1\nparams: {{ lr: 1, list: [a, b] }}\nsteps:\n{steps}"
+    ));
     let said = house.refused(&[]);
     assert!(!house.path("work").exists());
     said
@@ -51,8 +53,11 @@ fn names_that_stand_for_nothing() {
 
 #[test]
 fn values_that_a_flag_does_not_take() {
-    let with =
-        |with: &str| refused(&format!("  a: {{ use: lora-fake, in: {{ base: raw.txt }}, with: {{ {with} }} }}\n"));
+    let with = |with: &str| {
+        refused(&format!(
+            "  a: {{ use: lora-fake, in: {{ base: raw.txt }}, with: {{ {with} }} }}\n"
+        ))
+    };
     assert_eq!(
         with("split: tset"),
         "error: p.yaml:4:55: steps.a.with.split: can't be `tset`\nhint: it is one of train, valid\n"
@@ -104,9 +109,20 @@ fn files_that_are_no_pipelines() {
         "error: p.yaml:1:1: version: this lora-run reads version 1, not 2\n\
          hint: use the release of lora-tools that the pipeline was written for\n"
     );
-    for text in ["", "\u{1}", "steps: [", "just text", "version: 1\nsteps: {}\n", "version: 1\n\u{0}"] {
+    for text in [
+        "",
+        "\u{1}",
+        "steps: [",
+        "just text",
+        "version: 1\nsteps: {}\n",
+        "version: 1\n\u{0}",
+    ] {
         house.write("p.yaml", text);
-        assert!(house.refused(&[]).starts_with("error: p.yaml"), "{text:?}: {}", house.refused(&[]));
+        assert!(
+            house.refused(&[]).starts_with("error: p.yaml"),
+            "{text:?}: {}",
+            house.refused(&[])
+        );
     }
     std::fs::remove_file(house.path("p.yaml")).unwrap();
     assert_eq!(
@@ -117,8 +133,13 @@ fn files_that_are_no_pipelines() {
 
 #[test]
 fn a_matrix_of_more_runs_than_anyone_wants() {
-    let axes: Vec<_> = (0..12).map(|axis| format!("a{axis}: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]")).collect();
-    let house = House::new(&format!("version: 1\nmatrix: {{ {} }}\nsteps: {{ a: {{ run: x }} }}\n", axes.join(", ")));
+    let axes: Vec<_> = (0..12)
+        .map(|axis| format!("a{axis}: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"))
+        .collect();
+    let house = House::new(&format!(
+        "version: 1\nmatrix: {{ {} }}\nsteps: {{ a: {{ run: x }} }}\n",
+        axes.join(", ")
+    ));
     assert_eq!(
         house.refused(&[]),
         "error: p.yaml:2:1: matrix: has more than 10000 combinations\nhint: take values out, or split the pipeline\n"

@@ -16,11 +16,17 @@ steps:
 fn a_second_run_skips_every_step() {
     let house = House::new(CHAIN);
     let first = house.steps(&[]);
-    assert_eq!(first, ["prep", "train", "eval", "merge", "other"].map(|s| format!("{s}: running (first run)")));
+    assert_eq!(
+        first,
+        ["prep", "train", "eval", "merge", "other"].map(|s| format!("{s}: running (first run)"))
+    );
     assert_eq!(house.read("work/p/merge/made"), "raw\nlr=2e-4\nlr=\n");
     let lock = house.read("p.lock");
     let second = house.steps(&[]);
-    assert_eq!(second, ["prep", "train", "eval", "merge", "other"].map(|s| format!("{s}: skipped")));
+    assert_eq!(
+        second,
+        ["prep", "train", "eval", "merge", "other"].map(|s| format!("{s}: skipped"))
+    );
     assert_eq!(house.read("p.lock"), lock);
 }
 
@@ -45,10 +51,16 @@ fn a_changed_flag_reruns_its_step_and_what_depends_on_it_and_nothing_else() {
 fn an_equal_output_stops_the_chain_of_reruns() {
     let house = House::new(CHAIN);
     house.steps(&[]);
-    house.write("p.yaml", &CHAIN.replace("targets: [q, v]", "targets: [q, v, o]"));
+    house.write(
+        "p.yaml",
+        &CHAIN.replace("targets: [q, v]", "targets: [q, v, o]"),
+    );
     let steps = house.steps(&[]);
     assert_eq!(steps[1], "train: running (with.targets: q,v → q,v,o)");
-    assert_eq!(steps[2..], ["eval: skipped", "merge: skipped", "other: skipped"]);
+    assert_eq!(
+        steps[2..],
+        ["eval: skipped", "merge: skipped", "other: skipped"]
+    );
 }
 
 #[test]
@@ -56,12 +68,28 @@ fn changed_data_a_new_shell_line_and_a_new_version_are_told_apart() {
     let house = House::new(CHAIN);
     house.steps(&[]);
     house.write("raw.txt", "more\n");
-    assert_eq!(house.steps(&[])[..2], ["prep: running (input raw changed)", "train: running (input base changed)"]);
+    assert_eq!(
+        house.steps(&[])[..2],
+        [
+            "prep: running (input raw changed)",
+            "train: running (input base changed)"
+        ]
+    );
     house.write("p.yaml", &CHAIN.replace("cat $IN_RAW", "cat   $IN_RAW"));
-    assert_eq!(house.steps(&[])[..2], ["prep: running (run line changed)", "train: skipped"]);
-    let said = house.command(&["p.yaml"]).env("FAKE_VERSION", "0.2.0").output().unwrap();
+    assert_eq!(
+        house.steps(&[])[..2],
+        ["prep: running (run line changed)", "train: skipped"]
+    );
+    let said = house
+        .command(&["p.yaml"])
+        .env("FAKE_VERSION", "0.2.0")
+        .output()
+        .unwrap();
     let stderr = String::from_utf8(said.stderr).unwrap();
-    assert!(stderr.contains("train: running (tool version 0.1.0 → 0.2.0)"), "{stderr}");
+    assert!(
+        stderr.contains("train: running (tool version 0.1.0 → 0.2.0)"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -69,13 +97,22 @@ fn an_output_that_was_touched_is_made_again() {
     let house = House::new(CHAIN);
     house.steps(&[]);
     house.write("work/p/eval/made", "forged");
-    assert_eq!(house.steps(&[])[2], "eval: running (output modified (made was modified))");
+    assert_eq!(
+        house.steps(&[])[2],
+        "eval: running (output modified (made was modified))"
+    );
     house.write("work/p/eval/extra", "");
-    assert_eq!(house.steps(&[])[2], "eval: running (output modified (extra was added))");
+    assert_eq!(
+        house.steps(&[])[2],
+        "eval: running (output modified (extra was added))"
+    );
     std::fs::remove_dir_all(house.path("work/p/eval")).unwrap();
     assert_eq!(house.steps(&[])[2], "eval: running (output is gone)");
     std::fs::remove_file(house.path("work/p/eval.step.json")).unwrap();
-    assert_eq!(house.steps(&[])[2], "eval: running (no record of how the output was made)");
+    assert_eq!(
+        house.steps(&[])[2],
+        "eval: running (no record of how the output was made)"
+    );
 }
 
 #[test]
@@ -85,7 +122,10 @@ fn an_output_of_another_run_is_not_taken_for_this_one() {
     let record = house.read("work/p/train.step.json");
     house.steps(&["--set", "lr=1"]);
     house.write("work/p/train.step.json", &record); // as if the second run had been killed before it took its note
-    assert_eq!(house.steps(&[])[1], "train: running (output modified (another run wrote it))");
+    assert_eq!(
+        house.steps(&[])[1],
+        "train: running (output modified (another run wrote it))"
+    );
 }
 
 #[test]
@@ -95,9 +135,20 @@ fn force_runs_one_step_or_all() {
     let forced = house.steps(&["--force", "eval"]);
     assert_eq!(
         forced,
-        ["prep: skipped", "train: skipped", "eval: running (--force)", "merge: skipped", "other: skipped"]
+        [
+            "prep: skipped",
+            "train: skipped",
+            "eval: running (--force)",
+            "merge: skipped",
+            "other: skipped"
+        ]
     );
-    assert!(house.steps(&["--force"]).iter().all(|step| step.ends_with("running (--force)")));
+    assert!(
+        house
+            .steps(&["--force"])
+            .iter()
+            .all(|step| step.ends_with("running (--force)"))
+    );
     let refused = house.refused(&["--force", "nope"]);
     assert_eq!(
         refused,
@@ -109,7 +160,17 @@ fn force_runs_one_step_or_all() {
 fn the_order_of_keys_and_the_spelling_of_numbers_do_not_matter() {
     let house = House::new(CHAIN);
     house.steps(&[]);
-    house
-        .write("p.yaml", &CHAIN.replace("with: { lr: $lr, targets: [q, v] }", "with: { targets: [q, v], lr: 0.0002 }"));
-    assert!(house.steps(&[]).iter().all(|step| step.ends_with(": skipped")));
+    house.write(
+        "p.yaml",
+        &CHAIN.replace(
+            "with: { lr: $lr, targets: [q, v] }",
+            "with: { targets: [q, v], lr: 0.0002 }",
+        ),
+    );
+    assert!(
+        house
+            .steps(&[])
+            .iter()
+            .all(|step| step.ends_with(": skipped"))
+    );
 }

@@ -23,7 +23,9 @@ fn a_failed_step_stops_the_run_and_says_why_and_where_its_log_is() {
 
 #[test]
 fn a_failed_shell_line_leaves_nothing_half_written() {
-    let house = House::new("version: 1\nsteps:\n  a: { run: 'echo half > $OUT/made; echo cannot >&2; exit 1' }\n");
+    let house = House::new(
+        "version: 1\nsteps:\n  a: { run: 'echo half > $OUT/made; echo cannot >&2; exit 1' }\n",
+    );
     let said = house.run(&["p.yaml", "-q"]);
     assert_eq!(said.code, Some(2));
     assert_eq!(
@@ -32,8 +34,15 @@ fn a_failed_shell_line_leaves_nothing_half_written() {
          cause: cannot\n\
          hint: when its cause is mended, the same command goes on from this step\n"
     );
-    let left: Vec<_> = std::fs::read_dir(house.path("work/p")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| name == "a.log" || name == "a.attempt" || name == ".lock"), "{left:?}");
+    let left: Vec<_> = std::fs::read_dir(house.path("work/p"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| name == "a.log" || name == "a.attempt" || name == ".lock"),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -43,16 +52,29 @@ fn a_gate_that_says_no_stops_the_run_with_exit_code_1_every_time() {
     for _ in 0..2 {
         let said = house.run(&["p.yaml", "--quiet"]);
         assert_eq!(said.code, Some(1), "{said:?}");
-        assert_eq!(said.stderr, "no: step a: worse than the base (its log: work/p/a.log)\n");
+        assert_eq!(
+            said.stderr,
+            "no: step a: worse than the base (its log: work/p/a.log)\n"
+        );
         assert!(!house.path("work/p/b").exists());
     }
     let said = house.run(&["p.yaml"]);
-    assert!(said.stderr.contains("a: running (the answer was no last time)"), "{}", said.stderr);
+    assert!(
+        said.stderr
+            .contains("a: running (the answer was no last time)"),
+        "{}",
+        said.stderr
+    );
 }
 
 /// Starts lora-run on a step that sleeps, and waits until the step is running.
 fn sleeping(house: &House) -> (std::process::Child, BufReader<std::process::ChildStderr>) {
-    let mut child = house.command(&["p.yaml"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = house
+        .command(&["p.yaml"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("ready") {
@@ -65,9 +87,14 @@ fn sleeping(house: &House) -> (std::process::Child, BufReader<std::process::Chil
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_ends_with_130_and_leaves_no_output() {
-    let house = House::new("version: 1\nsteps:\n  a: { run: 'echo half > $OUT/made; echo ready; exec sleep 600' }\n");
+    let house = House::new(
+        "version: 1\nsteps:\n  a: { run: 'echo half > $OUT/made; echo ready; exec sleep 600' }\n",
+    );
     let (mut child, _stderr) = sleeping(&house);
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!house.path("work/p/a").exists() && !house.path("work/p/a.partial").exists());
@@ -80,14 +107,22 @@ fn an_interrupted_step_is_continued_if_nothing_changed() {
     let house = House::new(pipeline);
     assert_eq!(house.run(&["p.yaml"]).code, Some(130));
     let said = house.run(&["p.yaml"]);
-    assert!(said.stderr.contains(continued) && said.stderr.contains("picked up half"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains(continued) && said.stderr.contains("picked up half"),
+        "{}",
+        said.stderr
+    );
     assert!(!house.path("work/p/a.attempt").exists());
 
     for changed in ["--set=t=v", "--force"] {
         let house = House::new(pipeline);
         assert_eq!(house.run(&["p.yaml"]).code, Some(130));
         let said = house.run(&["p.yaml", changed]);
-        assert!(said.code == Some(0) && !said.stderr.contains("continues"), "{}", said.stderr);
+        assert!(
+            said.code == Some(0) && !said.stderr.contains("continues"),
+            "{}",
+            said.stderr
+        );
     }
 }
 
@@ -102,7 +137,10 @@ fn a_second_run_of_the_same_pipeline_is_refused() {
         "error: another lora-run is running p in work/p\n\
          hint: wait for it, or give this one a folder of its own with --work\n"
     );
-    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     child.wait().unwrap();
 }
 
@@ -111,5 +149,10 @@ fn an_unwritable_work_folder_is_a_clear_error() {
     let house = House::new("version: 1\nsteps:\n  a: { run: 'true' }\n");
     let said: Said = house.run(&["p.yaml", "--work", "raw.txt"]);
     assert_eq!(said.code, Some(2));
-    assert!(said.stderr.starts_with("error: failed to write raw.txt/p/.lock\ncause: "), "{}", said.stderr);
+    assert!(
+        said.stderr
+            .starts_with("error: failed to write raw.txt/p/.lock\ncause: "),
+        "{}",
+        said.stderr
+    );
 }

@@ -14,7 +14,11 @@ steps:
 #[test]
 fn equal_steps_are_one() {
     let house = House::new(SWEEP);
-    let steps: Vec<String> = house.steps(&[]).iter().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+    let steps: Vec<String> = house
+        .steps(&[])
+        .iter()
+        .map(|line| line.split(':').next().unwrap().to_owned())
+        .collect();
     assert_eq!(
         steps,
         [
@@ -27,13 +31,19 @@ fn equal_steps_are_one() {
             "b@lr=2e-4,rank=16"
         ]
     );
-    assert_eq!(house.read("work/p/b@lr=2e-4,rank=16/made"), "raw\nlr=2e-4\n16 r16\n");
+    assert_eq!(
+        house.read("work/p/b@lr=2e-4,rank=16/made"),
+        "raw\nlr=2e-4\n16 r16\n"
+    );
 }
 
 #[test]
 fn set_fixes_an_axis() {
     let house = House::new(SWEEP);
     let steps = house.steps(&["--set", "lr=3e-4", "--set", "rank=4"]);
-    assert_eq!(steps, ["prep", "a", "b"].map(|s| format!("{s}: running (first run)")));
+    assert_eq!(
+        steps,
+        ["prep", "a", "b"].map(|s| format!("{s}: running (first run)"))
+    );
     assert_eq!(house.read("work/p/b/made"), "raw\nlr=3e-4\n4 r4\n");
 }

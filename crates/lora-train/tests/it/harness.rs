@@ -7,7 +7,12 @@ use std::process::{Command, Output};
 
 /// A file or folder of a golden case.
 pub(crate) fn golden(case: &str, name: &str) -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/golden")).join(case).join(name)
+    Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/fixtures/golden"
+    ))
+    .join(case)
+    .join(name)
 }
 
 /// The tiny base that most tests train on.
@@ -33,9 +38,16 @@ pub(crate) fn run(args: &[&str]) -> Output {
 /// Runs it, must succeed; gives the JSON lines of stdout, the receipt last.
 pub(crate) fn train(args: &[&str]) -> Vec<Value> {
     let output = run(args);
-    assert!(output.status.success(), "{args:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{args:?}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let stdout = String::from_utf8(output.stdout).unwrap();
-    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// Runs it, must exit 2; gives stderr.
@@ -48,7 +60,11 @@ pub(crate) fn refused(args: &[&str]) -> String {
 
 /// The training losses among the lines of stdout.
 pub(crate) fn losses(lines: &[Value]) -> Vec<f64> {
-    lines.iter().filter(|l| l["event"] == "step").map(|l| l["loss"].as_f64().unwrap()).collect()
+    lines
+        .iter()
+        .filter(|l| l["event"] == "step")
+        .map(|l| l["loss"].as_f64().unwrap())
+        .collect()
 }
 
 /// The bytes of a trained adapter.
@@ -58,21 +74,40 @@ pub(crate) fn adapter_bytes(out: &Path) -> Vec<u8> {
 
 /// A row; labels of the first `prompt` positions are not supervised.
 pub(crate) fn example(ids: Vec<u32>, prompt: usize) -> Example {
-    let labels = ids.iter().enumerate().map(|(t, &id)| if t < prompt { -100 } else { id as i32 }).collect();
+    let labels = ids
+        .iter()
+        .enumerate()
+        .map(|(t, &id)| if t < prompt { -100 } else { id as i32 })
+        .collect();
     let text = String::new;
-    Example { input_ids: ids, labels, id: text(), group: text(), prompt: text(), completion: text() }
+    Example {
+        input_ids: ids,
+        labels,
+        id: text(),
+        group: text(),
+        prompt: text(),
+        completion: text(),
+    }
 }
 
 /// Writes one split.
 pub(crate) fn write_split(dir: &Path, name: &str, examples: Vec<Example>) {
     std::fs::create_dir_all(dir).unwrap();
-    let split = Split { examples, tokenizer_sha256: None, template_sha256: None };
+    let split = Split {
+        examples,
+        tokenizer_sha256: None,
+        template_sha256: None,
+    };
     split.write(&dir.join(format!("{name}.parquet"))).unwrap();
 }
 
 /// Rows of unequal length in which every id follows from the one before: there is something to learn.
 pub(crate) fn rows(n: usize) -> Vec<Example> {
-    let row = |i: usize| (0..5 + i * 7 % 13).map(|t| 3 + ((i * 31 + t * 11) % 150) as u32).collect();
+    let row = |i: usize| {
+        (0..5 + i * 7 % 13)
+            .map(|t| 3 + ((i * 31 + t * 11) % 150) as u32)
+            .collect()
+    };
     (0..n).map(|i| example(row(i), 2)).collect()
 }
 
@@ -88,7 +123,11 @@ pub(crate) fn dataset(dir: &Path) -> String {
 pub(crate) fn golden_rows(case: &str) -> Vec<Example> {
     let bytes = std::fs::read(golden(case, "golden.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let (ids, mask, labels) = (ints(&tensors, "input_ids"), ints(&tensors, "attention_mask"), ints(&tensors, "labels"));
+    let (ids, mask, labels) = (
+        ints(&tensors, "input_ids"),
+        ints(&tensors, "attention_mask"),
+        ints(&tensors, "labels"),
+    );
     let length = tensors.tensor("input_ids").unwrap().shape()[1];
     let row = |start: usize| {
         let n = mask[start..start + length].iter().sum::<i64>() as usize;
@@ -101,15 +140,24 @@ pub(crate) fn golden_rows(case: &str) -> Vec<Example> {
 
 fn ints(tensors: &SafeTensors, name: &str) -> Vec<i64> {
     let data = tensors.tensor(name).unwrap().data().to_vec();
-    data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+    data.chunks_exact(8)
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+        .collect()
 }
 
 /// The f32 values of every tensor in a file, by name.
 pub(crate) fn floats(file: &Path) -> Vec<(String, Vec<f32>)> {
     let bytes = std::fs::read(file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let values = |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    let mut found: Vec<_> = tensors.iter().map(|(name, view)| (name.to_owned(), values(view.data()))).collect();
+    let values = |data: &[u8]| {
+        data.chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect()
+    };
+    let mut found: Vec<_> = tensors
+        .iter()
+        .map(|(name, view)| (name.to_owned(), values(view.data())))
+        .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
 }

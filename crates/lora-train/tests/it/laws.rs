@@ -5,7 +5,18 @@ use std::path::Path;
 fn run(dir: &Path, name: &str, data: &str, more: &[&str]) -> (Vec<f64>, Vec<u8>) {
     let out = dir.join(name);
     let base = base();
-    let mut args = vec!["--base", &base, "--data", data, "--out", out.to_str().unwrap(), "--rank", "4", "--lr", "1e-2"];
+    let mut args = vec![
+        "--base",
+        &base,
+        "--data",
+        data,
+        "--out",
+        out.to_str().unwrap(),
+        "--rank",
+        "4",
+        "--lr",
+        "1e-2",
+    ];
     args.extend(more);
     let lines = train(&args);
     (losses(&lines), adapter_bytes(&out))
@@ -17,10 +28,25 @@ fn the_same_run_gives_the_same_bytes_for_any_number_of_threads() {
     let data = dataset(dir.path());
     for route in ["fused", "composite"] {
         let flags = ["--steps", "6", "--dropout", "0.1", "--route", route];
-        let one = run(dir.path(), &format!("{route}1"), &data, &[&flags[..], &["--threads", "1"]].concat());
-        let three = run(dir.path(), &format!("{route}3"), &data, &[&flags[..], &["--threads", "3"]].concat());
+        let one = run(
+            dir.path(),
+            &format!("{route}1"),
+            &data,
+            &[&flags[..], &["--threads", "1"]].concat(),
+        );
+        let three = run(
+            dir.path(),
+            &format!("{route}3"),
+            &data,
+            &[&flags[..], &["--threads", "3"]].concat(),
+        );
         assert!(one == three, "{route}");
-        let other = run(dir.path(), &format!("{route}s"), &data, &[&flags[..], &["--seed", "1"]].concat());
+        let other = run(
+            dir.path(),
+            &format!("{route}s"),
+            &data,
+            &[&flags[..], &["--seed", "1"]].concat(),
+        );
         assert!(one.1 != other.1, "{route}: the seed changes nothing");
     }
 }
@@ -29,9 +55,24 @@ fn the_same_run_gives_the_same_bytes_for_any_number_of_threads() {
 fn dropout_changes_the_losses_from_the_second_step_on() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path());
-    let without = run(dir.path(), "without", &data, &["--steps", "4", "--warmup", "0"]).0;
-    let with = run(dir.path(), "with", &data, &["--steps", "4", "--warmup", "0", "--dropout", "0.5"]).0;
-    assert_eq!(without[0], with[0], "B is zero, so the first loss is the base's");
+    let without = run(
+        dir.path(),
+        "without",
+        &data,
+        &["--steps", "4", "--warmup", "0"],
+    )
+    .0;
+    let with = run(
+        dir.path(),
+        "with",
+        &data,
+        &["--steps", "4", "--warmup", "0", "--dropout", "0.5"],
+    )
+    .0;
+    assert_eq!(
+        without[0], with[0],
+        "B is zero, so the first loss is the base's"
+    );
     assert!(without[2] != with[2]);
 }
 
@@ -39,8 +80,20 @@ fn dropout_changes_the_losses_from_the_second_step_on() {
 fn accumulated_batches_weigh_by_tokens_like_one_large_batch() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path());
-    let whole = run(dir.path(), "whole", &data, &["--batch", "6", "--steps", "8"]).0;
-    let split = run(dir.path(), "split", &data, &["--batch", "2", "--accumulation", "3", "--steps", "8"]).0;
+    let whole = run(
+        dir.path(),
+        "whole",
+        &data,
+        &["--batch", "6", "--steps", "8"],
+    )
+    .0;
+    let split = run(
+        dir.path(),
+        "split",
+        &data,
+        &["--batch", "2", "--accumulation", "3", "--steps", "8"],
+    )
+    .0;
     assert_eq!(whole.len(), 8);
     for (w, s) in whole.iter().zip(&split) {
         assert!((w - s).abs() < 1e-5 * w, "{w} is not {s}");
@@ -51,6 +104,11 @@ fn accumulated_batches_weigh_by_tokens_like_one_large_batch() {
 fn training_learns() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path());
-    let (losses, _) = run(dir.path(), "out", &data, &["--epochs", "12", "--batch-tokens", "64"]);
+    let (losses, _) = run(
+        dir.path(),
+        "out",
+        &data,
+        &["--epochs", "12", "--batch-tokens", "64"],
+    );
     assert!(losses[losses.len() - 1] < 0.8 * losses[0], "{losses:?}");
 }

@@ -6,7 +6,18 @@ use std::path::Path;
 fn run(dir: &Path, name: &str, data: &str, more: &[&str]) -> (Vec<Value>, Vec<u8>) {
     let out = dir.join(name);
     let base = base();
-    let mut args = vec!["--base", &base, "--data", data, "--out", out.to_str().unwrap(), "--rank", "4", "--steps", "4"];
+    let mut args = vec![
+        "--base",
+        &base,
+        "--data",
+        data,
+        "--out",
+        out.to_str().unwrap(),
+        "--rank",
+        "4",
+        "--steps",
+        "4",
+    ];
     args.extend(more);
     let lines = train(&args);
     (lines, adapter_bytes(&out))
@@ -22,15 +33,38 @@ fn a_little_less_than_all_rounds_some_layers_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path());
     let (free, bytes) = run(dir.path(), "free", &data, &[]);
-    assert_eq!((&memory(&free)["bf16_layers"], &memory(&free)["recomputed_layers"]), (&0.into(), &0.into()));
+    assert_eq!(
+        (
+            &memory(&free)["bf16_layers"],
+            &memory(&free)["recomputed_layers"]
+        ),
+        (&0.into(), &0.into())
+    );
     let peak = memory(&free)["predicted_peak_bytes"].as_u64().unwrap();
 
-    let (enough, same) = run(dir.path(), "enough", &data, &["--memory", &peak.to_string()]);
+    let (enough, same) = run(
+        dir.path(),
+        "enough",
+        &data,
+        &["--memory", &peak.to_string()],
+    );
     assert_eq!(memory(&enough)["kept_layers"], memory(&free)["kept_layers"]);
-    assert!(same == bytes, "a budget that is large enough changes the result");
+    assert!(
+        same == bytes,
+        "a budget that is large enough changes the result"
+    );
 
-    let (less, other) = run(dir.path(), "less", &data, &["--memory", &(peak - 20_000).to_string()]);
-    assert!(memory(&less)["bf16_layers"].as_u64().unwrap() > 0, "{}", memory(&less));
+    let (less, other) = run(
+        dir.path(),
+        "less",
+        &data,
+        &["--memory", &(peak - 20_000).to_string()],
+    );
+    assert!(
+        memory(&less)["bf16_layers"].as_u64().unwrap() > 0,
+        "{}",
+        memory(&less)
+    );
     assert!(memory(&less)["predicted_peak_bytes"].as_u64().unwrap() <= peak - 20_000);
     assert!(other != bytes, "nothing was rounded");
     for (a, b) in losses(&less).iter().zip(losses(&free)) {
@@ -42,9 +76,24 @@ fn a_little_less_than_all_rounds_some_layers_and_says_so() {
 fn too_little_for_any_plan_names_a_budget_that_works() {
     let dir = tempfile::tempdir().unwrap();
     let (base, data, out) = (base(), dataset(dir.path()), dir.path().join("out"));
-    let args = ["--base", &base, "--data", &data, "--out", out.to_str().unwrap(), "--rank", "4", "--steps", "2"];
+    let args = [
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "--out",
+        out.to_str().unwrap(),
+        "--rank",
+        "4",
+        "--steps",
+        "2",
+    ];
     let error = refused(&[&args[..], &["--memory", "1MB"]].concat());
-    assert!(error.contains("may take 1.0 MB") && error.contains("even if every layer is computed again"), "{error}");
+    assert!(
+        error.contains("may take 1.0 MB")
+            && error.contains("even if every layer is computed again"),
+        "{error}"
+    );
     assert!(!out.exists() && !dir.path().join("out.partial").exists());
     let (_, rest) = error.split_once("hint: --memory ").unwrap();
     let (budget, _) = rest.split_once(' ').unwrap();
@@ -55,9 +104,19 @@ fn too_little_for_any_plan_names_a_budget_that_works() {
 fn sizes_that_are_none_and_routes_without_a_plan_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (base, data, out) = (base(), dataset(dir.path()), dir.path().join("out"));
-    let args = ["--base", &base, "--data", &data, "--out", out.to_str().unwrap()];
+    let args = [
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "--out",
+        out.to_str().unwrap(),
+    ];
     let error = refused(&[&args[..], &["--memory", "much"]].concat());
-    assert!(error.contains("expected a size such as 700MB, 2GiB or 1.5G"), "{error}");
+    assert!(
+        error.contains("expected a size such as 700MB, 2GiB or 1.5G"),
+        "{error}"
+    );
     let error = refused(&[&args[..], &["--memory", "1GB", "--route", "composite"]].concat());
     assert!(error.contains("--memory is for the fused route"), "{error}");
 }
@@ -67,11 +126,23 @@ fn a_profile_accounts_for_the_whole_time() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path());
     let (lines, bytes) = run(dir.path(), "profiled", &data, &["--profile"]);
-    assert!(bytes == run(dir.path(), "plain", &data, &[]).1, "a profile changes the result");
-    let profile = lines.iter().find(|line| line["event"] == "profile").unwrap();
+    assert!(
+        bytes == run(dir.path(), "plain", &data, &[]).1,
+        "a profile changes the result"
+    );
+    let profile = lines
+        .iter()
+        .find(|line| line["event"] == "profile")
+        .unwrap();
     let parts = profile["parts"].as_array().unwrap();
-    let shares: f64 = parts.iter().map(|part| part["share"].as_f64().unwrap()).sum();
+    let shares: f64 = parts
+        .iter()
+        .map(|part| part["share"].as_f64().unwrap())
+        .sum();
     assert!((shares - 1.0).abs() < 1e-6, "{shares}");
-    let products = parts.iter().filter(|part| part["gflops"].as_f64().is_some_and(|rate| rate > 0.0)).count();
+    let products = parts
+        .iter()
+        .filter(|part| part["gflops"].as_f64().is_some_and(|rate| rate > 0.0))
+        .count();
     assert_eq!((parts.len(), products), (13, 5), "{profile}");
 }

@@ -1,5 +1,7 @@
 //! What a finished run leaves: PEFT's files, metrics, checkpoints, card, receipt.
-use crate::harness::{adapter_bytes, base, command, dataset, example, rows, run, train, write_split};
+use crate::harness::{
+    adapter_bytes, base, command, dataset, example, rows, run, train, write_split,
+};
 use serde_json::Value;
 use std::fs;
 
@@ -7,7 +9,18 @@ use std::fs;
 fn the_folder_is_complete_and_the_receipt_is_the_last_line() {
     let dir = tempfile::tempdir().unwrap();
     let (base, data, out) = (base(), dataset(dir.path()), dir.path().join("out"));
-    let args = ["--base", &base, "--data", &data, "--out", out.to_str().unwrap(), "--steps", "9", "--eval-every", "4"];
+    let args = [
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "--out",
+        out.to_str().unwrap(),
+        "--steps",
+        "9",
+        "--eval-every",
+        "4",
+    ];
     let lines = train(&args);
     let receipt = &lines[lines.len() - 1];
     assert_eq!(receipt["tool"], "lora-train");
@@ -25,8 +38,15 @@ fn the_folder_is_complete_and_the_receipt_is_the_last_line() {
     let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
     assert_eq!(first["lr"], 0.0, "a warm-up starts from 0");
     let card = fs::read_to_string(out.join("README.md")).unwrap();
-    assert!(card.contains("| --rank | 16 |") && card.contains("held-out loss, best"), "{card}");
-    for file in ["adapter_config.json", "adapter_model.safetensors", "checkpoints/last/adapter_model.safetensors"] {
+    assert!(
+        card.contains("| --rank | 16 |") && card.contains("held-out loss, best"),
+        "{card}"
+    );
+    for file in [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "checkpoints/last/adapter_model.safetensors",
+    ] {
         assert!(out.join(file).is_file(), "{file}");
     }
 }
@@ -35,8 +55,18 @@ fn the_folder_is_complete_and_the_receipt_is_the_last_line() {
 fn stderr_has_pefts_line_before_the_first_step() {
     let dir = tempfile::tempdir().unwrap();
     let (base, data, out) = (base(), dataset(dir.path()), dir.path().join("out"));
-    let output =
-        run(&["--base", &base, "--data", &data, "--out", out.to_str().unwrap(), "--steps", "1", "--rank", "8"]);
+    let output = run(&[
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "--out",
+        out.to_str().unwrap(),
+        "--steps",
+        "1",
+        "--rank",
+        "8",
+    ]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     let line = "trainable params: 12,288 || all params: 61,680 || trainable%: 19.9222";
     assert!(stderr.contains(line), "{stderr}");
@@ -49,7 +79,10 @@ fn the_best_adapter_is_kept_and_patience_stops_the_run() {
     write_split(&data, "train", rows(4));
     // Held-out rows that contradict the training rows: their loss must rise soon.
     let other = |ids: Vec<u32>| ids.into_iter().map(|id| 3 + id * 7 % 157).collect();
-    let valid = rows(4).into_iter().map(|row| example(other(row.input_ids), 2)).collect();
+    let valid = rows(4)
+        .into_iter()
+        .map(|row| example(other(row.input_ids), 2))
+        .collect();
     write_split(&data, "valid", valid);
     let (data, out_path) = (data.to_str().unwrap(), out.to_str().unwrap());
     #[rustfmt::skip]
@@ -59,7 +92,10 @@ fn the_best_adapter_is_kept_and_patience_stops_the_run() {
     ]);
     let results = &lines[lines.len() - 1]["results"];
     assert_eq!(results["stopped_early"], true);
-    let (best, steps) = (results["best_step"].as_u64().unwrap(), results["steps"].as_u64().unwrap());
+    let (best, steps) = (
+        results["best_step"].as_u64().unwrap(),
+        results["steps"].as_u64().unwrap(),
+    );
     assert_eq!(steps, best + 6);
     assert!(results["best_valid_loss"].as_f64() < results["valid_loss"].as_f64());
     assert!(adapter_bytes(&out) != adapter_bytes(&out.join("checkpoints/last")));
@@ -71,19 +107,63 @@ fn presets_set_what_flags_do_not() {
     let (base, data) = (base(), dataset(dir.path()));
     let config = |name: &str, more: &[&str]| -> Value {
         let out = dir.path().join(name);
-        train(&[&["--base", &base, "--data", &data, "--out", out.to_str().unwrap(), "--steps", "1"], more].concat());
+        train(
+            &[
+                &[
+                    "--base",
+                    &base,
+                    "--data",
+                    &data,
+                    "--out",
+                    out.to_str().unwrap(),
+                    "--steps",
+                    "1",
+                ],
+                more,
+            ]
+            .concat(),
+        );
         serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap()
     };
     let conservative = config("a", &["--preset", "conservative"]);
-    assert_eq!((&conservative["r"], &conservative["lora_alpha"]), (&8.into(), &8.into()));
+    assert_eq!(
+        (&conservative["r"], &conservative["lora_alpha"]),
+        (&8.into(), &8.into())
+    );
     assert_eq!(conservative["lora_dropout"], 0.05);
-    assert_eq!(conservative["target_modules"], serde_json::json!(["q_proj", "v_proj"]));
-    let overridden =
-        config("b", &["--preset", "maximum", "--rank", "4", "--alpha", "12", "--targets", "o_proj,up_proj"]);
-    assert_eq!((&overridden["r"], &overridden["lora_alpha"]), (&4.into(), &12.into()));
-    assert_eq!(overridden["target_modules"], serde_json::json!(["o_proj", "up_proj"]));
-    let regex = config("c", &["--targets", r".*layers\.0\..*(q|v)_proj", "--rslora"]);
-    assert_eq!((&regex["use_rslora"], &regex["target_modules"]), (&true.into(), &r".*layers\.0\..*(q|v)_proj".into()));
+    assert_eq!(
+        conservative["target_modules"],
+        serde_json::json!(["q_proj", "v_proj"])
+    );
+    let overridden = config(
+        "b",
+        &[
+            "--preset",
+            "maximum",
+            "--rank",
+            "4",
+            "--alpha",
+            "12",
+            "--targets",
+            "o_proj,up_proj",
+        ],
+    );
+    assert_eq!(
+        (&overridden["r"], &overridden["lora_alpha"]),
+        (&4.into(), &12.into())
+    );
+    assert_eq!(
+        overridden["target_modules"],
+        serde_json::json!(["o_proj", "up_proj"])
+    );
+    let regex = config(
+        "c",
+        &["--targets", r".*layers\.0\..*(q|v)_proj", "--rslora"],
+    );
+    assert_eq!(
+        (&regex["use_rslora"], &regex["target_modules"]),
+        (&true.into(), &r".*layers\.0\..*(q|v)_proj".into())
+    );
 }
 
 /// The help as people see it, on a line of 100 columns; UPDATE=1 writes it anew.

@@ -7,7 +7,8 @@ fn equals_peft(case: &str, route: &str) {
     let data = dir.path().join("data");
     let rows = golden_rows(case);
     write_split(&data, "train", rows.clone());
-    let expected: Value = serde_json::from_slice(&std::fs::read(golden(case, "case.json")).unwrap()).unwrap();
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(golden(case, "case.json")).unwrap()).unwrap();
     let optim = |key: &str| expected["optim"][key].to_string();
     let out = dir.path().join("adapter");
     #[rustfmt::skip]
@@ -18,13 +19,29 @@ fn equals_peft(case: &str, route: &str) {
         "--weight-decay", &optim("weight_decay"), "--clip", &optim("clip"),
         "--schedule", "constant", "--warmup", "0", "--route", route,
     ]);
-    let numbers =
-        |key: &str| -> Vec<f64> { expected[key].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect() };
-    let norms: Vec<f64> = lines.iter().filter_map(|line| line["grad_norm"].as_f64()).collect();
-    for (what, found, wanted) in [("loss", losses(&lines), numbers("losses")), ("norm", norms, numbers("grad_norms"))] {
+    let numbers = |key: &str| -> Vec<f64> {
+        expected[key]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|x| x.as_f64().unwrap())
+            .collect()
+    };
+    let norms: Vec<f64> = lines
+        .iter()
+        .filter_map(|line| line["grad_norm"].as_f64())
+        .collect();
+    for (what, found, wanted) in [
+        ("loss", losses(&lines), numbers("losses")),
+        ("norm", norms, numbers("grad_norms")),
+    ] {
         assert_eq!(found.len(), wanted.len());
         for (step, (f, w)) in found.iter().zip(&wanted).enumerate() {
-            assert!((f - w).abs() < 1e-4 * w, "{case}, {route}: {what} at step {}: {f}, PEFT has {w}", step + 1);
+            assert!(
+                (f - w).abs() < 1e-4 * w,
+                "{case}, {route}: {what} at step {}: {f}, PEFT has {w}",
+                step + 1
+            );
         }
     }
     let found = floats(&out.join("adapter_model.safetensors"));
@@ -33,8 +50,14 @@ fn equals_peft(case: &str, route: &str) {
     for ((name, f), (wanted_name, w)) in found.iter().zip(&wanted) {
         assert_eq!(name, wanted_name);
         let largest = w.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-        let difference = f.iter().zip(w).fold(0.0f32, |max, (f, w)| max.max((f - w).abs()));
-        assert!(f.len() == w.len() && difference < 1e-3 * largest, "{case}, {route}: {name} differs by {difference}");
+        let difference = f
+            .iter()
+            .zip(w)
+            .fold(0.0f32, |max, (f, w)| max.max((f - w).abs()));
+        assert!(
+            f.len() == w.len() && difference < 1e-3 * largest,
+            "{case}, {route}: {name} differs by {difference}"
+        );
     }
 }
 

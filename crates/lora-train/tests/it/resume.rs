@@ -26,20 +26,40 @@ const FLAGS: [&str; 16] = [
 ];
 
 fn flags<'a>(base: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["--base", base, "--data", data, "--out", out], &FLAGS[..], more].concat()
+    [
+        &["--base", base, "--data", data, "--out", out],
+        &FLAGS[..],
+        more,
+    ]
+    .concat()
 }
 
 /// Starts a run, waits for its first checkpoint and sends a signal.
 fn interrupt(args: &[&str], out: &Path, signal: &str) {
-    let mut child = command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let state = out.with_extension("partial").join("checkpoints/state.safetensors");
+    let mut child = command(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let state = out
+        .with_extension("partial")
+        .join("checkpoints/state.safetensors");
     while !state.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
-    Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
     let status = child.wait().unwrap();
-    assert!(!out.exists(), "the run was over before it could be interrupted");
-    assert_eq!(status.code(), if signal == "-INT" { Some(130) } else { None });
+    assert!(
+        !out.exists(),
+        "the run was over before it could be interrupted"
+    );
+    assert_eq!(
+        status.code(),
+        if signal == "-INT" { Some(130) } else { None }
+    );
     assert!(state.exists());
 }
 
@@ -61,12 +81,22 @@ fn a_killed_run_continues_to_the_same_bytes() {
         interrupt(&flags(&base, &data, path, &[]), &out, signal);
 
         let error = refused(&flags(&base, &data, path, &[]));
-        assert!(error.contains("holds an interrupted run") && error.contains("--resume continues it"), "{error}");
+        assert!(
+            error.contains("holds an interrupted run") && error.contains("--resume continues it"),
+            "{error}"
+        );
         let error = refused(&flags(&base, &data, path, &["--resume", "--clip", "2"]));
-        assert!(error.contains("the interrupted run had another clip: 1.0, not 2.0"), "{error}");
+        assert!(
+            error.contains("the interrupted run had another clip: 1.0, not 2.0"),
+            "{error}"
+        );
 
         let stderr = run(&flags(&base, &data, path, &["--resume"])).stderr;
-        assert!(String::from_utf8(stderr).unwrap().contains("continuing after step"));
+        assert!(
+            String::from_utf8(stderr)
+                .unwrap()
+                .contains("continuing after step")
+        );
         assert!(adapter_bytes(&whole) == adapter_bytes(&out), "{signal}");
         assert_eq!(metric_lines(&whole), metric_lines(&out));
         let last = |out: &Path| adapter_bytes(&out.join("checkpoints/last"));
@@ -80,7 +110,17 @@ fn nothing_to_resume_is_a_run_from_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let (base, data) = (base(), dataset(dir.path()));
     let out = dir.path().join("out");
-    let args = ["--base", &base, "--data", &data, "--out", out.to_str().unwrap(), "--steps", "2", "--resume"];
+    let args = [
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "--out",
+        out.to_str().unwrap(),
+        "--steps",
+        "2",
+        "--resume",
+    ];
     train(&args);
     assert!(out.join("adapter_model.safetensors").exists());
 }
