@@ -12,6 +12,7 @@ mod value;
 
 pub use file::GgufFile;
 pub use value::Value;
+pub(crate) use value::scalar_bytes;
 
 use crate::ModelConfig;
 use crate::config::Part;
