@@ -19,7 +19,6 @@ pub mod memory;
 pub mod norm;
 pub mod optim;
 pub mod profile;
-pub mod rng;
 pub mod rope;
 mod shared;
 pub mod stack;

@@ -7,6 +7,5 @@ mod linear;
 mod loss;
 mod optim;
 mod pointwise;
-mod rng;
 mod stack;
 mod threads;

@@ -6,7 +6,7 @@ use lora_checkpoint::{ModelConfig, Norm};
 use lora_core::Adapter;
 use lora_kernels::Rows;
 use lora_kernels::linear::{Dense, Lora};
-use lora_kernels::rng::Mask;
+use lora_random::Mask;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;

@@ -5,8 +5,8 @@ use super::binding::{Dora, Site};
 use super::buffers::{Buffer, Kept, ProjectScratch};
 use super::weights::Linear;
 use lora_kernels::linear::{self, Adapted, Gradients, Lora};
-use lora_kernels::rng::Mask;
 use lora_kernels::{dora, vector};
+use lora_random::Mask;
 use rayon::prelude::*;
 
 /// The rows of a layer's input: how many, and the first one's number among all (the dropout's key).
