@@ -1,53 +1,10 @@
-//! metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
+//! The open metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
 use crate::checkpoint::failed;
 use lora_cli::Result;
-use serde::Serialize;
-use std::fs::{self, File};
+use lora_records::{Metric, metric_lines_until};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-
-/// Its name in the output folder.
-pub(crate) const FILE_NAME: &str = "metrics.jsonl";
-
-/// One line.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub(crate) enum Metric {
-    /// A step of the optimiser.
-    Step {
-        /// Steps done, from 1.
-        step: u64,
-        /// Epochs done.
-        epoch: f64,
-        /// Mean loss per supervised token of the step.
-        loss: f64,
-        /// Norm of the gradients before clipping.
-        grad_norm: f64,
-        /// Learning rate used.
-        lr: f64,
-        /// Tokens in the step.
-        tokens: usize,
-        /// Supervised tokens in the step.
-        supervised_tokens: usize,
-        /// Tokens a second; of the machine, not of the run's result.
-        tokens_per_s: f64,
-    },
-    /// A pass over the valid split.
-    Eval {
-        /// After which step.
-        step: u64,
-        /// Epochs done.
-        epoch: f64,
-        /// Mean loss per supervised token.
-        valid_loss: f64,
-        /// Share of supervised tokens that were the most probable.
-        token_accuracy: f64,
-        /// Supervised tokens measured.
-        supervised_tokens: usize,
-        /// Better than every evaluation before.
-        best: bool,
-    },
-}
 
 /// The open file.
 #[derive(Debug)]
@@ -59,11 +16,11 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Starts the file; of a run that is continued, keeps the lines up to its checkpoint's step.
     pub(crate) fn open(dir: &Path, step: u64) -> Result<Self> {
-        let path = dir.join(FILE_NAME);
+        let path = dir.join(Metric::FILE_NAME);
         let kept = if step == 0 {
             String::new()
         } else {
-            lines_until(&path, step)?
+            metric_lines_until(dir, step)?
         };
         let mut file = File::create(&path).map_err(failed("create", &path))?;
         file.write_all(kept.as_bytes())
@@ -78,20 +35,4 @@ impl Metrics {
             .write_all(line.as_bytes())
             .map_err(failed("write", &self.path))
     }
-}
-
-fn lines_until(path: &Path, step: u64) -> Result<String> {
-    let text = match fs::read_to_string(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-        read => read.map_err(failed("read", path))?,
-    };
-    let is_before = |line: &&str| {
-        serde_json::from_str::<serde_json::Value>(line)
-            .is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
-    };
-    Ok(text
-        .lines()
-        .filter(is_before)
-        .map(|line| format!("{line}\n"))
-        .collect())
 }

@@ -5,7 +5,7 @@ use crate::batches::{Batching, Length, Steps};
 use crate::checkpoint::{self, Best, Snapshot, State, save_model, state_file};
 use crate::evaluate::{add, evaluate, pack};
 use crate::gate::{Gate, check_finite, check_params};
-use crate::metrics::{Metric, Metrics};
+use crate::metrics::Metrics;
 use crate::schedule::Schedule;
 use crate::setup::{Data, Inputs};
 use crate::trainable::{Slot, Trainable};
@@ -14,6 +14,7 @@ use lora_kernels::optim::{AdamW, clip_factor, global_norm};
 use lora_kernels::profile::{Part, Profile};
 use lora_model::SequenceLoss;
 use lora_receipt::Staged;
+use lora_records::{EvalMetric, Metric, StepMetric};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -248,7 +249,7 @@ impl<'r> Run<'r> {
         progress.message(format!("loss {loss:.4}  {tokens_per_s:.0} tokens/s"));
         progress.inc(1);
         let supervised_tokens = sum.tokens;
-        self.record(Metric::Step {
+        self.record(Metric::Step(StepMetric {
             step,
             epoch,
             loss,
@@ -257,7 +258,7 @@ impl<'r> Run<'r> {
             tokens,
             supervised_tokens,
             tokens_per_s,
-        })
+        }))
     }
 
     /// Gradients of the mean loss over all supervised tokens of a window: not a mean of its batches' means.
@@ -360,14 +361,14 @@ impl<'r> Run<'r> {
         }
         let token_accuracy = sum.correct as f64 / sum.tokens as f64;
         let supervised_tokens = sum.tokens;
-        self.record(Metric::Eval {
+        self.record(Metric::Eval(EvalMetric {
             step,
             epoch,
             valid_loss: loss,
-            token_accuracy,
+            token_accuracy: Some(token_accuracy),
             supervised_tokens,
             best: better,
-        })
+        }))
     }
 
     /// Writes the last and the best model and, last of all, the state that a resumed run starts from.
