@@ -6,7 +6,7 @@ use lora_cli::{Error, Result, Ui, available_memory, human_bytes};
 use lora_core::Adapter;
 use lora_data::Example;
 use lora_model::{Base, BatchSize, Process, computed_tokens};
-use lora_training::{Budget, Demand, MemoryPlan, RowSize, largest_batch, pack};
+use lora_training::{Budget, Demand, MemoryPlan, RowSize, gradient_buffers, largest_batch, pack};
 
 /// The share of the free memory that a run takes unless it is told otherwise.
 const SHARE: f64 = 0.8;
@@ -21,6 +21,7 @@ pub(crate) fn choose(
 ) -> Result<MemoryPlan> {
     let dropout = adapter.config.lora_dropout > 0.0;
     let tokens = |rows: &[Example]| rows.iter().map(Example::len).sum::<usize>();
+    let batching = args.train_config().batching;
     let demand = Demand {
         config: base.config(),
         modules: &adapter.modules,
@@ -30,6 +31,7 @@ pub(crate) fn choose(
             base: base.stored_bytes(),
             trainable: adapter.params.len() as u64,
             keeps_best: rows.valid.is_some(),
+            gradient_buffers: gradient_buffers(batching.most_in_a_step(rows.train.len())),
             vocabulary: base.config().vocab_size,
             tokens: tokens(&rows.train) + rows.valid.as_deref().map_or(0, tokens),
         },

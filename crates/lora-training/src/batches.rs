@@ -40,6 +40,11 @@ impl Batching {
         }
     }
 
+    /// Micro-batches in a step at most, of so many rows.
+    pub fn most_in_a_step(&self, rows: usize) -> usize {
+        self.accumulation.min(rows)
+    }
+
     /// Refuses sizes of 0.
     pub(crate) fn validate(&self) -> Result<()> {
         let sizes = [

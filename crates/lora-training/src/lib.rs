@@ -19,6 +19,7 @@ mod pack;
 mod profile;
 mod schedule;
 mod state;
+mod sum;
 mod trainable;
 mod trainer;
 
@@ -36,5 +37,6 @@ pub use pack::pack;
 pub use profile::{ProfileLine, ProfileReport};
 pub use schedule::{Decay, Schedule};
 pub use state::{Best, State};
+pub use sum::gradient_buffers;
 pub use trainable::{BatchLoss, LossSum, MicroBatch, RowSize, Slot, Trainable};
 pub use trainer::{Data, Outcome, Trainer};

@@ -7,6 +7,7 @@ use crate::evaluate::evaluate;
 use crate::event::{Evaluated, Event, Observer, Started, StepDone, Warning};
 use crate::gate::{Gate, check_finite, check_params};
 use crate::state::{Best, State};
+use crate::sum::TreeSum;
 use crate::trainable::{LossSum, MicroBatch, Slot, Trainable};
 use lora_kernels::optim::{AdamW, clip_factor, global_norm};
 use lora_kernels::profile::{Part, Profile};
@@ -49,7 +50,7 @@ pub struct Trainer<'r, M: Trainable + ?Sized> {
     plan: RunPlan,
     state: State,
     slots: Vec<Slot>,
-    gradients: Vec<f32>,
+    gradients: TreeSum,
     /// AdamW's first and second moments.
     m: Vec<f32>,
     v: Vec<f32>,
@@ -76,7 +77,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             state: State::default(),
             gate: Gate::new(&slots),
             slots,
-            gradients: vec![0.0; n],
+            gradients: TreeSum::new(n),
             m: vec![0.0; n],
             v: vec![0.0; n],
             best: None,
@@ -102,7 +103,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         if !file.exists() {
             return Ok(false);
         }
-        let n = self.gradients.len();
+        let n = self.model.params().len();
         let snapshot = checkpoint::read(&file, &checkpoints.fingerprint, n)?;
         self.model.params_mut().copy_from_slice(&snapshot.params);
         self.plan.steps.skip(snapshot.state.step);
@@ -187,10 +188,11 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         let sum = self.accumulate(&window, observer)?;
         let loss = sum.mean();
         let optimising = Instant::now();
-        let norm = global_norm(&self.gradients);
-        check_finite(&self.slots, &self.gradients, norm, loss, step)?;
+        let gradients = self.gradients.total();
+        let norm = global_norm(gradients);
+        check_finite(&self.slots, gradients, norm, loss, step)?;
         self.gate
-            .judge(&self.slots, self.model.params(), &self.gradients, step)?;
+            .judge(&self.slots, self.model.params(), gradients, step)?;
         let lr = self.plan.schedule.rate(step - 1);
         self.apply(step, lr, clip_factor(norm, self.config.clip));
         if let Some(profile) = self.model.profile() {
@@ -225,7 +227,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         }
     }
 
-    /// Gradients of the mean loss over all supervised tokens of a window: not a mean of its batches' means.
+    /// Gradients of the mean loss over all supervised tokens of a window: not a mean of its batches' means. Each micro-batch
+    /// is a leaf of one fixed tree of sums.
     fn accumulate(
         &mut self,
         window: &[Vec<usize>],
@@ -237,7 +240,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             .map(|&row| self.model.size(&self.data.train[row]).supervised)
             .sum();
         let scale = 1.0 / supervised as f32;
-        self.gradients.fill(0.0);
+        self.gradients.clear();
         let mut sum = LossSum::default();
         for (index, rows) in window.iter().enumerate() {
             if observer.stop() {
@@ -247,7 +250,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             let rows: Vec<&M::Row> = rows.iter().map(|&row| &self.data.train[row]).collect();
             let number = self.state.step * self.config.batching.accumulation as u64 + index as u64;
             let batch = MicroBatch { number, scale };
-            sum.add(&self.model.gradients(&rows, batch, &mut self.gradients)?);
+            sum.add(&self.model.gradients(&rows, batch, self.gradients.leaf())?);
+            self.gradients.add();
         }
         Ok(sum)
     }
@@ -255,6 +259,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
     /// AdamW, tensor by tensor: not every tensor decays.
     fn apply(&mut self, step: u64, lr: f64, clip: f32) {
         let params = self.model.params_mut();
+        let gradients = self.gradients.values();
         for slot in &self.slots {
             let weight_decay = if slot.decays {
                 self.config.weight_decay as f32
@@ -268,7 +273,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             let at = slot.range.clone();
             adamw.step(
                 &mut params[at.clone()],
-                &self.gradients[at.clone()],
+                &gradients[at.clone()],
                 &mut self.m[at.clone()],
                 &mut self.v[at],
                 step,

@@ -3,7 +3,7 @@ use super::workload::Workload;
 use crate::model::shape::Shape;
 use lora_checkpoint::ModelConfig;
 use lora_model::{Peak, Process};
-use lora_training::Demand;
+use lora_training::{Demand, gradient_buffers};
 use serde::Serialize;
 
 /// Bytes, part by part.
@@ -40,6 +40,7 @@ pub fn memory(shape: &Shape, work: &Workload) -> Memory {
             base: work.base.bytes(parameters),
             trainable: work.trainable,
             keeps_best: work.has_valid,
+            gradient_buffers: gradient_buffers(work.accumulation.min(work.batches)),
             vocabulary: config.vocab_size,
             tokens: work.tokens,
         },
