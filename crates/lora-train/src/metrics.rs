@@ -1,7 +1,8 @@
 //! The open metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
-use crate::checkpoint::failed;
+use crate::failure::failed;
 use lora_cli::Result;
-use lora_records::{Metric, metric_lines_until};
+use lora_records::{EvalMetric, Metric, StepMetric, metric_lines_until};
+use lora_training::{Evaluated, StepDone};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,4 +36,30 @@ impl Metrics {
             .write_all(line.as_bytes())
             .map_err(failed("write", &self.path))
     }
+}
+
+/// The line of a step.
+pub(crate) fn of_step(done: &StepDone) -> Metric {
+    Metric::Step(StepMetric {
+        step: done.step,
+        epoch: done.epoch,
+        loss: done.loss,
+        grad_norm: done.grad_norm,
+        lr: done.lr,
+        tokens: done.tokens,
+        supervised_tokens: done.supervised_tokens,
+        tokens_per_s: done.tokens_per_s,
+    })
+}
+
+/// The line of an evaluation.
+pub(crate) fn of_evaluation(found: &Evaluated) -> Metric {
+    Metric::Eval(EvalMetric {
+        step: found.step,
+        epoch: found.epoch,
+        valid_loss: found.valid_loss,
+        token_accuracy: Some(found.token_accuracy),
+        supervised_tokens: found.supervised_tokens,
+        best: found.best,
+    })
 }
