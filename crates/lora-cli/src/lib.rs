@@ -16,7 +16,7 @@ pub use error::{Context, Error};
 pub use input::{artefact_from, artefact_input};
 pub use machine::{available_memory, parse_bytes};
 pub use progress::Progress;
-pub use table::{human_bytes, human_seconds, table};
+pub use table::{human_bytes, human_seconds, table, table_within, wrapped};
 pub use ui::Ui;
 
 /// Result of a tool's work.
