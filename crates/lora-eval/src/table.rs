@@ -1,7 +1,6 @@
 //! What is shown: a table for people, events for machines.
-use crate::compare::Comparison;
-use crate::report::{ModelReport, Report};
 use lora_cli::{Ui, table_within, wrapped};
+use lora_records::{Comparison, ModelReport, Report};
 use serde_json::json;
 
 /// Columns of `pass` or `FAIL` before a gate.
