@@ -151,13 +151,18 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Bytes of the longest start of `word` that fits into `width` columns; at least one character.
+/// Bytes of the longest start of `word` that fits into `width` columns, at least one character; it ends behind a mark
+/// between parts of a path or of a list if one stands in its second half.
 fn fitting(word: &str, width: usize) -> usize {
     let mut used = 0;
+    let mut behind_mark = None;
     for (at, character) in word.char_indices() {
         used += character.width().unwrap_or(0);
         if used > width && at > 0 {
-            return at;
+            return behind_mark.unwrap_or(at);
+        }
+        if 2 * used > width && "/,;@=".contains(character) {
+            behind_mark = Some(at + character.len_utf8());
         }
     }
     word.len()
