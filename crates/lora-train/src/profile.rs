@@ -3,6 +3,7 @@ use crate::recipe::Outcome;
 use crate::trainable::Trainable;
 use lora_cli::{Ui, table};
 use lora_kernels::gemm;
+use lora_kernels::peak::measure_peak;
 use lora_kernels::profile::{Part, Profile};
 use serde::Serialize;
 
@@ -36,7 +37,7 @@ pub(crate) fn show(model: &dyn Trainable, outcome: &Outcome, threads: usize, ui:
     let Some(profile) = model.profile() else {
         return;
     };
-    let report = report(profile, outcome, gemm::measure_peak(threads) / 1e9);
+    let report = report(profile, outcome, measure_peak(threads) / 1e9);
     ui.event(&report);
     let rows = report.parts.iter().map(|line| {
         let rate = line

@@ -10,7 +10,7 @@ use crate::schedule::Schedule;
 use crate::setup::{Data, Inputs};
 use crate::trainable::{Slot, Trainable};
 use lora_cli::{Error, Progress, Result, Ui};
-use lora_kernels::optim::{AdamW, clip_factor, global_norm};
+use lora_kernels::optim::{AdamW, Moments, Step, clip_factor, global_norm};
 use lora_kernels::profile::{Part, Profile};
 use lora_model::SequenceLoss;
 use lora_receipt::Staged;
@@ -303,15 +303,17 @@ impl<'r> Run<'r> {
         let params = self.model.params_mut();
         for slot in &self.slots {
             let at = slot.range.clone();
-            adamw(slot.decays).step(
-                &mut params[at.clone()],
-                &self.gradients[at.clone()],
-                &mut self.m[at.clone()],
-                &mut self.v[at],
-                step,
-                lr * slot.rate,
+            let moments = Moments {
+                first: &mut self.m[at.clone()],
+                second: &mut self.v[at.clone()],
+            };
+            let step = Step {
+                number: step,
+                lr: lr * slot.rate,
                 clip,
-            );
+            };
+            let gradients = &self.gradients[at.clone()];
+            adamw(slot.decays).step(&mut params[at], gradients, moments, step);
         }
     }
 
