@@ -1,6 +1,7 @@
 //! metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
-use crate::checkpoint::failed;
+use crate::failure::failed;
 use lora_cli::Result;
+use lora_training::{Evaluated, StepDone};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -14,39 +15,9 @@ pub(crate) const FILE_NAME: &str = "metrics.jsonl";
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Metric {
     /// A step of the optimiser.
-    Step {
-        /// Steps done, from 1.
-        step: u64,
-        /// Epochs done.
-        epoch: f64,
-        /// Mean loss per supervised token of the step.
-        loss: f64,
-        /// Norm of the gradients before clipping.
-        grad_norm: f64,
-        /// Learning rate used.
-        lr: f64,
-        /// Tokens in the step.
-        tokens: usize,
-        /// Supervised tokens in the step.
-        supervised_tokens: usize,
-        /// Tokens a second; of the machine, not of the run's result.
-        tokens_per_s: f64,
-    },
+    Step(StepDone),
     /// A pass over the valid split.
-    Eval {
-        /// After which step.
-        step: u64,
-        /// Epochs done.
-        epoch: f64,
-        /// Mean loss per supervised token.
-        valid_loss: f64,
-        /// Share of supervised tokens that were the most probable.
-        token_accuracy: f64,
-        /// Supervised tokens measured.
-        supervised_tokens: usize,
-        /// Better than every evaluation before.
-        best: bool,
-    },
+    Eval(Evaluated),
 }
 
 /// The open file.
