@@ -232,7 +232,7 @@ fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, En
         };
         unknown.remove(stored.as_str());
         let permuted =
-            (facts.gguf_permuted && names::is_query_or_key(part)).then_some(config.head_dim);
+            (facts.gguf.permuted && names::is_query_or_key(part)).then_some(config.head_dim);
         if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
             return Err(format!("tensor {stored}: a quantised bias can't be read"));
         }

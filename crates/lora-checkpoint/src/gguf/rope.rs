@@ -1,9 +1,10 @@
 //! Rotary embedding in GGUF: metadata for what llama.cpp computes itself, tensors of divisors for the rest.
-use super::config::Keys;
-use crate::family::Family;
-use crate::gguf::Value;
+use super::keys::Keys;
+use super::value::Value;
+use crate::families::Facts;
 use crate::rope::yarn_attention_factor;
-use crate::view::{Entry, StorageDtype, TensorView};
+use crate::storage::StorageDtype;
+use crate::view::{Entry, TensorView};
 use crate::{ModelConfig, Rope, RopeScaling};
 
 /// Divisors of all frequencies (Llama 3's scaling).
@@ -11,9 +12,6 @@ const FACTORS: &str = "rope_freqs.weight";
 /// LongRoPE's divisors.
 const LONG: &str = "rope_factors_long.weight";
 const SHORT: &str = "rope_factors_short.weight";
-
-/// Base of Gemma 3's sliding layers, which llama.cpp knows by itself.
-const LOCAL_THETA: f64 = 10_000.0;
 
 /// The tensors that describe rotary embedding and are no weights.
 pub(crate) fn tensors() -> [&'static str; 3] {
@@ -24,7 +22,7 @@ pub(crate) fn tensors() -> [&'static str; 3] {
 pub(super) fn read(
     keys: &Keys<'_>,
     bytes: &[u8],
-    family: Family,
+    facts: &Facts,
     dim: usize,
     context: usize,
 ) -> Result<Vec<Rope>, String> {
@@ -34,8 +32,8 @@ pub(super) fn read(
         dim,
         scaling: scaling(keys, bytes, dim, context)?,
     }];
-    if family == Family::Gemma3 {
-        let theta = keys.real("rope.freq_base_swa")?.unwrap_or(LOCAL_THETA);
+    if let Some(local) = facts.json.local_rope {
+        let theta = keys.real("rope.freq_base_swa")?.unwrap_or(local.theta);
         ropes.push(Rope {
             theta,
             dim,
@@ -142,12 +140,12 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
     let Some(rope) = config.ropes.first() else {
         return Ok(out);
     };
-    if let Some(local) = config.ropes.get(1)
-        && (local.theta != LOCAL_THETA || local.scaling != RopeScaling::None)
+    if let (Some(local), Some(own)) = (config.ropes.get(1), config.facts().json.local_rope)
+        && (local.theta != own.theta || local.scaling != RopeScaling::None)
     {
         return Err(format!(
-            "llama.cpp has the base {LOCAL_THETA} for sliding layers, this model {}",
-            local.theta
+            "llama.cpp has the base {} for sliding layers, this model {}",
+            own.theta, local.theta
         ));
     }
     out.metadata

@@ -1,5 +1,5 @@
 //! f32 rows → stored bytes, rounded once to the nearest (ties to even).
-use crate::view::StorageDtype;
+use crate::storage::StorageDtype;
 use crate::{Checkpoint, Error};
 use candle_core::quantized::GgmlDType;
 use half::slice::HalfFloatSliceExt;

@@ -2,6 +2,8 @@
 use super::encode::{Encoder, SaveDtype};
 use super::json;
 use crate::error::{Error, invalid, io};
+use crate::files::write_json;
+use crate::tokenizer::copy_files;
 use crate::view::TensorView;
 use crate::{Checkpoint, Format};
 use serde_json::{Map, Value};
@@ -169,7 +171,7 @@ fn write_index(
     let json = serde_json::json!({
         "metadata": {"total_parameters": parameters, "total_size": size}, "weight_map": map,
     });
-    json::write(&path, &json)?;
+    write_json(&path, &json)?;
     Ok(path)
 }
 
@@ -177,7 +179,7 @@ fn write_index(
 fn write_tokenizer(dir: &Path, model: &Checkpoint, saved: &mut Saved) -> Result<(), Error> {
     match model.format() {
         Format::HuggingFace => {
-            let copied = crate::tokenizer::copy_files(model.path(), dir)?;
+            let copied = copy_files(model.path(), dir)?;
             if copied.is_empty() {
                 saved.warnings.push(format!(
                     "{} has no tokenizer files to copy",

@@ -2,6 +2,7 @@
 use super::gguf::{GgufDtype, GgufTensor, write_gguf};
 use crate::config::Part;
 use crate::error::{Error, invalid};
+use crate::families::GgufWindows;
 use crate::gguf::rope::{self, Written};
 use crate::gguf::{Value, config as gguf_config, names};
 use crate::view::{TensorView, hugging_face_row};
@@ -43,12 +44,15 @@ enum Source<'a> {
 
 /// Refuses what llama.cpp computes differently at any length, and warns of what it computes differently in long texts.
 fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), String> {
-    let architecture = config.facts().gguf;
-    if architecture == "gemma2" && !config.tie_word_embeddings {
-        return Err("llama.cpp's gemma2 has no head of its own, this model has".to_owned());
+    let facts = config.facts();
+    let architecture = facts.gguf.architecture;
+    if !facts.gguf.own_head && !config.tie_word_embeddings {
+        return Err(format!(
+            "llama.cpp's {architecture} has no head of its own, this model has"
+        ));
     }
     let window = config.layers.iter().find_map(|l| l.window);
-    let own = gguf_config::layers_of(config.family, config.num_hidden_layers, window, None);
+    let own = gguf_config::layers_of(facts, config.num_hidden_layers, window, None);
     if own
         .iter()
         .zip(&config.layers)
@@ -58,7 +62,7 @@ fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), 
             "llama.cpp gives other layers of {architecture} a rotary embedding than this model has"
         ));
     }
-    let windowed = ["gemma2", "gemma3"].contains(&architecture);
+    let windowed = matches!(facts.gguf.windows, GgufWindows::AllBut(_));
     if let Some(window) = window
         && (!windowed || own != config.layers)
     {
@@ -68,7 +72,7 @@ fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), 
     }
     let (c, scalar) = (config, config.query_pre_attn_scalar);
     let own = gguf_config::query_pre_attn_scalar(
-        c.family,
+        facts,
         c.num_hidden_layers,
         c.hidden_size,
         c.num_attention_heads,
@@ -135,7 +139,7 @@ fn read_rows(
     rows: &mut [f32],
 ) {
     let facts = config.facts();
-    if !(facts.gguf_permuted && names::is_query_or_key(part)) {
+    if !(facts.gguf.permuted && names::is_query_or_key(part)) {
         source.read_rows(first, rows);
         if matches!(part, Part::Norm(..) | Part::FinalNorm) {
             rows.iter_mut().for_each(|v| *v += facts.norm_offset);
@@ -164,7 +168,10 @@ fn metadata(
     let mut all = match model.format() {
         Format::Gguf => carried(model, "general."),
         Format::HuggingFace => vec![
-            pair("general.architecture", text(config.facts().gguf)),
+            pair(
+                "general.architecture",
+                text(config.facts().gguf.architecture),
+            ),
             pair("general.type", text("model")),
             pair("general.name", text(name)),
             pair("general.size_label", text(&size_label(parameters(config)))),
@@ -203,7 +210,7 @@ fn carried(model: &Checkpoint, prefix: &str) -> Vec<(String, Value)> {
 }
 
 fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
-    let key = |key: &str| format!("{}.{key}", config.facts().gguf);
+    let key = |key: &str| format!("{}.{key}", config.facts().gguf.architecture);
     let size = |name: &str, n: usize| (key(name), Value::U32(n as u32));
     let real = |name: &str, x: f64| (key(name), Value::F32(x as f32));
     let mut all = vec![

@@ -12,4 +12,3 @@ pub use encode::SaveDtype;
 pub use folder::{Saved, save_folder};
 pub use gguf::{GgufDtype, GgufTensor, write_gguf};
 pub use gguf_model::save_gguf;
-pub(crate) use json::write as write_json;

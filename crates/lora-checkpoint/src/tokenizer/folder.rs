@@ -1,7 +1,8 @@
 //! The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer_config.json, chat_template.jinja.
-use super::{TokenizerBundle, fingerprint, from_json_text};
+use super::bundle::{TokenizerBundle, fingerprint, from_json_text};
 use crate::ModelConfig;
-use crate::error::{Result, invalid, read_json, read_text};
+use crate::error::{Result, invalid};
+use crate::files::{read_json, read_text};
 use serde_json::Value;
 use std::path::Path;
 

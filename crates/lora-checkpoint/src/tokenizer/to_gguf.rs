@@ -1,6 +1,7 @@
 //! A tokenizer.json → `tokenizer.*` metadata, as llama.cpp's converter writes it. A structure that llama.cpp has no
 //! name for is refused: a guess would silently split text differently.
-use super::{TokenizerBundle, pre, sentencepiece};
+use super::bundle::TokenizerBundle;
+use super::{pre, sentencepiece};
 use crate::ModelConfig;
 use crate::gguf::Value;
 use serde_json::Value as Json;

@@ -1,5 +1,5 @@
 //! From what the user named to a decoder's shape: a folder, a config.json, a GGUF file, or a well-known name.
-use crate::model::known::{KNOWN, Known};
+use crate::model::known::Known;
 use lora_checkpoint::{Checkpoint, ModelConfig};
 use lora_cli::{Error, Result, artefact_input};
 use lora_core::{Module, TARGET_PRESETS, TargetModules};
@@ -108,7 +108,8 @@ fn by_name(model: &Path) -> Result<Shape> {
             ..Shape::known(&known)
         }),
         None => {
-            let names = KNOWN.map(|k| k.name).join(", ");
+            let names: Vec<&str> = Known::all().iter().map(|k| k.name).collect();
+            let names = names.join(", ");
             Err(Error::new(format!(
                 "there is no file {} and no model known by that name",
                 model.display()
