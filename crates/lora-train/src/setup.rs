@@ -216,9 +216,10 @@ fn adapter(args: &Args, base: &Base, ui: &Ui) -> Result<Adapter> {
             adapter
         }
         None => {
-            let config = args.lora_config()?;
+            let modules = base.modules();
+            let config = args.lora_config(args.targets()?.resolve(&modules)?)?;
             config
-                .notes(&base.modules())?
+                .notes(&modules)?
                 .iter()
                 .for_each(|note| ui.warn(note));
             if matches!(config.init, Init::Pissa(Some(_))) {

@@ -1,5 +1,5 @@
 //! Module lists of well-known shapes, and the golden cases.
-use lora_core::{Adapter, LoraConfig, Module};
+use lora_core::{Adapter, LoraConfig, Module, Role};
 use std::path::PathBuf;
 
 pub(crate) const ALL_SEVEN: [&str; 7] = [
@@ -32,11 +32,12 @@ pub(crate) fn llama(
             ("mlp.up_proj", hidden, mlp),
             ("mlp.down_proj", mlp, hidden),
         ] {
-            modules.push(module(
-                &format!("model.layers.{layer}.{name}"),
-                in_features,
-                out_features,
-            ));
+            let path = format!("model.layers.{layer}.{name}");
+            modules.push(Module {
+                roles: role(name),
+                is_default_target: name.ends_with("q_proj") || name.ends_with("v_proj"),
+                ..module(&path, in_features, out_features)
+            });
         }
     }
     modules.push(Module {
@@ -44,6 +45,19 @@ pub(crate) fn llama(
         ..module("lm_head", hidden, vocab)
     });
     modules
+}
+
+fn role(name: &str) -> &'static [Role] {
+    match name {
+        "self_attn.q_proj" => &[Role::Query],
+        "self_attn.k_proj" => &[Role::Key],
+        "self_attn.v_proj" => &[Role::Value],
+        "self_attn.o_proj" => &[Role::Output],
+        "mlp.gate_proj" => &[Role::Gate],
+        "mlp.up_proj" => &[Role::Up],
+        "mlp.down_proj" => &[Role::Down],
+        _ => &[],
+    }
 }
 
 pub(crate) fn module(path: &str, in_features: usize, out_features: usize) -> Module {
