@@ -1,9 +1,11 @@
 //! config.json as transformers 4 and 5 write it → [`ModelConfig`]. What can't be honoured is refused by name.
 //! - `layers`: windows and rotary embeddings layer by layer.
 //! - `rope`: rotary embedding parameters.
+//! - `unread`: keys that a family does not read and that would change what is computed.
 //! - `value`: typed look-ups.
 mod layers;
 mod rope;
+mod unread;
 mod value;
 
 use crate::config::{Biases, check_layers};
@@ -19,23 +21,28 @@ impl ModelConfig {
     /// Parses config.json as transformers 4 and 5 write it; refuses families and options that can't be honoured.
     /// `generation_config.json` beside it adds its EOS ids.
     pub fn from_json(path: &Path) -> Result<Self, Error> {
-        let value = read_json(path)?;
-        let Value::Object(json) = value else {
-            return Err(invalid(path, "not a JSON object"));
-        };
-        let mut config = parse(&json).map_err(|message| invalid(path, message))?;
-        let generation = path.with_file_name("generation_config.json");
-        if generation.is_file() {
-            let more = ids(read_json(&generation)?.get("eos_token_id"))
-                .map_err(|m| invalid(&generation, m))?;
-            for id in more {
-                if !config.eos_token_ids.contains(&id) {
-                    config.eos_token_ids.push(id);
-                }
+        load(path).map(|(config, _)| config)
+    }
+}
+
+/// The config, and one line for each setting that is not honoured when the model is trained here.
+pub(crate) fn load(path: &Path) -> Result<(ModelConfig, Vec<String>)> {
+    let value = read_json(path)?;
+    let Value::Object(json) = value else {
+        return Err(invalid(path, "not a JSON object"));
+    };
+    let mut config = parse(&json).map_err(|message| invalid(path, message))?;
+    let generation = path.with_file_name("generation_config.json");
+    if generation.is_file() {
+        let more = ids(read_json(&generation)?.get("eos_token_id"))
+            .map_err(|m| invalid(&generation, m))?;
+        for id in more {
+            if !config.eos_token_ids.contains(&id) {
+                config.eos_token_ids.push(id);
             }
         }
-        Ok(config)
     }
+    Ok((config, unread::notes(&json)))
 }
 
 fn parse(json: &Object) -> Result<ModelConfig, String> {
@@ -59,6 +66,7 @@ fn parse(json: &Object) -> Result<ModelConfig, String> {
     };
     let ropes: Vec<Rope> = rope::all(json, facts, shape)?;
     let layers = layers::all(json, facts, num_hidden_layers)?;
+    unread::refuse_layer_types(json, facts, &layers)?;
     let config = ModelConfig {
         family,
         vocab_size: size_or("vocab_size", default.vocab_size)?,
@@ -137,7 +145,7 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    Ok(())
+    unread::refuse(json, facts)
 }
 
 /// The width of a head: named, the family's own, or the hidden state shared out.

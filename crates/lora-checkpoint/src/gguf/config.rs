@@ -3,6 +3,7 @@ use super::keys::Keys;
 use super::names;
 use super::parse::Gguf;
 use super::rope;
+use super::unread;
 use super::value::Value;
 use crate::ModelConfig;
 use crate::Projection;
@@ -14,9 +15,7 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
     let family = family(gguf)?;
     let facts = family.facts();
     let keys = Keys::new(gguf, facts.gguf.architecture);
-    if keys.size("expert_count")?.is_some_and(|n| n > 0) {
-        return Err("mixtures of experts are not supported".to_owned());
-    }
+    unread::refuse(&keys)?;
     let (heads, hidden) = (
         keys.need("attention.head_count")?,
         keys.need("embedding_length")?,

@@ -10,6 +10,7 @@ pub(crate) mod names;
 mod order;
 pub(crate) mod parse;
 pub(crate) mod rope;
+mod unread;
 mod value;
 
 pub use file::GgufFile;

@@ -64,6 +64,12 @@ fn scaling(
         });
     }
     if let Some(factors) = divisors(keys, bytes, FACTORS, dim)? {
+        if factor(keys)? != 1.0 && keys.text("rope.scaling.type") != Some("none") {
+            return Err(format!(
+                "{FACTORS} beside {} is not supported",
+                keys.name("rope.scaling.factor")
+            ));
+        }
         let plain = factors.iter().all(|&f| f == 1.0);
         return Ok(if plain {
             RopeScaling::None
@@ -71,28 +77,42 @@ fn scaling(
             RopeScaling::Factors(factors)
         });
     }
-    let factor = keys
-        .real("rope.scaling.factor")?
-        .filter(|&f| f != 0.0)
-        .unwrap_or(1.0);
-    match keys.text("rope.scaling.type") {
-        None | Some("none") => Ok(RopeScaling::None),
-        Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
-        Some("linear") => Ok(RopeScaling::Linear { factor }),
-        Some("yarn") => Ok(RopeScaling::Yarn {
+    let factor = factor(keys)?;
+    let attention_factor = keys.real("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    // llama.cpp's default: a file that names a factor and no type scales linearly.
+    let kind = keys.text("rope.scaling.type").unwrap_or("linear");
+    if kind != "yarn" && attention_factor != 1.0 {
+        return Err(format!(
+            "{} is {attention_factor} beside the scaling \"{kind}\": not supported",
+            keys.name("rope.scaling.attn_factor")
+        ));
+    }
+    match kind {
+        "none" => Ok(RopeScaling::None),
+        "linear" if factor == 1.0 => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor }),
+        "yarn" => Ok(RopeScaling::Yarn {
             factor,
-            attention_factor: keys.real("rope.scaling.attn_factor")?.unwrap_or(1.0)
-                * yarn_attention_factor(factor, None, None),
+            attention_factor: attention_factor * yarn_attention_factor(factor, None, None),
             beta_fast: keys.real("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
             beta_slow: keys.real("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
             original_max_position_embeddings: original,
             truncate: true,
         }),
-        Some(other) => Err(format!(
+        other => Err(format!(
             "{} \"{other}\" is not supported",
             keys.name("rope.scaling.type")
         )),
     }
+}
+
+/// The context extension factor, under its key or its old one; 0 is llama.cpp's own "none".
+fn factor(keys: &Keys<'_>) -> Result<f64, String> {
+    let named = match keys.real("rope.scaling.factor")? {
+        None => keys.real("rope.scale_linear")?,
+        named => named,
+    };
+    Ok(named.filter(|&f| f != 0.0).unwrap_or(1.0))
 }
 
 fn divisors(

@@ -1,17 +1,20 @@
 //! A model as GGUF: which tensors in which dtype, and the metadata that llama.cpp's converter writes.
 use super::gguf::{GgufDtype, GgufTensor, write_gguf};
+use super::gguf_holds::held;
+use super::rounding::Rounding;
+use super::verify::verify;
 use crate::config::Part;
 use crate::error::{Error, invalid};
-use crate::families::GgufWindows;
 use crate::gguf::rope::{self, Written};
-use crate::gguf::{Value, config as gguf_config, names};
+use crate::gguf::{self, Value, names};
 use crate::view::{TensorView, hugging_face_row};
 use crate::{Checkpoint, Format, ModelConfig};
 use std::path::Path;
 
 /// Writes `model` as one GGUF file that llama.cpp runs, with tokenizer and chat template. 1-D weights stay f32, as
 /// llama.cpp has them; a matrix whose rows are no whole number of Q8_0 blocks is written as f16. `progress` is called
-/// with the number of values written since the last call. Returns what was not done as asked, a line each.
+/// with the number of values written since the last call. The file is opened again and its configuration compared with the model's. Returns what was
+/// not done as asked, a line each.
 pub fn save_gguf<E: From<Error>>(
     path: &Path,
     model: &Checkpoint,
@@ -23,16 +26,25 @@ pub fn save_gguf<E: From<Error>>(
     let mut warnings = Vec::new();
     let rope = rope::write(model.config()).map_err(|m| invalid(model.path(), m))?;
     warnings.extend(rope.warning.clone());
-    check_layers(model.config(), &mut warnings).map_err(|m| invalid(model.path(), m))?;
-    let metadata = metadata(model, dtype, name, &rope, &mut warnings)?;
+    let mut held = held(model.config(), &mut warnings).map_err(|m| invalid(model.path(), m))?;
+    let mut all = metadata(model, dtype, name, &rope);
+    all.extend(tokenizer(model, &mut held, &mut warnings)?);
     let (tensors, sources) = plan(model, dtype, &rope, &mut warnings)?;
-    write_gguf(path, &metadata, &tensors, |index, first, rows| {
+    let mut rounding = Rounding::watch(model, dtype.storage())?;
+    write_gguf(path, &all, &tensors, |index, first, rows| {
         match &sources[index] {
-            Source::Weight(part, view) => read_rows(model.config(), *part, view, first, rows),
+            Source::Weight(part, view) => {
+                read_rows(model.config(), *part, view, first, rows);
+                if tensors[index].dtype == dtype {
+                    rounding.see(view, rows);
+                }
+            }
             Source::Divisors(values) => rows.copy_from_slice(values),
         }
         progress(rows.len() as u64)
     })?;
+    warnings.extend(rounding.warning());
+    verify(path, &held, model.chat_template()?.as_deref())?;
     Ok(warnings)
 }
 
@@ -40,50 +52,6 @@ pub fn save_gguf<E: From<Error>>(
 enum Source<'a> {
     Weight(Part, TensorView<'a>),
     Divisors(&'a [f32]),
-}
-
-/// Refuses what llama.cpp computes differently at any length, and warns of what it computes differently in long texts.
-fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), String> {
-    let facts = config.facts();
-    let architecture = facts.gguf.architecture;
-    if !facts.gguf.own_head && !config.tie_word_embeddings {
-        return Err(format!(
-            "llama.cpp's {architecture} has no head of its own, this model has"
-        ));
-    }
-    let window = config.layers.iter().find_map(|l| l.window);
-    let own = gguf_config::layers_of(facts, config.num_hidden_layers, window, None);
-    if own
-        .iter()
-        .zip(&config.layers)
-        .any(|(a, b)| a.rope != b.rope)
-    {
-        return Err(format!(
-            "llama.cpp gives other layers of {architecture} a rotary embedding than this model has"
-        ));
-    }
-    let windowed = matches!(facts.gguf.windows, GgufWindows::AllBut(_));
-    if let Some(window) = window
-        && (!windowed || own != config.layers)
-    {
-        warnings.push(format!(
-            "llama.cpp has other sliding windows for {architecture}: texts beyond {window} tokens differ"
-        ));
-    }
-    let (c, scalar) = (config, config.query_pre_attn_scalar);
-    let own = gguf_config::query_pre_attn_scalar(
-        facts,
-        c.num_hidden_layers,
-        c.hidden_size,
-        c.num_attention_heads,
-        c.head_dim,
-    );
-    match own == scalar {
-        true => Ok(()),
-        false => Err(format!(
-            "llama.cpp has query_pre_attn_scalar {own} for such a {architecture}, this model has {scalar}"
-        )),
-    }
 }
 
 /// The tensors of the file, and where each comes from.
@@ -156,22 +124,18 @@ fn read_rows(
     }
 }
 
-/// Everything but the tensors, in the order of llama.cpp's converter.
+/// What is said of the model and its decoder, in the order of llama.cpp's converter.
 fn metadata(
     model: &Checkpoint,
     dtype: GgufDtype,
     name: &str,
     rope: &Written,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<(String, Value)>, Error> {
+) -> Vec<(String, Value)> {
     let config = model.config();
     let mut all = match model.format() {
         Format::Gguf => carried(model, "general."),
         Format::HuggingFace => vec![
-            pair(
-                "general.architecture",
-                text(config.facts().gguf.architecture),
-            ),
+            pair("general.architecture", text(gguf::architecture(config))),
             pair("general.type", text("model")),
             pair("general.name", text(name)),
             pair("general.size_label", text(&size_label(parameters(config)))),
@@ -180,18 +144,27 @@ fn metadata(
     all.extend(decoder(config, rope));
     all.push(pair("general.file_type", Value::U32(dtype.file_type())));
     all.push(pair("general.quantization_version", Value::U32(2)));
-    match model.format() {
-        Format::Gguf => all.extend(carried(model, "tokenizer.")),
-        Format::HuggingFace => {
-            let tokenizer = model.tokenizer()?;
-            let (entries, warning) = tokenizer
-                .to_gguf(config)
-                .map_err(|m| invalid(model.path(), m))?;
-            all.extend(entries);
-            warnings.extend(warning);
-        }
+    all
+}
+
+/// The tokenizer's metadata. Token ids stand there and nowhere else in the file: `held` gets them as they are written.
+fn tokenizer(
+    model: &Checkpoint,
+    held: &mut ModelConfig,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(String, Value)>, Error> {
+    if model.format() == Format::Gguf {
+        return Ok(carried(model, "tokenizer."));
     }
-    Ok(all)
+    let written = model
+        .tokenizer()?
+        .to_gguf(model.config())
+        .map_err(|m| invalid(model.path(), m))?;
+    held.bos_token_id = written.ids.bos;
+    held.eos_token_ids = written.ids.eos;
+    held.pad_token_id = written.ids.padding;
+    warnings.extend(written.warnings);
+    Ok(written.entries)
 }
 
 /// A GGUF source's own entries, but for those that describe its storage.

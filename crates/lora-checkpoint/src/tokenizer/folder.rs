@@ -67,6 +67,11 @@ fn token_text(settings: &serde_json::Map<String, Value>, key: &str) -> Option<St
         .map(str::to_owned)
 }
 
+/// The chat template of a folder, without its tokenizer.
+pub(crate) fn template_of_folder(dir: &Path) -> Result<Option<String>> {
+    chat_template(dir, &settings(dir)?)
+}
+
 /// chat_template.jinja; else `chat_template` in tokenizer_config.json, a text or a list of named ones.
 fn chat_template(dir: &Path, settings: &serde_json::Map<String, Value>) -> Result<Option<String>> {
     let path = dir.join("chat_template.jinja");

@@ -10,4 +10,6 @@ mod to_gguf;
 mod write;
 
 pub use bundle::TokenizerBundle;
+pub(crate) use folder::template_of_folder;
+pub(crate) use gguf::template_of_gguf;
 pub(crate) use write::copy_files;
