@@ -32,12 +32,11 @@ pub(crate) fn llama(
             ("mlp.up_proj", hidden, mlp),
             ("mlp.down_proj", mlp, hidden),
         ] {
-            let path = format!("model.layers.{layer}.{name}");
-            modules.push(Module {
-                roles: role(name),
-                is_default_target: name.ends_with("q_proj") || name.ends_with("v_proj"),
-                ..module(&path, in_features, out_features)
-            });
+            modules.push(module(
+                &format!("model.layers.{layer}.{name}"),
+                in_features,
+                out_features,
+            ));
         }
     }
     modules.push(Module {
@@ -47,17 +46,23 @@ pub(crate) fn llama(
     modules
 }
 
-fn role(name: &str) -> &'static [Role] {
-    match name {
-        "self_attn.q_proj" => &[Role::Query],
-        "self_attn.k_proj" => &[Role::Key],
-        "self_attn.v_proj" => &[Role::Value],
-        "self_attn.o_proj" => &[Role::Output],
-        "mlp.gate_proj" => &[Role::Gate],
-        "mlp.up_proj" => &[Role::Up],
-        "mlp.down_proj" => &[Role::Down],
-        _ => &[],
+/// The same modules, with what each is for.
+pub(crate) fn with_roles(modules: Vec<Module>) -> Vec<Module> {
+    let mut modules = modules;
+    for module in &mut modules {
+        module.roles = match module.name() {
+            "q_proj" => &[Role::Query],
+            "k_proj" => &[Role::Key],
+            "v_proj" => &[Role::Value],
+            "o_proj" => &[Role::Output],
+            "gate_proj" => &[Role::Gate],
+            "up_proj" => &[Role::Up],
+            "down_proj" => &[Role::Down],
+            _ => &[],
+        };
+        module.is_default_target = ["q_proj", "v_proj"].contains(&module.name());
     }
+    modules
 }
 
 pub(crate) fn module(path: &str, in_features: usize, out_features: usize) -> Module {

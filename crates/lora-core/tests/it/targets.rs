@@ -1,5 +1,5 @@
 //! Target matching against what PEFT's `check_target_module_exists` does.
-use crate::support::{ALL_SEVEN, list, llama, module};
+use crate::support::{ALL_SEVEN, list, llama, module, with_roles};
 use lora_core::{LoraConfig, Module, Role, TARGET_PRESETS, TargetModules, Targets};
 
 fn matched(targets: TargetModules) -> Vec<String> {
@@ -128,7 +128,7 @@ fn an_unknown_name_lists_the_models_modules() {
 
 #[test]
 fn people_write_sets_lists_and_patterns() {
-    let modules = llama(2, 8, 4, 12, 20);
+    let modules = with_roles(llama(2, 8, 4, 12, 20));
     let read = |text: &str| text.parse::<Targets>().unwrap().resolve(&modules).unwrap();
     let sets: [(&str, &[&str]); 4] = [
         ("attention", &["q_proj", "v_proj"]),
