@@ -49,6 +49,8 @@ pub(crate) fn build<'b>(
 }
 
 fn lora<'b>(args: &Args, base: &'b Base, rows: &Rows, ui: &Ui) -> Result<Model<'b>> {
+    let notes = base.checkpoint().notes();
+    notes.iter().for_each(|note| ui.warn(note));
     let adapter = adapter(args, base, ui)?;
     let (route, memory): (Box<dyn Route + 'b>, _) = if args.route == Some(RouteKind::Composite) {
         (Box::new(Composite::new(base)?), None)
