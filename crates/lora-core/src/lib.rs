@@ -46,12 +46,12 @@ pub use init::Init;
 pub use layout::{AdapterTensor, Layout, Part, TargetedModule, TrainedTensor};
 pub use load::base_name;
 pub use merge::{add_delta, add_embedding_delta, weight_norms};
-pub use module::{BaseModel, Module, ModuleKind};
+pub use module::{BaseModel, Module, ModuleKind, Role};
 pub use modules_in::modules_of;
 pub use pattern::Pattern;
 pub use presets::{Preset, TARGET_PRESETS};
 pub use summary::{thousands, trainable_line};
-pub use targets::{DEFAULT_TARGETS, ModuleNames, TargetModules};
+pub use targets::{ModuleNames, TargetModules, Targets};
 
 /// Name of the config file in an adapter folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";

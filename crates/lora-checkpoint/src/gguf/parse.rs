@@ -2,7 +2,7 @@
 //! allocation that the file's own size does not bound.
 use super::value::{Value, scalar_bytes};
 use crate::blocks;
-use crate::view::StorageDtype;
+use crate::storage::StorageDtype;
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::ops::Range;
