@@ -13,7 +13,7 @@ pub mod spec;
 pub use base::Base;
 pub use composite::{Composite, FullModel};
 pub use error::Error;
-pub use fused::{BatchSize, Footprint, Fused, Plan, computed_tokens, footprint};
+pub use fused::{BatchSize, Footprint, Fused, Plan, footprint};
 pub use packed::{IGNORE, Packed};
 pub use peak::{Peak, Process};
 pub use route::{Dropout, Route, SequenceLoss};

@@ -1,6 +1,6 @@
 //! A task's arithmetic, block of rows after block. In scores and probabilities a key is a row and a block's row is a lane.
 use super::task::Task;
-use super::{Gradients, LINE, Saved, odd_lines};
+use super::{Gradients, LINE, Saved, Shape, odd_lines};
 use crate::dispatch::vectorised;
 use crate::gemm::{Direct, Operand, View, transpose};
 use crate::memory::grow;
@@ -31,6 +31,14 @@ pub(super) struct Scratch {
     ds: Vec<f32>,
     /// Output or gradient of the block's queries, (rows, wide).
     out: Vec<f32>,
+}
+
+/// Values of a [`Scratch`] for so many keys in view.
+pub(super) fn scratch_len(shape: Shape, keys: usize) -> usize {
+    let keys = keys.next_multiple_of(Direct::new().rows());
+    let of_keys = 4 * keys * shape.wide();
+    let of_rows = 3 * ROWS * shape.wide() + 2 * shape.head_dim * LANES;
+    of_keys + of_rows + 2 * (keys + 1) * LANES
 }
 
 /// Some rows of a task.

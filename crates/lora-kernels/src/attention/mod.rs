@@ -118,6 +118,37 @@ pub struct Workspace {
     offsets: Vec<usize>,
 }
 
+impl Workspace {
+    /// Values that it holds.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.earlier.len()
+    }
+}
+
+/// Values that a [`Workspace`] holds after the backward pass of a layout.
+#[must_use]
+pub fn workspace_len(shape: Shape, layout: &Layout) -> usize {
+    let cut = Cut::of(shape, layout);
+    if cut.units >= ENOUGH {
+        return 0;
+    }
+    let mut earlier = 0;
+    for segment in 0..layout.segments().len() {
+        for part in 0..cut.parts {
+            let task = cut.task(shape, layout, segment, part, 0);
+            earlier += task.map_or(0, Task::earlier);
+        }
+    }
+    earlier * 2 * shape.head_dim * shape.kv_heads
+}
+
+/// Values that one thread holds while it works on sequences of at most so many tokens.
+#[must_use]
+pub fn scratch_len(shape: Shape, longest: usize) -> usize {
+    block::scratch_len(shape, longest)
+}
+
 /// Independent (tree, key/value head) pairs from which each is one job; fewer are cut into tasks.
 const ENOUGH: usize = 32;
 /// Tasks that are wished for, and into how many parts a segment is cut at most for that.

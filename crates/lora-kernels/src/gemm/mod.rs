@@ -23,6 +23,7 @@ pub(crate) use isa::with_each;
 pub(crate) use left::Left;
 pub(crate) use outer::{Gradient, outer};
 pub(crate) use product::Product;
+pub use product::scratch_len;
 pub(crate) use right::{MatRight, Plain, Right, Transposed};
 
 /// The instruction set that products are computed with on this machine, for people.

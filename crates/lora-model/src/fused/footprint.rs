@@ -5,10 +5,11 @@ use crate::Packed;
 use crate::spec::HEAD;
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
-use lora_kernels::{linear, loss};
+use lora_kernels::layout::Layout;
+use lora_kernels::{attention, gemm, linear, loss};
 
 /// A micro-batch as memory sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BatchSize {
     /// Tokens, T.
     pub tokens: usize,
@@ -16,6 +17,77 @@ pub struct BatchSize {
     pub longest: usize,
     /// Supervised tokens, n.
     pub supervised: usize,
+    /// Values of the gradients of keys and values that attention's backward pass holds apart: few, unless many sequences
+    /// share a long beginning.
+    pub attention: usize,
+}
+
+impl BatchSize {
+    /// Of a pack, with common beginnings computed once if `share`.
+    #[must_use]
+    pub fn of(config: &ModelConfig, packed: &Packed, share: bool) -> Self {
+        let variants = |length| {
+            let ropes = config.ropes.iter();
+            ropes.map(|rope| rope.variant(length)).collect::<Vec<_>>()
+        };
+        let batch = Batch::of(packed, share, variants);
+        Self {
+            tokens: batch.tokens(),
+            longest: packed.longest(),
+            supervised: packed.supervised(),
+            attention: held_apart(config, &batch.layout),
+        }
+    }
+
+    /// Of sequences of these lengths, of which nothing is shared.
+    #[must_use]
+    pub fn alone(config: &ModelConfig, lengths: &[usize], supervised: usize) -> Self {
+        let mut starts = vec![0];
+        for length in lengths {
+            starts.push(starts[starts.len() - 1] + length);
+        }
+        Self {
+            tokens: starts[lengths.len()],
+            longest: lengths.iter().copied().max().unwrap_or(0),
+            supervised,
+            attention: held_apart(config, &Layout::packed(&starts)),
+        }
+    }
+
+    /// The most of both, part by part.
+    #[must_use]
+    pub fn cover(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.max(other.tokens),
+            longest: self.longest.max(other.longest),
+            supervised: self.supervised.max(other.supervised),
+            attention: self.attention.max(other.attention),
+        }
+    }
+}
+
+/// The most that attention's workspace holds in any layer.
+fn held_apart(config: &ModelConfig, layout: &Layout) -> usize {
+    let mut windows: Vec<_> = config.layers.iter().map(|layer| layer.window).collect();
+    windows.sort_unstable();
+    windows.dedup();
+    let shapes = windows.into_iter().map(|window| shape(config, window));
+    shapes
+        .map(|shape| attention::workspace_len(shape, layout))
+        .max()
+        .unwrap_or(0)
+}
+
+/// Attention of a layer with this window, as far as memory is concerned.
+fn shape(config: &ModelConfig, window: Option<usize>) -> attention::Shape {
+    attention::Shape {
+        heads: config.num_attention_heads,
+        kv_heads: config.num_key_value_heads,
+        head_dim: config.head_dim,
+        scale: 1.0,
+        window,
+        softcap: None,
+    }
 }
 
 /// Bytes that the route holds beside the weights, which stay where they lie.
@@ -36,6 +108,8 @@ pub struct Footprint {
     pub head: usize,
     /// Norms and biases, widened to f32.
     pub vectors: usize,
+    /// What each thread holds beside all that.
+    pub per_thread: usize,
 }
 
 impl Footprint {
@@ -104,11 +178,30 @@ pub fn footprint(
             - 1
             - lowest_layer(targeted).min(config.num_hidden_layers - 1),
         scratch: F32
-            * (t * scratch(config, targeted, dropout) + workspace(config, targeted, dropout, t)),
+            * (t * scratch(config, targeted, dropout)
+                + workspace(config, targeted, dropout, t)
+                + batch.attention),
         head: F32 * head(config, batch.supervised),
         vectors: F32 * vectors(config),
+        per_thread: F32 * per_thread(config, targeted, batch),
     }
 }
+
+/// Values that a thread holds: blocks of attention, packed panels of weights, packed ranks, the slopes of capped logits.
+fn per_thread(config: &ModelConfig, targeted: &[TargetedModule], batch: BatchSize) -> usize {
+    let rank = targeted.iter().map(|module| module.rank).max().unwrap_or(0);
+    let slopes = match config.logit_softcap {
+        Some(_) => config.vocab_size,
+        None => 0,
+    };
+    attention::scratch_len(shape(config, None), batch.longest)
+        + gemm::scratch_len(rank)
+        + batch.tokens * rank.next_multiple_of(PANEL)
+        + slopes
+}
+
+/// Ranks that are packed side by side, at most.
+const PANEL: usize = 32;
 
 /// The lowest layer of these modules: nothing below it needs a gradient.
 fn lowest_layer(targeted: &[TargetedModule]) -> usize {
@@ -130,12 +223,6 @@ fn lowest_layer(targeted: &[TargetedModule]) -> usize {
         })
         .min()
         .unwrap_or(0)
-}
-
-/// Tokens of a pack that a step without dropout computes: those that rows begin with in common once.
-#[must_use]
-pub fn computed_tokens(packed: &Packed) -> usize {
-    Batch::of(packed, true, |_| ()).tokens()
 }
 
 fn width(config: &ModelConfig, projection: Projection) -> usize {
@@ -386,6 +473,29 @@ mod tests {
     }
 
     #[test]
+    fn what_attention_holds_apart_is_counted() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden");
+        let base = Base::open(&root.join("llama_gqa_tied").join("base")).unwrap();
+        let config = LoraConfig::new(4, 4.0, TargetModules::AllLinear);
+        let adapter = Adapter::init(config, &base, 1).unwrap();
+        let row = |last: u32| (3..60).chain([last, 7]).collect::<Vec<u32>>();
+        let rows: Vec<Vec<u32>> = (60..70).map(row).collect();
+        let labels = |row: &Vec<u32>| row.iter().map(|&id| id as i32).collect::<Vec<_>>();
+        let labels: Vec<Vec<i32>> = rows.iter().map(labels).collect();
+        let both = rows.iter().zip(&labels);
+        let packed = Packed::from_rows(both.map(|(row, labels)| (&row[..], &labels[..])));
+        let mut gradients = vec![0.0; adapter.params.len()];
+        let mut fused = Fused::new(&base, 1).unwrap();
+        fused
+            .gradients(&adapter, &packed, None, 1.0, &mut gradients)
+            .unwrap();
+        let batch = BatchSize::of(base.config(), &packed, true);
+        assert_eq!(batch.tokens, 57 + 10 * 2);
+        assert!(batch.attention > 9 * 57);
+        assert_eq!(fused.engine.scratch.attention.values(), batch.attention);
+    }
+
+    #[test]
     fn the_buffers_of_every_family_are_as_large_as_foretold() {
         let cases = [
             "llama_gqa_tied",
@@ -430,11 +540,8 @@ mod tests {
                         .gradients(&adapter, &packed, dropout, 1.0, &mut gradients)
                         .unwrap();
                     fused.losses(Some(&adapter), &packed).unwrap();
-                    let batch = BatchSize {
-                        tokens: packed.tokens(),
-                        longest: 17,
-                        supervised: packed.supervised(),
-                    };
+                    let batch = BatchSize::of(base.config(), &packed, false);
+                    assert_eq!((batch.tokens, batch.longest), (packed.tokens(), 17));
                     let expected =
                         footprint(base.config(), &adapter.modules, dropout.is_some(), batch);
                     let engine = &fused.engine;
@@ -451,7 +558,8 @@ mod tests {
                     let state = 2 * packed.tokens() * base.config().hidden_size;
                     let found = of_scratch(&engine.scratch)
                         + state
-                        + engine.scratch.project.workspace.len();
+                        + engine.scratch.project.workspace.len()
+                        + engine.scratch.attention.values();
                     assert_eq!(F32 * found, expected.scratch, "{case} {dropout:?}");
                 }
             }

@@ -19,7 +19,7 @@ mod weights;
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use binding::Binding;
 use engine::Engine;
-pub use footprint::{BatchSize, Footprint, computed_tokens, footprint};
+pub use footprint::{BatchSize, Footprint, footprint};
 pub use keep::Plan;
 use lora_core::Adapter;
 use lora_kernels::profile::Profile;
