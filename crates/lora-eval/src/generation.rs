@@ -1,10 +1,10 @@
 //! Greedy answers to the rows' prompts, and whether they are the completions.
 use crate::load::{Loaded, Model};
-use crate::report::Generation;
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Ui};
 use lora_data::Example;
 use lora_model::Fused;
+use lora_records::Generation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use tokenizers::Tokenizer;

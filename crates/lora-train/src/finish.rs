@@ -39,6 +39,7 @@ pub(crate) fn finish(
         seed: Some(args.seed),
         inputs: inputs.hashes.clone(),
         results: results(outcome, model),
+        measured: measured(outcome, model),
         started,
     };
     Ok(staged.commit(draft)?)
@@ -60,6 +61,13 @@ fn results(outcome: &Outcome, model: &Model<'_>) -> serde_json::Value {
         "tokens": state.tokens,
         "computed_tokens": state.computed_tokens,
         "supervised_tokens": state.supervised_tokens,
+    })
+}
+
+/// What another machine, or the same at another time, would say otherwise.
+fn measured(outcome: &Outcome, model: &Model<'_>) -> serde_json::Value {
+    let state = &outcome.state;
+    serde_json::json!({
         "memory": model.memory,
         "tokens_per_s": state.tokens as f64 / state.step_seconds.max(1e-9),
     })

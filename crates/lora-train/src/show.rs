@@ -1,7 +1,8 @@
 //! Follows a run: progress and words for people, a line of metrics.jsonl for every step and evaluation.
-use crate::metrics::{Metric, Metrics};
+use crate::metrics::{Metrics, of_evaluation, of_step};
 use lora_cli::{Error, Progress, Ui};
 use lora_receipt::Staged;
+use lora_records::Metric;
 use lora_training::{Evaluated, Event, Observer, Started, StepDone};
 
 /// Who follows the run.
@@ -59,7 +60,7 @@ impl<'s> Show<'s> {
             progress.message(format!("loss {loss:.4}  {rate:.0} tokens/s"));
             progress.inc(1);
         }
-        self.record(&Metric::Step(*step));
+        self.record(&of_step(step));
     }
 
     fn evaluating(&mut self, done: usize, rows: usize) {
@@ -76,7 +77,7 @@ impl<'s> Show<'s> {
         let best = if found.best { ", the best so far" } else { "" };
         self.ui
             .say(&format!("step {step}: valid loss {loss:.4}{best}"));
-        self.record(&Metric::Eval(*found));
+        self.record(&of_evaluation(found));
     }
 
     fn record(&mut self, metric: &Metric) {

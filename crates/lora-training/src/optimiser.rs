@@ -1,6 +1,6 @@
 //! AdamW over flat parameters, tensor by tensor.
 use crate::trainable::Slot;
-use lora_kernels::optim::AdamW;
+use lora_kernels::optim::{AdamW, Moments, Step};
 
 /// AdamW and its moments.
 #[derive(Debug)]
@@ -47,15 +47,16 @@ impl Optimiser {
                 ..AdamW::default()
             };
             let at = slot.range.clone();
-            adamw.step(
-                &mut params[at.clone()],
-                &gradients[at.clone()],
-                &mut self.m[at.clone()],
-                &mut self.v[at],
-                update.step,
-                update.lr * slot.rate,
-                update.clip,
-            );
+            let moments = Moments {
+                first: &mut self.m[at.clone()],
+                second: &mut self.v[at.clone()],
+            };
+            let step = Step {
+                number: update.step,
+                lr: update.lr * slot.rate,
+                clip: update.clip,
+            };
+            adamw.step(&mut params[at.clone()], &gradients[at], moments, step);
         }
     }
 }
