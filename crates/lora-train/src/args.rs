@@ -4,7 +4,7 @@ use crate::lora_args::LoraArgs;
 use crate::values::{
     accumulation, at_least_one, below_one, not_negative, positive, rank, threads, warmup,
 };
-use lora_cli::{Common, Error, Result, ToolArgs};
+use lora_cli::{Common, Error, OtherBase, Result, ToolArgs};
 use lora_core::{LoraConfig, Preset, TargetModules};
 use lora_training::{Batching, Length, TrainConfig};
 use std::path::PathBuf;
@@ -28,6 +28,10 @@ pub struct Args {
     /// Start from this adapter (PEFT's layout) and keep its rank, alpha and targets; `-` takes it from a receipt.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "rank", "alpha", "targets", "rslora"])]
     pub adapter: Option<PathBuf>,
+    /// Bases that are not the adapter's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub other_base: OtherBase,
     /// Folder to write: the best adapter, metrics.jsonl, checkpoints/, README.md, receipt.json.
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]

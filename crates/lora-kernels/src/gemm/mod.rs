@@ -34,5 +34,5 @@ pub(crate) use left::Left;
 pub(crate) use outer::{Gradient, outer};
 pub(crate) use packing::{Rows, transpose};
 pub(crate) use product::Product;
-pub use product::scratch_len;
 pub(crate) use right::{MatRight, Plain, Right, Transposed};
+pub use split::scratch_len;

@@ -22,12 +22,6 @@ struct Scratch {
     rows: Vec<f32>,
 }
 
-/// Values that one thread packs at most, about, where the extra part has so many steps.
-#[must_use]
-pub fn scratch_len(extra: usize) -> usize {
-    (COLUMNS + FEWEST_COLUMNS) * (super::BLOCK + extra)
-}
-
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
