@@ -55,6 +55,8 @@ pub(crate) fn build<'b>(
 }
 
 fn lora<'b>(args: &Args, base: &'b Base, rows: &Rows, ui: &Ui) -> Result<Model<'b>> {
+    let notes = base.checkpoint().notes();
+    notes.iter().for_each(|note| ui.warn(note));
     let plan = Plan::of(args, base, ui)?;
     let (route, memory): (Box<dyn Route + 'b>, _) = if args.route == Some(RouteKind::Composite) {
         memory::check_adapter(plan.carried().trainable)?;
@@ -110,8 +112,9 @@ impl Plan {
             }
             return Ok(Self::Loaded(adapter));
         }
-        let mut config = args.lora_config()?;
         let modules = base.modules();
+        let targets = args.targets()?.resolve(&modules)?;
+        let mut config = args.lora_config(targets)?;
         for note in config.notes(&modules)? {
             ui.warn(&note);
         }
