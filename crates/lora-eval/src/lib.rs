@@ -126,6 +126,12 @@ impl serde::Serialize for Rows {
 }
 
 impl ToolArgs for Args {
+    const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "batch-tokens"];
+
+    fn check(&self) -> Result<()> {
+        gates::check_arguments(self)
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }

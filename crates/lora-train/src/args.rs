@@ -219,6 +219,12 @@ impl From<WeightDtype> for lora_training::WeightDtype {
 }
 
 impl ToolArgs for Args {
+    const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "profile"];
+
+    fn check(&self) -> Result<()> {
+        self.clone().resolve()
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }
