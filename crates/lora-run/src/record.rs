@@ -90,7 +90,7 @@ impl Definition {
                 .entry(name.clone())
                 .or_default()
                 .push(sha256.clone());
-            found.push(Input { name, path, sha256 });
+            found.push(Input::new(name, path, sha256));
         }
         let (name, version) = match &step.action {
             Action::Use(name) => (

@@ -180,7 +180,7 @@ pub(crate) fn run(
             }
         }
     }
-    let text = summary(&rows, ui.columns());
+    let text = summary(&rows, ui.width());
     if ui.json() {
         ui.say(&text)
     } else {
@@ -193,7 +193,7 @@ pub(crate) fn run(
     if let Err(error) = lockfile::write(&lock, &source.name(), &finished) {
         ui.warn(&error.to_string()); // all outputs are there; only the note about them could not be left
     }
-    let told = ending::lines(&finished, &folder, ui.columns());
+    let told = ending::lines(&finished, &folder, ui.width());
     if ui.json() {
         told.iter().for_each(|line| ui.say(line));
     } else {
