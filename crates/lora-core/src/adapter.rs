@@ -95,7 +95,7 @@ impl Adapter {
         )
     }
 
-    /// A and B of module `index` as they began, if the base lacks them.
+    /// A and B of module `index` as they were initialised, if the base lacks them.
     ///
     /// # Panics
     /// If there is no such module.

@@ -15,15 +15,15 @@ pub enum Init {
     Pissa(Option<usize>),
     /// The first columns of W's QR decomposition, taken out of the base (Büyükakyüz 2024).
     Olora,
-    /// Any other beginning that leaves the base as it is. Only a loaded adapter can have it.
+    /// Any other initialisation that leaves the base as it is. Only a loaded adapter can have it.
     Other(String),
 }
 
-/// Beginnings that need data or more options, and leave nothing behind but A and B.
+/// Initialisations that need data or more options, and leave nothing behind but A and B.
 const OTHER: [&str; 2] = ["orthogonal", "eva"];
 
 impl Init {
-    /// Reads PEFT's value; None for a beginning that can't be honoured.
+    /// Reads PEFT's value; None for one that can't be honoured.
     pub(crate) fn from_value(value: &Value) -> Option<Self> {
         match value {
             Value::Null | Value::Bool(true) => Some(Self::Kaiming),
@@ -37,7 +37,7 @@ impl Init {
         }
     }
 
-    /// The beginning of a word that a person writes: kaiming, gaussian, false, pissa, pissa_niter_N, olora.
+    /// The initialisation of a word that a person writes: kaiming, gaussian, false, pissa, pissa_niter_N, olora.
     pub fn named(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "kaiming" | "true" => Some(Self::Kaiming),
@@ -66,7 +66,7 @@ impl Init {
         }
     }
 
-    /// True if s·B·A is taken out of the base at the beginning.
+    /// True if s·B·A is taken out of the base at initialisation.
     pub fn changes_base(&self) -> bool {
         matches!(self, Self::Pissa(_) | Self::Olora)
     }

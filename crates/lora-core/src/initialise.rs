@@ -14,7 +14,7 @@ impl Adapter {
     /// it found, as in PEFT.
     ///
     /// # Errors
-    /// If the config can't be honoured on this model, memory is short, or a weight that the beginning needs can't be read.
+    /// If the config can't be honoured on this model, memory is short, or a weight that it needs can't be read.
     pub fn init(mut config: LoraConfig, base: &impl BaseModel, seed: u64) -> Result<Self, Error> {
         if let Init::Other(word) = &config.init {
             return Err(Error::Config(format!(
@@ -79,7 +79,7 @@ impl Adapter {
         }
     }
 
-    /// DoRA: the magnitudes are the norms of W + s·B·A at the beginning.
+    /// DoRA: the magnitudes are the norms of W + s·B·A at initialisation.
     fn fill_magnitudes(&mut self, base: &impl BaseModel) -> Result<(), Error> {
         for index in 0..self.modules.len() {
             let module = &self.modules[index];

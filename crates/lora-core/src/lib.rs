@@ -33,6 +33,7 @@ mod select;
 mod summary;
 mod targets;
 mod tensor_file;
+mod tensor_names;
 mod values;
 
 pub use adapter::Adapter;

@@ -1,8 +1,8 @@
 //! From an adapter's file to the modules that it is for.
 use crate::folder::{self, Kind};
 use crate::tensor_file::TensorFile;
-use crate::{CONFIG_FILE, Error, Module, WEIGHTS_FILE};
-use safetensors::tensor::SafeTensors;
+use crate::tensor_names::TensorNames;
+use crate::{Error, Module};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -13,18 +13,13 @@ use std::path::Path;
 /// If the folder can't be read, or the adapter also trains whole tensors, whose modules only the base knows.
 pub fn modules_of(dir: &Path) -> Result<Vec<Module>, Error> {
     let kind = folder::kind(dir);
-    let path = dir.join(kind.weights_file());
-    if !path.is_file() {
-        let hint = format!("\nhint: an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}");
-        let what = if dir.is_dir() {
-            format!("holds no {WEIGHTS_FILE}")
-        } else {
-            "is no folder".to_owned()
-        };
-        return Err(Error::invalid(dir, what + &hint));
+    if kind == Kind::Peft {
+        folder::require(dir)?;
     }
-    let file = TensorFile::read(&path)?;
-    modules_in(&file.tensors()?, kind == Kind::Mlx).map_err(|message| file.invalid(message))
+    let file = TensorFile::read(&dir.join(kind.weights_file()))?;
+    let tensors = file.tensors()?;
+    let names = TensorNames::of(&tensors).map_err(|message| file.invalid(message))?;
+    modules_in(&names, kind == Kind::Mlx).map_err(|message| file.invalid(message))
 }
 
 /// (suffix, true for A, true for an embedding), PEFT's and then mlx-lm's.
@@ -44,10 +39,13 @@ const BESIDE: [&str; 4] = [
     ".m",
 ];
 
-fn modules_in(tensors: &SafeTensors<'_>, is_mlx: bool) -> Result<Vec<Module>, String> {
+fn modules_in(tensors: &TensorNames<'_>, is_mlx: bool) -> Result<Vec<Module>, String> {
     let parts: &[_] = if is_mlx { &MLX_PARTS } else { &PARTS };
     let mut found: BTreeMap<Vec<Piece<'_>>, Sides<'_>> = BTreeMap::new();
-    for (name, tensor) in tensors.iter() {
+    for name in tensors.names() {
+        let Some(tensor) = tensors.get(name) else {
+            continue;
+        };
         let bare = name.strip_prefix("base_model.model.").unwrap_or(name);
         let part = parts
             .iter()

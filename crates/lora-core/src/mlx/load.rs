@@ -4,7 +4,7 @@ use super::tied::tied;
 use crate::diagnosis::OTHER_BASE;
 use crate::folder::MLX_WEIGHTS_FILE;
 use crate::tensor_file::TensorFile;
-use crate::values::{transposed, widen};
+use crate::values::{transposed, widen, zeros};
 use crate::{Adapter, BaseModel, CONFIG_FILE, Error, Layout, Module};
 use safetensors::tensor::SafeTensors;
 use serde_json::{Map, Value};
@@ -68,13 +68,44 @@ fn paths<'t>(tensors: &'t SafeTensors<'_>) -> Result<BTreeSet<&'t str>, String> 
     }
 }
 
+/// The config's rank is the file's: before memory is taken, which the config alone would not bound.
+fn check_ranks(
+    tensors: &SafeTensors<'_>,
+    layout: &Layout,
+    modules: &[Module],
+) -> Result<(), String> {
+    let head = tied(modules).map(|(_, head)| head.path.as_str());
+    for module in layout
+        .modules
+        .iter()
+        .filter(|m| Some(m.path.as_str()) != head)
+    {
+        let name = format!("{}.lora_a", module.path);
+        let tensor = tensors
+            .tensor(&name)
+            .map_err(|_| format!("tensor {name} is missing"))?;
+        let &[_, rank] = tensor.shape() else {
+            return Err(format!("tensor {name} is no matrix"));
+        };
+        if rank != module.rank {
+            return Err(format!(
+                "tensor {name} has rank {rank}, the config's lora_parameters.rank says {}\nhint: are both files of one \
+                 adapter?",
+                module.rank
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn fill(
     tensors: &SafeTensors<'_>,
     layout: &Layout,
     modules: &[Module],
     dora: bool,
 ) -> Result<Vec<f32>, String> {
-    let mut params = vec![0.0; layout.parameters()];
+    check_ranks(tensors, layout, modules)?;
+    let mut params = zeros(layout.parameters()).map_err(|error| error.to_string())?;
     let shared =
         tied(modules).filter(|(table, _)| layout.modules.iter().any(|m| m.path == table.path));
     for module in &layout.modules {

@@ -1,6 +1,6 @@
 //! What mlx-lm's adapter_config.json says of the adapter, and PEFT's config of the same.
 use super::tied::tied;
-use crate::diagnosis::OTHER_BASE;
+use crate::diagnosis::{foreign, other_base};
 use crate::naming::targets_of;
 use crate::{LoraConfig, Module};
 use serde_json::{Map, Value, json};
@@ -42,7 +42,7 @@ impl Settings {
             rank: rank
                 .filter(|&r| r > 0)
                 .ok_or("lora_parameters.rank must be a positive whole number")?,
-            scale: number("scale").ok_or("lora_parameters.scale must be a number")?,
+            scale: number("scale").ok_or_else(|| no_scale(number("alpha"), rank))?,
             dropout: number("dropout").unwrap_or(0.0),
             dora,
             model: fields
@@ -50,6 +50,20 @@ impl Settings {
                 .and_then(Value::as_str)
                 .map(str::to_owned),
         })
+    }
+
+    /// Why a module of the file is none of the base.
+    fn unknown(&self, path: &str, modules: &[Module]) -> String {
+        let known: Vec<String> = modules
+            .iter()
+            .map(|module| format!("{}.lora", module.path))
+            .collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let why = match foreign(&format!("{path}.lora"), &known) {
+            Some(other) => other.turned().message(),
+            None => other_base(self.model.as_deref()),
+        };
+        format!("{path} is no module of this base{why}")
     }
 
     /// PEFT's config of the same adapter, on exactly these modules.
@@ -72,7 +86,7 @@ impl Settings {
             paths.insert(&head.path);
         }
         if let Some(path) = paths.iter().find(|path| module(path).is_none()) {
-            return Err(format!("{path} is no module of this base{OTHER_BASE}"));
+            return Err(self.unknown(path, modules));
         }
         if self.dora
             && paths
@@ -104,5 +118,18 @@ impl Settings {
         config.use_dora = self.dora;
         config.base_model_name_or_path = self.model;
         Ok(config)
+    }
+}
+
+/// mlx-lm multiplies by `scale`; people who know PEFT write `alpha`.
+fn no_scale(alpha: Option<f64>, rank: Option<usize>) -> String {
+    let what = "lora_parameters.scale must be a number";
+    match (alpha, rank) {
+        (Some(alpha), Some(rank)) => format!(
+            "{what}, and it has alpha instead\nhint: mlx-lm's scale is alpha / rank: write \"scale\": {} in place of \
+             \"alpha\": {alpha}",
+            alpha / rank as f64
+        ),
+        _ => what.to_owned(),
     }
 }

@@ -1,17 +1,18 @@
 //! The flat parameters of an adapter from PEFT's tensor file: every tensor used, every shape equal, every value finite.
-use super::reasons::{missing, shape_hint, unexpected};
-use crate::diagnosis::OTHER_BASE;
-use crate::layout::{AdapterTensor, Part};
+use crate::diagnosis::{Missing, Shapes, unexpected, wrong_shape};
+use crate::layout::{AdapterTensor, PREFIX, Part};
+use crate::tensor_names::TensorNames;
 use crate::values::{widen, zeros};
-use crate::{BaseModel, Bias, Error, Layout, LoraConfig};
-use safetensors::tensor::SafeTensors;
+use crate::{BaseModel, Bias, Error, Layout, LoraConfig, Module};
+use safetensors::tensor::TensorView;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// An adapter's tensor file, and what it must fill.
 pub(super) struct Fill<'f, B> {
     pub(super) path: &'f Path,
-    pub(super) tensors: SafeTensors<'f>,
+    pub(super) tensors: TensorNames<'f>,
+    pub(super) modules: &'f [Module],
     pub(super) layout: &'f Layout,
     pub(super) config: &'f LoraConfig,
     pub(super) base: &'f B,
@@ -20,39 +21,65 @@ pub(super) struct Fill<'f, B> {
 impl<B: BaseModel> Fill<'_, B> {
     /// The flat parameters, from a file that holds them all and nothing else.
     pub(super) fn params(&self, warnings: &mut Vec<String>) -> Result<Vec<f32>, Error> {
-        let mut left: BTreeSet<&str> = self.tensors.names().into_iter().collect();
+        let mut left: BTreeSet<&str> = self.tensors.names().collect();
         let wanted = self.layout.tensors();
-        for AdapterTensor {
-            name, shape, part, ..
-        } in &wanted
-        {
-            let tensor = self
-                .tensors
-                .tensor(name)
-                .map_err(|_| self.invalid(missing(name, &left)))?;
-            if tensor.shape() != shape {
-                let (found, hint) = (tensor.shape(), shape_hint(*part, tensor.shape(), shape));
-                return Err(self.invalid(format!(
-                    "tensor {name} has shape {found:?}, this base needs {shape:?}{hint}"
-                )));
-            }
-            left.remove(name.as_str());
+        for tensor in &wanted {
+            self.check(tensor)?;
+            left.remove(tensor.name.as_str());
         }
         self.pass_over_copied_base(&mut left, warnings)?;
         self.pass_over_repeated_biases(&mut left, warnings)?;
         if let Some(name) = left.first() {
-            return Err(self.invalid(unexpected(name)));
+            return Err(self.invalid(unexpected(name, self.config, self.modules)));
         }
         let mut params = zeros(self.layout.parameters())?;
         for AdapterTensor { name, range, .. } in wanted {
-            let tensor = self
-                .tensors
-                .tensor(&name)
-                .map_err(|e| self.invalid(e.to_string()))?;
+            let tensor = self.tensor(&name)?;
             widen(&tensor, &mut params[range])
                 .map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
         }
         Ok(params)
+    }
+
+    /// A tensor must be there and have its shape.
+    fn check(&self, wanted: &AdapterTensor) -> Result<(), Error> {
+        let found = self.tensor(&wanted.name)?;
+        match found.shape() == wanted.shape {
+            true => Ok(()),
+            false => {
+                Err(self.wrong_shape(&wanted.name, wanted.part, (found.shape(), &wanted.shape)))
+            }
+        }
+    }
+
+    fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
+        self.tensors.get(name).ok_or_else(|| {
+            let present: Vec<&str> = self.tensors.names().collect();
+            let base = self.config.base_model_name_or_path.as_deref();
+            let missing = Missing {
+                name,
+                present: &present,
+                base,
+            };
+            self.invalid(missing.message())
+        })
+    }
+
+    fn wrong_shape(&self, name: &str, part: Part, (found, needed): (&[usize], &[usize])) -> Error {
+        let path = name.strip_prefix(PREFIX).unwrap_or(name);
+        let of_module = |module: &&Module| {
+            let rest = path.strip_prefix(module.path.as_str());
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        };
+        let module = self.modules.iter().find(of_module);
+        let shapes = Shapes {
+            name,
+            part,
+            found,
+            needed,
+        };
+        let base = self.config.base_model_name_or_path.as_deref();
+        self.invalid(wrong_shape(&shapes, module, base))
     }
 
     /// A targeted head or embedding: PEFT also writes its base weights, which should be the base's own, or with PiSSA and OLoRA
@@ -91,11 +118,8 @@ impl<B: BaseModel> Fill<'_, B> {
         for trained in saved.filter(|_| self.config.bias == Bias::All) {
             let module = trained.name.strip_suffix(".bias").unwrap_or(&trained.name);
             let again = format!("{module}.modules_to_save.bias");
-            if let Ok(second) = self.tensors.tensor(&again) {
-                let first = self
-                    .tensors
-                    .tensor(&trained.name)
-                    .map_err(|e| self.invalid(e.to_string()))?;
+            if let Some(second) = self.tensors.get(&again) {
+                let first = self.tensor(&trained.name)?;
                 if (first.dtype(), first.shape(), first.data())
                     != (second.dtype(), second.shape(), second.data())
                 {
@@ -127,14 +151,11 @@ impl<B: BaseModel> Fill<'_, B> {
         left: &mut BTreeSet<&str>,
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
-        let Ok(copy) = self.tensors.tensor(name) else {
+        let Some(copy) = self.tensors.get(name) else {
             return Ok(());
         };
         if copy.shape() != shape {
-            let found = copy.shape();
-            return Err(self.invalid(format!(
-                "tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"
-            )));
+            return Err(self.wrong_shape(name, Part::Weight, (copy.shape(), shape)));
         }
         left.remove(name);
         let mut copied = zeros(shape.iter().product())?;

@@ -1,6 +1,7 @@
 //! PEFT's folder read.
 use super::fill::Fill;
 use crate::tensor_file::TensorFile;
+use crate::tensor_names::TensorNames;
 use crate::{Adapter, BaseModel, CONFIG_FILE, Error, Layout, LoraConfig, WEIGHTS_FILE};
 use std::path::Path;
 
@@ -26,9 +27,14 @@ pub(crate) fn load(dir: &Path, base: &impl BaseModel) -> Result<(Adapter, Vec<St
         .map(|w| format!("{}: {w}", config_path.display()))
         .collect();
     let file = TensorFile::read(&dir.join(WEIGHTS_FILE))?;
+    let tensors = file.tensors()?;
+    let tensors = TensorNames::of(&tensors).map_err(|message| file.invalid(message))?;
+    let notes = tensors.notes();
+    warnings.extend(notes.map(|note| format!("{}: {note}", file.path.display())));
     let params = Fill {
         path: &file.path,
-        tensors: file.tensors()?,
+        tensors,
+        modules: &modules,
         layout: &layout,
         config: &config,
         base,

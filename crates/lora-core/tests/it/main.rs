@@ -1,11 +1,13 @@
 //! Tests of lora-core from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-mod beginnings;
+
 mod combine;
 mod config;
+mod diagnosis;
 mod diff;
 mod files;
 mod golden;
+mod initialisation;
 mod known_answers;
 mod mlx;
 mod support;

@@ -343,3 +343,49 @@ fn hostile_bytes_are_errors_and_never_panics() {
         std::fs::write(&path, good).unwrap();
     }
 }
+
+/// A rank of 10¹⁰ in the config would take 5 TB before the file is looked at.
+#[test]
+fn a_rank_that_the_file_does_not_have_takes_no_memory() {
+    let modules = llama(2, 8, 4, 12, 20);
+    let config = json!({"lora_parameters": {"rank": 10_000_000_000u64, "scale": 1.0}});
+    let a = ("model.layers.0.self_attn.q_proj.lora_a", vec![8, 2]);
+    let b = ("model.layers.0.self_attn.q_proj.lora_b", vec![2, 8]);
+    for tensors in [&[a.clone(), b.clone()][..], &[a], &[b]] {
+        let dir = tempfile::tempdir().unwrap();
+        folder(dir.path(), &config, tensors);
+        let error = Adapter::load(dir.path(), &modules).unwrap_err().to_string();
+        assert!(
+            error.contains("rank 2, the config's") || error.contains("lora_a is missing"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn alpha_in_place_of_scale_is_named() {
+    let modules = llama(2, 8, 4, 12, 20);
+    let dir = tempfile::tempdir().unwrap();
+    let a = ("model.layers.0.self_attn.q_proj.lora_a", vec![8, 4]);
+    let config = json!({"lora_parameters": {"rank": 4, "alpha": 8}});
+    folder(dir.path(), &config, &[a]);
+    let error = Adapter::load(dir.path(), &modules).unwrap_err().to_string();
+    assert!(
+        error.ends_with("write \"scale\": 2 in place of \"alpha\": 8"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_foreign_beginning_of_names_is_named() {
+    let modules = llama(2, 8, 4, 12, 20);
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"lora_parameters": {"rank": 2, "scale": 1.0}});
+    let a = (
+        "language_model.model.layers.0.self_attn.q_proj.lora_a",
+        vec![8, 2],
+    );
+    folder(dir.path(), &config, &[a]);
+    let error = Adapter::load(dir.path(), &modules).unwrap_err().to_string();
+    assert!(error.contains("take `language_model.` out"), "{error}");
+}

@@ -180,7 +180,7 @@ fn pissa_takes_the_nearest_matrix_of_its_rank() {
     }
 }
 
-/// PEFT's own A and B of these beginnings, up to the signs that a decomposition leaves open.
+/// PEFT's own A and B of these initialisations, up to the signs that a decomposition leaves open.
 #[test]
 fn pissa_and_olora_are_pefts() {
     for case in ["pissa", "olora"] {
@@ -211,7 +211,7 @@ fn pissa_and_olora_are_pefts() {
     }
 }
 
-/// At its beginning such an adapter changes nothing, and it is saved as a plain LoRA that changes nothing.
+/// As initialised, such an adapter changes nothing, and it is saved as a plain LoRA that changes nothing.
 #[test]
 fn what_left_the_base_comes_back_in_the_file() {
     for rslora in [false, true] {
@@ -302,6 +302,46 @@ fn options_without_effect_are_noted() {
             "modules_to_save names `classifier`, which is not in this model",
             "rank_pattern `up_proj` matches no targeted module",
         ]
+    );
+}
+
+/// PEFT warns of them, and the run then is not what was asked for.
+#[test]
+fn options_without_effect_are_refused_for_a_new_adapter() {
+    let modules = Tiny::new().modules;
+    let refused = |change: fn(&mut LoraConfig)| {
+        let mut config = LoraConfig::new(2, 2.0, list(&["q_proj"]));
+        change(&mut config);
+        config.require_effect(&modules).map_err(|e| e.to_string())
+    };
+    let rank = |key: &str| lora_core::Pattern(vec![(key.to_owned(), 3usize)]);
+    assert_eq!(refused(|_| ()), Ok(()));
+    assert_eq!(
+        refused(|c| c.alpha_pattern = lora_core::Pattern(vec![("q_proj".into(), 3.0)])),
+        Ok(())
+    );
+    for key in ["^q_proj", "q_porj", "v_proj"] {
+        let mut config = LoraConfig::new(2, 2.0, list(&["q_proj"]));
+        config.rank_pattern = rank(key);
+        let error = config.require_effect(&modules).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("`{key}` matches no targeted module")),
+            "{error}"
+        );
+        assert!(
+            error.ends_with("those that carry LoRA are q_proj"),
+            "{error}"
+        );
+    }
+    assert!(
+        refused(|c| c.layers_to_transform = vec![0, 99])
+            .unwrap_err()
+            .contains("layer 99")
+    );
+    assert!(
+        refused(|c| c.modules_to_save = vec!["x".into()])
+            .unwrap_err()
+            .contains("modules_to_save")
     );
 }
 
