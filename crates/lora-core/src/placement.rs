@@ -28,6 +28,27 @@ impl LoraConfig {
         Ok(select::select(self, modules)?.notes)
     }
 
+    /// Refuses a config of which a part has no effect on this model, as a mistyped name in `rank_pattern`: whoever wrote it
+    /// meant something. (A loaded adapter was trained as it is; there it is a note, as PEFT warns.)
+    ///
+    /// # Errors
+    /// Names the first such option, and the modules that it could have meant.
+    pub fn require_effect(&self, modules: &[Module]) -> Result<(), Error> {
+        let found = select::select(self, modules)?;
+        let Some(note) = found.notes.first() else {
+            return Ok(());
+        };
+        let targeted: Vec<Module> = found.targeted.iter().map(|&i| modules[i].clone()).collect();
+        let hint = match note.contains("_pattern ") {
+            true => format!(
+                "a key matches a module's whole path or its end; those that carry LoRA are {}",
+                short_names(&targeted)
+            ),
+            false => format!("its modules are {}", short_names(modules)),
+        };
+        Err(Error::Config(format!("{note}\nhint: {hint}")))
+    }
+
     /// Like [`Self::layout`], but hands back the targets that match nothing, which PEFT passes over.
     pub(crate) fn layout_leniently(
         &self,

@@ -252,6 +252,15 @@ fn notes(
             ));
         }
     }
+    for layer in &config.layers_to_transform {
+        let number = format!(".{layer}.");
+        let mut targeted = found.targeted.iter().map(|&i| &modules[i].path);
+        if !targeted.any(|path| path.contains(&number)) {
+            notes.push(format!(
+                "layers_to_transform names layer {layer}, in which no module is targeted"
+            ));
+        }
+    }
     let ranks = config.rank_pattern.keys().map(|key| ("rank_pattern", key));
     for (option, key) in ranks.chain(
         config

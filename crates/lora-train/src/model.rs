@@ -115,9 +115,7 @@ impl Plan {
         let modules = base.modules();
         let targets = args.targets()?.resolve(&modules)?;
         let mut config = args.lora_config(targets)?;
-        for note in config.notes(&modules)? {
-            ui.warn(&note);
-        }
+        config.require_effect(&modules)?;
         if matches!(config.init, Init::Pissa(Some(_))) {
             ui.say(
                 "--init pissa_niter_N asks for a quick decomposition: the exact one is computed",
