@@ -38,10 +38,9 @@ impl Checkpoint {
                 .file_name()
                 .is_some_and(|n| n == "config.json" || n == "model.safetensors")
             {
-                return Err(invalid(
-                    path,
-                    "not a model by itself\nhint: name the folder that holds it",
-                ));
+                return Err(
+                    invalid(path, "not a model by itself").hint("name the folder that holds it")
+                );
             }
             return Self::open_gguf(path, path);
         }
@@ -51,22 +50,14 @@ impl Checkpoint {
         let ggufs = gguf_files(path)?;
         match ggufs.as_slice() {
             [one] => Self::open_gguf(path, one),
-            [] if path.join("adapter_config.json").is_file() => Err(invalid(
-                path,
-                "an adapter, not a model: no config.json\nhint: name the base model here and the adapter with --adapter",
-            )),
-            [] => Err(invalid(
-                path,
-                "no config.json and no .gguf file\nhint: name a Hugging Face model folder or a GGUF file",
-            )),
-            many => Err(invalid(
-                path,
-                format!(
-                    "{} .gguf files\nhint: name one of them, e.g. {}",
-                    many.len(),
-                    many[0].display()
-                ),
-            )),
+            [] if path.join("adapter_config.json").is_file() => {
+                Err(invalid(path, "an adapter, not a model: no config.json")
+                    .hint("name the base model here and the adapter with --adapter"))
+            }
+            [] => Err(invalid(path, "no config.json and no .gguf file")
+                .hint("name a Hugging Face model folder or a GGUF file")),
+            many => Err(invalid(path, format!("{} .gguf files", many.len()))
+                .hint(format!("name one of them, e.g. {}", many[0].display()))),
         }
     }
 
@@ -124,10 +115,8 @@ impl Checkpoint {
         let mut expected = self.config.weights();
         for (name, shape) in &expected {
             let Some(entry) = self.entries.get(name) else {
-                return Err(invalid(
-                    &self.path,
-                    format!("tensor {name} is missing\nhint: is every shard there?"),
-                ));
+                return Err(invalid(&self.path, format!("tensor {name} is missing"))
+                    .hint("is every shard there?"));
             };
             if entry.shape != *shape {
                 return Err(invalid(
@@ -148,10 +137,9 @@ impl Checkpoint {
             None => Ok(()),
             Some(name) => Err(invalid(
                 self.files[self.entries[name].file].path(),
-                format!(
-                    "tensor {name} has no place in this decoder\nhint: is the config that of another model?"
-                ),
-            )),
+                format!("tensor {name} has no place in this decoder"),
+            )
+            .hint("is the config that of another model?")),
         }
     }
 
@@ -201,10 +189,9 @@ impl Checkpoint {
             .any(|f| f.path().canonicalize().is_ok_and(|own| own == target))
         {
             false => Ok(()),
-            true => Err(invalid(
-                &target,
-                "the model is read from this file\nhint: write it elsewhere",
-            )),
+            true => {
+                Err(invalid(&target, "the model is read from this file").hint("write it elsewhere"))
+            }
         }
     }
     /// All GGUF metadata in the order of its keys; nothing for a Hugging Face folder.

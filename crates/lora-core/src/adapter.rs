@@ -33,7 +33,7 @@ impl Adapter {
     ) -> Result<Self, Error> {
         let places = layout.parameters();
         if places != params.len() {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{} values for {places} places of an adapter",
                 params.len()
             )));
@@ -149,7 +149,7 @@ impl Adapter {
         params
             .try_reserve_exact(2 * self.params.len())
             .map_err(|_| {
-                Error::Config(format!(
+                Error::config(format!(
                     "no memory for {} adapter parameters",
                     2 * self.params.len()
                 ))
@@ -194,7 +194,7 @@ pub(crate) fn zeros(n: usize) -> Result<Vec<f32>, Error> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(n)
-        .map_err(|_| Error::Config(format!("no memory for {n} adapter parameters")))?;
+        .map_err(|_| Error::config(format!("no memory for {n} adapter parameters")))?;
     values.resize(n, 0.0);
     Ok(values)
 }

@@ -1,5 +1,6 @@
 //! adapter_config.json: read strictly, written as PEFT writes it.
 use crate::config::needs_a_list;
+use crate::error::Fault;
 use crate::keys::{self, KEYS, Role};
 use crate::targets::{DEFAULT_TARGETS, ModuleNames};
 use crate::{Bias, Error, Init, LoraConfig, Pattern, TargetModules};
@@ -16,11 +17,11 @@ impl LoraConfig {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let fields: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|e| Error::invalid(path, format!("not a JSON object: {e}")))?;
-        Self::from_json(&fields).map_err(|message| Error::invalid(path, message))
+        Self::from_json(&fields).map_err(|fault| Error::invalid(path, fault))
     }
 
-    /// Reads the fields of adapter_config.json; the error is one line, perhaps with a hint.
-    fn from_json(fields: &Map<String, Value>) -> Result<Self, String> {
+    /// Reads the fields of adapter_config.json; the error says what is wrong.
+    fn from_json(fields: &Map<String, Value>) -> Result<Self, Fault> {
         let get = |key: &str| fields.get(key).unwrap_or(&Value::Null);
         let flag = |key: &str| read(get(key), json!(false), key, "true or false", Value::as_bool);
         expect_word(fields, "peft_type", "LORA")?;
@@ -201,7 +202,7 @@ fn object<T: Copy>(pattern: &Pattern<T>, value: impl Fn(T) -> Value) -> Value {
 }
 
 /// The keys to carry; an active one that can't be honoured is an error that names key and value.
-fn carried(fields: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+fn carried(fields: &Map<String, Value>) -> Result<Map<String, Value>, Fault> {
     let mut extra = Map::new();
     for (key, value) in fields {
         let default = KEYS
@@ -222,11 +223,10 @@ fn carried(fields: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     Ok(extra)
 }
 
-fn refusal(key: &str, value: &Value) -> String {
-    format!(
-        "option `{key}: {value}` is not supported\nhint: it changes what the adapter computes; merge it with PEFT, or train \
-         without `{key}`"
-    )
+fn refusal(key: &str, value: &Value) -> Fault {
+    Fault::new(format!("option `{key}: {value}` is not supported")).hint(format!(
+        "it changes what the adapter computes; merge it with PEFT, or train without `{key}`"
+    ))
 }
 
 fn expect_word(fields: &Map<String, Value>, key: &str, word: &str) -> Result<(), String> {

@@ -1,8 +1,9 @@
 //! The crate's one error type.
 use std::path::{Path, PathBuf};
 
-/// Why a config, an adapter or a merge failed. Display is one line, with `\nhint: …` where a way out is known.
-#[derive(Debug, thiserror::Error)]
+/// Why a config, an adapter or a merge failed. Display is one line; the way out, where one is known, is the
+/// diagnostic's help.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum Error {
     /// The operating system refused.
     #[error("failed to {action} {path}")]
@@ -21,10 +22,19 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, one line.
         message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
     },
     /// A config that can't be honoured on this model.
-    #[error("{0}")]
-    Config(String),
+    #[error("{message}")]
+    Config {
+        /// What is wrong, one line.
+        message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
+    },
 }
 
 impl Error {
@@ -37,15 +47,80 @@ impl Error {
         }
     }
 
-    pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if !message.contains("\nhint: ") {
-            message = format!("{message}\nhint: {}", way_out(path));
-        }
+    /// What is wrong with a file. The hint is the one that fits the kind of file, until [`hint`](Self::hint).
+    pub(crate) fn invalid(path: &Path, fault: impl Into<Fault>) -> Self {
+        let Fault { message, hint } = fault.into();
         Self::Invalid {
             path: path.to_path_buf(),
             message,
+            hint: hint.or_else(|| Some(way_out(path).to_owned())),
         }
+    }
+
+    /// What is wrong with a config.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::Config {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The way out.
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> Self {
+        match &mut self {
+            Self::Io { .. } => {}
+            Self::Invalid { hint, .. } | Self::Config { hint, .. } => *hint = Some(text.into()),
+        }
+        self
+    }
+
+    /// The file that holds the config which can't be honoured.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Config { message, hint } => Self::invalid(path, Fault { message, hint }),
+            other => other,
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(Fault { message, hint }: Fault) -> Self {
+        Self::Config { message, hint }
+    }
+}
+
+/// What is wrong and what to do about it, before anybody has said in which file.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The way out.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(message: &str) -> Self {
+        Self::new(message)
     }
 }
 

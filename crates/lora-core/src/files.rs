@@ -1,13 +1,13 @@
 //! PEFT's adapter folder: adapter_config.json and adapter_model.safetensors, loaded strictly, saved byte for byte the same.
 use crate::adapter::{Adapter, zeros};
+use crate::error::Fault;
 use crate::layout::{AdapterTensor, Part};
 use crate::{BaseModel, Bias, CONFIG_FILE, Error, Layout, LoraConfig, WEIGHTS_FILE, mlx};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-pub(crate) const OTHER_BASE: &str =
-    "\nhint: the adapter was probably trained on another base model";
+pub(crate) const OTHER_BASE: &str = "the adapter was probably trained on another base model";
 
 impl Adapter {
     /// Loads a PEFT folder (or mlx-lm's, see `mlx`) strictly: every key consumed, every target filled, every shape equal, every value finite. (PEFT
@@ -24,10 +24,7 @@ impl Adapter {
         let config_path = dir.join(CONFIG_FILE);
         let config = LoraConfig::load(&config_path)?;
         let modules = base.modules();
-        let in_config = |error| match error {
-            Error::Config(message) => Error::invalid(&config_path, message),
-            other => other,
-        };
+        let in_config = |error: Error| error.in_file(&config_path);
         let mut warnings = config.warnings();
         let (layout, unmatched) = config.layout_leniently(&modules).map_err(in_config)?;
         warnings.extend(
@@ -43,10 +40,8 @@ impl Adapter {
         let path = dir.join(WEIGHTS_FILE);
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
-            Error::invalid(
-                &path,
-                format!("not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"),
-            )
+            Error::invalid(&path, format!("not a readable safetensors file: {e}"))
+                .hint("was the download or the copy cut off?")
         })?;
         let params = File {
             path: &path,
@@ -167,9 +162,8 @@ impl<B: BaseModel> File<'_, B> {
                 .map_err(|_| self.invalid(missing(name, &left)))?;
             if tensor.shape() != shape {
                 let (found, hint) = (tensor.shape(), shape_hint(*part, tensor.shape(), shape));
-                return Err(self.invalid(format!(
-                    "tensor {name} has shape {found:?}, this base needs {shape:?}{hint}"
-                )));
+                let what = format!("tensor {name} has shape {found:?}, this base needs {shape:?}");
+                return Err(self.invalid(Fault::new(what).hint(hint)));
             }
             left.remove(name.as_str());
         }
@@ -267,9 +261,11 @@ impl<B: BaseModel> File<'_, B> {
         };
         if copy.shape() != shape {
             let found = copy.shape();
-            return Err(self.invalid(format!(
-                "tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"
-            )));
+            return Err(self
+                .invalid(format!(
+                    "tensor {name} has shape {found:?}, this base needs {shape:?}"
+                ))
+                .hint(OTHER_BASE));
         }
         left.remove(name);
         let mut copied = zeros(shape.iter().product())?;
@@ -285,8 +281,8 @@ impl<B: BaseModel> File<'_, B> {
         Ok(())
     }
 
-    fn invalid(&self, message: String) -> Error {
-        Error::invalid(self.path, message)
+    fn invalid(&self, fault: impl Into<Fault>) -> Error {
+        Error::invalid(self.path, fault)
     }
 }
 
@@ -296,36 +292,39 @@ fn shape_hint(part: Part, found: &[usize], wanted: &[usize]) -> &'static str {
         (Part::A, [_, found], [_, wanted]) | (Part::B, [found, _], [wanted, _])
             if found == wanted =>
         {
-            "\nhint: the config (r, rank_pattern) says another rank than the file has"
+            "the config (r, rank_pattern) says another rank than the file has"
         }
         _ => OTHER_BASE,
     }
 }
 
-fn missing(name: &str, present: &BTreeSet<&str>) -> String {
+fn missing(name: &str, present: &BTreeSet<&str>) -> Fault {
     let with_adapter_name = name.replace(".weight", ".default.weight");
     let without_prefix = name.strip_prefix("base_model.model.").unwrap_or(name);
     let hint = if present.contains(with_adapter_name.as_str()) {
-        "\nhint: its names hold the adapter's name (`lora_A.default.weight`); save it with PEFT's save_pretrained"
+        "its names hold the adapter's name (`lora_A.default.weight`); save it with PEFT's save_pretrained"
     } else if name != without_prefix && present.contains(without_prefix) {
-        "\nhint: its names lack PEFT's prefix `base_model.model.`; save it with PEFT's save_pretrained"
+        "its names lack PEFT's prefix `base_model.model.`; save it with PEFT's save_pretrained"
     } else {
         OTHER_BASE
     };
-    format!("tensor {name} is missing{hint}")
+    Fault::new(format!("tensor {name} is missing")).hint(hint)
 }
 
-fn unexpected(name: &str) -> String {
+fn unexpected(name: &str) -> Fault {
     let hint = if name.contains("lora_magnitude_vector") {
-        "\nhint: this is a DoRA adapter, but its config does not say use_dora"
+        "this is a DoRA adapter, but its config does not say use_dora"
     } else if name.contains("lora_embedding_") {
-        "\nhint: the config targets no embedding"
+        "the config targets no embedding"
     } else if name.contains("lora_") {
         OTHER_BASE
     } else {
-        "\nhint: fully trained tensors must be named in the config, by modules_to_save or bias"
+        "fully trained tensors must be named in the config, by modules_to_save or bias"
     };
-    format!("tensor {name} belongs to nothing that the config trains on this base{hint}")
+    Fault::new(format!(
+        "tensor {name} belongs to nothing that the config trains on this base"
+    ))
+    .hint(hint)
 }
 
 /// Widens a tensor to f32; the error says what is wrong with it.
@@ -354,20 +353,20 @@ fn read<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -
 }
 
 fn require_folder(dir: &Path) -> Result<(), Error> {
-    let hint = format!("\nhint: an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}");
+    let hint = format!("an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}");
     if !dir.is_dir() {
         let what = if dir.exists() {
             "is no folder"
         } else {
             "does not exist"
         };
-        return Err(Error::invalid(dir, format!("{what}{hint}")));
+        return Err(Error::invalid(dir, what).hint(hint));
     }
     match [CONFIG_FILE, WEIGHTS_FILE]
         .iter()
         .find(|f| !dir.join(f).is_file())
     {
-        Some(file) => Err(Error::invalid(dir, format!("holds no {file}{hint}"))),
+        Some(file) => Err(Error::invalid(dir, format!("holds no {file}")).hint(hint)),
         None => Ok(()),
     }
 }

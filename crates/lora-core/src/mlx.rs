@@ -4,6 +4,7 @@
 //! Other scalings are folded into `lora_b`, smaller ranks filled up with zeros, both exactly.
 //! A model that ties its head to the embedding has one adapter for both there (`LoRAEmbedding.as_linear`); PEFT's is two, the
 //! head's with A and B exchanged.
+use crate::error::Fault;
 use crate::files::{OTHER_BASE, widen};
 use crate::layout::TargetedModule;
 use crate::naming::targets_of;
@@ -24,20 +25,16 @@ pub(crate) fn is_mlx(dir: &Path) -> bool {
 /// Loads an mlx-lm folder as strictly as PEFT's: every tensor used, every shape equal.
 pub(crate) fn load(dir: &Path, base: &impl BaseModel) -> Result<Adapter, Error> {
     let fields = fields(dir)?;
-    let settings = Settings::read(&fields)
-        .map_err(|message| Error::invalid(&dir.join(CONFIG_FILE), message))?;
+    let settings =
+        Settings::read(&fields).map_err(|fault| Error::invalid(&dir.join(CONFIG_FILE), fault))?;
     let path = dir.join(MLX_WEIGHTS_FILE);
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
-        Error::invalid(
-            &path,
-            format!(
-                "not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"
-            ),
-        )
+        Error::invalid(&path, format!("not a readable safetensors file: {e}"))
+            .hint("was the download or the copy cut off?")
     })?;
     let modules = base.modules();
-    let in_file = |message: String| Error::invalid(&path, message);
+    let in_file = |fault: Fault| Error::invalid(&path, fault);
     let config = settings
         .config(&paths(&tensors).map_err(in_file)?, &modules)
         .map_err(in_file)?;
@@ -71,14 +68,13 @@ struct Settings {
 }
 
 impl Settings {
-    fn read(fields: &Map<String, Value>) -> Result<Self, String> {
+    fn read(fields: &Map<String, Value>) -> Result<Self, Fault> {
         let dora = match fields.get("fine_tune_type").unwrap_or(&json!("lora")) {
             Value::String(kind) if kind == "lora" => false,
             Value::String(kind) if kind == "dora" => true,
             other => {
-                return Err(format!(
-                    "fine_tune_type {other} is no adapter\nhint: only lora and dora are; fuse the rest with mlx_lm.fuse"
-                ));
+                return Err(Fault::new(format!("fine_tune_type {other} is no adapter"))
+                    .hint("only lora and dora are; fuse the rest with mlx_lm.fuse"));
             }
         };
         let parameters = fields.get("lora_parameters").and_then(Value::as_object);
@@ -108,31 +104,31 @@ impl Settings {
     }
 
     /// PEFT's config of the same adapter, on exactly these modules.
-    fn config(self, paths: &BTreeSet<&str>, modules: &[Module]) -> Result<LoraConfig, String> {
+    fn config(self, paths: &BTreeSet<&str>, modules: &[Module]) -> Result<LoraConfig, Fault> {
         let module = |path: &&str| modules.iter().find(|module| module.path == **path);
         let mut paths = paths.clone();
         if let Some((table, head)) =
             tied(modules).filter(|(table, _)| paths.contains(table.path.as_str()))
         {
             if paths.contains(head.path.as_str()) {
-                return Err(format!(
+                return Err(Fault::new(format!(
                     "{} shares its weights with {} and has no adapter of its own",
                     head.path, table.path
-                ));
+                )));
             }
             paths.insert(&head.path);
         }
         if let Some(path) = paths.iter().find(|path| module(path).is_none()) {
-            return Err(format!("{path} is no module of this base{OTHER_BASE}"));
+            return Err(Fault::new(format!("{path} is no module of this base")).hint(OTHER_BASE));
         }
         if self.dora
             && paths
                 .iter()
                 .any(|path| module(path).is_some_and(|m| !m.is_linear()))
         {
-            return Err(
-                "DoRA on an embedding has one magnitude a token in mlx-lm, which PEFT has no place for".to_owned()
-            );
+            return Err(Fault::new(
+                "DoRA on an embedding has one magnitude a token in mlx-lm, which PEFT has no place for",
+            ));
         }
         let mut names: Vec<String> = paths
             .iter()
@@ -159,16 +155,14 @@ impl Settings {
 }
 
 /// The modules that the file's tensors belong to.
-fn paths<'t>(tensors: &'t SafeTensors<'_>) -> Result<BTreeSet<&'t str>, String> {
+fn paths<'t>(tensors: &'t SafeTensors<'_>) -> Result<BTreeSet<&'t str>, Fault> {
     let path = |name: &'t str| {
         let path = [".lora_a", ".lora_b", ".m"]
             .iter()
             .find_map(|suffix| name.strip_suffix(suffix));
         path.ok_or_else(|| {
-            format!(
-                "tensor {name} is no part of a LoRA or DoRA\nhint: fully trained weights are no adapter: fuse them with \
-                 mlx_lm.fuse"
-            )
+            Fault::new(format!("tensor {name} is no part of a LoRA or DoRA"))
+                .hint("fully trained weights are no adapter: fuse them with mlx_lm.fuse")
         })
     };
     let paths: BTreeSet<&str> = tensors
@@ -177,7 +171,7 @@ fn paths<'t>(tensors: &'t SafeTensors<'_>) -> Result<BTreeSet<&'t str>, String> 
         .map(path)
         .collect::<Result<_, _>>()?;
     if paths.is_empty() {
-        Err("no tensors".to_owned())
+        Err(Fault::new("no tensors"))
     } else {
         Ok(paths)
     }
@@ -194,7 +188,7 @@ fn fill(
     layout: &Layout,
     modules: &[Module],
     dora: bool,
-) -> Result<Vec<f32>, String> {
+) -> Result<Vec<f32>, Fault> {
     let mut params = vec![0.0; layout.parameters()];
     let shared =
         tied(modules).filter(|(table, _)| layout.modules.iter().any(|m| m.path == table.path));
@@ -208,9 +202,9 @@ fn fill(
                 let place = &mut params[range.clone()];
                 if tensor.shape().iter().product::<usize>() != place.len() {
                     let found = tensor.shape();
-                    return Err(format!(
-                        "tensor {name} has shape {found:?}, which is not this base's{OTHER_BASE}"
-                    ));
+                    let what =
+                        format!("tensor {name} has shape {found:?}, which is not this base's");
+                    return Err(Fault::new(what).hint(OTHER_BASE));
                 }
                 widen(&tensor, place).map_err(|why| format!("tensor {name} {why}"))?;
             }
@@ -223,9 +217,8 @@ fn fill(
                 .map_err(|_| format!("tensor {name} is missing"))?;
             if tensor.shape() != shape {
                 let found = tensor.shape();
-                return Err(format!(
-                    "tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"
-                ));
+                let what = format!("tensor {name} has shape {found:?}, this base needs {shape:?}");
+                return Err(Fault::new(what).hint(OTHER_BASE));
             }
             let mut values = vec![0.0; range.len()];
             widen(&tensor, &mut values).map_err(|why| format!("tensor {name} {why}"))?;
@@ -248,7 +241,9 @@ fn fill(
     }
     let used = (layout.modules.len() - usize::from(shared.is_some())) * if dora { 3 } else { 2 };
     if tensors.len() != used {
-        return Err("it holds DoRA's magnitudes, but its config says lora".to_owned());
+        return Err(Fault::new(
+            "it holds DoRA's magnitudes, but its config says lora",
+        ));
     }
     Ok(params)
 }
@@ -273,7 +268,7 @@ impl Adapter {
         }
         self.fits_mlx(modules)?;
         let Some(first) = self.modules.first() else {
-            return Err(Error::Config("the adapter has no modules".to_owned()));
+            return Err(Error::config("the adapter has no modules".to_owned()));
         };
         let rank = self
             .modules
@@ -327,9 +322,8 @@ impl Adapter {
 
     fn fits_mlx(&self, modules: &[Module]) -> Result<(), Error> {
         let fail = |what: &str| {
-            Err(Error::Config(format!(
-                "mlx-lm has no place for {what}\nhint: merge the adapter (lora-merge) and convert the model with mlx_lm.convert"
-            )))
+            Err(Error::config(format!("mlx-lm has no place for {what}"))
+                .hint("merge the adapter (lora-merge) and convert the model with mlx_lm.convert"))
         };
         if let Some(tensor) = self.trained.first() {
             return fail(&format!("fully trained tensors such as {}", tensor.tensor));

@@ -1,4 +1,5 @@
 //! From a set of modules back to what a config says, and from an adapter's file to the modules that it is for.
+use crate::error::Fault;
 use crate::{CONFIG_FILE, Error, LoraConfig, Module, TargetModules, WEIGHTS_FILE, mlx};
 use safetensors::tensor::SafeTensors;
 use std::collections::BTreeMap;
@@ -41,24 +42,21 @@ pub fn modules_of(dir: &Path) -> Result<Vec<Module>, Error> {
         WEIGHTS_FILE
     });
     if !path.is_file() {
-        let hint = format!("\nhint: an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}");
         let what = if dir.is_dir() {
             format!("holds no {WEIGHTS_FILE}")
         } else {
             "is no folder".to_owned()
         };
-        return Err(Error::invalid(dir, what + &hint));
+        return Err(Error::invalid(dir, what).hint(format!(
+            "an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
+        )));
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
-        Error::invalid(
-            &path,
-            format!(
-                "not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"
-            ),
-        )
+        Error::invalid(&path, format!("not a readable safetensors file: {e}"))
+            .hint("was the download or the copy cut off?")
     })?;
-    modules_in(&tensors, is_mlx).map_err(|message| Error::invalid(&path, message))
+    modules_in(&tensors, is_mlx).map_err(|fault| Error::invalid(&path, fault))
 }
 
 /// Base model that an adapter folder (PEFT's or mlx-lm's) names.
@@ -89,7 +87,7 @@ const BESIDE: [&str; 4] = [
     ".m",
 ];
 
-fn modules_in(tensors: &SafeTensors<'_>, is_mlx: bool) -> Result<Vec<Module>, String> {
+fn modules_in(tensors: &SafeTensors<'_>, is_mlx: bool) -> Result<Vec<Module>, Fault> {
     let parts: &[_] = if is_mlx { &MLX_PARTS } else { &PARTS };
     let mut found: BTreeMap<Vec<Piece<'_>>, Sides<'_>> = BTreeMap::new();
     for (name, tensor) in tensors.iter() {
@@ -101,9 +99,8 @@ fn modules_in(tensors: &SafeTensors<'_>, is_mlx: bool) -> Result<Vec<Module>, St
             if BESIDE.iter().any(|suffix| bare.ends_with(suffix)) {
                 continue;
             }
-            return Err(format!(
-                "tensor {name} trains as a whole\nhint: name the base model as well: --base MODEL"
-            ));
+            return Err(Fault::new(format!("tensor {name} trains as a whole"))
+                .hint("name the base model as well: --base MODEL"));
         };
         // The side that is not the rank: A is (r, in) and B (out, r), mlx-lm's the other way round.
         let side = tensor
@@ -137,7 +134,7 @@ fn modules_in(tensors: &SafeTensors<'_>, is_mlx: bool) -> Result<Vec<Module>, St
             is_head: path == "lm_head",
             ..Module::linear(path, input, output)
         }),
-        _ => Err(format!("{path} has only one of A and B")),
+        _ => Err(Fault::new(format!("{path} has only one of A and B"))),
     };
     found.into_values().map(module).collect()
 }

@@ -34,10 +34,11 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
             continue;
         }
         if saved {
-            return Err(Error::Config(format!(
-                "{} is both a target and a module to save\nhint: write its whole name into modules_to_save",
+            return Err(Error::config(format!(
+                "{} is both a target and a module to save",
                 module.path
-            )));
+            ))
+            .hint("write its whole name into modules_to_save"));
         }
         let (what, hint) = match module.kind {
             ModuleKind::Linear { .. } | ModuleKind::Embedding => {
@@ -50,10 +51,11 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 "narrow the pattern, e.g. by _proj at its end",
             ),
         };
-        return Err(Error::Config(format!(
-            "target {} {what}, it can't carry LoRA\nhint: {hint}",
+        return Err(Error::config(format!(
+            "target {} {what}, it can't carry LoRA",
             module.path
-        )));
+        ))
+        .hint(hint));
     }
     if let TargetModules::List(targets) = &config.target_modules {
         let unmatched = targets
@@ -159,7 +161,7 @@ impl Rules {
         for regex in &self.layers {
             let found = regex
                 .captures(path)
-                .map_err(|e| Error::Config(format!("layers_pattern: {e}")))?;
+                .map_err(|e| Error::config(format!("layers_pattern: {e}")))?;
             if let Some(index) = found.as_ref().and_then(|c| c.name("idx")) {
                 return Ok(index
                     .as_str()
@@ -179,10 +181,11 @@ fn refuse_containers(config: &LoraConfig, modules: &[Module], rules: &Rules) -> 
     let mut seen = BTreeSet::new();
     for path in modules.iter().flat_map(|m| containers(&m.path)) {
         if seen.insert(path) && rules.matches(config, path)? {
-            return Err(Error::Config(format!(
-                "target_modules `{}` matches {path}, which is no linear layer but holds some\nhint: name what is inside, {}",
-                config.target_modules, "e.g. with a pattern that ends in _proj"
-            )));
+            return Err(Error::config(format!(
+                "target_modules `{}` matches {path}, which is no linear layer but holds some",
+                config.target_modules
+            ))
+            .hint("name what is inside, e.g. with a pattern that ends in _proj"));
         }
     }
     Ok(())
@@ -217,11 +220,11 @@ fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
     } else {
         format!(" with {}", narrowed.join(", "))
     };
-    Error::Config(format!(
-        "target_modules `{}`{with} matches no module of this model\nhint: its modules are {}",
-        config.target_modules,
-        short_names(modules)
+    Error::config(format!(
+        "target_modules `{}`{with} matches no module of this model",
+        config.target_modules
     ))
+    .hint(format!("its modules are {}", short_names(modules)))
 }
 
 fn notes(
@@ -273,7 +276,7 @@ fn notes(
 
 fn is_match(regex: &Regex, path: &str) -> Result<bool, Error> {
     regex.is_match(path).map_err(|e| {
-        Error::Config(format!(
+        Error::config(format!(
             "the expression {} can't be matched: {e}",
             regex.as_str()
         ))

@@ -46,9 +46,8 @@ impl FromStr for TargetModules {
         }
         Ok(match ModuleNames::read("target_modules", text)? {
             ModuleNames::List(names) if names.is_empty() => {
-                return Err(Error::Config(
-                    "no target modules given\nhint: name some, e.g. q_proj,v_proj, or use all-linear".to_string(),
-                ));
+                return Err(Error::config("no target modules given")
+                    .hint("name some, e.g. q_proj,v_proj, or use all-linear"));
             }
             ModuleNames::List(names) => Self::List(names),
             ModuleNames::Regex(pattern) => Self::Regex(pattern),
@@ -111,6 +110,6 @@ pub(crate) fn is_suffix(target: &str, path: &str) -> bool {
 pub(crate) fn compile(option: &str, pattern: &str) -> Result<Regex, Error> {
     Regex::new(pattern).map_err(|e| {
         let cause = e.to_string().replace('\n', " ");
-        Error::Config(format!("{option} `{pattern}` is not a usable regular expression: {cause}\nhint: names are given as a list (q_proj,v_proj), a regular expression must match the whole path"))
+        Error::config(format!("{option} `{pattern}` is not a usable regular expression: {cause}")).hint("names are given as a list (q_proj,v_proj), a regular expression must match the whole path")
     })
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 /// Rows of a CSV file with a header; every value is text.
 pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec<Value>, Error> {
     if bytes.trim_ascii().is_empty() {
-        return Err(Error::invalid(path, format!("the file is empty{CUT_OFF}")));
+        return Err(Error::invalid(path, "the file is empty").hint(CUT_OFF));
     }
     if let Err(error) = std::str::from_utf8(&bytes) {
         let line = bytes[..error.valid_up_to()]
@@ -21,10 +21,9 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
             .filter(|byte| **byte == b'\n')
             .count()
             + 1;
-        return Err(Error::invalid(
-            path,
-            format!("line {line}: not UTF-8\nhint: save the file as UTF-8"),
-        ));
+        return Err(
+            Error::invalid(path, format!("line {line}: not UTF-8")).hint("save the file as UTF-8")
+        );
     }
     let read = move || {
         CsvReadOptions::default()
@@ -67,13 +66,8 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
 /// Rows of a parquet file of raw records (text, numbers, lists and structs).
 pub(crate) fn read_parquet(path: &Path, file: File) -> Result<Vec<Value>, Error> {
     let broken = |error: &dyn std::fmt::Display| {
-        Error::invalid(
-            path,
-            format!(
-                "no readable parquet file: {}{CUT_OFF}",
-                one_line(&error.to_string())
-            ),
-        )
+        let what = format!("no readable parquet file: {}", one_line(&error.to_string()));
+        Error::invalid(path, what).hint(CUT_OFF)
     };
     let read = move || -> Result<Vec<RecordBatch>, String> {
         let builder =

@@ -141,7 +141,7 @@ impl Prepared {
                 Err(Fault::Refused(reason)) => {
                     *made.refused.entry(reason.to_string()).or_insert(0) += 1
                 }
-                Err(Fault::Shape(message)) => return Err(row.error(&message).into()),
+                Err(Fault::Shape(mistake)) => return Err(row.error(mistake).into()),
             }
         }
         if let Some(block) = args.text_block {

@@ -9,6 +9,7 @@ mod rope;
 mod value;
 
 use crate::config::{Biases, check_layers};
+use crate::error::Fault;
 use crate::error::{Result, invalid, read_json};
 use crate::family::{Activation, Family};
 use crate::{ModelConfig, Rope};
@@ -37,7 +38,7 @@ pub(crate) fn load(path: &Path) -> Result<ModelConfig> {
     Ok(config)
 }
 
-fn parse(json: &Object) -> Result<ModelConfig, String> {
+fn parse(json: &Object) -> Result<ModelConfig, Fault> {
     let family = family(json)?;
     let default = defaults::of(family);
     refuse_unsupported(json, family)?;
@@ -89,21 +90,20 @@ fn parse(json: &Object) -> Result<ModelConfig, String> {
     Ok(config)
 }
 
-fn family(json: &Object) -> Result<Family, String> {
+fn family(json: &Object) -> Result<Family, Fault> {
     match json.get("model_type").and_then(Value::as_str) {
         Some(name) => Family::of_model_type(name).ok_or_else(|| {
-            format!(
-                "model_type \"{name}\" is not supported\nhint: known are {}",
-                Family::names()
-            )
+            Fault::new(format!("model_type \"{name}\" is not supported"))
+                .hint(format!("known are {}", Family::names()))
         }),
         None => {
-            Err("no model_type\nhint: is this the config.json of a Hugging Face model?".to_owned())
+            Err(Fault::new("no model_type")
+                .hint("is this the config.json of a Hugging Face model?"))
         }
     }
 }
 
-fn refuse_unsupported(json: &Object, family: Family) -> Result<(), String> {
+fn refuse_unsupported(json: &Object, family: Family) -> Result<(), Fault> {
     let (key, expected) = match family.facts().activation {
         Activation::Silu => ("hidden_act", ["silu", "swish"]),
         Activation::GeluTanh => (
@@ -115,27 +115,25 @@ fn refuse_unsupported(json: &Object, family: Family) -> Result<(), String> {
         None => {}
         Some(Value::String(act)) if expected.contains(&act.as_str()) => {}
         Some(act) => {
-            return Err(format!(
+            return Err(Fault::new(format!(
                 "{key} {act} is not supported, only \"{}\" is",
                 expected[0]
-            ));
+            )));
         }
     }
     if flag(json, "use_bidirectional_attention", false)? {
-        return Err(
-            "use_bidirectional_attention is not supported: every token sees only those before it"
-                .to_owned(),
-        );
+        return Err(Fault::new(
+            "use_bidirectional_attention is not supported: every token sees only those before it",
+        ));
     }
     if json
         .get("quantization_config")
         .is_some_and(|v| !v.is_null())
     {
-        return Err(
-            "a model quantised by another library (quantization_config) can't be read\n\
-             hint: use its unquantised folder, or a GGUF file"
-                .to_owned(),
-        );
+        return Err(Fault::new(
+            "a model quantised by another library (quantization_config) can't be read",
+        )
+        .hint("use its unquantised folder, or a GGUF file"));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! with `rope_scaling` (transformers 4).
 use super::defaults;
 use super::value::{Object, flag, non_null, real, reals, size};
+use crate::error::Fault;
 use crate::family::Family;
 use crate::rope::{longrope_attention_factor, yarn_attention_factor};
 use crate::{Rope, RopeScaling};
@@ -20,7 +21,7 @@ pub(super) struct Shape {
 const LOCAL_THETA: f64 = 10_000.0;
 
 /// The rotary embeddings of a model: one, or for Gemma 3 the full layers' and the sliding layers'.
-pub(super) fn all(json: &Object, family: Family, shape: Shape) -> Result<Vec<Rope>, String> {
+pub(super) fn all(json: &Object, family: Family, shape: Shape) -> Result<Vec<Rope>, Fault> {
     let (scaling, parameters) = (
         object(json, "rope_scaling")?,
         object(json, "rope_parameters")?,
@@ -82,22 +83,22 @@ fn one(
     family: Family,
     shape: Shape,
     theta: Option<f64>,
-) -> Result<Rope, String> {
+) -> Result<Rope, Fault> {
     let theta = real(nested, "rope_theta")?.or(theta).unwrap_or(shape.theta);
     let part = match real(nested, "partial_rotary_factor")? {
         Some(part) => part,
         None => real(json, "partial_rotary_factor")?.unwrap_or(1.0),
     };
     if part != 1.0 && !defaults::of(family).reads_partial_rotary_factor {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "partial_rotary_factor other than 1 is not supported for {}",
             family.facts().model_type
-        ));
+        )));
     }
     if !(part > 0.0 && part <= 1.0) {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "partial_rotary_factor is {part}, expected more than 0 and at most 1"
-        ));
+        )));
     }
     let dim = (shape.head_dim as f64 * part) as usize;
     Ok(Rope {
@@ -112,11 +113,11 @@ fn scaling(
     nested: &Object,
     family: Family,
     shape: Shape,
-) -> Result<RopeScaling, String> {
+) -> Result<RopeScaling, Fault> {
     let kind = match non_null(nested, "rope_type").or_else(|| non_null(nested, "type")) {
         None => "default",
         Some(Value::String(kind)) => kind,
-        Some(other) => return Err(format!("rope_type {other} is not a string")),
+        Some(other) => return Err(Fault::new(format!("rope_type {other} is not a string"))),
     };
     // Early Phi-3 files name their scaling so.
     let kind = if family == Family::Phi3 && ["su", "yarn"].contains(&kind) {
@@ -180,9 +181,10 @@ fn scaling(
             }
         }
         other => {
-            return Err(format!(
-                "rope_type \"{other}\" is not supported\nhint: default, linear, dynamic, yarn, longrope and llama3 are"
-            ));
+            return Err(
+                Fault::new(format!("rope_type \"{other}\" is not supported"))
+                    .hint("default, linear, dynamic, yarn, longrope and llama3 are"),
+            );
         }
     })
 }

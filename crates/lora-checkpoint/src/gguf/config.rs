@@ -3,6 +3,7 @@ use super::parse::Gguf;
 use super::rope;
 use crate::ModelConfig;
 use crate::config::{Biases, LayerSpec, check_layers};
+use crate::error::Fault;
 use crate::family::{Family, Projection};
 use crate::gguf::Value;
 
@@ -13,14 +14,14 @@ pub(super) struct Keys<'a> {
 }
 
 /// The decoder that the metadata and the tensor table describe. `bytes` is the whole file.
-pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, String> {
+pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fault> {
     let family = family(gguf)?;
     let keys = Keys {
         gguf,
         arch: family.facts().gguf,
     };
     if keys.size("expert_count")?.is_some_and(|n| n > 0) {
-        return Err("mixtures of experts are not supported".to_owned());
+        return Err(Fault::new("mixtures of experts are not supported"));
     }
     let (heads, hidden) = (
         keys.need("attention.head_count")?,
@@ -36,17 +37,17 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
         .size("attention.value_length")?
         .is_some_and(|n| n != head_dim)
     {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "{} differs from the width of a head, {head_dim}: not supported",
             keys.name("attention.value_length")
-        ));
+        )));
     }
     let rotated = rotated.unwrap_or(head_dim);
     if rotated != head_dim && family != Family::Phi3 {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "{} differs from the width of a head, {head_dim}: not supported",
             keys.name("rope.dimension_count")
-        ));
+        )));
     }
     let embedding = gguf
         .tensors
@@ -99,10 +100,10 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
 }
 
 /// The family of an architecture. llama.cpp has no name for Mistral: a window in a llama file makes it one.
-fn family(gguf: &Gguf) -> Result<Family, String> {
+fn family(gguf: &Gguf) -> Result<Family, Fault> {
     if gguf.metadata.get("general.type").and_then(|v| v.as_str()) == Some("adapter") {
         return Err(
-            "an adapter, not a model\nhint: name the GGUF file of the base model".to_owned(),
+            Fault::new("an adapter, not a model").hint("name the GGUF file of the base model")
         );
     }
     let arch = gguf
@@ -123,10 +124,8 @@ fn family(gguf: &Gguf) -> Result<Family, String> {
     found.ok_or_else(|| {
         let mut known: Vec<&str> = Family::ALL.iter().map(|f| f.facts().gguf).collect();
         known.dedup();
-        format!(
-            "architecture \"{arch}\" is not supported\nhint: known are {}",
-            known.join(", ")
-        )
+        Fault::new(format!("architecture \"{arch}\" is not supported"))
+            .hint(format!("known are {}", known.join(", ")))
     })
 }
 

@@ -108,10 +108,8 @@ impl Adapter {
     /// If it holds anything that adds up in another way.
     pub(crate) fn as_low_rank(&self) -> Result<Cow<'_, Self>, Error> {
         match self.beyond_lora() {
-            Some(what) => Err(Error::Config(format!(
-                "an adapter with {what} is more than a product of low rank: it can't be weighted, added or compared by its \
-                 factors\nhint: merge it into the base first (lora-merge --adapter A --out M), then go on from M"
-            ))),
+            Some(what) => Err(Error::config(format!("an adapter with {what} is more than a product of low rank: it can't be weighted, added or compared by its \
+                 factors")).hint("merge it into the base first (lora-merge --adapter A --out M), then go on from M")),
             None if self.origin.is_some() => Ok(Cow::Owned(self.clone().into_plain()?)),
             None => Ok(Cow::Borrowed(self)),
         }
@@ -150,7 +148,7 @@ pub fn combine(
 }
 
 fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
-    let fail = |message: String| Err(Error::Config(message));
+    let fail = |message: String| Err(Error::config(message));
     if adapters.is_empty() {
         return fail("no adapters to combine".to_owned());
     }

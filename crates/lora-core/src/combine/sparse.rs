@@ -25,11 +25,7 @@ pub(super) fn combine(
 ) -> Result<Factors, Error> {
     let rank = terms.first().map_or(0, |term| term.rank);
     if let Some(other) = terms.iter().find(|term| term.rank != rank) {
-        return Err(Error::Config(format!(
-            "{path} has rank {rank} in one adapter and {} in another: this combination needs equal ranks\n\
-             hint: use cat (exact) or svd, which take any ranks",
-            other.rank
-        )));
+        return Err(Error::config(format!("{path} has rank {rank} in one adapter and {} in another: this combination needs equal ranks", other.rank)).hint("use cat (exact) or svd, which take any ranks"));
     }
     let root = |term: &Term| term.weight.abs().sqrt();
     let a = factor(

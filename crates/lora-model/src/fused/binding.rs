@@ -311,19 +311,21 @@ impl<'a> Open<'a> {
         if let Some(m) = slot.module.map(|index| &self.adapter.modules[index])
             && (m.out_features, m.in_features) != (out, inn)
         {
-            return Err(Error::Invalid(format!(
-                "{path}: the adapter is for a layer of shape ({}, {}), the base's is ({out}, {inn})\nhint: use the base that the adapter was trained on",
+            return Err(Error::invalid(format!(
+                "{path}: the adapter is for a layer of shape ({}, {}), the base's is ({out}, {inn})",
                 m.out_features, m.in_features
-            )));
+            ))
+            .hint("use the base that the adapter was trained on"));
         }
         let whole = slot.weight.map(|index| &self.adapter.trained[index]);
         if let Some(t) = whole.filter(|t| t.range.len() != out * inn) {
-            return Err(Error::Invalid(format!(
-                "{}: the adapter holds shape {:?}, the base's is of {} values\nhint: use the base that the adapter was trained on",
+            return Err(Error::invalid(format!(
+                "{}: the adapter holds shape {:?}, the base's is of {} values",
                 t.tensor,
                 t.shape,
                 out * inn
-            )));
+            ))
+            .hint("use the base that the adapter was trained on"));
         }
         Ok(slot)
     }
@@ -336,9 +338,10 @@ impl<'a> Open<'a> {
             .min()
         {
             None => Ok(()),
-            Some(path) => Err(Error::Invalid(format!(
-                "the adapter trains {path}, which this base does not have\nhint: use the base that the adapter was trained on"
-            ))),
+            Some(path) => Err(Error::invalid(format!(
+                "the adapter trains {path}, which this base does not have"
+            ))
+            .hint("use the base that the adapter was trained on")),
         }
     }
 }
