@@ -1,7 +1,7 @@
 //! An opened model: which file holds which weight. Every weight that the config calls for is present, of the right
 //! shape and readable, so that later reads can't fail.
 use crate::config::Part;
-use crate::error::{Error, Result, invalid, io};
+use crate::error::{Fault, Error, Result, invalid, io};
 use crate::gguf::parse::{Gguf, parse};
 use crate::gguf::{config::model_config, names, rope};
 use crate::mapped::Mapped;
@@ -83,7 +83,7 @@ impl Checkpoint {
 
     fn open_gguf(path: &Path, file: &Path) -> Result<Self> {
         let mapped = Mapped::open(file)?;
-        let wrap = |message: String| invalid(file, message);
+        let wrap = |fault: Fault| invalid(file, fault);
         let gguf = parse(mapped.bytes()).map_err(wrap)?;
         let config = model_config(&gguf, mapped.bytes()).map_err(wrap)?;
         let entries = gguf_entries(&config, &gguf).map_err(wrap)?;
@@ -205,7 +205,7 @@ impl Checkpoint {
 }
 
 /// Where the weights lie in a GGUF file, under their Hugging Face names.
-fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, Entry>, String> {
+fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, Entry>, Fault> {
     let facts = config.facts();
     let mut unknown: BTreeSet<&str> = gguf.tensors.keys().map(String::as_str).collect();
     rope::tensors()

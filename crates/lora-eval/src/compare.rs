@@ -1,44 +1,10 @@
 //! Adapters against each other: which is better, and whether the difference is more than noise.
 use crate::distributions::sign_test;
 use crate::generation::Answer;
-use crate::report::{Difference, Measured};
+use crate::report::Measured;
 use crate::statistics::{TAIL, cluster, difference};
-use serde::{Deserialize, Serialize};
+use lora_records::{Comparison, Difference, ExactDifference};
 use std::collections::BTreeMap;
-
-/// Two adapters measured on the same rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Comparison {
-    /// Name of the first.
-    pub first: String,
-    /// Name of the second.
-    pub second: String,
-    /// Loss of the second − loss of the first. With several pairs the interval is so wide that all of them hold together
-    /// with 95 % (Bonferroni).
-    pub loss: Difference,
-    /// Exact answers; null where none were generated.
-    pub exact_match: Option<ExactDifference>,
-    /// The better one, if it is so beyond noise and loss and exact match don't contradict each other.
-    pub better: Option<String>,
-    /// The same for people, one line.
-    pub verdict: String,
-}
-
-/// Exact answers of two models, by prompt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExactDifference {
-    /// Prompts that the first answers exactly more often.
-    pub first_only: usize,
-    /// Prompts that the second answers exactly more often.
-    pub second_only: usize,
-    /// Prompts answered.
-    pub prompts: usize,
-    /// Two-sided exact sign test on the prompts where they differ (McNemar's test with one row a prompt), times the
-    /// number of pairs that are compared.
-    pub p_value: f64,
-}
 
 /// All pairs of adapters (`measured` without the base), in the order of the command line.
 pub(crate) fn pairs(adapters: &[Measured], groups: &[String]) -> Vec<Comparison> {

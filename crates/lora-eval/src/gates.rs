@@ -1,7 +1,7 @@
 //! The gates: what they need, what they say, and the exit status that follows.
-use crate::report::{Difference, GateResult, ModelReport, Report};
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Status};
+use lora_records::{Difference, GateResult, ModelReport, Report};
 
 /// Refuses gates that can't be judged, before any file is opened.
 pub(crate) fn check_arguments(args: &Args) -> Result<()> {

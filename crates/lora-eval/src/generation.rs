@@ -1,13 +1,16 @@
 //! Greedy answers to the rows' prompts, and whether they are the completions.
 use crate::load::{Loaded, Model};
-use crate::report::Generation;
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Ui};
 use lora_data::Example;
 use lora_model::Fused;
+use lora_records::Generation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use tokenizers::Tokenizer;
+
+/// A special token ends the rows, and so the answers, if it is the last supervised one of this share of them.
+const ENDS_ROWS: f64 = 0.9;
 
 /// Room for an answer that says the completion in other tokens.
 const SPARE_TOKENS: usize = 8;
@@ -30,8 +33,17 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Question {
     prompt: Vec<u32>,
-    /// The completion without its end-of-turn token and outer white space.
+    /// The completion without the stops at its end and without outer white space. An empty one is never matched.
     pub(crate) expected: String,
+    /// A stop stands inside the completion: no answer can reach what follows it.
+    pub(crate) beyond_stop: bool,
+}
+
+impl Question {
+    /// The text is the expected one, and there is something to expect.
+    fn is_answered_by(&self, text: &str) -> bool {
+        !self.expected.is_empty() && text == self.expected
+    }
 }
 
 /// One row's answer.
@@ -81,13 +93,17 @@ pub(crate) fn plan(args: &Args, loaded: &Loaded, ui: &Ui) -> Result<Plan> {
     let mut rows = Vec::with_capacity(wanted);
     let mut longest = 0;
     for row in &loaded.rows[..wanted] {
-        let (prompt, completion) = question(row, &stop);
+        let (prompt, completion) = question(row, &stop, |id| {
+            Ok(decode(&bundle.tokenizer, &[id])?.is_empty())
+        })?;
         longest = longest.max(completion.len());
         rows.push(Question {
             prompt: prompt.to_vec(),
             expected: decode(&bundle.tokenizer, completion)?,
+            beyond_stop: completion.iter().any(|id| stop.contains(id)),
         });
     }
+    warn_of_unanswerable(&rows, ui);
     if wanted < loaded.rows.len() {
         ui.say(&format!(
             "answering the first {wanted} of {} rows (--generate all answers all)",
@@ -116,53 +132,73 @@ fn skip(args: &Args, reason: &str, ui: &Ui) -> Result<Plan> {
     })
 }
 
-/// The model's own end ids, and the special token that ends the dataset's completions.
+/// What ends an answer: the model's own end ids, and the special token that ends the dataset's rows. Any other special
+/// token is content: an answer has to have it where the completion has it.
 fn stop_ids(loaded: &Loaded, tokenizer: &Tokenizer) -> Vec<u32> {
+    let config = loaded.base.checkpoint().config();
+    let mut stop: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
+    stop.extend(end_of_rows(&loaded.rows, tokenizer));
+    stop.into_iter().collect()
+}
+
+/// The special token that is the last supervised one of nearly all rows.
+fn end_of_rows(rows: &[Example], tokenizer: &Tokenizer) -> Option<u32> {
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    for id in rows.iter().filter_map(last_supervised) {
+        *counts.entry(id).or_default() += 1;
+    }
+    let (id, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
     let added = tokenizer.get_added_tokens_decoder();
-    let special = |id: u32| added.get(&id).is_some_and(|token| token.special);
-    let own = loaded
-        .base
-        .checkpoint()
-        .config()
-        .eos_token_ids
-        .iter()
-        .copied();
-    let ends = loaded
-        .rows
-        .iter()
-        .flat_map(supervised_ids)
-        .filter(|&id| special(id));
-    own.chain(ends)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
+    let is_special = added.get(&id).is_some_and(|token| token.special);
+    (is_special && count as f64 >= ENDS_ROWS * rows.len() as f64).then_some(id)
 }
 
-fn supervised_ids(row: &Example) -> impl Iterator<Item = u32> + '_ {
-    row.input_ids
-        .iter()
-        .zip(&row.labels)
-        .filter(|&(_, &label)| label >= 0)
-        .map(|(&id, _)| id)
+fn last_supervised(row: &Example) -> Option<u32> {
+    let at = row.labels.iter().rposition(|&label| label >= 0)?;
+    row.input_ids.get(at).copied()
 }
 
-/// The ids up to the first supervised label, and the supervised ids up to the first stop id.
-fn question<'a>(row: &'a Example, stop: &[u32]) -> (&'a [u32], &'a [u32]) {
-    let start = row
-        .labels
+/// The ids up to the first supervised label, and the ids that are supervised from there on, without the stops (and the
+/// white space between them) at their end.
+fn question<'a>(
+    row: &'a Example,
+    stop: &[u32],
+    is_blank: impl Fn(u32) -> Result<bool>,
+) -> Result<(&'a [u32], &'a [u32])> {
+    let (prompt, rest) = row.input_ids.split_at(row.prompt_ids().len());
+    let supervised = row.labels[prompt.len()..]
         .iter()
-        .position(|&label| label >= 0)
-        .unwrap_or(row.labels.len());
-    let (prompt, rest) = row.input_ids.split_at(start.min(row.input_ids.len()));
-    let unsupervised = row.labels[start..]
-        .iter()
-        .position(|&label| label < 0)
-        .unwrap_or(rest.len());
-    let stopped = rest
-        .iter()
-        .position(|id| stop.contains(id))
-        .unwrap_or(rest.len());
-    (prompt, &rest[..unsupervised.min(stopped)])
+        .take_while(|&&label| label >= 0)
+        .count();
+    let mut completion = &rest[..supervised];
+    let mut content = completion;
+    while let Some((id, before)) = content.split_last() {
+        content = before;
+        if stop.contains(id) {
+            completion = before;
+        } else if !is_blank(*id)? {
+            break;
+        }
+    }
+    Ok((prompt, completion))
+}
+
+/// Says which rows no answer can match.
+fn warn_of_unanswerable(rows: &[Question], ui: &Ui) {
+    let empty = rows.iter().filter(|row| row.expected.is_empty()).count();
+    if empty > 0 {
+        ui.warn(&format!(
+            "{empty} of {} rows expect an empty answer: none counts as exact",
+            rows.len()
+        ));
+    }
+    let beyond = rows.iter().filter(|row| row.beyond_stop).count();
+    if beyond > 0 {
+        ui.warn(&format!(
+            "{beyond} of {} rows have a token inside that ends every answer: none of these can be exact",
+            rows.len()
+        ));
+    }
 }
 
 fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
@@ -215,7 +251,7 @@ pub(crate) fn answer(
         Some((ids, text)) => Answer {
             ids: ids.clone(),
             text: text.clone(),
-            exact: *text == question.expected,
+            exact: question.is_answered_by(text),
         },
         None => Answer {
             ids: Vec::new(),
@@ -273,22 +309,56 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_question_ends_where_supervision_starts_and_its_answer_at_the_stop_token() {
-        let row = Example {
-            input_ids: vec![1, 5, 6, 7, 8, 2, 9],
-            labels: vec![-100, -100, -100, 7, 8, 2, 9],
+    fn row(input_ids: &[u32], labels: &[i32]) -> Example {
+        Example {
+            input_ids: input_ids.to_vec(),
+            labels: labels.to_vec(),
             id: String::new(),
             group: String::new(),
             prompt: String::new(),
             completion: String::new(),
+        }
+    }
+
+    fn asked<'a>(row: &'a Example, stop: &[u32]) -> (&'a [u32], &'a [u32]) {
+        const BLANK: u32 = 30;
+        question(row, stop, |id| Ok(id == BLANK)).unwrap()
+    }
+
+    #[test]
+    fn a_question_ends_where_supervision_starts_and_its_answer_before_the_stops_at_its_end() {
+        let prompt = [1, 5, 6];
+        let all = row(&[1, 5, 6, 7, 8, 2], &[-100, -100, -100, 7, 8, 2]);
+        assert_eq!(asked(&all, &[2]), (&prompt[..], &[7, 8][..]));
+        assert_eq!(asked(&all, &[]), (&prompt[..], &[7, 8, 2][..]));
+        let two_ends = row(
+            &[1, 5, 6, 7, 30, 2, 30, 3],
+            &[-100, -100, -100, 7, 30, 2, 30, 3],
+        );
+        assert_eq!(asked(&two_ends, &[2, 3]), (&prompt[..], &[7, 30][..]));
+        assert_eq!(asked(&two_ends, &[3]).1, [7, 30, 2, 30]);
+        let another_turn = row(&[1, 7, 2, 4, 8, 2], &[-100, 7, 2, -100, 8, 2]);
+        assert_eq!(asked(&another_turn, &[2]), (&[1][..], &[7][..]));
+        let nothing = row(&[1, 5, 6], &[-100; 3]);
+        assert_eq!(asked(&nothing, &[2]), (&prompt[..], &[][..]));
+    }
+
+    #[test]
+    fn a_stop_inside_a_completion_is_content_that_no_answer_reaches() {
+        let inside = row(&[1, 2, 7, 8, 2], &[-100, 2, 7, 8, 2]);
+        assert_eq!(asked(&inside, &[2]).1, [2, 7, 8]);
+        let only_stops = row(&[1, 2, 2], &[-100, 2, 2]);
+        assert_eq!(asked(&only_stops, &[2]).1, [0; 0]);
+    }
+
+    #[test]
+    fn an_empty_expectation_is_never_met() {
+        let question = |expected: &str| Question {
+            prompt: vec![1],
+            expected: expected.to_owned(),
+            beyond_stop: false,
         };
-        assert_eq!(question(&row, &[2]), (&[1, 5, 6][..], &[7, 8][..]));
-        assert_eq!(question(&row, &[]), (&[1, 5, 6][..], &[7, 8, 2, 9][..]));
-        let nothing = Example {
-            labels: vec![-100; 7],
-            ..row
-        };
-        assert_eq!(question(&nothing, &[2]).1, &[] as &[u32]);
+        assert!(!question("").is_answered_by(""));
+        assert!(question("a").is_answered_by("a") && !question("a").is_answered_by(""));
     }
 }

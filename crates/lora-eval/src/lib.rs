@@ -12,10 +12,7 @@ mod statistics;
 mod table;
 mod write;
 
-pub use compare::{Comparison, ExactDifference};
-pub use report::{
-    Difference, ExactMatch, GateResult, Generation, ModelReport, Report, TokenAccuracy, VERSION,
-};
+pub use lora_records::Report;
 
 use lora_cli::{Common, Result, Status, ToolArgs, Ui};
 use lora_model::Fused;

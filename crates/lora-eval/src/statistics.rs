@@ -1,7 +1,7 @@
 //! The paired difference of two models' losses, with an error that respects rows which share a prompt.
 use crate::distributions::student_t;
-use crate::report::Difference;
 use lora_model::SequenceLoss;
+use lora_records::Difference;
 use std::collections::BTreeMap;
 
 /// What a 95 % interval leaves out.

@@ -1,7 +1,6 @@
 //! What is shown: a table for people, events for machines.
-use crate::compare::Comparison;
-use crate::report::{ModelReport, Report};
 use lora_cli::Ui;
+use lora_records::{Comparison, ModelReport, Report};
 use serde_json::json;
 
 /// Shows the report on stdout.

@@ -2,28 +2,15 @@
 use crate::Args;
 use crate::generation::Plan;
 use crate::load::Loaded;
-use crate::report::{Measured, Report};
+use crate::report::Measured;
 use lora_cli::{Error, Result};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
-use serde::Serialize;
+use lora_records::{Answer, Prediction, Report};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
-
-/// One line of predictions.jsonl.
-#[derive(Serialize)]
-struct Prediction<'a> {
-    /// The row's id in the dataset.
-    id: &'a str,
-    /// Rendered prompt.
-    prompt: &'a str,
-    /// The completion without its end-of-turn token; null where no answer was generated.
-    expected: Option<&'a str>,
-    /// Per model: answer and loss.
-    models: Map<String, Value>,
-}
 
 /// Claims the output folder.
 pub(crate) fn stage(args: &Args) -> Result<Staged> {
@@ -40,12 +27,12 @@ pub(crate) fn commit(
     report: &Report,
     started: Instant,
 ) -> Result<Receipt> {
-    let file = output.path().join("report.json");
+    let file = output.path().join(Report::FILE_NAME);
     create(&file, |out| {
         serde_json::to_writer_pretty(&mut *out, report)?;
         out.write_all(b"\n")
     })?;
-    let file = output.path().join("predictions.jsonl");
+    let file = output.path().join(Prediction::FILE_NAME);
     create(&file, |out| write_predictions(out, loaded, plan, measured))?;
     let draft = Draft {
         tool: "lora-eval".to_owned(),
@@ -55,6 +42,7 @@ pub(crate) fn commit(
         seed: None,
         inputs: loaded.inputs.clone(),
         results: results(report),
+        measured: json!({}),
         started,
     };
     Ok(output.commit(draft)?)
@@ -84,11 +72,10 @@ fn write_predictions(
             .iter()
             .map(|m| (m.name.clone(), prediction(m, index)))
             .collect();
-        let expected = question.map(|question| question.expected.as_str());
         let line = Prediction {
-            id: &row.id,
-            prompt: &row.prompt,
-            expected,
+            id: row.id.clone(),
+            prompt: row.prompt.clone(),
+            expected: question.map(|question| question.expected.clone()),
             models,
         };
         serde_json::to_writer(&mut *out, &line)?;
@@ -97,18 +84,18 @@ fn write_predictions(
     Ok(())
 }
 
-/// One model's answer (null where none was generated) and loss on one row; `nll` is the row's sum in nats.
-fn prediction(measured: &Measured, index: usize) -> Value {
+/// One model's answer, where one was generated, and loss on one row.
+fn prediction(measured: &Measured, index: usize) -> Answer {
     let loss = measured.losses[index];
     let answer = measured.answers.get(index);
-    json!({
-        "text": answer.map(|answer| &answer.text),
-        "exact": answer.map(|answer| answer.exact),
-        "ids": answer.map(|answer| &answer.ids),
-        "nll": loss.nll,
-        "tokens": loss.tokens,
-        "correct": loss.correct,
-    })
+    Answer {
+        text: answer.map(|answer| answer.text.clone()),
+        exact: answer.map(|answer| answer.exact),
+        ids: answer.map(|answer| answer.ids.clone()),
+        nll: loss.nll,
+        tokens: loss.tokens,
+        correct: loss.correct,
+    }
 }
 
 /// The receipt's figures: one object a model, and the verdict.

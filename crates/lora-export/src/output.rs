@@ -61,6 +61,7 @@ impl Output {
             seed: None,
             inputs: self.inputs,
             results,
+            measured: serde_json::json!({}),
             started,
         };
         Ok(self.staged.commit(draft)?)

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &Args, output: Staged, started: Instant, ui: &Ui) -> Res
         seed: args.seed,
         inputs: hashed,
         results,
+        measured: serde_json::json!({}),
         started,
     };
     Ok(output.commit(draft)?)

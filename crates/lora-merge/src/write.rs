@@ -86,6 +86,7 @@ pub(crate) fn commit(
         config: serde_json::to_value(args)?,
         seed: args.seed,
         results: results(moved, check, inputs.combined),
+        measured: json!({}),
         inputs: inputs.hashed,
         started,
     };

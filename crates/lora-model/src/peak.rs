@@ -10,6 +10,8 @@ pub struct Process {
     pub trainable: u64,
     /// The best parameters are kept beside the last.
     pub keeps_best: bool,
+    /// Gradients that are held at once: one, and more where micro-batches are summed.
+    pub gradient_buffers: usize,
     /// Tokens of the vocabulary.
     pub vocabulary: usize,
     /// Tokens of the rows that are held.
@@ -43,11 +45,13 @@ impl Peak {
     #[must_use]
     pub fn of(process: &Process, step: &Footprint, plan: Plan) -> Self {
         let activations = step.activations(plan) as u64;
+        // Parameters and two moments; gradients; the best parameters.
+        let vectors = 3 + process.gradient_buffers as u64 + u64::from(process.keeps_best);
         Self {
             base: process.base,
             activations,
             scratch: step.total(plan) as u64 - activations,
-            adapter: 4 * process.trainable * if process.keeps_best { 5 } else { 4 },
+            adapter: 4 * process.trainable * vectors,
             process: PROGRAM
                 + TOKENIZER * process.vocabulary as u64
                 + ROW_TOKEN * process.tokens as u64,

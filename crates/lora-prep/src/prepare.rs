@@ -48,6 +48,7 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
         seed: Some(args.seed),
         inputs,
         results: serde_json::to_value(&manifest)?,
+        measured: serde_json::json!({}),
         started,
     };
     let receipt = staged.commit(draft)?;

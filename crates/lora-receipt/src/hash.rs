@@ -1,5 +1,6 @@
 //! Content hashes of files and folder trees: streamed, in sorted order, the same on every machine.
-use crate::{Error, FILE_NAME, io};
+use crate::mark::is_receipt_of_its_folder;
+use crate::{Error, io};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -15,9 +16,10 @@ const MAX_DEPTH: usize = 64;
 /// sha256 of a file's bytes, or of a folder's tree, as 64 hex digits.
 ///
 /// A file's hash is `sha256sum`'s. A tree's hash is the sha256 of `HASH  PATH\0` for each file, sorted by PATH's bytes
-/// (relative, with `/`), which is what `sha256sum -z` prints. Receipts are left out, because they hold times, and so are
-/// empty folders. Symbolic links are followed, for model caches are made of them; a link in a circle, a broken link and
-/// anything that is neither file nor folder is an error.
+/// (relative, with `/`), which is what `sha256sum -z` prints. Left out are empty folders, and receipts, because they hold
+/// times: a file counts as one if it is called `receipt.json` or `FILE.receipt.json`, has a receipt's form, and all the
+/// outputs that it lists lie beside it. Symbolic links are followed, for model caches are made of them; a link in a
+/// circle, a broken link and anything that is neither file nor folder is an error.
 ///
 /// # Errors
 /// When something can't be read.
@@ -120,7 +122,7 @@ fn walk(
         let path = folder.join(&name);
         let inner = relative.join(&name);
         if !fs::metadata(&path).map_err(io("read", &path))?.is_dir() {
-            if !is_receipt(&name.to_string_lossy()) {
+            if !is_receipt_of_its_folder(&path) {
                 found.push(inner);
             }
             continue;
@@ -140,11 +142,6 @@ fn walk(
         above.pop();
     }
     Ok(())
-}
-
-/// Receipts hold times and paths, so they are no part of the content.
-fn is_receipt(name: &str) -> bool {
-    name == FILE_NAME || name.ends_with(".receipt.json")
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, Error> {

@@ -3,6 +3,7 @@
 //! A finished output always has a receipt: `OUT/receipt.json` in a folder, `FILE.receipt.json` beside a single file.
 mod hash;
 mod host;
+mod mark;
 mod receipt;
 mod staged;
 
@@ -13,8 +14,9 @@ pub use staged::Staged;
 
 use std::path::{Path, PathBuf};
 
-/// The receipt format that this version writes and reads.
-pub const VERSION: u32 = 1;
+/// The receipt format that this version writes. It reads version 1, too, in which a training's rate and memory stood
+/// among its results.
+pub const VERSION: u32 = 2;
 /// File name of the receipt inside an output folder.
 pub const FILE_NAME: &str = "receipt.json";
 

@@ -120,8 +120,10 @@ pub struct Receipt {
     pub inputs: Vec<Input>,
     /// What was made.
     pub outputs: Vec<Output>,
-    /// A few result figures, e.g. `{"valid_nll": 1.23}`.
+    /// A few figures of what was made, e.g. `{"valid_nll": 1.23}`: a second run has the same.
     pub results: serde_json::Value,
+    /// What the tool measured of this run on this machine, e.g. tokens a second: a second run has others.
+    pub measured: serde_json::Value,
     /// Wall time in seconds.
     pub wall_seconds: f64,
     /// Peak resident memory in bytes.
@@ -131,10 +133,11 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Reads `OUT/receipt.json` (or `FILE.receipt.json` beside a single-file output). Refuses another version.
+    /// Reads `OUT/receipt.json` (or `FILE.receipt.json` beside a single-file output), of version 1 or 2; gives it as
+    /// version 2.
     ///
     /// # Errors
-    /// When there is none, or when it is not a receipt of this version.
+    /// When there is none, or when it is not a receipt of a version that is known.
     pub fn load(out: &Path) -> Result<Self, Error> {
         let path = receipt_path(out);
         match std::fs::read_to_string(&path) {
@@ -152,15 +155,16 @@ impl Receipt {
     /// Reads a receipt from JSON text; `origin` says in errors where the text came from.
     ///
     /// # Errors
-    /// When the text is not JSON, of another version, or without a receipt's fields.
+    /// When the text is not JSON, of an unknown version, or without a receipt's fields.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
         let value: serde_json::Value = serde_json::from_str(text)
             .map_err(|e| Error::invalid(format!("{origin} is not valid JSON: {e}")).hint(AGAIN))?;
-        match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(version) if version == u64::from(VERSION) => {}
+        let value = match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(1) => from_version_1(value),
+            Some(version) if version == u64::from(VERSION) => value,
             Some(version) => {
                 return Err(Error::invalid(format!(
-                    "{origin} is a receipt of version {version}, and this tool reads version {VERSION}"
+                    "{origin} is a receipt of version {version}, and this tool reads versions 1 to {VERSION}"
                 ))
                 .hint("use the release that wrote it, or make the output again with this one"));
             }
@@ -170,7 +174,7 @@ impl Receipt {
                 ))
                 .hint(AGAIN));
             }
-        }
+        };
         serde_json::from_value(value)
             .map_err(|e| Error::invalid(format!("{origin} is not a receipt: {e}")).hint(AGAIN))
     }
@@ -204,6 +208,28 @@ impl Receipt {
     }
 }
 
+/// A receipt of version 1 in today's form: what lora-train measured stood among its results.
+fn from_version_1(mut receipt: serde_json::Value) -> serde_json::Value {
+    const MEASURED: [&str; 2] = ["memory", "tokens_per_s"];
+    let mut measured = serde_json::Map::new();
+    let is_training = receipt["tool"] == "lora-train";
+    let results = receipt.get_mut("results");
+    if let Some(results) = results.and_then(|results| results.as_object_mut())
+        && is_training
+    {
+        for name in MEASURED {
+            if let Some(value) = results.shift_remove(name) {
+                measured.insert(name.to_owned(), value);
+            }
+        }
+    }
+    if let Some(fields) = receipt.as_object_mut() {
+        fields.insert("version".to_owned(), VERSION.into());
+        fields.insert("measured".to_owned(), measured.into());
+    }
+    receipt
+}
+
 /// Where the receipt of `out` lies: inside a folder, beside a file.
 pub fn receipt_path(out: &Path) -> PathBuf {
     if out.is_dir() {
@@ -235,8 +261,10 @@ pub struct Draft {
     pub seed: Option<u64>,
     /// Inputs with their hashes.
     pub inputs: Vec<Input>,
-    /// Result figures.
+    /// Figures of what was made: only what a second run has, too.
     pub results: serde_json::Value,
+    /// Seconds, memory and rates beside the whole run's, which every receipt has.
+    pub measured: serde_json::Value,
     /// When the work began.
     pub started: std::time::Instant,
 }
@@ -256,6 +284,7 @@ impl Draft {
             inputs: self.inputs,
             outputs: Output::list(written, &name, &mut Hashes::default())?,
             results: self.results,
+            measured: self.measured,
             wall_seconds: (self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
             peak_rss_bytes: crate::peak_rss_bytes(),
             host: crate::host::facts(),

@@ -380,6 +380,7 @@ fn execute(
         seed: None,
         inputs,
         results: json!({}),
+        measured: json!({}),
         started,
     })?;
     Ok(Ended::Done(Box::new(receipt)))

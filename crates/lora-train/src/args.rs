@@ -2,6 +2,7 @@
 use crate::lora_args::LoraArgs;
 use lora_cli::{Common, Error, Result, ToolArgs};
 use lora_core::{LoraConfig, Preset, TargetModules};
+use lora_training::{Batching, Length, TrainConfig};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -198,6 +199,25 @@ pub enum WeightDtype {
     F32,
 }
 
+impl From<Decay> for lora_training::Decay {
+    fn from(decay: Decay) -> Self {
+        match decay {
+            Decay::Linear => Self::Linear,
+            Decay::Cosine => Self::Cosine,
+            Decay::Constant => Self::Constant,
+        }
+    }
+}
+
+impl From<WeightDtype> for lora_training::WeightDtype {
+    fn from(dtype: WeightDtype) -> Self {
+        match dtype {
+            WeightDtype::Bf16 => Self::Bf16,
+            WeightDtype::F32 => Self::F32,
+        }
+    }
+}
+
 impl ToolArgs for Args {
     fn common(&self) -> &Common {
         &self.common
@@ -223,7 +243,7 @@ impl Args {
             RouteKind::Fused
         };
         self.route.get_or_insert(default_route);
-        crate::memory::check_route(self)?;
+        self.check_route()?;
         self.threads
             .get_or_insert_with(|| std::thread::available_parallelism().map_or(1, usize::from));
         Ok(())
@@ -262,6 +282,47 @@ impl Args {
         config.use_rslora = self.rslora;
         self.lora.apply(&mut config)?;
         Ok(config)
+    }
+
+    /// Refuses flags about memory that mean nothing on the composite route.
+    fn check_route(&self) -> Result<()> {
+        let given = [
+            ("--memory", self.memory.is_some()),
+            ("--profile", self.profile),
+        ];
+        match given
+            .iter()
+            .find(|(_, given)| *given && self.route == Some(RouteKind::Composite))
+        {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::new(format!("{flag} is for the fused route"))
+                .hint("leave it out, or --route fused")),
+        }
+    }
+
+    /// The settings of the run, whatever trains, after [`Args::resolve`].
+    pub(crate) fn train_config(&self) -> TrainConfig {
+        let length = match self.steps {
+            Some(n) => Length::Steps(n as u64),
+            None => Length::Epochs(self.epochs.unwrap_or(3.0)),
+        };
+        TrainConfig {
+            length,
+            batching: Batching {
+                examples: self.batch,
+                tokens: self.batch_tokens,
+                accumulation: self.accumulation,
+                by_length: self.group_by_length,
+            },
+            lr: self.lr,
+            schedule: self.schedule.into(),
+            warmup: self.warmup,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            seed: self.seed,
+            eval_every: self.eval_every.map(|n| n as u64),
+            patience: self.patience,
+        }
     }
 
     fn refuse_lora_flags(&self) -> Result<()> {

@@ -1,11 +1,10 @@
 //! README.md of the output: a short model card, the same for the same run.
 use crate::args::{Args, Method};
-use crate::recipe::Outcome;
-use crate::trainable::Trainable;
+use lora_training::Outcome;
 use std::fmt::Write as _;
 
 /// Renders the card.
-pub(crate) fn render(args: &Args, outcome: &Outcome, model: &dyn Trainable) -> String {
+pub(crate) fn render(args: &Args, outcome: &Outcome, summary: &str) -> String {
     let state = &outcome.state;
     let (kind, library) = match args.method {
         Method::Lora => ("LoRA adapter", "peft"),
@@ -28,7 +27,7 @@ pub(crate) fn render(args: &Args, outcome: &Outcome, model: &dyn Trainable) -> S
         text,
         "Base `{base}`, data `{}`.\n\n`{}`\n\n",
         args.data.display(),
-        model.summary()
+        summary
     );
 
     text += "| result | |\n|---|---|\n";

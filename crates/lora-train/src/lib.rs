@@ -1,28 +1,24 @@
 //! lora-train: fine-tunes a base model on a prepared dataset and writes a PEFT adapter (or, with `--method full`, all
 //! weights).
 //!
-//! Reading order: [`Args`] is the command line; `setup` opens what it names; `recipe` is the training loop, readable end
-//! to end over the small trait `Trainable`; `schedule`, `batches`, `gate`, `checkpoint`, `metrics` and `card` are its
-//! parts.
+//! Reading order: [`Args`] is the command line; `inputs` and `data` open what it names; `model` builds what trains; the
+//! training itself is `lora_training`'s, which `train` runs and `show` follows; `finish` and `card` write what is left.
 mod args;
-mod batches;
 mod card;
-mod checkpoint;
-mod evaluate;
+mod data;
+mod failure;
 mod finish;
-mod full;
-mod gate;
+mod inputs;
 mod lora_args;
 mod memory;
 mod metrics;
+mod model;
 mod profile;
-mod recipe;
-mod schedule;
-mod setup;
-mod trainable;
+mod show;
+mod stage;
+mod train;
 
 pub use args::{Args, Decay, Method, RouteKind, WeightDtype};
-pub use schedule::Schedule;
 
 use lora_cli::{Result, Status, Ui};
 use std::time::Instant;
@@ -31,15 +27,17 @@ use std::time::Instant;
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
     args.resolve()?;
-    let inputs = setup::Inputs::open(&mut args)?;
-    let data = setup::load_data(&args, &inputs)?;
-    let mut model = setup::trainable(&args, &inputs, &data, ui)?;
-    let mut staged = setup::stage(&args)?;
-    let outcome = recipe::train(&args, &inputs, &data, &mut *model, &mut staged, ui)?;
-    if args.profile {
-        profile::show(&*model, &outcome, args.threads(), ui);
+    let inputs = inputs::Inputs::open(&mut args)?;
+    let rows = data::load(&args, &inputs)?;
+    let mut model = model::build(&args, &inputs, &rows, ui)?;
+    let mut staged = stage::stage(&args)?;
+    let outcome = train::train(&args, &inputs, &rows, &mut model, &mut staged, ui)?;
+    if args.profile
+        && let Some(profile) = model.trainable.profile()
+    {
+        profile::show(profile, &outcome.state, args.threads(), ui);
     }
-    let receipt = finish::finish(&args, &inputs, &*model, &outcome, staged, started)?;
+    let receipt = finish::finish(&args, &inputs, &model, &outcome, staged, started)?;
     ui.receipt(&receipt);
     Ok(Status::Done)
 }

@@ -1,29 +1,12 @@
-//! Fits a run into memory: its largest micro-batch, the plan for it, and what is said of it.
-use crate::args::{Args, RouteKind};
-use crate::batches::Steps;
-use crate::evaluate::pack;
-use crate::recipe::{self, steps_of};
-use crate::setup::Data;
+//! `--memory`: what the run may take, the plan that fits, and what is said of it.
+use crate::args::Args;
+use crate::data::Rows;
+use crate::failure::explain;
 use lora_cli::{Error, Result, Ui, available_memory, human_bytes};
 use lora_core::Adapter;
-use lora_model::{Base, BatchSize, Peak, Plan, Process, computed_tokens, footprint};
-
-/// How a run uses memory.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
-pub(crate) struct Chosen {
-    #[serde(skip)]
-    pub(crate) plan: Plan,
-    /// Layers that keep their activations, of those below the last one that need a gradient.
-    pub(crate) kept_layers: usize,
-    /// Layers that keep them in bfloat16.
-    pub(crate) bf16_layers: usize,
-    /// Layers that are computed again.
-    pub(crate) recomputed_layers: usize,
-    /// Tokens of the largest micro-batch, as computed.
-    pub(crate) largest_batch_tokens: usize,
-    /// The predicted peak of the process.
-    pub(crate) predicted_peak_bytes: u64,
-}
+use lora_data::Example;
+use lora_model::{Base, BatchSize, Process, computed_tokens};
+use lora_training::{Budget, Demand, MemoryPlan, RowSize, gradient_buffers, largest_batch, pack};
 
 /// The share of the free memory that a run takes unless it is told otherwise.
 const SHARE: f64 = 0.8;
@@ -33,87 +16,68 @@ pub(crate) fn choose(
     args: &Args,
     base: &Base,
     adapter: &Adapter,
-    data: &Data,
+    rows: &Rows,
     ui: &Ui,
-) -> Result<Chosen> {
-    let (config, dropout) = (base.config(), adapter.config.lora_dropout > 0.0);
-    let batch = largest(args, data, args.no_shared_prefixes || dropout);
-    let step = footprint(config, &adapter.modules, dropout, batch);
-    let tokens =
-        |rows: &[lora_data::Example]| rows.iter().map(lora_data::Example::len).sum::<usize>();
-    let process = Process {
-        base: base.stored_bytes(),
-        trainable: adapter.params.len() as u64,
-        keeps_best: data.valid.is_some(),
-        vocabulary: config.vocab_size,
-        tokens: tokens(&data.train) + data.valid.as_deref().map_or(0, tokens),
+) -> Result<MemoryPlan> {
+    let dropout = adapter.config.lora_dropout > 0.0;
+    let tokens = |rows: &[Example]| rows.iter().map(Example::len).sum::<usize>();
+    let batching = args.train_config().batching;
+    let demand = Demand {
+        config: base.config(),
+        modules: &adapter.modules,
+        dropout,
+        batch: largest(args, &rows.train, args.no_shared_prefixes || dropout)?,
+        process: Process {
+            base: base.stored_bytes(),
+            trainable: adapter.params.len() as u64,
+            keeps_best: rows.valid.is_some(),
+            gradient_buffers: gradient_buffers(batching.most_in_a_step(rows.train.len())),
+            vocabulary: base.config().vocab_size,
+            tokens: tokens(&rows.train) + rows.valid.as_deref().map_or(0, tokens),
+        },
     };
-    let leanest = Peak::of(&process, &step, Plan::LEANEST);
-    let fixed = leanest.total() - step.total(Plan::LEANEST) as u64;
-    let budget = args
-        .memory
-        .or_else(|| available_memory().map(|free| (free as f64 * SHARE) as u64));
-    let plan = match budget {
-        None => Some(Plan {
-            exact: step.layers,
-            rounded: 0,
-        }),
-        Some(budget) => step.plan(budget.saturating_sub(fixed) as usize, args.memory.is_some()),
-    };
-    let Some(plan) = plan else {
-        return Err(too_little(args, budget.unwrap_or(0), &leanest, batch));
-    };
-    let peak = Peak::of(&process, &step, plan);
-    let chosen = Chosen {
-        plan,
-        kept_layers: plan.exact,
-        bf16_layers: plan.rounded,
-        recomputed_layers: step.layers - plan.exact - plan.rounded,
-        largest_batch_tokens: batch.tokens,
-        predicted_peak_bytes: peak.total(),
-    };
-    ui.say(&describe(&chosen, &peak));
-    Ok(chosen)
+    let plan = demand
+        .choose(budget(args))
+        .map_err(|error| too_little(args, error))?;
+    ui.say(&describe(&plan));
+    Ok(plan)
 }
 
-/// The largest micro-batch of the run: the most tokens that any computes, the most supervised ones.
-fn largest(args: &Args, data: &Data, alone: bool) -> BatchSize {
-    let steps: Steps = steps_of(args, data);
-    let mut size = BatchSize {
-        tokens: 0,
-        longest: 0,
-        supervised: 0,
-    };
-    size.longest = data
-        .train
-        .iter()
-        .map(lora_data::Example::len)
-        .max()
-        .unwrap_or(0);
-    for rows in (0..recipe::epochs(args, &steps))
-        .flat_map(|epoch| steps.of_epoch(epoch))
-        .flatten()
-    {
-        let tokens = rows.iter().map(|&row| data.train[row].len()).sum::<usize>();
-        size.supervised = size
-            .supervised
-            .max(rows.iter().map(|&row| data.train[row].supervised()).sum());
-        if tokens > size.tokens {
-            let computed = if alone {
-                tokens
-            } else {
-                computed_tokens(&pack(&data.train, &rows))
-            };
-            size.tokens = size.tokens.max(computed);
+fn budget(args: &Args) -> Option<Budget> {
+    let free = || available_memory().map(|free| (free as f64 * SHARE) as u64);
+    Some(Budget {
+        bytes: args.memory.or_else(free)?,
+        may_round: args.memory.is_some(),
+    })
+}
+
+/// The largest micro-batch of the run; `alone` if nothing is shared between rows.
+fn largest(args: &Args, rows: &[Example], alone: bool) -> Result<BatchSize> {
+    let config = args.train_config();
+    let sizes: Vec<RowSize> = rows.iter().map(RowSize::of).collect();
+    let lengths = sizes.iter().map(|size| size.tokens).collect();
+    let plan = config.plan(lengths).map_err(explain)?;
+    let computed = |batch: &[usize]| {
+        if alone {
+            batch.iter().map(|&row| sizes[row].tokens).sum()
+        } else {
+            let batch: Vec<&Example> = batch.iter().map(|&row| &rows[row]).collect();
+            computed_tokens(&pack(&batch))
         }
-    }
-    size
+    };
+    Ok(largest_batch(&plan.steps, config.length, &sizes, computed))
 }
 
-fn too_little(args: &Args, budget: u64, leanest: &Peak, batch: BatchSize) -> Error {
-    let least = leanest.total();
-    let whole = least.div_ceil(10_000_000) * 10;
-    let (asked, given) = (human_bytes(least), human_bytes(budget));
+fn too_little(args: &Args, error: lora_training::Error) -> Error {
+    let lora_training::Error::Memory {
+        needed,
+        budget,
+        tokens,
+    } = error
+    else {
+        return explain(error);
+    };
+    let whole = needed.div_ceil(10_000_000) * 10;
     let hint = match args.memory {
         Some(_) => format!(
             "--memory {whole}MB is enough; a smaller --batch (or --batch-tokens) takes less"
@@ -121,15 +85,15 @@ fn too_little(args: &Args, budget: u64, leanest: &Peak, batch: BatchSize) -> Err
         None => "a smaller --batch (or --batch-tokens), shorter rows or a quantised base take less"
             .to_owned(),
     };
+    let (asked, given) = (human_bytes(needed), human_bytes(budget));
     Error::new(format!(
-        "the run needs {asked} even if every layer is computed again (its largest batch has {} tokens), and may take {given}",
-        batch.tokens
+        "the run needs {asked} even if every layer is computed again (its largest batch has {tokens} tokens), and may take {given}"
     ))
     .hint(hint)
 }
 
-fn describe(chosen: &Chosen, peak: &Peak) -> String {
-    let layers = chosen.kept_layers + chosen.bf16_layers + chosen.recomputed_layers + 1;
+fn describe(plan: &MemoryPlan) -> String {
+    let layers = plan.kept_layers + plan.bf16_layers + plan.recomputed_layers + 1;
     let of_layers = |n: usize, what: &str| {
         if n == 0 {
             String::new()
@@ -137,8 +101,9 @@ fn describe(chosen: &Chosen, peak: &Peak) -> String {
             format!("; {n} of {layers} layers {what}")
         }
     };
-    let rounded = of_layers(chosen.bf16_layers, "keep their activations in bfloat16");
-    let again = of_layers(chosen.recomputed_layers, "are computed again");
+    let rounded = of_layers(plan.bf16_layers, "keep their activations in bfloat16");
+    let again = of_layers(plan.recomputed_layers, "are computed again");
+    let peak = &plan.peak;
     format!(
         "memory: {} predicted (weights {}, activations {}, scratch {}, adapter and optimiser {}, program {}){rounded}{again}",
         human_bytes(peak.total()),
@@ -148,20 +113,4 @@ fn describe(chosen: &Chosen, peak: &Peak) -> String {
         human_bytes(peak.adapter),
         human_bytes(peak.process),
     )
-}
-
-/// True if the flags about memory mean something on this route.
-pub(crate) fn check_route(args: &Args) -> Result<()> {
-    let given = [
-        ("--memory", args.memory.is_some()),
-        ("--profile", args.profile),
-    ];
-    match given
-        .iter()
-        .find(|(_, given)| *given && args.route == Some(RouteKind::Composite))
-    {
-        None => Ok(()),
-        Some((flag, _)) => Err(Error::new(format!("{flag} is for the fused route"))
-            .hint("leave it out, or --route fused")),
-    }
 }

@@ -1,53 +1,11 @@
-//! metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
-use crate::checkpoint::failed;
+//! The open metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
+use crate::failure::failed;
 use lora_cli::Result;
-use serde::Serialize;
-use std::fs::{self, File};
+use lora_records::{EvalMetric, Metric, StepMetric, metric_lines_until};
+use lora_training::{Evaluated, StepDone};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-
-/// Its name in the output folder.
-pub(crate) const FILE_NAME: &str = "metrics.jsonl";
-
-/// One line.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub(crate) enum Metric {
-    /// A step of the optimiser.
-    Step {
-        /// Steps done, from 1.
-        step: u64,
-        /// Epochs done.
-        epoch: f64,
-        /// Mean loss per supervised token of the step.
-        loss: f64,
-        /// Norm of the gradients before clipping.
-        grad_norm: f64,
-        /// Learning rate used.
-        lr: f64,
-        /// Tokens in the step.
-        tokens: usize,
-        /// Supervised tokens in the step.
-        supervised_tokens: usize,
-        /// Tokens a second; of the machine, not of the run's result.
-        tokens_per_s: f64,
-    },
-    /// A pass over the valid split.
-    Eval {
-        /// After which step.
-        step: u64,
-        /// Epochs done.
-        epoch: f64,
-        /// Mean loss per supervised token.
-        valid_loss: f64,
-        /// Share of supervised tokens that were the most probable.
-        token_accuracy: f64,
-        /// Supervised tokens measured.
-        supervised_tokens: usize,
-        /// Better than every evaluation before.
-        best: bool,
-    },
-}
 
 /// The open file.
 #[derive(Debug)]
@@ -59,11 +17,11 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Starts the file; of a run that is continued, keeps the lines up to its checkpoint's step.
     pub(crate) fn open(dir: &Path, step: u64) -> Result<Self> {
-        let path = dir.join(FILE_NAME);
+        let path = dir.join(Metric::FILE_NAME);
         let kept = if step == 0 {
             String::new()
         } else {
-            lines_until(&path, step)?
+            metric_lines_until(dir, step)?
         };
         let mut file = File::create(&path).map_err(failed("create", &path))?;
         file.write_all(kept.as_bytes())
@@ -80,18 +38,28 @@ impl Metrics {
     }
 }
 
-fn lines_until(path: &Path, step: u64) -> Result<String> {
-    let text = match fs::read_to_string(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-        read => read.map_err(failed("read", path))?,
-    };
-    let is_before = |line: &&str| {
-        serde_json::from_str::<serde_json::Value>(line)
-            .is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
-    };
-    Ok(text
-        .lines()
-        .filter(is_before)
-        .map(|line| format!("{line}\n"))
-        .collect())
+/// The line of a step.
+pub(crate) fn of_step(done: &StepDone) -> Metric {
+    Metric::Step(StepMetric {
+        step: done.step,
+        epoch: done.epoch,
+        loss: done.loss,
+        grad_norm: done.grad_norm,
+        lr: done.lr,
+        tokens: done.tokens,
+        supervised_tokens: done.supervised_tokens,
+        tokens_per_s: done.tokens_per_s,
+    })
+}
+
+/// The line of an evaluation.
+pub(crate) fn of_evaluation(found: &Evaluated) -> Metric {
+    Metric::Eval(EvalMetric {
+        step: found.step,
+        epoch: found.epoch,
+        valid_loss: found.valid_loss,
+        token_accuracy: Some(found.token_accuracy),
+        supervised_tokens: found.supervised_tokens,
+        best: found.best,
+    })
 }

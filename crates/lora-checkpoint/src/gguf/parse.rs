@@ -58,7 +58,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, Fault> {
         let kind = reader.u32()?;
         let value = reader
             .value(kind)
-            .map_err(|e| format!("metadata {key}: {e}"))?;
+            .map_err(|fault| fault.at(format_args!("metadata {key}")))?;
         if metadata.insert(key.clone(), value).is_some() {
             return Err(Fault::new(format!("metadata {key} is listed twice")));
         }
@@ -87,7 +87,7 @@ fn table(
         let name = reader.string()?;
         let row = reader
             .tensor_row()
-            .map_err(|e| format!("tensor {name}: {e}"))?;
+            .map_err(|fault| fault.at(format_args!("tensor {name}")))?;
         rows.push((name, row));
     }
     let data = (reader.at as u64).next_multiple_of(alignment);

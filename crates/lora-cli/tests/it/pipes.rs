@@ -15,6 +15,7 @@ fn receipt(artefact: Artefact) -> String {
         inputs: vec![],
         outputs: vec![],
         results: serde_json::json!({}),
+        measured: serde_json::json!({}),
         wall_seconds: 0.0,
         peak_rss_bytes: 0,
         host: serde_json::json!({}),

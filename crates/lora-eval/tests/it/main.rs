@@ -6,3 +6,4 @@ mod comparisons;
 mod gates;
 mod harness;
 mod losses;
+mod noise;

@@ -4,6 +4,7 @@ use super::situation::Situation;
 use crate::cost::{BaseType, Memory, Speed, Workload, memory, time};
 use lora_cli::{Result, human_bytes, human_seconds};
 use lora_core::LoraConfig;
+use lora_training::{Batching, LEAST_EVALUATIONS};
 use serde::Serialize;
 
 /// What a plan takes.
@@ -43,11 +44,15 @@ fn cost(
     let shape = &situation.shape;
     let config = LoraConfig::new(plan.rank, plan.alpha, shape.target_set(plan.targets));
     let targeted = config.layout(&shape.modules())?.modules;
+    let batching = Batching {
+        accumulation: plan.accumulation,
+        ..Batching::of_examples(plan.batch)
+    };
     let work = Workload::new(
         &targeted,
         plan.targets,
         &situation.data.lengths,
-        plan.batch,
+        batching,
         base,
     );
     let work = Workload {
@@ -55,16 +60,13 @@ fn cost(
         ..work
     };
     let time = time(shape, &work, speed);
-    let evaluations = plan.epochs.max(LEAST_EVALUATIONS);
+    let evaluations = plan.epochs.max(LEAST_EVALUATIONS as f64);
     Ok((
         memory(shape, &work),
         time.epoch * plan.epochs + time.evaluation * evaluations,
         work.trainable,
     ))
 }
-
-/// lora-train measures the held-out rows every epoch, and at least so often.
-const LEAST_EVALUATIONS: f64 = 4.0;
 
 /// Bits a weight above which 8-bit blocks (8.5 bits) save something worth having.
 const WIDE: f64 = 10.0;

@@ -17,6 +17,7 @@ use crate::show::tagged;
 use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, table};
 use lora_core::LoraConfig;
 use lora_kernels::gemm::measure_peak;
+use lora_training::Batching;
 use std::path::PathBuf;
 
 /// Choose rank, alpha, targets, dropout, learning rate, epochs, batch and base precision, with reasons.
@@ -98,7 +99,7 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
                 &targeted,
                 "all",
                 &situation.data.lengths,
-                8,
+                Batching::default(),
                 BaseType::own(&shape),
             );
             micro_steps(path, &work, threads, peak, ui)?

@@ -100,7 +100,7 @@ fn row(run: &Run, name: String, differs: BTreeMap<String, String>) -> Compared {
             .receipt
             .as_ref()
             .map(|receipt| receipt.wall_seconds),
-        tokens_per_s: training.result("tokens_per_s"),
+        tokens_per_s: training.measured("tokens_per_s"),
         peak_bytes: training
             .receipt
             .as_ref()
@@ -169,7 +169,7 @@ pub(super) fn short_names(runs: &[Run]) -> Vec<String> {
 }
 
 /// Wilson's 95 % interval of a share (Wilson 1927), which stays within 0 and 1.
-fn wilson(matched: u64, rows: u64) -> Interval {
+fn wilson(matched: usize, rows: usize) -> Interval {
     const Z: f64 = 1.96;
     let (n, p) = (rows.max(1) as f64, matched as f64 / rows.max(1) as f64);
     let middle = p + Z * Z / (2.0 * n);

@@ -2,7 +2,8 @@
 use super::workload::Workload;
 use crate::model::shape::Shape;
 use lora_checkpoint::ModelConfig;
-use lora_model::{Peak, Process, footprint};
+use lora_model::{Peak, Process};
+use lora_training::{Demand, gradient_buffers};
 use serde::Serialize;
 
 /// Bytes, part by part.
@@ -30,15 +31,21 @@ pub struct Memory {
 pub fn memory(shape: &Shape, work: &Workload) -> Memory {
     let config = &shape.config;
     let parameters = shape.total_parameters();
-    let step = footprint(config, &work.targeted, work.dropout, work.largest());
-    let process = Process {
-        base: work.base.bytes(parameters),
-        trainable: work.trainable,
-        keeps_best: work.has_valid,
-        vocabulary: config.vocab_size,
-        tokens: work.tokens,
+    let demand = Demand {
+        config,
+        modules: &work.targeted,
+        dropout: work.dropout,
+        batch: work.largest(),
+        process: Process {
+            base: work.base.bytes(parameters),
+            trainable: work.trainable,
+            keeps_best: work.has_valid,
+            gradient_buffers: gradient_buffers(work.accumulation.min(work.batches)),
+            vocabulary: config.vocab_size,
+            tokens: work.tokens,
+        },
     };
-    let peak = Peak::of(&process, &step, work.keep.plan());
+    let peak = demand.peak(work.keep.plan());
     let Peak {
         base,
         activations,

@@ -18,6 +18,7 @@ use lora_cli::{Error, Result, Status, Ui, artefact_input, available_memory};
 use lora_core::{LoraConfig, TargetModules};
 use lora_kernels::gemm::measure_peak;
 use lora_receipt::Artefact;
+use lora_training::Batching;
 use std::path::PathBuf;
 
 /// What to predict for. Every flag that can hold several values, separated by commas, makes a line of the table each.
@@ -169,7 +170,8 @@ impl CostArgs {
                 for &base in &bases {
                     for rows in &rows {
                         for &batch in &self.batch {
-                            let new = Workload::new(&targeted, targets, rows, batch, base);
+                            let batching = Batching::of_examples(batch);
+                            let new = Workload::new(&targeted, targets, rows, batching, base);
                             let new = Workload {
                                 rank,
                                 dropout: self.dropout,

@@ -1,6 +1,7 @@
 //! Predicted time: operations of a step divided by the machine's rate, plus what every micro-batch costs anyway.
 use super::workload::{Keep, Workload};
 use crate::model::shape::Shape;
+use lora_training::EVALUATION_TOKENS;
 use serde::Serialize;
 
 /// How fast this machine computes.
@@ -65,7 +66,7 @@ pub fn time(shape: &Shape, work: &Workload, speed: &Speed) -> Time {
         work.supervised as f64,
         work.squares,
     );
-    let per_batch = speed.per_batch * work.steps as f64;
+    let per_batch = speed.per_batch * work.batches as f64;
     let epoch = flops / speed.rate + per_batch;
     let dense = linear_weights(shape) + head_weights(shape);
     let full = 6.0 * dense * work.tokens as f64 + attention(shape, work.squares);
@@ -79,9 +80,6 @@ pub fn time(shape: &Shape, work: &Workload, speed: &Speed) -> Time {
     }
 }
 
-/// Tokens that lora-train scores together.
-const SCORED: usize = 1024;
-
 /// A pass over the held-out rows: forward alone, so each weight is widened once a batch, not twice.
 fn evaluation(shape: &Shape, work: &Workload, speed: &Speed) -> f64 {
     let (tokens, supervised) = work.valid;
@@ -94,7 +92,7 @@ fn evaluation(shape: &Shape, work: &Workload, speed: &Speed) -> f64 {
         * (tokens as f64 * (linear_weights(shape) + adapters)
             + supervised as f64 * head_weights(shape))
         + attention(shape, work.valid_squares) * 2.0 / 7.0;
-    flops / speed.rate + 0.5 * speed.per_batch * tokens.div_ceil(SCORED) as f64
+    flops / speed.rate + 0.5 * speed.per_batch * tokens.div_ceil(EVALUATION_TOKENS) as f64
 }
 
 /// Floating-point operations of training on so many tokens. A frozen weight costs 2 forward and 2 backward (its input's

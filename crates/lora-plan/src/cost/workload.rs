@@ -2,8 +2,9 @@
 use crate::model::shape::Shape;
 use lora_cli::Result;
 use lora_core::TargetedModule;
-use lora_data::{Example, Split, batches, epoch_order};
+use lora_data::Split;
 use lora_model::{BatchSize, Packed, Plan, computed_tokens};
+use lora_training::{Batching, EpochTotals, RowSize};
 use serde::Serialize;
 use std::path::Path;
 
@@ -125,12 +126,12 @@ fn weight_bytes(path: &Path) -> Option<u64> {
 /// The rows of an epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
-    /// (tokens, supervised tokens) of each.
-    sizes: Vec<(usize, usize)>,
+    /// Of each.
+    sizes: Vec<RowSize>,
     /// Their ids, if they are real: rows that begin alike share that part.
     ids: Option<Vec<Vec<u32>>>,
-    /// (tokens, supervised tokens) of each row that is held out.
-    valid: Vec<(usize, usize)>,
+    /// Of each row that is held out.
+    valid: Vec<RowSize>,
 }
 
 impl Rows {
@@ -146,14 +147,9 @@ impl Rows {
         } else {
             Vec::new()
         };
-        let sizes = |rows: &[Example]| {
-            rows.iter()
-                .map(|row| (row.len(), row.supervised()))
-                .collect()
-        };
-        let (sizes, valid) = (sizes(&rows), sizes(&valid));
+        let valid = valid.iter().map(RowSize::of).collect();
         Ok(Self {
-            sizes,
+            sizes: rows.iter().map(RowSize::of).collect(),
             ids: Some(rows.into_iter().map(|row| row.input_ids).collect()),
             valid,
         })
@@ -161,15 +157,16 @@ impl Rows {
 
     /// Tokens of the longest.
     pub fn longest(&self) -> usize {
-        self.sizes.iter().map(|row| row.0).max().unwrap_or(0)
+        self.sizes.iter().map(|row| row.tokens).max().unwrap_or(0)
     }
 
     /// Rows that are all alike in length and begin differently, and a tenth as many held out.
     pub fn alike(rows: usize, length: usize, supervised: f64) -> Self {
-        let one = (
-            length,
-            ((length as f64 * supervised) as usize).clamp(1, length.saturating_sub(1).max(1)),
-        );
+        let most = length.saturating_sub(1).max(1);
+        let one = RowSize {
+            tokens: length,
+            supervised: ((length as f64 * supervised) as usize).clamp(1, most),
+        };
         Self {
             sizes: vec![one; rows.max(1)],
             ids: None,
@@ -180,7 +177,7 @@ impl Rows {
     /// Tokens of a batch that a step without dropout computes.
     fn computed(&self, batch: &[usize]) -> usize {
         let Some(ids) = &self.ids else {
-            return batch.iter().map(|&row| self.sizes[row].0).sum();
+            return batch.iter().map(|&row| self.sizes[row].tokens).sum();
         };
         let labels: Vec<Vec<i32>> = batch
             .iter()
@@ -203,6 +200,8 @@ pub struct Workload {
     pub rank: usize,
     /// Examples in a batch.
     pub batch: usize,
+    /// Batches whose gradients are summed before a step.
+    pub accumulation: usize,
     /// Storage of the base.
     pub base: BaseType,
     /// Dropout is on.
@@ -219,6 +218,8 @@ pub struct Workload {
     pub supervised: usize,
     /// Steps of an epoch.
     pub steps: usize,
+    /// Micro-batches of an epoch.
+    pub batches: usize,
     /// Tokens of the longest row.
     pub longest: usize,
     /// Most tokens in a micro-batch, and the supervised ones of that batch.
@@ -246,28 +247,23 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The epoch in batches of so many examples, in the order of a run with seed 0.
+    /// The first epoch of a run with seed 0.
     pub fn new(
         targeted: &[TargetedModule],
         targets: &str,
         rows: &Rows,
-        batch: usize,
+        batching: Batching,
         base: BaseType,
     ) -> Self {
         let Rows { sizes, valid, .. } = rows;
-        let lengths: Vec<usize> = sizes.iter().map(|row| row.0).collect();
-        let all = batches(&epoch_order(sizes.len(), 0, 0), &lengths, Some(batch), None);
-        let sum = |of: &dyn Fn(&Vec<usize>) -> usize| all.iter().map(of).sum::<usize>();
-        let most = |of: &dyn Fn(&Vec<usize>) -> usize| all.iter().map(of).max().unwrap_or(0);
-        let tokens = |rows_: &Vec<usize>| rows_.iter().map(|&row| sizes[row].0).sum::<usize>();
-        let supervised = |rows_: &Vec<usize>| rows_.iter().map(|&row| sizes[row].1).sum::<usize>();
-        let padded = |rows_: &Vec<usize>| {
-            rows_.len() * rows_.iter().map(|&row| sizes[row].0).max().unwrap_or(0)
-        };
+        let lengths: Vec<usize> = sizes.iter().map(|row| row.tokens).collect();
+        let windows = batching.windows(&lengths, 0, 0);
+        let all = EpochTotals::of(&windows, sizes, |batch| rows.computed(batch));
         Self {
             targets: targets.to_owned(),
             rank: targeted.first().map_or(0, |module| module.rank),
-            batch,
+            batch: batching.examples.unwrap_or(sizes.len()),
+            accumulation: batching.accumulation,
             base,
             dropout: false,
             keep: Keep::All,
@@ -276,26 +272,24 @@ impl Workload {
                 .map(|m| (m.rank * (m.in_features + m.out_features)) as u64)
                 .sum(),
             rows: sizes.len(),
-            tokens: sum(&tokens),
-            supervised: sum(&supervised),
-            steps: all.len(),
-            longest: lengths.iter().copied().max().unwrap_or(0),
-            most_tokens: most(&tokens),
-            most_supervised: most(&supervised),
-            computed: (
-                sum(&|batch| rows.computed(batch)),
-                most(&|batch| rows.computed(batch)),
-            ),
-            padded: (sum(&padded), most(&padded)),
+            tokens: all.tokens.total,
+            supervised: all.supervised.total,
+            steps: all.steps,
+            batches: all.batches,
+            longest: rows.longest(),
+            most_tokens: all.tokens.most,
+            most_supervised: all.supervised.most,
+            computed: (all.computed.total, all.computed.most),
+            padded: (all.padded.total, all.padded.most),
             squares: lengths.iter().map(|&length| (length * length) as f64).sum(),
             has_valid: !valid.is_empty(),
             valid: (
-                valid.iter().map(|row| row.0).sum(),
-                valid.iter().map(|row| row.1).sum(),
+                valid.iter().map(|row| row.tokens).sum(),
+                valid.iter().map(|row| row.supervised).sum(),
             ),
             valid_squares: valid
                 .iter()
-                .map(|&(tokens, _)| (tokens * tokens) as f64)
+                .map(|row| (row.tokens * row.tokens) as f64)
                 .sum(),
             targeted: targeted.to_vec(),
         }

@@ -64,6 +64,7 @@ pub(crate) fn write(
         seed: None,
         inputs,
         results: json!({ "trainable": params.count.trainable, "all": params.count.all }),
+        measured: json!({}),
         started,
     })?)
 }

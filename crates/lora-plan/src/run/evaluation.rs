@@ -1,6 +1,7 @@
 //! A report of lora-eval, as far as one adapter is concerned.
+use lora_cli::Result;
 use lora_receipt::Receipt;
-use serde_json::Value;
+use lora_records::{ModelReport, Prediction, Report, read_predictions};
 use std::path::{Path, PathBuf};
 
 /// What lora-eval measured of an adapter.
@@ -9,7 +10,7 @@ pub(crate) struct Evaluation {
     /// The report's folder.
     pub(crate) folder: PathBuf,
     /// What it was measured on: content of the dataset, split, supervised tokens.
-    pub(crate) measured_on: (String, String, u64),
+    pub(crate) measured_on: (String, String, usize),
     /// Mean loss per supervised token of the base.
     pub(crate) base_nll: f64,
     /// Mean loss per supervised token.
@@ -19,7 +20,7 @@ pub(crate) struct Evaluation {
     /// Share of supervised tokens that were the most probable.
     pub(crate) token_accuracy: f64,
     /// Answers that were exact, and answers.
-    pub(crate) exact: Option<(u64, u64)>,
+    pub(crate) exact: Option<(usize, usize)>,
     /// Answers that ran to the limit without ending, and answers.
     pub(crate) endless: Option<(usize, usize)>,
     /// Gates that did not pass, with their reasons.
@@ -28,76 +29,61 @@ pub(crate) struct Evaluation {
 
 impl Evaluation {
     /// Reads the report beside a receipt; none if it does not speak of the adapter.
-    pub(crate) fn read(receipt: &Receipt, adapter: &Path) -> Option<Self> {
-        let is_ours = |model: &Value| {
-            model["adapter"]
-                .as_str()
-                .is_some_and(|path| super::same_place(Path::new(path), adapter))
+    pub(crate) fn read(receipt: &Receipt, adapter: &Path) -> Result<Option<Self>> {
+        let is_ours = |model: &ModelReport| {
+            let path = model.adapter.as_deref();
+            path.is_some_and(|path| super::same_place(path, adapter))
         };
         Self::of_model(receipt, is_ours)
     }
 
     /// Reads what a report says of its base.
-    pub(crate) fn read_base(receipt: &Receipt) -> Option<Self> {
-        Self::of_model(receipt, |model| model["adapter"].is_null())
+    pub(crate) fn read_base(receipt: &Receipt) -> Result<Option<Self>> {
+        Self::of_model(receipt, |model| model.adapter.is_none())
     }
 
-    fn of_model(receipt: &Receipt, is_ours: impl Fn(&Value) -> bool) -> Option<Self> {
+    fn of_model(receipt: &Receipt, is_ours: impl Fn(&ModelReport) -> bool) -> Result<Option<Self>> {
         let folder = receipt.out.clone();
-        let report: Value =
-            serde_json::from_slice(&std::fs::read(folder.join("report.json")).ok()?).ok()?;
-        let models = report["models"].as_array()?;
-        let base = models.iter().find(|model| model["adapter"].is_null())?;
-        let model = models.iter().find(|model| is_ours(model))?;
-        let name = model["name"].as_str()?;
-        let difference = &model["difference_to_base"];
-        let exact = &model["exact_match"];
-        let gates = report["gates"].as_array().into_iter().flatten();
-        let failed = gates.filter(|gate| gate["passed"] == false && gate["model"] == name);
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let data = receipt.inputs.iter().find(|input| input.name == "data")?;
-        Some(Self {
-            measured_on: (
-                data.sha256.clone(),
-                text(&report["split"]),
-                report["tokens"].as_u64()?,
-            ),
-            base_nll: base["nll"].as_f64()?,
-            nll: model["nll"].as_f64()?,
-            difference: (|| {
-                Some((
-                    difference["nll"].as_f64()?,
-                    difference["low"].as_f64()?,
-                    difference["high"].as_f64()?,
-                ))
-            })(),
-            token_accuracy: model["token_accuracy"]["rate"].as_f64().unwrap_or(0.0),
-            exact: (|| Some((exact["matched"].as_u64()?, exact["rows"].as_u64()?)))(),
-            endless: endless(
-                &folder,
-                name,
-                report["generation"]["max_new_tokens"].as_u64()? as usize,
-            ),
+        let report = Report::read(&folder)?;
+        let model = report.models.iter().find(|model| is_ours(model));
+        let data = receipt.inputs.iter().find(|input| input.name == "data");
+        let (Some(model), Some(base), Some(data)) = (model, report.base_model(), data) else {
+            return Ok(None);
+        };
+        let failed = report
+            .gates
+            .iter()
+            .filter(|gate| !gate.passed && gate.model == model.name);
+        let difference = model
+            .difference_to_base
+            .as_ref()
+            .and_then(|difference| Some((difference.nll, difference.low?, difference.high?)));
+        let rows = read_predictions(&folder)?;
+        Ok(Some(Self {
+            measured_on: (data.sha256.clone(), report.split.clone(), report.tokens),
+            base_nll: base.nll,
+            nll: model.nll,
+            difference,
+            token_accuracy: model.token_accuracy.rate,
+            exact: model
+                .exact_match
+                .as_ref()
+                .map(|exact| (exact.matched, exact.rows)),
+            endless: endless(&rows, &model.name, report.generation.max_new_tokens),
             failed_gates: failed
-                .map(|gate| (text(&gate["gate"]), text(&gate["reason"])))
+                .map(|gate| (gate.gate.clone(), gate.reason.clone()))
                 .collect(),
             folder,
-        })
+        }))
     }
 }
 
-/// Answers of a model in predictions.jsonl that took every token they could have.
-fn endless(folder: &Path, name: &str, most: usize) -> Option<(usize, usize)> {
-    let text = std::fs::read_to_string(folder.join("predictions.jsonl")).ok()?;
-    let answers: Vec<usize> = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter_map(|row| row["models"][name]["ids"].as_array().map(Vec::len))
+/// Answers of a model that took every token they could have, and answers; none where nothing was generated.
+fn endless(rows: &[Prediction], model: &str, most: usize) -> Option<(usize, usize)> {
+    let answers: Vec<usize> = rows
+        .iter()
+        .filter_map(|row| row.of(model)?.ids.as_ref().map(Vec::len))
         .collect();
-    (!answers.is_empty()).then(|| {
-        (
-            answers.iter().filter(|&&tokens| tokens >= most).count(),
-            answers.len(),
-        )
-    })
+    let at_the_limit = answers.iter().filter(|&&tokens| tokens >= most).count();
+    (!answers.is_empty()).then_some((at_the_limit, answers.len()))
 }

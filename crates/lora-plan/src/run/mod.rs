@@ -132,8 +132,8 @@ fn run(folder: &Path, receipts: &[Receipt]) -> Result<Run> {
             .filter(move |receipt| receipt.tool == tool)
     };
     let evaluations = on_adapter("lora-eval")
-        .filter_map(|receipt| Evaluation::read(receipt, folder))
-        .collect();
+        .filter_map(|receipt| Evaluation::read(receipt, folder).transpose())
+        .collect::<Result<_>>()?;
     let merges: Vec<Receipt> = on_adapter("lora-merge").cloned().collect();
     let of_merge = |receipt: &&Receipt| {
         merges
@@ -158,12 +158,11 @@ fn run(folder: &Path, receipts: &[Receipt]) -> Result<Run> {
                         .parent()
                         .is_some_and(|parent| same_place(parent, &model.out))
             };
-            Some((
-                models().find(is_it)?.clone(),
-                Evaluation::read_base(report)?,
-            ))
+            let model = models().find(is_it)?.clone();
+            let evaluation = Evaluation::read_base(report).transpose()?;
+            Some(evaluation.map(|evaluation| (model, evaluation)))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let dataset = training
         .data()
         .and_then(|data| beside(&data, folder))

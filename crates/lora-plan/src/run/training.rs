@@ -1,11 +1,9 @@
 //! A folder of lora-train: its settings from the receipt, its metrics line by line.
-use lora_cli::{Context as _, Error, Result};
+use lora_cli::{Error, Result};
 use lora_receipt::{FILE_NAME, Receipt};
-use serde::Deserialize;
+use lora_records::{EvalMetric, Metric, StepMetric, read_metrics};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-
-const METRICS: &str = "metrics.jsonl";
 
 /// A training as its folder tells it.
 #[derive(Debug)]
@@ -15,42 +13,14 @@ pub(crate) struct Training {
     /// None for a run that did not finish.
     pub(crate) receipt: Option<Receipt>,
     /// Steps of the optimiser, in order.
-    pub(crate) steps: Vec<StepLine>,
+    pub(crate) steps: Vec<StepMetric>,
     /// Passes over the valid split, in order.
-    pub(crate) evals: Vec<EvalLine>,
-}
-
-/// A step's line in metrics.jsonl.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub(crate) struct StepLine {
-    pub(crate) step: u64,
-    pub(crate) epoch: f64,
-    pub(crate) loss: f64,
-    pub(crate) grad_norm: f64,
-    pub(crate) lr: f64,
-}
-
-/// An evaluation's line in metrics.jsonl.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub(crate) struct EvalLine {
-    pub(crate) step: u64,
-    pub(crate) epoch: f64,
-    pub(crate) valid_loss: f64,
-    /// None in a run of another tool.
-    #[serde(default)]
-    pub(crate) token_accuracy: Option<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Line {
-    Step(StepLine),
-    Eval(EvalLine),
+    pub(crate) evals: Vec<EvalMetric>,
 }
 
 /// True for a folder that lora-train wrote, finished or not.
 pub(crate) fn is_training(folder: &Path) -> bool {
-    folder.join(METRICS).is_file()
+    folder.join(Metric::FILE_NAME).is_file()
 }
 
 impl Training {
@@ -61,31 +31,18 @@ impl Training {
         } else {
             None
         };
-        let path = folder.join(METRICS);
-        let text = std::fs::read_to_string(&path)
-            .context(|| format!("failed to read {}", path.display()))?;
-        let (mut steps, mut evals) = (Vec::new(), Vec::new());
-        let count = text.lines().count();
-        for (number, line) in text.lines().enumerate() {
-            match serde_json::from_str(line) {
-                Ok(Line::Step(step)) => steps.push(step),
-                Ok(Line::Eval(eval)) => evals.push(eval),
-                // A run that was killed may have left half a line.
-                Err(_) if receipt.is_none() && number + 1 == count => {}
-                Err(error) => {
-                    return Err(Error::new(format!(
-                        "{}, line {}: {error}",
-                        path.display(),
-                        number + 1
-                    ))
-                    .hint("expected the lines that lora-train writes"));
-                }
+        let mut steps = Vec::new();
+        let mut evals = Vec::new();
+        for metric in read_metrics(folder, receipt.is_some())? {
+            match metric {
+                Metric::Step(step) => steps.push(step),
+                Metric::Eval(eval) => evals.push(eval),
             }
         }
         if receipt.is_some() && steps.is_empty() {
             return Err(Error::new(format!(
                 "{} holds no step, though the run has finished",
-                path.display()
+                folder.join(Metric::FILE_NAME).display()
             ))
             .hint("was the copy cut off? train again, or copy the folder again"));
         }
@@ -112,6 +69,11 @@ impl Training {
     /// A result of the run, from its receipt.
     pub(crate) fn result(&self, name: &str) -> Option<f64> {
         self.receipt.as_ref()?.results[name].as_f64()
+    }
+
+    /// What the run measured of itself on its machine, from its receipt.
+    pub(crate) fn measured(&self, name: &str) -> Option<f64> {
+        self.receipt.as_ref()?.measured[name].as_f64()
     }
 
     /// The dataset, as the receipt names it.

@@ -2,6 +2,7 @@
 use crate::house::{House, base};
 use lora_core::{LoraConfig, TargetModules};
 use lora_plan::{BaseType, KNOWN, Known, Memory, Rows, Shape, Speed, Workload, memory, time};
+use lora_training::Batching;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,7 +16,8 @@ fn work(shape: &Shape, rows: &Rows, rank: usize, batch: usize, base: BaseType) -
         .layout(&modules)
         .unwrap()
         .modules;
-    Workload::new(&targeted, "all", rows, batch, base)
+    let batching = Batching::of_examples(batch);
+    Workload::new(&targeted, "all", rows, batching, base)
 }
 
 /// The trainer as a process of its own, so that its peak is its own.

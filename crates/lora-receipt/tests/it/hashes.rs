@@ -26,15 +26,45 @@ fn a_tree_hashes_as_sha256sum_of_the_sorted_list() {
 #[test]
 fn receipts_empty_folders_and_the_tree_s_place_do_not_count() {
     let (one, two) = (tempdir().unwrap(), tempdir().unwrap());
-    fs::write(one.path().join("a"), "2").unwrap();
-    fs::write(two.path().join("a"), "2").unwrap();
-    fs::write(two.path().join("receipt.json"), "{}").unwrap();
-    fs::write(two.path().join("m.gguf.receipt.json"), "{}").unwrap();
+    for dir in [&one, &two] {
+        fs::write(dir.path().join("a"), "2").unwrap();
+        fs::write(dir.path().join("m.gguf"), "3").unwrap();
+    }
+    fs::write(two.path().join("receipt.json"), receipt_of(&["a"])).unwrap();
+    let beside = two.path().join("m.gguf.receipt.json");
+    fs::write(beside, receipt_of(&["m.gguf"])).unwrap();
     fs::create_dir(two.path().join("empty")).unwrap();
     assert_eq!(
         hash_path(one.path()).unwrap(),
         hash_path(two.path()).unwrap()
     );
+}
+
+/// A receipt that lists these outputs.
+fn receipt_of(outputs: &[&str]) -> String {
+    let output = |path: &&str| serde_json::json!({"path": path, "sha256": "", "bytes": 1});
+    let outputs: Vec<_> = outputs.iter().map(output).collect();
+    serde_json::json!({"version": 1, "tool": "lora-test", "config": {}, "outputs": outputs})
+        .to_string()
+}
+
+#[test]
+fn a_file_that_is_only_called_like_a_receipt_is_content() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("a"), "2").unwrap();
+    fs::create_dir(dir.path().join("tills")).unwrap();
+    let mut seen = vec![hash_path(dir.path()).unwrap()];
+    let shop = r#"{"version": 1, "tool": "till 4", "total": 12.5}"#;
+    let of_something_else = receipt_of(&["b"]);
+    let texts = ["", "{}", "[1, 2]", shop, &of_something_else[..]];
+    for name in ["receipt.json", "tills/receipt.json", "x.receipt.json"] {
+        for text in texts {
+            fs::write(dir.path().join(name), text).unwrap();
+            let hash = hash_path(dir.path()).unwrap();
+            assert!(!seen.contains(&hash), "{name} with {text:?} does not count");
+            seen.push(hash);
+        }
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn draft() -> Draft {
         seed: Some(7),
         inputs: vec![],
         results: serde_json::json!({"rows": 3}),
+        measured: serde_json::json!({"rows_per_s": 1.5}),
         started: std::time::Instant::now(),
     }
 }

@@ -39,8 +39,8 @@ fn a_missing_truncated_or_foreign_receipt_is_a_clear_error() {
         assert_eq!(load(text), format!("OUT/receipt.json {what}\nhint: {hint}"));
     }
     assert_eq!(
-        load("{\"version\": 2}"),
-        "OUT/receipt.json is a receipt of version 2, and this tool reads version 1\n\
+        load("{\"version\": 3}"),
+        "OUT/receipt.json is a receipt of version 3, and this tool reads versions 1 to 2\n\
          hint: use the release that wrote it, or make the output again with this one"
     );
     fs::remove_file(dir.path().join("receipt.json")).unwrap();
@@ -67,6 +67,33 @@ fn a_change_of_the_output_is_seen() {
     assert_eq!(change().unwrap(), "a was modified");
     fs::remove_file(out.join("a")).unwrap();
     assert_eq!(change().unwrap(), "a is gone");
+}
+
+#[test]
+fn a_receipt_of_version_1_is_read_with_its_measurements_apart() {
+    let of_tool = |tool: &str| {
+        let text = format!(
+            r#"{{"version":1,"tool":"{tool}","tool_version":"0.1.0","artefact":"adapter","out":"a","config":{{}},"seed":7,
+            "inputs":[],"outputs":[],"results":{{"steps":2,"memory":{{"peak":5}},"tokens_per_s":1.5,"last_loss":0.5}},
+            "wall_seconds":1.5,"peak_rss_bytes":9,"host":{{}}}}"#
+        );
+        Receipt::parse(&text, "it").unwrap()
+    };
+    let training = of_tool("lora-train");
+    assert_eq!(training.version, lora_receipt::VERSION);
+    assert_eq!(
+        training.results.to_string(),
+        r#"{"steps":2,"last_loss":0.5}"#
+    );
+    assert_eq!(
+        training.measured.to_string(),
+        r#"{"memory":{"peak":5},"tokens_per_s":1.5}"#
+    );
+    let other = of_tool("lora-other");
+    assert_eq!(other.results["tokens_per_s"], 1.5);
+    assert_eq!(other.measured, serde_json::json!({}));
+    let again = serde_json::to_string(&training).unwrap();
+    assert_eq!(Receipt::parse(&again, "it").unwrap(), training);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn the_last_line_of_stdout_is_the_receipt_of_the_last_step() {
     let receipt = lines.last().unwrap();
     assert_eq!(
         (receipt["version"].as_u64(), receipt["out"].as_str()),
-        (Some(1), Some("work/p/a"))
+        (Some(2), Some("work/p/a"))
     );
     let table: Vec<&str> = said.stderr.lines().rev().take(2).collect();
     assert!(

@@ -1,5 +1,5 @@
 //! What must not change the result, and what must.
-use crate::harness::{adapter_bytes, base, dataset, losses, train};
+use crate::harness::{adapter_bytes, base, dataset, floats, losses, train};
 use std::path::Path;
 
 fn run(dir: &Path, name: &str, data: &str, more: &[&str]) -> (Vec<f64>, Vec<u8>) {
@@ -98,6 +98,34 @@ fn accumulated_batches_weigh_by_tokens_like_one_large_batch() {
     for (w, s) in whole.iter().zip(&split) {
         assert!((w - s).abs() < 1e-5 * w, "{w} is not {s}");
     }
+}
+
+/// With dropout off, how rows are cut into micro-batches changes rounding only, and how many threads compute them nothing.
+#[test]
+fn four_batches_of_two_are_one_of_eight() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dataset(dir.path());
+    let fixed = ["--epochs", "3", "--warmup", "0"];
+    let train =
+        |name: &str, more: &[&str]| run(dir.path(), name, &data, &[&fixed[..], more].concat());
+    let whole = train("whole", &["--batch", "8"]);
+    let split = ["--batch", "2", "--accumulation", "4"];
+    let (losses, bytes) = train("one", &[&split[..], &["--threads", "1"]].concat());
+    let on_three = train("three", &[&split[..], &["--threads", "3"]].concat());
+    assert!((&losses, &bytes) == (&on_three.0, &on_three.1));
+    assert_eq!(losses.len(), 9);
+    for (step, (w, s)) in whole.0.iter().zip(&losses).enumerate() {
+        assert!((w - s).abs() < 1e-6 * w, "step {step}: {w} is not {s}");
+    }
+    let values = |name: &str| floats(&dir.path().join(name).join("adapter_model.safetensors"));
+    let mut largest = 0f32;
+    for ((name, w), (_, s)) in values("whole").iter().zip(values("one")) {
+        let difference = w.iter().zip(&s).map(|(w, s)| (w - s).abs());
+        let difference = difference.fold(0f32, f32::max);
+        assert!(difference < 1e-4, "{name}: {difference}");
+        largest = w.iter().fold(largest, |largest, w| largest.max(w.abs()));
+    }
+    assert!(largest > 1e-2, "nothing was learned");
 }
 
 #[test]

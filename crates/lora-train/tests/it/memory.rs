@@ -25,7 +25,7 @@ fn run(dir: &Path, name: &str, data: &str, more: &[&str]) -> (Vec<Value>, Vec<u8
 
 /// The receipt's account of memory.
 fn memory(lines: &[Value]) -> &Value {
-    &lines.last().unwrap()["results"]["memory"]
+    &lines.last().unwrap()["measured"]["memory"]
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! All weights of a decoder as the trainable, for `--method full`; saves a Hugging Face folder.
-use crate::args::WeightDtype;
-use crate::checkpoint::failed;
-use crate::trainable::{Slot, Trainable};
-use lora_cli::{Error, Result};
-use lora_model::{FullModel, Packed, SequenceLoss};
+//! All weights of a decoder as the trainable; saves a Hugging Face folder.
+use crate::error::{Error, Result, failed};
+use crate::pack::pack;
+use crate::trainable::{BatchLoss, MicroBatch, RowSize, Slot, Trainable};
+use lora_data::Example;
+use lora_model::FullModel;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,18 @@ const COMPANIONS: [&str; 10] = [
     "LICENSE",
 ];
 
+/// How full weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightDtype {
+    /// bfloat16.
+    Bf16,
+    /// 32-bit float.
+    F32,
+}
+
 /// All weights of a decoder.
-pub(crate) struct FullTrainable {
+pub struct FullTrainable {
     model: FullModel,
     slots: Vec<Slot>,
     base: PathBuf,
@@ -34,11 +45,17 @@ pub(crate) struct FullTrainable {
 impl FullTrainable {
     /// `base` is the folder that the config and the tokenizer come from; without a `dtype` its config's is used. Norms
     /// and biases don't decay, as in transformers' trainer.
-    pub(crate) fn new(model: FullModel, base: &Path, dtype: Option<WeightDtype>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If its config can't be read.
+    pub fn new(model: FullModel, base: &Path, dtype: Option<WeightDtype>) -> Result<Self> {
         let path = base.join("config.json");
         let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
         let config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
-            .map_err(|e| Error::from(e).context(format!("{} is not JSON", path.display())))?;
+            .map_err(|e| Error::Invalid {
+                path: path.clone(),
+                what: format!("not JSON: {e}"),
+            })?;
         let slot = |(name, shape, range): &(String, Vec<usize>, Range<usize>)| Slot {
             name: name.clone(),
             range: range.clone(),
@@ -72,8 +89,8 @@ impl FullTrainable {
         };
         config.insert(key.to_owned(), name.into());
         let path = dir.join("config.json");
-        let text = serde_json::to_string_pretty(&config)? + "\n";
-        fs::write(&path, text).map_err(failed("write", &path))
+        let text = serde_json::Value::from(config);
+        fs::write(&path, format!("{text:#}\n")).map_err(failed("write", &path))
     }
 }
 
@@ -91,6 +108,8 @@ fn dtype_of(config: &serde_json::Map<String, serde_json::Value>) -> WeightDtype 
 }
 
 impl Trainable for FullTrainable {
+    type Row = Example;
+
     fn slots(&self) -> &[Slot] {
         &self.slots
     }
@@ -103,18 +122,31 @@ impl Trainable for FullTrainable {
         &mut self.model.params
     }
 
-    fn gradients(
-        &mut self,
-        packed: &Packed,
-        _micro_step: u64,
-        scale: f32,
-        gradients: &mut [f32],
-    ) -> Result<Vec<SequenceLoss>> {
-        Ok(self.model.gradients(packed, scale, gradients)?)
+    fn size(&self, row: &Example) -> RowSize {
+        RowSize::of(row)
     }
 
-    fn losses(&mut self, packed: &Packed) -> Result<Vec<SequenceLoss>> {
-        Ok(self.model.losses(packed)?)
+    fn gradients(
+        &mut self,
+        rows: &[&Example],
+        batch: MicroBatch,
+        gradients: &mut [f32],
+    ) -> Result<BatchLoss> {
+        let packed = pack(rows);
+        Ok(BatchLoss {
+            rows: self.model.gradients(&packed, batch.scale, gradients)?,
+            tokens: packed.tokens(),
+            computed: packed.tokens(),
+        })
+    }
+
+    fn losses(&mut self, rows: &[&Example]) -> Result<BatchLoss> {
+        let packed = pack(rows);
+        Ok(BatchLoss {
+            rows: self.model.losses(&packed)?,
+            tokens: packed.tokens(),
+            computed: packed.tokens(),
+        })
     }
 
     fn save(&self, params: &[f32], dir: &Path) -> Result<()> {
@@ -132,13 +164,5 @@ impl Trainable for FullTrainable {
             }
         }
         Ok(())
-    }
-
-    fn summary(&self) -> String {
-        lora_core::trainable_line(
-            self.model.params.len() as u64,
-            self.model.params.len() as u64,
-            0,
-        )
     }
 }

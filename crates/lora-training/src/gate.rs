@@ -1,6 +1,6 @@
 //! What must hold of gradients and losses, or the run stops and names the tensor: the first-step gate, and finiteness.
+use crate::error::{Error, Result};
 use crate::trainable::Slot;
-use lora_cli::{Error, Result};
 
 /// The first-step gate: every tensor that should have a gradient has a finite, non-zero one. A tensor is judged at the
 /// first step at which it should: a lora_A not before its lora_B has left zero, and the other way round.
@@ -36,14 +36,16 @@ impl Gate {
             match (waits, is_zero) {
                 (true, true) => pending.push(index),
                 (true, false) => {
-                    return Err(Error::new(format!(
-                        "{} has a gradient at step {step}, though the factor beside it is zero: the backward pass is wrong",
-                        slot.name
-                    )));
+                    return Err(Error::ImpossibleGradient {
+                        tensor: slot.name.clone(),
+                        step,
+                    });
                 }
                 (false, true) => {
-                    return Err(Error::new(format!("the gradient of {} is exactly zero at step {step}", slot.name))
-                        .hint("this tensor would never train: choose other --targets, or report it as a bug"));
+                    return Err(Error::ZeroGradient {
+                        tensor: slot.name.clone(),
+                        step,
+                    });
                 }
                 (false, false) => {}
             }
@@ -75,19 +77,20 @@ pub(crate) fn check_finite(
             name.unwrap_or("the model")
         ),
     };
-    Err(Error::new(message)
-        .hint("a lower --lr or a longer --warmup usually helps; checkpoints so far are kept"))
+    Err(Error::NotFinite {
+        what: message,
+        at_start: step == 1,
+    })
 }
 
 /// Refuses to go on from, or to save, parameters that are not finite.
 pub(crate) fn check_params(slots: &[Slot], params: &[f32], step: u64) -> Result<()> {
     match first_not_finite(slots, params) {
         None => Ok(()),
-        Some(name) => Err(
-            Error::new(format!("{name} is not finite after step {step}")).hint(
-                "a lower --lr or a longer --warmup usually helps; checkpoints so far are kept",
-            ),
-        ),
+        Some(name) => Err(Error::NotFinite {
+            what: format!("{name} is not finite after step {step}"),
+            at_start: step == 0,
+        }),
     }
 }
 

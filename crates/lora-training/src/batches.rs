@@ -1,28 +1,69 @@
 //! Which rows make up which step: micro-batches by examples or by tokens, windows of accumulation, epochs.
+use crate::error::{Error, Result};
 use lora_data::{batch_order, epoch_order, group_by_length};
+use serde::{Deserialize, Serialize};
 
 /// Row indices of the micro-batches whose gradients make one optimiser step.
-pub(crate) type Window = Vec<Vec<usize>>;
+pub type Window = Vec<Vec<usize>>;
 
 /// How rows are gathered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Batching {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Batching {
     /// Most examples in a micro-batch.
-    pub(crate) examples: Option<usize>,
+    pub examples: Option<usize>,
     /// Most tokens in a micro-batch; a longer example is one of its own.
-    pub(crate) tokens: Option<usize>,
+    pub tokens: Option<usize>,
     /// Micro-batches in a window.
-    pub(crate) accumulation: usize,
+    pub accumulation: usize,
     /// Batches hold rows of similar length.
-    pub(crate) by_length: bool,
+    pub by_length: bool,
 }
 
 /// Rows that are sorted together where batches hold rows of similar length: many batches, few of an epoch.
 const STRETCH: usize = 400;
 
+impl Default for Batching {
+    fn default() -> Self {
+        Self::of_examples(8)
+    }
+}
+
 impl Batching {
-    /// The windows of one epoch.
-    fn windows(&self, lengths: &[usize], seed: u64, epoch: u64) -> Vec<Window> {
+    /// Batches of so many rows, one a step, in random order.
+    pub const fn of_examples(examples: usize) -> Self {
+        Self {
+            examples: Some(examples),
+            tokens: None,
+            accumulation: 1,
+            by_length: false,
+        }
+    }
+
+    /// Micro-batches in a step at most, of so many rows.
+    pub fn most_in_a_step(&self, rows: usize) -> usize {
+        self.accumulation.min(rows)
+    }
+
+    /// Refuses sizes of 0.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("batching.examples", self.examples),
+            ("batching.tokens", self.tokens),
+            ("batching.accumulation", Some(self.accumulation)),
+        ];
+        match sizes.iter().find(|(_, size)| *size == Some(0)) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::Setting {
+                name,
+                found: "0".to_owned(),
+                expected: "1 or more",
+            }),
+        }
+    }
+
+    /// The windows of one epoch over rows of the given lengths, in the order that depends on seed and epoch.
+    pub fn windows(&self, lengths: &[usize], seed: u64, epoch: u64) -> Vec<Window> {
         let mut order = epoch_order(lengths.len(), seed, epoch);
         if self.by_length {
             group_by_length(&mut order, lengths, STRETCH);
@@ -43,8 +84,9 @@ impl Batching {
 }
 
 /// When a run ends.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Length {
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Length {
     /// After so many passes over the rows; a fraction of a pass is rounded up to whole steps.
     Epochs(f64),
     /// After so many steps.
@@ -53,7 +95,7 @@ pub(crate) enum Length {
 
 /// The steps of a run, in order; the last step of an epoch may hold fewer rows.
 #[derive(Debug)]
-pub(crate) struct Steps {
+pub struct Steps {
     lengths: Vec<usize>,
     batching: Batching,
     seed: u64,
@@ -64,7 +106,7 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// The steps over rows of the given lengths (tokens; at least one row), in an order that depends on seed and epoch.
-    pub(crate) fn new(lengths: Vec<usize>, batching: Batching, seed: u64) -> Self {
+    pub fn new(lengths: Vec<usize>, batching: Batching, seed: u64) -> Self {
         let mut steps = Self {
             lengths,
             batching,
@@ -78,12 +120,20 @@ impl Steps {
     }
 
     /// Steps of one epoch.
-    pub(crate) fn of_epoch(&self, epoch: u64) -> Vec<Window> {
+    pub fn of_epoch(&self, epoch: u64) -> Vec<Window> {
         self.batching.windows(&self.lengths, self.seed, epoch)
     }
 
+    /// Epochs that a run of this length begins.
+    pub fn epochs(&self, length: Length) -> u64 {
+        match length {
+            Length::Steps(n) => n.div_ceil(self.of_epoch(0).len().max(1) as u64),
+            Length::Epochs(epochs) => epochs.ceil() as u64,
+        }
+    }
+
     /// Steps of a whole run.
-    pub(crate) fn total(&self, length: Length) -> u64 {
+    pub fn total(&self, length: Length) -> u64 {
         let epochs = match length {
             Length::Steps(n) => return n,
             Length::Epochs(epochs) => epochs,
@@ -103,14 +153,14 @@ impl Steps {
     }
 
     /// Passes over the first `n` steps (of a run that is resumed).
-    pub(crate) fn skip(&mut self, n: u64) {
+    pub fn skip(&mut self, n: u64) {
         for _ in 0..n {
             self.advance();
         }
     }
 
     /// The next step's rows, and how many epochs are done after it.
-    pub(crate) fn next_window(&mut self) -> (Window, f64) {
+    pub fn next_window(&mut self) -> (Window, f64) {
         let (epoch, index) = self.advance();
         (
             self.windows[index].clone(),

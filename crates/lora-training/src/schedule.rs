@@ -1,5 +1,17 @@
 //! The learning rate of every step: transformers' schedules, by its formulas.
-use crate::args::Decay;
+use serde::{Deserialize, Serialize};
+
+/// Shape of the learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Down to 0 in a straight line.
+    Linear,
+    /// Down to 0 along half a cosine.
+    Cosine,
+    /// None.
+    Constant,
+}
 
 /// A learning-rate schedule over a known number of steps.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,8 +2,9 @@
 //! beside it the best and the last model as folders that any tool can read.
 //!
 //! Order, dropout and initialisation come from a counter-based generator, so no generator state is saved.
+use crate::error::{Error, Result, failed};
+use crate::state::State;
 use crate::trainable::Trainable;
-use lora_cli::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -15,58 +16,19 @@ const VERSION: u32 = 1;
 /// Its metadata key.
 const KEY: &str = "lora-train";
 
-/// The best evaluation so far.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Best {
-    /// After which step.
-    pub(crate) step: u64,
-    /// Mean loss on the valid split.
-    #[serde(with = "exact")]
-    pub(crate) loss: f64,
-}
-
-/// How far a run is, without its vectors.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct State {
-    /// Steps done.
-    pub(crate) step: u64,
-    /// Epochs done.
-    pub(crate) epoch: f64,
-    /// Tokens seen.
-    pub(crate) tokens: u64,
-    /// Tokens computed: fewer where examples of a batch begin alike.
-    pub(crate) computed_tokens: u64,
-    /// Supervised tokens seen.
-    pub(crate) supervised_tokens: u64,
-    /// Loss of the first step.
-    #[serde(with = "exact")]
-    pub(crate) first_loss: f64,
-    /// Loss of the last step.
-    #[serde(with = "exact")]
-    pub(crate) last_loss: f64,
-    /// Best evaluation.
-    pub(crate) best: Option<Best>,
-    /// After which step the last evaluation was.
-    pub(crate) evaluated: u64,
-    /// Its loss.
-    pub(crate) valid_loss: Option<f64>,
-    /// Evaluations in a row that were not better.
-    pub(crate) worse: usize,
-    /// Early stopping ended the run.
-    pub(crate) stopped_early: bool,
-    /// Seconds spent in steps.
-    pub(crate) step_seconds: f64,
-}
-
 /// A whole checkpoint.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Snapshot {
-    pub(crate) state: State,
-    pub(crate) params: Vec<f32>,
-    pub(crate) m: Vec<f32>,
-    pub(crate) v: Vec<f32>,
+pub struct Snapshot {
+    /// Figures.
+    pub state: State,
+    /// Parameters.
+    pub params: Vec<f32>,
+    /// AdamW's first moments.
+    pub m: Vec<f32>,
+    /// AdamW's second moments.
+    pub v: Vec<f32>,
     /// Parameters of the best evaluation.
-    pub(crate) best: Option<Vec<f32>>,
+    pub best: Option<Vec<f32>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,12 +40,31 @@ struct Header {
 }
 
 /// Where the state of a run lies in its output folder.
-pub(crate) fn state_file(out: &Path) -> PathBuf {
+pub fn state_file(out: &Path) -> PathBuf {
     out.join("checkpoints").join("state.safetensors")
 }
 
+/// Where a run writes its checkpoints, and what tells it from other runs.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    /// The output folder: `checkpoints/last`, `checkpoints/best` and the state file come to lie in it.
+    pub folder: PathBuf,
+    /// What the result depends on (settings, hashes of the inputs): a run is continued only with the same.
+    pub fingerprint: serde_json::Value,
+}
+
+impl Checkpoints {
+    /// The state file.
+    pub fn state_file(&self) -> PathBuf {
+        state_file(&self.folder)
+    }
+}
+
 /// Writes the state file; the former one stays until the new one is complete.
-pub(crate) fn write(
+///
+/// # Errors
+/// If the operating system refuses.
+pub fn write(
     file: &Path,
     fingerprint: &serde_json::Value,
     state: &State,
@@ -94,40 +75,47 @@ pub(crate) fn write(
         fingerprint: fingerprint.clone(),
         state: state.clone(),
     };
-    let metadata = HashMap::from([(KEY.to_owned(), serde_json::to_string(&header)?)]);
-    let views = vectors
-        .iter()
-        .map(|(name, values)| {
-            Ok((
-                *name,
-                TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?,
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let partial = file.with_extension("new");
-    let written = safetensors::serialize_to_file(views, Some(metadata), &partial)
-        .map_err(|e| Error::from(e).context(format!("failed to write {}", file.display())));
-    let synced = || File::open(&partial).and_then(|f| f.sync_all());
-    let placed = || {
-        synced()
-            .and_then(|()| fs::rename(&partial, file))
-            .map_err(failed("write", file))
+    let failed_to_write = |what: String| Error::Checkpoint {
+        path: file.to_path_buf(),
+        what,
     };
-    written
-        .and_then(|()| placed())
+    let header = serde_json::to_string(&header).map_err(|e| failed_to_write(e.to_string()))?;
+    let metadata = HashMap::from([(KEY.to_owned(), header)]);
+    let mut views = Vec::new();
+    for (name, values) in vectors {
+        let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values));
+        views.push((*name, view.map_err(|e| failed_to_write(e.to_string()))?));
+    }
+    let partial = file.with_extension("new");
+    serialize(views, metadata, &partial)
+        .and_then(|()| File::open(&partial)?.sync_all())
+        .and_then(|()| fs::rename(&partial, file))
+        .map_err(failed("write", file))
         .inspect_err(|_| _ = remove(&partial))
 }
 
-/// Reads the state file of a run with the same fingerprint and as many parameters.
-pub(crate) fn read(
+/// Writes tensors; what goes wrong is the operating system's doing.
+fn serialize(
+    views: Vec<(&str, TensorView<'_>)>,
+    metadata: HashMap<String, String>,
     file: &Path,
-    fingerprint: &serde_json::Value,
-    parameters: usize,
-) -> Result<Snapshot> {
+) -> std::io::Result<()> {
+    match safetensors::serialize_to_file(views, Some(metadata), file) {
+        Ok(()) => Ok(()),
+        Err(safetensors::SafeTensorError::IoError(error)) => Err(error),
+        Err(error) => Err(std::io::Error::other(error)),
+    }
+}
+
+/// Reads the state file of a run with the same fingerprint and as many parameters.
+///
+/// # Errors
+/// If it can't be read, is damaged, or is of another run (the difference is named).
+pub fn read(file: &Path, fingerprint: &serde_json::Value, parameters: usize) -> Result<Snapshot> {
     let data = fs::read(file).map_err(failed("read", file))?;
-    let damaged = |what: String| {
-        Error::new(format!("{}: not a checkpoint: {what}", file.display()))
-            .hint("start over with --force")
+    let damaged = |what: String| Error::Checkpoint {
+        path: file.to_path_buf(),
+        what: format!("not a checkpoint: {what}"),
     };
     let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| damaged(e.to_string()))?;
     let header = metadata
@@ -185,19 +173,18 @@ fn same_run(found: &serde_json::Value, wanted: &serde_json::Value) -> Result<()>
         Some(key) => (key.as_str(), &found[key.as_str()], &wanted[key.as_str()]),
         None => ("configuration", found, wanted),
     };
-    Err(Error::new(format!(
-        "--resume: the interrupted run had another {name}: {was}, not {is}"
-    ))
-    .hint(
-        "use the same flags and inputs to continue it, or --force without --resume to start over",
-    ))
+    Err(Error::OtherRun {
+        name: name.to_owned(),
+        was: was.clone(),
+        is: is.clone(),
+    })
 }
 
 /// Writes a model as folder `checkpoints/NAME`, complete or not at all.
-pub(crate) fn save_model(
+pub(crate) fn save_model<M: Trainable + ?Sized>(
     out: &Path,
     name: &str,
-    model: &dyn Trainable,
+    model: &M,
     params: &[f32],
 ) -> Result<()> {
     let folder = out.join("checkpoints").join(name);
@@ -211,8 +198,18 @@ pub(crate) fn save_model(
     fs::rename(&partial, &folder).map_err(failed("write", &folder))
 }
 
+/// Removes what a finished run no longer needs: the best model, which the output itself then holds, and the state file. That
+/// goes last, so that a run that fails here can still be continued.
+///
+/// # Errors
+/// If the operating system refuses.
+pub fn clear(out: &Path) -> Result<()> {
+    remove(&out.join("checkpoints").join("best"))?;
+    remove(&state_file(out))
+}
+
 /// Removes a file or folder that may not be there.
-pub(crate) fn remove(path: &Path) -> Result<()> {
+fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() {
         fs::remove_dir_all(path)
     } else {
@@ -224,28 +221,10 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// An error of the operating system, with what was tried on which path.
-pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let message = format!("failed to {action} {}", path.display());
-    move |error| Error::from(error).context(message)
-}
-
-/// A float as its bits: decimal text may come back one unit off.
-mod exact {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(x.to_bits())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        u64::deserialize(deserializer).map(f64::from_bits)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Best;
     use serde_json::json;
 
     fn state() -> State {
@@ -291,10 +270,7 @@ mod tests {
         let error = read(&file, &json!({"lr": 0.1, "rank": 16}), 2)
             .unwrap_err()
             .to_string();
-        assert_eq!(
-            error,
-            "--resume: the interrupted run had another rank: 8, not 16"
-        );
+        assert_eq!(error, "the interrupted run had another rank: 8, not 16");
     }
 
     #[test]

@@ -1,0 +1,100 @@
+//! Opens what the command line names: the base, and the hashes of everything.
+use crate::args::{Args, Method};
+use crate::failure::failed;
+use lora_checkpoint::{ModelConfig, TokenizerBundle};
+use lora_cli::{Result, artefact_input};
+use lora_model::Base;
+use lora_receipt::{Artefact, Input};
+use std::path::Path;
+
+/// The inputs, opened, with the hashes of their content.
+pub(crate) struct Inputs {
+    pub(crate) base: Start,
+    /// For the receipt.
+    pub(crate) hashes: Vec<Input>,
+}
+
+/// A base model, or a folder that holds only its shape and tokenizer.
+pub(crate) enum Start {
+    Weights(Box<Base>),
+    Shape(Box<ModelConfig>),
+}
+
+impl Inputs {
+    /// Resolves `-`, opens the base and hashes everything.
+    pub(crate) fn open(args: &mut Args) -> Result<Self> {
+        args.base = artefact_input(&args.base, Artefact::Model)?;
+        args.data = artefact_input(&args.data, Artefact::Dataset)?;
+        if let Some(adapter) = &mut args.adapter {
+            *adapter = artefact_input(adapter, Artefact::Adapter)?;
+        }
+        let base = if args.method == Method::Full && lacks_weights(&args.base)? {
+            Start::Shape(Box::new(ModelConfig::from_json(
+                &args.base.join("config.json"),
+            )?))
+        } else {
+            Start::Weights(Box::new(Base::open(&args.base)?))
+        };
+        let named = [
+            ("base", Some(&args.base)),
+            ("data", Some(&args.data)),
+            ("adapter", args.adapter.as_ref()),
+        ];
+        let mut hashes = Vec::new();
+        for (name, path) in named
+            .into_iter()
+            .filter_map(|(name, path)| path.map(|path| (name, path)))
+        {
+            let sha256 = lora_receipt::hash_path(path)?;
+            hashes.push(Input {
+                name: name.to_owned(),
+                path: path.clone(),
+                sha256,
+            });
+        }
+        Ok(Self { base, hashes })
+    }
+
+    /// What the result depends on: the flags but for paths and threads, and the content of the inputs.
+    pub(crate) fn fingerprint(&self, args: &Args) -> Result<serde_json::Value> {
+        let mut value = serde_json::to_value(args)?;
+        if let Some(map) = value.as_object_mut() {
+            map.remove("threads");
+            map.remove("adapter");
+            for input in &self.hashes {
+                map.insert(input.name.clone(), input.sha256.clone().into());
+            }
+            map.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+        }
+        Ok(value)
+    }
+
+    pub(crate) fn config(&self) -> &ModelConfig {
+        match &self.base {
+            Start::Weights(base) => base.checkpoint().config(),
+            Start::Shape(config) => config,
+        }
+    }
+
+    pub(crate) fn tokenizer(&self, path: &Path) -> Result<TokenizerBundle> {
+        match &self.base {
+            Start::Weights(base) => Ok(base.checkpoint().tokenizer()?),
+            Start::Shape(config) => Ok(TokenizerBundle::from_folder(path, config)?),
+        }
+    }
+}
+
+/// True for a folder with a config.json but neither safetensors nor GGUF.
+fn lacks_weights(base: &Path) -> Result<bool> {
+    if !base.join("config.json").is_file() {
+        return Ok(false);
+    }
+    let entries = std::fs::read_dir(base).map_err(failed("list", base))?;
+    let is_weights = |path: &Path| {
+        path.extension()
+            .is_some_and(|e| e == "safetensors" || e == "gguf")
+    };
+    Ok(!entries
+        .filter_map(std::result::Result::ok)
+        .any(|entry| is_weights(&entry.path())))
+}

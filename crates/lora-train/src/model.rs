@@ -1,0 +1,114 @@
+//! Builds what trains.
+use crate::args::{Args, Method, RouteKind};
+use crate::data::Rows;
+use crate::failure::explain;
+use crate::inputs::{Inputs, Start};
+use crate::memory;
+use lora_cli::{Error, Result, Ui};
+use lora_core::{Adapter, BaseModel, Init, trainable_line};
+use lora_data::Example;
+use lora_model::{Base, Composite, FullModel, Fused, Route};
+use lora_training::{FullTrainable, LoraSettings, LoraTrainable, MemoryPlan, Trainable};
+
+/// What trains, and what is said of it.
+pub(crate) struct Model<'b> {
+    pub(crate) trainable: Box<dyn Trainable<Row = Example> + 'b>,
+    /// PEFT's line.
+    pub(crate) summary: String,
+    /// How it uses memory, if that was planned.
+    pub(crate) memory: Option<MemoryPlan>,
+}
+
+/// An adapter on the base, or all weights.
+pub(crate) fn build<'b>(
+    args: &Args,
+    inputs: &'b Inputs,
+    rows: &Rows,
+    ui: &Ui,
+) -> Result<Model<'b>> {
+    match (&inputs.base, args.method) {
+        (Start::Weights(base), Method::Lora) => lora(args, base, rows, ui),
+        (Start::Weights(base), Method::Full) => {
+            if !args.base.join("config.json").is_file() {
+                return Err(Error::new(format!(
+                    "{}: --method full needs a Hugging Face folder",
+                    args.base.display()
+                ))
+                .hint("make one with lora-export --model MODEL --format hf --out DIR"));
+            }
+            full(FullModel::from_base(base)?, args)
+        }
+        (Start::Shape(config), _) => {
+            ui.say(&format!(
+                "{} has no weights: starting at random from its config.json",
+                args.base.display()
+            ));
+            full(FullModel::random((**config).clone(), args.seed)?, args)
+        }
+    }
+}
+
+fn lora<'b>(args: &Args, base: &'b Base, rows: &Rows, ui: &Ui) -> Result<Model<'b>> {
+    let adapter = adapter(args, base, ui)?;
+    let (route, memory): (Box<dyn Route + 'b>, _) = if args.route == Some(RouteKind::Composite) {
+        (Box::new(Composite::new(base)?), None)
+    } else {
+        let memory = memory::choose(args, base, &adapter, rows, ui)?;
+        let route =
+            Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes);
+        (Box::new(route.with_plan(memory.plan)), Some(memory))
+    };
+    let summary = trainable_line(
+        adapter.params.len() as u64,
+        adapter.added_parameters() as u64,
+        base.total_parameters(),
+    );
+    let settings = LoraSettings {
+        seed: args.seed,
+        lr: args.lr,
+        lora_plus_ratio: args.lora.lora_plus_ratio,
+    };
+    Ok(Model {
+        trainable: Box::new(LoraTrainable::new(route, adapter, settings)),
+        summary,
+        memory,
+    })
+}
+
+fn full<'b>(model: FullModel, args: &Args) -> Result<Model<'b>> {
+    let all = model.params.len() as u64;
+    let dtype = args.dtype.map(Into::into);
+    let trainable = FullTrainable::new(model, &args.base, dtype).map_err(explain)?;
+    Ok(Model {
+        trainable: Box::new(trainable),
+        summary: trainable_line(all, all, 0),
+        memory: None,
+    })
+}
+
+/// A new adapter, or the one to start from.
+fn adapter(args: &Args, base: &Base, ui: &Ui) -> Result<Adapter> {
+    let mut adapter = match &args.adapter {
+        Some(dir) => {
+            let (adapter, warnings) = Adapter::load(dir, base)?;
+            warnings.iter().for_each(|warning| ui.warn(warning));
+            adapter
+        }
+        None => {
+            let config = args.lora_config()?;
+            config
+                .notes(&base.modules())?
+                .iter()
+                .for_each(|note| ui.warn(note));
+            if matches!(config.init, Init::Pissa(Some(_))) {
+                ui.say("--init pissa_niter_N asks for a quick decomposition: the exact one is computed");
+            }
+            Adapter::init(config, base, args.seed)?
+        }
+    };
+    if let Some(dropout) = args.dropout {
+        adapter.config.lora_dropout = dropout;
+    }
+    adapter.config.base_model_name_or_path = Some(args.base.display().to_string());
+    Ok(adapter)
+}

@@ -1,0 +1,80 @@
+//! The run itself: what the flags ask for, followed by progress and metrics.jsonl.
+use crate::args::Args;
+use crate::data::Rows;
+use crate::failure::explain;
+use crate::inputs::Inputs;
+use crate::metrics::Metrics;
+use crate::model::Model;
+use crate::show::Show;
+use lora_cli::{Result, Ui};
+use lora_receipt::Staged;
+use lora_training::{Checkpoints, Data, Error, Outcome, State, Trainer, state_file};
+
+/// Trains to the end, from the start or from the checkpoint that `staged` holds.
+pub(crate) fn train(
+    args: &Args,
+    inputs: &Inputs,
+    rows: &Rows,
+    model: &mut Model<'_>,
+    staged: &mut Staged,
+    ui: &Ui,
+) -> Result<Outcome> {
+    ui.say(&model.summary);
+    let data = Data {
+        train: &rows.train,
+        valid: rows.valid.as_deref(),
+    };
+    let checkpoints = Checkpoints {
+        folder: staged.path().to_path_buf(),
+        fingerprint: inputs.fingerprint(args)?,
+    };
+    let state = checkpoints.state_file();
+    let mut trainer = Trainer::new(args.train_config(), data, &mut *model.trainable)
+        .map_err(explain)?
+        .with_checkpoints(checkpoints);
+    if args.resume && state.exists() {
+        staged.keep_partial();
+        trainer.resume().map_err(explain)?;
+    }
+    let metrics = Metrics::open(staged.path(), trainer.step())?;
+    let mut show = Show::new(ui, staged, metrics);
+    let ended = trainer.run(&mut show);
+    let failure = show.into_failure();
+    match ended {
+        Ok(outcome) => {
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+            say_what_was_shared(&outcome.state, ui);
+            Ok(outcome)
+        }
+        Err(error) => {
+            say_how_to_go_on(&error, staged, failure.is_some(), ui);
+            Err(failure.unwrap_or_else(|| explain(error)))
+        }
+    }
+}
+
+fn say_what_was_shared(state: &State, ui: &Ui) {
+    if state.computed_tokens < state.tokens {
+        let saved = 100.0 * (1.0 - state.computed_tokens as f64 / state.tokens as f64);
+        ui.say(&format!(
+            "examples of a batch that begin alike shared that beginning: {saved:.0} % fewer tokens to compute"
+        ));
+    }
+}
+
+fn say_how_to_go_on(error: &Error, staged: &Staged, has_failed: bool, ui: &Ui) {
+    match error {
+        Error::Interrupted { step } if *step > 0 && !has_failed => ui.say(&format!(
+            "stopped after step {step}: the same command with --resume continues it"
+        )),
+        _ if state_file(staged.path()).exists() => {
+            let kept = staged.path().display();
+            ui.say(&format!(
+                "{kept} keeps the checkpoints so far: --resume continues from them, --force starts over"
+            ));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,123 @@
+//! Why a training could not begin, go on or be saved.
+use std::path::{Path, PathBuf};
+
+/// Result of this crate's work.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a training could not begin, go on or be saved. Display is one line; the kind tells what the caller can offer as a
+/// way out, in the words of its own settings.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("failed to {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The model could not be built or run.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Model(#[from] lora_model::Error),
+    /// The adapter does not fit, or could not be saved.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Adapter(#[from] lora_core::Error),
+    /// A setting that no run can have.
+    #[error("{name} is {found}: expected {expected}")]
+    Setting {
+        /// Field of [`crate::TrainConfig`].
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What it can be.
+        expected: &'static str,
+    },
+    /// There are no rows to train on.
+    #[error("there is no row to train on")]
+    NoRows,
+    /// A checkpoint that can't be used, or not be made.
+    #[error("{}: {what}", path.display())]
+    Checkpoint {
+        /// Its state file.
+        path: PathBuf,
+        /// What is wrong, one line.
+        what: String,
+    },
+    /// Another file that is not what it should be.
+    #[error("{}: {what}", path.display())]
+    Invalid {
+        /// File.
+        path: PathBuf,
+        /// What is wrong, one line.
+        what: String,
+    },
+    /// The checkpoint is of a run with other settings or inputs.
+    #[error("the interrupted run had another {name}: {was}, not {is}")]
+    OtherRun {
+        /// The first setting that differs.
+        name: String,
+        /// Its value then.
+        was: serde_json::Value,
+        /// Its value now.
+        is: serde_json::Value,
+    },
+    /// The observer asked to stop; a checkpoint of the steps so far is written, if the run has a place for it.
+    #[error("interrupted after step {step}")]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+    },
+    /// A loss, a gradient or a parameter is not finite.
+    #[error("{what}")]
+    NotFinite {
+        /// What, where and when, one line.
+        what: String,
+        /// True if no step has changed a parameter yet: the cause then lies in the base, the adapter or the rows.
+        at_start: bool,
+    },
+    /// A tensor that should train never would.
+    #[error("the gradient of {tensor} is exactly zero at step {step}")]
+    ZeroGradient {
+        /// Which.
+        tensor: String,
+        /// Counted from 1.
+        step: u64,
+    },
+    /// A gradient that mathematics excludes: a bug.
+    #[error(
+        "{tensor} has a gradient at step {step}, though the factor beside it is zero: the backward pass is wrong"
+    )]
+    ImpossibleGradient {
+        /// Which.
+        tensor: String,
+        /// Counted from 1.
+        step: u64,
+    },
+    /// Even the leanest plan takes more memory than the run may.
+    #[error(
+        "the run needs {needed} bytes even if every layer is computed again (its largest batch has {tokens} tokens), and may take {budget}"
+    )]
+    Memory {
+        /// Bytes of the leanest plan.
+        needed: u64,
+        /// Bytes that the run may take.
+        budget: u64,
+        /// Tokens of the largest micro-batch.
+        tokens: usize,
+    },
+}
+
+/// For `map_err`: the operating system refused `action` on `path`.
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Io {
+        action,
+        path,
+        source,
+    }
+}

@@ -1,0 +1,168 @@
+//! An adapter on a frozen base as the trainable.
+use crate::error::Result;
+use crate::pack::pack;
+use crate::trainable::{BatchLoss, MicroBatch, RowSize, Slot, Trainable};
+use lora_core::{Adapter, AdapterTensor, Part, TargetedModule};
+use lora_data::Example;
+use lora_kernels::profile::Profile;
+use lora_model::{Dropout, Route};
+use std::ops::Range;
+use std::path::Path;
+
+/// What of a run concerns adapters alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoraSettings {
+    /// Seed of dropout.
+    pub seed: u64,
+    /// The run's learning rate, to which LoRA+ sets its own in proportion.
+    pub lr: f64,
+    /// LoRA+: B and vectors learn at so many times the rate.
+    pub lora_plus_ratio: Option<f64>,
+}
+
+/// An adapter on a frozen base.
+pub struct LoraTrainable<'b> {
+    route: Box<dyn Route + 'b>,
+    adapter: Adapter,
+    slots: Vec<Slot>,
+    seed: u64,
+}
+
+impl<'b> LoraTrainable<'b> {
+    /// Trains `adapter` along `route`.
+    pub fn new(route: Box<dyn Route + 'b>, adapter: Adapter, settings: LoraSettings) -> Self {
+        let slots = slots(&adapter, settings);
+        Self {
+            slots,
+            route,
+            adapter,
+            seed: settings.seed,
+        }
+    }
+
+    /// The adapter as it is now.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    fn dropout(&self, number: u64) -> Option<Dropout> {
+        let p = self.adapter.config.lora_dropout as f32;
+        (p > 0.0).then_some(Dropout {
+            p,
+            seed: self.seed,
+            step: number,
+        })
+    }
+}
+
+/// The factors of embeddings learn at this rate under LoRA+ (PEFT's `loraplus_lr_embedding`).
+const LORA_PLUS_EMBEDDING_RATE: f64 = 1e-6;
+
+/// One slot a tensor. Biases and norms don't decay (transformers' Trainer).
+fn slots(adapter: &Adapter, settings: LoraSettings) -> Vec<Slot> {
+    let tensors = adapter.tensors().into_iter();
+    tensors.map(|t| slot(adapter, t, settings)).collect()
+}
+
+fn slot(adapter: &Adapter, tensor: AdapterTensor, settings: LoraSettings) -> Slot {
+    let pair = factor_beside(adapter, &tensor.range);
+    let is_vector = tensor.shape.len() == 1;
+    let is_embedding = pair.as_ref().is_some_and(|(_, m)| m.is_embedding());
+    let name = tensor
+        .name
+        .strip_prefix("base_model.model.")
+        .unwrap_or(&tensor.name);
+    let name = if pair.is_some() {
+        name.trim_end_matches(".weight")
+    } else {
+        name
+    };
+    Slot {
+        name: name.to_owned(),
+        decays: !is_vector || tensor.part == Part::Magnitude,
+        rate: rate(tensor.part == Part::B || is_vector, is_embedding, settings),
+        follows: pair.map(|(range, _)| range),
+        range: tensor.range,
+    }
+}
+
+/// Under LoRA+, B and all vectors learn at `ratio` times the rate, factors of embeddings at one of their own (PEFT's
+/// `create_loraplus_optimizer`).
+fn rate(is_fast: bool, is_embedding: bool, settings: LoraSettings) -> f64 {
+    match settings.lora_plus_ratio {
+        Some(_) if is_embedding => LORA_PLUS_EMBEDDING_RATE / settings.lr,
+        Some(ratio) if is_fast => ratio,
+        _ => 1.0,
+    }
+}
+
+/// For a factor A or B, where the other lies, and whose they are.
+fn factor_beside<'a>(
+    adapter: &'a Adapter,
+    place: &Range<usize>,
+) -> Option<(Range<usize>, &'a TargetedModule)> {
+    adapter.modules.iter().find_map(|module| {
+        if module.a == *place {
+            Some((module.b.clone(), module))
+        } else if module.b == *place {
+            Some((module.a.clone(), module))
+        } else {
+            None
+        }
+    })
+}
+
+impl Trainable for LoraTrainable<'_> {
+    type Row = Example;
+
+    fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    fn params(&self) -> &[f32] {
+        &self.adapter.params
+    }
+
+    fn params_mut(&mut self) -> &mut [f32] {
+        &mut self.adapter.params
+    }
+
+    fn size(&self, row: &Example) -> RowSize {
+        RowSize::of(row)
+    }
+
+    fn gradients(
+        &mut self,
+        rows: &[&Example],
+        batch: MicroBatch,
+        gradients: &mut [f32],
+    ) -> Result<BatchLoss> {
+        let packed = pack(rows);
+        let dropout = self.dropout(batch.number);
+        let rows = self
+            .route
+            .gradients(&self.adapter, &packed, dropout, batch.scale, gradients)?;
+        Ok(BatchLoss {
+            rows,
+            tokens: packed.tokens(),
+            computed: self.route.computed_tokens(&packed, dropout),
+        })
+    }
+
+    fn losses(&mut self, rows: &[&Example]) -> Result<BatchLoss> {
+        let packed = pack(rows);
+        Ok(BatchLoss {
+            rows: self.route.losses(Some(&self.adapter), &packed)?,
+            tokens: packed.tokens(),
+            computed: self.route.computed_tokens(&packed, None),
+        })
+    }
+
+    fn save(&self, params: &[f32], dir: &Path) -> Result<()> {
+        Ok(self.adapter.save_as(params, dir)?)
+    }
+
+    fn profile(&self) -> Option<&Profile> {
+        self.route.profile()
+    }
+}

@@ -1,0 +1,126 @@
+//! Fits a run into memory: its largest micro-batch, and what layers keep for their backward pass.
+use crate::batches::{Length, Steps};
+use crate::error::{Error, Result};
+use crate::trainable::RowSize;
+use lora_checkpoint::ModelConfig;
+use lora_core::TargetedModule;
+use lora_model::{BatchSize, Footprint, Peak, Plan, Process, footprint};
+use serde::Serialize;
+
+/// What a run on the fused route takes memory for.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand<'m> {
+    /// Shape of the base.
+    pub config: &'m ModelConfig,
+    /// Modules that carry an adapter.
+    pub modules: &'m [TargetedModule],
+    /// Dropout is on.
+    pub dropout: bool,
+    /// The largest micro-batch.
+    pub batch: BatchSize,
+    /// What the process holds beside its steps.
+    pub process: Process,
+}
+
+/// Memory that a run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes at the peak.
+    pub bytes: u64,
+    /// Layers may keep their activations in bfloat16, where that saves computing them again.
+    pub may_round: bool,
+}
+
+/// How a run uses memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MemoryPlan {
+    /// As the route takes it.
+    #[serde(skip)]
+    pub plan: Plan,
+    /// The predicted peak, part by part.
+    #[serde(skip)]
+    pub peak: Peak,
+    /// Layers that keep their activations, of those below the last one that need a gradient.
+    pub kept_layers: usize,
+    /// Layers that keep them in bfloat16.
+    pub bf16_layers: usize,
+    /// Layers that are computed again.
+    pub recomputed_layers: usize,
+    /// Tokens of the largest micro-batch, as computed.
+    pub largest_batch_tokens: usize,
+    /// The predicted peak of the process.
+    pub predicted_peak_bytes: u64,
+}
+
+impl Demand<'_> {
+    /// The buffers of a step.
+    pub fn step(&self) -> Footprint {
+        footprint(self.config, self.modules, self.dropout, self.batch)
+    }
+
+    /// The peak of the process under a plan.
+    pub fn peak(&self, plan: Plan) -> Peak {
+        Peak::of(&self.process, &self.step(), plan)
+    }
+
+    /// The plan that computes least again within a budget; without one every layer keeps all.
+    ///
+    /// # Errors
+    /// If even the leanest plan takes more.
+    pub fn choose(&self, budget: Option<Budget>) -> Result<MemoryPlan> {
+        let step = self.step();
+        let leanest = Peak::of(&self.process, &step, Plan::LEANEST).total();
+        let all = Plan {
+            exact: step.layers,
+            rounded: 0,
+        };
+        let plan = match budget {
+            None => all,
+            Some(budget) => {
+                let fixed = leanest - step.total(Plan::LEANEST) as u64;
+                let rest = budget.bytes.saturating_sub(fixed) as usize;
+                step.plan(rest, budget.may_round).ok_or(Error::Memory {
+                    needed: leanest,
+                    budget: budget.bytes,
+                    tokens: self.batch.tokens,
+                })?
+            }
+        };
+        let peak = Peak::of(&self.process, &step, plan);
+        Ok(MemoryPlan {
+            plan,
+            peak,
+            kept_layers: plan.exact,
+            bf16_layers: plan.rounded,
+            recomputed_layers: step.layers - plan.exact - plan.rounded,
+            largest_batch_tokens: self.batch.tokens,
+            predicted_peak_bytes: peak.total(),
+        })
+    }
+}
+
+/// The largest micro-batch of a run: the most tokens that any computes, the most supervised ones. `computed` says how many
+/// tokens of a batch are computed (fewer where rows begin alike).
+pub fn largest_batch(
+    steps: &Steps,
+    length: Length,
+    sizes: &[RowSize],
+    computed: impl Fn(&[usize]) -> usize,
+) -> BatchSize {
+    let mut size = BatchSize {
+        tokens: 0,
+        longest: sizes.iter().map(|row| row.tokens).max().unwrap_or(0),
+        supervised: 0,
+    };
+    for rows in (0..steps.epochs(length))
+        .flat_map(|epoch| steps.of_epoch(epoch))
+        .flatten()
+    {
+        let sum = |of: fn(&RowSize) -> usize| rows.iter().map(|&row| of(&sizes[row])).sum();
+        size.supervised = size.supervised.max(sum(|row| row.supervised));
+        if sum(|row| row.tokens) > size.tokens {
+            size.tokens = size.tokens.max(computed(&rows));
+        }
+    }
+    size
+}

@@ -1,0 +1,129 @@
+//! What the training loop sees of a model: flat parameters, gradients of some rows, losses, and a folder to save into.
+use crate::error::Result;
+use lora_kernels::profile::Profile;
+use lora_model::SequenceLoss;
+use std::ops::Range;
+use std::path::Path;
+
+/// One tensor of the flat parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// Name as people know it, e.g. `model.layers.0.self_attn.q_proj.lora_A`.
+    pub name: String,
+    /// Its place in the flat parameters.
+    pub range: Range<usize>,
+    /// Weight decay applies.
+    pub decays: bool,
+    /// Its learning rate as a multiple of the run's (LoRA+).
+    pub rate: f64,
+    /// For a factor A or B, where the other lies: as long as that is all zero, the gradient is exactly zero.
+    pub follows: Option<Range<usize>>,
+}
+
+/// What a row counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowSize {
+    /// Tokens, for batches by tokens or by length.
+    pub tokens: usize,
+    /// Its weight in the mean loss of a step: supervised tokens.
+    pub supervised: usize,
+}
+
+/// What one micro-batch is to its step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MicroBatch {
+    /// Counts micro-batches over the run: the key of what is random in it (dropout).
+    pub number: u64,
+    /// What its summed loss is multiplied by: one over the weight of the whole step.
+    pub scale: f32,
+}
+
+/// Losses of the rows of one batch.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BatchLoss {
+    /// One a row, in order.
+    pub rows: Vec<SequenceLoss>,
+    /// Tokens of the rows.
+    pub tokens: usize,
+    /// Tokens that were computed: fewer where rows begin alike.
+    pub computed: usize,
+}
+
+/// Losses of many rows, added up row by row.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LossSum {
+    /// Sum over supervised tokens, nats.
+    pub nll: f64,
+    /// Supervised tokens.
+    pub supervised: usize,
+    /// Of those, how many were the most probable.
+    pub correct: usize,
+    /// Tokens of the rows.
+    pub tokens: usize,
+    /// Tokens that were computed.
+    pub computed: usize,
+}
+
+impl LossSum {
+    /// Adds a batch, row by row: the sum does not depend on how rows are batched.
+    pub fn add(&mut self, batch: &BatchLoss) {
+        for row in &batch.rows {
+            self.nll += row.nll;
+            self.supervised += row.tokens;
+            self.correct += row.correct;
+        }
+        self.tokens += batch.tokens;
+        self.computed += batch.computed;
+    }
+
+    /// Mean loss per supervised token.
+    pub fn mean(&self) -> f64 {
+        self.nll / self.supervised as f64
+    }
+}
+
+/// Something that learns from rows: its parameters, or those of them that train, are one flat vector.
+pub trait Trainable {
+    /// What it learns from.
+    type Row;
+
+    /// The tensors, in order; together they are all parameters.
+    fn slots(&self) -> &[Slot];
+
+    /// Values.
+    fn params(&self) -> &[f32];
+
+    /// Values, to be changed by the optimiser.
+    fn params_mut(&mut self) -> &mut [f32];
+
+    /// What a row counts for.
+    fn size(&self, row: &Self::Row) -> RowSize;
+
+    /// Adds `batch.scale` · d(Σ loss)/d(params) to `gradients`, which are laid out as the parameters.
+    ///
+    /// # Errors
+    /// If the rows don't fit the model.
+    fn gradients(
+        &mut self,
+        rows: &[&Self::Row],
+        batch: MicroBatch,
+        gradients: &mut [f32],
+    ) -> Result<BatchLoss>;
+
+    /// Loss of rows, without anything random.
+    ///
+    /// # Errors
+    /// If the rows don't fit the model.
+    fn losses(&mut self, rows: &[&Self::Row]) -> Result<BatchLoss>;
+
+    /// Writes the model with other `params` than its own into an existing folder.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    fn save(&self, params: &[f32], dir: &Path) -> Result<()>;
+
+    /// Where the time went, if that is counted.
+    fn profile(&self) -> Option<&Profile> {
+        None
+    }
+}

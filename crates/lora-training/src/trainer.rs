@@ -1,0 +1,357 @@
+//! The training loop, the same whatever trains: gather a window of micro-batches, sum their gradients, check them, clip,
+//! step; now and then measure the held-out rows and write a checkpoint.
+use crate::checkpoint::{self, Checkpoints, save_model};
+use crate::config::{RunPlan, TrainConfig};
+use crate::error::{Error, Result};
+use crate::evaluate::evaluate;
+use crate::event::{Evaluated, Event, Observer, Started, StepDone, Warning};
+use crate::gate::{Gate, check_finite, check_params};
+use crate::state::{Best, State};
+use crate::sum::TreeSum;
+use crate::trainable::{LossSum, MicroBatch, Slot, Trainable};
+use lora_kernels::optim::{AdamW, clip_factor, global_norm};
+use lora_kernels::profile::{Part, Profile};
+use std::time::Instant;
+
+/// The rows that train and those held out.
+#[derive(Debug)]
+pub struct Data<'d, R> {
+    /// At least one.
+    pub train: &'d [R],
+    /// Rows to measure the loss on; the best parameters are kept by them.
+    pub valid: Option<&'d [R]>,
+}
+
+impl<R> Clone for Data<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Data<'_, R> {}
+
+/// What a finished run leaves behind, beside the model with its last parameters.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its figures.
+    pub state: State,
+    /// Parameters of the best evaluation; none without held-out rows.
+    pub best: Option<Vec<f32>>,
+    /// Steps that were planned.
+    pub total_steps: u64,
+}
+
+/// A run between two steps.
+pub struct Trainer<'r, M: Trainable + ?Sized> {
+    config: TrainConfig,
+    data: Data<'r, M::Row>,
+    model: &'r mut M,
+    checkpoints: Option<Checkpoints>,
+    plan: RunPlan,
+    state: State,
+    slots: Vec<Slot>,
+    gradients: TreeSum,
+    /// AdamW's first and second moments.
+    m: Vec<f32>,
+    v: Vec<f32>,
+    best: Option<Vec<f32>>,
+    gate: Gate,
+}
+
+impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
+    /// A run from its start, without checkpoints.
+    ///
+    /// # Errors
+    /// If a setting is not sound, or there are no rows to train on.
+    pub fn new(config: TrainConfig, data: Data<'r, M::Row>, model: &'r mut M) -> Result<Self> {
+        let lengths = data.train.iter().map(|row| model.size(row).tokens);
+        let plan = config.plan(lengths.collect())?;
+        let n = model.params().len();
+        let slots = model.slots().to_vec();
+        Ok(Self {
+            config,
+            data,
+            model,
+            checkpoints: None,
+            plan,
+            state: State::default(),
+            gate: Gate::new(&slots),
+            slots,
+            gradients: TreeSum::new(n),
+            m: vec![0.0; n],
+            v: vec![0.0; n],
+            best: None,
+        })
+    }
+
+    /// Writes a checkpoint after every evaluation, and when the run is asked to stop.
+    #[must_use]
+    pub fn with_checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Goes back to where the last checkpoint was written; false if there is none.
+    ///
+    /// # Errors
+    /// If it is damaged, or of a run with other settings or inputs.
+    pub fn resume(&mut self) -> Result<bool> {
+        let Some(checkpoints) = &self.checkpoints else {
+            return Ok(false);
+        };
+        let file = checkpoints.state_file();
+        if !file.exists() {
+            return Ok(false);
+        }
+        let n = self.model.params().len();
+        let snapshot = checkpoint::read(&file, &checkpoints.fingerprint, n)?;
+        self.model.params_mut().copy_from_slice(&snapshot.params);
+        self.plan.steps.skip(snapshot.state.step);
+        self.state = snapshot.state;
+        self.m = snapshot.m;
+        self.v = snapshot.v;
+        self.best = snapshot.best;
+        Ok(true)
+    }
+
+    /// Steps done so far.
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if the observer asked to stop; otherwise what went wrong, with checkpoints so far kept.
+    pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        self.introduce(observer);
+        if let Err(error) = self.train(observer) {
+            let Error::Interrupted { .. } = error else {
+                return Err(error);
+            };
+            if self.state.step > 0 {
+                self.checkpoint(observer)?;
+            }
+            return Err(Error::Interrupted {
+                step: self.state.step,
+            });
+        }
+        Ok(Outcome {
+            total_steps: self.plan.schedule.total_steps,
+            best: self.best,
+            state: self.state,
+        })
+    }
+
+    fn introduce(&self, observer: &mut dyn Observer) {
+        let schedule = &self.plan.schedule;
+        observer.event(&Event::Started(Started {
+            total_steps: schedule.total_steps,
+            done_steps: self.state.step,
+            train_rows: self.data.train.len(),
+            valid_rows: self.data.valid.map(<[_]>::len),
+        }));
+        if schedule.warmup_steps >= schedule.total_steps && schedule.warmup_steps > 0 {
+            observer.event(&Event::Warning(Warning::EndsInWarmup {
+                warmup_steps: schedule.warmup_steps,
+                total_steps: schedule.total_steps,
+            }));
+        }
+    }
+
+    fn train(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        loop {
+            if self.evaluation_is_due() {
+                self.evaluate(observer)?;
+                self.state.evaluated = self.state.step;
+                self.checkpoint(observer)?;
+            }
+            if self.state.step >= self.plan.schedule.total_steps || self.state.stopped_early {
+                return Ok(());
+            }
+            self.take_step(observer)?;
+        }
+    }
+
+    /// After every so many steps and after the last, unless a run that was interrupted then has done it.
+    fn evaluation_is_due(&self) -> bool {
+        let step = self.state.step;
+        step > self.state.evaluated
+            && (step == self.plan.schedule.total_steps || step.is_multiple_of(self.plan.eval_every))
+    }
+
+    /// One step of the optimiser.
+    fn take_step(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let began = Instant::now();
+        let step = self.state.step + 1;
+        let (window, epoch) = self.plan.steps.next_window();
+        let sum = self.accumulate(&window, observer)?;
+        let loss = sum.mean();
+        let optimising = Instant::now();
+        let gradients = self.gradients.total();
+        let norm = global_norm(gradients);
+        check_finite(&self.slots, gradients, norm, loss, step)?;
+        self.gate
+            .judge(&self.slots, self.model.params(), gradients, step)?;
+        let lr = self.plan.schedule.rate(step - 1);
+        self.apply(step, lr, clip_factor(norm, self.config.clip));
+        if let Some(profile) = self.model.profile() {
+            profile.add(Part::Optimiser, optimising.elapsed());
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        self.count(step, epoch, &sum, seconds);
+        observer.event(&Event::StepDone(StepDone {
+            step,
+            epoch,
+            loss,
+            grad_norm: norm,
+            lr,
+            tokens: sum.tokens,
+            supervised_tokens: sum.supervised,
+            tokens_per_s: sum.tokens as f64 / seconds.max(1e-9),
+        }));
+        Ok(())
+    }
+
+    fn count(&mut self, step: u64, epoch: f64, sum: &LossSum, seconds: f64) {
+        let state = &mut self.state;
+        state.step = step;
+        state.epoch = epoch;
+        state.tokens += sum.tokens as u64;
+        state.computed_tokens += sum.computed as u64;
+        state.supervised_tokens += sum.supervised as u64;
+        state.step_seconds += seconds;
+        state.last_loss = sum.mean();
+        if step == 1 {
+            state.first_loss = sum.mean();
+        }
+    }
+
+    /// Gradients of the mean loss over all supervised tokens of a window: not a mean of its batches' means. Each micro-batch
+    /// is a leaf of one fixed tree of sums.
+    fn accumulate(
+        &mut self,
+        window: &[Vec<usize>],
+        observer: &mut dyn Observer,
+    ) -> Result<LossSum> {
+        let supervised: usize = window
+            .iter()
+            .flatten()
+            .map(|&row| self.model.size(&self.data.train[row]).supervised)
+            .sum();
+        let scale = 1.0 / supervised as f32;
+        self.gradients.clear();
+        let mut sum = LossSum::default();
+        for (index, rows) in window.iter().enumerate() {
+            if observer.stop() {
+                let step = self.state.step;
+                return Err(Error::Interrupted { step });
+            }
+            let rows: Vec<&M::Row> = rows.iter().map(|&row| &self.data.train[row]).collect();
+            let number = self.state.step * self.config.batching.accumulation as u64 + index as u64;
+            let batch = MicroBatch { number, scale };
+            sum.add(&self.model.gradients(&rows, batch, self.gradients.leaf())?);
+            self.gradients.add();
+        }
+        Ok(sum)
+    }
+
+    /// AdamW, tensor by tensor: not every tensor decays.
+    fn apply(&mut self, step: u64, lr: f64, clip: f32) {
+        let params = self.model.params_mut();
+        let gradients = self.gradients.values();
+        for slot in &self.slots {
+            let weight_decay = if slot.decays {
+                self.config.weight_decay as f32
+            } else {
+                0.0
+            };
+            let adamw = AdamW {
+                weight_decay,
+                ..AdamW::default()
+            };
+            let at = slot.range.clone();
+            adamw.step(
+                &mut params[at.clone()],
+                &gradients[at.clone()],
+                &mut self.m[at.clone()],
+                &mut self.v[at],
+                step,
+                lr * slot.rate,
+                clip,
+            );
+        }
+    }
+
+    /// Measures the held-out rows, remembers the best parameters, and counts evaluations that were not better.
+    fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let (step, epoch) = (self.state.step, self.state.epoch);
+        check_params(&self.slots, self.model.params(), step)?;
+        let Some(valid) = self.data.valid else {
+            return Ok(());
+        };
+        let counts = self.model.profile().map(Profile::counts);
+        let sum = evaluate(self.model, valid, observer)?;
+        if let Some((profile, counts)) = self.model.profile().zip(counts) {
+            profile.restore(&counts); // a profile is of the steps
+        }
+        let loss = sum.mean();
+        if !loss.is_finite() {
+            return Err(Error::NotFinite {
+                what: format!("the valid loss is {loss} after step {step}"),
+                at_start: false,
+            });
+        }
+        let best = self.state.best.is_none_or(|best| loss < best.loss);
+        self.state.valid_loss = Some(loss);
+        if best {
+            self.state.best = Some(Best { step, loss });
+            self.state.worse = 0;
+            self.best = Some(self.model.params().to_vec());
+        } else {
+            self.state.worse += 1;
+        }
+        let patience = self.config.patience;
+        self.state.stopped_early = !best && patience.is_some_and(|most| self.state.worse >= most);
+        observer.event(&Event::Evaluated(Evaluated {
+            step,
+            epoch,
+            valid_loss: loss,
+            token_accuracy: sum.correct as f64 / sum.supervised as f64,
+            supervised_tokens: sum.supervised,
+            best,
+        }));
+        if self.state.stopped_early {
+            let evaluations = self.state.worse;
+            observer.event(&Event::StoppedEarly { evaluations });
+        }
+        Ok(())
+    }
+
+    /// Writes the last and the best model and, last of all, the state that a resumed run starts from.
+    fn checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Some(checkpoints) = &self.checkpoints else {
+            return Ok(());
+        };
+        let out = &checkpoints.folder;
+        save_model(out, "last", &*self.model, self.model.params())?;
+        if let Some(best) = &self.best
+            && self.state.best.is_some_and(|b| {
+                b.step == self.state.step || !out.join("checkpoints/best").exists()
+            })
+        {
+            save_model(out, "best", &*self.model, best)?;
+        }
+        let mut vectors = vec![
+            ("params", self.model.params()),
+            ("m", &self.m[..]),
+            ("v", &self.v[..]),
+        ];
+        vectors.extend(self.best.as_deref().map(|best| ("best", best)));
+        let path = checkpoints.state_file();
+        checkpoint::write(&path, &checkpoints.fingerprint, &self.state, &vectors)?;
+        let step = self.state.step;
+        observer.event(&Event::CheckpointWritten { step, path });
+        Ok(())
+    }
+}
