@@ -1,7 +1,7 @@
 //! An opened model: which file holds which weight. Every weight that the config calls for is present, of the right
 //! shape and readable, so that later reads can't fail.
 use crate::config::Part;
-use crate::error::{Fault, Error, Result, invalid, io};
+use crate::error::{Error, Fault, Result, invalid, io};
 use crate::gguf::parse::{Gguf, parse};
 use crate::gguf::{config::model_config, names, rope};
 use crate::mapped::Mapped;
@@ -221,7 +221,9 @@ fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, En
         let permuted =
             (facts.gguf_permuted && names::is_query_or_key(part)).then_some(config.head_dim);
         if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
-            return Err(format!("tensor {stored}: a quantised bias can't be read"));
+            return Err(Fault::new(format!(
+                "tensor {stored}: a quantised bias can't be read"
+            )));
         }
         let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) {
             facts.norm_offset
@@ -243,7 +245,7 @@ fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, En
     }
     match unknown.first() {
         None => Ok(entries),
-        Some(name) => Err(format!("unknown tensor {name}")),
+        Some(name) => Err(Fault::new(format!("unknown tensor {name}"))),
     }
 }
 

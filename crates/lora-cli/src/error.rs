@@ -156,6 +156,21 @@ impl Chain {
     }
 }
 
+/// Brings a result of the system's or of somebody else's library among ours.
+pub trait Foreign<T> {
+    /// See [`Error::foreign`].
+    ///
+    /// # Errors
+    /// The failure, as people see it.
+    fn foreign(self) -> crate::Result<T>;
+}
+
+impl<T, E: std::error::Error + 'static> Foreign<T> for std::result::Result<T, E> {
+    fn foreign(self) -> crate::Result<T> {
+        self.map_err(Error::foreign)
+    }
+}
+
 /// Says what was being done when a result turns out to be a failure.
 pub trait Context<T> {
     /// Adds `message` above the failure, whose own message becomes the first `cause:`.

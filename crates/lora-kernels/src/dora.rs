@@ -1,6 +1,8 @@
 //! DoRA's arithmetic (Liu et al. 2024): norms of W + s·B·A without forming it, and the gain of each output.
-use crate::linear::{Lora, Rows};
-use crate::matmul::{Mat, MatMut, matmul};
+use crate::lora::Lora;
+use crate::matmul::matmul;
+use crate::matrix::{Place, Write};
+use crate::rows::Rows;
 use rayon::prelude::*;
 
 /// Outputs that one thread takes at once.
@@ -42,44 +44,48 @@ pub fn column_squares(w: &dyn Rows) -> Vec<f64> {
 /// ‖w + s·bA‖² = ‖w‖² + 2s·b·(Aw) + s²·b(AAᵀ)bᵀ.
 #[must_use]
 pub fn norms(lora: &Lora<'_>, squares: &[f64], projected: &[f32]) -> Vec<f32> {
-    let (r, out) = (lora.rank, squares.len());
-    let inn = lora.a.len() / r;
-    let mut gram = vec![0f32; r * r];
-    let a = Mat::new(lora.a, r, inn);
-    matmul(MatMut::new(&mut gram, r, r), false, 1.0, a, a.t(), true);
-    let s = f64::from(lora.scaling);
-    let mut norms = vec![0f32; out];
+    let rank = lora.rank();
+    let mut gram = vec![0f32; rank * rank];
+    matmul(lora.a, lora.a.t(), 1.0, Place::new(&mut gram, rank, rank));
+    let scaling = f64::from(lora.scaling);
+    let square_of = |output: usize| -> f64 {
+        let b = &lora.b.values()[output * rank..(output + 1) * rank];
+        let mut square = squares[output];
+        for (j, &x) in b.iter().enumerate() {
+            let inner: f64 = b
+                .iter()
+                .zip(&gram[j * rank..(j + 1) * rank])
+                .map(|(&y, &g)| f64::from(y) * f64::from(g))
+                .sum();
+            let along = f64::from(projected[j * squares.len() + output]);
+            square += scaling * f64::from(x) * (2.0 * along + scaling * inner);
+        }
+        square
+    };
+    let mut norms = vec![0f32; squares.len()];
     norms
         .par_chunks_mut(OUTPUTS)
         .enumerate()
         .for_each(|(chunk, norms)| {
             for (i, norm) in norms.iter_mut().enumerate() {
-                let o = chunk * OUTPUTS + i;
-                let b = &lora.b[o * r..(o + 1) * r];
-                let mut square = squares[o];
-                for (j, &x) in b.iter().enumerate() {
-                    let inner: f64 = b
-                        .iter()
-                        .zip(&gram[j * r..(j + 1) * r])
-                        .map(|(&y, &g)| f64::from(y) * f64::from(g))
-                        .sum();
-                    square +=
-                        s * f64::from(x) * (2.0 * f64::from(projected[j * out + o]) + s * inner);
-                }
-                *norm = square.max(0.0).sqrt() as f32;
+                *norm = square_of(chunk * OUTPUTS + i).max(0.0).sqrt() as f32;
             }
         });
     norms
 }
 
-/// y (T, out) = g∘z, or y += with `accumulate`.
-pub fn scale(z: &[f32], gain: &[f32], y: &mut [f32], accumulate: bool) {
-    let out = gain.len();
-    y.par_chunks_mut(out)
-        .zip(z.par_chunks(out))
+/// y (T, out) = g∘z, for each row of z (T, out).
+pub fn scale(z: &[f32], gain: &[f32], y: Place<'_>) {
+    let write = y.write();
+    y.into_values()
+        .par_chunks_mut(gain.len())
+        .zip(z.par_chunks(gain.len()))
         .for_each(|(y, z)| {
             for ((y, &z), &g) in y.iter_mut().zip(z).zip(gain) {
-                *y = if accumulate { *y + g * z } else { g * z };
+                *y = match write {
+                    Write::Replace => g * z,
+                    Write::Add => *y + g * z,
+                };
             }
         });
 }

@@ -1,5 +1,5 @@
 //! Token embedding: rows of a matrix, widened where they lie; and the sums on the way back.
-use crate::Rows;
+use crate::rows::Rows;
 use rayon::prelude::*;
 
 /// x (T, H) = scale · rows `ids` of the embedding matrix.

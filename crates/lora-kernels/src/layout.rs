@@ -26,12 +26,17 @@ pub struct Segment {
 }
 
 /// The segments of a batch. Segments of one tree see rows of each other; trees are independent.
+///
+/// Tasks of attention write the rows of different segments at once, so each row of queries belongs to one segment, which
+/// [`Layout::push`] makes sure of. The backward pass writes rows of keys too: see [`Layout::keys_are_own_rows`].
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
     segments: Vec<Segment>,
     spans: Vec<Span>,
     /// First segment of each tree.
     trees: Vec<usize>,
+    /// Whether some segment sees keys that are not rows of its tree.
+    sees_foreign_keys: bool,
 }
 
 impl Layout {
@@ -39,16 +44,13 @@ impl Layout {
     #[must_use]
     pub fn packed(starts: &[usize]) -> Self {
         let mut layout = Self::default();
-        for w in starts.windows(2) {
+        for bounds in starts.windows(2) {
+            let all = Span {
+                start: bounds[0],
+                len: bounds[1] - bounds[0],
+            };
             layout.start_tree();
-            layout.push(
-                w[0],
-                w[1] - w[0],
-                [Span {
-                    start: w[0],
-                    len: w[1] - w[0],
-                }],
-            );
+            layout.push(all.start, all.len, [all]);
         }
         layout
     }
@@ -61,18 +63,33 @@ impl Layout {
     /// Adds a segment: `spans` are all rows that its last query sees, in order of position.
     ///
     /// # Panics
-    /// If its queries are not all in its last span.
+    /// If its queries begin before the end of those that were added before, or are not all in its last span.
     pub fn push(
         &mut self,
         query_start: usize,
         queries: usize,
         spans: impl IntoIterator<Item = Span>,
     ) {
+        let end = self
+            .segments
+            .last()
+            .map_or(0, |s| s.query_start + s.queries);
+        assert!(
+            query_start >= end && query_start.checked_add(queries).is_some(),
+            "a segment's queries begin at row {query_start}, those before it end at row {end}"
+        );
         let first = self.spans.len();
-        self.spans
-            .extend(spans.into_iter().filter(|span| span.len > 0));
-        let keys: usize = self.spans[first..].iter().map(|span| span.len).sum();
-        let last = self.spans[first..].last().map_or(0, |span| span.len);
+        let seen = spans.into_iter().filter(|span| span.len > 0);
+        self.spans.extend(seen);
+        let spans = &self.spans[first..];
+        let keys = spans.iter().try_fold(0usize, |keys, span| {
+            span.start.checked_add(span.len)?;
+            keys.checked_add(span.len)
+        });
+        let Some(keys) = keys else {
+            panic!("a segment sees more keys than memory can hold")
+        };
+        let last = spans.last().map_or(0, |span| span.len);
         assert!(
             queries <= last,
             "a segment has {queries} queries and {last} keys in its last span"
@@ -86,6 +103,37 @@ impl Layout {
             past: keys - queries,
             spans: first..self.spans.len(),
         });
+        self.sees_foreign_keys |= !self.sees_own_tree(query_start, queries);
+    }
+
+    /// Whether the keys of the segment that was added last are rows of queries: its own last, all others earlier ones of
+    /// its tree.
+    fn sees_own_tree(&self, query_start: usize, queries: usize) -> bool {
+        let Some(segment) = self.segments.last() else {
+            return true;
+        };
+        let Some((last, earlier)) = self.spans[segment.spans.clone()].split_last() else {
+            return true;
+        };
+        let root = self.trees.last().map_or(0, |&tree| tree);
+        let rows = self.segments[root].query_start..query_start;
+        let is_of_tree =
+            |span: &Span| rows.start <= span.start && span.start + span.len <= rows.end;
+        let own = Span {
+            start: last.start,
+            len: last.len - queries,
+        };
+        own.start + own.len == query_start
+            && (own.len == 0 || is_of_tree(&own))
+            && earlier.iter().all(is_of_tree)
+    }
+
+    /// Whether keys are the rows of queries: each segment sees its own queries' rows and earlier ones of its tree, as in
+    /// training, and not those of a cache. The backward pass needs it: its tasks add to the gradients of all rows that a
+    /// tree sees, and trees run at once.
+    #[must_use]
+    pub fn keys_are_own_rows(&self) -> bool {
+        !self.sees_foreign_keys
     }
 
     /// All segments, tree after tree.
@@ -103,12 +151,8 @@ impl Layout {
     /// Which segments one tree has: each sees rows of its own and of some before it.
     #[must_use]
     pub fn tree(&self, index: usize) -> Range<usize> {
-        self.trees[index]
-            ..self
-                .trees
-                .get(index + 1)
-                .copied()
-                .unwrap_or(self.segments.len())
+        let next = self.trees.get(index + 1);
+        self.trees[index]..next.copied().unwrap_or(self.segments.len())
     }
 
     /// The row in k and v of a segment's first query.

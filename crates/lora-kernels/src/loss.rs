@@ -1,8 +1,10 @@
 //! Output head and cross-entropy in chunks of supervised rows: the logits of all positions never exist at once.
 use crate::dispatch::vectorised;
-use crate::linear::{self, Rows, Workspace};
+use crate::linear::{self, Workspace};
+use crate::matrix::{Mat, Place};
 use crate::memory;
 use crate::profile::{Part, Profile};
+use crate::rows::Rows;
 use crate::vector::{argmax, exp, max, tanh};
 use rayon::prelude::*;
 
@@ -24,13 +26,6 @@ pub struct TokenLoss {
     pub correct: bool,
 }
 
-/// Buffers that are kept between calls.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    logits: Vec<f32>,
-    workspace: Workspace,
-}
-
 /// An output head, as the loss uses it: some rows at a time, each first forward and then, if asked, at once backward.
 pub trait Head {
     /// V.
@@ -44,117 +39,110 @@ pub trait Head {
 }
 
 /// A head of which nothing trains.
-struct Frozen<'h> {
-    head: &'h dyn Rows,
-    workspace: &'h mut Workspace,
+pub struct Frozen<'h> {
+    /// (V, H).
+    pub weight: &'h dyn Rows,
+    /// Packed operands.
+    pub workspace: &'h mut Workspace,
 }
 
 impl Head for Frozen<'_> {
     fn vocabulary(&self) -> usize {
-        self.head.rows()
+        self.weight.rows()
     }
     fn width(&self) -> usize {
-        self.head.columns()
+        self.weight.columns()
     }
     fn forward(&mut self, _: usize, hidden: &[f32], logits: &mut [f32]) {
-        linear::forward(
-            self.head,
-            hidden,
-            hidden.len() / self.width(),
-            logits,
-            false,
-            self.workspace,
-        );
+        let (h, v) = (self.width(), self.vocabulary());
+        let n = hidden.len() / h;
+        let to = Place::new(logits, n, v);
+        linear::forward(self.weight, Mat::new(hidden, n, h), to, self.workspace);
     }
     fn backward(&mut self, _: usize, hidden: &mut [f32], d_logits: &[f32]) {
-        let n = hidden.len() / self.width();
-        linear::backward(self.head, d_logits, n, hidden, false, self.workspace);
+        let (h, v) = (self.width(), self.vocabulary());
+        let n = hidden.len() / h;
+        let to = Place::new(hidden, n, h);
+        linear::backward(self.weight, Mat::new(d_logits, n, v), to, self.workspace);
     }
 }
 
-/// Cross-entropy of `hidden` (n, H), the supervised rows after the last norm, against `targets` (n).
-/// With `gradient`, `hidden` is replaced by scale · dΣnll/d hidden. Logits l are capped to c·tanh(l/c) if there is a `softcap` c.
-///
-/// # Panics
-/// If a target lies outside the vocabulary.
-pub fn cross_entropy(
-    head: &dyn Rows,
-    hidden: &mut [f32],
-    targets: &[u32],
-    softcap: Option<f32>,
-    scale: f32,
-    gradient: bool,
-    losses: &mut [TokenLoss],
-    scratch: &mut Scratch,
-    profile: &Profile,
-) {
-    let Scratch { logits, workspace } = scratch;
-    cross_entropy_through(
-        &mut Frozen { head, workspace },
-        hidden,
-        targets,
-        softcap,
-        scale,
-        gradient,
-        losses,
-        logits,
-        profile,
-    );
+/// Cross-entropy against `targets`.
+#[derive(Debug, Clone, Copy)]
+pub struct CrossEntropy<'a> {
+    /// The token that each row is to predict, (n).
+    pub targets: &'a [u32],
+    /// c of c·tanh(l/c), to which logits l are capped, if there is one.
+    pub softcap: Option<f32>,
+    /// Scale of the gradient; None if only the losses are wanted.
+    pub gradient: Option<f32>,
+    /// Where the time is counted.
+    pub profile: &'a Profile,
 }
 
-/// The same through any head; `logits` is memory that is kept between calls.
-///
-/// # Panics
-/// If a target lies outside the vocabulary.
-pub fn cross_entropy_through(
-    head: &mut dyn Head,
-    hidden: &mut [f32],
-    targets: &[u32],
-    softcap: Option<f32>,
-    scale: f32,
-    gradient: bool,
-    losses: &mut [TokenLoss],
-    logits: &mut Vec<f32>,
-    profile: &Profile,
-) {
-    let (vocabulary, h) = (head.vocabulary(), head.width());
-    let chunks = targets.len().div_ceil(chunk_rows(vocabulary)).max(1);
-    let rows = targets.len().div_ceil(chunks).max(1); // chunks of one size
-    for (chunk, ((hidden, targets), losses)) in hidden
-        .chunks_mut(rows * h)
-        .zip(targets.chunks(rows))
-        .zip(losses.chunks_mut(rows))
-        .enumerate()
-    {
-        let n = targets.len();
-        memory::grow(logits, n * vocabulary);
-        let logits = &mut logits[..n * vocabulary];
-        let operations = (2 * n * vocabulary * h) as u64;
-        profile.time(Part::Head, operations, || {
-            head.forward(chunk * rows, hidden, logits)
-        });
-        let all = logits.par_chunks_mut(vocabulary).zip(targets).zip(losses);
-        let one = |slopes: &mut Vec<f32>,
-                   ((row, &target), loss): ((&mut [f32], &u32), &mut TokenLoss)| {
-            let Some(cap) = softcap else {
-                *loss = row_loss(row, target as usize, scale, gradient);
-                return;
-            };
-            slopes.resize(vocabulary, 0.0);
-            cap_row(row, cap, slopes);
-            *loss = row_loss(row, target as usize, scale, gradient);
-            if gradient {
-                row.iter_mut()
-                    .zip(&*slopes)
-                    .for_each(|(d, slope)| *d *= slope);
-            }
-        };
-        profile.time(Part::Loss, 0, || all.for_each_init(Vec::new, one));
-        if gradient {
-            profile.time(Part::Head, operations, || {
-                head.backward(chunk * rows, hidden, logits)
+impl CrossEntropy<'_> {
+    /// The losses of `hidden` (n, H), rows after the last norm. If a gradient is wanted, `hidden` becomes
+    /// scale · dΣnll/d hidden. `logits` is memory that is kept between calls.
+    ///
+    /// # Panics
+    /// If a target lies outside the vocabulary.
+    pub fn of(
+        self,
+        head: &mut dyn Head,
+        hidden: &mut [f32],
+        logits: &mut Vec<f32>,
+    ) -> Vec<TokenLoss> {
+        let (vocabulary, h) = (head.vocabulary(), head.width());
+        let chunks = self.targets.len().div_ceil(chunk_rows(vocabulary)).max(1);
+        let rows = self.targets.len().div_ceil(chunks).max(1); // chunks of one size
+        let mut losses = vec![TokenLoss::default(); self.targets.len()];
+        for (chunk, ((hidden, targets), losses)) in hidden
+            .chunks_mut(rows * h)
+            .zip(self.targets.chunks(rows))
+            .zip(losses.chunks_mut(rows))
+            .enumerate()
+        {
+            let n = targets.len();
+            memory::grow(logits, n * vocabulary);
+            let logits = &mut logits[..n * vocabulary];
+            let operations = (2 * n * vocabulary * h) as u64;
+            self.profile.time(Part::Head, operations, || {
+                head.forward(chunk * rows, hidden, logits)
             });
+            self.profile.time(Part::Loss, 0, || {
+                logits
+                    .par_chunks_mut(vocabulary)
+                    .zip(targets)
+                    .zip(losses)
+                    .for_each_init(Vec::new, |slopes, ((logits, &target), loss)| {
+                        *loss = self.row(logits, target as usize, slopes);
+                    });
+            });
+            if self.gradient.is_some() {
+                self.profile.time(Part::Head, operations, || {
+                    head.backward(chunk * rows, hidden, logits)
+                });
+            }
         }
+        losses
+    }
+
+    /// The loss of one row of logits, which become their gradient if one is wanted; `slopes` is scratch.
+    fn row(&self, logits: &mut [f32], target: usize, slopes: &mut Vec<f32>) -> TokenLoss {
+        let Some(cap) = self.softcap else {
+            return row_loss(logits, target, self.gradient);
+        };
+        slopes.resize(logits.len(), 0.0);
+        cap_row(logits, cap, slopes);
+        let loss = row_loss(logits, target, self.gradient);
+        if self.gradient.is_some() {
+            let slopes = slopes.iter();
+            logits
+                .iter_mut()
+                .zip(slopes)
+                .for_each(|(d, slope)| *d *= slope);
+        }
+        loss
     }
 }
 
@@ -183,8 +171,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// Loss of one row of logits, which becomes scale · (softmax − onehot) if `gradient`.
-    fn row_loss(row: &mut [f32], target: usize, scale: f32, gradient: bool) -> TokenLoss {
+    /// Loss of one row of logits, which becomes scale · (softmax − onehot) if its gradient is wanted.
+    fn row_loss(row: &mut [f32], target: usize, gradient: Option<f32>) -> TokenLoss {
         let correct = argmax(row) == target;
         let (m, at_target) = (max(row), row[target]);
         let mut total = 0.0f64;
@@ -207,7 +195,7 @@ vectorised! {
                 .sum();
             total += lanes.iter().map(|&x| f64::from(x)).sum::<f64>() + f64::from(tail);
         }
-        if gradient {
+        if let Some(scale) = gradient {
             let inverse = (f64::from(scale) / total) as f32;
             for x in row.iter_mut() {
                 *x *= inverse;

@@ -52,45 +52,48 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f32 {
     }
 }
 
+/// First and second moments of the gradients, one of each a parameter.
+#[derive(Debug)]
+pub struct Moments<'a> {
+    /// m.
+    pub first: &'a mut [f32],
+    /// v.
+    pub second: &'a mut [f32],
+}
+
+/// One step among all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// t, counted from 1.
+    pub number: u64,
+    /// Learning rate.
+    pub lr: f64,
+    /// What gradients are multiplied by first, see [`clip_factor`].
+    pub clip: f32,
+}
+
 impl AdamW {
-    /// One step in place (Loshchilov and Hutter 2019, torch's order of operations). `t` counts from 1; gradients are
-    /// multiplied by `clip` first; `m` and `v` are the moments.
+    /// One step in place (Loshchilov and Hutter 2019, torch's order of operations).
     ///
     /// # Panics
     /// If the slices' lengths differ.
-    pub fn step(
-        &self,
-        params: &mut [f32],
-        gradients: &[f32],
-        m: &mut [f32],
-        v: &mut [f32],
-        t: u64,
-        lr: f64,
-        clip: f32,
-    ) {
+    pub fn step(&self, params: &mut [f32], gradients: &[f32], moments: Moments<'_>, step: Step) {
         let n = params.len();
+        let Moments { first, second } = moments;
         assert!(
-            gradients.len() == n && m.len() == n && v.len() == n,
+            gradients.len() == n && first.len() == n && second.len() == n,
             "AdamW: lengths differ"
         );
-        let power = t.min(i32::MAX as u64) as i32;
+        let power = step.number.min(i32::MAX as u64) as i32;
         let correction1 = 1.0 - f64::from(self.beta1).powi(power);
         let correction2 = (1.0 - f64::from(self.beta2).powi(power)).sqrt() as f32;
-        let step_size = (lr / correction1) as f32;
-        let decay = (1.0 - lr * f64::from(self.weight_decay)) as f32;
-        update(
-            params,
-            gradients,
-            m,
-            v,
-            self,
-            Factors {
-                clip,
-                decay,
-                step_size,
-                correction2,
-            },
-        );
+        let factors = Factors {
+            clip: step.clip,
+            decay: (1.0 - step.lr * f64::from(self.weight_decay)) as f32,
+            step_size: (step.lr / correction1) as f32,
+            correction2,
+        };
+        update(params, gradients, first, second, self, factors);
     }
 }
 

@@ -38,8 +38,16 @@ impl Table {
     }
 }
 
-/// Rotates every head of x (T, heads · d) in place by the token's position; by −position if `inverse`, which is the
-/// backward pass (the transpose: the table's factor stays).
+/// Which way [`rotate`] turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// By the token's position.
+    Forward,
+    /// By −position, which is the backward pass (the transpose: the table's factor stays).
+    Back,
+}
+
+/// Rotates every head of x (T, heads · d) in place, by the token's position or back.
 ///
 /// # Panics
 /// If a position lies outside the table.
@@ -49,14 +57,19 @@ pub fn rotate(
     heads: usize,
     head_dim: usize,
     table: &Table,
-    inverse: bool,
+    turn: Turn,
 ) {
-    let (half, sign) = (table.half, if inverse { -1.0 } else { 1.0 });
+    let half = table.half;
+    let sign = match turn {
+        Turn::Forward => 1.0,
+        Turn::Back => -1.0,
+    };
     x.par_chunks_mut(heads * head_dim)
         .zip(positions)
         .for_each(|(row, &p)| {
             let at = p as usize * half..(p as usize + 1) * half;
-            let (cos, sin) = (&table.cos[at.clone()], &table.sin[at]);
+            let cos = &table.cos[at.clone()];
+            let sin = &table.sin[at];
             for head in row.chunks_exact_mut(head_dim) {
                 let (a, b) = head[..2 * half].split_at_mut(half);
                 rotate_pairs(a, b, cos, sin, sign);

@@ -7,6 +7,7 @@
 //! - `graph`: the decoder, from ids to hidden states and logits.
 //! - `patches`: an adapter in the graph.
 //! - `rope`: rotary embedding tables.
+//! - `softmax`: soft cap, mask and softmax of scores.
 //! - `loss`: cross-entropy on supervised rows.
 //! - `route`: [`Composite`], a base with an adapter.
 //! - `full`: [`FullModel`], all weights as parameters.
@@ -16,6 +17,7 @@ mod loss;
 mod patches;
 mod rope;
 mod route;
+mod softmax;
 
 pub use full::FullModel;
 pub use route::Composite;

@@ -1,6 +1,6 @@
 //! `--profile`: where the time of the steps went, as a table for people and one line of JSON for programs.
 use lora_cli::{Ui, table};
-use lora_kernels::gemm;
+use lora_kernels::peak::measure_peak;
 use lora_kernels::profile::Profile;
 use lora_training::{ProfileReport, State};
 use serde::Serialize;
@@ -15,7 +15,7 @@ struct Line<'r> {
 
 /// Prints the profile of a finished run.
 pub(crate) fn show(profile: &Profile, state: &State, threads: usize, ui: &Ui) {
-    let peak = gemm::measure_peak(threads);
+    let peak = measure_peak(threads);
     let report = ProfileReport::new(profile, state.step, state.step_seconds, peak);
     ui.event(&Line {
         event: "profile",

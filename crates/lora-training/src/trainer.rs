@@ -9,7 +9,7 @@ use crate::gate::{Gate, check_finite, check_params};
 use crate::state::{Best, State};
 use crate::sum::TreeSum;
 use crate::trainable::{LossSum, MicroBatch, Slot, Trainable};
-use lora_kernels::optim::{AdamW, clip_factor, global_norm};
+use lora_kernels::optim::{AdamW, Moments, Step, clip_factor, global_norm};
 use lora_kernels::profile::{Part, Profile};
 use std::time::Instant;
 
@@ -271,15 +271,16 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
                 ..AdamW::default()
             };
             let at = slot.range.clone();
-            adamw.step(
-                &mut params[at.clone()],
-                &gradients[at.clone()],
-                &mut self.m[at.clone()],
-                &mut self.v[at],
-                step,
-                lr * slot.rate,
+            let moments = Moments {
+                first: &mut self.m[at.clone()],
+                second: &mut self.v[at.clone()],
+            };
+            let step = Step {
+                number: step,
+                lr: lr * slot.rate,
                 clip,
-            );
+            };
+            adamw.step(&mut params[at.clone()], &gradients[at], moments, step);
         }
     }
 

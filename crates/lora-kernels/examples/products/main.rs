@@ -3,10 +3,13 @@
 //! which all are measured in turn, as a share of the plain product of the same round: machines are noisy.
 #![allow(clippy::print_stdout)] // a measurement that prints its figures
 use lora_kernels::Rows;
-use lora_kernels::attention::{self, Saved, Shape};
+use lora_kernels::adapted::Adapted;
+use lora_kernels::attention::{self, Inputs, Outputs, Saved, Shape};
 use lora_kernels::layout::{Layout, Span};
-use lora_kernels::linear::{Adapted, Gradients, Lora, Workspace};
-use lora_kernels::matmul::{Mat, MatMut, matmul};
+use lora_kernels::linear::Workspace;
+use lora_kernels::lora::{Gradients, Lora};
+use lora_kernels::matmul::matmul;
+use lora_kernels::matrix::{Mat, Place};
 use std::time::Instant;
 
 /// A weight in bfloat16.
@@ -163,11 +166,21 @@ fn attention(layout: &Layout, tokens: usize, name: &str, limit: f64) {
         (Vec::new(), Vec::new(), Vec::new(), Instant::now());
     while began.elapsed().as_secs_f64() < limit || forward.len() < 3 {
         let product = seconds(|| {
-            let (l, r) = (Mat::new(&left, 512, 1024), Mat::new(&right, 1024, 1024).t());
-            matmul(MatMut::new(&mut plain, 512, 1024), false, 1.0, l, r, true);
+            let right = Mat::new(&right, 1024, 1024).t();
+            let to = Place::new(&mut plain, 512, 1024);
+            matmul(Mat::new(&left, 512, 1024), right, 1.0, to);
         });
         let rate = (2 * 512 * 1024 * 1024) as f64 / product;
-        let f = seconds(|| attention::forward(shape, layout, &q, &k, &v, &mut o, &mut lse));
+        let inputs = Inputs {
+            q: &q,
+            k: &k,
+            v: &v,
+        };
+        let outputs = Outputs {
+            o: &mut o,
+            lse: &mut lse,
+        };
+        let f = seconds(|| attention::forward(shape, layout, inputs, outputs));
         let saved = Saved {
             q: &q,
             k: &k,
@@ -176,17 +189,12 @@ fn attention(layout: &Layout, tokens: usize, name: &str, limit: f64) {
             lse: &lse,
             d_o: &d_o,
         };
-        let g = seconds(|| {
-            attention::backward(
-                shape,
-                layout,
-                saved,
-                &mut dq,
-                &mut dk,
-                &mut dv,
-                &mut workspace,
-            )
-        });
+        let to = attention::Gradients {
+            q: &mut dq,
+            k: &mut dk,
+            v: &mut dv,
+        };
+        let g = seconds(|| attention::backward(shape, layout, saved, to, &mut workspace));
         forward.push(2.0 * once / f / rate);
         backward.push(5.0 * once / g / rate);
         peak.push(rate / 1e9);
@@ -212,16 +220,14 @@ fn layer(t: usize, out: usize, inn: usize, limit: f64) {
         values(out * RANK, 5),
     );
     let lora = Lora {
-        a: &a,
-        b: &b,
-        rank: RANK,
+        a: Mat::new(&a, RANK, inn),
+        b: Mat::new(&b, out, RANK),
         scaling: 1.0,
     };
     let adapted = Adapted {
         weight: &w,
         lora,
-        x: &x,
-        tokens: t,
+        x: Mat::new(&x, t, inn),
     };
     let (mut u, mut y, mut du, mut dx) = (
         vec![0.0; t * RANK],
@@ -242,18 +248,22 @@ fn layer(t: usize, out: usize, inn: usize, limit: f64) {
         (Vec::new(), Vec::new(), Vec::new(), Instant::now());
     while began.elapsed().as_secs_f64() < limit || forward.len() < 3 {
         let product = seconds(|| {
-            let (l, r) = (Mat::new(&left, 512, 1024), Mat::new(&right, 1024, 1024).t());
-            matmul(MatMut::new(&mut plain, 512, 1024), false, 1.0, l, r, true);
+            let right = Mat::new(&right, 1024, 1024).t();
+            let to = Place::new(&mut plain, 512, 1024);
+            matmul(Mat::new(&left, 512, 1024), right, 1.0, to);
         });
         let rate = (2 * 512 * 1024 * 1024) as f64 / product;
-        let f = seconds(|| adapted.forward(None, &mut u, &mut y, false, &mut workspace));
+        let to = Place::new(&mut y, t, out);
+        let f = seconds(|| adapted.forward(None, &mut u, to, &mut workspace));
         let g = seconds(|| {
             let to = Gradients {
                 u: &mut du,
                 a: &mut da,
                 b: &mut db,
             };
-            adapted.backward(&u, &dy, &mut dx, false, to, &mut workspace);
+            let inner = Mat::new(&u, t, RANK);
+            let to_x = Place::new(&mut dx, t, inn);
+            adapted.backward(inner, Mat::new(&dy, t, out), to_x, to, &mut workspace);
         });
         forward.push((weight + factors) / f / rate);
         backward.push((weight + 2.0 * factors) / g / rate);

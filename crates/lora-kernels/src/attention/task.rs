@@ -1,5 +1,5 @@
 //! Where a task's queries, keys and values lie.
-use super::{LINE, Shape};
+use super::shape::{LINE, Shape};
 use crate::gemm::{Direct, View};
 use crate::layout::{Layout, Segment, Span};
 use crate::memory::grow;
@@ -113,7 +113,8 @@ impl<'a> Task<'a> {
 
     /// The keys or values in view, one a row in `to`.
     pub(super) fn gather_keys<'t>(self, data: &[f32], to: &'t mut Vec<f32>) -> View<'t> {
-        let (d, wide) = (self.shape.head_dim, self.shape.wide());
+        let d = self.shape.head_dim;
+        let wide = self.shape.wide();
         grow(to, self.keys.next_multiple_of(Direct::new().rows()) * wide);
         for (key, span) in self.spans(0..self.keys) {
             for (row, to) in
@@ -131,7 +132,8 @@ impl<'a> Task<'a> {
 
     /// Rows of q, o or their gradients, one a row in `to`.
     pub(super) fn gather(self, rows: Range<usize>, data: &[f32], to: &mut Vec<f32>) {
-        let (d, wide) = (self.shape.head_dim, self.shape.wide());
+        let d = self.shape.head_dim;
+        let wide = self.shape.wide();
         grow(to, rows.len().next_multiple_of(Direct::new().rows()) * wide);
         for (row, to) in rows.zip(to.chunks_exact_mut(wide)) {
             let at = self.at(row);
@@ -143,12 +145,12 @@ impl<'a> Task<'a> {
     ///
     /// # Safety
     /// The rows of its own keys, in its key/value head, belong to the caller alone.
-    pub(super) unsafe fn write_own(self, from: View<'_>, to: SharedMut) {
+    pub(super) unsafe fn write_own(self, from: View<'_>, job: usize, to: &SharedMut<'_>) {
         for (key, span) in self.spans(self.earlier()..self.keys) {
             for i in 0..span.len {
                 let values = &from.from(self.earlier() + key + i, 0).values[..self.shape.head_dim];
                 // SAFETY: handed on.
-                unsafe { to.part(self.key_at(span.start + i), values.len()) }
+                unsafe { to.part(job, self.key_at(span.start + i), values.len()) }
                     .copy_from_slice(values);
             }
         }
@@ -158,12 +160,12 @@ impl<'a> Task<'a> {
     ///
     /// # Safety
     /// The rows of those keys, in its key/value head, belong to the caller alone.
-    pub(super) unsafe fn add_earlier(self, from: View<'_>, to: SharedMut) {
+    pub(super) unsafe fn add_earlier(self, from: View<'_>, job: usize, to: &SharedMut<'_>) {
         for (key, span) in self.spans(0..self.earlier()) {
             for i in 0..span.len {
                 let values = &from.from(key + i, 0).values[..self.shape.head_dim];
                 // SAFETY: handed on.
-                let to = unsafe { to.part(self.key_at(span.start + i), values.len()) };
+                let to = unsafe { to.part(job, self.key_at(span.start + i), values.len()) };
                 to.iter_mut()
                     .zip(values)
                     .for_each(|(to, value)| *to += value);

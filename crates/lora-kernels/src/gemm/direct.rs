@@ -1,6 +1,7 @@
 //! Products of small operands, read where they lie in whole tiles: no packing, for those that are used once or twice.
 use super::isa::{Kernels, best};
 use super::tile::{Out, Part, Strides};
+use crate::matrix::{Write, span};
 
 /// Rows of a matrix, `stride` values apart.
 #[derive(Debug, Clone, Copy)]
@@ -18,13 +19,9 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The last value of so many rows, counted from the first, and so many columns.
-    fn end(self, rows: usize, columns: usize) -> usize {
-        if rows == 0 || columns == 0 {
-            0
-        } else {
-            (rows - 1) * self.stride + columns
-        }
+    /// Whether it has so many rows of so many columns.
+    fn holds(self, rows: usize, columns: usize) -> bool {
+        span(rows, columns, self.stride).is_some_and(|end| end <= self.values.len())
     }
 }
 
@@ -35,6 +32,22 @@ pub(crate) enum Operand<'a> {
     Rows(View<'a>),
     /// k rows of m values.
     Columns(View<'a>),
+}
+
+/// The shape of a product: (m, n) = (m, k) · (k, n).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+}
+
+/// Where a product goes, with room for whole tiles: rows `stride` values apart.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    pub(crate) values: &'a mut [f32],
+    pub(crate) stride: usize,
+    pub(crate) write: Write,
 }
 
 /// The tiles of this machine. Rows and columns of products are rounded up to whole tiles: all operands and the output
@@ -59,66 +72,61 @@ impl Direct {
         self.kernels.columns
     }
 
-    /// dst (m, n) = scale · left · right (k, n), or += it with `accumulate`.
+    /// scale · left (m, k) · right (k, n).
     pub(crate) fn product(
         self,
-        (m, n, k): (usize, usize, usize),
-        accumulate: bool,
+        Size { m, n, k }: Size,
         scale: f32,
         left: Operand<'_>,
         right: View<'_>,
-        (dst, dst_stride): (&mut [f32], usize),
+        to: Room<'_>,
     ) {
         let Kernels { rows, columns, .. } = *self.kernels;
-        let (padded_m, padded_n) = (m.next_multiple_of(rows), n.next_multiple_of(columns / 2));
-        let (tiles, left, (left_row, left_step), end) = match left {
+        let padded_m = m.next_multiple_of(rows);
+        let padded_n = n.next_multiple_of(columns / 2);
+        let (tiles, left, [left_row, left_step], fits) = match left {
             Operand::Rows(left) => (
                 self.kernels.along,
                 left,
-                (left.stride, 1),
-                left.end(padded_m, k),
+                [left.stride, 1],
+                left.holds(padded_m, k),
             ),
             Operand::Columns(left) => (
                 self.kernels.across,
                 left,
-                (1, left.stride),
-                left.end(k, padded_m),
+                [1, left.stride],
+                left.holds(k, padded_m),
             ),
         };
+        assert!(fits, "left operand outside its values");
+        assert!(right.holds(k, padded_n), "right operand outside its values");
+        let room = View {
+            values: to.values,
+            stride: to.stride,
+        };
+        assert!(room.holds(padded_m, padded_n), "output outside its values");
         let strides = Strides {
             left_row,
             left_step,
             right_step: right.stride,
         };
-        assert!(end <= left.values.len(), "left operand outside its values");
-        assert!(
-            right.end(k, padded_n) <= right.values.len(),
-            "right operand outside its values"
-        );
-        assert!(
-            View {
-                values: dst,
-                stride: dst_stride
-            }
-            .end(padded_m, padded_n)
-                <= dst.len(),
-            "output outside its values"
-        );
         for row in (0..m).step_by(rows) {
             for column in (0..n).step_by(columns) {
                 // SAFETY: whole tiles of all three operands lie inside their slices (asserted, with the same strides);
                 // the kernels are those of this machine.
                 unsafe {
-                    let left = left.values.as_ptr().add(row * strides.left_row);
-                    let right = right.values.as_ptr().add(column);
-                    let pointer = dst.as_mut_ptr().add(row * dst_stride + column);
+                    let part = Part {
+                        k,
+                        left: left.values.as_ptr().add(row * left_row),
+                        right: right.values.as_ptr().add(column),
+                    };
                     let out = Out {
-                        pointer,
-                        stride: dst_stride,
-                        accumulate,
+                        pointer: to.values.as_mut_ptr().add(row * to.stride + column),
+                        stride: to.stride,
+                        write: to.write,
                         scale,
                     };
-                    tiles.of(n - column, columns)([Part { k, left, right }], strides, out);
+                    tiles.of(n - column, columns)([part], strides, out);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! A few rows through a weight, as in generation: each row of the weight is widened once and used at once, unpacked.
-use crate::linear::Rows;
+use crate::matrix::{Mat, Place, Write};
+use crate::rows::Rows;
 use crate::shared::SharedMut;
 use crate::vector::dot;
 use rayon::prelude::*;
@@ -15,30 +16,46 @@ thread_local! {
     static ROW: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// y (T, out) = x (T, in) · Wᵀ, or y += with `accumulate`.
-pub(crate) fn few_rows(w: &dyn Rows, x: &[f32], tokens: usize, y: &mut [f32], accumulate: bool) {
-    let (out, inn) = (w.rows(), w.columns());
+/// x (T, in) · Wᵀ goes to its place (T, out).
+///
+/// # Panics
+/// If the shapes do not fit, or x is not dense.
+pub(crate) fn few_rows(weight: &dyn Rows, x: Mat<'_>, to: Place<'_>) {
+    let (out_features, in_features) = (to.columns(), x.columns());
     assert!(
-        x.len() == tokens * inn && y.len() >= tokens * out,
-        "few_rows: shapes don't fit"
+        (weight.rows(), weight.columns()) == (out_features, in_features) && x.rows() == to.rows(),
+        "few_rows: ({}, {out_features}) = ({}, {in_features}) · ({}, {})ᵀ",
+        to.rows(),
+        x.rows(),
+        weight.rows(),
+        weight.columns()
     );
-    let y = SharedMut::new(y);
-    (0..out.div_ceil(OUTPUTS)).into_par_iter().for_each(|task| {
+    assert!(
+        x.row_stride() == in_features && x.column_stride() == 1,
+        "few_rows: x is not dense"
+    );
+    let write = to.write();
+    let to = SharedMut::new(to.into_values());
+    let tasks = out_features.div_ceil(OUTPUTS);
+    (0..tasks).into_par_iter().for_each(|task| {
         ROW.with_borrow_mut(|row| {
-            row.resize(row.len().max(inn), 0.0);
-            for output in task * OUTPUTS..out.min((task + 1) * OUTPUTS) {
-                let weights = match w.as_f32() {
-                    Some(values) => &values[output * inn..(output + 1) * inn],
+            row.resize(row.len().max(in_features), 0.0);
+            for output in task * OUTPUTS..out_features.min((task + 1) * OUTPUTS) {
+                let weights = match weight.as_f32() {
+                    Some(values) => &values[output * in_features..(output + 1) * in_features],
                     None => {
-                        w.read_part(output, 0, &mut row[..inn]);
-                        &row[..inn]
+                        weight.read_part(output, 0, &mut row[..in_features]);
+                        &row[..in_features]
                     }
                 };
-                for (t, x) in x.chunks_exact(inn).enumerate() {
-                    // SAFETY: each output belongs to one task.
-                    let to = unsafe { &mut y.part(t * out + output, 1)[0] };
+                for (t, x) in x.values().chunks_exact(in_features).enumerate() {
                     let value = dot(weights, x);
-                    *to = if accumulate { *to + value } else { value };
+                    // SAFETY: each output belongs to one task.
+                    let to = unsafe { &mut to.part(task, t * out_features + output, 1)[0] };
+                    *to = match write {
+                        Write::Replace => value,
+                        Write::Add => *to + value,
+                    };
                 }
             }
         });

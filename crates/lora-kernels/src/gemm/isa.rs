@@ -1,11 +1,8 @@
 //! The kernels of the instruction set that this machine has, found once.
 use super::simd::{Portable, Simd};
 use super::tile::{Out, Part, Strides, Tile, tile};
+use super::transpose::{Transpose, transpose};
 use std::sync::OnceLock;
-
-/// Transposes `rows` rows of `src`, `stride` values apart, into `dst`: step k of the inner dimension is `width` values, zero
-/// behind the rows. (src, stride, rows, steps, dst, width)
-pub(crate) type Transpose = unsafe fn(*const f32, usize, usize, usize, *mut f32, usize);
 
 /// One instruction set's kernels, and the shape of its tiles.
 #[derive(Debug)]
@@ -91,7 +88,7 @@ kernels!(
     "AVX2",
     super::super::simd::Avx2,
     6,
-    super::super::x86::transpose_avx2,
+    super::super::transpose_avx2::transpose,
     "avx2,fma"
 );
 #[cfg(target_arch = "x86_64")]
@@ -100,7 +97,7 @@ kernels!(
     "AVX-512",
     super::super::simd::Avx512,
     12,
-    super::super::x86::transpose_avx2,
+    super::super::transpose_avx2::transpose,
     "avx512f,avx2,fma"
 );
 
@@ -128,6 +125,17 @@ fn available() -> &'static [&'static Kernels] {
     })
 }
 
+/// The instruction set that products are computed with on this machine, for people.
+#[must_use]
+pub fn instruction_set() -> &'static str {
+    best().name
+}
+
+/// `rows`, rounded up to whole tiles.
+pub(crate) fn padded_rows(rows: usize) -> usize {
+    rows.next_multiple_of(best().rows)
+}
+
 /// The fastest kernels that this machine can run.
 pub(super) fn best() -> &'static Kernels {
     #[cfg(test)]
@@ -142,6 +150,12 @@ thread_local! {
     static FORCED: std::cell::Cell<Option<&'static Kernels>> = const { std::cell::Cell::new(None) };
 }
 
+/// All that this machine can run, and the tile shape of AVX-512 in portable code.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = &'static Kernels> {
+    available().iter().copied().chain([&wide::KERNELS])
+}
+
 /// Runs `work` on this thread alone with each kind of kernels that it can run, told their names.
 #[cfg(test)]
 pub(crate) fn with_each(mut work: impl FnMut(&str) + Send) {
@@ -150,100 +164,9 @@ pub(crate) fn with_each(mut work: impl FnMut(&str) + Send) {
         .use_current_thread()
         .build()
         .expect("a pool of this thread");
-    for kernels in available().iter().copied().chain([&wide::KERNELS]) {
+    for kernels in all() {
         FORCED.set(Some(kernels));
         pool.install(|| work(kernels.name));
     }
     FORCED.set(None);
-}
-
-/// See [`Transpose`].
-///
-/// # Safety
-/// `rows` rows of `steps` values must be valid in `src`, `steps` · `width` values in `dst`.
-pub(super) unsafe fn transpose(
-    src: *const f32,
-    stride: usize,
-    rows: usize,
-    steps: usize,
-    dst: *mut f32,
-    width: usize,
-) {
-    for k in 0..steps {
-        for row in 0..width {
-            // SAFETY: inside the rows and the destination, as the caller vouches.
-            unsafe {
-                *dst.add(k * width + row) = if row < rows {
-                    *src.add(row * stride + k)
-                } else {
-                    0.0
-                }
-            };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gemm::{Left, MatRight, Product};
-    use crate::matmul::{Mat, MatMut};
-
-    /// Every instruction set that this machine has, on shapes with ragged edges everywhere.
-    #[test]
-    fn every_instruction_set_gives_the_product() {
-        let values = |n: usize, s: usize| -> Vec<f32> {
-            (0..n).map(|i| ((i * 7 + s) % 13) as f32 - 6.0).collect()
-        };
-        assert_eq!(available().last().map(|k| k.name), Some("portable"));
-        for kernels in available().iter().copied().chain([&wide::KERNELS]) {
-            for (m, n, k, extra) in [
-                (1, 1, 1, 0),
-                (13, 35, 9, 3),
-                (64, 70, 401, 16),
-                (12, 32, 8, 0),
-                (25, 8, 800, 5),
-            ] {
-                let (x, w) = (values(m * k, 1), values(n * k, 2));
-                let (u, b) = (values(m * extra, 3), values(n * extra, 4));
-                let (mut packed, mut packed_u) = (Vec::new(), Vec::new());
-                let left = Left::pack_with(kernels, Mat::new(&x, m, k), 1, &mut packed, false);
-                let more =
-                    Left::pack_with(kernels, Mat::new(&u, m, extra), 1, &mut packed_u, false);
-                let (right, right_more) = (
-                    MatRight::new(Mat::new(&w, n, k).t()),
-                    MatRight::scaled(Mat::new(&b, n, extra).t(), 2.0),
-                );
-                let mut y = vec![1.0; m * n];
-                let product = Product::new(MatMut::new(&mut y, m, n), left, &right)
-                    .accumulate(true)
-                    .scaled(0.5);
-                let product = if extra > 0 {
-                    product.and(more, &right_more)
-                } else {
-                    product
-                };
-                product.with(kernels).run(false);
-                for i in 0..m {
-                    for j in 0..n {
-                        let dot = |a: &[f32], b: &[f32]| {
-                            a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>()
-                        };
-                        let want = 1.0
-                            + 0.5 * dot(&x[i * k..(i + 1) * k], &w[j * k..(j + 1) * k])
-                            + dot(
-                                &u[i * extra..(i + 1) * extra],
-                                &b[j * extra..(j + 1) * extra],
-                            );
-                        assert_eq!(
-                            f64::from(y[i * n + j]),
-                            want,
-                            "{}: ({m}, {n}, {k}) at ({i}, {j})",
-                            kernels.name
-                        );
-                    }
-                }
-            }
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! The left operand, packed: block after block of the inner dimension, in each the panels of tile rows, in each step after
 //! step.
-use super::block_length;
 use super::isa::{Kernels, best};
-use crate::matmul::Mat;
+use super::packing::Packing;
+use crate::matrix::Mat;
 use crate::memory::grow;
 use crate::shared::SharedMut;
 use rayon::prelude::*;
@@ -17,7 +17,8 @@ pub(crate) struct Left<'a> {
     pub(super) k: usize,
     /// Steps in a block.
     pub(super) block: usize,
-    panel_rows: usize,
+    /// Rows of a panel.
+    pub(super) panel_rows: usize,
 }
 
 /// Values from which threads share the packing.
@@ -27,9 +28,9 @@ const PANELS: usize = 4;
 
 impl<'a> Left<'a> {
     /// Packs `x` (rows × k) into `memory`, for right operands that are read in units of `unit` along k. Threads share the
-    /// work if `parallel`.
-    pub(crate) fn pack(x: Mat<'_>, unit: usize, memory: &'a mut Vec<f32>, parallel: bool) -> Self {
-        Self::pack_with(best(), x, unit, memory, parallel)
+    /// work.
+    pub(crate) fn pack(x: Mat<'_>, unit: usize, memory: &'a mut Vec<f32>) -> Self {
+        Self::pack_with(best(), x, unit, memory)
     }
 
     pub(super) fn pack_with(
@@ -37,52 +38,41 @@ impl<'a> Left<'a> {
         x: Mat<'_>,
         unit: usize,
         memory: &'a mut Vec<f32>,
-        parallel: bool,
     ) -> Self {
-        let (rows, k, panel_rows) = (x.rows(), x.columns(), kernels.rows);
-        let (panels, block) = (rows.div_ceil(panel_rows), block_length(k, unit));
-        let packed_rows = panels * panel_rows;
+        let packing = Packing::of_rows(kernels);
+        let k = x.columns();
+        let block = block_length(k, unit);
+        let panels = x.rows().div_ceil(packing.width);
+        let packed_rows = panels * packing.width;
         grow(memory, packed_rows * k);
         let out = SharedMut::new(&mut memory[..packed_rows * k]);
-        let pack_panels = |group: usize| {
-            for panel in group * PANELS..panels.min((group + 1) * PANELS) {
-                let live = panel_rows.min(rows - panel * panel_rows);
-                for first in (0..k).step_by(block) {
-                    let steps = block.min(k - first);
-                    // SAFETY: each panel of each block is one thread's alone.
-                    let to = unsafe {
-                        out.part(
-                            first * packed_rows + panel * panel_rows * steps,
-                            panel_rows * steps,
-                        )
-                    };
-                    x.pack(
-                        kernels.transpose,
-                        panel * panel_rows,
-                        live,
-                        first,
-                        steps,
-                        to,
-                        panel_rows,
-                    );
-                }
+        let pack_panel = |panel: usize| {
+            let first_row = panel * packing.width;
+            let rows = first_row..x.rows().min(first_row + packing.width);
+            for first in (0..k).step_by(block) {
+                let steps = first..k.min(first + block);
+                let len = packing.width * steps.len();
+                // SAFETY: each panel of each block is one task's alone.
+                let to = unsafe { out.part(panel, first * packed_rows + panel * len, len) };
+                packing.pack(x, rows.clone(), steps, to);
             }
         };
-        let groups = panels.div_ceil(PANELS);
-        if parallel && rows * k >= WORTH_SHARING {
-            (0..groups)
+        if x.rows() * k >= WORTH_SHARING {
+            (0..panels.div_ceil(PANELS))
                 .into_par_iter()
                 .with_max_len(2)
-                .for_each(pack_panels);
+                .for_each(|group| {
+                    (group * PANELS..panels.min((group + 1) * PANELS)).for_each(pack_panel);
+                });
         } else {
-            (0..groups).for_each(pack_panels);
+            (0..panels).for_each(pack_panel);
         }
         Self {
             values: &memory[..packed_rows * k],
-            rows,
+            rows: x.rows(),
             k,
             block,
-            panel_rows,
+            panel_rows: packing.width,
         }
     }
 
@@ -100,5 +90,41 @@ impl<'a> Left<'a> {
     pub(super) fn panel(self, first: usize, steps: usize, panel: usize) -> &'a [f32] {
         let at = first * self.panels() * self.panel_rows + panel * self.panel_rows * steps;
         &self.values[at..at + self.panel_rows * steps]
+    }
+}
+
+/// Steps of the inner dimension that are packed together: a panel of the right operand then fits the first-level cache.
+const BLOCK: usize = 384;
+
+/// The length of the blocks into which an inner dimension of `k` is cut, whole units of the right operand's storage.
+fn block_length(k: usize, unit: usize) -> usize {
+    let even = k
+        .div_ceil(k.div_ceil(BLOCK).max(1))
+        .next_multiple_of(8.max(unit));
+    if even <= BLOCK {
+        even.max(1)
+    } else {
+        (BLOCK / unit * unit).max(unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::block_length;
+
+    #[test]
+    fn blocks_are_whole_units_near_the_wanted_length() {
+        let cases = [
+            (576, 32, 288),
+            (1536, 32, 384),
+            (2048, 256, 256),
+            (4096, 256, 256),
+            (192, 1, 192),
+            (1, 1, 8),
+            (11008, 32, 384),
+        ];
+        for (k, unit, want) in cases {
+            assert_eq!(block_length(k, unit), want, "{k} in units of {unit}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The right operand (k × n): whatever can pack a part of itself into panels.
-use super::isa::{Kernels, Transpose};
-use crate::linear::Rows;
-use crate::matmul::Mat;
+use super::packing::Packing;
+use crate::matrix::Mat;
 use crate::memory::grow;
+use crate::rows::Rows;
 use std::ops::Range;
 
 /// A right operand.
@@ -23,22 +23,6 @@ pub(crate) trait Right: Sync {
         panels: &mut [f32],
         rows: &mut Vec<f32>,
     );
-}
-
-/// How panels are made on this machine.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Packing {
-    width: usize,
-    transpose: Transpose,
-}
-
-impl Packing {
-    pub(super) fn of(kernels: &Kernels) -> Self {
-        Self {
-            width: kernels.columns,
-            transpose: kernels.transpose,
-        }
-    }
 }
 
 /// A strided matrix in memory.
@@ -72,20 +56,14 @@ impl Right for MatRight<'_> {
         panels: &mut [f32],
         _: &mut Vec<f32>,
     ) {
-        let (columns, steps, width) = (self.mat.t(), k.len(), packing.width);
+        let columns = self.mat.t();
+        let panel_len = k.len() * packing.width;
         for (panel, first) in panels
-            .chunks_exact_mut(steps * width)
-            .zip(n.clone().step_by(width))
+            .chunks_exact_mut(panel_len)
+            .zip(n.clone().step_by(packing.width))
         {
-            columns.pack(
-                packing.transpose,
-                first,
-                width.min(n.end - first),
-                k.start,
-                steps,
-                panel,
-                width,
-            );
+            let live = first..n.end.min(first + packing.width);
+            packing.pack(columns, live, k.clone(), panel);
         }
         if self.scale != 1.0 {
             panels.iter_mut().for_each(|v| *v *= self.scale);
@@ -114,21 +92,22 @@ impl Right for Transposed<'_> {
         panels: &mut [f32],
         rows: &mut Vec<f32>,
     ) {
-        let (steps, width) = (k.len(), packing.width);
         if let Some(values) = self.0.as_f32() {
             let w = Mat::new(values, self.0.rows(), self.0.columns());
             return MatRight::new(w.t()).pack(packing, k, n, panels, rows);
         }
-        grow(rows, width * steps);
+        let steps = k.len();
+        let panel_len = steps * packing.width;
+        grow(rows, panel_len);
         for (panel, first) in panels
-            .chunks_exact_mut(steps * width)
-            .zip(n.clone().step_by(width))
+            .chunks_exact_mut(panel_len)
+            .zip(n.clone().step_by(packing.width))
         {
-            let live = width.min(n.end - first);
+            let live = packing.width.min(n.end - first);
             for (row, values) in rows.chunks_exact_mut(steps).take(live).enumerate() {
                 self.0.read_part(first + row, k.start, values);
             }
-            Mat::new(rows, live, steps).pack(packing.transpose, 0, live, 0, steps, panel, width);
+            packing.pack(Mat::new(rows, live, steps), 0..live, 0..steps, panel);
         }
     }
 }
@@ -177,7 +156,8 @@ impl Right for Plain<'_> {
             let w = Mat::new(values, self.weight.rows(), self.weight.columns());
             return MatRight::new(w).pack(packing, k, n, panels, rows);
         }
-        let (steps, width) = (k.len(), packing.width);
+        let width = packing.width;
+        let panel_len = k.len() * width;
         let padded = n.len().next_multiple_of(width);
         grow(rows, padded);
         let row = &mut rows[..padded];
@@ -185,7 +165,7 @@ impl Right for Plain<'_> {
         for (step, k) in k.enumerate() {
             self.weight.read_part(k, n.start, &mut row[..n.len()]);
             for (panel, part) in panels
-                .chunks_exact_mut(steps * width)
+                .chunks_exact_mut(panel_len)
                 .zip(row.chunks_exact(width))
             {
                 panel[step * width..(step + 1) * width].copy_from_slice(part);

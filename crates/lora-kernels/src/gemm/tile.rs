@@ -1,5 +1,9 @@
 //! The micro-kernel: a tile of the output held in registers while the inner dimension runs by.
 use super::simd::Simd;
+use crate::matrix::Write;
+
+/// Values of the largest tile.
+pub(super) const LARGEST: usize = 12 * 32;
 
 /// A part of the inner dimension: `k` values of the tile's rows and of its columns, [`Strides`] apart.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +28,7 @@ pub(super) struct Out {
     pub(super) pointer: *mut f32,
     /// Values between two rows.
     pub(super) stride: usize,
-    pub(super) accumulate: bool,
+    pub(super) write: Write,
     pub(super) scale: f32,
 }
 
@@ -47,27 +51,31 @@ pub(super) type Tile<const PARTS: usize> = unsafe fn([Part; PARTS], Strides, Out
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const PARTS: usize>(
     parts: [Part; PARTS],
-    Strides {
+    strides: Strides,
+    out: Out,
+) {
+    let Strides {
         left_row,
         left_step,
         right_step,
-    }: Strides,
-    out: Out,
-) {
+    } = strides;
     // SAFETY: the caller vouches for the instruction set and for every value that the parts and `out` span.
     unsafe {
         let mut sums = [[S::zero(); VECTORS]; ROWS];
         for part in parts {
-            let (mut left, mut right) = (part.left, part.right);
+            let mut left = part.left; // behind the last step these point outside: hence wrapping_add
+            let mut right = part.right;
             for _ in 0..part.k / 4 {
                 for _ in 0..4 {
                     step::<S, ROWS, VECTORS>(&mut sums, left, left_row, right);
-                    (left, right) = (left.add(left_step), right.add(right_step));
+                    left = left.wrapping_add(left_step);
+                    right = right.wrapping_add(right_step);
                 }
             }
             for _ in 0..part.k % 4 {
                 step::<S, ROWS, VECTORS>(&mut sums, left, left_row, right);
-                (left, right) = (left.add(left_step), right.add(right_step));
+                left = left.wrapping_add(left_step);
+                right = right.wrapping_add(right_step);
             }
         }
         let scale = S::splat(&out.scale);
@@ -79,14 +87,11 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 } else {
                     S::mul(sum, scale)
                 };
-                S::store(
-                    to,
-                    if out.accumulate {
-                        S::add(S::load(to), value)
-                    } else {
-                        value
-                    },
-                );
+                let value = match out.write {
+                    Write::Replace => value,
+                    Write::Add => S::add(S::load(to), value),
+                };
+                S::store(to, value);
             }
         }
     }

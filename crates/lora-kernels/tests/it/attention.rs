@@ -1,6 +1,8 @@
 //! Packed causal attention with grouped queries.
 use crate::harness::{assert_close, gradient, values, weigh, wide};
-use lora_kernels::attention::{Saved, Shape, Workspace, backward, forward};
+use lora_kernels::attention::{
+    Gradients, Inputs, Outputs, Saved, Shape, Workspace, backward, forward,
+};
 use lora_kernels::layout::{Layout, Span};
 
 const SHAPE: Shape = Shape {
@@ -65,9 +67,23 @@ fn reference(shape: Shape, starts: &[usize], q: &[f64], k: &[f64], v: &[f64]) ->
 /// dq, dk and dv, whatever stood in their memory.
 fn gradients(shape: Shape, layout: &Layout, saved: Saved<'_>) -> [Vec<f32>; 3] {
     let mut all = [saved.q, saved.k, saved.v].map(|x| vec![9.0; x.len()]);
-    let [dq, dk, dv] = &mut all;
-    backward(shape, layout, saved, dq, dk, dv, &mut Workspace::default());
+    let [q, k, v] = &mut all;
+    let to = Gradients { q, k, v };
+    backward(shape, layout, saved, to, &mut Workspace::default());
     all
+}
+
+/// o and the log-sum-exp.
+fn attend(shape: Shape, layout: &Layout, q: &[f32], k: &[f32], v: &[f32]) -> [Vec<f32>; 2] {
+    let queries = q.len() / (shape.heads * shape.head_dim);
+    let mut o = vec![0.0; q.len()];
+    let mut lse = vec![0.0; queries * shape.heads];
+    let outputs = Outputs {
+        o: &mut o,
+        lse: &mut lse,
+    };
+    forward(shape, layout, Inputs { q, k, v }, outputs);
+    [o, lse]
 }
 
 #[test]
@@ -83,9 +99,8 @@ fn values_and_gradients_of_packed_sequences() {
     );
     let (qw, kw, vw) = (wide(&q), wide(&k), wide(&v));
     for shape in shapes() {
-        let (mut o, mut lse) = (vec![0.0; q_len], vec![0.0; t * SHAPE.heads]);
         let s = Layout::packed(&starts);
-        forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
+        let [o, lse] = attend(shape, &s, &q, &k, &v);
         assert_close("o", &o, &reference(shape, &starts, &qw, &kw, &vw), 1e-5);
 
         let saved = Saved {
@@ -135,8 +150,7 @@ fn windows_move_across_tiles() {
             ..SHAPE
         };
         let s = Layout::packed(&starts);
-        let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
-        forward(shape, &s, &q, &k, &v, &mut o, &mut lse);
+        let [o, lse] = attend(shape, &s, &q, &k, &v);
         assert_close(
             "o",
             &o,
@@ -177,16 +191,7 @@ fn windows_move_across_tiles() {
 fn more_queries_than_one_tile() {
     let starts = [0usize, 150, 160];
     let (q, k, v) = (values(160 * 12, 5), values(160 * 6, 6), values(160 * 6, 7));
-    let (mut o, mut lse) = (vec![0.0; q.len()], vec![0.0; 160 * 4]);
-    forward(
-        SHAPE,
-        &Layout::packed(&starts),
-        &q,
-        &k,
-        &v,
-        &mut o,
-        &mut lse,
-    );
+    let [o, _] = attend(SHAPE, &Layout::packed(&starts), &q, &k, &v);
     assert_close(
         "o",
         &o,
@@ -200,10 +205,9 @@ fn a_cached_past_gives_what_the_whole_sequence_gives() {
     let (q, k, v) = (values(9 * 12, 8), values(9 * 6, 9), values(9 * 6, 10));
     for shape in shapes() {
         let want = reference(shape, &[0, 9], &wide(&q), &wide(&k), &wide(&v));
-        let (mut o, mut lse) = (vec![0.0; 2 * 12], vec![0.0; 2 * 4]);
         let mut layout = Layout::default();
         layout.push(0, 2, [Span { start: 0, len: 4 }, Span { start: 4, len: 5 }]);
-        forward(shape, &layout, &q[7 * 12..], &k, &v, &mut o, &mut lse);
+        let [o, _] = attend(shape, &layout, &q[7 * 12..], &k, &v);
         assert_close("o", &o, &want[7 * 12..], 1e-5);
     }
 }
@@ -249,8 +253,7 @@ fn check_tree(shape: Shape) {
         values(t * kv_width, 13),
         values(t * width, 14),
     );
-    let (mut o, mut lse) = (vec![0.0; t * width], vec![0.0; t * SHAPE.heads]);
-    forward(shape, &layout, &q, &k, &v, &mut o, &mut lse);
+    let [o, lse] = attend(shape, &layout, &q, &k, &v);
     let saved = Saved {
         q: &q,
         k: &k,
@@ -280,8 +283,7 @@ fn check_tree(shape: Shape) {
             gather(&k, rows, kv_width),
             gather(&v, rows, kv_width),
         );
-        let (mut own, mut lse) = (vec![0.0; n * width], vec![0.0; n * SHAPE.heads]);
-        forward(shape, &alone, &q, &k, &v, &mut own, &mut lse);
+        let [own, lse] = attend(shape, &alone, &q, &k, &v);
         assert_close("o", &gather(&o, rows, width), &wide(&own), 1e-5);
         let mut d_o = gather(&w, rows, width);
         for (i, &row) in rows.iter().enumerate() {

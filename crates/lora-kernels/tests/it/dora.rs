@@ -1,6 +1,8 @@
 //! DoRA's norms and gains, and the sums that trained weights, biases, norms and embeddings get.
 use crate::harness::{Dense, assert_close, gradient, values, weigh, wide};
-use lora_kernels::linear::{self, Lora, Workspace};
+use lora_kernels::linear::{self, Workspace};
+use lora_kernels::lora::Lora;
+use lora_kernels::matrix::{Mat, Place};
 use lora_kernels::{dora, embedding, norm};
 
 const T: usize = 5;
@@ -36,14 +38,14 @@ fn norms_are_those_of_the_whole_weight() {
     };
     let (a, b) = (values(RANK * IN, 2), values(OUT * RANK, 3));
     let lora = Lora {
-        a: &a,
-        b: &b,
-        rank: RANK,
+        a: Mat::new(&a, RANK, IN),
+        b: Mat::new(&b, OUT, RANK),
         scaling: S,
     };
     let want = row_norms(&whole(&wide(&w.values), &wide(&a), &wide(&b)));
     let (mut projected, mut workspace) = (vec![0.0; RANK * OUT], Workspace::default());
-    linear::forward(&w, &a, RANK, &mut projected, false, &mut workspace);
+    let to = Place::new(&mut projected, RANK, OUT);
+    linear::forward(&w, lora.a, to, &mut workspace);
     assert_close(
         "rows",
         &dora::norms(&lora, &dora::row_squares(&w), &projected),
@@ -60,7 +62,8 @@ fn norms_are_those_of_the_whole_weight() {
         columns: OUT,
         in_place: false,
     };
-    linear::backward(&table, &a, RANK, &mut projected, false, &mut workspace);
+    let to = Place::new(&mut projected, RANK, OUT);
+    linear::backward(&table, lora.a, to, &mut workspace);
     assert_close(
         "columns",
         &dora::norms(&lora, &dora::column_squares(&table), &projected),
@@ -87,9 +90,9 @@ fn gains_forward_and_backward() {
             .collect()
     };
     let mut y = vec![1.0; T * OUT];
-    dora::scale(&z, &gain, &mut y, false);
+    dora::scale(&z, &gain, Place::new(&mut y, T, OUT));
     assert_close("y", &y, &reference(&wide(&z), &wide(&m)), 1e-6);
-    dora::scale(&z, &gain, &mut y, true);
+    dora::scale(&z, &gain, Place::new(&mut y, T, OUT).adding());
     let twice: Vec<f64> = reference(&wide(&z), &wide(&m))
         .iter()
         .map(|v| 2.0 * v)
@@ -97,7 +100,7 @@ fn gains_forward_and_backward() {
     assert_close("y += y", &y, &twice, 1e-6);
 
     let mut dz = vec![0.0; T * OUT];
-    dora::scale(&dy, &gain, &mut dz, false);
+    dora::scale(&dy, &gain, Place::new(&mut dz, T, OUT));
     assert_close(
         "dz",
         &dz,
@@ -133,7 +136,7 @@ fn weights_and_biases_that_train() {
         (0..T * OUT).map(|k| row(k / OUT, k % OUT)).collect()
     };
     let (bias, mut dw, mut db) = (vec![0.0; OUT], vec![0.0; OUT * IN], vec![0.0; OUT]);
-    linear::weight_gradient(&x, &dy, T, &mut dw, IN);
+    linear::weight_gradient(Mat::new(&x, T, IN), Mat::new(&dy, T, OUT), &mut dw);
     dora::bias_gradient(&dy, 1.0, &mut db);
     assert_close(
         "dw",

@@ -1,6 +1,9 @@
 //! Frozen linear layers read in panels, and the LoRA factors beside them.
 use crate::harness::{Dense, assert_close, gradient, values, weigh, wide};
-use lora_kernels::linear::{self, Adapted, Gradients, Lora, Workspace};
+use lora_kernels::adapted::Adapted;
+use lora_kernels::linear::{self, Workspace};
+use lora_kernels::lora::{Gradients, Lora};
+use lora_kernels::matrix::{Mat, Place};
 
 /// x (t, inn) · wᵀ (out, inn)
 fn product_nt(x: &[f64], w: &[f64], inn: usize) -> Vec<f64> {
@@ -23,27 +26,41 @@ fn products_with_a_weight_both_ways() {
             in_place: false,
         };
         let (mut y, mut workspace) = (vec![0.0; t * out], Workspace::default());
-        linear::forward(&w, &x, t, &mut y, false, &mut workspace);
-        assert_close("y", &y, &product_nt(&wide(&x), &wide(&w.values), inn), 1e-5);
+        let x = Mat::new(&x, t, inn);
+        let dy = Mat::new(&dy, t, out);
+        linear::forward(&w, x, Place::new(&mut y, t, out), &mut workspace);
+        assert_close(
+            "y",
+            &y,
+            &product_nt(&wide(x.values()), &wide(&w.values), inn),
+            1e-5,
+        );
 
         let mut dx = vec![5.0; t * inn];
-        linear::backward(&w, &dy, t, &mut dx, false, &mut workspace);
+        linear::backward(&w, dy, Place::new(&mut dx, t, inn), &mut workspace);
         let turned = (0..inn).flat_map(|i| (0..out).map(move |o| (o, i)));
         let transposed: Vec<f64> = turned
             .map(|(o, i)| f64::from(w.values[o * inn + i]))
             .collect();
-        assert_close("dx", &dx, &product_nt(&wide(&dy), &transposed, out), 1e-5);
+        assert_close(
+            "dx",
+            &dx,
+            &product_nt(&wide(dy.values()), &transposed, out),
+            1e-5,
+        );
 
         let in_place = Dense {
             in_place: true,
             ..w
         };
         let mut again = vec![1.0; t * out];
-        linear::forward(&in_place, &x, t, &mut again, true, &mut workspace);
+        let to = Place::new(&mut again, t, out).adding();
+        linear::forward(&in_place, x, to, &mut workspace);
         let want: Vec<f64> = y.iter().map(|&v| f64::from(v) + 1.0).collect();
         assert_close("accumulated in place", &again, &want, 1e-5);
         let mut again = vec![1.0; t * inn];
-        linear::backward(&in_place, &dy, t, &mut again, true, &mut workspace);
+        let to = Place::new(&mut again, t, inn).adding();
+        linear::backward(&in_place, dy, to, &mut workspace);
         let want: Vec<f64> = dx.iter().map(|&v| f64::from(v) + 1.0).collect();
         assert_close("accumulated back in place", &again, &want, 1e-5);
     }
@@ -73,13 +90,13 @@ fn lora_factors() {
         values(t * out, 4),
     );
     let lora = Lora {
-        a: &a,
-        b: &b,
-        rank,
+        a: Mat::new(&a, rank, inn),
+        b: Mat::new(&b, out, rank),
         scaling: s,
     };
     let (mut u, mut y) = (vec![0.0; t * rank], vec![0.0; t * out]);
-    lora.forward(&x, t, &mut u, &mut y);
+    let input = Mat::new(&x, t, inn);
+    lora.forward(input, &mut u, Place::new(&mut y, t, out));
     let (xw, aw, bw, sw, shape) = (wide(&x), wide(&a), wide(&b), f64::from(s), (inn, rank));
     assert_close("y", &y, &lora_reference(&xw, &aw, &bw, shape, sw), 1e-5);
 
@@ -89,8 +106,14 @@ fn lora_factors() {
         vec![0.0; b.len()],
         vec![0.0; x.len()],
     );
-    lora.backward(&x, &u, &w, t, &mut du, &mut da, &mut db);
-    lora.backward_input(&du, t, &mut dx, false);
+    let to = Gradients {
+        u: &mut du,
+        a: &mut da,
+        b: &mut db,
+    };
+    let inner = Mat::new(&u, t, rank);
+    lora.backward(input, inner, Mat::new(&w, t, out), to);
+    lora.backward_input(Mat::new(&du, t, rank), Place::new(&mut dx, t, inn));
     assert_close(
         "da",
         &da,
@@ -129,9 +152,8 @@ fn lora_beside_a_weight() {
             in_place: false,
         };
         let lora = Lora {
-            a: &a,
-            b: &b,
-            rank,
+            a: Mat::new(&a, rank, inn),
+            b: Mat::new(&b, out, rank),
             scaling: s,
         };
         let (xw, aw, bw, ww) = (wide(&x), wide(&a), wide(&b), wide(&w.values));
@@ -143,19 +165,20 @@ fn lora_beside_a_weight() {
         let adapted = Adapted {
             weight: &w,
             lora,
-            x: &x,
-            tokens: t,
+            x: Mat::new(&x, t, inn),
         };
         let mut workspace = Workspace::default();
         let (mut u, mut y) = (vec![0.0; t * rank], vec![1.0; t * out]);
         let seen = values(t * inn, 6);
-        adapted.forward(Some(&seen), &mut u, &mut y, true, &mut workspace);
-        let want: Vec<f64> = whole(&xw, &wide(&seen), &aw, &bw)
+        let seen = Mat::new(&seen, t, inn);
+        let to = Place::new(&mut y, t, out).adding();
+        adapted.forward(Some(seen), &mut u, to, &mut workspace);
+        let want: Vec<f64> = whole(&xw, &wide(seen.values()), &aw, &bw)
             .iter()
             .map(|v| v + 1.0)
             .collect();
         assert_close("y with dropout", &y, &want, 1e-5);
-        adapted.forward(None, &mut u, &mut y, false, &mut workspace);
+        adapted.forward(None, &mut u, Place::new(&mut y, t, out), &mut workspace);
         assert_close("y", &y, &whole(&xw, &xw, &aw, &bw), 1e-5);
 
         let (mut du, mut da, mut db) =
@@ -166,7 +189,10 @@ fn lora_beside_a_weight() {
             a: &mut da,
             b: &mut db,
         };
-        adapted.backward(&u, &g, &mut dx, true, to, &mut workspace);
+        let inner = Mat::new(&u, t, rank);
+        let dy = Mat::new(&g, t, out);
+        let to_x = Place::new(&mut dx, t, inn).adding();
+        adapted.backward(inner, dy, to_x, to, &mut workspace);
         let less_one = |v: &[f32]| -> Vec<f32> { v.iter().map(|v| v - 1.0).collect() };
         let differences =
             |at: &[f64], f: &dyn Fn(&[f64]) -> Vec<f64>| gradient(at, |p| weigh(&g, &f(p)));

@@ -1,7 +1,17 @@
 //! Output head and cross-entropy in chunks.
 use crate::harness::{Dense, assert_close, gradient, values, wide};
-use lora_kernels::loss::{Scratch, TokenLoss, cross_entropy};
+use lora_kernels::linear::Workspace;
+use lora_kernels::loss::{CrossEntropy, Frozen, TokenLoss};
 use lora_kernels::profile::Profile;
+
+/// The losses of rows, which become their gradient if one is wanted.
+fn losses(loss: CrossEntropy<'_>, head: &Dense, hidden: &mut [f32]) -> Vec<TokenLoss> {
+    let mut head = Frozen {
+        weight: head,
+        workspace: &mut Workspace::default(),
+    };
+    loss.of(&mut head, hidden, &mut Vec::new())
+}
 
 fn reference(
     hidden: &[f64],
@@ -41,38 +51,28 @@ fn check(cap: Option<f32>) {
     let targets: Vec<u32> = (0..n as u32).map(|i| (i * 7) % vocabulary as u32).collect();
     let want = reference(&wide(&x), &wide(&head.values), &targets, h, cap);
 
-    let (mut losses, mut scratch) = (vec![TokenLoss::default(); n], Scratch::default());
+    let profile = Profile::default();
+    let loss = CrossEntropy {
+        targets: &targets,
+        softcap: cap,
+        gradient: None,
+        profile: &profile,
+    };
     let mut hidden = x.clone();
-    cross_entropy(
-        &head,
-        &mut hidden,
-        &targets,
-        cap,
-        scale,
-        false,
-        &mut losses,
-        &mut scratch,
-        &Profile::default(),
-    );
+    let found = losses(loss, &head, &mut hidden);
     assert_eq!(hidden, x, "without a gradient the hidden rows stay");
     assert_close(
         "nll",
-        &losses.iter().map(|l| l.nll).collect::<Vec<_>>(),
+        &found.iter().map(|l| l.nll).collect::<Vec<_>>(),
         &want,
         1e-5,
     );
 
-    cross_entropy(
-        &head,
-        &mut hidden,
-        &targets,
-        cap,
-        scale,
-        true,
-        &mut losses,
-        &mut scratch,
-        &Profile::default(),
-    );
+    let loss = CrossEntropy {
+        gradient: Some(scale),
+        ..loss
+    };
+    let found = losses(loss, &head, &mut hidden);
     let total = |x: &[f64]| {
         reference(x, &wide(&head.values), &targets, h, cap)
             .iter()
@@ -94,7 +94,7 @@ fn check(cap: Option<f32>) {
         h,
         cap,
     )[0];
-    assert!((f64::from(losses[n - 1].nll) - last).abs() < 1e-5);
+    assert!((f64::from(found[n - 1].nll) - last).abs() < 1e-5);
 }
 
 #[test]
@@ -104,17 +104,13 @@ fn correct_means_the_target_is_the_largest() {
         columns: 2,
         in_place: true,
     };
-    let (mut losses, mut scratch) = (vec![TokenLoss::default(); 2], Scratch::default());
-    cross_entropy(
-        &head,
-        &mut [3.0, 1.0, 3.0, 1.0],
-        &[0, 1],
-        None,
-        1.0,
-        false,
-        &mut losses,
-        &mut scratch,
-        &Profile::default(),
-    );
-    assert!(losses[0].correct && !losses[1].correct);
+    let profile = Profile::default();
+    let loss = CrossEntropy {
+        targets: &[0, 1],
+        softcap: None,
+        gradient: None,
+        profile: &profile,
+    };
+    let found = losses(loss, &head, &mut [3.0, 1.0, 3.0, 1.0]);
+    assert!(found[0].correct && !found[1].correct);
 }

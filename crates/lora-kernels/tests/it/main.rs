@@ -3,6 +3,7 @@
 mod attention;
 mod dora;
 mod harness;
+mod invariants;
 mod linear;
 mod loss;
 mod optim;

@@ -1,6 +1,6 @@
 //! AdamW and clipping against the formulas in f64.
 use crate::harness::{assert_close, values, wide};
-use lora_kernels::optim::{AdamW, clip_factor, global_norm};
+use lora_kernels::optim::{AdamW, Moments, Step, clip_factor, global_norm};
 
 #[test]
 fn adamw_follows_the_formula() {
@@ -15,7 +15,16 @@ fn adamw_follows_the_formula() {
     let (lr, clip) = (1e-2, 0.5f32);
     for t in 1..=20u64 {
         let g = values(n, 100 + t);
-        optimiser.step(&mut params, &g, &mut m, &mut v, t, lr, clip);
+        let moments = Moments {
+            first: &mut m,
+            second: &mut v,
+        };
+        let step = Step {
+            number: t,
+            lr,
+            clip,
+        };
+        optimiser.step(&mut params, &g, moments, step);
         for i in 0..n {
             let g = f64::from(g[i]) * f64::from(clip);
             m64[i] = 0.9 * m64[i] + 0.1 * g;

@@ -1,6 +1,7 @@
 //! RMSNorm, rotary embedding, SwiGLU and GeGLU, exp, tanh.
 use crate::harness::{assert_close, gradient, values, weigh, wide};
 use lora_kernels::glu::{self, Activation};
+use lora_kernels::rope::Turn;
 use lora_kernels::{norm, rope, vector};
 
 fn norm_reference(x: &[f64], gamma: &[f32], eps: f64) -> Vec<f64> {
@@ -87,7 +88,7 @@ fn rotary_embedding() {
         let (x, w) = (values(n, 5), values(n, 6));
         let table = rope::Table::new(&frequencies, FACTOR, 100);
         let mut y = x.clone();
-        rope::rotate(&mut y, &positions, heads, d, &table, false);
+        rope::rotate(&mut y, &positions, heads, d, &table, Turn::Forward);
         assert_close(
             "y",
             &y,
@@ -95,7 +96,7 @@ fn rotary_embedding() {
             1e-5,
         );
         let mut dx = w.clone();
-        rope::rotate(&mut dx, &positions, heads, d, &table, true);
+        rope::rotate(&mut dx, &positions, heads, d, &table, Turn::Back);
         let want = gradient(&wide(&x), |x| {
             weigh(&w, &rotate_reference(x, &positions, &frequencies, heads, d))
         });

@@ -1,6 +1,6 @@
 //! [`FullModel`]: all weights of a decoder as parameters, for training a small one from scratch.
 use super::graph::{Graph, Weights};
-use super::loss::Supervised;
+use super::loss::{Ask, Supervised};
 use super::route::{backward, select};
 use crate::{Base, Error, Packed, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
@@ -115,7 +115,7 @@ impl FullModel {
             self.weights(|values, shape| Tensor::from_slice(values, shape, &Device::Cpu))?;
         let losses = chunks(packed)
             .into_par_iter()
-            .map(|chunk| Ok(self.forward(&weights, &chunk, false)?.0));
+            .map(|chunk| Ok(self.forward(&weights, &chunk, Ask::Losses)?.0));
         Ok(losses.collect::<Result<Vec<_>, Error>>()?.concat())
     }
 
@@ -129,7 +129,7 @@ impl FullModel {
         let weights =
             self.weights(|v, shape| Ok(Var::from_slice(v, shape, &Device::Cpu)?.into_inner()))?;
         let one = |chunk: Packed| {
-            let (losses, scalar) = self.forward(&weights, &chunk, true)?;
+            let (losses, scalar) = self.forward(&weights, &chunk, Ask::Gradients)?;
             let mut part = vec![0f32; self.params.len()];
             let variables = self
                 .tensors
@@ -171,7 +171,7 @@ impl FullModel {
         &self,
         weights: &Weights,
         packed: &Packed,
-        with_gradient: bool,
+        ask: Ask,
     ) -> Result<(Vec<SequenceLoss>, Option<Tensor>), Error> {
         packed.check_vocabulary(self.config.vocab_size)?;
         let supervised = Supervised::of(packed);
@@ -181,7 +181,7 @@ impl FullModel {
         let graph = Graph::new(&self.config, weights, None, packed, &Device::Cpu)?;
         let ids = Tensor::from_slice(&packed.input_ids, packed.tokens(), &Device::Cpu)?;
         let logits = graph.head(&select(&graph.hidden(&ids)?, &supervised)?)?;
-        supervised.losses(&logits, packed.sequences(), with_gradient)
+        supervised.losses(&logits, packed.sequences(), ask)
     }
 }
 

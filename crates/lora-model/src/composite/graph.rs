@@ -1,6 +1,7 @@
 //! The decoder as a candle graph: ids → hidden states → logits.
 use super::patches::Patches;
 use super::rope::RopeTables;
+use super::softmax::{mask_of, masked_softmax, soft_cap};
 use crate::{Packed, spec};
 use candle_core::{D, Device, Error, Result, Tensor};
 use lora_checkpoint::{Activation, ModelConfig, Norm, Projection};
@@ -265,45 +266,6 @@ impl<'a> Graph<'a> {
             .transpose(1, 2)?
             .reshape((sequences * length, heads * width))
     }
-}
-
-/// c·tanh(x/c), if there is a c.
-fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
-    match cap {
-        Some(cap) => (x / cap)?.tanh()? * cap,
-        None => Ok(x),
-    }
-}
-
-/// The softmax over the keys that a query sees, (B, heads, T, T), as numerators and their sums (B, heads, T, 1): dividing
-/// after the product with v is cheaper.
-fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<(Tensor, Tensor)> {
-    let largest = scores
-        .detach()
-        .broadcast_add(mask)?
-        .max_keepdim(D::Minus1)?;
-    let shift = largest.neg()?.broadcast_add(mask)?; // mask and shift are constants: one sum in the graph
-    let numerators = (scores + shift)?.exp()?;
-    let sum = numerators.sum_keepdim(D::Minus1)?;
-    Ok((numerators, sum))
-}
-
-/// 0 where key ≤ query and inside the window, −∞ elsewhere, (T, T).
-fn mask_of(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
-    let sees =
-        |query: usize, key: usize| key <= query && window.is_none_or(|window| query - key < window);
-    let value = |i: usize| {
-        if sees(i / length, i % length) {
-            0f32
-        } else {
-            f32::NEG_INFINITY
-        }
-    };
-    Tensor::from_vec(
-        (0..length * length).map(value).collect(),
-        (length, length),
-        device,
-    )
 }
 
 /// Groups neighbouring sequences of equal length; empty ones have no rows.

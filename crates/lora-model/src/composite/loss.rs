@@ -2,6 +2,15 @@
 use crate::{Error, Packed, SequenceLoss};
 use candle_core::Tensor;
 
+/// What is asked of a forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// The losses alone.
+    Losses,
+    /// A scalar to differentiate, too.
+    Gradients,
+}
+
 /// The predictions of a pack that are supervised: row `rows[i]` of the hidden states predicts `labels[i]` for sequence
 /// `sequences[i]`. Labels are shifted by one inside each sequence.
 #[derive(Debug, Default)]
@@ -32,7 +41,7 @@ impl Supervised {
         &self,
         logits: &Tensor,
         sequences: usize,
-        with_gradient: bool,
+        ask: Ask,
     ) -> Result<(Vec<SequenceLoss>, Option<Tensor>), Error> {
         let mut losses = vec![SequenceLoss::default(); sequences];
         let mut values = logits.detach().flatten_all()?.to_vec1::<f32>()?;
@@ -44,13 +53,13 @@ impl Supervised {
             loss.nll += log_sum - f64::from(row[label]);
             loss.tokens += 1;
             loss.correct += usize::from(best == label);
-            if with_gradient {
+            if ask == Ask::Gradients {
                 row.iter_mut()
                     .for_each(|v| *v = (*v - log_sum as f32).exp());
                 row[label] -= 1.0;
             }
         }
-        if !with_gradient {
+        if ask == Ask::Losses {
             return Ok((losses, None));
         }
         let gradient = Tensor::from_vec(values, logits.shape(), logits.device())?;

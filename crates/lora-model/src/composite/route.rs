@@ -1,6 +1,6 @@
 //! [`Composite`]: a base with an adapter through the candle graph.
 use super::graph::{Graph, Weights};
-use super::loss::Supervised;
+use super::loss::{Ask, Supervised};
 use super::patches::Patches;
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
@@ -87,7 +87,9 @@ impl Route for Composite {
         let patches = self.frozen(adapter)?;
         let (graph, hidden) = self.graph(patches.as_ref(), packed)?;
         let logits = graph.head(&select(&hidden, &supervised)?)?;
-        Ok(supervised.losses(&logits, packed.sequences(), false)?.0)
+        Ok(supervised
+            .losses(&logits, packed.sequences(), Ask::Losses)?
+            .0)
     }
 
     fn gradients(
@@ -111,7 +113,7 @@ impl Route for Composite {
         })?;
         let (graph, hidden) = self.graph(Some(&patches), packed)?;
         let logits = graph.head(&select(&hidden, &supervised)?)?;
-        let (losses, scalar) = supervised.losses(&logits, packed.sequences(), true)?;
+        let (losses, scalar) = supervised.losses(&logits, packed.sequences(), Ask::Gradients)?;
         let places = adapter.tensors().into_iter().map(|tensor| tensor.range);
         backward(scalar, variables.iter().zip(places), scale, gradients)?;
         Ok(losses)

@@ -6,6 +6,15 @@ use lora_kernels::layout::{Layout, Span};
 /// Fewer saved rows than this are not worth an own segment.
 const WORTH_SHARING: usize = 8;
 
+/// Whether tokens that several sequences begin with are computed once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prefixes {
+    /// Once, for all of them.
+    Shared,
+    /// For each sequence.
+    Separate,
+}
+
 /// Rows to compute, and what is asked of them.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -22,11 +31,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// All rows of a pack, those of common beginnings once if `share`; but only sequences whose lengths have the same `kind`
+    /// All rows of a pack, those of common beginnings once if they are shared; but only sequences whose lengths have the same `kind`
     /// share rows (those whose rotary embedding is the same).
     pub(super) fn of<K: PartialEq>(
         packed: &Packed,
-        share: bool,
+        prefixes: Prefixes,
         kind: impl Fn(usize) -> K,
     ) -> Self {
         let sequences: Vec<&[u32]> = packed
@@ -39,7 +48,7 @@ impl Batch {
             ..Self::default()
         };
         let mut all: Vec<usize> = (0..sequences.len()).collect();
-        while share && !all.is_empty() {
+        while prefixes == Prefixes::Shared && !all.is_empty() {
             let first = kind(sequences[all[0]].len());
             let (alike, rest): (Vec<usize>, Vec<usize>) = all
                 .iter()
@@ -141,8 +150,11 @@ mod tests {
         let long: Vec<u32> = (0..20).collect();
         let other: Vec<u32> = (0..12).chain(50..60).collect();
         let rows: [&[u32]; 6] = [&long, &other, &long, &long[..12], &[7, 8, 9], &[]];
-        for (share, tokens) in [(true, 20 + 10 + 3), (false, 20 + 22 + 20 + 12 + 3)] {
-            let batch = Batch::of(&packed(&rows), share, |_| ());
+        for (prefixes, tokens) in [
+            (Prefixes::Shared, 20 + 10 + 3),
+            (Prefixes::Separate, 20 + 22 + 20 + 12 + 3),
+        ] {
+            let batch = Batch::of(&packed(&rows), prefixes, |_| ());
             assert_eq!(batch.tokens(), tokens);
             for (s, row) in rows.iter().enumerate() {
                 for (p, &id) in row.iter().enumerate() {
@@ -171,14 +183,15 @@ mod tests {
         let long: Vec<u32> = (0..20).collect();
         let rows: [&[u32]; 3] = [&long, &long[..19], &long];
         assert_eq!(
-            Batch::of(&packed(&rows), true, |length| length > 19).tokens(),
+            Batch::of(&packed(&rows), Prefixes::Shared, |length| length > 19).tokens(),
             20 + 19
         );
     }
 
     #[test]
     fn a_short_beginning_is_not_shared() {
-        let batch = Batch::of(&packed(&[&[1, 2, 3, 4, 5], &[1, 2, 3, 9, 9]]), true, |_| ());
+        let rows = packed(&[&[1, 2, 3, 4, 5], &[1, 2, 3, 9, 9]]);
+        let batch = Batch::of(&rows, Prefixes::Shared, |_| ());
         assert_eq!(batch.tokens(), 10);
         assert_eq!(batch.layout.trees(), 2);
     }

@@ -1,23 +1,16 @@
 //! Where an adapter sits in a decoder: what trains at each linear layer, at the embedding and at the norms.
-use super::weights::Matrix;
+use super::site::{Dora, Factors, Site};
+use super::unbound::{Slot, Unbound};
 use crate::spec::{EMBEDDING, HEAD, Projection};
 use crate::{Dropout, Error};
 use lora_checkpoint::{ModelConfig, Norm};
-use lora_core::Adapter;
-use lora_kernels::Rows;
-use lora_kernels::linear::{Dense, Lora};
+use lora_core::{Adapter, TargetedModule};
+use lora_kernels::lora::Lora;
+use lora_kernels::matrix::Mat;
 use lora_kernels::rng::Mask;
-use std::collections::HashMap;
+use lora_kernels::rows::Dense;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// What trains at one linear layer or at the embedding: indices into the adapter's modules and trained tensors.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Slot {
-    pub(super) module: Option<usize>,
-    weight: Option<usize>,
-    bias: Option<usize>,
-}
 
 /// An adapter bound to a decoder.
 #[derive(Debug, Clone)]
@@ -32,51 +25,6 @@ pub(super) struct Binding<'a> {
     dropout: Option<Dropout>,
     /// DoRA's norms and gains, by module.
     dora: Arc<Vec<Option<Dora>>>,
-}
-
-/// ‖W + s·B·A‖ of each output, and m divided by it.
-#[derive(Debug)]
-pub(super) struct Dora {
-    pub(super) norms: Vec<f32>,
-    pub(super) gain: Vec<f32>,
-}
-
-/// What trains at one linear layer or at the embedding, ready to compute with.
-#[derive(Debug)]
-pub(super) struct Site<'s> {
-    pub(super) lora: Option<Lora<'s>>,
-    pub(super) lora_bias: Option<&'s [f32]>,
-    pub(super) dora: Option<&'s Dora>,
-    /// A and B that were taken out of the base.
-    pub(super) origin: Option<Lora<'s>>,
-    pub(super) mask: Option<Mask>,
-    weight: Option<Dense<'s>>,
-    pub(super) places: Places,
-}
-
-/// Where the gradients go in the flat vector.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    pub(super) factors: Option<(Range<usize>, Range<usize>)>,
-    pub(super) lora_bias: Option<Range<usize>>,
-    pub(super) magnitude: Option<Range<usize>>,
-    pub(super) weight: Option<Range<usize>>,
-    pub(super) bias: Option<Range<usize>>,
-}
-
-impl Site<'_> {
-    /// The weight that trains, or the base's.
-    pub(super) fn weight<'w>(&'w self, base: &'w Matrix<'_>) -> &'w dyn Rows {
-        match &self.weight {
-            Some(trained) => trained,
-            None => base,
-        }
-    }
-
-    /// True if nothing trains here.
-    pub(super) fn is_plain(&self) -> bool {
-        self.lora.is_none() && self.weight.is_none()
-    }
 }
 
 impl<'a> Binding<'a> {
@@ -98,7 +46,7 @@ impl<'a> Binding<'a> {
         let Some(adapter) = adapter else {
             return Ok(binding);
         };
-        let mut open = Open::of(adapter);
+        let mut open = Unbound::of(adapter);
         let (h, v) = (config.hidden_size, config.vocab_size);
         binding.embedding = open.slot(EMBEDDING, (h, v))?;
         for layer in 0..config.num_hidden_layers {
@@ -108,14 +56,13 @@ impl<'a> Binding<'a> {
             }
             for &(norm, _) in config.facts().norms {
                 let path = config.norm_path(layer, norm);
-                let trained =
-                    path.and_then(|path| open.trained.remove(format!("{path}.weight").as_str()));
+                let trained = path.and_then(|path| open.tensor(&format!("{path}.weight")));
                 binding
                     .norms
                     .extend(trained.map(|index| (Some(layer), norm, index)));
             }
         }
-        let last = open.trained.remove("model.norm.weight");
+        let last = open.tensor("model.norm.weight");
         binding
             .norms
             .extend(last.map(|index| (None, Norm::Input, index)));
@@ -136,59 +83,37 @@ impl<'a> Binding<'a> {
 
     /// What trains in a slot.
     pub(super) fn site(&self, slot: Slot) -> Site<'_> {
-        let mut site = Site {
-            lora: None,
-            lora_bias: None,
-            dora: None,
-            origin: None,
-            mask: None,
-            weight: None,
-            places: Places::default(),
-        };
+        let mut site = Site::default();
         let Some(adapter) = self.adapter else {
             return site;
         };
-        let trained = |index: usize| {
-            (
-                &adapter.trained[index],
-                &adapter.params[adapter.trained[index].range.clone()],
-            )
-        };
-        if let Some((tensor, values)) = slot.weight.map(trained) {
+        if let Some(tensor) = slot.weight.map(|index| &adapter.trained[index]) {
             site.weight = Some(Dense {
-                values,
+                values: &adapter.params[tensor.range.clone()],
                 columns: tensor.shape.last().copied().unwrap_or(1),
             });
             site.places.weight = Some(tensor.range.clone());
         }
-        if let Some((tensor, _)) = slot.bias.map(trained) {
-            site.places.bias = Some(tensor.range.clone());
-        }
+        let bias = slot.bias.map(|index| &adapter.trained[index]);
+        site.places.bias = bias.map(|tensor| tensor.range.clone());
         let Some(index) = slot.module else {
             return site;
         };
-        let (m, (a, b)) = (&adapter.modules[index], adapter.factors(index));
+        let module = &adapter.modules[index];
+        site.lora = Some(lora(module, adapter.factors(index), module.scaling));
+        let origin = adapter.origin_factors(index);
+        site.origin = origin.map(|factors| lora(module, factors, -module.scaling));
         let params = |range: &Range<usize>| &adapter.params[range.clone()];
-        site.lora = Some(Lora {
-            a,
-            b,
-            rank: m.rank,
-            scaling: m.scaling,
-        });
-        site.lora_bias = m.lora_bias.as_ref().map(params);
+        site.lora_bias = module.lora_bias.as_ref().map(params);
         site.dora = self.dora.get(index).and_then(Option::as_ref);
-        site.origin = adapter.origin_factors(index).map(|(a, b)| Lora {
-            a,
-            b,
-            rank: m.rank,
-            scaling: -m.scaling,
+        let mask = |d: Dropout| Mask::new(d.seed, d.step, index as u64, d.p);
+        site.mask = self.dropout.map(mask);
+        site.places.factors = Some(Factors {
+            a: module.a.clone(),
+            b: module.b.clone(),
         });
-        site.mask = self
-            .dropout
-            .map(|d| Mask::new(d.seed, d.step, index as u64, d.p));
-        site.places.factors = Some((m.a.clone(), m.b.clone()));
-        site.places.lora_bias = m.lora_bias.clone();
-        site.places.magnitude = m.magnitude.clone();
+        site.places.lora_bias = module.lora_bias.clone();
+        site.places.magnitude = module.magnitude.clone();
         site
     }
 
@@ -273,75 +198,10 @@ impl<'a> Binding<'a> {
     }
 }
 
-/// What of an adapter has not found its place yet.
-struct Open<'a> {
-    adapter: &'a Adapter,
-    modules: HashMap<&'a str, usize>,
-    trained: HashMap<&'a str, usize>,
-}
-
-impl<'a> Open<'a> {
-    fn of(adapter: &'a Adapter) -> Self {
-        let modules = adapter
-            .modules
-            .iter()
-            .enumerate()
-            .map(|(i, m)| (m.path.as_str(), i))
-            .collect();
-        let trained = adapter
-            .trained
-            .iter()
-            .enumerate()
-            .map(|(i, t)| (t.tensor.as_str(), i))
-            .collect();
-        Self {
-            adapter,
-            modules,
-            trained,
-        }
-    }
-
-    /// What trains at a path, of shape (out, in).
-    fn slot(&mut self, path: &str, (out, inn): (usize, usize)) -> Result<Slot, Error> {
-        let slot = Slot {
-            module: self.modules.remove(path),
-            weight: self.trained.remove(format!("{path}.weight").as_str()),
-            bias: self.trained.remove(format!("{path}.bias").as_str()),
-        };
-        if let Some(m) = slot.module.map(|index| &self.adapter.modules[index])
-            && (m.out_features, m.in_features) != (out, inn)
-        {
-            return Err(Error::invalid(format!(
-                "{path}: the adapter is for a layer of shape ({}, {}), the base's is ({out}, {inn})",
-                m.out_features, m.in_features
-            ))
-            .hint("use the base that the adapter was trained on"));
-        }
-        let whole = slot.weight.map(|index| &self.adapter.trained[index]);
-        if let Some(t) = whole.filter(|t| t.range.len() != out * inn) {
-            return Err(Error::invalid(format!(
-                "{}: the adapter holds shape {:?}, the base's is of {} values",
-                t.tensor,
-                t.shape,
-                out * inn
-            ))
-            .hint("use the base that the adapter was trained on"));
-        }
-        Ok(slot)
-    }
-
-    fn nothing_left(self) -> Result<(), Error> {
-        match self
-            .modules
-            .into_keys()
-            .chain(self.trained.into_keys())
-            .min()
-        {
-            None => Ok(()),
-            Some(path) => Err(Error::invalid(format!(
-                "the adapter trains {path}, which this base does not have"
-            ))
-            .hint("use the base that the adapter was trained on")),
-        }
+fn lora<'a>(module: &TargetedModule, (a, b): (&'a [f32], &'a [f32]), scaling: f32) -> Lora<'a> {
+    Lora {
+        a: Mat::new(a, module.rank, module.in_features),
+        b: Mat::new(b, module.out_features, module.rank),
+        scaling,
     }
 }

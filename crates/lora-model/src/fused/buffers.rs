@@ -187,6 +187,23 @@ pub(super) struct Scratch {
     pub(super) attention: attention::Workspace,
 }
 
+/// Memory of the head and the loss. n = rows whose logits are wanted.
+#[derive(Debug, Default)]
+pub(super) struct HeadBuffers {
+    /// Hidden rows before the last norm, (n, H).
+    pub(super) rows: Buffer,
+    /// The same after it; then their gradient.
+    pub(super) normed: Buffer,
+    pub(super) rstd: Buffer,
+    pub(super) d_rows: Buffer,
+    /// Of a head at which nothing trains.
+    pub(super) workspace: Workspace,
+    /// Of a head at which something trains.
+    pub(super) kept: Kept,
+    /// A chunk of logits.
+    pub(super) logits: Vec<f32>,
+}
+
 /// Scratch of one projection.
 #[derive(Debug, Default)]
 pub(super) struct ProjectScratch {

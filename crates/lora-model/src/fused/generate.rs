@@ -1,14 +1,14 @@
 //! Greedy generation with a KV cache, several prompts in lockstep.
 use super::Fused;
-use super::batch::Batch;
+use super::batch::{Batch, Prefixes};
 use super::binding::Binding;
 use super::cache::LayerCache;
-use super::engine::Engine;
+use super::engine::{Around, Engine};
 use super::rows::Wanted;
 use crate::{Error, Packed};
 use lora_checkpoint::Rope;
 use lora_core::Adapter;
-use lora_kernels::layout::{Layout, Span};
+use lora_kernels::layout::Span;
 use lora_kernels::vector::argmax;
 
 /// One prompt on its way.
@@ -16,7 +16,7 @@ use lora_kernels::vector::argmax;
 struct Stream<'p> {
     prompt: &'p [u32],
     /// Rows of the prompt in the cache.
-    spans: Vec<Span>,
+    spans: &'p [Span],
     /// First row of what is generated in the cache.
     region: usize,
     generated: Vec<u32>,
@@ -69,21 +69,21 @@ impl Fused<'_> {
         let config = self.base.config();
         // Where the rotation changes as the text grows, a prompt's keys are made anew on the way, so that they are its own.
         let grows = |rope: &Rope, n: usize| rope.variant(n) != rope.variant(n + max_new_tokens);
-        let share = self.share_prefixes
-            && !prompts
-                .iter()
-                .any(|p| config.ropes.iter().any(|r| grows(r, p.len())));
+        let any_grows = prompts
+            .iter()
+            .any(|p| config.ropes.iter().any(|r| grows(r, p.len())));
+        let prefixes = if any_grows {
+            Prefixes::Separate
+        } else {
+            self.prefixes(None)
+        };
+        let limits = Limits {
+            max_new_tokens,
+            stop,
+        };
         self.run(adapter, &packed, None, |engine, binding| {
-            engine.generate(
-                &binding,
-                prompts,
-                &packed,
-                share,
-                Limits {
-                    max_new_tokens,
-                    stop,
-                },
-            )
+            let batch = engine.batch(&packed, prefixes);
+            engine.generate(&binding, prompts, &batch, limits)
         })
     }
 }
@@ -93,49 +93,33 @@ impl Engine<'_> {
         &mut self,
         binding: &Binding<'_>,
         prompts: &[&[u32]],
-        packed: &Packed,
-        share: bool,
+        batch: &Batch,
         limits: Limits<'_>,
     ) -> Vec<Vec<u32>> {
         let config = self.config;
-        let Batch {
-            ids,
-            positions,
-            layout,
-            lengths,
-            spans,
-        } = self.batch(packed, share);
         let width = config.num_key_value_heads * config.head_dim;
-        let rows = ids.len() + prompts.len() * limits.max_new_tokens;
+        let rows = batch.tokens() + prompts.len() * limits.max_new_tokens;
         let mut cache: Vec<LayerCache> = (0..config.num_hidden_layers)
             .map(|_| LayerCache::new(rows, width))
             .collect();
-        let stream = |(slot, (&prompt, spans))| {
-            let region = ids.len() + slot * limits.max_new_tokens;
-            Stream {
+        let prompts = prompts.iter().zip(&batch.spans).enumerate();
+        let mut streams: Vec<Stream<'_>> = prompts
+            .map(|(index, (&prompt, spans))| Stream {
                 prompt,
                 spans,
-                region,
+                region: batch.tokens() + index * limits.max_new_tokens,
                 generated: Vec::new(),
                 done: limits.max_new_tokens == 0,
-            }
+            })
+            .collect();
+        let open = streams.iter().filter(|s| !s.done);
+        let last = open.map(Stream::last_row).collect();
+        let Wanted { rows, places } = Wanted::of(last, batch.tokens());
+        let around = Around {
+            cache: Some(&mut cache),
+            wanted: rows.as_deref(),
         };
-        let mut streams: Vec<Stream<'_>> =
-            prompts.iter().zip(spans).enumerate().map(stream).collect();
-        let last = |s: &Stream<'_>| s.spans.last().map_or(0, |span| span.start + span.len - 1);
-        let Wanted { rows, places } = Wanted::of(
-            streams.iter().filter(|s| !s.done).map(last).collect(),
-            ids.len(),
-        );
-        self.forward(
-            binding.clone(),
-            &ids,
-            positions,
-            layout,
-            &lengths,
-            Some(&mut cache),
-            rows.as_deref(),
-        );
+        self.forward(binding, batch, around);
         let mut rows = places;
         while streams.iter().any(|s| !s.done) {
             self.take(binding, &mut streams, rows, limits);
@@ -151,52 +135,34 @@ impl Engine<'_> {
         streams: &[Stream<'_>],
         cache: &mut [LayerCache],
     ) -> Vec<usize> {
-        let (mut ids, mut positions, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut layout, mut lengths) = (Layout::default(), Vec::new());
-        let mut feed = |stream: &Stream<'_>,
-                        new: &[u32],
-                        first: usize,
-                        spans: &mut dyn Iterator<Item = Span>| {
-            layout.push(ids.len(), new.len(), spans);
-            lengths.push(stream.tokens());
-            positions.extend((first..first + new.len()).map(|p| p as u32));
-            ids.extend_from_slice(new);
-            ids.len() - 1
-        };
+        let ropes = &self.config.ropes;
+        let mut batch = Batch::default();
+        let mut rows = Vec::new();
         for stream in streams.iter().filter(|s| !s.done) {
             // Where the rotation depends on the length, keys rotated for a shorter text are of no use.
             let length = stream.tokens();
-            let stale = self
-                .config
-                .ropes
+            let stale = ropes
                 .iter()
                 .any(|r| r.variant(length) != r.variant(length - 1));
             if stale {
-                feed(stream, stream.prompt, 0, &mut stream.spans.iter().copied());
+                stream.feed(stream.prompt, 0, stream.spans.iter().copied(), &mut batch);
             }
             let from = if stale { 0 } else { stream.generated.len() - 1 };
             let own = Span {
                 start: stream.region,
                 len: stream.generated.len(),
             };
-            let mut spans = stream.spans.iter().copied().chain([own]);
-            rows.push(feed(
-                stream,
-                &stream.generated[from..],
-                stream.prompt.len() + from,
-                &mut spans,
-            ));
+            let spans = stream.spans.iter().copied().chain([own]);
+            let first = stream.prompt.len() + from;
+            stream.feed(&stream.generated[from..], first, spans, &mut batch);
+            rows.push(batch.tokens() - 1);
         }
-        if !ids.is_empty() {
-            self.forward(
-                binding.clone(),
-                &ids,
-                positions,
-                layout,
-                &lengths,
-                Some(cache),
-                None,
-            );
+        if batch.tokens() > 0 {
+            let around = Around {
+                cache: Some(cache),
+                wanted: None,
+            };
+            self.forward(binding, &batch, around);
         }
         rows
     }
@@ -220,6 +186,27 @@ impl Engine<'_> {
 impl Stream<'_> {
     fn tokens(&self) -> usize {
         self.prompt.len() + self.generated.len()
+    }
+
+    /// The row of the prompt's last token.
+    fn last_row(&self) -> usize {
+        let last = self.spans.last();
+        last.map_or(0, |span| span.start + span.len - 1)
+    }
+
+    /// Adds new tokens, the first at position `first`, as a segment that sees `spans` of the cache.
+    fn feed(
+        &self,
+        new: &[u32],
+        first: usize,
+        spans: impl Iterator<Item = Span>,
+        batch: &mut Batch,
+    ) {
+        batch.layout.push(batch.ids.len(), new.len(), spans);
+        batch.lengths.push(self.tokens());
+        let positions = first..first + new.len();
+        batch.positions.extend(positions.map(|p| p as u32));
+        batch.ids.extend_from_slice(new);
     }
 
     fn take(&mut self, id: u32, limits: Limits<'_>) {

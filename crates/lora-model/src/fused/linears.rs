@@ -1,54 +1,77 @@
 //! The linear layers of one decoder layer, alone or stacked: Phi-3 has q, k and v in one, and gate and up.
-use super::binding::Site;
 use super::buffers::{Buffer, Inner, ProjectScratch};
-use super::pass::Pass;
-use super::project::{Applied, RowsOf};
-use super::weights::Layer;
+use super::dropout::RowsOf;
+use super::pass::LayerPass;
+use super::project::{Applied, Back};
+use super::site::Site;
 use crate::spec::Projection;
+use lora_kernels::matrix::{Place, Write};
 use lora_kernels::profile::Part;
 use lora_kernels::stack;
 
-/// A layer's linear layers in a pass.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Linears<'s, 'a, 'b> {
-    pub(super) pass: &'s Pass<'a>,
-    pub(super) index: usize,
-    pub(super) layer: &'s Layer<'b>,
-    /// Rows of their inputs, T.
-    pub(super) rows: usize,
-}
+impl LayerPass<'_, '_> {
+    /// Output features of a projection.
+    pub(super) fn out_features(self, projection: Projection) -> usize {
+        self.pass.config.shape(projection).0
+    }
 
-impl Linears<'_, '_, '_> {
+    /// Input features of a projection.
+    pub(super) fn in_features(self, projection: Projection) -> usize {
+        self.pass.config.shape(projection).1
+    }
+
     /// Values that a projection gives.
     pub(super) fn size(self, projection: Projection) -> usize {
-        self.rows * self.pass.config.shape(projection).0
+        self.rows * self.out_features(projection)
     }
 
     /// Values that a projection takes.
     pub(super) fn input_size(self, projection: Projection) -> usize {
-        self.rows * self.pass.config.shape(projection).1
+        self.rows * self.in_features(projection)
     }
 
-    /// out (T, out) = projection of input (T, in), or out += with `accumulate`.
+    /// What a projection gives for the input (T, in) goes to out (T, out).
     pub(super) fn forward(
         self,
         projection: Projection,
         input: &[f32],
-        out: &mut [f32],
-        accumulate: bool,
-        u: &mut Inner,
+        out: Place<'_>,
+        inner: &mut Inner,
         scratch: &mut ProjectScratch,
     ) {
-        let site = self
-            .pass
-            .binding
-            .site(self.pass.binding.slot(self.index, projection));
-        let applied = self.applied(&site, projection, input);
+        let site = self.site(projection);
         let work = self.operations(projection, &site);
-        let kept = &mut u[projection.index()];
+        let kept = &mut inner[projection.index()];
         self.pass.profile.time(Part::LinearForward, work, || {
-            applied.forward(out, accumulate, kept, scratch)
+            self.applied(&site, projection, input)
+                .forward(out, kept, scratch);
         });
+    }
+
+    /// The gradient of the input goes to d_input (T, in), from dy (T, out); adds to the adapter's gradients.
+    pub(super) fn backward(
+        self,
+        projection: Projection,
+        input: &[f32],
+        dy: &[f32],
+        d_input: Place<'_>,
+        inner: &Inner,
+        back: Back<'_>,
+    ) {
+        let site = self.site(projection);
+        // Of a factor the own gradient, too.
+        let work = self.operations(projection, &site) + self.factor_operations(projection, &site);
+        let kept = &inner[projection.index()];
+        self.pass.profile.time(Part::LinearBackward, work, || {
+            self.applied(&site, projection, input)
+                .backward(kept, dy, d_input, back);
+        });
+    }
+
+    /// What trains at a projection.
+    fn site(&self, projection: Projection) -> Site<'_> {
+        let binding = self.pass.binding;
+        binding.site(binding.slot(self.index, projection))
     }
 
     fn applied<'p>(
@@ -57,62 +80,31 @@ impl Linears<'_, '_, '_> {
         projection: Projection,
         x: &'p [f32],
     ) -> Applied<'p> {
-        let rows = RowsOf {
-            first: 0,
-            count: self.rows,
-        };
         Applied {
             site,
             linear: self.layer.linear(projection),
-            rows,
+            rows: RowsOf::all(self.rows),
             x,
         }
     }
 
-    /// d_input (T, in) from dy (T, out), or d_input += with `accumulate`; adds to the adapter's gradients.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn backward(
-        self,
-        projection: Projection,
-        input: &[f32],
-        dy: &[f32],
-        d_input: &mut [f32],
-        accumulate: bool,
-        u: &Inner,
-        gradients: &mut [f32],
-        scratch: &mut ProjectScratch,
-    ) {
-        let site = self
-            .pass
-            .binding
-            .site(self.pass.binding.slot(self.index, projection));
-        let applied = self.applied(&site, projection, input);
-        // Of a factor the own gradient, too.
-        let work = self.operations(projection, &site) + self.factor_operations(projection, &site);
-        let kept = &u[projection.index()];
-        let back = || applied.backward(kept, dy, d_input, accumulate, gradients, scratch);
-        self.pass.profile.time(Part::LinearBackward, work, back);
-    }
-
     /// Floating-point operations of one product with the weight and with both factors.
     fn operations(self, projection: Projection, site: &Site<'_>) -> u64 {
-        let (out, inn) = self.pass.config.shape(projection);
-        (2 * self.rows * out * inn) as u64 + self.factor_operations(projection, site)
+        let (out_features, in_features) = self.pass.config.shape(projection);
+        let weight = 2 * self.rows * out_features * in_features;
+        weight as u64 + self.factor_operations(projection, site)
     }
 
     fn factor_operations(self, projection: Projection, site: &Site<'_>) -> u64 {
-        let (out, inn) = self.pass.config.shape(projection);
-        (2 * self.rows * (out + inn) * site.lora.as_ref().map_or(0, |lora| lora.rank)) as u64
+        let (out_features, in_features) = self.pass.config.shape(projection);
+        let rank = site.lora.as_ref().map_or(0, |lora| lora.rank());
+        (2 * self.rows * (out_features + in_features) * rank) as u64
     }
 
     /// All linear layers that hold one of these outputs.
     fn holding(self, outputs: impl Fn(Projection) -> bool) -> impl Iterator<Item = Projection> {
-        self.pass
-            .config
-            .projections()
-            .iter()
-            .copied()
-            .filter(move |p| p.parts().iter().all(|&part| outputs(part)))
+        let all = self.pass.config.projections().iter().copied();
+        all.filter(move |p| p.parts().iter().all(|&part| outputs(part)))
     }
 
     /// Several outputs of one input (T, in), whichever layers they lie in.
@@ -120,23 +112,26 @@ impl Linears<'_, '_, '_> {
         self,
         input: &[f32],
         outputs: &mut [(Projection, &mut [f32])],
-        u: &mut Inner,
+        inner: &mut Inner,
         stacked: &mut Buffer,
         scratch: &mut ProjectScratch,
     ) {
         let wanted: Vec<Projection> = outputs.iter().map(|(p, _)| *p).collect();
         for linear in self.holding(|p| wanted.contains(&p)) {
+            let width = self.out_features(linear);
             if let [part] = linear.parts() {
                 for (_, out) in outputs.iter_mut().filter(|(p, _)| p == part) {
-                    self.forward(linear, input, out, false, u, scratch);
+                    let out = Place::new(out, self.rows, width);
+                    self.forward(linear, input, out, inner, scratch);
                 }
                 continue;
             }
             let all = stacked.get(self.size(linear));
-            self.forward(linear, input, all, false, u, scratch);
-            let (width, mut at) = (self.pass.config.shape(linear).0, 0);
+            let out = Place::new(all, self.rows, width);
+            self.forward(linear, input, out, inner, scratch);
+            let mut at = 0;
             for part in linear.parts() {
-                let columns = self.pass.config.shape(*part).0;
+                let columns = self.out_features(*part);
                 for (_, out) in outputs.iter_mut().filter(|(p, _)| p == part) {
                     stack::take(all, width, at, out, columns);
                 }
@@ -146,33 +141,35 @@ impl Linears<'_, '_, '_> {
     }
 
     /// The way back: d_input (T, in) from the gradients of several outputs.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn fan_in(
         self,
         input: &[f32],
         outputs: &[(Projection, &[f32])],
         d_input: &mut [f32],
-        u: &Inner,
-        gradients: &mut [f32],
+        inner: &Inner,
         stacked: &mut Buffer,
-        scratch: &mut ProjectScratch,
+        mut back: Back<'_>,
     ) {
         let of = |part: &Projection| outputs.iter().find(|(p, _)| p == part).map(|(_, d)| *d);
-        for (i, linear) in self.holding(|p| of(&p).is_some()).enumerate() {
-            let (width, mut at) = (self.pass.config.shape(linear).0, 0);
+        let mut write = Write::Replace;
+        for linear in self.holding(|p| of(&p).is_some()) {
             let dy = match linear.parts() {
                 [part] => of(part).unwrap_or_default(),
                 parts => {
                     let all = stacked.get(self.size(linear));
+                    let width = self.out_features(linear);
+                    let mut at = 0;
                     for part in parts {
-                        let columns = self.pass.config.shape(*part).0;
+                        let columns = self.out_features(*part);
                         stack::put(all, width, at, of(part).unwrap_or_default(), columns);
                         at += columns;
                     }
                     all
                 }
             };
-            self.backward(linear, input, dy, d_input, i > 0, u, gradients, scratch);
+            let to = Place::new(d_input, self.rows, self.in_features(linear)).with(write);
+            self.backward(linear, input, dy, to, inner, back.reborrow());
+            write = Write::Add;
         }
     }
 }

@@ -1,25 +1,43 @@
 //! The fused route: hand-written forward and backward over slices, layer by layer, on the CPU. Frozen weights are read
 //! where they lie; only what trains gets a gradient.
+//!
+//! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits); the `engine` walks the layers with
+//! them, `train` in a training step, `generate` token by token. A `layer` reads top to bottom as the model does: `attend`
+//! and `output` are its halves, `linears` its linear layers, `project` one of them with what trains at it (`site`).
+mod adopt;
+mod attend;
 mod batch;
 mod binding;
 mod buffers;
 mod cache;
+mod dropout;
 mod embed;
 mod engine;
 mod footprint;
 mod generate;
+mod head;
 mod keep;
 mod layer;
 mod linears;
+mod matrix;
+mod output;
 mod pass;
 mod project;
+mod project_dora;
+mod rotation;
 mod rows;
+mod site;
+mod targets;
+mod train;
+mod unbound;
 mod weights;
 
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
+use batch::Prefixes;
 use binding::Binding;
 use engine::Engine;
 pub use footprint::{BatchSize, Footprint, computed_tokens, footprint};
+use head::Scaled;
 pub use keep::Plan;
 use lora_core::Adapter;
 use lora_kernels::profile::Profile;
@@ -74,8 +92,12 @@ impl<'b> Fused<'b> {
         &self.engine.profile
     }
 
-    fn shares(&self, dropout: Option<Dropout>) -> bool {
-        self.share_prefixes && dropout.is_none_or(|d| d.p == 0.0)
+    fn prefixes(&self, dropout: Option<Dropout>) -> Prefixes {
+        if self.share_prefixes && dropout.is_none_or(|d| d.p == 0.0) {
+            Prefixes::Shared
+        } else {
+            Prefixes::Separate
+        }
     }
 
     /// Runs `work` on the engine inside the pool, after the batch and the adapter were checked against the base.
@@ -102,12 +124,13 @@ impl Route for Fused<'_> {
     }
 
     fn computed_tokens(&self, packed: &Packed, dropout: Option<Dropout>) -> usize {
-        self.engine.batch(packed, self.shares(dropout)).tokens()
+        let prefixes = self.prefixes(dropout);
+        self.engine.batch(packed, prefixes).tokens()
     }
 
     fn logits(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>, Error> {
         self.run(adapter, packed, None, |engine, binding| {
-            engine.logits(binding, packed)
+            engine.logits(&binding, packed)
         })
     }
 
@@ -116,9 +139,9 @@ impl Route for Fused<'_> {
         adapter: Option<&Adapter>,
         packed: &Packed,
     ) -> Result<Vec<SequenceLoss>, Error> {
-        let share = self.share_prefixes;
+        let prefixes = self.prefixes(None);
         self.run(adapter, packed, None, |engine, binding| {
-            engine.losses(binding, packed, share)
+            engine.losses(&binding, packed, prefixes)
         })
     }
 
@@ -136,9 +159,10 @@ impl Route for Fused<'_> {
                 "the gradient has {got} values, the adapter {want}"
             )));
         }
-        let share = self.shares(dropout);
+        let prefixes = self.prefixes(dropout);
+        let to = Scaled { scale, gradients };
         self.run(Some(adapter), packed, dropout, |engine, binding| {
-            engine.gradients(binding, packed, share, scale, gradients)
+            engine.gradients(&binding, packed, prefixes, to)
         })
     }
 }

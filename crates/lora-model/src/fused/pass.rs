@@ -1,49 +1,51 @@
-//! What is the same for every layer of one pass through the decoder: tokens, layout, rotary tables.
+//! What is the same for every layer of one pass through the decoder (tokens, layout, rotary tables), and one layer in it.
+use super::batch::Batch;
 use super::binding::Binding;
+use super::rotation::Rotation;
+use super::weights::Layer;
 use crate::spec::Projection;
-use lora_checkpoint::{Activation, ModelConfig, Rope};
+use lora_checkpoint::{Activation, ModelConfig};
 use lora_kernels::attention::Shape;
 use lora_kernels::glu;
-use lora_kernels::layout::{Layout, Segment};
+use lora_kernels::layout::Segment;
+use lora_kernels::norm;
 use lora_kernels::profile::{Part, Profile};
-use lora_kernels::rope::{self, Table};
-use std::collections::BTreeMap;
-use std::ops::Range;
+use lora_kernels::rope::{self, Turn};
 use std::sync::Arc;
 
 /// One pass.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     pub(super) config: &'a ModelConfig,
-    pub(super) binding: Binding<'a>,
-    /// Position of every token in its sequence, (T).
-    pub(super) positions: Vec<u32>,
-    /// Which rows see which.
-    pub(super) layout: Layout,
+    pub(super) binding: &'a Binding<'a>,
+    /// The rows, and which of them see which.
+    pub(super) batch: &'a Batch,
     /// One for each of the config's rotary embeddings.
     pub(super) rotations: Vec<Rotation>,
     /// Where the time goes.
     pub(super) profile: Arc<Profile>,
 }
 
-/// The rotary table of every row: rows of one span share it.
-#[derive(Debug, Default)]
-pub(super) struct Rotation {
-    spans: Vec<(Range<usize>, Arc<Table>)>,
+/// A decoder layer in a pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LayerPass<'p, 'b> {
+    pub(super) pass: &'p Pass<'p>,
+    pub(super) index: usize,
+    pub(super) layer: &'p Layer<'b>,
+    /// Rows of the hidden state, T; fewer where only some are wanted.
+    pub(super) rows: usize,
+}
+
+impl LayerPass<'_, '_> {
+    /// The same layer, for so many rows.
+    pub(super) fn of_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
 }
 
 impl Pass<'_> {
     pub(super) fn tokens(&self) -> usize {
-        self.positions.len()
-    }
-
-    pub(super) fn eps(&self) -> f32 {
-        self.config.rms_norm_eps as f32
-    }
-
-    /// Values that a projection gives for all tokens.
-    pub(super) fn size(&self, projection: Projection) -> usize {
-        self.tokens() * self.config.shape(projection).0
+        self.batch.tokens()
     }
 
     pub(super) fn activation(&self) -> glu::Activation {
@@ -51,6 +53,35 @@ impl Pass<'_> {
             Activation::Silu => glu::Activation::Silu,
             Activation::GeluTanh => glu::Activation::GeluTanh,
         }
+    }
+
+    /// n = RMSNorm(x), both (T, width of γ); `rstd` (T) is for the backward pass.
+    pub(super) fn norm(&self, x: &[f32], gamma: &[f32], n: &mut [f32], rstd: &mut [f32]) {
+        let eps = self.config.rms_norm_eps as f32;
+        self.profile.time(Part::Norm, 0, || {
+            norm::forward(x, gamma, eps, n, rstd);
+        });
+    }
+
+    /// n as [`Self::norm`] wrote it.
+    pub(super) fn norm_again(&self, x: &[f32], gamma: &[f32], rstd: &[f32], n: &mut [f32]) {
+        self.profile.time(Part::Norm, 0, || {
+            norm::recompute(x, gamma, rstd, n);
+        });
+    }
+
+    /// dx += the gradient through a norm of dn, which is used as scratch.
+    pub(super) fn norm_backward(
+        &self,
+        x: &[f32],
+        gamma: &[f32],
+        rstd: &[f32],
+        dn: &mut [f32],
+        dx: &mut [f32],
+    ) {
+        self.profile.time(Part::Norm, 0, || {
+            norm::backward(x, gamma, rstd, dn, dx);
+        });
     }
 
     /// Attention of a layer.
@@ -74,86 +105,24 @@ impl Pass<'_> {
                 .map(|i| (s.past + i + 1).min(shape.window.unwrap_or(usize::MAX)))
                 .sum()
         };
-        let all: usize = self.layout.segments().iter().map(pairs).sum();
+        let all: usize = self.batch.layout.segments().iter().map(pairs).sum();
         (2 * all * shape.heads * shape.head_dim) as u64
     }
 
     /// Rotates queries (Q) or keys (K) of a layer in place, or turns their gradient back; nothing if the layer has no
     /// rotary embedding.
-    pub(super) fn rotate(
-        &self,
-        layer: usize,
-        projection: Projection,
-        x: &mut [f32],
-        inverse: bool,
-    ) {
+    pub(super) fn rotate(&self, layer: usize, projection: Projection, x: &mut [f32], turn: Turn) {
         let Some(rope) = self.config.layers[layer].rope else {
             return;
         };
-        let (width, d) = (self.config.shape(projection).0, self.config.head_dim);
+        let width = self.config.shape(projection).0;
+        let d = self.config.head_dim;
         self.profile.time(Part::Rotary, 0, || {
             for (rows, table) in &self.rotations[rope].spans {
                 let values = &mut x[rows.start * width..rows.end * width];
-                rope::rotate(
-                    values,
-                    &self.positions[rows.clone()],
-                    width / d,
-                    d,
-                    table,
-                    inverse,
-                );
+                let positions = &self.batch.positions[rows.clone()];
+                rope::rotate(values, positions, width / d, d, table, turn);
             }
         });
-    }
-}
-
-/// Rotary tables kept between passes, by variant (see [`Rope::variant`]).
-#[derive(Debug, Default)]
-pub(super) struct Tables {
-    by_variant: BTreeMap<usize, Arc<Table>>,
-}
-
-/// Variants above this belong to one length each, and are dropped after the pass that needed them.
-const KEPT: usize = 1;
-
-impl Tables {
-    /// The tables of the rows of these segments, which belong to sequences of the given lengths.
-    pub(super) fn rotation(&mut self, rope: &Rope, layout: &Layout, lengths: &[usize]) -> Rotation {
-        let mut needed: BTreeMap<usize, usize> = BTreeMap::new();
-        for &length in lengths {
-            let longest = needed.entry(rope.variant(length)).or_default();
-            *longest = length.max(*longest);
-        }
-        self.by_variant
-            .retain(|variant, _| *variant <= KEPT || needed.contains_key(variant));
-        for (&variant, &length) in &needed {
-            if self
-                .by_variant
-                .get(&variant)
-                .is_none_or(|t| t.positions() < length)
-            {
-                let frequencies = rope.inverse_frequencies(variant);
-                let table = Table::new(
-                    &frequencies,
-                    rope.attention_factor(),
-                    length.next_multiple_of(256),
-                );
-                self.by_variant.insert(variant, Arc::new(table));
-            }
-        }
-        let mut rotation = Rotation::default();
-        for (s, &length) in layout.segments().iter().zip(lengths) {
-            let rows = s.query_start..s.query_start + s.queries;
-            let Some(table) = self.by_variant.get(&rope.variant(length)) else {
-                continue;
-            };
-            match rotation.spans.last_mut() {
-                Some((last, same)) if Arc::ptr_eq(same, table) && last.end == rows.start => {
-                    last.end = rows.end
-                }
-                _ => rotation.spans.push((rows, Arc::clone(table))),
-            }
-        }
-        rotation
     }
 }

@@ -1,34 +1,9 @@
 //! The weights of a base, borrowed where they lie. Norms and biases are copies, in whose place an adapter may put its own.
 use super::binding::Binding;
+use super::matrix::Matrix;
 use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{Norm, TensorView};
-use lora_kernels::Rows;
-
-/// A weight matrix in its file, as the kernels read it.
-#[derive(Debug)]
-pub(super) struct Matrix<'b>(TensorView<'b>);
-
-impl Rows for Matrix<'_> {
-    fn rows(&self) -> usize {
-        self.0.rows()
-    }
-    fn columns(&self) -> usize {
-        self.0.columns()
-    }
-    fn read_rows(&self, first: usize, out: &mut [f32]) {
-        self.0.read_rows(first, out);
-    }
-    fn unit(&self) -> usize {
-        self.0.unit()
-    }
-    fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
-        self.0.read_part(row, column, out);
-    }
-    fn as_f32(&self) -> Option<&[f32]> {
-        self.0.as_f32()
-    }
-}
+use lora_checkpoint::Norm;
 
 /// A linear layer of the base.
 #[derive(Debug)]

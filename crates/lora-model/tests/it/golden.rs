@@ -1,6 +1,6 @@
 //! The golden cases, and what every route must make of them: PEFT's logits, losses, gradients and AdamW trajectories.
 use lora_core::Adapter;
-use lora_kernels::optim::{AdamW, clip_factor, global_norm};
+use lora_kernels::optim::{AdamW, Moments, Step, clip_factor, global_norm};
 use lora_model::{Base, Packed, Route, SequenceLoss};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -260,15 +260,16 @@ pub(crate) fn check_trajectory(golden: &Golden, route: &mut dyn Route) {
             "step {t}: norm {found} {norm}"
         );
         let clip = clip_factor(found, optim("clip"));
-        adamw.step(
-            &mut adapter.params,
-            &gradients,
-            &mut m,
-            &mut v,
-            t as u64 + 1,
-            optim("lr"),
+        let moments = Moments {
+            first: &mut m,
+            second: &mut v,
+        };
+        let step = Step {
+            number: t as u64 + 1,
+            lr: optim("lr"),
             clip,
-        );
+        };
+        adamw.step(&mut adapter.params, &gradients, moments, step);
     }
     let worst = largest_difference(&adapter.params, &golden.flat("trained"));
     assert!(worst <= 1e-3, "trained parameters: {worst}"); // a step moves a value by about lr = 1e-2

@@ -16,7 +16,7 @@ use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, table};
 use lora_core::LoraConfig;
-use lora_kernels::gemm::measure_peak;
+use lora_kernels::peak::measure_peak;
 use lora_training::Batching;
 use std::path::PathBuf;
 

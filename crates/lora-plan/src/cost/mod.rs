@@ -16,7 +16,7 @@ pub(crate) use machine::{micro_steps, threads};
 use crate::model::shape::{self, Shape};
 use lora_cli::{Error, Result, Status, Ui, artefact_input, available_memory};
 use lora_core::{LoraConfig, TargetModules};
-use lora_kernels::gemm::measure_peak;
+use lora_kernels::peak::measure_peak;
 use lora_receipt::Artefact;
 use lora_training::Batching;
 use std::path::PathBuf;

@@ -1,56 +1,54 @@
 //! Transposing rows into panels with AVX2.
+use super::transpose::{From, Panel};
 use std::arch::x86_64::*;
 
-/// See [`super::isa::Transpose`]: blocks of 8 rows by 8 steps in registers.
+/// See [`super::transpose::Transpose`]: blocks of 8 rows by 8 steps in registers.
 ///
 /// # Safety
-/// As for [`super::isa::transpose`], on a machine with AVX2.
+/// As for [`super::transpose::transpose`], on a machine with AVX2.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn transpose_avx2(
-    src: *const f32,
-    stride: usize,
-    rows: usize,
-    steps: usize,
-    dst: *mut f32,
-    width: usize,
-) {
-    let whole = steps / 8 * 8;
+pub(super) unsafe fn transpose(from: From, to: Panel) {
+    let From { stride, rows, .. } = from;
+    let width = to.width;
+    let whole = from.steps / 8 * 8;
     let mut block = [0f32; 64];
     for first in (0..width).step_by(8) {
-        let (n, live) = (8.min(width - first), 8.min(rows.saturating_sub(first)));
+        let n = 8.min(width - first);
+        let live = 8.min(rows.saturating_sub(first));
         for k in (0..whole).step_by(8) {
-            // SAFETY: rows below `live` have 8 more values behind step k; the destination has `n` values for each step,
-            // and exactly 8 where it is written directly.
+            // Behind the last row this points outside; it is not read then.
+            let src = from.pointer.wrapping_add(first * stride + k);
+            // SAFETY: rows below `live` have 8 more values behind step k; the panel has `n` values for each step, and
+            // exactly 8 where it is written directly.
             unsafe {
-                let from = src.add(first * stride + k);
+                let dst = to.pointer.add(k * width + first);
                 if n == 8 {
-                    transpose_8x8(from, stride, live, dst.add(k * width + first), width);
+                    transpose_8x8(src, stride, live, dst, width);
                     continue;
                 }
-                transpose_8x8(from, stride, live, block.as_mut_ptr(), 8);
-                let to = dst.add(k * width + first);
+                transpose_8x8(src, stride, live, block.as_mut_ptr(), 8);
                 match n {
-                    6 => copy_steps::<6>(&block, to, width),
-                    4 => copy_steps::<4>(&block, to, width),
+                    6 => copy_steps::<6>(&block, dst, width),
+                    4 => copy_steps::<4>(&block, dst, width),
                     _ => {
                         for (step, values) in block.as_chunks::<8>().0.iter().enumerate() {
-                            std::ptr::copy_nonoverlapping(values.as_ptr(), to.add(step * width), n);
+                            let dst = dst.add(step * width);
+                            std::ptr::copy_nonoverlapping(values.as_ptr(), dst, n);
                         }
                     }
                 }
             }
         }
     }
-    // SAFETY: the steps that are left, of the same rows and destination.
+    let rest = From {
+        pointer: from.pointer.wrapping_add(whole),
+        steps: from.steps - whole,
+        ..from
+    };
+    // SAFETY: the steps that are left, of the same rows and panel.
     unsafe {
-        super::isa::transpose(
-            src.add(whole),
-            stride,
-            rows,
-            steps - whole,
-            dst.add(whole * width),
-            width,
-        )
+        let pointer = to.pointer.add(whole * width);
+        super::transpose::transpose(rest, Panel { pointer, width });
     }
 }
 
@@ -84,25 +82,27 @@ unsafe fn transpose_8x8(src: *const f32, stride: usize, live: usize, dst: *mut f
         unsafe { _mm256_loadu_ps(src.add(i * stride)) }
     });
     let pairs: [__m256; 8] = std::array::from_fn(|i| {
-        let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
+        let a = r[i / 2 * 2];
+        let b = r[i / 2 * 2 + 1];
         if i % 2 == 0 {
             _mm256_unpacklo_ps(a, b)
         } else {
             _mm256_unpackhi_ps(a, b)
         }
     });
-    let quad = |i: usize| {
-        let (a, b) = (pairs[i], pairs[i + 2]);
-        (
-            _mm256_shuffle_ps::<0x44>(a, b),
-            _mm256_shuffle_ps::<0xEE>(a, b),
-        )
-    };
-    let ((a0, a1), (a2, a3), (b0, b1), (b2, b3)) = (quad(0), quad(1), quad(4), quad(5));
-    for (k, (a, b)) in [(a0, b0), (a1, b1), (a2, b2), (a3, b3)]
-        .into_iter()
-        .enumerate()
-    {
+    // Four rows of half a block each: steps 0..4 in the lower halves, 4..8 in the upper ones.
+    let quads: [__m256; 8] = std::array::from_fn(|i| {
+        let a = pairs[i / 4 * 4 + i % 4 / 2];
+        let b = pairs[i / 4 * 4 + i % 4 / 2 + 2];
+        if i % 2 == 0 {
+            _mm256_shuffle_ps::<0x44>(a, b)
+        } else {
+            _mm256_shuffle_ps::<0xEE>(a, b)
+        }
+    });
+    for k in 0..4 {
+        let a = quads[k];
+        let b = quads[k + 4];
         // SAFETY: as promised by the caller.
         unsafe {
             _mm256_storeu_ps(dst.add(k * width), _mm256_permute2f128_ps::<0x20>(a, b));

@@ -1,0 +1,167 @@
+//! Attention of one layer: queries, keys and values of the normalised hidden state, and what is made of them.
+use super::buffers::{Buffer, Saved, Scratch};
+use super::cache::LayerCache;
+use super::pass::LayerPass;
+use crate::spec::Projection::{K, O, Q, V};
+use lora_checkpoint::Norm;
+use lora_kernels::attention::{self, Inputs, Outputs};
+use lora_kernels::profile::Part;
+use lora_kernels::rope::Turn;
+
+/// Queries, keys and values of `scratch.normed`, and attention: its output in `saved.o`.
+pub(super) fn attend(
+    at: LayerPass<'_, '_>,
+    saved: &mut Saved,
+    cache: Option<&mut LayerCache>,
+    scratch: &mut Scratch,
+) {
+    let (pass, layer) = (at.pass, at.layer);
+    let (q_size, kv_size) = (at.size(Q), at.size(K));
+    let Saved { q, k, v, u, .. } = saved;
+    let outputs = &mut [(Q, q.get(q_size)), (K, k.get(kv_size)), (V, v.get(kv_size))];
+    let normed = scratch.normed.read(at.size(O));
+    at.fan_out(
+        normed,
+        outputs,
+        u,
+        &mut scratch.stacked,
+        &mut scratch.project,
+    );
+    let queries = Heads {
+        values: &mut saved.q,
+        raw: &mut saved.q_raw,
+        rstd: &mut saved.q_rstd,
+    };
+    queries.norm(at, layer.query_norm.as_deref(), q_size);
+    let keys = Heads {
+        values: &mut saved.k,
+        raw: &mut saved.k_raw,
+        rstd: &mut saved.k_rstd,
+    };
+    keys.norm(at, layer.key_norm.as_deref(), kv_size);
+    pass.rotate(at.index, Q, saved.q.get(q_size), Turn::Forward);
+    pass.rotate(at.index, K, saved.k.get(kv_size), Turn::Forward);
+
+    let shape = pass.shape(at.index);
+    let layout = &pass.batch.layout;
+    let own = Inputs {
+        q: saved.q.read(q_size),
+        k: saved.k.read(kv_size),
+        v: saved.v.read(kv_size),
+    };
+    let outputs = Outputs {
+        o: saved.o.get(q_size),
+        lse: saved.lse.get(at.rows * shape.heads),
+    };
+    let Some(cache) = cache else {
+        let work = 2 * pass.attention_operations(at.index);
+        return pass.profile.time(Part::AttentionForward, work, || {
+            attention::forward(shape, layout, own, outputs);
+        });
+    };
+    cache.append(layout, own.k, own.v);
+    let cached = Inputs {
+        k: &cache.k,
+        v: &cache.v,
+        ..own
+    };
+    attention::forward(shape, layout, cached, outputs);
+}
+
+/// Queries or keys with the norm of their heads.
+struct Heads<'s> {
+    values: &'s mut Buffer,
+    /// Before the norm.
+    raw: &'s mut Buffer,
+    rstd: &'s mut Buffer,
+}
+
+impl Heads<'_> {
+    /// Normalises head by head, if the family does so.
+    fn norm(self, at: LayerPass<'_, '_>, gamma: Option<&[f32]>, size: usize) {
+        let Some(gamma) = gamma else { return };
+        self.raw.set(self.values.read(size));
+        let rstd = self.rstd.get(size / gamma.len());
+        at.pass
+            .norm(self.raw.read(size), gamma, self.values.get(size), rstd);
+    }
+}
+
+/// From `scratch.d_o` to the gradients of the projected queries, keys and values, in `scratch.d_q`, `d_k` and `d_v`.
+pub(super) fn attend_backward(
+    at: LayerPass<'_, '_>,
+    saved: &Saved,
+    gradients: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let (pass, layer) = (at.pass, at.layer);
+    let (q_size, kv_size) = (at.size(Q), at.size(K));
+    let shape = pass.shape(at.index);
+    let forward = attention::Saved {
+        q: saved.q.read(q_size),
+        k: saved.k.read(kv_size),
+        v: saved.v.read(kv_size),
+        o: saved.o.read(q_size),
+        lse: saved.lse.read(at.rows * shape.heads),
+        d_o: scratch.d_o.read(q_size),
+    };
+    let to = attention::Gradients {
+        q: scratch.d_q.get(q_size),
+        k: scratch.d_k.get(kv_size),
+        v: scratch.d_v.get(kv_size),
+    };
+    let work = 5 * pass.attention_operations(at.index);
+    let workspace = &mut scratch.attention;
+    pass.profile.time(Part::AttentionBackward, work, || {
+        attention::backward(shape, &pass.batch.layout, forward, to, workspace);
+    });
+    pass.rotate(at.index, Q, scratch.d_q.get(q_size), Turn::Back);
+    pass.rotate(at.index, K, scratch.d_k.get(kv_size), Turn::Back);
+
+    let before = &mut scratch.d_head;
+    let queries = HeadGradients {
+        norm: Norm::Query,
+        raw: &saved.q_raw,
+        rstd: &saved.q_rstd,
+        d: &mut scratch.d_q,
+    };
+    queries.backward(at, layer.query_norm.as_deref(), q_size, gradients, before);
+    let keys = HeadGradients {
+        norm: Norm::Key,
+        raw: &saved.k_raw,
+        rstd: &saved.k_rstd,
+        d: &mut scratch.d_k,
+    };
+    keys.backward(at, layer.key_norm.as_deref(), kv_size, gradients, before);
+}
+
+/// The gradient of queries or keys, and what the norm of their heads saw.
+struct HeadGradients<'s> {
+    norm: Norm,
+    raw: &'s Buffer,
+    rstd: &'s Buffer,
+    d: &'s mut Buffer,
+}
+
+impl HeadGradients<'_> {
+    /// The gradient of normalised heads becomes that of the heads before their norm; `before` is scratch.
+    fn backward(
+        self,
+        at: LayerPass<'_, '_>,
+        gamma: Option<&[f32]>,
+        size: usize,
+        gradients: &mut [f32],
+        before: &mut Buffer,
+    ) {
+        let Some(gamma) = gamma else { return };
+        let raw = self.raw.read(size);
+        let rstd = self.rstd.read(size / gamma.len());
+        let norm = (Some(at.index), self.norm);
+        let d = self.d.get(size);
+        at.pass.binding.norm_gradient(norm, raw, rstd, d, gradients);
+        let d_raw = before.get(size);
+        d_raw.fill(0.0);
+        at.pass.norm_backward(raw, gamma, rstd, d, d_raw);
+        std::mem::swap(self.d, before);
+    }
+}

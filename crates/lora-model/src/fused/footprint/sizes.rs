@@ -1,0 +1,147 @@
+//! How many values each kind of buffer holds, from shapes alone.
+use lora_checkpoint::{ModelConfig, Norm, Projection};
+use lora_core::TargetedModule;
+use lora_kernels::{linear, loss};
+
+fn width(config: &ModelConfig, projection: Projection) -> usize {
+    config.shape(projection).0
+}
+
+fn has(config: &ModelConfig, norm: Norm) -> bool {
+    config.facts().norm(norm).is_some()
+}
+
+/// Values a token in `Saved`, but for x·Aᵀ: those that are always kept exactly, and those that may be rounded.
+pub(super) fn saved(config: &ModelConfig) -> (usize, usize) {
+    let h = config.hidden_size;
+    let heads = config.num_attention_heads;
+    let kv_heads = config.num_key_value_heads;
+    let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
+    let raw = |norm, values, heads| {
+        if has(config, norm) {
+            (heads, values)
+        } else {
+            (0, 0)
+        }
+    };
+    let (q_rstd, q_raw) = raw(Norm::Query, q, heads);
+    let (k_rstd, k_raw) = raw(Norm::Key, k, kv_heads);
+    let outputs = [Norm::AttentionOutput, Norm::MlpOutput]
+        .into_iter()
+        .filter(|norm| has(config, *norm))
+        .count();
+    let exact = q + k + heads + 2 + q_rstd + k_rstd + outputs; // q, k, the log-sum-exp, and all 1/rms
+    let rounded = 2 * h + q + k + 2 * gate + q_raw + k_raw + outputs * h; // x, middle; o; v; gate, up
+    (exact, rounded)
+}
+
+/// Values a token that Down keeps for its own backward pass.
+pub(super) fn down(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
+    let of_layer = |layer: usize| {
+        let path = Projection::Down.path(layer);
+        targeted
+            .iter()
+            .filter(|module| module.path == path)
+            .map(|m| m.rank + dora(m))
+            .sum()
+    };
+    (0..config.num_hidden_layers)
+        .map(of_layer)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Values a token of x·Aᵀ, and with DoRA of the output before its gain, in the layer that has most of them.
+pub(super) fn inner(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
+    let of_layer = |layer: usize| -> usize {
+        let prefix = format!("model.layers.{layer}.");
+        targeted
+            .iter()
+            .filter(|module| module.path.starts_with(&prefix))
+            .map(|m| m.rank + dora(m))
+            .sum()
+    };
+    (0..config.num_hidden_layers)
+        .map(of_layer)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Values a token in `Scratch`, and in the hidden state and its gradient.
+pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool) -> usize {
+    let h = config.hidden_size;
+    let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
+    let state = 2 * h;
+    let always = 2 * h + 2 * gate + 2 * q + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
+    // The gradient before a norm of heads takes a buffer of its own, which then stands for that of the keys too.
+    let head_norms = if has(config, Norm::Key) { 2 * q - k } else { 0 };
+    let sandwich = if has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput) {
+        h
+    } else {
+        0
+    };
+    let is_stacked = |p: &&Projection| p.parts().len() > 1;
+    let stacked = config
+        .projections()
+        .iter()
+        .filter(is_stacked)
+        .map(|&p| width(config, p))
+        .max()
+        .unwrap_or(0);
+    let rank = targeted.iter().map(|module| module.rank).max().unwrap_or(0);
+    let dropped = if dropout {
+        2 * targeted
+            .iter()
+            .map(|module| module.in_features)
+            .max()
+            .unwrap_or(0)
+    } else {
+        0
+    };
+    let gained = 2 * targeted.iter().map(dora).max().unwrap_or(0); // gain∘dy, and what it has beyond dy
+    state + always + head_norms + sandwich + stacked + rank + dropped + gained
+}
+
+/// Outputs of a module with DoRA, 0 without.
+fn dora(module: &TargetedModule) -> usize {
+    if module.magnitude.is_some() {
+        module.out_features
+    } else {
+        0
+    }
+}
+
+/// Values of packed operands of the layers' linear modules.
+pub(super) fn workspace(
+    config: &ModelConfig,
+    targeted: &[TargetedModule],
+    dropout: bool,
+    tokens: usize,
+) -> usize {
+    let wide = |&p: &Projection| {
+        let (out_features, in_features) = config.shape(p);
+        linear::packed_len(tokens, in_features, out_features)
+    };
+    let narrow = |m: &TargetedModule| {
+        linear::packed_len(tokens, m.rank, if dropout { m.in_features } else { 0 })
+    };
+    let beside = targeted.iter().filter(|module| module.magnitude.is_none()); // DoRA's products are apart
+    config.projections().iter().map(wide).max().unwrap_or(0) + beside.map(narrow).max().unwrap_or(0)
+}
+
+/// Values of head and loss: the supervised rows three times, their 1/rms, a chunk of logits, packed operands.
+pub(super) fn head(config: &ModelConfig, supervised: usize) -> usize {
+    let v = config.vocab_size;
+    let h = config.hidden_size;
+    let rows = supervised.min(loss::chunk_rows(v));
+    supervised * (3 * h + 1) + rows * v + linear::packed_len(rows, h, v)
+}
+
+pub(super) fn vectors(config: &ModelConfig) -> usize {
+    config
+        .weights()
+        .iter()
+        .filter(|(_, shape)| shape.len() == 1)
+        .map(|(_, shape)| shape[0])
+        .sum()
+}

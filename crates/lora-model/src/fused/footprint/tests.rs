@@ -1,0 +1,169 @@
+//! The prediction against the buffers of every family.
+#![allow(clippy::unwrap_used)]
+use super::{BatchSize, F32, Plan, footprint};
+use crate::Packed;
+use crate::fused::buffers::{Buffer, Kept, ProjectScratch, Saved, Scratch};
+use crate::{Base, Fused, Route};
+use lora_core::{Adapter, LoraConfig, TargetModules};
+use std::path::Path;
+
+fn sum(buffers: &[&Buffer]) -> usize {
+    buffers.iter().map(|buffer| buffer.len()).sum()
+}
+
+/// Every buffer by name: a new one must be counted here and above.
+fn of_saved(saved: &Saved) -> usize {
+    let Saved {
+        x,
+        input_rstd,
+        q,
+        k,
+        v,
+        q_raw,
+        k_raw,
+        q_rstd,
+        k_rstd,
+        o,
+        lse,
+        ..
+    } = saved;
+    let Saved {
+        attention_output,
+        attention_output_rstd,
+        middle,
+        middle_rstd,
+        gate,
+        up,
+        ..
+    } = saved;
+    let Saved {
+        mlp_output,
+        mlp_output_rstd,
+        u,
+        ..
+    } = saved;
+    let inner: usize = u.iter().map(|Kept { u, z }| u.len() + z.len()).sum();
+    sum(&[
+        x,
+        input_rstd,
+        q,
+        k,
+        v,
+        q_raw,
+        k_raw,
+        q_rstd,
+        k_rstd,
+        o,
+        lse,
+        attention_output,
+        attention_output_rstd,
+    ]) + sum(&[middle, middle_rstd, gate, up, mlp_output, mlp_output_rstd])
+        + inner
+}
+
+fn of_scratch(scratch: &Scratch) -> usize {
+    let Scratch {
+        normed,
+        activated,
+        d_activated,
+        d_normed,
+        d_o,
+        d_q,
+        d_k,
+        d_v,
+        d_head,
+        d_output,
+        ..
+    } = scratch;
+    let ProjectScratch {
+        workspace: _,
+        dropped,
+        d_u,
+        d_dropped,
+        scaled,
+        beyond,
+    } = &scratch.project;
+    sum(&[
+        normed,
+        activated,
+        d_activated,
+        d_normed,
+        d_o,
+        d_q,
+        d_k,
+        d_v,
+        d_head,
+        d_output,
+        &scratch.stacked,
+    ]) + sum(&[dropped, d_u, d_dropped, scaled, beyond])
+}
+
+#[test]
+fn the_buffers_of_every_family_are_as_large_as_predicted() {
+    let cases = [
+        "llama_gqa_tied",
+        "qwen3_modules_to_save",
+        "gemma2_capped",
+        "gemma3_text",
+        "phi3_fused",
+    ];
+    for case in cases {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden");
+        let base = Base::open(&root.join(case).join("base")).unwrap();
+        let mut config = LoraConfig::new(4, 4.0, TargetModules::AllLinear);
+        config.use_dora = case == "llama_gqa_tied";
+        let adapter = Adapter::init(config, &base, 1).unwrap();
+        let ids: Vec<u32> = (3..20).collect();
+        let labels: Vec<i32> = ids
+            .iter()
+            .map(|&id| if id < 8 { -100 } else { id as i32 })
+            .collect();
+        let packed = Packed::from_rows([(&ids[..], &labels[..]), (&ids[5..14], &labels[5..14])]);
+        let mut gradients = vec![0.0; adapter.params.len()];
+        let plans = [
+            Plan::ALL,
+            Plan::LEANEST,
+            Plan {
+                exact: 0,
+                rounded: 1,
+            },
+        ];
+        for plan in plans {
+            let mut fused = Fused::new(&base, 1).unwrap().with_plan(plan);
+            for dropout in [
+                None,
+                Some(crate::Dropout {
+                    p: 0.1,
+                    seed: 1,
+                    step: 1,
+                }),
+            ] {
+                fused
+                    .gradients(&adapter, &packed, dropout, 1.0, &mut gradients)
+                    .unwrap();
+                fused.losses(Some(&adapter), &packed).unwrap();
+                let batch = BatchSize {
+                    tokens: packed.tokens(),
+                    longest: 17,
+                    supervised: packed.supervised(),
+                };
+                let expected = footprint(base.config(), &adapter.modules, dropout.is_some(), batch);
+                let engine = &fused.engine;
+                let stored: usize = engine
+                    .stores
+                    .iter()
+                    .map(|s| s.bytes() + F32 * of_saved(&s.all))
+                    .sum();
+                assert_eq!(
+                    F32 * of_saved(&engine.work) + stored,
+                    expected.activations(plan),
+                    "{case} {plan:?}"
+                );
+                let state = 2 * packed.tokens() * base.config().hidden_size;
+                let found =
+                    of_scratch(&engine.scratch) + state + engine.scratch.project.workspace.len();
+                assert_eq!(F32 * found, expected.scratch, "{case} {dropout:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The two places of a layer where the hidden state is added to: attention's output through O, the MLP's through Down,
+//! each normalised first where the family does so.
+use super::buffers::{Saved, Scratch};
+use super::pass::LayerPass;
+use super::project::Back;
+use crate::spec::Projection::{self, O};
+use lora_checkpoint::Norm;
+use lora_kernels::matrix::Place;
+use lora_kernels::vector;
+use rayon::prelude::*;
+
+/// x (T, H) += the output of attention (O) or of the MLP (Down) through its projection, normalised where the family does so.
+pub(super) fn add_output(
+    at: LayerPass<'_, '_>,
+    projection: Projection,
+    x: &mut [f32],
+    saved: &mut Saved,
+    scratch: &mut Scratch,
+) {
+    let size = at.input_size(projection);
+    let (input, gamma, output, rstd) = match projection {
+        O => (
+            saved.o.read(size),
+            &at.layer.attention_output_norm,
+            &mut saved.attention_output,
+            &mut saved.attention_output_rstd,
+        ),
+        _ => (
+            scratch.activated.read(size),
+            &at.layer.mlp_output_norm,
+            &mut saved.mlp_output,
+            &mut saved.mlp_output_rstd,
+        ),
+    };
+    let hidden = at.out_features(projection);
+    let project = &mut scratch.project;
+    let Some(gamma) = gamma else {
+        let to = Place::new(x, at.rows, hidden).adding();
+        return at.forward(projection, input, to, &mut saved.u, project);
+    };
+    let to = Place::new(output.get(x.len()), at.rows, hidden);
+    at.forward(projection, input, to, &mut saved.u, project);
+    let n = scratch.normed.get(x.len());
+    at.pass
+        .norm(output.read(x.len()), gamma, n, rstd.get(at.rows));
+    x.par_chunks_mut(PART)
+        .zip(n.par_chunks(PART))
+        .for_each(|(x, n)| vector::add(x, n));
+}
+
+/// Values added at once by a thread.
+const PART: usize = 1 << 14;
+
+/// The gradient of the input of O (in `scratch.d_o`) or of Down (in `scratch.d_activated`), from that of the hidden state,
+/// dx (T, H).
+pub(super) fn output_backward(
+    at: LayerPass<'_, '_>,
+    projection: Projection,
+    dx: &[f32],
+    saved: &Saved,
+    gradients: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let size = at.input_size(projection);
+    let (input, d_input, gamma, output, rstd, norm) = match projection {
+        O => (
+            saved.o.read(size),
+            scratch.d_o.get(size),
+            &at.layer.attention_output_norm,
+            &saved.attention_output,
+            &saved.attention_output_rstd,
+            Norm::AttentionOutput,
+        ),
+        _ => (
+            scratch.activated.read(size),
+            scratch.d_activated.get(size),
+            &at.layer.mlp_output_norm,
+            &saved.mlp_output,
+            &saved.mlp_output_rstd,
+            Norm::MlpOutput,
+        ),
+    };
+    let to = Place::new(d_input, at.rows, at.in_features(projection));
+    let Some(gamma) = gamma else {
+        let back = Back {
+            gradients,
+            scratch: &mut scratch.project,
+        };
+        return at.backward(projection, input, dx, to, &saved.u, back);
+    };
+    let output = output.read(dx.len());
+    let rstd = rstd.read(at.rows);
+    at.pass
+        .binding
+        .norm_gradient((Some(at.index), norm), output, rstd, dx, gradients);
+    let dn = scratch.d_normed.get(dx.len());
+    let dy = scratch.d_output.get(dx.len());
+    dn.copy_from_slice(dx);
+    dy.fill(0.0);
+    at.pass.norm_backward(output, gamma, rstd, dn, dy);
+    let back = Back {
+        gradients,
+        scratch: &mut scratch.project,
+    };
+    at.backward(projection, input, dy, to, &saved.u, back);
+}

@@ -1,0 +1,75 @@
+//! What of an adapter has not found its place in the decoder yet: nothing may be left.
+use crate::Error;
+use lora_core::Adapter;
+use std::collections::HashMap;
+
+/// What trains at one linear layer or at the embedding: indices into the adapter's modules and trained tensors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) module: Option<usize>,
+    pub(super) weight: Option<usize>,
+    pub(super) bias: Option<usize>,
+}
+
+/// Modules by path and trained tensors by name.
+pub(super) struct Unbound<'a> {
+    adapter: &'a Adapter,
+    modules: HashMap<&'a str, usize>,
+    trained: HashMap<&'a str, usize>,
+}
+
+impl<'a> Unbound<'a> {
+    pub(super) fn of(adapter: &'a Adapter) -> Self {
+        let modules = adapter.modules.iter().enumerate();
+        let trained = adapter.trained.iter().enumerate();
+        Self {
+            adapter,
+            modules: modules.map(|(i, m)| (m.path.as_str(), i)).collect(),
+            trained: trained.map(|(i, t)| (t.tensor.as_str(), i)).collect(),
+        }
+    }
+
+    /// The trained tensor of a name.
+    pub(super) fn tensor(&mut self, name: &str) -> Option<usize> {
+        self.trained.remove(name)
+    }
+
+    /// What trains at a path, of shape (out, in).
+    pub(super) fn slot(&mut self, path: &str, shape: (usize, usize)) -> Result<Slot, Error> {
+        let (out_features, in_features) = shape;
+        let slot = Slot {
+            module: self.modules.remove(path),
+            weight: self.tensor(&format!("{path}.weight")),
+            bias: self.tensor(&format!("{path}.bias")),
+        };
+        if let Some(m) = slot.module.map(|index| &self.adapter.modules[index])
+            && (m.out_features, m.in_features) != shape
+        {
+            return Err(Error::invalid(format!(
+                "{path}: the adapter is for a layer of shape ({}, {}), the base's is ({out_features}, {in_features})",
+                m.out_features, m.in_features
+            )).hint("use the base that the adapter was trained on"));
+        }
+        let values = out_features * in_features;
+        let whole = slot.weight.map(|index| &self.adapter.trained[index]);
+        if let Some(t) = whole.filter(|t| t.range.len() != values) {
+            return Err(Error::invalid(format!(
+                "{}: the adapter holds shape {:?}, the base's is of {values} values",
+                t.tensor, t.shape
+            ))
+            .hint("use the base that the adapter was trained on"));
+        }
+        Ok(slot)
+    }
+
+    pub(super) fn nothing_left(self) -> Result<(), Error> {
+        let left = self.modules.into_keys().chain(self.trained.into_keys());
+        match left.min() {
+            None => Ok(()),
+            Some(path) => Err(Error::invalid(format!(
+                "the adapter trains {path}, which this base does not have"
+            ))
+            .hint("use the base that the adapter was trained on")),
+        }
+    }
+}
