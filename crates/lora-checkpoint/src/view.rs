@@ -69,6 +69,10 @@ impl TensorView<'_> {
     pub fn shape(&self) -> &[usize] {
         &self.entry.shape
     }
+    /// The stored values as they lie in the file.
+    pub fn stored(&self) -> &[u8] {
+        self.bytes
+    }
     /// Bytes of the stored values.
     pub fn stored_bytes(&self) -> usize {
         self.bytes.len()

@@ -6,6 +6,7 @@ mod entry;
 mod error;
 mod input;
 mod machine;
+mod other_base;
 mod progress;
 mod table;
 mod ui;
@@ -15,8 +16,9 @@ pub use entry::main;
 pub use error::{Context, Error, Foreign};
 pub use input::{artefact_from, artefact_input};
 pub use machine::{available_memory, parse_bytes};
+pub use other_base::OtherBase;
 pub use progress::Progress;
-pub use table::{human_bytes, human_seconds, table};
+pub use table::{human_bytes, human_seconds, table, table_within, wrapped};
 pub use ui::Ui;
 
 /// Result of a tool's work.

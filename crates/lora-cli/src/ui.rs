@@ -1,11 +1,14 @@
 //! How a tool talks while it works: data on stdout, words for people on stderr.
 use crate::entry::INTERRUPTED;
-use crate::table::{human_bytes, human_seconds};
+use crate::table::{human_bytes, human_seconds, table_within, wrapped};
 use crate::{Common, Error, Progress, Result};
 use indicatif::MultiProgress;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Columns where nothing says how wide the terminal is.
+const WIDTH: usize = 100;
 
 /// How a tool talks while it works.
 #[derive(Debug, Clone)]
@@ -89,6 +92,25 @@ impl Ui {
     pub fn out(&self, line: &str) {
         if self.inner.mode == Mode::People {
             self.stdout(line.trim_end_matches('\n'));
+        }
+    }
+
+    /// Columns that tables, charts and paragraphs keep to: the terminal's; `COLUMNS` in the environment says otherwise.
+    pub fn width(&self) -> usize {
+        let asked = std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok());
+        let own = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
+        asked.or(own).unwrap_or(WIDTH)
+    }
+
+    /// Rows as a table that keeps to the terminal's width, on stdout (only outside JSON mode).
+    pub fn table<S: AsRef<str>>(&self, rows: &[Vec<S>]) {
+        self.out(&table_within(rows, self.width()));
+    }
+
+    /// A sentence or two on stdout (only outside JSON mode), wrapped to the terminal's width and indented.
+    pub fn paragraph(&self, indent: usize, text: &str) {
+        for line in wrapped(text, self.width().saturating_sub(indent)) {
+            self.out(&format!("{:indent$}{line}", ""));
         }
     }
 

@@ -14,7 +14,7 @@ mod write;
 
 pub use lora_records::Report;
 
-use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
 use lora_model::Fused;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -38,6 +38,10 @@ pub struct Args {
     /// Adapter folder (PEFT's layout), may be repeated; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
+    /// Bases that are not the adapter's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub other_base: OtherBase,
     /// Folder to write: report.json, predictions.jsonl, receipt.json.
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]

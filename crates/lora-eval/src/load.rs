@@ -4,7 +4,7 @@ use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
 use lora_data::{Example, Split};
-use lora_model::Base;
+use lora_model::{Base, TrainedOn};
 use lora_receipt::{Artefact, Input};
 use std::path::{Path, PathBuf};
 
@@ -86,12 +86,18 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
     split.examples.truncate(args.limit.unwrap_or(usize::MAX));
     split.check_vocabulary(base.checkpoint().config().vocab_size, &args.data)?;
 
+    let given = Input::read("base", &args.base)?;
     let mut adapters = Vec::new();
     for path in &args.adapter {
         let (adapter, warnings) = Adapter::load(path, &base)?;
         for warning in warnings {
             ui.warn(&warning);
         }
+        let own = TrainedOn::of(path);
+        let name = own.name();
+        let identity = own.is(&base, &given);
+        args.other_base
+            .check(ui, path, name.as_deref(), &args.base, identity)?;
         adapters.push(Named {
             name: unique_name(path, &adapters),
             path: path.clone(),
@@ -103,7 +109,7 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
         tokenizer,
         rows: split.examples,
         adapters,
-        inputs: hashed_inputs(args)?,
+        inputs: hashed_inputs(args, given)?,
     })
 }
 
@@ -123,19 +129,10 @@ fn unique_name(path: &Path, taken: &[Named]) -> String {
         .unwrap_or(stem)
 }
 
-fn hashed_inputs(args: &Args) -> Result<Vec<Input>> {
-    let adapters = args.adapter.iter().map(|path| ("adapter", path));
-    let named = [("base", &args.base), ("data", &args.data)]
-        .into_iter()
-        .chain(adapters);
-    named
-        .map(|(name, path)| {
-            let sha256 = lora_receipt::hash_path(path)?;
-            Ok(Input {
-                name: name.to_owned(),
-                path: path.clone(),
-                sha256,
-            })
-        })
-        .collect()
+fn hashed_inputs(args: &Args, base: Input) -> Result<Vec<Input>> {
+    let mut inputs = vec![base, Input::read("data", &args.data)?];
+    for path in &args.adapter {
+        inputs.push(Input::read("adapter", path)?);
+    }
+    Ok(inputs)
 }

@@ -1,7 +1,10 @@
 //! What is shown: a table for people, events for machines.
-use lora_cli::Ui;
+use lora_cli::{Ui, table_within, wrapped};
 use lora_records::{Comparison, ModelReport, Report};
 use serde_json::json;
+
+/// Columns of `pass` or `FAIL` before a gate.
+const GATE_INDENT: usize = 6;
 
 /// Shows the report on stdout.
 pub(crate) fn show(report: &Report, ui: &Ui) {
@@ -17,7 +20,7 @@ pub(crate) fn show(report: &Report, ui: &Ui) {
         }
         return;
     }
-    for line in lines(report) {
+    for line in lines(report, ui.width()) {
         ui.out(&line);
     }
 }
@@ -30,15 +33,16 @@ fn tagged(event: &str, body: serde_json::Value) -> serde_json::Value {
     object.into()
 }
 
-/// The table and the gates, line by line.
-pub(crate) fn lines(report: &Report) -> Vec<String> {
-    let mut lines = vec![format!(
+/// The table and the gates, line by line, at most `width` columns wide.
+pub(crate) fn lines(report: &Report, width: usize) -> Vec<String> {
+    let about = format!(
         "{} · split {} · {} rows · {} supervised tokens",
         report.data.display(),
         report.split,
         report.rows,
         report.tokens
-    )];
+    );
+    let mut lines = wrapped(&about, width);
     let head = [
         "model",
         "loss",
@@ -52,17 +56,21 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
         .chain(report.models.iter().map(cells))
         .map(Vec::from)
         .collect();
-    lines.extend(lora_cli::table(&rows).lines().map(str::to_owned));
+    lines.extend(table_within(&rows, width).lines().map(str::to_owned));
     if let Some(reason) = &report.generation.skipped {
-        lines.push(format!("no exact match: {reason}"));
+        lines.extend(wrapped(&format!("no exact match: {reason}"), width));
     }
-    lines.extend(verdicts(report));
+    for verdict in verdicts(report) {
+        lines.extend(wrapped(&verdict, width));
+    }
     for gate in &report.gates {
         let verdict = if gate.passed { "pass" } else { "FAIL" };
-        lines.push(format!(
-            "{verdict}  {} ({}): {}",
-            gate.gate, gate.model, gate.reason
-        ));
+        let gate = format!("{} ({}): {}", gate.gate, gate.model, gate.reason);
+        let parts = wrapped(&gate, width.saturating_sub(GATE_INDENT));
+        for (number, part) in parts.iter().enumerate() {
+            let verdict = if number == 0 { verdict } else { "" };
+            lines.push(format!("{verdict:GATE_INDENT$}{part}"));
+        }
     }
     lines
 }

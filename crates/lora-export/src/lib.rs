@@ -11,7 +11,7 @@ mod modelfile;
 mod output;
 
 use inputs::Source;
-use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -33,6 +33,10 @@ pub struct Args {
     /// Base model of the adapter [default: the one that the adapter's receipt names].
     #[arg(long, value_name = "MODEL")]
     pub base: Option<PathBuf>,
+    /// Bases that are not the adapter's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub other_base: OtherBase,
     /// What to write.
     #[arg(long, value_name = "FORMAT", default_value = "gguf")]
     pub format: Format,
@@ -128,6 +132,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
         .then(|| modelfile::translate(source.model()))
         .transpose()?;
     let output = output::stage(&args, &source)?;
+    output.check_base(&args, &source, ui)?;
     let results = match &source {
         Source::Model(checkpoint) => model::write(&args, checkpoint, &output, ui)?,
         Source::Adapter(base, adapter) if args.format == Format::Gguf => {

@@ -1,7 +1,8 @@
 //! Where the export goes: one .gguf file with its receipt beside it, or a folder.
 use crate::inputs::Source;
 use crate::{Args, Format};
-use lora_cli::Result;
+use lora_cli::{Result, Ui};
+use lora_model::{TrainedOn, model_input};
 use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -38,9 +39,13 @@ pub(crate) fn stage(args: &Args, source: &Source) -> Result<Output> {
         ("adapter", &args.adapter),
         ("base", &args.base),
     ];
+    let input = |name: &str, path: &Path| match source {
+        Source::Adapter(base, _) if name == "base" => model_input(name, path, base.checkpoint()),
+        _ => Input::read(name, path),
+    };
     let inputs = named
         .into_iter()
-        .filter_map(|(name, path)| Some(Input::read(name, path.as_deref()?)))
+        .filter_map(|(name, path)| Some(input(name, path.as_deref()?)))
         .collect::<Result<_, _>>()?;
     Ok(Output {
         staged,
@@ -51,6 +56,20 @@ pub(crate) fn stage(args: &Args, source: &Source) -> Result<Output> {
 }
 
 impl Output {
+    /// An adapter is exported for the base that it was trained on.
+    pub(crate) fn check_base(&self, args: &Args, source: &Source, ui: &Ui) -> Result<()> {
+        let given = self.inputs.iter().find(|input| input.name == "base");
+        if let (Source::Adapter(base, _), Some(path), Some(given)) = (source, &args.adapter, given)
+        {
+            let own = TrainedOn::of(path);
+            let identity = own.is(base, given);
+            let name = own.name();
+            args.other_base
+                .check(ui, path, name.as_deref(), &given.path, identity)?;
+        }
+        Ok(())
+    }
+
     /// Writes the receipt and makes the output final.
     pub(crate) fn commit(self, args: &Args, results: Value, started: Instant) -> Result<Receipt> {
         let draft = Draft {

@@ -3,8 +3,8 @@ use crate::{Args, Dtype, combine};
 use lora_checkpoint::SaveDtype;
 use lora_cli::{Error, Result, Ui};
 use lora_core::{Adapter, BaseModel, Module, ModuleKind};
-use lora_model::Base;
-use lora_receipt::{Artefact, Input, Receipt};
+use lora_model::{Base, TrainedOn, model_input};
+use lora_receipt::{Artefact, Identity, Input};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -71,17 +71,11 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
 
 /// The base that the adapter's receipt names, else the one in its adapter_config.json.
 fn named_base(adapter: &Path) -> Result<PathBuf> {
-    let from_receipt = Receipt::load(adapter).ok().and_then(|receipt| {
-        receipt
-            .inputs
-            .into_iter()
-            .find(|input| input.name == "base")
-            .map(|input| input.path)
-    });
-    let named = match from_receipt {
-        Some(path) => Some(path),
-        None => lora_core::base_name(adapter)?.map(PathBuf::from),
+    let named = match TrainedOn::of(adapter) {
+        TrainedOn::Nothing => lora_core::base_name(adapter)?,
+        own => own.name(),
     };
+    let named = named.map(PathBuf::from);
     let hint = "name the base: --base MODEL";
     match named {
         Some(path) if path.exists() => Ok(path),
@@ -136,23 +130,60 @@ pub(crate) fn open_adapters(args: &Args, ui: &Ui) -> Result<Adapters> {
                 .collect::<Result<Vec<_>, _>>()?,
         ),
     };
-    let adapters = args.adapter.iter().map(|path| ("adapter", path));
-    let named = args.base.iter().map(|path| ("base", path)).chain(adapters);
-    let named = named.chain(args.data.iter().map(|path| ("data", path)));
-    let hash = |(name, path): (&str, &PathBuf)| {
-        Ok(Input {
-            name: name.to_owned(),
-            path: path.clone(),
-            sha256: lora_receipt::hash_path(path)?,
-        })
-    };
-    let hashed = named.map(hash).collect::<Result<_>>()?;
+    let mut hashed = Vec::new();
+    if let Some((base, path)) = base.as_ref().zip(args.base.as_ref()) {
+        hashed.push(match args.to_adapter {
+            true => model_input("base", path, base.checkpoint())?,
+            false => Input::read("base", path)?,
+        });
+    }
+    for path in &args.adapter {
+        hashed.push(Input::read("adapter", path)?);
+    }
+    if let Some(path) = &args.data {
+        hashed.push(Input::read("data", path)?);
+    }
+    match (&base, hashed.first()) {
+        (Some(base), Some(given)) => check_base(args, base, given, ui)?,
+        _ => check_common_base(args, ui)?,
+    }
     Ok(Adapters {
         loaded,
         modules,
         base,
         hashed,
     })
+}
+
+/// Every adapter was trained on this base.
+fn check_base(args: &Args, base: &Base, given: &Input, ui: &Ui) -> Result<()> {
+    for path in &args.adapter {
+        let own = TrainedOn::of(path);
+        let identity = own.is(base, given);
+        let name = own.name();
+        args.other_base
+            .check(ui, path, name.as_deref(), &given.path, identity)?;
+    }
+    Ok(())
+}
+
+/// Without a base: adapters that become one were trained on the same one, as far as their receipts tell.
+fn check_common_base(args: &Args, ui: &Ui) -> Result<()> {
+    let own = |path: &PathBuf| match TrainedOn::of(path) {
+        TrainedOn::Receipt(base) => Some((path.clone(), *base)),
+        _ => None,
+    };
+    let bases: Vec<(PathBuf, Input)> = args.adapter.iter().filter_map(own).collect();
+    let Some(((_, first), others)) = bases.split_first() else {
+        return Ok(());
+    };
+    for (path, base) in others {
+        let name = base.path.display().to_string();
+        let identity = Identity::of(base, first);
+        args.other_base
+            .check(ui, path, Some(&name), &first.path, identity)?;
+    }
+    Ok(())
 }
 
 /// Loads an adapter on its base, or on the modules that its own file names.

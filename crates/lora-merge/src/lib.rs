@@ -10,7 +10,7 @@ mod inputs;
 mod weights;
 mod write;
 
-use lora_cli::{Common, Result, Status, ToolArgs, Ui};
+use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -29,6 +29,10 @@ pub struct Args {
     /// Adapter folder (PEFT's or mlx-lm's layout), may be repeated; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "DIR", required_unless_present = "diff")]
     pub adapter: Vec<PathBuf>,
+    /// Bases that are not the adapter's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub other_base: OtherBase,
     /// Folder to write: a model, or with --to-adapter an adapter.
     #[arg(long, value_name = "DIR", required_unless_present = "diff")]
     #[serde(skip)]

@@ -10,7 +10,7 @@ use lora_receipt::{Artefact, Draft, Input, Staged};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Rows between two looks at Ctrl-C and the progress bar.
@@ -70,11 +70,7 @@ fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
                 .read_to_end(&mut bytes)
                 .map_err(failed)?;
             let sha256 = lora_receipt::hash_bytes(&bytes);
-            inputs.push(Input {
-                name: "raw".to_owned(),
-                path: PathBuf::from("-"),
-                sha256,
-            });
+            inputs.push(Input::new("raw", "-", sha256));
             RawRows::from_reader(Path::new("stdin"), Cursor::new(bytes))?
         } else {
             let source = RawRows::open(path)?;

@@ -3,12 +3,14 @@
 //! A finished output always has a receipt: `OUT/receipt.json` in a folder, `FILE.receipt.json` beside a single file.
 mod hash;
 mod host;
+pub mod identity;
 mod mark;
 mod receipt;
 mod staged;
 
 pub use hash::{Hashes, hash_bytes, hash_path};
 pub use host::peak_rss_bytes;
+pub use identity::{Identity, Marks};
 pub use receipt::{Artefact, Draft, Input, Output, Receipt, receipt_path};
 pub use staged::Staged;
 

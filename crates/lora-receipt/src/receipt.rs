@@ -2,6 +2,7 @@
 use crate::hash::{Hashes, files};
 use crate::{Error, FILE_NAME, VERSION, hash_path, io};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -52,19 +53,32 @@ pub struct Input {
     pub path: PathBuf,
     /// sha256 of the file, or of the tree.
     pub sha256: String,
+    /// Of a model, what tells whether another file is the same model (see [`crate::Identity`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, String>,
 }
 
 impl Input {
+    /// An input whose content is hashed already.
+    pub fn new(
+        name: impl Into<String>,
+        path: impl Into<PathBuf>,
+        sha256: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            path: path.into(),
+            sha256: sha256.into(),
+            marks: BTreeMap::new(),
+        }
+    }
+
     /// Hashes the file or folder at `path`, named after the flag that gave it.
     ///
     /// # Errors
     /// When it can't be read.
     pub fn read(name: impl Into<String>, path: &Path) -> Result<Self, Error> {
-        Ok(Self {
-            name: name.into(),
-            path: path.to_path_buf(),
-            sha256: hash_path(path)?,
-        })
+        Ok(Self::new(name, path, hash_path(path)?))
     }
 }
 

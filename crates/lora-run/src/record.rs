@@ -64,11 +64,7 @@ impl Definition {
                     .entry(name.clone())
                     .or_default()
                     .push(sha256.clone());
-                found.push(Input {
-                    name: name.clone(),
-                    path: input.path.clone(),
-                    sha256,
-                });
+                found.push(Input::new(name.clone(), input.path.clone(), sha256));
             }
         }
         let (name, version) = match &step.action {

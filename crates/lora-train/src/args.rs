@@ -1,6 +1,6 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
 use crate::lora_args::LoraArgs;
-use lora_cli::{Common, Error, Result, ToolArgs};
+use lora_cli::{Common, Error, OtherBase, Result, ToolArgs};
 use lora_core::{LoraConfig, Preset, TargetModules};
 use lora_training::{Batching, Length, TrainConfig};
 use std::path::PathBuf;
@@ -24,6 +24,10 @@ pub struct Args {
     /// Start from this adapter (PEFT's layout) and keep its rank, alpha and targets; `-` takes it from a receipt.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "rank", "alpha", "targets", "rslora"])]
     pub adapter: Option<PathBuf>,
+    /// Bases that are not the adapter's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub other_base: OtherBase,
     /// Folder to write: the best adapter, metrics.jsonl, checkpoints/, README.md, receipt.json.
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]

@@ -2,8 +2,8 @@
 use crate::args::{Args, Method};
 use crate::failure::failed;
 use lora_checkpoint::{ModelConfig, TokenizerBundle};
-use lora_cli::{Result, artefact_input};
-use lora_model::Base;
+use lora_cli::{Result, Ui, artefact_input};
+use lora_model::{Base, TrainedOn, model_input};
 use lora_receipt::{Artefact, Input};
 use std::path::Path;
 
@@ -45,14 +45,27 @@ impl Inputs {
             .into_iter()
             .filter_map(|(name, path)| path.map(|path| (name, path)))
         {
-            let sha256 = lora_receipt::hash_path(path)?;
-            hashes.push(Input {
-                name: name.to_owned(),
-                path: path.clone(),
-                sha256,
+            hashes.push(match &base {
+                Start::Weights(base) if name == "base" && args.method == Method::Lora => {
+                    model_input(name, path, base.checkpoint())?
+                }
+                _ => Input::read(name, path)?,
             });
         }
         Ok(Self { base, hashes })
+    }
+
+    /// An adapter to start from was trained on this base.
+    pub(crate) fn check_base(&self, args: &Args, base: &Base, ui: &Ui) -> Result<()> {
+        let given = self.hashes.iter().find(|input| input.name == "base");
+        if let (Some(dir), Some(given)) = (&args.adapter, given) {
+            let own = TrainedOn::of(dir);
+            let identity = own.is(base, given);
+            let name = own.name();
+            args.other_base
+                .check(ui, dir, name.as_deref(), &args.base, identity)?;
+        }
+        Ok(())
     }
 
     /// What the result depends on: the flags but for paths and threads, and the content of the inputs.
@@ -61,6 +74,7 @@ impl Inputs {
         if let Some(map) = value.as_object_mut() {
             map.remove("threads");
             map.remove("adapter");
+            map.remove("allow-other-base");
             for input in &self.hashes {
                 map.insert(input.name.clone(), input.sha256.clone().into());
             }

@@ -27,7 +27,10 @@ pub(crate) fn build<'b>(
     ui: &Ui,
 ) -> Result<Model<'b>> {
     match (&inputs.base, args.method) {
-        (Start::Weights(base), Method::Lora) => lora(args, base, rows, ui),
+        (Start::Weights(base), Method::Lora) => {
+            inputs.check_base(args, base, ui)?;
+            lora(args, base, rows, ui)
+        }
         (Start::Weights(base), Method::Full) => {
             if !args.base.join("config.json").is_file() {
                 return Err(Error::new(format!(

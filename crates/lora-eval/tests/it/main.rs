@@ -5,5 +5,6 @@ mod bad_input;
 mod comparisons;
 mod gates;
 mod harness;
+mod identity;
 mod losses;
 mod noise;

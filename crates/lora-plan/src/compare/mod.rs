@@ -6,7 +6,7 @@ pub use row::{Compared, Interval};
 use crate::plot::{Chart, Line, thinned};
 use crate::run::{Run, find, quoted};
 use crate::show::tagged;
-use lora_cli::{Error, Result, Status, Ui, human_bytes, human_seconds, table};
+use lora_cli::{Error, Result, Status, Ui, human_bytes, human_seconds, table_within, wrapped};
 use lora_core::thousands;
 use std::path::PathBuf;
 
@@ -45,16 +45,54 @@ pub fn compare(paths: &[PathBuf]) -> Result<(Vec<Compared>, Chart)> {
         }
         runs.extend(found);
     }
-    Ok((row::compared(&runs), curves(&runs)))
+    let rows = row::compared(&runs);
+    let order = ranking(&rows);
+    let mut rows: Vec<Compared> = order.iter().map(|&at| rows[at].clone()).collect();
+    if rows.len() > 1 && common_loss(&rows).is_some() {
+        rows[0].best = true;
+    }
+    let mut places: Vec<(usize, Run)> = runs.into_iter().enumerate().collect();
+    places.sort_by_key(|(at, _)| order.iter().position(|ranked| ranked == at));
+    let runs: Vec<Run> = places.into_iter().map(|(_, run)| run).collect();
+    Ok((rows, curves(&runs)))
+}
+
+/// Where each run stands, the one with the lowest loss first: by lora-eval's difference to the base where all runs have
+/// one, else by the loss on the valid split. Runs with other data can't be ranked: they stay as they were named.
+fn ranking(rows: &[Compared]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    if let Some(loss) = common_loss(rows) {
+        order.sort_by(|&a, &b| loss(&rows[a]).total_cmp(&loss(&rows[b])));
+    }
+    order
+}
+
+/// The loss that all runs have of the same rows.
+fn common_loss(rows: &[Compared]) -> Option<fn(&Compared) -> f64> {
+    let measured = |row: &Compared| row.difference_to_base.is_some();
+    let held_out = |row: &Compared| row.valid_loss.is_some();
+    if have_other_data(rows) {
+        None
+    } else if rows.iter().all(measured) {
+        Some(|row| row.loss_interval().0)
+    } else if rows.iter().all(held_out) {
+        Some(|row| row.valid_loss.unwrap_or(f64::INFINITY))
+    } else {
+        None
+    }
+}
+
+fn have_other_data(rows: &[Compared]) -> bool {
+    rows.iter()
+        .any(|row| row.differs.contains_key("data (content)"))
 }
 
 pub(crate) fn run(args: &CompareArgs, ui: &Ui) -> Result<Status> {
     let (rows, chart) = compare(&args.runs)?;
     rows.iter().for_each(|row| ui.event(&tagged("run", row)));
-    ui.out(&table(&cells(&rows)));
-    chart.text(90, 18).iter().for_each(|line| ui.out(line));
-    ui.out("");
-    notes(&rows).iter().for_each(|line| ui.out(line));
+    shown(&rows, &chart, ui.width())
+        .iter()
+        .for_each(|line| ui.out(line));
     if let Some(path) = &args.svg {
         chart.write_svg(path)?;
         ui.say(&format!("wrote {}", path.display()));
@@ -133,59 +171,93 @@ fn curves(runs: &[Run]) -> Chart {
     }
 }
 
-/// A column a run: there are more facts than runs.
-fn cells(rows: &[Compared]) -> Vec<Vec<String>> {
-    let line = |name: &str, value: &dyn Fn(&Compared) -> String| -> Vec<String> {
-        std::iter::once(name.to_owned())
-            .chain(rows.iter().map(value))
-            .collect()
-    };
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let mut all = vec![line("", &|row| row.run.clone())];
-    for key in rows.first().into_iter().flat_map(|row| row.differs.keys()) {
-        all.push(line(key, &|row| {
-            row.differs.get(key).cloned().unwrap_or_default()
-        }));
+/// Everything for people, at most `width` columns wide: a row a run, the curves, and what can be said of the results.
+fn shown(rows: &[Compared], chart: &Chart, width: usize) -> Vec<String> {
+    let table = table_within(&cells(rows), width);
+    let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
+    lines.push(String::new());
+    lines.extend(chart.text(width.min(WIDEST_CHART), 18));
+    lines.push(String::new());
+    for note in notes(rows) {
+        lines.extend(wrapped(&note, width));
     }
-    let interval = |i: Option<Interval>, times: f64, digits: usize| {
-        i.map(|i| {
-            format!(
-                "{:.digits$} ({:.digits$} to {:.digits$})",
-                times * i.value,
-                times * i.low,
-                times * i.high
-            )
-        })
+    lines
+}
+
+/// A wider chart shows no more.
+const WIDEST_CHART: usize = 100;
+
+/// A row a run; facts that no run has are left out. The lowest loss is marked.
+fn cells(rows: &[Compared]) -> Vec<Vec<String>> {
+    let name = |row: &Compared| match row.best {
+        true => format!("{} *", row.run),
+        false => row.run.clone(),
     };
-    all.extend([
-        line("trainable", &|row| or_dash(row.trainable.map(thousands))),
-        line("steps", &|row| row.steps.to_string()),
-        line("time", &|row| or_dash(row.seconds.map(human_seconds))),
-        line("tokens/s", &|row| {
-            or_dash(row.tokens_per_s.map(|t| format!("{t:.0}")))
+    let mut columns = vec![column("run", rows.iter().map(name))];
+    columns.extend(results(rows));
+    for key in rows.first().into_iter().flat_map(|row| row.differs.keys()) {
+        let own = |row: &Compared| row.differs.get(key).cloned().unwrap_or_default();
+        columns.push(column(key, rows.iter().map(own)));
+    }
+    columns.extend(costs(rows));
+    columns.retain(|column| column.iter().skip(1).any(|cell| cell != NONE));
+    (0..=rows.len())
+        .map(|row| columns.iter().map(|column| column[row].clone()).collect())
+        .collect()
+}
+
+/// What stands for a fact that a run has not.
+const NONE: &str = "-";
+
+fn column(name: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
+    std::iter::once(name.to_owned()).chain(cells).collect()
+}
+
+fn facts(name: &str, rows: &[Compared], fact: impl Fn(&Compared) -> Option<String>) -> Vec<String> {
+    let or_none = |row| fact(row).unwrap_or_else(|| NONE.to_owned());
+    column(name, rows.iter().map(or_none))
+}
+
+fn results(rows: &[Compared]) -> [Vec<String>; 3] {
+    [
+        facts("loss − base (95 %)", rows, |row| {
+            row.difference_to_base.map(|i| interval(i, 1.0, 4))
         }),
-        line("peak memory", &|row| {
-            or_dash(row.peak_bytes.map(human_bytes))
+        facts("exact match % (95 %)", rows, |row| {
+            row.exact_match.map(|i| interval(i, 100.0, 1))
         }),
-        line("valid loss, best", &|row| {
-            or_dash(row.valid_loss.map(|loss| format!("{loss:.4}")))
+        facts("valid loss, best", rows, |row| {
+            row.valid_loss.map(|loss| format!("{loss:.4}"))
         }),
-        line("loss − base (95 %)", &|row| {
-            or_dash(interval(row.difference_to_base, 1.0, 4))
+    ]
+}
+
+fn costs(rows: &[Compared]) -> [Vec<String>; 5] {
+    [
+        facts("trainable", rows, |row| row.trainable.map(thousands)),
+        facts("steps", rows, |row| Some(row.steps.to_string())),
+        facts("time", rows, |row| row.seconds.map(human_seconds)),
+        facts("tokens/s", rows, |row| {
+            row.tokens_per_s.map(|rate| format!("{rate:.0}"))
         }),
-        line("exact match % (95 %)", &|row| {
-            or_dash(interval(row.exact_match, 100.0, 1))
-        }),
-    ]);
-    all.retain(|line| line.iter().skip(1).any(|cell| cell != "-"));
-    all
+        facts("peak memory", rows, |row| row.peak_bytes.map(human_bytes)),
+    ]
+}
+
+fn interval(i: Interval, times: f64, digits: usize) -> String {
+    let Interval { value, low, high } = i;
+    format!(
+        "{:.digits$} ({:.digits$} to {:.digits$})",
+        times * value,
+        times * low,
+        times * high
+    )
 }
 
 /// What can be said of the results together.
 fn notes(rows: &[Compared]) -> Vec<String> {
     let mut notes = Vec::new();
-    let differs = |key: &str| rows.iter().any(|row| row.differs.contains_key(key));
-    if differs("data (content)") {
+    if have_other_data(rows) {
         notes.push(
             "The runs have other data: their valid losses are not on the same rows.".to_owned(),
         );
@@ -196,6 +268,9 @@ fn notes(rows: &[Compared]) -> Vec<String> {
         .filter(|row| row.difference_to_base.is_some())
         .collect();
     measured.sort_by(|a, b| a.loss_interval().0.total_cmp(&b.loss_interval().0));
+    if rows.iter().any(|row| row.best) {
+        notes.push("* is the lowest loss.".to_owned());
+    }
     let [best, next, ..] = &measured[..] else {
         return notes;
     };
@@ -221,4 +296,98 @@ fn notes(rows: &[Compared]) -> Vec<String> {
         ));
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plot::Line;
+    use std::collections::BTreeMap;
+
+    /// A run of a sweep as pipelines name them.
+    fn run(number: u32) -> Compared {
+        let loss = f64::from(number) - 9.5;
+        let differs: BTreeMap<String, String> = (0..9)
+            .map(|key| {
+                (
+                    format!("a-setting-{key}"),
+                    format!("value {number} of {key}"),
+                )
+            })
+            .collect();
+        Compared {
+            run: format!("train@base=data/tiny-chat,targets=all-linear,rank={number},lr=0.005"),
+            folder: format!("work/sweep/train@rank={number}"),
+            best: number == 0,
+            inputs: Some(("data/tiny-chat".to_owned(), "work/sweep/prep".to_owned())),
+            differs,
+            trainable: Some(1_234_567),
+            steps: 2680,
+            seconds: Some(71.0),
+            tokens_per_s: Some(812.0),
+            peak_bytes: Some(50_000_000),
+            valid_loss: Some(0.1234),
+            difference_to_base: Some(Interval {
+                value: loss,
+                low: loss - 0.6,
+                high: loss + 0.6,
+            }),
+            exact_match: Some(Interval {
+                value: 0.961,
+                low: 0.91,
+                high: 0.98,
+            }),
+        }
+    }
+
+    /// Runs are rows: nothing is wider than the terminal, and the best is the first of each part, marked.
+    #[test]
+    fn a_sweep_keeps_to_every_width() {
+        for runs in [1, 2, 6, 16] {
+            let rows: Vec<Compared> = (0..runs).map(run).collect();
+            let chart = Chart {
+                title: "loss on the valid split".to_owned(),
+                x: "step".to_owned(),
+                y: "nats per supervised token".to_owned(),
+                log_y: true,
+                lines: rows
+                    .iter()
+                    .map(|row| Line {
+                        name: row.run.clone(),
+                        points: vec![(1.0, 3.0), (2680.0, 0.01)],
+                    })
+                    .collect(),
+            };
+            for width in [40, 60, 80, 100, 200] {
+                let lines = shown(&rows, &chart, width);
+                for line in &lines {
+                    assert!(line.chars().count() <= width, "{width}: {line}");
+                }
+                let text = lines.concat().replace(' ', "");
+                assert!(
+                    text.contains("rank=0,lr=0.005*") || width < 200 || runs == 1,
+                    "{lines:#?}"
+                );
+                assert!(
+                    text.contains("1min11s") && text.contains("96.1"),
+                    "{lines:#?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_lowest_loss_is_the_first_and_other_data_are_not_ranked() {
+        let rows = [run(3), run(0), run(2)];
+        assert_eq!(ranking(&rows), [1, 2, 0]);
+        let mut unmeasured = rows.clone();
+        unmeasured[0].difference_to_base = None;
+        unmeasured[2].valid_loss = Some(0.01);
+        assert_eq!(ranking(&unmeasured), [2, 0, 1], "by the loss that all have");
+        let mut other = rows;
+        other[0]
+            .differs
+            .insert("data (content)".to_owned(), "1".to_owned());
+        assert_eq!(ranking(&other), [0, 1, 2]);
+    }
 }

@@ -22,6 +22,8 @@ pub struct Compared {
     pub run: String,
     /// Its folder.
     pub folder: String,
+    /// It has the lowest loss of all, on the rows that all were measured on.
+    pub best: bool,
     /// Base and dataset, if its receipt names them.
     pub inputs: Option<(String, String)>,
     /// Settings that are not the same in all runs.
@@ -92,6 +94,7 @@ fn row(run: &Run, name: String, differs: BTreeMap<String, String>) -> Compared {
     Compared {
         run: name,
         folder: run.name.clone(),
+        best: false,
         inputs: input("base").zip(input("data")),
         differs,
         trainable: training.result("trainable_parameters").map(|n| n as u64),

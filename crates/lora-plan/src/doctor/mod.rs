@@ -14,7 +14,7 @@ pub use finding::{Cause, Change, Finding};
 
 use crate::run::{Failure, FreeNames, Run, find};
 use crate::show::tagged;
-use lora_cli::{Result, Status, Ui};
+use lora_cli::{Result, Status, Ui, wrapped};
 use patient::Patient;
 use std::path::{Path, PathBuf};
 
@@ -160,28 +160,89 @@ pub(crate) fn run(args: &DoctorArgs, ui: &Ui) -> Result<Status> {
 }
 
 fn show(diagnosis: &Diagnosis, ui: &Ui) {
-    for (number, finding) in diagnosis.findings.iter().enumerate() {
+    for finding in &diagnosis.findings {
         let mut event = tagged("finding", finding);
         event.insert("run".to_owned(), diagnosis.run.clone().into());
         ui.event(&event);
-        if number == 0 {
-            ui.out(&format!("{}:", diagnosis.run));
+    }
+    lines(diagnosis, ui.width())
+        .iter()
+        .for_each(|line| ui.out(line));
+}
+
+/// The findings for people, at most `width` columns wide (but for a word of a command that is longer).
+fn lines(diagnosis: &Diagnosis, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !diagnosis.findings.is_empty() {
+        lines.extend(hanging("", "", &format!("{}:", diagnosis.run), width));
+    }
+    for (number, finding) in diagnosis.findings.iter().enumerate() {
+        lines.push(String::new());
+        let title = format!("{}. {}", number + 1, finding.title);
+        lines.extend(hanging("", "   ", &title, width));
+        for evidence in &finding.evidence {
+            lines.extend(hanging("     ", "       ", evidence, width));
         }
-        ui.out("");
-        ui.out(&format!("{}. {}", number + 1, finding.title));
-        finding
-            .evidence
-            .iter()
-            .for_each(|line| ui.out(&format!("     {line}")));
         for change in &finding.changes {
-            ui.out(&format!("   → {}", change.what));
-            change
-                .command
-                .iter()
-                .for_each(|command| ui.out(&format!("     {command}")));
+            lines.extend(hanging("   → ", "     ", &change.what, width));
+            let command = change.command.iter();
+            let parts = command.flat_map(|command| command.broken(width.saturating_sub(5)));
+            lines.extend(parts.map(|part| format!("     {part}")));
         }
     }
     if !diagnosis.findings.is_empty() {
-        ui.out("");
+        lines.push(String::new());
+    }
+    lines
+}
+
+/// Text behind an indent, its further lines behind another of at least that width.
+fn hanging(first: &str, rest: &str, text: &str, width: usize) -> Vec<String> {
+    let most = first.chars().count().max(rest.chars().count());
+    let indents = std::iter::once(first).chain(std::iter::repeat(rest));
+    indents
+        .zip(wrapped(text, width.saturating_sub(most)))
+        .map(|(indent, part)| format!("{indent}{part}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::CommandLine;
+
+    #[test]
+    fn findings_keep_to_every_width_and_commands_can_be_pasted() {
+        let command = "lora-train --base data/tiny-chat --data work/finetune/prep --rank 16 --targets 'q_proj, v_proj' \
+                       --lr 2e-4 --epochs 3 --batch 8 --seed 7 --out work/finetune/train-2";
+        let finding = Finding::new(
+            Cause::RateTooHigh,
+            "a title that is so long that no narrow terminal holds it",
+        )
+        .seen("evidence with some figures, 1.2345 of 6.789, and more words than sixty columns hold")
+        .attempt(
+            "--lr 2e-4: what usually works with models of this size, and the reason of it",
+            Some(CommandLine::new(command.to_owned())),
+        );
+        let diagnosis = Diagnosis {
+            run: "work/finetune/train".to_owned(),
+            findings: vec![finding.clone(), finding],
+        };
+        for width in [40, 60, 80, 100, 200] {
+            let lines = lines(&diagnosis, width);
+            for line in &lines {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+            let text = lines.join("\n");
+            let start = text.find("lora-train").unwrap();
+            let pasted = text[start..].split("\n\n").next().unwrap();
+            let joined = pasted.replace(" \\\n", " ");
+            let words = |text: &str| {
+                text.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(words(&joined), words(command), "{width}");
+        }
     }
 }

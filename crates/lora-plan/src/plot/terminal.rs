@@ -1,6 +1,8 @@
 //! A chart as text: one mark a line of the chart, one character a cell.
 use super::scale::{Scale, label};
 use super::{Chart, Line};
+use lora_cli::wrapped;
+use unicode_width::UnicodeWidthStr as _;
 
 /// The mark of a single line; several have letters.
 const ONE: char = '•';
@@ -10,12 +12,17 @@ fn letter(number: usize) -> char {
     ('a'..='z').cycle().nth(number).unwrap_or(ONE)
 }
 
-/// Draws within `width` × `height` characters, labels included (less wide if there is little to draw).
+/// The narrowest chart, axis and labels aside.
+const LEAST_COLUMNS: usize = 10;
+
+/// Draws within `width` × `height` characters, labels included; the legend lies below and keeps to the width too.
 pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
     let x = Scale::holding(chart.points().map(|p| p.0), false);
     let y = Scale::holding(chart.points().map(|p| p.1), chart.log_y);
     let (Some(x), Some(y)) = (x, y) else {
-        return vec![chart.title.clone(), "(nothing to draw)".to_owned()];
+        let mut text = wrapped(&chart.title, width);
+        text.push("(nothing to draw)".to_owned());
+        return text;
     };
     let rows = height.saturating_sub(4).max(4);
     let labels: Vec<(usize, String)> = y
@@ -28,7 +35,7 @@ pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
         .map(|(_, text)| text.chars().count())
         .max()
         .unwrap_or(1);
-    let columns = width.saturating_sub(margin + 3).max(10);
+    let columns = width.saturating_sub(margin + 3).max(LEAST_COLUMNS);
     let mut cells = vec![vec![' '; columns]; rows];
     for (number, line) in chart.lines.iter().enumerate() {
         let mark = if chart.lines.len() == 1 {
@@ -38,12 +45,9 @@ pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
         };
         mark_line(chart, line, mark, (&x, &y), &mut cells);
     }
-    let mut text = vec![format!(
-        "{} ({}{})",
-        chart.title,
-        chart.y,
-        if chart.log_y { ", logarithmic" } else { "" }
-    )];
+    let logarithmic = if chart.log_y { ", logarithmic" } else { "" };
+    let title = format!("{} ({}{logarithmic})", chart.title, chart.y);
+    let mut text = wrapped(&title, width);
     for (number, row) in cells.iter().enumerate() {
         let tick = labels
             .iter()
@@ -69,16 +73,25 @@ pub(super) fn draw(chart: &Chart, width: usize, height: usize) -> Vec<String> {
     text
 }
 
-/// Marks and the lines that they stand for, as many beside each other as fit.
+/// Marks and the lines that they stand for, as many beside each other as fit; a name that is too long is wrapped.
 fn legend(chart: &Chart, columns: usize) -> Vec<String> {
     let mut rows: Vec<String> = Vec::new();
     for (number, line) in chart.lines.iter().enumerate() {
         let entry = format!("{} {}", letter(number), line.name);
         match rows.last_mut() {
-            Some(row) if row.chars().count() + 3 + entry.chars().count() <= columns => {
-                *row += &format!("   {entry}")
+            Some(row) if row.width() + 3 + entry.width() <= columns => {
+                *row += &format!("   {entry}");
             }
-            _ => rows.push(entry),
+            _ if entry.width() <= columns => rows.push(entry),
+            _ => {
+                let name = wrapped(&line.name, columns.saturating_sub(2));
+                let mark = std::iter::once(letter(number)).chain(std::iter::repeat(' '));
+                rows.extend(
+                    name.iter()
+                        .zip(mark)
+                        .map(|(part, mark)| format!("{mark} {part}")),
+                );
+            }
         }
     }
     rows
@@ -137,5 +150,8 @@ fn ticks_below(x: &Scale, columns: usize, name: &str) -> Vec<String> {
     if ticks.chars().count() + 2 + name.chars().count() <= columns {
         return vec![format!("{ticks}  {name}")];
     }
-    vec![ticks, format!("{name:>columns$}")]
+    let below = wrapped(name, columns);
+    std::iter::once(ticks)
+        .chain(below.iter().map(|line| format!("{line:>columns$}")))
+        .collect()
 }

@@ -54,6 +54,28 @@ impl CommandLine {
         }
     }
 
+    /// The command in lines of at most `width` columns, as a shell takes them: broken with `\` before a word.
+    pub(crate) fn broken(&self, width: usize) -> Vec<String> {
+        let mut lines = vec![String::new()];
+        for word in shell_words(&self.line) {
+            let line = lines.last_mut().map_or(0, |line| line.chars().count());
+            // Room for the `\` is kept.
+            let more = word.chars().count() + 1;
+            if line > 0 && line + more + 2 > width {
+                if let Some(line) = lines.last_mut() {
+                    line.push_str(" \\");
+                }
+                lines.push(format!("  {word}"));
+            } else if let Some(last) = lines.last_mut() {
+                if !last.is_empty() {
+                    last.push(' ');
+                }
+                last.push_str(&word);
+            }
+        }
+        lines
+    }
+
     /// Completes the command with an output that neither exists nor is named by another command.
     pub(crate) fn name_output(&mut self, names: &mut FreeNames) {
         if let Some(wish) = self.wish.take() {
@@ -252,6 +274,32 @@ fn written(value: &Value) -> Option<Option<String>> {
         )),
         Value::Object(_) => None,
     }
+}
+
+/// The words of a command, quotes and all; a flag with the value behind it is one.
+fn shell_words(line: &str) -> Vec<String> {
+    let mut words: Vec<String> = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        quoted ^= c == '\'';
+        match words.last_mut() {
+            Some(word) if c != ' ' || quoted => word.push(c),
+            _ => words.push(String::new()),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    let mut pairs: Vec<String> = Vec::new();
+    for word in words {
+        match pairs.last_mut() {
+            Some(flag)
+                if flag.starts_with("--") && !flag.contains(' ') && !word.starts_with("--") =>
+            {
+                *flag += &format!(" {word}");
+            }
+            _ => pairs.push(word),
+        }
+    }
+    pairs
 }
 
 /// A word as a shell reads it.

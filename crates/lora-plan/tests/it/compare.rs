@@ -102,6 +102,38 @@ fn a_chart_in_text() {
     );
 }
 
+/// Titles, axes, legends: nothing is wider than the terminal, however long the names are, and every name is there.
+#[test]
+fn a_chart_in_text_keeps_to_every_width() {
+    let name = "work/sweep/train@base=some/model-of-a-long-name,targets=attention,lr=0.0005,rank";
+    for lines in [1, 2, 6, 30] {
+        for log_y in [false, true] {
+            let many = Chart {
+                title: "loss on the valid split of a dataset with a name that is rather long"
+                    .to_owned(),
+                y: "nats per supervised token".to_owned(),
+                x: "step of the optimiser, of which an epoch has a few hundred".to_owned(),
+                log_y,
+                lines: (0..lines)
+                    .map(|number| Line {
+                        name: format!("{name}={number}"),
+                        points: vec![(1.0, 1.0), (12_345.0, 0.001 * f64::from(number + 1))],
+                    })
+                    .collect(),
+            };
+            for width in [20, 40, 60, 80, 100, 200] {
+                let text = many.text(width, 18);
+                for line in &text {
+                    assert!(line.chars().count() <= width, "{width}: {line}");
+                }
+                let whole: String = text.concat().replace(' ', "");
+                let named = (0..lines).all(|number| whole.contains(&format!("={number}")));
+                assert!(named || lines == 1, "{width}: {text:#?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_chart_as_svg() {
     let svg = chart().svg();

@@ -1,5 +1,5 @@
 //! Bad input: exit 2, what and where, a hint, nothing half written.
-use crate::harness::{base, dataset, example, golden, refused, rows, write_split};
+use crate::harness::{base, dataset, example, golden, refused, rows, train, write_split};
 use std::fs;
 use std::path::Path;
 
@@ -218,4 +218,57 @@ fn a_run_that_diverges_stops_names_the_step_and_keeps_its_checkpoints() {
             .map(|entry| entry.unwrap().file_name())
             .all(|name| !name.to_string_lossy().ends_with(".new"))
     );
+}
+
+/// Weights of equal shapes are no proof: the adapter's receipt knows the base that it was trained on.
+#[test]
+fn an_adapter_goes_on_only_on_the_base_it_was_trained_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, other) = (dataset(dir.path()), dir.path().join("other"));
+    let out = |name: &str| dir.path().join(name).display().to_string();
+    let (first, second) = (out("first"), out("second"));
+    let base = base();
+    train(&[
+        "--base", &base, "--data", &data, "--out", &first, "--steps", "2",
+    ]);
+    std::fs::create_dir(&other).unwrap();
+    for entry in std::fs::read_dir(&base).unwrap() {
+        let file = entry.unwrap().path();
+        std::fs::copy(&file, other.join(file.file_name().unwrap())).unwrap();
+    }
+    let weights = other.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 3; // in the mantissa of the last value
+    bytes[last] ^= 0x40;
+    std::fs::write(&weights, bytes).unwrap();
+
+    let other = other.display().to_string();
+    let checkpoint = format!("{first}/checkpoints/last");
+    for adapter in [&first, &checkpoint] {
+        let go_on = [
+            "--adapter",
+            adapter,
+            "--data",
+            &data,
+            "--out",
+            &second,
+            "--steps",
+            "2",
+        ];
+        let said = refused(&[&["--base", &other], &go_on[..]].concat());
+        assert!(
+            said.contains("was trained on") && said.contains("hint:"),
+            "{said}"
+        );
+        assert!(said.contains(&format!("--base {base}")), "{said}");
+        train(&[&["--base", &base, "--force"], &go_on[..]].concat());
+        train(
+            &[
+                &["--base", &other, "--force", "--allow-other-base"],
+                &go_on[..],
+            ]
+            .concat(),
+        );
+        std::fs::remove_dir_all(&second).unwrap();
+    }
 }
