@@ -1,4 +1,5 @@
 //! The output folder: report.json, predictions.jsonl and the receipt.
+use lora_cli::Foreign as _;
 use crate::Args;
 use crate::generation::Plan;
 use crate::load::Loaded;
@@ -38,7 +39,7 @@ pub(crate) fn commit(
         tool: "lora-eval".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Report,
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: None,
         inputs: loaded.inputs.clone(),
         results: results(report),
@@ -57,7 +58,7 @@ fn create(
         write(&mut out)?;
         out.flush()
     };
-    run().map_err(|error| Error::from(error).context(format!("failed to write {}", path.display())))
+    run().map_err(|error| Error::foreign(error).context(format!("failed to write {}", path.display())))
 }
 
 fn write_predictions(

@@ -1,4 +1,5 @@
 //! Where the export goes: one .gguf file with its receipt beside it, or a folder.
+use lora_cli::Foreign as _;
 use crate::inputs::Source;
 use crate::{Args, Format};
 use lora_cli::{Result, Ui};
@@ -76,7 +77,7 @@ impl Output {
             tool: "lora-export".to_owned(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             artefact: self.artefact,
-            config: serde_json::to_value(args)?,
+            config: serde_json::to_value(args).foreign()?,
             seed: None,
             inputs: self.inputs,
             results,

@@ -1,4 +1,5 @@
 //! The output folder: merged weights, config, tokenizer files and the receipt.
+use lora_cli::Foreign as _;
 use crate::check::Check;
 use crate::inputs::{Inputs, unties};
 use crate::weights::{Merger, Moved};
@@ -83,7 +84,7 @@ pub(crate) fn commit(
         tool: "lora-merge".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Model,
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: args.seed,
         results: results(moved, check, inputs.combined),
         measured: json!({}),

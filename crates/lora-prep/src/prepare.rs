@@ -1,4 +1,5 @@
 //! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
+use lora_cli::Foreign as _;
 use crate::model::Model;
 use crate::{Args, report};
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
@@ -44,10 +45,10 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
         tool: env!("CARGO_PKG_NAME").to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Dataset,
-        config: serde_json::to_value(&args)?,
+        config: serde_json::to_value(&args).foreign()?,
         seed: Some(args.seed),
         inputs,
-        results: serde_json::to_value(&manifest)?,
+        results: serde_json::to_value(&manifest).foreign()?,
         measured: serde_json::json!({}),
         started,
     };
@@ -64,7 +65,7 @@ fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
         let source = if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
             let failed =
-                |e: std::io::Error| Error::from(e).context("failed to read standard input");
+                |e: std::io::Error| Error::foreign(e).context("failed to read standard input");
             std::io::stdin()
                 .lock()
                 .read_to_end(&mut bytes)

@@ -1,4 +1,5 @@
 //! One step's process: its output into the log and before people's eyes, its end explained.
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Ui};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -42,7 +43,7 @@ pub(crate) fn run(
     shown: Shown,
 ) -> Result<Ended> {
     let failed = || format!("failed to write the log {}", log.display());
-    let mut file = File::create(log).context(failed)?;
+    let mut file = File::create(log).foreign().context(failed)?;
     writeln!(file, "$ {title}").context(failed)?;
     let file = Arc::new(Mutex::new(file));
     command
@@ -51,7 +52,7 @@ pub(crate) fn run(
         .stderr(Stdio::piped());
     let mut child = command
         .spawn()
-        .context(|| format!("failed to start {}", command.get_program().display()))?;
+        .foreign().context(|| format!("failed to start {}", command.get_program().display()))?;
     let (ends, done) = mpsc::channel::<()>();
     let stdout = child.stdout.take().map(|stream| {
         let live = (shown == Shown::Both).then(|| ui.clone());
@@ -116,7 +117,7 @@ fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitSta
             Err(RecvTimeoutError::Disconnected) => {
                 return child
                     .wait()
-                    .context(|| "failed to wait for a step".to_owned());
+                    .foreign().context(|| "failed to wait for a step".to_owned());
             }
         }
         if ui.check_interrupt().is_err()

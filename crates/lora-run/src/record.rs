@@ -1,4 +1,5 @@
 //! Why a step runs or is skipped: its key, the record of its last run, and the first difference between them.
+use lora_cli::Foreign as _;
 use crate::resolve::{Action, Step};
 use crate::tools::Tool;
 use crate::values::shown;
@@ -212,7 +213,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Writes JSON beside its place and renames it; leaves a file alone that holds the same already.
 pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
     let failed = || format!("failed to write {}", path.display());
-    let text = format!("{}\n", serde_json::to_string_pretty(value).context(failed)?);
+    let text = format!("{}\n", serde_json::to_string_pretty(value).foreign().context(failed)?);
     if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(());
     }
@@ -222,5 +223,5 @@ pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
         .inspect_err(|_| {
             let _ = std::fs::remove_file(&partial);
         })
-        .context(failed)
+        .foreign().context(failed)
 }

@@ -1,4 +1,5 @@
 //! The run itself: checks everything first, then takes the steps in order, skipping what is done already.
+use lora_cli::Foreign as _;
 use crate::file::Source;
 use crate::lockfile::{self, Finished};
 use crate::process::{self, Shown};
@@ -192,13 +193,13 @@ pub(crate) fn run(
 fn claim(folder: &Path, pipeline: &str) -> Result<File> {
     let path = folder.join(".lock");
     let failed = || format!("failed to write {}", path.display());
-    std::fs::create_dir_all(folder).context(failed)?;
+    std::fs::create_dir_all(folder).foreign().context(failed)?;
     let file = File::options()
         .create(true)
         .write(true)
         .truncate(false)
         .open(&path)
-        .context(failed)?;
+        .foreign().context(failed)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             let error = Error::new(format!(
@@ -304,7 +305,7 @@ impl Attempt {
         let same = std::fs::read_to_string(&note).is_ok_and(|before| before == key);
         let left = with_suffix(&step.out, ".partial").is_dir();
         let resumes = same && left && !afresh && tool.as_ref().is_some_and(Tool::can_resume);
-        std::fs::write(&note, key).context(|| format!("failed to write {}", note.display()))?;
+        std::fs::write(&note, key).foreign().context(|| format!("failed to write {}", note.display()))?;
         Ok(Self { note, resumes })
     }
 

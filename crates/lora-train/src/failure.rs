@@ -26,5 +26,5 @@ pub(crate) fn explain(error: lora_training::Error) -> Error {
 /// An error of the operating system, with what was tried on which path.
 pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let message = format!("failed to {action} {}", path.display());
-    move |error| Error::from(error).context(message)
+    move |error| Error::foreign(error).context(message)
 }

@@ -1,4 +1,5 @@
 //! The end of a run: the best model in place, the card, the receipt.
+use lora_cli::Foreign as _;
 use crate::args::{Args, Method};
 use crate::card;
 use crate::failure::{explain, failed};
@@ -34,7 +35,7 @@ pub(crate) fn finish(
         } else {
             Artefact::Adapter
         },
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: Some(args.seed),
         inputs: inputs.hashes.clone(),
         results: results(outcome, model),

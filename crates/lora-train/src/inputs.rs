@@ -1,4 +1,5 @@
 //! Opens what the command line names: the base, and the hashes of everything.
+use lora_cli::Foreign as _;
 use crate::args::{Args, Method};
 use crate::failure::failed;
 use lora_checkpoint::{ModelConfig, TokenizerBundle};
@@ -70,7 +71,7 @@ impl Inputs {
 
     /// What the result depends on: the flags but for paths and threads, and the content of the inputs.
     pub(crate) fn fingerprint(&self, args: &Args) -> Result<serde_json::Value> {
-        let mut value = serde_json::to_value(args)?;
+        let mut value = serde_json::to_value(args).foreign()?;
         if let Some(map) = value.as_object_mut() {
             map.remove("threads");
             map.remove("adapter");

@@ -1,4 +1,5 @@
 //! The open metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
+use lora_cli::Foreign as _;
 use crate::failure::failed;
 use lora_cli::Result;
 use lora_records::{EvalMetric, Metric, StepMetric, metric_lines_until};
@@ -31,7 +32,7 @@ impl Metrics {
 
     /// Appends a line.
     pub(crate) fn write(&mut self, metric: &Metric) -> Result<()> {
-        let line = serde_json::to_string(metric)? + "\n";
+        let line = serde_json::to_string(metric).foreign()? + "\n";
         self.file
             .write_all(line.as_bytes())
             .map_err(failed("write", &self.path))

@@ -5,6 +5,7 @@
 mod go;
 mod infer;
 
+use lora_cli::Foreign as _;
 use crate::Args;
 use crate::inputs::Source;
 use crate::output::Output;
@@ -69,7 +70,7 @@ pub(crate) fn write(
     };
     let path = output.path.with_file_name("Modelfile");
     std::fs::write(&path, text(chat, &from, adapter))
-        .context(|| format!("failed to write {}", path.display()))?;
+        .foreign().context(|| format!("failed to write {}", path.display()))?;
     chat.notes.iter().for_each(|note| ui.say(note));
     ui.say(&format!(
         "Modelfile: `ollama create NAME -f {}`",

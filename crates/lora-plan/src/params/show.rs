@@ -1,4 +1,5 @@
 //! A plan for people, for pipes, and as a file.
+use lora_cli::Foreign as _;
 use super::ParamsArgs;
 use super::count::{LayerCount, Params, RANKS, TARGETS};
 use crate::model::shape::Shape;
@@ -48,9 +49,9 @@ pub(crate) fn write(
     started: Instant,
 ) -> Result<Receipt> {
     let staged = Staged::file(out, args.force)?;
-    let text = serde_json::to_string_pretty(params)?;
+    let text = serde_json::to_string_pretty(params).foreign()?;
     std::fs::write(staged.path(), text + "\n")
-        .context(|| format!("failed to write {}", out.display()))?;
+        .foreign().context(|| format!("failed to write {}", out.display()))?;
     let inputs = shape
         .path
         .iter()
@@ -60,7 +61,7 @@ pub(crate) fn write(
         tool: "lora-plan".to_string(),
         tool_version: env!("CARGO_PKG_VERSION").to_string(),
         artefact: Artefact::Plan,
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: None,
         inputs,
         results: json!({ "trainable": params.count.trainable, "all": params.count.all }),
