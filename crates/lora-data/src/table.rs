@@ -68,9 +68,9 @@ fn csv_records(
     let uneven = records.iter().find(|one| one.texts.len() != header.len());
     if let Some(CsvRecord { line, texts }) = uneven {
         let (values, columns) = (texts.len(), header.len());
-        return Err(broken(format!(
-            "line {line}: {values} values under a header of {columns} columns\nhint: a value that holds the separator or a line break stands in double quotes"
-        )));
+        let message = format!("line {line}: {values} values under a header of {columns} columns");
+        let hint = "a value that holds the separator or a line break stands in double quotes";
+        return Err(broken(message).hint(hint));
     }
     Ok((header, records))
 }

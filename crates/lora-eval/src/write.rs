@@ -1,9 +1,9 @@
 //! The output folder: report.json, predictions.jsonl and the receipt.
-use lora_cli::Foreign as _;
 use crate::Args;
 use crate::generation::Plan;
 use crate::load::Loaded;
 use crate::measured::Measured;
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use lora_records::{Answer, Prediction, Report};
@@ -58,7 +58,9 @@ fn create(
         write(&mut out)?;
         out.flush()
     };
-    run().map_err(|error| Error::foreign(error).context(format!("failed to write {}", path.display())))
+    run().map_err(|error| {
+        Error::foreign(error).context(format!("failed to write {}", path.display()))
+    })
 }
 
 fn write_predictions(

@@ -1,8 +1,8 @@
 //! A model → one GGUF file, or a Hugging Face folder.
-use lora_cli::Foreign as _;
 use crate::output::{Output, name};
 use crate::{Args, Dtype, Format};
 use lora_checkpoint::{Checkpoint, GgufDtype, SaveDtype, save_folder, save_gguf};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui, human_bytes};
 use serde_json::{Value, json};
 
@@ -72,7 +72,8 @@ pub(crate) fn size(path: &std::path::Path) -> Result<u64> {
     if !metadata.is_dir() {
         return Ok(metadata.len());
     }
-    std::fs::read_dir(path).foreign()?
+    std::fs::read_dir(path)
+        .foreign()?
         .map(|entry| Ok(entry.foreign()?.metadata().foreign()?.len()))
         .sum()
 }

@@ -1,7 +1,7 @@
 //! Where the export goes: one .gguf file with its receipt beside it, or a folder.
-use lora_cli::Foreign as _;
 use crate::inputs::Source;
 use crate::{Args, Format};
+use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui};
 use lora_model::{TrainedOn, model_input};
 use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};

@@ -1,7 +1,7 @@
 //! `--to-adapter`: the combined adapter as a folder that PEFT loads.
-use lora_cli::Foreign as _;
 use crate::inputs::{self, Adapters};
 use crate::{Args, combine};
+use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use std::time::Instant;

@@ -1,10 +1,10 @@
 //! The output folder: merged weights, config, tokenizer files and the receipt.
-use lora_cli::Foreign as _;
 use crate::check::Check;
 use crate::inputs::{Inputs, unties};
 use crate::weights::{Merger, Moved};
 use crate::{Args, Dtype};
 use lora_checkpoint::{Checkpoint, SaveDtype, save_folder};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use serde_json::{Value, json};

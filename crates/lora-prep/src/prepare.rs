@@ -1,7 +1,7 @@
 //! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
-use lora_cli::Foreign as _;
 use crate::model::Model;
 use crate::{Args, report};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
 use lora_data::{
     Example, Fault, KNOWN_KEYS, Manifest, RawRow, RawRows, Record, Refusal, Split, SplitName,

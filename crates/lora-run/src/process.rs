@@ -44,7 +44,7 @@ pub(crate) fn run(
 ) -> Result<Ended> {
     let failed = || format!("failed to write the log {}", log.display());
     let mut file = File::create(log).foreign().context(failed)?;
-    writeln!(file, "$ {title}").context(failed)?;
+    writeln!(file, "$ {title}").foreign().context(failed)?;
     let file = Arc::new(Mutex::new(file));
     command
         .stdin(Stdio::null())
@@ -52,7 +52,8 @@ pub(crate) fn run(
         .stderr(Stdio::piped());
     let mut child = command
         .spawn()
-        .foreign().context(|| format!("failed to start {}", command.get_program().display()))?;
+        .foreign()
+        .context(|| format!("failed to start {}", command.get_program().display()))?;
     let (ends, done) = mpsc::channel::<()>();
     let stdout = child.stdout.take().map(|stream| {
         let live = (shown == Shown::Both).then(|| ui.clone());
@@ -117,7 +118,8 @@ fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitSta
             Err(RecvTimeoutError::Disconnected) => {
                 return child
                     .wait()
-                    .foreign().context(|| "failed to wait for a step".to_owned());
+                    .foreign()
+                    .context(|| "failed to wait for a step".to_owned());
             }
         }
         if ui.check_interrupt().is_err()

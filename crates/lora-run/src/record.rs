@@ -1,8 +1,8 @@
 //! Why a step runs or is skipped: its key, the record of its last run, and the first difference between them.
-use lora_cli::Foreign as _;
 use crate::resolve::{Action, Step};
 use crate::tools::Tool;
 use crate::values::shown;
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Result};
 use lora_receipt::{Hashes, Input, Receipt, hash_bytes, receipt_path};
 use serde::{Deserialize, Serialize};
@@ -213,7 +213,12 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Writes JSON beside its place and renames it; leaves a file alone that holds the same already.
 pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
     let failed = || format!("failed to write {}", path.display());
-    let text = format!("{}\n", serde_json::to_string_pretty(value).foreign().context(failed)?);
+    let text = format!(
+        "{}\n",
+        serde_json::to_string_pretty(value)
+            .foreign()
+            .context(failed)?
+    );
     if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(());
     }
@@ -223,5 +228,6 @@ pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
         .inspect_err(|_| {
             let _ = std::fs::remove_file(&partial);
         })
-        .foreign().context(failed)
+        .foreign()
+        .context(failed)
 }

@@ -1,5 +1,4 @@
 //! The run itself: checks everything first, then takes the steps in order, skipping what is done already.
-use lora_cli::Foreign as _;
 use crate::file::Source;
 use crate::lockfile::{self, Finished};
 use crate::process::{self, Shown};
@@ -7,6 +6,7 @@ use crate::record::{Decision, Definition, Record, decide, with_suffix};
 use crate::report::{Row, command_line, environment, summary};
 use crate::resolve::{Action, Step};
 use crate::tools::{self, Tool};
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui};
 use lora_receipt::{Artefact, Draft, Hashes, Input, Receipt, Staged};
 use serde_json::json;
@@ -199,7 +199,8 @@ fn claim(folder: &Path, pipeline: &str) -> Result<File> {
         .write(true)
         .truncate(false)
         .open(&path)
-        .foreign().context(failed)?;
+        .foreign()
+        .context(failed)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             let error = Error::new(format!(
@@ -305,7 +306,9 @@ impl Attempt {
         let same = std::fs::read_to_string(&note).is_ok_and(|before| before == key);
         let left = with_suffix(&step.out, ".partial").is_dir();
         let resumes = same && left && !afresh && tool.as_ref().is_some_and(Tool::can_resume);
-        std::fs::write(&note, key).foreign().context(|| format!("failed to write {}", note.display()))?;
+        std::fs::write(&note, key)
+            .foreign()
+            .context(|| format!("failed to write {}", note.display()))?;
         Ok(Self { note, resumes })
     }
 

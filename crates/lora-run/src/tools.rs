@@ -1,8 +1,8 @@
 //! The tools that steps call: where they are, which flags they have, and the argv that a step becomes.
-use lora_cli::Foreign as _;
 use crate::file::Source;
 use crate::resolve::{Action, Step};
 use crate::values::{nearest, scalar, shown};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -72,7 +72,8 @@ fn describe(program: &Path) -> Result<Description> {
     let output = Command::new(program)
         .arg("--describe")
         .stdin(Stdio::null())
-        .output().foreign()?;
+        .output()
+        .foreign()?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         Error::new(format!(
             "{} --describe told nothing about its flags",

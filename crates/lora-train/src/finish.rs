@@ -1,10 +1,10 @@
 //! The end of a run: the best model in place, the card, the receipt.
-use lora_cli::Foreign as _;
 use crate::args::{Args, Method};
 use crate::card;
 use crate::failure::{explain, failed};
 use crate::inputs::Inputs;
 use crate::model::Model;
+use lora_cli::Foreign as _;
 use lora_cli::Result;
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use lora_training::{Outcome, clear};

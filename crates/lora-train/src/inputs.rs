@@ -1,8 +1,8 @@
 //! Opens what the command line names: the base, and the hashes of everything.
-use lora_cli::Foreign as _;
 use crate::args::{Args, Method};
 use crate::failure::failed;
 use lora_checkpoint::{ModelConfig, TokenizerBundle};
+use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui, artefact_input};
 use lora_model::{Base, TrainedOn, model_input};
 use lora_receipt::{Artefact, Input};

@@ -1,6 +1,6 @@
 //! The open metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
-use lora_cli::Foreign as _;
 use crate::failure::failed;
+use lora_cli::Foreign as _;
 use lora_cli::Result;
 use lora_records::{EvalMetric, Metric, StepMetric, metric_lines_until};
 use lora_training::{Evaluated, StepDone};

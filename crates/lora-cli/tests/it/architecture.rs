@@ -309,3 +309,14 @@ fn every_crate_is_tested_with_its_checks_on() {
     }
     assert!(crates >= LEVELS.len());
 }
+
+/// A library's hint is a field of its error (miette's help): nothing writes it into a message, to be searched for later.
+#[test]
+fn hints_are_fields() {
+    for (path, text) in sources() {
+        for (number, line) in code(&text) {
+            let found = line.contains("\\nhint:");
+            assert!(!found, "{path}:{number}: a hint inside a message");
+        }
+    }
+}

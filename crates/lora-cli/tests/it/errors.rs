@@ -55,7 +55,8 @@ fn a_cause_that_the_message_already_tells_is_not_repeated() {
 fn a_full_disk_has_a_way_out() {
     let result: Result<(), io::Error> = Err(io::Error::from(io::ErrorKind::StorageFull));
     let error = result
-        .foreign().context(|| "failed to write d.partial/train.parquet".to_owned())
+        .foreign()
+        .context(|| "failed to write d.partial/train.parquet".to_owned())
         .unwrap_err();
     assert_eq!(
         plain(&error),

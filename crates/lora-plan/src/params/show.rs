@@ -1,9 +1,9 @@
 //! A plan for people, for pipes, and as a file.
-use lora_cli::Foreign as _;
 use super::ParamsArgs;
 use super::count::{LayerCount, Params, RANKS, TARGETS};
 use crate::model::shape::Shape;
 use crate::show::tagged;
+use lora_cli::Foreign as _;
 use lora_cli::{Context, Result, Ui, human_bytes, table};
 use lora_core::thousands;
 use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};
@@ -51,7 +51,8 @@ pub(crate) fn write(
     let staged = Staged::file(out, args.force)?;
     let text = serde_json::to_string_pretty(params).foreign()?;
     std::fs::write(staged.path(), text + "\n")
-        .foreign().context(|| format!("failed to write {}", out.display()))?;
+        .foreign()
+        .context(|| format!("failed to write {}", out.display()))?;
     let inputs = shape
         .path
         .iter()

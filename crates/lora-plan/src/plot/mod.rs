@@ -47,7 +47,9 @@ impl Chart {
     /// # Errors
     /// When the file can't be written.
     pub fn write_svg(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.svg()).foreign().context(|| format!("failed to write {}", path.display()))
+        std::fs::write(path, self.svg())
+            .foreign()
+            .context(|| format!("failed to write {}", path.display()))
     }
 
     /// All points that can be drawn.
