@@ -1,7 +1,7 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
 use crate::lora_args::LoraArgs;
 use lora_cli::{Common, Error, OtherBase, Result, ToolArgs};
-use lora_core::{LoraConfig, Preset, TargetModules};
+use lora_core::{LoraConfig, Preset, TargetModules, Targets};
 use lora_training::{Batching, Length, TrainConfig};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -55,8 +55,8 @@ pub struct Args {
     #[arg(long, value_name = "X", value_parser = positive, help_heading = "What trains")]
     pub alpha: Option<f64>,
     /// Modules that carry an adapter: names (q_proj,v_proj), a regular expression on the module path, all-linear, or
-    /// attention (q, v), full-attention (q, k, v, o), all (all seven), default (PEFT's: q_proj, v_proj) [default: the
-    /// preset's]. The embedding (embed_tokens) and the head (lm_head) can carry one, too.
+    /// attention (q, v), full-attention (q, k, v, o), all (all seven), each by the names that the base has for them, default
+    /// (PEFT's own for the family, mostly q_proj and v_proj) [default: the preset's]. The embedding (embed_tokens) and the head (lm_head) can carry one, too.
     #[arg(long, value_name = "NAMES", help_heading = "What trains")]
     pub targets: Vec<String>,
     /// Scale by α/√r (rsLoRA).
@@ -271,18 +271,14 @@ impl Args {
             self.targets.push(preset.targets.to_owned());
         }
         self.dropout.get_or_insert(preset.dropout);
-        self.lora_config()?.validate()?;
+        self.lora_config(self.targets()?.unresolved())?.validate()?;
         Ok(())
     }
 
     /// The config of a new adapter, after [`Args::resolve`].
-    pub(crate) fn lora_config(&self) -> Result<LoraConfig> {
+    pub(crate) fn lora_config(&self, targets: TargetModules) -> Result<LoraConfig> {
         let rank = self.rank.unwrap_or(16);
-        let mut config = LoraConfig::new(
-            rank,
-            self.alpha.unwrap_or(rank as f64),
-            self.target_modules()?,
-        );
+        let mut config = LoraConfig::new(rank, self.alpha.unwrap_or(rank as f64), targets);
         config.use_rslora = self.rslora;
         self.lora.apply(&mut config)?;
         Ok(config)
@@ -355,9 +351,9 @@ impl Args {
         }
     }
 
-    /// `--targets` as PEFT's `target_modules`.
-    pub(crate) fn target_modules(&self) -> Result<TargetModules> {
-        Ok(TargetModules::from_str(&self.targets.join(","))?)
+    /// `--targets`, which only the base can turn into names of modules.
+    pub(crate) fn targets(&self) -> Result<Targets> {
+        Ok(Targets::from_str(&self.targets.join(","))?)
     }
 
     /// Threads to use, after [`Args::resolve`].

@@ -52,6 +52,8 @@ pub(crate) fn build<'b>(
 }
 
 fn lora<'b>(args: &Args, base: &'b Base, rows: &Rows, ui: &Ui) -> Result<Model<'b>> {
+    let notes = base.checkpoint().notes();
+    notes.iter().for_each(|note| ui.warn(note));
     let adapter = adapter(args, base, ui)?;
     let (route, memory): (Box<dyn Route + 'b>, _) = if args.route == Some(RouteKind::Composite) {
         (Box::new(Composite::new(base)?), None)
@@ -98,9 +100,10 @@ fn adapter(args: &Args, base: &Base, ui: &Ui) -> Result<Adapter> {
             adapter
         }
         None => {
-            let config = args.lora_config()?;
+            let modules = base.modules();
+            let config = args.lora_config(args.targets()?.resolve(&modules)?)?;
             config
-                .notes(&base.modules())?
+                .notes(&modules)?
                 .iter()
                 .for_each(|note| ui.warn(note));
             if matches!(config.init, Init::Pissa(Some(_))) {

@@ -218,14 +218,7 @@ impl CostArgs {
 
 /// A named set, or names joined by `+`.
 pub(crate) fn target_set(shape: &Shape, text: &str) -> Result<TargetModules> {
-    let is_preset = lora_core::TARGET_PRESETS
-        .iter()
-        .any(|(name, _)| *name == text);
-    Ok(if is_preset {
-        shape.target_set(text)
-    } else {
-        text.replace('+', ",").parse()?
-    })
+    shape.targets(&text.replace('+', ","))
 }
 
 pub(crate) fn run_memory(args: &MemoryArgs, ui: &Ui) -> Result<Status> {
