@@ -17,6 +17,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use backward::{Gradients, Saved, Workspace, backward};
+pub use backward::{Gradients, Saved, Workspace, backward, workspace_len};
+pub use block::scratch_len;
 pub use forward::{Inputs, Outputs, forward};
 pub use shape::Shape;

@@ -49,6 +49,7 @@ fn cost(
         ..Batching::of_examples(plan.batch)
     };
     let work = Workload::new(
+        shape,
         &targeted,
         plan.targets,
         &situation.data.lengths,

@@ -97,6 +97,7 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
                 .layout(&shape.modules())?
                 .modules;
             let work = Workload::new(
+                &shape,
                 &targeted,
                 "all",
                 &situation.data.lengths,

@@ -17,7 +17,7 @@ fn work(shape: &Shape, rows: &Rows, rank: usize, batch: usize, base: BaseType) -
         .unwrap()
         .modules;
     let batching = Batching::of_examples(batch);
-    Workload::new(&targeted, "all", rows, batching, base)
+    Workload::new(shape, &targeted, "all", rows, batching, base)
 }
 
 /// The trainer as a process of its own, so that its peak is its own.
