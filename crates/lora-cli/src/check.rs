@@ -1,5 +1,5 @@
 //! `TOOL --check-args`: command lines from stdin are parsed, and nothing is done with them.
-use lora_cli::Foreign as _;
+use crate::Foreign as _;
 use crate::failure::of_usage;
 use crate::{Error, ToolArgs};
 use lora_records::Refusal;
