@@ -1,5 +1,4 @@
 //! [`LoraConfig`]: PEFT's LoraConfig, and which of its options go together. Its file is in `config_json`.
-use crate::error::Fault;
 use crate::targets::ModuleNames;
 use crate::{Bias, Error, Init, Pattern, TargetModules, keys};
 use serde_json::{Map, Value};
@@ -85,7 +84,7 @@ impl LoraConfig {
     /// # Errors
     /// Names the option and the reason.
     pub fn validate(&self) -> Result<(), Error> {
-        Ok(self.check()?)
+        self.check().map_err(Error::config)
     }
 
     /// One line for each key that is unknown here and was carried.
@@ -99,15 +98,15 @@ impl LoraConfig {
             .collect()
     }
 
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let (ranks, alphas) = (&self.rank_pattern.0, &self.alpha_pattern.0);
         if self.r == 0 {
-            return Err(Fault::new("rank r must be at least 1, not 0"));
+            return Err("rank r must be at least 1, not 0".to_string());
         }
         if let Some((key, _)) = ranks.iter().find(|(_, rank)| *rank == 0) {
-            return Err(Fault::new(format!(
+            return Err(format!(
                 "rank_pattern `{key}`: a rank must be at least 1, not 0"
-            )));
+            ));
         }
         let alphas = alphas
             .iter()
@@ -117,22 +116,20 @@ impl LoraConfig {
             .chain(alphas)
         {
             if !alpha.is_finite() {
-                return Err(Fault::new(format!(
-                    "{option} must be a finite number, not {alpha}"
-                )));
+                return Err(format!("{option} must be a finite number, not {alpha}"));
             }
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err(Fault::new(format!(
+            return Err(format!(
                 "lora_dropout must lie in [0, 1), not {}",
                 self.lora_dropout
-            )));
+            ));
         }
         self.check_layers()?;
         self.check_combinations()
     }
 
-    fn check_layers(&self) -> Result<(), Fault> {
+    fn check_layers(&self) -> Result<(), String> {
         let is_list = matches!(self.target_modules, TargetModules::List(_));
         for (option, given) in [
             ("layers_to_transform", !self.layers_to_transform.is_empty()),
@@ -148,26 +145,26 @@ impl LoraConfig {
         Ok(())
     }
 
-    fn check_combinations(&self) -> Result<(), Fault> {
+    fn check_combinations(&self) -> Result<(), String> {
         if self.lora_bias && self.use_dora {
-            return Err(Fault::new(
-                "lora_bias does not go with use_dora: DoRA's norm knows no bias",
-            ));
+            return Err(
+                "lora_bias does not go with use_dora: DoRA's norm knows no bias".to_string(),
+            );
         }
         if self.lora_bias && !matches!(self.init, Init::Kaiming | Init::Linear) {
             let init = self.init.value();
-            return Err(Fault::new(format!(
+            return Err(format!(
                 "lora_bias needs init_lora_weights true or false, not {init}"
-            )));
+            ));
         }
         Ok(())
     }
 }
 
 /// Why an option of single layers is refused beside an expression.
-pub(crate) fn needs_a_list(option: &str, targets: &TargetModules) -> Fault {
-    Fault::new(format!(
-        "{option} needs a list of target modules, not `{targets}`"
-    ))
-    .hint("name the modules, e.g. q_proj,v_proj, or write the layers into the pattern")
+pub(crate) fn needs_a_list(option: &str, targets: &TargetModules) -> String {
+    format!(
+        "{option} needs a list of target modules, not `{targets}`\nhint: name the modules, e.g. q_proj,v_proj, or write the layers \
+         into the pattern"
+    )
 }

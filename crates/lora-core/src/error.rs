@@ -47,80 +47,28 @@ impl Error {
         }
     }
 
-    /// What is wrong with a file. The hint is the one that fits the kind of file, until [`hint`](Self::hint).
-    pub(crate) fn invalid(path: &Path, fault: impl Into<Fault>) -> Self {
-        let Fault { message, hint } = fault.into();
+    /// A config that can't be honoured; inside this crate a fault's text may end in a line `hint: …`.
+    pub fn config(fault: impl Into<String>) -> Self {
+        let (message, hint) = message_and_hint(fault.into());
+        Self::Config { message, hint }
+    }
+
+    /// A file that is not what it should be; a fault without a hint gets the one that fits the kind of file.
+    pub(crate) fn invalid(path: &Path, fault: impl Into<String>) -> Self {
+        let (message, hint) = message_and_hint(fault.into());
         Self::Invalid {
             path: path.to_path_buf(),
             message,
             hint: hint.or_else(|| Some(way_out(path).to_owned())),
         }
     }
-
-    /// What is wrong with a config.
-    pub fn config(message: impl Into<String>) -> Self {
-        Self::Config {
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    /// The way out.
-    #[must_use]
-    pub fn hint(mut self, text: impl Into<String>) -> Self {
-        match &mut self {
-            Self::Io { .. } => {}
-            Self::Invalid { hint, .. } | Self::Config { hint, .. } => *hint = Some(text.into()),
-        }
-        self
-    }
-
-    /// The file that holds the config which can't be honoured.
-    pub(crate) fn in_file(self, path: &Path) -> Self {
-        match self {
-            Self::Config { message, hint } => Self::invalid(path, Fault { message, hint }),
-            other => other,
-        }
-    }
 }
 
-impl From<Fault> for Error {
-    fn from(Fault { message, hint }: Fault) -> Self {
-        Self::Config { message, hint }
-    }
-}
-
-/// What is wrong and what to do about it, before anybody has said in which file.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    message: String,
-    hint: Option<String>,
-}
-
-impl Fault {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    /// The way out.
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-impl From<String> for Fault {
-    fn from(message: String) -> Self {
-        Self::new(message)
-    }
-}
-
-impl From<&str> for Fault {
-    fn from(message: &str) -> Self {
-        Self::new(message)
+/// Parts what is wrong from what to do about it.
+fn message_and_hint(fault: String) -> (String, Option<String>) {
+    match fault.split_once("\nhint: ") {
+        Some((message, hint)) => (message.to_owned(), Some(hint.trim_end().to_owned())),
+        None => (fault, None),
     }
 }
 

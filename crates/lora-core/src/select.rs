@@ -35,10 +35,9 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
         }
         if saved {
             return Err(Error::config(format!(
-                "{} is both a target and a module to save",
+                "{} is both a target and a module to save\nhint: write its whole name into modules_to_save",
                 module.path
-            ))
-            .hint("write its whole name into modules_to_save"));
+            )));
         }
         let (what, hint) = match module.kind {
             ModuleKind::Linear { .. } | ModuleKind::Embedding => {
@@ -52,10 +51,9 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
             ),
         };
         return Err(Error::config(format!(
-            "target {} {what}, it can't carry LoRA",
+            "target {} {what}, it can't carry LoRA\nhint: {hint}",
             module.path
-        ))
-        .hint(hint));
+        )));
     }
     if let TargetModules::List(targets) = &config.target_modules {
         let unmatched = targets
@@ -182,10 +180,9 @@ fn refuse_containers(config: &LoraConfig, modules: &[Module], rules: &Rules) -> 
     for path in modules.iter().flat_map(|m| containers(&m.path)) {
         if seen.insert(path) && rules.matches(config, path)? {
             return Err(Error::config(format!(
-                "target_modules `{}` matches {path}, which is no linear layer but holds some",
-                config.target_modules
-            ))
-            .hint("name what is inside, e.g. with a pattern that ends in _proj"));
+                "target_modules `{}` matches {path}, which is no linear layer but holds some\nhint: name what is inside, {}",
+                config.target_modules, "e.g. with a pattern that ends in _proj"
+            )));
         }
     }
     Ok(())
@@ -221,10 +218,10 @@ fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
         format!(" with {}", narrowed.join(", "))
     };
     Error::config(format!(
-        "target_modules `{}`{with} matches no module of this model",
-        config.target_modules
+        "target_modules `{}`{with} matches no module of this model\nhint: its modules are {}",
+        config.target_modules,
+        short_names(modules)
     ))
-    .hint(format!("its modules are {}", short_names(modules)))
 }
 
 fn notes(

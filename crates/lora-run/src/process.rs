@@ -68,7 +68,7 @@ pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
     writeln!(file, "$ {title}").foreign().context(failed)?;
     let file = Arc::new(Mutex::new(file));
     command
-        .stdin(Stdio::from(lock.try_clone().context(failed)?))
+        .stdin(Stdio::from(lock.try_clone().foreign().context(failed)?))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command

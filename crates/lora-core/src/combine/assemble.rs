@@ -1,5 +1,5 @@
 //! From combined factors to one adapter: which modules it has, what its config says, where its values lie.
-use super::Factors;
+use super::parts::Factors;
 use crate::naming::targets_of;
 use crate::{Adapter, Error, LoraConfig, Module, TargetModules};
 use std::borrow::Cow;
@@ -16,10 +16,10 @@ pub(super) fn places(
         let known = *shapes.entry(&module.path).or_insert(shape);
         if known != shape {
             return Err(Error::config(format!(
-                "{}: one adapter is for weights of shape {known:?}, another for {shape:?}",
+                "{}: one adapter is for weights of shape {known:?}, another for {shape:?}\n\
+                 hint: adapters can be combined only if they were trained on the same base",
                 module.path
-            ))
-            .hint("adapters can be combined only if they were trained on the same base"));
+            )));
         }
     }
     let places: Vec<_> = modules
