@@ -2,6 +2,9 @@
 //!
 //! Each task writes the gradients of its own queries and keys; what it has for earlier keys is added task after task, so
 //! that the sums have one order, whatever the threads.
+//!
+//! A query that sees one key has the probability 1, whatever its score: no gradient passes to it or to the key's own. There
+//! D is dP itself, summed in the same order, so that dS is 0 exactly and not what rounding leaves of it.
 use super::block::{Block, LANES, SCRATCH, Scratch};
 use super::shape::{LINE, Shape};
 use super::softmax::{Lanes, score_gradient};
@@ -282,6 +285,9 @@ fn differentiate<'s>(
             block.scores(&panel, shape.scale, keys, q_t, p);
             block.scores(&panel, 1.0, values, d_o_t, ds);
             let seen = block.keys(panel.clone());
+            for (lane, key) in block.only_keys(&panel) {
+                delta[lane] = ds[key * block.stride + lane];
+            }
             for lane in panel.clone().step_by(LINE) {
                 let scores = seen.start * block.stride + lane..seen.end * block.stride;
                 let lanes = Lanes {
