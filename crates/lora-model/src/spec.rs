@@ -25,9 +25,9 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         let path = name.strip_suffix(".weight").unwrap_or(&name);
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
-            [out, inn] => Module {
+            [out_features, in_features] => Module {
                 is_head: path == HEAD,
-                ..Module::linear(path, inn, out)
+                ..Module::linear(path, in_features, out_features)
             },
             _ => Module::norm(path, shape.iter().product()),
         });
