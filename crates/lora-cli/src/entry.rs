@@ -83,11 +83,12 @@ fn paint(label: &str) -> String {
     format!("\u{1b}[{colour}m{label}\u{1b}[0m")
 }
 
-/// `--completions SHELL` and `--describe` as first argument: what the tool tells about itself, whatever else it needs.
+/// `--completions SHELL`, `--describe` and `--man` as first argument: what the tool tells about itself, whatever else it needs.
 fn about_itself<A: ToolArgs>() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     let text = match args.next()?.to_str()? {
         "--describe" => format!("{}\n", describe(A::command())).into_bytes(),
+        "--man" => man_pages(A::command()),
         "--completions" => match completions(A::command(), args.next()) {
             Ok(script) => script,
             Err(error) => {
@@ -99,6 +100,18 @@ fn about_itself<A: ToolArgs>() -> Option<ExitCode> {
     };
     let _ = std::io::stdout().write_all(&text);
     Some(ExitCode::SUCCESS)
+}
+
+/// The tool's manual page, and one after it for each subcommand.
+fn man_pages(mut command: clap::Command) -> Vec<u8> {
+    command.build();
+    let mut pages = Vec::new();
+    let subcommands = command.get_subcommands().filter(|c| c.get_name() != "help");
+    for shown in std::iter::once(&command).chain(subcommands) {
+        // Writing into memory does not fail.
+        let _ = clap_mangen::Man::new(shown.clone()).render(&mut pages);
+    }
+    pages
 }
 
 fn completions(mut command: clap::Command, shell: Option<OsString>) -> Result<Vec<u8>> {

@@ -1,4 +1,31 @@
 //! Records, chat templates, masks, dataset files and batches: from a JSONL row to the ids that a trainer reads.
+//!
+//! Write a dataset and open it:
+//! ```
+//! use lora_data::{Example, IGNORE, Split, epoch_order};
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//!
+//! let row = |ids: [u32; 4]| Example {
+//!     input_ids: ids.to_vec(),
+//!     labels: vec![IGNORE, IGNORE, ids[2] as i32, ids[3] as i32], // the first two are the prompt
+//!     id: String::new(),
+//!     group: String::new(),
+//!     prompt: String::new(),
+//!     completion: String::new(),
+//! };
+//! let split = Split {
+//!     examples: vec![row([5, 6, 7, 2]), row([5, 8, 9, 2])],
+//!     tokenizer_sha256: None, // any base may read it
+//!     template_sha256: None,
+//! };
+//! split.write(&folder.join("train.parquet"))?;
+//!
+//! let split = Split::read(folder, "train")?; // of lora-prep's folder, or a parquet file with input_ids and labels
+//! assert_eq!(split.examples[1].supervised(), 2);
+//! assert_eq!(epoch_order(split.examples.len(), 7, 0).len(), 2); // shuffled, the same for the same seed and epoch
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 mod assign;
 mod encode;
 mod error;

@@ -1,6 +1,5 @@
 //! `dataset.json`: what a dataset holds, in numbers.
 use crate::{Error, Example};
-use polars::prelude::{NamedFrom, QuantileMethod, Series};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -144,22 +143,27 @@ impl SplitSummary {
 }
 
 impl Distribution {
-    /// Of one figure a row; all zero without rows.
-    pub fn of(values: Vec<u32>) -> Self {
-        let series = Series::new("".into(), values);
-        let quantile = |share: f64| -> u32 {
-            series
-                .quantile_reduce(share, QuantileMethod::Nearest)
-                .ok()
-                .and_then(|found| found.value().try_extract::<u32>().ok())
-                .unwrap_or(0)
+    /// Of one figure a row; all zero without rows. A quantile is the value at the nearest rank.
+    pub fn of(mut values: Vec<u32>) -> Self {
+        values.sort_unstable();
+        let Some(last) = values.len().checked_sub(1) else {
+            return Self {
+                min: 0,
+                mean: 0.0,
+                p50: 0,
+                p90: 0,
+                max: 0,
+            };
         };
+        let sum: u64 = values.iter().copied().map(u64::from).sum();
+        let mean = sum as f64 / values.len() as f64;
+        let quantile = |share: f64| values[(share * last as f64).round() as usize];
         Self {
-            min: quantile(0.0),
-            mean: (series.mean().unwrap_or(0.0) * 1000.0).round() / 1000.0,
+            min: values[0],
+            mean: (mean * 1000.0).round() / 1000.0,
             p50: quantile(0.5),
             p90: quantile(0.9),
-            max: quantile(1.0),
+            max: values[last],
         }
     }
 }

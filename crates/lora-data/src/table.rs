@@ -3,11 +3,10 @@ use crate::error::CUT_OFF;
 use crate::{Error, one_line};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
+use csv_core::ReadFieldResult;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use polars::prelude::{CsvReadOptions, SerReader};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fs::File;
-use std::io::Cursor;
 use std::path::Path;
 
 /// Rows of a CSV file with a header; every value is text.
@@ -26,42 +25,85 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
             format!("line {line}: not UTF-8\nhint: save the file as UTF-8"),
         ));
     }
-    let read = move || {
-        CsvReadOptions::default()
-            .with_has_header(true)
-            .with_infer_schema_length(Some(0))
-            .map_parse_options(|options| {
-                options
-                    .with_separator(separator)
-                    .with_missing_is_null(false)
-            })
-            .into_reader_with_file_handle(Cursor::new(bytes))
-            .finish()
-    };
-    let frame = guarded(path, read)?.map_err(|error| {
-        // The first line says what is wrong; those below advise on the library's own options.
-        let said = error.to_string();
-        Error::invalid(
-            path,
-            format!(
-                "no readable CSV: {}",
-                one_line(said.lines().next().unwrap_or_default())
-            ),
-        )
-    })?;
-    let mut rows = vec![Map::new(); frame.height()];
-    for column in frame.columns() {
-        let texts = column
-            .str()
-            .map_err(|error| Error::invalid(path, error.to_string()))?;
-        for (row, text) in rows.iter_mut().zip(texts.iter()) {
-            row.insert(
-                column.name().to_string(),
-                text.map_or(Value::Null, Value::from),
-            );
+    let (header, records) = csv_records(path, bytes, separator)?;
+    Ok(records
+        .into_iter()
+        .map(|record| {
+            let texts = record.texts.into_iter().map(Value::from);
+            Value::Object(header.iter().cloned().zip(texts).collect())
+        })
+        .collect())
+}
+
+/// One record of a CSV file.
+struct CsvRecord {
+    /// The line that it begins in.
+    line: u64,
+    texts: Vec<String>,
+}
+
+/// The header's names, and the records below it: each has as many values as there are names.
+fn csv_records(
+    path: &Path,
+    mut bytes: Vec<u8>,
+    separator: u8,
+) -> Result<(Vec<String>, Vec<CsvRecord>), Error> {
+    let broken = |message: String| Error::invalid(path, format!("no readable CSV: {message}"));
+    // A quote that is never closed would swallow all rows below it, and this last one too.
+    bytes.extend_from_slice(b"\n\"\"");
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let mut records = split_csv(bytes, separator);
+    let last = records.pop();
+    if let Some(last) = last.filter(|last| last.texts != [""]) {
+        let message = format!("line {}: a quote is opened and never closed", last.line);
+        return Err(broken(message));
+    }
+    if records.is_empty() {
+        return Err(broken("the header is missing".into()));
+    }
+    let header = records.remove(0).texts;
+    if let Some(at) = (1..header.len()).find(|&at| header[..at].contains(&header[at])) {
+        let message = format!("two columns are called '{}'", header[at]);
+        return Err(broken(message));
+    }
+    let uneven = records.iter().find(|one| one.texts.len() != header.len());
+    if let Some(CsvRecord { line, texts }) = uneven {
+        let (values, columns) = (texts.len(), header.len());
+        return Err(broken(format!(
+            "line {line}: {values} values under a header of {columns} columns\nhint: a value that holds the separator or a line break stands in double quotes"
+        )));
+    }
+    Ok((header, records))
+}
+
+/// The records of bytes that are UTF-8; empty lines are none.
+fn split_csv(bytes: &[u8], separator: u8) -> Vec<CsvRecord> {
+    let mut reader = csv_core::ReaderBuilder::new().delimiter(separator).build();
+    let mut field = vec![0; bytes.len() + 1]; // no field is longer than the file
+    let mut filled = 0;
+    let mut rest = bytes;
+    let mut records = Vec::new();
+    let mut line = reader.line();
+    let mut texts = Vec::new();
+    loop {
+        let (result, read, written) = reader.read_field(rest, &mut field[filled..]);
+        rest = &rest[read..];
+        filled += written;
+        match result {
+            // Asked again with nothing left, it ends the last field and record.
+            ReadFieldResult::InputEmpty => {}
+            ReadFieldResult::Field { record_end } => {
+                texts.push(String::from_utf8_lossy(&field[..filled]).into_owned());
+                filled = 0;
+                if record_end {
+                    let texts = std::mem::take(&mut texts);
+                    records.push(CsvRecord { line, texts });
+                    line = reader.line();
+                }
+            }
+            ReadFieldResult::End | ReadFieldResult::OutputFull => return records,
         }
     }
-    Ok(rows.into_iter().map(Value::Object).collect())
 }
 
 /// Rows of a parquet file of raw records (text, numbers, lists and structs).

@@ -14,7 +14,7 @@ use file::Source;
 use lora_cli::{Common, Result, Status, ToolArgs, Ui};
 use run::Force;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs a pipeline: the steps of a YAML file in order, each one only if something it depends on has changed.
 ///
@@ -73,6 +73,16 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     } else {
         run::run(ui, &source, &ready, &force, &args.work)
     }
+}
+
+/// Reads a pipeline and resolves its names, without a look at its tools or inputs: gives the number of its steps.
+///
+/// # Errors
+/// When the file is no pipeline, with line and column.
+pub fn check(pipeline: &Path) -> Result<usize> {
+    let source = Source::read(pipeline)?;
+    let steps = resolve::resolve(&source, &[], Path::new("work"))?;
+    Ok(steps.len())
 }
 
 /// `KEY=VALUE` of `--set`; the value is read as in the file.

@@ -9,13 +9,4 @@ mod hostile;
 mod support;
 mod tokenizer;
 
-use std::path::PathBuf;
-
-/// A golden case's folder.
-fn golden(case: &str) -> PathBuf {
-    PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/fixtures/golden"
-    ))
-    .join(case)
-}
+use lora_testkit::golden;

@@ -1,27 +1,8 @@
 //! Small models made on the spot: a Hugging Face folder with weights and a byte-level tokenizer.
 use lora_checkpoint::{Checkpoint, ModelConfig};
+pub use lora_testkit::Noise as Random;
 use serde_json::{Value, json};
 use std::path::Path;
-
-/// A generator of numbers, keyed by a seed (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-    /// In [-1, 1).
-    pub fn real(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-}
 
 /// Texts that tokenizers stumble over.
 pub const TEXTS: [&str; 12] = [

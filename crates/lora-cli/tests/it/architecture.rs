@@ -23,6 +23,8 @@ const LEVELS: [(&str, usize); 16] = [
     ("lora-plan", TOOL),
     ("lora-run", TOOL),
 ];
+/// Crates for tests only: no tool is built with them.
+const FOR_TESTS: [&str; 2] = ["lora-testkit", "lora-fuzz"];
 /// The level of the tools: verbs, of which none depends on another.
 const TOOL: usize = 3;
 /// What lora-run and the crates below it must not know of.
@@ -79,6 +81,7 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
     packages
         .iter()
         .map(|package| (named(package), of(package)))
+        .filter(|(name, _)| !FOR_TESTS.contains(&name.as_str()))
         .collect()
 }
 
@@ -277,4 +280,32 @@ fn a_tool_s_main_is_a_doorbell_and_every_file_says_what_lives_there() {
         doorbells,
         LEVELS.iter().filter(|(_, level)| *level == TOOL).count()
     );
+}
+
+#[test]
+fn no_tool_is_built_with_crates_for_tests() {
+    for (name, needs) in dependencies() {
+        let found = needs
+            .iter()
+            .find(|needed| FOR_TESTS.contains(&needed.as_str()));
+        assert!(found.is_none(), "{name} depends on {found:?}");
+    }
+}
+
+#[test]
+fn every_crate_is_tested_with_its_checks_on() {
+    let settings = std::fs::read_to_string(root().join("tests/checked.toml")).unwrap();
+    let mut crates = 0;
+    for entry in std::fs::read_dir(root().join("crates")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.join("Cargo.toml").is_file() {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let table = format!(
+                "[profile.release.package.{name}]\ndebug-assertions = true\noverflow-checks = true\n"
+            );
+            assert!(settings.contains(&table), "tests/checked.toml: {name}");
+            crates += 1;
+        }
+    }
+    assert!(crates >= LEVELS.len());
 }

@@ -1,6 +1,7 @@
 //! Golden cases, adapters with other values, and a run of the tool.
-use safetensors::SafeTensors;
-use serde_json::Value;
+pub(crate) use lora_testkit::{
+    assert_code, floats as tensors, golden as case, json, receipt, stderr,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -28,34 +29,6 @@ pub(crate) const MORE: [&str; 13] = [
     "pissa_dora",
     "saved_bias_all",
 ];
-
-pub(crate) fn case(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/fixtures/golden")
-        .join(name)
-}
-
-pub(crate) fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-/// f32 tensors of a file: name, shape, values.
-pub(crate) fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    let bytes = std::fs::read(path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let f32s = file
-        .iter()
-        .filter(|(_, view)| view.dtype() == safetensors::Dtype::F32);
-    f32s.map(|(name, view)| (name.to_owned(), view.shape().to_vec(), values(view.data())))
-        .collect()
-}
-
-fn values(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(4)
-        .map(|x| f32::from_le_bytes(x.try_into().unwrap()))
-        .collect()
-}
 
 /// A copy of a golden adapter whose values went through `change`.
 pub(crate) fn changed_adapter(
@@ -106,29 +79,4 @@ pub(crate) fn merge(dir: &Path, base: Option<&Path>, adapter: &Path, more: &[&st
         command.arg("--base").arg(base);
     }
     command.args(more).output().unwrap()
-}
-
-#[track_caller]
-pub(crate) fn assert_code(output: &Output, code: i32) {
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        stderr(output)
-    );
-    assert_eq!(output.status.code(), Some(code), "{text}");
-}
-
-pub(crate) fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// The receipt on the last line of stdout.
-pub(crate) fn receipt(output: &Output) -> Value {
-    serde_json::from_str(
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .last()
-            .unwrap(),
-    )
-    .unwrap()
 }

@@ -1,9 +1,8 @@
 //! Runs the command in a folder of its own.
 use lora_data::{Manifest, Split};
 use serde_json::Value;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 /// The embedded model.
 pub(crate) const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/tiny-chat");
@@ -53,19 +52,12 @@ impl Folder {
 
     /// Runs the tool here with an input on stdin.
     pub(crate) fn pipe(&self, args: &[&str], stdin: &[u8]) -> Answer {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lora-prep"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lora-prep"));
+        command
             .args(args)
             .current_dir(self.0.path())
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        let _ = input.write_all(stdin); // a tool that refuses its flags reads nothing
-        drop(input);
-        Answer::of(child.wait_with_output().unwrap())
+            .env("RUST_BACKTRACE", "0");
+        Answer::of(lora_testkit::piped(&mut command, stdin))
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Answer {

@@ -1,0 +1,62 @@
+//! For tests only: what each fuzz target does with its bytes. Whatever comes from outside gives a value or an error, in
+//! time and memory that its size bounds; a panic is a fault.
+//!
+//! `fuzz/` at the top of the repository calls these functions under libFuzzer (`just fuzz TARGET`), `tests/seeds.rs` calls
+//! them with the seeds of every target in each run of the tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a fuzz target may fail loudly where it is at fault itself
+mod adapters;
+mod data;
+mod models;
+mod notes;
+
+/// A target: it takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is that of its file in `fuzz/fuzz_targets` and of its folder in `fuzz/seeds`.
+pub const TARGETS: [(&str, Target); 17] = [
+    ("safetensors", models::safetensors),
+    ("gguf", models::gguf),
+    ("config_json", models::config_json),
+    ("tokenizer_json", models::tokenizer_json),
+    ("tokenizer_config", models::tokenizer_config),
+    ("adapter_config", adapters::adapter_config),
+    ("mlx_config", adapters::mlx_config),
+    ("template", data::template),
+    ("records", data::records),
+    ("csv", data::csv),
+    ("parquet", data::parquet),
+    ("receipt", notes::receipt),
+    ("metrics", notes::metrics),
+    ("report", notes::report),
+    ("predictions", notes::predictions),
+    ("event", notes::event),
+    ("pipeline", notes::pipeline),
+];
+
+/// Runs a target by its name.
+///
+/// # Panics
+/// When there is no such target, or when the target finds a fault.
+pub fn run(name: &str, bytes: &[u8]) {
+    let (_, target) = TARGETS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a target of TARGETS");
+    target(bytes);
+}
+
+/// A folder for the files that a target writes, kept for all its runs.
+fn folder() -> &'static std::path::Path {
+    static FOLDER: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+    FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
+}
+
+/// Writes the bytes into a file of the folder that a thread has for itself.
+fn written(name: &str, bytes: &[u8]) -> std::path::PathBuf {
+    let own = format!("{:?}", std::thread::current().id());
+    let own: String = own.chars().filter(char::is_ascii_digit).collect();
+    let path = folder().join(own).join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
