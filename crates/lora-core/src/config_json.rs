@@ -1,7 +1,7 @@
 //! adapter_config.json: read strictly, written as PEFT writes it.
 use crate::config::needs_a_list;
 use crate::keys::{self, KEYS, Role};
-use crate::targets::{DEFAULT_TARGETS, ModuleNames};
+use crate::targets::ModuleNames;
 use crate::{Bias, Error, Init, LoraConfig, Pattern, TargetModules};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -321,11 +321,12 @@ fn read_names(value: &Value, key: &str) -> Result<Option<ModuleNames>, String> {
     }
 }
 
-/// PEFT's `target_modules`; null means its default for decoders of these kinds.
+/// PEFT's `target_modules`; null means its default in every family that it has one for and
+/// that is known here.
 fn read_targets(value: &Value) -> Result<TargetModules, String> {
     let targets = match value {
         Value::Null => Some(TargetModules::List(
-            DEFAULT_TARGETS.map(str::to_string).to_vec(),
+            ["q_proj", "v_proj"].map(str::to_string).to_vec(),
         )),
         Value::String(word) if word.eq_ignore_ascii_case("all-linear") => {
             Some(TargetModules::AllLinear)

@@ -36,12 +36,12 @@ pub use init::Init;
 pub use layout::{AdapterTensor, Bias, Layout, Part, TargetedModule, TrainedTensor};
 pub use merge::{add_delta, add_embedding_delta, weight_norms};
 pub use mlx::MLX_WEIGHTS_FILE;
-pub use module::{BaseModel, Module, ModuleKind};
+pub use module::{BaseModel, Module, ModuleKind, Role};
 pub use naming::{base_name, modules_of};
 pub use pattern::Pattern;
 pub use presets::{Preset, TARGET_PRESETS};
 pub use summary::{thousands, trainable_line};
-pub use targets::{DEFAULT_TARGETS, ModuleNames, TargetModules};
+pub use targets::{ModuleNames, TargetModules, Targets};
 
 /// Name of the config file in an adapter folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";

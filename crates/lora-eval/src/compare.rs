@@ -1,7 +1,7 @@
 //! Adapters against each other: which is better, and whether the difference is more than noise.
 use crate::distributions::sign_test;
 use crate::generation::Answer;
-use crate::report::Measured;
+use crate::measured::Measured;
 use crate::statistics::{TAIL, cluster, difference};
 use lora_records::{Comparison, Difference, ExactDifference};
 use std::collections::BTreeMap;

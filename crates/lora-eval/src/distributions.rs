@@ -20,6 +20,36 @@ pub(crate) fn student_t(tail: f64, degrees_of_freedom: usize) -> f64 {
     (nu * (1.0 - x) / x).sqrt()
 }
 
+/// Clopper and Pearson's interval of a share of `n` (which need not be whole): quantiles of the beta distribution.
+pub(crate) fn binomial_interval(share: f64, n: f64, tail: f64) -> (f64, f64) {
+    let hits = share * n;
+    let low = if hits <= 0.0 {
+        0.0
+    } else {
+        beta_quantile(hits, n - hits + 1.0, 0.5 * tail)
+    };
+    let high = if hits >= n {
+        1.0
+    } else {
+        beta_quantile(hits + 1.0, n - hits, 1.0 - 0.5 * tail)
+    };
+    (low, high)
+}
+
+/// The x with I_x(a, b) = p.
+fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
+    let (mut low, mut high) = (0.0f64, 1.0f64);
+    for _ in 0..200 {
+        let middle = 0.5 * (low + high);
+        if incomplete_beta(a, b, middle) < p {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    0.5 * (low + high)
+}
+
 /// The two-sided exact sign test: how likely `smaller` or fewer of `n` fair coins fall on one chosen side, doubled.
 pub(crate) fn sign_test(smaller: usize, n: usize) -> f64 {
     let log_choose = |k: usize| {
@@ -59,7 +89,7 @@ fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     front.exp() / (a * value)
 }
 
-/// ln Γ for x ≥ 1/2: Stirling's series from x ≥ 10, reached by Γ(x + 1) = x·Γ(x).
+/// ln Γ for x > 0: Stirling's series from x ≥ 10, reached by Γ(x + 1) = x·Γ(x).
 fn ln_gamma(mut x: f64) -> f64 {
     let mut below = 0.0;
     while x < 10.0 {

@@ -74,7 +74,12 @@ pub(crate) fn judge(args: &Args, report: &Report) -> Vec<GateResult> {
                 "max-nll",
                 (
                     model.nll <= most,
-                    format!("loss {:.4}, at most {most} wanted", model.nll),
+                    format!(
+                        "loss {:.4}, at most {most} wanted, over {} rows{}",
+                        model.nll,
+                        report.rows,
+                        little(report.rows)
+                    ),
                 ),
             );
         }
@@ -108,8 +113,10 @@ fn beats_base(difference: Option<&Difference>) -> (bool, String) {
     (
         passed,
         format!(
-            "loss − base {:+.4}, 95 % interval {low:+.4} to {high:+.4} over {} prompts: {verdict}",
-            d.nll, d.prompts
+            "loss − base {:+.4}, 95 % interval {low:+.4} to {high:+.4} over {} prompts{}: {verdict}",
+            d.nll,
+            d.prompts,
+            little(d.prompts)
         ),
     )
 }
@@ -118,15 +125,31 @@ fn exact_enough(model: &ModelReport, least: f64) -> (bool, String) {
     match &model.exact_match {
         None => (false, "no answer was generated".to_owned()),
         Some(m) => {
-            let reason = format!(
+            let mut reason = format!(
                 "{} of {} answers exact ({:.1} %), {:.1} % wanted",
                 m.matched,
                 m.rows,
                 m.rate * 100.0,
                 least * 100.0
             );
+            if let (Some(low), Some(high), Some(prompts)) = (m.low, m.high, m.prompts) {
+                let (low, high) = (low * 100.0, high * 100.0);
+                reason +=
+                    &format!("; 95 % interval {low:.1} to {high:.1} % over {prompts} prompts");
+                reason += little(prompts);
+            }
             (m.rate >= least, reason)
         }
+    }
+}
+
+/// What is to be said of a gate on few prompts.
+fn little(prompts: usize) -> &'static str {
+    const FEW: usize = 10;
+    match prompts {
+        0 | 1 => ", which is one prompt and proves next to nothing",
+        2..FEW => ", which are few and prove little",
+        _ => "",
     }
 }
 

@@ -1,11 +1,13 @@
 //! lora-eval: the loss of a base model and of adapters on it over one split, greedy answers, and gates on both.
 //!
-//! This file holds the command line and the order of the work; each part has its own file.
+//! This file holds the order of the work; each part has its own file.
+mod args;
 mod compare;
 mod distributions;
 mod gates;
 mod generation;
 mod load;
+mod measured;
 mod report;
 mod scores;
 mod statistics;
@@ -14,126 +16,11 @@ mod write;
 
 pub use lora_records::Report;
 
-use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
+pub use args::{Args, Rows};
+
+use lora_cli::{Result, Status, Ui};
 use lora_model::Fused;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Instant;
-
-/// Measure a model and its adapters on held-out data: loss, perplexity, token accuracy, exact match; pass or fail gates.
-///
-/// The base is always measured, so that every adapter's figures stand beside it. The means are over supervised
-/// tokens, as in training. The error of a difference is taken over prompts, not over tokens. Several adapters are
-/// measured on one loaded base and compared with each other: which is better, and whether that is more than noise.
-#[derive(Debug, clap::Parser, serde::Serialize)]
-#[command(name = "lora-eval", version, after_help = EXAMPLES)]
-#[serde(rename_all = "kebab-case")]
-pub struct Args {
-    /// Base model: a Hugging Face folder or a GGUF file.
-    #[arg(long, value_name = "MODEL")]
-    pub base: PathBuf,
-    /// Dataset folder of lora-prep, or a parquet file with input_ids and labels; `-` takes it from an upstream receipt.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// Adapter folder (PEFT's layout), may be repeated; `-` takes it from an upstream receipt.
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Vec<PathBuf>,
-    /// Bases that are not the adapter's own.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub other_base: OtherBase,
-    /// Folder to write: report.json, predictions.jsonl, receipt.json.
-    #[arg(long, value_name = "DIR")]
-    #[serde(skip)]
-    pub out: PathBuf,
-    /// Replace an existing output.
-    #[arg(long)]
-    #[serde(skip)]
-    pub force: bool,
-    /// Split to measure on.
-    #[arg(long, value_name = "NAME", default_value = "valid")]
-    pub split: String,
-    /// Use only the first N rows of the split.
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    /// Rows to answer by greedy generation: a number, or `all`; 0 turns it off.
-    #[arg(long, value_name = "N|all", default_value = "200")]
-    pub generate: Rows,
-    /// Longest answer, in tokens [default: the longest completion among the rows, and a few more].
-    #[arg(long, value_name = "N")]
-    pub max_new_tokens: Option<usize>,
-    /// Gate: every adapter's loss is below the base's, with the whole 95 % interval of the difference.
-    #[arg(long, help_heading = "Gates (exit 1 when one does not pass)")]
-    pub must_beat_base: bool,
-    /// Gate: every adapter's mean loss (the base's, without adapters) is at most X nats a token.
-    #[arg(
-        long,
-        value_name = "X",
-        help_heading = "Gates (exit 1 when one does not pass)"
-    )]
-    pub max_nll: Option<f64>,
-    /// Gate: every adapter (the base, without adapters) answers at least this share of rows exactly, 0 to 1.
-    #[arg(
-        long,
-        value_name = "SHARE",
-        help_heading = "Gates (exit 1 when one does not pass)"
-    )]
-    pub min_exact_match: Option<f64>,
-    /// Tokens that are scored together; changes speed and memory, not the result.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pub batch_tokens: usize,
-    /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Output flags.
-    #[command(flatten)]
-    #[serde(skip)]
-    pub common: Common,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  lora-eval --base smollm2.gguf --data dataset --out base-report
-  lora-eval --base smollm2.gguf --data dataset --adapter adapter --must-beat-base --out report
-  lora-eval --base m --data d --adapter a --adapter b --generate all --min-exact-match 0.9 --out report
-  lora-train --base m --data d --out a | lora-eval --base m --data d --adapter - --out report";
-
-/// How many rows are answered by generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rows {
-    /// Every row.
-    All,
-    /// The first N rows.
-    First(usize),
-}
-
-impl FromStr for Rows {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "all" => Ok(Self::All),
-            n => n
-                .parse()
-                .map(Self::First)
-                .map_err(|_| format!("expected a number of rows or `all`, not `{n}`")),
-        }
-    }
-}
-
-impl serde::Serialize for Rows {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All => serializer.serialize_str("all"),
-            Self::First(n) => serializer.serialize_u64(*n as u64),
-        }
-    }
-}
-
-impl ToolArgs for Args {
-    fn common(&self) -> &Common {
-        &self.common
-    }
-}
 
 /// Measures, writes the report, then judges: a gate that does not pass is [`Status::No`], with the report in place.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
@@ -152,7 +39,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     for model in loaded.models() {
         let losses = scores::score(&mut route, &loaded, &model, args.batch_tokens, ui)?;
         let answers = generation::answer(&mut route, &loaded, &model, &plan, ui)?;
-        measured.push(report::Measured {
+        measured.push(measured::Measured {
             name: model.name.clone(),
             losses,
             answers,

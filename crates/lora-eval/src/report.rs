@@ -1,23 +1,13 @@
 //! How report.json is filled from what was measured; its types are those of lora-records.
 use crate::Args;
 use crate::compare;
-use crate::generation::{Answer, Plan};
+use crate::generation::Plan;
 use crate::load::Loaded;
+use crate::measured::Measured;
 use crate::statistics::{self, TAIL};
 use lora_model::SequenceLoss;
 use lora_records::{Difference, ExactMatch, ModelReport, Report, TokenAccuracy};
 use std::path::PathBuf;
-
-/// What was measured of one model, row by row.
-#[derive(Debug)]
-pub(crate) struct Measured {
-    /// See `ModelReport::name`.
-    pub(crate) name: String,
-    /// A loss a row.
-    pub(crate) losses: Vec<SequenceLoss>,
-    /// An answer a row, for the rows that the plan generates.
-    pub(crate) answers: Vec<Answer>,
-}
 
 /// The report without its gates.
 pub(crate) fn build(args: &Args, loaded: &Loaded, plan: &Plan, measured: &[Measured]) -> Report {
@@ -32,7 +22,9 @@ pub(crate) fn build(args: &Args, loaded: &Loaded, plan: &Plan, measured: &[Measu
         .map(|(i, (m, model))| {
             let difference =
                 (i > 0).then(|| statistics::difference(base, &m.losses, &groups, TAIL));
-            model_report(m, model.path.map(PathBuf::from), difference)
+            let mut report = model_report(m, model.path.map(PathBuf::from), difference);
+            report.exact_match = exact_match(m, &groups);
+            report
         });
     Report {
         version: Report::VERSION,
@@ -57,12 +49,6 @@ fn model_report(
     let tokens: usize = measured.losses.iter().map(|loss| loss.tokens).sum();
     let correct: usize = measured.losses.iter().map(|loss| loss.correct).sum();
     let nll = measured.losses.iter().map(|loss| loss.nll).sum::<f64>() / tokens as f64;
-    let rows = measured.answers.len();
-    let matched = measured
-        .answers
-        .iter()
-        .filter(|answer| answer.exact)
-        .count();
     ModelReport {
         name: measured.name.clone(),
         adapter,
@@ -73,11 +59,20 @@ fn model_report(
             tokens,
             rate: correct as f64 / tokens as f64,
         },
-        exact_match: (rows > 0).then(|| ExactMatch {
-            matched,
-            rows,
-            rate: matched as f64 / rows as f64,
-        }),
+        exact_match: None,
         difference_to_base: difference,
     }
+}
+
+fn exact_match(measured: &Measured, groups: &[String]) -> Option<ExactMatch> {
+    let exact: Vec<bool> = measured.answers.iter().map(|answer| answer.exact).collect();
+    let share = statistics::share(&exact, groups)?;
+    Some(ExactMatch {
+        matched: exact.iter().filter(|exact| **exact).count(),
+        rows: exact.len(),
+        rate: share.value,
+        low: Some(share.low),
+        high: Some(share.high),
+        prompts: Some(share.prompts),
+    })
 }

@@ -1,5 +1,5 @@
 //! The paired difference of two models' losses, with an error that respects rows which share a prompt.
-use crate::distributions::student_t;
+use crate::distributions::{binomial_interval, student_t};
 use lora_model::SequenceLoss;
 use lora_records::Difference;
 use std::collections::BTreeMap;
@@ -48,6 +48,51 @@ pub(crate) fn difference(
     }
 }
 
+/// A share of rows and its 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Share {
+    pub(crate) value: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    /// Different prompts, which are the evidence.
+    pub(crate) prompts: usize,
+}
+
+/// The share of `hits`, none of nothing. The interval is Clopper and Pearson's (1934), which holds at 0 and at 1 too, for as
+/// many independent rows as the clustered variance is worth (Kish's effective size), but never more than prompts.
+pub(crate) fn share(hits: &[bool], groups: &[String]) -> Option<Share> {
+    let mut clusters: BTreeMap<String, (f64, f64)> = BTreeMap::new(); // (hits, rows)
+    for (row, &hit) in hits.iter().enumerate() {
+        let sums = clusters.entry(cluster(groups, row)).or_default();
+        sums.0 += f64::from(u8::from(hit));
+        sums.1 += 1.0;
+    }
+    if clusters.is_empty() {
+        return None;
+    }
+    let rows = hits.len() as f64;
+    let value = clusters.values().map(|(hits, _)| hits).sum::<f64>() / rows;
+    let k = clusters.len() as f64;
+    let squares: f64 = clusters
+        .values()
+        .map(|(hits, rows)| (hits - value * rows).powi(2))
+        .sum();
+    let variance = k / (k - 1.0) * squares / (rows * rows);
+    let worth = value * (1.0 - value) / variance;
+    let effective = if worth.is_finite() {
+        worth.clamp(1.0, k)
+    } else {
+        k
+    };
+    let (low, high) = binomial_interval(value, effective, TAIL);
+    Some(Share {
+        value,
+        low,
+        high,
+        prompts: clusters.len(),
+    })
+}
+
 /// The prompt of a row; a row without one stands for itself.
 pub(crate) fn cluster(groups: &[String], row: usize) -> String {
     match groups.get(row).map(String::as_str) {
@@ -92,6 +137,45 @@ mod tests {
         assert_eq!(apart.nll, together.nll);
         assert!(together.standard_error > apart.standard_error);
         assert_eq!(together.prompts, 2);
+    }
+
+    #[test]
+    fn one_exact_answer_proves_next_to_nothing() {
+        let one = share(&[true], &[]).unwrap();
+        assert!((one.low - 0.025).abs() < 1e-9 && one.high == 1.0, "{one:?}");
+        let same: Vec<_> = vec!["a".to_owned(); 50];
+        let repeated = share(&[true; 50], &same).unwrap();
+        assert_eq!(
+            (repeated.low, repeated.prompts),
+            (one.low, 1),
+            "one prompt fifty times"
+        );
+        assert_eq!(share(&[], &[]), None);
+    }
+
+    #[test]
+    fn a_share_has_clopper_and_pearsons_interval() {
+        // R: binom.test(0, 20) and binom.test(20, 20): 0 to 0.1684335, 0.8315665 to 1.
+        let none = share(&[false; 20], &[]).unwrap();
+        assert!(
+            none.low == 0.0 && (none.high - 0.168_433_5).abs() < 1e-6,
+            "{none:?}"
+        );
+        let all = share(&[true; 20], &[]).unwrap();
+        assert!(
+            (all.low - 0.831_566_5).abs() < 1e-6 && all.high == 1.0,
+            "{all:?}"
+        );
+        let mixed: Vec<bool> = (0..100).map(|row| row % 4 != 0).collect();
+        let prompts: Vec<String> = (0..100).map(|row| format!("{}", row % 10)).collect();
+        let (apart, together) = (
+            share(&mixed, &[]).unwrap(),
+            share(&mixed, &prompts).unwrap(),
+        );
+        assert!(
+            together.low < apart.low && together.high > apart.high,
+            "{apart:?} {together:?}"
+        );
     }
 
     #[test]

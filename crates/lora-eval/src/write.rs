@@ -2,7 +2,7 @@
 use crate::Args;
 use crate::generation::Plan;
 use crate::load::Loaded;
-use crate::report::Measured;
+use crate::measured::Measured;
 use lora_cli::{Error, Result};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use lora_records::{Answer, Prediction, Report};

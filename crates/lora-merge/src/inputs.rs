@@ -246,7 +246,8 @@ fn refuse_infinite(adapter: &Adapter, path: &Path) -> Result<()> {
             tensor.name
         ))
         .hint(
-            "look at the metrics of the run that made it; a lower --lr or --clip 1 keeps it finite",
+            "look at the metrics of the run that made it: not finite from the first step on, base or data are broken; \
+             later, a lower --lr or --clip 1 keeps it finite",
         )),
     }
 }

@@ -84,6 +84,15 @@ pub struct ExactMatch {
     pub rows: usize,
     /// matched ÷ rows.
     pub rate: f64,
+    /// Lower end of the 95 % interval of the share, rows of one prompt being one piece of evidence.
+    #[serde(default)]
+    pub low: Option<f64>,
+    /// Upper end of it.
+    #[serde(default)]
+    pub high: Option<f64>,
+    /// Different prompts answered.
+    #[serde(default)]
+    pub prompts: Option<usize>,
 }
 
 /// Paired difference of the mean loss per token, adapter − base: below zero is better.

@@ -1,8 +1,8 @@
 //! The strict GGUF parser: header, metadata and tensor table of hostile bytes → checked values, never a panic, and no
 //! allocation that the file's own size does not bound.
-use super::Value;
+use super::value::Value;
 use crate::blocks;
-use crate::view::StorageDtype;
+use crate::storage::StorageDtype;
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::ops::Range;

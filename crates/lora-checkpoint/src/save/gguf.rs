@@ -3,7 +3,7 @@ use super::encode::Encoder;
 use super::folder::CHUNK_VALUES;
 use crate::error::{Error, invalid, io};
 use crate::gguf::Value;
-use crate::view::StorageDtype;
+use crate::storage::StorageDtype;
 use candle_core::quantized::GgmlDType;
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -248,6 +248,35 @@ fn only_lora_cli_prints_or_exits() {
     }
 }
 
+/// Families are named in their files and nowhere else. llama.cpp calls kinds of tokenizers by some of the same words.
+#[test]
+fn a_family_is_named_in_its_file_alone() {
+    let all = sources();
+    let folder = "lora-checkpoint/src/families/";
+    let mut names = Vec::new();
+    for (_, text) in all.iter().filter(|(path, _)| path.starts_with(folder)) {
+        for key in ["model_type: \"", "architecture: \""] {
+            let values = code(text).filter_map(|(_, line)| line.split_once(key));
+            names.extend(values.map(|(_, rest)| rest.split('"').next().unwrap_or_default()));
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    assert!(names.len() >= 24, "found only {names:?}");
+    let elsewhere = all.iter().filter(|(path, _)| {
+        let is_named_so = path.starts_with("lora-checkpoint/src/tokenizer/");
+        !path.starts_with(folder) && !is_named_so && !path.ends_with("/tests.rs")
+    });
+    for (path, text) in elsewhere {
+        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code(shipped) {
+            let found = names
+                .iter()
+                .find(|name| line.contains(&format!("\"{name}\"")));
+            assert_eq!(found, None, "{path}:{number} names a family");
+        }
+    }
+}
+
 #[test]
 fn unsafe_stands_where_the_map_says() {
     for (path, text) in sources()

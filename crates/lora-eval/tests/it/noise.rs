@@ -159,6 +159,37 @@ fn an_answer_of_special_tokens_is_exact_only_as_a_whole() {
 }
 
 #[test]
+fn a_gate_on_one_row_says_how_little_it_proves() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = base_with_tokenizer(dir.path(), CASES[0]);
+    let prompt = &prompts()[..1];
+    let said = answers(&base, prompt, 3);
+    let first = base_with_specials(dir.path(), &said[0]);
+    let sha256 = Checkpoint::open(&first)
+        .unwrap()
+        .tokenizer()
+        .unwrap()
+        .sha256;
+    let data = dataset(dir.path(), vec![row(&prompt[0], &said[0])], Some(&sha256));
+    let adapter = adapter();
+    let flags = [
+        "--adapter",
+        adapter.to_str().unwrap(),
+        "--max-new-tokens",
+        "3",
+        "--min-exact-match",
+        "0.9",
+    ];
+    assert_code(&eval(dir.path(), &first, &data, &flags), 0);
+    let gate = &json(&dir.path().join("out/report.json"))["gates"][0];
+    let reason = gate["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("95 % interval 2.5 to 100.0 %") && reason.contains("next to nothing"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn empty_expectations_are_never_met_and_are_said() {
     let dir = tempfile::tempdir().unwrap();
     let base = base_with_tokenizer(dir.path(), CASES[0]);

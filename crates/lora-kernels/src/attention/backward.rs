@@ -33,6 +33,30 @@ pub struct Workspace {
     offsets: Vec<usize>,
 }
 
+impl Workspace {
+    /// Values that it holds.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.earlier.len()
+    }
+}
+
+/// Values that a [`Workspace`] holds after the backward pass of a layout.
+#[must_use]
+pub fn workspace_len(shape: Shape, layout: &Layout) -> usize {
+    let cut = Cut::of(shape, layout);
+    if cut.units() >= ENOUGH {
+        return 0;
+    }
+    let mut earlier = 0;
+    for segment in 0..layout.segments().len() {
+        for part in 0..cut.parts {
+            earlier += cut.task(segment, part, 0).map_or(0, Task::earlier);
+        }
+    }
+    earlier * 2 * shape.head_dim * shape.kv_heads
+}
+
 /// Queries of a task at least.
 const STRETCH: usize = 128;
 /// Independent (tree, key/value head) pairs from which each is one job; fewer are cut into tasks.

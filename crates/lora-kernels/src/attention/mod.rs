@@ -18,7 +18,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use backward::{Gradients, Workspace, backward};
+pub use backward::{Gradients, Workspace, backward, workspace_len};
+pub use block::scratch_len;
 pub use forward::{Inputs, Outputs, forward};
 pub use gradient::Saved;
 pub use shape::Shape;
