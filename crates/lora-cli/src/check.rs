@@ -1,4 +1,5 @@
 //! `TOOL --check-args`: command lines from stdin are parsed, and nothing is done with them.
+use crate::Foreign as _;
 use crate::failure::of_usage;
 use crate::{Error, ToolArgs};
 use lora_records::Refusal;
@@ -11,9 +12,9 @@ use std::io::BufRead;
 pub(crate) fn check_arguments<A: ToolArgs>(stdin: impl BufRead) -> crate::Result<String> {
     let mut answers = String::new();
     for line in stdin.lines() {
-        let words: Vec<String> = serde_json::from_str(&line?)?;
+        let words: Vec<String> = serde_json::from_str(&line.foreign()?).foreign()?;
         let refusal = refusal::<A>(&words);
-        answers += &serde_json::to_string(&refusal)?;
+        answers += &serde_json::to_string(&refusal).foreign()?;
         answers.push('\n');
     }
     Ok(answers)

@@ -30,7 +30,7 @@ pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
     match std::fs::metadata(&path) {
         Ok(_) => Ok(path),
         Err(e) => {
-            Err(Error::from(e).context(format!("failed to open {kind} at {}", path.display())))
+            Err(Error::foreign(e).context(format!("failed to open {kind} at {}", path.display())))
         }
     }
 }

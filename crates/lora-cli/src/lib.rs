@@ -15,7 +15,7 @@ mod ui;
 
 pub use describe::describe;
 pub use entry::main;
-pub use error::{Context, Error};
+pub use error::{Context, Error, Foreign};
 pub use input::{artefact_from, artefact_input};
 pub use machine::{available_memory, parse_bytes};
 pub use other_base::OtherBase;

@@ -221,7 +221,7 @@ impl Ui {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         error.map_or(Ok(()), |e| {
-            Err(Error::from(e).context("failed to write to stdout"))
+            Err(Error::foreign(e).context("failed to write to stdout"))
         })
     }
 }

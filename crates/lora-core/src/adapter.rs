@@ -32,7 +32,7 @@ impl Adapter {
     ) -> Result<Self, Error> {
         let places = layout.parameters();
         if places != params.len() {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{} values for {places} places of an adapter",
                 params.len()
             )));
@@ -74,7 +74,7 @@ impl Adapter {
     /// If it holds anything that adds up in another way.
     pub(crate) fn as_low_rank(&self) -> Result<Cow<'_, Self>, Error> {
         match self.beyond_lora() {
-            Some(what) => Err(Error::Config(format!(
+            Some(what) => Err(Error::config(format!(
                 "an adapter with {what} is more than a product of low rank: it can't be weighted, added or compared by its \
                  factors\nhint: merge it into the base first (lora-merge --adapter A --out M), then go on from M"
             ))),
@@ -163,7 +163,7 @@ impl Adapter {
         params
             .try_reserve_exact(2 * self.params.len())
             .map_err(|_| {
-                Error::Config(format!(
+                Error::config(format!(
                     "no memory for {} adapter parameters",
                     2 * self.params.len()
                 ))

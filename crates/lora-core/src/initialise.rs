@@ -17,7 +17,7 @@ impl Adapter {
     /// If the config can't be honoured on this model, memory is short, or a weight that it needs can't be read.
     pub fn init(mut config: LoraConfig, base: &impl BaseModel, seed: u64) -> Result<Self, Error> {
         if let Init::Other(word) = &config.init {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "init_lora_weights \"{word}\" is not supported for a new adapter"
             )));
         }
@@ -143,7 +143,7 @@ fn factors_of(
         return Ok((vec![0.0; module.a.len()], vec![0.0; module.b.len()]));
     }
     if rank > out.min(inn) {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "{}: init_lora_weights {} gives no more than {} directions, rank {rank} asks for more",
             module.path,
             init.value(),

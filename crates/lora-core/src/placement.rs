@@ -13,7 +13,7 @@ impl LoraConfig {
         let (layout, unmatched) = self.layout_leniently(modules)?;
         match unmatched.first() {
             None => Ok(layout),
-            Some(name) => Err(Error::Config(format!(
+            Some(name) => Err(Error::config(format!(
                 "target module `{name}` is not in this model\nhint: its modules are {}",
                 short_names(modules)
             ))),
@@ -86,7 +86,7 @@ impl LoraConfig {
             && is_tied
             && taken.any(|m| m.tied || m.kind == ModuleKind::Embedding)
         {
-            return Err(Error::Config(
+            return Err(Error::config(
                 "ensure_weight_tying is not supported where embedding or head train on a model that ties them\nhint: without \
                  it each side trains its own, and a merge writes both"
                     .to_string(),
@@ -110,7 +110,7 @@ impl Placement<'_> {
             .checked_mul(columns)
             .and_then(|n| n.checked_add(start))
             .ok_or_else(|| {
-                Error::Config(format!(
+                Error::config(format!(
                     "{path}: {rows} · {columns} parameters are more than memory can address"
                 ))
             })?;
@@ -121,7 +121,7 @@ impl Placement<'_> {
         let config = self.config;
         let path = &module.path;
         if config.lora_bias && module.kind == ModuleKind::Embedding {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "lora_bias is not possible on the embedding {path}"
             )));
         }
@@ -137,7 +137,7 @@ impl Placement<'_> {
             && module.is_linear()
             && rank % 2 == 1
         {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{path}: init_lora_weights \"orthogonal\" needs an even rank, not {rank}"
             )));
         }

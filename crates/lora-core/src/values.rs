@@ -7,7 +7,7 @@ pub(crate) fn zeros(n: usize) -> Result<Vec<f32>, Error> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(n)
-        .map_err(|_| Error::Config(format!("no memory for {n} adapter parameters")))?;
+        .map_err(|_| Error::config(format!("no memory for {n} adapter parameters")))?;
     values.resize(n, 0.0);
     Ok(values)
 }

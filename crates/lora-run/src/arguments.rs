@@ -2,6 +2,7 @@
 use crate::file::Source;
 use crate::run::Ready;
 use crate::tools::Tool;
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};
 use lora_records::Refusal;
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ fn ask(tool: &Tool, lines: &[&[String]]) -> Result<Vec<Option<Refusal>>> {
     let failed = || format!("failed to ask {} --check-args", tool.program.display());
     let mut asked = String::new();
     for line in lines {
-        asked += &serde_json::to_string(line)?;
+        asked += &serde_json::to_string(line).foreign()?;
         asked.push('\n');
     }
     let mut child = Command::new(&tool.program)
@@ -49,6 +50,7 @@ fn ask(tool: &Tool, lines: &[&[String]]) -> Result<Vec<Option<Refusal>>> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
+        .foreign()
         .context(failed)?;
     let mut stdin = child.stdin.take();
     let writer = std::thread::spawn(move || {
@@ -56,13 +58,14 @@ fn ask(tool: &Tool, lines: &[&[String]]) -> Result<Vec<Option<Refusal>>> {
             let _ = stdin.write_all(asked.as_bytes()); // a tool that stops reading has told why
         }
     });
-    let output = child.wait_with_output().context(failed)?;
+    let output = child.wait_with_output().foreign().context(failed)?;
     let _ = writer.join();
     let answers = String::from_utf8_lossy(&output.stdout);
     let answers: Vec<Option<Refusal>> = answers
         .lines()
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()
+        .foreign()
         .context(failed)?;
     if answers.len() == lines.len() {
         Ok(answers)

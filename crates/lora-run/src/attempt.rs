@@ -1,6 +1,7 @@
 //! Runs of a step that are not finished yet: what is cut off can be continued, also after another attempt in between.
 use crate::record::{Definition, with_suffix};
 use crate::resolve::Step;
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Result};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,9 @@ impl Attempt {
             }
         }
         let resumes = can_resume && is_ours && partial.is_dir() && !afresh;
-        std::fs::write(&note, key).context(|| format!("failed to write {}", note.display()))?;
+        std::fs::write(&note, key)
+            .foreign()
+            .context(|| format!("failed to write {}", note.display()))?;
         Ok(Self { note, out, resumes })
     }
 
@@ -74,9 +77,12 @@ fn all_set_aside(out: &Path) -> Vec<PathBuf> {
 
 fn move_to(from: &Path, to: &Path) -> Result<()> {
     if to.is_dir() {
-        std::fs::remove_dir_all(to).context(|| format!("failed to remove {}", to.display()))?;
+        std::fs::remove_dir_all(to)
+            .foreign()
+            .context(|| format!("failed to remove {}", to.display()))?;
     }
     std::fs::rename(from, to)
+        .foreign()
         .context(|| format!("failed to move {} to {}", from.display(), to.display()))
 }
 

@@ -1,5 +1,6 @@
 //! A pipeline file as it is written: version, params, matrix and steps, before any name is resolved.
 use crate::yaml::{self, Ordered};
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -64,6 +65,7 @@ impl Source {
     /// Reads and checks the shape of a pipeline file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
+            .foreign()
             .context(|| format!("failed to read the pipeline {}", path.display()))?;
         let file: PipelineFile = yaml::parse(&text).map_err(|e| {
             let place =

@@ -1,4 +1,5 @@
 //! Which pipeline a folder of steps belongs to: two pipelines of one name in two folders must not share it.
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};
 use std::path::{Component, Path, PathBuf};
 
@@ -9,12 +10,14 @@ const FILE_NAME: &str = ".pipeline";
 pub(crate) fn check(folder: &Path, pipeline: &Path) -> Result<()> {
     let note = folder.join(FILE_NAME);
     let failed = || format!("failed to write {}", note.display());
-    let folder = folder.canonicalize().context(failed)?;
-    let ours = way(&folder, &pipeline.canonicalize().context(failed)?);
+    let folder = folder.canonicalize().foreign().context(failed)?;
+    let ours = way(&folder, &pipeline.canonicalize().foreign().context(failed)?);
     let before = std::fs::read_to_string(&note).unwrap_or_default();
     let theirs = Path::new(before.trim_end());
     if theirs.as_os_str().is_empty() || !folder.join(theirs).is_file() || theirs == ours {
-        return std::fs::write(&note, format!("{}\n", ours.display())).context(failed);
+        return std::fs::write(&note, format!("{}\n", ours.display()))
+            .foreign()
+            .context(failed);
     }
     let shown = folder.join(theirs);
     let shown = shown.canonicalize().unwrap_or(shown);

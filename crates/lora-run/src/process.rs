@@ -1,5 +1,6 @@
 //! One step's process: its output into the log and before people's eyes, its end explained.
 use crate::live::Live;
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Ui};
 use lora_records::{Event, Failure};
 use std::collections::VecDeque;
@@ -63,15 +64,16 @@ pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
         lock,
     } = job;
     let failed = || format!("failed to write the log {}", log.display());
-    let mut file = File::create(log).context(failed)?;
-    writeln!(file, "$ {title}").context(failed)?;
+    let mut file = File::create(log).foreign().context(failed)?;
+    writeln!(file, "$ {title}").foreign().context(failed)?;
     let file = Arc::new(Mutex::new(file));
     command
-        .stdin(Stdio::from(lock.try_clone().context(failed)?))
+        .stdin(Stdio::from(lock.try_clone().foreign().context(failed)?))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command
         .spawn()
+        .foreign()
         .context(|| format!("failed to start {}", command.get_program().display()))?;
     let (ends, done) = mpsc::channel::<()>();
     let stdout = child.stdout.take().map(|stream| {
@@ -167,6 +169,7 @@ fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitSta
             Err(RecvTimeoutError::Disconnected) => {
                 return child
                     .wait()
+                    .foreign()
                     .context(|| "failed to wait for a step".to_owned());
             }
         }

@@ -2,6 +2,7 @@
 use crate::resolve::{Action, Step};
 use crate::tools::Tool;
 use crate::values::shown;
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Result};
 use lora_receipt::{Hashes, Input, Receipt, hash_bytes, receipt_path};
 use serde::{Deserialize, Serialize};
@@ -278,7 +279,12 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Writes JSON beside its place and renames it; leaves a file alone that holds the same already.
 pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
     let failed = || format!("failed to write {}", path.display());
-    let text = format!("{}\n", serde_json::to_string_pretty(value).context(failed)?);
+    let text = format!(
+        "{}\n",
+        serde_json::to_string_pretty(value)
+            .foreign()
+            .context(failed)?
+    );
     if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(());
     }
@@ -288,5 +294,6 @@ pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
         .inspect_err(|_| {
             let _ = std::fs::remove_file(&partial);
         })
+        .foreign()
         .context(failed)
 }

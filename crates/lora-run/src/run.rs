@@ -9,6 +9,7 @@ use crate::record::{Decision, Definition, Record, decide, with_paths, with_suffi
 use crate::report::{Row, command_line, environment, shell_options, summary};
 use crate::resolve::{Action, Step};
 use crate::tools::{self, Tool};
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui};
 use lora_receipt::{Artefact, Draft, Hashes, Input, Receipt, Staged};
 use serde_json::json;
@@ -212,12 +213,13 @@ pub(crate) fn run(
 fn claim(folder: &Path, pipeline: &str) -> Result<File> {
     let path = folder.join(".lock");
     let failed = || format!("failed to write {}", path.display());
-    std::fs::create_dir_all(folder).context(failed)?;
+    std::fs::create_dir_all(folder).foreign().context(failed)?;
     let file = File::options()
         .create(true)
         .write(true)
         .truncate(false)
         .open(&path)
+        .foreign()
         .context(failed)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {

@@ -2,6 +2,7 @@
 use crate::file::Source;
 use crate::resolve::{Action, Step};
 use crate::values::{nearest, scalar, shown};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result};
 use lora_records::{Description, Flag, Kind, Role};
 use serde_json::Value;
@@ -53,7 +54,8 @@ fn describe(program: &Path) -> Result<Description> {
     let output = Command::new(program)
         .arg("--describe")
         .stdin(Stdio::null())
-        .output()?;
+        .output()
+        .foreign()?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         Error::new(format!(
             "{} --describe told nothing about its flags",

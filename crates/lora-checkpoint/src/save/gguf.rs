@@ -113,12 +113,12 @@ pub fn write_gguf<E: From<Error>>(
         while first < tensor.rows() {
             rows.resize(per_chunk.min(tensor.rows() - first) * columns, 0.0);
             fill(index, first, &mut rows)?;
-            let bytes = encoder.encode(tensor.dtype.storage(), &rows).map_err(|m| {
-                invalid(
-                    path,
-                    format!("tensor {}, rows from {first}: {m}", tensor.name),
-                )
-            })?;
+            let bytes = encoder
+                .encode(tensor.dtype.storage(), &rows)
+                .map_err(|fault| {
+                    let place = format!("tensor {}, rows from {first}", tensor.name);
+                    invalid(path, fault.at(place))
+                })?;
             file.write_all(bytes).map_err(io("write", path))?;
             first += rows.len() / columns;
         }

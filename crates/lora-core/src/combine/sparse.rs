@@ -24,7 +24,7 @@ pub(super) fn combine(
 ) -> Result<Factors, Error> {
     let rank = terms.first().map_or(0, |term| term.rank);
     if let Some(other) = terms.iter().find(|term| term.rank != rank) {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "{path} has rank {rank} in one adapter and {} in another: this combination needs equal ranks\n\
              hint: use cat (exact) or svd, which take any ranks",
             other.rank

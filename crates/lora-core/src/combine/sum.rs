@@ -39,7 +39,7 @@ pub fn combine(
 }
 
 fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
-    let fail = |message: String| Err(Error::Config(message));
+    let fail = |message: String| Err(Error::config(message));
     if adapters.is_empty() {
         return fail("no adapters to combine".to_owned());
     }

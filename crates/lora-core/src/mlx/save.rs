@@ -21,7 +21,7 @@ impl Adapter {
         }
         self.fits_mlx(modules)?;
         let Some(first) = self.modules.first() else {
-            return Err(Error::Config("the adapter has no modules".to_owned()));
+            return Err(Error::config("the adapter has no modules".to_owned()));
         };
         let rank = self
             .modules
@@ -75,7 +75,7 @@ impl Adapter {
 
     fn fits_mlx(&self, modules: &[Module]) -> Result<(), Error> {
         let fail = |what: &str| {
-            Err(Error::Config(format!(
+            Err(Error::config(format!(
                 "mlx-lm has no place for {what}\nhint: merge the adapter (lora-merge) and convert the model with mlx_lm.convert"
             )))
         };

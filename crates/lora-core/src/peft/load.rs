@@ -11,7 +11,11 @@ pub(crate) fn load(dir: &Path, base: &impl BaseModel) -> Result<(Adapter, Vec<St
     let config = LoraConfig::load(&config_path)?;
     let modules = base.modules();
     let in_config = |error| match error {
-        Error::Config(message) => Error::invalid(&config_path, message),
+        Error::Config { message, hint } => Error::Invalid {
+            path: config_path.clone(),
+            message,
+            hint,
+        },
         other => other,
     };
     let mut warnings = config.warnings();

@@ -57,7 +57,7 @@ impl FullModel {
                 .and_then(|n| n.checked_add(start))
                 .filter(|&end| params.try_reserve(end - start).is_ok())
                 .ok_or_else(|| {
-                    Error::Invalid(format!("no memory for weight {name} of shape {shape:?}"))
+                    Error::invalid(format!("no memory for weight {name} of shape {shape:?}"))
                 })?;
             if shape.len() == 2 {
                 params.resize(end, 0.0);
@@ -79,7 +79,7 @@ impl FullModel {
     pub fn save(&self, dir: &Path, bf16: bool) -> Result<(), Error> {
         let path = dir.join("model.safetensors");
         let fail =
-            |cause: String| Error::Invalid(format!("failed to write {}: {cause}", path.display()));
+            |cause: String| Error::invalid(format!("failed to write {}: {cause}", path.display()));
         let narrow: Vec<half::bf16> = match bf16 {
             true => self
                 .params

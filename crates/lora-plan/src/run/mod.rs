@@ -10,6 +10,7 @@ pub(crate) use dataset::{DatasetFacts, SplitFacts};
 pub(crate) use evaluation::Evaluation;
 pub(crate) use training::Training;
 
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};
 use lora_receipt::{Hashes, Receipt, receipt_path};
 use lora_records::Event;
@@ -196,8 +197,9 @@ fn content(training: &Training) -> Option<String> {
 
 /// What lies in a folder and may be a tool's output, in order: folders, and files with a receipt beside them.
 fn outputs(path: &Path) -> Result<Vec<PathBuf>> {
-    let entries =
-        std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
+    let entries = std::fs::read_dir(path)
+        .foreign()
+        .context(|| format!("failed to read {}", path.display()))?;
     let is_output = |path: &PathBuf| path.is_dir() || receipt_path(path).is_file();
     let mut found: Vec<PathBuf> = entries
         .flatten()
@@ -238,8 +240,9 @@ fn beside(written: &Path, folder: &Path) -> Option<PathBuf> {
 
 /// Steps of a pipeline whose log ends in an error and that left no output.
 fn failures(path: &Path) -> Result<Vec<Failure>> {
-    let entries =
-        std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
+    let entries = std::fs::read_dir(path)
+        .foreign()
+        .context(|| format!("failed to read {}", path.display()))?;
     let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     logs.retain(|log| {
         log.extension().is_some_and(|e| e == "log") && !log.with_extension("").exists()
