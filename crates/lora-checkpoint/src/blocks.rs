@@ -1,6 +1,6 @@
 //! Stored values → f32. Plain floats are widened here, and so are the GGUF blocks that are met most, in vectors; the others by
 //! candle's dequantisers on the mapped bytes, whose values ours are, bit for bit.
-use crate::view::StorageDtype;
+use crate::storage::StorageDtype;
 use candle_core::quantized::{GgmlDType, GgmlType, k_quants as k};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 

@@ -6,7 +6,7 @@ use crate::gguf::parse::{Gguf, parse};
 use crate::gguf::{config::model_config, names, rope};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
-use crate::{ModelConfig, TokenizerBundle, safetensors_files};
+use crate::{ModelConfig, TokenizerBundle, config_json, safetensors_files, tokenizer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,7 @@ pub struct Checkpoint {
     files: Vec<Mapped>,
     entries: BTreeMap<String, Entry>,
     gguf: Option<Gguf>,
+    notes: Vec<String>,
 }
 
 impl Checkpoint {
@@ -71,7 +72,7 @@ impl Checkpoint {
     }
 
     fn open_folder(path: &Path) -> Result<Self> {
-        let config = ModelConfig::from_json(&path.join("config.json"))?;
+        let (config, notes) = config_json::load(&path.join("config.json"))?;
         let (files, entries) = safetensors_files::open(path)?;
         let mut model = Self {
             path: path.to_path_buf(),
@@ -79,6 +80,7 @@ impl Checkpoint {
             files,
             entries,
             gguf: None,
+            notes,
         };
         model
             .entries
@@ -102,6 +104,7 @@ impl Checkpoint {
             files: vec![mapped],
             entries,
             gguf: Some(gguf),
+            notes: Vec::new(),
         };
         model.check_weights()?;
         Ok(model)
@@ -189,6 +192,17 @@ impl Checkpoint {
             None => TokenizerBundle::from_folder(&self.path, &self.config),
         }
     }
+    /// Source of the chat template, if the model has one.
+    pub fn chat_template(&self) -> Result<Option<String>, Error> {
+        match &self.gguf {
+            Some(gguf) => Ok(tokenizer::template_of_gguf(gguf)),
+            None => tokenizer::template_of_folder(&self.path),
+        }
+    }
+    /// What the model's own settings ask for and is not done when it is trained here, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
     /// Refuses to write `target` if that is one of this model's own files: they are mapped, and would be cut off under
     /// the reader.
     pub(crate) fn refuse_own_file(&self, target: &Path) -> Result<()> {
@@ -232,7 +246,7 @@ fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, En
         };
         unknown.remove(stored.as_str());
         let permuted =
-            (facts.gguf_permuted && names::is_query_or_key(part)).then_some(config.head_dim);
+            (facts.gguf.permuted && names::is_query_or_key(part)).then_some(config.head_dim);
         if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
             return Err(format!("tensor {stored}: a quantised bias can't be read"));
         }

@@ -1,8 +1,8 @@
 //! The shape of a decoder, checked for sense: all that a route, a file format or a plan needs to know of a model.
 //! Where it comes from (config.json, GGUF metadata) lives elsewhere.
-use crate::family::{Facts, Family, Norm, Projection};
-use crate::{Error, Rope};
-use std::path::Path;
+use crate::Projection;
+use crate::Rope;
+use crate::families::{Facts, Family, Norm};
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,12 +86,6 @@ const MAX_DIMENSION: usize = 1 << 28;
 pub(crate) const MAX_LAYERS: usize = 4096;
 
 impl ModelConfig {
-    /// Parses config.json as transformers 4 and 5 write it; refuses families and options that can't be honoured.
-    /// `generation_config.json` beside it adds its EOS ids.
-    pub fn from_json(path: &Path) -> Result<Self, Error> {
-        crate::config_json::load(path)
-    }
-
     /// What its family's models share.
     #[must_use]
     pub fn facts(&self) -> &'static Facts {

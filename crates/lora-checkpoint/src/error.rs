@@ -66,31 +66,3 @@ pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Erro
         source,
     }
 }
-
-/// The text of a file, which must be UTF-8.
-pub(crate) fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(io("read", path))?;
-    String::from_utf8(bytes).map_err(|e| {
-        invalid(
-            path,
-            format!("not UTF-8 text at byte {}", e.utf8_error().valid_up_to()),
-        )
-    })
-}
-
-/// The JSON value in a file.
-pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value> {
-    let text = read_text(path)?;
-    if text.trim().is_empty() {
-        return Err(invalid(
-            path,
-            "the file is empty\nhint: was the download or the copy cut off?",
-        ));
-    }
-    serde_json::from_str(&text).map_err(|e| {
-        invalid(
-            path,
-            format!("not valid JSON: {e}\nhint: was the download or the copy cut off?"),
-        )
-    })
-}

@@ -92,6 +92,21 @@ impl Rope {
         }
     }
 
+    /// The length up to which frequencies are one thing and beyond which another, tokens; None if they never change.
+    pub(crate) fn changes_beyond(&self) -> Option<usize> {
+        match &self.scaling {
+            RopeScaling::Dynamic {
+                original_max_position_embeddings: context,
+                ..
+            }
+            | RopeScaling::LongRope {
+                original_max_position_embeddings: context,
+                ..
+            } => Some(*context),
+            _ => None,
+        }
+    }
+
     /// What cos and sin are multiplied by.
     #[must_use]
     pub fn attention_factor(&self) -> f64 {

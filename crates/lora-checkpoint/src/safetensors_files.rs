@@ -1,7 +1,9 @@
 //! The weights of a Hugging Face folder: one `model.safetensors`, or shards that an index names.
-use crate::error::{Result, invalid, read_json};
+use crate::error::{Result, invalid};
+use crate::files::read_json;
 use crate::mapped::Mapped;
-use crate::view::{Entry, StorageDtype};
+use crate::storage::StorageDtype;
+use crate::view::Entry;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,31 +1,7 @@
 //! One weight where it lies: its shape, its storage, and its rows widened to f32 on demand.
 use crate::blocks;
-use candle_core::quantized::GgmlDType;
+use crate::storage::StorageDtype;
 use std::ops::Range;
-
-/// How a tensor's values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StorageDtype {
-    /// 32-bit float.
-    F32,
-    /// IEEE half.
-    F16,
-    /// bfloat16.
-    BF16,
-    /// GGUF blocks, read in place.
-    Quantised(GgmlDType),
-}
-
-impl StorageDtype {
-    /// (values, bytes) of the smallest unit that can be read alone.
-    pub(crate) fn unit(self) -> (usize, usize) {
-        match self {
-            Self::F32 => (1, 4),
-            Self::F16 | Self::BF16 => (1, 2),
-            Self::Quantised(dtype) => (dtype.block_size(), dtype.type_size()),
-        }
-    }
-}
 
 /// Where a tensor lies, in which file. The opener has checked that `range` is inside the file and fits the shape,
 /// and that rows are whole units.

@@ -59,6 +59,16 @@ impl Error {
         self.interrupted
     }
 
+    /// The same as an event has it.
+    pub fn failure(&self, exit_code: u8) -> lora_records::Failure {
+        lora_records::Failure {
+            message: self.message.clone(),
+            causes: self.causes.clone(),
+            hint: self.hint.clone(),
+            exit_code,
+        }
+    }
+
     /// The `error:`, `cause:` and `hint:` lines, each ended by a newline; `paint` colours a label.
     pub fn render(&self, paint: impl Fn(&str) -> String) -> String {
         let mut text = String::new();

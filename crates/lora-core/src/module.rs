@@ -18,6 +18,26 @@ pub enum ModuleKind {
     Weightless,
 }
 
+/// What a linear layer is for in a decoder layer: named sets of targets ask for roles, and every model says which of its
+/// modules has which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Queries of attention.
+    Query,
+    /// Keys.
+    Key,
+    /// Values.
+    Value,
+    /// Output of attention.
+    Output,
+    /// Gate of the MLP.
+    Gate,
+    /// Up projection of the MLP.
+    Up,
+    /// Down projection of the MLP.
+    Down,
+}
+
 /// A module of a model that an adapter can train.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
@@ -33,6 +53,10 @@ pub struct Module {
     pub is_head: bool,
     /// True for a head whose weight is the embedding's.
     pub tied: bool,
+    /// Its roles: several where linear layers are stacked in one, none outside the decoder's layers.
+    pub roles: &'static [Role],
+    /// True if PEFT targets it in such a model where nothing is said.
+    pub is_default_target: bool,
 }
 
 impl Module {
@@ -46,6 +70,8 @@ impl Module {
             out_features,
             is_head: false,
             tied: false,
+            roles: &[],
+            is_default_target: false,
         }
     }
 

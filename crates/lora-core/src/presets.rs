@@ -1,19 +1,23 @@
 //! Named choices: sets of target modules, and whole settings for people who don't want to choose.
+use crate::Role;
 
-/// Named sets of target modules (of Llama-like decoders). `all-linear` is PEFT's own word and no preset.
-pub const TARGET_PRESETS: [(&str, &[&str]); 3] = [
-    ("attention", &["q_proj", "v_proj"]),
-    ("full-attention", &["q_proj", "k_proj", "v_proj", "o_proj"]),
+/// Named sets of targets, by the roles of their modules. `all-linear` and `default` are PEFT's own words and none of them.
+pub const TARGET_PRESETS: [(&str, &[Role]); 3] = [
+    ("attention", &[Role::Query, Role::Value]),
+    (
+        "full-attention",
+        &[Role::Query, Role::Key, Role::Value, Role::Output],
+    ),
     (
         "all",
         &[
-            "q_proj",
-            "k_proj",
-            "v_proj",
-            "o_proj",
-            "gate_proj",
-            "up_proj",
-            "down_proj",
+            Role::Query,
+            Role::Key,
+            Role::Value,
+            Role::Output,
+            Role::Gate,
+            Role::Up,
+            Role::Down,
         ],
     ),
 ];

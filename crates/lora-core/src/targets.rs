@@ -1,5 +1,6 @@
 //! Names of modules as people and PEFT write them: `target_modules` and `exclude_modules`.
-use crate::{Error, TARGET_PRESETS};
+use crate::module::short_names;
+use crate::{Error, Module, Role, TARGET_PRESETS};
 use fancy_regex::Regex;
 use std::fmt;
 use std::str::FromStr;
@@ -15,8 +16,16 @@ pub enum TargetModules {
     AllLinear,
 }
 
-/// What PEFT targets where nothing is said, in every family that it knows and that is known here.
-pub const DEFAULT_TARGETS: [&str; 2] = ["q_proj", "v_proj"];
+/// What a person asks for: PEFT's value, or something that only a model can turn into one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Targets {
+    /// The modules that have these roles (a set of [`TARGET_PRESETS`]).
+    Roles(&'static [Role]),
+    /// What PEFT targets in such a model where nothing is said.
+    PeftDefault,
+    /// As PEFT takes it.
+    Modules(TargetModules),
+}
 
 /// PEFT's `exclude_modules`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,33 +36,105 @@ pub enum ModuleNames {
     Regex(String),
 }
 
-impl FromStr for TargetModules {
+impl FromStr for Targets {
     type Err = Error;
 
-    /// Reads what a person writes: a preset (`attention`, `full-attention`, `all`), `all-linear`, `default`, a
+    /// Reads what a person writes: a set (`attention`, `full-attention`, `all`), `all-linear`, `default`, a
     /// comma-separated list of names, or, if it holds any other sign than letters, digits, `_`, `-`, `.` and commas, a
     /// regular expression.
     fn from_str(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        if text.eq_ignore_ascii_case("all-linear") {
-            return Ok(Self::AllLinear);
+        if let Some((_, roles)) = TARGET_PRESETS.iter().find(|(preset, _)| *preset == text) {
+            return Ok(Self::Roles(roles));
         }
         if text == "default" {
-            return Ok(Self::List(DEFAULT_TARGETS.map(str::to_string).to_vec()));
+            return Ok(Self::PeftDefault);
         }
-        if let Some((_, names)) = TARGET_PRESETS.iter().find(|(preset, _)| *preset == text) {
-            return Ok(Self::List(names.iter().map(ToString::to_string).collect()));
+        if text.eq_ignore_ascii_case("all-linear") {
+            return Ok(Self::Modules(TargetModules::AllLinear));
         }
-        Ok(match ModuleNames::read("target_modules", text)? {
-            ModuleNames::List(names) if names.is_empty() => {
-                return Err(Error::Config(
-                    "no target modules given\nhint: name some, e.g. q_proj,v_proj, or use all-linear".to_string(),
-                ));
-            }
-            ModuleNames::List(names) => Self::List(names),
-            ModuleNames::Regex(pattern) => Self::Regex(pattern),
-        })
+        Ok(Self::Modules(
+            match ModuleNames::read("target_modules", text)? {
+                ModuleNames::List(names) if names.is_empty() => {
+                    return Err(Error::Config(
+                        "no target modules given\nhint: name some, e.g. q_proj,v_proj, or use all-linear".to_string(),
+                    ));
+                }
+                ModuleNames::List(names) => TargetModules::List(names),
+                ModuleNames::Regex(pattern) => TargetModules::Regex(pattern),
+            },
+        ))
     }
+}
+
+impl Targets {
+    /// PEFT's value for a model: sets and PEFT's default become the names of the modules, each once.
+    ///
+    /// # Errors
+    /// If the model has no module of these roles, or PEFT has no default for it.
+    pub fn resolve(&self, modules: &[Module]) -> Result<TargetModules, Error> {
+        let (names, fault) = match self {
+            Self::Modules(targets) => return Ok(targets.clone()),
+            Self::Roles(roles) => (
+                names_of_roles(roles, modules),
+                "no module of this model has these roles",
+            ),
+            Self::PeftDefault => (
+                distinct(modules.iter().filter(|m| m.is_default_target)),
+                "PEFT has no default targets for this family",
+            ),
+        };
+        if names.is_empty() {
+            return Err(Error::Config(format!("{fault}\nhint: {}", ways(modules))));
+        }
+        Ok(TargetModules::List(names))
+    }
+
+    /// What it will be before the model is known: a list without names stands for names that only the model has. For
+    /// checks of other options against it.
+    pub fn unresolved(&self) -> TargetModules {
+        match self {
+            Self::Modules(targets) => targets.clone(),
+            Self::Roles(_) | Self::PeftDefault => TargetModules::List(Vec::new()),
+        }
+    }
+}
+
+/// Names of the modules that have any of these roles, in the order of the roles.
+fn names_of_roles(roles: &[Role], modules: &[Module]) -> Vec<String> {
+    let of = |role: &Role| {
+        let role = *role;
+        modules.iter().filter(move |m| m.roles.contains(&role))
+    };
+    distinct(roles.iter().flat_map(of))
+}
+
+/// Last components of the paths, each where it first stands.
+fn distinct<'m>(modules: impl Iterator<Item = &'m Module>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for module in modules {
+        if !names.iter().any(|name| name == module.name()) {
+            names.push(module.name().to_owned());
+        }
+    }
+    names
+}
+
+/// What can be asked for instead.
+fn ways(modules: &[Module]) -> String {
+    let sets = TARGET_PRESETS
+        .iter()
+        .map(|(set, roles)| (set, names_of_roles(roles, modules)));
+    let sets: Vec<String> = sets
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(set, names)| format!("{set} ({})", names.join(", ")))
+        .chain(["all-linear".to_owned()])
+        .collect();
+    format!(
+        "use {}, or names of its modules: {}",
+        sets.join(", "),
+        short_names(modules)
+    )
 }
 
 impl FromStr for ModuleNames {

@@ -43,7 +43,7 @@ pub mod spec;
 pub use base::Base;
 pub use composite::{Composite, FullModel};
 pub use error::Error;
-pub use fused::{BatchSize, Footprint, Fused, Plan, computed_tokens, footprint};
+pub use fused::{BatchSize, Footprint, Fused, Plan, footprint};
 pub use identity::{TrainedOn, model_input};
 pub use packed::{IGNORE, Packed};
 pub use peak::{Peak, Process};

@@ -8,10 +8,10 @@ pub struct Process {
     pub base: u64,
     /// Trainable parameters.
     pub trainable: u64,
-    /// The best parameters are kept beside the last.
-    pub keeps_best: bool,
-    /// Gradients that are held at once: one, and more where micro-batches are summed.
-    pub gradient_buffers: usize,
+    /// Vectors as long as these that are held: the parameters themselves, AdamW's two moments, gradients, and copies.
+    pub vectors: usize,
+    /// Threads that compute.
+    pub threads: usize,
     /// Tokens of the vocabulary.
     pub vocabulary: usize,
     /// Tokens of the rows that are held.
@@ -25,7 +25,7 @@ pub struct Peak {
     pub base: u64,
     /// Activations that the backward pass needs.
     pub activations: u64,
-    /// Scratch, head and loss.
+    /// Scratch of the step and of the threads, head and loss.
     pub scratch: u64,
     /// Adapter, gradients, AdamW's moments, the best parameters.
     pub adapter: u64,
@@ -45,13 +45,12 @@ impl Peak {
     #[must_use]
     pub fn of(process: &Process, step: &Footprint, plan: Plan) -> Self {
         let activations = step.activations(plan) as u64;
-        // Parameters and two moments; gradients; the best parameters.
-        let vectors = 3 + process.gradient_buffers as u64 + u64::from(process.keeps_best);
+        let threads = (process.threads * step.per_thread) as u64;
         Self {
             base: process.base,
             activations,
-            scratch: step.total(plan) as u64 - activations,
-            adapter: 4 * process.trainable * vectors,
+            scratch: step.total(plan) as u64 - activations + threads,
+            adapter: 4 * process.trainable * process.vectors as u64,
             process: PROGRAM
                 + TOKENIZER * process.vocabulary as u64
                 + ROW_TOKEN * process.tokens as u64,

@@ -1,6 +1,6 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
 use lora_checkpoint::ModelConfig;
-use lora_core::{Module, ModuleKind};
+use lora_core::{Module, ModuleKind, Role};
 
 pub use lora_checkpoint::Projection;
 
@@ -25,9 +25,10 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         let path = name.strip_suffix(".weight").unwrap_or(&name);
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
-            [out, inn] => Module {
+            [out_features, in_features] => Module {
                 is_head: path == HEAD,
-                ..Module::linear(path, inn, out)
+                roles: roles_of(config, path),
+                ..Module::linear(path, in_features, out_features)
             },
             _ => Module::norm(path, shape.iter().product()),
         });
@@ -40,10 +41,35 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
             ..head
         });
     }
+    for module in &mut modules {
+        module.is_default_target = config.facts().peft_targets.contains(&module.name());
+    }
     for layer in 0..config.num_hidden_layers {
         let own = config.facts().weightless.iter();
         modules.extend(own.map(|path| Module::weightless(format!("model.layers.{layer}.{path}"))));
     }
     modules.push(Module::weightless("model.rotary_emb"));
     modules
+}
+
+/// The roles of a linear layer: none outside the decoder's layers.
+fn roles_of(config: &ModelConfig, path: &str) -> &'static [Role] {
+    let own = |p: &&Projection| path.ends_with(p.name());
+    let projection = config.projections().iter().find(own);
+    projection.map_or(&[], |&p| roles(p))
+}
+
+/// What a projection is for, as lora-core calls it.
+const fn roles(projection: Projection) -> &'static [Role] {
+    match projection {
+        Projection::Q => &[Role::Query],
+        Projection::K => &[Role::Key],
+        Projection::V => &[Role::Value],
+        Projection::O => &[Role::Output],
+        Projection::Gate => &[Role::Gate],
+        Projection::Up => &[Role::Up],
+        Projection::Down => &[Role::Down],
+        Projection::Qkv => &[Role::Query, Role::Key, Role::Value],
+        Projection::GateUp => &[Role::Gate, Role::Up],
+    }
 }

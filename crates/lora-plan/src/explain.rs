@@ -165,7 +165,7 @@ impl<'s> Kinds<'s> {
         }
         let mut presets = Vec::new();
         for name in TARGETS {
-            let targeted = names(shape.target_set(name))?;
+            let targeted = names(shape.targets(name)?)?;
             let has = |kind: &Kind| targeted.iter().any(|m| short(&m.path) == kind.name);
             presets.push((
                 kinds

@@ -28,7 +28,7 @@ pub use cost::{
 };
 pub use doctor::{Cause, Change, Diagnosis, DoctorArgs, Finding, diagnose};
 pub use explain::{ExplainArgs, Explanation, Match, explain};
-pub use model::known::{KNOWN, Known};
+pub use model::known::Known;
 pub use model::shape::Shape;
 pub use params::ParamsArgs;
 pub use params::count::{

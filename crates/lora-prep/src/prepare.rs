@@ -19,7 +19,7 @@ const STRIDE: usize = 64;
 /// Makes the dataset folder.
 pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
-    args.check()?;
+    args.refuse_contradictions()?;
     let (Some(base), Some(out)) = (args.base.take(), args.out.clone()) else {
         return Err(Error::new("--base and --out are needed"));
     };

@@ -3,12 +3,14 @@
 //!
 //! Within a version fields may be added, and a reader ignores what it does not know. Where a field goes away or changes
 //! its meaning, the version rises, and a reader refuses what it does not know.
+mod description;
 mod event;
 mod lines;
 mod metrics;
 mod predictions;
 mod report;
 
+pub use description::{Description, Flag, Kind, Refusal, Role};
 pub use event::{Event, Failure, Progress, Warning};
 pub use metrics::{EvalMetric, Metric, StepMetric, metric_lines_until, read_metrics};
 pub use predictions::{Answer, Prediction, read_predictions};

@@ -1,7 +1,11 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
+use crate::choices::{Decay, Method, RouteKind, WeightDtype};
 use crate::lora_args::LoraArgs;
+use crate::values::{
+    accumulation, at_least_one, below_one, not_negative, positive, rank, threads, warmup,
+};
 use lora_cli::{Common, Error, OtherBase, Result, ToolArgs};
-use lora_core::{LoraConfig, Preset, TargetModules};
+use lora_core::{LoraConfig, Preset, TargetModules, Targets};
 use lora_training::{Batching, Length, TrainConfig};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -49,14 +53,14 @@ pub struct Args {
     #[arg(long, value_parser = ["conservative", "balanced", "maximum"], help_heading = "What trains")]
     pub preset: Option<String>,
     /// Rank r of the adapters [default: the preset's].
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "What trains")]
+    #[arg(long, value_name = "N", value_parser = rank, help_heading = "What trains")]
     pub rank: Option<usize>,
     /// α; the adapters' output is scaled by α/r [default: the rank].
     #[arg(long, value_name = "X", value_parser = positive, help_heading = "What trains")]
     pub alpha: Option<f64>,
     /// Modules that carry an adapter: names (q_proj,v_proj), a regular expression on the module path, all-linear, or
-    /// attention (q, v), full-attention (q, k, v, o), all (all seven), default (PEFT's: q_proj, v_proj) [default: the
-    /// preset's]. The embedding (embed_tokens) and the head (lm_head) can carry one, too.
+    /// attention (q, v), full-attention (q, k, v, o), all (all seven), each by the names that the base has for them, default
+    /// (PEFT's own for the family, mostly q_proj and v_proj) [default: the preset's]. The embedding (embed_tokens) and the head (lm_head) can carry one, too.
     #[arg(long, value_name = "NAMES", help_heading = "What trains")]
     pub targets: Vec<String>,
     /// Scale by α/√r (rsLoRA).
@@ -86,7 +90,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "batch", help_heading = "How long")]
     pub batch_tokens: Option<usize>,
     /// Batches whose gradients are summed before a step.
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value = "1", help_heading = "How long")]
+    #[arg(long, value_name = "N", value_parser = accumulation, default_value = "1", help_heading = "How long")]
     pub accumulation: usize,
     /// Put examples of similar length into the same batch; the order of the batches stays random.
     #[arg(long, help_heading = "How long")]
@@ -142,7 +146,7 @@ pub struct Args {
     #[serde(skip)]
     pub profile: bool,
     /// Threads; they don't change the result [default: as many as this process may use].
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Machine")]
     pub threads: Option<usize>,
     /// Output flags.
     #[command(flatten)]
@@ -161,68 +165,13 @@ Examples:
   lora-train --base m --data d --adapter adapter --lr 5e-5 --epochs 1 --out adapter2
   lora-prep raw.jsonl --base m --out d | lora-train --data - --base m --out adapter";
 
-/// What trains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// Low-rank adapters; the base stays as it is.
-    Lora,
-    /// Every weight; for small models.
-    Full,
-}
-
-/// Shape of the learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decay {
-    /// Down to 0 in a straight line.
-    Linear,
-    /// Down to 0 along half a cosine.
-    Cosine,
-    /// None.
-    Constant,
-}
-
-/// Way through the decoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RouteKind {
-    /// Hand-written kernels over weights where they lie.
-    Fused,
-    /// A graph of tensor operations.
-    Composite,
-}
-
-/// How full weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WeightDtype {
-    /// bfloat16.
-    Bf16,
-    /// 32-bit float.
-    F32,
-}
-
-impl From<Decay> for lora_training::Decay {
-    fn from(decay: Decay) -> Self {
-        match decay {
-            Decay::Linear => Self::Linear,
-            Decay::Cosine => Self::Cosine,
-            Decay::Constant => Self::Constant,
-        }
-    }
-}
-
-impl From<WeightDtype> for lora_training::WeightDtype {
-    fn from(dtype: WeightDtype) -> Self {
-        match dtype {
-            WeightDtype::Bf16 => Self::Bf16,
-            WeightDtype::F32 => Self::F32,
-        }
-    }
-}
-
 impl ToolArgs for Args {
+    const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "profile"];
+
+    fn check(&self) -> Result<()> {
+        self.clone().resolve()
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }
@@ -271,18 +220,14 @@ impl Args {
             self.targets.push(preset.targets.to_owned());
         }
         self.dropout.get_or_insert(preset.dropout);
-        self.lora_config()?.validate()?;
+        self.lora_config(self.targets()?.unresolved())?.validate()?;
         Ok(())
     }
 
     /// The config of a new adapter, after [`Args::resolve`].
-    pub(crate) fn lora_config(&self) -> Result<LoraConfig> {
+    pub(crate) fn lora_config(&self, targets: TargetModules) -> Result<LoraConfig> {
         let rank = self.rank.unwrap_or(16);
-        let mut config = LoraConfig::new(
-            rank,
-            self.alpha.unwrap_or(rank as f64),
-            self.target_modules()?,
-        );
+        let mut config = LoraConfig::new(rank, self.alpha.unwrap_or(rank as f64), targets);
         config.use_rslora = self.rslora;
         self.lora.apply(&mut config)?;
         Ok(config)
@@ -355,50 +300,13 @@ impl Args {
         }
     }
 
-    /// `--targets` as PEFT's `target_modules`.
-    pub(crate) fn target_modules(&self) -> Result<TargetModules> {
-        Ok(TargetModules::from_str(&self.targets.join(","))?)
+    /// `--targets`, which only the base can turn into names of modules.
+    pub(crate) fn targets(&self) -> Result<Targets> {
+        Ok(Targets::from_str(&self.targets.join(","))?)
     }
 
     /// Threads to use, after [`Args::resolve`].
     pub(crate) fn threads(&self) -> usize {
         self.threads.unwrap_or(1)
     }
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if n > 0 => Ok(n),
-        _ => Err("expected a whole number, 1 or more".to_owned()),
-    }
-}
-
-fn number(text: &str, expected: &str, accept: impl Fn(f64) -> bool) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if x.is_finite() && accept(x) => Ok(x),
-        _ => Err(format!("expected {expected}")),
-    }
-}
-
-pub(crate) fn positive(text: &str) -> Result<f64, String> {
-    number(text, "a number above 0", |x| x > 0.0)
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    number(text, "a number, 0 or more", |x| x >= 0.0)
-}
-
-fn below_one(text: &str) -> Result<f64, String> {
-    number(text, "a number from 0 to below 1", |x| {
-        (0.0..1.0).contains(&x)
-    })
-}
-
-fn warmup(text: &str) -> Result<f64, String> {
-    let accept = |x: f64| (0.0..1.0).contains(&x) || (x >= 1.0 && x.fract() == 0.0);
-    number(
-        text,
-        "a share of the run (0 to below 1) or a whole number of steps",
-        accept,
-    )
 }

@@ -1,5 +1,6 @@
 //! README.md of the output: a short model card, the same for the same run.
-use crate::args::{Args, Method};
+use crate::args::Args;
+use crate::choices::Method;
 use lora_training::Outcome;
 use std::fmt::Write as _;
 

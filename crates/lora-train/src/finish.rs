@@ -1,6 +1,7 @@
 //! The end of a run: the best model in place, the card, the receipt.
-use crate::args::{Args, Method};
+use crate::args::Args;
 use crate::card;
+use crate::choices::Method;
 use crate::failure::{explain, failed};
 use crate::inputs::Inputs;
 use crate::model::Model;

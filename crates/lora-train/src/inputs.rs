@@ -1,8 +1,10 @@
 //! Opens what the command line names: the base, and the hashes of everything.
-use crate::args::{Args, Method};
+use crate::args::Args;
+use crate::choices::Method;
 use crate::failure::failed;
 use lora_checkpoint::{ModelConfig, TokenizerBundle};
 use lora_cli::{Result, Ui, artefact_input};
+use lora_core::BaseModel as _;
 use lora_model::{Base, TrainedOn, model_input};
 use lora_receipt::{Artefact, Input};
 use std::path::Path;
@@ -83,6 +85,14 @@ impl Inputs {
         Ok(value)
     }
 
+    /// The first weight of the base that holds a value that is not finite: the cause of whatever is not finite later.
+    pub(crate) fn first_not_finite(&self) -> Option<String> {
+        match &self.base {
+            Start::Weights(base) => first_not_finite(base),
+            Start::Shape(_) => None,
+        }
+    }
+
     pub(crate) fn config(&self) -> &ModelConfig {
         match &self.base {
             Start::Weights(base) => base.checkpoint().config(),
@@ -96,6 +106,33 @@ impl Inputs {
             Start::Shape(config) => Ok(TokenizerBundle::from_folder(path, config)?),
         }
     }
+}
+
+/// The first weight that holds a value that is not finite. Reads all of them.
+fn first_not_finite(base: &Base) -> Option<String> {
+    let weights = base.config().weights();
+    let bad = weights
+        .into_iter()
+        .find(|(name, shape)| !is_finite(base, name, shape));
+    bad.map(|(name, _)| name)
+}
+
+/// Rows of a weight that are read at once.
+const ROWS: usize = 1024;
+
+fn is_finite(base: &Base, name: &str, shape: &[usize]) -> bool {
+    let all: usize = shape.iter().product();
+    let step = if let [_, columns] = shape {
+        ROWS * columns
+    } else {
+        all
+    };
+    let mut values = vec![0.0; step.min(all)];
+    (0..all).step_by(step.max(1)).all(|first| {
+        let values = &mut values[..step.min(all - first)];
+        let is_read = base.read(name, first, values).is_ok();
+        !is_read || values.iter().all(|x| x.is_finite())
+    })
 }
 
 /// True for a folder with a config.json but neither safetensors nor GGUF.

@@ -5,6 +5,7 @@
 //! training itself is `lora_training`'s, which `train` runs and `show` follows; `finish` and `card` write what is left.
 mod args;
 mod card;
+mod choices;
 mod data;
 mod failure;
 mod finish;
@@ -17,8 +18,10 @@ mod profile;
 mod show;
 mod stage;
 mod train;
+mod values;
 
-pub use args::{Args, Decay, Method, RouteKind, WeightDtype};
+pub use args::Args;
+pub use choices::{Decay, Method, RouteKind, WeightDtype};
 
 use lora_cli::{Result, Status, Ui};
 use std::time::Instant;
@@ -27,10 +30,11 @@ use std::time::Instant;
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
     args.resolve()?;
+    stage::check(&args)?;
     let inputs = inputs::Inputs::open(&mut args)?;
     let rows = data::load(&args, &inputs)?;
     let mut model = model::build(&args, &inputs, &rows, ui)?;
-    let mut staged = stage::stage(&args)?;
+    let mut staged = stage::stage(&args, ui)?;
     let outcome = train::train(&args, &inputs, &rows, &mut model, &mut staged, ui)?;
     if args.profile
         && let Some(profile) = model.trainable.profile()

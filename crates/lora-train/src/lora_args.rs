@@ -1,4 +1,5 @@
 //! Flags of the adapter beyond rank, alpha and targets: PEFT's LoraConfig, one field each.
+use crate::values::MOST_RANK;
 use lora_cli::{Error, Result};
 use lora_core::{Bias, Init, LoraConfig, ModuleNames, Pattern};
 use std::str::FromStr;
@@ -46,7 +47,7 @@ pub struct LoraArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "adapter")]
     pub init: Option<String>,
     /// LoRA+: B and vectors learn at this many times --lr (arXiv 2402.12354), factors of embeddings at 1e-6, as in PEFT.
-    #[arg(long, value_name = "X", value_parser = super::args::positive)]
+    #[arg(long, value_name = "X", value_parser = crate::values::positive)]
     pub lora_plus_ratio: Option<f64>,
 }
 
@@ -63,9 +64,14 @@ impl LoraArgs {
         config.layers_pattern = words(&self.layers_pattern);
         config.rank_pattern = pattern(
             "--rank-pattern",
-            "a whole number, 1 or more",
+            "a whole number from 1 to 65536",
             &self.rank_pattern,
         )?;
+        if let Some((name, _)) = config.rank_pattern.0.iter().find(|(_, r)| *r > MOST_RANK) {
+            return Err(Error::new(format!(
+                "--rank-pattern {name}: expected a rank from 1 to {MOST_RANK}"
+            )));
+        }
         config.alpha_pattern = pattern("--alpha-pattern", "a number", &self.alpha_pattern)?;
         config.modules_to_save = words(&self.modules_to_save);
         config.bias = self

@@ -2,36 +2,51 @@
 use crate::args::Args;
 use crate::data::Rows;
 use crate::failure::explain;
+use lora_checkpoint::ModelConfig;
 use lora_cli::{Error, Result, Ui, available_memory, human_bytes};
-use lora_core::Adapter;
+use lora_core::TargetedModule;
 use lora_data::Example;
-use lora_model::{Base, BatchSize, Process, computed_tokens};
-use lora_training::{Budget, Demand, MemoryPlan, RowSize, gradient_buffers, largest_batch, pack};
+use lora_model::{Base, BatchSize, Peak, Process};
+use lora_training::{
+    Budget, Demand, MemoryPlan, RowSize, gradient_buffers, largest_batch, pack, vectors,
+};
 
 /// The share of the free memory that a run takes unless it is told otherwise.
 const SHARE: f64 = 0.8;
+
+/// What the model carries, as memory sees it.
+pub(crate) struct Carried<'a> {
+    pub(crate) modules: &'a [TargetedModule],
+    /// Parameters that train.
+    pub(crate) trainable: u64,
+    /// The parameters as they began are kept, too.
+    pub(crate) keeps_origin: bool,
+    pub(crate) dropout: bool,
+}
 
 /// Chooses the plan and says it; an error if even the leanest plan does not fit.
 pub(crate) fn choose(
     args: &Args,
     base: &Base,
-    adapter: &Adapter,
+    carried: &Carried<'_>,
     rows: &Rows,
     ui: &Ui,
 ) -> Result<MemoryPlan> {
-    let dropout = adapter.config.lora_dropout > 0.0;
     let tokens = |rows: &[Example]| rows.iter().map(Example::len).sum::<usize>();
     let batching = args.train_config().batching;
+    let shares = !args.no_shared_prefixes && !carried.dropout;
+    let gradients = gradient_buffers(batching.most_in_a_step(rows.train.len()));
+    let copies = usize::from(rows.valid.is_some()) + usize::from(carried.keeps_origin);
     let demand = Demand {
         config: base.config(),
-        modules: &adapter.modules,
-        dropout,
-        batch: largest(args, &rows.train, args.no_shared_prefixes || dropout)?,
+        modules: carried.modules,
+        dropout: carried.dropout,
+        batch: largest(args, base.config(), &rows.train, shares)?,
         process: Process {
             base: base.stored_bytes(),
-            trainable: adapter.params.len() as u64,
-            keeps_best: rows.valid.is_some(),
-            gradient_buffers: gradient_buffers(batching.most_in_a_step(rows.train.len())),
+            trainable: carried.trainable,
+            vectors: vectors(gradients, copies),
+            threads: args.threads(),
             vocabulary: base.config().vocab_size,
             tokens: tokens(&rows.train) + rows.valid.as_deref().map_or(0, tokens),
         },
@@ -51,21 +66,22 @@ fn budget(args: &Args) -> Option<Budget> {
     })
 }
 
-/// The largest micro-batch of the run; `alone` if nothing is shared between rows.
-fn largest(args: &Args, rows: &[Example], alone: bool) -> Result<BatchSize> {
+/// The largest micro-batch of the run, where rows share their beginnings or not.
+fn largest(args: &Args, base: &ModelConfig, rows: &[Example], shares: bool) -> Result<BatchSize> {
     let config = args.train_config();
     let sizes: Vec<RowSize> = rows.iter().map(RowSize::of).collect();
     let lengths = sizes.iter().map(|size| size.tokens).collect();
     let plan = config.plan(lengths).map_err(explain)?;
-    let computed = |batch: &[usize]| {
-        if alone {
-            batch.iter().map(|&row| sizes[row].tokens).sum()
-        } else {
+    let size = |batch: &[usize]| {
+        if shares {
             let batch: Vec<&Example> = batch.iter().map(|&row| &rows[row]).collect();
-            computed_tokens(&pack(&batch))
+            return BatchSize::of(base, &pack(&batch), shares);
         }
+        let lengths: Vec<usize> = batch.iter().map(|&row| sizes[row].tokens).collect();
+        let supervised = batch.iter().map(|&row| sizes[row].supervised).sum();
+        BatchSize::alone(base, &lengths, supervised)
     };
-    Ok(largest_batch(&plan.steps, config.length, &sizes, computed))
+    Ok(largest_batch(&plan.steps, config.length, &sizes, size))
 }
 
 fn too_little(args: &Args, error: lora_training::Error) -> Error {
@@ -77,19 +93,46 @@ fn too_little(args: &Args, error: lora_training::Error) -> Error {
     else {
         return explain(error);
     };
-    let whole = needed.div_ceil(10_000_000) * 10;
+    let total = needed.total();
+    let less = what_takes_less(&needed);
     let hint = match args.memory {
         Some(_) => format!(
-            "--memory {whole}MB is enough; a smaller --batch (or --batch-tokens) takes less"
+            "--memory {}MB is enough; {less}",
+            total.div_ceil(10_000_000) * 10
         ),
-        None => "a smaller --batch (or --batch-tokens), shorter rows or a quantised base take less"
-            .to_owned(),
+        None => less.to_owned(),
     };
-    let (asked, given) = (human_bytes(needed), human_bytes(budget));
+    let (asked, given) = (human_bytes(total), human_bytes(budget));
     Error::new(format!(
         "the run needs {asked} even if every layer is computed again (its largest batch has {tokens} tokens), and may take {given}"
     ))
     .hint(hint)
+}
+
+/// The way out by what is largest.
+fn what_takes_less(needed: &Peak) -> &'static str {
+    let batch = needed.activations + needed.scratch;
+    if needed.adapter >= batch.max(needed.base) {
+        "a smaller --rank, or fewer --targets, takes less: adapter and optimiser are the largest part"
+    } else if needed.base >= batch {
+        "a quantised base (lora-export --format gguf --dtype q8_0) takes less: the weights are the largest part"
+    } else {
+        "a smaller --batch (or --batch-tokens) takes less; so do shorter rows"
+    }
+}
+
+/// Refuses an adapter that alone, with its gradients and moments, is more than this machine can give.
+pub(crate) fn check_adapter(trainable: u64) -> Result<()> {
+    let needed = trainable.saturating_mul(16);
+    match available_memory() {
+        Some(free) if needed > free => Err(Error::new(format!(
+            "adapter and optimiser need {}, and {} are free",
+            human_bytes(needed),
+            human_bytes(free)
+        ))
+        .hint("a smaller --rank, or fewer --targets, takes less")),
+        _ => Ok(()),
+    }
 }
 
 fn describe(plan: &MemoryPlan) -> String {

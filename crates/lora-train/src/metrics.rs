@@ -29,9 +29,9 @@ impl Metrics {
         Ok(Self { path, file })
     }
 
-    /// Appends a line.
+    /// Appends a line; without its rate, so that the same run writes the same file.
     pub(crate) fn write(&mut self, metric: &Metric) -> Result<()> {
-        let line = serde_json::to_string(metric)? + "\n";
+        let line = serde_json::to_string(&metric.for_file())? + "\n";
         self.file
             .write_all(line.as_bytes())
             .map_err(failed("write", &self.path))
@@ -48,7 +48,7 @@ pub(crate) fn of_step(done: &StepDone) -> Metric {
         lr: done.lr,
         tokens: done.tokens,
         supervised_tokens: done.supervised_tokens,
-        tokens_per_s: done.tokens_per_s,
+        tokens_per_s: Some(done.tokens_per_s),
     })
 }
 

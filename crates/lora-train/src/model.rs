@@ -1,14 +1,17 @@
 //! Builds what trains.
-use crate::args::{Args, Method, RouteKind};
+use crate::args::Args;
+use crate::choices::{Method, RouteKind};
 use crate::data::Rows;
 use crate::failure::explain;
 use crate::inputs::{Inputs, Start};
-use crate::memory;
+use crate::memory::{self, Carried};
 use lora_cli::{Error, Result, Ui};
-use lora_core::{Adapter, BaseModel, Init, trainable_line};
+use lora_core::{Adapter, BaseModel, Init, Layout, LoraConfig, trainable_line};
 use lora_data::Example;
 use lora_model::{Base, Composite, FullModel, Fused, Route};
-use lora_training::{FullTrainable, LoraSettings, LoraTrainable, MemoryPlan, Trainable};
+use lora_training::{
+    FullTrainable, LoraSettings, LoraTrainable, MemoryPlan, Trainable, rank_warning,
+};
 
 /// What trains, and what is said of it.
 pub(crate) struct Model<'b> {
@@ -52,15 +55,19 @@ pub(crate) fn build<'b>(
 }
 
 fn lora<'b>(args: &Args, base: &'b Base, rows: &Rows, ui: &Ui) -> Result<Model<'b>> {
-    let adapter = adapter(args, base, ui)?;
+    let notes = base.checkpoint().notes();
+    notes.iter().for_each(|note| ui.warn(note));
+    let plan = Plan::of(args, base, ui)?;
     let (route, memory): (Box<dyn Route + 'b>, _) = if args.route == Some(RouteKind::Composite) {
+        memory::check_adapter(plan.carried().trainable)?;
         (Box::new(Composite::new(base)?), None)
     } else {
-        let memory = memory::choose(args, base, &adapter, rows, ui)?;
+        let memory = memory::choose(args, base, &plan.carried(), rows, ui)?;
         let route =
             Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes);
         (Box::new(route.with_plan(memory.plan)), Some(memory))
     };
+    let adapter = plan.adapter(args, base)?;
     let summary = trainable_line(
         adapter.params.len() as u64,
         adapter.added_parameters() as u64,
@@ -89,29 +96,67 @@ fn full<'b>(model: FullModel, args: &Args) -> Result<Model<'b>> {
     })
 }
 
-/// A new adapter, or the one to start from.
-fn adapter(args: &Args, base: &Base, ui: &Ui) -> Result<Adapter> {
-    let mut adapter = match &args.adapter {
-        Some(dir) => {
-            let (adapter, warnings) = Adapter::load(dir, base)?;
+/// The adapter to start from, or the config and layout of a new one: its memory is planned before it is taken.
+enum Plan {
+    Loaded(Adapter),
+    New(LoraConfig, Layout),
+}
+
+impl Plan {
+    fn of(args: &Args, base: &Base, ui: &Ui) -> Result<Self> {
+        if let Some(dir) = &args.adapter {
+            let (mut adapter, warnings) = Adapter::load(dir, base)?;
             warnings.iter().for_each(|warning| ui.warn(warning));
-            adapter
-        }
-        None => {
-            let config = args.lora_config()?;
-            config
-                .notes(&base.modules())?
-                .iter()
-                .for_each(|note| ui.warn(note));
-            if matches!(config.init, Init::Pissa(Some(_))) {
-                ui.say("--init pissa_niter_N asks for a quick decomposition: the exact one is computed");
+            if let Some(dropout) = args.dropout {
+                adapter.config.lora_dropout = dropout;
             }
-            Adapter::init(config, base, args.seed)?
+            return Ok(Self::Loaded(adapter));
         }
-    };
-    if let Some(dropout) = args.dropout {
-        adapter.config.lora_dropout = dropout;
+        let modules = base.modules();
+        let targets = args.targets()?.resolve(&modules)?;
+        let mut config = args.lora_config(targets)?;
+        for note in config.notes(&modules)? {
+            ui.warn(&note);
+        }
+        if matches!(config.init, Init::Pissa(Some(_))) {
+            ui.say(
+                "--init pissa_niter_N asks for a quick decomposition: the exact one is computed",
+            );
+        }
+        if let Some(dropout) = args.dropout {
+            config.lora_dropout = dropout;
+        }
+        let layout = config.layout(&modules)?;
+        if let Some(warning) = rank_warning(&layout.modules) {
+            ui.warn(&warning.to_string());
+        }
+        Ok(Self::New(config, layout))
     }
-    adapter.config.base_model_name_or_path = Some(args.base.display().to_string());
-    Ok(adapter)
+
+    /// What the model will carry.
+    fn carried(&self) -> Carried<'_> {
+        match self {
+            Self::Loaded(adapter) => Carried {
+                modules: &adapter.modules,
+                trainable: adapter.params.len() as u64,
+                keeps_origin: adapter.origin.is_some(),
+                dropout: adapter.config.lora_dropout > 0.0,
+            },
+            Self::New(config, layout) => Carried {
+                modules: &layout.modules,
+                trainable: layout.parameters() as u64,
+                keeps_origin: config.init.changes_base(),
+                dropout: config.lora_dropout > 0.0,
+            },
+        }
+    }
+
+    fn adapter(self, args: &Args, base: &Base) -> Result<Adapter> {
+        let mut adapter = match self {
+            Self::Loaded(adapter) => adapter,
+            Self::New(config, _) => Adapter::init(config, base, args.seed)?,
+        };
+        adapter.config.base_model_name_or_path = Some(args.base.display().to_string());
+        Ok(adapter)
+    }
 }

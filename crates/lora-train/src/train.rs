@@ -1,7 +1,8 @@
 //! The run itself: what the flags ask for, followed by progress and metrics.jsonl.
 use crate::args::Args;
+use crate::choices::Method;
 use crate::data::Rows;
-use crate::failure::explain;
+use crate::failure::{explain, explain_not_finite};
 use crate::inputs::Inputs;
 use crate::metrics::Metrics;
 use crate::model::Model;
@@ -49,10 +50,25 @@ pub(crate) fn train(
             Ok(outcome)
         }
         Err(error) => {
-            say_how_to_go_on(&error, staged, failure.is_some(), ui);
-            Err(failure.unwrap_or_else(|| explain(error)))
+            say_what_is_kept(&error, staged, failure.is_some(), ui);
+            Err(failure.unwrap_or_else(|| why(error, args, inputs, staged)))
         }
     }
+}
+
+/// Why the run failed; what is not finite is traced to its cause.
+fn why(error: Error, args: &Args, inputs: &Inputs, staged: &Staged) -> lora_cli::Error {
+    if !matches!(error, Error::NotFinite { .. }) {
+        return explain(error);
+    }
+    let flag = match args.method {
+        Method::Lora => "--adapter",
+        Method::Full => "--base",
+    };
+    let kept = ["best", "last"].map(|name| staged.path().join("checkpoints").join(name));
+    let kept = kept.iter().find(|folder| folder.is_dir());
+    let go_on = kept.map(|folder| format!("{flag} {}", folder.display()));
+    explain_not_finite(error, inputs.first_not_finite(), go_on.as_deref())
 }
 
 fn say_what_was_shared(state: &State, ui: &Ui) {
@@ -64,17 +80,17 @@ fn say_what_was_shared(state: &State, ui: &Ui) {
     }
 }
 
-fn say_how_to_go_on(error: &Error, staged: &Staged, has_failed: bool, ui: &Ui) {
+fn say_what_is_kept(error: &Error, staged: &Staged, has_failed: bool, ui: &Ui) {
+    let kept = staged.path().display();
     match error {
         Error::Interrupted { step } if *step > 0 && !has_failed => ui.say(&format!(
             "stopped after step {step}: the same command with --resume continues it"
         )),
-        _ if state_file(staged.path()).exists() => {
-            let kept = staged.path().display();
-            ui.say(&format!(
-                "{kept} keeps the checkpoints so far: --resume continues from them, --force starts over"
-            ));
-        }
-        _ => {}
+        _ if !state_file(staged.path()).exists() => {}
+        // The same steps would end in the same way.
+        Error::NotFinite { .. } => ui.say(&format!("{kept} keeps the checkpoints so far")),
+        _ => ui.say(&format!(
+            "{kept} keeps the checkpoints so far: --resume continues from them, --force starts over"
+        )),
     }
 }

@@ -20,6 +20,11 @@ pub struct Batching {
     pub by_length: bool,
 }
 
+/// Tokens whose rows are put in order ahead of a run at most, to count its steps and to find its largest batch.
+const FORESIGHT: usize = 1 << 26;
+/// Epochs that are put in order in any case.
+const LEAST_FORESIGHT: u64 = 8;
+
 /// Rows that are sorted together where batches hold rows of similar length: many batches, few of an epoch.
 const STRETCH: usize = 400;
 
@@ -119,6 +124,11 @@ impl Steps {
         steps
     }
 
+    /// How rows make batches.
+    pub fn batching(&self) -> Batching {
+        self.batching
+    }
+
     /// Steps of one epoch.
     pub fn of_epoch(&self, epoch: u64) -> Vec<Window> {
         self.batching.windows(&self.lengths, self.seed, epoch)
@@ -132,7 +142,15 @@ impl Steps {
         }
     }
 
-    /// Steps of a whole run.
+    /// How many of so many epochs are worth putting in order ahead of the run: all of them, unless they are very many.
+    pub fn foreseen(&self, epochs: u64) -> u64 {
+        let tokens: usize = self.lengths.iter().sum();
+        let affordable = (FORESIGHT / tokens.max(1)) as u64;
+        epochs.min(affordable.max(LEAST_FORESIGHT))
+    }
+
+    /// Steps of a whole run. Where batches are cut by tokens, epochs differ in their steps: they are counted, but for a run
+    /// of very many epochs only as far as is foreseen, and as many on average from there on.
     pub fn total(&self, length: Length) -> u64 {
         let epochs = match length {
             Length::Steps(n) => return n,
@@ -140,9 +158,15 @@ impl Steps {
         };
         let steps = |epoch: u64| self.of_epoch(epoch).len() as f64;
         let whole = epochs.floor() as u64;
-        let full: f64 = match self.batching.tokens {
-            None => steps(0) * whole as f64, // every epoch has as many
-            Some(_) => (0..whole).map(steps).sum(),
+        let counted = match self.batching.tokens {
+            None => whole.min(1), // every epoch has as many
+            Some(_) => self.foreseen(whole),
+        };
+        let seen: f64 = (0..counted).map(steps).sum();
+        let full = if counted == whole {
+            seen
+        } else {
+            (seen / counted as f64 * whole as f64).round()
         };
         let part = if epochs.fract() > 0.0 {
             (epochs.fract() * steps(whole)).ceil()
@@ -204,6 +228,29 @@ mod tests {
             rows.sort_unstable();
             assert_eq!(rows, (0..11).collect::<Vec<_>>());
             assert_eq!(ends[2], f64::from(epoch));
+        }
+    }
+
+    #[test]
+    fn runs_beyond_all_bounds_are_planned_at_once() {
+        let by_tokens = Batching {
+            tokens: Some(12),
+            ..Batching::default()
+        };
+        let lengths: Vec<usize> = (0..1000).map(|row| 1 + row % 11).collect();
+        for batching in [Batching::of_examples(7), by_tokens] {
+            let steps = Steps::new(lengths.clone(), batching, 3);
+            let began = std::time::Instant::now();
+            let of_one = steps.of_epoch(0).len() as f64;
+            let many = steps.total(Length::Epochs(1e12)) as f64;
+            assert!((many / (1e12 * of_one) - 1.0).abs() < 0.05, "{many}");
+            assert_eq!(steps.total(Length::Steps(u64::MAX)), u64::MAX);
+            assert_eq!(steps.total(Length::Epochs(1e300)), u64::MAX);
+            assert!(steps.foreseen(steps.epochs(Length::Epochs(1e300))) < 100_000);
+            assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+            // What can be counted is.
+            let counted: usize = (0..3).map(|epoch| steps.of_epoch(epoch).len()).sum();
+            assert_eq!(steps.total(Length::Epochs(3.0)), counted as u64);
         }
     }
 

@@ -75,8 +75,13 @@ impl TrainConfig {
             })
         };
         let is_size = |x: f64| x.is_finite() && x >= 0.0;
-        if !(self.lr.is_finite() && self.lr > 0.0) {
-            return refuse("lr", self.lr.to_string(), "a number above 0");
+        // As the optimiser sees it: a rate that vanishes in f32 changes nothing.
+        if !(self.lr.is_finite() && self.lr as f32 > 0.0) {
+            return refuse(
+                "lr",
+                self.lr.to_string(),
+                "a number above 0 (1e-45 or more)",
+            );
         }
         if !is_size(self.warmup) {
             return refuse("warmup", self.warmup.to_string(), "a number, 0 or more");
@@ -107,7 +112,7 @@ impl TrainConfig {
     /// The plan of a run over rows of these lengths (tokens).
     ///
     /// # Errors
-    /// If a setting is not sound, or there are no rows.
+    /// If a setting is not sound, if there are no rows, or if no step would change anything.
     pub fn plan(&self, lengths: Vec<usize>) -> Result<RunPlan> {
         self.validate()?;
         if lengths.is_empty() {
@@ -120,6 +125,10 @@ impl TrainConfig {
             self.warmup,
             steps.total(self.length),
         );
+        if schedule.never_leaves_zero() {
+            let warmup_steps = schedule.warmup_steps;
+            return Err(Error::LearnsNothing { warmup_steps });
+        }
         let of_an_epoch = steps.of_epoch(0).len() as u64;
         let eval_every = self
             .eval_every

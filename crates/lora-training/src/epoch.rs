@@ -1,6 +1,7 @@
 //! What the micro-batches of an epoch come to: for those who predict a run.
 use crate::batches::Window;
 use crate::trainable::RowSize;
+use lora_model::BatchSize;
 
 /// Tokens of all micro-batches together, and of the largest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,13 +34,15 @@ pub struct EpochTotals {
     pub supervised: Extent,
     /// Tokens that are computed: fewer where rows begin alike.
     pub computed: Extent,
+    /// The largest micro-batch, part by part.
+    pub largest: BatchSize,
     /// Tokens if rows were padded to the longest of their batch.
     pub padded: Extent,
 }
 
 impl EpochTotals {
-    /// Of the steps of an epoch; `computed` says how many tokens of a batch are computed.
-    pub fn of(windows: &[Window], sizes: &[RowSize], computed: impl Fn(&[usize]) -> usize) -> Self {
+    /// Of the steps of an epoch; `size` tells that of some rows, as it is computed.
+    pub fn of(windows: &[Window], sizes: &[RowSize], size: impl Fn(&[usize]) -> BatchSize) -> Self {
         let mut all = Self {
             steps: windows.len(),
             ..Self::default()
@@ -52,7 +55,9 @@ impl EpochTotals {
                 all.tokens.add(rows.clone().map(|row| row.tokens).sum());
                 all.supervised
                     .add(rows.clone().map(|row| row.supervised).sum());
-                all.computed.add(computed(batch));
+                let size = size(batch);
+                all.computed.add(size.tokens);
+                all.largest = all.largest.cover(size);
                 let longest = rows.map(|row| row.tokens).max().unwrap_or(0);
                 all.padded.add(batch.len() * longest);
             }

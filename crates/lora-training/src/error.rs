@@ -38,6 +38,14 @@ pub enum Error {
     /// There are no rows to train on.
     #[error("there is no row to train on")]
     NoRows,
+    /// The learning rate never leaves 0.
+    #[error(
+        "nothing would be learned: the run has one step, and a warm-up of {warmup_steps} gives it the learning rate 0"
+    )]
+    LearnsNothing {
+        /// Steps of warm-up.
+        warmup_steps: u64,
+    },
     /// A checkpoint that can't be used, or not be made.
     #[error("{}: {what}", path.display())]
     Checkpoint {
@@ -71,10 +79,12 @@ pub enum Error {
         step: u64,
     },
     /// A loss, a gradient or a parameter is not finite.
-    #[error("{what}")]
+    #[error("{what}{}", in_row(*row))]
     NotFinite {
         /// What, where and when, one line.
         what: String,
+        /// The first training row of that step whose loss is not finite, counted from 0.
+        row: Option<usize>,
         /// True if no step has changed a parameter yet: the cause then lies in the base, the adapter or the rows.
         at_start: bool,
     },
@@ -98,16 +108,23 @@ pub enum Error {
     },
     /// Even the leanest plan takes more memory than the run may.
     #[error(
-        "the run needs {needed} bytes even if every layer is computed again (its largest batch has {tokens} tokens), and may take {budget}"
+        "the run needs {} bytes even if every layer is computed again (its largest batch has {tokens} tokens), and may take {budget}",
+        needed.total()
     )]
     Memory {
-        /// Bytes of the leanest plan.
-        needed: u64,
+        /// The peak of the leanest plan, part by part.
+        needed: Box<lora_model::Peak>,
         /// Bytes that the run may take.
         budget: u64,
         /// Tokens of the largest micro-batch.
         tokens: usize,
     },
+}
+
+fn in_row(row: Option<usize>) -> String {
+    row.map_or(String::new(), |row| {
+        format!(" (first in row {} of train)", row + 1)
+    })
 }
 
 /// For `map_err`: the operating system refused `action` on `path`.

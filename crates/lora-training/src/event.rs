@@ -67,9 +67,27 @@ pub struct Started {
 }
 
 /// What a user may not have meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
+    /// A share of one step is no warm-up.
+    #[error("the run has one step, and no warm-up: with one its learning rate would be 0")]
+    NoWarmup,
+    /// A rank that no product of its factors can have.
+    #[error(
+        "rank {rank} is above the smaller side of {module} ({side}{}): ranks above it cost memory and time, and can learn nothing more",
+        others(*modules)
+    )]
+    RankAboveSide {
+        /// The rank.
+        rank: usize,
+        /// One of the modules.
+        module: String,
+        /// Its smaller side.
+        side: usize,
+        /// How many modules there are.
+        modules: usize,
+    },
     /// The run ends before its warm-up.
     #[error(
         "the warm-up takes {warmup_steps} steps of {total_steps}: the learning rate never reaches its peak"
@@ -118,4 +136,12 @@ pub struct Evaluated {
     pub supervised_tokens: usize,
     /// Better than every evaluation before.
     pub best: bool,
+}
+
+fn others(modules: usize) -> String {
+    match modules {
+        0 | 1 => String::new(),
+        2 => ", and of 1 more module".to_owned(),
+        n => format!(", and of {} more modules", n - 1),
+    }
 }

@@ -79,6 +79,7 @@ pub(crate) fn check_finite(
     };
     Err(Error::NotFinite {
         what: message,
+        row: None,
         at_start: step == 1,
     })
 }
@@ -89,6 +90,7 @@ pub(crate) fn check_params(slots: &[Slot], params: &[f32], step: u64) -> Result<
         None => Ok(()),
         Some(name) => Err(Error::NotFinite {
             what: format!("{name} is not finite after step {step}"),
+            row: None,
             at_start: step == 0,
         }),
     }

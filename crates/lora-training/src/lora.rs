@@ -1,5 +1,6 @@
 //! An adapter on a frozen base as the trainable.
 use crate::error::Result;
+use crate::event::Warning;
 use crate::pack::pack;
 use crate::trainable::{BatchLoss, MicroBatch, RowSize, Slot, Trainable};
 use lora_core::{Adapter, AdapterTensor, Part, TargetedModule};
@@ -53,6 +54,19 @@ impl<'b> LoraTrainable<'b> {
             step: number,
         })
     }
+}
+
+/// Says so if a rank is above the smaller side of its module: W + s·B·A then has nothing more to gain from it.
+pub fn rank_warning(modules: &[TargetedModule]) -> Option<Warning> {
+    let side = |module: &TargetedModule| module.in_features.min(module.out_features);
+    let above: Vec<_> = modules.iter().filter(|m| m.rank > side(m)).collect();
+    let first = above.first()?;
+    Some(Warning::RankAboveSide {
+        rank: first.rank,
+        module: first.path.clone(),
+        side: side(first),
+        modules: above.len(),
+    })
 }
 
 /// The factors of embeddings learn at this rate under LoRA+ (PEFT's `loraplus_lr_embedding`).

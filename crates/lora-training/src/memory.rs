@@ -1,5 +1,5 @@
 //! Fits a run into memory: its largest micro-batch, and what layers keep for their backward pass.
-use crate::batches::{Length, Steps};
+use crate::batches::{Batching, Length, Steps};
 use crate::error::{Error, Result};
 use crate::trainable::RowSize;
 use lora_checkpoint::ModelConfig;
@@ -69,7 +69,7 @@ impl Demand<'_> {
     /// If even the leanest plan takes more.
     pub fn choose(&self, budget: Option<Budget>) -> Result<MemoryPlan> {
         let step = self.step();
-        let leanest = Peak::of(&self.process, &step, Plan::LEANEST).total();
+        let leanest = Peak::of(&self.process, &step, Plan::LEANEST);
         let all = Plan {
             exact: step.layers,
             rounded: 0,
@@ -77,13 +77,14 @@ impl Demand<'_> {
         let plan = match budget {
             None => all,
             Some(budget) => {
-                let fixed = leanest - step.total(Plan::LEANEST) as u64;
+                let fixed = leanest.total() - step.total(Plan::LEANEST) as u64;
                 let rest = budget.bytes.saturating_sub(fixed) as usize;
-                step.plan(rest, budget.may_round).ok_or(Error::Memory {
-                    needed: leanest,
-                    budget: budget.bytes,
-                    tokens: self.batch.tokens,
-                })?
+                step.plan(rest, budget.may_round)
+                    .ok_or_else(|| Error::Memory {
+                        needed: Box::new(leanest),
+                        budget: budget.bytes,
+                        tokens: self.batch.tokens,
+                    })?
             }
         };
         let peak = Peak::of(&self.process, &step, plan);
@@ -99,28 +100,53 @@ impl Demand<'_> {
     }
 }
 
-/// The largest micro-batch of a run: the most tokens that any computes, the most supervised ones. `computed` says how many
-/// tokens of a batch are computed (fewer where rows begin alike).
+/// Vectors as long as the trainable parameters that a run holds: the parameters, AdamW's two moments, and so many gradients
+/// and copies.
+pub const fn vectors(gradients: usize, copies: usize) -> usize {
+    3 + gradients + copies
+}
+
+/// The largest micro-batch of a run, part by part; `size` tells that of some rows. Where the run has more epochs than can be
+/// looked at ahead, the longest rows may meet in one batch.
 pub fn largest_batch(
     steps: &Steps,
     length: Length,
     sizes: &[RowSize],
-    computed: impl Fn(&[usize]) -> usize,
+    size: impl Fn(&[usize]) -> BatchSize,
 ) -> BatchSize {
-    let mut size = BatchSize {
-        tokens: 0,
-        longest: sizes.iter().map(|row| row.tokens).max().unwrap_or(0),
-        supervised: 0,
-    };
-    for rows in (0..steps.epochs(length))
+    let epochs = steps.epochs(length);
+    let foreseen = steps.foreseen(epochs);
+    let ahead = (0..foreseen)
         .flat_map(|epoch| steps.of_epoch(epoch))
-        .flatten()
-    {
-        let sum = |of: fn(&RowSize) -> usize| rows.iter().map(|&row| of(&sizes[row])).sum();
-        size.supervised = size.supervised.max(sum(|row| row.supervised));
-        if sum(|row| row.tokens) > size.tokens {
-            size.tokens = size.tokens.max(computed(&rows));
-        }
+        .flatten();
+    let largest = ahead.fold(BatchSize::default(), |largest, rows| {
+        largest.cover(size(&rows))
+    });
+    if foreseen == epochs {
+        return largest;
     }
-    size
+    let rows = longest_rows(steps.batching(), sizes);
+    let tokens = rows.iter().map(|&row| sizes[row].tokens).sum();
+    let worst = BatchSize {
+        tokens,
+        ..size(&rows)
+    };
+    largest.cover(worst)
+}
+
+/// The longest rows, as many as a batch may hold.
+fn longest_rows(batching: Batching, sizes: &[RowSize]) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..sizes.len()).collect();
+    rows.sort_by_key(|&row| std::cmp::Reverse(sizes[row].tokens));
+    rows.truncate(batching.examples.unwrap_or(rows.len()));
+    let mut tokens = 0;
+    let most = batching.tokens.unwrap_or(usize::MAX);
+    let fitting = rows.iter().take_while(|&&row| {
+        let is_first = tokens == 0;
+        tokens += sizes[row].tokens;
+        is_first || tokens <= most
+    });
+    let n = fitting.count();
+    rows.truncate(n);
+    rows
 }

@@ -27,9 +27,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Resolves a warm-up given as a share of the run (below 1) or as a number of steps (`get_warmup_steps`: rounded up).
+    /// Resolves a warm-up given as a share of the run (below 1) or as a number of steps (`get_warmup_steps`: rounded up). A
+    /// share of a run of one step is none: that step would have rate 0.
     pub fn new(decay: Decay, peak: f64, warmup: f64, total_steps: u64) -> Self {
-        let warmup_steps = if warmup < 1.0 {
+        let warmup_steps = if warmup < 1.0 && total_steps <= 1 {
+            0.0
+        } else if warmup < 1.0 {
             (total_steps as f64 * warmup).ceil()
         } else {
             warmup.round()
@@ -40,6 +43,11 @@ impl Schedule {
             warmup_steps: warmup_steps as u64,
             total_steps,
         }
+    }
+
+    /// True if every step has rate 0: nothing would be learned.
+    pub fn never_leaves_zero(&self) -> bool {
+        self.total_steps <= 1 && self.warmup_steps > 0
     }
 
     /// The rate of a step, counted from 0 (transformers' `get_{constant,linear,cosine}_schedule_with_warmup`).
@@ -122,5 +130,19 @@ mod tests {
         assert_eq!(Schedule::new(Decay::Linear, 1.0, 0.03, 100).warmup_steps, 3);
         assert_eq!(Schedule::new(Decay::Linear, 1.0, 0.03, 101).warmup_steps, 4);
         assert_eq!(Schedule::new(Decay::Linear, 1.0, 5.0, 100).warmup_steps, 5);
+    }
+
+    #[test]
+    fn some_step_has_a_rate_unless_all_are_said_to_be_zero() {
+        for decay in [Decay::Linear, Decay::Cosine, Decay::Constant] {
+            for warmup in [0.0, 0.03, 0.99, 1.0, 2.0, 50.0] {
+                for total in 1..20 {
+                    let schedule = Schedule::new(decay, 1.0, warmup, total);
+                    let some = (0..total).any(|step| schedule.rate(step) > 0.0);
+                    assert_eq!(some, !schedule.never_leaves_zero(), "{schedule:?}");
+                    assert!(some || warmup >= 1.0, "{schedule:?}");
+                }
+            }
+        }
     }
 }

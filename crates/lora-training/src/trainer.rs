@@ -6,40 +6,14 @@ use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::event::{Evaluated, Event, Observer, Started, StepDone, Warning};
 use crate::gate::{Gate, check_finite, check_params};
+use crate::optimiser::{Optimiser, Update};
+use crate::outcome::{Data, Outcome};
 use crate::state::{Best, State};
 use crate::sum::TreeSum;
 use crate::trainable::{LossSum, MicroBatch, Slot, Trainable};
-use lora_kernels::optim::{AdamW, Moments, Step, clip_factor, global_norm};
+use lora_kernels::optim::{clip_factor, global_norm};
 use lora_kernels::profile::{Part, Profile};
 use std::time::Instant;
-
-/// The rows that train and those held out.
-#[derive(Debug)]
-pub struct Data<'d, R> {
-    /// At least one.
-    pub train: &'d [R],
-    /// Rows to measure the loss on; the best parameters are kept by them.
-    pub valid: Option<&'d [R]>,
-}
-
-impl<R> Clone for Data<'_, R> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<R> Copy for Data<'_, R> {}
-
-/// What a finished run leaves behind, beside the model with its last parameters.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Its figures.
-    pub state: State,
-    /// Parameters of the best evaluation; none without held-out rows.
-    pub best: Option<Vec<f32>>,
-    /// Steps that were planned.
-    pub total_steps: u64,
-}
 
 /// A run between two steps.
 pub struct Trainer<'r, M: Trainable + ?Sized> {
@@ -51,9 +25,7 @@ pub struct Trainer<'r, M: Trainable + ?Sized> {
     state: State,
     slots: Vec<Slot>,
     gradients: TreeSum,
-    /// AdamW's first and second moments.
-    m: Vec<f32>,
-    v: Vec<f32>,
+    optimiser: Optimiser,
     best: Option<Vec<f32>>,
     gate: Gate,
 }
@@ -69,7 +41,6 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         let n = model.params().len();
         let slots = model.slots().to_vec();
         Ok(Self {
-            config,
             data,
             model,
             checkpoints: None,
@@ -78,8 +49,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             gate: Gate::new(&slots),
             slots,
             gradients: TreeSum::new(n),
-            m: vec![0.0; n],
-            v: vec![0.0; n],
+            optimiser: Optimiser::new(n, config.weight_decay),
+            config,
             best: None,
         })
     }
@@ -108,8 +79,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         self.model.params_mut().copy_from_slice(&snapshot.params);
         self.plan.steps.skip(snapshot.state.step);
         self.state = snapshot.state;
-        self.m = snapshot.m;
-        self.v = snapshot.v;
+        self.optimiser.m = snapshot.m;
+        self.optimiser.v = snapshot.v;
         self.best = snapshot.best;
         Ok(true)
     }
@@ -151,6 +122,9 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             train_rows: self.data.train.len(),
             valid_rows: self.data.valid.map(<[_]>::len),
         }));
+        if schedule.total_steps == 1 && self.config.warmup > 0.0 {
+            observer.event(&Event::Warning(Warning::NoWarmup));
+        }
         if schedule.warmup_steps >= schedule.total_steps && schedule.warmup_steps > 0 {
             observer.event(&Event::Warning(Warning::EndsInWarmup {
                 warmup_steps: schedule.warmup_steps,
@@ -185,16 +159,20 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         let began = Instant::now();
         let step = self.state.step + 1;
         let (window, epoch) = self.plan.steps.next_window();
-        let sum = self.accumulate(&window, observer)?;
+        let (sum, row) = self.accumulate(&window, observer)?;
         let loss = sum.mean();
         let optimising = Instant::now();
         let gradients = self.gradients.total();
         let norm = global_norm(gradients);
-        check_finite(&self.slots, gradients, norm, loss, step)?;
+        check_finite(&self.slots, gradients, norm, loss, step).map_err(|e| name_row(e, row))?;
         self.gate
             .judge(&self.slots, self.model.params(), gradients, step)?;
         let lr = self.plan.schedule.rate(step - 1);
-        self.apply(step, lr, clip_factor(norm, self.config.clip));
+        let clip = clip_factor(norm, self.config.clip);
+        let update = Update { step, lr, clip };
+        let gradients = self.gradients.values();
+        self.optimiser
+            .step(&self.slots, self.model.params_mut(), gradients, update);
         if let Some(profile) = self.model.profile() {
             profile.add(Part::Optimiser, optimising.elapsed());
         }
@@ -228,12 +206,12 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
     }
 
     /// Gradients of the mean loss over all supervised tokens of a window: not a mean of its batches' means. Each micro-batch
-    /// is a leaf of one fixed tree of sums.
+    /// is a leaf of one fixed tree of sums. Also tells the first row whose loss is not finite.
     fn accumulate(
         &mut self,
         window: &[Vec<usize>],
         observer: &mut dyn Observer,
-    ) -> Result<LossSum> {
+    ) -> Result<(LossSum, Option<usize>)> {
         let supervised: usize = window
             .iter()
             .flatten()
@@ -242,46 +220,22 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         let scale = 1.0 / supervised as f32;
         self.gradients.clear();
         let mut sum = LossSum::default();
+        let mut not_finite = None;
         for (index, rows) in window.iter().enumerate() {
             if observer.stop() {
                 let step = self.state.step;
                 return Err(Error::Interrupted { step });
             }
-            let rows: Vec<&M::Row> = rows.iter().map(|&row| &self.data.train[row]).collect();
             let number = self.state.step * self.config.batching.accumulation as u64 + index as u64;
             let batch = MicroBatch { number, scale };
-            sum.add(&self.model.gradients(&rows, batch, self.gradients.leaf())?);
+            let those: Vec<&M::Row> = rows.iter().map(|&row| &self.data.train[row]).collect();
+            let losses = self.model.gradients(&those, batch, self.gradients.leaf())?;
             self.gradients.add();
+            let found = losses.rows.iter().position(|loss| !loss.nll.is_finite());
+            not_finite = not_finite.or_else(|| rows.get(found?).copied());
+            sum.add(&losses);
         }
-        Ok(sum)
-    }
-
-    /// AdamW, tensor by tensor: not every tensor decays.
-    fn apply(&mut self, step: u64, lr: f64, clip: f32) {
-        let params = self.model.params_mut();
-        let gradients = self.gradients.values();
-        for slot in &self.slots {
-            let weight_decay = if slot.decays {
-                self.config.weight_decay as f32
-            } else {
-                0.0
-            };
-            let adamw = AdamW {
-                weight_decay,
-                ..AdamW::default()
-            };
-            let at = slot.range.clone();
-            let moments = Moments {
-                first: &mut self.m[at.clone()],
-                second: &mut self.v[at.clone()],
-            };
-            let step = Step {
-                number: step,
-                lr: lr * slot.rate,
-                clip,
-            };
-            adamw.step(&mut params[at.clone()], &gradients[at], moments, step);
-        }
+        Ok((sum, not_finite))
     }
 
     /// Measures the held-out rows, remembers the best parameters, and counts evaluations that were not better.
@@ -300,6 +254,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         if !loss.is_finite() {
             return Err(Error::NotFinite {
                 what: format!("the valid loss is {loss} after step {step}"),
+                row: None,
                 at_start: false,
             });
         }
@@ -345,8 +300,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         }
         let mut vectors = vec![
             ("params", self.model.params()),
-            ("m", &self.m[..]),
-            ("v", &self.v[..]),
+            ("m", &self.optimiser.m[..]),
+            ("v", &self.optimiser.v[..]),
         ];
         vectors.extend(self.best.as_deref().map(|best| ("best", best)));
         let path = checkpoints.state_file();
@@ -354,5 +309,17 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         let step = self.state.step;
         observer.event(&Event::CheckpointWritten { step, path });
         Ok(())
+    }
+}
+
+/// Names the row in which something was not finite first.
+fn name_row(error: Error, row: Option<usize>) -> Error {
+    match error {
+        Error::NotFinite { what, at_start, .. } => Error::NotFinite {
+            what,
+            row,
+            at_start,
+        },
+        other => other,
     }
 }

@@ -1,35 +1,8 @@
 //! Windows and rotary embeddings, layer by layer.
 use super::value::{Object, flag, non_null, size};
 use crate::config::LayerSpec;
-use crate::family::Family;
+use crate::families::{Facts, Sliding};
 use serde_json::Value;
-
-/// How a family's config.json says which layers slide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sliding {
-    /// None does.
-    Never,
-    /// All do if `sliding_window` is set; the number is its default.
-    All(Option<usize>),
-    /// If `use_sliding_window`, those that `layer_types` names, else those from `max_window_layers` on.
-    FromLayer,
-    /// Those that `layer_types` names, else all but every n-th (`sliding_window_pattern`).
-    Pattern(usize),
-    /// If `use_sliding_window`, those that `layer_types` names, else those without a rotary embedding.
-    WithoutRope,
-}
-
-fn sliding(family: Family) -> Sliding {
-    match family {
-        Family::Llama => Sliding::Never,
-        Family::Mistral => Sliding::All(Some(4096)),
-        Family::Phi3 => Sliding::All(None),
-        Family::Qwen2 | Family::Qwen3 => Sliding::FromLayer,
-        Family::Gemma2 => Sliding::Pattern(2),
-        Family::Gemma3 => Sliding::Pattern(6),
-        Family::SmolLm3 => Sliding::WithoutRope,
-    }
-}
 
 /// transformers' default of `sliding_window` where layers alternate.
 const WINDOW: usize = 4096;
@@ -37,14 +10,15 @@ const WINDOW: usize = 4096;
 const MAX_WINDOW_LAYERS: usize = 28;
 
 /// The layers of a model.
-pub(super) fn all(json: &Object, family: Family, count: usize) -> Result<Vec<LayerSpec>, String> {
-    let rotated = match family {
-        Family::SmolLm3 => no_rope_layers(json, count)?,
-        _ => vec![true; count],
+pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>, String> {
+    let rotated = match facts.json.no_rope_interval {
+        Some(interval) => no_rope_layers(json, count, interval)?,
+        None => vec![true; count],
     };
-    let windows = windows(json, sliding(family), count, &rotated)?;
-    // Gemma 3's sliding layers have a rotary embedding of their own, the second.
-    let rope = |window: Option<usize>| usize::from(family == Family::Gemma3 && window.is_some());
+    let windows = windows(json, facts.json.sliding, count, &rotated)?;
+    // The second rotary embedding is that of the sliding layers.
+    let has_local = facts.json.local_rope.is_some();
+    let rope = |window: Option<usize>| usize::from(has_local && window.is_some());
     let layers = windows.into_iter().zip(rotated);
     Ok(layers
         .map(|(window, rotated)| LayerSpec {
@@ -118,8 +92,8 @@ fn layer_types(json: &Object, count: usize) -> Result<Option<Vec<bool>>, String>
     list.iter().map(slides).collect::<Result<_, _>>().map(Some)
 }
 
-/// SmolLM3: 1 for the layers that rotate; without the list all but every n-th (`no_rope_layer_interval`).
-fn no_rope_layers(json: &Object, count: usize) -> Result<Vec<bool>, String> {
+/// 1 for the layers that rotate; without the list all but every n-th (`no_rope_layer_interval`).
+fn no_rope_layers(json: &Object, count: usize, interval: usize) -> Result<Vec<bool>, String> {
     if let Some(list) = per_layer(json, "no_rope_layers", count)? {
         let rotates = |v: &Value| match (v.as_u64(), v.as_bool()) {
             (Some(n @ 0..=1), _) => Ok(n == 1),
@@ -128,7 +102,7 @@ fn no_rope_layers(json: &Object, count: usize) -> Result<Vec<bool>, String> {
         };
         return list.iter().map(rotates).collect();
     }
-    match size(json, "no_rope_layer_interval")?.unwrap_or(4) {
+    match size(json, "no_rope_layer_interval")?.unwrap_or(interval) {
         0 => Err("no_rope_layer_interval is 0, expected at least 1".to_owned()),
         n => Ok((0..count).map(|i| !(i + 1).is_multiple_of(n)).collect()),
     }

@@ -1,24 +1,32 @@
 //! config.json as transformers 4 and 5 write it → [`ModelConfig`]. What can't be honoured is refused by name.
-//! - `defaults`: what transformers takes for absent keys, by family.
 //! - `layers`: windows and rotary embeddings layer by layer.
 //! - `rope`: rotary embedding parameters.
+//! - `unread`: keys that a family does not read and that would change what is computed.
 //! - `value`: typed look-ups.
-mod defaults;
 mod layers;
 mod rope;
+mod unread;
 mod value;
 
 use crate::config::{Biases, check_layers};
-use crate::error::{Result, invalid, read_json};
-use crate::family::{Activation, Family};
+use crate::error::{Error, Result, invalid};
+use crate::families::{Activation, Facts, Family, SoftCap};
+use crate::files::read_json;
 use crate::{ModelConfig, Rope};
-use defaults::Defaults;
 use serde_json::Value;
 use std::path::Path;
 use value::{Object, flag, ids, ids_or, non_null, real, size};
 
-/// Reads config.json (and generation_config.json beside it).
-pub(crate) fn load(path: &Path) -> Result<ModelConfig> {
+impl ModelConfig {
+    /// Parses config.json as transformers 4 and 5 write it; refuses families and options that can't be honoured.
+    /// `generation_config.json` beside it adds its EOS ids.
+    pub fn from_json(path: &Path) -> Result<Self, Error> {
+        load(path).map(|(config, _)| config)
+    }
+}
+
+/// The config, and one line for each setting that is not honoured when the model is trained here.
+pub(crate) fn load(path: &Path) -> Result<(ModelConfig, Vec<String>)> {
     let value = read_json(path)?;
     let Value::Object(json) = value else {
         return Err(invalid(path, "not a JSON object"));
@@ -34,18 +42,19 @@ pub(crate) fn load(path: &Path) -> Result<ModelConfig> {
             }
         }
     }
-    Ok(config)
+    Ok((config, unread::notes(&json)))
 }
 
 fn parse(json: &Object) -> Result<ModelConfig, String> {
     let family = family(json)?;
-    let default = defaults::of(family);
-    refuse_unsupported(json, family)?;
+    let facts = family.facts();
+    let default = &facts.json;
+    refuse_unsupported(json, facts)?;
     let size_or =
         |key: &str, default: usize| Ok::<usize, String>(size(json, key)?.unwrap_or(default));
     let heads = size_or("num_attention_heads", default.num_attention_heads)?;
     let hidden_size = size_or("hidden_size", default.hidden_size)?;
-    let head_dim = head_dim(json, default, hidden_size, heads)?;
+    let head_dim = head_dim(json, facts, hidden_size, heads)?;
     let num_hidden_layers = size_or("num_hidden_layers", default.num_hidden_layers)?;
     check_layers(num_hidden_layers)?;
     let max_position_embeddings =
@@ -55,8 +64,9 @@ fn parse(json: &Object) -> Result<ModelConfig, String> {
         max_position_embeddings,
         theta: default.rope_theta,
     };
-    let ropes: Vec<Rope> = rope::all(json, family, shape)?;
-    let layers = layers::all(json, family, num_hidden_layers)?;
+    let ropes: Vec<Rope> = rope::all(json, facts, shape)?;
+    let layers = layers::all(json, facts, num_hidden_layers)?;
+    unread::refuse_layer_types(json, facts, &layers)?;
     let config = ModelConfig {
         family,
         vocab_size: size_or("vocab_size", default.vocab_size)?,
@@ -80,7 +90,7 @@ fn parse(json: &Object) -> Result<ModelConfig, String> {
         logit_softcap: soft_cap(json, "final_logit_softcapping", default.logit_softcap)?,
         tie_word_embeddings: flag(json, "tie_word_embeddings", default.tie_word_embeddings)?,
         max_position_embeddings,
-        biases: biases(json, default)?,
+        biases: biases(json, facts)?,
         bos_token_id: ids_or(json, "bos_token_id", default.bos)?.first().copied(),
         eos_token_ids: ids_or(json, "eos_token_id", default.eos)?,
         pad_token_id: ids_or(json, "pad_token_id", default.pad)?.first().copied(),
@@ -103,13 +113,11 @@ fn family(json: &Object) -> Result<Family, String> {
     }
 }
 
-fn refuse_unsupported(json: &Object, family: Family) -> Result<(), String> {
-    let (key, expected) = match family.facts().activation {
-        Activation::Silu => ("hidden_act", ["silu", "swish"]),
-        Activation::GeluTanh => (
-            "hidden_activation",
-            ["gelu_pytorch_tanh", "gelu_pytorch_tanh"],
-        ),
+fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), String> {
+    let key = facts.json.activation;
+    let expected: &[&str] = match facts.activation {
+        Activation::Silu => &["silu", "swish"],
+        Activation::GeluTanh => &["gelu_pytorch_tanh"],
     };
     match non_null(json, key) {
         None => {}
@@ -137,17 +145,12 @@ fn refuse_unsupported(json: &Object, family: Family) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    Ok(())
+    unread::refuse(json, facts)
 }
 
 /// The width of a head: named, the family's own, or the hidden state shared out.
-fn head_dim(
-    json: &Object,
-    default: &Defaults,
-    hidden: usize,
-    heads: usize,
-) -> Result<usize, String> {
-    if let Some(named) = size(json, "head_dim")?.or(default.head_dim) {
+fn head_dim(json: &Object, facts: &Facts, hidden: usize, heads: usize) -> Result<usize, String> {
+    if let Some(named) = size(json, "head_dim")?.or(facts.json.head_dim) {
         return Ok(named);
     }
     if heads > 0 && !hidden.is_multiple_of(heads) {
@@ -158,20 +161,21 @@ fn head_dim(
     Ok(hidden / heads.max(1))
 }
 
-fn biases(json: &Object, default: &Defaults) -> Result<Biases, String> {
-    let attention = default.reads_attention_bias && flag(json, "attention_bias", false)?;
+fn biases(json: &Object, facts: &Facts) -> Result<Biases, String> {
+    let default = &facts.json;
+    let attention = default.attention_bias && flag(json, "attention_bias", false)?;
     Ok(Biases {
         qkv: attention || default.qkv_bias,
         output: attention,
-        mlp: default.reads_mlp_bias && flag(json, "mlp_bias", false)?,
+        mlp: default.mlp_bias && flag(json, "mlp_bias", false)?,
     })
 }
 
 /// The cap of a family that has one; an explicit null turns it off.
-fn soft_cap(json: &Object, key: &str, default: Option<Option<f64>>) -> Result<Option<f64>, String> {
-    match (default, json.get(key)) {
-        (None, _) => Ok(None),
-        (Some(default), None) => Ok(default),
-        (Some(_), Some(_)) => real(json, key),
+fn soft_cap(json: &Object, key: &str, cap: SoftCap) -> Result<Option<f64>, String> {
+    match (cap, json.get(key)) {
+        (SoftCap::Absent | SoftCap::Ignored, _) => Ok(None),
+        (SoftCap::Read(default), None) => Ok(default),
+        (SoftCap::Read(_), Some(_)) => real(json, key),
     }
 }

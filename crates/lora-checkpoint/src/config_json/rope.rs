@@ -1,8 +1,7 @@
-//! Rotary embedding parameters: `rope_parameters` (transformers 5, for Gemma 3 one object a layer type), or `rope_theta`
+//! Rotary embedding parameters: `rope_parameters` (transformers 5, one object a layer type where they differ), or `rope_theta`
 //! with `rope_scaling` (transformers 4).
-use super::defaults;
 use super::value::{Object, flag, non_null, real, reals, size};
-use crate::family::Family;
+use crate::families::Facts;
 use crate::rope::{longrope_attention_factor, yarn_attention_factor};
 use crate::{Rope, RopeScaling};
 use serde_json::{Map, Value};
@@ -16,29 +15,21 @@ pub(super) struct Shape {
     pub(super) theta: f64,
 }
 
-/// Base of Gemma 3's sliding layers.
-const LOCAL_THETA: f64 = 10_000.0;
-
-/// The rotary embeddings of a model: one, or for Gemma 3 the full layers' and the sliding layers'.
-pub(super) fn all(json: &Object, family: Family, shape: Shape) -> Result<Vec<Rope>, String> {
+/// The rotary embeddings of a model: one, or that of the full layers and that of the sliding layers.
+pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope>, String> {
     let (scaling, parameters) = (
         object(json, "rope_scaling")?,
         object(json, "rope_parameters")?,
     );
-    if family != Family::Gemma3 {
+    let Some(local) = facts.json.local_rope else {
         let nested = scaling
             .filter(|o| !o.is_empty())
             .or(parameters)
             .cloned()
             .unwrap_or_default();
-        return Ok(vec![one(
-            json,
-            &nested,
-            family,
-            shape,
-            real(json, "rope_theta")?,
-        )?]);
-    }
+        let theta = real(json, "rope_theta")?;
+        return Ok(vec![one(json, &nested, facts, shape, theta)?]);
+    };
     let of_type = |key: &str| {
         Ok::<_, String>(
             parameters
@@ -51,19 +42,15 @@ pub(super) fn all(json: &Object, family: Family, shape: Shape) -> Result<Vec<Rop
     let mut full = of_type("full_attention")?.unwrap_or_default();
     full.extend(scaling.cloned().unwrap_or_default());
     let sliding = of_type("sliding_attention")?.unwrap_or_default();
+    let theta = real(json, "rope_theta")?;
+    let local_theta = real(json, local.key)?;
     let local = Shape {
-        theta: LOCAL_THETA,
+        theta: local.theta,
         ..shape
     };
     Ok(vec![
-        one(json, &full, family, shape, real(json, "rope_theta")?)?,
-        one(
-            json,
-            &sliding,
-            family,
-            local,
-            real(json, "rope_local_base_freq")?,
-        )?,
+        one(json, &full, facts, shape, theta)?,
+        one(json, &sliding, facts, local, local_theta)?,
     ])
 }
 
@@ -79,7 +66,7 @@ fn object<'a>(json: &'a Object, key: &str) -> Result<Option<&'a Map<String, Valu
 fn one(
     json: &Object,
     nested: &Object,
-    family: Family,
+    facts: &Facts,
     shape: Shape,
     theta: Option<f64>,
 ) -> Result<Rope, String> {
@@ -88,10 +75,10 @@ fn one(
         Some(part) => part,
         None => real(json, "partial_rotary_factor")?.unwrap_or(1.0),
     };
-    if part != 1.0 && !defaults::of(family).reads_partial_rotary_factor {
+    if part != 1.0 && !facts.json.partial_rotary_factor {
         return Err(format!(
             "partial_rotary_factor other than 1 is not supported for {}",
-            family.facts().model_type
+            facts.model_type
         ));
     }
     if !(part > 0.0 && part <= 1.0) {
@@ -103,14 +90,14 @@ fn one(
     Ok(Rope {
         theta,
         dim,
-        scaling: scaling(json, nested, family, shape)?,
+        scaling: scaling(json, nested, facts, shape)?,
     })
 }
 
 fn scaling(
     json: &Object,
     nested: &Object,
-    family: Family,
+    facts: &Facts,
     shape: Shape,
 ) -> Result<RopeScaling, String> {
     let kind = match non_null(nested, "rope_type").or_else(|| non_null(nested, "type")) {
@@ -118,12 +105,8 @@ fn scaling(
         Some(Value::String(kind)) => kind,
         Some(other) => return Err(format!("rope_type {other} is not a string")),
     };
-    // Early Phi-3 files name their scaling so.
-    let kind = if family == Family::Phi3 && ["su", "yarn"].contains(&kind) {
-        "longrope"
-    } else {
-        kind
-    };
+    let renamed = facts.json.rope_types.iter().find(|(name, _)| *name == kind);
+    let kind = renamed.map_or(kind, |(_, meant)| meant);
     let need =
         |key: &str| real(nested, key)?.ok_or_else(|| format!("rope_type {kind} needs {key}"));
     let list =

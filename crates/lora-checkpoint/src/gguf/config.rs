@@ -1,27 +1,21 @@
 //! GGUF metadata → [`ModelConfig`].
+use super::keys::Keys;
+use super::names;
 use super::parse::Gguf;
 use super::rope;
+use super::unread;
+use super::value::Value;
 use crate::ModelConfig;
-use crate::config::{Biases, LayerSpec, check_layers};
-use crate::family::{Family, Projection};
-use crate::gguf::Value;
-
-/// Metadata under the keys of one architecture.
-pub(super) struct Keys<'a> {
-    pub(super) gguf: &'a Gguf,
-    arch: &'static str,
-}
+use crate::Projection;
+use crate::config::{Biases, LayerSpec, Part, check_layers};
+use crate::families::{Facts, Family, GgufWindows};
 
 /// The decoder that the metadata and the tensor table describe. `bytes` is the whole file.
 pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, String> {
     let family = family(gguf)?;
-    let keys = Keys {
-        gguf,
-        arch: family.facts().gguf,
-    };
-    if keys.size("expert_count")?.is_some_and(|n| n > 0) {
-        return Err("mixtures of experts are not supported".to_owned());
-    }
+    let facts = family.facts();
+    let keys = Keys::new(gguf, facts.gguf.architecture);
+    unread::refuse(&keys)?;
     let (heads, hidden) = (
         keys.need("attention.head_count")?,
         keys.need("embedding_length")?,
@@ -29,7 +23,7 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
     let rotated = keys.size("rope.dimension_count")?;
     let head_dim = match keys.size("attention.key_length")? {
         Some(n) => n,
-        None if family == Family::Phi3 => hidden / heads.max(1),
+        None if facts.gguf.partial_rotary => hidden / heads.max(1),
         None => rotated.unwrap_or(hidden / heads.max(1)),
     };
     if keys
@@ -42,7 +36,7 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
         ));
     }
     let rotated = rotated.unwrap_or(head_dim);
-    if rotated != head_dim && family != Family::Phi3 {
+    if rotated != head_dim && !facts.gguf.partial_rotary {
         return Err(format!(
             "{} differs from the width of a head, {head_dim}: not supported",
             keys.name("rope.dimension_count")
@@ -67,29 +61,20 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
         rms_norm_eps: keys
             .real("attention.layer_norm_rms_epsilon")?
             .ok_or_else(|| format!("no {}", keys.name("attention.layer_norm_rms_epsilon")))?,
-        ropes: rope::read(&keys, bytes, family, rotated, max_position_embeddings)?,
-        layers: layers(&keys, family, num_hidden_layers)?,
+        ropes: rope::read(&keys, bytes, facts, rotated, max_position_embeddings)?,
+        layers: layers(&keys, facts, num_hidden_layers)?,
         query_pre_attn_scalar: query_pre_attn_scalar(
-            family,
+            facts,
             num_hidden_layers,
             hidden,
             heads,
             head_dim,
         ),
-        attention_softcap: match family {
-            Family::Gemma2 => Some(keys.real("attn_logit_softcapping")?.unwrap_or(50.0)),
-            _ => None,
-        },
-        logit_softcap: match family {
-            Family::Gemma2 => Some(keys.real("final_logit_softcapping")?.unwrap_or(30.0)),
-            Family::Gemma3 => keys
-                .real("final_logit_softcapping")?
-                .filter(|&cap| cap != 0.0),
-            _ => None,
-        },
+        attention_softcap: keys.cap("attn_logit_softcapping", facts.gguf.attention_softcap)?,
+        logit_softcap: keys.cap("final_logit_softcapping", facts.gguf.logit_softcap)?,
         tie_word_embeddings: !gguf.tensors.contains_key("output.weight"),
         max_position_embeddings,
-        biases: biases(gguf, family),
+        biases: biases(gguf, facts),
         bos_token_id: id(gguf, "bos")?,
         eos_token_ids: eos_ids(gguf)?,
         pad_token_id: id(gguf, "padding")?,
@@ -98,7 +83,7 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
     Ok(config)
 }
 
-/// The family of an architecture. llama.cpp has no name for Mistral: a window in a llama file makes it one.
+/// The family of an architecture.
 fn family(gguf: &Gguf) -> Result<Family, String> {
     if gguf.metadata.get("general.type").and_then(|v| v.as_str()) == Some("adapter") {
         return Err(
@@ -114,18 +99,10 @@ fn family(gguf: &Gguf) -> Result<Family, String> {
         .metadata
         .get(&format!("{arch}.attention.sliding_window"))
         .and_then(Value::as_u64);
-    let mut candidates = Family::ALL.into_iter().filter(|f| f.facts().gguf == arch);
-    let found = if arch == "llama" && window.is_some_and(|n| n > 0) {
-        Some(Family::Mistral)
-    } else {
-        candidates.next()
-    };
-    found.ok_or_else(|| {
-        let mut known: Vec<&str> = Family::ALL.iter().map(|f| f.facts().gguf).collect();
-        known.dedup();
+    Family::of_gguf(arch, window.is_some_and(|n| n > 0)).ok_or_else(|| {
         format!(
             "architecture \"{arch}\" is not supported\nhint: known are {}",
-            known.join(", ")
+            Family::gguf_names()
         )
     })
 }
@@ -133,47 +110,34 @@ fn family(gguf: &Gguf) -> Result<Family, String> {
 /// How llama.cpp spaces the layers of an architecture that differ: every n-th sees everything, or has no rotary embedding.
 /// `period` is n where a file names it.
 pub(crate) fn layers_of(
-    family: Family,
+    facts: &Facts,
     count: usize,
     window: Option<usize>,
     period: Option<usize>,
 ) -> Vec<LayerSpec> {
-    let every = |default: usize, i: usize| (i + 1).is_multiple_of(period.unwrap_or(default));
-    let layer = |i: usize| match family {
-        Family::Gemma2 => LayerSpec {
-            window: window.filter(|_| !every(2, i)),
-            rope: Some(0),
-        },
-        Family::Gemma3 if every(6, i) || window.is_none() => LayerSpec {
-            window: None,
-            rope: Some(0),
-        },
-        Family::Gemma3 => LayerSpec {
+    let every = |n: usize, i: usize| (i + 1).is_multiple_of(n);
+    let window_of = |i: usize| match facts.gguf.windows {
+        GgufWindows::Never => None,
+        GgufWindows::Unapplied => window,
+        GgufWindows::AllBut(n) => window.filter(|_| !every(period.unwrap_or(n), i)),
+    };
+    let layer = |i: usize| {
+        let window = window_of(i);
+        let is_local = facts.json.local_rope.is_some() && window.is_some();
+        let rotates = facts.gguf.no_rope_every.is_none_or(|n| !every(n, i));
+        LayerSpec {
             window,
-            rope: Some(1),
-        },
-        Family::SmolLm3 => LayerSpec {
-            window: None,
-            rope: (!(i + 1).is_multiple_of(4)).then_some(0),
-        },
-        Family::Mistral | Family::Phi3 => LayerSpec {
-            window,
-            rope: Some(0),
-        },
-        Family::Llama | Family::Qwen2 | Family::Qwen3 => LayerSpec {
-            window: None,
-            rope: Some(0),
-        },
+            rope: rotates.then_some(usize::from(is_local)),
+        }
     };
     (0..count).map(layer).collect()
 }
 
-fn layers(keys: &Keys<'_>, family: Family, count: usize) -> Result<Vec<LayerSpec>, String> {
-    let default = (family == Family::Gemma2).then_some(4096);
+fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>, String> {
     let window = keys
         .size("attention.sliding_window")?
         .filter(|&n| n > 0)
-        .or(default);
+        .or(facts.gguf.default_window);
     let period = keys.size("attention.sliding_window_pattern")?;
     if period == Some(0) {
         return Err(format!(
@@ -181,28 +145,29 @@ fn layers(keys: &Keys<'_>, family: Family, count: usize) -> Result<Vec<LayerSpec
             keys.name("attention.sliding_window_pattern")
         ));
     }
-    Ok(layers_of(family, count, window, period))
+    Ok(layers_of(facts, count, window, period))
 }
 
-/// What llama.cpp divides scores by the root of: the width of a head, but for the largest Gemmas the hidden state's share.
+/// What llama.cpp divides scores by the root of: the width of a head, for models of some sizes the hidden state's share.
 pub(crate) fn query_pre_attn_scalar(
-    family: Family,
+    facts: &Facts,
     layers: usize,
     hidden: usize,
     heads: usize,
     head_dim: usize,
 ) -> f64 {
-    match (family, layers) {
-        (Family::Gemma2, 46) | (Family::Gemma3, 62) => (hidden / heads.max(1)) as f64,
-        _ => head_dim as f64,
+    if facts.gguf.shared_scalar_layers == Some(layers) {
+        (hidden / heads.max(1)) as f64
+    } else {
+        head_dim as f64
     }
 }
 
-fn biases(gguf: &Gguf, family: Family) -> Biases {
+fn biases(gguf: &Gguf, facts: &Facts) -> Biases {
     let biased = |projection| {
-        let linear = family.facts().linear_of(projection);
+        let linear = facts.linear_of(projection);
         gguf.tensors
-            .contains_key(&super::names::tensor(crate::config::Part::Bias(0, linear)))
+            .contains_key(&names::tensor(Part::Bias(0, linear)))
     };
     Biases {
         qkv: biased(Projection::Q),
@@ -234,47 +199,5 @@ fn id(gguf: &Gguf, name: &str) -> Result<Option<u32>, String> {
             Some(Ok(id)) => Ok(Some(id)),
             _ => Err(format!("{key} is no token id")),
         },
-    }
-}
-
-impl Keys<'_> {
-    pub(super) fn name(&self, key: &str) -> String {
-        format!("{}.{key}", self.arch)
-    }
-
-    fn value(&self, key: &str) -> Option<&Value> {
-        self.gguf.metadata.get(&self.name(key))
-    }
-
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
-        self.value(key)?.as_str()
-    }
-
-    fn need(&self, key: &str) -> Result<usize, String> {
-        self.size(key)?
-            .ok_or_else(|| format!("no {} in the metadata", self.name(key)))
-    }
-
-    pub(super) fn size(&self, key: &str) -> Result<Option<usize>, String> {
-        match self.value(key) {
-            None => Ok(None),
-            Some(v) => match v.as_u64().and_then(|n| usize::try_from(n).ok()) {
-                Some(n) => Ok(Some(n)),
-                None => Err(format!(
-                    "{} is not a whole number (a value per layer is not supported)",
-                    self.name(key)
-                )),
-            },
-        }
-    }
-
-    pub(super) fn real(&self, key: &str) -> Result<Option<f64>, String> {
-        match self.value(key) {
-            None => Ok(None),
-            Some(v) => v
-                .as_f64()
-                .map(Some)
-                .ok_or_else(|| format!("{} is not a number", self.name(key))),
-        }
     }
 }

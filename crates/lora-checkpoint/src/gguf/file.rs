@@ -1,6 +1,6 @@
 //! Any GGUF file as it is: metadata and tensors under their own names. A model in one is [`crate::Checkpoint`]'s business.
-use super::Value;
-use super::parse::{Gguf, parse};
+use super::parse::{Gguf, Tensor, parse};
+use super::value::Value;
 use crate::error::{Error, invalid};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
@@ -23,7 +23,7 @@ impl GgufFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let file = Mapped::open(path)?;
         let gguf = parse(file.bytes()).map_err(|message| invalid(path, message))?;
-        let entry = |(name, tensor): (&String, &super::parse::Tensor)| {
+        let entry = |(name, tensor): (&String, &Tensor)| {
             let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
             (
                 name.clone(),

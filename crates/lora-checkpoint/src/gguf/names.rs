@@ -1,6 +1,7 @@
 //! Tensor names: llama.cpp's for what a weight is. Architectures share them; which tensors a model has is its config's.
+use crate::Projection;
 use crate::config::Part;
-use crate::family::{Norm, Projection};
+use crate::families::Norm;
 
 /// llama.cpp's name of a part of a model.
 pub(crate) fn tensor(part: Part) -> String {

@@ -1,8 +1,8 @@
 //! The strict GGUF parser: header, metadata and tensor table of hostile bytes → checked values, never a panic, and no
 //! allocation that the file's own size does not bound.
-use super::Value;
+use super::value::{Value, scalar_bytes};
 use crate::blocks;
-use crate::view::StorageDtype;
+use crate::storage::StorageDtype;
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -28,6 +28,27 @@ pub(crate) struct Tensor {
 /// ggml's own limit.
 const MAX_DIMENSIONS: u32 = 4;
 
+/// How many of a kind a header may claim, and the fewest bytes that one takes in the file. In memory each takes some
+/// hundred bytes, so that the file's size alone is no bound.
+struct Bound {
+    most: u64,
+    bytes: u64,
+}
+
+/// A key: the length of its name, the type, one byte of a value.
+const KEY: Bound = Bound {
+    most: 1 << 16,
+    bytes: 13,
+};
+/// A tensor: the length of its name, the number of dimensions, one dimension, type and offset.
+const TENSOR: Bound = Bound {
+    most: 1 << 20,
+    bytes: 32,
+};
+
+const CUT_OFF: &str =
+    "the file ends in the middle of its header\nhint: was the download or the copy cut off?";
+
 /// Parses a whole file. The message is one line, with a hint where one helps.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, String> {
     let mut reader = Reader { bytes, at: 0 };
@@ -51,6 +72,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, String> {
     }
     let tensor_count = reader.u64()?;
     let metadata_count = reader.u64()?;
+    reader.bound(metadata_count, "metadata keys", KEY)?;
+    reader.bound(tensor_count, "tensors", TENSOR)?;
     let mut metadata = BTreeMap::new();
     for _ in 0..metadata_count {
         let key = reader.string()?;
@@ -182,9 +205,23 @@ impl<'a> Reader<'a> {
             .ok()
             .and_then(|n| self.at.checked_add(n))
             .and_then(|end| self.bytes.get(self.at..end))
-            .ok_or("the file ends in the middle of its header\nhint: was the download or the copy cut off?")?;
+            .ok_or(CUT_OFF)?;
         self.at += slice.len();
         Ok(slice)
+    }
+    /// Refuses a count that the rest of the file can't hold, or that no model has.
+    fn bound(&self, count: u64, what: &str, bound: Bound) -> Result<(), String> {
+        let left = (self.bytes.len() - self.at) as u64;
+        if count > left / bound.bytes {
+            return Err(CUT_OFF.to_owned());
+        }
+        if count > bound.most {
+            let most = bound.most;
+            return Err(format!(
+                "the header claims {count} {what}, more than any model has ({most})\nhint: was the download or the copy damaged?"
+            ));
+        }
+        Ok(())
     }
     fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let mut out = [0; N];
@@ -226,28 +263,34 @@ impl<'a> Reader<'a> {
         let kind = self.u32()?;
         let count = self.u64()?;
         match kind {
-            8 => self.list(count, Self::string).map(Value::Strings),
-            5 => self
-                .list(count, |r| r.array().map(i32::from_le_bytes))
-                .map(Value::I32s),
-            6 => self
-                .list(count, |r| r.array().map(f32::from_le_bytes))
-                .map(Value::F32s),
+            8 => self.strings(count).map(Value::Strings),
             9 => Err("arrays of arrays can't be read".to_owned()),
-            kind => self.list(count, |r| r.scalar(kind)).map(Value::Others),
+            kind => {
+                let width = scalar_bytes(kind).ok_or(format!("unknown value type {kind}"))?;
+                let bytes = self.take(count.saturating_mul(width))?;
+                let four = bytes.as_chunks::<4>().0.iter();
+                Ok(match kind {
+                    5 => Value::I32s(four.map(|b| i32::from_le_bytes(*b)).collect()),
+                    6 => Value::F32s(four.map(|b| f32::from_le_bytes(*b)).collect()),
+                    code => Value::Others {
+                        code,
+                        bytes: bytes.to_vec(),
+                    },
+                })
+            }
         }
     }
-    /// `count` items; the vector grows with what was really read, so a lying count costs nothing.
-    fn list<T>(
-        &mut self,
-        count: u64,
-        mut item: impl FnMut(&mut Self) -> Result<T, String>,
-    ) -> Result<Vec<T>, String> {
-        let mut items = Vec::new();
-        for _ in 0..count {
-            items.push(item(self)?);
+    /// `count` texts, each of at least the eight bytes of its length: a lying count is found before memory is taken.
+    fn strings(&mut self, count: u64) -> Result<Vec<String>, String> {
+        let left = self.bytes.len() - self.at;
+        if count > left as u64 / 8 {
+            return Err(CUT_OFF.to_owned());
         }
-        Ok(items)
+        let mut texts = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            texts.push(self.string()?);
+        }
+        Ok(texts)
     }
     fn tensor_row(&mut self) -> Result<(Vec<usize>, StorageDtype, u64), String> {
         let dimensions = self.u32()?;

@@ -1,9 +1,10 @@
 //! Rotary embedding in GGUF: metadata for what llama.cpp computes itself, tensors of divisors for the rest.
-use super::config::Keys;
-use crate::family::Family;
-use crate::gguf::Value;
+use super::keys::Keys;
+use super::value::Value;
+use crate::families::Facts;
 use crate::rope::yarn_attention_factor;
-use crate::view::{Entry, StorageDtype, TensorView};
+use crate::storage::StorageDtype;
+use crate::view::{Entry, TensorView};
 use crate::{ModelConfig, Rope, RopeScaling};
 
 /// Divisors of all frequencies (Llama 3's scaling).
@@ -11,9 +12,6 @@ const FACTORS: &str = "rope_freqs.weight";
 /// LongRoPE's divisors.
 const LONG: &str = "rope_factors_long.weight";
 const SHORT: &str = "rope_factors_short.weight";
-
-/// Base of Gemma 3's sliding layers, which llama.cpp knows by itself.
-const LOCAL_THETA: f64 = 10_000.0;
 
 /// The tensors that describe rotary embedding and are no weights.
 pub(crate) fn tensors() -> [&'static str; 3] {
@@ -24,7 +22,7 @@ pub(crate) fn tensors() -> [&'static str; 3] {
 pub(super) fn read(
     keys: &Keys<'_>,
     bytes: &[u8],
-    family: Family,
+    facts: &Facts,
     dim: usize,
     context: usize,
 ) -> Result<Vec<Rope>, String> {
@@ -34,8 +32,8 @@ pub(super) fn read(
         dim,
         scaling: scaling(keys, bytes, dim, context)?,
     }];
-    if family == Family::Gemma3 {
-        let theta = keys.real("rope.freq_base_swa")?.unwrap_or(LOCAL_THETA);
+    if let Some(local) = facts.json.local_rope {
+        let theta = keys.real("rope.freq_base_swa")?.unwrap_or(local.theta);
         ropes.push(Rope {
             theta,
             dim,
@@ -66,6 +64,12 @@ fn scaling(
         });
     }
     if let Some(factors) = divisors(keys, bytes, FACTORS, dim)? {
+        if factor(keys)? != 1.0 && keys.text("rope.scaling.type") != Some("none") {
+            return Err(format!(
+                "{FACTORS} beside {} is not supported",
+                keys.name("rope.scaling.factor")
+            ));
+        }
         let plain = factors.iter().all(|&f| f == 1.0);
         return Ok(if plain {
             RopeScaling::None
@@ -73,28 +77,42 @@ fn scaling(
             RopeScaling::Factors(factors)
         });
     }
-    let factor = keys
-        .real("rope.scaling.factor")?
-        .filter(|&f| f != 0.0)
-        .unwrap_or(1.0);
-    match keys.text("rope.scaling.type") {
-        None | Some("none") => Ok(RopeScaling::None),
-        Some("linear") if factor == 1.0 => Ok(RopeScaling::None),
-        Some("linear") => Ok(RopeScaling::Linear { factor }),
-        Some("yarn") => Ok(RopeScaling::Yarn {
+    let factor = factor(keys)?;
+    let attention_factor = keys.real("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    // llama.cpp's default: a file that names a factor and no type scales linearly.
+    let kind = keys.text("rope.scaling.type").unwrap_or("linear");
+    if kind != "yarn" && attention_factor != 1.0 {
+        return Err(format!(
+            "{} is {attention_factor} beside the scaling \"{kind}\": not supported",
+            keys.name("rope.scaling.attn_factor")
+        ));
+    }
+    match kind {
+        "none" => Ok(RopeScaling::None),
+        "linear" if factor == 1.0 => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor }),
+        "yarn" => Ok(RopeScaling::Yarn {
             factor,
-            attention_factor: keys.real("rope.scaling.attn_factor")?.unwrap_or(1.0)
-                * yarn_attention_factor(factor, None, None),
+            attention_factor: attention_factor * yarn_attention_factor(factor, None, None),
             beta_fast: keys.real("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
             beta_slow: keys.real("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
             original_max_position_embeddings: original,
             truncate: true,
         }),
-        Some(other) => Err(format!(
+        other => Err(format!(
             "{} \"{other}\" is not supported",
             keys.name("rope.scaling.type")
         )),
     }
+}
+
+/// The context extension factor, under its key or its old one; 0 is llama.cpp's own "none".
+fn factor(keys: &Keys<'_>) -> Result<f64, String> {
+    let named = match keys.real("rope.scaling.factor")? {
+        None => keys.real("rope.scale_linear")?,
+        named => named,
+    };
+    Ok(named.filter(|&f| f != 0.0).unwrap_or(1.0))
 }
 
 fn divisors(
@@ -142,12 +160,12 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
     let Some(rope) = config.ropes.first() else {
         return Ok(out);
     };
-    if let Some(local) = config.ropes.get(1)
-        && (local.theta != LOCAL_THETA || local.scaling != RopeScaling::None)
+    if let (Some(local), Some(own)) = (config.ropes.get(1), config.facts().json.local_rope)
+        && (local.theta != own.theta || local.scaling != RopeScaling::None)
     {
         return Err(format!(
-            "llama.cpp has the base {LOCAL_THETA} for sliding layers, this model {}",
-            local.theta
+            "llama.cpp has the base {} for sliding layers, this model {}",
+            own.theta, local.theta
         ));
     }
     out.metadata

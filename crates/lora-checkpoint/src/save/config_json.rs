@@ -1,7 +1,7 @@
 //! config.json from a decoder's shape. `rope_parameters` is transformers 5's; `rope_theta` and `rope_scaling` say the same
 //! to transformers 4.
 use super::encode::SaveDtype;
-use crate::family::{Activation, Family};
+use crate::families::{Activation, Sliding, SoftCap};
 use crate::rope::recover_llama3;
 use crate::{ModelConfig, Rope, RopeScaling};
 use serde_json::{Map, Value, json};
@@ -30,11 +30,11 @@ pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Str
         "use_cache": true,
         "vocab_size": config.vocab_size,
     }));
-    let (key, activation) = match facts.activation {
-        Activation::Silu => ("hidden_act", "silu"),
-        Activation::GeluTanh => ("hidden_activation", "gelu_pytorch_tanh"),
+    let activation = match facts.activation {
+        Activation::Silu => "silu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
     };
-    map.insert(key.to_owned(), activation.into());
+    map.insert(facts.json.activation.to_owned(), activation.into());
     map.extend(special_ids(config));
     map.extend(of_family(config));
     map.extend(rope(config)?);
@@ -54,28 +54,39 @@ fn of_family(config: &ModelConfig) -> Object {
         };
         config.layers.iter().map(|l| name(l.window)).collect()
     };
-    let attention_bias = config.biases.output;
-    object(match config.family {
-        Family::Llama => json!({"attention_bias": attention_bias, "mlp_bias": config.biases.mlp}),
-        Family::Mistral | Family::Phi3 => json!({"sliding_window": window}),
-        Family::Qwen2 => {
-            json!({"sliding_window": window, "use_sliding_window": window.is_some(), "layer_types": types()})
-        }
-        Family::Qwen3 => json!({
-            "attention_bias": attention_bias, "sliding_window": window, "use_sliding_window": window.is_some(),
-            "layer_types": types(),
-        }),
-        Family::Gemma2 | Family::Gemma3 => json!({
-            "attention_bias": attention_bias, "attn_logit_softcapping": config.attention_softcap,
-            "final_logit_softcapping": config.logit_softcap, "layer_types": types(),
-            "query_pre_attn_scalar": whole(config.query_pre_attn_scalar), "sliding_window": window,
-        }),
-        Family::SmolLm3 => json!({
-            "attention_bias": attention_bias, "mlp_bias": config.biases.mlp, "sliding_window": window,
-            "use_sliding_window": window.is_some(), "layer_types": types(),
-            "no_rope_layers": config.layers.iter().map(|l| u8::from(l.rope.is_some())).collect::<Vec<_>>(),
-        }),
-    })
+    let json = &config.facts().json;
+    let mut map = Object::new();
+    let mut put = |key: &str, value: Value| _ = map.insert(key.to_owned(), value);
+    if json.attention_bias {
+        put("attention_bias", config.biases.output.into());
+    }
+    if json.mlp_bias {
+        put("mlp_bias", config.biases.mlp.into());
+    }
+    if json.attention_softcap != SoftCap::Absent {
+        put("attn_logit_softcapping", config.attention_softcap.into());
+    }
+    if json.logit_softcap != SoftCap::Absent {
+        put("final_logit_softcapping", config.logit_softcap.into());
+    }
+    if matches!(json.sliding, Sliding::Pattern(_)) {
+        put("layer_types", types().into());
+    }
+    if json.query_pre_attn_scalar.is_some() {
+        put("query_pre_attn_scalar", whole(config.query_pre_attn_scalar));
+    }
+    if json.sliding != Sliding::Never {
+        put("sliding_window", window.into());
+    }
+    if matches!(json.sliding, Sliding::FromLayer | Sliding::WithoutRope) {
+        put("use_sliding_window", window.is_some().into());
+        put("layer_types", types().into());
+    }
+    if json.no_rope_interval.is_some() {
+        let rotates = config.layers.iter().map(|l| u8::from(l.rope.is_some()));
+        put("no_rope_layers", rotates.collect::<Vec<_>>().into());
+    }
+    map
 }
 
 /// A whole number as such: transformers wants no fraction for some keys.
@@ -120,7 +131,9 @@ fn rope(config: &ModelConfig) -> Result<Object, String> {
     if let Some(local) = config.ropes.get(1) {
         let sliding = whole(self::scaling(local, positions)?, local.theta);
         parameters = object(json!({"full_attention": parameters, "sliding_attention": sliding}));
-        map.insert("rope_local_base_freq".to_owned(), local.theta.into());
+        if let Some(own) = config.facts().json.local_rope {
+            map.insert(own.key.to_owned(), local.theta.into());
+        }
     }
     map.insert("rope_parameters".to_owned(), Value::Object(parameters));
     map.insert(

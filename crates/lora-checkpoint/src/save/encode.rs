@@ -1,5 +1,5 @@
 //! f32 rows → stored bytes, rounded once to the nearest (ties to even).
-use crate::view::StorageDtype;
+use crate::storage::StorageDtype;
 use crate::{Checkpoint, Error};
 use candle_core::quantized::GgmlDType;
 use half::slice::HalfFloatSliceExt;
@@ -16,16 +16,26 @@ pub enum SaveDtype {
 }
 
 impl SaveDtype {
-    /// The dtype of a model's own matrices; bf16 for quantised ones.
+    /// The type that holds a model's own matrices; bf16 if some are quantised, f32 if no other holds all.
     pub fn of(model: &Checkpoint) -> Result<Self, Error> {
+        let mut own = Vec::new();
+        for (name, shape) in model.config().weights() {
+            if shape.len() == 2 {
+                own.push(model.tensor(&name)?.dtype());
+            }
+        }
+        let is = |dtype: StorageDtype| own.contains(&dtype);
+        let is_quantised = own.iter().any(|d| matches!(d, StorageDtype::Quantised(_)));
         Ok(
-            match model
-                .tensor("model.layers.0.self_attn.q_proj.weight")?
-                .dtype()
-            {
-                StorageDtype::F32 => Self::F32,
-                StorageDtype::F16 => Self::F16,
-                StorageDtype::BF16 | StorageDtype::Quantised(_) => Self::BF16,
+            match (
+                is(StorageDtype::F32),
+                is(StorageDtype::F16),
+                is(StorageDtype::BF16),
+            ) {
+                _ if is_quantised => Self::BF16,
+                (false, true, false) => Self::F16,
+                (false, false, _) => Self::BF16,
+                (true, ..) | (_, true, true) => Self::F32,
             },
         )
     }
@@ -51,6 +61,19 @@ impl SaveDtype {
             Self::F16 => StorageDtype::F16,
             Self::BF16 => StorageDtype::BF16,
         }
+    }
+}
+
+/// Whether rounding to a type changes any of these values.
+pub(super) fn rounds(dtype: SaveDtype, values: &[f32]) -> bool {
+    match dtype {
+        SaveDtype::F32 => false,
+        SaveDtype::F16 => values
+            .iter()
+            .any(|&v| half::f16::from_f32(v).to_f32().to_bits() != v.to_bits()),
+        SaveDtype::BF16 => values
+            .iter()
+            .any(|&v| half::bf16::from_f32(v).to_f32().to_bits() != v.to_bits()),
     }
 }
 
@@ -93,6 +116,7 @@ impl Encoder {
                     .extend(values.iter().map(|&v| half::bf16::from_f32(v).to_bits()));
             }
             StorageDtype::Quantised(GgmlDType::Q8_0) => {
+                refuse_large(values, 127.0, "q8_0")?;
                 self.bytes.clear();
                 values
                     .as_chunks::<32>()
@@ -102,6 +126,7 @@ impl Encoder {
                 return Ok(&self.bytes);
             }
             StorageDtype::Quantised(GgmlDType::Q4_0) => {
+                refuse_large(values, 8.0, "q4_0")?;
                 self.bytes.clear();
                 values
                     .as_chunks::<32>()
@@ -113,6 +138,17 @@ impl Encoder {
             StorageDtype::Quantised(other) => return Err(format!("{other:?} can't be written")),
         }
         Ok(bytemuck::cast_slice(&self.halves))
+    }
+}
+
+/// Refuses values whose block would have a scale (the largest of them / `steps`) that f16 can't hold.
+fn refuse_large(values: &[f32], steps: f32, dtype: &str) -> Result<(), String> {
+    let overflows = |v: &&f32| half::f16::from_f32(v.abs() / steps).is_infinite();
+    match values.iter().find(overflows) {
+        None => Ok(()),
+        Some(value) => Err(format!(
+            "value {value} is too large for {dtype}: the scale of its block overflows f16\nhint: use bf16"
+        )),
     }
 }
 

@@ -1,7 +1,11 @@
 //! A Hugging Face folder, written as a stream: header first, then rows as they come.
 use super::encode::{Encoder, SaveDtype};
 use super::json;
+use super::rounding::Rounding;
+use super::verify::verify;
 use crate::error::{Error, invalid, io};
+use crate::files::write_json;
+use crate::tokenizer::copy_files;
 use crate::view::TensorView;
 use crate::{Checkpoint, Format};
 use serde_json::{Map, Value};
@@ -24,7 +28,7 @@ pub struct Saved {
 }
 
 /// Writes `model` into the existing folder `dir` as transformers does: config.json, generation_config.json, tokenizer
-/// files and weights in `dtype`. `edit` sees every chunk of rows (tensor, first row, whole rows in f32) before it is
+/// files and weights in `dtype`, then opens it again and compares its configuration with the source's. `edit` sees every chunk of rows (tensor, first row, whole rows in f32) before it is
 /// rounded, once, and may change it: a merge adds its delta there, and progress is counted there. Weights that are not
 /// finite, or that `dtype` can't hold, are refused.
 pub fn save_folder<E: From<Error>>(
@@ -54,6 +58,11 @@ pub(crate) fn save_sharded<E: From<Error>>(
     json::write_configs(dir, model, dtype, &mut saved.files)?;
     write_tokenizer(dir, model, &mut saved)?;
     let mut buffers = (Encoder::default(), Vec::new());
+    let mut rounding = Rounding::watch(model, dtype.storage())?;
+    let mut edit = |view: &TensorView<'_>, first: usize, rows: &mut [f32]| {
+        rounding.see(view, rows);
+        edit(view, first, rows)
+    };
     for (index, names) in shards.iter().enumerate() {
         let path = dir.join(shard_name(index, shards.len()));
         write_shard(&path, model, names, dtype, &mut buffers, &mut edit)?;
@@ -62,6 +71,8 @@ pub(crate) fn save_sharded<E: From<Error>>(
     if shards.len() > 1 {
         saved.files.push(write_index(dir, model, dtype, &shards)?);
     }
+    saved.warnings.extend(rounding.warning());
+    verify(dir, model.config(), model.chat_template()?.as_deref())?;
     Ok(saved)
 }
 
@@ -169,7 +180,7 @@ fn write_index(
     let json = serde_json::json!({
         "metadata": {"total_parameters": parameters, "total_size": size}, "weight_map": map,
     });
-    json::write(&path, &json)?;
+    write_json(&path, &json)?;
     Ok(path)
 }
 
@@ -177,7 +188,7 @@ fn write_index(
 fn write_tokenizer(dir: &Path, model: &Checkpoint, saved: &mut Saved) -> Result<(), Error> {
     match model.format() {
         Format::HuggingFace => {
-            let copied = crate::tokenizer::copy_files(model.path(), dir)?;
+            let copied = copy_files(model.path(), dir)?;
             if copied.is_empty() {
                 saved.warnings.push(format!(
                     "{} has no tokenizer files to copy",

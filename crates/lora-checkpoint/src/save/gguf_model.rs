@@ -1,16 +1,20 @@
 //! A model as GGUF: which tensors in which dtype, and the metadata that llama.cpp's converter writes.
 use super::gguf::{GgufDtype, GgufTensor, write_gguf};
+use super::gguf_holds::held;
+use super::rounding::Rounding;
+use super::verify::verify;
 use crate::config::Part;
 use crate::error::{Error, invalid};
 use crate::gguf::rope::{self, Written};
-use crate::gguf::{Value, config as gguf_config, names};
+use crate::gguf::{self, Value, names};
 use crate::view::{TensorView, hugging_face_row};
 use crate::{Checkpoint, Format, ModelConfig};
 use std::path::Path;
 
 /// Writes `model` as one GGUF file that llama.cpp runs, with tokenizer and chat template. 1-D weights stay f32, as
 /// llama.cpp has them; a matrix whose rows are no whole number of Q8_0 blocks is written as f16. `progress` is called
-/// with the number of values written since the last call. Returns what was not done as asked, a line each.
+/// with the number of values written since the last call. The file is opened again and its configuration compared with the model's. Returns what was
+/// not done as asked, a line each.
 pub fn save_gguf<E: From<Error>>(
     path: &Path,
     model: &Checkpoint,
@@ -22,16 +26,25 @@ pub fn save_gguf<E: From<Error>>(
     let mut warnings = Vec::new();
     let rope = rope::write(model.config()).map_err(|m| invalid(model.path(), m))?;
     warnings.extend(rope.warning.clone());
-    check_layers(model.config(), &mut warnings).map_err(|m| invalid(model.path(), m))?;
-    let metadata = metadata(model, dtype, name, &rope, &mut warnings)?;
+    let mut held = held(model.config(), &mut warnings).map_err(|m| invalid(model.path(), m))?;
+    let mut all = metadata(model, dtype, name, &rope);
+    all.extend(tokenizer(model, &mut held, &mut warnings)?);
     let (tensors, sources) = plan(model, dtype, &rope, &mut warnings)?;
-    write_gguf(path, &metadata, &tensors, |index, first, rows| {
+    let mut rounding = Rounding::watch(model, dtype.storage())?;
+    write_gguf(path, &all, &tensors, |index, first, rows| {
         match &sources[index] {
-            Source::Weight(part, view) => read_rows(model.config(), *part, view, first, rows),
+            Source::Weight(part, view) => {
+                read_rows(model.config(), *part, view, first, rows);
+                if tensors[index].dtype == dtype {
+                    rounding.see(view, rows);
+                }
+            }
             Source::Divisors(values) => rows.copy_from_slice(values),
         }
         progress(rows.len() as u64)
     })?;
+    warnings.extend(rounding.warning());
+    verify(path, &held, model.chat_template()?.as_deref())?;
     Ok(warnings)
 }
 
@@ -39,47 +52,6 @@ pub fn save_gguf<E: From<Error>>(
 enum Source<'a> {
     Weight(Part, TensorView<'a>),
     Divisors(&'a [f32]),
-}
-
-/// Refuses what llama.cpp computes differently at any length, and warns of what it computes differently in long texts.
-fn check_layers(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<(), String> {
-    let architecture = config.facts().gguf;
-    if architecture == "gemma2" && !config.tie_word_embeddings {
-        return Err("llama.cpp's gemma2 has no head of its own, this model has".to_owned());
-    }
-    let window = config.layers.iter().find_map(|l| l.window);
-    let own = gguf_config::layers_of(config.family, config.num_hidden_layers, window, None);
-    if own
-        .iter()
-        .zip(&config.layers)
-        .any(|(a, b)| a.rope != b.rope)
-    {
-        return Err(format!(
-            "llama.cpp gives other layers of {architecture} a rotary embedding than this model has"
-        ));
-    }
-    let windowed = ["gemma2", "gemma3"].contains(&architecture);
-    if let Some(window) = window
-        && (!windowed || own != config.layers)
-    {
-        warnings.push(format!(
-            "llama.cpp has other sliding windows for {architecture}: texts beyond {window} tokens differ"
-        ));
-    }
-    let (c, scalar) = (config, config.query_pre_attn_scalar);
-    let own = gguf_config::query_pre_attn_scalar(
-        c.family,
-        c.num_hidden_layers,
-        c.hidden_size,
-        c.num_attention_heads,
-        c.head_dim,
-    );
-    match own == scalar {
-        true => Ok(()),
-        false => Err(format!(
-            "llama.cpp has query_pre_attn_scalar {own} for such a {architecture}, this model has {scalar}"
-        )),
-    }
 }
 
 /// The tensors of the file, and where each comes from.
@@ -135,7 +107,7 @@ fn read_rows(
     rows: &mut [f32],
 ) {
     let facts = config.facts();
-    if !(facts.gguf_permuted && names::is_query_or_key(part)) {
+    if !(facts.gguf.permuted && names::is_query_or_key(part)) {
         source.read_rows(first, rows);
         if matches!(part, Part::Norm(..) | Part::FinalNorm) {
             rows.iter_mut().for_each(|v| *v += facts.norm_offset);
@@ -152,19 +124,18 @@ fn read_rows(
     }
 }
 
-/// Everything but the tensors, in the order of llama.cpp's converter.
+/// What is said of the model and its decoder, in the order of llama.cpp's converter.
 fn metadata(
     model: &Checkpoint,
     dtype: GgufDtype,
     name: &str,
     rope: &Written,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<(String, Value)>, Error> {
+) -> Vec<(String, Value)> {
     let config = model.config();
     let mut all = match model.format() {
         Format::Gguf => carried(model, "general."),
         Format::HuggingFace => vec![
-            pair("general.architecture", text(config.facts().gguf)),
+            pair("general.architecture", text(gguf::architecture(config))),
             pair("general.type", text("model")),
             pair("general.name", text(name)),
             pair("general.size_label", text(&size_label(parameters(config)))),
@@ -173,18 +144,27 @@ fn metadata(
     all.extend(decoder(config, rope));
     all.push(pair("general.file_type", Value::U32(dtype.file_type())));
     all.push(pair("general.quantization_version", Value::U32(2)));
-    match model.format() {
-        Format::Gguf => all.extend(carried(model, "tokenizer.")),
-        Format::HuggingFace => {
-            let tokenizer = model.tokenizer()?;
-            let (entries, warning) = tokenizer
-                .to_gguf(config)
-                .map_err(|m| invalid(model.path(), m))?;
-            all.extend(entries);
-            warnings.extend(warning);
-        }
+    all
+}
+
+/// The tokenizer's metadata. Token ids stand there and nowhere else in the file: `held` gets them as they are written.
+fn tokenizer(
+    model: &Checkpoint,
+    held: &mut ModelConfig,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(String, Value)>, Error> {
+    if model.format() == Format::Gguf {
+        return Ok(carried(model, "tokenizer."));
     }
-    Ok(all)
+    let written = model
+        .tokenizer()?
+        .to_gguf(model.config())
+        .map_err(|m| invalid(model.path(), m))?;
+    held.bos_token_id = written.ids.bos;
+    held.eos_token_ids = written.ids.eos;
+    held.pad_token_id = written.ids.padding;
+    warnings.extend(written.warnings);
+    Ok(written.entries)
 }
 
 /// A GGUF source's own entries, but for those that describe its storage.
@@ -203,7 +183,7 @@ fn carried(model: &Checkpoint, prefix: &str) -> Vec<(String, Value)> {
 }
 
 fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
-    let key = |key: &str| format!("{}.{key}", config.facts().gguf);
+    let key = |key: &str| format!("{}.{key}", config.facts().gguf.architecture);
     let size = |name: &str, n: usize| (key(name), Value::U32(n as u32));
     let real = |name: &str, x: f64| (key(name), Value::F32(x as f32));
     let mut all = vec![

@@ -1,17 +1,11 @@
 //! config.json and generation_config.json of a written folder.
 use super::config_json::{build, special_ids};
 use super::encode::SaveDtype;
-use crate::error::{Error, invalid, io, read_json};
+use crate::error::{Error, invalid, io};
+use crate::files::{read_json, write_json};
 use crate::{Checkpoint, Format};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-
-/// JSON with an indent of 2 and a newline at the end, as transformers writes it.
-pub(crate) fn write(path: &Path, value: &Value) -> Result<(), Error> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|e| invalid(path, e.to_string()))?;
-    text.push('\n');
-    std::fs::write(path, text).map_err(io("write", path))
-}
 
 /// Both config files. A Hugging Face source keeps every key of its own; only the dtype is the new one.
 pub(crate) fn write_configs(
@@ -28,7 +22,7 @@ pub(crate) fn write_configs(
         }
         Format::Gguf => build(model.config(), dtype).map_err(|m| invalid(model.path(), m))?,
     };
-    write(&path, &config)?;
+    write_json(&path, &config)?;
     files.push(path);
     let path = dir.join("generation_config.json");
     let source = model.path().join("generation_config.json");
@@ -38,7 +32,7 @@ pub(crate) fn write_configs(
             std::fs::write(&path, bytes).map_err(io("write", &path))?;
         }
         Format::HuggingFace => return Ok(()),
-        Format::Gguf => write(&path, &Value::Object(special_ids(model.config())))?,
+        Format::Gguf => write_json(&path, &Value::Object(special_ids(model.config())))?,
     }
     files.push(path);
     Ok(())

@@ -1,7 +1,8 @@
 //! The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer_config.json, chat_template.jinja.
-use super::{TokenizerBundle, fingerprint, from_json_text};
+use super::bundle::{TokenizerBundle, fingerprint, from_json_text};
 use crate::ModelConfig;
-use crate::error::{Result, invalid, read_json, read_text};
+use crate::error::{Result, invalid};
+use crate::files::{read_json, read_text};
 use serde_json::Value;
 use std::path::Path;
 
@@ -64,6 +65,11 @@ fn token_text(settings: &serde_json::Map<String, Value>, key: &str) -> Option<St
         .as_str()
         .or_else(|| value.get("content")?.as_str())
         .map(str::to_owned)
+}
+
+/// The chat template of a folder, without its tokenizer.
+pub(crate) fn template_of_folder(dir: &Path) -> Result<Option<String>> {
+    chat_template(dir, &settings(dir)?)
 }
 
 /// chat_template.jinja; else `chat_template` in tokenizer_config.json, a text or a list of named ones.

@@ -1,5 +1,6 @@
 //! The tokenizer of a GGUF file: its metadata → the tokenizer.json that the same model has as a Hugging Face folder.
-use super::{TokenizerBundle, fingerprint, from_json_text, pre, sentencepiece};
+use super::bundle::{TokenizerBundle, fingerprint, from_json_text};
+use super::{pre, sentencepiece};
 use crate::error::{Result, invalid};
 use crate::gguf::{Value, parse::Gguf};
 use serde_json::{Map, json};
@@ -35,6 +36,13 @@ impl TokenizerBundle {
             folder: None,
         })
     }
+}
+
+/// The chat template of a GGUF file, without its tokenizer.
+pub(crate) fn template_of_gguf(gguf: &Gguf) -> Option<String> {
+    Source { gguf }
+        .text("tokenizer.chat_template")
+        .map(str::to_owned)
 }
 
 /// The metadata, as the tokenizer needs it.

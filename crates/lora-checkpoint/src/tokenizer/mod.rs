@@ -1,104 +1,15 @@
 //! What turns text into ids and back, from a Hugging Face folder (`folder`) or from GGUF metadata (`gguf`).
 //! Rendering chats is lora-data's.
 
+mod bundle;
 mod folder;
 mod gguf;
-pub(crate) mod pre;
+mod pre;
 mod sentencepiece;
 mod to_gguf;
 mod write;
 
+pub use bundle::TokenizerBundle;
+pub(crate) use folder::template_of_folder;
+pub(crate) use gguf::template_of_gguf;
 pub(crate) use write::copy_files;
-
-use crate::error::{Result, invalid};
-use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
-use tokenizers::Tokenizer;
-
-/// What turns text into ids and back, and how the model's chats are written.
-#[derive(Debug, Clone)]
-pub struct TokenizerBundle {
-    /// The tokenizer; call `encode(text, false)`: no special tokens are added.
-    pub tokenizer: Tokenizer,
-    /// Jinja source of the chat template, if the model has one.
-    pub chat_template: Option<String>,
-    /// BOS text, if any.
-    pub bos_token: Option<String>,
-    /// EOS text, if any.
-    pub eos_token: Option<String>,
-    /// Text that stands for unknown input, if any.
-    pub unk_token: Option<String>,
-    /// Padding text, if any.
-    pub pad_token: Option<String>,
-    /// True if the model's own tokenizer puts BOS before a text when special tokens are asked for.
-    pub add_bos_token: bool,
-    /// sha256 of the canonical vocabulary (id, token, special), hex: equal for a GGUF and the Hugging Face folder of the same model.
-    pub sha256: String,
-    /// tokenizer.json as it was read or built.
-    pub(crate) json: String,
-    /// The folder that the files came from; None if built from GGUF metadata.
-    pub(crate) folder: Option<PathBuf>,
-}
-
-/// sha256 over (id, token, special) in the order of the ids.
-fn fingerprint(tokenizer: &Tokenizer) -> String {
-    let added = tokenizer.get_added_tokens_decoder();
-    let mut vocabulary: Vec<(u32, String)> = tokenizer
-        .get_vocab(true)
-        .into_iter()
-        .map(|(token, id)| (id, token))
-        .collect();
-    vocabulary.sort();
-    let mut hash = Sha256::new();
-    for (id, token) in vocabulary {
-        let special = added.get(&id).is_some_and(|a| a.special);
-        hash.update(id.to_le_bytes());
-        hash.update((token.len() as u64).to_le_bytes());
-        hash.update(token.as_bytes());
-        hash.update([u8::from(special)]);
-    }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// Builds a tokenizer from the text of a tokenizer.json. Truncation and padding are switched off: lengths are the
-/// caller's business.
-fn from_json_text(path: &Path, text: &str) -> Result<Tokenizer> {
-    check_merges(text).map_err(|message| invalid(path, message))?;
-    let mut tokenizer = Tokenizer::from_bytes(text.as_bytes())
-        .map_err(|e| invalid(path, format!("not a tokenizer that can be read: {e}")))?;
-    tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|e| invalid(path, e.to_string()))?;
-    Ok(tokenizer)
-}
-
-/// The tokenizers crate panics on a merge whose product is longer than every token; so look before it does.
-fn check_merges(text: &str) -> Result<(), String> {
-    let json: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| format!("not valid JSON: {e}"))?;
-    let model = &json["model"];
-    let (Some(vocabulary), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array())
-    else {
-        return Ok(());
-    };
-    let longest = vocabulary.keys().map(String::len).max().unwrap_or(0);
-    for merge in merges {
-        let length = match merge {
-            serde_json::Value::String(pair) => pair.len().saturating_sub(1),
-            pair => [&pair[0], &pair[1]]
-                .iter()
-                .map(|s| s.as_str().map_or(0, str::len))
-                .sum(),
-        };
-        if length > longest {
-            return Err(format!(
-                "the product of merge {merge} is not in the vocabulary"
-            ));
-        }
-    }
-    Ok(())
-}

@@ -1,6 +1,7 @@
 //! A tokenizer.json → `tokenizer.*` metadata, as llama.cpp's converter writes it. A structure that llama.cpp has no
 //! name for is refused: a guess would silently split text differently.
-use super::{TokenizerBundle, pre, sentencepiece};
+use super::bundle::TokenizerBundle;
+use super::{pre, sentencepiece};
 use crate::ModelConfig;
 use crate::gguf::Value;
 use serde_json::Value as Json;
@@ -15,12 +16,31 @@ const BYTE: i32 = 6;
 
 type Entries = Vec<(String, Value)>;
 
+/// A tokenizer as GGUF has it.
+pub(crate) struct Written {
+    /// Its metadata.
+    pub(crate) entries: Entries,
+    /// The token ids among them.
+    pub(crate) ids: Ids,
+    /// Where llama.cpp differs from this tokenizer in a corner case, and what has no place.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Special tokens by id.
+pub(crate) struct Ids {
+    pub(crate) bos: Option<u32>,
+    /// The end of a text and further ends of a turn.
+    pub(crate) eos: Vec<u32>,
+    pub(crate) unknown: Option<u32>,
+    pub(crate) padding: Option<u32>,
+}
+
+/// llama.cpp's keys of ends, in the order in which they are filled.
+const ENDS: [&str; 3] = ["eos", "eot", "eom"];
+
 impl TokenizerBundle {
-    /// The metadata, and a warning where llama.cpp differs from this tokenizer in a corner case.
-    pub(crate) fn to_gguf(
-        &self,
-        config: &ModelConfig,
-    ) -> Result<(Entries, Option<String>), String> {
+    /// The metadata of a model's tokenizer.
+    pub(crate) fn to_gguf(&self, config: &ModelConfig) -> Result<Written, String> {
         let json: Json =
             serde_json::from_str(&self.json).map_err(|e| format!("tokenizer.json: {e}"))?;
         if json["model"]["type"] != "BPE" {
@@ -32,10 +52,10 @@ impl TokenizerBundle {
         let vocabulary = Vocabulary::read(&json, config.vocab_size)?;
         let merges = merges(&json)?;
         let mut entries = Entries::new();
-        let mut warning = None;
+        let mut warnings = Vec::new();
         if json["model"]["byte_fallback"] == true {
             let (prefix, corner) = sentencepiece::space_prefix(&json)?;
-            warning = corner;
+            warnings.extend(corner);
             push(&mut entries, "ggml.model", text("llama"));
             push(&mut entries, "ggml.pre", text("default"));
             let scores = sentencepiece::scores(
@@ -72,31 +92,53 @@ impl TokenizerBundle {
             );
             push(&mut entries, "ggml.add_space_prefix", Value::Bool(false));
         }
-        entries.extend(self.special_entries(config));
-        Ok((entries, warning))
+        let mut ids = self.ids(config);
+        if ids.eos.len() > ENDS.len() {
+            let left_out = ids.eos.split_off(ENDS.len());
+            warnings.push(format!(
+                "GGUF names {} ends of an answer, this model has more: generation will not stop at the ids {left_out:?}",
+                ENDS.len()
+            ));
+        }
+        entries.extend(self.special_entries(&ids));
+        Ok(Written {
+            entries,
+            ids,
+            warnings,
+        })
+    }
+
+    /// The ids of the special tokens: the tokenizer's own, else the config's.
+    fn ids(&self, config: &ModelConfig) -> Ids {
+        let id =
+            |token: &Option<String>| token.as_ref().and_then(|t| self.tokenizer.token_to_id(t));
+        // config.json lists further ends of a turn after EOS.
+        let mut eos: Vec<u32> = Vec::new();
+        for end in id(&self.eos_token)
+            .into_iter()
+            .chain(config.eos_token_ids.iter().copied())
+        {
+            if !eos.contains(&end) {
+                eos.push(end);
+            }
+        }
+        Ids {
+            bos: id(&self.bos_token).or(config.bos_token_id),
+            eos,
+            unknown: id(&self.unk_token),
+            padding: id(&self.pad_token).or(config.pad_token_id),
+        }
     }
 
     /// Special ids, BOS behaviour and the chat template.
-    fn special_entries(&self, config: &ModelConfig) -> Entries {
+    fn special_entries(&self, ids: &Ids) -> Entries {
         let mut entries = Entries::new();
-        let id =
-            |token: &Option<String>| token.as_ref().and_then(|t| self.tokenizer.token_to_id(t));
-        let eos = id(&self.eos_token).or_else(|| config.eos_token_ids.first().copied());
-        // Further ends of a turn, which config.json lists after EOS.
-        let mut more = config
-            .eos_token_ids
-            .iter()
-            .copied()
-            .filter(|&other| Some(other) != eos);
-        let ids = [
-            ("bos", id(&self.bos_token).or(config.bos_token_id)),
-            ("eos", eos),
-            ("eot", more.next()),
-            ("eom", more.next()),
-            ("unknown", id(&self.unk_token)),
-            ("padding", id(&self.pad_token).or(config.pad_token_id)),
-        ];
-        for (name, id) in ids {
+        let ends = ENDS.into_iter().zip(ids.eos.iter().map(|&id| Some(id)));
+        let all = [("bos", ids.bos)]
+            .into_iter()
+            .chain(ends)
+            .chain([("unknown", ids.unknown), ("padding", ids.padding)]);
+        for (name, id) in all {
             if let Some(id) = id {
                 push(
                     &mut entries,

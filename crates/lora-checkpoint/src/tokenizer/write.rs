@@ -1,7 +1,7 @@
 //! Tokenizer files as transformers' AutoTokenizer reads them.
-use super::TokenizerBundle;
+use super::bundle::TokenizerBundle;
 use crate::error::{Error, io};
-use crate::save::write_json;
+use crate::files::write_json;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! Integration tests of lora-checkpoint.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod absent;
 mod config;
 mod families;
 mod folder;

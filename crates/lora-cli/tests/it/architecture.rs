@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The ground: it depends on no other crate of the house, so that every other may depend on it.
+const GROUND: &str = "lora-random";
 /// Every crate and its level; a crate depends only on lower levels.
-const LEVELS: [(&str, usize); 16] = [
+const LEVELS: [(&str, usize); 17] = [
+    (GROUND, 0),
     ("lora-receipt", 0),
     ("lora-records", 0),
     ("lora-checkpoint", 0),
@@ -102,7 +105,15 @@ fn a_crate_depends_only_on_lower_levels() {
     );
     for (name, needs) in &all {
         let mine = level(name).unwrap_or_else(|| panic!("{name} has no level"));
-        for below in needs.iter().filter(|needed| needed.starts_with("lora-")) {
+        let house = |needed: &&String| needed.starts_with("lora-");
+        if name == GROUND {
+            assert_eq!(needs.iter().find(house), None, "{GROUND} is the ground");
+        }
+        for below in needs
+            .iter()
+            .filter(house)
+            .filter(|needed| *needed != GROUND)
+        {
             let theirs = level(below).unwrap_or_else(|| panic!("{below} has no level"));
             assert!(
                 theirs < mine,
@@ -155,7 +166,7 @@ fn lora_core_knows_no_architecture() {
     assert!(
         !all["lora-core"]
             .iter()
-            .any(|needed| needed.starts_with("lora-")),
+            .any(|needed| needed.starts_with("lora-") && needed != GROUND),
         "{:?}",
         all["lora-core"]
     );
@@ -244,6 +255,35 @@ fn only_lora_cli_prints_or_exits() {
                 found.is_none(),
                 "{path}:{number}: {found:?} belongs into lora-cli"
             );
+        }
+    }
+}
+
+/// Families are named in their files and nowhere else. llama.cpp calls kinds of tokenizers by some of the same words.
+#[test]
+fn a_family_is_named_in_its_file_alone() {
+    let all = sources();
+    let folder = "lora-checkpoint/src/families/";
+    let mut names = Vec::new();
+    for (_, text) in all.iter().filter(|(path, _)| path.starts_with(folder)) {
+        for key in ["model_type: \"", "architecture: \""] {
+            let values = code(text).filter_map(|(_, line)| line.split_once(key));
+            names.extend(values.map(|(_, rest)| rest.split('"').next().unwrap_or_default()));
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    assert!(names.len() >= 24, "found only {names:?}");
+    let elsewhere = all.iter().filter(|(path, _)| {
+        let is_named_so = path.starts_with("lora-checkpoint/src/tokenizer/");
+        !path.starts_with(folder) && !is_named_so && !path.ends_with("/tests.rs")
+    });
+    for (path, text) in elsewhere {
+        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code(shipped) {
+            let found = names
+                .iter()
+                .find(|name| line.contains(&format!("\"{name}\"")));
+            assert_eq!(found, None, "{path}:{number} names a family");
         }
     }
 }

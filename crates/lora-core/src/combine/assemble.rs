@@ -1,5 +1,5 @@
 //! From combined factors to one adapter: which modules it has, what its config says, where its values lie.
-use super::Factors;
+use super::parts::Factors;
 use crate::naming::targets_of;
 use crate::{Adapter, Error, LoraConfig, Module, TargetModules};
 use std::borrow::Cow;

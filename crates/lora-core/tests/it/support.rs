@@ -1,5 +1,5 @@
 //! Module lists of well-known shapes, and the golden cases.
-use lora_core::{Adapter, LoraConfig, Module};
+use lora_core::{Adapter, LoraConfig, Module, Role};
 use std::path::PathBuf;
 
 pub(crate) const ALL_SEVEN: [&str; 7] = [
@@ -43,6 +43,25 @@ pub(crate) fn llama(
         is_head: true,
         ..module("lm_head", hidden, vocab)
     });
+    modules
+}
+
+/// The same modules, with what each is for.
+pub(crate) fn with_roles(modules: Vec<Module>) -> Vec<Module> {
+    let mut modules = modules;
+    for module in &mut modules {
+        module.roles = match module.name() {
+            "q_proj" => &[Role::Query],
+            "k_proj" => &[Role::Key],
+            "v_proj" => &[Role::Value],
+            "o_proj" => &[Role::Output],
+            "gate_proj" => &[Role::Gate],
+            "up_proj" => &[Role::Up],
+            "down_proj" => &[Role::Down],
+            _ => &[],
+        };
+        module.is_default_target = ["q_proj", "v_proj"].contains(&module.name());
+    }
     modules
 }
 

@@ -1,6 +1,6 @@
 //! Target matching against what PEFT's `check_target_module_exists` does.
-use crate::support::{list, llama, module};
-use lora_core::{LoraConfig, Module, TARGET_PRESETS, TargetModules};
+use crate::support::{ALL_SEVEN, list, llama, module, with_roles};
+use lora_core::{LoraConfig, Module, Role, TARGET_PRESETS, TargetModules, Targets};
 
 fn matched(targets: TargetModules) -> Vec<String> {
     let modules = llama(2, 8, 4, 12, 20);
@@ -127,24 +127,62 @@ fn an_unknown_name_lists_the_models_modules() {
 }
 
 #[test]
-fn people_write_presets_lists_and_patterns() {
-    for (preset, names) in TARGET_PRESETS {
-        assert_eq!(preset.parse::<TargetModules>().unwrap(), list(names));
+fn people_write_sets_lists_and_patterns() {
+    let modules = with_roles(llama(2, 8, 4, 12, 20));
+    let read = |text: &str| text.parse::<Targets>().unwrap().resolve(&modules).unwrap();
+    let sets: [(&str, &[&str]); 4] = [
+        ("attention", &["q_proj", "v_proj"]),
+        ("full-attention", &["q_proj", "k_proj", "v_proj", "o_proj"]),
+        ("all", &ALL_SEVEN),
+        ("default", &["q_proj", "v_proj"]),
+    ];
+    assert_eq!(
+        TARGET_PRESETS.map(|(name, _)| name)[..],
+        sets.map(|(name, _)| name)[..3]
+    );
+    for (set, names) in sets {
+        assert_eq!(read(set), list(names), "{set}");
     }
+    assert_eq!(read("All-Linear"), TargetModules::AllLinear);
+    assert_eq!(read("q_proj, v_proj"), list(&["q_proj", "v_proj"]));
+    assert_eq!(read(".*q_proj"), TargetModules::Regex(".*q_proj".into()));
+    assert!(" ,".parse::<Targets>().is_err());
+    assert!("(q_proj".parse::<Targets>().is_err());
+}
+
+/// Phi-3's shape: q, k and v in one linear layer, gate and up in one.
+#[test]
+fn sets_are_roles_and_take_the_modules_that_have_them() {
+    let linear = |path: &str, roles: &'static [Role]| Module {
+        roles,
+        ..Module::linear(path, 8, 8)
+    };
+    let modules = [
+        linear("l.0.attn.qkv", &[Role::Query, Role::Key, Role::Value]),
+        linear("l.0.attn.out", &[Role::Output]),
+        linear("l.0.mlp.wide", &[Role::Gate, Role::Up]),
+        linear("l.0.mlp.down", &[Role::Down]),
+        linear("l.1.mlp.down_2", &[Role::Down]),
+        linear("head", &[]),
+    ];
+    let read = |text: &str| text.parse::<Targets>().unwrap().resolve(&modules);
+    assert_eq!(read("attention").unwrap(), list(&["qkv"]));
+    assert_eq!(read("full-attention").unwrap(), list(&["qkv", "out"]));
     assert_eq!(
-        "All-Linear".parse::<TargetModules>().unwrap(),
-        TargetModules::AllLinear
+        read("all").unwrap(),
+        list(&["qkv", "out", "wide", "down", "down_2"])
     );
     assert_eq!(
-        "q_proj, v_proj".parse::<TargetModules>().unwrap(),
-        list(&["q_proj", "v_proj"])
+        read("default").unwrap_err().to_string(),
+        "PEFT has no default targets for this family\nhint: use attention (qkv), full-attention (qkv, out), \
+         all (qkv, out, wide, down, down_2), all-linear, or names of its modules: down, down_2, head, out, qkv, wide"
     );
-    assert_eq!(
-        ".*q_proj".parse::<TargetModules>().unwrap(),
-        TargetModules::Regex(".*q_proj".into())
+    let unknown = "attention".parse::<Targets>().unwrap();
+    let error = unknown.resolve(&modules[5..]).unwrap_err().to_string();
+    assert!(
+        error.contains("no module of this model has these roles"),
+        "{error}"
     );
-    assert!(" ,".parse::<TargetModules>().is_err());
-    assert!("(q_proj".parse::<TargetModules>().is_err());
 }
 
 #[test]

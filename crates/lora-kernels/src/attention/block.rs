@@ -1,5 +1,5 @@
 //! Some rows of a task, and their products with its keys. In scores and probabilities a key is a row and a block's row is a lane.
-use super::shape::{LINE, odd_lines};
+use super::shape::{LINE, Shape, odd_lines};
 use super::task::Task;
 use crate::gemm::{Direct, Operand, Room, Rows, Size, View, transpose};
 use crate::matrix::Write;
@@ -34,6 +34,15 @@ pub(super) struct Scratch {
 
 thread_local! {
     pub(super) static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Values that one thread holds while it works on sequences of at most so many tokens.
+#[must_use]
+pub fn scratch_len(shape: Shape, longest: usize) -> usize {
+    let keys = longest.next_multiple_of(Direct::new().rows());
+    let of_keys = 4 * keys * shape.wide();
+    let of_rows = 3 * ROWS * shape.wide() + 2 * shape.head_dim * LANES;
+    of_keys + of_rows + 2 * (keys + 1) * LANES
 }
 
 /// Some rows of a task.
@@ -186,6 +195,15 @@ impl<'a> Block<'a> {
             self.direct
                 .product(size, scale, left, rows.from(from, 0), room);
         }
+    }
+
+    /// The lanes of a panel that see one key alone, with that key.
+    pub(super) fn only_keys(self, panel: &Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let lanes = panel.clone();
+        lanes.filter_map(move |lane| {
+            let visible = self.task.visible(self.first + lane);
+            (visible.len() == 1).then_some((lane, visible.start))
+        })
     }
 
     /// Writes `value` wherever a row of the panel does not see a key, within the panel's tiles.

@@ -94,7 +94,7 @@ impl<'a> Left<'a> {
 }
 
 /// Steps of the inner dimension that are packed together: a panel of the right operand then fits the first-level cache.
-const BLOCK: usize = 384;
+pub(super) const BLOCK: usize = 384;
 
 /// The length of the blocks into which an inner dimension of `k` is cut, whole units of the right operand's storage.
 fn block_length(k: usize, unit: usize) -> usize {

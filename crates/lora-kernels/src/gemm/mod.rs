@@ -35,3 +35,4 @@ pub(crate) use outer::{Gradient, outer};
 pub(crate) use packing::{Rows, transpose};
 pub(crate) use product::Product;
 pub(crate) use right::{MatRight, Plain, Right, Transposed};
+pub use split::scratch_len;

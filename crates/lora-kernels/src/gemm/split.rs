@@ -1,4 +1,5 @@
 //! How the output of a product is cut into tasks.
+use super::left::BLOCK;
 use std::ops::Range;
 
 /// Columns of a task at most, about: a block of them lies in the second-level cache beside a block of rows.
@@ -7,6 +8,12 @@ const COLUMNS: usize = 192;
 const FEWEST_COLUMNS: usize = 64;
 /// Tasks a thread from which it does not matter whether they divide evenly.
 const MANY: usize = 4;
+
+/// Values that one thread packs at most, about, where the extra part has so many steps.
+#[must_use]
+pub fn scratch_len(extra: usize) -> usize {
+    (COLUMNS + FEWEST_COLUMNS) * (BLOCK + extra)
+}
 
 /// A part of the output that one task computes.
 #[derive(Debug, Clone)]

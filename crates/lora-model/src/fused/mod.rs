@@ -36,7 +36,7 @@ use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use batch::Prefixes;
 use binding::Binding;
 use engine::Engine;
-pub use footprint::{BatchSize, Footprint, computed_tokens, footprint};
+pub use footprint::{BatchSize, Footprint, footprint};
 use head::Scaled;
 pub use keep::Plan;
 use lora_core::Adapter;

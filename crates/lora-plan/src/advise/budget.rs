@@ -42,13 +42,14 @@ fn cost(
     speed: &Speed,
 ) -> Result<(Memory, f64, u64)> {
     let shape = &situation.shape;
-    let config = LoraConfig::new(plan.rank, plan.alpha, shape.target_set(plan.targets));
+    let config = LoraConfig::new(plan.rank, plan.alpha, shape.targets(plan.targets)?);
     let targeted = config.layout(&shape.modules())?.modules;
     let batching = Batching {
         accumulation: plan.accumulation,
         ..Batching::of_examples(plan.batch)
     };
     let work = Workload::new(
+        shape,
         &targeted,
         plan.targets,
         &situation.data.lengths,

@@ -190,7 +190,7 @@ fn hold_the_answers(plan: &mut Plan, situation: &Situation) -> Result<()> {
         return Ok(());
     };
     let shape = &situation.shape;
-    let one = LoraConfig::new(1, 1.0, shape.target_set("all"))
+    let one = LoraConfig::new(1, 1.0, shape.targets("all")?)
         .layout(&shape.modules())?
         .parameters() as f64;
     let told = situation.data.supervised as f64 * loss / std::f64::consts::LN_2;

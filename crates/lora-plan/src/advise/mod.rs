@@ -92,10 +92,11 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
     let speed = match &measured {
         Some(path) => {
             ui.say("timing two micro-steps");
-            let targeted = LoraConfig::new(16, 16.0, shape.target_set("all"))
+            let targeted = LoraConfig::new(16, 16.0, shape.targets("all")?)
                 .layout(&shape.modules())?
                 .modules;
             let work = Workload::new(
+                &shape,
                 &targeted,
                 "all",
                 &situation.data.lengths,

@@ -1,4 +1,4 @@
-//! This machine: its threads, and two real micro-steps.
+//! This machine: two real micro-steps.
 use super::time::{Speed, flops};
 use super::workload::Workload;
 use crate::model::shape::Shape;
@@ -7,13 +7,6 @@ use lora_core::{Adapter, LoraConfig, TargetModules};
 use lora_model::{Base, Dropout, Fused, Packed, Route};
 use std::path::Path;
 use std::time::Instant;
-
-/// Threads to plan for.
-pub(crate) fn threads(asked: Option<usize>) -> usize {
-    asked
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-        .max(1)
-}
 
 /// Tokens of the smaller and of the larger micro-step.
 const SMALL: usize = 48;

@@ -3,7 +3,7 @@ use super::workload::Workload;
 use crate::model::shape::Shape;
 use lora_checkpoint::ModelConfig;
 use lora_model::{Peak, Process};
-use lora_training::{Demand, gradient_buffers};
+use lora_training::{Demand, gradient_buffers, vectors};
 use serde::Serialize;
 
 /// Bytes, part by part.
@@ -31,6 +31,7 @@ pub struct Memory {
 pub fn memory(shape: &Shape, work: &Workload) -> Memory {
     let config = &shape.config;
     let parameters = shape.total_parameters();
+    let gradients = gradient_buffers(work.accumulation.min(work.batches));
     let demand = Demand {
         config,
         modules: &work.targeted,
@@ -39,8 +40,8 @@ pub fn memory(shape: &Shape, work: &Workload) -> Memory {
         process: Process {
             base: work.base.bytes(parameters),
             trainable: work.trainable,
-            keeps_best: work.has_valid,
-            gradient_buffers: gradient_buffers(work.accumulation.min(work.batches)),
+            vectors: vectors(gradients, usize::from(work.has_valid)),
+            threads: work.threads,
             vocabulary: config.vocab_size,
             tokens: work.tokens,
         },

@@ -11,7 +11,8 @@ pub use memory::{Memory, memory};
 pub use time::{Speed, Time, time};
 pub use workload::{BaseType, Keep, Rows, Workload};
 
-pub(crate) use machine::{micro_steps, threads};
+pub(crate) use machine::micro_steps;
+pub(crate) use workload::threads;
 
 use crate::model::shape::{self, Shape};
 use lora_cli::{Error, Result, Status, Ui, artefact_input, available_memory};
@@ -171,10 +172,12 @@ impl CostArgs {
                     for rows in &rows {
                         for &batch in &self.batch {
                             let batching = Batching::of_examples(batch);
-                            let new = Workload::new(&targeted, targets, rows, batching, base);
+                            let new =
+                                Workload::new(&shape, &targeted, targets, rows, batching, base);
                             let new = Workload {
                                 rank,
                                 dropout: self.dropout,
+                                threads: threads(self.threads),
                                 ..new
                             };
                             all.extend(self.keep.iter().map(|&keep| Workload {
@@ -218,14 +221,7 @@ impl CostArgs {
 
 /// A named set, or names joined by `+`.
 pub(crate) fn target_set(shape: &Shape, text: &str) -> Result<TargetModules> {
-    let is_preset = lora_core::TARGET_PRESETS
-        .iter()
-        .any(|(name, _)| *name == text);
-    Ok(if is_preset {
-        shape.target_set(text)
-    } else {
-        text.replace('+', ",").parse()?
-    })
+    shape.targets(&text.replace('+', ","))
 }
 
 pub(crate) fn run_memory(args: &MemoryArgs, ui: &Ui) -> Result<Status> {

@@ -1,9 +1,10 @@
 //! What a run computes: a shape, an adapter, and micro-batches of so many tokens.
 use crate::model::shape::Shape;
+use lora_checkpoint::ModelConfig;
 use lora_cli::Result;
 use lora_core::TargetedModule;
 use lora_data::Split;
-use lora_model::{BatchSize, Packed, Plan, computed_tokens};
+use lora_model::{BatchSize, Packed, Plan};
 use lora_training::{Batching, EpochTotals, RowSize};
 use serde::Serialize;
 use std::path::Path;
@@ -99,6 +100,13 @@ impl Keep {
     }
 }
 
+/// Threads to plan for.
+pub(crate) fn threads(asked: Option<usize>) -> usize {
+    asked
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        .max(1)
+}
+
 /// Bytes of the weight files at a path; none for a bare config.json.
 fn weight_bytes(path: &Path) -> Option<u64> {
     let is_weights = |path: &Path| {
@@ -174,10 +182,11 @@ impl Rows {
         }
     }
 
-    /// Tokens of a batch that a step without dropout computes.
-    fn computed(&self, batch: &[usize]) -> usize {
-        let Some(ids) = &self.ids else {
-            return batch.iter().map(|&row| self.sizes[row].tokens).sum();
+    /// A batch as a step computes it: what rows begin with in common once, if `share`.
+    fn size(&self, config: &ModelConfig, batch: &[usize], share: bool) -> BatchSize {
+        let Some(ids) = self.ids.as_ref().filter(|_| share) else {
+            let lengths: Vec<usize> = batch.iter().map(|&row| self.sizes[row].tokens).collect();
+            return BatchSize::alone(config, &lengths, self.supervised(batch));
         };
         let labels: Vec<Vec<i32>> = batch
             .iter()
@@ -187,7 +196,14 @@ impl Rows {
             .iter()
             .zip(&labels)
             .map(|(&row, labels)| (&ids[row][..], &labels[..]));
-        computed_tokens(&Packed::from_rows(rows))
+        BatchSize {
+            supervised: self.supervised(batch),
+            ..BatchSize::of(config, &Packed::from_rows(rows), share)
+        }
+    }
+
+    fn supervised(&self, batch: &[usize]) -> usize {
+        batch.iter().map(|&row| self.sizes[row].supervised).sum()
     }
 }
 
@@ -222,10 +238,16 @@ pub struct Workload {
     pub batches: usize,
     /// Tokens of the longest row.
     pub longest: usize,
-    /// Most tokens in a micro-batch, and the supervised ones of that batch.
+    /// Most tokens in a micro-batch.
     pub most_tokens: usize,
     /// Most supervised tokens in a micro-batch.
     pub most_supervised: usize,
+    /// The largest micro-batch where rows share their beginnings, and where each is computed alone.
+    #[serde(skip)]
+    pub largest: [BatchSize; 2],
+    /// Threads that compute.
+    #[serde(skip)]
+    pub threads: usize,
     /// Tokens of an epoch that are computed without dropout (common beginnings once), and the most in a batch.
     pub computed: (usize, usize),
     /// Tokens of an epoch if rows are padded to the longest of their batch, and the most in a batch.
@@ -249,6 +271,7 @@ pub struct Workload {
 impl Workload {
     /// The first epoch of a run with seed 0.
     pub fn new(
+        shape: &Shape,
         targeted: &[TargetedModule],
         targets: &str,
         rows: &Rows,
@@ -258,7 +281,9 @@ impl Workload {
         let Rows { sizes, valid, .. } = rows;
         let lengths: Vec<usize> = sizes.iter().map(|row| row.tokens).collect();
         let windows = batching.windows(&lengths, 0, 0);
-        let all = EpochTotals::of(&windows, sizes, |batch| rows.computed(batch));
+        let size = |batch: &[usize], share: bool| rows.size(&shape.config, batch, share);
+        let all = EpochTotals::of(&windows, sizes, |batch| size(batch, true));
+        let alone = EpochTotals::of(&windows, sizes, |batch| size(batch, false));
         Self {
             targets: targets.to_owned(),
             rank: targeted.first().map_or(0, |module| module.rank),
@@ -279,6 +304,8 @@ impl Workload {
             longest: rows.longest(),
             most_tokens: all.tokens.most,
             most_supervised: all.supervised.most,
+            largest: [all.largest, alone.largest],
+            threads: threads(None),
             computed: (all.computed.total, all.computed.most),
             padded: (all.padded.total, all.padded.most),
             squares: lengths.iter().map(|&length| (length * length) as f64).sum(),
@@ -297,15 +324,6 @@ impl Workload {
 
     /// The largest micro-batch.
     pub(crate) fn largest(&self) -> BatchSize {
-        let tokens = if self.dropout {
-            self.most_tokens
-        } else {
-            self.computed.1
-        };
-        BatchSize {
-            tokens,
-            longest: self.longest,
-            supervised: self.most_supervised,
-        }
+        self.largest[usize::from(self.dropout)]
     }
 }

@@ -1,8 +1,8 @@
 //! From what the user named to a decoder's shape: a folder, a config.json, a GGUF file, or a well-known name.
-use crate::model::known::{KNOWN, Known};
+use crate::model::known::Known;
 use lora_checkpoint::{Checkpoint, ModelConfig};
 use lora_cli::{Error, Result, artefact_input};
-use lora_core::{Module, TARGET_PRESETS, TargetModules};
+use lora_core::{Module, TargetModules, Targets};
 use lora_receipt::Artefact;
 use std::path::{Path, PathBuf};
 
@@ -32,31 +32,10 @@ impl Shape {
         lora_model::spec::modules(&self.config)
     }
 
-    /// A named set of targets. Where a family stacks projections in one module, that module stands for
-    /// them: attention is `qkv_proj` for Phi-3.
-    pub(crate) fn target_set(&self, preset: &str) -> TargetModules {
-        let has = |name: &str| {
-            self.config
-                .projections()
-                .iter()
-                .any(|p| p.name().ends_with(&format!(".{name}")))
-        };
-        let names = TARGET_PRESETS
-            .iter()
-            .find(|(name, _)| *name == preset)
-            .map_or(&[][..], |(_, names)| names);
-        let mut found: Vec<String> = Vec::new();
-        for name in names {
-            let stacked = match *name {
-                name if has(name) => name,
-                "gate_proj" | "up_proj" => "gate_up_proj",
-                _ => "qkv_proj",
-            };
-            if !found.iter().any(|known| known == stacked) {
-                found.push(stacked.to_owned());
-            }
-        }
-        TargetModules::List(found)
+    /// What a person asks for, on this model.
+    pub(crate) fn targets(&self, text: &str) -> Result<TargetModules> {
+        let targets: Targets = text.parse()?;
+        Ok(targets.resolve(&self.modules())?)
     }
 
     /// Decoder layers.
@@ -108,7 +87,8 @@ fn by_name(model: &Path) -> Result<Shape> {
             ..Shape::known(&known)
         }),
         None => {
-            let names = KNOWN.map(|k| k.name).join(", ");
+            let names: Vec<&str> = Known::all().iter().map(|k| k.name).collect();
+            let names = names.join(", ");
             Err(Error::new(format!(
                 "there is no file {} and no model known by that name",
                 model.display()

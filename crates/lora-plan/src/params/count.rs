@@ -98,7 +98,7 @@ pub fn count(shape: &Shape, config: &LoraConfig) -> Result<Params> {
     let mut overview = Vec::with_capacity(RANKS.len() * TARGETS.len());
     for rank in RANKS {
         for targets in TARGETS {
-            let setting = LoraConfig::new(rank, rank as f64, shape.target_set(targets));
+            let setting = LoraConfig::new(rank, rank as f64, shape.targets(targets)?);
             let count = Count::of(&setting.layout(&modules)?, base);
             overview.push(OverviewRow {
                 rank,

@@ -4,7 +4,7 @@ mod show;
 
 use crate::model::shape;
 use lora_cli::{Error, Result, Status, Ui};
-use lora_core::{CONFIG_FILE, LoraConfig, TargetModules};
+use lora_core::{CONFIG_FILE, LoraConfig};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -55,7 +55,7 @@ Examples:
 
 impl ParamsArgs {
     /// The LoRA settings that were asked for.
-    fn lora_config(&self) -> Result<LoraConfig> {
+    fn lora_config(&self, shape: &shape::Shape) -> Result<LoraConfig> {
         if let Some(path) = &self.config {
             let file = if path.is_dir() {
                 path.join(CONFIG_FILE)
@@ -64,7 +64,7 @@ impl ParamsArgs {
             };
             return Ok(LoraConfig::load(&file)?);
         }
-        let targets: TargetModules = self.targets.join(",").parse()?;
+        let targets = shape.targets(&self.targets.join(","))?;
         let mut config =
             LoraConfig::new(self.rank, self.alpha.unwrap_or(self.rank as f64), targets);
         config.use_rslora = self.rslora;
@@ -77,7 +77,8 @@ impl ParamsArgs {
 
 pub(crate) fn run(args: &ParamsArgs, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
-    let (shape, config) = (shape::resolve(&args.model)?, args.lora_config()?);
+    let shape = shape::resolve(&args.model)?;
+    let config = args.lora_config(&shape)?;
     let params = count::count(&shape, &config)?;
     show::show(&params, ui);
     if let Some(out) = &args.out {

@@ -12,6 +12,7 @@ pub(crate) use training::Training;
 
 use lora_cli::{Context as _, Error, Result};
 use lora_receipt::{Hashes, Receipt, receipt_path};
+use lora_records::Event;
 use std::path::{Path, PathBuf};
 
 /// One training, with everything that was found around it.
@@ -249,14 +250,31 @@ fn failures(path: &Path) -> Result<Vec<Failure>> {
 
 fn failure(log: PathBuf) -> Option<Failure> {
     let text = String::from_utf8_lossy(&std::fs::read(&log).ok()?).into_owned();
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let step = log.file_stem()?.to_string_lossy().into_owned();
+    let lines = told(&text).or_else(|| printed(&text))?;
+    Some(Failure { step, log, lines })
+}
+
+/// Why a tool failed, by the event that it ended its stdout with.
+fn told(log: &str) -> Option<Vec<String>> {
+    let failure = log.lines().rev().find_map(|line| match Event::parse(line) {
+        Some(Event::Error(failure)) => Some(("error", failure)),
+        Some(Event::No(failure)) => Some(("no", failure)),
+        _ => None,
+    });
+    let (label, failure) = failure?;
+    let mut lines = vec![format!("{label}: {}", failure.message)];
+    lines.extend(failure.causes.iter().map(|cause| format!("cause: {cause}")));
+    lines.extend(failure.hint.map(|hint| format!("hint: {hint}")));
+    Some(lines)
+}
+
+/// The last error that a shell line, or a tool of version 0.1.0, printed.
+fn printed(log: &str) -> Option<Vec<String>> {
+    let lines: Vec<&str> = log.lines().collect();
     let at = lines
         .iter()
         .rposition(|line| line.starts_with("error:") || line.starts_with("no:"))?;
-    let step = log.file_stem()?.to_string_lossy().into_owned();
-    Some(Failure {
-        step,
-        log,
-        lines: lines[at..].iter().take(4).cloned().collect(),
-    })
+    let found = lines[at..].iter().take(4);
+    Some(found.map(|&line| line.to_owned()).collect())
 }

@@ -1,7 +1,7 @@
 //! Predictions: against what then happens, against known figures, and against each other.
 use crate::house::{House, base};
 use lora_core::{LoraConfig, TargetModules};
-use lora_plan::{BaseType, KNOWN, Known, Memory, Rows, Shape, Speed, Workload, memory, time};
+use lora_plan::{BaseType, Known, Memory, Rows, Shape, Speed, Workload, memory, time};
 use lora_training::Batching;
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ fn work(shape: &Shape, rows: &Rows, rank: usize, batch: usize, base: BaseType) -
         .unwrap()
         .modules;
     let batching = Batching::of_examples(batch);
-    Workload::new(&targeted, "all", rows, batching, base)
+    Workload::new(shape, &targeted, "all", rows, batching, base)
 }
 
 /// The trainer as a process of its own, so that its peak is its own.
@@ -147,7 +147,7 @@ fn operations_are_the_known_ones() {
 #[test]
 fn more_costs_more() {
     let rows = Rows::alike(64, 256, 0.5);
-    for known in &KNOWN {
+    for known in &Known::all() {
         let shape = Shape::known(known);
         let peak =
             |rank, batch, base| memory(&shape, &work(&shape, &rows, rank, batch, base)).total;

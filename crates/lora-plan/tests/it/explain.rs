@@ -1,10 +1,10 @@
 //! Counting backwards: every setting of the overview is found again from its number alone.
 use lora_core::{LoraConfig, TargetModules};
-use lora_plan::{KNOWN, Match, RANKS, Shape, TARGETS, count, explain};
+use lora_plan::{Known, Match, RANKS, Shape, TARGETS, count, explain};
 
 #[test]
 fn the_known_answer() {
-    let shape = Shape::known(&KNOWN[3]);
+    let shape = Shape::known(&Known::named("llama-3-8b").unwrap());
     assert_eq!(shape.name, "llama-3-8b");
     let found = explain(&shape, 3_407_872).unwrap();
     let first = &found.matches[0];
@@ -29,7 +29,7 @@ fn the_known_answer() {
 #[test]
 fn explaining_undoes_counting() {
     let mut walked = 0;
-    for shape in KNOWN.iter().map(Shape::known) {
+    for shape in Known::all().iter().map(Shape::known) {
         let config = LoraConfig::new(1, 1.0, TargetModules::AllLinear);
         for row in count(&shape, &config).unwrap().overview {
             let found = explain(&shape, row.count.trainable).unwrap();
@@ -49,12 +49,12 @@ fn explaining_undoes_counting() {
             walked += 1;
         }
     }
-    assert_eq!(walked, KNOWN.len() * RANKS.len() * TARGETS.len());
+    assert_eq!(walked, Known::all().len() * RANKS.len() * TARGETS.len());
 }
 
 #[test]
 fn a_part_of_the_layers_and_nothing_at_all() {
-    let shape = Shape::known(&KNOWN[3]);
+    let shape = Shape::known(&Known::named("llama-3-8b").unwrap());
     let half = explain(&shape, 3_407_872 / 32 * 5).unwrap();
     assert!(
         half.matches

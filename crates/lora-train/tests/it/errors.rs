@@ -204,7 +204,8 @@ fn a_run_that_diverges_stops_names_the_step_and_keeps_its_checkpoints() {
         "{stderr}"
     );
     assert!(
-        stderr.contains("out.partial keeps the checkpoints so far: --resume continues"),
+        stderr.contains("out.partial keeps the checkpoints so far")
+            && stderr.contains("from the last good checkpoint"),
         "{stderr}"
     );
     assert!(

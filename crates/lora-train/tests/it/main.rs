@@ -5,6 +5,7 @@ mod full;
 mod harness;
 mod laws;
 mod memory;
+mod mistakes;
 mod options;
 mod outputs;
 mod parity;

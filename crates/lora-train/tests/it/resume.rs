@@ -105,6 +105,33 @@ fn a_killed_run_continues_to_the_same_bytes() {
     }
 }
 
+/// Plans that no machine will ever finish begin like any other: nothing is done, or held, for each planned step.
+#[test]
+fn a_run_without_end_begins_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, data) = (base(), dataset(dir.path()));
+    let endless: [&[&str]; 3] = [
+        &["--steps", "1000000000000"],
+        &["--epochs", "1e12"],
+        &[
+            "--epochs",
+            "1e12",
+            "--batch-tokens",
+            "64",
+            "--accumulation",
+            "7",
+        ],
+    ];
+    for (i, flags) in endless.into_iter().enumerate() {
+        let out = dir.path().join(format!("endless{i}"));
+        let fixed = ["--base", &base, "--data", &data, "--rank", "4"];
+        let more = ["--eval-every", "2", "--out", out.to_str().unwrap()];
+        let began = std::time::Instant::now();
+        interrupt(&[&fixed[..], &more, flags].concat(), &out, "-INT");
+        assert!(began.elapsed().as_secs() < 60, "{flags:?}");
+    }
+}
+
 #[test]
 fn nothing_to_resume_is_a_run_from_the_start() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
 //! How many values each kind of buffer holds, from shapes alone.
+use super::BatchSize;
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
-use lora_kernels::{linear, loss};
+use lora_kernels::{attention, gemm, linear, loss};
 
 fn width(config: &ModelConfig, projection: Projection) -> usize {
     config.shape(projection).0
@@ -144,4 +145,25 @@ pub(super) fn vectors(config: &ModelConfig) -> usize {
         .filter(|(_, shape)| shape.len() == 1)
         .map(|(_, shape)| shape[0])
         .sum()
+}
+
+/// Ranks that are packed side by side, at most.
+const PANEL: usize = 32;
+
+/// Values that a thread holds: blocks of attention, packed panels of weights, packed ranks, the slopes of capped logits.
+pub(super) fn per_thread(
+    config: &ModelConfig,
+    shape: attention::Shape,
+    targeted: &[TargetedModule],
+    batch: BatchSize,
+) -> usize {
+    let rank = targeted.iter().map(|module| module.rank).max().unwrap_or(0);
+    let slopes = match config.logit_softcap {
+        Some(_) => config.vocab_size,
+        None => 0,
+    };
+    attention::scratch_len(shape, batch.longest)
+        + gemm::scratch_len(rank)
+        + batch.tokens * rank.next_multiple_of(PANEL)
+        + slopes
 }

@@ -142,11 +142,8 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
                     .gradients(&adapter, &packed, dropout, 1.0, &mut gradients)
                     .unwrap();
                 fused.losses(Some(&adapter), &packed).unwrap();
-                let batch = BatchSize {
-                    tokens: packed.tokens(),
-                    longest: 17,
-                    supervised: packed.supervised(),
-                };
+                let batch = BatchSize::of(base.config(), &packed, false);
+                assert_eq!((batch.tokens, batch.longest), (packed.tokens(), 17));
                 let expected = footprint(base.config(), &adapter.modules, dropout.is_some(), batch);
                 let engine = &fused.engine;
                 let stored: usize = engine
@@ -160,10 +157,35 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
                     "{case} {plan:?}"
                 );
                 let state = 2 * packed.tokens() * base.config().hidden_size;
-                let found =
-                    of_scratch(&engine.scratch) + state + engine.scratch.project.workspace.len();
+                let found = of_scratch(&engine.scratch)
+                    + state
+                    + engine.scratch.project.workspace.len()
+                    + engine.scratch.attention.values();
                 assert_eq!(F32 * found, expected.scratch, "{case} {dropout:?}");
             }
         }
     }
+}
+
+#[test]
+fn what_attention_holds_apart_is_counted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden");
+    let base = Base::open(&root.join("llama_gqa_tied").join("base")).unwrap();
+    let config = LoraConfig::new(4, 4.0, TargetModules::AllLinear);
+    let adapter = Adapter::init(config, &base, 1).unwrap();
+    let row = |last: u32| (3..60).chain([last, 7]).collect::<Vec<u32>>();
+    let rows: Vec<Vec<u32>> = (60..70).map(row).collect();
+    let labels = |row: &Vec<u32>| row.iter().map(|&id| id as i32).collect::<Vec<_>>();
+    let labels: Vec<Vec<i32>> = rows.iter().map(labels).collect();
+    let both = rows.iter().zip(&labels);
+    let packed = Packed::from_rows(both.map(|(row, labels)| (&row[..], &labels[..])));
+    let mut gradients = vec![0.0; adapter.params.len()];
+    let mut fused = Fused::new(&base, 1).unwrap();
+    fused
+        .gradients(&adapter, &packed, None, 1.0, &mut gradients)
+        .unwrap();
+    let batch = BatchSize::of(base.config(), &packed, true);
+    assert_eq!(batch.tokens, 57 + 10 * 2);
+    assert!(batch.attention > 9 * 57);
+    assert_eq!(fused.engine.scratch.attention.values(), batch.attention);
 }

@@ -1,0 +1,178 @@
+//! Keys of config.json that change what a decoder computes in some family. Where the model's own family doesn't read
+//! them, transformers ignores them silently; here they are refused, unless their value means that nothing changes.
+use super::value::{Object, non_null};
+use crate::LayerSpec;
+use crate::families::{Activation, Facts, Sliding, SoftCap};
+use serde_json::Value;
+
+/// Refuses keys that the family doesn't read and that would change what is computed.
+pub(super) fn refuse(json: &Object, facts: &Facts) -> Result<(), String> {
+    for (key, neutral) in unread(facts) {
+        let Some(value) = non_null(json, key) else {
+            continue;
+        };
+        if !neutral.allows(value) {
+            return Err(ignored(key, value, facts));
+        }
+    }
+    refuse_other_activation(json, facts)?;
+    let nested = ["rope_scaling", "rope_parameters"];
+    for rope in nested.iter().filter_map(|key| json.get(*key)?.as_object()) {
+        for key in [
+            "mrope_section",
+            "mrope_interleaved",
+            "short_mscale",
+            "long_mscale",
+        ] {
+            if let Some(value) = non_null(rope, key) {
+                return Err(ignored(key, value, facts));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses layer types that a family doesn't read and that say otherwise than its windows.
+pub(super) fn refuse_layer_types(
+    json: &Object,
+    facts: &Facts,
+    layers: &[LayerSpec],
+) -> Result<(), String> {
+    let Some(Value::Array(types)) = non_null(json, "layer_types") else {
+        return Ok(());
+    };
+    let is_read = !matches!(facts.json.sliding, Sliding::Never | Sliding::All(_));
+    let agrees = |(kind, layer): (&Value, &LayerSpec)| {
+        kind == match layer.window {
+            None => "full_attention",
+            Some(_) => "sliding_attention",
+        }
+    };
+    match is_read || types.iter().zip(layers).all(agrees) {
+        true => Ok(()),
+        false => Err(ignored("layer_types", &json["layer_types"], facts)),
+    }
+}
+
+/// One line for each key that transformers applies in training and that is not applied here.
+pub(super) fn notes(json: &Object) -> Vec<String> {
+    let keys = [
+        "attention_dropout",
+        "attn_pdrop",
+        "resid_pdrop",
+        "embd_pdrop",
+        "hidden_dropout",
+    ];
+    keys.into_iter()
+        .filter_map(|key| Some((key, json.get(key)?.as_f64().filter(|&p| p > 0.0)?)))
+        .map(|(key, p)| {
+            format!("config.json has {key} {p}: transformers drops in training, here the base is left whole")
+        })
+        .collect()
+}
+
+fn ignored(key: &str, value: &Value, facts: &Facts) -> String {
+    format!(
+        "{key} is {value}, and {} has no such thing: transformers would ignore it\n\
+         hint: if the model was trained with transformers' {}, remove the key; else it is of another family",
+        facts.model_type, facts.architecture
+    )
+}
+
+/// A value that means that nothing changes.
+#[derive(Clone, Copy)]
+enum Neutral {
+    /// Only null.
+    Nothing,
+    False,
+    One,
+    /// No experts, or one.
+    AtMostOne,
+    /// Every layer rotates.
+    AllOnes,
+}
+
+impl Neutral {
+    fn allows(self, value: &Value) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::False => value == &Value::Bool(false),
+            Self::One => value.as_f64() == Some(1.0),
+            Self::AtMostOne => value.as_f64().is_some_and(|n| n <= 1.0),
+            Self::AllOnes => {
+                let ones = |v: &Value| v.as_u64() == Some(1) || v.as_bool() == Some(true);
+                value.as_array().is_some_and(|list| list.iter().all(ones))
+            }
+        }
+    }
+}
+
+/// The keys that this family doesn't read.
+fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
+    use Neutral::{AllOnes, AtMostOne, False, Nothing, One};
+    let own = &facts.json;
+    let keys = [
+        ("attention_bias", False, own.attention_bias),
+        ("attention_out_bias", False, false),
+        ("mlp_bias", False, own.mlp_bias),
+        ("use_bias", False, false),
+        ("lm_head_bias", False, false),
+        (
+            "query_pre_attn_scalar",
+            Nothing,
+            own.query_pre_attn_scalar.is_some(),
+        ),
+        (
+            "attn_logit_softcapping",
+            Nothing,
+            matches!(own.attention_softcap, SoftCap::Read(_)),
+        ),
+        (
+            "final_logit_softcapping",
+            Nothing,
+            matches!(own.logit_softcap, SoftCap::Read(_)),
+        ),
+        ("no_rope_layers", AllOnes, own.no_rope_interval.is_some()),
+        ("embedding_multiplier", One, false),
+        ("residual_multiplier", One, false),
+        ("attention_multiplier", Nothing, false),
+        ("logits_scaling", One, false),
+        ("logit_scale", One, false),
+        ("num_experts", AtMostOne, false),
+        ("num_local_experts", AtMostOne, false),
+        ("n_routed_experts", AtMostOne, false),
+        ("use_qk_norm", False, false),
+        ("qk_layernorm", False, false),
+        ("use_mrope", False, false),
+        ("clip_qkv", Nothing, false),
+        ("alibi", False, false),
+        ("parallel_attn", False, false),
+        ("use_parallel_residual", False, false),
+        ("rotary_pct", One, false),
+        ("rope_percent", One, false),
+        ("rotary_dim", Nothing, false),
+        ("attention_chunk_size", Nothing, false),
+    ];
+    keys.into_iter()
+        .filter(|(.., is_read)| !is_read)
+        .map(|(key, neutral, _)| (key, neutral))
+}
+
+/// The activation under the key that another family reads it from.
+fn refuse_other_activation(json: &Object, facts: &Facts) -> Result<(), String> {
+    let other = match facts.json.activation {
+        "hidden_act" => "hidden_activation",
+        _ => "hidden_act",
+    };
+    // Gemma's files have said "gelu" under the other key since its first version, and meant the tanh formula.
+    let known: &[&str] = match facts.activation {
+        Activation::Silu => &["silu", "swish"],
+        Activation::GeluTanh => &["gelu_pytorch_tanh", "gelu"],
+    };
+    match non_null(json, other) {
+        Some(value) if !value.as_str().is_some_and(|name| known.contains(&name)) => {
+            Err(ignored(other, value, facts))
+        }
+        _ => Ok(()),
+    }
+}

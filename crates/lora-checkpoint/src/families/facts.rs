@@ -1,0 +1,252 @@
+//! What can be said of a family: the types that the files beside this one fill in. No family is named here.
+use crate::Projection;
+
+/// A norm of a decoder layer, by what it normalises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// Input of attention.
+    Input,
+    /// Each head of the queries.
+    Query,
+    /// Each head of the keys.
+    Key,
+    /// Output of attention, before it is added to the residual.
+    AttentionOutput,
+    /// Input of the MLP.
+    MlpInput,
+    /// Output of the MLP, before it is added to the residual.
+    MlpOutput,
+}
+
+/// What the gate of the MLP goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x·σ(x).
+    Silu,
+    /// GELU by the tanh formula (torch's `approximate="tanh"`).
+    GeluTanh,
+}
+
+/// One family: all that is known of it.
+#[derive(Debug)]
+pub struct Facts {
+    /// transformers' `model_type`.
+    pub model_type: &'static str,
+    /// transformers' class.
+    pub architecture: &'static str,
+    /// The linear layers of a layer, in the order of the forward pass.
+    pub projections: &'static [Projection],
+    /// The norms of a layer and their module paths, in the order of the forward pass.
+    pub norms: &'static [(Norm, &'static str)],
+    /// What else a layer holds in transformers, without weights: an expression of PEFT's can match it.
+    pub weightless: &'static [&'static str],
+    /// What is added to the stored weight of a norm: Gemma stores γ − 1.
+    pub norm_offset: f32,
+    /// Of the MLP.
+    pub activation: Activation,
+    /// Whether embeddings are multiplied by √H.
+    pub scaled_embedding: bool,
+    /// Names of the modules that PEFT targets where nothing is said
+    /// (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING); empty where PEFT has no default.
+    pub peft_targets: &'static [&'static str],
+    /// Its config.json.
+    pub(crate) json: JsonFacts,
+    /// Its GGUF files.
+    pub(crate) gguf: GgufFacts,
+    /// Shapes of published models, from their config.json.
+    pub published: &'static [Published],
+}
+
+/// How a family's config.json is read and written: what transformers takes for absent keys, and which keys it reads.
+#[derive(Debug)]
+pub(crate) struct JsonFacts {
+    pub(crate) vocab_size: usize,
+    pub(crate) hidden_size: usize,
+    pub(crate) intermediate_size: usize,
+    pub(crate) num_hidden_layers: usize,
+    pub(crate) num_attention_heads: usize,
+    /// None: as many as query heads.
+    pub(crate) num_key_value_heads: Option<usize>,
+    /// None: hidden_size / num_attention_heads.
+    pub(crate) head_dim: Option<usize>,
+    pub(crate) max_position_embeddings: usize,
+    pub(crate) rms_norm_eps: f64,
+    pub(crate) rope_theta: f64,
+    pub(crate) tie_word_embeddings: bool,
+    pub(crate) bos: Option<u32>,
+    pub(crate) eos: Option<u32>,
+    pub(crate) pad: Option<u32>,
+    /// The key that names the activation.
+    pub(crate) activation: &'static str,
+    /// q, k and v always have biases.
+    pub(crate) qkv_bias: bool,
+    /// `attention_bias` is read: biases on q, k, v and the output.
+    pub(crate) attention_bias: bool,
+    /// `mlp_bias` is read.
+    pub(crate) mlp_bias: bool,
+    /// `query_pre_attn_scalar`; None: the key is not read, scores are divided by √head_dim.
+    pub(crate) query_pre_attn_scalar: Option<f64>,
+    /// `attn_logit_softcapping`.
+    pub(crate) attention_softcap: SoftCap,
+    /// `final_logit_softcapping`.
+    pub(crate) logit_softcap: SoftCap,
+    /// Which layers slide.
+    pub(crate) sliding: Sliding,
+    /// `partial_rotary_factor` is read.
+    pub(crate) partial_rotary_factor: bool,
+    /// Names of rotary scalings that mean another here: (written, meant).
+    pub(crate) rope_types: &'static [(&'static str, &'static str)],
+    /// The rotary embedding of sliding layers, where it is another than that of the full ones.
+    pub(crate) local_rope: Option<LocalRope>,
+    /// `no_rope_layers` is read; the number is the default of `no_rope_layer_interval`.
+    pub(crate) no_rope_interval: Option<usize>,
+}
+
+/// A soft cap's key in config.json.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum SoftCap {
+    /// There is no such key.
+    Absent,
+    /// The configuration class has the key, and the model never applies it.
+    Ignored,
+    /// Read, with its default.
+    Read(Option<f64>),
+}
+
+/// How a family's config.json says which layers slide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sliding {
+    /// None does.
+    Never,
+    /// All do if `sliding_window` is set; the number is its default.
+    All(Option<usize>),
+    /// If `use_sliding_window`, those that `layer_types` names, else those from `max_window_layers` on.
+    FromLayer,
+    /// Those that `layer_types` names, else all but every n-th (`sliding_window_pattern`).
+    Pattern(usize),
+    /// If `use_sliding_window`, those that `layer_types` names, else those without a rotary embedding.
+    WithoutRope,
+}
+
+/// A rotary embedding of sliding layers alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct LocalRope {
+    /// Base, where nothing is said; llama.cpp's, whatever is said.
+    pub(crate) theta: f64,
+    /// transformers 4's key of the base.
+    pub(crate) key: &'static str,
+}
+
+/// How a family lies in GGUF, and what llama.cpp knows of it by itself.
+#[derive(Debug)]
+pub(crate) struct GgufFacts {
+    /// llama.cpp's `general.architecture`.
+    pub(crate) architecture: &'static str,
+    /// Where several families share an architecture: a file that names a window is of this one.
+    pub(crate) marked_by_window: bool,
+    /// Whether the rows of q and k are permuted within each head.
+    pub(crate) permuted: bool,
+    /// Which layers slide in a file that names a window.
+    pub(crate) windows: GgufWindows,
+    /// The window where the file names none.
+    pub(crate) default_window: Option<usize>,
+    /// Every n-th layer has no rotary embedding.
+    pub(crate) no_rope_every: Option<usize>,
+    /// What is taken where the file names no cap on scores.
+    pub(crate) attention_softcap: GgufCap,
+    /// What is taken where the file names no cap on logits.
+    pub(crate) logit_softcap: GgufCap,
+    /// `rope.dimension_count` may be less than the width of a head.
+    pub(crate) partial_rotary: bool,
+    /// Whether a file can hold a head of its own.
+    pub(crate) own_head: bool,
+    /// Models of so many layers divide scores by the root of hidden_size / heads, all others by that of the head's width.
+    pub(crate) shared_scalar_layers: Option<usize>,
+}
+
+/// Windows, as llama.cpp spaces them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GgufWindows {
+    /// The key is not read.
+    Never,
+    /// The key is written for all layers, and llama.cpp doesn't apply it.
+    Unapplied,
+    /// All layers but every n-th.
+    AllBut(usize),
+}
+
+/// A soft cap in GGUF.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum GgufCap {
+    /// llama.cpp has none.
+    Never,
+    /// None unless the file names one.
+    Named,
+    /// This one unless the file names another.
+    Default(f64),
+}
+
+/// Shape of a published model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Name, in lower case, without what changes no shape (`-instruct`).
+    pub name: &'static str,
+    /// V.
+    pub vocabulary: usize,
+    /// H.
+    pub hidden: usize,
+    /// MLP width.
+    pub intermediate: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head: usize,
+    /// Head shares the embedding matrix.
+    pub tied: bool,
+}
+
+/// A row of [`Facts::published`]: name, [V, H, MLP width], layers, [query heads, key/value heads, width of a head], tied.
+pub(super) const fn published(
+    name: &'static str,
+    [vocabulary, hidden, intermediate]: [usize; 3],
+    layers: usize,
+    [heads, kv_heads, head]: [usize; 3],
+    tied: bool,
+) -> Published {
+    Published {
+        name,
+        vocabulary,
+        hidden,
+        intermediate,
+        layers,
+        heads,
+        kv_heads,
+        head,
+        tied,
+    }
+}
+
+impl Facts {
+    /// Module path in a layer of one of its norms, if it has it.
+    #[must_use]
+    pub fn norm(&self, norm: Norm) -> Option<&'static str> {
+        self.norms
+            .iter()
+            .find(|(n, _)| *n == norm)
+            .map(|(_, path)| *path)
+    }
+
+    /// The linear layer in which a projection lies: itself, or the stacked one.
+    #[must_use]
+    pub fn linear_of(&self, projection: Projection) -> Projection {
+        self.projections
+            .iter()
+            .copied()
+            .find(|p| p.parts().contains(&projection))
+            .unwrap_or(projection)
+    }
+}

@@ -1,0 +1,120 @@
+//! The families of decoders, one file each: a new family of known parts is a new file and a line in [`FAMILIES`]. Everything
+//! else reads [`Facts`], and names no family.
+
+mod facts;
+mod gemma2;
+mod gemma3;
+mod llama;
+mod mistral;
+mod parts;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod smollm3;
+
+pub use facts::{Activation, Facts, Norm, Published};
+pub(crate) use facts::{GgufCap, GgufWindows, Sliding, SoftCap};
+
+use std::fmt;
+
+/// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more.
+static FAMILIES: [&Facts; 8] = [
+    &llama::FACTS,
+    &smollm3::FACTS,
+    &mistral::FACTS,
+    &qwen2::FACTS,
+    &qwen3::FACTS,
+    &gemma2::FACTS,
+    &gemma3::FACTS,
+    &phi3::FACTS,
+];
+
+/// A family of decoders: a place in the registry.
+#[derive(Clone, Copy)]
+pub struct Family(&'static Facts);
+
+impl Family {
+    /// All families.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FAMILIES.into_iter().map(Self)
+    }
+
+    /// What its models share.
+    #[must_use]
+    pub fn facts(self) -> &'static Facts {
+        self.0
+    }
+
+    /// The family of a `model_type`.
+    #[must_use]
+    pub fn of_model_type(model_type: &str) -> Option<Self> {
+        Self::all().find(|f| f.0.model_type == model_type)
+    }
+
+    /// The family of a GGUF architecture, in a file that names a window or doesn't.
+    pub(crate) fn of_gguf(architecture: &str, has_window: bool) -> Option<Self> {
+        let own = || Self::all().filter(|f| f.0.gguf.architecture == architecture);
+        own()
+            .find(|f| f.0.gguf.marked_by_window && has_window)
+            .or_else(|| own().find(|f| !f.0.gguf.marked_by_window))
+    }
+
+    /// The families, for a hint.
+    pub(crate) fn names() -> String {
+        let names: Vec<&str> = Self::all().map(|f| f.0.model_type).collect();
+        names.join(", ")
+    }
+
+    /// The GGUF architectures, for a hint.
+    pub(crate) fn gguf_names() -> String {
+        let mut names: Vec<&str> = Self::all().map(|f| f.0.gguf.architecture).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.join(", ")
+    }
+}
+
+impl PartialEq for Family {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.model_type == other.0.model_type
+    }
+}
+
+impl Eq for Family {}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.model_type)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::Projection;
+
+    #[test]
+    fn every_family_has_all_seven_parts_once_and_its_own_name() {
+        for family in Family::all() {
+            let facts = family.facts();
+            let parts: Vec<Projection> = facts
+                .projections
+                .iter()
+                .flat_map(|p| p.parts())
+                .copied()
+                .collect();
+            assert_eq!(parts, parts::APART, "{family:?}");
+            assert!(
+                parts
+                    .iter()
+                    .all(|&p| facts.linear_of(p).parts().contains(&p))
+            );
+            assert!(facts.norm(Norm::Input).is_some() && facts.norm(Norm::MlpInput).is_some());
+            assert_eq!(Family::of_model_type(facts.model_type).unwrap(), family);
+            let marked = facts.gguf.marked_by_window;
+            let found = Family::of_gguf(facts.gguf.architecture, marked).unwrap();
+            assert_eq!(found, family, "{}", facts.gguf.architecture);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Parts that families share: lists of linear layers and norms, and the facts of a plain decoder, from which every family
+//! says where it differs.
+use super::facts::{
+    Activation, Facts, GgufCap, GgufFacts, GgufWindows, JsonFacts, Norm, Sliding, SoftCap,
+};
+use crate::projection::Projection::{self, Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
+
+/// The seven linear layers, each for itself.
+pub(super) const APART: &[Projection] = &[Q, K, V, O, Gate, Up, Down];
+/// q, k and v in one, gate and up in one.
+pub(super) const STACKED: &[Projection] = &[Qkv, O, GateUp, Down];
+
+/// A norm before attention and one before the MLP.
+pub(super) const BEFORE: &[(Norm, &str)] = &[
+    (Norm::Input, "input_layernorm"),
+    (Norm::MlpInput, "post_attention_layernorm"),
+];
+/// The same, and queries and keys head by head.
+pub(super) const BEFORE_AND_HEADS: &[(Norm, &str)] = &[
+    (Norm::Input, "input_layernorm"),
+    (Norm::Query, "self_attn.q_norm"),
+    (Norm::Key, "self_attn.k_norm"),
+    (Norm::MlpInput, "post_attention_layernorm"),
+];
+/// Norms before and after attention and MLP.
+pub(super) const AROUND: &[(Norm, &str)] = &[
+    (Norm::Input, "input_layernorm"),
+    (Norm::AttentionOutput, "post_attention_layernorm"),
+    (Norm::MlpInput, "pre_feedforward_layernorm"),
+    (Norm::MlpOutput, "post_feedforward_layernorm"),
+];
+/// The same, and queries and keys head by head.
+pub(super) const AROUND_AND_HEADS: &[(Norm, &str)] = &[
+    (Norm::Input, "input_layernorm"),
+    (Norm::Query, "self_attn.q_norm"),
+    (Norm::Key, "self_attn.k_norm"),
+    (Norm::AttentionOutput, "post_attention_layernorm"),
+    (Norm::MlpInput, "pre_feedforward_layernorm"),
+    (Norm::MlpOutput, "post_feedforward_layernorm"),
+];
+
+/// What PEFT targets where nothing is said, in most families that it knows.
+pub(super) const QUERY_AND_VALUE: &[&str] = &["q_proj", "v_proj"];
+
+/// A plain decoder: seven linear layers without biases, a norm before attention and MLP, SiLU, full attention, one rotary
+/// embedding. Its names are a family's own to say.
+pub(super) const PLAIN: Facts = Facts {
+    model_type: "",
+    architecture: "",
+    projections: APART,
+    norms: BEFORE,
+    weightless: &["mlp.act_fn"],
+    norm_offset: 0.0,
+    activation: Activation::Silu,
+    scaled_embedding: false,
+    peft_targets: QUERY_AND_VALUE,
+    json: PLAIN_JSON,
+    gguf: PLAIN_GGUF,
+    published: &[],
+};
+
+/// config.json of a plain decoder.
+pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
+    vocab_size: 32_000,
+    hidden_size: 4096,
+    intermediate_size: 11_008,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: None,
+    head_dim: None,
+    max_position_embeddings: 2048,
+    rms_norm_eps: 1e-6,
+    rope_theta: 10_000.0,
+    tie_word_embeddings: false,
+    bos: None,
+    eos: None,
+    pad: None,
+    activation: "hidden_act",
+    qkv_bias: false,
+    attention_bias: false,
+    mlp_bias: false,
+    query_pre_attn_scalar: None,
+    attention_softcap: SoftCap::Absent,
+    logit_softcap: SoftCap::Absent,
+    sliding: Sliding::Never,
+    partial_rotary_factor: false,
+    rope_types: &[],
+    local_rope: None,
+    no_rope_interval: None,
+};
+
+/// GGUF of a plain decoder.
+pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
+    architecture: "",
+    marked_by_window: false,
+    permuted: false,
+    windows: GgufWindows::Never,
+    default_window: None,
+    no_rope_every: None,
+    attention_softcap: GgufCap::Never,
+    logit_softcap: GgufCap::Never,
+    partial_rotary: false,
+    own_head: true,
+    shared_scalar_layers: None,
+};

@@ -1,0 +1,65 @@
+//! Typed look-ups in GGUF metadata; messages name the key.
+use super::parse::Gguf;
+use super::value::Value;
+use crate::families::GgufCap;
+
+/// Metadata under the keys of one architecture.
+pub(super) struct Keys<'a> {
+    pub(super) gguf: &'a Gguf,
+    architecture: &'static str,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(gguf: &'a Gguf, architecture: &'static str) -> Self {
+        Self { gguf, architecture }
+    }
+
+    pub(super) fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
+    }
+
+    pub(super) fn value(&self, key: &str) -> Option<&Value> {
+        self.gguf.metadata.get(&self.name(key))
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.value(key)?.as_str()
+    }
+
+    pub(super) fn need(&self, key: &str) -> Result<usize, String> {
+        self.size(key)?
+            .ok_or_else(|| format!("no {} in the metadata", self.name(key)))
+    }
+
+    pub(super) fn size(&self, key: &str) -> Result<Option<usize>, String> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(v) => match v.as_u64().and_then(|n| usize::try_from(n).ok()) {
+                Some(n) => Ok(Some(n)),
+                None => Err(format!(
+                    "{} is not a whole number (a value per layer is not supported)",
+                    self.name(key)
+                )),
+            },
+        }
+    }
+
+    /// A soft cap; 0 is llama.cpp's own "none" where a file may go without.
+    pub(super) fn cap(&self, key: &str, cap: GgufCap) -> Result<Option<f64>, String> {
+        match cap {
+            GgufCap::Never => Ok(None),
+            GgufCap::Named => Ok(self.real(key)?.filter(|&cap| cap != 0.0)),
+            GgufCap::Default(default) => Ok(Some(self.real(key)?.unwrap_or(default))),
+        }
+    }
+
+    pub(super) fn real(&self, key: &str) -> Result<Option<f64>, String> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(v) => v
+                .as_f64()
+                .map(Some)
+                .ok_or_else(|| format!("{} is not a number", self.name(key))),
+        }
+    }
+}

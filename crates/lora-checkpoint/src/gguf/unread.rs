@@ -1,0 +1,48 @@
+//! Metadata that changes what a decoder computes in some architecture and is not read here: refused unless its value means
+//! that nothing changes.
+use super::keys::Keys;
+use super::value::Value;
+
+/// Keys and the values that mean nothing.
+const NEUTRAL: [(&str, &[f64]); 13] = [
+    ("expert_count", &[0.0]),
+    ("attention.scale", &[0.0]),
+    ("attention.clamp_kqv", &[0.0]),
+    ("attention.max_alibi_bias", &[0.0]),
+    ("attention.causal", &[1.0]),
+    ("attention.temperature_scale", &[0.0]),
+    ("attention.layer_norm_epsilon", &[0.0]),
+    ("embedding_scale", &[0.0, 1.0]),
+    ("residual_scale", &[0.0, 1.0]),
+    ("logit_scale", &[0.0, 1.0]),
+    ("use_parallel_residual", &[0.0]),
+    ("rope.scaling.yarn_ext_factor", &[1.0]),
+    ("rope.scaling.yarn_log_multiplier", &[0.0]),
+];
+
+/// Refuses keys that would make another model of it.
+pub(super) fn refuse(keys: &Keys<'_>) -> Result<(), String> {
+    for (key, neutral) in NEUTRAL {
+        let Some(value) = keys.value(key) else {
+            continue;
+        };
+        let number = match value {
+            Value::Bool(on) => Some(f64::from(u8::from(*on))),
+            other => other.as_f64(),
+        };
+        if !number.is_some_and(|x| neutral.contains(&x)) {
+            let shown = number.map_or("set".to_owned(), |x| x.to_string());
+            return Err(format!(
+                "{} is {shown}, which is not supported here: it changes what the model computes",
+                keys.name(key)
+            ));
+        }
+    }
+    if keys.value("rope.dimension_sections").is_some() {
+        return Err(format!(
+            "{} (positions in several dimensions) is not supported",
+            keys.name("rope.dimension_sections")
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The linear layers of a decoder layer: what each computes, its module's name, and which lie stacked in one.
+
+/// A linear layer of a decoder layer, or, for those that lie in a stacked one, a range of its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Projection {
+    /// Queries.
+    Q,
+    /// Keys.
+    K,
+    /// Values.
+    V,
+    /// Attention output.
+    O,
+    /// Gate of the MLP.
+    Gate,
+    /// Up projection of the MLP.
+    Up,
+    /// Down projection of the MLP.
+    Down,
+    /// Queries, keys and values stacked in one linear layer.
+    Qkv,
+    /// Gate and up stacked in one linear layer.
+    GateUp,
+}
+
+use Projection::{Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
+
+impl Projection {
+    /// All kinds of projections, in the order of [`Projection::index`].
+    pub const ALL: [Self; 9] = [Q, K, V, O, Gate, Up, Down, Qkv, GateUp];
+
+    /// Its place among the kinds.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Module path inside a layer.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Q => "self_attn.q_proj",
+            K => "self_attn.k_proj",
+            V => "self_attn.v_proj",
+            O => "self_attn.o_proj",
+            Gate => "mlp.gate_proj",
+            Up => "mlp.up_proj",
+            Down => "mlp.down_proj",
+            Qkv => "self_attn.qkv_proj",
+            GateUp => "mlp.gate_up_proj",
+        }
+    }
+
+    /// Module path in the model, e.g. `model.layers.3.mlp.up_proj`.
+    #[must_use]
+    pub fn path(self, layer: usize) -> String {
+        format!("model.layers.{layer}.{}", self.name())
+    }
+
+    /// What its rows hold, in order: itself, or the stacked parts.
+    #[must_use]
+    pub const fn parts(self) -> &'static [Self] {
+        match self {
+            Q => &[Q],
+            K => &[K],
+            V => &[V],
+            O => &[O],
+            Gate => &[Gate],
+            Up => &[Up],
+            Down => &[Down],
+            Qkv => &[Q, K, V],
+            GateUp => &[Gate, Up],
+        }
+    }
+}

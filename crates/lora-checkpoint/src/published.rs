@@ -1,0 +1,45 @@
+//! The shape of a published model as a config, for plans.
+use crate::config::{Biases, LayerSpec};
+use crate::families::{Family, Published};
+use crate::{ModelConfig, Rope, RopeScaling};
+
+impl ModelConfig {
+    /// The shape of a published model: what a count of parameters and a prediction of memory need. Windows, rotary
+    /// scalings, soft caps and token ids, which change neither, are left out.
+    #[must_use]
+    pub fn published(family: Family, shape: &Published) -> Self {
+        let layer = LayerSpec {
+            window: None,
+            rope: Some(0),
+        };
+        Self {
+            family,
+            vocab_size: shape.vocabulary,
+            hidden_size: shape.hidden,
+            intermediate_size: shape.intermediate,
+            num_hidden_layers: shape.layers,
+            num_attention_heads: shape.heads,
+            num_key_value_heads: shape.kv_heads,
+            head_dim: shape.head,
+            rms_norm_eps: 1e-5,
+            ropes: vec![Rope {
+                theta: 10_000.0,
+                dim: shape.head,
+                scaling: RopeScaling::None,
+            }],
+            layers: vec![layer; shape.layers],
+            query_pre_attn_scalar: shape.head as f64,
+            attention_softcap: None,
+            logit_softcap: None,
+            tie_word_embeddings: shape.tied,
+            max_position_embeddings: 2048,
+            biases: Biases {
+                qkv: family.facts().json.qkv_bias,
+                ..Biases::default()
+            },
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
+            pad_token_id: None,
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! Absent is not none: what a format can't say is refused or said, key by key and field by field.
+use crate::support::{config_with, keep, model, tokenizer};
+use lora_checkpoint::gguf::{GgufFile, Value as Meta};
+use lora_checkpoint::{
+    Checkpoint, Error, Family, GgufDtype, GgufTensor, ModelConfig, SaveDtype, TensorView,
+    save_folder, save_gguf, write_gguf,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A model of every family that GGUF can hold.
+fn plain(family: &str) -> Value {
+    let own = match family {
+        "gemma2" => {
+            json!({"sliding_window": 8, "query_pre_attn_scalar": 16, "tie_word_embeddings": true})
+        }
+        "gemma3_text" => json!({"sliding_window": 8, "query_pre_attn_scalar": 16}),
+        "mistral" => json!({"sliding_window": 8}),
+        _ => json!({}),
+    };
+    let mut all = json!({"model_type": family, "num_hidden_layers": 4});
+    all.as_object_mut()
+        .unwrap()
+        .extend(own.as_object().unwrap().clone());
+    let mut config = config_with(all);
+    if family == "gemma3_text" {
+        config.as_object_mut().unwrap().remove("rope_parameters");
+    }
+    config
+}
+
+/// For each field of [`ModelConfig`] keys of config.json that change it.
+fn changes() -> Vec<(&'static str, Value)> {
+    let rope = |more: Value| {
+        let mut rope = json!({"rope_theta": 10000.0});
+        rope.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!({"rope_parameters": rope})
+    };
+    let kinds = |kind: &str| json!({"layer_types": vec![kind; 4]});
+    vec![
+        ("nothing", json!({})),
+        ("vocab_size", json!({"vocab_size": 310})),
+        ("hidden_size", json!({"hidden_size": 32})),
+        ("intermediate_size", json!({"intermediate_size": 64})),
+        ("num_hidden_layers", json!({"num_hidden_layers": 7})),
+        ("num_attention_heads", json!({"num_attention_heads": 2})),
+        ("num_key_value_heads", json!({"num_key_value_heads": 1})),
+        ("head_dim", json!({"head_dim": 8})),
+        ("rms_norm_eps", json!({"rms_norm_eps": 3e-4})),
+        (
+            "ropes",
+            json!({"rope_theta": 777.0, "rope_parameters": null}),
+        ),
+        ("ropes", rope(json!({"rope_theta": 777.0}))),
+        ("ropes", rope(json!({"rope_type": "linear", "factor": 4.0}))),
+        (
+            "ropes",
+            rope(json!({"rope_type": "dynamic", "factor": 4.0})),
+        ),
+        (
+            "ropes",
+            rope(
+                json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}),
+            ),
+        ),
+        (
+            "ropes",
+            rope(
+                json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "truncate": false}),
+            ),
+        ),
+        (
+            "ropes",
+            rope(
+                json!({"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.7, "beta_fast": 20.0}),
+            ),
+        ),
+        (
+            "ropes",
+            rope(
+                json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64}),
+            ),
+        ),
+        (
+            "ropes",
+            rope(
+                json!({"rope_type": "longrope", "short_factor": [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0],
+                "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], "original_max_position_embeddings": 64}),
+            ),
+        ),
+        ("ropes", json!({"partial_rotary_factor": 0.5})),
+        ("layers", json!({"sliding_window": null})),
+        (
+            "layers",
+            json!({"sliding_window": null, "layer_types": vec!["full_attention"; 4]}),
+        ),
+        (
+            "layers",
+            json!({"sliding_window": 16, "use_sliding_window": true, "max_window_layers": 2}),
+        ),
+        ("layers", kinds("full_attention")),
+        ("layers", kinds("sliding_attention")),
+        ("layers", json!({"no_rope_layers": [0, 1, 1, 1]})),
+        (
+            "query_pre_attn_scalar",
+            json!({"query_pre_attn_scalar": 99}),
+        ),
+        ("attention_softcap", json!({"attn_logit_softcapping": 7.5})),
+        ("attention_softcap", json!({"attn_logit_softcapping": null})),
+        ("logit_softcap", json!({"final_logit_softcapping": 7.5})),
+        ("logit_softcap", json!({"final_logit_softcapping": null})),
+        ("tie_word_embeddings", json!({"tie_word_embeddings": true})),
+        ("tie_word_embeddings", json!({"tie_word_embeddings": false})),
+        (
+            "max_position_embeddings",
+            json!({"max_position_embeddings": 1000}),
+        ),
+        ("biases", json!({"attention_bias": true})),
+        ("biases", json!({"mlp_bias": true})),
+        ("bos_token_id", json!({"bos_token_id": null})),
+        ("eos_token_ids", json!({"eos_token_id": null})),
+        ("eos_token_ids", json!({"eos_token_id": [2, 0, 5, 6, 7]})),
+        ("pad_token_id", json!({"pad_token_id": 5})),
+    ]
+}
+
+/// Every field in every family, through both formats: refused, or said, or the same model again.
+#[test]
+fn no_field_is_lost_in_silence() {
+    let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+    let changes = changes();
+    for family in Family::all().map(|f| f.facts().model_type) {
+        for (field, change) in &changes {
+            let mut config = plain(family);
+            for (key, value) in change.as_object().unwrap() {
+                config[key] = value.clone();
+            }
+            *outcomes
+                .entry(outcome(&config, &format!("{family} {field} {change}")))
+                .or_default() += 1;
+        }
+    }
+    let total: usize = outcomes.values().sum();
+    assert_eq!(total, Family::all().count() * changes.len());
+    for kind in ["not read", "refused", "said", "same"] {
+        assert!(outcomes[kind] >= 8, "{outcomes:?}");
+    }
+}
+
+fn outcome(config: &Value, what: &str) -> &'static str {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    if let Err(error) = ModelConfig::from_json(&path) {
+        assert!(error.to_string().contains("hint:"), "{what}: {error}");
+        return "not read";
+    }
+    let (dir, source) = model(config);
+    let path = dir.path().join("m.gguf");
+    let said = match save_gguf(&path, &source, GgufDtype::F32, "m", keep) {
+        Ok(said) => said,
+        Err(error) => {
+            assert!(
+                !error.to_string().contains("can't say what"),
+                "found too late, {what}: {error}"
+            );
+            return "refused";
+        }
+    };
+    let stored = Checkpoint::open(&path).unwrap();
+    let back = dir.path().join("back");
+    std::fs::create_dir(&back).unwrap();
+    save_folder(&back, &stored, SaveDtype::F32, |_, _, _| Ok::<_, Error>(())).unwrap();
+    if !said.is_empty() {
+        return "said";
+    }
+    for found in [stored.config(), Checkpoint::open(&back).unwrap().config()] {
+        same(found, source.config(), what);
+    }
+    "same"
+}
+
+/// Field by field, by hand; token ids are the tokenizer's where it has some.
+fn same(found: &ModelConfig, source: &ModelConfig, what: &str) {
+    let (a, b) = (found, source);
+    assert_eq!(
+        [
+            a.vocab_size,
+            a.hidden_size,
+            a.intermediate_size,
+            a.num_hidden_layers
+        ],
+        [
+            b.vocab_size,
+            b.hidden_size,
+            b.intermediate_size,
+            b.num_hidden_layers
+        ],
+        "{what}"
+    );
+    assert_eq!(
+        [
+            a.num_attention_heads,
+            a.num_key_value_heads,
+            a.head_dim,
+            a.max_position_embeddings
+        ],
+        [
+            b.num_attention_heads,
+            b.num_key_value_heads,
+            b.head_dim,
+            b.max_position_embeddings
+        ],
+        "{what}"
+    );
+    assert_eq!(a.rms_norm_eps as f32, b.rms_norm_eps as f32, "{what}");
+    assert_eq!(a.attention_scale(), b.attention_scale(), "{what}");
+    assert_eq!(
+        (a.attention_softcap, a.logit_softcap),
+        (b.attention_softcap, b.logit_softcap),
+        "{what}"
+    );
+    assert_eq!(
+        (a.tie_word_embeddings, a.biases),
+        (b.tie_word_embeddings, b.biases),
+        "{what}"
+    );
+    assert_eq!(a.layers, b.layers, "{what}");
+    assert_eq!(a.ropes.len(), b.ropes.len(), "{what}");
+    for (a, b) in a.ropes.iter().zip(&b.ropes) {
+        assert_eq!(a.dim, b.dim, "{what}");
+        for length in [1, 5000] {
+            let (x, y) = (
+                a.inverse_frequencies(a.variant(length)),
+                b.inverse_frequencies(b.variant(length)),
+            );
+            assert!(
+                x.iter()
+                    .zip(&y)
+                    .all(|(x, y)| (x - y).abs() <= 1e-6 * y.abs()),
+                "{what} at {length}"
+            );
+        }
+        assert!(
+            (a.attention_factor() - b.attention_factor()).abs() < 1e-6,
+            "{what}"
+        );
+    }
+    assert!(
+        b.eos_token_ids
+            .iter()
+            .all(|id| a.eos_token_ids.contains(id)),
+        "{what}"
+    );
+    assert_eq!(
+        (a.bos_token_id, a.pad_token_id),
+        (Some(1), Some(2)),
+        "{what}"
+    );
+}
+
+/// Gemma 2 without soft caps: readers of GGUF take 50 and 30 where the keys are missing.
+#[test]
+fn what_readers_take_for_a_missing_key_is_not_left_to_them() {
+    for (key, default) in [
+        ("attn_logit_softcapping", "50"),
+        ("final_logit_softcapping", "30"),
+    ] {
+        let mut config = plain("gemma2");
+        config[key] = Value::Null;
+        let (dir, source) = model(&config);
+        let path = dir.path().join("m.gguf");
+        let error = save_gguf(&path, &source, GgufDtype::F32, "m", keep)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(key) && error.contains(default) && error.contains("--format hf"),
+            "{error}"
+        );
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn keys_that_another_family_reads_are_refused_unless_they_mean_nothing() {
+    let parse = |change: &Value| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        std::fs::write(&path, config_with(change.clone()).to_string()).unwrap();
+        ModelConfig::from_json(&path).map_err(|e| e.to_string())
+    };
+    let cases = [
+        json!({"model_type": "mistral", "attention_bias": true}),
+        json!({"model_type": "qwen2", "mlp_bias": true}),
+        json!({"query_pre_attn_scalar": 64}),
+        json!({"final_logit_softcapping": 30.0}),
+        json!({"model_type": "gemma3_text", "attn_logit_softcapping": 50.0}),
+        json!({"model_type": "gemma2", "hidden_act": "silu"}),
+        json!({"hidden_activation": "gelu_pytorch_tanh"}),
+        json!({"layer_types": ["sliding_attention", "full_attention"]}),
+        json!({"no_rope_layers": [1, 0]}),
+        json!({"embedding_multiplier": 12.0}),
+        json!({"residual_multiplier": 0.22}),
+        json!({"attention_multiplier": 0.5}),
+        json!({"logits_scaling": 8.0}),
+        json!({"num_local_experts": 8}),
+        json!({"use_qk_norm": true}),
+        json!({"use_mrope": true}),
+        json!({"clip_qkv": 8.0}),
+        json!({"rope_scaling": {"rope_type": "default", "mrope_section": [1, 2]}}),
+    ];
+    for change in cases {
+        let error = parse(&change).expect_err(&change.to_string());
+        assert!(
+            error.contains("transformers would ignore it\nhint:"),
+            "{change}: {error}"
+        );
+    }
+    let neutral = json!({"query_pre_attn_scalar": null, "embedding_multiplier": 1.0, "num_local_experts": 0, "use_mrope": false,
+        "layer_types": ["full_attention", "full_attention"], "no_rope_layers": [1, 1], "hidden_activation": "silu"});
+    parse(&neutral).unwrap();
+}
+
+#[test]
+fn dropout_of_the_base_is_said() {
+    let (_dir, source) = model(&config_with(json!({"attention_dropout": 0.1})));
+    assert_eq!(source.notes().len(), 1);
+    assert!(
+        source.notes()[0].contains("attention_dropout 0.1"),
+        "{:?}",
+        source.notes()
+    );
+    let (_dir, source) = model(&config_with(json!({"attention_dropout": 0.0})));
+    assert!(source.notes().is_empty());
+}
+
+/// Copies a GGUF file with other metadata.
+fn with_metadata(path: &std::path::Path, more: &[(&str, Meta)]) -> Result<ModelConfig, String> {
+    let (dir, source) = model(&config_with(json!({})));
+    let plain = dir.path().join("m.gguf");
+    save_gguf(&plain, &source, GgufDtype::F32, "m", keep).unwrap();
+    let file = GgufFile::open(&plain).unwrap();
+    let mut metadata: Vec<(String, Meta)> = file
+        .all_metadata()
+        .map(|(key, value)| (key.to_owned(), value.clone()))
+        .collect();
+    metadata.extend(
+        more.iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone())),
+    );
+    let names: Vec<&str> = file.tensor_names().collect();
+    let tensor = |name: &&str| GgufTensor {
+        name: (*name).to_owned(),
+        shape: file.tensor(name).unwrap().shape().to_vec(),
+        dtype: GgufDtype::F32,
+    };
+    let tensors: Vec<GgufTensor> = names.iter().map(tensor).collect();
+    write_gguf(path, &metadata, &tensors, |index, first, rows| {
+        file.tensor(names[index]).unwrap().read_rows(first, rows);
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    Checkpoint::open(path)
+        .map(|c| c.config().clone())
+        .map_err(|e| e.to_string())
+}
+
+#[test]
+fn gguf_metadata_that_changes_the_model_is_read_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    for (key, value, neutral) in [
+        ("llama.attention.scale", Meta::F32(0.2), Meta::F32(0.0)),
+        ("llama.expert_count", Meta::U32(8), Meta::U32(0)),
+        ("llama.attention.clamp_kqv", Meta::F32(8.0), Meta::F32(0.0)),
+        (
+            "llama.attention.max_alibi_bias",
+            Meta::F32(8.0),
+            Meta::F32(0.0),
+        ),
+        (
+            "llama.attention.causal",
+            Meta::Bool(false),
+            Meta::Bool(true),
+        ),
+        ("llama.embedding_scale", Meta::F32(12.0), Meta::F32(1.0)),
+        ("llama.residual_scale", Meta::F32(0.2), Meta::F32(1.0)),
+        ("llama.logit_scale", Meta::F32(0.1), Meta::F32(1.0)),
+        (
+            "llama.use_parallel_residual",
+            Meta::Bool(true),
+            Meta::Bool(false),
+        ),
+        (
+            "llama.rope.scaling.attn_factor",
+            Meta::F32(1.5),
+            Meta::F32(1.0),
+        ),
+    ] {
+        let error = with_metadata(&path, &[(key, value)]).expect_err(key);
+        assert!(error.contains(key), "{error}");
+        with_metadata(&path, &[(key, neutral)]).unwrap();
+    }
+    // llama.cpp scales linearly where a file names a factor and no type, under the old key, too.
+    for key in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
+        let config = with_metadata(&path, &[(key, Meta::F32(4.0))]).unwrap();
+        let plain = 10_000f32.powf(-2.0 / 16.0);
+        assert!(
+            (config.ropes[0].inverse_frequencies(0)[1] - plain / 4.0).abs() < 1e-6,
+            "{key}"
+        );
+    }
+}
+
+/// A model whose weights are what `edit` makes of them, in `dtype`.
+fn edited(dtype: SaveDtype, edit: fn(&str, &mut [f32])) -> (tempfile::TempDir, Checkpoint) {
+    let (_own, source) = model(&config_with(json!({})));
+    let dir = tempfile::tempdir().unwrap();
+    let change = |view: &TensorView<'_>, _: usize, rows: &mut [f32]| {
+        edit(view.name(), rows);
+        Ok::<_, Error>(())
+    };
+    save_folder(dir.path(), &source, dtype, change).unwrap();
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer().to_string()).unwrap();
+    let model = Checkpoint::open(dir.path()).unwrap();
+    (dir, model)
+}
+
+#[test]
+fn scales_that_f16_cannot_hold_are_refused() {
+    let huge = |name: &str, rows: &mut [f32]| {
+        if name.ends_with("up_proj.weight") {
+            rows[5] = 9e6;
+        }
+    };
+    let (dir, source) = edited(SaveDtype::F32, huge);
+    let path = dir.path().join("m.gguf");
+    for dtype in [GgufDtype::Q8_0, GgufDtype::Q4_0] {
+        let error = save_gguf(&path, &source, dtype, "m", keep)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("ffn_up") && error.contains("overflows f16"),
+            "{error}"
+        );
+    }
+    save_gguf(&path, &source, GgufDtype::BF16, "m", keep).unwrap();
+}
+
+/// Norms in f32 beside matrices in bf16, as some models are published.
+#[test]
+fn weights_of_a_wider_type_than_the_matrices_are_said_to_be_rounded() {
+    let norms = |name: &str, rows: &mut [f32]| {
+        if name.ends_with("norm.weight") {
+            rows.fill(1.0 + 1.0 / 4096.0);
+        }
+    };
+    let (narrow, _) = edited(SaveDtype::BF16, |_, _| ());
+    let (wide, _) = edited(SaveDtype::F32, norms);
+    mix(&narrow, &wide);
+    let source = Checkpoint::open(narrow.path()).unwrap();
+    assert_eq!(SaveDtype::of(&source).unwrap(), SaveDtype::BF16);
+    let out = tempfile::tempdir().unwrap();
+    let nothing = |_: &TensorView<'_>, _: usize, _: &mut [f32]| Ok::<_, Error>(());
+    let saved = save_folder(out.path(), &source, SaveDtype::BF16, nothing).unwrap();
+    assert_eq!(saved.warnings.len(), 1, "{:?}", saved.warnings);
+    assert!(
+        saved.warnings[0].contains("layernorm.weight and 4 more"),
+        "{:?}",
+        saved.warnings
+    );
+    let saved = save_folder(out.path(), &source, SaveDtype::F32, nothing).unwrap();
+    assert_eq!(saved.warnings, Vec::<String>::new());
+    let path = out.path().join("m.gguf");
+    assert_eq!(
+        save_gguf(&path, &source, GgufDtype::BF16, "m", keep).unwrap(),
+        Vec::<String>::new()
+    );
+}
+
+/// Puts the norms of `wide` among the matrices of `narrow`.
+fn mix(narrow: &tempfile::TempDir, wide: &tempfile::TempDir) {
+    let read =
+        |dir: &tempfile::TempDir| std::fs::read(dir.path().join("model.safetensors")).unwrap();
+    let (a, b) = (read(narrow), read(wide));
+    let a = safetensors::SafeTensors::deserialize(&a).unwrap();
+    let b = safetensors::SafeTensors::deserialize(&b).unwrap();
+    let mixed = a.tensors().into_iter().map(|(name, view)| {
+        let is_norm = name.ends_with("norm.weight");
+        let view = if is_norm {
+            b.tensor(&name).unwrap()
+        } else {
+            view
+        };
+        (name, view)
+    });
+    let bytes = safetensors::serialize(mixed, None).unwrap();
+    std::fs::write(narrow.path().join("model.safetensors"), bytes).unwrap();
+}
