@@ -1,7 +1,7 @@
 //! An opened model: which file holds which weight. Every weight that the config calls for is present, of the right
 //! shape and readable, so that later reads can't fail.
 use crate::config::Part;
-use crate::error::{Error, Result, invalid, io};
+use crate::error::{Error, Fault, Result, invalid, io};
 use crate::gguf::parse::{Gguf, parse};
 use crate::gguf::{config::model_config, names, rope};
 use crate::mapped::Mapped;
@@ -39,10 +39,9 @@ impl Checkpoint {
                 .file_name()
                 .is_some_and(|n| n == "config.json" || n == "model.safetensors")
             {
-                return Err(invalid(
-                    path,
-                    "not a model by itself\nhint: name the folder that holds it",
-                ));
+                return Err(
+                    invalid(path, "not a model by itself").hint("name the folder that holds it")
+                );
             }
             return Self::open_gguf(path, path);
         }
@@ -52,22 +51,14 @@ impl Checkpoint {
         let ggufs = gguf_files(path)?;
         match ggufs.as_slice() {
             [one] => Self::open_gguf(path, one),
-            [] if path.join("adapter_config.json").is_file() => Err(invalid(
-                path,
-                "an adapter, not a model: no config.json\nhint: name the base model here and the adapter with --adapter",
-            )),
-            [] => Err(invalid(
-                path,
-                "no config.json and no .gguf file\nhint: name a Hugging Face model folder or a GGUF file",
-            )),
-            many => Err(invalid(
-                path,
-                format!(
-                    "{} .gguf files\nhint: name one of them, e.g. {}",
-                    many.len(),
-                    many[0].display()
-                ),
-            )),
+            [] if path.join("adapter_config.json").is_file() => {
+                Err(invalid(path, "an adapter, not a model: no config.json")
+                    .hint("name the base model here and the adapter with --adapter"))
+            }
+            [] => Err(invalid(path, "no config.json and no .gguf file")
+                .hint("name a Hugging Face model folder or a GGUF file")),
+            many => Err(invalid(path, format!("{} .gguf files", many.len()))
+                .hint(format!("name one of them, e.g. {}", many[0].display()))),
         }
     }
 
@@ -94,7 +85,7 @@ impl Checkpoint {
 
     fn open_gguf(path: &Path, file: &Path) -> Result<Self> {
         let mapped = Mapped::open(file)?;
-        let wrap = |message: String| invalid(file, message);
+        let wrap = |fault: Fault| invalid(file, fault);
         let gguf = parse(mapped.bytes()).map_err(wrap)?;
         let config = model_config(&gguf, mapped.bytes()).map_err(wrap)?;
         let entries = gguf_entries(&config, &gguf).map_err(wrap)?;
@@ -127,10 +118,8 @@ impl Checkpoint {
         let mut expected = self.config.weights();
         for (name, shape) in &expected {
             let Some(entry) = self.entries.get(name) else {
-                return Err(invalid(
-                    &self.path,
-                    format!("tensor {name} is missing\nhint: is every shard there?"),
-                ));
+                return Err(invalid(&self.path, format!("tensor {name} is missing"))
+                    .hint("is every shard there?"));
             };
             if entry.shape != *shape {
                 return Err(invalid(
@@ -151,10 +140,9 @@ impl Checkpoint {
             None => Ok(()),
             Some(name) => Err(invalid(
                 self.files[self.entries[name].file].path(),
-                format!(
-                    "tensor {name} has no place in this decoder\nhint: is the config that of another model?"
-                ),
-            )),
+                format!("tensor {name} has no place in this decoder"),
+            )
+            .hint("is the config that of another model?")),
         }
     }
 
@@ -215,10 +203,9 @@ impl Checkpoint {
             .any(|f| f.path().canonicalize().is_ok_and(|own| own == target))
         {
             false => Ok(()),
-            true => Err(invalid(
-                &target,
-                "the model is read from this file\nhint: write it elsewhere",
-            )),
+            true => {
+                Err(invalid(&target, "the model is read from this file").hint("write it elsewhere"))
+            }
         }
     }
     /// All GGUF metadata in the order of its keys; nothing for a Hugging Face folder.
@@ -232,7 +219,7 @@ impl Checkpoint {
 }
 
 /// Where the weights lie in a GGUF file, under their Hugging Face names.
-fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, Entry>, String> {
+fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, Entry>, Fault> {
     let facts = config.facts();
     let mut unknown: BTreeSet<&str> = gguf.tensors.keys().map(String::as_str).collect();
     rope::tensors()
@@ -248,7 +235,9 @@ fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, En
         let permuted =
             (facts.gguf.permuted && names::is_query_or_key(part)).then_some(config.head_dim);
         if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
-            return Err(format!("tensor {stored}: a quantised bias can't be read"));
+            return Err(Fault::new(format!(
+                "tensor {stored}: a quantised bias can't be read"
+            )));
         }
         let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) {
             facts.norm_offset
@@ -270,7 +259,7 @@ fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, En
     }
     match unknown.first() {
         None => Ok(entries),
-        Some(name) => Err(format!("unknown tensor {name}")),
+        Some(name) => Err(Fault::new(format!("unknown tensor {name}"))),
     }
 }
 

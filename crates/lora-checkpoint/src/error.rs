@@ -1,8 +1,9 @@
 //! The one error type of this crate, and short ways to make it.
 use std::path::{Path, PathBuf};
 
-/// Why a checkpoint could not be read or written. Display is one line, with `\nhint: …` where a way out is known.
-#[derive(Debug, thiserror::Error)]
+/// Why a checkpoint could not be read or written. Display is one line; the way out, where one is known, is the
+/// diagnostic's help.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum Error {
     /// The operating system refused.
     #[error("failed to {action} {}", path.display())]
@@ -21,21 +22,73 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, one line.
         message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
     },
+}
+
+impl Error {
+    /// The way out.
+    #[must_use]
+    pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Invalid { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
 }
 
 /// Result of this crate's work.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An [`Error::Invalid`] about a file. A message without a hint gets the one that fits the kind of file.
-pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Error {
-    let mut message = message.into();
-    if !message.contains("\nhint: ") {
-        message = format!("{message}\nhint: {}", way_out(path));
-    }
+/// An [`Error::Invalid`] about a file. A fault without a hint gets the one that fits the kind of file.
+pub(crate) fn invalid(path: &Path, fault: impl Into<Fault>) -> Error {
+    let Fault { message, hint } = fault.into();
     Error::Invalid {
         path: path.to_path_buf(),
         message,
+        hint: hint.or_else(|| Some(way_out(path).to_owned())),
+    }
+}
+
+/// What is wrong and what to do about it, before anybody has said in which file.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The way out.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says where in the file.
+    pub(crate) fn at(mut self, place: impl std::fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(message: &str) -> Self {
+        Self::new(message)
     }
 }
 

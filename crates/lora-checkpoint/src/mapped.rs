@@ -20,10 +20,9 @@ impl Mapped {
             return Err(invalid(path, "not a file"));
         }
         if metadata.len() == 0 {
-            return Err(invalid(
-                path,
-                "the file is empty\nhint: was the download or the copy cut off?",
-            ));
+            return Err(
+                invalid(path, "the file is empty").hint("was the download or the copy cut off?")
+            );
         }
         // SAFETY: the map is private and read only, and its bytes are only ever read as plain numbers, for which
         // every bit pattern is valid. Another process that truncates the file while it is mapped ends this process

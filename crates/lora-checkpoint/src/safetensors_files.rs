@@ -26,13 +26,11 @@ pub(crate) fn open(dir: &Path) -> Result<(Vec<Mapped>, BTreeMap<String, Entry>)>
         }
     } else {
         let hint = match dir.join("pytorch_model.bin").exists() {
-            true => "\nhint: pytorch_model.bin can't be read; save the model with safetensors",
-            false => "\nhint: is the download complete?",
+            true => "pytorch_model.bin can't be read; save the model with safetensors",
+            false => "is the download complete?",
         };
-        return Err(invalid(
-            dir,
-            format!("no model.safetensors and no model.safetensors.index.json{hint}"),
-        ));
+        let what = "no model.safetensors and no model.safetensors.index.json";
+        return Err(invalid(dir, what).hint(hint));
     }
     Ok((files, entries))
 }
@@ -84,12 +82,8 @@ fn add_file(
 /// crate's; duplicate names are checked here, because its map would swallow them.
 pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
     let (header, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| {
-        invalid(
-            path,
-            format!(
-                "not a whole safetensors file: {e}\nhint: was the download or the copy cut off?"
-            ),
-        )
+        invalid(path, format!("not a whole safetensors file: {e}"))
+            .hint("was the download or the copy cut off?")
     })?;
     let start = header + 8;
     if let Some(name) = duplicate_key(&bytes[8..start]) {
@@ -107,10 +101,9 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
             other => {
                 return Err(invalid(
                     path,
-                    format!(
-                        "tensor {name} has dtype {other}, which can't be read\nhint: F32, F16 and BF16 can"
-                    ),
-                ));
+                    format!("tensor {name} has dtype {other}, which can't be read"),
+                )
+                .hint("F32, F16 and BF16 can"));
             }
         };
         let (from, to) = info.data_offsets;

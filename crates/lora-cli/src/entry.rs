@@ -1,5 +1,7 @@
 //! The body of every tool's `main`: parse, listen for Ctrl-C, run, render the end, pick the exit code.
-use crate::{Error, Result, Status, ToolArgs, Ui, describe};
+use crate::check::check_arguments;
+use crate::{Error, Result, Status, ToolArgs, Ui, describe, failure};
+use lora_records::Event;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +16,8 @@ pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// Exit codes, as promised in the README.
-const NO: u8 = 1;
-const FAILED: u8 = 2;
+pub(crate) const NO: u8 = 1;
+pub(crate) const FAILED: u8 = 2;
 const INTERRUPT: u8 = 130;
 
 /// The body of every tool's `main`: parses, installs Ctrl-C, runs, renders errors, picks the exit code.
@@ -31,6 +33,7 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print(); // help on stdout, usage errors on stderr
+            failure::say_usage(&error, A::command().get_name());
             return u8::try_from(error.exit_code()).unwrap_or(FAILED).into();
         }
     };
@@ -41,7 +44,9 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
         Ok(result) => finish(&ui, result, A::command().get_name()),
         Err(_) => {
             let bug = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
-            ui.stderr(&bug.unwrap_or_default());
+            let bug = bug.unwrap_or_default();
+            ui.stderr(&bug);
+            failure::bug(&ui, &bug);
             FAILED.into()
         }
     }
@@ -54,6 +59,7 @@ fn finish(ui: &Ui, result: Result<Status>, tool: &str) -> ExitCode {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::No(reason)) => {
             ui.stderr(&format!("{} {reason}\n", paint("no:")));
+            ui.event(&failure::no(&reason));
             NO.into()
         }
         Err(error) => {
@@ -64,11 +70,13 @@ fn finish(ui: &Ui, result: Result<Status>, tool: &str) -> ExitCode {
                 error.hint(format!("{tool} --help explains the flags, with examples"))
             };
             ui.stderr(&error.render(paint));
-            if error.is_interrupted() {
-                INTERRUPT.into()
+            let code = if error.is_interrupted() {
+                INTERRUPT
             } else {
-                FAILED.into()
-            }
+                FAILED
+            };
+            ui.event(&Event::Error(error.failure(code)));
+            code.into()
         }
     }
 }
@@ -87,7 +95,19 @@ fn paint(label: &str) -> String {
 fn about_itself<A: ToolArgs>() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     let text = match args.next()?.to_str()? {
-        "--describe" => format!("{}\n", describe(A::command())).into_bytes(),
+        "--describe" => serde_json::to_string(&describe::<A>())
+            .unwrap_or_default()
+            .into_bytes()
+            .into_iter()
+            .chain(*b"\n")
+            .collect(),
+        "--check-args" => match check_arguments::<A>(std::io::stdin().lock()) {
+            Ok(answers) => answers.into_bytes(),
+            Err(error) => {
+                let _ = anstream::stderr().write_all(error.render(paint).as_bytes());
+                return Some(FAILED.into());
+            }
+        },
         "--man" => man_pages(A::command()),
         "--completions" => match completions(A::command(), args.next()) {
             Ok(script) => script,

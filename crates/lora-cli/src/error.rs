@@ -1,9 +1,10 @@
 //! Failures as people see them: `error:` what, `cause:` the chain below it, and one `hint:`.
+use miette::Diagnostic;
 use std::fmt::Write as _;
 use std::io;
 
 /// A failure on its way to the user: a message, its chain of causes and at most one hint. Exit 2.
-/// A library error's Display may end in `\nhint: …`; that line is shown as the hint.
+/// A library's error becomes one through miette's `Diagnostic`, whose help is the hint; any other by [`Error::foreign`].
 #[derive(Debug)]
 pub struct Error {
     message: String,
@@ -15,13 +16,20 @@ pub struct Error {
 impl Error {
     /// A failure of the tool's own.
     pub fn new(message: impl Into<String>) -> Self {
-        let (message, hint) = split_hint(message.into());
         Self {
-            message,
+            message: message.into(),
             causes: Vec::new(),
-            hint,
+            hint: None,
             interrupted: false,
         }
+    }
+
+    /// An error of the system's or of somebody else's library: its chain of causes, and a hint if the system's answer
+    /// has one.
+    pub fn foreign(error: impl std::error::Error + 'static) -> Self {
+        let mut chain = Chain::default();
+        chain.sources(Some(&error));
+        chain.finish()
     }
 
     /// The way out, shown as one `hint:` line.
@@ -34,10 +42,8 @@ impl Error {
     /// What was being done; the former message becomes the first `cause:`.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
-        let (message, hint) = split_hint(message.into());
         self.causes
-            .insert(0, std::mem::replace(&mut self.message, message));
-        self.hint = hint.or(self.hint);
+            .insert(0, std::mem::replace(&mut self.message, message.into()));
         self
     }
 
@@ -57,6 +63,16 @@ impl Error {
     /// True if this is how Ctrl-C ends the work, not a failure.
     pub fn is_interrupted(&self) -> bool {
         self.interrupted
+    }
+
+    /// The same as an event has it.
+    pub fn failure(&self, exit_code: u8) -> lora_records::Failure {
+        lora_records::Failure {
+            message: self.message.clone(),
+            causes: self.causes.clone(),
+            hint: self.hint.clone(),
+            exit_code,
+        }
     }
 
     /// The `error:`, `cause:` and `hint:` lines, each ended by a newline; `paint` colours a label.
@@ -87,27 +103,81 @@ impl std::fmt::Display for Error {
     }
 }
 
-impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
+impl<E: Diagnostic + Send + Sync + 'static> From<E> for Error {
+    /// A library's error: its chain of causes, and the hint of the outermost that has one.
     fn from(error: E) -> Self {
-        let mut result = Self::new("");
-        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        let mut above = String::new();
-        while let Some(error) = next {
-            let (text, hint) = split_hint(error.to_string());
-            let io = error.downcast_ref::<io::Error>();
-            let hint = hint.or_else(|| io.and_then(io_hint).map(str::to_owned));
-            result.hint = result.hint.take().or(hint);
-            let text = without_os_code(&text);
-            if !above.contains(text) {
-                result.causes.push(text.to_owned());
-                above = text.to_owned();
+        let mut chain = Chain::default();
+        let mut next: Option<&dyn Diagnostic> = Some(&error);
+        while let Some(diagnostic) = next {
+            chain.hint(diagnostic.help().map(|help| help.to_string()));
+            chain.cause(&diagnostic.to_string());
+            next = diagnostic.diagnostic_source();
+            if next.is_none() {
+                chain.sources(diagnostic.source());
             }
+        }
+        chain.finish()
+    }
+}
+
+/// An error's chain on its way to an [`Error`].
+#[derive(Default)]
+struct Chain {
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Chain {
+    /// A cause, unless the one above says it already.
+    fn cause(&mut self, text: &str) {
+        let text = without_os_code(text);
+        let above = self.causes.last().map_or("", String::as_str);
+        if !above.contains(text) {
+            self.causes.push(text.to_owned());
+        }
+    }
+
+    /// A hint, unless there is one already.
+    fn hint(&mut self, hint: Option<String>) {
+        self.hint = self.hint.take().or(hint);
+    }
+
+    /// The causes from `next` on that are not of our libraries: the system's, a format reader's.
+    fn sources(&mut self, mut next: Option<&(dyn std::error::Error + 'static)>) {
+        while let Some(error) = next {
+            let io = error.downcast_ref::<io::Error>();
+            self.hint(io.and_then(io_hint).map(str::to_owned));
+            self.cause(&error.to_string());
             next = error.source();
         }
-        if !result.causes.is_empty() {
-            result.message = result.causes.remove(0);
+    }
+
+    fn finish(mut self) -> Error {
+        let message = if self.causes.is_empty() {
+            String::new()
+        } else {
+            self.causes.remove(0)
+        };
+        Error {
+            causes: self.causes,
+            hint: self.hint,
+            ..Error::new(message)
         }
-        result
+    }
+}
+
+/// Brings a result of the system's or of somebody else's library among ours.
+pub trait Foreign<T> {
+    /// See [`Error::foreign`].
+    ///
+    /// # Errors
+    /// The failure, as people see it.
+    fn foreign(self) -> crate::Result<T>;
+}
+
+impl<T, E: std::error::Error + 'static> Foreign<T> for std::result::Result<T, E> {
+    fn foreign(self) -> crate::Result<T> {
+        self.map_err(Error::foreign)
     }
 }
 
@@ -123,14 +193,6 @@ pub trait Context<T> {
 impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, message: impl FnOnce() -> String) -> crate::Result<T> {
         self.map_err(|error| error.into().context(message()))
-    }
-}
-
-/// Takes a trailing `\nhint: …` off a message.
-fn split_hint(text: String) -> (String, Option<String>) {
-    match text.split_once("\nhint: ") {
-        Some((message, hint)) => (message.to_owned(), Some(hint.trim_end().to_owned())),
-        None => (text, None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Artefact inputs: a path, or `-` for the receipt of the tool before this one in a shell pipe.
 use crate::{Error, Result};
 use lora_receipt::{Artefact, Receipt};
+use lora_records::Event;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -29,7 +30,7 @@ pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
     match std::fs::metadata(&path) {
         Ok(_) => Ok(path),
         Err(e) => {
-            Err(Error::from(e).context(format!("failed to open {kind} at {}", path.display())))
+            Err(Error::foreign(e).context(format!("failed to open {kind} at {}", path.display())))
         }
     }
 }
@@ -43,6 +44,13 @@ pub fn artefact_from(stdout: &str, kind: Artefact) -> Result<PathBuf> {
         return Err(Error::new("no receipt came through the pipe")
             .hint("the tool before the `|` failed or wrote nothing: its own error is above"));
     };
+    if let Some(Event::Error(failure) | Event::No(failure)) = Event::parse(line) {
+        let message = failure.message;
+        return Err(Error::new(format!(
+            "the tool before the `|` ended without success: {message}"
+        ))
+        .hint("its own error is above: mend that first"));
+    }
     let other_version =
         |value: serde_json::Value| value.get("version").is_some_and(serde_json::Value::is_u64);
     let receipt = Receipt::parse(line, "the last line of stdin").map_err(|e| {

@@ -1,9 +1,11 @@
 //! The only crate that talks to people and machines: arguments, progress, JSON lines, errors and exit codes.
 //!
 //! A tool's `main.rs` is one call of [`main`]; its work is a function from its arguments and a [`Ui`] to a [`Status`].
+mod check;
 mod describe;
 mod entry;
 mod error;
+mod failure;
 mod input;
 mod machine;
 mod other_base;
@@ -13,7 +15,7 @@ mod ui;
 
 pub use describe::describe;
 pub use entry::main;
-pub use error::{Context, Error};
+pub use error::{Context, Error, Foreign};
 pub use input::{artefact_from, artefact_input};
 pub use machine::{available_memory, parse_bytes};
 pub use other_base::OtherBase;
@@ -42,10 +44,26 @@ pub struct Common {
     /// Print nothing on stderr but errors.
     #[arg(long, short, global = true, help_heading = "Output")]
     pub quiet: bool,
+    /// Print progress as JSON lines among the others, in place of what people see of it.
+    #[arg(long, global = true, hide = true)]
+    pub progress_events: bool,
 }
 
 /// A tool's argument struct: clap parser that gives access to its common flags.
 pub trait ToolArgs: clap::Parser {
+    /// Flags that name what is written.
+    const OUTPUTS: &'static [&'static str] = &["out"];
+    /// Flags that change speed or memory, or what is printed, and nothing that is written.
+    const WITHOUT_EFFECT: &'static [&'static str] = &["threads"];
+
     /// The flattened [`Common`] flags.
     fn common(&self) -> &Common;
+
+    /// Checks what the flags say together, without opening anything.
+    ///
+    /// # Errors
+    /// When they contradict each other.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }

@@ -2,11 +2,15 @@
 use crate::Ui;
 use crate::table::human_seconds;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use lora_records::Progress as Event;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Least time between two plain lines.
 const PLAIN_PERIOD: Duration = Duration::from_secs(5);
+
+/// Least time between two events.
+const EVENT_PERIOD: Duration = Duration::from_millis(200);
 
 /// A running progress display; finishes when dropped.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ enum Shown {
     Nothing,
     Bar(ProgressBar),
     Lines(Box<Lines>),
+    Events(Box<Events>),
 }
 
 impl Progress {
@@ -88,12 +93,33 @@ impl Progress {
         }
     }
 
+    /// Events on stdout, at most five a second.
+    pub(crate) fn events(ui: &Ui, label: &str, total: u64, unit: &str) -> Self {
+        let event = Event {
+            label: label.to_owned(),
+            done: 0,
+            before: 0,
+            total,
+            unit: unit.to_owned(),
+            message: String::new(),
+            ended: false,
+        };
+        let state = Mutex::new((event, None));
+        Self {
+            shown: Shown::Events(Box::new(Events {
+                ui: ui.clone(),
+                state,
+            })),
+        }
+    }
+
     /// `n` more units are done.
     pub fn inc(&self, n: u64) {
         match &self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.inc(n),
             Shown::Lines(lines) => lines.inc(n),
+            Shown::Events(events) => events.change(|event| event.done += n),
         }
     }
 
@@ -106,6 +132,10 @@ impl Progress {
                 bar.reset_eta();
             }
             Shown::Lines(lines) => lines.state().before = n,
+            Shown::Events(events) => events.change(|event| {
+                event.before = n;
+                event.done = n;
+            }),
         }
     }
 
@@ -115,6 +145,7 @@ impl Progress {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.set_message(text),
             Shown::Lines(lines) => lines.state().message = text,
+            Shown::Events(events) => events.change(|event| event.message = text),
         }
     }
 }
@@ -125,7 +156,35 @@ impl Drop for Progress {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.finish_and_clear(),
             Shown::Lines(lines) => lines.finish(),
+            Shown::Events(events) => events.finish(),
         }
+    }
+}
+
+/// Progress for another program.
+#[derive(Debug)]
+struct Events {
+    ui: Ui,
+    /// What was done, and when that was last said.
+    state: Mutex<(Event, Option<Instant>)>,
+}
+
+impl Events {
+    fn change(&self, change: impl FnOnce(&mut Event)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state.0);
+        if state.1.is_none_or(|said| said.elapsed() >= EVENT_PERIOD) {
+            state.1 = Some(Instant::now());
+            self.ui
+                .event(&lora_records::Event::Progress(state.0.clone()));
+        }
+    }
+
+    fn finish(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0.ended = true;
+        self.ui
+            .event(&lora_records::Event::Progress(state.0.clone()));
     }
 }
 

@@ -3,6 +3,7 @@ use crate::entry::INTERRUPTED;
 use crate::table::{human_bytes, human_seconds, table_within, wrapped};
 use crate::{Common, Error, Progress, Result};
 use indicatif::MultiProgress;
+use lora_records::{Event, Warning};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ struct Inner {
     quiet: bool,
     /// Progress bars may be drawn on stderr.
     bars: bool,
+    /// Progress goes to stdout, as events.
+    progress_events: bool,
     group: MultiProgress,
     /// The first failure to write stdout that was not just a closed pipe.
     stdout_error: Mutex<Option<io::Error>>,
@@ -34,30 +37,38 @@ enum Mode {
     People,
 }
 
+impl Inner {
+    /// Without bars, and quiet.
+    fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            quiet: true,
+            bars: false,
+            progress_events: false,
+            group: MultiProgress::new(),
+            stdout_error: Mutex::new(None),
+        }
+    }
+}
+
 impl Ui {
     /// A silent one, for tests and for calling one tool from another.
     pub fn silent() -> Self {
-        Self::new(Mode::Silent, true, false)
+        Self::with(Inner::new(Mode::Silent))
     }
 
     /// The one that [`crate::main`] makes: JSON if asked for, or if stdout is not a terminal.
     pub(crate) fn for_terminal(common: &Common) -> Self {
         let json = common.json || !io::stdout().is_terminal();
-        Self::new(
-            if json { Mode::Json } else { Mode::People },
-            common.quiet,
-            io::stderr().is_terminal(),
-        )
+        Self::with(Inner {
+            quiet: common.quiet,
+            bars: io::stderr().is_terminal(),
+            progress_events: json && common.progress_events,
+            ..Inner::new(if json { Mode::Json } else { Mode::People })
+        })
     }
 
-    fn new(mode: Mode, quiet: bool, bars: bool) -> Self {
-        let inner = Inner {
-            mode,
-            quiet,
-            bars,
-            group: MultiProgress::new(),
-            stdout_error: Mutex::new(None),
-        };
+    fn with(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
         }
@@ -121,15 +132,19 @@ impl Ui {
         }
     }
 
-    /// One `warning:` line on stderr.
+    /// One `warning:` line on stderr, and an event.
     pub fn warn(&self, line: &str) {
         self.say(&format!("\u{1b}[1;33mwarning:\u{1b}[0m {line}"));
+        let message = line.trim_end().to_owned();
+        self.event(&Event::Warning(Warning { message }));
     }
 
     /// Starts a progress bar over `total` units (0: not known) on a terminal, sparse plain lines otherwise, nothing with
     /// --quiet. Shows the rate in `unit`/s and the time left.
     pub fn progress(&self, label: &str, total: u64, unit: &str) -> Progress {
-        if self.inner.quiet {
+        if self.inner.progress_events {
+            Progress::events(self, label, total, unit)
+        } else if self.inner.quiet {
             Progress::nothing()
         } else if self.inner.bars {
             Progress::bar(&self.inner.group, label, total, unit)
@@ -206,7 +221,7 @@ impl Ui {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         error.map_or(Ok(()), |e| {
-            Err(Error::from(e).context("failed to write to stdout"))
+            Err(Error::foreign(e).context("failed to write to stdout"))
         })
     }
 }

@@ -1,9 +1,8 @@
 //! [`Adapter`]: everything that trains in one flat vector, and what lies where.
 use crate::layout::{AdapterTensor, Part, TargetedModule, TrainedTensor, tensors};
+use crate::values::zeros;
 use crate::{Error, Init, Layout, LoraConfig, Module};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// An adapter: its config, its modules in model order, and all its values in one flat f32 vector.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +15,7 @@ pub struct Adapter {
     pub trained: Vec<TrainedTensor>,
     /// All values; `modules` and `trained` say where.
     pub params: Vec<f32>,
-    /// PiSSA and OLoRA: A and B as they began, laid out as `params`. The base lacks s·B·A of these, and a way through the
+    /// PiSSA and OLoRA: A and B as they were initialised, laid out as `params`. The base lacks s·B·A of these, and a way through the
     /// model takes it out again.
     pub origin: Option<Vec<f32>>,
 }
@@ -33,7 +32,7 @@ impl Adapter {
     ) -> Result<Self, Error> {
         let places = layout.parameters();
         if places != params.len() {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{} values for {places} places of an adapter",
                 params.len()
             )));
@@ -67,6 +66,21 @@ impl Adapter {
             .iter()
             .find(|(_, found)| *found)
             .map(|(what, _)| *what)
+    }
+
+    /// The adapter as s·B·A alone, on the unchanged base.
+    ///
+    /// # Errors
+    /// If it holds anything that adds up in another way.
+    pub(crate) fn as_low_rank(&self) -> Result<Cow<'_, Self>, Error> {
+        match self.beyond_lora() {
+            Some(what) => Err(Error::config(format!(
+                "an adapter with {what} is more than a product of low rank: it can't be weighted, added or compared by its \
+                 factors\nhint: merge it into the base first (lora-merge --adapter A --out M), then go on from M"
+            ))),
+            None if self.origin.is_some() => Ok(Cow::Owned(self.clone().into_plain()?)),
+            None => Ok(Cow::Borrowed(self)),
+        }
     }
 
     /// A and B of module `index`.
@@ -124,7 +138,7 @@ impl Adapter {
         self.params.len() - own
     }
 
-    /// The same adapter for the unchanged base: where A₀ and B₀ were taken out at the beginning, twice the rank, A' = [A; A₀]
+    /// The same adapter for the unchanged base: where A₀ and B₀ were taken out at initialisation, twice the rank, A' = [A; A₀]
     /// and B' = [B, −B₀] (PEFT's `subtract_mutated_init`). The scaling stays: α doubles, with rsLoRA it grows by √2.
     ///
     /// # Errors
@@ -139,9 +153,9 @@ impl Adapter {
         } else {
             2.0
         };
-        config.r *= 2;
+        config.r = config.r.saturating_mul(2);
         config.lora_alpha *= factor;
-        config.rank_pattern = config.rank_pattern.map(|rank| 2 * rank);
+        config.rank_pattern = config.rank_pattern.map(|rank| rank.saturating_mul(2));
         config.alpha_pattern = config.alpha_pattern.map(|alpha| factor * alpha);
         config.init = Init::Kaiming;
         let (mut modules, mut trained) = (self.modules.clone(), self.trained.clone());
@@ -149,7 +163,7 @@ impl Adapter {
         params
             .try_reserve_exact(2 * self.params.len())
             .map_err(|_| {
-                Error::Config(format!(
+                Error::config(format!(
                     "no memory for {} adapter parameters",
                     2 * self.params.len()
                 ))
@@ -187,24 +201,4 @@ impl Adapter {
             origin: None,
         })
     }
-}
-
-/// `n` zeros, or an error where memory can't hold them.
-pub(crate) fn zeros(n: usize) -> Result<Vec<f32>, Error> {
-    let mut values = Vec::new();
-    values
-        .try_reserve_exact(n)
-        .map_err(|_| Error::Config(format!("no memory for {n} adapter parameters")))?;
-    values.resize(n, 0.0);
-    Ok(values)
-}
-
-/// The generator of one tensor's random values, for one purpose.
-pub(crate) fn generator(purpose: &str, seed: u64, name: &str) -> ChaCha8Rng {
-    let key = Sha256::new()
-        .chain_update(purpose)
-        .chain_update(b"\0")
-        .chain_update(seed.to_le_bytes())
-        .chain_update(name);
-    ChaCha8Rng::from_seed(key.finalize().into())
 }

@@ -84,7 +84,7 @@ impl LoraConfig {
     /// # Errors
     /// Names the option and the reason.
     pub fn validate(&self) -> Result<(), Error> {
-        self.check().map_err(Error::Config)
+        self.check().map_err(Error::config)
     }
 
     /// One line for each key that is unknown here and was carried.

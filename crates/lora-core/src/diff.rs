@@ -110,7 +110,7 @@ fn compare(first: &Adapter, second: &Adapter, path: &str) -> Result<Sums, Error>
             };
             let (one, two) = (shape(first, i), shape(second, j));
             if one != two {
-                return Err(Error::Config(format!(
+                return Err(Error::config(format!(
                     "{path}: the first adapter is for weights of shape {one:?}, the second for {two:?}\n\
                      hint: adapters can be compared only if they were trained on the same base"
                 )));

@@ -1,8 +1,9 @@
 //! The crate's one error type.
 use std::path::{Path, PathBuf};
 
-/// Why a config, an adapter or a merge failed. Display is one line, with `\nhint: …` where a way out is known.
-#[derive(Debug, thiserror::Error)]
+/// Why a config, an adapter or a merge failed. Display is one line; the way out, where one is known, is the
+/// diagnostic's help.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum Error {
     /// The operating system refused.
     #[error("failed to {action} {path}")]
@@ -21,10 +22,19 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, one line.
         message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
     },
     /// A config that can't be honoured on this model.
-    #[error("{0}")]
-    Config(String),
+    #[error("{message}")]
+    Config {
+        /// What is wrong, one line.
+        message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
+    },
 }
 
 impl Error {
@@ -37,15 +47,28 @@ impl Error {
         }
     }
 
-    pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if !message.contains("\nhint: ") {
-            message = format!("{message}\nhint: {}", way_out(path));
-        }
+    /// A config that can't be honoured; inside this crate a fault's text may end in a line `hint: …`.
+    pub fn config(fault: impl Into<String>) -> Self {
+        let (message, hint) = message_and_hint(fault.into());
+        Self::Config { message, hint }
+    }
+
+    /// A file that is not what it should be; a fault without a hint gets the one that fits the kind of file.
+    pub(crate) fn invalid(path: &Path, fault: impl Into<String>) -> Self {
+        let (message, hint) = message_and_hint(fault.into());
         Self::Invalid {
             path: path.to_path_buf(),
             message,
+            hint: hint.or_else(|| Some(way_out(path).to_owned())),
         }
+    }
+}
+
+/// Parts what is wrong from what to do about it.
+fn message_and_hint(fault: String) -> (String, Option<String>) {
+    match fault.split_once("\nhint: ") {
+        Some((message, hint)) => (message.to_owned(), Some(hint.trim_end().to_owned())),
+        None => (fault, None),
     }
 }
 

@@ -3,41 +3,51 @@
 //!
 //! - [`LoraConfig`] is PEFT's adapter_config.json; what each of its 41 keys means here is one table (`keys`).
 //! - `select` picks modules exactly as PEFT does; [`Layout`] says what lies where and what it is called in a file.
-//! - [`Adapter`] holds everything that trains in one flat vector, begins as PEFT's (`init`), loads and saves PEFT's folder.
+//! - [`Adapter`] holds everything that trains in one flat vector, starts as PEFT's (`init`, `initialise`), loads and saves PEFT's folder.
 //! - [`add_delta`] and [`weight_norms`] are the merge, [`trainable_line`] PEFT's summary.
 mod adapter;
+mod bias;
 mod combine;
 mod config;
 mod config_json;
-mod decompose;
+mod diagnosis;
 mod diff;
 mod error;
-mod files;
+mod folder;
 mod init;
+mod initialise;
 mod keys;
 mod layout;
 mod linalg;
+mod load;
 mod merge;
 mod mlx;
 mod module;
+mod modules_in;
 mod naming;
 mod pattern;
+mod peft;
+mod placement;
 mod presets;
 mod select;
 mod summary;
 mod targets;
+mod tensor_file;
+mod values;
 
 pub use adapter::Adapter;
+pub use bias::Bias;
 pub use combine::{Combination, Combined, Deviation, combine};
 pub use config::LoraConfig;
 pub use diff::{AdapterDiff, Comparison, diff};
 pub use error::Error;
+pub use folder::MLX_WEIGHTS_FILE;
 pub use init::Init;
-pub use layout::{AdapterTensor, Bias, Layout, Part, TargetedModule, TrainedTensor};
+pub use layout::{AdapterTensor, Layout, Part, TargetedModule, TrainedTensor};
+pub use load::base_name;
 pub use merge::{add_delta, add_embedding_delta, weight_norms};
-pub use mlx::MLX_WEIGHTS_FILE;
 pub use module::{BaseModel, Module, ModuleKind, Role};
-pub use naming::{base_name, modules_of};
+pub use modules_in::modules_of;
 pub use pattern::Pattern;
 pub use presets::{Preset, TARGET_PRESETS};
 pub use summary::{thousands, trainable_line};

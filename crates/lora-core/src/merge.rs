@@ -1,6 +1,7 @@
 //! The merge: W' = W + s·B·A, with DoRA (m/‖W + s·B·A‖)·(W + s·B·A), rows at a time.
-use crate::adapter::{Adapter, zeros};
+use crate::adapter::Adapter;
 use crate::layout::TargetedModule;
+use crate::values::zeros;
 use crate::{BaseModel, Error};
 
 /// Values of the base that are read at once.

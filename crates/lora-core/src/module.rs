@@ -145,7 +145,7 @@ impl BaseModel for Vec<Module> {
     }
 
     fn read(&self, tensor: &str, _: usize, _: &mut [f32]) -> Result<(), Error> {
-        Err(Error::Config(format!(
+        Err(Error::config(format!(
             "the base's {tensor} is needed, and only the base's shape is known"
         )))
     }

@@ -29,7 +29,7 @@ impl<T: Copy> Pattern<T> {
         for (key, value) in &self.0 {
             let found = compile_key(option, key)?.is_match(path);
             if found
-                .map_err(|e| Error::Config(format!("{option} `{key}` can't be matched: {e}")))?
+                .map_err(|e| Error::config(format!("{option} `{key}` can't be matched: {e}")))?
             {
                 return Ok(Some(*value));
             }

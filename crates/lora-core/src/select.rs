@@ -34,7 +34,7 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
             continue;
         }
         if saved {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{} is both a target and a module to save\nhint: write its whole name into modules_to_save",
                 module.path
             )));
@@ -50,7 +50,7 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 "narrow the pattern, e.g. by _proj at its end",
             ),
         };
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "target {} {what}, it can't carry LoRA\nhint: {hint}",
             module.path
         )));
@@ -159,7 +159,7 @@ impl Rules {
         for regex in &self.layers {
             let found = regex
                 .captures(path)
-                .map_err(|e| Error::Config(format!("layers_pattern: {e}")))?;
+                .map_err(|e| Error::config(format!("layers_pattern: {e}")))?;
             if let Some(index) = found.as_ref().and_then(|c| c.name("idx")) {
                 return Ok(index
                     .as_str()
@@ -179,7 +179,7 @@ fn refuse_containers(config: &LoraConfig, modules: &[Module], rules: &Rules) -> 
     let mut seen = BTreeSet::new();
     for path in modules.iter().flat_map(|m| containers(&m.path)) {
         if seen.insert(path) && rules.matches(config, path)? {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "target_modules `{}` matches {path}, which is no linear layer but holds some\nhint: name what is inside, {}",
                 config.target_modules, "e.g. with a pattern that ends in _proj"
             )));
@@ -217,7 +217,7 @@ fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
     } else {
         format!(" with {}", narrowed.join(", "))
     };
-    Error::Config(format!(
+    Error::config(format!(
         "target_modules `{}`{with} matches no module of this model\nhint: its modules are {}",
         config.target_modules,
         short_names(modules)
@@ -273,7 +273,7 @@ fn notes(
 
 fn is_match(regex: &Regex, path: &str) -> Result<bool, Error> {
     regex.is_match(path).map_err(|e| {
-        Error::Config(format!(
+        Error::config(format!(
             "the expression {} can't be matched: {e}",
             regex.as_str()
         ))

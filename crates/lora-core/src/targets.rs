@@ -56,7 +56,7 @@ impl FromStr for Targets {
         Ok(Self::Modules(
             match ModuleNames::read("target_modules", text)? {
                 ModuleNames::List(names) if names.is_empty() => {
-                    return Err(Error::Config(
+                    return Err(Error::config(
                         "no target modules given\nhint: name some, e.g. q_proj,v_proj, or use all-linear".to_string(),
                     ));
                 }
@@ -85,7 +85,7 @@ impl Targets {
             ),
         };
         if names.is_empty() {
-            return Err(Error::Config(format!("{fault}\nhint: {}", ways(modules))));
+            return Err(Error::config(format!("{fault}\nhint: {}", ways(modules))));
         }
         Ok(TargetModules::List(names))
     }
@@ -192,6 +192,6 @@ pub(crate) fn is_suffix(target: &str, path: &str) -> bool {
 pub(crate) fn compile(option: &str, pattern: &str) -> Result<Regex, Error> {
     Regex::new(pattern).map_err(|e| {
         let cause = e.to_string().replace('\n', " ");
-        Error::Config(format!("{option} `{pattern}` is not a usable regular expression: {cause}\nhint: names are given as a list (q_proj,v_proj), a regular expression must match the whole path"))
+        Error::config(format!("{option} `{pattern}` is not a usable regular expression: {cause}\nhint: names are given as a list (q_proj,v_proj), a regular expression must match the whole path"))
     })
 }

@@ -17,17 +17,7 @@ pub enum SplitName {
 /// The split of a group: its hash, keyed by the seed, as a share of 1. A group lies in one split as a whole, and stays
 /// there when rows are added.
 pub fn split_of(group: &str, seed: u64, valid: f64, test: f64) -> SplitName {
-    let mut key = Sha256::new();
-    key.update(b"split");
-    key.update(seed.to_le_bytes());
-    key.update(group.as_bytes());
-    let digest: [u8; 32] = key.finalize().into();
-    let bits = digest[..8]
-        .iter()
-        .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte))
-        >> 11;
-    let share = bits as f64 / (1u64 << 53) as f64;
-    match share {
+    match lora_random::share("split", seed, group) {
         share if share < valid => SplitName::Valid,
         share if share < valid + test => SplitName::Test,
         _ => SplitName::Train,

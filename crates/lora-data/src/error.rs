@@ -2,10 +2,10 @@
 use std::path::{Path, PathBuf};
 
 /// The hint of a file that is no whole parquet file.
-pub(crate) const CUT_OFF: &str = "\nhint: was the download or the copy cut off?";
+pub(crate) const CUT_OFF: &str = "was the download or the copy cut off?";
 
-/// Why data could not be used. Display is one line, with `\nhint: …` where a way out is known.
-#[derive(Debug, thiserror::Error)]
+/// Why data could not be used. Display is one line; the way out is the diagnostic's help.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum Error {
     /// The operating system refused.
     #[error("failed to {action} {path}")]
@@ -24,20 +24,38 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, one line.
         message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
     },
 }
 
 impl Error {
-    /// What is wrong with a file.
+    /// What is wrong with a file. The hint is the one that fits the kind of file, until [`hint`](Self::hint).
     pub(crate) fn invalid(path: &Path, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if !message.contains("\nhint: ") {
-            message = format!("{message}\nhint: {}", way_out(path));
-        }
         Self::Invalid {
             path: path.to_owned(),
-            message,
+            message: message.into(),
+            hint: Some(way_out(path).to_owned()),
         }
+    }
+
+    /// A mistake at a place in a file.
+    pub(crate) fn mistake(path: &Path, place: &str, mistake: Mistake) -> Self {
+        let error = Self::invalid(path, format!("{place}: {}", mistake.message));
+        match mistake.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
+    /// The way out.
+    #[must_use]
+    pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Invalid { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
     }
 
     /// The system refused something, as a closure for `map_err`.
@@ -60,5 +78,28 @@ fn way_out(path: &Path) -> &'static str {
     match dataset || path.extension().is_some_and(|e| e == "parquet") {
         true => "prepare the data again with lora-prep",
         false => "lora-prep --help names the kinds of rows and files",
+    }
+}
+
+/// What is wrong with one row, and what to do about it, before anybody has said in which file and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// What is wrong, one line.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Mistake {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 }

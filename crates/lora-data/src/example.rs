@@ -1,5 +1,6 @@
 //! One prepared row, and one split of them.
 use crate::Error;
+use crate::error::Mistake;
 use std::path::Path;
 
 /// The label of a position that is not supervised (the Hugging Face convention).
@@ -53,29 +54,36 @@ impl Example {
     }
 
     /// What is wrong with the row, if anything: the law that readers and writers both keep.
-    pub(crate) fn fault(&self) -> Option<String> {
+    pub(crate) fn mistake(&self) -> Option<Mistake> {
         let (ids, labels) = (self.input_ids.len(), self.labels.len());
         if ids == 0 {
-            return Some("input_ids is empty".into());
+            return Some(Mistake::new("input_ids is empty"));
         }
         if ids != labels {
-            return Some(format!(
+            return Some(Mistake::new(format!(
                 "input_ids has {ids} values but labels has {labels}"
-            ));
+            )));
         }
         for (at, (id, label)) in self.input_ids.iter().zip(&self.labels).enumerate() {
             if i32::try_from(*id).is_err() {
-                return Some(format!("input_ids[{at}] is {id}, which is no token id"));
+                return Some(Mistake::new(format!(
+                    "input_ids[{at}] is {id}, which is no token id"
+                )));
             }
             if *label != IGNORE && i64::from(*label) != i64::from(*id) {
-                return Some(format!(
-                    "labels[{at}] is {label} but input_ids[{at}] is {id}\nhint: a label is {IGNORE} or the id at its own position: labels are not shifted"
-                ));
+                return Some(
+                    Mistake::new(format!(
+                        "labels[{at}] is {label} but input_ids[{at}] is {id}"
+                    ))
+                    .hint(format!(
+                        "a label is {IGNORE} or the id at its own position: labels are not shifted"
+                    )),
+                );
             }
         }
         if self.supervised() == 0 {
             return Some(
-                "no token is supervised\nhint: drop rows whose labels are all -100".into(),
+                Mistake::new("no token is supervised").hint("drop rows whose labels are all -100"),
             );
         }
         None
@@ -101,11 +109,12 @@ impl Split {
             Some(own) if own != base => Err(Error::invalid(
                 path,
                 format!(
-                    "the dataset was made with another tokenizer ({}…) than the base's ({}…)\nhint: prepare it again with lora-prep --base and this base",
+                    "the dataset was made with another tokenizer ({}…) than the base's ({}…)",
                     own.get(..12).unwrap_or(own),
                     base.get(..12).unwrap_or(base)
                 ),
-            )),
+            )
+            .hint("prepare it again with lora-prep --base and this base")),
             _ => Ok(()),
         }
     }
@@ -121,10 +130,11 @@ impl Split {
                 return Err(Error::invalid(
                     path,
                     format!(
-                        "row {}: token id {id} is outside the model's vocabulary of {vocab_size}\nhint: the dataset was made for another model",
+                        "row {}: token id {id} is outside the model's vocabulary of {vocab_size}",
                         row + 1
                     ),
-                ));
+                )
+                .hint("the dataset was made for another model"));
             }
         }
         Ok(())

@@ -43,7 +43,7 @@ mod template;
 
 pub use assign::{SplitName, split_of, text_blocks};
 pub use encode::Encoder;
-pub use error::Error;
+pub use error::{Error, Mistake};
 pub use example::{Example, IGNORE, Split};
 pub use manifest::{Distribution, Manifest, SplitSummary, Splits};
 pub use order::{batch_order, batches, epoch_order, group_by_length};

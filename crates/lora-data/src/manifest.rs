@@ -111,11 +111,9 @@ impl Manifest {
             let found = value.get("version").unwrap_or(&serde_json::Value::Null);
             return Err(Error::invalid(
                 &file,
-                format!(
-                    "version is {found}, but only {} is known\nhint: prepare the dataset again with this lora-prep",
-                    Self::VERSION
-                ),
-            ));
+                format!("version is {found}, but only {} is known", Self::VERSION),
+            )
+            .hint("prepare the dataset again with this lora-prep"));
         }
         serde_json::from_value(value).map_err(broken)
     }

@@ -1,16 +1,14 @@
 //! In which order rows are seen, and how they are gathered into batches.
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-use sha2::{Digest, Sha256};
+use lora_random::Generator;
 
-/// The order of the rows in one epoch: a permutation from the counter RNG keyed by (seed, epoch).
+/// The order of the rows in one epoch: a permutation keyed by (seed, epoch).
 pub fn epoch_order(rows: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    permutation("epoch-order", rows, seed, epoch)
+    Generator::at_step("epoch-order", seed, epoch).permutation(rows)
 }
 
 /// The order of batches that were gathered by length, so that lengths come mixed again.
 pub fn batch_order(batches: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    permutation("batch-order", batches, seed, epoch)
+    Generator::at_step("batch-order", seed, epoch).permutation(batches)
 }
 
 /// Rows of similar length side by side: within each stretch of `stretch` rows of `order` the longest first, equals in their
@@ -21,35 +19,6 @@ pub fn batch_order(batches: usize, seed: u64, epoch: u64) -> Vec<usize> {
 pub fn group_by_length(order: &mut [usize], lengths: &[usize], stretch: usize) {
     for rows in order.chunks_mut(stretch) {
         rows.sort_by_key(|&row| std::cmp::Reverse(lengths[row]));
-    }
-}
-
-fn permutation(purpose: &str, n: usize, seed: u64, counter: u64) -> Vec<usize> {
-    let mut rng = keyed_rng(purpose, seed, counter);
-    let mut order: Vec<usize> = (0..n).collect();
-    for last in (1..n).rev() {
-        order.swap(last, below(&mut rng, last as u64 + 1) as usize);
-    }
-    order
-}
-
-/// A generator for one purpose, the same on every machine.
-fn keyed_rng(purpose: &str, seed: u64, counter: u64) -> ChaCha8Rng {
-    let mut key = Sha256::new();
-    key.update(purpose.as_bytes());
-    key.update(seed.to_le_bytes());
-    key.update(counter.to_le_bytes());
-    ChaCha8Rng::from_seed(key.finalize().into())
-}
-
-/// A uniform integer below `bound` (at least 1), without modulo bias.
-fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
-    let usable = u64::MAX - u64::MAX % bound;
-    loop {
-        let value = rng.next_u64();
-        if value < usable {
-            return value % bound;
-        }
     }
 }
 

@@ -54,25 +54,17 @@ fn split_file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     } else {
         format!("splits here: {}", found.join(", "))
     };
-    Err(Error::invalid(
-        folder,
-        format!("no split '{name}' ({name}.parquet)\nhint: {hint}"),
-    ))
+    Err(Error::invalid(folder, format!("no split '{name}' ({name}.parquet)")).hint(hint))
 }
 
 fn read_file(path: &Path) -> Result<Split, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let broken = |error: &dyn std::fmt::Display| {
-        Error::invalid(
-            path,
-            format!(
-                "no readable parquet file: {}{CUT_OFF}",
-                one_line(&error.to_string())
-            ),
-        )
+        let what = format!("no readable parquet file: {}", one_line(&error.to_string()));
+        Error::invalid(path, what).hint(CUT_OFF)
     };
     if file.metadata().map_err(Error::io("read", path))?.len() == 0 {
-        return Err(Error::invalid(path, format!("the file is empty{CUT_OFF}")));
+        return Err(Error::invalid(path, "the file is empty").hint(CUT_OFF));
     }
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(&error))?;
     let value = |key: &str| -> Option<String> {
@@ -86,10 +78,9 @@ fn read_file(path: &Path) -> Result<Split, Error> {
     {
         return Err(Error::invalid(
             path,
-            format!(
-                "{KEY_SCHEMA} is {version:?}, but only {SCHEMA_VERSION} is known\nhint: it was made by a newer lora-prep; prepare it again or update"
-            ),
-        ));
+            format!("{KEY_SCHEMA} is {version:?}, but only {SCHEMA_VERSION} is known"),
+        )
+        .hint("it was made by a newer lora-prep; prepare it again or update"));
     }
     let (tokenizer_sha256, template_sha256) = (value(KEY_TOKENIZER), value(KEY_TEMPLATE));
     let columns = Columns::of(version.is_some());
@@ -142,10 +133,11 @@ impl Columns {
                 return Err(Error::invalid(
                     path,
                     format!(
-                        "column '{name}' is missing; the columns are: {}\nhint: a dataset has input_ids and labels; lora-prep makes one from raw records",
+                        "column '{name}' is missing; the columns are: {}",
                         found.join(", ")
                     ),
-                ));
+                )
+                .hint("a dataset has input_ids and labels; lora-prep makes one from raw records"));
             };
             let (fits, wanted) = if at < 2 {
                 (is_id_list(field.data_type()), "a list of int32 or int64")
@@ -209,11 +201,9 @@ impl Columns {
                 prompt: text("prompt")?,
                 completion: text("completion")?,
             };
-            if let Some(fault) = example.fault() {
-                return Err(Error::invalid(
-                    path,
-                    format!("row {}: {fault}", first + row + 1),
-                ));
+            if let Some(mistake) = example.mistake() {
+                let place = format!("row {}", first + row + 1);
+                return Err(Error::mistake(path, &place, mistake));
             }
             examples.push(example);
         }

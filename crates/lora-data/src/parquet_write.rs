@@ -17,8 +17,9 @@ impl Split {
     /// Writes one parquet file with the schema's key-value metadata. Rows that a reader would refuse are refused here.
     pub fn write(&self, file: &Path) -> Result<(), Error> {
         for (row, example) in self.examples.iter().enumerate() {
-            if let Some(fault) = example.fault() {
-                return Err(Error::invalid(file, format!("row {}: {fault}", row + 1)));
+            if let Some(mistake) = example.mistake() {
+                let place = format!("row {}", row + 1);
+                return Err(Error::mistake(file, &place, mistake));
             }
         }
         let failed = |error: parquet::errors::ParquetError| Error::Io {

@@ -1,4 +1,5 @@
 //! Raw records, recognised by their keys: chats, prompt/completion pairs, Alpaca rows, ShareGPT rows and plain text.
+use crate::error::Mistake;
 use crate::refusal::Refusal;
 use crate::template::{Message, hex};
 use serde_json::{Map, Value};
@@ -45,8 +46,8 @@ pub enum Content {
 /// Why a row gave no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It is no object, or has none of the known keys; the message, one line. The file is not what it should be.
-    Shape(String),
+    /// It is no object, or has none of the known keys; the file is not what it should be.
+    Shape(Mistake),
     /// It has the keys, but can't be used: to be counted.
     Refused(Refusal),
 }
@@ -62,10 +63,10 @@ impl Record {
     /// Keys whose value is null count as absent where another form fits.
     pub fn from_json(row: &Value) -> Result<Self, Fault> {
         let Value::Object(row) = row else {
-            return Err(Fault::Shape(format!(
+            return Err(Fault::Shape(Mistake::new(format!(
                 "a row must be an object with keys, but this is {}",
                 kind(row)
-            )));
+            ))));
         };
         let id = hex(&Sha256::digest(
             serde_json::to_string(row).unwrap_or_default(),
@@ -95,9 +96,10 @@ impl Record {
             } else {
                 keys.join(", ")
             };
-            return Err(Fault::Shape(format!(
-                "the row lacks the needed keys; it has {found}\nhint: known are {KNOWN_KEYS}"
-            )));
+            return Err(Fault::Shape(
+                Mistake::new(format!("the row lacks the needed keys; it has {found}"))
+                    .hint(format!("known are {KNOWN_KEYS}")),
+            ));
         };
         Ok(Self { id, content })
     }

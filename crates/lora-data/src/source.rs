@@ -1,5 +1,6 @@
 //! Raw rows from files and from standard input: JSON lines, a JSON array, CSV, TSV and parquet, each as JSON objects.
 //! Every error names the file and the line or row.
+use crate::error::Mistake;
 use crate::{Error, table};
 use serde_json::Value;
 use std::fs::File;
@@ -22,8 +23,8 @@ pub struct RawRow {
 
 impl RawRow {
     /// An error about this row.
-    pub fn error(&self, message: &str) -> Error {
-        Error::invalid(&self.path, format!("{}: {message}", self.place))
+    pub fn error(&self, mistake: Mistake) -> Error {
+        Error::mistake(&self.path, &self.place, mistake)
     }
 }
 
@@ -49,10 +50,7 @@ impl RawRows {
     /// begins with `[`, as one JSON array.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if path.is_dir() {
-            return Err(Error::invalid(
-                path,
-                "this is a folder\nhint: name the files in it",
-            ));
+            return Err(Error::invalid(path, "this is a folder").hint("name the files in it"));
         }
         let file = File::open(path).map_err(Error::io("open", path))?;
         let extension = path
@@ -78,18 +76,15 @@ impl RawRows {
     pub fn from_reader(name: &Path, mut reader: impl BufRead + 'static) -> Result<Self, Error> {
         let start = reader.fill_buf().map_err(Error::io("read", name))?;
         if start.is_empty() {
-            return Err(Error::invalid(
-                name,
-                "the file is empty\nhint: one JSON object a line is expected, e.g. {\"prompt\": …, \"completion\": …}",
+            return Err(Error::invalid(name, "the file is empty").hint(
+                "one JSON object a line is expected, e.g. {\"prompt\": …, \"completion\": …}",
             ));
         }
         if let Some(kind) = foreign(start) {
-            return Err(Error::invalid(
-                name,
-                format!(
-                    "this is {kind}, not JSON lines\nhint: give JSON lines, a JSON array, CSV or parquet in UTF-8"
-                ),
-            ));
+            return Err(
+                Error::invalid(name, format!("this is {kind}, not JSON lines"))
+                    .hint("give JSON lines, a JSON array, CSV or parquet in UTF-8"),
+            );
         }
         let start = start.strip_prefix(BOM).unwrap_or(start);
         if start.trim_ascii_start().first() == Some(&b'[') {
@@ -144,15 +139,8 @@ fn array(name: &Path, mut reader: impl Read) -> Result<Vec<Value>, Error> {
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", name))?;
     serde_json::from_slice(bytes.strip_prefix(BOM).unwrap_or(&bytes)).map_err(|error| {
-        Error::invalid(
-            name,
-            format!(
-                "line {}, column {}: {}",
-                error.line(),
-                error.column(),
-                not_json(&error)
-            ),
-        )
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Error::mistake(name, &place, not_json(&error))
     })
 }
 
@@ -217,34 +205,25 @@ impl<R> Lines<R> {
     }
 
     fn parse(&self, text: &[u8]) -> Result<Value, Error> {
-        let fault = |what: String| Error::invalid(&self.name, format!("line {}{what}", self.line));
+        let line = format!("line {}", self.line);
         let text = std::str::from_utf8(text).map_err(|error| {
-            fault(format!(
-                ": not UTF-8 (byte {} of the line)\nhint: save the file as UTF-8",
-                error.valid_up_to() + 1
-            ))
+            let byte = error.valid_up_to() + 1;
+            let what = Mistake::new(format!("not UTF-8 (byte {byte} of the line)"));
+            Error::mistake(&self.name, &line, what.hint("save the file as UTF-8"))
         })?;
         serde_json::from_str(text).map_err(|error| {
-            let whole_file = text == "{" || text == "[";
-            let hint = if whole_file {
-                "\nhint: each line must be one whole record (JSON lines)"
-            } else {
-                ""
-            };
-            fault(format!(
-                ", column {}: {}{hint}",
-                error.column(),
-                not_json(&error)
-            ))
+            let place = format!("{line}, column {}", error.column());
+            Error::mistake(&self.name, &place, not_json(&error))
         })
     }
 }
 
 /// serde_json's message without its own place.
-fn not_json(error: &serde_json::Error) -> String {
+fn not_json(error: &serde_json::Error) -> Mistake {
     let text = error.to_string();
-    format!(
-        "not JSON: {}\nhint: each line must hold one whole JSON object; is this line broken or cut off?",
+    Mistake::new(format!(
+        "not JSON: {}",
         text.split(" at line ").next().unwrap_or(&text)
-    )
+    ))
+    .hint("each line must hold one whole JSON object; is this line broken or cut off?")
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 /// Rows of a CSV file with a header; every value is text.
 pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec<Value>, Error> {
     if bytes.trim_ascii().is_empty() {
-        return Err(Error::invalid(path, format!("the file is empty{CUT_OFF}")));
+        return Err(Error::invalid(path, "the file is empty").hint(CUT_OFF));
     }
     if let Err(error) = std::str::from_utf8(&bytes) {
         let line = bytes[..error.valid_up_to()]
@@ -20,10 +20,9 @@ pub(crate) fn read_csv(path: &Path, bytes: Vec<u8>, separator: u8) -> Result<Vec
             .filter(|byte| **byte == b'\n')
             .count()
             + 1;
-        return Err(Error::invalid(
-            path,
-            format!("line {line}: not UTF-8\nhint: save the file as UTF-8"),
-        ));
+        return Err(
+            Error::invalid(path, format!("line {line}: not UTF-8")).hint("save the file as UTF-8")
+        );
     }
     let (header, records) = csv_records(path, bytes, separator)?;
     Ok(records
@@ -69,9 +68,9 @@ fn csv_records(
     let uneven = records.iter().find(|one| one.texts.len() != header.len());
     if let Some(CsvRecord { line, texts }) = uneven {
         let (values, columns) = (texts.len(), header.len());
-        return Err(broken(format!(
-            "line {line}: {values} values under a header of {columns} columns\nhint: a value that holds the separator or a line break stands in double quotes"
-        )));
+        let message = format!("line {line}: {values} values under a header of {columns} columns");
+        let hint = "a value that holds the separator or a line break stands in double quotes";
+        return Err(broken(message).hint(hint));
     }
     Ok((header, records))
 }
@@ -109,13 +108,8 @@ fn split_csv(bytes: &[u8], separator: u8) -> Vec<CsvRecord> {
 /// Rows of a parquet file of raw records (text, numbers, lists and structs).
 pub(crate) fn read_parquet(path: &Path, file: File) -> Result<Vec<Value>, Error> {
     let broken = |error: &dyn std::fmt::Display| {
-        Error::invalid(
-            path,
-            format!(
-                "no readable parquet file: {}{CUT_OFF}",
-                one_line(&error.to_string())
-            ),
-        )
+        let what = format!("no readable parquet file: {}", one_line(&error.to_string()));
+        Error::invalid(path, what).hint(CUT_OFF)
     };
     let read = move || -> Result<Vec<RecordBatch>, String> {
         let builder =

@@ -1,5 +1,5 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
-use lora_cli::{Common, OtherBase, ToolArgs};
+use lora_cli::{Common, OtherBase, Result, ToolArgs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -113,6 +113,12 @@ impl serde::Serialize for Rows {
 }
 
 impl ToolArgs for Args {
+    const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "batch-tokens"];
+
+    fn check(&self) -> Result<()> {
+        crate::gates::check_arguments(self)
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }

@@ -3,6 +3,7 @@ use crate::Args;
 use crate::generation::Plan;
 use crate::load::Loaded;
 use crate::measured::Measured;
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use lora_records::{Answer, Prediction, Report};
@@ -38,7 +39,7 @@ pub(crate) fn commit(
         tool: "lora-eval".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Report,
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: None,
         inputs: loaded.inputs.clone(),
         results: results(report),
@@ -57,7 +58,9 @@ fn create(
         write(&mut out)?;
         out.flush()
     };
-    run().map_err(|error| Error::from(error).context(format!("failed to write {}", path.display())))
+    run().map_err(|error| {
+        Error::foreign(error).context(format!("failed to write {}", path.display()))
+    })
 }
 
 fn write_predictions(

@@ -2,6 +2,7 @@
 use crate::output::{Output, name};
 use crate::{Args, Dtype, Format};
 use lora_checkpoint::{Checkpoint, GgufDtype, SaveDtype, save_folder, save_gguf};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui, human_bytes};
 use serde_json::{Value, json};
 
@@ -67,11 +68,12 @@ fn hf_dtype(dtype: Dtype) -> Result<SaveDtype> {
 
 /// Bytes of a file, or of all files of a folder.
 pub(crate) fn size(path: &std::path::Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path)?;
+    let metadata = std::fs::metadata(path).foreign()?;
     if !metadata.is_dir() {
         return Ok(metadata.len());
     }
-    std::fs::read_dir(path)?
-        .map(|entry| Ok(entry?.metadata()?.len()))
+    std::fs::read_dir(path)
+        .foreign()?
+        .map(|entry| Ok(entry.foreign()?.metadata().foreign()?.len()))
         .sum()
 }

@@ -1,6 +1,7 @@
 //! Where the export goes: one .gguf file with its receipt beside it, or a folder.
 use crate::inputs::Source;
 use crate::{Args, Format};
+use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui};
 use lora_model::{TrainedOn, model_input};
 use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};
@@ -76,7 +77,7 @@ impl Output {
             tool: "lora-export".to_owned(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             artefact: self.artefact,
-            config: serde_json::to_value(args)?,
+            config: serde_json::to_value(args).foreign()?,
             seed: None,
             inputs: self.inputs,
             results,

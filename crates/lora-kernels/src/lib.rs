@@ -37,7 +37,6 @@ pub mod norm;
 pub mod optim;
 pub mod peak;
 pub mod profile;
-pub mod rng;
 pub mod rope;
 pub mod rows;
 mod shared;

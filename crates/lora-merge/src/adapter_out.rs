@@ -1,6 +1,7 @@
 //! `--to-adapter`: the combined adapter as a folder that PEFT loads.
 use crate::inputs::{self, Adapters};
 use crate::{Args, combine};
+use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use std::time::Instant;
@@ -19,7 +20,7 @@ pub(crate) fn run(args: &Args, output: Staged, started: Instant, ui: &Ui) -> Res
         tool: "lora-merge".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Adapter,
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: args.seed,
         inputs: hashed,
         results,

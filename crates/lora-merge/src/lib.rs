@@ -154,6 +154,10 @@ impl std::fmt::Display for Dtype {
 }
 
 impl ToolArgs for Args {
+    fn check(&self) -> Result<()> {
+        combine::check_arguments(self)
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }

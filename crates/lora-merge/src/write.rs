@@ -4,6 +4,7 @@ use crate::inputs::{Inputs, unties};
 use crate::weights::{Merger, Moved};
 use crate::{Args, Dtype};
 use lora_checkpoint::{Checkpoint, SaveDtype, save_folder};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use serde_json::{Value, json};
@@ -83,7 +84,7 @@ pub(crate) fn commit(
         tool: "lora-merge".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Model,
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: args.seed,
         results: results(moved, check, inputs.combined),
         measured: json!({}),

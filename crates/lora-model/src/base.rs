@@ -68,7 +68,7 @@ impl BaseModel for Base {
             tensor.to_string()
         };
         let fail = |message: String| {
-            lora_core::Error::Config(format!("the base's {tensor} can't be read: {message}"))
+            lora_core::Error::config(format!("the base's {tensor} can't be read: {message}"))
         };
         let view = self
             .checkpoint

@@ -102,9 +102,10 @@ impl Packed {
             .find(|&id| id as usize >= vocabulary)
         {
             None => Ok(()),
-            Some(id) => Err(crate::Error::Invalid(format!(
-                "token id {id} is outside the model's vocabulary of {vocabulary}\nhint: prepare the dataset with this base's tokenizer"
-            ))),
+            Some(id) => Err(crate::Error::invalid(format!(
+                "token id {id} is outside the model's vocabulary of {vocabulary}"
+            ))
+            .hint("prepare the dataset with this base's tokenizer")),
         }
     }
 }

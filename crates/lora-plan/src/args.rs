@@ -52,6 +52,8 @@ Examples:
   lora-plan compare work/sweep";
 
 impl ToolArgs for Args {
+    const OUTPUTS: &'static [&'static str] = &["out", "svg", "write"];
+
     fn common(&self) -> &Common {
         &self.common
     }

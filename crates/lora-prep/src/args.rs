@@ -120,6 +120,10 @@ Examples:
   lora-prep show work/dataset --split valid -n 5";
 
 impl ToolArgs for Args {
+    fn check(&self) -> Result<()> {
+        self.refuse_contradictions()
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }
@@ -127,7 +131,7 @@ impl ToolArgs for Args {
 
 impl Args {
     /// Checks what flags say together.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn refuse_contradictions(&self) -> Result<()> {
         if self.valid + self.test >= 1.0 {
             return Err(Error::new(format!(
                 "--valid {} and --test {} leave nothing to train on",

@@ -47,7 +47,7 @@ impl Model {
                 origin = file.display().to_string();
                 let text = std::fs::read_to_string(file);
                 Some(text.map_err(|e| {
-                    Error::from(e).context(format!("failed to read {}", file.display()))
+                    Error::foreign(e).context(format!("failed to read {}", file.display()))
                 })?)
             }
             None => bundle

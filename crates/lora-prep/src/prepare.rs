@@ -1,6 +1,7 @@
 //! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
 use crate::model::Model;
 use crate::{Args, report};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
 use lora_data::{
     Example, Fault, KNOWN_KEYS, Manifest, RawRow, RawRows, Record, Refusal, Split, SplitName,
@@ -19,7 +20,7 @@ const STRIDE: usize = 64;
 /// Makes the dataset folder.
 pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
-    args.check()?;
+    args.refuse_contradictions()?;
     let (Some(base), Some(out)) = (args.base.take(), args.out.clone()) else {
         return Err(Error::new("--base and --out are needed"));
     };
@@ -44,10 +45,10 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
         tool: env!("CARGO_PKG_NAME").to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Dataset,
-        config: serde_json::to_value(&args)?,
+        config: serde_json::to_value(&args).foreign()?,
         seed: Some(args.seed),
         inputs,
-        results: serde_json::to_value(&manifest)?,
+        results: serde_json::to_value(&manifest).foreign()?,
         measured: serde_json::json!({}),
         started,
     };
@@ -64,7 +65,7 @@ fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
         let source = if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
             let failed =
-                |e: std::io::Error| Error::from(e).context("failed to read standard input");
+                |e: std::io::Error| Error::foreign(e).context("failed to read standard input");
             std::io::stdin()
                 .lock()
                 .read_to_end(&mut bytes)
@@ -138,7 +139,7 @@ impl Prepared {
                 Err(Fault::Refused(reason)) => {
                     *made.refused.entry(reason.to_string()).or_insert(0) += 1
                 }
-                Err(Fault::Shape(message)) => return Err(row.error(&message).into()),
+                Err(Fault::Shape(mistake)) => return Err(row.error(mistake).into()),
             }
         }
         if let Some(block) = args.text_block {

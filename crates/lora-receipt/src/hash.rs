@@ -78,10 +78,10 @@ pub fn hash_bytes(bytes: &[u8]) -> String {
 /// sha256 and length of one regular file.
 fn hash_file(path: &Path, meta: &fs::Metadata) -> Result<(String, u64), Error> {
     if !meta.is_file() {
-        return Err(Error::Invalid(format!(
-            "{} is neither a file nor a folder\nhint: name a file or a folder",
-            path.display()
-        )));
+        return Err(
+            Error::invalid(format!("{} is neither a file nor a folder", path.display()))
+                .hint("name a file or a folder"),
+        );
     }
     let mut file = File::open(path).map_err(io("open", path))?;
     let mut hasher = Sha256::new();
@@ -134,10 +134,8 @@ fn walk(
             } else {
                 "is nested too deeply"
             };
-            return Err(Error::Invalid(format!(
-                "{} {why}\nhint: name a folder without it",
-                path.display()
-            )));
+            return Err(Error::invalid(format!("{} {why}", path.display()))
+                .hint("name a folder without it"));
         }
         above.push(real);
         walk(root, &inner, above, found)?;

@@ -22,8 +22,9 @@ pub const VERSION: u32 = 2;
 /// File name of the receipt inside an output folder.
 pub const FILE_NAME: &str = "receipt.json";
 
-/// Why a receipt, a hash or a staged output failed.
-#[derive(Debug, thiserror::Error)]
+/// Why a receipt, a hash or a staged output failed. Display is one line; the way out, where one is known, is the
+/// diagnostic's help.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum Error {
     /// The operating system refused.
     #[error("failed to {action} {path}")]
@@ -35,9 +36,34 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// Anything else, as one line (and a `\nhint: …` where a way out is known).
-    #[error("{0}")]
-    Invalid(String),
+    /// Anything else.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong, one line.
+        message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
+    },
+}
+
+impl Error {
+    /// What is wrong.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The way out.
+    #[must_use]
+    pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Invalid { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
 }
 
 /// Turns a system error into [`Error::Io`], naming what was tried on which path.

@@ -7,8 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The way out where a receipt can't be read.
-const AGAIN: &str =
-    "\nhint: a receipt is written by a lora tool and not by hand: make the output again";
+const AGAIN: &str = "a receipt is written by a lora tool and not by hand: make the output again";
 
 /// What kind of thing an output is; decides which `-` inputs accept it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,11 +156,12 @@ impl Receipt {
         let path = receipt_path(out);
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::parse(&text, &path.display().to_string()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::Invalid(format!(
-                "{} has no receipt ({} does not exist)\nhint: only what a lora tool finished has one; make it again",
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::invalid(format!(
+                "{} has no receipt ({} does not exist)",
                 out.display(),
                 path.display()
-            ))),
+            ))
+            .hint("only what a lora tool finished has one; make it again")),
             Err(e) => Err(io("read", &path)(e)),
         }
     }
@@ -172,24 +172,25 @@ impl Receipt {
     /// When the text is not JSON, of an unknown version, or without a receipt's fields.
     pub fn parse(text: &str, origin: &str) -> Result<Self, Error> {
         let value: serde_json::Value = serde_json::from_str(text)
-            .map_err(|e| Error::Invalid(format!("{origin} is not valid JSON: {e}{AGAIN}")))?;
+            .map_err(|e| Error::invalid(format!("{origin} is not valid JSON: {e}")).hint(AGAIN))?;
         let value = match value.get("version").and_then(serde_json::Value::as_u64) {
             Some(1) => from_version_1(value),
             Some(version) if version == u64::from(VERSION) => value,
             Some(version) => {
-                return Err(Error::Invalid(format!(
-                    "{origin} is a receipt of version {version}, and this tool reads versions 1 to {VERSION}\n\
-                     hint: use the release that wrote it, or make the output again with this one"
-                )));
+                return Err(Error::invalid(format!(
+                    "{origin} is a receipt of version {version}, and this tool reads versions 1 to {VERSION}"
+                ))
+                .hint("use the release that wrote it, or make the output again with this one"));
             }
             None => {
-                return Err(Error::Invalid(format!(
-                    "{origin} is not a receipt: it has no version{AGAIN}"
-                )));
+                return Err(Error::invalid(format!(
+                    "{origin} is not a receipt: it has no version"
+                ))
+                .hint(AGAIN));
             }
         };
         serde_json::from_value(value)
-            .map_err(|e| Error::Invalid(format!("{origin} is not a receipt: {e}{AGAIN}")))
+            .map_err(|e| Error::invalid(format!("{origin} is not a receipt: {e}")).hint(AGAIN))
     }
 
     /// The first difference between what lies at `out` now and what this receipt says was written; none if it is intact.

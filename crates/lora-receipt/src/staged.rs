@@ -70,7 +70,7 @@ impl Staged {
     pub fn commit(mut self, draft: Draft) -> Result<Receipt, Error> {
         let receipt = draft.finish(&self.out, &self.partial)?;
         let mut text = serde_json::to_string_pretty(&receipt).map_err(|e| {
-            Error::Invalid(format!(
+            Error::invalid(format!(
                 "failed to write the receipt of {}: {e}",
                 self.out.display()
             ))
@@ -101,10 +101,11 @@ impl Staged {
 
     fn begin(out: &Path, force: bool, kind: Kind) -> Result<Self, Error> {
         if out.file_name().is_none() {
-            return Err(Error::Invalid(format!(
-                "{:?} can't be an output path\nhint: name the file or folder that is to be made",
+            return Err(Error::invalid(format!(
+                "{:?} can't be an output path",
                 out.display().to_string()
-            )));
+            ))
+            .hint("name the file or folder that is to be made"));
         }
         restore(out)?;
         refuse_existing(out, force, kind)?;
@@ -146,16 +147,15 @@ fn refuse_existing(out: &Path, force: bool, kind: Kind) -> Result<(), Error> {
     };
     let shown = out.display();
     if !force {
-        return Err(Error::Invalid(format!(
-            "{shown} exists already\nhint: pass --force to replace it, or choose another --out"
-        )));
+        return Err(Error::invalid(format!("{shown} exists already"))
+            .hint("pass --force to replace it, or choose another --out"));
     }
     let foreign = meta.is_dir() && !out.join(FILE_NAME).exists() && !is_empty(out);
     if foreign || (meta.is_dir() && kind == Kind::File) {
-        return Err(Error::Invalid(format!(
-            "{shown} is a folder that no lora tool wrote, so --force does not replace it\n\
-             hint: choose another --out, or remove the folder yourself"
-        )));
+        return Err(Error::invalid(format!(
+            "{shown} is a folder that no lora tool wrote, so --force does not replace it"
+        ))
+        .hint("choose another --out, or remove the folder yourself"));
     }
     Ok(())
 }
@@ -190,10 +190,11 @@ fn claim(partial: &Path, kind: Kind) -> Result<Option<File>, Error> {
     };
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            return Err(Error::Invalid(format!(
-                "another process is writing {} now\nhint: wait for it, or choose another --out",
+            return Err(Error::invalid(format!(
+                "another process is writing {} now",
                 partial.display()
-            )));
+            ))
+            .hint("wait for it, or choose another --out"));
         }
         Err(TryLockError::Error(_)) => return Ok(None), // a file system without locks
         Ok(()) => {}

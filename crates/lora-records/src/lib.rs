@@ -3,12 +3,14 @@
 //!
 //! Within a version fields may be added, and a reader ignores what it does not know. Where a field goes away or changes
 //! its meaning, the version rises, and a reader refuses what it does not know.
+mod description;
 mod event;
 mod lines;
 mod metrics;
 mod predictions;
 mod report;
 
+pub use description::{Description, Flag, Kind, Refusal, Role};
 pub use event::{Event, Failure, Progress, Warning};
 pub use metrics::{EvalMetric, Metric, StepMetric, metric_lines_until, read_metrics};
 pub use predictions::{Answer, Prediction, read_predictions};
@@ -20,7 +22,7 @@ pub use report::{
 use std::path::PathBuf;
 
 /// Why a record could not be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum Error {
     /// The operating system refused.
     #[error("failed to {action} {path}")]
@@ -33,7 +35,8 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A line is not what the tool writes.
-    #[error("{path}, line {line}: {reason}\nhint: expected the lines that {writer} writes")]
+    #[error("{path}, line {line}: {reason}")]
+    #[diagnostic(help("expected the lines that {writer} writes"))]
     Line {
         /// The file.
         path: PathBuf,
@@ -45,7 +48,8 @@ pub enum Error {
         writer: &'static str,
     },
     /// The file as a whole is not what the tool writes.
-    #[error("{path}: {reason}\nhint: make it again with this release's {writer}")]
+    #[error("{path}: {reason}")]
+    #[diagnostic(help("make it again with this release's {writer}"))]
     File {
         /// The file.
         path: PathBuf,

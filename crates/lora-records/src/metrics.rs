@@ -36,9 +36,10 @@ pub struct StepMetric {
     /// Supervised tokens in the step.
     #[serde(default)]
     pub supervised_tokens: usize,
-    /// Tokens a second; of the machine, not of the run's result.
-    #[serde(default)]
-    pub tokens_per_s: f64,
+    /// Tokens a second: on stdout, and in files of version 0.1.0. Today's files leave it out, for it is of the machine:
+    /// the same run writes the same bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_s: Option<f64>,
 }
 
 /// A pass over the valid split.
@@ -64,6 +65,18 @@ pub struct EvalMetric {
 impl Metric {
     /// File name inside an adapter folder.
     pub const FILE_NAME: &str = "metrics.jsonl";
+
+    /// The line as the file has it: without what a second run would not repeat.
+    #[must_use]
+    pub fn for_file(self) -> Self {
+        match self {
+            Self::Step(metric) => Self::Step(StepMetric {
+                tokens_per_s: None,
+                ..metric
+            }),
+            Self::Eval(metric) => Self::Eval(metric),
+        }
+    }
 
     /// The step that it belongs to.
     pub fn step(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! A pipeline file as it is written: version, params, matrix and steps, before any name is resolved.
 use crate::yaml::{self, Ordered};
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -53,6 +54,9 @@ pub(crate) struct StepFile {
     pub(crate) needs: Vec<String>,
 }
 
+/// Longest name of a pipeline and of a step, which are names of folders.
+const LONGEST_NAME: usize = 100;
+
 /// What a person needs to know whose file is no pipeline at all.
 const SHAPE: &str =
     "a pipeline has `version: 1` and `steps: {name: {use: lora-prep, in: {…}, with: {…}}}`";
@@ -61,6 +65,7 @@ impl Source {
     /// Reads and checks the shape of a pipeline file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
+            .foreign()
             .context(|| format!("failed to read the pipeline {}", path.display()))?;
         let file: PipelineFile = yaml::parse(&text).map_err(|e| {
             let place =
@@ -111,6 +116,18 @@ impl Source {
             return Err(
                 error.hint("use the release of lora-tools that the pipeline was written for")
             );
+        }
+        let name = self.name();
+        if name.starts_with('.') || name.len() > LONGEST_NAME {
+            let error = Error::new(format!(
+                "{} can't name a folder of steps after itself: `{name}`",
+                self.path.display()
+            ));
+            return Err(error.hint("call the file, for example, `finetune.yaml`"));
+        }
+        if let Some((name, _)) = steps.iter().find(|(name, _)| name.len() > LONGEST_NAME) {
+            let error = self.error_at(&["steps", name], "the name is too long");
+            return Err(error.hint(format!("a name has at most {LONGEST_NAME} letters")));
         }
         if steps.0.is_empty() {
             return Err(self.error_at(&["steps"], "there are no steps").hint(SHAPE));

@@ -1,6 +1,11 @@
 //! lora-run: executes a pipeline file step by step, and skips what is done already. Knows nothing of models.
+mod arguments;
+mod attempt;
+mod ending;
 mod file;
+mod live;
 mod lockfile;
+mod origin;
 mod process;
 mod record;
 mod report;

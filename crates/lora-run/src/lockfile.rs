@@ -1,7 +1,8 @@
-//! `PIPELINE.lock`: the gathered receipts of a finished pipeline, for git. Without times and memory, which change
-//! from run to run and say nothing of what was made.
+//! `PIPELINE.lock`: the gathered receipts of a finished pipeline, for git. Without what was measured of the run (times,
+//! memory) and without settings that change nothing of what was made (threads): equal runs write equal locks.
 use crate::record::{Definition, write_whole};
 use crate::resolve::Step;
+use crate::tools::Tool;
 use lora_cli::Result;
 use lora_receipt::Receipt;
 use serde_json::{Map, Value, json};
@@ -11,6 +12,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) struct Finished<'a> {
     pub(crate) step: &'a Step,
+    pub(crate) tool: Option<&'a Tool>,
     pub(crate) definition: Definition,
     pub(crate) receipt: Receipt,
 }
@@ -20,6 +22,7 @@ pub(crate) fn write(path: &Path, pipeline: &str, finished: &[Finished<'_>]) -> R
     let mut steps = Map::new();
     for Finished {
         step,
+        tool,
         definition,
         receipt,
     } in finished
@@ -29,34 +32,26 @@ pub(crate) fn write(path: &Path, pipeline: &str, finished: &[Finished<'_>]) -> R
             "tool": definition.tool,
             "tool_version": definition.tool_version,
             "with": definition.with,
-            "config": receipt.config,
+            "config": config(receipt, *tool),
             "inputs": receipt.inputs,
             "outputs": receipt.outputs,
-            "results": steady(&receipt.results),
+            "results": receipt.results,
         });
         steps.insert(step.id.clone(), entry);
     }
     write_whole(
         path,
-        &json!({ "version": 1, "pipeline": pipeline, "steps": steps }),
+        &json!({ "version": 2, "pipeline": pipeline, "steps": steps }),
     )
 }
 
-/// Result figures less those that a second run would not repeat.
-fn steady(results: &Value) -> Value {
-    let changes = |name: &str| {
-        ["second", "per_s", "rss", "memory", "time"]
-            .iter()
-            .any(|part| name.contains(part))
+/// The settings that have an effect.
+fn config(receipt: &Receipt, tool: Option<&Tool>) -> Value {
+    let Some(fields) = receipt.config.as_object() else {
+        return receipt.config.clone();
     };
-    match results {
-        Value::Object(fields) => Value::Object(
-            fields
-                .iter()
-                .filter(|(k, _)| !changes(k))
-                .map(|(k, v)| (k.clone(), steady(v)))
-                .collect(),
-        ),
-        other => other.clone(),
-    }
+    let kept = fields
+        .iter()
+        .filter(|(name, _)| tool.is_none_or(|tool| tool.has_effect(name)));
+    Value::Object(kept.map(|(k, v)| (k.clone(), v.clone())).collect())
 }

@@ -1,5 +1,8 @@
 //! One step's process: its output into the log and before people's eyes, its end explained.
+use crate::live::Live;
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Ui};
+use lora_records::{Event, Failure};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write as _};
@@ -9,8 +12,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines of stderr that are kept to explain a failure.
+/// Lines that are kept, and lines that are shown, to explain the failure of a process that tells nothing of itself.
 const KEPT: usize = 12;
+const LAST: usize = 5;
 /// A process that does not stop by itself this long after an interrupt did not hear of it: then it is told. On a
 /// terminal Ctrl-C reaches it without us, and a second one would stop it at once, so there we wait longer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,84 +24,133 @@ const PATIENCE_ON_TERMINAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// The last lines of its stderr.
+    /// Why it ended without success, in a tool's own words.
+    pub(crate) told: Option<Failure>,
+    /// The last lines of a process that tells nothing of itself.
     pub(crate) tail: Vec<String>,
 }
 
-/// Which of a process's streams people see.
+/// What a process is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Shown {
-    /// stderr: stdout is data.
-    Stderr,
-    /// Both, of a shell line.
-    Both,
+pub(crate) enum Kind {
+    /// A tool: its stdout is data, its stderr for people.
+    Tool,
+    /// A shell line: both are for people.
+    Line,
 }
 
-/// Runs `command` to its end; both streams go to `log`, headed by `title`.
-pub(crate) fn run(
-    ui: &Ui,
-    mut command: Command,
-    title: &str,
-    log: &Path,
-    shown: Shown,
-) -> Result<Ended> {
+/// A process to run.
+#[derive(Debug)]
+pub(crate) struct Job<'j> {
+    pub(crate) step: &'j str,
+    pub(crate) command: Command,
+    pub(crate) kind: Kind,
+    /// What heads the log.
+    pub(crate) title: &'j str,
+    pub(crate) log: &'j Path,
+    /// The pipeline's lock, which is empty. It is the process's stdin, so that the lock is held as long as the process
+    /// or a child of it lives, also when lora-run itself was killed.
+    pub(crate) lock: &'j File,
+}
+
+/// Runs a process to its end; both its streams go to the log.
+pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
+    let Job {
+        step,
+        mut command,
+        kind,
+        title,
+        log,
+        lock,
+    } = job;
     let failed = || format!("failed to write the log {}", log.display());
-    let mut file = File::create(log).context(failed)?;
-    writeln!(file, "$ {title}").context(failed)?;
+    let mut file = File::create(log).foreign().context(failed)?;
+    writeln!(file, "$ {title}").foreign().context(failed)?;
     let file = Arc::new(Mutex::new(file));
     command
-        .stdin(Stdio::null())
+        .stdin(Stdio::from(lock.try_clone().foreign().context(failed)?))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command
         .spawn()
+        .foreign()
         .context(|| format!("failed to start {}", command.get_program().display()))?;
     let (ends, done) = mpsc::channel::<()>();
     let stdout = child.stdout.take().map(|stream| {
-        let live = (shown == Shown::Both).then(|| ui.clone());
-        follow(stream, file.clone(), live, ends.clone())
+        let seen = match kind {
+            Kind::Tool => Seen::Events(Live::new(ui, step)),
+            Kind::Line => Seen::Lines(ui.clone()),
+        };
+        follow(stream, file.clone(), seen, ends.clone())
     });
-    let stderr = child
-        .stderr
-        .take()
-        .map(|stream| follow(stream, file.clone(), Some(ui.clone()), ends));
+    let stderr = child.stderr.take().map(|stream| {
+        let seen = Seen::Lines(ui.clone());
+        follow(stream, file.clone(), seen, ends)
+    });
     let status = wait(ui, &mut child, &done)?;
-    let mut tail = Vec::new();
+    let mut ended = Ended {
+        status,
+        told: None,
+        tail: Vec::new(),
+    };
     for thread in [stdout, stderr].into_iter().flatten() {
-        tail = thread.join().unwrap_or_default();
+        let (told, tail) = thread.join().unwrap_or_default();
+        ended.told = ended.told.or(told);
+        ended.tail = tail;
     }
-    Ok(Ended { status, tail })
+    Ok(ended)
 }
 
-/// Copies a stream line by line; returns its last lines.
+/// What people see of a stream.
+#[derive(Debug)]
+enum Seen {
+    /// Its lines.
+    Lines(Ui),
+    /// The progress that it tells.
+    Events(Live),
+}
+
+/// Copies a stream line by line; returns why its tool failed, if it told, and its last lines.
 fn follow(
     stream: impl Read + Send + 'static,
     log: Arc<Mutex<File>>,
-    live: Option<Ui>,
+    mut seen: Seen,
     ends: mpsc::Sender<()>,
-) -> std::thread::JoinHandle<Vec<String>> {
+) -> std::thread::JoinHandle<(Option<Failure>, Vec<String>)> {
     std::thread::spawn(move || {
         let _ends = ends; // dropped when the stream ends
         let mut stream = BufReader::new(stream);
         let mut tail = VecDeque::new();
         let mut bytes = Vec::new();
+        let mut told = None;
         while stream.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
-            // A full disk must not stop the step for the sake of its log.
-            let _ = log
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .write_all(&bytes);
             let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-            if let Some(ui) = &live {
-                ui.say(&format!("  {line}"));
+            let mut is_progress = false;
+            match &mut seen {
+                Seen::Lines(ui) => ui.say(&format!("  {line}")),
+                Seen::Events(live) => match Event::parse(&line) {
+                    Some(Event::Progress(progress)) => {
+                        is_progress = true;
+                        live.show(&progress);
+                    }
+                    Some(Event::Error(failure) | Event::No(failure)) => told = Some(failure),
+                    _ => {}
+                },
             }
-            tail.push_back(line);
+            if !is_progress {
+                // A full disk must not stop the step for the sake of its log.
+                let _ = log
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .write_all(&bytes);
+                tail.push_back(line);
+            }
             if tail.len() > KEPT {
                 tail.pop_front();
             }
             bytes.clear();
         }
-        tail.into()
+        (told, tail.into())
     })
 }
 
@@ -116,6 +169,7 @@ fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitSta
             Err(RecvTimeoutError::Disconnected) => {
                 return child
                     .wait()
+                    .foreign()
                     .context(|| "failed to wait for a step".to_owned());
             }
         }
@@ -131,28 +185,25 @@ fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitSta
     }
 }
 
-/// The error for a step that failed: what its last lines on stderr say.
+/// The error for a step that failed: what its tool told of it, or the last lines of a shell line.
 pub(crate) fn failure(step: &str, ended: &Ended, log: &Path) -> Error {
     let how = match ended.status.code() {
         Some(code) => format!("failed with exit code {code}"),
         None => format!("was killed{}", signal(ended.status)),
     };
-    let (mut causes, mut hint) = (Vec::new(), None);
-    for line in &ended.tail {
-        if let Some(message) = line.strip_prefix("error: ") {
-            causes = vec![message.to_owned()]; // the last error counts
-        } else if let Some(cause) = line.strip_prefix("cause: ") {
-            causes.push(cause.to_owned());
-        } else if let Some(text) = line.strip_prefix("hint: ") {
-            hint = Some(text.to_owned());
-        }
-    }
-    if causes.is_empty() {
-        let from = ended.tail.len().saturating_sub(5);
-        causes.push(ended.tail[from..].join("\n"));
-    }
-    let mut causes = causes.into_iter().rev().filter(|cause| !cause.is_empty());
     let title = format!("step {step} {how} (its log: {})", log.display());
+    let (causes, hint) = match &ended.told {
+        Some(told) => {
+            let message = std::iter::once(told.message.clone());
+            let causes = message.chain(told.causes.iter().cloned()).collect();
+            (causes, told.hint.clone())
+        }
+        None => {
+            let from = ended.tail.len().saturating_sub(LAST);
+            (vec![ended.tail[from..].join("\n")], None)
+        }
+    };
+    let mut causes = causes.into_iter().rev().filter(|cause| !cause.is_empty());
     let error = match causes.next() {
         Some(innermost) => causes
             .fold(Error::new(innermost), |error, cause| error.context(cause))
@@ -170,14 +221,9 @@ pub(crate) fn failure(step: &str, ended: &Ended, log: &Path) -> Error {
 
 /// The reason that a tool gave with exit code 1.
 pub(crate) fn answer(ended: &Ended) -> String {
-    let line = ended
-        .tail
-        .iter()
-        .rev()
-        .find_map(|line| line.strip_prefix("no: "));
-    line.or(ended.tail.last().map(String::as_str))
-        .unwrap_or("the answer is no")
-        .to_owned()
+    let told = ended.told.as_ref().map(|told| told.message.clone());
+    told.or(ended.tail.last().cloned())
+        .unwrap_or_else(|| "the answer is no".to_owned())
 }
 
 #[cfg(unix)]

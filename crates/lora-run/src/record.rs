@@ -2,14 +2,16 @@
 use crate::resolve::{Action, Step};
 use crate::tools::Tool;
 use crate::values::shown;
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Result};
 use lora_receipt::{Hashes, Input, Receipt, hash_bytes, receipt_path};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The record format that this version reads and writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// All that decides what a step makes. Its hash is the step's key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,10 +21,36 @@ pub(crate) struct Definition {
     pub(crate) tool: String,
     /// The tool's version, or the shell line.
     pub(crate) tool_version: String,
-    /// Flags, as text, by name: their order does not matter.
-    pub(crate) with: BTreeMap<String, String>,
+    /// Flags that have an effect, by name: their order does not matter.
+    pub(crate) with: BTreeMap<String, Setting>,
     /// Content hashes by input name.
     pub(crate) inputs: BTreeMap<String, Vec<String>>,
+}
+
+/// A flag's value as text: one, or a list of them, which is not the same as one with commas in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Setting {
+    One(String),
+    List(Vec<String>),
+}
+
+impl Setting {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Array(items) => Self::List(items.iter().map(shown).collect()),
+            one => Self::One(shown(one)),
+        }
+    }
+
+    /// For people; `as_list` in brackets.
+    fn text(&self, as_list: bool) -> String {
+        match self {
+            Self::One(text) => text.clone(),
+            Self::List(items) if as_list => format!("[{}]", items.join(", ")),
+            Self::List(items) => items.join(","),
+        }
+    }
 }
 
 /// What lies beside a step's output: `WORK/PIPELINE/STEP.step.json`.
@@ -55,17 +83,15 @@ impl Definition {
     ) -> Result<(Self, Vec<Input>)> {
         let mut found = Vec::new();
         let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, paths) in &step.inputs {
-            for input in paths {
-                let hash = hashes.hash_path(&input.path);
-                let sha256 = hash
-                    .context(|| format!("failed to read the input `{name}` of step {}", step.id))?;
-                by_name
-                    .entry(name.clone())
-                    .or_default()
-                    .push(sha256.clone());
-                found.push(Input::new(name.clone(), input.path.clone(), sha256));
-            }
+        for (name, path) in read_paths(step, tool) {
+            let hash = hashes.hash_path(&path);
+            let sha256 =
+                hash.context(|| format!("failed to read the input `{name}` of step {}", step.id))?;
+            by_name
+                .entry(name.clone())
+                .or_default()
+                .push(sha256.clone());
+            found.push(Input::new(name, path, sha256));
         }
         let (name, version) = match &step.action {
             Action::Use(name) => (
@@ -77,7 +103,8 @@ impl Definition {
         let with = step
             .with
             .iter()
-            .map(|(key, value)| (key.clone(), shown(value)))
+            .filter(|(key, _)| tool.is_none_or(|t| t.has_effect(key) && !t.reads(key)))
+            .map(|(key, value)| (key.clone(), Setting::of(value)))
             .collect();
         Ok((
             Self {
@@ -120,9 +147,7 @@ impl Definition {
         for name in names {
             let (old, new) = (before.with.get(name), self.with.get(name));
             if old != new {
-                let text =
-                    |value: Option<&String>| value.map_or("(not set)".to_owned(), Clone::clone);
-                changes.push(format!("with.{name}: {} → {}", text(old), text(new)));
+                changes.push(format!("with.{name}: {}", change(old, new)));
             }
         }
         let names: std::collections::BTreeSet<_> =
@@ -133,6 +158,48 @@ impl Definition {
         changes.extend(changed.map(|name| format!("input {name} changed")));
         (!changes.is_empty()).then(|| changes.join(", "))
     }
+}
+
+/// `old → new`.
+fn change(old: Option<&Setting>, new: Option<&Setting>) -> String {
+    let told = |as_list: bool| {
+        let text = |value: Option<&Setting>| {
+            value.map_or("(not set)".to_owned(), |setting| setting.text(as_list))
+        };
+        (text(old), text(new))
+    };
+    let (mut before, mut now) = told(false);
+    if before == now {
+        (before, now) = told(true);
+    }
+    format!("{before} → {now}")
+}
+
+/// Every path that a step reads, with the flag that names it: those under `in`, and those under `with`.
+pub(crate) fn read_paths(step: &Step, tool: Option<&Tool>) -> Vec<(String, PathBuf)> {
+    let inputs = step
+        .inputs
+        .iter()
+        .flat_map(|(name, paths)| paths.iter().map(|input| (name.clone(), input.path.clone())));
+    inputs.chain(with_paths(step, tool)).collect()
+}
+
+/// The paths under `with`.
+pub(crate) fn with_paths(step: &Step, tool: Option<&Tool>) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    for (key, value) in &step.with {
+        if tool.is_some_and(|tool| tool.reads(key)) {
+            let values = value
+                .as_array()
+                .map_or(std::slice::from_ref(value), Vec::as_slice);
+            found.extend(
+                values
+                    .iter()
+                    .map(|one| (key.clone(), PathBuf::from(shown(one)))),
+            );
+        }
+    }
+    found
 }
 
 impl Record {
@@ -212,7 +279,12 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Writes JSON beside its place and renames it; leaves a file alone that holds the same already.
 pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
     let failed = || format!("failed to write {}", path.display());
-    let text = format!("{}\n", serde_json::to_string_pretty(value).context(failed)?);
+    let text = format!(
+        "{}\n",
+        serde_json::to_string_pretty(value)
+            .foreign()
+            .context(failed)?
+    );
     if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(());
     }
@@ -222,5 +294,6 @@ pub(crate) fn write_whole(path: &Path, value: &impl Serialize) -> Result<()> {
         .inspect_err(|_| {
             let _ = std::fs::remove_file(&partial);
         })
+        .foreign()
         .context(failed)
 }

@@ -5,6 +5,8 @@ use crate::values::{quoted, shown};
 use lora_cli::{human_bytes, table};
 use lora_receipt::Receipt;
 use serde_json::Value;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// One line of the table at the end.
 #[derive(Debug, serde::Serialize)]
@@ -40,8 +42,39 @@ impl Row {
     }
 }
 
-/// The rows as an aligned table.
-pub(crate) fn summary(rows: &[Row]) -> String {
+/// The rows as an aligned table of at most so many columns; what does not fit stands below its row, indented.
+pub(crate) fn summary(rows: &[Row], columns: usize) -> String {
+    let wide = cells(rows, usize::MAX);
+    let text = table(&wide);
+    if text.lines().all(|line| line.chars().count() <= columns) {
+        return text;
+    }
+    let name = (columns / 2).max(16);
+    let short = cells(rows, name).into_iter();
+    let short: Vec<Vec<String>> = short.map(|row| row[..4].to_vec()).collect();
+    let mut narrow = String::new();
+    for (number, line) in table(&short).lines().enumerate() {
+        narrow += line;
+        narrow.push('\n');
+        let row = number.checked_sub(1).and_then(|index| rows.get(index));
+        for detail in row.into_iter().flat_map(details) {
+            for part in wrapped(&detail, columns.saturating_sub(4).max(16)) {
+                narrow += &format!("    {part}\n");
+            }
+        }
+    }
+    narrow
+}
+
+/// What stands below a row of a narrow table.
+fn details(row: &Row) -> Vec<String> {
+    let mut found = vec![figures(&row.results), row.reason.clone()];
+    found.retain(|text| !text.is_empty());
+    found
+}
+
+/// All cells, the header first; a step's name takes at most `name` columns.
+fn cells(rows: &[Row], name: usize) -> Vec<Vec<String>> {
     let header = [
         "step",
         "status",
@@ -49,28 +82,60 @@ pub(crate) fn summary(rows: &[Row]) -> String {
         "peak memory",
         "results",
         "reason",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    ];
     let line = |row: &Row| {
+        let seconds = match row.status {
+            "skipped" => "-".to_owned(),
+            _ => format!("{:.1}", row.seconds),
+        };
         vec![
-            row.step.clone(),
+            cut(&row.step, name),
             row.status.to_owned(),
-            if row.status == "skipped" {
-                "-".to_owned()
-            } else {
-                format!("{:.1}", row.seconds)
-            },
+            seconds,
             row.peak_rss_bytes.map_or("-".to_owned(), human_bytes),
             figures(&row.results),
             row.reason.clone(),
         ]
     };
-    table(
-        &std::iter::once(header)
-            .chain(rows.iter().map(line))
-            .collect::<Vec<_>>(),
-    )
+    let header = header.map(str::to_owned).to_vec();
+    std::iter::once(header)
+        .chain(rows.iter().map(line))
+        .collect()
+}
+
+/// A text of at most so many columns, cut in its middle.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    if letters.len() <= columns {
+        return text.to_owned();
+    }
+    let front = columns.saturating_sub(1).div_ceil(2);
+    let back = columns.saturating_sub(1) - front;
+    let beginning: String = letters[..front].iter().collect();
+    let end: String = letters[letters.len() - back..].iter().collect();
+    format!("{beginning}…{end}")
+}
+
+/// A text as lines of at most so many columns, broken between words where it can be.
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        for part in letters.chunks(columns) {
+            let part: String = part.iter().collect();
+            let used = lines.last().map_or(0, |line| line.chars().count());
+            if used > 0 && used + 1 + part.chars().count() > columns {
+                lines.push(String::new());
+            }
+            if let Some(line) = lines.last_mut() {
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                *line += &part;
+            }
+        }
+    }
+    lines
 }
 
 /// The first few figures of a receipt's results.
@@ -122,9 +187,28 @@ pub(crate) fn command_line(step: &Step, tool: Option<&Tool>, arguments: &[String
                     .iter()
                     .map(|(name, value)| format!("{name}={}", quoted(value))),
             );
-            words.push(format!("OUT={out} sh -c {}", quoted(line)));
+            let options = shell_options().join(" ");
+            words.push(format!("OUT={out} sh {options} -c {}", quoted(line)));
             words.join(" ")
         }
+    }
+}
+
+/// With what `sh` runs a line: it stops at the first command that fails, also in a pipe where the shell can do that, and
+/// at a variable that is not set.
+pub(crate) fn shell_options() -> &'static [&'static str] {
+    static CAN_PIPEFAIL: OnceLock<bool> = OnceLock::new();
+    let can_pipefail = *CAN_PIPEFAIL.get_or_init(|| {
+        let asked = Command::new("sh")
+            .args(["-c", "set -o pipefail"])
+            .stderr(Stdio::null())
+            .status();
+        asked.is_ok_and(|status| status.success())
+    });
+    if can_pipefail {
+        &["-eu", "-o", "pipefail"]
+    } else {
+        &["-eu"]
     }
 }
 

@@ -295,7 +295,11 @@ impl Scope<'_> {
             for piece in rest {
                 match piece {
                     Piece::Text(text) => path += text,
-                    Piece::Name(name) => path += &shown(&self.param(at, name)?.value),
+                    Piece::Name(name) => {
+                        let param = self.param(at, name)?;
+                        path += &shown(&param.value);
+                        varies.extend(param.varies.iter().cloned());
+                    }
                 }
             }
             varies.extend(step.varies.iter().cloned());
@@ -388,6 +392,38 @@ impl Scope<'_> {
     }
 }
 
+/// What lora-run and the tools put behind a step's name for files of their own.
+const SUFFIXES: [&str; 6] = [
+    ".log",
+    ".partial",
+    ".replaced.partial",
+    ".step.json",
+    ".attempt",
+    ".receipt.json",
+];
+
+/// Longest name of a step, so that every file system takes it with each suffix.
+const LONGEST_ID: usize = 160;
+
+/// True if an output of one would stand where the other, or a file of its own, stands.
+fn collide(one: &str, other: &str) -> bool {
+    let stands_on = |a: &str, b: &str| {
+        let rest = a.strip_prefix(b);
+        rest.is_some_and(|rest| rest.is_empty() || SUFFIXES.contains(&rest))
+    };
+    stands_on(one, other) || stands_on(other, one)
+}
+
+/// A name that is too long keeps its beginning, and a hash of all of it.
+fn shortened(id: String) -> String {
+    if id.len() <= LONGEST_ID {
+        return id;
+    }
+    let hash = lora_receipt::hash_bytes(id.as_bytes());
+    let beginning: String = id.chars().take(LONGEST_ID - 20).collect();
+    format!("{beginning}~{}", &hash[..16])
+}
+
 /// `train`, or `train@lr=1e-4,rank=8` where it depends on the matrix.
 fn unique_id(step: &Step, combination: &[(String, Value)], taken: &[Step]) -> String {
     let safe = |c: char| {
@@ -413,9 +449,10 @@ fn unique_id(step: &Step, combination: &[(String, Value)], taken: &[Step]) -> St
     } else {
         format!("{}@{}", step.name, suffix.join(","))
     };
+    let id = shortened(id);
     let mut unique = id.clone();
     let mut number = 2;
-    while taken.iter().any(|known| known.id == unique) {
+    while taken.iter().any(|known| collide(&known.id, &unique)) {
         unique = format!("{id}~{number}");
         number += 1;
     }

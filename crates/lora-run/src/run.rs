@@ -1,11 +1,15 @@
 //! The run itself: checks everything first, then takes the steps in order, skipping what is done already.
+use crate::arguments;
+use crate::attempt::Attempt;
+use crate::ending;
 use crate::file::Source;
 use crate::lockfile::{self, Finished};
-use crate::process::{self, Shown};
-use crate::record::{Decision, Definition, Record, decide, with_suffix};
-use crate::report::{Row, command_line, environment, summary};
+use crate::process::{self, Job, Kind};
+use crate::record::{Decision, Definition, Record, decide, with_paths, with_suffix};
+use crate::report::{Row, command_line, environment, shell_options, summary};
 use crate::resolve::{Action, Step};
 use crate::tools::{self, Tool};
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui};
 use lora_receipt::{Artefact, Draft, Hashes, Input, Receipt, Staged};
 use serde_json::json;
@@ -18,9 +22,9 @@ use std::time::Instant;
 /// A step, its tool and its command line: checked, ready to run.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    step: Step,
-    tool: Option<Tool>,
-    arguments: Vec<String>,
+    pub(crate) step: Step,
+    pub(crate) tool: Option<Tool>,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// Checks tools, flags and input paths of all steps before anything runs.
@@ -53,12 +57,22 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
         let arguments = tool
             .as_ref()
             .map_or(Ok(Vec::new()), |tool| tool.arguments(source, &step))?;
+        for (key, path) in with_paths(&step, tool.as_ref()) {
+            if !path.exists() {
+                let at = ["steps", step.name.as_str(), "with", &key];
+                let error = source.error_at(&at, format!("{} does not exist", path.display()));
+                return Err(
+                    error.hint("a path counts from the folder in which lora-run is started")
+                );
+            }
+        }
         ready.push(Ready {
             step,
             tool,
             arguments,
         });
     }
+    arguments::check(source, &ready)?;
     Ok(ready)
 }
 
@@ -148,13 +162,14 @@ pub(crate) fn run(
     work: &Path,
 ) -> Result<Status> {
     let folder = work.join(source.name());
-    let _only_us = claim(&folder, &source.name())?;
+    let lock = claim(&folder, &source.name())?;
+    crate::origin::check(&folder, &source.path)?;
     let mut rows = Vec::new();
     let mut finished = Vec::new();
     let mut hashes = Hashes::default();
     let mut ended = Ok(Status::Done);
     for ready in ready {
-        match take(ui, ready, force, &mut hashes, &mut rows) {
+        match take(ui, ready, force, &lock, &mut hashes, &mut rows) {
             Ok(Ok(step)) => finished.push(step),
             Ok(Err(no)) => {
                 ended = Ok(no);
@@ -166,7 +181,7 @@ pub(crate) fn run(
             }
         }
     }
-    let text = summary(&rows);
+    let text = summary(&rows, ui.width());
     if ui.json() {
         ui.say(&text)
     } else {
@@ -178,6 +193,12 @@ pub(crate) fn run(
     let lock = source.path.with_extension("lock");
     if let Err(error) = lockfile::write(&lock, &source.name(), &finished) {
         ui.warn(&error.to_string()); // all outputs are there; only the note about them could not be left
+    }
+    let told = ending::lines(&finished, &folder, ui.width());
+    if ui.json() {
+        told.iter().for_each(|line| ui.say(line));
+    } else {
+        told.iter().for_each(|line| ui.out(line));
     }
     ui.event(
         &json!({ "event": "pipeline", "pipeline": source.name(), "lock": lock, "steps": rows }),
@@ -192,12 +213,13 @@ pub(crate) fn run(
 fn claim(folder: &Path, pipeline: &str) -> Result<File> {
     let path = folder.join(".lock");
     let failed = || format!("failed to write {}", path.display());
-    std::fs::create_dir_all(folder).context(failed)?;
+    std::fs::create_dir_all(folder).foreign().context(failed)?;
     let file = File::options()
         .create(true)
         .write(true)
         .truncate(false)
         .open(&path)
+        .foreign()
         .context(failed)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
@@ -216,6 +238,7 @@ fn take<'a>(
     ui: &Ui,
     ready: &'a Ready,
     force: &Force,
+    lock: &File,
     hashes: &mut Hashes,
     rows: &mut Vec<Row>,
 ) -> Result<std::result::Result<Finished<'a>, Status>> {
@@ -234,11 +257,13 @@ fn take<'a>(
         ui.event(&json!({ "event": "step", "step": step.id, "status": "skipped" }));
         return Ok(Ok(Finished {
             step,
+            tool: tool.as_ref(),
             definition,
             receipt,
         }));
     };
-    let attempt = Attempt::begin(ready, &definition, force.covers(step))?;
+    let can_resume = tool.as_ref().is_some_and(Tool::can_resume);
+    let attempt = Attempt::begin(step, &definition, can_resume, force.covers(step))?;
     let reason = if attempt.resumes {
         format!("{reason}; continues an interrupted run")
     } else {
@@ -247,7 +272,7 @@ fn take<'a>(
     ui.say(&format!("{}: running ({reason})", step.id));
     ui.event(&json!({ "event": "step", "step": step.id, "status": "running", "reason": reason }));
     let started = Instant::now();
-    let ended = execute(ui, ready, inputs, started, attempt.resumes);
+    let ended = execute(ui, ready, inputs, lock, attempt.resumes);
     let seconds = started.elapsed().as_secs_f64();
     let mut row = |status, receipt| rows.push(Row::new(step, status, &reason, seconds, receipt));
     match ended {
@@ -260,6 +285,7 @@ fn take<'a>(
             );
             Ok(Ok(Finished {
                 step,
+                tool: tool.as_ref(),
                 definition,
                 receipt: *receipt,
             }))
@@ -291,28 +317,6 @@ fn take<'a>(
     }
 }
 
-/// A run of a step that is not finished yet, noted in `STEP.attempt`: if it is cut off, the same step can continue it.
-struct Attempt {
-    note: std::path::PathBuf,
-    resumes: bool,
-}
-
-impl Attempt {
-    fn begin(ready: &Ready, definition: &Definition, afresh: bool) -> Result<Self> {
-        let Ready { step, tool, .. } = ready;
-        let (note, key) = (with_suffix(&step.out, ".attempt"), definition.key());
-        let same = std::fs::read_to_string(&note).is_ok_and(|before| before == key);
-        let left = with_suffix(&step.out, ".partial").is_dir();
-        let resumes = same && left && !afresh && tool.as_ref().is_some_and(Tool::can_resume);
-        std::fs::write(&note, key).context(|| format!("failed to write {}", note.display()))?;
-        Ok(Self { note, resumes })
-    }
-
-    fn end(self) {
-        let _ = std::fs::remove_file(self.note); // a stale note does no harm: nothing is left to continue
-    }
-}
-
 /// How a step ended that did not fail.
 enum Ended {
     Done(Box<Receipt>),
@@ -324,9 +328,10 @@ fn execute(
     ui: &Ui,
     ready: &Ready,
     inputs: Vec<Input>,
-    started: Instant,
+    lock: &File,
     resumes: bool,
 ) -> Result<Ended> {
+    let started = Instant::now();
     let Ready {
         step,
         tool,
@@ -336,6 +341,14 @@ fn execute(
     let arguments: Vec<String> = arguments.iter().cloned().chain(resume).collect();
     let title = command_line(step, tool.as_ref(), &arguments);
     let log = log_of(step);
+    let job = |command, kind| Job {
+        step: &step.id,
+        command,
+        kind,
+        title: &title,
+        log: &log,
+        lock,
+    };
     let finish = |ended: process::Ended| {
         ui.check_interrupt()?;
         match ended.status.code() {
@@ -353,7 +366,10 @@ fn execute(
         let program = std::path::absolute(&program).unwrap_or(program);
         let mut command = Command::new(program);
         command.args(arguments);
-        if let Some(no) = finish(process::run(ui, command, &title, &log, Shown::Stderr)?)? {
+        if tool.as_ref().is_some_and(Tool::tells_progress) && !ui.quiet() {
+            command.arg("--progress-events");
+        }
+        if let Some(no) = finish(process::run(ui, job(command, Kind::Tool))?)? {
             return Ok(no);
         }
         let receipt = Receipt::load(&step.out)
@@ -362,7 +378,11 @@ fn execute(
     };
     let staged = Staged::folder(&step.out, true)?;
     let mut command = Command::new("sh");
-    command.args(["-c", line]).envs(environment(step));
+    command
+        .args(shell_options())
+        .arg("-c")
+        .arg(line)
+        .envs(environment(step));
     command.env(
         "OUT",
         std::path::absolute(staged.path()).unwrap_or_else(|_| staged.path().to_path_buf()),
@@ -370,7 +390,7 @@ fn execute(
     if let Some(path) = path_with_our_tools() {
         command.env("PATH", path);
     }
-    finish(process::run(ui, command, &title, &log, Shown::Both)?)?;
+    finish(process::run(ui, job(command, Kind::Line))?)?;
     let with: serde_json::Map<_, _> = step.with.iter().cloned().collect();
     let receipt = staged.commit(Draft {
         tool: "sh".into(),

@@ -2,8 +2,9 @@
 use crate::file::Source;
 use crate::resolve::{Action, Step};
 use crate::values::{nearest, scalar, shown};
+use lora_cli::Foreign as _;
 use lora_cli::{Error, Result};
-use serde::Deserialize;
+use lora_records::{Description, Flag, Kind, Role};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,25 +18,7 @@ pub(crate) struct Tool {
     /// What to execute.
     pub(crate) program: PathBuf,
     pub(crate) version: String,
-    flags: Vec<Flag>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Flag {
-    name: String,
-    positional: bool,
-    required: bool,
-    takes_value: bool,
-    repeated: bool,
-    delimiter: Option<char>,
-    #[serde(default)]
-    values: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Description {
-    version: Option<String>,
-    flags: Vec<Flag>,
+    described: Description,
 }
 
 /// Finds the tool of a step: beside this executable, then on the PATH.
@@ -62,8 +45,8 @@ pub(crate) fn find(source: &Source, step: &Step, name: &str) -> Result<Tool> {
     })?;
     Ok(Tool {
         program,
-        version: described.version.unwrap_or_default(),
-        flags: described.flags,
+        version: described.version.clone().unwrap_or_default(),
+        described,
     })
 }
 
@@ -71,7 +54,8 @@ fn describe(program: &Path) -> Result<Description> {
     let output = Command::new(program)
         .arg("--describe")
         .stdin(Stdio::null())
-        .output()?;
+        .output()
+        .foreign()?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         Error::new(format!(
             "{} --describe told nothing about its flags",
@@ -111,9 +95,32 @@ fn relative(program: PathBuf) -> PathBuf {
 impl Tool {
     /// True if the tool can continue an interrupted run.
     pub(crate) fn can_resume(&self) -> bool {
-        self.flags
+        self.described
+            .flags
             .iter()
             .any(|flag| flag.name == "resume" && !flag.takes_value)
+    }
+
+    /// True if the tool tells its progress as events.
+    pub(crate) fn tells_progress(&self) -> bool {
+        self.described.progress_events
+    }
+
+    /// True if the tool parses command lines without doing anything.
+    pub(crate) fn checks_arguments(&self) -> bool {
+        self.described.checks_arguments
+    }
+
+    /// True if the flag of that name is a path that the tool reads.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        let flag = self.described.flags.iter().find(|flag| flag.name == name);
+        flag.is_some_and(|flag| flag.kind == Kind::Path && flag.role == Some(Role::Input))
+    }
+
+    /// False for a flag that changes nothing of what the tool writes, only its speed, say.
+    pub(crate) fn has_effect(&self, name: &str) -> bool {
+        let flag = self.described.flags.iter().find(|flag| flag.name == name);
+        flag.is_none_or(|flag| flag.changes_result)
     }
 
     /// The arguments of a step. Fails, pointing into the file, at keys that the tool does not have.
@@ -133,7 +140,7 @@ impl Tool {
                 let error = source.error_at(&at, format!("--{key} of {name} takes no path"));
                 return Err(error.hint("a flag goes under `with`"));
             }
-            flag.push(source, &at, values, &mut positional, &mut flags)?;
+            push(flag, source, &at, values, &mut positional, &mut flags)?;
         }
         for (key, value) in &step.with {
             let at = ["steps", step.name.as_str(), "with", key];
@@ -152,11 +159,16 @@ impl Tool {
                 }
                 (true, Value::Array(items)) => {
                     let values = items.iter().filter_map(scalar).collect();
-                    flag.push(source, &at, values, &mut positional, &mut flags)?;
+                    push(flag, source, &at, values, &mut positional, &mut flags)?;
                 }
-                (true, one) => {
-                    flag.push(source, &at, vec![shown(one)], &mut positional, &mut flags)?
-                }
+                (true, one) => push(
+                    flag,
+                    source,
+                    &at,
+                    vec![shown(one)],
+                    &mut positional,
+                    &mut flags,
+                )?,
             }
         }
         self.check_required(source, step, name)?;
@@ -180,12 +192,16 @@ impl Tool {
             let error = source.error_at(at, format!("--{key} is set by lora-run itself"));
             return Err(error.hint("leave it out: step S of pipeline P writes WORK/P/S"));
         }
-        self.flags
+        self.described
+            .flags
             .iter()
             .find(|flag| flag.name == key)
             .ok_or_else(|| {
                 let error = source.error_at(at, format!("{tool} has no flag --{key}"));
-                match nearest(key, self.flags.iter().map(|flag| flag.name.as_str())) {
+                match nearest(
+                    key,
+                    self.described.flags.iter().map(|flag| flag.name.as_str()),
+                ) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
                     None => error.hint(format!("{tool} --help lists its flags")),
                 }
@@ -197,7 +213,7 @@ impl Tool {
             step.inputs.iter().any(|(key, _)| key == name)
                 || step.with.iter().any(|(key, _)| key == name)
         };
-        let missing = self.flags.iter().find(|flag| {
+        let missing = self.described.flags.iter().find(|flag| {
             flag.required && !OURS.contains(&flag.name.as_str()) && !given(&flag.name)
         });
         missing.map_or(Ok(()), |flag| {
@@ -212,45 +228,43 @@ impl Tool {
     }
 }
 
-impl Flag {
-    /// Adds this flag with its values to the command line.
-    fn push(
-        &self,
-        source: &Source,
-        at: &[&str],
-        values: Vec<String>,
-        positional: &mut Vec<String>,
-        flags: &mut Vec<String>,
-    ) -> Result<()> {
-        if let Some(wrong) = values
-            .iter()
-            .find(|value| !self.values.is_empty() && !self.values.contains(value))
-        {
-            let error = source.error_at(at, format!("can't be `{wrong}`"));
-            return Err(error.hint(format!("it is one of {}", self.values.join(", "))));
-        }
-        if values.len() > 1 && !self.repeated && self.delimiter.is_none() {
-            let error = source.error_at(
-                at,
-                format!("--{} takes one value, not {}", self.name, values.len()),
-            );
-            return Err(error.hint("a list of values for one run each goes under `matrix`"));
-        }
-        if self.positional {
-            positional.extend(values);
-            return Ok(());
-        }
-        let values = match self.delimiter {
-            Some(delimiter) if values.len() > 1 => vec![values.join(&delimiter.to_string())],
-            _ => values,
-        };
-        for value in values {
-            if value.starts_with('-') {
-                flags.push(format!("--{}={value}", self.name)); // else it would look like a flag
-            } else {
-                flags.extend([format!("--{}", self.name), value]);
-            }
-        }
-        Ok(())
+/// Adds a flag with its values to the command line.
+fn push(
+    flag: &Flag,
+    source: &Source,
+    at: &[&str],
+    values: Vec<String>,
+    positional: &mut Vec<String>,
+    flags: &mut Vec<String>,
+) -> Result<()> {
+    if let Some(wrong) = values
+        .iter()
+        .find(|value| !flag.values.is_empty() && !flag.values.contains(value))
+    {
+        let error = source.error_at(at, format!("can't be `{wrong}`"));
+        return Err(error.hint(format!("it is one of {}", flag.values.join(", "))));
     }
+    if values.len() > 1 && !flag.repeated && flag.delimiter.is_none() {
+        let error = source.error_at(
+            at,
+            format!("--{} takes one value, not {}", flag.name, values.len()),
+        );
+        return Err(error.hint("a list of values for one run each goes under `matrix`"));
+    }
+    if flag.positional {
+        positional.extend(values);
+        return Ok(());
+    }
+    let values = match flag.delimiter {
+        Some(delimiter) if values.len() > 1 => vec![values.join(&delimiter.to_string())],
+        _ => values,
+    };
+    for value in values {
+        if value.starts_with('-') {
+            flags.push(format!("--{}={value}", flag.name)); // else it would look like a flag
+        } else {
+            flags.extend([format!("--{}", flag.name), value]);
+        }
+    }
+    Ok(())
 }

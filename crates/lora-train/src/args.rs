@@ -166,6 +166,12 @@ Examples:
   lora-prep raw.jsonl --base m --out d | lora-train --data - --base m --out adapter";
 
 impl ToolArgs for Args {
+    const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "profile"];
+
+    fn check(&self) -> Result<()> {
+        self.clone().resolve()
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }

@@ -84,5 +84,5 @@ fn module_of(tensor: &str) -> &str {
 /// An error of the operating system, with what was tried on which path.
 pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let message = format!("failed to {action} {}", path.display());
-    move |error| Error::from(error).context(message)
+    move |error| Error::foreign(error).context(message)
 }

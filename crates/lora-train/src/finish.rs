@@ -5,6 +5,7 @@ use crate::choices::Method;
 use crate::failure::{explain, failed};
 use crate::inputs::Inputs;
 use crate::model::Model;
+use lora_cli::Foreign as _;
 use lora_cli::Result;
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use lora_training::{Outcome, clear};
@@ -35,7 +36,7 @@ pub(crate) fn finish(
         } else {
             Artefact::Adapter
         },
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: Some(args.seed),
         inputs: inputs.hashes.clone(),
         results: results(outcome, model),

@@ -3,6 +3,7 @@ use crate::args::Args;
 use crate::choices::Method;
 use crate::failure::failed;
 use lora_checkpoint::{ModelConfig, TokenizerBundle};
+use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui, artefact_input};
 use lora_core::BaseModel as _;
 use lora_model::{Base, TrainedOn, model_input};
@@ -72,7 +73,7 @@ impl Inputs {
 
     /// What the result depends on: the flags but for paths and threads, and the content of the inputs.
     pub(crate) fn fingerprint(&self, args: &Args) -> Result<serde_json::Value> {
-        let mut value = serde_json::to_value(args)?;
+        let mut value = serde_json::to_value(args).foreign()?;
         if let Some(map) = value.as_object_mut() {
             map.remove("threads");
             map.remove("adapter");

@@ -1,5 +1,6 @@
 //! The open metrics.jsonl: one line a step and one an evaluation; the same lines go to stdout in JSON mode.
 use crate::failure::failed;
+use lora_cli::Foreign as _;
 use lora_cli::Result;
 use lora_records::{EvalMetric, Metric, StepMetric, metric_lines_until};
 use lora_training::{Evaluated, StepDone};
@@ -29,9 +30,9 @@ impl Metrics {
         Ok(Self { path, file })
     }
 
-    /// Appends a line.
+    /// Appends a line; without its rate, so that the same run writes the same file.
     pub(crate) fn write(&mut self, metric: &Metric) -> Result<()> {
-        let line = serde_json::to_string(metric)? + "\n";
+        let line = serde_json::to_string(&metric.for_file()).foreign()? + "\n";
         self.file
             .write_all(line.as_bytes())
             .map_err(failed("write", &self.path))
@@ -48,7 +49,7 @@ pub(crate) fn of_step(done: &StepDone) -> Metric {
         lr: done.lr,
         tokens: done.tokens,
         supervised_tokens: done.supervised_tokens,
-        tokens_per_s: done.tokens_per_s,
+        tokens_per_s: Some(done.tokens_per_s),
     })
 }
 

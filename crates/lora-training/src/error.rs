@@ -6,7 +6,7 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a training could not begin, go on or be saved. Display is one line; the kind tells what the caller can offer as a
 /// way out, in the words of its own settings.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
@@ -21,9 +21,11 @@ pub enum Error {
     },
     /// The model could not be built or run.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Model(#[from] lora_model::Error),
     /// The adapter does not fit, or could not be saved.
     #[error(transparent)]
+    #[diagnostic(transparent)]
     Adapter(#[from] lora_core::Error),
     /// A setting that no run can have.
     #[error("{name} is {found}: expected {expected}")]

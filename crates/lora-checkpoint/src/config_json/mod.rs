@@ -9,7 +9,7 @@ mod unread;
 mod value;
 
 use crate::config::{Biases, check_layers};
-use crate::error::{Error, Result, invalid};
+use crate::error::{Error, Fault, Result, invalid};
 use crate::families::{Activation, Facts, Family, SoftCap};
 use crate::files::read_json;
 use crate::{ModelConfig, Rope};
@@ -45,7 +45,7 @@ pub(crate) fn load(path: &Path) -> Result<(ModelConfig, Vec<String>)> {
     Ok((config, unread::notes(&json)))
 }
 
-fn parse(json: &Object) -> Result<ModelConfig, String> {
+fn parse(json: &Object) -> Result<ModelConfig, Fault> {
     let family = family(json)?;
     let facts = family.facts();
     let default = &facts.json;
@@ -99,21 +99,20 @@ fn parse(json: &Object) -> Result<ModelConfig, String> {
     Ok(config)
 }
 
-fn family(json: &Object) -> Result<Family, String> {
+fn family(json: &Object) -> Result<Family, Fault> {
     match json.get("model_type").and_then(Value::as_str) {
         Some(name) => Family::of_model_type(name).ok_or_else(|| {
-            format!(
-                "model_type \"{name}\" is not supported\nhint: known are {}",
-                Family::names()
-            )
+            Fault::new(format!("model_type \"{name}\" is not supported"))
+                .hint(format!("known are {}", Family::names()))
         }),
         None => {
-            Err("no model_type\nhint: is this the config.json of a Hugging Face model?".to_owned())
+            Err(Fault::new("no model_type")
+                .hint("is this the config.json of a Hugging Face model?"))
         }
     }
 }
 
-fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), String> {
+fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
     let key = facts.json.activation;
     let expected: &[&str] = match facts.activation {
         Activation::Silu => &["silu", "swish"],
@@ -123,27 +122,25 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), String> {
         None => {}
         Some(Value::String(act)) if expected.contains(&act.as_str()) => {}
         Some(act) => {
-            return Err(format!(
+            return Err(Fault::new(format!(
                 "{key} {act} is not supported, only \"{}\" is",
                 expected[0]
-            ));
+            )));
         }
     }
     if flag(json, "use_bidirectional_attention", false)? {
-        return Err(
-            "use_bidirectional_attention is not supported: every token sees only those before it"
-                .to_owned(),
-        );
+        return Err(Fault::new(
+            "use_bidirectional_attention is not supported: every token sees only those before it",
+        ));
     }
     if json
         .get("quantization_config")
         .is_some_and(|v| !v.is_null())
     {
-        return Err(
-            "a model quantised by another library (quantization_config) can't be read\n\
-             hint: use its unquantised folder, or a GGUF file"
-                .to_owned(),
-        );
+        return Err(Fault::new(
+            "a model quantised by another library (quantization_config) can't be read",
+        )
+        .hint("use its unquantised folder, or a GGUF file"));
     }
     unread::refuse(json, facts)
 }

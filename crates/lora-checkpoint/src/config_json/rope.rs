@@ -1,6 +1,7 @@
 //! Rotary embedding parameters: `rope_parameters` (transformers 5, one object a layer type where they differ), or `rope_theta`
 //! with `rope_scaling` (transformers 4).
 use super::value::{Object, flag, non_null, real, reals, size};
+use crate::error::Fault;
 use crate::families::Facts;
 use crate::rope::{longrope_attention_factor, yarn_attention_factor};
 use crate::{Rope, RopeScaling};
@@ -16,7 +17,7 @@ pub(super) struct Shape {
 }
 
 /// The rotary embeddings of a model: one, or that of the full layers and that of the sliding layers.
-pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope>, String> {
+pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope>, Fault> {
     let (scaling, parameters) = (
         object(json, "rope_scaling")?,
         object(json, "rope_parameters")?,
@@ -69,22 +70,22 @@ fn one(
     facts: &Facts,
     shape: Shape,
     theta: Option<f64>,
-) -> Result<Rope, String> {
+) -> Result<Rope, Fault> {
     let theta = real(nested, "rope_theta")?.or(theta).unwrap_or(shape.theta);
     let part = match real(nested, "partial_rotary_factor")? {
         Some(part) => part,
         None => real(json, "partial_rotary_factor")?.unwrap_or(1.0),
     };
     if part != 1.0 && !facts.json.partial_rotary_factor {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "partial_rotary_factor other than 1 is not supported for {}",
             facts.model_type
-        ));
+        )));
     }
     if !(part > 0.0 && part <= 1.0) {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "partial_rotary_factor is {part}, expected more than 0 and at most 1"
-        ));
+        )));
     }
     let dim = (shape.head_dim as f64 * part) as usize;
     Ok(Rope {
@@ -99,11 +100,11 @@ fn scaling(
     nested: &Object,
     facts: &Facts,
     shape: Shape,
-) -> Result<RopeScaling, String> {
+) -> Result<RopeScaling, Fault> {
     let kind = match non_null(nested, "rope_type").or_else(|| non_null(nested, "type")) {
         None => "default",
         Some(Value::String(kind)) => kind,
-        Some(other) => return Err(format!("rope_type {other} is not a string")),
+        Some(other) => return Err(Fault::new(format!("rope_type {other} is not a string"))),
     };
     let renamed = facts.json.rope_types.iter().find(|(name, _)| *name == kind);
     let kind = renamed.map_or(kind, |(_, meant)| meant);
@@ -163,9 +164,10 @@ fn scaling(
             }
         }
         other => {
-            return Err(format!(
-                "rope_type \"{other}\" is not supported\nhint: default, linear, dynamic, yarn, longrope and llama3 are"
-            ));
+            return Err(
+                Fault::new(format!("rope_type \"{other}\" is not supported"))
+                    .hint("default, linear, dynamic, yarn, longrope and llama3 are"),
+            );
         }
     })
 }

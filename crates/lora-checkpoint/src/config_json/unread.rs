@@ -2,11 +2,12 @@
 //! them, transformers ignores them silently; here they are refused, unless their value means that nothing changes.
 use super::value::{Object, non_null};
 use crate::LayerSpec;
+use crate::error::Fault;
 use crate::families::{Activation, Facts, Sliding, SoftCap};
 use serde_json::Value;
 
 /// Refuses keys that the family doesn't read and that would change what is computed.
-pub(super) fn refuse(json: &Object, facts: &Facts) -> Result<(), String> {
+pub(super) fn refuse(json: &Object, facts: &Facts) -> Result<(), Fault> {
     for (key, neutral) in unread(facts) {
         let Some(value) = non_null(json, key) else {
             continue;
@@ -37,7 +38,7 @@ pub(super) fn refuse_layer_types(
     json: &Object,
     facts: &Facts,
     layers: &[LayerSpec],
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let Some(Value::Array(types)) = non_null(json, "layer_types") else {
         return Ok(());
     };
@@ -71,12 +72,15 @@ pub(super) fn notes(json: &Object) -> Vec<String> {
         .collect()
 }
 
-fn ignored(key: &str, value: &Value, facts: &Facts) -> String {
-    format!(
-        "{key} is {value}, and {} has no such thing: transformers would ignore it\n\
-         hint: if the model was trained with transformers' {}, remove the key; else it is of another family",
-        facts.model_type, facts.architecture
-    )
+fn ignored(key: &str, value: &Value, facts: &Facts) -> Fault {
+    Fault::new(format!(
+        "{key} is {value}, and {} has no such thing: transformers would ignore it",
+        facts.model_type
+    ))
+    .hint(format!(
+        "if the model was trained with transformers' {}, remove the key; else it is of another family",
+        facts.architecture
+    ))
 }
 
 /// A value that means that nothing changes.
@@ -159,7 +163,7 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
 }
 
 /// The activation under the key that another family reads it from.
-fn refuse_other_activation(json: &Object, facts: &Facts) -> Result<(), String> {
+fn refuse_other_activation(json: &Object, facts: &Facts) -> Result<(), Fault> {
     let other = match facts.json.activation {
         "hidden_act" => "hidden_activation",
         _ => "hidden_act",

@@ -8,10 +8,11 @@ use super::value::Value;
 use crate::ModelConfig;
 use crate::Projection;
 use crate::config::{Biases, LayerSpec, Part, check_layers};
+use crate::error::Fault;
 use crate::families::{Facts, Family, GgufWindows};
 
 /// The decoder that the metadata and the tensor table describe. `bytes` is the whole file.
-pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, String> {
+pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fault> {
     let family = family(gguf)?;
     let facts = family.facts();
     let keys = Keys::new(gguf, facts.gguf.architecture);
@@ -30,17 +31,17 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
         .size("attention.value_length")?
         .is_some_and(|n| n != head_dim)
     {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "{} differs from the width of a head, {head_dim}: not supported",
             keys.name("attention.value_length")
-        ));
+        )));
     }
     let rotated = rotated.unwrap_or(head_dim);
     if rotated != head_dim && !facts.gguf.partial_rotary {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "{} differs from the width of a head, {head_dim}: not supported",
             keys.name("rope.dimension_count")
-        ));
+        )));
     }
     let embedding = gguf
         .tensors
@@ -84,10 +85,10 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Str
 }
 
 /// The family of an architecture.
-fn family(gguf: &Gguf) -> Result<Family, String> {
+fn family(gguf: &Gguf) -> Result<Family, Fault> {
     if gguf.metadata.get("general.type").and_then(|v| v.as_str()) == Some("adapter") {
         return Err(
-            "an adapter, not a model\nhint: name the GGUF file of the base model".to_owned(),
+            Fault::new("an adapter, not a model").hint("name the GGUF file of the base model")
         );
     }
     let arch = gguf
@@ -100,10 +101,8 @@ fn family(gguf: &Gguf) -> Result<Family, String> {
         .get(&format!("{arch}.attention.sliding_window"))
         .and_then(Value::as_u64);
     Family::of_gguf(arch, window.is_some_and(|n| n > 0)).ok_or_else(|| {
-        format!(
-            "architecture \"{arch}\" is not supported\nhint: known are {}",
-            Family::gguf_names()
-        )
+        Fault::new(format!("architecture \"{arch}\" is not supported"))
+            .hint(format!("known are {}", Family::gguf_names()))
     })
 }
 

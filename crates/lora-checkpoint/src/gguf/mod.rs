@@ -16,3 +16,4 @@ mod value;
 pub use file::GgufFile;
 pub use order::{architecture, permute_rows, restore_rows, tensor_name};
 pub use value::Value;
+pub(crate) use value::scalar_bytes;

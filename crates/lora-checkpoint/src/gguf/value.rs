@@ -33,8 +33,24 @@ pub enum Value {
     I32s(Vec<i32>),
     /// Array of 32-bit floats.
     F32s(Vec<f32>),
-    /// Array of another scalar type.
-    Others(Vec<Value>),
+    /// Array of another scalar type, as it lies in the file: values read one by one would take up to 32 times its bytes.
+    Others {
+        /// The type's code in the format.
+        code: u32,
+        /// The values, little-endian.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Bytes of a number or truth value of a type code; None for texts, arrays and what is unknown.
+pub(crate) fn scalar_bytes(code: u32) -> Option<u64> {
+    match code {
+        0 | 1 | 7 => Some(1),
+        2 | 3 => Some(2),
+        4..=6 => Some(4),
+        10..=12 => Some(8),
+        _ => None,
+    }
 }
 
 impl Value {

@@ -1,6 +1,7 @@
 //! config.json from a decoder's shape. `rope_parameters` is transformers 5's; `rope_theta` and `rope_scaling` say the same
 //! to transformers 4.
 use super::encode::SaveDtype;
+use crate::error::Fault;
 use crate::families::{Activation, Sliding, SoftCap};
 use crate::rope::recover_llama3;
 use crate::{ModelConfig, Rope, RopeScaling};
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 type Object = Map<String, Value>;
 
 /// The whole file.
-pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, String> {
+pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Fault> {
     let facts = config.facts();
     let mut map = object(json!({
         "architectures": [facts.architecture],
@@ -99,7 +100,7 @@ fn whole(x: f64) -> Value {
 }
 
 /// Rotary embedding in both spellings.
-fn rope(config: &ModelConfig) -> Result<Object, String> {
+fn rope(config: &ModelConfig) -> Result<Object, Fault> {
     let Some(first) = config.ropes.first() else {
         return Ok(Object::new());
     };
@@ -145,11 +146,10 @@ fn rope(config: &ModelConfig) -> Result<Object, String> {
 }
 
 /// transformers' `rope_scaling` of a model that reads so many `positions`; None for the plain embedding.
-fn scaling(rope: &Rope, positions: usize) -> Result<Option<Object>, String> {
+fn scaling(rope: &Rope, positions: usize) -> Result<Option<Object>, Fault> {
     let recovered = match &rope.scaling {
         RopeScaling::Factors(factors) => recover_llama3(factors, rope.theta).ok_or(
-            "the rope factors of this file are not those of Llama 3's scaling, which is all that config.json can say\n\
-             hint: keep the model as a GGUF file",
+            Fault::new("the rope factors of this file are not those of Llama 3's scaling, which is all that config.json can say").hint("keep the model as a GGUF file"),
         )?,
         other => other.clone(),
     };

@@ -1,4 +1,5 @@
 //! f32 rows → stored bytes, rounded once to the nearest (ties to even).
+use crate::error::Fault;
 use crate::storage::StorageDtype;
 use crate::{Checkpoint, Error};
 use candle_core::quantized::GgmlDType;
@@ -90,12 +91,11 @@ impl Encoder {
         &'a mut self,
         dtype: StorageDtype,
         values: &'a [f32],
-    ) -> Result<&'a [u8], String> {
+    ) -> Result<&'a [u8], Fault> {
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             let value = values[at];
-            return Err(format!(
-                "value {at} of the chunk is {value}\nhint: the source holds it: a damaged file, or training that diverged"
-            ));
+            return Err(Fault::new(format!("value {at} of the chunk is {value}"))
+                .hint("the source holds it: a damaged file, or training that diverged"));
         }
         match dtype {
             StorageDtype::F32 => return Ok(bytemuck::cast_slice(values)),
@@ -104,10 +104,10 @@ impl Encoder {
                 let halves = bytemuck::cast_slice_mut::<u16, half::f16>(&mut self.halves);
                 halves.convert_from_f32_slice(values);
                 if let Some(at) = halves.iter().position(|v| !v.is_finite()) {
-                    return Err(format!(
-                        "value {} is too large for f16\nhint: use bf16",
-                        values[at]
-                    ));
+                    return Err(
+                        Fault::new(format!("value {} is too large for f16", values[at]))
+                            .hint("use bf16"),
+                    );
                 }
             }
             StorageDtype::BF16 => {
@@ -135,20 +135,23 @@ impl Encoder {
                     .for_each(|block| q4_0(block, &mut self.bytes));
                 return Ok(&self.bytes);
             }
-            StorageDtype::Quantised(other) => return Err(format!("{other:?} can't be written")),
+            StorageDtype::Quantised(other) => {
+                return Err(Fault::new(format!("{other:?} can't be written")));
+            }
         }
         Ok(bytemuck::cast_slice(&self.halves))
     }
 }
 
 /// Refuses values whose block would have a scale (the largest of them / `steps`) that f16 can't hold.
-fn refuse_large(values: &[f32], steps: f32, dtype: &str) -> Result<(), String> {
+fn refuse_large(values: &[f32], steps: f32, dtype: &str) -> Result<(), Fault> {
     let overflows = |v: &&f32| half::f16::from_f32(v.abs() / steps).is_infinite();
     match values.iter().find(overflows) {
         None => Ok(()),
-        Some(value) => Err(format!(
-            "value {value} is too large for {dtype}: the scale of its block overflows f16\nhint: use bf16"
-        )),
+        Some(value) => Err(Fault::new(format!(
+            "value {value} is too large for {dtype}: the scale of its block overflows f16"
+        ))
+        .hint("use bf16")),
     }
 }
 

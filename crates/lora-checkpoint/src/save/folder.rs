@@ -126,9 +126,9 @@ fn write_shard<E: From<Error>>(
             rows.resize(per_chunk.min(view.rows() - first) * columns, 0.0);
             view.read_rows(first, rows);
             edit(&view, first, rows)?;
-            let bytes = encoder
-                .encode(dtype.storage(), rows)
-                .map_err(|m| invalid(path, format!("tensor {name}, rows from {first}: {m}")))?;
+            let bytes = encoder.encode(dtype.storage(), rows).map_err(|fault| {
+                invalid(path, fault.at(format!("tensor {name}, rows from {first}")))
+            })?;
             file.write_all(bytes).map_err(io("write", path))?;
             first += rows.len() / columns;
         }

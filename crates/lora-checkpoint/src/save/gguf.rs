@@ -2,7 +2,7 @@
 use super::encode::Encoder;
 use super::folder::CHUNK_VALUES;
 use crate::error::{Error, invalid, io};
-use crate::gguf::Value;
+use crate::gguf::{Value, scalar_bytes};
 use crate::storage::StorageDtype;
 use candle_core::quantized::GgmlDType;
 use std::fs::File;
@@ -113,12 +113,12 @@ pub fn write_gguf<E: From<Error>>(
         while first < tensor.rows() {
             rows.resize(per_chunk.min(tensor.rows() - first) * columns, 0.0);
             fill(index, first, &mut rows)?;
-            let bytes = encoder.encode(tensor.dtype.storage(), &rows).map_err(|m| {
-                invalid(
-                    path,
-                    format!("tensor {}, rows from {first}: {m}", tensor.name),
-                )
-            })?;
+            let bytes = encoder
+                .encode(tensor.dtype.storage(), &rows)
+                .map_err(|fault| {
+                    let place = format!("tensor {}, rows from {first}", tensor.name);
+                    invalid(path, fault.at(place))
+                })?;
             file.write_all(bytes).map_err(io("write", path))?;
             first += rows.len() / columns;
         }
@@ -177,7 +177,7 @@ fn type_code(value: &Value) -> u32 {
         Value::F32(_) => 6,
         Value::Bool(_) => 7,
         Value::String(_) => 8,
-        Value::Strings(_) | Value::I32s(_) | Value::F32s(_) | Value::Others(_) => 9,
+        Value::Strings(_) | Value::I32s(_) | Value::F32s(_) | Value::Others { .. } => 9,
         Value::U64(_) => 10,
         Value::I64(_) => 11,
         Value::F64(_) => 12,
@@ -214,9 +214,10 @@ fn put(out: &mut Vec<u8>, value: &Value) {
             array(out, 6, list.len());
             list.iter().for_each(|n| out.extend(n.to_le_bytes()));
         }
-        Value::Others(list) => {
-            array(out, list.first().map_or(0, type_code), list.len());
-            list.iter().for_each(|v| put(out, v));
+        Value::Others { code, bytes } => {
+            let width = scalar_bytes(*code).map_or(1, |bytes| bytes as usize);
+            array(out, *code, bytes.len() / width);
+            out.extend(bytes);
         }
     }
 }

@@ -1,20 +1,18 @@
 //! What GGUF can say of a model. What its readers take by themselves where a key is missing, or compute in another way at
 //! any length, is refused where the model differs; what differs only in long texts is said.
+use crate::error::Fault;
 use crate::families::{Facts, Family, GgufCap, GgufWindows};
 use crate::gguf::config::{layers_of, query_pre_attn_scalar};
 use crate::{ModelConfig, RopeScaling};
 
 /// The configuration that a reader will find in the file: the model's own but for what was said in `warnings`.
-pub(super) fn held(
-    config: &ModelConfig,
-    warnings: &mut Vec<String>,
-) -> Result<ModelConfig, String> {
+pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<ModelConfig, Fault> {
     let facts = config.facts();
     let architecture = facts.gguf.architecture;
     if !facts.gguf.own_head && !config.tie_word_embeddings {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "llama.cpp's {architecture} has no head of its own, this model has"
-        ));
+        )));
     }
     check_cap(
         facts,
@@ -42,21 +40,20 @@ pub(super) fn held(
     Ok(held)
 }
 
-fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result<(), String> {
+fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result<(), Fault> {
     let architecture = facts.gguf.architecture;
     match (cap, own) {
-        (GgufCap::Default(default), None) => Err(format!(
-            "GGUF can't say that a {architecture} has no {key}: its readers take {default} where the key is missing\n\
-             hint: keep the model as a Hugging Face folder (--format hf)"
-        )),
-        (GgufCap::Never, Some(cap)) => Err(format!(
+        (GgufCap::Default(default), None) => Err(Fault::new(format!(
+            "GGUF can't say that a {architecture} has no {key}: its readers take {default} where the key is missing"
+        )).hint("keep the model as a Hugging Face folder (--format hf)")),
+        (GgufCap::Never, Some(cap)) => Err(Fault::new(format!(
             "llama.cpp's {architecture} has no {key}, this model has {cap}"
-        )),
+        ))),
         _ => Ok(()),
     }
 }
 
-fn check_scalar(config: &ModelConfig) -> Result<(), String> {
+fn check_scalar(config: &ModelConfig) -> Result<(), Fault> {
     let own = query_pre_attn_scalar(
         config.facts(),
         config.num_hidden_layers,
@@ -69,28 +66,27 @@ fn check_scalar(config: &ModelConfig) -> Result<(), String> {
         return Ok(());
     }
     let architecture = config.facts().gguf.architecture;
-    Err(format!(
+    Err(Fault::new(format!(
         "llama.cpp has query_pre_attn_scalar {own} for such a {architecture}, this model has {scalar}"
-    ))
+    )))
 }
 
 /// Compares windows and rotary embeddings layer by layer with llama.cpp's, and takes its windows.
-fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<(), String> {
+fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<(), Fault> {
     let facts = held.facts();
     let architecture = facts.gguf.architecture;
     let window = held.layers.iter().find_map(|l| l.window);
     if let (Some(default), None) = (facts.gguf.default_window, window) {
-        return Err(format!(
-            "GGUF can't say that a {architecture} has no sliding window: its readers take {default} where the key is missing\n\
-             hint: keep the model as a Hugging Face folder (--format hf)"
-        ));
+        return Err(Fault::new(format!(
+            "GGUF can't say that a {architecture} has no sliding window: its readers take {default} where the key is missing"
+        )).hint("keep the model as a Hugging Face folder (--format hf)"));
     }
     let own = layers_of(facts, held.num_hidden_layers, window, None);
     let mut pairs = own.iter().zip(&held.layers);
     if pairs.any(|(a, b)| a.rope != b.rope) {
-        return Err(format!(
+        return Err(Fault::new(format!(
             "llama.cpp gives other layers of {architecture} a rotary embedding than this model has"
-        ));
+        )));
     }
     let windowed = matches!(facts.gguf.windows, GgufWindows::AllBut(_));
     if let Some(window) = window

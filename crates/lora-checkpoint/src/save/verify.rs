@@ -23,11 +23,9 @@ pub(super) fn verify(
     };
     Err(invalid(
         path,
-        format!(
-            "{format} can't say what this model is: {first}\nhint: the output would be another model, and was not kept; \
-             use another format"
-        ),
-    ))
+        format!("{format} can't say what this model is: {first}"),
+    )
+    .hint("the output would be another model, and was not kept; use another format"))
 }
 
 /// The fields in which two configurations differ, beyond the rounding of real numbers to f32.

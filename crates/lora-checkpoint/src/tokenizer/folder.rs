@@ -21,7 +21,7 @@ impl TokenizerBundle {
                 }
                 false => "copy it from the model that this one was made from",
             };
-            return Err(invalid(dir, format!("no tokenizer.json\nhint: {hint}")));
+            return Err(invalid(dir, "no tokenizer.json").hint(hint));
         }
         let json = read_text(&path)?;
         let tokenizer = from_json_text(&path, &json)?;

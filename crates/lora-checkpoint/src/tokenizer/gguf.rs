@@ -1,7 +1,7 @@
 //! The tokenizer of a GGUF file: its metadata → the tokenizer.json that the same model has as a Hugging Face folder.
 use super::bundle::{TokenizerBundle, fingerprint, from_json_text};
 use super::{pre, sentencepiece};
-use crate::error::{Result, invalid};
+use crate::error::{Fault, Result, invalid};
 use crate::gguf::{Value, parse::Gguf};
 use serde_json::{Map, json};
 use std::path::Path;
@@ -57,11 +57,11 @@ impl<'a> Source<'a> {
     fn text(&self, key: &str) -> Option<&'a str> {
         self.value(key)?.as_str()
     }
-    fn tokens(&self) -> Result<&'a [String], String> {
+    fn tokens(&self) -> Result<&'a [String], Fault> {
         match self.value("tokenizer.ggml.tokens") {
             Some(Value::Strings(tokens)) => Ok(tokens),
-            _ => Err("no tokenizer.ggml.tokens in the metadata\nhint: convert the model again, with its tokenizer"
-                .to_owned()),
+            _ => Err(Fault::new("no tokenizer.ggml.tokens in the metadata")
+                .hint("convert the model again, with its tokenizer")),
         }
     }
     fn types(&self, count: usize) -> Result<Vec<i32>, String> {
@@ -101,7 +101,7 @@ impl<'a> Source<'a> {
             .ok_or_else(|| format!("{key} {id} is not in the vocabulary"))
     }
 
-    fn tokenizer_json(&self) -> Result<serde_json::Value, String> {
+    fn tokenizer_json(&self) -> Result<serde_json::Value, Fault> {
         let tokens = self.tokens()?;
         let types = self.types(tokens.len())?;
         let mut vocabulary = Map::new();
@@ -111,10 +111,15 @@ impl<'a> Source<'a> {
                 continue; // the converter's filler for rows of the embedding that no token has
             }
             if token.len() > MAX_TOKEN_BYTES {
-                return Err(format!("token {id} is {} bytes long", token.len()));
+                return Err(Fault::new(format!(
+                    "token {id} is {} bytes long",
+                    token.len()
+                )));
             }
             if vocabulary.insert(token.clone(), json!(id)).is_some() {
-                return Err(format!("token {id}, {token:?}, is in the vocabulary twice"));
+                return Err(Fault::new(format!(
+                    "token {id}, {token:?}, is in the vocabulary twice"
+                )));
             }
             if matches!(kind, UNKNOWN | CONTROL | USER_DEFINED) {
                 added.push(json!({
@@ -126,11 +131,12 @@ impl<'a> Source<'a> {
         let mut json = match self.model() {
             "gpt2" => self.byte_level(vocabulary)?,
             "llama" => self.sentencepiece(tokens, &types, vocabulary)?,
-            "" => return Err("no tokenizer.ggml.model in the metadata".to_owned()),
+            "" => return Err(Fault::new("no tokenizer.ggml.model in the metadata")),
             other => {
-                return Err(format!(
-                    "tokenizer model \"{other}\" can't be read\nhint: gpt2 (byte-level BPE) and llama (SentencePiece BPE) can"
-                ));
+                return Err(
+                    Fault::new(format!("tokenizer model \"{other}\" can't be read"))
+                        .hint("gpt2 (byte-level BPE) and llama (SentencePiece BPE) can"),
+                );
             }
         };
         json["added_tokens"] = json!(added);
@@ -142,11 +148,11 @@ impl<'a> Source<'a> {
     fn byte_level(
         &self,
         vocabulary: Map<String, serde_json::Value>,
-    ) -> Result<serde_json::Value, String> {
+    ) -> Result<serde_json::Value, Fault> {
         let name = self.text("tokenizer.ggml.pre").unwrap_or("default");
         let (pre_tokenizer, ignore_merges) = pre::structure(name)?;
         let Some(Value::Strings(lines)) = self.value("tokenizer.ggml.merges") else {
-            return Err("no tokenizer.ggml.merges in the metadata".to_owned());
+            return Err(Fault::new("no tokenizer.ggml.merges in the metadata"));
         };
         let mut merges = Vec::new();
         for line in lines {
@@ -158,9 +164,9 @@ impl<'a> Source<'a> {
                 .map(|(at, _)| (&line[..at], &line[at + 1..]));
             let (left, right) = pair.ok_or_else(|| format!("merge {line:?} is not two parts"))?;
             if !vocabulary.contains_key(&format!("{left}{right}")) {
-                return Err(format!(
+                return Err(Fault::new(format!(
                     "the product of merge {line:?} is not in the vocabulary"
-                ));
+                )));
             }
             merges.push(json!([left, right]));
         }
@@ -187,14 +193,14 @@ impl<'a> Source<'a> {
         tokens: &[String],
         types: &[i32],
         vocabulary: Map<String, serde_json::Value>,
-    ) -> Result<serde_json::Value, String> {
+    ) -> Result<serde_json::Value, Fault> {
         let scores = match self.value("tokenizer.ggml.scores") {
             Some(Value::F32s(scores)) if scores.len() == tokens.len() => scores,
             _ => {
-                return Err(format!(
+                return Err(Fault::new(format!(
                     "tokenizer.ggml.scores is not a list of {} numbers",
                     tokens.len()
-                ));
+                )));
             }
         };
         let plain = |id: usize| matches!(types[id], 1 | USER_DEFINED);

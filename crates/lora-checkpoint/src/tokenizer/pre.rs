@@ -1,5 +1,6 @@
 //! llama.cpp's names for pre-tokenizers (`tokenizer.ggml.pre`) and their structure in a tokenizer.json. One table, read
 //! in both directions; a name or a structure that is not in it is refused, never guessed.
+use crate::error::Fault;
 use serde_json::{Value, json};
 
 /// Llama 3's split.
@@ -82,18 +83,21 @@ fn splits_then_bytes(regexes: &[&str]) -> Value {
 }
 
 /// The tokenizer.json structure of a `tokenizer.ggml.pre`, and its `ignore_merges`.
-pub(crate) fn structure(name: &str) -> Result<(Value, bool), String> {
+pub(crate) fn structure(name: &str) -> Result<(Value, bool), Fault> {
     match KNOWN.iter().find(|k| k.names.contains(&name)) {
         Some(known) => Ok(((known.structure)(), known.ignore_merges)),
-        None => Err(format!(
-            "pre-tokenizer \"{name}\" (tokenizer.ggml.pre) is not known\nhint: known are {}; use the Hugging Face folder of this model",
+        None => Err(Fault::new(format!(
+            "pre-tokenizer \"{name}\" (tokenizer.ggml.pre) is not known"
+        ))
+        .hint(format!(
+            "known are {}; use the Hugging Face folder of this model",
             names()
-        )),
+        ))),
     }
 }
 
 /// The `tokenizer.ggml.pre` of a tokenizer.json.
-pub(crate) fn detect(tokenizer: &Value) -> Result<&'static str, String> {
+pub(crate) fn detect(tokenizer: &Value) -> Result<&'static str, Fault> {
     let found = without_offsets(tokenizer["pre_tokenizer"].clone());
     let ignore_merges = tokenizer["model"]["ignore_merges"]
         .as_bool()
@@ -105,10 +109,12 @@ pub(crate) fn detect(tokenizer: &Value) -> Result<&'static str, String> {
         .filter(|k| normalizer.is_null() || (k.names[0] == "qwen2" && normalizer["type"] == "NFC"))
         .map(|k| k.names[0])
         .ok_or_else(|| {
-            format!(
-                "llama.cpp's name for this tokenizer's pre-tokenizer is not known\nhint: known are {}; a wrong one would \
+            Fault::new("llama.cpp's name for this tokenizer's pre-tokenizer is not known").hint(
+                format!(
+                    "known are {}; a wrong one would \
                  silently split text differently",
-                names()
+                    names()
+                ),
             )
         })
 }

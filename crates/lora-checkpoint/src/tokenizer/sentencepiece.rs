@@ -1,4 +1,5 @@
 //! SentencePiece BPE in the terms of tokenizer.json, as transformers converts it (convert_slow_tokenizer.py).
+use crate::error::Fault;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -106,7 +107,7 @@ pub(super) fn scores(
 }
 
 /// Whether a space goes before the text, from a tokenizer.json; and a warning where llama.cpp differs.
-pub(super) fn space_prefix(tokenizer: &Value) -> Result<(bool, Option<String>), String> {
+pub(super) fn space_prefix(tokenizer: &Value) -> Result<(bool, Option<String>), Fault> {
     let (normalizer, splitter) = (&tokenizer["normalizer"], &tokenizer["pre_tokenizer"]);
     // Gemma splits at spaces, of which the normalizer leaves none.
     let splits_nothing = splitter["type"] == "Split"
@@ -118,7 +119,7 @@ pub(super) fn space_prefix(tokenizer: &Value) -> Result<(bool, Option<String>), 
             .find(|&prefix| *normalizer == self::normalizer(prefix))
         {
             Some(prefix) => Ok((prefix, None)),
-            None => Err(UNKNOWN_SPACES.to_owned()),
+            None => Err(unknown_spaces()),
         };
     }
     let metaspace = normalizer.is_null()
@@ -135,8 +136,11 @@ pub(super) fn space_prefix(tokenizer: &Value) -> Result<(bool, Option<String>), 
                     .to_owned(),
             ),
         )),
-        _ => Err(UNKNOWN_SPACES.to_owned()),
+        _ => Err(unknown_spaces()),
     }
 }
 
-const UNKNOWN_SPACES: &str = "how this tokenizer treats spaces can't be said in GGUF\nhint: known are Llama 2's normalizer and Metaspace without split";
+fn unknown_spaces() -> Fault {
+    Fault::new("how this tokenizer treats spaces can't be said in GGUF")
+        .hint("known are Llama 2's normalizer and Metaspace without split")
+}

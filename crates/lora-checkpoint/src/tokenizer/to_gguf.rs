@@ -3,6 +3,7 @@
 use super::bundle::TokenizerBundle;
 use super::{pre, sentencepiece};
 use crate::ModelConfig;
+use crate::error::Fault;
 use crate::gguf::Value;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -40,14 +41,15 @@ const ENDS: [&str; 3] = ["eos", "eot", "eom"];
 
 impl TokenizerBundle {
     /// The metadata of a model's tokenizer.
-    pub(crate) fn to_gguf(&self, config: &ModelConfig) -> Result<Written, String> {
+    pub(crate) fn to_gguf(&self, config: &ModelConfig) -> Result<Written, Fault> {
         let json: Json =
             serde_json::from_str(&self.json).map_err(|e| format!("tokenizer.json: {e}"))?;
         if json["model"]["type"] != "BPE" {
-            return Err(format!(
-                "a tokenizer of type {} can't be written as GGUF\nhint: BPE can",
+            return Err(Fault::new(format!(
+                "a tokenizer of type {} can't be written as GGUF",
                 json["model"]["type"]
-            ));
+            ))
+            .hint("BPE can"));
         }
         let vocabulary = Vocabulary::read(&json, config.vocab_size)?;
         let merges = merges(&json)?;
@@ -175,14 +177,16 @@ struct Vocabulary {
 }
 
 impl Vocabulary {
-    fn read(json: &Json, vocab_size: usize) -> Result<Self, String> {
+    fn read(json: &Json, vocab_size: usize) -> Result<Self, Fault> {
         let mut known: BTreeMap<u64, (String, i32)> = BTreeMap::new();
         for (token, id) in json["model"]["vocab"].as_object().into_iter().flatten() {
             let id = id
                 .as_u64()
                 .ok_or_else(|| format!("tokenizer.json: the id of {token:?} is no whole number"))?;
             if known.insert(id, (token.clone(), NORMAL)).is_some() {
-                return Err(format!("tokenizer.json: two tokens have the id {id}"));
+                return Err(Fault::new(format!(
+                    "tokenizer.json: two tokens have the id {id}"
+                )));
             }
         }
         for added in json["added_tokens"].as_array().into_iter().flatten() {
@@ -198,9 +202,10 @@ impl Vocabulary {
         if let Some((&id, (token, _))) = known.last_key_value()
             && id >= vocab_size as u64
         {
-            return Err(format!(
-                "token {token:?} has the id {id}, but the embedding has {vocab_size} rows\nhint: is the tokenizer that of another model?"
-            ));
+            return Err(Fault::new(format!(
+                "token {token:?} has the id {id}, but the embedding has {vocab_size} rows"
+            ))
+            .hint("is the tokenizer that of another model?"));
         }
         let filler = |id: usize| (format!("[PAD{id}]"), UNUSED);
         let (tokens, types) = (0..vocab_size)

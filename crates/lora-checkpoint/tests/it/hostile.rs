@@ -135,6 +135,65 @@ fn lying_gguf_headers_are_errors_at_once() {
     assert!(gguf(&[b"GGUF", &version, &1u64.to_le_bytes(), &zero, &row]).contains("does not fit"));
 }
 
+/// One metadata value, an array of a type with so many values that the file does or doesn't hold.
+fn array_of(kind: u32, count: u64, bytes: usize) -> String {
+    let one = 1u64.to_le_bytes();
+    let zero = 0u64.to_le_bytes();
+    let (array, kind) = (9u32.to_le_bytes(), kind.to_le_bytes());
+    let head = [b"GGUF", &3u32.to_le_bytes()[..], &zero, &one, &one, b"k"].concat();
+    gguf(&[&head, &array, &kind, &count.to_le_bytes(), &vec![0; bytes]])
+}
+
+#[test]
+fn arrays_that_claim_more_than_the_file_holds_are_refused_before_they_are_read() {
+    let kinds = (0..=12).filter(|kind| *kind != 9);
+    for kind in kinds {
+        for count in [4_000_001, u64::MAX, u64::MAX / 8 + 2] {
+            let message = array_of(kind, count, 4_000_000);
+            assert!(
+                message.contains("ends in the middle"),
+                "type {kind}: {message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn more_tensors_than_any_model_has_are_refused() {
+    let version = 3u32.to_le_bytes();
+    let zero = 0u64.to_le_bytes();
+    let tensors = (1u64 << 20) + 1;
+    let message = gguf(&[
+        b"GGUF",
+        &version,
+        &tensors.to_le_bytes(),
+        &zero,
+        &vec![0; 32 * tensors as usize],
+    ]);
+    assert!(message.contains("more than any model has"), "{message}");
+}
+
+/// Peak of what this process holds, in bytes.
+#[cfg(target_os = "linux")]
+fn peak_memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    1024 * kib.unwrap().parse::<usize>().unwrap()
+}
+
+/// An array of bytes once took 32 times the file's size.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_array_takes_no_more_memory_than_the_file() {
+    let bytes = 256 << 20;
+    let before = peak_memory();
+    let message = array_of(0, bytes as u64, bytes);
+    assert!(message.contains("hint:"), "{message}");
+    let taken = peak_memory() - before;
+    assert!(taken < 6 * bytes, "{} MB", taken >> 20); // the test's own copies are among it
+}
+
 fn safetensors(header: &str, data: usize) -> String {
     let dir = tempfile::tempdir().unwrap();
     write_folder(dir.path(), &config());

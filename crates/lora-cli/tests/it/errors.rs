@@ -1,4 +1,5 @@
 //! Errors are rendered exactly so.
+use lora_cli::Foreign as _;
 use lora_cli::{Context, Error};
 use std::io;
 
@@ -19,7 +20,7 @@ fn a_message_alone() {
 #[test]
 fn a_chain_with_a_hint() {
     let error =
-        Error::from(Library(io::Error::from_raw_os_error(2))).context("failed to open the base");
+        Error::foreign(Library(io::Error::from_raw_os_error(2))).context("failed to open the base");
     assert_eq!(
         plain(&error),
         "error: failed to open the base\n\
@@ -35,7 +36,7 @@ fn a_chain_with_a_hint() {
 
 #[test]
 fn the_outer_hint_wins() {
-    let error = Error::from(Library(io::Error::other("x"))).hint("look here");
+    let error = Error::foreign(Library(io::Error::other("x"))).hint("look here");
     assert!(plain(&error).ends_with("hint: look here\n"));
 }
 
@@ -45,7 +46,7 @@ fn a_cause_that_the_message_already_tells_is_not_repeated() {
     #[error("line 3: {0}")]
     struct Outer(#[source] io::Error);
     assert_eq!(
-        plain(&Error::from(Outer(io::Error::other("bad token")))),
+        plain(&Error::foreign(Outer(io::Error::other("bad token")))),
         "error: line 3: bad token\n"
     );
 }
@@ -54,6 +55,7 @@ fn a_cause_that_the_message_already_tells_is_not_repeated() {
 fn a_full_disk_has_a_way_out() {
     let result: Result<(), io::Error> = Err(io::Error::from(io::ErrorKind::StorageFull));
     let error = result
+        .foreign()
         .context(|| "failed to write d.partial/train.parquet".to_owned())
         .unwrap_err();
     assert_eq!(

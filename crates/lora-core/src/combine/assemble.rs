@@ -1,5 +1,5 @@
 //! From combined factors to one adapter: which modules it has, what its config says, where its values lie.
-use super::Factors;
+use super::parts::Factors;
 use crate::naming::targets_of;
 use crate::{Adapter, Error, LoraConfig, Module, TargetModules};
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ pub(super) fn places(
         let shape = (module.out_features, module.in_features);
         let known = *shapes.entry(&module.path).or_insert(shape);
         if known != shape {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{}: one adapter is for weights of shape {known:?}, another for {shape:?}\n\
                  hint: adapters can be combined only if they were trained on the same base",
                 module.path
@@ -29,7 +29,7 @@ pub(super) fn places(
         .collect();
     match places.len() == shapes.len() {
         true => Ok(places),
-        false => Err(Error::Config(
+        false => Err(Error::config(
             "an adapter has modules that the model does not".to_owned(),
         )),
     }

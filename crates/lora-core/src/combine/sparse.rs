@@ -1,8 +1,7 @@
 //! Task arithmetic on the factors themselves: `linear`, `ties`, `dare`, as PEFT's `merge_utils` computes them.
-use super::{Factors, Term};
+use super::parts::{Factors, Term};
 use crate::Error;
-use crate::adapter::generator;
-use rand_chacha::rand_core::RngCore;
+use lora_random::Generator;
 
 /// Which values of a factor stay.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +24,7 @@ pub(super) fn combine(
 ) -> Result<Factors, Error> {
     let rank = terms.first().map_or(0, |term| term.rank);
     if let Some(other) = terms.iter().find(|term| term.rank != rank) {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "{path} has rank {rank} in one adapter and {} in another: this combination needs equal ranks\n\
              hint: use cat (exact) or svd, which take any ranks",
             other.rank
@@ -96,10 +95,9 @@ fn thin(tensor: &[f32], thinning: Thinning, name: &str) -> Vec<f64> {
             order[kept..].iter().for_each(|&i| values[i] = 0.0);
         }
         Thinning::Random { density, seed } if density < 1.0 => {
-            let mut rng = generator("lora dare", seed, name);
+            let mut rng = Generator::named("lora dare", seed, name);
             for value in &mut values {
-                let unit = f64::from(rng.next_u32()) / 4_294_967_296.0; // [0, 1)
-                *value = if unit < density {
+                *value = if rng.unit() < density {
                     *value / density
                 } else {
                     0.0

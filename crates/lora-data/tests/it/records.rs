@@ -88,11 +88,13 @@ fn of_a_chat_the_last_assistant_message_is_the_completion() {
 #[test]
 fn rows_without_known_keys_name_those_they_have() {
     let shape = |row: Value| match Record::from_json(&row) {
-        Err(Fault::Shape(message)) => message,
+        Err(Fault::Shape(mistake)) => {
+            format!("{} ({})", mistake.message, mistake.hint.unwrap_or_default())
+        }
         other => panic!("{other:?}"),
     };
     assert!(shape(json!({"question": 1, "answer": 2})).starts_with(
-        "the row lacks the needed keys; it has 'question', 'answer'\nhint: known are messages"
+        "the row lacks the needed keys; it has 'question', 'answer' (known are messages"
     ));
     assert!(shape(json!({})).starts_with("the row lacks the needed keys; it has none"));
     assert!(shape(json!({"prompt": "p"})).contains("'prompt'"));

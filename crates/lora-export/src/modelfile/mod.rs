@@ -10,6 +10,7 @@ use crate::inputs::Source;
 use crate::output::Output;
 use infer::{Turns, messages};
 use lora_checkpoint::{Checkpoint, TokenizerBundle};
+use lora_cli::Foreign as _;
 use lora_cli::{Context, Error, Result, Ui};
 use lora_data::ChatTemplate;
 
@@ -69,6 +70,7 @@ pub(crate) fn write(
     };
     let path = output.path.with_file_name("Modelfile");
     std::fs::write(&path, text(chat, &from, adapter))
+        .foreign()
         .context(|| format!("failed to write {}", path.display()))?;
     chat.notes.iter().for_each(|note| ui.say(note));
     ui.say(&format!(

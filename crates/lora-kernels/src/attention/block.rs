@@ -197,6 +197,15 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// The lanes of a panel that see one key alone, with that key.
+    pub(super) fn only_keys(self, panel: &Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let lanes = panel.clone();
+        lanes.filter_map(move |lane| {
+            let visible = self.task.visible(self.first + lane);
+            (visible.len() == 1).then_some((lane, visible.start))
+        })
+    }
+
     /// Writes `value` wherever a row of the panel does not see a key, within the panel's tiles.
     pub(super) fn mask(self, panel: &Range<usize>, value: f32, scores: &mut [f32]) {
         let tiles = self.keys(panel.clone());

@@ -7,17 +7,19 @@
 //! which rows see which.
 //!
 //! `shape` is a layer's, `task` some queries of one key/value head with the keys that they see, `block` some rows of a task
-//! and their products, `softmax` what happens to scores; `forward` and `backward` put them together.
+//! and their products, `softmax` what happens to scores; `forward` and `backward` hand out tasks, `gradient` is one of the way back.
 mod backward;
 mod block;
 mod forward;
+mod gradient;
 mod shape;
 mod softmax;
 mod task;
 #[cfg(test)]
 mod tests;
 
-pub use backward::{Gradients, Saved, Workspace, backward, workspace_len};
+pub use backward::{Gradients, Workspace, backward, workspace_len};
 pub use block::scratch_len;
 pub use forward::{Inputs, Outputs, forward};
+pub use gradient::Saved;
 pub use shape::Shape;

@@ -8,6 +8,5 @@ mod linear;
 mod loss;
 mod optim;
 mod pointwise;
-mod rng;
 mod stack;
 mod threads;

@@ -5,8 +5,7 @@ use super::route::{backward, select};
 use crate::{Base, Error, Packed, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
 use lora_checkpoint::ModelConfig;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use lora_random::Generator;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -58,11 +57,11 @@ impl FullModel {
                 .and_then(|n| n.checked_add(start))
                 .filter(|&end| params.try_reserve(end - start).is_ok())
                 .ok_or_else(|| {
-                    Error::Invalid(format!("no memory for weight {name} of shape {shape:?}"))
+                    Error::invalid(format!("no memory for weight {name} of shape {shape:?}"))
                 })?;
             if shape.len() == 2 {
-                let mut normal = Normal::new(seed, &name);
-                params.extend((start..end).map(|_| 0.02 * normal.next()));
+                params.resize(end, 0.0);
+                Generator::of_weight(seed, &name).normal(0.02, &mut params[start..]);
             } else {
                 let norm = 1.0 - config.facts().norm_offset;
                 params.resize(end, if name.ends_with("bias") { 0.0 } else { norm });
@@ -80,7 +79,7 @@ impl FullModel {
     pub fn save(&self, dir: &Path, bf16: bool) -> Result<(), Error> {
         let path = dir.join("model.safetensors");
         let fail =
-            |cause: String| Error::Invalid(format!("failed to write {}: {cause}", path.display()));
+            |cause: String| Error::invalid(format!("failed to write {}: {cause}", path.display()));
         let narrow: Vec<half::bf16> = match bf16 {
             true => self
                 .params
@@ -207,35 +206,4 @@ fn chunks(packed: &Packed) -> Vec<Packed> {
         }
     }
     chunks
-}
-
-/// Standard normal values from a generator keyed by (seed, name) (Box–Muller).
-struct Normal {
-    rng: ChaCha8Rng,
-    spare: Option<f32>,
-}
-
-impl Normal {
-    fn new(seed: u64, name: &str) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(stream(name));
-        Self { rng, spare: None }
-    }
-
-    fn next(&mut self) -> f32 {
-        if let Some(value) = self.spare.take() {
-            return value;
-        }
-        let mut unit = || ((self.rng.next_u32() >> 8) as f64 + 0.5) / f64::from(1u32 << 24); // inside (0, 1)
-        let (radius, angle) = ((-2.0 * unit().ln()).sqrt(), std::f64::consts::TAU * unit());
-        self.spare = Some((radius * angle.sin()) as f32);
-        (radius * angle.cos()) as f32
-    }
-}
-
-/// FNV-1a of a name: picks the generator's stream.
-fn stream(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

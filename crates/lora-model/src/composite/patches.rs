@@ -167,9 +167,8 @@ impl Patch {
 /// The dropout mask of a module's input (T, in): 0, or 1/(1 − p).
 fn mask(dropout: &Dropout, module: usize, x: &Tensor) -> Result<Tensor> {
     let kept = 1.0 / (1.0 - dropout.p);
-    let keep = |i| {
-        lora_kernels::rng::dropout_keep(dropout.seed, dropout.step, module as u64, i, dropout.p)
-    };
+    let keep =
+        |i| lora_random::dropout_keep(dropout.seed, dropout.step, module as u64, i, dropout.p);
     let values: Vec<f32> = (0..x.elem_count() as u64)
         .map(|i| if keep(i) { kept } else { 0.0 })
         .collect();

@@ -7,8 +7,8 @@ use lora_checkpoint::{ModelConfig, Norm};
 use lora_core::{Adapter, TargetedModule};
 use lora_kernels::lora::Lora;
 use lora_kernels::matrix::Mat;
-use lora_kernels::rng::Mask;
 use lora_kernels::rows::Dense;
+use lora_random::Mask;
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -66,6 +66,15 @@ pub(super) struct Kept {
     pub(super) z: Buffer,
 }
 
+/// How a buffer may be kept until the backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precision {
+    /// As it is.
+    Exact,
+    /// Rounded to bfloat16.
+    Rounded,
+}
+
 /// By [`Projection::index`].
 pub(super) type Inner = [Kept; Projection::ALL.len()];
 
@@ -110,8 +119,8 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    /// Visits every buffer; those that must be kept exactly are marked: the log-sum-exp was made from these queries and keys.
-    pub(super) fn visit(&mut self, mut visit: impl FnMut(&mut Buffer, bool)) {
+    /// Visits every buffer, with how it may be kept. Some must be kept exactly: the log-sum-exp was made from these queries and keys.
+    pub(super) fn visit(&mut self, mut visit: impl FnMut(&mut Buffer, Precision)) {
         let Self {
             x,
             input_rstd,
@@ -127,10 +136,10 @@ impl Saved {
             ..
         } = self;
         for buffer in [input_rstd, q, k, q_rstd, k_rstd, lse] {
-            visit(buffer, true);
+            visit(buffer, Precision::Exact);
         }
         for buffer in [x, v, q_raw, k_raw, o] {
-            visit(buffer, false);
+            visit(buffer, Precision::Rounded);
         }
         let Self {
             attention_output,
@@ -148,14 +157,14 @@ impl Saved {
             ..
         } = self;
         for buffer in [attention_output_rstd, middle_rstd, mlp_output_rstd] {
-            visit(buffer, true);
+            visit(buffer, Precision::Exact);
         }
         for buffer in [attention_output, middle, gate, up, mlp_output] {
-            visit(buffer, false);
+            visit(buffer, Precision::Rounded);
         }
         for Kept { u, z } in u {
-            visit(u, false);
-            visit(z, false);
+            visit(u, Precision::Rounded);
+            visit(z, Precision::Rounded);
         }
     }
 }

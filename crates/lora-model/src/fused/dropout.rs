@@ -1,5 +1,5 @@
 //! Dropout of an adapter's input, row by row.
-use lora_kernels::rng::Mask;
+use lora_random::Mask;
 use rayon::prelude::*;
 
 /// The rows of a layer's input: how many, and the first one's number among all (the dropout's key).

@@ -62,7 +62,7 @@ impl Fused<'_> {
         stop: &[u32],
     ) -> Result<Vec<Vec<u32>>, Error> {
         if prompts.iter().any(|p| p.is_empty()) {
-            return Err(Error::Invalid("a prompt to continue has no tokens".into()));
+            return Err(Error::invalid("a prompt to continue has no tokens"));
         }
         let labels = vec![crate::IGNORE; prompts.iter().map(|p| p.len()).max().unwrap_or(0)];
         let packed = Packed::from_rows(prompts.iter().map(|&p| (p, &labels[..p.len()])));

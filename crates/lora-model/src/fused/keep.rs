@@ -1,5 +1,5 @@
 //! What a layer keeps of its forward pass until its backward pass, and how it is brought back.
-use super::buffers::{Buffer, Kept, Saved, copy};
+use super::buffers::{Buffer, Kept, Precision, Saved, copy};
 use crate::spec::Projection;
 use lora_kernels::{half as bf16, memory};
 
@@ -73,43 +73,49 @@ impl Store {
             ..
         } = self;
         lengths.clear();
-        let mut sums = [0, 0];
-        saved.visit(|buffer, is_exact| {
-            lengths.push(buffer.used().len());
-            sums[usize::from(is_exact)] += buffer.used().len();
+        let mut rounded_len = 0;
+        let mut exact_len = 0;
+        saved.visit(|buffer, precision| {
+            let len = buffer.used().len();
+            lengths.push(len);
+            match precision {
+                Precision::Exact => exact_len += len,
+                Precision::Rounded => rounded_len += len,
+            }
         });
-        memory::grow(half, sums[0]);
-        memory::grow(exact, sums[1]);
-        let (mut half, mut exact) = (&mut half[..], &mut exact[..]);
-        saved.visit(|buffer, is_exact| {
+        memory::grow(half, rounded_len);
+        memory::grow(exact, exact_len);
+        let mut half = &mut half[..];
+        let mut exact = &mut exact[..];
+        saved.visit(|buffer, precision| {
             let values = buffer.used();
-            if is_exact {
-                copy(
-                    values,
-                    exact.split_off_mut(..values.len()).unwrap_or_default(),
-                );
-            } else {
-                bf16::narrow(
-                    values,
-                    half.split_off_mut(..values.len()).unwrap_or_default(),
-                );
+            let len = values.len();
+            match precision {
+                Precision::Exact => copy(values, exact.split_off_mut(..len).unwrap_or_default()),
+                Precision::Rounded => {
+                    bf16::narrow(values, half.split_off_mut(..len).unwrap_or_default());
+                }
             }
         });
     }
 
     /// Brings it back.
     pub(super) fn restore_half(&self, saved: &mut Saved) {
-        let (mut half, mut exact, mut lengths) =
-            (&self.half[..], &self.exact[..], self.lengths.iter());
-        saved.visit(|buffer, is_exact| {
+        let mut half = &self.half[..];
+        let mut exact = &self.exact[..];
+        let mut lengths = self.lengths.iter();
+        saved.visit(|buffer, precision| {
             let n = lengths.next().copied().unwrap_or(0);
             let to = buffer.get(n);
-            if is_exact {
-                copy(&exact[..n], to);
-                exact = &exact[n..];
-            } else {
-                bf16::widen(&half[..n], to);
-                half = &half[n..];
+            match precision {
+                Precision::Exact => {
+                    copy(&exact[..n], to);
+                    exact = &exact[n..];
+                }
+                Precision::Rounded => {
+                    bf16::widen(&half[..n], to);
+                    half = &half[n..];
+                }
             }
         });
     }

@@ -61,7 +61,7 @@ impl<'b> Fused<'b> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
             .build()
-            .map_err(|e| Error::Invalid(format!("failed to start {threads} threads: {e}")))?;
+            .map_err(|e| Error::invalid(format!("failed to start {threads} threads: {e}")))?;
         Ok(Self {
             base,
             pool,
@@ -155,7 +155,7 @@ impl Route for Fused<'_> {
     ) -> Result<Vec<SequenceLoss>, Error> {
         if gradients.len() != adapter.params.len() {
             let (got, want) = (gradients.len(), adapter.params.len());
-            return Err(Error::Invalid(format!(
+            return Err(Error::invalid(format!(
                 "the gradient has {got} values, the adapter {want}"
             )));
         }

@@ -2,8 +2,8 @@
 use super::matrix::Matrix;
 use lora_kernels::Rows;
 use lora_kernels::lora::Lora;
-use lora_kernels::rng::Mask;
 use lora_kernels::rows::Dense;
+use lora_random::Mask;
 use std::ops::Range;
 
 /// What trains at one linear layer or at the embedding.

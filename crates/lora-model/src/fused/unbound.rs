@@ -45,18 +45,19 @@ impl<'a> Unbound<'a> {
         if let Some(m) = slot.module.map(|index| &self.adapter.modules[index])
             && (m.out_features, m.in_features) != shape
         {
-            return Err(Error::Invalid(format!(
-                "{path}: the adapter is for a layer of shape ({}, {}), the base's is ({out_features}, {in_features})\nhint: use the base that the adapter was trained on",
+            return Err(Error::invalid(format!(
+                "{path}: the adapter is for a layer of shape ({}, {}), the base's is ({out_features}, {in_features})",
                 m.out_features, m.in_features
-            )));
+            )).hint("use the base that the adapter was trained on"));
         }
         let values = out_features * in_features;
         let whole = slot.weight.map(|index| &self.adapter.trained[index]);
         if let Some(t) = whole.filter(|t| t.range.len() != values) {
-            return Err(Error::Invalid(format!(
-                "{}: the adapter holds shape {:?}, the base's is of {values} values\nhint: use the base that the adapter was trained on",
+            return Err(Error::invalid(format!(
+                "{}: the adapter holds shape {:?}, the base's is of {values} values",
                 t.tensor, t.shape
-            )));
+            ))
+            .hint("use the base that the adapter was trained on"));
         }
         Ok(slot)
     }
@@ -65,9 +66,10 @@ impl<'a> Unbound<'a> {
         let left = self.modules.into_keys().chain(self.trained.into_keys());
         match left.min() {
             None => Ok(()),
-            Some(path) => Err(Error::Invalid(format!(
-                "the adapter trains {path}, which this base does not have\nhint: use the base that the adapter was trained on"
-            ))),
+            Some(path) => Err(Error::invalid(format!(
+                "the adapter trains {path}, which this base does not have"
+            ))
+            .hint("use the base that the adapter was trained on")),
         }
     }
 }

@@ -180,7 +180,7 @@ impl<'b> Source<'b> {
                 .transpose()
         };
         let missing = || {
-            Error::Invalid(format!(
+            Error::invalid(format!(
                 "layer {layer} has no norm before attention or the MLP"
             ))
         };

@@ -214,7 +214,7 @@ fn gradients_under_dropout_are_the_differences_of_the_loss_under_the_same_mask()
     for seed in 0..4u64 {
         let direction: Vec<f32> = (0..n)
             .map(|i| {
-                if lora_kernels::rng::dropout_keep(9, seed, 0, i as u64, 0.5) {
+                if lora_random::dropout_keep(9, seed, 0, i as u64, 0.5) {
                     1.0
                 } else {
                     -1.0

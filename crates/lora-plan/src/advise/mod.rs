@@ -14,6 +14,7 @@ pub use situation::{DataFacts, Situation, Strength, Task};
 use crate::cost::{BaseType, Speed, Workload, micro_steps, thread_count, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, table};
 use lora_core::LoraConfig;
 use lora_kernels::peak::measure_peak;
@@ -121,7 +122,9 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
     }
     if let Some(path) = &args.write {
         let text = pipeline(&situation, &plan);
-        std::fs::write(path, text).context(|| format!("failed to write {}", path.display()))?;
+        std::fs::write(path, text)
+            .foreign()
+            .context(|| format!("failed to write {}", path.display()))?;
         ui.say(&format!(
             "wrote {}; `lora-run {}` runs it",
             path.display(),

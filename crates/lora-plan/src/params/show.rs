@@ -3,6 +3,7 @@ use super::ParamsArgs;
 use super::count::{LayerCount, Params, RANKS, TARGETS};
 use crate::model::shape::Shape;
 use crate::show::tagged;
+use lora_cli::Foreign as _;
 use lora_cli::{Context, Result, Ui, human_bytes, table};
 use lora_core::thousands;
 use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};
@@ -48,8 +49,9 @@ pub(crate) fn write(
     started: Instant,
 ) -> Result<Receipt> {
     let staged = Staged::file(out, args.force)?;
-    let text = serde_json::to_string_pretty(params)?;
+    let text = serde_json::to_string_pretty(params).foreign()?;
     std::fs::write(staged.path(), text + "\n")
+        .foreign()
         .context(|| format!("failed to write {}", out.display()))?;
     let inputs = shape
         .path
@@ -60,7 +62,7 @@ pub(crate) fn write(
         tool: "lora-plan".to_string(),
         tool_version: env!("CARGO_PKG_VERSION").to_string(),
         artefact: Artefact::Plan,
-        config: serde_json::to_value(args)?,
+        config: serde_json::to_value(args).foreign()?,
         seed: None,
         inputs,
         results: json!({ "trainable": params.count.trainable, "all": params.count.all }),

@@ -3,6 +3,7 @@ mod scale;
 mod svg;
 mod terminal;
 
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Result};
 use std::path::Path;
 
@@ -46,7 +47,9 @@ impl Chart {
     /// # Errors
     /// When the file can't be written.
     pub fn write_svg(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.svg()).context(|| format!("failed to write {}", path.display()))
+        std::fs::write(path, self.svg())
+            .foreign()
+            .context(|| format!("failed to write {}", path.display()))
     }
 
     /// All points that can be drawn.

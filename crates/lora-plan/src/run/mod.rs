@@ -10,8 +10,10 @@ pub(crate) use dataset::{DatasetFacts, SplitFacts};
 pub(crate) use evaluation::Evaluation;
 pub(crate) use training::Training;
 
+use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};
 use lora_receipt::{Hashes, Receipt, receipt_path};
+use lora_records::Event;
 use std::path::{Path, PathBuf};
 
 /// One training, with everything that was found around it.
@@ -195,8 +197,9 @@ fn content(training: &Training) -> Option<String> {
 
 /// What lies in a folder and may be a tool's output, in order: folders, and files with a receipt beside them.
 fn outputs(path: &Path) -> Result<Vec<PathBuf>> {
-    let entries =
-        std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
+    let entries = std::fs::read_dir(path)
+        .foreign()
+        .context(|| format!("failed to read {}", path.display()))?;
     let is_output = |path: &PathBuf| path.is_dir() || receipt_path(path).is_file();
     let mut found: Vec<PathBuf> = entries
         .flatten()
@@ -237,8 +240,9 @@ fn beside(written: &Path, folder: &Path) -> Option<PathBuf> {
 
 /// Steps of a pipeline whose log ends in an error and that left no output.
 fn failures(path: &Path) -> Result<Vec<Failure>> {
-    let entries =
-        std::fs::read_dir(path).context(|| format!("failed to read {}", path.display()))?;
+    let entries = std::fs::read_dir(path)
+        .foreign()
+        .context(|| format!("failed to read {}", path.display()))?;
     let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     logs.retain(|log| {
         log.extension().is_some_and(|e| e == "log") && !log.with_extension("").exists()
@@ -249,14 +253,31 @@ fn failures(path: &Path) -> Result<Vec<Failure>> {
 
 fn failure(log: PathBuf) -> Option<Failure> {
     let text = String::from_utf8_lossy(&std::fs::read(&log).ok()?).into_owned();
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let step = log.file_stem()?.to_string_lossy().into_owned();
+    let lines = told(&text).or_else(|| printed(&text))?;
+    Some(Failure { step, log, lines })
+}
+
+/// Why a tool failed, by the event that it ended its stdout with.
+fn told(log: &str) -> Option<Vec<String>> {
+    let failure = log.lines().rev().find_map(|line| match Event::parse(line) {
+        Some(Event::Error(failure)) => Some(("error", failure)),
+        Some(Event::No(failure)) => Some(("no", failure)),
+        _ => None,
+    });
+    let (label, failure) = failure?;
+    let mut lines = vec![format!("{label}: {}", failure.message)];
+    lines.extend(failure.causes.iter().map(|cause| format!("cause: {cause}")));
+    lines.extend(failure.hint.map(|hint| format!("hint: {hint}")));
+    Some(lines)
+}
+
+/// The last error that a shell line, or a tool of version 0.1.0, printed.
+fn printed(log: &str) -> Option<Vec<String>> {
+    let lines: Vec<&str> = log.lines().collect();
     let at = lines
         .iter()
         .rposition(|line| line.starts_with("error:") || line.starts_with("no:"))?;
-    let step = log.file_stem()?.to_string_lossy().into_owned();
-    Some(Failure {
-        step,
-        log,
-        lines: lines[at..].iter().take(4).cloned().collect(),
-    })
+    let found = lines[at..].iter().take(4);
+    Some(found.map(|&line| line.to_owned()).collect())
 }

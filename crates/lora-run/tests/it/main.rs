@@ -28,13 +28,15 @@ struct Said {
 /// A tool that copies its `--base` file into its output, with the flags that it was given beside it.
 const FAKE_TOOL: &str = r#"#!/bin/sh
 if [ "$1" = --describe ]; then
-  flag() { printf '{"name":"%s","positional":%s,"required":%s,"takes_value":%s,"repeated":%s,"delimiter":%s,"values":%s,"help":""}' "$@"; }
+  flag() { printf '{"name":"%s","positional":%s,"required":%s,"takes_value":%s,"repeated":%s,"delimiter":%s,"values":%s,%s"help":""}' "$1" "$2" "$3" "$4" "$5" "$6" "$7" "$8"; }
   printf '{"tool":"lora-fake","version":"%s","flags":[' "${FAKE_VERSION:-0.1.0}"
   flag raw true false true true null '[]'; printf ,
   flag base false true true false null '[]'; printf ,
   flag lr false false true false null '[]'; printf ,
   flag targets false false true true '","' '[]'; printf ,
   flag split false false true false null '["train","valid"]'; printf ,
+  flag speed false false true false null '[]' '"changes_result":false,'; printf ,
+  flag template false false true false null '[]' '"type":"path","role":"input",'; printf ,
   flag must-pass false false false false null '[]'; printf ,
   flag out false true true false null '[]'; printf ,
   flag force false false false false null '[]'; printf ,
@@ -53,15 +55,19 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-if [ "$lr" = 666 ]; then echo "error: loss is not finite" >&2; echo "cause: lr is 666" >&2; echo "hint: lower --lr" >&2; exit 2; fi
+if [ "$lr" = 666 ]; then
+  printf 'error: not what the event says\ncause: lr is 666\n' >&2
+  echo '{"event":"error","message":"loss is not finite","causes":["lr is 666"],"hint":"lower --lr","exit_code":2}'
+  exit 2
+fi
 if [ "$lr" = 13 ] && [ ! -e gone ]; then touch gone; mkdir -p "$out.partial"; echo half > "$out.partial/half"; exit 130; fi
 [ -d "$base" ] && base="$base/made"
 rm -rf "$out"; mkdir -p "$out"
 { cat "$base"; echo "lr=$lr"; } > "$out/made"
 sum=$(sha256sum < "$out/made" | cut -d' ' -f1); bytes=$(wc -c < "$out/made")
-printf '{"version":1,"tool":"lora-fake","tool_version":"0.1.0","artefact":"model","out":"%s","config":{"lr":"%s"},"seed":null,"inputs":[],"outputs":[{"path":"made","sha256":"%s","bytes":%d}],"results":{"valid_nll":1.25,"seconds":3},"wall_seconds":0.1,"peak_rss_bytes":2000000,"host":{}}\n' "$out" "$lr" "$sum" "$bytes" > "$out/receipt.json"
+printf '{"version":2,"tool":"lora-fake","tool_version":"0.1.0","artefact":"model","out":"%s","config":{"lr":"%s","speed":9},"seed":null,"inputs":[],"outputs":[{"path":"made","sha256":"%s","bytes":%d}],"results":{"valid_nll":1.25,"sentiment":3},"measured":{"tokens_per_s":'$$'},"wall_seconds":0.1,"peak_rss_bytes":2000000,"host":{}}\n' "$out" "$lr" "$sum" "$bytes" > "$out/receipt.json"
 cat "$out/receipt.json"
-if [ -n "$gate" ]; then echo "no: worse than the base" >&2; exit 1; fi
+if [ -n "$gate" ]; then echo '{"event":"no","message":"worse than the base","exit_code":1}'; exit 1; fi
 "#;
 
 impl House {
@@ -132,7 +138,13 @@ impl House {
     fn refused(&self, args: &[&str]) -> String {
         let said = self.run(&[&["p.yaml"], args].concat());
         assert_eq!(said.code, Some(2), "{said:?}");
-        assert_eq!(said.stdout, "");
+        let told: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        assert_eq!(told["event"], "error", "one line, and nothing else");
+        assert!(
+            said.stderr
+                .starts_with(&format!("error: {}\n", told["message"].as_str().unwrap())),
+            "{said:?}"
+        );
         assert_eq!(
             said.stderr
                 .lines()

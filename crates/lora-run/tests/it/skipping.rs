@@ -157,6 +157,61 @@ fn force_runs_one_step_or_all() {
 }
 
 #[test]
+fn a_file_named_under_with_is_read_like_one_under_in() {
+    let house = House::new(
+        "version: 1\nsteps:\n  a: { use: lora-fake, in: { base: raw.txt }, with: { template: t.jinja } }\n",
+    );
+    assert!(
+        house
+            .refused(&[])
+            .contains("steps.a.with.template: t.jinja does not exist")
+    );
+    house.write("t.jinja", "one");
+    house.steps(&[]);
+    assert_eq!(house.steps(&[]), ["a: skipped"]);
+    house.write("t.jinja", "two");
+    assert_eq!(house.steps(&[]), ["a: running (input template changed)"]);
+}
+
+#[test]
+fn a_list_is_not_a_text_with_commas() {
+    let pipeline = |x: &str| {
+        format!(
+            "version: 1\nsteps:\n  a: {{ run: 'printf %s \"$WITH_X\" > $OUT/v', with: {{ x: {x} }} }}\n"
+        )
+    };
+    let house = House::new(&pipeline("\"p,q\""));
+    house.steps(&[]);
+    house.write("p.yaml", &pipeline("[p, q]"));
+    assert_eq!(house.steps(&[]), ["a: running (with.x: p,q → [p, q])"]);
+    assert_eq!(house.read("work/p/a/v"), "p q");
+}
+
+#[test]
+fn a_flag_without_effect_is_no_reason_to_run() {
+    let pipeline = |speed: u8| {
+        format!(
+            "version: 1\nsteps:\n  a: {{ use: lora-fake, in: {{ base: raw.txt }}, with: {{ speed: {speed}, lr: 1 }} }}\n"
+        )
+    };
+    let house = House::new(&pipeline(1));
+    house.steps(&[]);
+    house.write("p.yaml", &pipeline(2));
+    assert_eq!(house.steps(&[]), ["a: skipped"]);
+}
+
+#[test]
+fn data_that_is_called_like_a_receipt_is_data() {
+    let house =
+        House::new("version: 1\nsteps:\n  a: { run: 'ls $IN_X > $OUT/v', in: { x: tills } }\n");
+    std::fs::create_dir(house.path("tills")).unwrap();
+    house.write("tills/receipt.json", "{\"total\": 1}");
+    house.steps(&[]);
+    house.write("tills/receipt.json", "{\"total\": 2}");
+    assert_eq!(house.steps(&[]), ["a: running (input x changed)"]);
+}
+
+#[test]
 fn the_order_of_keys_and_the_spelling_of_numbers_do_not_matter() {
     let house = House::new(CHAIN);
     house.steps(&[]);

@@ -39,8 +39,11 @@ fn a_failed_shell_line_leaves_nothing_half_written() {
         .map(|e| e.unwrap().file_name())
         .collect();
     assert!(
-        left.iter()
-            .all(|name| name == "a.log" || name == "a.attempt" || name == ".lock"),
+        left.iter().all(
+            |name| [".lock", ".pipeline"].contains(&&*name.to_string_lossy())
+                || name == "a.log"
+                || name == "a.attempt"
+        ),
         "{left:?}"
     );
 }
@@ -155,4 +158,55 @@ fn an_unwritable_work_folder_is_a_clear_error() {
         "{}",
         said.stderr
     );
+}
+
+#[test]
+fn a_shell_line_stops_at_the_first_command_that_fails() {
+    let lines = [
+        "cp /nonexistent/file $OUT/important; echo done > $OUT/v",
+        "echo $NEVER_SET > $OUT/v",
+    ];
+    for line in lines {
+        let house = House::new(&format!("version: 1\nsteps:\n  a: {{ run: '{line}' }}\n"));
+        assert_eq!(house.run(&["p.yaml"]).code, Some(2), "{line}");
+        assert!(!house.path("work/p/a").exists());
+    }
+}
+
+#[test]
+fn an_interrupted_run_survives_an_attempt_with_other_values() {
+    let pipeline = "version: 1\nparams: { lr: 13 }\nsteps:\n  a: { use: lora-fake, in: { base: raw.txt }, with: { lr: $lr } }\n";
+    let house = House::new(pipeline);
+    assert_eq!(house.run(&["p.yaml"]).code, Some(130));
+    let failed = house.run(&["p.yaml", "--set", "lr=666"]);
+    assert_eq!(failed.code, Some(2), "{failed:?}");
+    let said = house.run(&["p.yaml"]);
+    assert!(
+        said.code == Some(0) && said.stderr.contains("picked up half"),
+        "{}",
+        said.stderr
+    );
+    let left: Vec<_> = std::fs::read_dir(house.path("work/p"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("waiting") || name.contains("attempt"))
+        .collect();
+    assert_eq!(left, [""; 0], "nothing is left to continue");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_step_that_outlives_a_killed_run_keeps_others_out() {
+    let house = House::new("version: 1\nsteps:\n  a: { run: 'echo ready; sleep 3' }\n");
+    let (mut child, _stderr) = sleeping(&house);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(house.refused(&[]).contains("another lora-run is running p"));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while house.run(&["p.yaml", "--dry-run"]).code != Some(0)
+        || house.run(&["p.yaml"]).code != Some(0)
+    {
+        assert!(std::time::Instant::now() < until, "it is never let in");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
 }

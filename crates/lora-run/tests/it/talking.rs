@@ -25,7 +25,7 @@ fn the_last_line_of_stdout_is_the_receipt_of_the_last_step() {
         said.stderr
     );
     assert!(
-        table[0].contains("2.0 MB  valid_nll 1.2500, seconds 3  first run"),
+        table[0].contains("2.0 MB  valid_nll 1.2500, sentiment 3  first run"),
         "{}",
         said.stderr
     );
@@ -37,7 +37,11 @@ fn the_lock_holds_what_was_made_and_no_times() {
     house.steps(&[]);
     let lock: serde_json::Value = serde_json::from_str(&house.read("p.lock")).unwrap();
     let step = &lock["steps"]["a"];
-    assert_eq!(step["results"], serde_json::json!({ "valid_nll": 1.25 }));
+    assert_eq!(
+        step["results"],
+        serde_json::json!({ "valid_nll": 1.25, "sentiment": 3 })
+    );
+    assert_eq!(step["config"], serde_json::json!({ "lr": "" }));
     assert_eq!(step["outputs"][0]["path"], "made");
     assert_eq!(step["key"].as_str().unwrap().len(), 64);
     house.steps(&["--force"]);

@@ -1,4 +1,4 @@
-//! The counter-based generator behind dropout: a value is a function of its coordinates, never of what was drawn before.
+//! [`Mask`]: dropout, a value as a function of its coordinates, never of what was drawn before.
 
 /// The golden ratio in 64 bits, splitmix64's increment.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;

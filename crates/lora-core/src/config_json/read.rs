@@ -1,10 +1,12 @@
-//! adapter_config.json: read strictly, written as PEFT writes it.
+//! adapter_config.json read: every key checked, what can't be honoured refused.
+use super::value::{
+    as_count, as_string, as_word, expect_word, one_or_list, read, read_list, read_pattern,
+};
 use crate::config::needs_a_list;
 use crate::keys::{self, KEYS, Role};
 use crate::targets::ModuleNames;
-use crate::{Bias, Error, Init, LoraConfig, Pattern, TargetModules};
+use crate::{Bias, Error, Init, LoraConfig, TargetModules};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 impl LoraConfig {
@@ -107,97 +109,6 @@ impl LoraConfig {
         config.check()?;
         Ok(config)
     }
-
-    /// All 41 keys that PEFT 0.21.2 writes, and the carried ones, sorted, indent 2.
-    pub(crate) fn to_json(&self) -> String {
-        let mut fields: BTreeMap<String, Value> = KEYS
-            .iter()
-            .map(|(key, literal, _)| (key.to_string(), keys::default(literal)))
-            .collect();
-        fields.extend(
-            self.extra
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone())),
-        );
-        let list = |items: &[String]| {
-            if items.is_empty() {
-                Value::Null
-            } else {
-                json!(items)
-            }
-        };
-        let targets = match &self.target_modules {
-            TargetModules::List(names) => sorted(names),
-            other => json!(other.to_string()),
-        };
-        let excluded = match &self.exclude_modules {
-            None => Value::Null,
-            Some(ModuleNames::List(names)) => sorted(names),
-            Some(ModuleNames::Regex(pattern)) => json!(pattern),
-        };
-        let layers = &self.layers_to_transform;
-        for (key, value) in [
-            ("r", json!(self.r)),
-            ("lora_alpha", number(self.lora_alpha)),
-            ("lora_dropout", json!(self.lora_dropout)),
-            ("use_rslora", json!(self.use_rslora)),
-            ("use_dora", json!(self.use_dora)),
-            ("lora_bias", json!(self.lora_bias)),
-            ("bias", json!(self.bias.word())),
-            ("target_modules", targets),
-            ("exclude_modules", excluded),
-            (
-                "layers_to_transform",
-                if layers.is_empty() {
-                    Value::Null
-                } else {
-                    json!(layers)
-                },
-            ),
-            ("layers_pattern", list(&self.layers_pattern)),
-            (
-                "rank_pattern",
-                object(&self.rank_pattern, |rank| json!(rank)),
-            ),
-            ("alpha_pattern", object(&self.alpha_pattern, number)),
-            ("modules_to_save", list(&self.modules_to_save)),
-            ("init_lora_weights", self.init.value()),
-            ("ensure_weight_tying", json!(self.ensure_weight_tying)),
-            (
-                "base_model_name_or_path",
-                json!(self.base_model_name_or_path),
-            ),
-        ] {
-            fields.insert(key.to_string(), value);
-        }
-        serde_json::to_string_pretty(&fields).unwrap_or_default()
-    }
-}
-
-/// A number as Python writes it: 16, not 16.0.
-fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 1e15 {
-        json!(value as i64)
-    } else {
-        json!(value)
-    }
-}
-
-fn sorted(names: &[String]) -> Value {
-    let mut names = names.to_vec();
-    names.sort();
-    names.dedup();
-    json!(names)
-}
-
-fn object<T: Copy>(pattern: &Pattern<T>, value: impl Fn(T) -> Value) -> Value {
-    Value::Object(
-        pattern
-            .0
-            .iter()
-            .map(|(key, x)| (key.clone(), value(*x)))
-            .collect(),
-    )
 }
 
 /// The keys to carry; an active one that can't be honoured is an error that names key and value.
@@ -227,85 +138,6 @@ fn refusal(key: &str, value: &Value) -> String {
         "option `{key}: {value}` is not supported\nhint: it changes what the adapter computes; merge it with PEFT, or train \
          without `{key}`"
     )
-}
-
-fn expect_word(fields: &Map<String, Value>, key: &str, word: &str) -> Result<(), String> {
-    match fields.get(key) {
-        Some(Value::String(found)) if found == word => Ok(()),
-        Some(found) => Err(format!("{key} is {found}, only \"{word}\" is supported")),
-        None => Err(format!(
-            "no key `{key}`: not an adapter_config.json of PEFT"
-        )),
-    }
-}
-
-/// A value of the right type; null stands for PEFT's default.
-fn read<T>(
-    value: &Value,
-    default: Value,
-    key: &str,
-    kind: &str,
-    get: impl Fn(&Value) -> Option<T>,
-) -> Result<T, String> {
-    let value = if value.is_null() { &default } else { value };
-    get(value).ok_or_else(|| format!("{key} must be {kind}, not {value}"))
-}
-
-fn as_string(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_string)
-}
-
-/// A word that is not empty: PEFT takes an empty one as unset.
-fn as_word(value: &Value) -> Option<String> {
-    as_string(value).filter(|word| !word.is_empty())
-}
-
-fn as_count(value: &Value) -> Option<usize> {
-    value.as_u64()?.try_into().ok()
-}
-
-fn read_list(value: &Value, key: &str) -> Result<Vec<String>, String> {
-    let items = match value {
-        Value::Null => Some(Vec::new()),
-        Value::Array(items) => items.iter().map(as_word).collect(),
-        _ => None,
-    };
-    items.ok_or_else(|| format!("{key} must be a list of strings, not {value}"))
-}
-
-/// A single value, or a list of them; empty if unset.
-fn one_or_list<T>(
-    value: &Value,
-    key: &str,
-    kind: &str,
-    get: impl Fn(&Value) -> Option<T>,
-) -> Result<Vec<T>, String> {
-    let items = match value {
-        Value::Null => Some(Vec::new()),
-        Value::String(text) if text.is_empty() => Some(Vec::new()),
-        Value::Array(items) => items.iter().map(get).collect(),
-        one => get(one).map(|one| vec![one]),
-    };
-    items.ok_or_else(|| format!("{key} must be {kind}, not {value}"))
-}
-
-fn read_pattern<T>(
-    value: &Value,
-    key: &str,
-    kind: &str,
-    get: impl Fn(&Value) -> Option<T>,
-) -> Result<Pattern<T>, String> {
-    let pairs = match value {
-        Value::Null => Some(Vec::new()),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| Some((name.clone(), get(value)?)))
-            .collect(),
-        _ => None,
-    };
-    pairs
-        .map(Pattern)
-        .ok_or_else(|| format!("{key} must map names of modules to {kind}, not {value}"))
 }
 
 /// PEFT's `exclude_modules`: nothing, a list, or an expression.

@@ -1,5 +1,5 @@
 //! The dropout mask: its rate, its independence of order, its keys.
-use lora_kernels::rng::{Mask, dropout_keep};
+use lora_random::{Mask, dropout_keep};
 
 #[test]
 fn keeps_the_asked_share() {
