@@ -272,7 +272,7 @@ fn refuse_folder(path: &Path) -> Result<()> {
         return Ok(());
     }
     let entries = std::fs::read_dir(path).map_err(|error| {
-        Error::from(error).context(format!("failed to read {}", path.display()))
+        Error::foreign(error).context(format!("failed to read {}", path.display()))
     })?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.is_file());
