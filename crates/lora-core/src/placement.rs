@@ -46,7 +46,7 @@ impl LoraConfig {
             ),
             false => format!("its modules are {}", short_names(modules)),
         };
-        Err(Error::Config(format!("{note}\nhint: {hint}")))
+        Err(Error::config(format!("{note}\nhint: {hint}")))
     }
 
     /// Like [`Self::layout`], but hands back the targets that match nothing, which PEFT passes over.
