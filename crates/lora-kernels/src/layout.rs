@@ -41,13 +41,22 @@ pub struct Layout {
 
 impl Layout {
     /// Packed sequences given by their cumulative lengths, sharing nothing.
+    ///
+    /// # Panics
+    /// If the lengths' sums do not ascend.
     #[must_use]
     pub fn packed(starts: &[usize]) -> Self {
         let mut layout = Self::default();
         for bounds in starts.windows(2) {
+            let Some(len) = bounds[1].checked_sub(bounds[0]) else {
+                panic!(
+                    "a sequence begins at row {} and ends at row {}",
+                    bounds[0], bounds[1]
+                )
+            };
             let all = Span {
                 start: bounds[0],
-                len: bounds[1] - bounds[0],
+                len,
             };
             layout.start_tree();
             layout.push(all.start, all.len, [all]);

@@ -68,7 +68,7 @@ impl Model {
                 Error::new(format!(
                     "the chat template of {origin} can't be used: {fault}"
                 ))
-                .hint("give another one with --template FILE, or none with --no-chat-template")
+                .hint("give a template that says the same in plainer Jinja: --template FILE; the model must then be used with that one")
             })?;
         let encoder = Encoder::new(&bundle, template, args.system.clone())?;
         let shortest = args.text_block.unwrap_or(0).max(MAX_LENGTH.min(context));

@@ -11,7 +11,7 @@ use lora_receipt::{Artefact, Draft, Input, Staged};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Rows between two looks at Ctrl-C and the progress bar.
@@ -74,6 +74,7 @@ fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
             inputs.push(Input::new("raw", "-", sha256));
             RawRows::from_reader(Path::new("stdin"), Cursor::new(bytes))?
         } else {
+            refuse_folder(path)?;
             let source = RawRows::open(path)?;
             inputs.push(Input::read("raw", path)?);
             source
@@ -175,7 +176,7 @@ impl Prepared {
                 .refused
                 .iter()
                 .max_by_key(|(_, rows)| **rows)
-                .map_or("", |(reason, _)| hint(reason));
+                .map_or("", |(reason, _)| hint(reason, args));
             return Err(Error::new(format!(
                 "all {read} rows were refused: {}",
                 reasons.join("; ")
@@ -232,18 +233,72 @@ impl Prepared {
     }
 }
 
-/// The way out when all rows are refused for a reason.
-fn hint(reason: &str) -> &'static str {
+/// The way out when all rows are refused for a reason. None of them changes what an instruct model is used to.
+fn hint(reason: &str, args: &Args) -> &'static str {
+    let about_system = reason.to_lowercase().contains("system");
     match reason {
         reason if reason.starts_with("longer than") => "raise --max-length, or cut the rows",
         reason if reason.starts_with("prompt and completion share") => {
             "move the space at the end of the prompt to the start of the completion"
         }
+        reason if reason.starts_with("the chat template refuses") && about_system => {
+            match args.system {
+                Some(_) => {
+                    "leave --system out: this model's chats have no system message; put the text at the start of the first \
+                     user messages instead"
+                }
+                None => {
+                    "this model's chats have no system message: put its text at the start of the first user message"
+                }
+            }
+        }
+        reason if reason.contains("the model has none") => {
+            "without a template a row is one question and one answer: split the chats, or name the template that the model \
+             is going to be used with: --template FILE"
+        }
         reason if reason.starts_with("the chat template") => {
-            "give another template with --template FILE, or none with --no-chat-template"
+            "change the rows as the template asks; another one (--template FILE) helps only if the model is then used with it"
+        }
+        "the prompt is empty" => {
+            "text without a prompt is written {\"text\": \"…\"}: all of it is learned"
         }
         _ => "see `lora-prep --help` for the rows that can be used",
     }
+}
+
+/// A folder may hold rows that are meant to be held out: taking all its files would train on them.
+fn refuse_folder(path: &Path) -> Result<()> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| {
+        Error::foreign(error).context(format!("failed to read {}", path.display()))
+    })?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.is_file());
+    files.sort();
+    let stem = |file: &PathBuf| file.file_stem().map(|s| s.to_string_lossy().to_lowercase());
+    let named = |words: [&str; 4]| {
+        let is_one = |stem: &str| words.iter().any(|word| stem.starts_with(word));
+        files
+            .iter()
+            .find(|file| stem(file).is_some_and(|stem| is_one(&stem)))
+    };
+    let error = Error::new(format!("{}: this is a folder", path.display()));
+    let held_out = named(["test", "valid", "val", "dev"]).or_else(|| named(["eval"; 4]));
+    Err(match (named(["train"; 4]), held_out) {
+        (Some(train), Some(held_out)) => error.hint(format!(
+            "name {} alone; rows held out already stay apart: prepare {} into another folder with --valid 0, and measure \
+             there with lora-eval --split train",
+            train.display(),
+            held_out.display()
+        )),
+        (Some(train), None) => error.hint(format!("name the file: {}", train.display())),
+        _ => error.hint(
+            "name the files to train on; rows that are meant to be held out go into a dataset of their own (--valid 0), and \
+             lora-eval --split train measures there",
+        ),
+    })
 }
 
 fn encode(record: &Record, args: &Args, model: &Model) -> Result<Example, Refusal> {

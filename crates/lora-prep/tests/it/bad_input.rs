@@ -311,3 +311,89 @@ fn random_rows_end_with_an_answer_and_never_with_a_panic() {
         );
     }
 }
+
+/// The hint of a run that is refused.
+fn hint(folder: &Folder, args: &[&str]) -> String {
+    let answer = folder.run(args);
+    assert_eq!(answer.code, 2, "{}", answer.stderr);
+    let line = answer
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("hint: "));
+    line.unwrap_or_default().to_owned()
+}
+
+/// A folder with its own splits: the hint, followed to the letter, keeps held-out rows out of the training.
+#[test]
+fn a_folder_of_splits_is_not_poured_together() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("own")).unwrap();
+    for name in ["train", "valid", "test"] {
+        folder.write(&format!("own/{name}.jsonl"), pairs(20, 1));
+    }
+    let hint = hint(&folder, &["own", "--base", BASE, "--out", "d"]);
+    assert!(hint.contains("name own/train.jsonl alone"), "{hint}");
+    assert!(
+        hint.contains("prepare own/test.jsonl into another folder with --valid 0"),
+        "{hint}"
+    );
+    assert_eq!(folder.prep("own/train.jsonl", "d", &[]).code, 0);
+    assert_eq!(
+        folder
+            .prep("own/test.jsonl", "held-out", &["--valid", "0"])
+            .code,
+        0
+    );
+    assert_eq!(folder.split("held-out", "train").examples.len(), 20);
+}
+
+/// An instruct model keeps its template: no hint about rows says --no-chat-template.
+#[test]
+fn a_refused_system_message_costs_no_template() {
+    let folder = Folder::new();
+    folder.write(
+        "gemma.jinja",
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
+         {% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}\
+         {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    );
+    folder.write(
+        "raw.jsonl",
+        r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}"#,
+    );
+    let own = [
+        "raw.jsonl",
+        "--base",
+        BASE,
+        "--out",
+        "d",
+        "--template",
+        "gemma.jinja",
+    ];
+    let said = hint(&folder, &own);
+    assert!(
+        said.contains("at the start of the first user message"),
+        "{said}"
+    );
+    folder.write("pairs.jsonl", pairs(4, 1));
+    let flag = [
+        "pairs.jsonl",
+        "--base",
+        BASE,
+        "--out",
+        "d",
+        "--template",
+        "gemma.jinja",
+        "--system",
+        "s",
+    ];
+    let said = hint(&folder, &flag);
+    assert!(
+        said.contains("leave --system out") && !said.contains("no-chat-template"),
+        "{said}"
+    );
+    assert_eq!(
+        folder.run(&[&flag[..7], &["--valid", "0"]].concat()).code,
+        0
+    );
+}
