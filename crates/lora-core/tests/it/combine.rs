@@ -1,5 +1,5 @@
 //! Several adapters become one: the sum is exact, what is not exact says by how much, and the rest is PEFT's.
-use crate::support::{CASES, golden, golden_modules, list, llama, small};
+use crate::support::{CASES, Told, golden, golden_modules, list, llama, small};
 use lora_core::{Adapter, Combination, Combined, LoraConfig, Module, combine};
 use safetensors::SafeTensors;
 
@@ -257,7 +257,7 @@ fn what_can_not_be_combined_is_refused() {
     let (modules, first) = small();
     let second = other(3, false, &["q_proj"], 1);
     let says = |adapters: &[(&Adapter, f64)], how, words: &str| {
-        let error = combine(adapters, how, &modules).unwrap_err().to_string();
+        let error = combine(adapters, how, &modules).unwrap_err().told();
         assert!(error.contains(words), "{error}");
     };
     says(

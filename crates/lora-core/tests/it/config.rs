@@ -1,5 +1,5 @@
 //! adapter_config.json: what is read, refused, carried and written.
-use crate::support::{CASES, golden, list, small};
+use crate::support::{CASES, Told, golden, list, small};
 use lora_core::{LoraConfig, TargetModules};
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ fn load(fields: Value) -> Result<LoraConfig, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("adapter_config.json");
     std::fs::write(&path, fields.to_string()).unwrap();
-    LoraConfig::load(&path).map_err(|e| e.to_string())
+    LoraConfig::load(&path).map_err(|e| e.told())
 }
 
 fn with(key: &str, value: Value) -> Result<LoraConfig, String> {

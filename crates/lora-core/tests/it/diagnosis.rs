@@ -1,5 +1,5 @@
 //! Adapters that don't fit: the true cause is named, and the way out helps.
-use crate::support::{list, llama};
+use crate::support::{Told, list, llama};
 use lora_core::{Adapter, LoraConfig, Module, modules_of};
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::path::Path;
@@ -32,7 +32,7 @@ fn rename(dir: &Path, name: impl Fn(&str) -> String) {
 }
 
 fn error(dir: &Path, modules: &Vec<Module>) -> String {
-    Adapter::load(dir, modules).unwrap_err().to_string()
+    Adapter::load(dir, modules).unwrap_err().told()
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_folder_that_is_something_else_is_told() {
     put("adapter_model.bin");
     for message in [
         error(dir.path(), &modules),
-        modules_of(dir.path()).unwrap_err().to_string(),
+        modules_of(dir.path()).unwrap_err().told(),
     ] {
         assert!(
             message.contains("torch.load") && message.contains("weights_only=True"),

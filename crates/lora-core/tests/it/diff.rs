@@ -1,5 +1,5 @@
 //! Two adapters side by side, against dense arithmetic.
-use crate::support::{CASES, golden, golden_modules, list, llama, small};
+use crate::support::{CASES, Told, golden, golden_modules, list, llama, small};
 use lora_core::{Adapter, LoraConfig, diff};
 
 #[test]
@@ -112,7 +112,7 @@ fn a_module_that_only_one_has_is_listed_and_other_shapes_are_refused() {
     assert!(
         diff(&adapter, &wide)
             .unwrap_err()
-            .to_string()
+            .told()
             .contains("same base")
     );
 }

@@ -1,5 +1,5 @@
 //! The adapter folder: save ∘ load = id, and hostile files.
-use crate::support::{CASES, golden, golden_modules, llama, small};
+use crate::support::{CASES, Told, golden, golden_modules, llama, small};
 use lora_core::Adapter;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::Path;
@@ -33,7 +33,7 @@ fn reload(
     std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
     Adapter::load(dir.path(), &modules)
         .map(|(a, _)| a)
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.told())
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn an_adapter_for_another_base_names_the_first_tensor_and_both_shapes() {
     adapter.save(dir.path()).unwrap();
     let message = Adapter::load(dir.path(), &llama(2, 16, 8, 12, 20))
         .unwrap_err()
-        .to_string();
+        .told();
     assert!(
         message.contains(
             "layers.0.self_attn.q_proj.lora_A.weight has shape [2, 8], this base needs [2, 16]"
@@ -154,7 +154,7 @@ fn an_adapter_for_another_base_names_the_first_tensor_and_both_shapes() {
     std::fs::write(&config, text.replace("\"r\": 2", "\"r\": 3")).unwrap();
     let message = Adapter::load(dir.path(), &llama(2, 8, 4, 12, 20))
         .unwrap_err()
-        .to_string();
+        .told();
     assert!(
         message.ends_with("hint: the config (r, rank_pattern) says another rank than the file has"),
         "{message}"
@@ -162,7 +162,7 @@ fn an_adapter_for_another_base_names_the_first_tensor_and_both_shapes() {
     std::fs::write(&config, text).unwrap();
     let message = Adapter::load(dir.path(), &llama(3, 8, 4, 12, 20))
         .unwrap_err()
-        .to_string();
+        .told();
     assert!(
         message.contains("layers.2.self_attn.q_proj.lora_A.weight is missing"),
         "{message}"
@@ -173,7 +173,7 @@ fn an_adapter_for_another_base_names_the_first_tensor_and_both_shapes() {
 fn broken_files_are_errors() {
     let (modules, adapter) = small();
     let dir = tempfile::tempdir().unwrap();
-    let error = |dir: &Path| Adapter::load(dir, &modules).unwrap_err().to_string();
+    let error = |dir: &Path| Adapter::load(dir, &modules).unwrap_err().told();
     assert!(error(&dir.path().join("nowhere")).contains("does not exist"));
     assert!(error(dir.path()).contains("holds no adapter_config.json"));
     adapter.save(dir.path()).unwrap();

@@ -1,5 +1,5 @@
 //! How adapters begin: every init_lora_weights, magnitudes, whole tensors; and what they are saved as.
-use crate::support::{golden, list};
+use crate::support::{Told, golden, list};
 use lora_core::{
     Adapter, BaseModel, Error, Init, LoraConfig, Module, ModuleKind, TargetModules, weight_norms,
 };
@@ -64,7 +64,7 @@ impl BaseModel for Tiny {
 fn begin(change: impl FnOnce(&mut LoraConfig)) -> Result<Adapter, String> {
     let mut config = LoraConfig::new(3, 6.0, list(&["q_proj", "up_proj", "down_proj"]));
     change(&mut config);
-    Adapter::init(config, &Tiny::new(), 5).map_err(|e| e.to_string())
+    Adapter::init(config, &Tiny::new(), 5).map_err(|e| e.told())
 }
 
 fn is_zero(values: &[f32]) -> bool {
@@ -312,7 +312,7 @@ fn options_without_effect_are_refused_for_a_new_adapter() {
     let refused = |change: fn(&mut LoraConfig)| {
         let mut config = LoraConfig::new(2, 2.0, list(&["q_proj"]));
         change(&mut config);
-        config.require_effect(&modules).map_err(|e| e.to_string())
+        config.require_effect(&modules).map_err(|e| e.told())
     };
     let rank = |key: &str| lora_core::Pattern(vec![(key.to_owned(), 3usize)]);
     assert_eq!(refused(|_| ()), Ok(()));
@@ -323,7 +323,7 @@ fn options_without_effect_are_refused_for_a_new_adapter() {
     for key in ["^q_proj", "q_porj", "v_proj"] {
         let mut config = LoraConfig::new(2, 2.0, list(&["q_proj"]));
         config.rank_pattern = rank(key);
-        let error = config.require_effect(&modules).unwrap_err().to_string();
+        let error = config.require_effect(&modules).unwrap_err().told();
         assert!(
             error.contains(&format!("`{key}` matches no targeted module")),
             "{error}"

@@ -1,6 +1,6 @@
 //! mlx-lm's folder: the same ΔW on both sides, strict reading, hostile bytes. (mlx itself runs on Apple's machines only: the
 //! layout is that of mlx-lm 0.32's `tuner/lora.py`, y = scale·(x·lora_a)·lora_b with lora_a (in, r) and lora_b (r, out).)
-use crate::support::{CASES, golden, golden_modules, list, llama, small};
+use crate::support::{CASES, Told, golden, golden_modules, list, llama, small};
 use lora_core::{Adapter, LoraConfig, Module, Pattern, base_name, modules_of};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
@@ -147,7 +147,7 @@ fn what_mlx_can_not_hold_is_refused_with_a_way_out() {
         .save_mlx(dir.path(), &modules)
         .unwrap_err();
     assert!(
-        error.to_string().contains("lm_head.weight") && error.to_string().contains("lora-merge"),
+        error.told().contains("lm_head.weight") && error.told().contains("lora-merge"),
         "{error}"
     );
     assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
@@ -182,7 +182,7 @@ fn wrong_folders_are_named() {
     let says = |config: &Value, tensors: &[(&str, Vec<usize>)], words: &str| {
         let dir = tempfile::tempdir().unwrap();
         folder(dir.path(), config, tensors);
-        let error = Adapter::load(dir.path(), &modules).unwrap_err().to_string();
+        let error = Adapter::load(dir.path(), &modules).unwrap_err().told();
         assert!(error.contains(words), "{error}");
     };
     says(&good, std::slice::from_ref(&a), "q_proj.lora_b is missing");
@@ -259,7 +259,7 @@ fn a_tied_embedding_has_one_adapter_for_both_sides() {
         let error = adapter(names)
             .save_mlx(dir.path(), &modules)
             .unwrap_err()
-            .to_string();
+            .told();
         assert!(
             error.contains("one side of a tied embedding and head") && error.contains("lora-merge"),
             "{error}"
@@ -354,7 +354,7 @@ fn a_rank_that_the_file_does_not_have_takes_no_memory() {
     for tensors in [&[a.clone(), b.clone()][..], &[a], &[b]] {
         let dir = tempfile::tempdir().unwrap();
         folder(dir.path(), &config, tensors);
-        let error = Adapter::load(dir.path(), &modules).unwrap_err().to_string();
+        let error = Adapter::load(dir.path(), &modules).unwrap_err().told();
         assert!(
             error.contains("rank 2, the config's") || error.contains("lora_a is missing"),
             "{error}"
@@ -369,7 +369,7 @@ fn alpha_in_place_of_scale_is_named() {
     let a = ("model.layers.0.self_attn.q_proj.lora_a", vec![8, 4]);
     let config = json!({"lora_parameters": {"rank": 4, "alpha": 8}});
     folder(dir.path(), &config, &[a]);
-    let error = Adapter::load(dir.path(), &modules).unwrap_err().to_string();
+    let error = Adapter::load(dir.path(), &modules).unwrap_err().told();
     assert!(
         error.ends_with("write \"scale\": 2 in place of \"alpha\": 8"),
         "{error}"
@@ -386,6 +386,6 @@ fn a_foreign_beginning_of_names_is_named() {
         vec![8, 2],
     );
     folder(dir.path(), &config, &[a]);
-    let error = Adapter::load(dir.path(), &modules).unwrap_err().to_string();
+    let error = Adapter::load(dir.path(), &modules).unwrap_err().told();
     assert!(error.contains("take `language_model.` out"), "{error}");
 }

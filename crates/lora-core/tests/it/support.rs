@@ -106,3 +106,17 @@ pub(crate) fn golden_modules(case: &str) -> Vec<Module> {
         160,
     )
 }
+
+/// An error as a person reads it: what is wrong and, on a line of its own, the hint.
+pub(crate) trait Told {
+    fn told(&self) -> String;
+}
+
+impl Told for lora_core::Error {
+    fn told(&self) -> String {
+        match miette::Diagnostic::help(self) {
+            Some(hint) => format!("{self}\nhint: {hint}"),
+            None => self.to_string(),
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! Target matching against what PEFT's `check_target_module_exists` does.
-use crate::support::{ALL_SEVEN, list, llama, module, with_roles};
+use crate::support::{ALL_SEVEN, Told, list, llama, module, with_roles};
 use lora_core::{LoraConfig, Module, Role, TARGET_PRESETS, TargetModules, Targets};
 
 fn matched(targets: TargetModules) -> Vec<String> {
@@ -17,7 +17,7 @@ fn error(targets: TargetModules) -> String {
     LoraConfig::new(2, 2.0, targets)
         .layout(&llama(2, 8, 4, 12, 20))
         .unwrap_err()
-        .to_string()
+        .told()
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn what_has_no_weights_is_refused_as_a_target_and_ignored_otherwise() {
         TargetModules::Regex(r".*mlp\..*".into()),
         list(&["q_proj", "act_fn"]),
     ] {
-        let error = layout(targets).unwrap_err().to_string();
+        let error = layout(targets).unwrap_err().told();
         assert!(
             error.starts_with("target model.layers.0.mlp.act_fn has no weights"),
             "{error}"
@@ -106,10 +106,7 @@ fn an_orthogonal_beginning_needs_even_ranks() {
         4
     );
     config.rank_pattern = lora_core::Pattern(vec![("v_proj".into(), 3)]);
-    let error = config
-        .layout(&llama(2, 8, 4, 12, 20))
-        .unwrap_err()
-        .to_string();
+    let error = config.layout(&llama(2, 8, 4, 12, 20)).unwrap_err().told();
     assert!(
         error.contains("v_proj: init_lora_weights \"orthogonal\" needs an even rank, not 3"),
         "{error}"
@@ -173,12 +170,12 @@ fn sets_are_roles_and_take_the_modules_that_have_them() {
         list(&["qkv", "out", "wide", "down", "down_2"])
     );
     assert_eq!(
-        read("default").unwrap_err().to_string(),
+        read("default").unwrap_err().told(),
         "PEFT has no default targets for this family\nhint: use attention (qkv), full-attention (qkv, out), \
          all (qkv, out, wide, down, down_2), all-linear, or names of its modules: down, down_2, head, out, qkv, wide"
     );
     let unknown = "attention".parse::<Targets>().unwrap();
-    let error = unknown.resolve(&modules[5..]).unwrap_err().to_string();
+    let error = unknown.resolve(&modules[5..]).unwrap_err().told();
     assert!(
         error.contains("no module of this model has these roles"),
         "{error}"
