@@ -6,7 +6,9 @@
 mod fixtures;
 mod noise;
 mod process;
+mod told;
 
 pub use fixtures::{GoldenRow, floats, golden, golden_rows, json, repository, tiny_chat};
 pub use noise::Noise;
 pub use process::{assert_code, piped, receipt, stderr};
+pub use told::Told;

@@ -5,6 +5,7 @@ use lora_checkpoint::{
     Checkpoint, Error, Family, GgufDtype, GgufTensor, ModelConfig, SaveDtype, TensorView,
     save_folder, save_gguf, write_gguf,
 };
+use lora_testkit::Told as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -155,7 +156,7 @@ fn outcome(config: &Value, what: &str) -> &'static str {
     let path = dir.path().join("config.json");
     std::fs::write(&path, config.to_string()).unwrap();
     if let Err(error) = ModelConfig::from_json(&path) {
-        assert!(error.to_string().contains("hint:"), "{what}: {error}");
+        assert!(error.told().contains("hint:"), "{what}: {error}");
         return "not read";
     }
     let (dir, source) = model(config);
@@ -275,7 +276,7 @@ fn what_readers_take_for_a_missing_key_is_not_left_to_them() {
         let path = dir.path().join("m.gguf");
         let error = save_gguf(&path, &source, GgufDtype::F32, "m", keep)
             .unwrap_err()
-            .to_string();
+            .told();
         assert!(
             error.contains(key) && error.contains(default) && error.contains("--format hf"),
             "{error}"
@@ -290,7 +291,7 @@ fn keys_that_another_family_reads_are_refused_unless_they_mean_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
         std::fs::write(&path, config_with(change.clone()).to_string()).unwrap();
-        ModelConfig::from_json(&path).map_err(|e| e.to_string())
+        ModelConfig::from_json(&path).map_err(|e| e.told())
     };
     let cases = [
         json!({"model_type": "mistral", "attention_bias": true}),
@@ -365,7 +366,7 @@ fn with_metadata(path: &std::path::Path, more: &[(&str, Meta)]) -> Result<ModelC
     .unwrap();
     Checkpoint::open(path)
         .map(|c| c.config().clone())
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.told())
 }
 
 #[test]
@@ -441,7 +442,7 @@ fn scales_that_f16_cannot_hold_are_refused() {
     for dtype in [GgufDtype::Q8_0, GgufDtype::Q4_0] {
         let error = save_gguf(&path, &source, dtype, "m", keep)
             .unwrap_err()
-            .to_string();
+            .told();
         assert!(
             error.contains("ffn_up") && error.contains("overflows f16"),
             "{error}"

@@ -7,6 +7,7 @@ use lora_checkpoint::{
     Checkpoint, Error, Format, GgufDtype, RopeScaling, SaveDtype, StorageDtype, save_folder,
     save_gguf,
 };
+use lora_testkit::Told as _;
 use serde_json::json;
 
 #[test]
@@ -149,7 +150,7 @@ fn weights_that_f16_cannot_hold_are_refused() {
     };
     let error = save_folder(dir.path(), &source, SaveDtype::F16, huge)
         .unwrap_err()
-        .to_string();
+        .told();
     assert!(
         error.contains("too large for f16") && error.contains("hint: use bf16"),
         "{error}"
@@ -161,13 +162,13 @@ fn weights_that_f16_cannot_hold_are_refused() {
     assert!(
         save_folder(dir.path(), &source, SaveDtype::BF16, nan)
             .unwrap_err()
-            .to_string()
+            .told()
             .contains("NaN")
     );
     let same = |_: &lora_checkpoint::TensorView<'_>, _: usize, _: &mut [f32]| Ok::<_, Error>(());
     let error = save_folder(own.path(), &source, SaveDtype::BF16, same)
         .unwrap_err()
-        .to_string();
+        .told();
     assert!(
         error.contains("the model is read from this file"),
         "{error}"

@@ -2,6 +2,7 @@
 use crate::families::storable;
 use crate::support::{Random, config, keep, model, write_folder};
 use lora_checkpoint::{Checkpoint, GgufDtype, save_gguf};
+use lora_testkit::Told as _;
 use std::path::Path;
 
 /// Opens and, if that works, reads everything. What is refused is refused with one hint.
@@ -9,7 +10,7 @@ fn try_all(path: &Path) -> bool {
     let model = match Checkpoint::open(path) {
         Ok(model) => model,
         Err(error) => {
-            assert_eq!(error.to_string().matches("\nhint: ").count(), 1, "{error}");
+            assert_eq!(error.told().matches("\nhint: ").count(), 1, "{error}");
             return false;
         }
     };
@@ -98,7 +99,7 @@ fn gguf(parts: &[&[u8]]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
     std::fs::write(&path, parts.concat()).unwrap();
-    Checkpoint::open(&path).unwrap_err().to_string()
+    Checkpoint::open(&path).unwrap_err().told()
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn safetensors(header: &str, data: usize) -> String {
     ]
     .concat();
     std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
-    Checkpoint::open(dir.path()).unwrap_err().to_string()
+    Checkpoint::open(dir.path()).unwrap_err().told()
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn lying_safetensors_headers_are_errors() {
         assert!(
             Checkpoint::open(dir.path())
                 .unwrap_err()
-                .to_string()
+                .told()
                 .contains("hint:")
         );
     }

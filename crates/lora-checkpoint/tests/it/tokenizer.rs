@@ -2,6 +2,7 @@
 use crate::support::{config, config_with, keep, model, tokenizer, write_folder};
 use lora_checkpoint::gguf::Value;
 use lora_checkpoint::{Checkpoint, GgufDtype, GgufTensor, gguf, save_gguf, write_gguf};
+use lora_testkit::Told as _;
 use serde_json::json;
 use std::path::Path;
 
@@ -185,7 +186,7 @@ fn unknown_pre_tokenizers_are_refused_both_ways() {
         .unwrap()
         .tokenizer()
         .unwrap_err()
-        .to_string();
+        .told();
     assert!(
         error.contains("\"tomorrow\"") && error.contains("hint:"),
         "{error}"
@@ -196,7 +197,7 @@ fn unknown_pre_tokenizers_are_refused_both_ways() {
     let source = Checkpoint::open(dir.path()).unwrap();
     let error = save_gguf(&path, &source, GgufDtype::F32, "m", keep)
         .unwrap_err()
-        .to_string();
+        .told();
     assert!(error.contains("pre-tokenizer is not known"), "{error}");
 }
 
@@ -240,11 +241,5 @@ fn a_merge_longer_than_every_token_is_an_error() {
     let mut json = tokenizer();
     json["model"]["merges"] = json!([["<|endoftext|>", "<|endoftext|>"]]);
     std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
-    assert!(
-        source
-            .tokenizer()
-            .unwrap_err()
-            .to_string()
-            .contains("merge")
-    );
+    assert!(source.tokenizer().unwrap_err().told().contains("merge"));
 }

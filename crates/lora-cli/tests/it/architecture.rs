@@ -358,7 +358,7 @@ fn hints_are_fields() {
     for (path, text) in sources().into_iter().filter(|(path, _)| !inside(path)) {
         for (number, line) in code(&text) {
             let line = line.trim();
-            let continued = line.starts_with("hint: ") && line.contains('"');
+            let continued = line.starts_with("hint: ") && line.ends_with('"');
             let found = continued || line.contains("\\nhint:");
             assert!(!found, "{path}:{number}: a hint inside a message");
         }

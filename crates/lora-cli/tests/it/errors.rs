@@ -4,8 +4,9 @@ use lora_cli::{Context, Error};
 use std::io;
 
 /// A library's error with a cause and a hint, as thiserror makes them.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to read model/config.json\nhint: is this a model folder?")]
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("failed to read model/config.json")]
+#[diagnostic(help("is this a model folder?"))]
 struct Library(#[source] io::Error);
 
 fn plain(error: &Error) -> String {
@@ -20,7 +21,7 @@ fn a_message_alone() {
 #[test]
 fn a_chain_with_a_hint() {
     let error =
-        Error::foreign(Library(io::Error::from_raw_os_error(2))).context("failed to open the base");
+        Error::from(Library(io::Error::from_raw_os_error(2))).context("failed to open the base");
     assert_eq!(
         plain(&error),
         "error: failed to open the base\n\
@@ -36,7 +37,7 @@ fn a_chain_with_a_hint() {
 
 #[test]
 fn the_outer_hint_wins() {
-    let error = Error::foreign(Library(io::Error::other("x"))).hint("look here");
+    let error = Error::from(Library(io::Error::other("x"))).hint("look here");
     assert!(plain(&error).ends_with("hint: look here\n"));
 }
 

@@ -1,5 +1,6 @@
 //! dataset.json: figures, and strict reading.
 use lora_data::{Distribution, Manifest, SplitName, SplitSummary, Splits, split_of};
+use lora_testkit::Told as _;
 use std::collections::BTreeMap;
 
 fn manifest() -> Manifest {
@@ -75,7 +76,7 @@ fn save_then_load_is_the_identity_and_the_reader_is_strict() {
         ("{", "", "line 2"),
     ] {
         std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
-        let error = Manifest::read(folder.path()).unwrap_err().to_string();
+        let error = Manifest::read(folder.path()).unwrap_err().told();
         assert!(
             error.contains(expected) && error.contains("dataset.json"),
             "{error}"
@@ -85,7 +86,7 @@ fn save_then_load_is_the_identity_and_the_reader_is_strict() {
     assert!(
         Manifest::read(folder.path())
             .unwrap_err()
-            .to_string()
+            .told()
             .starts_with("failed to read")
     );
 }

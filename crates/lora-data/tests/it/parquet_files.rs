@@ -3,6 +3,7 @@ use arrow::array::{
     ArrayRef, Int32Builder, Int64Builder, LargeListBuilder, ListBuilder, RecordBatch, StringArray,
 };
 use lora_data::{Error, Example, IGNORE, Split};
+use lora_testkit::Told as _;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -38,7 +39,7 @@ fn split() -> Split {
 }
 
 fn message(error: Error) -> String {
-    error.to_string()
+    error.told()
 }
 
 /// Writes columns as a parquet file of somebody else's.

@@ -2,6 +2,7 @@
 use crate::Noise;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use lora_data::{RawRow, RawRows};
+use lora_testkit::Told as _;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use std::io::Cursor;
@@ -10,8 +11,8 @@ use std::sync::Arc;
 
 fn lines(bytes: &[u8]) -> Result<Vec<RawRow>, String> {
     let rows = RawRows::from_reader(Path::new("raw.jsonl"), Cursor::new(bytes.to_vec()))
-        .map_err(|e| e.to_string())?;
-    rows.collect::<Result<_, _>>().map_err(|e| e.to_string())
+        .map_err(|e| e.told())?;
+    rows.collect::<Result<_, _>>().map_err(|e| e.told())
 }
 
 fn values(rows: Vec<RawRow>) -> Vec<Value> {
@@ -27,10 +28,10 @@ fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 
 fn open(name: &str, bytes: &[u8]) -> Result<Vec<Value>, String> {
     let (_folder, path) = file(name, bytes);
-    let rows = RawRows::open(&path).map_err(|e| e.to_string())?;
+    let rows = RawRows::open(&path).map_err(|e| e.told())?;
     rows.collect::<Result<_, _>>()
         .map(values)
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.told())
 }
 
 #[test]
@@ -169,13 +170,13 @@ fn broken_tables_are_errors() {
     assert!(
         RawRows::open(folder.path())
             .unwrap_err()
-            .to_string()
+            .told()
             .contains("this is a folder")
     );
     assert!(
         RawRows::open(&folder.path().join("none"))
             .unwrap_err()
-            .to_string()
+            .told()
             .starts_with("failed to open")
     );
 }
