@@ -86,16 +86,17 @@ mod owners {
     //! Which task owns which value.
     use std::ops::Range;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU8, Ordering};
 
-    /// One entry a value: 0, or the owner's number and 1.
+    /// One entry a value: 0, or the owner's number modulo 255 and 1. A byte each, so that what is measured of memory stays
+    /// true; two tasks 255 apart are taken for one.
     #[derive(Debug)]
     pub(super) struct Owners {
-        entries: Vec<AtomicUsize>,
+        entries: Vec<AtomicU8>,
     }
 
     /// Entries that are not in use, kept so that what is measured of allocations stays true.
-    static FREE: Mutex<Vec<Vec<AtomicUsize>>> = Mutex::new(Vec::new());
+    static FREE: Mutex<Vec<Vec<AtomicU8>>> = Mutex::new(Vec::new());
 
     impl Owners {
         pub(super) fn of(len: usize) -> Self {
@@ -103,17 +104,18 @@ mod owners {
             let mut entries = free.pop().unwrap_or_default();
             drop(free);
             entries.clear();
-            entries.resize_with(len, AtomicUsize::default);
+            entries.resize_with(len, AtomicU8::default);
             Self { entries }
         }
 
         pub(super) fn claim(&self, task: usize, values: Range<usize>) {
+            let mark = (task % 255) as u8 + 1;
             for entry in &self.entries[values] {
                 let owner = entry
-                    .compare_exchange(0, task + 1, Ordering::Relaxed, Ordering::Relaxed)
+                    .compare_exchange(0, mark, Ordering::Relaxed, Ordering::Relaxed)
                     .unwrap_or_else(|owner| owner);
                 assert!(
-                    owner == 0 || owner == task + 1,
+                    owner == 0 || owner == mark,
                     "tasks {} and {task} share a value",
                     owner.wrapping_sub(1)
                 );

@@ -1,5 +1,6 @@
 //! Hashes depend on content and relative paths, and on nothing else.
 use lora_receipt::{hash_bytes, hash_path, peak_rss_bytes};
+use lora_testkit::Told as _;
 use std::fs;
 use tempfile::tempdir;
 
@@ -91,7 +92,7 @@ fn links_are_followed_and_circles_refused() {
     assert_eq!(hash_path(&real).unwrap(), hash_path(&linked).unwrap());
 
     std::os::unix::fs::symlink(&linked, linked.join("again")).unwrap();
-    let error = hash_path(&linked).unwrap_err().to_string();
+    let error = hash_path(&linked).unwrap_err().told();
     assert!(
         error.ends_with(
             "linked/again links back to a folder above it\nhint: name a folder without it"

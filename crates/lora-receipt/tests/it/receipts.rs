@@ -1,6 +1,7 @@
 //! Receipts are read strictly.
 use crate::draft;
 use lora_receipt::{Artefact, Hashes, Input, Receipt, Staged};
+use lora_testkit::Told as _;
 use std::fs;
 use tempfile::tempdir;
 
@@ -24,7 +25,7 @@ fn a_missing_truncated_or_foreign_receipt_is_a_clear_error() {
     let dir = tempdir().unwrap();
     let load = |text: &str| {
         fs::write(dir.path().join("receipt.json"), text).unwrap();
-        let error = Receipt::load(dir.path()).unwrap_err().to_string();
+        let error = Receipt::load(dir.path()).unwrap_err().told();
         error.replace(&dir.path().display().to_string(), "OUT")
     };
     for (text, what) in [
@@ -44,7 +45,7 @@ fn a_missing_truncated_or_foreign_receipt_is_a_clear_error() {
          hint: use the release that wrote it, or make the output again with this one"
     );
     fs::remove_file(dir.path().join("receipt.json")).unwrap();
-    let error = Receipt::load(dir.path()).unwrap_err().to_string();
+    let error = Receipt::load(dir.path()).unwrap_err().told();
     assert!(
         error.contains("has no receipt") && error.contains("\nhint: "),
         "{error}"

@@ -1,6 +1,7 @@
 //! A present output is a finished output.
 use crate::draft;
 use lora_receipt::{Hashes, Receipt, Staged};
+use lora_testkit::Told as _;
 use std::fs;
 use std::path::Path;
 use tempfile::tempdir;
@@ -74,7 +75,7 @@ fn an_existing_output_is_refused_and_with_force_replaced_only_at_commit() {
     let dir = tempdir().unwrap();
     let out = dir.path().join("d");
     finish(&out, "old", false);
-    let error = Staged::folder(&out, false).unwrap_err().to_string();
+    let error = Staged::folder(&out, false).unwrap_err().told();
     assert!(
         error.ends_with(
             "d exists already\nhint: pass --force to replace it, or choose another --out"
@@ -100,12 +101,7 @@ fn force_never_removes_a_folder_that_no_tool_wrote() {
     fs::create_dir(&home).unwrap();
     fs::write(home.join("thesis.txt"), "years").unwrap();
     for staged in [Staged::folder(&home, true), Staged::file(&home, true)] {
-        assert!(
-            staged
-                .unwrap_err()
-                .to_string()
-                .contains("no lora tool wrote")
-        );
+        assert!(staged.unwrap_err().told().contains("no lora tool wrote"));
     }
     assert_eq!(names(&home), ["thesis.txt"]);
 }
@@ -144,7 +140,7 @@ fn two_writers_of_one_output_are_refused() {
     let first = Staged::folder(&dir.path().join("d"), false).unwrap();
     let error = Staged::folder(&dir.path().join("d"), false)
         .unwrap_err()
-        .to_string();
+        .told();
     assert!(error.starts_with("another process is writing"), "{error}");
     assert!(first.path().exists());
 }
@@ -174,7 +170,7 @@ fn a_parent_that_is_no_folder_is_a_clear_error() {
     let error = Staged::folder(&dir.path().join("file/d"), false).unwrap_err();
     assert!(error.to_string().starts_with("failed to create"), "{error}");
     for out in ["..", "/", ""] {
-        let error = Staged::folder(out.as_ref(), true).unwrap_err().to_string();
+        let error = Staged::folder(out.as_ref(), true).unwrap_err().told();
         assert!(
             error.starts_with(&format!("{out:?} can't be an output path\nhint: ")),
             "{error}"

@@ -4,6 +4,7 @@ use lora_records::{
     Answer, Event, Failure, Metric, Prediction, Progress, Report, metric_lines_until, read_metrics,
     read_predictions,
 };
+use lora_testkit::Told as _;
 use std::fs;
 use tempfile::tempdir;
 
@@ -36,7 +37,7 @@ fn a_damaged_line_is_an_error_with_file_and_line() {
     let file = dir.path().join("metrics.jsonl");
     let error = |text: &str, finished| {
         fs::write(&file, text).unwrap();
-        let error = read_metrics(dir.path(), finished).unwrap_err().to_string();
+        let error = read_metrics(dir.path(), finished).unwrap_err().told();
         error.replace(&dir.path().display().to_string(), "OUT")
     };
     let cut = &METRICS[..METRICS.len() - 20];
@@ -90,7 +91,7 @@ fn predictions_keep_the_order_of_their_models() {
         line.repeat(2).replace("\"nll\":0.5", "\"nll\":\"?\""),
     )
     .unwrap();
-    let error = read_predictions(dir.path()).unwrap_err().to_string();
+    let error = read_predictions(dir.path()).unwrap_err().told();
     assert!(error.contains("predictions.jsonl, line 1: "), "{error}");
 }
 
@@ -99,7 +100,7 @@ fn a_report_of_another_version_or_without_one_is_refused() {
     let dir = tempdir().unwrap();
     let error = |text: &str| {
         fs::write(dir.path().join("report.json"), text).unwrap();
-        let error = Report::read(dir.path()).unwrap_err().to_string();
+        let error = Report::read(dir.path()).unwrap_err().told();
         error.replace(&dir.path().display().to_string(), "OUT")
     };
     assert_eq!(
