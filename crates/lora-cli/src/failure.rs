@@ -21,7 +21,8 @@ pub(crate) fn of_usage(error: &clap::Error, tool: &str) -> Failure {
 /// known.
 pub(crate) fn say_usage(error: &clap::Error, tool: &str) {
     let is_json = std::env::args_os().any(|word| word == "--json");
-    if !error.use_stderr() || !(is_json || !std::io::stdout().is_terminal()) {
+    let is_for_machines = is_json || !std::io::stdout().is_terminal();
+    if !error.use_stderr() || !is_for_machines {
         return;
     }
     if let Ok(line) = serde_json::to_string(&Event::Error(of_usage(error, tool))) {

@@ -86,12 +86,11 @@ fn read(path: &Path) {
             let _ = tensor.to_f32();
         }
     }
-    if let Ok(tokenizer) = model.tokenizer() {
-        if let Ok(encoded) = tokenizer
+    if let Ok(tokenizer) = model.tokenizer()
+        && let Ok(encoded) = tokenizer
             .tokenizer
             .encode("ab the list 12 <|im_end|>", true)
-        {
-            let _ = tokenizer.tokenizer.decode(encoded.get_ids(), false);
-        }
+    {
+        let _ = tokenizer.tokenizer.decode(encoded.get_ids(), false);
     }
 }

@@ -1,7 +1,8 @@
 //! A mutable slice whose parts are written by different tasks: the one place where aliasing is promised by hand.
 //!
-//! The promise is that each value belongs to one task, for as long as the slice is shared. With debug assertions it is
-//! checked, whatever the threads' timing: the first task that asks for a value owns it, and another one that asks panics.
+//! The promise is that each value belongs to one task, for as long as the slice is shared. In this
+//! crate's own tests it is checked, whatever the threads' timing: the first task that asks for a value owns it, and another
+//! one that asks panics.
 use std::marker::PhantomData;
 
 /// A slice, borrowed for 'a, whose parts are handed to the tasks that own them.
@@ -10,7 +11,7 @@ pub(crate) struct SharedMut<'a> {
     pointer: *mut f32,
     len: usize,
     life: PhantomData<&'a mut [f32]>,
-    #[cfg(debug_assertions)]
+    #[cfg(test)]
     owners: owners::Owners,
 }
 
@@ -25,7 +26,7 @@ impl<'a> SharedMut<'a> {
             pointer: slice.as_mut_ptr(),
             len: slice.len(),
             life: PhantomData,
-            #[cfg(debug_assertions)]
+            #[cfg(test)]
             owners: owners::Owners::of(slice.len()),
         }
     }
@@ -68,7 +69,7 @@ impl<'a> SharedMut<'a> {
 
     #[inline(always)]
     fn claim(&self, _task: usize, _start: usize, _len: usize) {
-        #[cfg(debug_assertions)]
+        #[cfg(test)]
         self.owners.claim(_task, _start.._start + _len);
     }
 }
@@ -81,7 +82,7 @@ pub(crate) struct Pieces {
     pub(crate) stride: usize,
 }
 
-#[cfg(debug_assertions)]
+#[cfg(test)]
 mod owners {
     //! Which task owns which value.
     use std::ops::Range;
@@ -159,7 +160,6 @@ mod tests {
         unsafe { shared.part(0, usize::MAX, 2) };
     }
 
-    #[cfg(debug_assertions)]
     #[test]
     #[should_panic(expected = "tasks 0 and 1 share a value")]
     fn a_value_has_one_task() {

@@ -175,8 +175,8 @@ fn same_run(found: &serde_json::Value, wanted: &serde_json::Value) -> Result<()>
     };
     Err(Error::OtherRun {
         name: name.to_owned(),
-        was: was.clone(),
-        is: is.clone(),
+        was: Box::new(was.clone()),
+        is: Box::new(is.clone()),
     })
 }
 

@@ -70,9 +70,9 @@ pub enum Error {
         /// The first setting that differs.
         name: String,
         /// Its value then.
-        was: serde_json::Value,
+        was: Box<serde_json::Value>,
         /// Its value now.
-        is: serde_json::Value,
+        is: Box<serde_json::Value>,
     },
     /// The observer asked to stop; a checkpoint of the steps so far is written, if the run has a place for it.
     #[error("interrupted after step {step}")]

@@ -310,7 +310,7 @@ fn rows_are_permuted_where_llama_cpp_wants_it() {
         ("gemma3_text", false),
         ("phi3_fused", false),
     ] {
-        let base = Checkpoint::open(&golden(&format!("{case}/base"))).unwrap();
+        let base = Checkpoint::open(&golden(format!("{case}/base"))).unwrap();
         let rows = base.config().shape(Projection::Q).0;
         let values: Vec<f32> = (0..rows).map(|i| i as f32).collect();
         let name = "model.layers.0.self_attn.q_proj.weight";

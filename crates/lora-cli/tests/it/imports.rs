@@ -100,7 +100,7 @@ impl Crate {
             module.is_some_and(|m| m.names.contains_key(name) || m.words.contains_key(name))
         };
         match module.globs.iter().find(defines) {
-            Some(glob) if module.words.get(name).is_none() => {
+            Some(glob) if !module.words.contains_key(name) => {
                 let through: Place = glob.iter().chain(&path[inside..]).cloned().collect();
                 self.defined_in(&through, depth + 1)
             }

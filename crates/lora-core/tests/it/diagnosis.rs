@@ -40,7 +40,8 @@ fn wrappers_are_taken_off_with_a_warning() {
     let modules = base(20);
     let plain = adapter(&["q_proj", "v_proj"], &[], &modules);
     let (wanted, _) = Adapter::load(plain.path(), &modules).unwrap();
-    let wrapped: [(&str, fn(&str) -> String); 4] = [
+    type Wrap = fn(&str) -> String;
+    let wrapped: [(&str, Wrap); 4] = [
         ("torch.compile", |n| {
             n.replace("base_model.model.", "base_model.model._orig_mod.")
         }),
