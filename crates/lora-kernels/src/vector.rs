@@ -96,7 +96,7 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let value = p * r * r + r + 1.0;
-    let scale = f32::from_bits((shifted.to_bits() + 127) << 23); // the integer stands in the lowest bits of `shifted`
+    let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23); // the integer stands in the lowest bits of `shifted`
     if x < -87.336_54 { 0.0 } else { value * scale }
 }
 

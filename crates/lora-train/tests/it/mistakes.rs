@@ -182,9 +182,8 @@ fn what_is_not_finite_in_the_base_is_not_blamed_on_the_learning_rate() {
     fs::write(broken.join("model.safetensors"), bytes).unwrap();
     let stderr = place.refused("a", &["--steps", "2", "--base", &place.path("broken")]);
     assert!(!stderr.contains("--lr"), "{stderr}");
-    assert!(stderr.contains(&format!(
-        "the base's {name} holds values that are not finite"
-    )));
+    let cause = format!("the base's {name} holds values that are not finite");
+    assert!(stderr.contains(&cause), "{stderr}");
     assert!(
         stderr.contains("at step 1") && stderr.contains("download or convert the base again"),
         "{stderr}"
