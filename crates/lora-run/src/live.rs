@@ -30,8 +30,9 @@ impl Live {
             self.bar = None; // takes the old one away first
             let label = format!("  {}: {}", self.step, told.label);
             let bar = self.ui.progress(&label, told.total, &told.unit);
-            bar.already(told.before);
-            self.bar = Some((told.label.clone(), told.before, bar));
+            // A tool goes back to the work that it was at: the rate counts what is done from here on.
+            bar.already(told.done);
+            self.bar = Some((told.label.clone(), told.done, bar));
         }
         if let Some((_, done, bar)) = &mut self.bar {
             bar.message(told.message.clone());
