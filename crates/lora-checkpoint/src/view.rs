@@ -53,6 +53,23 @@ impl TensorView<'_> {
     pub fn stored_bytes(&self) -> usize {
         self.bytes.len()
     }
+    /// Whether the stored rows are in Hugging Face's order (GGUF stores those of Llama's q and k in another).
+    pub fn lies_in_order(&self) -> bool {
+        self.entry.permuted.is_none()
+    }
+    /// The stored bytes of a row, in Hugging Face's order.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn stored_row(&self, row: usize) -> &[u8] {
+        assert!(row < self.rows(), "{}: row {row}", self.name);
+        let row = match self.entry.permuted {
+            Some(width) => stored_row(row, width),
+            None => row,
+        };
+        let bytes = self.bytes.len() / self.rows();
+        &self.bytes[row * bytes..(row + 1) * bytes]
+    }
     /// How the values are stored.
     pub fn dtype(&self) -> StorageDtype {
         self.entry.dtype

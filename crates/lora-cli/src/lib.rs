@@ -3,6 +3,7 @@
 //! A tool's `main.rs` is one call of [`main`]; its work is a function from its arguments and a [`Ui`] to a [`Status`].
 mod check;
 mod describe;
+mod device;
 mod entry;
 mod error;
 mod failure;
@@ -14,6 +15,7 @@ mod table;
 mod ui;
 
 pub use describe::describe;
+pub use device::DeviceChoice;
 pub use entry::main;
 pub use error::{Context, Error, Foreign};
 pub use input::{artefact_from, artefact_input};

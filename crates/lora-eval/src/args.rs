@@ -1,5 +1,5 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
-use lora_cli::{Common, OtherBase, Result, ToolArgs};
+use lora_cli::{Common, DeviceChoice, OtherBase, Result, ToolArgs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -65,6 +65,9 @@ pub struct Args {
     /// Tokens that are scored together; changes speed and memory, not the result.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub batch_tokens: usize,
+    /// Where to compute: a GPU if there is one that can do it (auto), cpu, or cuda:N. A GPU computes in bfloat16.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Threads [default: as many as this process may use].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

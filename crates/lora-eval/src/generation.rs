@@ -3,7 +3,7 @@ use crate::load::{Loaded, Model};
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Ui};
 use lora_data::Example;
-use lora_model::Fused;
+use lora_model::Generate;
 use lora_records::Generation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -210,7 +210,7 @@ fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
 
 /// Answers every question of the plan, some prompts at a time; equal prompts are answered once.
 pub(crate) fn answer(
-    route: &mut Fused<'_>,
+    route: &mut dyn Generate,
     loaded: &Loaded,
     model: &Model<'_>,
     plan: &Plan,

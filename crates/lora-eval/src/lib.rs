@@ -3,6 +3,7 @@
 //! This file holds the order of the work; each part has its own file.
 mod args;
 mod compare;
+mod device;
 mod distributions;
 mod gates;
 mod generation;
@@ -19,7 +20,6 @@ pub use lora_records::Report;
 pub use args::{Args, Rows};
 
 use lora_cli::{Result, Status, Ui};
-use lora_model::Fused;
 use std::time::Instant;
 
 /// Measures, writes the report, then judges: a gate that does not pass is [`Status::No`], with the report in place.
@@ -31,14 +31,11 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let loaded = load::load(&args, ui)?;
     let plan = generation::plan(&args, &loaded, ui)?;
 
-    let threads = args
-        .threads
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let mut route = Fused::new(&loaded.base, threads)?;
+    let (mut route, device) = device::route(&args, &loaded, ui)?;
     let mut measured = Vec::new();
     for model in loaded.models() {
-        let losses = scores::score(&mut route, &loaded, &model, args.batch_tokens, ui)?;
-        let answers = generation::answer(&mut route, &loaded, &model, &plan, ui)?;
+        let losses = scores::score(&mut *route, &loaded, &model, args.batch_tokens, ui)?;
+        let answers = generation::answer(&mut *route, &loaded, &model, &plan, ui)?;
         measured.push(measured::Measured {
             name: model.name.clone(),
             losses,
@@ -50,7 +47,12 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     report.gates = gates::judge(&args, &report);
     report.passed = report.gates.iter().all(|gate| gate.passed);
     table::show(&report, ui);
-    let receipt = write::commit(output, &args, &loaded, &plan, &measured, &report, started)?;
+    let about = write::About {
+        report: &report,
+        device,
+        started,
+    };
+    let receipt = write::commit(output, &args, &loaded, &plan, &measured, about)?;
     ui.receipt(&receipt);
     Ok(gates::status(&report))
 }

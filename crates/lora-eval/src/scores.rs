@@ -2,12 +2,12 @@
 use crate::load::{Loaded, Model};
 use lora_cli::{Error, Result, Ui};
 use lora_data::Example;
-use lora_model::{Packed, Route, SequenceLoss};
+use lora_model::{Generate, Packed, SequenceLoss};
 use std::ops::Range;
 
 /// Scores all rows, in file order.
 pub(crate) fn score(
-    route: &mut impl Route,
+    route: &mut dyn Generate,
     loaded: &Loaded,
     model: &Model<'_>,
     batch_tokens: usize,

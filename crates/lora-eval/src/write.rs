@@ -25,9 +25,13 @@ pub(crate) fn commit(
     loaded: &Loaded,
     plan: &Plan,
     measured: &[Measured],
-    report: &Report,
-    started: Instant,
+    about: About<'_>,
 ) -> Result<Receipt> {
+    let About {
+        report,
+        device,
+        started,
+    } = about;
     let file = output.path().join(Report::FILE_NAME);
     create(&file, |out| {
         serde_json::to_writer_pretty(&mut *out, report)?;
@@ -42,11 +46,19 @@ pub(crate) fn commit(
         config: serde_json::to_value(args).foreign()?,
         seed: None,
         inputs: loaded.inputs.clone(),
-        results: results(report),
+        results: results(report, device),
         measured: json!({}),
         started,
     };
     Ok(output.commit(draft)?)
+}
+
+/// What is written of the run as a whole.
+pub(crate) struct About<'r> {
+    pub(crate) report: &'r Report,
+    /// Where it was computed.
+    pub(crate) device: Value,
+    pub(crate) started: Instant,
 }
 
 fn create(
@@ -102,7 +114,7 @@ fn prediction(measured: &Measured, index: usize) -> Answer {
 }
 
 /// The receipt's figures: one object a model, and the verdict.
-fn results(report: &Report) -> Value {
+fn results(report: &Report, device: Value) -> Value {
     let models = report.models.iter().map(|model| {
         let figures = json!({
             "nll": model.nll,
@@ -117,6 +129,7 @@ fn results(report: &Report) -> Value {
         .iter()
         .map(|c| json!({"first": c.first, "second": c.second, "better": c.better}));
     json!({
+        "device": device,
         "passed": report.passed,
         "rows": report.rows,
         "models": models.collect::<Map<_, _>>(),

@@ -14,6 +14,10 @@ pub enum Error {
     /// candle refused (composite route).
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    /// The GPU failed.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Gpu(#[from] lora_gpu::Error),
     /// Anything else.
     #[error("{message}")]
     Invalid {

@@ -5,7 +5,7 @@
 //! Load a base, adapt it, generate:
 //! ```
 //! use lora_core::{Adapter, LoraConfig, TargetModules};
-//! use lora_model::{Base, Fused, Packed, Route};
+//! use lora_model::{Base, Fused, Generate, Packed, Route};
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/tiny-chat");
 //!
 //! let base = Base::open(path.as_ref())?; // a Hugging Face folder, or a GGUF file
@@ -34,6 +34,8 @@ mod base;
 pub mod composite;
 mod error;
 pub mod fused;
+mod generate;
+mod gpu;
 mod identity;
 mod packed;
 mod peak;
@@ -44,6 +46,8 @@ pub use base::Base;
 pub use composite::{Composite, FullModel};
 pub use error::Error;
 pub use fused::{BatchSize, Footprint, Fused, Plan, footprint};
+pub use generate::Generate;
+pub use gpu::{GpuMemory, OnGpu};
 pub use identity::{TrainedOn, model_input};
 pub use packed::{IGNORE, Packed};
 pub use peak::{Peak, Process};

@@ -35,6 +35,18 @@ impl Mask {
         }
     }
 
+    /// What an index is mixed with: for kernels that compute masks elsewhere.
+    #[must_use]
+    pub const fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// A value is kept if the upper half of its mixed index is at least this.
+    #[must_use]
+    pub const fn threshold(&self) -> u64 {
+        self.threshold
+    }
+
     /// Whether the value at `index` (token · features + feature) is kept.
     #[must_use]
     pub const fn keep(&self, index: u64) -> bool {

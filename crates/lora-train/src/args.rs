@@ -4,13 +4,13 @@ use crate::lora_args::LoraArgs;
 use crate::values::{
     accumulation, at_least_one, below_one, not_negative, positive, rank, threads, warmup,
 };
-use lora_cli::{Common, Error, OtherBase, Result, ToolArgs};
+use lora_cli::{Common, DeviceChoice, Error, OtherBase, Result, ToolArgs};
 use lora_core::{LoraConfig, Preset, TargetModules, Targets};
 use lora_training::{Batching, Length, TrainConfig};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Fine-tune a language model with LoRA on a dataset of lora-prep, on the CPU.
+/// Fine-tune a language model with LoRA on a dataset of lora-prep, on the CPU or a GPU.
 ///
 /// Examples of unequal length are packed end to end, never padded; the loss is the mean over the supervised tokens of a
 /// step. The same inputs, flags and seed give the same adapter bytes, for any number of threads and for a run that was
@@ -128,6 +128,10 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Evaluation")]
     pub patience: Option<usize>,
 
+    /// Where to compute: a GPU if there is one that can do it (auto), cpu, or cuda:N. The same seed gives other bytes on a GPU,
+    /// which computes in bfloat16; OUT's receipt names what was taken.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, help_heading = "Machine")]
+    pub device: DeviceChoice,
     /// Way through the decoder: fused (hand-written kernels) or composite (a graph of tensor operations; slower, the
     /// reference) [default: fused; composite with --method full].
     #[arg(long, value_enum, help_heading = "Machine")]
@@ -136,7 +140,7 @@ pub struct Args {
     /// with dropout this is always so, without it the results differ by rounding only.
     #[arg(long, help_heading = "Machine")]
     pub no_shared_prefixes: bool,
-    /// Memory that the run may take at its peak, e.g. 700MB or 2GiB: layers whose activations don't fit are computed again in
+    /// Memory that the run may take at its peak, of the machine or, on a GPU, of the card, e.g. 700MB or 2GiB: layers whose activations don't fit are computed again in
     /// the backward pass, and activations are kept in bfloat16 where that saves computing again. Without this flag four
     /// fifths of what is free, and nothing is rounded: the result is then the same for any amount of memory.
     #[arg(long, value_name = "SIZE", value_parser = lora_cli::parse_bytes, help_heading = "Machine")]
@@ -162,6 +166,7 @@ Examples:
   lora-train --base m --data d --dora --layers 8-15 --targets q_proj,v_proj --out adapter
   lora-train --base m --data d --rank-pattern down_proj=32 --modules-to-save lm_head,norm --out adapter
   lora-train --base m --data d --init pissa --rslora --rank 64 --lora-plus-ratio 16 --out adapter
+  lora-train --base llama-3.1-8b-q4_k_m.gguf --data d --device cuda --out adapter
   lora-train --base m --data d --adapter adapter --lr 5e-5 --epochs 1 --out adapter2
   lora-prep raw.jsonl --base m --out d | lora-train --data - --base m --out adapter";
 
@@ -195,7 +200,19 @@ impl Args {
         } else {
             RouteKind::Fused
         };
+        let wants_gpu = matches!(self.device, DeviceChoice::Cuda(_));
+        if wants_gpu && self.method == Method::Full {
+            return Err(Error::new("--method full computes on the CPU")
+                .hint("--device cpu, or --method lora"));
+        }
+        if wants_gpu && self.route == Some(RouteKind::Composite) {
+            return Err(Error::new("--route composite computes on the CPU")
+                .hint("--device cpu, or --route fused"));
+        }
         self.route.get_or_insert(default_route);
+        if self.route == Some(RouteKind::Composite) {
+            self.device = DeviceChoice::Cpu;
+        }
         self.check_route()?;
         self.threads
             .get_or_insert_with(|| std::thread::available_parallelism().map_or(1, usize::from));

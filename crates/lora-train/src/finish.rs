@@ -54,6 +54,7 @@ fn results(outcome: &Outcome, model: &Model<'_>) -> serde_json::Value {
         "epochs": state.epoch,
         "stopped_early": state.stopped_early,
         "trainable_parameters": model.trainable.params().len(),
+        "device": device(model),
         "first_loss": state.first_loss,
         "last_loss": state.last_loss,
         "valid_loss": state.valid_loss,
@@ -65,11 +66,29 @@ fn results(outcome: &Outcome, model: &Model<'_>) -> serde_json::Value {
     })
 }
 
+/// Where it was computed: on another card, or by another version of its libraries, bytes may differ.
+fn device(model: &Model<'_>) -> serde_json::Value {
+    match &model.gpu {
+        None => model.device.to_string().into(),
+        Some((identity, _)) => serde_json::json!({
+            "kind": "cuda",
+            "card": identity.name,
+            "driver": identity.driver,
+        }),
+    }
+}
+
 /// What another machine, or the same at another time, would say otherwise.
 fn measured(outcome: &Outcome, model: &Model<'_>) -> serde_json::Value {
     let state = &outcome.state;
     serde_json::json!({
         "memory": model.memory,
+        "gpu_memory": model.gpu.as_ref().map(|(_, memory)| serde_json::json!({
+            "kept_layers": memory.kept_layers,
+            "recomputed_layers": memory.recomputed_layers,
+            "held_bytes": memory.held_bytes,
+            "step_bytes": memory.step_bytes,
+        })),
         "tokens_per_s": state.tokens as f64 / state.step_seconds.max(1e-9),
     })
 }

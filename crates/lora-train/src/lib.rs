@@ -7,6 +7,7 @@ mod args;
 mod card;
 mod choices;
 mod data;
+mod device;
 mod failure;
 mod finish;
 mod inputs;
@@ -34,6 +35,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let inputs = inputs::Inputs::open(&mut args)?;
     let rows = data::load(&args, &inputs)?;
     let mut model = model::build(&args, &inputs, &rows, ui)?;
+    args.device = model.device; // what was taken: other devices give other bytes
     let mut staged = stage::stage(&args, ui)?;
     let outcome = train::train(&args, &inputs, &rows, &mut model, &mut staged, ui)?;
     if args.profile

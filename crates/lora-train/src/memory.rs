@@ -29,19 +29,18 @@ pub(crate) fn choose(
     args: &Args,
     base: &Base,
     carried: &Carried<'_>,
-    rows: &Rows,
+    (rows, batch): (&Rows, BatchSize),
     ui: &Ui,
 ) -> Result<MemoryPlan> {
     let tokens = |rows: &[Example]| rows.iter().map(Example::len).sum::<usize>();
     let batching = args.train_config().batching;
-    let shares = !args.no_shared_prefixes && !carried.dropout;
     let gradients = gradient_buffers(batching.most_in_a_step(rows.train.len()));
     let copies = usize::from(rows.valid.is_some()) + usize::from(carried.keeps_origin);
     let demand = Demand {
         config: base.config(),
         modules: carried.modules,
         dropout: carried.dropout,
-        batch: largest(args, base.config(), &rows.train, shares)?,
+        batch,
         process: Process {
             base: base.stored_bytes(),
             trainable: carried.trainable,
@@ -64,6 +63,17 @@ fn budget(args: &Args) -> Option<Budget> {
         bytes: args.memory.or_else(free)?,
         may_round: args.memory.is_some(),
     })
+}
+
+/// The largest micro-batch of the run.
+pub(crate) fn largest_of(
+    args: &Args,
+    base: &Base,
+    carried: &Carried<'_>,
+    rows: &Rows,
+) -> Result<BatchSize> {
+    let shares = !args.no_shared_prefixes && !carried.dropout;
+    largest(args, base.config(), &rows.train, shares)
 }
 
 /// The largest micro-batch of the run, where rows share their beginnings or not.

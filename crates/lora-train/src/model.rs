@@ -2,13 +2,15 @@
 use crate::args::Args;
 use crate::choices::{Method, RouteKind};
 use crate::data::Rows;
+use crate::device;
 use crate::failure::explain;
 use crate::inputs::{Inputs, Start};
 use crate::memory::{self, Carried};
-use lora_cli::{Error, Result, Ui};
+use lora_cli::{DeviceChoice, Error, Result, Ui};
 use lora_core::{Adapter, BaseModel, Init, Layout, LoraConfig, trainable_line};
 use lora_data::Example;
-use lora_model::{Base, Composite, FullModel, Fused, Route};
+use lora_gpu::Identity;
+use lora_model::{Base, Composite, FullModel, Fused, GpuMemory, Route};
 use lora_training::{
     FullTrainable, LoraSettings, LoraTrainable, MemoryPlan, Trainable, rank_warning,
 };
@@ -20,6 +22,10 @@ pub(crate) struct Model<'b> {
     pub(crate) summary: String,
     /// How it uses memory, if that was planned.
     pub(crate) memory: Option<MemoryPlan>,
+    /// Where it computes.
+    pub(crate) device: DeviceChoice,
+    /// The GPU and how its memory is used, if it computes there.
+    pub(crate) gpu: Option<(Identity, GpuMemory)>,
 }
 
 /// An adapter on the base, or all weights.
@@ -58,16 +64,7 @@ fn lora<'b>(args: &Args, base: &'b Base, rows: &Rows, ui: &Ui) -> Result<Model<'
     let notes = base.checkpoint().notes();
     notes.iter().for_each(|note| ui.warn(note));
     let plan = Plan::of(args, base, ui)?;
-    let (route, memory): (Box<dyn Route + 'b>, _) = if args.route == Some(RouteKind::Composite) {
-        memory::check_adapter(plan.carried().trainable)?;
-        (Box::new(Composite::new(base)?), None)
-    } else {
-        let memory = memory::choose(args, base, &plan.carried(), rows, ui)?;
-        let route =
-            Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes);
-        (Box::new(route.with_plan(memory.plan)), Some(memory))
-    };
-    let adapter = plan.adapter(args, base)?;
+    let (way, adapter) = way(args, base, plan, rows, ui)?;
     let summary = trainable_line(
         adapter.params.len() as u64,
         adapter.added_parameters() as u64,
@@ -79,10 +76,70 @@ fn lora<'b>(args: &Args, base: &'b Base, rows: &Rows, ui: &Ui) -> Result<Model<'
         lora_plus_ratio: args.lora.lora_plus_ratio,
     };
     Ok(Model {
-        trainable: Box::new(LoraTrainable::new(route, adapter, settings)),
+        trainable: Box::new(LoraTrainable::new(way.route, adapter, settings)),
         summary,
-        memory,
+        memory: way.memory,
+        device: way.device,
+        gpu: way.gpu,
     })
+}
+
+/// The way through the decoder, and what is said of it.
+struct Way<'b> {
+    route: Box<dyn Route + 'b>,
+    memory: Option<MemoryPlan>,
+    device: DeviceChoice,
+    gpu: Option<(Identity, GpuMemory)>,
+}
+
+impl<'b> Way<'b> {
+    fn on_cpu(route: impl Route + 'b, memory: Option<MemoryPlan>) -> Self {
+        Self {
+            route: Box::new(route),
+            memory,
+            device: DeviceChoice::Cpu,
+            gpu: None,
+        }
+    }
+}
+
+/// The way that the flags ask for, and the adapter: its memory is planned before it is taken.
+fn way<'b>(
+    args: &Args,
+    base: &'b Base,
+    plan: Plan,
+    rows: &Rows,
+    ui: &Ui,
+) -> Result<(Way<'b>, Adapter)> {
+    if args.route == Some(RouteKind::Composite) {
+        memory::check_adapter(plan.carried().trainable)?;
+        let way = Way::on_cpu(Composite::new(base)?, None);
+        return Ok((way, plan.adapter(args, base)?));
+    }
+    let batch = memory::largest_of(args, base, &plan.carried(), rows)?;
+    let mut adapter = None;
+    if let Some(gpu) = device::find(args, ui)? {
+        memory::check_adapter(plan.carried().trainable)?;
+        let initialised = plan.clone().adapter(args, base)?;
+        if let Some(placed) = device::place(args, gpu, base, (&initialised, batch), ui)? {
+            let way = Way {
+                route: Box::new(placed.route),
+                memory: None,
+                device: placed.choice,
+                gpu: Some((placed.identity, placed.memory)),
+            };
+            return Ok((way, initialised));
+        }
+        adapter = Some(initialised);
+    }
+    let memory = memory::choose(args, base, &plan.carried(), (rows, batch), ui)?;
+    let route = Fused::new(base, args.threads())?.with_shared_prefixes(!args.no_shared_prefixes);
+    let way = Way::on_cpu(route.with_plan(memory.plan), Some(memory));
+    let adapter = match adapter {
+        Some(adapter) => adapter,
+        None => plan.adapter(args, base)?,
+    };
+    Ok((way, adapter))
 }
 
 fn full<'b>(model: FullModel, args: &Args) -> Result<Model<'b>> {
@@ -93,10 +150,13 @@ fn full<'b>(model: FullModel, args: &Args) -> Result<Model<'b>> {
         trainable: Box::new(trainable),
         summary: trainable_line(all, all, 0),
         memory: None,
+        device: DeviceChoice::Cpu,
+        gpu: None,
     })
 }
 
 /// The adapter to start from, or the config and layout of a new one: its memory is planned before it is taken.
+#[derive(Clone)]
 enum Plan {
     Loaded(Adapter),
     New(LoraConfig, Layout),

@@ -4,7 +4,7 @@ use crate::harness::{CASES, assert_code, base_with_tokenizer, case, dataset, eva
 use lora_checkpoint::Checkpoint;
 use lora_core::Adapter;
 use lora_data::{Example, IGNORE};
-use lora_model::{Base, Fused};
+use lora_model::{Base, Fused, Generate as _};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

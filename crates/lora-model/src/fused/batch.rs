@@ -8,7 +8,7 @@ const WORTH_SHARING: usize = 8;
 
 /// Whether tokens that several sequences begin with are computed once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prefixes {
+pub(crate) enum Prefixes {
     /// Once, for all of them.
     Shared,
     /// For each sequence.
@@ -17,23 +17,23 @@ pub(super) enum Prefixes {
 
 /// Rows to compute, and what is asked of them.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// Id of each row, (T).
-    pub(super) ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
     /// Position of each row in its sequence, (T).
-    pub(super) positions: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
     /// Which rows see which.
-    pub(super) layout: Layout,
+    pub(crate) layout: Layout,
     /// Tokens of the sequence that each segment belongs to; of those that share it, one of them.
-    pub(super) lengths: Vec<usize>,
+    pub(crate) lengths: Vec<usize>,
     /// Spans of each sequence, in order of position.
-    pub(super) spans: Vec<Vec<Span>>,
+    pub(crate) spans: Vec<Vec<Span>>,
 }
 
 impl Batch {
     /// All rows of a pack, those of common beginnings once if they are shared; but only sequences whose lengths have the same `kind`
     /// share rows (those whose rotary embedding is the same).
-    pub(super) fn of<K: PartialEq>(
+    pub(crate) fn of<K: PartialEq>(
         packed: &Packed,
         prefixes: Prefixes,
         kind: impl Fn(usize) -> K,
@@ -61,12 +61,12 @@ impl Batch {
     }
 
     /// Rows to compute, T.
-    pub(super) fn tokens(&self) -> usize {
+    pub(crate) fn tokens(&self) -> usize {
         self.ids.len()
     }
 
     /// The row of a position of a sequence.
-    pub(super) fn row(&self, sequence: usize, position: usize) -> usize {
+    pub(crate) fn row(&self, sequence: usize, position: usize) -> usize {
         let mut left = position;
         for span in &self.spans[sequence] {
             if left < span.len {

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 /// An adapter bound to a decoder.
 #[derive(Debug, Clone)]
-pub(super) struct Binding<'a> {
-    pub(super) adapter: Option<&'a Adapter>,
+pub(crate) struct Binding<'a> {
+    pub(crate) adapter: Option<&'a Adapter>,
     /// By layer and [`Projection::index`].
     layers: Vec<[Slot; Projection::ALL.len()]>,
-    pub(super) embedding: Slot,
-    pub(super) head: Slot,
+    pub(crate) embedding: Slot,
+    pub(crate) head: Slot,
     /// Trained weights of norms: the layer (none for the last norm), which, and the trained tensor.
     norms: Vec<(Option<usize>, Norm, usize)>,
     dropout: Option<Dropout>,
@@ -29,7 +29,7 @@ pub(super) struct Binding<'a> {
 
 impl<'a> Binding<'a> {
     /// Binds everything that the adapter trains; what has no place in the decoder is an error, never ignored.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &ModelConfig,
         adapter: Option<&'a Adapter>,
         dropout: Option<Dropout>,
@@ -72,12 +72,12 @@ impl<'a> Binding<'a> {
     }
 
     /// True if inputs are dropped: masks are those of all rows.
-    pub(super) fn drops(&self) -> bool {
+    pub(crate) fn drops(&self) -> bool {
         self.dropout.is_some()
     }
 
     /// Module index of a projection, if it carries LoRA.
-    pub(super) fn slot(&self, layer: usize, projection: Projection) -> Slot {
+    pub(crate) fn slot(&self, layer: usize, projection: Projection) -> Slot {
         self.layers[layer][projection.index()]
     }
 
@@ -118,7 +118,7 @@ impl<'a> Binding<'a> {
     }
 
     /// The slot of every module that carries LoRA, with its layer and projection (none for embedding and head).
-    pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, Option<(usize, Projection)>)> + '_ {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (Slot, Option<(usize, Projection)>)> + '_ {
         let layers = self.layers.iter().enumerate().flat_map(|(layer, slots)| {
             Projection::ALL
                 .into_iter()
@@ -136,7 +136,7 @@ impl<'a> Binding<'a> {
     }
 
     /// Biases that train in the layers, with their values.
-    pub(super) fn biases(&self) -> impl Iterator<Item = (usize, Projection, &'a [f32])> + '_ {
+    pub(crate) fn biases(&self) -> impl Iterator<Item = (usize, Projection, &'a [f32])> + '_ {
         self.layers
             .iter()
             .enumerate()
@@ -149,7 +149,7 @@ impl<'a> Binding<'a> {
     }
 
     /// Norms that train (no layer for the last norm), with their weights.
-    pub(super) fn norms(&self) -> impl Iterator<Item = (Option<usize>, Norm, &'a [f32])> + '_ {
+    pub(crate) fn norms(&self) -> impl Iterator<Item = (Option<usize>, Norm, &'a [f32])> + '_ {
         self.norms.iter().filter_map(|&(layer, norm, index)| {
             let adapter = self.adapter?;
             Some((
@@ -161,7 +161,7 @@ impl<'a> Binding<'a> {
     }
 
     /// Adds to the gradient of a norm's weight, if it trains: `x` and `rstd` are those of the forward pass.
-    pub(super) fn norm_gradient(
+    pub(crate) fn norm_gradient(
         &self,
         (layer, norm): (Option<usize>, Norm),
         x: &[f32],
@@ -181,7 +181,7 @@ impl<'a> Binding<'a> {
     }
 
     /// The first layer in or below which something trains: nothing below it needs a gradient.
-    pub(super) fn lowest_layer(&self) -> usize {
+    pub(crate) fn lowest_layer(&self) -> usize {
         if self.embedding != Slot::default() {
             return 0;
         }

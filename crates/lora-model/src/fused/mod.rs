@@ -6,8 +6,8 @@
 //! and `output` are its halves, `linears` its linear layers, `project` one of them with what trains at it (`site`).
 mod adopt;
 mod attend;
-mod batch;
-mod binding;
+pub(crate) mod batch;
+pub(crate) mod binding;
 mod buffers;
 mod cache;
 mod dropout;
@@ -25,11 +25,11 @@ mod pass;
 mod project;
 mod project_dora;
 mod rotation;
-mod rows;
+pub(crate) mod rows;
 mod site;
-mod targets;
+pub(crate) mod targets;
 mod train;
-mod unbound;
+pub(crate) mod unbound;
 mod weights;
 
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};

@@ -2,16 +2,16 @@
 
 /// Rows of the decoder's output that are asked for.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Ascending, each once; None if all are computed.
-    pub(super) rows: Option<Vec<usize>>,
+    pub(crate) rows: Option<Vec<usize>>,
     /// Where each of the asked is among the computed.
-    pub(super) places: Vec<usize>,
+    pub(crate) places: Vec<usize>,
 }
 
 impl Wanted {
     /// The asked of `t` rows, in any order and any number of times.
-    pub(super) fn of(asked: Vec<usize>, t: usize) -> Self {
+    pub(crate) fn of(asked: Vec<usize>, t: usize) -> Self {
         let mut rows = asked.clone();
         rows.sort_unstable();
         rows.dedup();
@@ -29,7 +29,7 @@ impl Wanted {
     }
 
     /// The asked, where all rows are computed.
-    pub(super) fn among_all(asked: Vec<usize>) -> Self {
+    pub(crate) fn among_all(asked: Vec<usize>) -> Self {
         Self {
             rows: None,
             places: asked,
@@ -38,7 +38,7 @@ impl Wanted {
 }
 
 /// The given rows of `all` (T rows) become its first.
-pub(super) fn keep(rows: &[usize], all: &mut [f32], t: usize) {
+pub(crate) fn keep(rows: &[usize], all: &mut [f32], t: usize) {
     let width = all.len() / t.max(1);
     for (to, &from) in rows.iter().enumerate() {
         all.copy_within(from * width..(from + 1) * width, to * width);
@@ -46,7 +46,7 @@ pub(super) fn keep(rows: &[usize], all: &mut [f32], t: usize) {
 }
 
 /// The way back: the first of `all` become the given rows, and the others zero.
-pub(super) fn spread(rows: &[usize], all: &mut [f32], t: usize) {
+pub(crate) fn spread(rows: &[usize], all: &mut [f32], t: usize) {
     let width = all.len() / t.max(1);
     let mut end = t;
     for (from, &to) in rows.iter().enumerate().rev() {

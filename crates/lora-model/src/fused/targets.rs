@@ -7,18 +7,18 @@ use lora_kernels::loss::TokenLoss;
 
 /// The supervised tokens of a batch.
 #[derive(Debug)]
-pub(super) struct Targets {
+pub(crate) struct Targets {
     /// The sequence of each.
     sequences: Vec<usize>,
-    pub(super) ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
     /// The row that predicts each.
-    pub(super) wanted: Wanted,
+    pub(crate) wanted: Wanted,
     /// Sequences in all.
     count: usize,
 }
 
 impl Targets {
-    pub(super) fn of(packed: &Packed, batch: &Batch, binding: &Binding<'_>) -> Self {
+    pub(crate) fn of(packed: &Packed, batch: &Batch, binding: &Binding<'_>) -> Self {
         let targets = packed.targets();
         let (sequences, ids) = targets.map(|(sequence, _, id)| (sequence, id)).unzip();
         let rows = packed
@@ -39,7 +39,7 @@ impl Targets {
     }
 
     /// The loss of each sequence from those of the tokens.
-    pub(super) fn by_sequence(&self, losses: &[TokenLoss]) -> Vec<SequenceLoss> {
+    pub(crate) fn by_sequence(&self, losses: &[TokenLoss]) -> Vec<SequenceLoss> {
         let mut all = vec![SequenceLoss::default(); self.count];
         for (&sequence, token) in self.sequences.iter().zip(losses) {
             let loss = &mut all[sequence];

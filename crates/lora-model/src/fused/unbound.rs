@@ -5,21 +5,21 @@ use std::collections::HashMap;
 
 /// What trains at one linear layer or at the embedding: indices into the adapter's modules and trained tensors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Slot {
-    pub(super) module: Option<usize>,
-    pub(super) weight: Option<usize>,
-    pub(super) bias: Option<usize>,
+pub(crate) struct Slot {
+    pub(crate) module: Option<usize>,
+    pub(crate) weight: Option<usize>,
+    pub(crate) bias: Option<usize>,
 }
 
 /// Modules by path and trained tensors by name.
-pub(super) struct Unbound<'a> {
+pub(crate) struct Unbound<'a> {
     adapter: &'a Adapter,
     modules: HashMap<&'a str, usize>,
     trained: HashMap<&'a str, usize>,
 }
 
 impl<'a> Unbound<'a> {
-    pub(super) fn of(adapter: &'a Adapter) -> Self {
+    pub(crate) fn of(adapter: &'a Adapter) -> Self {
         let modules = adapter.modules.iter().enumerate();
         let trained = adapter.trained.iter().enumerate();
         Self {
@@ -30,12 +30,12 @@ impl<'a> Unbound<'a> {
     }
 
     /// The trained tensor of a name.
-    pub(super) fn tensor(&mut self, name: &str) -> Option<usize> {
+    pub(crate) fn tensor(&mut self, name: &str) -> Option<usize> {
         self.trained.remove(name)
     }
 
     /// What trains at a path, of shape (out, in).
-    pub(super) fn slot(&mut self, path: &str, shape: (usize, usize)) -> Result<Slot, Error> {
+    pub(crate) fn slot(&mut self, path: &str, shape: (usize, usize)) -> Result<Slot, Error> {
         let (out_features, in_features) = shape;
         let slot = Slot {
             module: self.modules.remove(path),
@@ -62,7 +62,7 @@ impl<'a> Unbound<'a> {
         Ok(slot)
     }
 
-    pub(super) fn nothing_left(self) -> Result<(), Error> {
+    pub(crate) fn nothing_left(self) -> Result<(), Error> {
         let left = self.modules.into_keys().chain(self.trained.into_keys());
         match left.min() {
             None => Ok(()),

@@ -1,6 +1,6 @@
 //! Laws of the fused route.
 use crate::golden::{self, CASES, Golden, largest_difference};
-use lora_model::{Composite, Dropout, Fused, Packed, Plan, Route};
+use lora_model::{Composite, Dropout, Fused, Generate as _, Packed, Plan, Route};
 
 /// The rows of a packed batch one by one.
 fn rows(packed: &Packed) -> Vec<Packed> {

@@ -101,6 +101,11 @@ impl Golden {
         }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        self.case["name"].as_str().unwrap()
+    }
+
     /// The adapter after training.
     pub(crate) fn trained(&self) -> Adapter {
         Adapter::load(&self.folder.join("adapter_trained"), &self.base)
@@ -120,7 +125,7 @@ impl Golden {
     }
 
     /// Golden logits (B, T, V) of the unpadded positions, (ΣT, V).
-    fn logits(&self, name: &str) -> Vec<f32> {
+    pub(crate) fn logits(&self, name: &str) -> Vec<f32> {
         let all = self.values(name);
         let width = all.len() / self.lengths.len();
         let vocabulary = self.base.checkpoint().config().vocab_size;

@@ -4,4 +4,5 @@ mod composite;
 mod full;
 mod fused;
 mod golden;
+mod gpu;
 mod reference;

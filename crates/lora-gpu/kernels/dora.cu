@@ -1,0 +1,57 @@
+// DoRA: the norm of each row of W + s·B·A without forming it, and what its magnitudes scale.
+
+// A block an output: ‖w + s·bA‖² = ‖w‖² + 2s·b·(A·w) + s²·b·(A·Aᵀ)·bᵀ; gain = magnitude / norm.
+KERNEL dora_gain(const float* squares, const float* b, u64 b_stride, const float* projected, u64 projected_stride,
+                 const float* gram, u64 gram_stride, float scaling, const float* magnitude, float* norms, float* gain,
+                 int rank) {
+  u64 output = blockIdx.x;
+  b += output * b_stride;
+  projected += output * projected_stride;
+  float sum = 0.f;
+  across<1>(0, rank, [&](int k) {
+    float inner = 0.f;
+    for (int j = 0; j < rank; ++j) inner += b[j] * gram[j * gram_stride + k];
+    sum += b[k] * (2.f * projected[k] + scaling * inner);
+  });
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) {
+    float square = squares[output] + scaling * sum;
+    float norm = sqrtf(square > 0.f ? square : 0.f);
+    norms[output] = norm;
+    gain[output] = magnitude[output] / norm;
+  }
+}
+
+// y = gain∘z
+ENTRY(scale_columns,
+      (const act* z, u64 z_stride, const float* gain, act* y, u64 y_stride, u64 rows, u64 columns),
+      (z, z_stride, gain, y, y_stride, rows, columns),
+      columns % 4 == 0 && by_four(z, z_stride) && by_four(gain, 0) && by_four(y, y_stride)) {
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    Floats<W> a = load<W>(z + row * z_stride + i), g = load<W>(gain + i);
+    for (int k = 0; k < W; ++k) a[k] *= g[k];
+    store<W>(y + row * y_stride + i, a);
+  });
+}
+
+// d_m += Σ dy∘z / norm over rows; a magnitude whose norm is 0 gets none
+KERNEL magnitude_gradient(const act* dy, u64 dy_stride, const act* z, u64 z_stride, const float* norms, float* d_m, u64 rows,
+                          u64 columns) {
+  add_column_sums(rows, columns, d_m, [=](u64 row, u64 column) {
+    float norm = norms[column];
+    return norm > 0.f ? get(dy[row * dy_stride + column]) * get(z[row * z_stride + column]) / norm : 0.f;
+  });
+}
+
+// squares = Σ w² of each row, a block a row
+ENTRY(row_squares, (const act* w, u64 w_stride, float* squares, int width), (w, w_stride, squares, width),
+      width % 4 == 0 && by_four(w, w_stride)) {
+  const act* row = w + blockIdx.x * w_stride;
+  float sum = 0.f;
+  across<W>(0, width, [&](int i) {
+    Floats<W> a = load<W>(row + i);
+    for (int k = 0; k < W; ++k) sum += a[k] * a[k];
+  });
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) squares[blockIdx.x] = sum;
+}

@@ -1,0 +1,43 @@
+// Gated linear units, activation(gate)·up. Both activations are x·σ(z(x)): SiLU with z = x, and GELU by the tanh formula,
+// since ½(1 + tanh u) = σ(2u).
+#define GELU_SCALE 1.5957691216057308f  // 2·√(2/π)
+#define GELU_CUBIC 0.044715f
+
+__device__ __forceinline__ float sigmoid(float z) { return 1.f / (1.f + expf(-z)); }
+__device__ __forceinline__ float gate_z(float x, int gelu) { return gelu ? GELU_SCALE * (x + GELU_CUBIC * x * x * x) : x; }
+__device__ __forceinline__ float gate_slope(float x, int gelu) {
+  return gelu ? GELU_SCALE * (1.f + 3.f * GELU_CUBIC * x * x) : 1.f;
+}
+
+ENTRY(gated,
+      (const act* gate_up, u64 stride, int gelu, act* out, u64 out_stride, u64 rows, u64 columns),
+      (gate_up, stride, gelu, out, out_stride, rows, columns),
+      columns % 4 == 0 && by_four(gate_up, stride) && by_four(out, out_stride)) {
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    const act* at = gate_up + row * stride + i;
+    Floats<W> g = load<W>(at), u = load<W>(at + columns);
+    for (int k = 0; k < W; ++k) g[k] = g[k] * sigmoid(gate_z(g[k], gelu)) * u[k];
+    store<W>(out + row * out_stride + i, g);
+  });
+}
+
+// With s = σ(z(g)): d_gate = d·up·(s + g·s·(1 − s)·z′(g)), d_up = d·g·s. The gradient may lie where gate and up lie.
+ENTRY(gated_backward,
+      (const act* gate_up, u64 stride, int gelu, const act* d, u64 d_stride, act* d_gate_up, u64 out_stride, u64 rows,
+        u64 columns),
+      (gate_up, stride, gelu, d, d_stride, d_gate_up, out_stride, rows, columns),
+      columns % 4 == 0 && by_four(gate_up, stride) && by_four(d, d_stride) && by_four(d_gate_up, out_stride)) {
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    const act* at = gate_up + row * stride + i;
+    act* to = d_gate_up + row * out_stride + i;
+    Floats<W> g = load<W>(at), u = load<W>(at + columns), grad = load<W>(d + row * d_stride + i);
+    for (int k = 0; k < W; ++k) {
+      float s = sigmoid(gate_z(g[k], gelu)), activated = g[k] * s;
+      float d_gate = grad[k] * u[k] * (s + activated * (1.f - s) * gate_slope(g[k], gelu));
+      u[k] = grad[k] * activated;
+      g[k] = d_gate;
+    }
+    store<W>(to, g);
+    store<W>(to + columns, u);
+  });
+}

@@ -1,0 +1,33 @@
+//! Why a GPU can't be used, or failed.
+
+/// Display is one line; the way out, where one is known, is the diagnostic's help.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum Error {
+    /// There is none, or a part of what it needs is not installed.
+    #[error("{message}")]
+    Unavailable {
+        /// What is missing, one line.
+        message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
+    },
+    /// Its memory is full.
+    #[error("the GPU has no {asked} bytes left ({free} of {total} are free)")]
+    Memory {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes free.
+        free: u64,
+        /// Bytes that it has.
+        total: u64,
+    },
+    /// It refused an operation.
+    #[error("the GPU failed to {action}: {message}")]
+    Failed {
+        /// What was tried.
+        action: String,
+        /// The driver's answer.
+        message: String,
+    },
+}

@@ -1,0 +1,87 @@
+//! The kernels: their source and their names. Nothing else lists them; `build.rs` reads this file, too.
+
+macro_rules! joined {
+    ($($file:literal),*) => {
+        concat!($(concat!("#line 1 \"", $file, "\"\n"), include_str!(concat!("../kernels/", $file))),*)
+    };
+}
+
+/// All kernels in one translation unit, for NVRTC. `ACT_F32` makes activations f32; they are bf16 without it.
+pub(crate) const SOURCES: &str = joined!(
+    "common.cu",
+    "elementwise.cu",
+    "rows.cu",
+    "dropout.cu",
+    "norm.cu",
+    "rotary.cu",
+    "gated.cu",
+    "attention.cu",
+    "loss.cu",
+    "dora.cu",
+    "blocks.cu"
+);
+
+/// Every kernel's name. Those of several types end in a letter for each operand: f (f32) or a (activations).
+pub(crate) const NAMES: &[&str] = &[
+    "convert_ff",
+    "convert_fa",
+    "convert_af",
+    "convert_aa",
+    "add_ff",
+    "add_fa",
+    "add_af",
+    "add_aa",
+    "add_bias_f",
+    "add_bias_a",
+    "bias_gradient",
+    "soft_cap",
+    "embed",
+    "gather_16",
+    "gather_4",
+    "gather_2",
+    "gather_1",
+    "put_16",
+    "put_4",
+    "put_2",
+    "put_1",
+    "put_add",
+    "sum_rows",
+    "drop",
+    "add_dropped",
+    "norm_f",
+    "norm_a",
+    "norm_again_f",
+    "norm_again_a",
+    "norm_add",
+    "norm_backward_fff",
+    "norm_backward_ffa",
+    "norm_backward_faf",
+    "norm_backward_faa",
+    "norm_backward_aff",
+    "norm_backward_afa",
+    "norm_backward_aaf",
+    "norm_backward_aaa",
+    "norm_weight_gradient_ff",
+    "norm_weight_gradient_fa",
+    "norm_weight_gradient_af",
+    "norm_weight_gradient_aa",
+    "rotate",
+    "gated",
+    "gated_backward",
+    "softmax",
+    "softmax_backward",
+    "cross_entropy",
+    "dora_gain",
+    "scale_columns",
+    "magnitude_gradient",
+    "row_squares",
+    "widen_f32",
+    "widen_f16",
+    "widen_bf16",
+    "widen_q4_0",
+    "widen_q4_1",
+    "widen_q8_0",
+    "widen_q4k",
+    "widen_q5k",
+    "widen_q6k",
+];

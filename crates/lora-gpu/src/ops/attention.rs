@@ -1,0 +1,93 @@
+//! What happens to attention's scores between the products.
+use super::{Args, THREADS, block_a_row, check_tensor};
+use crate::{Dtype, Error, Gpu, Tensor};
+
+/// Scores or probabilities, dense (heads, queries, keys). Query i stands at position past + i and sees the keys j with
+/// j ≤ past + i and, if there is a window, past + i − j < window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scores {
+    /// Heads.
+    pub heads: usize,
+    /// Queries.
+    pub queries: usize,
+    /// Keys.
+    pub keys: usize,
+    /// Position of the first query.
+    pub past: usize,
+    /// Keys that a query sees at most, itself the last.
+    pub window: Option<usize>,
+    /// Factor of the raw q·k.
+    pub scale: f32,
+    /// c of c·tanh(s/c), to which scaled scores s are capped.
+    pub softcap: Option<f32>,
+}
+
+impl Scores {
+    fn len(&self) -> usize {
+        self.heads * self.queries * self.keys
+    }
+
+    /// # Panics
+    /// If a window or cap is not above 0.
+    fn args(&self, args: Args) -> Args {
+        assert!(self.window != Some(0), "a window of no keys");
+        assert!(
+            self.softcap.is_none_or(|cap| cap > 0.0),
+            "a cap of {:?}",
+            self.softcap
+        );
+        // A window that reaches to the first key from the last position is none.
+        let window = self.window.filter(|&w| w < self.past + self.queries);
+        args.int(self.keys)
+            .int(self.past)
+            .int(window.unwrap_or(0))
+            .float(self.scale)
+            .float(self.softcap.unwrap_or(0.0))
+    }
+}
+
+impl Gpu {
+    /// p = softmax(cap(scale·s)) over the keys that each query sees, 0 for the others: `s` are raw q·k in f32, `p` activations.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If lengths or types don't fit.
+    pub fn softmax(&self, s: &Tensor, shape: Scores, p: &Tensor) -> Result<(), Error> {
+        check_tensor("scores", s, Dtype::F32, shape.len());
+        check_tensor("probabilities", p, self.dtype(), shape.len());
+        let args = shape.args(Args::new().tensor(s, 0).tensor(p, 0));
+        let grid = block_a_row(shape.queries, shape.heads, shape.keys, THREADS);
+        self.launch("softmax", grid, &args)
+    }
+
+    /// From the gradient of the probabilities, `d_p` in f32: `d_s`, that of the raw q·k (scale and the cap's slope are in
+    /// it), and once more `p`, the same bytes that [`softmax`](Self::softmax) wrote. Both are activations, 0 where unseen.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If lengths or types don't fit.
+    pub fn softmax_backward(
+        &self,
+        s: &Tensor,
+        d_p: &Tensor,
+        shape: Scores,
+        p: &Tensor,
+        d_s: &Tensor,
+    ) -> Result<(), Error> {
+        check_tensor("scores", s, Dtype::F32, shape.len());
+        check_tensor("gradient of probabilities", d_p, Dtype::F32, shape.len());
+        check_tensor("probabilities", p, self.dtype(), shape.len());
+        check_tensor("gradient of scores", d_s, self.dtype(), shape.len());
+        let tensors = Args::new()
+            .tensor(s, 0)
+            .tensor(d_p, 0)
+            .tensor(p, 0)
+            .tensor(d_s, 0);
+        let grid = block_a_row(shape.queries, shape.heads, shape.keys, THREADS);
+        self.launch("softmax_backward", grid, &shape.args(tensors))
+    }
+}

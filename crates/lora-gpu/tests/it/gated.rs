@@ -1,0 +1,95 @@
+//! Gated linear units.
+use crate::support::{Matrix, assert_close, differences, each_case, twice};
+use lora_gpu::Activation;
+
+const ACTIVATIONS: [Activation; 2] = [Activation::Silu, Activation::GeluTanh];
+
+fn activated(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::GeluTanh => {
+            let z = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+            0.5 * x * (1.0 + z.tanh())
+        }
+    }
+}
+
+/// One row of gate | up.
+fn reference(activation: Activation, gate_up: &[f64]) -> Vec<f64> {
+    let (gate, up) = gate_up.split_at(gate_up.len() / 2);
+    gate.iter()
+        .zip(up)
+        .map(|(&g, u)| activated(activation, g) * u)
+        .collect()
+}
+
+#[test]
+fn gates_open_and_their_gradient_is_the_difference() {
+    each_case(|gpu, rows, columns, place| {
+        for activation in ACTIVATIONS {
+            let dtype = gpu.dtype();
+            let gate_up = Matrix::noise(gpu, dtype, (rows, 2 * columns), place, (1, 6.0));
+            let out = Matrix::unwritten(gpu, dtype, (rows, columns), place);
+            let found = twice(gpu, &[&out], || {
+                gpu.gated(gate_up.mat(), activation, out.mat())
+                    .expect("it fits");
+            });
+            let rows_of_both = || gate_up.values.chunks(2 * columns);
+            let expected: Vec<f64> = rows_of_both()
+                .flat_map(|row| reference(activation, row))
+                .collect();
+            assert_close("out", dtype, &found[0], &expected, 1e-6);
+
+            let d = Matrix::noise(gpu, dtype, (rows, columns), place, (2, 1.0));
+            let gradient: Vec<f64> = rows_of_both()
+                .zip(d.values.chunks(columns))
+                .flat_map(|(row, d)| differences_of_columns(activation, row, d))
+                .collect();
+            let d_gate_up = Matrix::unwritten(gpu, dtype, (rows, 2 * columns), place);
+            let found = twice(gpu, &[&d_gate_up], || {
+                gpu.gated_backward(gate_up.mat(), activation, d.mat(), d_gate_up.mat())
+                    .expect("it fits");
+            });
+            assert_close("gradient", dtype, &found[0], &gradient, 3e-6); // e^−z is as uncertain as z is large
+            gpu.gated_backward(gate_up.mat(), activation, d.mat(), gate_up.mat())
+                .expect("it fits");
+            assert_eq!(gate_up.now(gpu), found[0], "in place");
+        }
+    });
+}
+
+/// The gradient of a row, whose columns don't depend on each other.
+fn differences_of_columns(activation: Activation, x: &[f64], d: &[f64]) -> Vec<f64> {
+    let columns = d.len();
+    let pairs: Vec<Vec<f64>> = (0..columns)
+        .map(|i| {
+            differences(&[x[i], x[columns + i]], &d[i..=i], |pair| {
+                reference(activation, pair)
+            })
+        })
+        .collect();
+    let side = |side: usize| pairs.iter().map(move |pair| pair[side]);
+    side(0).chain(side(1)).collect()
+}
+
+#[test]
+fn far_from_zero_nothing_overflows() {
+    crate::support::each_precision(|gpu| {
+        let place = crate::support::PLACES[0];
+        let x = [
+            -1e4, -200.0, -90.0, 90.0, 200.0, 1e4, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0,
+        ];
+        let gate_up = Matrix::new(gpu, gpu.dtype(), (1, 12), place, &x);
+        let out = Matrix::unwritten(gpu, gpu.dtype(), (1, 6), place);
+        let d_gate_up = Matrix::unwritten(gpu, gpu.dtype(), (1, 12), place);
+        for activation in ACTIVATIONS {
+            gpu.gated(gate_up.mat(), activation, out.mat())
+                .expect("it fits");
+            let expected = reference(activation, &gate_up.values);
+            assert_close("out", gpu.dtype(), &out.now(gpu), &expected, 1e-9);
+            gpu.gated_backward(gate_up.mat(), activation, out.mat(), d_gate_up.mat())
+                .expect("it fits");
+            assert!(d_gate_up.now(gpu).iter().all(|v| v.is_finite()));
+        }
+    });
+}

@@ -1,0 +1,16 @@
+//! The kernels, run on the CPU in both precisions, against f64 arithmetic on the same rounded inputs; every backward pass
+//! against finite differences of the forward one.
+#![allow(clippy::expect_used)] // helpers outside of test functions expect what tests do
+
+mod attention;
+mod blocks;
+mod device;
+mod dora;
+mod dropout;
+mod elementwise;
+mod gated;
+mod loss;
+mod norm;
+mod rotary;
+mod rows;
+mod support;

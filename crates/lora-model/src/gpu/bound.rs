@@ -1,0 +1,163 @@
+//! Where an adapter's factors lie: which columns of a group's matrix each has, and its place in the flat parameters.
+use super::group::{Group, Kind};
+use crate::Error;
+use crate::fused::binding::Binding;
+use crate::fused::unbound::Slot;
+use lora_checkpoint::ModelConfig;
+use lora_core::{Adapter, TargetedModule};
+use std::ops::Range;
+
+/// A pair of factors at a linear layer of a group.
+#[derive(Debug, Clone)]
+pub(super) struct Factors {
+    /// The layer's rows in the group's matrix.
+    pub(super) rows: Range<usize>,
+    /// Columns of B behind those of the weights; rows of A in the group's A.
+    pub(super) columns: Range<usize>,
+    /// A (rank, in) in the flat parameters.
+    pub(super) a: usize,
+    /// B (out, rank).
+    pub(super) b: usize,
+    /// What u is multiplied by: s, or −s for what was taken out of the base.
+    pub(super) scaling: f32,
+    /// The adapter's module, by which dropout is keyed.
+    pub(super) module: usize,
+    /// Whether it trains and sees dropout; otherwise it is what was taken out of the base (PiSSA, OLoRA).
+    pub(super) trains: bool,
+}
+
+/// The factors of one group.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GroupFactors {
+    pub(super) all: Vec<Factors>,
+    /// Columns that they take, rounded up so that rows stay aligned.
+    pub(super) columns: usize,
+}
+
+/// Columns are a multiple of this many: 16 bytes of bfloat16.
+const ALIGNED: usize = 8;
+
+/// An adapter's factors, by layer and [`Kind`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bound {
+    pub(super) layers: Vec<[GroupFactors; Kind::ALL.len()]>,
+    /// The first layer in which something trains.
+    pub(super) lowest: usize,
+    /// What it was made of.
+    modules: Vec<TargetedModule>,
+    has_origin: bool,
+}
+
+impl Bound {
+    /// Binds an adapter's factors.
+    ///
+    /// # Errors
+    /// If it trains something that this route does not compute: refused by name.
+    pub(super) fn of(config: &ModelConfig, binding: &Binding<'_>) -> Result<Self, Error> {
+        let Some(adapter) = binding.adapter else {
+            return Ok(Self {
+                layers: vec![Default::default(); config.num_hidden_layers],
+                lowest: config.num_hidden_layers,
+                ..Self::default()
+            });
+        };
+        refuse(adapter)?;
+        let layers = (0..config.num_hidden_layers).map(|layer| {
+            Kind::ALL.map(|kind| {
+                let mut factors = GroupFactors::default();
+                let mut rows = 0;
+                for projection in kind.projections(config) {
+                    let outputs = config.shape(projection).0;
+                    factors.add(
+                        adapter,
+                        binding.slot(layer, projection),
+                        rows..rows + outputs,
+                    );
+                    rows += outputs;
+                }
+                factors.columns = factors.columns.next_multiple_of(ALIGNED);
+                factors
+            })
+        });
+        Ok(Self {
+            layers: layers.collect(),
+            lowest: binding.lowest_layer(),
+            modules: adapter.modules.clone(),
+            has_origin: adapter.origin.is_some(),
+        })
+    }
+
+    /// Whether it was made of an adapter of this shape.
+    pub(super) fn is_of(&self, adapter: Option<&Adapter>) -> bool {
+        match adapter {
+            None => self.modules.is_empty(),
+            Some(a) => self.modules == a.modules && self.has_origin == a.origin.is_some(),
+        }
+    }
+
+    /// Whether the groups of these layers have columns for all factors.
+    pub(super) fn fits<'g>(&self, layers: impl Iterator<Item = &'g [Group]>) -> bool {
+        layers.zip(&self.layers).all(|(groups, factors)| {
+            let mut pairs = groups.iter().zip(factors);
+            pairs.all(|(group, factors)| factors.columns <= group.columns)
+        })
+    }
+}
+
+impl GroupFactors {
+    /// All pairs with the columns to compute for each: the last one's reach to the end.
+    pub(super) fn with_padding(&self) -> impl Iterator<Item = (&Factors, Range<usize>)> {
+        let last = self.all.len();
+        self.all.iter().enumerate().map(move |(i, pair)| {
+            let end = if i + 1 == last {
+                self.columns
+            } else {
+                pair.columns.end
+            };
+            (pair, pair.columns.start..end)
+        })
+    }
+
+    fn add(&mut self, adapter: &Adapter, slot: Slot, rows: Range<usize>) {
+        let Some(index) = slot.module else { return };
+        let module = &adapter.modules[index];
+        let pairs = [
+            (module.scaling, true),
+            (-module.scaling, false), // what was taken out of the base
+        ];
+        let count = if adapter.origin.is_some() { 2 } else { 1 };
+        for &(scaling, trains) in &pairs[..count] {
+            let first = self.columns;
+            self.columns += module.rank;
+            self.all.push(Factors {
+                rows: rows.clone(),
+                columns: first..self.columns,
+                a: module.a.start,
+                b: module.b.start,
+                scaling,
+                module: index,
+                trains,
+            });
+        }
+    }
+}
+
+/// What this route does not compute.
+fn refuse(adapter: &Adapter) -> Result<(), Error> {
+    let embedding = adapter.modules.iter().find(|m| m.is_embedding());
+    let head = adapter.modules.iter().find(|m| m.path == crate::spec::HEAD);
+    let what = if let Some(module) = embedding.or(head) {
+        Some(format!("LoRA on {}", module.path))
+    } else if let Some(tensor) = adapter.trained.first() {
+        Some(format!("{}, which trains as a whole", tensor.tensor))
+    } else {
+        adapter.beyond_lora().map(str::to_owned)
+    };
+    match what {
+        None => Ok(()),
+        Some(what) => Err(
+            Error::invalid(format!("on a GPU this version does not compute {what}"))
+                .hint("--device cpu does"),
+        ),
+    }
+}

@@ -1,0 +1,265 @@
+//! Weights and memory on the device, and the passes over all layers.
+use super::attend::scores_of;
+use super::bound::Bound;
+use super::buffer::Buffer;
+use super::factors::OnDevice;
+use super::head::HeadBuffers;
+use super::pass::{Keys, LayerPass, Pass};
+use super::rotation::{Rotations, Tables};
+use super::scratch::{Asked, Buffers, Saved, Scratch, Widths};
+use super::weights::Weights;
+use crate::fused::batch::Batch;
+use crate::fused::binding::Binding;
+use crate::fused::targets::Targets;
+use crate::{Base, Dropout, Error, Packed, SequenceLoss};
+use lora_checkpoint::ModelConfig;
+use lora_core::Adapter;
+use lora_gpu::{Dtype, Gpu, Tensor};
+
+#[derive(Debug)]
+pub(super) struct Engine<'b> {
+    pub(super) base: &'b Base,
+    pub(super) config: &'b ModelConfig,
+    pub(super) gpu: Gpu,
+    pub(super) weights: Weights,
+    on_device: Option<OnDevice>,
+    /// Layers that keep their activations; the others are computed again from their inputs.
+    pub(super) kept: usize,
+    /// What each layer keeps, of those that do; then the one at work.
+    saved: Vec<Saved>,
+    saved_rows: usize,
+    /// Inputs of the layers that are computed again.
+    inputs: Vec<Buffer>,
+    buffers: Buffers,
+    pub(super) head: HeadBuffers,
+    x: Buffer,
+    d_x: Buffer,
+    tables: Tables,
+}
+
+impl<'b> Engine<'b> {
+    /// Takes a base to the device, with room for the factors of `adapter`.
+    pub(super) fn new(base: &'b Base, gpu: Gpu, adapter: Option<&Adapter>) -> Result<Self, Error> {
+        let binding = Binding::new(base.config(), adapter, None)?;
+        let bound = Bound::of(base.config(), &binding)?;
+        Ok(Self {
+            base,
+            config: base.config(),
+            weights: Weights::load(base, &gpu, &bound)?,
+            on_device: None,
+            kept: usize::MAX,
+            saved: Vec::new(),
+            saved_rows: 0,
+            inputs: Vec::new(),
+            buffers: Buffers::new(&gpu),
+            head: HeadBuffers::new(&gpu),
+            x: Buffer::new(Dtype::F32),
+            d_x: Buffer::new(Dtype::F32),
+            tables: Tables::new(base.config()),
+            gpu,
+        })
+    }
+
+    /// Takes an adapter on: its values go to the device.
+    pub(super) fn adopt(&mut self, binding: &Binding<'_>) -> Result<OnDevice, Error> {
+        let adapter = binding.adapter;
+        let held = self.on_device.take();
+        let held = held.filter(|held| held.bound.is_of(adapter));
+        let mut on_device = match held {
+            Some(held) => held,
+            None => {
+                let bound = Bound::of(self.config, binding)?;
+                let groups = self.weights.layers.iter().map(|l| &l.groups[..]);
+                if !bound.fits(groups) {
+                    self.saved.clear(); // of another width
+                    self.weights = Weights::load(self.base, &self.gpu, &bound)?;
+                }
+                OnDevice::new(&self.gpu, bound, adapter, &self.weights)?
+            }
+        };
+        if let Some(adapter) = adapter {
+            on_device.set(&self.gpu, adapter, &self.weights)?;
+        }
+        Ok(on_device)
+    }
+
+    /// Keeps an adapter's memory for the next call.
+    pub(super) fn give_back(&mut self, on_device: OnDevice) {
+        self.on_device = Some(on_device);
+    }
+
+    /// The rotary tables of a batch's rows.
+    pub(super) fn rotations(&mut self, batch: &Batch) -> Result<Rotations, Error> {
+        Ok(self.tables.rotations(&self.gpu, self.config, batch)?)
+    }
+
+    /// Memory for a pass.
+    fn scratch(&mut self, pass: &Pass<'_>, trains: bool) -> Result<Scratch, Error> {
+        let heads = self.config.num_attention_heads;
+        let segments = pass.segments.iter();
+        let scores = segments.clone().map(|s| scores_of(heads, s)).max();
+        let listed = segments.filter(|s| matches!(s.keys, Keys::Listed(_)));
+        let asked = Asked {
+            widths: Widths::of(self.config, &self.weights.layers),
+            rows: pass.rows,
+            gathered: listed.map(|s| s.seen()).max().unwrap_or(0),
+            scores: scores.unwrap_or(0),
+            widened: self.weights.widened(),
+            drops: pass.dropout.is_some(),
+            trains,
+        };
+        Ok(self.buffers.get(&self.gpu, asked)?)
+    }
+
+    /// Places for the activations of `count` layers of `rows` rows, and one more for the layer at work.
+    fn saved(&mut self, count: usize, rows: usize) -> Result<Vec<Saved>, Error> {
+        if rows > self.saved_rows {
+            self.saved.clear();
+            self.saved_rows = rows;
+        }
+        let widths = Widths::of(self.config, &self.weights.layers);
+        while self.saved.len() < count + 1 {
+            let saved = Saved::alloc(&self.gpu, widths, self.saved_rows)?;
+            self.saved.push(saved);
+        }
+        Ok(self.saved.clone())
+    }
+
+    /// The hidden states after the last layer; nothing is kept for a backward pass.
+    pub(super) fn forward(&mut self, pass: &Pass<'_>) -> Result<Tensor, Error> {
+        let scratch = self.scratch(pass, false)?;
+        let saved = self.saved(0, pass.rows)?;
+        let x = self.x.get(&self.gpu, pass.rows * self.config.hidden_size)?;
+        pass.embed(&self.weights.embedding, &x)?;
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let at = LayerPass {
+                pass,
+                index,
+                layer,
+                scratch: &scratch,
+            };
+            at.run(&x, &saved[0])?;
+        }
+        Ok(x)
+    }
+
+    /// Logits of all positions, (T, V).
+    pub(super) fn logits(
+        &mut self,
+        binding: &Binding<'_>,
+        batch: &Batch,
+    ) -> Result<Vec<f32>, Error> {
+        let on_device = self.adopt(binding)?;
+        let gpu = self.gpu.clone();
+        let rotations = self.rotations(batch)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let x = self.forward(&pass)?;
+        let all: Vec<u32> = (0..pass.rows as u32).collect();
+        let logits = self.logits_of(&x, pass.rows, &all)?;
+        self.give_back(on_device);
+        Ok(logits)
+    }
+
+    /// Loss of each sequence.
+    pub(super) fn losses(
+        &mut self,
+        binding: &Binding<'_>,
+        packed: &Packed,
+        batch: &Batch,
+    ) -> Result<Vec<SequenceLoss>, Error> {
+        let targets = Targets::of(packed, batch, binding);
+        let on_device = self.adopt(binding)?;
+        let gpu = self.gpu.clone();
+        let rotations = self.rotations(batch)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let x = self.forward(&pass)?;
+        let losses = self.loss(pass.rows, &x, &targets, None)?;
+        self.give_back(on_device);
+        Ok(targets.by_sequence(&losses))
+    }
+
+    /// Loss of each sequence; adds to the gradients of what trains.
+    pub(super) fn gradients(
+        &mut self,
+        binding: &Binding<'_>,
+        (packed, batch): (&Packed, &Batch),
+        dropout: Option<Dropout>,
+        scale: f32,
+        gradients: &mut [f32],
+    ) -> Result<Vec<SequenceLoss>, Error> {
+        let targets = Targets::of(packed, batch, binding);
+        let mut on_device = self.adopt(binding)?;
+        let gpu = self.gpu.clone();
+        let to = on_device.gradients.get(&gpu, gradients.len())?;
+        gpu.zero(&to, gradients.len())?;
+        let rotations = self.rotations(batch)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let pass = pass.with_dropout(dropout);
+        let losses = self.step(&pass, &targets, scale, &to)?;
+        let mut found = vec![0.0; gradients.len()];
+        gpu.download(&to, &mut found)?;
+        gradients.iter_mut().zip(&found).for_each(|(g, f)| *g += f);
+        self.give_back(on_device);
+        Ok(targets.by_sequence(&losses))
+    }
+
+    /// Forward, loss and backward.
+    fn step(
+        &mut self,
+        pass: &Pass<'_>,
+        targets: &Targets,
+        scale: f32,
+        gradients: &Tensor,
+    ) -> Result<Vec<lora_kernels::loss::TokenLoss>, Error> {
+        let layers = self.weights.layers.len();
+        let lowest = pass.on_device.bound.lowest;
+        let kept = self.kept.min(layers.saturating_sub(lowest + 1));
+        let scratch = self.scratch(pass, true)?;
+        let saved = self.saved(kept, pass.rows)?;
+        // The last place is that of the layer at work: of the last layer at the end of the forward pass.
+        let (kept_places, work) = saved.split_at(kept);
+        let work = &work[0];
+        let keeps = |index: usize| index.checked_sub(lowest).and_then(|i| kept_places.get(i));
+        let size = pass.rows * self.config.hidden_size;
+        let x = self.x.get(&self.gpu, size)?;
+        pass.embed(&self.weights.embedding, &x)?;
+        self.inputs.resize_with(layers, || Buffer::new(Dtype::F32));
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let at = LayerPass {
+                pass,
+                index,
+                layer,
+                scratch: &scratch,
+            };
+            let is_again = index >= lowest && keeps(index).is_none() && index + 1 < layers;
+            if is_again {
+                let input = self.inputs[index].get(&self.gpu, size)?;
+                self.gpu.copy(&x, &input, size)?;
+            }
+            at.run(&x, keeps(index).unwrap_or(work))?;
+        }
+        let d_x = self.d_x.get(&self.gpu, size)?;
+        let losses = self.loss(pass.rows, &x, targets, Some((scale, &d_x)))?;
+        for (index, layer) in self.weights.layers.iter().enumerate().skip(lowest).rev() {
+            let at = LayerPass {
+                pass,
+                index,
+                layer,
+                scratch: &scratch,
+            };
+            let saved = match keeps(index) {
+                Some(saved) => saved,
+                None => {
+                    if index + 1 < layers {
+                        let input = self.inputs[index].get(&self.gpu, size)?;
+                        self.gpu.copy(&input, &x, size)?;
+                        at.run(&x, work)?;
+                    }
+                    work
+                }
+            };
+            at.run_backward(&d_x, saved, gradients)?;
+        }
+        Ok(losses)
+    }
+}

@@ -1,0 +1,169 @@
+//! An adapter on the device: its flat parameters, its factors where products read them, and its gradients.
+use super::bound::{Bound, Factors, GroupFactors};
+use super::buffer::Buffer;
+use super::group::{Group, Kind};
+use super::weights::Weights;
+use lora_core::Adapter;
+use lora_gpu::{Dtype, Error, Gpu, Mat, Tensor};
+
+/// An adapter's values on the device.
+#[derive(Debug)]
+pub(super) struct OnDevice {
+    pub(super) bound: Bound,
+    /// All parameters, f32, as the adapter's; and those that were taken out of the base.
+    params: Buffer,
+    origin: Option<Tensor>,
+    /// Gradients, as the parameters.
+    pub(super) gradients: Buffer,
+    /// The factors A of each group, (columns, in), by layer and kind.
+    a: Vec<[Option<Tensor>; Kind::ALL.len()]>,
+    /// What stands between the factors of a matrix that is widened.
+    zeros: Tensor,
+}
+
+impl OnDevice {
+    /// Memory for the adapter that `bound` was made of.
+    pub(super) fn new(
+        gpu: &Gpu,
+        bound: Bound,
+        adapter: Option<&Adapter>,
+        weights: &Weights,
+    ) -> Result<Self, Error> {
+        let mut a = Vec::new();
+        let mut values = 0; // of the zeros
+        for (layer, factors) in weights.layers.iter().zip(&bound.layers) {
+            let mut of_layer = [const { None }; Kind::ALL.len()];
+            for ((group, factors), place) in layer.groups.iter().zip(factors).zip(&mut of_layer) {
+                if factors.columns == 0 {
+                    continue;
+                }
+                if group.is_widened() {
+                    values = values.max(group.outputs * factors.columns);
+                }
+                let len = factors.columns * group.inputs;
+                let tensor = gpu.activations(len)?;
+                gpu.zero(&tensor, len)?; // rows that align the others stay zero
+                *place = Some(tensor);
+            }
+            a.push(of_layer);
+        }
+        let zeros = gpu.activations(values)?;
+        gpu.zero(&zeros, values)?;
+        let origin = adapter.and_then(|a| a.origin.as_deref());
+        Ok(Self {
+            bound,
+            params: Buffer::new(Dtype::F32),
+            origin: origin
+                .map(|values| gpu.uploaded(Dtype::F32, values))
+                .transpose()?,
+            gradients: Buffer::new(Dtype::F32),
+            a,
+            zeros,
+        })
+    }
+
+    /// Takes the adapter's present values to the device, and to where products read them.
+    pub(super) fn set(
+        &mut self,
+        gpu: &Gpu,
+        adapter: &Adapter,
+        weights: &Weights,
+    ) -> Result<(), Error> {
+        let params = self.params.get(gpu, adapter.params.len())?;
+        gpu.upload(&adapter.params, &params, 0)?;
+        for (layer, of_layer) in weights.layers.iter().enumerate() {
+            for (kind, group) in of_layer.groups.iter().enumerate() {
+                let factors = &self.bound.layers[layer][kind];
+                for pair in &factors.all {
+                    self.set_a(gpu, &params, pair, group, self.a[layer][kind].as_ref())?;
+                }
+                if !group.is_widened() {
+                    let nowhere = &params; // dense weights are not widened
+                    let matrix = group.matrix(gpu, nowhere)?;
+                    self.set_b(gpu, factors, group, matrix)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn source<'t>(&'t self, params: &'t Tensor, pair: &Factors) -> &'t Tensor {
+        match &self.origin {
+            Some(origin) if !pair.trains => origin,
+            _ => params,
+        }
+    }
+
+    fn set_a(
+        &self,
+        gpu: &Gpu,
+        params: &Tensor,
+        pair: &Factors,
+        group: &Group,
+        a: Option<&Tensor>,
+    ) -> Result<(), Error> {
+        let Some(a) = a else { return Ok(()) };
+        let from = self.source(params, pair).strided(
+            pair.a,
+            pair.columns.len(),
+            group.inputs,
+            group.inputs,
+        );
+        let to = a.mat(pair.columns.end, group.inputs);
+        gpu.convert(from, 1.0, to.of_rows(pair.columns.clone()))
+    }
+
+    /// Writes s·B into the columns of a group's matrix behind its weights.
+    fn set_b(
+        &self,
+        gpu: &Gpu,
+        factors: &GroupFactors,
+        group: &Group,
+        matrix: Mat<'_>,
+    ) -> Result<(), Error> {
+        let Some(params) = self.params.tensor() else {
+            return Ok(());
+        };
+        for pair in &factors.all {
+            let rank = pair.columns.len();
+            let from = self
+                .source(params, pair)
+                .strided(pair.b, pair.rows.len(), rank, rank);
+            let columns = group.inputs + pair.columns.start..group.inputs + pair.columns.end;
+            let to = matrix.of_rows(pair.rows.clone()).of_columns(columns);
+            gpu.convert(from, pair.scaling, to)?;
+        }
+        Ok(())
+    }
+
+    /// The matrix of a group with its factors, ready for products: (out, in + columns).
+    pub(super) fn matrix<'t>(
+        &self,
+        gpu: &Gpu,
+        (layer, kind): (usize, Kind),
+        group: &'t Group,
+        wide: &'t Tensor,
+    ) -> Result<Mat<'t>, Error> {
+        let matrix = group.matrix(gpu, wide)?;
+        let factors = self.factors(layer, kind);
+        if group.is_widened() {
+            if factors.columns > 0 {
+                let columns = group.inputs..group.inputs + factors.columns;
+                let zeros = self.zeros.mat(group.outputs, factors.columns);
+                gpu.convert(zeros, 1.0, matrix.of_columns(columns))?;
+            }
+            self.set_b(gpu, factors, group, matrix)?;
+        }
+        Ok(matrix.of_columns(0..group.inputs + factors.columns))
+    }
+
+    pub(super) fn factors(&self, layer: usize, kind: Kind) -> &GroupFactors {
+        &self.bound.layers[layer][kind as usize]
+    }
+
+    /// The factors A of a group, (columns, in).
+    pub(super) fn a(&self, layer: usize, kind: Kind, group: &Group) -> Option<Mat<'_>> {
+        let tensor = self.a[layer][kind as usize].as_ref()?;
+        Some(tensor.mat(self.factors(layer, kind).columns, group.inputs))
+    }
+}

@@ -1,0 +1,190 @@
+//! Linear layers of one input as one matrix on the device: q, k and v; gate and up; or one alone. Its columns are the
+//! layers' weights and, behind them, the factors B times their scaling, so that one product gives x·Wᵀ + s·u·Bᵀ, and one
+//! the gradients of x and of u.
+use super::load::Loader;
+use crate::spec::Projection;
+use crate::{Base, Error};
+use lora_checkpoint::{ModelConfig, StorageDtype, TensorView};
+use lora_gpu::{Dtype, Gpu, Mat, Tensor, Widen};
+use std::ops::Range;
+
+/// Which linear layers have one input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Qkv,
+    Output,
+    GateUp,
+    Down,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Qkv, Self::Output, Self::GateUp, Self::Down];
+
+    /// Its linear layers in a family, in the order of their outputs.
+    pub(super) fn projections(self, config: &ModelConfig) -> impl Iterator<Item = Projection> {
+        let parts: &[Projection] = match self {
+            Self::Qkv => Projection::Qkv.parts(),
+            Self::Output => Projection::O.parts(),
+            Self::GateUp => Projection::GateUp.parts(),
+            Self::Down => Projection::Down.parts(),
+        };
+        let all = config.projections().iter().copied();
+        all.filter(|p| p.parts().iter().all(|part| parts.contains(part)))
+    }
+}
+
+/// A linear layer in a group: its rows there.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    pub(super) projection: Projection,
+    pub(super) rows: Range<usize>,
+}
+
+/// Linear layers of one input.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) linears: Vec<Linear>,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    /// Columns for factors behind those of the weights.
+    pub(super) columns: usize,
+    stored: Stored,
+    /// (outputs), where a layer has one; zeros for those that have none.
+    pub(super) bias: Option<Tensor>,
+}
+
+/// How the weights are held.
+#[derive(Debug)]
+enum Stored {
+    /// (outputs, inputs + columns).
+    Dense(Tensor),
+    /// As the file has them, layer by layer: widened when they are used.
+    Blocks(Vec<(Tensor, Widen)>),
+}
+
+/// The block format of a weight that the device can widen.
+fn blocks_of(view: &TensorView<'_>) -> Option<Widen> {
+    let StorageDtype::Quantised(dtype) = view.dtype() else {
+        return None;
+    };
+    use candle_core::quantized::GgmlDType as B;
+    Some(match dtype {
+        B::Q4_0 => Widen::Q4_0,
+        B::Q4_1 => Widen::Q4_1,
+        B::Q8_0 => Widen::Q8_0,
+        B::Q4K => Widen::Q4K,
+        B::Q5K => Widen::Q5K,
+        B::Q6K => Widen::Q6K,
+        _ => return None,
+    })
+}
+
+impl Group {
+    /// The layers of a kind in a decoder layer, with room for `columns` columns of factors.
+    pub(super) fn load(
+        base: &Base,
+        loader: &mut Loader<'_>,
+        (layer, kind): (usize, Kind),
+        columns: usize,
+    ) -> Result<Self, Error> {
+        let (gpu, config) = (loader.gpu(), base.config());
+        let mut linears = Vec::new();
+        let (mut outputs, mut inputs) = (0, 0);
+        for projection in kind.projections(config) {
+            let (rows, width) = config.shape(projection);
+            linears.push(Linear {
+                projection,
+                rows: outputs..outputs + rows,
+            });
+            outputs += rows;
+            inputs = width;
+        }
+        let name =
+            |linear: &Linear, part: &str| format!("{}.{part}", linear.projection.path(layer));
+        let views: Vec<TensorView<'_>> = linears
+            .iter()
+            .map(|linear| Ok(base.checkpoint().tensor(&name(linear, "weight"))?))
+            .collect::<Result<_, Error>>()?;
+        let kinds: Option<Vec<Widen>> = views.iter().map(blocks_of).collect();
+        let stored = match kinds {
+            Some(kinds) => Stored::Blocks(
+                views
+                    .iter()
+                    .zip(kinds)
+                    .map(|(view, kind)| Ok((as_stored(gpu, view)?, kind)))
+                    .collect::<Result<_, Error>>()?,
+            ),
+            None => {
+                let stride = inputs + columns;
+                let dense = gpu.activations(outputs * stride)?;
+                gpu.zero(&dense, outputs * stride)?;
+                let all = dense.mat(outputs, stride).of_columns(0..inputs);
+                for (view, linear) in views.iter().zip(&linears) {
+                    loader.matrix(view, all.of_rows(linear.rows.clone()))?;
+                }
+                Stored::Dense(dense)
+            }
+        };
+        let bias = if linears.iter().any(|l| config.has_bias(l.projection)) {
+            let mut values = vec![0.0; outputs];
+            for linear in linears.iter().filter(|l| config.has_bias(l.projection)) {
+                let bias = base.checkpoint().tensor(&name(linear, "bias"))?.to_f32();
+                values[linear.rows.clone()].copy_from_slice(&bias);
+            }
+            Some(gpu.uploaded(Dtype::F32, &values)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            linears,
+            outputs,
+            inputs,
+            columns,
+            stored,
+            bias,
+        })
+    }
+
+    /// Values of its matrix with all columns.
+    pub(super) fn values(&self) -> usize {
+        self.outputs * (self.inputs + self.columns)
+    }
+
+    /// Whether its weights are widened at each use.
+    pub(super) fn is_widened(&self) -> bool {
+        matches!(self.stored, Stored::Blocks(_))
+    }
+
+    /// The matrix (outputs, inputs + columns). Weights that are held in blocks are widened into `wide`, which holds them until
+    /// the next use of it; the factors' columns are then whatever stood there.
+    pub(super) fn matrix<'t>(
+        &'t self,
+        gpu: &Gpu,
+        wide: &'t Tensor,
+    ) -> Result<Mat<'t>, lora_gpu::Error> {
+        let stride = self.inputs + self.columns;
+        match &self.stored {
+            Stored::Dense(dense) => Ok(dense.mat(self.outputs, stride)),
+            Stored::Blocks(blocks) => {
+                let all = wide.mat(self.outputs, stride);
+                for ((blocks, kind), linear) in blocks.iter().zip(&self.linears) {
+                    let to = all.of_rows(linear.rows.clone()).of_columns(0..self.inputs);
+                    gpu.widen(*kind, blocks, 0, to)?;
+                }
+                Ok(all)
+            }
+        }
+    }
+}
+
+/// The blocks of a weight on the device, its rows in Hugging Face's order.
+fn as_stored(gpu: &Gpu, view: &TensorView<'_>) -> Result<Tensor, Error> {
+    let tensor = gpu.alloc(Dtype::U8, view.stored_bytes())?;
+    if view.lies_in_order() {
+        gpu.upload_bytes(view.stored(), &tensor, 0)?;
+        return Ok(tensor);
+    }
+    let rows = (0..view.rows()).flat_map(|row| view.stored_row(row).iter().copied());
+    gpu.upload_bytes(&rows.collect::<Vec<u8>>(), &tensor, 0)?;
+    Ok(tensor)
+}

@@ -1,0 +1,224 @@
+//! What follows the last layer: the last norm, the output head, the loss and its gradient.
+use super::buffer::Buffer;
+use super::engine::Engine;
+use super::pass::Pass;
+use crate::fused::targets::Targets;
+use lora_checkpoint::ModelConfig;
+use lora_gpu::{Dtype, Error, Gpu, Product, Tensor, Write};
+use lora_kernels::loss::TokenLoss;
+
+/// Bytes of logits that exist at once, about.
+const LOGITS: usize = 256 << 20;
+
+/// Memory of the head and the loss. n = rows whose logits are wanted.
+#[derive(Debug)]
+pub(super) struct HeadBuffers {
+    /// Hidden rows before the last norm, f32 (n, H), and their gradient.
+    rows: Buffer,
+    d_rows: Buffer,
+    /// The same after it, (n, H).
+    normed: Buffer,
+    d_normed: Buffer,
+    rstd: Buffer,
+    /// A chunk of logits, f32, and their gradient.
+    logits: Buffer,
+    d_logits: Buffer,
+    losses: Buffer,
+    correct: Buffer,
+}
+
+impl HeadBuffers {
+    pub(super) fn new(gpu: &Gpu) -> Self {
+        let act = || Buffer::new(gpu.dtype());
+        let f32s = || Buffer::new(Dtype::F32);
+        Self {
+            rows: f32s(),
+            d_rows: f32s(),
+            normed: act(),
+            d_normed: act(),
+            rstd: f32s(),
+            logits: f32s(),
+            d_logits: act(),
+            losses: f32s(),
+            correct: Buffer::new(Dtype::U32),
+        }
+    }
+}
+
+/// Rows of logits that exist at once.
+fn chunk(vocabulary: usize) -> usize {
+    (LOGITS / 4 / vocabulary.max(1)).clamp(32, 4096)
+}
+
+/// Bytes of the buffers for n supervised rows, with activations of `act` bytes.
+pub(super) fn bytes(config: &ModelConfig, n: usize, act: usize) -> usize {
+    let logits = chunk(config.vocab_size).min(n) * config.vocab_size;
+    n * config.hidden_size * (8 + 2 * act) + logits * (4 + act) + 16 * n
+}
+
+/// The row of the hidden state that predicts each target.
+fn predicting(targets: &Targets) -> Vec<u32> {
+    let wanted = &targets.wanted;
+    let row = |place: &usize| match &wanted.rows {
+        Some(rows) => rows[*place],
+        None => *place,
+    };
+    wanted
+        .places
+        .iter()
+        .map(|place| row(place) as u32)
+        .collect()
+}
+
+/// For each of `rows` rows, which of `targets` it predicts: where its list begins, and the lists.
+fn by_row(predicting: &[u32], rows: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut sources: Vec<u32> = (0..predicting.len() as u32).collect();
+    sources.sort_by_key(|&target| predicting[target as usize]); // stable: in the targets' order
+    let mut starts = vec![0u32; rows + 1];
+    for &row in predicting {
+        starts[row as usize + 1] += 1;
+    }
+    for row in 0..rows {
+        starts[row + 1] += starts[row];
+    }
+    (starts, sources)
+}
+
+impl Engine<'_> {
+    /// Rows of the hidden state after the last norm: (n, H) in `normed`.
+    fn final_norm(&mut self, x: &Tensor, t: usize, rows: &[u32]) -> Result<Tensor, Error> {
+        let gpu = &self.gpu;
+        let h = self.config.hidden_size;
+        let n = rows.len();
+        let which = gpu.uploaded(Dtype::U32, rows)?;
+        let gathered = self.head.rows.get(gpu, n * h)?;
+        gpu.gather(x.mat(t, h), &which, 0, gathered.mat(n, h))?;
+        let normed = self.head.normed.get(gpu, n * h)?;
+        let rstd = self.head.rstd.get(gpu, n)?;
+        let eps = self.config.rms_norm_eps as f32;
+        let norm = &self.weights.norm;
+        gpu.norm(gathered.mat(n, h), norm, eps, normed.mat(n, h), &rstd)?;
+        Ok(normed)
+    }
+
+    /// Logits of the given rows of the hidden state x (T, H), (n, V).
+    pub(super) fn logits_of(
+        &mut self,
+        x: &Tensor,
+        t: usize,
+        rows: &[u32],
+    ) -> Result<Vec<f32>, Error> {
+        let (h, v) = (self.config.hidden_size, self.config.vocab_size);
+        let normed = self.final_norm(x, t, rows)?;
+        let gpu = &self.gpu;
+        let step = chunk(v);
+        let logits = self.head.logits.get(gpu, step.min(rows.len()) * v)?;
+        let mut all = vec![0.0; rows.len() * v];
+        for (index, out) in all.chunks_mut(step * v).enumerate() {
+            let n = out.len() / v;
+            let hidden = normed
+                .mat(rows.len(), h)
+                .of_rows(index * step..index * step + n);
+            let to = logits.mat(n, v);
+            let head = self.weights.head.mat(v, h);
+            gpu.gemm(Product::new(hidden.n(), head.t(), to))?;
+            if let Some(cap) = self.config.logit_softcap {
+                gpu.soft_cap(to, cap as f32)?;
+            }
+            gpu.download(&logits, out)?;
+        }
+        Ok(all)
+    }
+
+    /// Losses of the supervised rows; if gradients are asked for, `dx` (T, H) becomes scale · dΣnll/dx.
+    pub(super) fn loss(
+        &mut self,
+        pass_rows: usize,
+        x: &Tensor,
+        targets: &Targets,
+        gradient: Option<(f32, &Tensor)>,
+    ) -> Result<Vec<TokenLoss>, Error> {
+        let (h, v, n) = (
+            self.config.hidden_size,
+            self.config.vocab_size,
+            targets.ids.len(),
+        );
+        let rows = predicting(targets);
+        let normed = self.final_norm(x, pass_rows, &rows)?;
+        let gpu = &self.gpu;
+        let ids = gpu.uploaded(Dtype::U32, &targets.ids)?;
+        let losses = self.head.losses.get(gpu, n)?;
+        let correct = self.head.correct.get(gpu, n)?;
+        let step = chunk(v).min(n.max(1));
+        let logits = self.head.logits.get(gpu, step * v)?;
+        let back = if gradient.is_some() { 1 } else { 0 };
+        let d_logits = self.head.d_logits.get(gpu, back * step * v)?;
+        let d_normed = self.head.d_normed.get(gpu, back * n * h)?;
+        let softcap = self.config.logit_softcap.map(|cap| cap as f32);
+        let head = self.weights.head.mat(v, h);
+        for first in (0..n).step_by(step) {
+            let count = step.min(n - first);
+            let hidden = normed.mat(n, h).of_rows(first..first + count);
+            let to = logits.mat(count, v);
+            gpu.gemm(Product::new(hidden.n(), head.t(), to))?;
+            let d = gradient.map(|(scale, _)| (scale, d_logits.mat(count, v)));
+            gpu.cross_entropy(to, &ids, first, softcap, &losses, &correct, d)?;
+            if let Some((_, d)) = d {
+                let to = d_normed.mat(n, h).of_rows(first..first + count);
+                gpu.gemm(Product::new(d.n(), head.n(), to))?;
+            }
+        }
+        if let Some((_, dx)) = gradient {
+            self.loss_backward(pass_rows, &rows, &d_normed, dx)?;
+        }
+        let gpu = &self.gpu;
+        let mut nll = vec![0f32; n];
+        let mut is_correct = vec![0u32; n];
+        gpu.download(&losses, &mut nll)?;
+        gpu.download(&correct, &mut is_correct)?;
+        let tokens = nll.iter().zip(&is_correct);
+        let tokens = tokens.map(|(&nll, &correct)| TokenLoss {
+            nll,
+            correct: correct != 0,
+        });
+        Ok(tokens.collect())
+    }
+
+    /// Through the last norm, to all rows: a row that predicts nothing gets 0, one that predicts several targets their sum.
+    fn loss_backward(
+        &mut self,
+        t: usize,
+        rows: &[u32],
+        d_normed: &Tensor,
+        dx: &Tensor,
+    ) -> Result<(), Error> {
+        let gpu = &self.gpu;
+        let (h, n) = (self.config.hidden_size, rows.len());
+        let x = self.head.rows.get(gpu, n * h)?;
+        let rstd = self.head.rstd.get(gpu, n)?;
+        let d_rows = self.head.d_rows.get(gpu, n * h)?;
+        let d_rows = d_rows.mat(n, h);
+        gpu.norm_backward(
+            x.mat(n, h),
+            &self.weights.norm,
+            &rstd,
+            d_normed.mat(n, h),
+            d_rows,
+            Write::Replace,
+        )?;
+        let (starts, sources) = by_row(rows, t);
+        let starts = gpu.uploaded(Dtype::U32, &starts)?;
+        let sources = gpu.uploaded(Dtype::U32, &sources)?;
+        gpu.sum_rows(d_rows, &starts, &sources, dx.mat(t, h))
+    }
+}
+
+impl Pass<'_> {
+    /// The hidden state before the first layer: x (T, H).
+    pub(super) fn embed(&self, table: &Tensor, x: &Tensor) -> Result<(), Error> {
+        let (h, v) = (self.config.hidden_size, self.config.vocab_size);
+        let scale = self.config.embedding_scale() as f32;
+        let to = x.mat(self.rows, h);
+        self.gpu.embed(table.mat(v, h), &self.ids, scale, to)
+    }
+}

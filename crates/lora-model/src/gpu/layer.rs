@@ -1,0 +1,237 @@
+//! One decoder layer on the device, forward and backward. Reads top to bottom as the model does; what a family does not have
+//! is skipped.
+use super::group::Kind;
+use super::pass::LayerPass;
+use super::scratch::Saved;
+use lora_checkpoint as checkpoint;
+use lora_gpu::{Activation, Error, Mat, Tensor, Write};
+
+impl<'p> LayerPass<'p> {
+    fn eps(self) -> f32 {
+        self.pass.config.rms_norm_eps as f32
+    }
+
+    fn activation(self) -> Activation {
+        match self.pass.config.facts().activation {
+            checkpoint::Activation::Silu => Activation::Silu,
+            checkpoint::Activation::GeluTanh => Activation::GeluTanh,
+        }
+    }
+
+    /// A hidden state, (T, H).
+    fn hidden<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
+        tensor.mat(self.pass.rows, self.pass.config.hidden_size)
+    }
+
+    /// Values of the hidden state.
+    fn hidden_len(self) -> usize {
+        self.pass.rows * self.pass.config.hidden_size
+    }
+
+    fn gate_up<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
+        tensor.mat(self.pass.rows, 2 * self.pass.config.intermediate_size)
+    }
+
+    /// x (T, H) becomes the layer's output; `saved` keeps what the backward pass needs.
+    pub(super) fn run(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        gpu.copy(x, &saved.x, self.hidden_len())?;
+        self.normed_qkv(x, saved)?;
+        let [_, o, _, _] = &saved.inputs;
+        let to = self.plain(Kind::Output, o);
+        let own = self.own_kv(&saved.qkv);
+        let kv = match &self.pass.cache {
+            None => own,
+            Some(cache) => {
+                let kept = cache.layers[self.index].mat(cache.rows, own.columns());
+                gpu.put(own, &cache.places, 0, kept)?;
+                kept
+            }
+        };
+        self.attention(saved, kv, to)?;
+        self.after_attention(x, saved)
+    }
+
+    /// Rotated queries and keys, and values.
+    pub(super) fn normed_qkv(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let [n, ..] = &saved.inputs;
+        let to = self.plain(Kind::Qkv, n);
+        gpu.norm(
+            self.hidden(x),
+            &self.layer.input_norm,
+            self.eps(),
+            to,
+            &saved.input_rstd,
+        )?;
+        let qkv = saved
+            .qkv
+            .mat(self.pass.rows, self.queries() + 2 * self.keys());
+        self.forward(Kind::Qkv, n, qkv)?; // (T, H) -> (T, q + 2·kv)
+        self.norm_heads(saved, qkv)?;
+        self.rotate(qkv, false)
+    }
+
+    /// Queries and keys normalised head by head, where the family does so.
+    fn norm_heads(self, saved: &Saved, qkv: Mat<'_>) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let (q, k) = (self.queries(), self.keys());
+        let Some(raw) = &saved.raw else { return Ok(()) };
+        let raw = raw.mat(self.pass.rows, q + k);
+        gpu.convert(qkv.of_columns(0..q + k), 1.0, raw)?;
+        let parts = [
+            (0..q, &self.layer.query_norm, &saved.q_rstd),
+            (q..q + k, &self.layer.key_norm, &saved.k_rstd),
+        ];
+        for (columns, gamma, rstd) in parts {
+            let Some((gamma, rstd)) = gamma.as_ref().zip(rstd.as_ref()) else {
+                continue;
+            };
+            let from = raw.of_columns(columns.clone());
+            gpu.norm(from, gamma, self.eps(), qkv.of_columns(columns), rstd)?;
+        }
+        Ok(())
+    }
+
+    /// Rotates queries and keys in place, or turns their gradients back; nothing if the layer has no rotary embedding.
+    fn rotate(self, qkv: Mat<'_>, back: bool) -> Result<(), Error> {
+        let Some(rope) = self.pass.config.layers[self.index].rope else {
+            return Ok(());
+        };
+        let rotary = self.pass.rotations.get(rope, self.pass.config.head_dim);
+        let queries_and_keys = qkv.of_columns(0..self.queries() + self.keys());
+        self.pass.gpu.rotate(queries_and_keys, rotary, back)
+    }
+
+    /// From attention's output to the layer's.
+    pub(super) fn after_attention(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let [_, o, n, activated] = &saved.inputs;
+        let hidden = self.hidden(x);
+        self.add_output(Kind::Output, o, hidden, saved)?; // (T, q) -> += (T, H)
+        gpu.copy(x, &saved.middle, self.hidden_len())?;
+        gpu.norm(
+            hidden,
+            &self.layer.mlp_norm,
+            self.eps(),
+            self.plain(Kind::GateUp, n),
+            &saved.middle_rstd,
+        )?;
+        let gate_up = self.gate_up(&saved.gate_up);
+        self.forward(Kind::GateUp, n, gate_up)?; // (T, H) -> (T, 2·I)
+        let to = self.plain(Kind::Down, activated);
+        gpu.gated(gate_up, self.activation(), to)?;
+        self.add_output(Kind::Down, activated, hidden, saved) // (T, I) -> += (T, H)
+    }
+
+    /// x += the output of attention or of the MLP, normalised where the family does so.
+    fn add_output(
+        self,
+        kind: Kind,
+        input: &Tensor,
+        x: Mat<'_>,
+        saved: &Saved,
+    ) -> Result<(), Error> {
+        let (gamma, output, rstd) = self.output_norm(kind, saved);
+        let Some(((gamma, output), rstd)) = gamma.zip(output).zip(rstd) else {
+            return self.forward(kind, input, x);
+        };
+        let y = self.hidden(output);
+        self.forward(kind, input, y)?;
+        self.pass.gpu.norm_add(y, gamma, self.eps(), x, rstd)
+    }
+
+    fn output_norm<'s>(
+        self,
+        kind: Kind,
+        saved: &'s Saved,
+    ) -> (Option<&'p Tensor>, Option<&'s Tensor>, Option<&'s Tensor>) {
+        match kind {
+            Kind::Output => (
+                self.layer.attention_output_norm.as_ref(),
+                saved.attention_output.as_ref(),
+                saved.attention_output_rstd.as_ref(),
+            ),
+            _ => (
+                self.layer.mlp_output_norm.as_ref(),
+                saved.mlp_output.as_ref(),
+                saved.mlp_output_rstd.as_ref(),
+            ),
+        }
+    }
+
+    /// dx (T, H), the gradient of the layer's output, becomes that of its input; adds to the adapter's gradients.
+    pub(super) fn run_backward(
+        self,
+        dx: &Tensor,
+        saved: &Saved,
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let [n1, o, n2, activated] = &saved.inputs;
+        let d_hidden = self.hidden(dx);
+
+        let dy = self.output_gradient(Kind::Down, d_hidden, saved)?;
+        let d_activated = self.backward(Kind::Down, activated, dy, gradients)?;
+        let gate_up = self.gate_up(&saved.gate_up);
+        let d_gate_up = self.gate_up(&self.scratch.d_outputs);
+        gpu.gated_backward(gate_up, self.activation(), d_activated, d_gate_up)?;
+        let dn = self.backward(Kind::GateUp, n2, d_gate_up, gradients)?;
+        let middle = self.hidden(&saved.middle);
+        let gamma = &self.layer.mlp_norm;
+        gpu.norm_backward(middle, gamma, &saved.middle_rstd, dn, d_hidden, Write::Add)?;
+
+        let dy = self.output_gradient(Kind::Output, d_hidden, saved)?;
+        let d_o = self.backward(Kind::Output, o, dy, gradients)?;
+        let d_qkv = &self.scratch.d_outputs;
+        self.attention_backward(saved, d_o, d_qkv)?;
+        let d_qkv = d_qkv.mat(self.pass.rows, self.queries() + 2 * self.keys());
+        self.rotate(d_qkv, true)?;
+        self.heads_backward(saved, d_qkv)?;
+        let dn = self.backward(Kind::Qkv, n1, d_qkv, gradients)?;
+        let x = self.hidden(&saved.x);
+        let gamma = &self.layer.input_norm;
+        gpu.norm_backward(x, gamma, &saved.input_rstd, dn, d_hidden, Write::Add)
+    }
+
+    /// The gradient of the output of attention or of the MLP before its norm, in the activations' type.
+    fn output_gradient(self, kind: Kind, dx: Mat<'_>, saved: &Saved) -> Result<Mat<'p>, Error> {
+        let gpu = self.pass.gpu;
+        let dy = self.hidden(&self.scratch.d_hidden);
+        let (gamma, output, rstd) = self.output_norm(kind, saved);
+        match gamma.zip(output).zip(rstd) {
+            None => gpu.convert(dx, 1.0, dy)?,
+            Some(((gamma, output), rstd)) => {
+                let output = self.hidden(output);
+                gpu.norm_backward(output, gamma, rstd, dx, dy, Write::Replace)?;
+            }
+        }
+        Ok(dy)
+    }
+
+    /// The gradient of normalised heads becomes that of the heads before their norm.
+    fn heads_backward(self, saved: &Saved, d_qkv: Mat<'_>) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let (q, k) = (self.queries(), self.keys());
+        let Some((raw, d_raw)) = saved.raw.as_ref().zip(self.scratch.d_heads.as_ref()) else {
+            return Ok(());
+        };
+        let raw = raw.mat(self.pass.rows, q + k);
+        let d_raw = d_raw.mat(self.pass.rows, q + k);
+        let parts = [
+            (0..q, &self.layer.query_norm, &saved.q_rstd),
+            (q..q + k, &self.layer.key_norm, &saved.k_rstd),
+        ];
+        for (columns, gamma, rstd) in parts {
+            let Some((gamma, rstd)) = gamma.as_ref().zip(rstd.as_ref()) else {
+                continue;
+            };
+            let d = d_qkv.of_columns(columns.clone());
+            let x = raw.of_columns(columns.clone());
+            let to = d_raw.of_columns(columns);
+            gpu.norm_backward(x, gamma, rstd, d, to, Write::Replace)?;
+            gpu.convert(to, 1.0, d)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The route on a GPU: weights, activations and the adapter lie in the device's memory; every operation is lora-gpu's.
+//!
+//! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits), as on the CPU; the `engine` walks the
+//! layers with them. A `layer` reads top to bottom as the model does: `attend` is its attention, `linear` one `group` of
+//! linear layers with an adapter's `factors`.
+mod attend;
+mod bound;
+mod buffer;
+mod engine;
+mod factors;
+mod footprint;
+mod generate;
+mod group;
+mod head;
+mod layer;
+mod linear;
+mod load;
+mod pass;
+mod rotation;
+mod scratch;
+mod weights;
+
+use crate::fused::batch::{Batch, Prefixes};
+use crate::fused::binding::Binding;
+use crate::{Base, BatchSize, Dropout, Error, Packed, Route, SequenceLoss};
+use bound::Bound;
+use engine::Engine;
+pub use footprint::GpuMemory;
+use lora_core::Adapter;
+use lora_gpu::Gpu;
+
+/// The route on a GPU.
+#[derive(Debug)]
+pub struct OnGpu<'b> {
+    engine: Engine<'b>,
+    share_prefixes: bool,
+}
+
+impl<'b> OnGpu<'b> {
+    /// Takes a base to the device, with room for an adapter like `adapter`.
+    ///
+    /// # Errors
+    /// If the device has not enough memory, or the adapter trains what this route does not compute.
+    pub fn new(base: &'b Base, gpu: Gpu, adapter: Option<&Adapter>) -> Result<Self, Error> {
+        Ok(Self {
+            engine: Engine::new(base, gpu, adapter)?,
+            share_prefixes: true,
+        })
+    }
+
+    /// Whether an adapter can be computed here.
+    ///
+    /// # Errors
+    /// If it does not fit the base, or trains what this route does not compute.
+    pub fn check(&self, adapter: &Adapter) -> Result<(), Error> {
+        let binding = Binding::new(self.engine.config, Some(adapter), None)?;
+        Bound::of(self.engine.config, &binding).map(|_| ())
+    }
+
+    /// Whether tokens that several sequences of a pack begin with are computed once (the default). With dropout nothing is
+    /// shared, for each sequence has masks of its own.
+    #[must_use]
+    pub fn with_shared_prefixes(mut self, on: bool) -> Self {
+        self.share_prefixes = on;
+        self
+    }
+
+    /// How many layers keep their activations for the backward pass; all by default. The others are computed again: the
+    /// results are the same, bit for bit.
+    #[must_use]
+    pub fn with_kept_layers(mut self, layers: usize) -> Self {
+        self.engine.kept = layers;
+        self
+    }
+
+    /// Chooses how many layers keep their activations, for the largest `batch` of a run that trains so many parameters, with
+    /// or without dropout, in the memory that is free or of a smaller `budget` (bytes).
+    ///
+    /// # Errors
+    /// If not even a step fits whose layers are all computed again.
+    pub fn fit(
+        &mut self,
+        batch: BatchSize,
+        parameters: usize,
+        drops: bool,
+        budget: Option<u64>,
+    ) -> Result<GpuMemory, Error> {
+        self.engine.fit(batch, parameters, drops, budget)
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.engine.gpu
+    }
+
+    fn batch(&self, packed: &Packed, dropout: Option<Dropout>) -> Batch {
+        let shares = self.share_prefixes && dropout.is_none_or(|d| d.p == 0.0);
+        let prefixes = if shares {
+            Prefixes::Shared
+        } else {
+            Prefixes::Separate
+        };
+        self.laid_out(packed, prefixes)
+    }
+
+    fn laid_out(&self, packed: &Packed, prefixes: Prefixes) -> Batch {
+        let ropes = &self.engine.config.ropes;
+        let variants = |length| {
+            let all = ropes.iter().map(|rope| rope.variant(length));
+            all.collect::<Vec<_>>()
+        };
+        Batch::of(packed, prefixes, variants)
+    }
+
+    fn binding<'a>(
+        &self,
+        adapter: Option<&'a Adapter>,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+    ) -> Result<Binding<'a>, Error> {
+        let config = self.engine.config;
+        packed.check_vocabulary(config.vocab_size)?;
+        Binding::new(config, adapter, dropout)
+    }
+}
+
+/// The losses of sequences of which no token is supervised.
+fn nothing_learned(packed: &Packed) -> Vec<SequenceLoss> {
+    vec![SequenceLoss::default(); packed.sequences()]
+}
+
+impl Route for OnGpu<'_> {
+    fn computed_tokens(&self, packed: &Packed, dropout: Option<Dropout>) -> usize {
+        self.batch(packed, dropout).tokens()
+    }
+
+    fn logits(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>, Error> {
+        let binding = self.binding(adapter, packed, None)?;
+        let batch = self.laid_out(packed, Prefixes::Separate);
+        if batch.tokens() == 0 {
+            return Ok(Vec::new());
+        }
+        self.engine.logits(&binding, &batch)
+    }
+
+    fn losses(
+        &mut self,
+        adapter: Option<&Adapter>,
+        packed: &Packed,
+    ) -> Result<Vec<SequenceLoss>, Error> {
+        let binding = self.binding(adapter, packed, None)?;
+        if packed.supervised() == 0 {
+            return Ok(nothing_learned(packed));
+        }
+        let batch = self.batch(packed, None);
+        self.engine.losses(&binding, packed, &batch)
+    }
+
+    fn gradients(
+        &mut self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        scale: f32,
+        gradients: &mut [f32],
+    ) -> Result<Vec<SequenceLoss>, Error> {
+        if gradients.len() != adapter.params.len() {
+            let (got, want) = (gradients.len(), adapter.params.len());
+            return Err(Error::invalid(format!(
+                "the gradient has {got} values, the adapter {want}"
+            )));
+        }
+        let binding = self.binding(Some(adapter), packed, dropout)?;
+        if packed.supervised() == 0 {
+            return Ok(nothing_learned(packed));
+        }
+        let batch = self.batch(packed, dropout);
+        let work = (packed, &batch);
+        self.engine
+            .gradients(&binding, work, dropout, scale, gradients)
+    }
+}

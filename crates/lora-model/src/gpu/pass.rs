@@ -1,0 +1,174 @@
+//! What is the same for every layer of one pass: rows, rotary tables, and which keys each segment sees.
+use super::factors::OnDevice;
+use super::rotation::Rotations;
+use super::scratch::Scratch;
+use super::weights::Layer;
+use crate::Dropout;
+use crate::fused::batch::Batch;
+use lora_checkpoint::ModelConfig;
+use lora_gpu::{Dtype, Error, Gpu, Scores, Tensor};
+use lora_kernels::layout::Layout;
+
+/// The keys of a segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Keys {
+    /// Neighbouring rows from this one on.
+    Rows(usize),
+    /// Rows listed in [`Pass::listed`] from this place on.
+    Listed(usize),
+}
+
+/// Neighbouring queries, and the keys that they see: query i sees keys 0..=past + i.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    pub(super) first: usize,
+    pub(super) queries: usize,
+    pub(super) past: usize,
+    pub(super) keys: Keys,
+}
+
+impl Segment {
+    /// Keys that its last query sees.
+    pub(super) fn seen(&self) -> usize {
+        self.past + self.queries
+    }
+}
+
+/// One pass over a batch.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    pub(super) gpu: &'a Gpu,
+    pub(super) config: &'a ModelConfig,
+    pub(super) on_device: &'a OnDevice,
+    pub(super) dropout: Option<Dropout>,
+    /// T.
+    pub(super) rows: usize,
+    pub(super) ids: Tensor,
+    pub(super) rotations: Rotations,
+    pub(super) segments: Vec<Segment>,
+    /// Rows of keys, u32.
+    pub(super) listed: Tensor,
+    /// Where keys and values go, and are read from, in generation.
+    pub(super) cache: Option<Cache<'a>>,
+}
+
+/// Keys and values of the tokens seen so far.
+#[derive(Debug)]
+pub(super) struct Cache<'a> {
+    /// Of each layer, (rows, 2·kv).
+    pub(super) layers: &'a [Tensor],
+    pub(super) rows: usize,
+    /// The row of the cache where each row of the batch goes.
+    pub(super) places: Tensor,
+}
+
+impl<'a> Cache<'a> {
+    /// The keys and values of each segment's queries go to the last rows that it sees.
+    pub(super) fn of(
+        gpu: &Gpu,
+        layers: &'a [Tensor],
+        rows: usize,
+        batch: &Batch,
+    ) -> Result<Self, Error> {
+        let mut places = vec![0u32; batch.tokens()];
+        for segment in batch.layout.segments() {
+            let first = batch.layout.own_keys(segment);
+            for i in 0..segment.queries {
+                places[segment.query_start + i] = (first + i) as u32;
+            }
+        }
+        Ok(Self {
+            layers,
+            rows,
+            places: gpu.uploaded(Dtype::U32, &places)?,
+        })
+    }
+}
+
+/// A decoder layer in a pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LayerPass<'p> {
+    pub(super) pass: &'p Pass<'p>,
+    pub(super) index: usize,
+    pub(super) layer: &'p Layer,
+    pub(super) scratch: &'p Scratch,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(
+        gpu: &'a Gpu,
+        config: &'a ModelConfig,
+        on_device: &'a OnDevice,
+        batch: &Batch,
+        rotations: Rotations,
+    ) -> Result<Self, Error> {
+        let (segments, listed) = segments(&batch.layout);
+        Ok(Self {
+            gpu,
+            config,
+            on_device,
+            dropout: None,
+            rows: batch.tokens(),
+            ids: gpu.uploaded(Dtype::U32, &batch.ids)?,
+            rotations,
+            segments,
+            listed: gpu.uploaded(Dtype::U32, &listed)?,
+            cache: None,
+        })
+    }
+
+    /// The same with dropout.
+    pub(super) fn with_dropout(mut self, dropout: Option<Dropout>) -> Self {
+        self.dropout = dropout.filter(|d| d.p > 0.0);
+        self
+    }
+
+    /// The same, appended to a cache.
+    pub(super) fn with_cache(mut self, cache: Cache<'a>) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Attention of a layer, for so many queries and keys.
+    pub(super) fn scores(&self, layer: usize) -> Scores {
+        let c = self.config;
+        Scores {
+            heads: c.num_attention_heads,
+            queries: 0,
+            keys: 0,
+            past: 0,
+            window: c.layers[layer].window,
+            scale: c.attention_scale() as f32,
+            softcap: c.attention_softcap.map(|cap| cap as f32),
+        }
+    }
+}
+
+/// The segments of a layout, and the rows of those keys that are no neighbours.
+fn segments(layout: &Layout) -> (Vec<Segment>, Vec<u32>) {
+    let mut listed = Vec::new();
+    let segments = layout.segments().iter().map(|segment| {
+        let seen = segment.past + segment.queries;
+        let spans: Vec<_> = layout.spans(segment, 0..seen).map(|(_, s)| s).collect();
+        let is_one = spans
+            .windows(2)
+            .all(|pair| pair[0].start + pair[0].len == pair[1].start);
+        let keys = match spans.first() {
+            Some(first) if is_one => Keys::Rows(first.start),
+            _ => {
+                let place = listed.len();
+                let rows = spans.iter().flat_map(|s| s.start..s.start + s.len);
+                listed.extend(rows.map(|row| row as u32));
+                Keys::Listed(place)
+            }
+        };
+        Segment {
+            first: segment.query_start,
+            queries: segment.queries,
+            past: segment.past,
+            keys,
+        }
+    });
+    let segments = segments.collect();
+    (segments, listed)
+}

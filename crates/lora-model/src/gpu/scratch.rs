@@ -1,0 +1,252 @@
+//! Memory of a pass on the device: what each layer keeps until its backward pass, and what all share.
+use super::buffer::Buffer;
+use super::group::Kind;
+use super::weights::Layer;
+use lora_checkpoint::ModelConfig;
+use lora_gpu::{Dtype, Error, Gpu, Tensor};
+
+/// Sizes of a layer's buffers: for T rows, values a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Widths {
+    pub(super) hidden: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) mlp: usize,
+    /// Input and factors of each group, by [`Kind`].
+    pub(super) groups: [usize; Kind::ALL.len()],
+    pub(super) normalises_heads: bool,
+    pub(super) normalises_outputs: bool,
+}
+
+impl Widths {
+    pub(super) fn of(config: &ModelConfig, layers: &[Layer]) -> Self {
+        let widest = |kind: Kind| {
+            let groups = layers.iter().map(|layer| layer.group(kind));
+            groups.map(|g| g.inputs + g.columns).max().unwrap_or(0)
+        };
+        let first = layers.first();
+        Self {
+            hidden: config.hidden_size,
+            queries: config.num_attention_heads * config.head_dim,
+            keys: config.num_key_value_heads * config.head_dim,
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            mlp: config.intermediate_size,
+            groups: Kind::ALL.map(widest),
+            normalises_heads: first.is_some_and(|l| l.query_norm.is_some() || l.key_norm.is_some()),
+            normalises_outputs: first
+                .is_some_and(|l| l.attention_output_norm.is_some() || l.mlp_output_norm.is_some()),
+        }
+    }
+
+    /// Values of q, k and v in a row.
+    pub(super) fn qkv(self) -> usize {
+        self.queries + 2 * self.keys
+    }
+
+    /// The widest input of a group with its factors.
+    pub(super) fn widest(self) -> usize {
+        self.groups.iter().copied().max().unwrap_or(0)
+    }
+}
+
+/// What the backward pass of one layer needs of its forward pass; T rows each.
+#[derive(Debug, Clone)]
+pub(super) struct Saved {
+    /// Input of the layer, f32 (T, H).
+    pub(super) x: Tensor,
+    pub(super) input_rstd: Tensor,
+    /// Inputs of the groups with u behind them, by [`Kind`], (T, in + columns).
+    pub(super) inputs: [Tensor; Kind::ALL.len()],
+    /// Queries, keys (rotated) and values, (T, q + 2·kv).
+    pub(super) qkv: Tensor,
+    /// Queries and keys before the norm of their heads, (T, q + kv).
+    pub(super) raw: Option<Tensor>,
+    pub(super) q_rstd: Option<Tensor>,
+    pub(super) k_rstd: Option<Tensor>,
+    /// Output of attention and of the MLP before their norms, (T, H).
+    pub(super) attention_output: Option<Tensor>,
+    pub(super) attention_output_rstd: Option<Tensor>,
+    pub(super) mlp_output: Option<Tensor>,
+    pub(super) mlp_output_rstd: Option<Tensor>,
+    /// Hidden state between attention and MLP, f32 (T, H).
+    pub(super) middle: Tensor,
+    pub(super) middle_rstd: Tensor,
+    /// Gate before its activation, and up, (T, 2·I).
+    pub(super) gate_up: Tensor,
+}
+
+impl Saved {
+    /// Memory for `rows` rows.
+    pub(super) fn alloc(gpu: &Gpu, w: Widths, rows: usize) -> Result<Self, Error> {
+        let f32s = |values: usize| gpu.alloc(Dtype::F32, rows * values);
+        let acts = |values: usize| gpu.activations(rows * values);
+        let some = |is: bool, tensor: Result<Tensor, Error>| match is {
+            true => tensor.map(Some),
+            false => Ok(None),
+        };
+        let heads = w.normalises_heads;
+        let outputs = w.normalises_outputs;
+        let mut inputs = Vec::new();
+        for width in w.groups {
+            inputs.push(acts(width)?);
+        }
+        let Ok(inputs) = inputs.try_into() else {
+            unreachable!("one for each kind")
+        };
+        let nothing = |is: bool| if is { 1 } else { 0 };
+        Ok(Self {
+            x: f32s(w.hidden)?,
+            input_rstd: f32s(1)?,
+            inputs,
+            qkv: acts(w.qkv())?,
+            raw: some(heads, acts(nothing(heads) * (w.queries + w.keys)))?,
+            q_rstd: some(heads, f32s(nothing(heads) * w.heads))?,
+            k_rstd: some(heads, f32s(nothing(heads) * w.kv_heads))?,
+            attention_output: some(outputs, acts(nothing(outputs) * w.hidden))?,
+            attention_output_rstd: some(outputs, f32s(nothing(outputs)))?,
+            mlp_output: some(outputs, acts(nothing(outputs) * w.hidden))?,
+            mlp_output_rstd: some(outputs, f32s(nothing(outputs)))?,
+            middle: f32s(w.hidden)?,
+            middle_rstd: f32s(1)?,
+            gate_up: acts(2 * w.mlp)?,
+        })
+    }
+
+    /// Bytes that it takes for a row.
+    pub(super) fn bytes_a_row(w: Widths, act: usize) -> usize {
+        let heads = if w.normalises_heads {
+            act * (w.queries + w.keys) + 4 * (w.heads + w.kv_heads)
+        } else {
+            0
+        };
+        let outputs = if w.normalises_outputs {
+            2 * (act * w.hidden + 4)
+        } else {
+            0
+        };
+        let inputs: usize = w.groups.iter().sum();
+        4 * (2 * w.hidden + 2) + act * (inputs + w.qkv() + 2 * w.mlp) + heads + outputs
+    }
+}
+
+/// Memory that all layers share.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    /// Weights of a group, widened.
+    pub(super) wide: Tensor,
+    /// Gradient of a group's input and of u behind it.
+    pub(super) d_input: Tensor,
+    /// Gradients of a group's outputs: of q, k and v, or of gate and up.
+    pub(super) d_outputs: Tensor,
+    /// Gradient of the hidden state in the activations' type, (T, H).
+    pub(super) d_hidden: Tensor,
+    /// Gradients of queries and keys before the norm of their heads.
+    pub(super) d_heads: Option<Tensor>,
+    /// A group's input after dropout, and the gradient of it.
+    pub(super) dropped: Tensor,
+    pub(super) d_dropped: Tensor,
+    /// Gradients of keys and values, f32 (T, 2·kv).
+    pub(super) d_kv: Tensor,
+    /// Keys and values of a segment, gathered, (T, 2·kv), and their gradients, f32.
+    pub(super) kv: Tensor,
+    pub(super) d_gathered: Tensor,
+    /// Scores of some queries, all heads, and their gradient, f32.
+    pub(super) scores: Tensor,
+    pub(super) d_scores: Tensor,
+    /// Probabilities, and the gradient of the scores.
+    pub(super) p: Tensor,
+    pub(super) d_s: Tensor,
+}
+
+/// Grows with the largest batch.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    wide: Buffer,
+    d_input: Buffer,
+    d_outputs: Buffer,
+    d_hidden: Buffer,
+    d_heads: Buffer,
+    dropped: Buffer,
+    d_dropped: Buffer,
+    d_kv: Buffer,
+    kv: Buffer,
+    d_gathered: Buffer,
+    scores: Buffer,
+    d_scores: Buffer,
+    p: Buffer,
+    d_s: Buffer,
+}
+
+/// What a pass asks of the scratch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) widths: Widths,
+    pub(super) rows: usize,
+    /// The most keys that a segment gathers; 0 if none does.
+    pub(super) gathered: usize,
+    /// Values of the scores of one block of queries.
+    pub(super) scores: usize,
+    /// Values of the widest matrix that is widened.
+    pub(super) widened: usize,
+    pub(super) drops: bool,
+    pub(super) trains: bool,
+}
+
+impl Buffers {
+    pub(super) fn new(gpu: &Gpu) -> Self {
+        let act = || Buffer::new(gpu.dtype());
+        let f32s = || Buffer::new(Dtype::F32);
+        Self {
+            wide: act(),
+            d_input: act(),
+            d_outputs: act(),
+            d_hidden: act(),
+            d_heads: act(),
+            dropped: act(),
+            d_dropped: act(),
+            d_kv: f32s(),
+            kv: act(),
+            d_gathered: f32s(),
+            scores: f32s(),
+            d_scores: f32s(),
+            p: act(),
+            d_s: act(),
+        }
+    }
+
+    pub(super) fn get(&mut self, gpu: &Gpu, asked: Asked) -> Result<Scratch, Error> {
+        let Asked {
+            widths: w, rows, ..
+        } = asked;
+        let back = if asked.trains { rows } else { 0 };
+        let dropped = if asked.drops { rows * w.widest() } else { 0 };
+        let heads = w.normalises_heads;
+        let d_heads = back * (w.queries + w.keys);
+        let outputs = w.qkv().max(2 * w.mlp);
+        let gathered = 2 * w.keys * asked.gathered;
+        let d_gathered = if asked.trains { gathered } else { 0 };
+        let d_scores = if asked.trains { asked.scores } else { 0 };
+        Ok(Scratch {
+            wide: self.wide.get(gpu, asked.widened)?,
+            d_input: self.d_input.get(gpu, back * w.widest())?,
+            d_outputs: self.d_outputs.get(gpu, back * outputs)?,
+            d_hidden: self.d_hidden.get(gpu, rows * w.hidden)?,
+            d_heads: match heads {
+                true => Some(self.d_heads.get(gpu, d_heads)?),
+                false => None,
+            },
+            dropped: self.dropped.get(gpu, dropped)?,
+            d_dropped: self.d_dropped.get(gpu, dropped)?,
+            d_kv: self.d_kv.get(gpu, back * 2 * w.keys)?,
+            kv: self.kv.get(gpu, gathered)?,
+            d_gathered: self.d_gathered.get(gpu, d_gathered)?,
+            scores: self.scores.get(gpu, asked.scores)?,
+            d_scores: self.d_scores.get(gpu, d_scores)?,
+            p: self.p.get(gpu, asked.scores)?,
+            d_s: self.d_s.get(gpu, d_scores)?,
+        })
+    }
+}

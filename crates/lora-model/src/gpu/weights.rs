@@ -1,0 +1,119 @@
+//! A base's weights on the device.
+use super::bound::Bound;
+use super::group::{Group, Kind};
+use super::load::Loader;
+use crate::{Base, Error};
+use lora_checkpoint::Norm;
+use lora_gpu::{Dtype, Gpu, Tensor};
+
+/// One decoder layer. The weights of norms are γ, whatever the file adds to them.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) input_norm: Tensor,
+    /// Of each head, (d).
+    pub(super) query_norm: Option<Tensor>,
+    pub(super) key_norm: Option<Tensor>,
+    pub(super) attention_output_norm: Option<Tensor>,
+    pub(super) mlp_norm: Tensor,
+    pub(super) mlp_output_norm: Option<Tensor>,
+    /// By [`Kind`].
+    pub(super) groups: Vec<Group>,
+}
+
+impl Layer {
+    pub(super) fn group(&self, kind: Kind) -> &Group {
+        &self.groups[kind as usize]
+    }
+}
+
+/// All weights of a decoder.
+#[derive(Debug)]
+pub(super) struct Weights {
+    /// (V, H).
+    pub(super) embedding: Tensor,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Tensor,
+    /// (V, H): the embedding again if tied.
+    pub(super) head: Tensor,
+}
+
+impl Weights {
+    /// Takes a base to the device, with room for the factors of `bound`.
+    pub(super) fn load(base: &Base, gpu: &Gpu, bound: &Bound) -> Result<Self, Error> {
+        let config = base.config();
+        let widest = config.hidden_size.max(config.intermediate_size);
+        let mut loader = Loader::new(gpu, widest)?;
+        let mut table = |name: &str| -> Result<Tensor, Error> {
+            let view = base.checkpoint().tensor(name)?;
+            let (rows, columns) = (view.rows(), view.columns());
+            let tensor = gpu.activations(rows * columns)?;
+            loader.matrix(&view, tensor.mat(rows, columns))?;
+            Ok(tensor)
+        };
+        let embedding = table("model.embed_tokens.weight")?;
+        let head = if config.tie_word_embeddings {
+            embedding.clone()
+        } else {
+            table("lm_head.weight")?
+        };
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| load_layer(base, &mut loader, layer, bound))
+            .collect::<Result<_, Error>>()?;
+        Ok(Self {
+            embedding,
+            layers,
+            norm: gamma(base, gpu, "model.norm")?,
+            head,
+        })
+    }
+
+    /// Values of the widest matrix that is widened at each use.
+    pub(super) fn widened(&self) -> usize {
+        let groups = self.layers.iter().flat_map(|layer| &layer.groups);
+        let widened = groups.filter(|group| group.is_widened());
+        widened.map(Group::values).max().unwrap_or(0)
+    }
+}
+
+fn load_layer(
+    base: &Base,
+    loader: &mut Loader<'_>,
+    layer: usize,
+    bound: &Bound,
+) -> Result<Layer, Error> {
+    let gpu = loader.gpu();
+    let norm = |norm| -> Result<Option<Tensor>, Error> {
+        let path = base.config().norm_path(layer, norm);
+        path.map(|path| gamma(base, gpu, &path)).transpose()
+    };
+    let missing = || {
+        Error::invalid(format!(
+            "layer {layer} has no norm before attention or the MLP"
+        ))
+    };
+    let mut groups = Vec::new();
+    for kind in Kind::ALL {
+        let columns = bound.layers[layer][kind as usize].columns;
+        groups.push(Group::load(base, loader, (layer, kind), columns)?);
+    }
+    Ok(Layer {
+        input_norm: norm(Norm::Input)?.ok_or_else(missing)?,
+        query_norm: norm(Norm::Query)?,
+        key_norm: norm(Norm::Key)?,
+        attention_output_norm: norm(Norm::AttentionOutput)?,
+        mlp_norm: norm(Norm::MlpInput)?.ok_or_else(missing)?,
+        mlp_output_norm: norm(Norm::MlpOutput)?,
+        groups,
+    })
+}
+
+/// γ of a norm.
+fn gamma(base: &Base, gpu: &Gpu, path: &str) -> Result<Tensor, Error> {
+    let offset = base.config().facts().norm_offset;
+    let mut gamma = base
+        .checkpoint()
+        .tensor(&format!("{path}.weight"))?
+        .to_f32();
+    gamma.iter_mut().for_each(|g| *g += offset);
+    Ok(gpu.uploaded(Dtype::F32, &gamma)?)
+}

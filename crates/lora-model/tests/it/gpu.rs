@@ -1,0 +1,196 @@
+//! The route on a GPU against the golden cases: on the CPU's stand-in for one, and, where `LORA_TEST_DEVICE` is `cuda`, on the
+//! card that is there.
+use crate::golden::{self, CASES, Golden};
+use lora_gpu::{Gpu, OnCpu, Precision};
+use lora_model::{Dropout, Fused, OnGpu, Route};
+
+fn device(precision: Precision) -> Gpu {
+    match std::env::var("LORA_TEST_DEVICE").as_deref() {
+        Ok("cuda") => lora_gpu::cuda(0, precision).unwrap(),
+        _ => Gpu::new(OnCpu::new(precision), precision),
+    }
+}
+
+/// Cases that the route refuses, and what it names.
+const REFUSED: [(&str, &str); 10] = [
+    ("llama_dora", "DoRA's magnitudes"),
+    ("qwen3_modules_to_save", "which trains as a whole"),
+    ("bias_all", "which trains as a whole"),
+    ("bias_lora_only", "which trains as a whole"),
+    ("embed_head_tied", "LoRA on model.embed_tokens"),
+    ("embed_head_dora", "LoRA on model.embed_tokens"),
+    ("save_embed_norms", "which trains as a whole"),
+    ("save_linear_head_tied", "which trains as a whole"),
+    ("pissa_dora", "LoRA on lm_head"),
+    ("saved_bias_all", "which trains as a whole"),
+];
+
+fn is_refused(name: &str) -> bool {
+    REFUSED.iter().any(|(refused, _)| *refused == name)
+}
+
+/// Runs a check on every case that is not refused.
+fn everywhere(precision: Precision, check: impl Fn(&Golden, &mut OnGpu<'_>)) {
+    let mut checked = 0;
+    for name in CASES.into_iter().filter(|name| !is_refused(name)) {
+        let golden = Golden::open(name);
+        let gpu = device(precision);
+        let mut route = OnGpu::new(&golden.base, gpu, Some(&golden.adapter)).unwrap();
+        check(&golden, &mut route);
+        checked += 1;
+    }
+    assert_eq!(checked, CASES.len() - REFUSED.len());
+}
+
+#[test]
+fn what_it_does_not_compute_is_refused_by_name() {
+    for (name, what) in REFUSED {
+        let golden = Golden::open(name);
+        let gpu = device(Precision::F32);
+        let refused = OnGpu::new(&golden.base, gpu, Some(&golden.adapter)).unwrap_err();
+        assert!(refused.to_string().contains(what), "{name}: {refused}");
+    }
+}
+
+#[test]
+fn in_f32_it_gives_pefts_logits() {
+    everywhere(Precision::F32, |golden, route| {
+        golden::check_logits(golden, route);
+    });
+}
+
+#[test]
+fn in_f32_it_gives_pefts_loss_and_every_gradient() {
+    everywhere(Precision::F32, |golden, route| {
+        golden::check_gradients(golden, route);
+    });
+}
+
+#[test]
+fn in_f32_it_follows_pefts_adamw_trajectory() {
+    everywhere(Precision::F32, |golden, route| {
+        golden::check_trajectory(golden, route);
+    });
+}
+
+#[test]
+fn it_packs_without_cross_talk() {
+    everywhere(Precision::F32, |golden, route| {
+        golden::check_packing(golden, route);
+    });
+}
+
+#[test]
+fn it_survives_edges() {
+    everywhere(Precision::Bf16, |golden, route| {
+        golden::check_edges(golden, route);
+    });
+}
+
+/// Gradients, with what each case's loss is beside them.
+fn gradients(golden: &Golden, route: &mut dyn Route, dropout: Option<Dropout>) -> (f64, Vec<f32>) {
+    let mut flat = vec![0.0; golden.adapter.params.len()];
+    let losses = route
+        .gradients(&golden.adapter, &golden.packed, dropout, 1.0, &mut flat)
+        .unwrap();
+    (golden::mean(&losses), flat)
+}
+
+const DROPOUT: Dropout = Dropout {
+    p: 0.3,
+    seed: 7,
+    step: 3,
+};
+
+#[test]
+fn its_dropout_is_the_cpus() {
+    everywhere(Precision::F32, |golden, route| {
+        let mut fused = Fused::new(&golden.base, 2).unwrap();
+        let (a, ours) = gradients(golden, route, Some(DROPOUT));
+        let (b, cpus) = gradients(golden, &mut fused, Some(DROPOUT));
+        assert!((a / b - 1.0).abs() < 1e-5, "loss {a} and {b}");
+        let largest = cpus.iter().fold(0f32, |m, v| m.max(v.abs()));
+        assert!(golden::largest_difference(&ours, &cpus) <= 1e-4 * largest);
+    });
+}
+
+#[test]
+fn layers_that_are_computed_again_give_the_same_bits_and_so_does_a_second_run() {
+    for precision in [Precision::Bf16, Precision::F32] {
+        for name in CASES.into_iter().filter(|name| !is_refused(name)) {
+            let golden = Golden::open(name);
+            for dropout in [None, Some(DROPOUT)] {
+                let with = |kept| {
+                    let route = OnGpu::new(&golden.base, device(precision), None).unwrap();
+                    let mut route = route.with_kept_layers(kept);
+                    let first = gradients(&golden, &mut route, dropout);
+                    assert_eq!(gradients(&golden, &mut route, dropout), first, "{name}");
+                    first
+                };
+                let all = with(usize::MAX);
+                assert_eq!(with(0), all, "{name}");
+                assert_eq!(with(1), all, "{name}");
+            }
+        }
+    }
+}
+
+/// Root of the mean square.
+fn rms(values: impl Iterator<Item = f32>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), v| {
+        (sum + f64::from(v) * f64::from(v), count + 1)
+    });
+    (sum / count.max(1) as f64).sqrt()
+}
+
+/// The error that bfloat16 leaves, relative to the root mean square: each of `roundings` that lie on the way adds an
+/// independent error of at most 2⁻⁹ of its value (half a unit in the last of 8 places), so that together they are
+/// √roundings · 2⁻⁹; twice that is allowed, since the values that are rounded are larger than their sum where signs cancel.
+fn of_bf16(roundings: usize) -> f64 {
+    2.0 * (roundings as f64).sqrt() / 512.0
+}
+
+/// Roundings of a forward pass: in every layer the operands and results of the four groups of linear layers (weights, input,
+/// u, output) and of both products of attention, and the normalised and gated values between them; then the head's.
+fn roundings(golden: &Golden) -> usize {
+    let layer = 4 * 4 + 2 * 2 + 4;
+    golden.base.config().num_hidden_layers * layer + 3
+}
+
+#[test]
+fn in_bfloat16_it_gives_pefts_logits_within_its_rounding() {
+    everywhere(Precision::Bf16, |golden, route| {
+        let bound = of_bf16(roundings(golden));
+        let found = route.logits(Some(&golden.adapter), &golden.packed).unwrap();
+        let expected = golden.logits("logits_adapter");
+        let off = rms(found.iter().zip(&expected).map(|(a, b)| a - b));
+        let off = off / rms(expected.iter().copied());
+        assert!(off <= bound, "{}: {off:.2e} of {bound:.2e}", golden.name());
+        assert!(off > 0.0, "nothing was rounded");
+    });
+}
+
+#[test]
+fn in_bfloat16_it_gives_pefts_loss_and_gradients_within_its_rounding() {
+    everywhere(Precision::Bf16, |golden, route| {
+        let forward = roundings(golden);
+        let (loss, found) = gradients(golden, route, None);
+        let mut exact = Fused::new(&golden.base, 2).unwrap();
+        let (expected_loss, expected) = gradients(golden, &mut exact, None);
+        let off = (loss / expected_loss - 1.0).abs();
+        assert!(off <= of_bf16(forward), "{}: loss {off:.2e}", golden.name());
+        // Backward every product has two of its kind: gradients of the input and of the factors.
+        let bound = of_bf16(3 * forward);
+        for tensor in golden.adapter.tensors() {
+            let (found, expected) = (&found[tensor.range.clone()], &expected[tensor.range]);
+            let off = rms(found.iter().zip(expected).map(|(a, b)| a - b));
+            let off = off / rms(expected.iter().copied());
+            assert!(
+                off <= bound,
+                "{} {}: {off:.2e} of {bound:.2e}",
+                golden.name(),
+                tensor.name
+            );
+        }
+    });
+}
