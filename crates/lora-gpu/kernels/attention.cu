@@ -82,3 +82,30 @@ KERNEL softmax_backward(const float* s, const float* d_p, act* p, act* d_s, int 
   Gradients grad = {d_p, d_s};
   softmax_at(s, p, grad, keys, past, window, scale, cap);
 }
+
+// Every head of `from` becomes `group` heads of `to`, side by side: those of queries that share a key.
+ENTRY(repeat_heads,
+      (const act* from, u64 from_stride, int head_dim, int group, act* to, u64 to_stride, u64 rows, u64 columns),
+      (from, from_stride, head_dim, group, to, to_stride, rows, columns),
+      head_dim % 4 == 0 && by_four(from, from_stride) && by_four(to, to_stride)) {
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    u64 head = i / head_dim / group, within = i % head_dim;
+    store<W>(to + row * to_stride + i, load<W>(from + row * from_stride + head * head_dim + within));
+  });
+}
+
+// The way back: to = Σ of the `group` heads that a head became, in order.
+ENTRY(sum_heads,
+      (const float* from, u64 from_stride, int head_dim, int group, act* to, u64 to_stride, u64 rows, u64 columns),
+      (from, from_stride, head_dim, group, to, to_stride, rows, columns),
+      head_dim % 4 == 0 && by_four(from, from_stride) && by_four(to, to_stride)) {
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    const float* first = from + row * from_stride + i / head_dim * head_dim * group + i % head_dim;
+    Floats<W> sum = load<W>(first);
+    for (int member = 1; member < group; ++member) {
+      Floats<W> a = load<W>(first + (u64)member * head_dim);
+      for (int k = 0; k < W; ++k) sum[k] += a[k];
+    }
+    store<W>(to + row * to_stride + i, sum);
+  });
+}

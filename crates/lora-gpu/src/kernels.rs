@@ -70,6 +70,8 @@ pub(crate) const NAMES: &[&str] = &[
     "gated_backward",
     "softmax",
     "softmax_backward",
+    "repeat_heads",
+    "sum_heads",
     "cross_entropy",
     "dora_gain",
     "scale_columns",

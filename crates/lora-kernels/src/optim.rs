@@ -1,5 +1,9 @@
 //! AdamW and global-norm clipping over flat parameters, in a fixed summation order.
 use crate::dispatch::vectorised;
+use rayon::prelude::*;
+
+/// Values that a thread updates at once.
+const PART: usize = 1 << 14;
 
 /// Hyperparameters of AdamW as torch.optim.AdamW has them (decoupled decay, ε outside the root, bias correction).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,7 +97,13 @@ impl AdamW {
             step_size: (step.lr / correction1) as f32,
             correction2,
         };
-        update(params, gradients, first, second, self, factors);
+        params
+            .par_chunks_mut(PART)
+            .zip(gradients.par_chunks(PART))
+            .zip(first.par_chunks_mut(PART).zip(second.par_chunks_mut(PART)))
+            .for_each(|((params, gradients), (m, v))| {
+                update(params, gradients, m, v, self, factors);
+            });
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) fn place<'b>(
     let placed = args.device.open(ui, |ordinal| {
         let route = OnGpu::new(base, gpu, Some(adapter))?;
         let mut route = route.with_shared_prefixes(!args.no_shared_prefixes);
+        if args.profile {
+            route = route.with_profile();
+        }
         let drops = adapter.config.lora_dropout > 0.0;
         let memory = route.fit(batch, adapter.params.len(), drops, args.memory)?;
         Ok(Placed {

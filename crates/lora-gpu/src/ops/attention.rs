@@ -1,6 +1,6 @@
 //! What happens to attention's scores between the products.
-use super::{Args, THREADS, block_a_row, check_tensor};
-use crate::{Dtype, Error, Gpu, Tensor};
+use super::{Args, THREADS, block_a_row, check_mat, check_tensor, over_values};
+use crate::{Dtype, Error, Gpu, Mat, Tensor};
 
 /// Scores or probabilities, dense (heads, queries, keys). Query i stands at position past + i and sees the keys j with
 /// j ≤ past + i and, if there is a window, past + i − j < window.
@@ -89,5 +89,65 @@ impl Gpu {
             .tensor(d_s, 0);
         let grid = block_a_row(shape.queries, shape.heads, shape.keys, THREADS);
         self.launch("softmax_backward", grid, &shape.args(tensors))
+    }
+
+    /// Every head of `from` (T, heads · d) becomes `group` heads of `to` (T, heads · group · d), side by side: keys or values
+    /// for each query head. Both are activations.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If shapes or types don't fit.
+    pub fn repeat_heads(
+        &self,
+        from: Mat<'_>,
+        head_dim: usize,
+        group: usize,
+        to: Mat<'_>,
+    ) -> Result<(), Error> {
+        let (rows, columns) = (to.rows(), to.columns());
+        assert!(
+            head_dim > 0 && group > 0 && columns.is_multiple_of(head_dim * group),
+            "{columns} columns of heads of {head_dim}, {group} times"
+        );
+        check_mat("heads", from, self.dtype(), rows, columns / group);
+        check_mat("repeated heads", to, self.dtype(), rows, columns);
+        let args = Args::new().mat(from).int(head_dim).int(group).mat(to);
+        let args = args.long(rows).long(columns);
+        self.launch("repeat_heads", over_values(rows, columns), &args)
+    }
+
+    /// The gradient of [`repeat_heads`](Self::repeat_heads): `to` (T, heads · d) of activations is the sum of each head's
+    /// `group` in `from` (T, heads · group · d), f32.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If shapes or types don't fit.
+    pub fn sum_heads(
+        &self,
+        from: Mat<'_>,
+        head_dim: usize,
+        group: usize,
+        to: Mat<'_>,
+    ) -> Result<(), Error> {
+        let (rows, columns) = (to.rows(), to.columns());
+        assert!(
+            head_dim > 0 && group > 0 && columns.is_multiple_of(head_dim),
+            "{columns} columns of heads of {head_dim}"
+        );
+        check_mat(
+            "gradient of repeated heads",
+            from,
+            Dtype::F32,
+            rows,
+            columns * group,
+        );
+        check_mat("gradient of heads", to, self.dtype(), rows, columns);
+        let args = Args::new().mat(from).int(head_dim).int(group).mat(to);
+        let args = args.long(rows).long(columns);
+        self.launch("sum_heads", over_values(rows, columns), &args)
     }
 }

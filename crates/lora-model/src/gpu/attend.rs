@@ -1,5 +1,6 @@
 //! Attention of one layer on the device: segment by segment, some queries at a time, all heads at once. Scores are computed
-//! again in the backward pass.
+//! again in the backward pass. In training every query head gets keys and values of its own, so that one product serves all
+//! heads; in generation, where keys are many and queries few, the query heads of a group take turns.
 use super::pass::{Keys, LayerPass, Segment};
 use super::scratch::Saved;
 use lora_gpu::{Batch, Error, Mat, Product, Scores, Tensor};
@@ -7,23 +8,28 @@ use std::ops::Range;
 
 /// Queries at a time, at most.
 const QUERIES: usize = 512;
-/// Values of scores that exist at once, about.
-const SCORES: usize = 1 << 26;
+/// Values of scores that exist at once, about: few enough to stay in a card's cache between the products.
+const SCORES: usize = 1 << 23;
+/// Keys of a block are a multiple of this many where there are so many rows: rows of scores stay aligned.
+const ALIGNED: usize = 8;
 
 /// Queries of a segment that are computed at once.
 fn step(heads: usize, keys: usize) -> usize {
-    (SCORES / (heads * keys).max(1)).clamp(1, QUERIES)
+    (SCORES / (heads * keys).max(1)).clamp(16, QUERIES)
 }
 
 /// Values of the scores of the largest block of a segment.
 pub(super) fn scores_of(heads: usize, segment: &Segment) -> usize {
-    let keys = segment.seen();
-    heads * keys * step(heads, keys).min(segment.queries)
+    scores(heads, segment.seen(), segment.queries)
+}
+
+fn scores(heads: usize, keys: usize, queries: usize) -> usize {
+    heads * (keys + ALIGNED) * step(heads, keys).min(queries)
 }
 
 /// The same for a sequence of this length that shares nothing.
 pub(super) fn scores_of_length(heads: usize, length: usize) -> usize {
-    heads * length * step(heads, length).min(length)
+    scores(heads, length, length)
 }
 
 /// Some queries of a segment, and the keys that they see.
@@ -36,15 +42,18 @@ struct Block {
     shape: Scores,
 }
 
-fn blocks(segment: Segment, shape: Scores) -> impl Iterator<Item = Block> {
+/// The blocks of a segment for whose keys there are `rows` rows: its own and others behind, which nobody sees.
+fn blocks(segment: Segment, shape: Scores, rows: usize) -> impl Iterator<Item = Block> {
     let step = step(shape.heads, segment.seen());
     (0..segment.queries).step_by(step).map(move |from| {
         let to = segment.queries.min(from + step);
-        let end = segment.past + to;
+        let seen = segment.past + to;
+        let end = seen.next_multiple_of(ALIGNED).min(rows.max(seen));
         let start = match shape.window {
             Some(window) => (segment.past + from + 1).saturating_sub(window),
             None => 0,
         };
+        let start = start / ALIGNED * ALIGNED;
         Block {
             queries: segment.first + from..segment.first + to,
             keys: start..end,
@@ -74,9 +83,15 @@ impl Heads {
         rows.of_columns(member * self.width..(member + 1) * self.width)
     }
 
-    /// The first key head.
+    /// The first key head, of rows of keys and values.
     fn of_keys<'t>(self, rows: Mat<'t>) -> Mat<'t> {
         rows.of_columns(0..self.width)
+    }
+
+    /// The first head of values.
+    fn of_values<'t>(self, rows: Mat<'t>) -> Mat<'t> {
+        let first = self.kv_heads * self.width;
+        rows.of_columns(first..first + self.width)
     }
 
     /// Values from one query head to that of the next group.
@@ -102,12 +117,23 @@ impl Heads {
 }
 
 impl<'p> LayerPass<'p> {
-    fn heads(self) -> Heads {
+    /// Heads where keys are as the model has them.
+    fn grouped(self) -> Heads {
         let config = self.pass.config;
         Heads {
             group: config.num_attention_heads / config.num_key_value_heads,
             kv_heads: config.num_key_value_heads,
             width: config.head_dim,
+        }
+    }
+
+    /// Heads where every query head has keys of its own.
+    fn repeated(self) -> Heads {
+        let heads = self.grouped();
+        Heads {
+            group: 1,
+            kv_heads: heads.group * heads.kv_heads,
+            width: heads.width,
         }
     }
 
@@ -125,13 +151,31 @@ impl<'p> LayerPass<'p> {
         self.pass.config.num_key_value_heads * self.pass.config.head_dim
     }
 
-    /// Keys and values of a segment, (seen, 2·kv), from rows of `kv`, or from a cache.
+    /// The keys and values of the batch's own rows, (T, 2·kv).
+    pub(super) fn own_kv<'t>(self, qkv: &'t Tensor) -> Mat<'t> {
+        let all = self.qkv(qkv);
+        all.of_columns(self.queries()..all.columns())
+    }
+
+    /// The same for every query head, (T, 2·q).
+    fn repeated_kv(self, saved: &Saved) -> Result<Mat<'p>, Error> {
+        let to = self
+            .scratch
+            .repeated
+            .mat(self.pass.rows, 2 * self.queries());
+        let Heads { group, width, .. } = self.grouped();
+        let own = self.own_kv(&saved.qkv);
+        self.pass.gpu.repeat_heads(own, width, group, to)?;
+        Ok(to)
+    }
+
+    /// The rows of a segment's keys and values, and of others that follow them there.
     fn seen_by<'t>(self, segment: &Segment, kv: Mat<'t>) -> Result<Mat<'t>, Error>
     where
         'p: 't,
     {
         match segment.keys {
-            Keys::Rows(first) => Ok(kv.of_rows(first..first + segment.seen())),
+            Keys::Rows(first) => Ok(kv.of_rows(first..kv.rows())),
             Keys::Listed(place) => {
                 let gathered = self.scratch.kv.mat(segment.seen(), kv.columns());
                 self.pass
@@ -142,28 +186,47 @@ impl<'p> LayerPass<'p> {
         }
     }
 
-    /// Attention of the rotated q, k and v: its output in the first columns of O's input.
-    pub(super) fn attention(self, saved: &Saved, kv: Mat<'_>, o: Mat<'_>) -> Result<(), Error> {
+    /// Attention of the rotated q, k and v of the rows themselves: its output in o (T, q).
+    pub(super) fn attention(self, saved: &Saved, o: Mat<'_>) -> Result<(), Error> {
+        let kv = self.repeated_kv(saved)?;
+        self.attention_over(self.repeated(), saved, kv, o)
+    }
+
+    /// Attention to the keys and values of a cache, (rows, 2·kv).
+    pub(super) fn cached_attention(
+        self,
+        saved: &Saved,
+        kv: Mat<'_>,
+        o: Mat<'_>,
+    ) -> Result<(), Error> {
+        self.attention_over(self.grouped(), saved, kv, o)
+    }
+
+    fn attention_over(
+        self,
+        heads: Heads,
+        saved: &Saved,
+        kv: Mat<'_>,
+        o: Mat<'_>,
+    ) -> Result<(), Error> {
         let shape = self.pass.scores(self.index);
         let q = self.qkv(&saved.qkv).of_columns(0..self.queries());
+        let Scratches { scores, p, .. } = self.scratches();
         for segment in &self.pass.segments {
             let kv = self.seen_by(segment, kv)?;
-            for block in blocks(*segment, shape) {
+            let rows = match &self.pass.cache {
+                Some(_) => segment.seen(), // behind them nothing was written yet
+                None => kv.rows(),
+            };
+            for block in blocks(*segment, shape, rows) {
                 let q = q.of_rows(block.queries.clone());
                 let kv = kv.of_rows(block.keys.clone());
-                self.scores(q, kv, block.shape)?;
-                let Scratches { scores, p, .. } = self.scratches();
+                self.scores(heads, q, kv, block.shape)?;
                 self.pass.gpu.softmax(scores, block.shape, p)?;
-                self.outputs(kv, block.shape, o.of_rows(block.queries))?;
+                self.outputs(heads, kv, block.shape, o.of_rows(block.queries))?;
             }
         }
         Ok(())
-    }
-
-    /// The keys and values of the batch's own rows.
-    pub(super) fn own_kv<'t>(self, qkv: &'t Tensor) -> Mat<'t> {
-        let all = self.qkv(qkv);
-        all.of_columns(self.queries()..all.columns())
     }
 
     fn scratches(self) -> Scratches<'p> {
@@ -176,9 +239,8 @@ impl<'p> LayerPass<'p> {
     }
 
     /// Raw scores q·k of all heads.
-    fn scores(self, q: Mat<'_>, kv: Mat<'_>, shape: Scores) -> Result<(), Error> {
-        let heads = self.heads();
-        let k = heads.of_keys(kv.of_columns(0..self.keys()));
+    fn scores(self, heads: Heads, q: Mat<'_>, kv: Mat<'_>, shape: Scores) -> Result<(), Error> {
+        let k = heads.of_keys(kv);
         for member in 0..heads.group {
             let (s, stride) = heads.of_scores(&self.scratch.scores, shape, member);
             let q = heads.of_queries(q, member);
@@ -191,9 +253,8 @@ impl<'p> LayerPass<'p> {
     }
 
     /// o = P·V.
-    fn outputs(self, kv: Mat<'_>, shape: Scores, o: Mat<'_>) -> Result<(), Error> {
-        let heads = self.heads();
-        let v = heads.of_keys(kv.of_columns(self.keys()..2 * self.keys()));
+    fn outputs(self, heads: Heads, kv: Mat<'_>, shape: Scores, o: Mat<'_>) -> Result<(), Error> {
+        let v = heads.of_values(kv);
         for member in 0..heads.group {
             let (p, stride) = heads.of_scores(&self.scratch.p, shape, member);
             let o = heads.of_queries(o, member);
@@ -214,22 +275,23 @@ impl<'p> LayerPass<'p> {
     ) -> Result<(), Error> {
         let gpu = self.pass.gpu;
         let shape = self.pass.scores(self.index);
-        let own = self.own_kv(&saved.qkv);
+        let repeated = self.repeated_kv(saved)?;
+        let width = repeated.columns();
         let q = self.qkv(&saved.qkv).of_columns(0..self.queries());
         let d_q = self.qkv(d_qkv).of_columns(0..self.queries());
-        let d_kv = self.scratch.d_kv.mat(self.pass.rows, 2 * self.keys());
-        gpu.zero(&self.scratch.d_kv, self.pass.rows * 2 * self.keys())?;
+        let d_kv = self.scratch.d_kv.mat(self.pass.rows, width);
+        gpu.zero(&self.scratch.d_kv, self.pass.rows * width)?;
         for segment in &self.pass.segments {
-            let kv = self.seen_by(segment, own)?;
+            let kv = self.seen_by(segment, repeated)?;
             let d_seen = match segment.keys {
-                Keys::Rows(first) => d_kv.of_rows(first..first + segment.seen()),
+                Keys::Rows(first) => d_kv.of_rows(first..d_kv.rows()),
                 Keys::Listed(_) => {
                     let gathered = &self.scratch.d_gathered;
-                    gpu.zero(gathered, segment.seen() * 2 * self.keys())?;
-                    gathered.mat(segment.seen(), 2 * self.keys())
+                    gpu.zero(gathered, segment.seen() * width)?;
+                    gathered.mat(segment.seen(), width)
                 }
             };
-            for block in blocks(*segment, shape) {
+            for block in blocks(*segment, shape, kv.rows()) {
                 let at = BlockBackward {
                     shape: block.shape,
                     q: q.of_rows(block.queries.clone()),
@@ -244,44 +306,41 @@ impl<'p> LayerPass<'p> {
                 gpu.put_add(d_seen, &self.pass.listed, place, d_kv)?;
             }
         }
-        gpu.convert(d_kv, 1.0, self.own_kv(d_qkv))
+        let Heads { group, width, .. } = self.grouped();
+        gpu.sum_heads(d_kv, width, group, self.own_kv(d_qkv))
     }
 
     fn block_backward(self, at: BlockBackward<'_>) -> Result<(), Error> {
         let gpu = self.pass.gpu;
-        let heads = self.heads();
-        let keys = self.keys();
+        let heads = self.repeated();
         let Scratches {
             scores,
             d_scores,
             p,
             d_s,
         } = self.scratches();
-        self.scores(at.q, at.kv, at.shape)?;
-        let v = heads.of_keys(at.kv.of_columns(keys..2 * keys));
-        for member in 0..heads.group {
-            let (d_p, stride) = heads.of_scores(d_scores, at.shape, member);
-            let d_o = heads.of_queries(at.d_o, member);
-            let batch = heads.batch(heads.query_stride(), heads.width, stride);
-            gpu.gemm_batched(Product::new(d_o.n(), v.t(), d_p), batch)?;
-        }
+        self.scores(heads, at.q, at.kv, at.shape)?;
+        let (d_p, stride) = heads.of_scores(d_scores, at.shape, 0);
+        let to_scores = heads.batch(heads.width, heads.width, stride);
+        let d_o = heads.of_queries(at.d_o, 0);
+        gpu.gemm_batched(
+            Product::new(d_o.n(), heads.of_values(at.kv).t(), d_p),
+            to_scores,
+        )?;
         gpu.softmax_backward(scores, d_scores, at.shape, p, d_s)?;
-        let k = heads.of_keys(at.kv.of_columns(0..keys));
-        let d_k = heads.of_keys(at.d_kv.of_columns(0..keys));
-        let d_v = heads.of_keys(at.d_kv.of_columns(keys..2 * keys));
-        for member in 0..heads.group {
-            let (p, stride) = heads.of_scores(p, at.shape, member);
-            let (d_s, _) = heads.of_scores(d_s, at.shape, member);
-            let q = heads.of_queries(at.q, member);
-            let d_o = heads.of_queries(at.d_o, member);
-            let d_q = heads.of_queries(at.d_q, member);
-            let to_queries = heads.batch(stride, heads.width, heads.query_stride());
-            let to_keys = heads.batch(stride, heads.query_stride(), heads.width);
-            gpu.gemm_batched(Product::new(d_s.n(), k.n(), d_q), to_queries)?;
-            gpu.gemm_batched(Product::new(d_s.t(), q.n(), d_k).adding(), to_keys)?;
-            gpu.gemm_batched(Product::new(p.t(), d_o.n(), d_v).adding(), to_keys)?;
-        }
-        Ok(())
+        let (p, _) = heads.of_scores(p, at.shape, 0);
+        let (d_s, _) = heads.of_scores(d_s, at.shape, 0);
+        let q = heads.of_queries(at.q, 0);
+        let d_q = heads.of_queries(at.d_q, 0);
+        let from_scores = heads.batch(stride, heads.width, heads.width);
+        let d_k = heads.of_keys(at.d_kv);
+        let d_v = heads.of_values(at.d_kv);
+        gpu.gemm_batched(
+            Product::new(d_s.n(), heads.of_keys(at.kv).n(), d_q),
+            from_scores,
+        )?;
+        gpu.gemm_batched(Product::new(d_s.t(), q.n(), d_k).adding(), from_scores)?;
+        gpu.gemm_batched(Product::new(p.t(), d_o.n(), d_v).adding(), from_scores)
     }
 }
 

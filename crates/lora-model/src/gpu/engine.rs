@@ -15,6 +15,10 @@ use crate::{Base, Dropout, Error, Packed, SequenceLoss};
 use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
 use lora_gpu::{Dtype, Gpu, Tensor};
+use lora_kernels::profile::Profile;
+use lora_kernels::vector;
+use rayon::prelude::*;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Engine<'b> {
@@ -35,7 +39,14 @@ pub(super) struct Engine<'b> {
     x: Buffer,
     d_x: Buffer,
     tables: Tables,
+    /// Gradients as they came back.
+    found: Vec<f32>,
+    /// Where the time goes, if that is asked for.
+    pub(super) profile: Option<Arc<Profile>>,
 }
+
+/// Values that a thread adds at once.
+const PART: usize = 1 << 16;
 
 impl<'b> Engine<'b> {
     /// Takes a base to the device, with room for the factors of `adapter`.
@@ -56,6 +67,8 @@ impl<'b> Engine<'b> {
             x: Buffer::new(Dtype::F32),
             d_x: Buffer::new(Dtype::F32),
             tables: Tables::new(base.config()),
+            found: Vec::new(),
+            profile: None,
             gpu,
         })
     }
@@ -194,11 +207,16 @@ impl<'b> Engine<'b> {
         gpu.zero(&to, gradients.len())?;
         let rotations = self.rotations(batch)?;
         let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
-        let pass = pass.with_dropout(dropout);
+        let pass = pass
+            .with_dropout(dropout)
+            .with_profile(self.profile.clone());
         let losses = self.step(&pass, &targets, scale, &to)?;
-        let mut found = vec![0.0; gradients.len()];
-        gpu.download(&to, &mut found)?;
-        gradients.iter_mut().zip(&found).for_each(|(g, f)| *g += f);
+        self.found.resize(gradients.len(), 0.0);
+        gpu.download(&to, &mut self.found)?;
+        gradients
+            .par_chunks_mut(PART)
+            .zip(self.found.par_chunks(PART))
+            .for_each(|(sum, found)| vector::add(sum, found));
         self.give_back(on_device);
         Ok(targets.by_sequence(&losses))
     }

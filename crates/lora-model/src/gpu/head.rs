@@ -2,10 +2,12 @@
 use super::buffer::Buffer;
 use super::engine::Engine;
 use super::pass::Pass;
+use super::profile::timed;
 use crate::fused::targets::Targets;
 use lora_checkpoint::ModelConfig;
 use lora_gpu::{Dtype, Error, Gpu, Product, Tensor, Write};
 use lora_kernels::loss::TokenLoss;
+use lora_kernels::profile::Part;
 
 /// Bytes of logits that exist at once, about.
 const LOGITS: usize = 256 << 20;
@@ -156,16 +158,24 @@ impl Engine<'_> {
         let d_normed = self.head.d_normed.get(gpu, back * n * h)?;
         let softcap = self.config.logit_softcap.map(|cap| cap as f32);
         let head = self.weights.head.mat(v, h);
+        let profile = self.profile.as_deref();
+        let operations = |rows: usize| (2 * rows * v * h) as u64;
         for first in (0..n).step_by(step) {
             let count = step.min(n - first);
             let hidden = normed.mat(n, h).of_rows(first..first + count);
             let to = logits.mat(count, v);
-            gpu.gemm(Product::new(hidden.n(), head.t(), to))?;
+            timed(profile, gpu, Part::Head, operations(count), || {
+                gpu.gemm(Product::new(hidden.n(), head.t(), to))
+            })?;
             let d = gradient.map(|(scale, _)| (scale, d_logits.mat(count, v)));
-            gpu.cross_entropy(to, &ids, first, softcap, &losses, &correct, d)?;
+            timed(profile, gpu, Part::Loss, 0, || {
+                gpu.cross_entropy(to, &ids, first, softcap, &losses, &correct, d)
+            })?;
             if let Some((_, d)) = d {
                 let to = d_normed.mat(n, h).of_rows(first..first + count);
-                gpu.gemm(Product::new(d.n(), head.n(), to))?;
+                timed(profile, gpu, Part::Head, operations(count), || {
+                    gpu.gemm(Product::new(d.n(), head.n(), to))
+                })?;
             }
         }
         if let Some((_, dx)) = gradient {

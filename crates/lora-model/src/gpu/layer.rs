@@ -5,6 +5,7 @@ use super::pass::LayerPass;
 use super::scratch::Saved;
 use lora_checkpoint as checkpoint;
 use lora_gpu::{Activation, Error, Mat, Tensor, Write};
+use lora_kernels::profile::Part;
 
 impl<'p> LayerPass<'p> {
     fn eps(self) -> f32 {
@@ -39,16 +40,17 @@ impl<'p> LayerPass<'p> {
         self.normed_qkv(x, saved)?;
         let [_, o, _, _] = &saved.inputs;
         let to = self.plain(Kind::Output, o);
-        let own = self.own_kv(&saved.qkv);
-        let kv = match &self.pass.cache {
-            None => own,
+        match &self.pass.cache {
+            None => self
+                .pass
+                .timed(Part::AttentionForward, 0, || self.attention(saved, to))?,
             Some(cache) => {
+                let own = self.own_kv(&saved.qkv);
                 let kept = cache.layers[self.index].mat(cache.rows, own.columns());
                 gpu.put(own, &cache.places, 0, kept)?;
-                kept
+                self.cached_attention(saved, kept, to)?;
             }
-        };
-        self.attention(saved, kv, to)?;
+        }
         self.after_attention(x, saved)
     }
 
@@ -120,7 +122,9 @@ impl<'p> LayerPass<'p> {
         let gate_up = self.gate_up(&saved.gate_up);
         self.forward(Kind::GateUp, n, gate_up)?; // (T, H) -> (T, 2·I)
         let to = self.plain(Kind::Down, activated);
-        gpu.gated(gate_up, self.activation(), to)?;
+        self.pass.timed(Part::Activation, 0, || {
+            gpu.gated(gate_up, self.activation(), to)
+        })?;
         self.add_output(Kind::Down, activated, hidden, saved) // (T, I) -> += (T, H)
     }
 
@@ -175,7 +179,9 @@ impl<'p> LayerPass<'p> {
         let d_activated = self.backward(Kind::Down, activated, dy, gradients)?;
         let gate_up = self.gate_up(&saved.gate_up);
         let d_gate_up = self.gate_up(&self.scratch.d_outputs);
-        gpu.gated_backward(gate_up, self.activation(), d_activated, d_gate_up)?;
+        self.pass.timed(Part::Activation, 0, || {
+            gpu.gated_backward(gate_up, self.activation(), d_activated, d_gate_up)
+        })?;
         let dn = self.backward(Kind::GateUp, n2, d_gate_up, gradients)?;
         let middle = self.hidden(&saved.middle);
         let gamma = &self.layer.mlp_norm;
@@ -184,7 +190,9 @@ impl<'p> LayerPass<'p> {
         let dy = self.output_gradient(Kind::Output, d_hidden, saved)?;
         let d_o = self.backward(Kind::Output, o, dy, gradients)?;
         let d_qkv = &self.scratch.d_outputs;
-        self.attention_backward(saved, d_o, d_qkv)?;
+        self.pass.timed(Part::AttentionBackward, 0, || {
+            self.attention_backward(saved, d_o, d_qkv)
+        })?;
         let d_qkv = d_qkv.mat(self.pass.rows, self.queries() + 2 * self.keys());
         self.rotate(d_qkv, true)?;
         self.heads_backward(saved, d_qkv)?;

@@ -5,6 +5,7 @@ use super::group::{Group, Kind};
 use super::pass::LayerPass;
 use crate::Dropout;
 use lora_gpu::{Error, Mask, Mat, Product, Tensor};
+use lora_kernels::profile::Part;
 
 impl<'p> LayerPass<'p> {
     pub(super) fn group(self, kind: Kind) -> &'p Group {
@@ -29,6 +30,19 @@ impl<'p> LayerPass<'p> {
 
     /// y (T, out) = (or, if f32, +=) what the group gives for the input in `tensor`, behind which u is written.
     pub(super) fn forward(self, kind: Kind, tensor: &Tensor, y: Mat<'_>) -> Result<(), Error> {
+        let operations = self.operations(kind);
+        self.pass.timed(Part::LinearForward, operations, || {
+            self.multiply(kind, tensor, y)
+        })
+    }
+
+    /// Floating-point operations of one product with the group's matrix.
+    fn operations(self, kind: Kind) -> usize {
+        let group = self.group(kind);
+        2 * self.pass.rows * group.outputs * (group.inputs + self.factors(kind).columns)
+    }
+
+    fn multiply(self, kind: Kind, tensor: &Tensor, y: Mat<'_>) -> Result<(), Error> {
         let gpu = self.pass.gpu;
         let group = self.group(kind);
         let x = self.input(kind, tensor);
@@ -90,6 +104,19 @@ impl<'p> LayerPass<'p> {
     /// From dy (T, out) the gradient of the input, (T, in), in the scratch; adds to the gradients of A and B. `tensor` holds
     /// the input and u.
     pub(super) fn backward(
+        self,
+        kind: Kind,
+        tensor: &Tensor,
+        dy: Mat<'_>,
+        gradients: &Tensor,
+    ) -> Result<Mat<'p>, Error> {
+        let operations = self.operations(kind);
+        self.pass.timed(Part::LinearBackward, operations, || {
+            self.multiply_back(kind, tensor, dy, gradients)
+        })
+    }
+
+    fn multiply_back(
         self,
         kind: Kind,
         tensor: &Tensor,

@@ -16,6 +16,7 @@ mod layer;
 mod linear;
 mod load;
 mod pass;
+mod profile;
 mod rotation;
 mod scratch;
 mod weights;
@@ -28,6 +29,8 @@ use engine::Engine;
 pub use footprint::GpuMemory;
 use lora_core::Adapter;
 use lora_gpu::Gpu;
+use lora_kernels::profile::Profile;
+use std::sync::Arc;
 
 /// The route on a GPU.
 #[derive(Debug)]
@@ -88,6 +91,13 @@ impl<'b> OnGpu<'b> {
         self.engine.fit(batch, parameters, drops, budget)
     }
 
+    /// Measures where the time goes; steps then take longer, since the device is waited for part by part.
+    #[must_use]
+    pub fn with_profile(mut self) -> Self {
+        self.engine.profile = Some(Arc::default());
+        self
+    }
+
     /// The device.
     #[must_use]
     pub fn gpu(&self) -> &Gpu {
@@ -131,6 +141,10 @@ fn nothing_learned(packed: &Packed) -> Vec<SequenceLoss> {
 }
 
 impl Route for OnGpu<'_> {
+    fn profile(&self) -> Option<&Profile> {
+        self.engine.profile.as_deref()
+    }
+
     fn computed_tokens(&self, packed: &Packed, dropout: Option<Dropout>) -> usize {
         self.batch(packed, dropout).tokens()
     }

@@ -8,6 +8,8 @@ use crate::fused::batch::Batch;
 use lora_checkpoint::ModelConfig;
 use lora_gpu::{Dtype, Error, Gpu, Scores, Tensor};
 use lora_kernels::layout::Layout;
+use lora_kernels::profile::Profile;
+use std::sync::Arc;
 
 /// The keys of a segment.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +52,8 @@ pub(super) struct Pass<'a> {
     pub(super) listed: Tensor,
     /// Where keys and values go, and are read from, in generation.
     pub(super) cache: Option<Cache<'a>>,
+    /// Where the time goes, if that is asked for.
+    pub(super) profile: Option<Arc<Profile>>,
 }
 
 /// Keys and values of the tokens seen so far.
@@ -114,12 +118,19 @@ impl<'a> Pass<'a> {
             segments,
             listed: gpu.uploaded(Dtype::U32, &listed)?,
             cache: None,
+            profile: None,
         })
     }
 
     /// The same with dropout.
     pub(super) fn with_dropout(mut self, dropout: Option<Dropout>) -> Self {
         self.dropout = dropout.filter(|d| d.p > 0.0);
+        self
+    }
+
+    /// The same, with its time counted.
+    pub(super) fn with_profile(mut self, profile: Option<Arc<Profile>>) -> Self {
+        self.profile = profile;
         self
     }
 

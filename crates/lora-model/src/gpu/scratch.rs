@@ -148,9 +148,11 @@ pub(super) struct Scratch {
     /// A group's input after dropout, and the gradient of it.
     pub(super) dropped: Tensor,
     pub(super) d_dropped: Tensor,
-    /// Gradients of keys and values, f32 (T, 2·kv).
+    /// Keys and values of every query head, (T, 2·q).
+    pub(super) repeated: Tensor,
+    /// Gradients of these, f32.
     pub(super) d_kv: Tensor,
-    /// Keys and values of a segment, gathered, (T, 2·kv), and their gradients, f32.
+    /// Those of a segment, gathered, and their gradients, f32.
     pub(super) kv: Tensor,
     pub(super) d_gathered: Tensor,
     /// Scores of some queries, all heads, and their gradient, f32.
@@ -171,6 +173,7 @@ pub(super) struct Buffers {
     d_heads: Buffer,
     dropped: Buffer,
     d_dropped: Buffer,
+    repeated: Buffer,
     d_kv: Buffer,
     kv: Buffer,
     d_gathered: Buffer,
@@ -207,6 +210,7 @@ impl Buffers {
             d_heads: act(),
             dropped: act(),
             d_dropped: act(),
+            repeated: act(),
             d_kv: f32s(),
             kv: act(),
             d_gathered: f32s(),
@@ -226,7 +230,7 @@ impl Buffers {
         let heads = w.normalises_heads;
         let d_heads = back * (w.queries + w.keys);
         let outputs = w.qkv().max(2 * w.mlp);
-        let gathered = 2 * w.keys * asked.gathered;
+        let gathered = 2 * w.queries * asked.gathered;
         let d_gathered = if asked.trains { gathered } else { 0 };
         let d_scores = if asked.trains { asked.scores } else { 0 };
         Ok(Scratch {
@@ -240,7 +244,8 @@ impl Buffers {
             },
             dropped: self.dropped.get(gpu, dropped)?,
             d_dropped: self.d_dropped.get(gpu, dropped)?,
-            d_kv: self.d_kv.get(gpu, back * 2 * w.keys)?,
+            repeated: self.repeated.get(gpu, rows * 2 * w.queries)?,
+            d_kv: self.d_kv.get(gpu, back * 2 * w.queries)?,
             kv: self.kv.get(gpu, gathered)?,
             d_gathered: self.d_gathered.get(gpu, d_gathered)?,
             scores: self.scores.get(gpu, asked.scores)?,

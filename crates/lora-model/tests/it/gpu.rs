@@ -1,8 +1,9 @@
 //! The route on a GPU against the golden cases: on the CPU's stand-in for one, and, where `LORA_TEST_DEVICE` is `cuda`, on the
 //! card that is there.
 use crate::golden::{self, CASES, Golden};
+use lora_checkpoint::{Error, SaveDtype, TensorView, save_folder};
 use lora_gpu::{Gpu, OnCpu, Precision};
-use lora_model::{Dropout, Fused, OnGpu, Route};
+use lora_model::{Base, Dropout, Fused, Generate as _, OnGpu, Route};
 
 fn device(precision: Precision) -> Gpu {
     match std::env::var("LORA_TEST_DEVICE").as_deref() {
@@ -163,13 +164,35 @@ fn in_bfloat16_it_gives_pefts_logits_within_its_rounding() {
         let bound = of_bf16(roundings(golden));
         let found = route.logits(Some(&golden.adapter), &golden.packed).unwrap();
         let expected = golden.logits("logits_adapter");
-        let off = rms(found.iter().zip(&expected).map(|(a, b)| a - b));
-        let off = off / rms(expected.iter().copied());
+        let off = off(&found, &expected);
         assert!(off <= bound, "{}: {off:.2e} of {bound:.2e}", golden.name());
         assert!(off > 0.0, "nothing was rounded");
     });
 }
 
+/// How far each tensor's gradient moves, relative to its root mean square, when the base's weights alone are rounded to
+/// bfloat16: what the case makes of such errors, cancellations and all.
+fn moved_by_weights(golden: &Golden, exact: &[f32]) -> Vec<f64> {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = golden.base.checkpoint();
+    let as_they_are = |_: &TensorView<'_>, _: usize, _: &mut [f32]| Ok::<(), Error>(());
+    save_folder(folder.path(), checkpoint, SaveDtype::BF16, as_they_are).unwrap();
+    let rounded = Base::open(folder.path()).unwrap();
+    let (_, moved) = gradients(golden, &mut Fused::new(&rounded, 2).unwrap(), None);
+    let tensors = golden.adapter.tensors().into_iter();
+    tensors
+        .map(|tensor| off(&moved[tensor.range.clone()], &exact[tensor.range]))
+        .collect()
+}
+
+/// Root mean square of the difference, relative to that of `b`.
+fn off(a: &[f32], b: &[f32]) -> f64 {
+    rms(a.iter().zip(b).map(|(a, b)| a - b)) / rms(b.iter().copied())
+}
+
+/// In the backward pass every product has two of its kind, for gradients of the input and of the factors: three times the
+/// forward pass' roundings. Rounding the weights of four groups in every layer, and the head's, moves a gradient by so much;
+/// all roundings together move it by the root of their number more, if the case is harder than [`of_bf16`] takes it to be.
 #[test]
 fn in_bfloat16_it_gives_pefts_loss_and_gradients_within_its_rounding() {
     everywhere(Precision::Bf16, |golden, route| {
@@ -177,20 +200,36 @@ fn in_bfloat16_it_gives_pefts_loss_and_gradients_within_its_rounding() {
         let (loss, found) = gradients(golden, route, None);
         let mut exact = Fused::new(&golden.base, 2).unwrap();
         let (expected_loss, expected) = gradients(golden, &mut exact, None);
-        let off = (loss / expected_loss - 1.0).abs();
-        assert!(off <= of_bf16(forward), "{}: loss {off:.2e}", golden.name());
-        // Backward every product has two of its kind: gradients of the input and of the factors.
-        let bound = of_bf16(3 * forward);
-        for tensor in golden.adapter.tensors() {
-            let (found, expected) = (&found[tensor.range.clone()], &expected[tensor.range]);
-            let off = rms(found.iter().zip(expected).map(|(a, b)| a - b));
-            let off = off / rms(expected.iter().copied());
-            assert!(
-                off <= bound,
-                "{} {}: {off:.2e} of {bound:.2e}",
-                golden.name(),
-                tensor.name
-            );
+        let relative = (loss / expected_loss - 1.0).abs();
+        let name = golden.name();
+        assert!(relative <= of_bf16(forward), "{name}: loss {relative:.2e}");
+        let weights = 4 * golden.base.config().num_hidden_layers + 1;
+        let more = (3.0 * forward as f64 / weights as f64).sqrt();
+        let moved = moved_by_weights(golden, &expected);
+        for (tensor, moved) in golden.adapter.tensors().into_iter().zip(moved) {
+            let bound = of_bf16(3 * forward).max(2.0 * moved * more);
+            let off = off(&found[tensor.range.clone()], &expected[tensor.range]);
+            let tensor = tensor.name;
+            assert!(off <= bound, "{name} {tensor}: {off:.2e} of {bound:.2e}");
         }
+    });
+}
+
+#[test]
+fn it_continues_texts_as_the_cpu_does() {
+    everywhere(Precision::F32, |golden, route| {
+        let packed = &golden.packed;
+        let starts = packed.starts.windows(2);
+        let texts: Vec<&[u32]> = starts.map(|w| &packed.input_ids[w[0]..w[1]]).collect();
+        let mut prompts = texts.clone();
+        prompts.extend(texts.iter().map(|text| &text[..text.len() / 2 + 1])); // they share their beginnings
+        let adapter = Some(&golden.adapter);
+        let mut fused = Fused::new(&golden.base, 2).unwrap();
+        let expected = fused.generate(adapter, &prompts, 9, &[2]).unwrap();
+        assert_eq!(
+            route.generate(adapter, &prompts, 9, &[2]).unwrap(),
+            expected
+        );
+        assert!(expected.iter().any(|text| text.len() > 3));
     });
 }
