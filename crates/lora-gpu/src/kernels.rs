@@ -17,6 +17,7 @@ pub(crate) const SOURCES: &str = joined!(
     "gated.cu",
     "attention.cu",
     "loss.cu",
+    "optim.cu",
     "dora.cu",
     "blocks.cu"
 );
@@ -73,6 +74,8 @@ pub(crate) const NAMES: &[&str] = &[
     "repeat_heads",
     "sum_heads",
     "cross_entropy",
+    "adamw",
+    "squares",
     "dora_gain",
     "scale_columns",
     "magnitude_gradient",

@@ -77,6 +77,20 @@ pub struct Step {
 }
 
 impl AdamW {
+    /// What one step multiplies with: for kernels that take it elsewhere.
+    #[must_use]
+    pub fn factors(&self, step: Step) -> Factors {
+        let power = step.number.min(i32::MAX as u64) as i32;
+        let correction1 = 1.0 - f64::from(self.beta1).powi(power);
+        let correction2 = (1.0 - f64::from(self.beta2).powi(power)).sqrt() as f32;
+        Factors {
+            clip: step.clip,
+            decay: (1.0 - step.lr * f64::from(self.weight_decay)) as f32,
+            step_size: (step.lr / correction1) as f32,
+            correction2,
+        }
+    }
+
     /// One step in place (Loshchilov and Hutter 2019, torch's order of operations).
     ///
     /// # Panics
@@ -88,15 +102,7 @@ impl AdamW {
             gradients.len() == n && first.len() == n && second.len() == n,
             "AdamW: lengths differ"
         );
-        let power = step.number.min(i32::MAX as u64) as i32;
-        let correction1 = 1.0 - f64::from(self.beta1).powi(power);
-        let correction2 = (1.0 - f64::from(self.beta2).powi(power)).sqrt() as f32;
-        let factors = Factors {
-            clip: step.clip,
-            decay: (1.0 - step.lr * f64::from(self.weight_decay)) as f32,
-            step_size: (step.lr / correction1) as f32,
-            correction2,
-        };
+        let factors = self.factors(step);
         params
             .par_chunks_mut(PART)
             .zip(gradients.par_chunks(PART))
@@ -108,12 +114,16 @@ impl AdamW {
 }
 
 /// What is the same for all values of a step.
-#[derive(Debug, Clone, Copy)]
-struct Factors {
-    clip: f32,
-    decay: f32,
-    step_size: f32,
-    correction2: f32,
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factors {
+    /// Of gradients.
+    pub clip: f32,
+    /// Of parameters: 1 − learning rate · weight decay.
+    pub decay: f32,
+    /// Learning rate / (1 − β₁ᵗ).
+    pub step_size: f32,
+    /// √(1 − β₂ᵗ).
+    pub correction2: f32,
 }
 
 vectorised! {

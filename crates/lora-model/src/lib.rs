@@ -39,6 +39,7 @@ mod gpu;
 mod identity;
 mod packed;
 mod peak;
+mod resident;
 mod route;
 pub mod spec;
 
@@ -51,4 +52,5 @@ pub use gpu::{GpuMemory, OnGpu};
 pub use identity::{TrainedOn, model_input};
 pub use packed::{IGNORE, Packed};
 pub use peak::{Peak, Process};
+pub use resident::{Resident, SlotStep};
 pub use route::{Dropout, Route, SequenceLoss};

@@ -1,5 +1,5 @@
 //! What every way through a decoder offers.
-use crate::{Error, Packed};
+use crate::{Error, Packed, Resident};
 use lora_core::Adapter;
 use lora_kernels::profile::Profile;
 
@@ -45,6 +45,11 @@ pub trait Route {
 
     /// Where the time went so far, if this is counted.
     fn profile(&self) -> Option<&Profile> {
+        None
+    }
+
+    /// The route as one that keeps an adapter where it is computed, if it can.
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
         None
     }
 

@@ -37,6 +37,9 @@ pub enum Error {
         /// What it can be.
         expected: &'static str,
     },
+    /// What learns is asked for where it is not.
+    #[error("the adapter is not kept on a device")]
+    NotResident,
     /// There are no rows to train on.
     #[error("there is no row to train on")]
     NoRows,

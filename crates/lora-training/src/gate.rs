@@ -17,6 +17,11 @@ impl Gate {
         }
     }
 
+    /// Whether every tensor was judged.
+    pub(crate) fn is_through(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Judges the gradients of a step (counted from 1), taken at `params`.
     pub(crate) fn judge(
         &mut self,

@@ -1,12 +1,14 @@
 //! An adapter on a frozen base as the trainable.
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Warning;
+use crate::keeper::Resident;
+use crate::optimiser::Update;
 use crate::pack::pack;
 use crate::trainable::{BatchLoss, MicroBatch, RowSize, Slot, Trainable};
 use lora_core::{Adapter, AdapterTensor, Part, TargetedModule};
 use lora_data::Example;
 use lora_kernels::profile::Profile;
-use lora_model::{Dropout, Route};
+use lora_model::{Dropout, Route, SlotStep};
 use std::ops::Range;
 use std::path::Path;
 
@@ -176,7 +178,72 @@ impl Trainable for LoraTrainable<'_> {
         Ok(self.adapter.save_as(params, dir)?)
     }
 
+    fn resident(&mut self) -> Option<&mut dyn Resident<Example>> {
+        match self.route.resident() {
+            Some(_) => Some(self),
+            None => None,
+        }
+    }
+
     fn profile(&self) -> Option<&Profile> {
         self.route.profile()
+    }
+}
+
+impl LoraTrainable<'_> {
+    fn there(&mut self) -> Result<&mut dyn lora_model::Resident> {
+        self.route.resident().ok_or(Error::NotResident)
+    }
+}
+
+impl Resident<Example> for LoraTrainable<'_> {
+    fn set(&mut self, m: &[f32], v: &[f32]) -> Result<()> {
+        let route = self.route.resident().ok_or(Error::NotResident)?;
+        Ok(route.set(&self.adapter, m, v)?)
+    }
+
+    fn clear(&mut self) {
+        if let Some(route) = self.route.resident() {
+            route.clear();
+        }
+    }
+
+    fn accumulate(&mut self, rows: &[&Example], batch: MicroBatch) -> Result<BatchLoss> {
+        let packed = pack(rows);
+        let dropout = self.dropout(batch.number);
+        let route = self.route.resident().ok_or(Error::NotResident)?;
+        let rows = route.accumulate(&self.adapter, &packed, dropout, batch.scale)?;
+        Ok(BatchLoss {
+            rows,
+            tokens: packed.tokens(),
+            computed: self.route.computed_tokens(&packed, dropout),
+        })
+    }
+
+    fn norm(&mut self) -> Result<f64> {
+        Ok(self.there()?.norm()?)
+    }
+
+    fn gradients(&mut self, to: &mut [f32]) -> Result<()> {
+        Ok(self.there()?.gradients(to)?)
+    }
+
+    fn step(&mut self, weight_decay: f32, update: Update) -> Result<()> {
+        let slot = |slot: &Slot| SlotStep {
+            range: slot.range.clone(),
+            adamw: slot.adamw(weight_decay),
+            step: slot.step(update),
+        };
+        let slots: Vec<SlotStep> = self.slots.iter().map(slot).collect();
+        Ok(self.there()?.step(&slots)?)
+    }
+
+    fn fetch(&mut self) -> Result<()> {
+        let route = self.route.resident().ok_or(Error::NotResident)?;
+        Ok(route.params(&mut self.adapter.params)?)
+    }
+
+    fn moments(&mut self, m: &mut [f32], v: &mut [f32]) -> Result<()> {
+        Ok(self.there()?.moments(m, v)?)
     }
 }

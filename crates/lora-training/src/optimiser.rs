@@ -12,15 +12,15 @@ pub(crate) struct Optimiser {
     weight_decay: f32,
 }
 
-/// One step of it.
+/// One step of AdamW.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Update {
+pub struct Update {
     /// Counted from 1.
-    pub(crate) step: u64,
+    pub step: u64,
     /// Learning rate.
-    pub(crate) lr: f64,
+    pub lr: f64,
     /// What gradients are multiplied by.
-    pub(crate) clip: f32,
+    pub clip: f32,
 }
 
 impl Optimiser {
@@ -41,22 +41,33 @@ impl Optimiser {
         update: Update,
     ) {
         for slot in slots {
-            let weight_decay = if slot.decays { self.weight_decay } else { 0.0 };
-            let adamw = AdamW {
-                weight_decay,
-                ..AdamW::default()
-            };
+            let adamw = slot.adamw(self.weight_decay);
             let at = slot.range.clone();
             let moments = Moments {
                 first: &mut self.m[at.clone()],
                 second: &mut self.v[at.clone()],
             };
-            let step = Step {
-                number: update.step,
-                lr: update.lr * slot.rate,
-                clip: update.clip,
-            };
+            let step = slot.step(update);
             adamw.step(&mut params[at.clone()], &gradients[at], moments, step);
+        }
+    }
+}
+
+impl Slot {
+    /// The optimiser of this tensor: not every one decays.
+    pub(crate) fn adamw(&self, weight_decay: f32) -> AdamW {
+        AdamW {
+            weight_decay: if self.decays { weight_decay } else { 0.0 },
+            ..AdamW::default()
+        }
+    }
+
+    /// A step of this tensor: each may have a rate of its own.
+    pub(crate) fn step(&self, update: Update) -> Step {
+        Step {
+            number: update.step,
+            lr: update.lr * self.rate,
+            clip: update.clip,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the training loop sees of a model: flat parameters, gradients of some rows, losses, and a folder to save into.
 use crate::error::Result;
+use crate::keeper::Resident;
 use lora_kernels::profile::Profile;
 use lora_model::SequenceLoss;
 use std::ops::Range;
@@ -121,6 +122,11 @@ pub trait Trainable {
     /// # Errors
     /// If it can't be written.
     fn save(&self, params: &[f32], dir: &Path) -> Result<()>;
+
+    /// The model as one that keeps parameters, gradients and moments where it computes, if it does.
+    fn resident(&mut self) -> Option<&mut dyn Resident<Self::Row>> {
+        None
+    }
 
     /// Where the time went, if that is counted.
     fn profile(&self) -> Option<&Profile> {

@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::event::{Evaluated, Event, Observer, Started, StepDone, Warning};
 use crate::gate::{Gate, check_finite, check_params};
-use crate::optimiser::{Optimiser, Update};
+use crate::keeper::Keeper;
+use crate::optimiser::Update;
 use crate::outcome::{Data, Outcome};
 use crate::state::{Best, State};
-use crate::sum::TreeSum;
 use crate::trainable::{LossSum, MicroBatch, Slot, Trainable};
-use lora_kernels::optim::{clip_factor, global_norm};
+use lora_kernels::optim::clip_factor;
 use lora_kernels::profile::{Part, Profile};
 use std::time::Instant;
 
@@ -24,8 +24,7 @@ pub struct Trainer<'r, M: Trainable + ?Sized> {
     plan: RunPlan,
     state: State,
     slots: Vec<Slot>,
-    gradients: TreeSum,
-    optimiser: Optimiser,
+    keeper: Keeper,
     best: Option<Vec<f32>>,
     gate: Gate,
 }
@@ -38,8 +37,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
     pub fn new(config: TrainConfig, data: Data<'r, M::Row>, model: &'r mut M) -> Result<Self> {
         let lengths = data.train.iter().map(|row| model.size(row).tokens);
         let plan = config.plan(lengths.collect())?;
-        let n = model.params().len();
         let slots = model.slots().to_vec();
+        let keeper = Keeper::new(model, config.weight_decay)?;
         Ok(Self {
             data,
             model,
@@ -48,8 +47,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             state: State::default(),
             gate: Gate::new(&slots),
             slots,
-            gradients: TreeSum::new(n),
-            optimiser: Optimiser::new(n, config.weight_decay),
+            keeper,
             config,
             best: None,
         })
@@ -79,8 +77,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         self.model.params_mut().copy_from_slice(&snapshot.params);
         self.plan.steps.skip(snapshot.state.step);
         self.state = snapshot.state;
-        self.optimiser.m = snapshot.m;
-        self.optimiser.v = snapshot.v;
+        self.keeper.resume(self.model, snapshot.m, snapshot.v)?;
         self.best = snapshot.best;
         Ok(true)
     }
@@ -162,17 +159,17 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         let (sum, row) = self.accumulate(&window, observer)?;
         let loss = sum.mean();
         let optimising = Instant::now();
-        let gradients = self.gradients.total();
-        let norm = global_norm(gradients);
-        check_finite(&self.slots, gradients, norm, loss, step).map_err(|e| name_row(e, row))?;
-        self.gate
-            .judge(&self.slots, self.model.params(), gradients, step)?;
+        let norm = self.keeper.norm(self.model)?;
+        if !self.gate.is_through() || !norm.is_finite() || !loss.is_finite() {
+            let gradients = self.keeper.gradients(self.model)?;
+            check_finite(&self.slots, gradients, norm, loss, step).map_err(|e| name_row(e, row))?;
+            let params = self.model.params();
+            self.gate.judge(&self.slots, params, gradients, step)?;
+        }
         let lr = self.plan.schedule.rate(step - 1);
         let clip = clip_factor(norm, self.config.clip);
         let update = Update { step, lr, clip };
-        let gradients = self.gradients.values();
-        self.optimiser
-            .step(&self.slots, self.model.params_mut(), gradients, update);
+        self.keeper.step(self.model, &self.slots, update)?;
         if let Some(profile) = self.model.profile() {
             profile.add(Part::Optimiser, optimising.elapsed());
         }
@@ -218,7 +215,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             .map(|&row| self.model.size(&self.data.train[row]).supervised)
             .sum();
         let scale = 1.0 / supervised as f32;
-        self.gradients.clear();
+        self.keeper.clear(self.model);
         let mut sum = LossSum::default();
         let mut not_finite = None;
         for (index, rows) in window.iter().enumerate() {
@@ -229,8 +226,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             let number = self.state.step * self.config.batching.accumulation as u64 + index as u64;
             let batch = MicroBatch { number, scale };
             let those: Vec<&M::Row> = rows.iter().map(|&row| &self.data.train[row]).collect();
-            let losses = self.model.gradients(&those, batch, self.gradients.leaf())?;
-            self.gradients.add();
+            let losses = self.keeper.accumulate(self.model, &those, batch)?;
             let found = losses.rows.iter().position(|loss| !loss.nll.is_finite());
             not_finite = not_finite.or_else(|| rows.get(found?).copied());
             sum.add(&losses);
@@ -241,6 +237,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
     /// Measures the held-out rows, remembers the best parameters, and counts evaluations that were not better.
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let (step, epoch) = (self.state.step, self.state.epoch);
+        self.keeper.fetch(self.model)?;
         check_params(&self.slots, self.model.params(), step)?;
         let Some(valid) = self.data.valid else {
             return Ok(());
@@ -290,6 +287,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             return Ok(());
         };
         let out = &checkpoints.folder;
+        self.keeper.fetch(self.model)?;
+        let (m, v) = self.keeper.moments(self.model)?;
         save_model(out, "last", &*self.model, self.model.params())?;
         if let Some(best) = &self.best
             && self.state.best.is_some_and(|b| {
@@ -300,8 +299,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         }
         let mut vectors = vec![
             ("params", self.model.params()),
-            ("m", &self.optimiser.m[..]),
-            ("v", &self.optimiser.v[..]),
+            ("m", &m[..]),
+            ("v", &v[..]),
         ];
         vectors.extend(self.best.as_deref().map(|best| ("best", best)));
         let path = checkpoints.state_file();

@@ -10,6 +10,7 @@ mod embed;
 mod gated;
 mod loss;
 mod norm;
+mod optim;
 mod rotary;
 mod rows;
 
@@ -18,6 +19,7 @@ pub use blocks::Widen;
 pub use dropout::Mask;
 pub use gated::Activation;
 pub use norm::Write;
+pub use optim::AdamStep;
 pub use rotary::Rotary;
 
 use crate::device::{Arg, Grid};

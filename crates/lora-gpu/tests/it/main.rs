@@ -11,6 +11,7 @@ mod elementwise;
 mod gated;
 mod loss;
 mod norm;
+mod optim;
 mod rotary;
 mod rows;
 mod support;

@@ -200,25 +200,57 @@ impl<'b> Engine<'b> {
         scale: f32,
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>, Error> {
-        let targets = Targets::of(packed, batch, binding);
         let mut on_device = self.adopt(binding)?;
         let gpu = self.gpu.clone();
         let to = on_device.gradients.get(&gpu, gradients.len())?;
         gpu.zero(&to, gradients.len())?;
-        let rotations = self.rotations(batch)?;
-        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
-        let pass = pass
-            .with_dropout(dropout)
-            .with_profile(self.profile.clone());
-        let losses = self.step(&pass, &targets, scale, &to)?;
+        self.give_back(on_device);
+        let losses = self.gradients_there(binding, (packed, batch), dropout, scale, &to)?;
         self.found.resize(gradients.len(), 0.0);
         gpu.download(&to, &mut self.found)?;
         gradients
             .par_chunks_mut(PART)
             .zip(self.found.par_chunks(PART))
             .for_each(|(sum, found)| vector::add(sum, found));
+        Ok(losses)
+    }
+
+    /// The same with the parameters that are on the device, for gradients there.
+    pub(super) fn gradients_there(
+        &mut self,
+        binding: &Binding<'_>,
+        (packed, batch): (&Packed, &Batch),
+        dropout: Option<Dropout>,
+        scale: f32,
+        gradients: &Tensor,
+    ) -> Result<Vec<SequenceLoss>, Error> {
+        let targets = Targets::of(packed, batch, binding);
+        let on_device = match self.on_device.take() {
+            Some(held) => held,
+            None => self.adopt(binding)?,
+        };
+        let gpu = self.gpu.clone();
+        let rotations = self.rotations(batch)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let pass = pass
+            .with_dropout(dropout)
+            .with_profile(self.profile.clone());
+        let losses = self.step(&pass, &targets, scale, gradients)?;
         self.give_back(on_device);
         Ok(targets.by_sequence(&losses))
+    }
+
+    /// The adapter's parameters on the device.
+    pub(super) fn params(&self) -> Option<Tensor> {
+        self.on_device.as_ref()?.params().cloned()
+    }
+
+    /// Parameters that changed on the device go to where products read them.
+    pub(super) fn spread_params(&mut self) -> Result<(), Error> {
+        if let Some(on_device) = &self.on_device {
+            on_device.spread(&self.gpu, &self.weights)?;
+        }
+        Ok(())
     }
 
     /// Forward, loss and backward.

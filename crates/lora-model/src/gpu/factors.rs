@@ -71,14 +71,27 @@ impl OnDevice {
     ) -> Result<(), Error> {
         let params = self.params.get(gpu, adapter.params.len())?;
         gpu.upload(&adapter.params, &params, 0)?;
+        self.spread(gpu, weights)
+    }
+
+    /// All parameters, if an adapter was taken on.
+    pub(super) fn params(&self) -> Option<&Tensor> {
+        self.params.tensor()
+    }
+
+    /// Takes the parameters on the device to where products read them.
+    pub(super) fn spread(&self, gpu: &Gpu, weights: &Weights) -> Result<(), Error> {
+        let Some(params) = self.params.tensor() else {
+            return Ok(());
+        };
         for (layer, of_layer) in weights.layers.iter().enumerate() {
             for (kind, group) in of_layer.groups.iter().enumerate() {
                 let factors = &self.bound.layers[layer][kind];
                 for pair in &factors.all {
-                    self.set_a(gpu, &params, pair, group, self.a[layer][kind].as_ref())?;
+                    self.set_a(gpu, params, pair, group, self.a[layer][kind].as_ref())?;
                 }
                 if !group.is_widened() {
-                    let nowhere = &params; // dense weights are not widened
+                    let nowhere = params; // dense weights are not widened
                     let matrix = group.matrix(gpu, nowhere)?;
                     self.set_b(gpu, factors, group, matrix)?;
                 }

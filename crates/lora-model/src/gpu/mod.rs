@@ -13,6 +13,7 @@ mod generate;
 mod group;
 mod head;
 mod layer;
+mod learn;
 mod linear;
 mod load;
 mod pass;
@@ -23,10 +24,11 @@ mod weights;
 
 use crate::fused::batch::{Batch, Prefixes};
 use crate::fused::binding::Binding;
-use crate::{Base, BatchSize, Dropout, Error, Packed, Route, SequenceLoss};
+use crate::{Base, BatchSize, Dropout, Error, Packed, Resident, Route, SequenceLoss};
 use bound::Bound;
 use engine::Engine;
 pub use footprint::GpuMemory;
+use learn::Learning;
 use lora_core::Adapter;
 use lora_gpu::Gpu;
 use lora_kernels::profile::Profile;
@@ -37,6 +39,8 @@ use std::sync::Arc;
 pub struct OnGpu<'b> {
     engine: Engine<'b>,
     share_prefixes: bool,
+    /// What learns on the device, if something does.
+    learning: Option<Learning>,
 }
 
 impl<'b> OnGpu<'b> {
@@ -48,6 +52,7 @@ impl<'b> OnGpu<'b> {
         Ok(Self {
             engine: Engine::new(base, gpu, adapter)?,
             share_prefixes: true,
+            learning: None,
         })
     }
 
@@ -143,6 +148,10 @@ fn nothing_learned(packed: &Packed) -> Vec<SequenceLoss> {
 impl Route for OnGpu<'_> {
     fn profile(&self) -> Option<&Profile> {
         self.engine.profile.as_deref()
+    }
+
+    fn resident(&mut self) -> Option<&mut dyn Resident> {
+        Some(self)
     }
 
     fn computed_tokens(&self, packed: &Packed, dropout: Option<Dropout>) -> usize {

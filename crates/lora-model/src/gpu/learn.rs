@@ -1,0 +1,191 @@
+//! An adapter that learns on the device.
+use super::OnGpu;
+use super::buffer::Buffer;
+use crate::resident::{Resident, SlotStep};
+use crate::{Dropout, Error, Packed, SequenceLoss};
+use lora_core::Adapter;
+use lora_gpu::{AdamStep, Dtype, Gpu, Tensor};
+
+/// What is kept between the steps, beside the parameters.
+#[derive(Debug)]
+pub(super) struct Learning {
+    count: usize,
+    m: Tensor,
+    v: Tensor,
+    sum: TreeSum,
+}
+
+/// Sums of gradients over one fixed binary tree, see lora-training's.
+#[derive(Debug, Default)]
+struct TreeSum {
+    buffers: Vec<Buffer>,
+    /// Leaves in each live sum, larger ones first.
+    leaves: Vec<usize>,
+}
+
+impl TreeSum {
+    /// The next leaf, all zero.
+    fn leaf(&mut self, gpu: &Gpu, count: usize) -> Result<Tensor, Error> {
+        let at = self.leaves.len();
+        if at == self.buffers.len() {
+            self.buffers.push(Buffer::new(Dtype::F32));
+        }
+        self.leaves.push(1);
+        let leaf = self.buffers[at].get(gpu, count)?;
+        gpu.zero(&leaf, count)?;
+        Ok(leaf)
+    }
+
+    /// Adds up whatever subtrees are complete, or all.
+    fn join(&mut self, gpu: &Gpu, count: usize, all: bool) -> Result<(), Error> {
+        while let [.., left, right] = self.leaves[..]
+            && (all || left == right)
+        {
+            let at = self.leaves.len() - 1;
+            let from = self.buffers[at].get(gpu, count)?;
+            let to = self.buffers[at - 1].get(gpu, count)?;
+            gpu.add(from.mat(1, count), to.mat(1, count))?;
+            self.leaves.pop();
+            self.leaves[at - 1] += right;
+        }
+        Ok(())
+    }
+}
+
+impl Learning {
+    /// The sum of all leaves.
+    fn total(&mut self, gpu: &Gpu) -> Result<Tensor, Error> {
+        if self.sum.leaves.is_empty() {
+            return self.sum.leaf(gpu, self.count);
+        }
+        self.sum.join(gpu, self.count, true)?;
+        Ok(self.sum.buffers[0].get(gpu, self.count)?)
+    }
+}
+
+impl OnGpu<'_> {
+    fn learning(&mut self) -> Result<(&mut Learning, &Gpu), Error> {
+        let gpu = &self.engine.gpu;
+        match &mut self.learning {
+            Some(learning) => Ok((learning, gpu)),
+            None => Err(Error::invalid(
+                "the adapter's parameters are not on the device",
+            )),
+        }
+    }
+
+    fn resident_params(&self) -> Result<Tensor, Error> {
+        let params = self.engine.params();
+        params.ok_or_else(|| Error::invalid("the adapter's parameters are not on the device"))
+    }
+}
+
+impl Resident for OnGpu<'_> {
+    fn set(&mut self, adapter: &Adapter, m: &[f32], v: &[f32]) -> Result<(), Error> {
+        let binding = self.binding(Some(adapter), &Packed::default(), None)?;
+        let on_device = self.engine.adopt(&binding)?;
+        self.engine.give_back(on_device);
+        let gpu = &self.engine.gpu;
+        self.learning = Some(Learning {
+            count: adapter.params.len(),
+            m: gpu.uploaded(Dtype::F32, m)?,
+            v: gpu.uploaded(Dtype::F32, v)?,
+            sum: TreeSum::default(),
+        });
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        if let Some(learning) = &mut self.learning {
+            learning.sum.leaves.clear();
+        }
+    }
+
+    fn accumulate(
+        &mut self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        scale: f32,
+    ) -> Result<Vec<SequenceLoss>, Error> {
+        let (learning, gpu) = self.learning()?;
+        let gpu = gpu.clone();
+        let count = learning.count;
+        let leaf = learning.sum.leaf(&gpu, count)?;
+        let losses = if packed.supervised() == 0 {
+            super::nothing_learned(packed)
+        } else {
+            let binding = self.binding(Some(adapter), packed, dropout)?;
+            let batch = self.batch(packed, dropout);
+            let work = (packed, &batch);
+            self.engine
+                .gradients_there(&binding, work, dropout, scale, &leaf)?
+        };
+        let (learning, _) = self.learning()?;
+        learning.sum.join(&gpu, count, false)?;
+        Ok(losses)
+    }
+
+    fn norm(&mut self) -> Result<f64, Error> {
+        let (learning, gpu) = self.learning()?;
+        let total = learning.total(gpu)?;
+        Ok(gpu.norm_of(&total, learning.count)?)
+    }
+
+    fn gradients(&mut self, to: &mut [f32]) -> Result<(), Error> {
+        let (learning, gpu) = self.learning()?;
+        let total = learning.total(gpu)?;
+        Ok(gpu.download(&total, to)?)
+    }
+
+    fn step(&mut self, slots: &[SlotStep]) -> Result<(), Error> {
+        let params = self.resident_params()?;
+        let (learning, gpu) = self.learning()?;
+        let total = learning.total(gpu)?;
+        for slot in alike(slots) {
+            let factors = slot.adamw.factors(slot.step);
+            let step = AdamStep {
+                clip: factors.clip,
+                beta1: slot.adamw.beta1,
+                beta2: slot.adamw.beta2,
+                eps: slot.adamw.eps,
+                decay: factors.decay,
+                step_size: factors.step_size,
+                correction: factors.correction2,
+            };
+            let (first, count) = (slot.range.start, slot.range.len());
+            let part = |tensor| Tensor::strided(tensor, first, 1, count, count);
+            let moments = (part(&learning.m), part(&learning.v));
+            gpu.adamw(part(&params), part(&total), moments, step)?;
+        }
+        self.engine.spread_params()
+    }
+
+    fn params(&mut self, to: &mut [f32]) -> Result<(), Error> {
+        let params = self.resident_params()?;
+        Ok(self.engine.gpu.download(&params, to)?)
+    }
+
+    fn moments(&mut self, m: &mut [f32], v: &mut [f32]) -> Result<(), Error> {
+        let (learning, gpu) = self.learning()?;
+        gpu.download(&learning.m, m)?;
+        Ok(gpu.download(&learning.v, v)?)
+    }
+}
+
+/// Neighbours with the same rate and decay as one.
+fn alike(slots: &[SlotStep]) -> Vec<SlotStep> {
+    let mut joined: Vec<SlotStep> = Vec::new();
+    for slot in slots {
+        match joined.last_mut() {
+            Some(last)
+                if last.range.end == slot.range.start
+                    && (last.adamw, last.step) == (slot.adamw, slot.step) =>
+            {
+                last.range.end = slot.range.end;
+            }
+            _ => joined.push(slot.clone()),
+        }
+    }
+    joined
+}
