@@ -1,5 +1,5 @@
 // Dropout by counter: whether a value is kept is a function of a key and its index alone, so that nothing is stored and the
-// CPU's masks are the same. `first` is the index of the first value, rows are `index_stride` apart.
+// CPU's masks are the same. `first` is the index of the first value; those of the next row follow on it.
 __device__ __forceinline__ u64 mixed(u64 z) {  // splitmix64's finaliser
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
@@ -11,13 +11,13 @@ __device__ __forceinline__ bool keep(u64 key, u64 threshold, u64 index) {
 
 // out = mask(x)
 ENTRY(drop,
-      (const act* x, u64 x_stride, u64 key, u64 threshold, float scale, u64 first, u64 index_stride, act* out, u64
-        out_stride, u64 rows, u64 columns),
-      (x, x_stride, key, threshold, scale, first, index_stride, out, out_stride, rows, columns),
+      (const act* x, u64 x_stride, u64 key, u64 threshold, float scale, u64 first, act* out, u64 out_stride, u64 rows,
+       u64 columns),
+      (x, x_stride, key, threshold, scale, first, out, out_stride, rows, columns),
       columns % 4 == 0 && by_four(x, x_stride) && by_four(out, out_stride)) {
   each<W>(rows, columns, [=](u64 row, u64 i) {
     Floats<W> a = load<W>(x + row * x_stride + i);
-    u64 index = first + row * index_stride + i;
+    u64 index = first + row * columns + i;
     for (int k = 0; k < W; ++k) a[k] = keep(key, threshold, index + k) ? a[k] * scale : 0.f;
     store<W>(out + row * out_stride + i, a);
   });
@@ -25,13 +25,13 @@ ENTRY(drop,
 
 // dx += mask(d)
 ENTRY(add_dropped,
-      (const act* d, u64 d_stride, u64 key, u64 threshold, float scale, u64 first, u64 index_stride, act* dx, u64
-        dx_stride, u64 rows, u64 columns),
-      (d, d_stride, key, threshold, scale, first, index_stride, dx, dx_stride, rows, columns),
+      (const act* d, u64 d_stride, u64 key, u64 threshold, float scale, u64 first, act* dx, u64 dx_stride, u64 rows,
+       u64 columns),
+      (d, d_stride, key, threshold, scale, first, dx, dx_stride, rows, columns),
       columns % 4 == 0 && by_four(d, d_stride) && by_four(dx, dx_stride)) {
   each<W>(rows, columns, [=](u64 row, u64 i) {
     Floats<W> a = load<W>(d + row * d_stride + i), sum = load<W>(dx + row * dx_stride + i);
-    u64 index = first + row * index_stride + i;
+    u64 index = first + row * columns + i;
     for (int k = 0; k < W; ++k) sum[k] += keep(key, threshold, index + k) ? a[k] * scale : 0.f;
     store<W>(dx + row * dx_stride + i, sum);
   });

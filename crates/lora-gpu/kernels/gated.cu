@@ -24,7 +24,7 @@ ENTRY(gated,
 // With s = σ(z(g)): d_gate = d·up·(s + g·s·(1 − s)·z′(g)), d_up = d·g·s. The gradient may lie where gate and up lie.
 ENTRY(gated_backward,
       (const act* gate_up, u64 stride, int gelu, const act* d, u64 d_stride, act* d_gate_up, u64 out_stride, u64 rows,
-        u64 columns),
+       u64 columns),
       (gate_up, stride, gelu, d, d_stride, d_gate_up, out_stride, rows, columns),
       columns % 4 == 0 && by_four(gate_up, stride) && by_four(d, d_stride) && by_four(d_gate_up, out_stride)) {
   each<W>(rows, columns, [=](u64 row, u64 i) {

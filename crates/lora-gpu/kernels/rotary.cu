@@ -2,7 +2,7 @@
 // 2·half, `sign` −1 turns back.
 ENTRY(rotate,
       (act* x, u64 x_stride, const float* table, const u32* rows_of_table, int half, int head_dim, float sign, u64 rows,
-        u64 pairs),
+       u64 pairs),
       (x, x_stride, table, rows_of_table, half, head_dim, sign, rows, pairs),
       half % 4 == 0 && head_dim % 4 == 0 && by_four(x, x_stride) && by_four(table, 0)) {
   each<W>(rows, pairs, [=](u64 row, u64 pair) {

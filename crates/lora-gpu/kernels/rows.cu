@@ -37,8 +37,8 @@ ENTRY(put_add,
 
 // to[i] = Σ from[sources[s]] for s in starts[i]..starts[i + 1], in that order
 ENTRY(sum_rows,
-      (const float* from, u64 from_stride, const u32* starts, const u32* sources, float* to, u64 to_stride, u64 rows, u64
-        columns),
+      (const float* from, u64 from_stride, const u32* starts, const u32* sources, float* to, u64 to_stride, u64 rows,
+       u64 columns),
       (from, from_stride, starts, sources, to, to_stride, rows, columns),
       columns % 4 == 0 && by_four(from, from_stride) && by_four(to, to_stride)) {
   each<W>(rows, columns, [=](u64 row, u64 i) {

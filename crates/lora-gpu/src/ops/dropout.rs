@@ -68,7 +68,6 @@ impl Gpu {
         let args = args
             .float(mask.scale)
             .long(first_row * from.columns())
-            .long(from.columns())
             .mat(to)
             .long(rows)
             .long(columns);

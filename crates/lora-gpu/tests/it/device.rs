@@ -131,7 +131,7 @@ fn products_of_any_layout_are_right() {
     each_precision(|gpu| {
         let (m, n, k) = (5, 7, 33);
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
-            for (place, beta) in PLACES.into_iter().zip([0.0f32, 1.0, 0.5]) {
+            for (place, beta) in PLACES.into_iter().zip([0.0f32, 1.0, 0.5, 0.0]) {
                 for to in [gpu.dtype(), Dtype::F32] {
                     let shape = |t: bool, a: usize, b: usize| if t { (b, a) } else { (a, b) };
                     let a = Matrix::noise(gpu, gpu.dtype(), shape(ta, m, k), place, (1, 1.0));

@@ -61,3 +61,19 @@ fn values_are_dropped_as_on_the_cpu() {
         }
     });
 }
+
+#[test]
+fn a_threshold_of_zero_keeps_everything() {
+    each_case(|gpu, rows, columns, place| {
+        // The first index is mixed to 0.
+        let mask = Mask {
+            key: 0,
+            threshold: 0,
+            scale: 1.0,
+        };
+        let x = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (1, 1.0));
+        let out = Matrix::unwritten(gpu, gpu.dtype(), (rows, columns), place);
+        gpu.drop(x.mat(), mask, 0, out.mat()).expect("it fits");
+        assert_eq!(out.now(gpu), x.values);
+    });
+}

@@ -100,6 +100,7 @@ fn check(gpu: &Gpu, shape: (usize, usize), place: crate::support::Place, softcap
         )
         .expect("it fits");
         assert_eq!(logits.now(gpu), found[0], "in place");
+        assert_eq!(download(gpu, &losses)[FIRST..], found_losses[FIRST..]);
     }
 }
 

@@ -65,6 +65,17 @@ impl Batch {
         self.ids.len()
     }
 
+    /// Tokens of the longest sequence whose rows are not neighbours.
+    pub(crate) fn gathered(&self) -> usize {
+        let is_apart = |spans: &&Vec<Span>| {
+            let mut pairs = spans.windows(2);
+            pairs.any(|pair| pair[0].start + pair[0].len != pair[1].start)
+        };
+        let apart = self.spans.iter().filter(is_apart);
+        let tokens = apart.map(|spans| spans.iter().map(|span| span.len).sum());
+        tokens.max().unwrap_or(0)
+    }
+
     /// The row of a position of a sequence.
     pub(crate) fn row(&self, sequence: usize, position: usize) -> usize {
         let mut left = position;

@@ -24,6 +24,8 @@ pub struct BatchSize {
     /// Values of the gradients of keys and values that attention's backward pass holds apart: few, unless many sequences
     /// share a long beginning.
     pub attention: usize,
+    /// Tokens of the longest sequence whose rows are not neighbours, since others begin alike: a GPU gathers its keys.
+    pub gathered: usize,
 }
 
 impl BatchSize {
@@ -45,6 +47,7 @@ impl BatchSize {
             longest: packed.longest(),
             supervised: packed.supervised(),
             attention: held_apart(config, &batch.layout),
+            gathered: batch.gathered(),
         }
     }
 
@@ -60,6 +63,7 @@ impl BatchSize {
             longest: lengths.iter().copied().max().unwrap_or(0),
             supervised,
             attention: held_apart(config, &Layout::packed(&starts)),
+            gathered: 0,
         }
     }
 
@@ -71,6 +75,7 @@ impl BatchSize {
             longest: self.longest.max(other.longest),
             supervised: self.supervised.max(other.supervised),
             attention: self.attention.max(other.attention),
+            gathered: self.gathered.max(other.gathered),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::head::HeadBuffers;
 use super::pass::{Keys, LayerPass, Pass};
 use super::rotation::{Rotations, Tables};
 use super::scratch::{Asked, Buffers, Saved, Scratch, Widths};
+use super::table::Lookup;
 use super::weights::Weights;
 use crate::fused::batch::Batch;
 use crate::fused::binding::Binding;
@@ -39,6 +40,7 @@ pub(super) struct Engine<'b> {
     x: Buffer,
     d_x: Buffer,
     tables: Tables,
+    lookup: Lookup,
     /// Gradients as they came back.
     found: Vec<f32>,
     /// Where the time goes, if that is asked for.
@@ -67,6 +69,7 @@ impl<'b> Engine<'b> {
             x: Buffer::new(Dtype::F32),
             d_x: Buffer::new(Dtype::F32),
             tables: Tables::new(base.config()),
+            lookup: Lookup::new(&gpu),
             found: Vec::new(),
             profile: None,
             gpu,
@@ -138,12 +141,20 @@ impl<'b> Engine<'b> {
         Ok(self.saved.clone())
     }
 
+    /// The hidden state before the first layer: x (T, H).
+    fn embed(&mut self, pass: &Pass<'_>, x: &Tensor) -> Result<(), Error> {
+        let scale = self.config.embedding_scale() as f32;
+        let to = x.mat(pass.rows, self.config.hidden_size);
+        let table = &self.weights.embedding;
+        Ok(self.lookup.embed(&self.gpu, table, &pass.ids, scale, to)?)
+    }
+
     /// The hidden states after the last layer; nothing is kept for a backward pass.
     pub(super) fn forward(&mut self, pass: &Pass<'_>) -> Result<Tensor, Error> {
         let scratch = self.scratch(pass, false)?;
         let saved = self.saved(0, pass.rows)?;
         let x = self.x.get(&self.gpu, pass.rows * self.config.hidden_size)?;
-        pass.embed(&self.weights.embedding, &x)?;
+        self.embed(pass, &x)?;
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let at = LayerPass {
                 pass,
@@ -272,7 +283,7 @@ impl<'b> Engine<'b> {
         let keeps = |index: usize| index.checked_sub(lowest).and_then(|i| kept_places.get(i));
         let size = pass.rows * self.config.hidden_size;
         let x = self.x.get(&self.gpu, size)?;
-        pass.embed(&self.weights.embedding, &x)?;
+        self.embed(pass, &x)?;
         self.inputs.resize_with(layers, || Buffer::new(Dtype::F32));
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let at = LayerPass {

@@ -81,13 +81,13 @@ impl Engine<'_> {
         let dropped = if drops { 2 * t * w.widest() } else { 0 };
         let acts = t * (w.widest() + w.qkv().max(2 * w.mlp) + w.hidden)
             + t * (w.queries + w.keys)
-            + 2 * w.queries * (t + batch.longest)
+            + 2 * w.queries * (t + batch.gathered)
             + dropped
             + 2 * scores
             + self.weights.widened();
-        let f32s = 2 * t * w.hidden + 2 * w.queries * (t + batch.longest) + 2 * scores;
+        let f32s = 2 * t * w.hidden + 2 * w.queries * (t + batch.gathered) + 2 * scores;
         let head = head::bytes(self.config, n, act);
-        let shared = layer + act * acts + 4 * f32s + head + 8 * parameters;
+        let shared = layer + act * acts + 4 * f32s + head + 16 * parameters;
         Step {
             layer: layer as u64,
             input: (4 * t * w.hidden) as u64,

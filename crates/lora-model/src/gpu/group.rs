@@ -63,7 +63,7 @@ enum Stored {
 }
 
 /// The block format of a weight that the device can widen.
-fn blocks_of(view: &TensorView<'_>) -> Option<Widen> {
+pub(super) fn blocks_of(view: &TensorView<'_>) -> Option<Widen> {
     let StorageDtype::Quantised(dtype) = view.dtype() else {
         return None;
     };
@@ -178,7 +178,7 @@ impl Group {
 }
 
 /// The blocks of a weight on the device, its rows in Hugging Face's order.
-fn as_stored(gpu: &Gpu, view: &TensorView<'_>) -> Result<Tensor, Error> {
+pub(super) fn as_stored(gpu: &Gpu, view: &TensorView<'_>) -> Result<Tensor, lora_gpu::Error> {
     let tensor = gpu.alloc(Dtype::U8, view.stored_bytes())?;
     if view.lies_in_order() {
         gpu.upload_bytes(view.stored(), &tensor, 0)?;

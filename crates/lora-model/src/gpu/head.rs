@@ -1,7 +1,6 @@
 //! What follows the last layer: the last norm, the output head, the loss and its gradient.
 use super::buffer::Buffer;
 use super::engine::Engine;
-use super::pass::Pass;
 use super::profile::timed;
 use crate::fused::targets::Targets;
 use lora_checkpoint::ModelConfig;
@@ -10,7 +9,7 @@ use lora_kernels::loss::TokenLoss;
 use lora_kernels::profile::Part;
 
 /// Bytes of logits that exist at once, about.
-const LOGITS: usize = 256 << 20;
+const LOGITS: usize = 128 << 20;
 
 /// Memory of the head and the loss. n = rows whose logits are wanted.
 #[derive(Debug)]
@@ -18,10 +17,12 @@ pub(super) struct HeadBuffers {
     /// Hidden rows before the last norm, f32 (n, H), and their gradient.
     rows: Buffer,
     d_rows: Buffer,
-    /// The same after it, (n, H).
+    /// The same after it, (n, H), and its gradient, f32.
     normed: Buffer,
     d_normed: Buffer,
     rstd: Buffer,
+    /// Rows of a head that is held in blocks.
+    wide: Buffer,
     /// A chunk of logits, f32, and their gradient.
     logits: Buffer,
     d_logits: Buffer,
@@ -37,7 +38,8 @@ impl HeadBuffers {
             rows: f32s(),
             d_rows: f32s(),
             normed: act(),
-            d_normed: act(),
+            d_normed: f32s(),
+            wide: act(),
             rstd: f32s(),
             logits: f32s(),
             d_logits: act(),
@@ -55,7 +57,7 @@ fn chunk(vocabulary: usize) -> usize {
 /// Bytes of the buffers for n supervised rows, with activations of `act` bytes.
 pub(super) fn bytes(config: &ModelConfig, n: usize, act: usize) -> usize {
     let logits = chunk(config.vocab_size).min(n) * config.vocab_size;
-    n * config.hidden_size * (8 + 2 * act) + logits * (4 + act) + 16 * n
+    n * config.hidden_size * (12 + act) + logits * (4 + act) + 16 * n
 }
 
 /// The row of the hidden state that predicts each target.
@@ -122,8 +124,11 @@ impl Engine<'_> {
                 .mat(rows.len(), h)
                 .of_rows(index * step..index * step + n);
             let to = logits.mat(n, v);
-            let head = self.weights.head.mat(v, h);
-            gpu.gemm(Product::new(hidden.n(), head.t(), to))?;
+            let wide = self.head.wide.get(gpu, self.weights.head.widened())?;
+            for rows in self.weights.head.slices() {
+                let head = self.weights.head.slice(gpu, rows.clone(), &wide)?;
+                gpu.gemm(Product::new(hidden.n(), head.t(), to.of_columns(rows)))?;
+            }
             if let Some(cap) = self.config.logit_softcap {
                 gpu.soft_cap(to, cap as f32)?;
             }
@@ -157,7 +162,8 @@ impl Engine<'_> {
         let d_logits = self.head.d_logits.get(gpu, back * step * v)?;
         let d_normed = self.head.d_normed.get(gpu, back * n * h)?;
         let softcap = self.config.logit_softcap.map(|cap| cap as f32);
-        let head = self.weights.head.mat(v, h);
+        let head = &self.weights.head;
+        let wide = self.head.wide.get(gpu, head.widened())?;
         let profile = self.profile.as_deref();
         let operations = |rows: usize| (2 * rows * v * h) as u64;
         for first in (0..n).step_by(step) {
@@ -165,7 +171,11 @@ impl Engine<'_> {
             let hidden = normed.mat(n, h).of_rows(first..first + count);
             let to = logits.mat(count, v);
             timed(profile, gpu, Part::Head, operations(count), || {
-                gpu.gemm(Product::new(hidden.n(), head.t(), to))
+                for rows in head.slices() {
+                    let part = head.slice(gpu, rows.clone(), &wide)?;
+                    gpu.gemm(Product::new(hidden.n(), part.t(), to.of_columns(rows)))?;
+                }
+                Ok(())
             })?;
             let d = gradient.map(|(scale, _)| (scale, d_logits.mat(count, v)));
             timed(profile, gpu, Part::Loss, 0, || {
@@ -174,7 +184,13 @@ impl Engine<'_> {
             if let Some((_, d)) = d {
                 let to = d_normed.mat(n, h).of_rows(first..first + count);
                 timed(profile, gpu, Part::Head, operations(count), || {
-                    gpu.gemm(Product::new(d.n(), head.n(), to))
+                    for rows in head.slices() {
+                        let part = head.slice(gpu, rows.clone(), &wide)?;
+                        let product = Product::new(d.of_columns(rows.clone()).n(), part.n(), to);
+                        let adds = rows.start > 0;
+                        gpu.gemm(if adds { product.adding() } else { product })?;
+                    }
+                    Ok(())
                 })?;
             }
         }
@@ -220,15 +236,5 @@ impl Engine<'_> {
         let starts = gpu.uploaded(Dtype::U32, &starts)?;
         let sources = gpu.uploaded(Dtype::U32, &sources)?;
         gpu.sum_rows(d_rows, &starts, &sources, dx.mat(t, h))
-    }
-}
-
-impl Pass<'_> {
-    /// The hidden state before the first layer: x (T, H).
-    pub(super) fn embed(&self, table: &Tensor, x: &Tensor) -> Result<(), Error> {
-        let (h, v) = (self.config.hidden_size, self.config.vocab_size);
-        let scale = self.config.embedding_scale() as f32;
-        let to = x.mat(self.rows, h);
-        self.gpu.embed(table.mat(v, h), &self.ids, scale, to)
     }
 }

@@ -20,6 +20,7 @@ mod pass;
 mod profile;
 mod rotation;
 mod scratch;
+mod table;
 mod weights;
 
 use crate::fused::batch::{Batch, Prefixes};
@@ -94,6 +95,12 @@ impl<'b> OnGpu<'b> {
         budget: Option<u64>,
     ) -> Result<GpuMemory, Error> {
         self.engine.fit(batch, parameters, drops, budget)
+    }
+
+    /// Whether some weights stay on the device as the file's blocks, and are widened when they are used.
+    #[must_use]
+    pub fn holds_blocks(&self) -> bool {
+        self.engine.weights.widened() > 0
     }
 
     /// Measures where the time goes; steps then take longer, since the device is waited for part by part.

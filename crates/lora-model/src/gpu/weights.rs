@@ -2,6 +2,7 @@
 use super::bound::Bound;
 use super::group::{Group, Kind};
 use super::load::Loader;
+use super::table::Table;
 use crate::{Base, Error};
 use lora_checkpoint::Norm;
 use lora_gpu::{Dtype, Gpu, Tensor};
@@ -30,11 +31,11 @@ impl Layer {
 #[derive(Debug)]
 pub(super) struct Weights {
     /// (V, H).
-    pub(super) embedding: Tensor,
+    pub(super) embedding: Table,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Tensor,
     /// (V, H): the embedding again if tied.
-    pub(super) head: Tensor,
+    pub(super) head: Table,
 }
 
 impl Weights {
@@ -43,12 +44,9 @@ impl Weights {
         let config = base.config();
         let widest = config.hidden_size.max(config.intermediate_size);
         let mut loader = Loader::new(gpu, widest)?;
-        let mut table = |name: &str| -> Result<Tensor, Error> {
+        let mut table = |name: &str| -> Result<Table, Error> {
             let view = base.checkpoint().tensor(name)?;
-            let (rows, columns) = (view.rows(), view.columns());
-            let tensor = gpu.activations(rows * columns)?;
-            loader.matrix(&view, tensor.mat(rows, columns))?;
-            Ok(tensor)
+            Ok(Table::load(&mut loader, &view)?)
         };
         let embedding = table("model.embed_tokens.weight")?;
         let head = if config.tie_word_embeddings {

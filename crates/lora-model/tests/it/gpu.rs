@@ -1,9 +1,12 @@
 //! The route on a GPU against the golden cases: on the CPU's stand-in for one, and, where `LORA_TEST_DEVICE` is `cuda`, on the
 //! card that is there.
 use crate::golden::{self, CASES, Golden};
-use lora_checkpoint::{Error, SaveDtype, TensorView, save_folder};
+use lora_checkpoint::{
+    Checkpoint, Error, GgufDtype, SaveDtype, TensorView, save_folder, save_gguf,
+};
+use lora_core::{Adapter, LoraConfig, TargetModules};
 use lora_gpu::{Gpu, OnCpu, Precision};
-use lora_model::{Base, Dropout, Fused, Generate as _, OnGpu, Route};
+use lora_model::{Base, Dropout, Fused, Generate as _, OnGpu, Packed, Route};
 
 fn device(precision: Precision) -> Gpu {
     match std::env::var("LORA_TEST_DEVICE").as_deref() {
@@ -232,4 +235,47 @@ fn it_continues_texts_as_the_cpu_does() {
         );
         assert!(expected.iter().any(|text| text.len() > 3));
     });
+}
+
+/// A base whose weights stay blocks on the device: what the CPU makes of the same file.
+#[test]
+fn a_quantised_base_is_widened_as_on_the_cpu() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/tiny-chat");
+    let folder = tempfile::tempdir().unwrap();
+    let model = Checkpoint::open(root.as_ref()).unwrap();
+    let ids: Vec<u32> = (0..40).map(|i| 5 + i * 13 % 200).collect();
+    let labels: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    let packed = Packed::from_rows([
+        (&ids[..25], &labels[..25]),
+        (&ids[25..], &labels[25..]),
+        (&ids[..30], &labels[..30]),
+    ]);
+    for dtype in [GgufDtype::Q8_0, GgufDtype::Q4_0] {
+        let path = folder.path().join("model.gguf");
+        save_gguf(&path, &model, dtype, "m", |_| Ok::<(), Error>(())).unwrap();
+        let base = Base::open(&path).unwrap();
+        let mut adapter =
+            Adapter::init(LoraConfig::new(4, 8.0, TargetModules::AllLinear), &base, 3).unwrap();
+        for (i, value) in adapter.params.iter_mut().enumerate() {
+            *value += 0.02 * (i as f32 * 0.37).sin(); // B is not zero
+        }
+        let compute = |route: &mut dyn Route| {
+            let mut flat = vec![0.0; adapter.params.len()];
+            let losses = route
+                .gradients(&adapter, &packed, None, 0.1, &mut flat)
+                .unwrap();
+            (golden::mean(&losses), flat)
+        };
+        let (expected_loss, expected) = compute(&mut Fused::new(&base, 2).unwrap());
+        let gpu = device(Precision::F32);
+        let mut route = OnGpu::new(&base, gpu, Some(&adapter)).unwrap();
+        assert!(route.holds_blocks());
+        let (loss, found) = compute(&mut route);
+        assert!(
+            (loss / expected_loss - 1.0).abs() <= 1e-4,
+            "{loss} {expected_loss}"
+        );
+        let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        assert!(golden::largest_difference(&found, &expected) <= 1e-4 * largest);
+    }
 }

@@ -1,0 +1,122 @@
+//! The token embedding and the output head on the device: (V, H), dense or as the file's blocks, of which only the rows in use
+//! are widened.
+use super::buffer::Buffer;
+use super::group::{as_stored, blocks_of};
+use super::load::Loader;
+use lora_checkpoint::TensorView;
+use lora_gpu::{Dtype, Error, Gpu, Mat, Tensor, Widen};
+use std::ops::Range;
+
+/// Rows of a head that are widened at once.
+const SLICE: usize = 1 << 14;
+
+/// A table of V rows of H values.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    rows: usize,
+    columns: usize,
+    stored: Tensor,
+    /// How its rows are stored, if not dense.
+    blocks: Option<Widen>,
+}
+
+impl Table {
+    pub(super) fn load(loader: &mut Loader<'_>, view: &TensorView<'_>) -> Result<Self, Error> {
+        let gpu = loader.gpu();
+        let (rows, columns) = (view.rows(), view.columns());
+        let blocks = blocks_of(view);
+        let stored = match blocks {
+            Some(_) => as_stored(gpu, view)?,
+            None => {
+                let dense = gpu.activations(rows * columns)?;
+                loader.matrix(view, dense.mat(rows, columns))?;
+                dense
+            }
+        };
+        Ok(Self {
+            rows,
+            columns,
+            stored,
+            blocks,
+        })
+    }
+
+    /// Bytes of a row of blocks.
+    fn row_bytes(&self, kind: Widen) -> usize {
+        let (values, bytes) = kind.block();
+        self.columns / values * bytes
+    }
+
+    /// Its rows in parts that are at hand at once.
+    pub(super) fn slices(&self) -> impl Iterator<Item = Range<usize>> {
+        let rows = self.rows;
+        let step = match self.blocks {
+            Some(_) => SLICE,
+            None => rows.max(1),
+        };
+        (0..rows)
+            .step_by(step)
+            .map(move |first| first..rows.min(first + step))
+    }
+
+    /// Values of the largest part that is widened.
+    pub(super) fn widened(&self) -> usize {
+        match self.blocks {
+            Some(_) => self.rows.min(SLICE) * self.columns,
+            None => 0,
+        }
+    }
+
+    /// Some of its rows; those of blocks are widened into `wide`.
+    pub(super) fn slice<'t>(
+        &'t self,
+        gpu: &Gpu,
+        rows: Range<usize>,
+        wide: &'t Tensor,
+    ) -> Result<Mat<'t>, Error> {
+        let Some(kind) = self.blocks else {
+            return Ok(self.stored.mat(self.rows, self.columns).of_rows(rows));
+        };
+        let to = wide.mat(rows.len(), self.columns);
+        let first = rows.start * self.row_bytes(kind);
+        gpu.widen(kind, &self.stored, first, to)?;
+        Ok(to)
+    }
+}
+
+/// Memory in which rows of an embedding are widened.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    bytes: Buffer,
+    wide: Buffer,
+}
+
+impl Lookup {
+    pub(super) fn new(gpu: &Gpu) -> Self {
+        Self {
+            bytes: Buffer::new(Dtype::U8),
+            wide: Buffer::new(gpu.dtype()),
+        }
+    }
+
+    /// x (T, H) = scale · the rows of `ids` (T).
+    pub(super) fn embed(
+        &mut self,
+        gpu: &Gpu,
+        table: &Table,
+        ids: &Tensor,
+        scale: f32,
+        x: Mat<'_>,
+    ) -> Result<(), Error> {
+        let (h, t) = (table.columns, x.rows());
+        let Some(kind) = table.blocks else {
+            return gpu.embed(table.stored.mat(table.rows, h), ids, scale, x);
+        };
+        let row = table.row_bytes(kind);
+        let bytes = self.bytes.get(gpu, t * row)?;
+        let wide = self.wide.get(gpu, t * h)?;
+        gpu.gather(table.stored.mat(table.rows, row), ids, 0, bytes.mat(t, row))?;
+        gpu.widen(kind, &bytes, 0, wide.mat(t, h))?;
+        gpu.convert(wide.mat(t, h), scale, x)
+    }
+}
