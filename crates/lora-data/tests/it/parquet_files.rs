@@ -2,6 +2,7 @@
 use arrow::array::{
     ArrayRef, Int32Builder, Int64Builder, LargeListBuilder, ListBuilder, RecordBatch, StringArray,
 };
+use lora_checkpoint::{Chat, template_sha256};
 use lora_data::{Error, Example, IGNORE, Split};
 use lora_testkit::Told as _;
 use parquet::arrow::ArrowWriter;
@@ -26,6 +27,9 @@ fn example(ids: &[u32], prompt: usize) -> Example {
     }
 }
 
+/// To the byte: with white space at its ends.
+const TEMPLATE: &str = " {{ messages }}\r\n\n";
+
 fn split() -> Split {
     Split {
         examples: vec![
@@ -34,7 +38,11 @@ fn split() -> Split {
             example(&[9; 400], 399),
         ],
         tokenizer_sha256: Some("aaaaaaaaaaaabbbb".into()),
-        template_sha256: Some("t".into()),
+        template_sha256: Some(template_sha256(TEMPLATE)),
+        chat: Some(Chat {
+            template: Some(TEMPLATE.into()),
+            system: Some("Kurz,\nbitte.".into()),
+        }),
     }
 }
 
