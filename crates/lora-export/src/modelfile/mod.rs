@@ -1,7 +1,9 @@
 //! An Ollama Modelfile beside an exported GGUF: the model, its chat template in Go's language, its stop texts.
 //!
 //! The template is inferred from the model's own Jinja template (`infer`), written for Go (`go`), and both are rendered on
-//! chats that were not used for inferring; if a single character differs, there is no Modelfile.
+//! chats that were not used for inferring; if a single character differs, there is no Modelfile. What the model's template
+//! does beyond turns (`beyond`) is said.
+mod beyond;
 mod go;
 mod infer;
 
@@ -9,39 +11,55 @@ use crate::Args;
 use crate::inputs::Source;
 use crate::output::Output;
 use infer::{Turns, messages};
-use lora_checkpoint::{Checkpoint, TokenizerBundle};
+use lora_checkpoint::{Chat, Checkpoint, TokenizerBundle, shown};
 use lora_cli::Foreign as _;
 use lora_cli::{Context, Error, Result, Ui};
 use lora_data::ChatTemplate;
+use lora_model::Served;
 
 /// What Ollama needs to know of a model's chats.
 #[derive(Debug)]
-pub(crate) struct Chat {
+pub(crate) struct Translated {
     template: String,
+    /// The system message of chats that bring none.
+    system: Option<String>,
     stop: Vec<String>,
     /// One line each: what the template does and Ollama's can't.
     notes: Vec<String>,
 }
 
-/// Translates the chat template of a model.
-pub(crate) fn translate(model: &Checkpoint) -> Result<Chat> {
+/// Translates the chats that a model, or an adapter on it, is served with.
+pub(crate) fn translate(model: &Checkpoint, served: &Served) -> Result<Translated> {
     let tokenizer = model.tokenizer()?;
-    let source = tokenizer.chat_template.as_deref().ok_or_else(|| {
+    let Chat {
+        template: source,
+        system,
+    } = &served.chat;
+    let source = source.as_deref().ok_or_else(|| {
+        let whose = served.adapter.as_deref().unwrap_or(model.path());
         Error::new(format!(
             "{} has no chat template, so there is nothing to write a Modelfile from",
-            model.path().display()
+            whose.display()
         ))
         .hint("export without --modelfile")
     })?;
+    if let Some(text) = system.as_ref().filter(|text| text.contains("\"\"\"")) {
+        return Err(Error::new(format!(
+            "a Modelfile can't hold the system text {}: three quotation marks stand in it",
+            shown(text)
+        ))
+        .hint("export without --modelfile"));
+    }
     let (bos, eos) = (
         tokenizer.bos_token.as_deref(),
         tokenizer.eos_token.as_deref(),
     );
     let template = ChatTemplate::new(source, bos, eos).map_err(Error::new)?;
     let added = bos.filter(|_| tokenizer.add_bos_token).unwrap_or_default();
-    let (turns, template, notes) = checked(&template, added).map_err(untranslatable)?;
-    Ok(Chat {
-        template,
+    let (turns, written, notes) = checked(&template, added).map_err(untranslatable)?;
+    Ok(Translated {
+        template: written,
+        system: system.clone(),
         stop: stop_texts(&tokenizer, model, &turns),
         notes,
     })
@@ -50,7 +68,7 @@ pub(crate) fn translate(model: &Checkpoint) -> Result<Chat> {
 /// Writes the Modelfile beside the GGUF file. An adapter's base is named by its full path, for Ollama to import.
 pub(crate) fn write(
     args: &Args,
-    chat: &Chat,
+    chat: &Translated,
     source: &Source,
     output: &Output,
     ui: &Ui,
@@ -80,12 +98,15 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn text(chat: &Chat, from: &str, adapter: Option<&str>) -> String {
+fn text(chat: &Translated, from: &str, adapter: Option<&str>) -> String {
     let mut text = format!("FROM {from}\n");
     if let Some(adapter) = adapter {
         text += &format!("ADAPTER {adapter}\n");
     }
     text += &format!("TEMPLATE \"\"\"{}\"\"\"\n", chat.template);
+    if let Some(system) = &chat.system {
+        text += &format!("SYSTEM \"\"\"{system}\"\"\"\n");
+    }
     for stop in &chat.stop {
         text += &format!("PARAMETER stop \"{stop}\"\n");
     }
@@ -127,12 +148,7 @@ fn checked(template: &ChatTemplate, added: &str) -> Result<(Turns, String, Vec<S
                 .to_owned(),
         );
     }
-    if turns.system.is_none() {
-        notes.push(
-            "the model's template has no place for a system message; Ollama will leave it out"
-                .to_owned(),
-        );
-    }
+    notes.extend(beyond::notes(template, &turns));
     Ok((bare, written, notes))
 }
 
