@@ -100,8 +100,8 @@ pub struct Split {
     pub tokenizer_sha256: Option<String>,
     /// `lora.template_sha256`, absent in a plain parquet and where no template was used.
     pub template_sha256: Option<String>,
-    /// How the rows' chats are written (`lora.template` and `lora.system`); None if nothing tells: in a plain parquet, and
-    /// in datasets of before that have only the hash of a template.
+    /// How the rows' chats are written (`lora.template` and `lora.system`); None if nothing tells: in a plain parquet, in
+    /// rows without a tokenizer's fingerprint, and in datasets of before that have only the hash of a template.
     pub chat: Option<Chat>,
 }
 

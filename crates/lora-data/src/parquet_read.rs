@@ -90,9 +90,11 @@ fn read_file(path: &Path) -> Result<Split, Error> {
         template: value(KEY_TEMPLATE_SOURCE),
         system: value(KEY_SYSTEM),
     };
+    // Without a tokenizer's fingerprint rows are ids of unknown origin: that they have no template says nothing.
+    let is_told = tokenizer_sha256.is_some() || chat != Chat::default();
     let chat = match (&version, chat.template_sha256() == template_sha256) {
         (None, _) => None,
-        (Some(_), true) => Some(chat),
+        (Some(_), true) => is_told.then_some(chat),
         // Datasets of before hold only the template's hash.
         (Some(_), false) if chat.template.is_none() => None,
         (Some(_), false) => {

@@ -3,7 +3,6 @@ use crate::args::Args;
 use crate::choices::Method;
 use crate::data::Rows;
 use crate::inputs::Inputs;
-use lora_checkpoint::Chat;
 use lora_cli::{Result, Ui};
 use lora_model::{chat_result, trained_chat, trained_otherwise};
 use std::path::Path;
@@ -42,15 +41,10 @@ pub(crate) fn write(args: &Args, inputs: &Inputs, rows: &Rows, dir: &Path) -> Re
     let Some(chat) = rows.chat.as_ref().filter(|_| args.method == Method::Lora) else {
         return Ok(());
     };
-    match inputs.tokenizer(&args.base) {
-        Ok(tokenizer) => {
-            tokenizer
-                .with_chat_template(chat.template.clone())
-                .write(dir)?;
-        }
-        Err(_) if *chat == Chat::default() => return Ok(()), // a base without a tokenizer, and rows of ids
-        Err(error) => return Err(error),
-    }
+    let tokenizer = inputs.tokenizer(&args.base)?;
+    tokenizer
+        .with_chat_template(chat.template.clone())
+        .write(dir)?;
     Ok(chat.write(dir)?)
 }
 

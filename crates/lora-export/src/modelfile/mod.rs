@@ -295,13 +295,67 @@ mod tests {
             let template = ChatTemplate::new(FAMILIES[index].1, Some("<s>"), Some("</s>")).unwrap();
             checked(&template, "").unwrap().2
         };
-        assert!(notes(0).is_empty() && notes(5).is_empty());
+        for plain in [0, 5] {
+            let [note] = &notes(plain)[..] else {
+                panic!("{:?}", notes(plain));
+            };
+            assert!(note.starts_with("a system message further down"), "{note}");
+        }
         assert!(notes(2)[0].contains("trims"));
         assert!(
             notes(4)
                 .iter()
                 .any(|note| note.contains("no place for a system message"))
         );
+    }
+
+    /// ChatML with one thing more.
+    fn chatml_and(more: &str) -> Vec<String> {
+        let source = format!(
+            "{more}{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}{{{{ calls(m) if calls else '' \
+             }}}}<|im_end|>\n{{% endfor %}}{{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
+        );
+        let template = ChatTemplate::new(&source, None, None).unwrap();
+        checked(&template, "").unwrap().2
+    }
+
+    #[test]
+    fn tools_and_reasoning_are_found_by_what_the_template_writes() {
+        let of = |more: &str, word: &str| chatml_and(more).iter().any(|note| note.contains(word));
+        let tools = "{% if tools %}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}";
+        let calls = "{% macro calls(m) %}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{% endmacro %}";
+        let thoughts = "{% macro calls(m) %}{{ m.reasoning_content or '' }}{% endmacro %}";
+        let switch =
+            "{% if enable_thinking is defined and enable_thinking is false %}/no_think{% endif %}";
+        for (more, has_tools, has_reasoning) in [
+            ("", false, false),
+            (tools, true, false),
+            (calls, true, false),
+            (thoughts, false, true),
+            (switch, false, true),
+        ] {
+            assert_eq!(of(more, "does not support tools"), has_tools, "{more}");
+            assert_eq!(of(more, "reasoning"), has_reasoning, "{more}");
+        }
+        let dropped = "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[-1].lstrip() }}\n{% endfor %}";
+        let template = ChatTemplate::new(dropped, None, None).unwrap();
+        let turns = Turns::infer(&template).unwrap();
+        assert!(
+            beyond::notes(&template, &turns)
+                .iter()
+                .any(|note| note.contains("reasoning"))
+        );
+    }
+
+    #[test]
+    fn later_system_messages_are_said_only_where_the_template_takes_them() {
+        let has_note = |index: usize| {
+            let template = ChatTemplate::new(FAMILIES[index].1, Some("<s>"), Some("</s>")).unwrap();
+            let notes = checked(&template, "").unwrap().2;
+            notes.iter().any(|note| note.contains("further down"))
+        };
+        assert!(has_note(0), "ChatML writes them where they stand");
+        assert!(!has_note(4), "Gemma has none at all");
     }
 
     #[test]
