@@ -43,8 +43,9 @@ pub struct Args {
     /// Type of the weights [default: the model's own, bf16 for a quantised one; f32 for an adapter].
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Dtype>,
-    /// Also write an Ollama Modelfile beside model.gguf or adapter.gguf: the model's chat template in Ollama's language,
-    /// checked character by character against the original, and its stop texts.
+    /// Also write an Ollama Modelfile beside model.gguf or adapter.gguf: the chat template of the model (or the one that the
+    /// adapter was trained with) in Ollama's language, checked character by character against the original, its system
+    /// text and its stop texts. What Ollama's language does not get (tools, reasoning) is said.
     #[arg(long)]
     pub modelfile: bool,
     /// Name written into the GGUF file's metadata [default: the name of the source].

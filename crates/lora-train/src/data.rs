@@ -53,7 +53,7 @@ fn chat(args: &Args, inputs: &Inputs, split: &Split) -> Result<Option<Chat>> {
     }
     let own = inputs.chat(&args.base)?;
     let is_own = own.template_sha256() == split.template_sha256;
-    Ok(is_own.then(|| Chat {
+    Ok(is_own.then_some(Chat {
         system: None,
         ..own
     }))
