@@ -43,12 +43,8 @@ pub(crate) fn translate(model: &Checkpoint, served: &Served) -> Result<Translate
         ))
         .hint("export without --modelfile")
     })?;
-    if let Some(text) = system.as_ref().filter(|text| text.contains("\"\"\"")) {
-        return Err(Error::new(format!(
-            "a Modelfile can't hold the system text {}: three quotation marks stand in it",
-            shown(text)
-        ))
-        .hint("export without --modelfile"));
+    if let Some(text) = system {
+        refuse_unwritable(text)?;
     }
     let (bos, eos) = (
         tokenizer.bos_token.as_deref(),
@@ -63,6 +59,21 @@ pub(crate) fn translate(model: &Checkpoint, served: &Served) -> Result<Translate
         stop: stop_texts(&tokenizer, model, &turns),
         notes,
     })
+}
+
+/// A Modelfile has no escapes for the system text.
+fn refuse_unwritable(system: &str) -> Result<()> {
+    let dropped = system.chars().find(|&c| !go::is_kept(c));
+    let why = match dropped {
+        Some(c) => format!("Ollama's reader drops {c:?}"),
+        None if system.contains("\"\"\"") => "three quotation marks stand in it".to_owned(),
+        None => return Ok(()),
+    };
+    Err(Error::new(format!(
+        "a Modelfile can't hold the system text {}: {why}",
+        shown(system)
+    ))
+    .hint("export without --modelfile, or train with a system text without it"))
 }
 
 /// Writes the Modelfile beside the GGUF file. An adapter's base is named by its full path, for Ollama to import.
@@ -286,6 +297,24 @@ mod tests {
                 );
                 assert!(!written.contains("\"\"\""), "{family}: {written}");
             }
+        }
+    }
+
+    #[test]
+    fn characters_that_ollama_drops_are_escaped_or_refused() {
+        let source = "{% for m in messages %}<{{ m.role }}>\u{a0}{{ m.content }}👩\u{200d}🔬\u{feff}\n{% endfor %}";
+        let template = ChatTemplate::new(source, None, None).unwrap();
+        let (_, written, _) = checked(&template, "").unwrap();
+        assert!(written.chars().all(go::is_kept), "{written:?}");
+        assert!(
+            written.contains("\\U000000a0") && written.contains("👩\\U0000200d🔬"),
+            "{written}"
+        );
+        for kept in ["Sei kurz.\r\n\t– Ü, e\u{301}, 東京, 🦀", "\"quoted\""] {
+            assert!(refuse_unwritable(kept).is_ok(), "{kept}");
+        }
+        for dropped in ["a\u{a0}b", "👩\u{200d}🔬", "\0", "\u{3000}", "a \"\"\" b"] {
+            assert!(refuse_unwritable(dropped).is_err(), "{dropped:?}");
         }
     }
 
