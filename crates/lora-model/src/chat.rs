@@ -59,10 +59,10 @@ pub fn trained_otherwise(adapter: &Path, trained: &Chat, rows: &Chat) -> Option<
     })
 }
 
-/// The field of a receipt's results that says which chats go with the output.
-pub const RESULT: &str = "chat";
+/// Field of a receipt's results that says which chats go with the output.
+const RESULT: &str = "chat";
 
-/// [`RESULT`] of an output that has these chats; `of` says where they are from.
+/// The field `chat` of the results of an output that has these chats; `of` says where they are from.
 pub fn chat_result(chat: &Chat, of: &str) -> Value {
     json!({"template_sha256": chat.template_sha256(), "system": chat.system, "of": of})
 }
@@ -147,7 +147,7 @@ impl Served {
         })
     }
 
-    /// [`RESULT`] of the output's receipt.
+    /// The field `chat` of the results in the output's receipt.
     pub fn result(&self) -> Value {
         let of = if self.adapter.is_some() {
             "adapter"

@@ -13,7 +13,7 @@ pub(super) fn notes(template: &ChatTemplate, turns: &Turns) -> Vec<String> {
     let lost = [
         (
             writes_tools(template),
-            "the model's template writes tools and their calls, and Ollama's will not: Ollama says that the model does not support tools",
+            "the model's template writes tools and their calls, and Ollama's will not: Ollama says that the model does not support tools (llama-server --jinja applies the model's own template)",
         ),
         (
             treats_reasoning(template),
