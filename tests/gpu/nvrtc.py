@@ -2,7 +2,7 @@
 
 usage: nvrtc.py DIR [--capabilities 80,89,90,100]
 DIR is a folder that holds libnvrtc.so.N somewhere below it, such as the unpacked wheel nvidia-cuda-nvrtc (it is a zip archive).
-Prints a line per compilation, and for the first the registers and shared memory of every kernel. Fails at the first mistake.
+Prints a line per compilation, and for the first the registers and the memory of every kernel. Fails at the first mistake.
 """
 import argparse
 import ctypes
@@ -68,16 +68,45 @@ class Compiler:
 
 
 def sections(cubin):
-    """Name -> (bytes, its `info` word) of the sections of an ELF file of 64 bits."""
+    """Name -> (where its bytes begin, how many) of the sections of an ELF file of 64 bits."""
     at, = struct.unpack_from("<Q", cubin, 0x28)
     size, count, names = struct.unpack_from("<HHH", cubin, 0x3A)
-    headers = [struct.unpack_from("<IIQQQQIIQQ", cubin, at + size * i) for i in range(count)]
+    headers = [struct.unpack_from("<IIQQQQ", cubin, at + size * i) for i in range(count)]
     strings = headers[names][4]
-    found = {}
-    for name, _, _, _, _, length, _, info, _, _ in headers:
-        start = strings + name
-        found[cubin[start:cubin.index(b"\0", start)].decode()] = (length, info)
-    return found
+    return {text_at(cubin, strings + header[0]): header[4:] for header in headers}
+
+
+def text_at(cubin, start):
+    return cubin[start:cubin.index(b"\0", start)].decode()
+
+
+def per_kernel(cubin, found, attribute):
+    """Kernel -> value of an attribute in `.nv.info`: a format, a number and a length, then a symbol and the value."""
+    symbols, _ = found[".symtab"]
+    strings, _ = found[".strtab"]
+    at, length = found[".nv.info"]
+    end, values = at + length, {}
+    while at < end:
+        form, number, size = struct.unpack_from("<BBH", cubin, at)
+        at += 4
+        if form != 4:
+            continue
+        if number == attribute:
+            symbol, value = struct.unpack_from("<II", cubin, at)
+            name, = struct.unpack_from("<I", cubin, symbols + 24 * symbol)
+            values[text_at(cubin, strings + name)] = value
+        at += size
+    return values
+
+
+def show(cubin, found, names):
+    registers = per_kernel(cubin, found, 0x2F)
+    stacks = per_kernel(cubin, found, 0x11)
+    for name in names:
+        _, code = found[f".text.{name}"]
+        _, shared = found.get(f".nv.shared.{name}", (0, 0))
+        print(f"      {name:26} {registers.get(name, 0):4} registers {stacks.get(name, 0):5} bytes of stack"
+              f" {shared:6} shared {code:6} of code")
 
 
 def main():
@@ -104,11 +133,8 @@ def main():
                 sys.exit(f"error: sm_{capability} {precision}: no kernel is called {', '.join(missing)}")
             print(f"ok  sm_{capability:4} {precision:4}  {len(cubin):8} bytes", flush=True)
             if not shown:
+                show(cubin, found, names)
                 shown = True
-                for name in names:
-                    code, info = found[f".text.{name}"]
-                    shared, _ = found.get(f".nv.shared.{name}", (0, 0))
-                    print(f"      {name:28} {info >> 24:4} registers  {shared:6} bytes shared  {code:7} bytes of code")
 
 
 main()

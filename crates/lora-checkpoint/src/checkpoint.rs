@@ -6,7 +6,7 @@ use crate::gguf::parse::{Gguf, parse};
 use crate::gguf::{config::model_config, names, rope};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
-use crate::{ModelConfig, TokenizerBundle, config_json, safetensors_files, tokenizer};
+use crate::{Chat, ModelConfig, TokenizerBundle, config_json, safetensors_files};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ pub struct Checkpoint {
     entries: BTreeMap<String, Entry>,
     gguf: Option<Gguf>,
     notes: Vec<String>,
+    /// How chats are written, where that is not what the files say.
+    chat: Option<Chat>,
 }
 
 impl Checkpoint {
@@ -72,6 +74,7 @@ impl Checkpoint {
             entries,
             gguf: None,
             notes,
+            chat: None,
         };
         model
             .entries
@@ -96,6 +99,7 @@ impl Checkpoint {
             entries,
             gguf: Some(gguf),
             notes: Vec::new(),
+            chat: None,
         };
         model.check_weights()?;
         Ok(model)
@@ -110,6 +114,14 @@ impl Checkpoint {
             self.entries.insert("lm_head.weight".to_owned(), entry);
             self.config.tie_word_embeddings = false;
         }
+        self
+    }
+
+    /// The same model with its chats written in another way: with the template and the system text that an adapter was
+    /// trained with.
+    #[must_use]
+    pub fn with_chat(mut self, chat: Chat) -> Self {
+        self.chat = Some(chat);
         self
     }
 
@@ -175,17 +187,26 @@ impl Checkpoint {
     }
     /// Tokenizer, chat template and special tokens.
     pub fn tokenizer(&self) -> Result<TokenizerBundle, Error> {
-        match &self.gguf {
+        let own = match &self.gguf {
             Some(gguf) => TokenizerBundle::from_gguf(self.files[0].path(), gguf),
             None => TokenizerBundle::from_folder(&self.path, &self.config),
+        }?;
+        Ok(match &self.chat {
+            Some(chat) => own.with_chat_template(chat.template.clone()),
+            None => own,
+        })
+    }
+    /// Chat template and system text, without the tokenizer.
+    pub fn chat(&self) -> Result<Chat, Error> {
+        match (&self.chat, &self.gguf) {
+            (Some(chat), _) => Ok(chat.clone()),
+            (None, Some(_)) => Ok(Chat::of_metadata(|key| self.metadata(key))),
+            (None, None) => Chat::of_folder(&self.path),
         }
     }
-    /// Source of the chat template, if the model has one.
-    pub fn chat_template(&self) -> Result<Option<String>, Error> {
-        match &self.gguf {
-            Some(gguf) => Ok(tokenizer::template_of_gguf(gguf)),
-            None => tokenizer::template_of_folder(&self.path),
-        }
+    /// True if chats are written in another way than the files say.
+    pub(crate) fn has_other_chat(&self) -> bool {
+        self.chat.is_some()
     }
     /// What the model's own settings ask for and is not done when it is trained here, a line each.
     pub fn notes(&self) -> &[String] {

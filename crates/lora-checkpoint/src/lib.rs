@@ -23,6 +23,7 @@
 compile_error!("safetensors and GGUF are little-endian; weights are read where they lie");
 
 mod blocks;
+mod chat;
 mod checkpoint;
 mod config;
 mod config_json;
@@ -40,6 +41,7 @@ mod storage;
 mod tokenizer;
 mod view;
 
+pub use chat::{Chat, shown, template_sha256};
 pub use checkpoint::{Checkpoint, Format};
 pub use config::{Biases, LayerSpec, ModelConfig};
 pub use error::Error;

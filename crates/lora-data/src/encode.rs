@@ -3,7 +3,7 @@ use crate::record::{Content, Record, content};
 use crate::refusal::Refusal;
 use crate::template::{ChatTemplate, Message, hex};
 use crate::{Error, Example, IGNORE};
-use lora_checkpoint::TokenizerBundle;
+use lora_checkpoint::{Chat, TokenizerBundle};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -61,6 +61,27 @@ impl Encoder {
     /// sha256 of the template's source, if one is used.
     pub fn template_sha256(&self) -> Option<&str> {
         self.template.as_ref().map(ChatTemplate::sha256)
+    }
+
+    /// Template and system text, as they go with a dataset; `system` is what the rows really have.
+    pub fn chat_with(&self, system: Option<String>) -> Chat {
+        Chat {
+            template: self.template.as_ref().map(|t| t.source().to_owned()),
+            system,
+        }
+    }
+
+    /// The system text that a row is written with; None for a text without roles.
+    pub fn system_of<'a>(&'a self, record: &'a Record) -> Option<Option<&'a str>> {
+        let own = match &record.content {
+            Content::Text(_) => return None,
+            Content::Chat { messages, .. } => messages
+                .first()
+                .filter(|first| crate::record::role(first) == "system")
+                .map(content),
+            Content::Pair { system, .. } => system.as_deref(),
+        };
+        Some(own.or(self.system.as_deref()))
     }
 
     /// The text that ends a completion without a template, if the model has an end-of-text token.

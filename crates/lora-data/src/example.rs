@@ -1,6 +1,7 @@
 //! One prepared row, and one split of them.
 use crate::Error;
 use crate::error::Mistake;
+use lora_checkpoint::Chat;
 use std::path::Path;
 
 /// The label of a position that is not supervised (the Hugging Face convention).
@@ -97,8 +98,11 @@ pub struct Split {
     pub examples: Vec<Example>,
     /// `lora.tokenizer_sha256`, absent in a plain parquet.
     pub tokenizer_sha256: Option<String>,
-    /// `lora.template_sha256`, absent in a plain parquet.
+    /// `lora.template_sha256`, absent in a plain parquet and where no template was used.
     pub template_sha256: Option<String>,
+    /// How the rows' chats are written (`lora.template` and `lora.system`); None if nothing tells: in a plain parquet, in
+    /// rows without a tokenizer's fingerprint, and in datasets of before that have only the hash of a template.
+    pub chat: Option<Chat>,
 }
 
 impl Split {

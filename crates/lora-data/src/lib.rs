@@ -18,6 +18,7 @@
 //!     examples: vec![row([5, 6, 7, 2]), row([5, 8, 9, 2])],
 //!     tokenizer_sha256: None, // any base may read it
 //!     template_sha256: None,
+//!     chat: None,
 //! };
 //! split.write(&folder.join("train.parquet"))?;
 //!
@@ -60,6 +61,10 @@ const KEY_SCHEMA: &str = "lora.schema";
 const KEY_TOKENIZER: &str = "lora.tokenizer_sha256";
 /// Key-value metadata: sha256 of the chat template's source.
 const KEY_TEMPLATE: &str = "lora.template_sha256";
+/// Key-value metadata: the chat template's source.
+const KEY_TEMPLATE_SOURCE: &str = "lora.template";
+/// Key-value metadata: the system text of the rows.
+const KEY_SYSTEM: &str = "lora.system";
 
 /// Foreign messages may have several lines; ours have one.
 fn one_line(message: &str) -> String {

@@ -20,6 +20,9 @@ pub struct Manifest {
     pub tokenizer_sha256: String,
     /// sha256 of the chat template's source, if one was used.
     pub template_sha256: Option<String>,
+    /// The system text of the rows: what was put before those that brought none, or what all of them brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
 }
 
 /// The splits of a dataset.

@@ -1,10 +1,12 @@
 //! Reads one split from parquet, strictly: whatever is not a dataset is an error that names file, row and column.
 use crate::error::CUT_OFF;
 use crate::{
-    Error, Example, KEY_SCHEMA, KEY_TEMPLATE, KEY_TOKENIZER, SCHEMA_VERSION, Split, one_line,
+    Error, Example, KEY_SCHEMA, KEY_SYSTEM, KEY_TEMPLATE, KEY_TEMPLATE_SOURCE, KEY_TOKENIZER,
+    SCHEMA_VERSION, Split, one_line,
 };
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema};
+use lora_checkpoint::Chat;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
@@ -82,7 +84,24 @@ fn read_file(path: &Path) -> Result<Split, Error> {
         )
         .hint("it was made by a newer lora-prep; prepare it again or update"));
     }
-    let (tokenizer_sha256, template_sha256) = (value(KEY_TOKENIZER), value(KEY_TEMPLATE));
+    let tokenizer_sha256 = value(KEY_TOKENIZER);
+    let template_sha256 = value(KEY_TEMPLATE);
+    let chat = Chat {
+        template: value(KEY_TEMPLATE_SOURCE),
+        system: value(KEY_SYSTEM),
+    };
+    // Without a tokenizer's fingerprint rows are ids of unknown origin: that they have no template says nothing.
+    let is_told = tokenizer_sha256.is_some() || chat != Chat::default();
+    let chat = match (&version, chat.template_sha256() == template_sha256) {
+        (None, _) => None,
+        (Some(_), true) => is_told.then_some(chat),
+        // Datasets of before hold only the template's hash.
+        (Some(_), false) if chat.template.is_none() => None,
+        (Some(_), false) => {
+            let what = format!("{KEY_TEMPLATE_SOURCE} is not the template of {KEY_TEMPLATE}");
+            return Err(Error::invalid(path, what));
+        }
+    };
     let columns = Columns::of(version.is_some());
     columns.check(builder.schema(), path)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.names.iter().copied());
@@ -101,6 +120,7 @@ fn read_file(path: &Path) -> Result<Split, Error> {
         examples,
         tokenizer_sha256,
         template_sha256,
+        chat,
     })
 }
 

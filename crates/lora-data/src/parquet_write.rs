@@ -1,5 +1,8 @@
 //! Writes one split as parquet, schema version 1. The same rows give the same bytes.
-use crate::{Error, Example, KEY_SCHEMA, KEY_TEMPLATE, KEY_TOKENIZER, SCHEMA_VERSION, Split};
+use crate::{
+    Error, Example, KEY_SCHEMA, KEY_SYSTEM, KEY_TEMPLATE, KEY_TEMPLATE_SOURCE, KEY_TOKENIZER,
+    SCHEMA_VERSION, Split,
+};
 use arrow::array::{ArrayRef, Int32Builder, ListBuilder, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
@@ -45,13 +48,16 @@ impl Split {
             KEY_SCHEMA.to_owned(),
             SCHEMA_VERSION.to_string(),
         )];
+        let chat = self.chat.as_ref();
         for (key, value) in [
-            (KEY_TOKENIZER, &self.tokenizer_sha256),
-            (KEY_TEMPLATE, &self.template_sha256),
+            (KEY_TOKENIZER, self.tokenizer_sha256.as_ref()),
+            (KEY_TEMPLATE, self.template_sha256.as_ref()),
+            (KEY_TEMPLATE_SOURCE, chat.and_then(|c| c.template.as_ref())),
+            (KEY_SYSTEM, chat.and_then(|c| c.system.as_ref())),
         ] {
             pairs.extend(
                 value
-                    .clone()
+                    .cloned()
                     .map(|value| KeyValue::new(key.to_owned(), value)),
             );
         }

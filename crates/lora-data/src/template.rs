@@ -1,10 +1,10 @@
 //! Chat templates, rendered as transformers renders them: the same Jinja settings, filters and Python ways.
 use crate::python;
+use lora_checkpoint::template_sha256;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::{Map, Value as Json};
-use sha2::{Digest, Sha256};
 
 /// Name of the one template in the environment.
 const NAME: &str = "chat_template";
@@ -19,6 +19,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     bos_token: Option<String>,
     eos_token: Option<String>,
+    source: String,
     sha256: String,
 }
 
@@ -30,7 +31,7 @@ impl ChatTemplate {
         eos_token: Option<&str>,
     ) -> Result<Self, String> {
         // Jinja drops one newline at the end of a source, so that it is no part of the template.
-        let source = source.strip_suffix('\n').unwrap_or(source);
+        let bare = source.strip_suffix('\n').unwrap_or(source);
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
@@ -47,17 +48,23 @@ impl ChatTemplate {
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", raise_exception);
         environment
-            .add_template_owned(NAME, without_generation_tags(source))
+            .add_template_owned(NAME, without_generation_tags(bare))
             .map_err(|error| describe(&error))?;
         Ok(Self {
             environment,
             bos_token: bos_token.map(str::to_owned),
             eos_token: eos_token.map(str::to_owned),
-            sha256: hex(&Sha256::digest(source)),
+            source: source.to_owned(),
+            sha256: template_sha256(source),
         })
     }
 
-    /// sha256 of the source, without its last newline: the same from a folder and from a GGUF.
+    /// The source, to the byte.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// sha256 of the source, see [`template_sha256`].
     pub fn sha256(&self) -> &str {
         &self.sha256
     }

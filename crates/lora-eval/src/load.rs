@@ -4,7 +4,7 @@ use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
 use lora_data::{Example, Split};
-use lora_model::{Base, TrainedOn};
+use lora_model::{Base, TrainedOn, trained_chat, trained_otherwise};
 use lora_receipt::{Artefact, Input};
 use std::path::{Path, PathBuf};
 
@@ -98,6 +98,13 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
         let identity = own.is(&base, &given);
         args.other_base
             .check(ui, path, name.as_deref(), &args.base, identity)?;
+        if let (Some(trained), Some(rows)) = (trained_chat(path)?, &split.chat)
+            && let Some(otherwise) = trained_otherwise(path, &trained, rows)
+        {
+            ui.warn(&format!(
+                "{otherwise}: its figures are of prompts that it was not trained on"
+            ));
+        }
         adapters.push(Named {
             name: unique_name(path, &adapters),
             path: path.clone(),

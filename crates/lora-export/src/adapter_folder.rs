@@ -4,7 +4,7 @@ use crate::output::Output;
 use crate::{Args, Format};
 use lora_cli::{Result, Ui, human_bytes};
 use lora_core::{Adapter, BaseModel};
-use lora_model::Base;
+use lora_model::{Base, Served};
 use serde_json::{Value, json};
 
 /// Writes the folder, and loads it again, strictly.
@@ -31,4 +31,16 @@ pub(crate) fn write(
         human_bytes(bytes)
     ));
     Ok(json!({"modules": modules, "format": args.format, "bytes": bytes}))
+}
+
+/// Writes the base's tokenizer with the chats of the adapter's rows, if the adapter's files say how these are written.
+pub(crate) fn write_chat(base: &Base, served: &Served, output: &Output) -> Result<()> {
+    if served.adapter.is_some() {
+        let tokenizer = base.checkpoint().tokenizer()?;
+        tokenizer
+            .with_chat_template(served.chat.template.clone())
+            .write(&output.path)?;
+        served.chat.write(&output.path)?;
+    }
+    Ok(())
 }

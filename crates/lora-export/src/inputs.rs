@@ -3,7 +3,7 @@ use crate::{Args, Dtype, Format, gguf_adapter};
 use lora_checkpoint::{Checkpoint, SaveDtype};
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
-use lora_model::Base;
+use lora_model::{Base, Served};
 use lora_receipt::{Artefact, Receipt};
 use std::path::{Path, PathBuf};
 
@@ -101,6 +101,38 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Source> {
         _ => Err(Error::new("nothing to export")
             .hint("name a model with --model or an adapter with --adapter")),
     }
+}
+
+/// The chats that go with the export, and what is to be said of them.
+pub(crate) fn served(args: &Args, source: &Source, ui: &Ui) -> Result<Served> {
+    let own = source.model().chat()?;
+    let adapters: Vec<PathBuf> = match source {
+        Source::Model(_) => Vec::new(),
+        Source::Adapter(..) => args.adapter.iter().cloned().collect(),
+    };
+    let served = Served::of(Some(own), &adapters)?;
+    if let Some(difference) = &served.difference {
+        let which = match args.format {
+            Format::Gguf if args.modelfile => "the Modelfile has the former",
+            Format::Gguf => {
+                "llama.cpp takes the latter; lora-merge makes a model that has the former"
+            }
+            Format::Mlx => "mlx-lm takes the latter; lora-merge makes a model that has the former",
+            Format::Peft | Format::Hf => "the output has the former",
+        };
+        ui.say(&format!("{difference}: {which}"));
+    }
+    served.notes.iter().for_each(|note| ui.say(note));
+    let place = match args.format {
+        Format::Gguf if args.modelfile => "the Modelfile has it",
+        Format::Gguf => "the file keeps it, but llama.cpp has to be told (-sys TEXT)",
+        Format::Hf | Format::Peft | Format::Mlx => "SYSTEM_PROMPT.txt keeps it",
+    };
+    served
+        .system_note(place)
+        .iter()
+        .for_each(|note| ui.say(note));
+    Ok(served)
 }
 
 /// Combinations that no file can hold.

@@ -43,8 +43,9 @@ pub struct Args {
     /// Type of the weights [default: the model's own, bf16 for a quantised one; f32 for an adapter].
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Dtype>,
-    /// Also write an Ollama Modelfile beside model.gguf or adapter.gguf: the model's chat template in Ollama's language,
-    /// checked character by character against the original, and its stop texts.
+    /// Also write an Ollama Modelfile beside model.gguf or adapter.gguf: the chat template of the model (or the one that the
+    /// adapter was trained with) in Ollama's language, checked character by character against the original, its system
+    /// text and its stop texts. What Ollama's language does not get (tools, reasoning) is said.
     #[arg(long)]
     pub modelfile: bool,
     /// Name written into the GGUF file's metadata [default: the name of the source].
@@ -127,19 +128,29 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let source = inputs::open(&args, ui)?;
     args.dtype = Some(args.dtype.map_or_else(|| source.default_dtype(), Ok)?); // the receipt names the chosen type
     inputs::refuse_impossible(&args, &source)?;
+    let served = inputs::served(&args, &source, ui)?;
     let chat = args
         .modelfile
-        .then(|| modelfile::translate(source.model()))
+        .then(|| modelfile::translate(source.model(), &served))
         .transpose()?;
     let output = output::stage(&args, &source)?;
     output.check_base(&args, &source, ui)?;
-    let results = match &source {
+    let mut results = match &source {
         Source::Model(checkpoint) => model::write(&args, checkpoint, &output, ui)?,
         Source::Adapter(base, adapter) if args.format == Format::Gguf => {
-            gguf_adapter::write(&args, base.checkpoint(), adapter, &output, ui)?
+            let metadata = match served.adapter {
+                Some(_) => served.chat.metadata(),
+                None => Vec::new(),
+            };
+            gguf_adapter::write(&args, base.checkpoint(), adapter, metadata, &output, ui)?
         }
-        Source::Adapter(base, adapter) => adapter_folder::write(&args, base, adapter, &output, ui)?,
+        Source::Adapter(base, adapter) => {
+            let results = adapter_folder::write(&args, base, adapter, &output, ui)?;
+            adapter_folder::write_chat(base, &served, &output)?;
+            results
+        }
     };
+    results["chat"] = served.result();
     if let Some(chat) = &chat {
         modelfile::write(&args, chat, &source, &output, ui)?;
     }

@@ -1,9 +1,12 @@
 //! `--to-adapter`: the combined adapter as a folder that PEFT loads.
 use crate::inputs::{self, Adapters};
 use crate::{Args, combine};
+use lora_checkpoint::Chat;
 use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui};
+use lora_model::tokenizer_folder;
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
+use serde_json::Value;
 use std::time::Instant;
 
 /// Combines and writes; no base is needed, since the adapters' own files say what they are for.
@@ -11,11 +14,19 @@ pub(crate) fn run(args: &Args, output: Staged, started: Instant, ui: &Ui) -> Res
     let Adapters {
         loaded,
         modules,
+        base,
         hashed,
-        ..
     } = inputs::open_adapters(args, ui)?;
-    let (adapter, results) = combine::adapters(args, loaded, &modules, ui)?;
+    let (adapter, combined) = combine::adapters(args, loaded, &modules, ui)?;
     adapter.save(output.path())?;
+    let served = inputs::served(args, base.as_ref(), ui)?;
+    if let Some(folder) = served.adapter.as_deref().and_then(tokenizer_folder) {
+        Chat::copy_with_tokenizer(folder, output.path())?;
+    }
+    let mut results = serde_json::json!({"chat": served.result()});
+    if let (Some(results), Value::Object(combined)) = (results.as_object_mut(), combined) {
+        results.extend(combined);
+    }
     let draft = Draft {
         tool: "lora-merge".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),

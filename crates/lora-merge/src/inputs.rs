@@ -3,7 +3,7 @@ use crate::{Args, Dtype, combine};
 use lora_checkpoint::SaveDtype;
 use lora_cli::{Error, Result, Ui};
 use lora_core::{Adapter, BaseModel, Module, ModuleKind};
-use lora_model::{Base, TrainedOn, model_input};
+use lora_model::{Base, Served, TrainedOn, model_input};
 use lora_receipt::{Artefact, Identity, Input};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub(crate) struct Inputs {
     /// How they were combined, for the receipt; null for the only one.
     pub(crate) combined: Value,
     pub(crate) dtype: Dtype,
+    /// The chats that go with the merged model.
+    pub(crate) served: Served,
     pub(crate) hashed: Vec<Input>,
 }
 
@@ -102,13 +104,29 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Inputs> {
     let (adapter, combined) = combine::adapters(args, loaded, &modules, ui)?;
     refuse_bias_without_place(&base, &adapter)?;
     let dtype = args.dtype.map_or_else(|| base_dtype(&base), Ok)?;
+    let served = served(args, Some(&base), ui)?;
     Ok(Inputs {
         base,
         adapter,
         combined,
         dtype,
+        served,
         hashed,
     })
+}
+
+/// The chats that go with the output; says where they are not the base's, or not known.
+pub(crate) fn served(args: &Args, base: Option<&Base>, ui: &Ui) -> Result<Served> {
+    let own = base.map(|base| base.checkpoint().chat()).transpose()?;
+    let served = Served::of(own, &args.adapter)?;
+    if let Some(difference) = &served.difference {
+        ui.say(&format!("{difference}: the output has the former"));
+    }
+    served.notes.iter().for_each(|note| ui.say(note));
+    let system = served.system_note("SYSTEM_PROMPT.txt keeps it");
+    system.iter().for_each(|note| ui.say(note));
+    served.warnings.iter().for_each(|warning| ui.warn(warning));
+    Ok(served)
 }
 
 /// Opens the adapters, on their base if there is one.

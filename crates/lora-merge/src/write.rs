@@ -25,19 +25,20 @@ pub(crate) fn model(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     let checkpoint = inputs.base.checkpoint();
     let progress = ui.progress("merge", inputs.base.total_parameters(), "weights");
     let mut merger = Merger::new(&inputs.base, &inputs.adapter, inputs.dtype)?;
-    let untied = unties(&inputs.base, &inputs.adapter)
-        .then(|| Ok::<_, Error>(Checkpoint::open(checkpoint.path())?.untied()))
-        .transpose()?;
-    if untied.is_some() {
+    let mut target = Checkpoint::open(checkpoint.path())?;
+    if unties(&inputs.base, &inputs.adapter) {
         ui.say("embedding and head of the base are one tensor; in the merged model they are two");
+        target = target.untied();
     }
-    let checkpoint = untied.as_ref().unwrap_or(checkpoint);
+    if inputs.served.adapter.is_some() {
+        target = target.with_chat(inputs.served.chat.clone());
+    }
     let dtype = match inputs.dtype {
         Dtype::Bf16 => SaveDtype::BF16,
         Dtype::F16 => SaveDtype::F16,
         Dtype::F32 => SaveDtype::F32,
     };
-    let saved = save_folder::<Error>(dir, checkpoint, dtype, |view, first, rows| {
+    let saved = save_folder::<Error>(dir, &target, dtype, |view, first, rows| {
         ui.check_interrupt()?;
         merger.edit(view.name(), first, rows)?;
         progress.inc(rows.len() as u64);
@@ -86,7 +87,7 @@ pub(crate) fn commit(
         artefact: Artefact::Model,
         config: serde_json::to_value(args).foreign()?,
         seed: args.seed,
-        results: results(moved, check, inputs.combined),
+        results: results(moved, check, &inputs),
         measured: json!({}),
         inputs: inputs.hashed,
         started,
@@ -94,12 +95,13 @@ pub(crate) fn commit(
     Ok(output.commit(draft)?)
 }
 
-fn results(moved: &Moved, check: Option<&Check>, combined: Value) -> Value {
+fn results(moved: &Moved, check: Option<&Check>, inputs: &Inputs) -> Value {
     json!({
-        "combined": combined,
+        "combined": inputs.combined,
         "targeted_weights": moved.values,
         "moved_weights": moved.rounded,
         "kept": moved.kept(),
         "check": check.map(Check::figures),
+        "chat": inputs.served.result(),
     })
 }

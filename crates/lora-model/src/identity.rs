@@ -94,10 +94,8 @@ pub enum TrainedOn {
 impl TrainedOn {
     /// Reads an adapter's receipt (of a checkpoint: its run's), else its configuration.
     pub fn of(adapter: &Path) -> Self {
-        let checkpoints = adapter.parent().filter(|p| p.ends_with("checkpoints"));
-        let run = checkpoints.and_then(Path::parent);
         let receipt = std::iter::once(adapter)
-            .chain(run)
+            .chain(run_of(adapter))
             .find_map(|folder| Receipt::load(folder).ok());
         let base = receipt.and_then(|receipt| {
             receipt
@@ -147,6 +145,12 @@ impl TrainedOn {
             Self::Nothing => Identity::Unknown("it does not name its base".to_owned()),
         }
     }
+}
+
+/// The folder of the run that wrote a checkpoint.
+pub(crate) fn run_of(adapter: &Path) -> Option<&Path> {
+    let checkpoints = adapter.parent().filter(|p| p.ends_with("checkpoints"));
+    checkpoints.and_then(Path::parent)
 }
 
 fn is_path_of(name: &str, path: &Path) -> bool {

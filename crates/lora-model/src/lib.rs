@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
 mod base;
+mod chat;
 pub mod composite;
 mod error;
 pub mod fused;
@@ -44,6 +45,7 @@ mod route;
 pub mod spec;
 
 pub use base::Base;
+pub use chat::{Served, chat_result, tokenizer_folder, trained_chat, trained_otherwise};
 pub use composite::{Composite, FullModel};
 pub use error::Error;
 pub use fused::{BatchSize, Footprint, Fused, Plan, footprint};

@@ -62,10 +62,10 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_two, help_heading = "Rows")]
     pub text_block: Option<usize>,
 
-    /// System message for rows that bring none.
+    /// System message for rows that bring none; goes with what is trained into model, GGUF and Modelfile.
     #[arg(long, value_name = "TEXT", help_heading = "Template")]
     pub system: Option<String>,
-    /// Jinja chat template in place of the model's own.
+    /// Jinja chat template in place of the model's own; goes with what is trained into model, GGUF and Modelfile.
     #[arg(
         long,
         value_name = "FILE",

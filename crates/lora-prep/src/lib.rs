@@ -1,12 +1,13 @@
 //! lora-prep: raw records in, a dataset out.
 //!
 //! Reading order: [`Args`] is the command line; `prepare` is the way of a row from file to split; `model` opens the
-//! tokenizer; `report` prints what was made; `show` prints rows of a finished dataset.
+//! tokenizer; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a finished dataset.
 mod args;
 mod model;
 mod prepare;
 mod report;
 mod show;
+mod systems;
 
 pub use args::Args;
 

@@ -1,6 +1,6 @@
 //! The tokenizer and chat template that rows are prepared for.
 use crate::Args;
-use lora_checkpoint::{Checkpoint, ModelConfig, TokenizerBundle};
+use lora_checkpoint::{Chat, Checkpoint, ModelConfig, TokenizerBundle};
 use lora_cli::{Error, Result};
 use lora_data::{ChatTemplate, Encoder};
 use lora_receipt::Input;
@@ -26,12 +26,22 @@ pub(crate) fn tokenizer(base: &Path) -> Result<(TokenizerBundle, usize)> {
     ))
 }
 
+/// How the base's own chats are written. Of a Hugging Face folder no weights are read.
+fn chat(base: &Path) -> Result<Chat> {
+    Ok(match base.join("config.json").is_file() {
+        true => Chat::of_folder(base)?,
+        false => Checkpoint::open(base)?.chat()?,
+    })
+}
+
 /// What turns records into rows, and the length limit.
 pub(crate) struct Model {
     pub(crate) encoder: Encoder,
     pub(crate) tokenizer_sha256: String,
     pub(crate) max_length: usize,
     pub(crate) context: usize,
+    /// The system text that the base was trained with, if its files say so.
+    pub(crate) base_system: Option<String>,
     /// Base and template with their hashes.
     pub(crate) inputs: Vec<Input>,
 }
@@ -78,6 +88,7 @@ impl Model {
             tokenizer_sha256: bundle.sha256,
             max_length,
             context,
+            base_system: chat(base)?.system,
             inputs,
         })
     }

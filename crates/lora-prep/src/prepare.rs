@@ -1,5 +1,6 @@
 //! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
 use crate::model::Model;
+use crate::systems::Systems;
 use crate::{Args, report};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
@@ -111,6 +112,7 @@ impl Prepared {
             examples: Vec::new(),
             tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
             template_sha256: model.encoder.template_sha256().map(str::to_owned),
+            chat: None,
         };
         let mut made = Self {
             train: empty(),
@@ -119,13 +121,17 @@ impl Prepared {
             refused: BTreeMap::new(),
         };
         let mut seen = HashSet::new();
+        let mut systems = Systems::default();
         let progress = ui.progress("preparing", rows.len() as u64, "rows");
         for (number, row) in rows.iter().enumerate() {
             if number % STRIDE == 0 {
                 ui.check_interrupt()?;
                 progress.inc(STRIDE.min(rows.len() - number) as u64);
             }
-            let example = Record::from_json(&row.value)
+            let record = Record::from_json(&row.value);
+            let system = record.as_ref().ok().map(|r| model.encoder.system_of(r));
+            let system = system.flatten().map(|text| text.map(str::to_owned));
+            let example = record
                 .and_then(|record| encode(&record, args, model).map_err(Fault::from))
                 .and_then(|example| {
                     match args.keep_duplicates || seen.insert(fingerprint(&example)) {
@@ -134,9 +140,11 @@ impl Prepared {
                     }
                 });
             match example {
-                Ok(example) => made
-                    .split_mut(split_of(&example.group, args.seed, args.valid, args.test))
-                    .push(example),
+                Ok(example) => {
+                    systems.see(system);
+                    made.split_mut(split_of(&example.group, args.seed, args.valid, args.test))
+                        .push(example);
+                }
                 Err(Fault::Refused(reason)) => {
                     *made.refused.entry(reason.to_string()).or_insert(0) += 1
                 }
@@ -151,6 +159,12 @@ impl Prepared {
             ] {
                 pack(split, model, block);
             }
+        }
+        let chat = model
+            .encoder
+            .chat_with(systems.common(args.system.as_deref()));
+        for split in [&mut made.train, &mut made.valid, &mut made.test] {
+            split.chat = Some(chat.clone());
         }
         Ok(made)
     }
@@ -227,6 +241,7 @@ impl Prepared {
             },
             tokenizer_sha256: model.tokenizer_sha256.clone(),
             template_sha256: self.train.template_sha256.clone(),
+            system: self.train.chat.as_ref().and_then(|c| c.system.clone()),
         };
         manifest.write(folder)?;
         Ok(manifest)

@@ -75,6 +75,15 @@ fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
             manifest.rows_read
         ));
     }
+    if let Some(of_base) = &model.base_system
+        && manifest.system.as_ref() != Some(of_base)
+    {
+        ui.warn(&format!(
+            "the base was trained with the system text {}, and these rows are not written with it: --system gives \
+             it to rows that bring none",
+            lora_checkpoint::shown(of_base)
+        ));
+    }
     let rows = || {
         prepared
             .train

@@ -11,19 +11,27 @@ use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use lora_training::{Outcome, clear};
 use std::time::Instant;
 
+/// What came out of the training.
+pub(crate) struct Trained<'a> {
+    pub(crate) model: &'a Model<'a>,
+    pub(crate) outcome: &'a Outcome,
+    /// The chats that go with it, for the receipt.
+    pub(crate) chat: serde_json::Value,
+}
+
 /// Writes what OUT holds (the best parameters, or the last where nothing was held out) and puts it in place.
 pub(crate) fn finish(
     args: &Args,
     inputs: &Inputs,
-    model: &Model<'_>,
-    outcome: &Outcome,
+    trained: &Trained<'_>,
     staged: Staged,
     started: Instant,
 ) -> Result<Receipt> {
     let dir = staged.path();
-    let trained = &model.trainable;
-    let params = outcome.best.as_deref().unwrap_or(trained.params());
-    trained.save(params, dir).map_err(explain)?;
+    let Trained { model, outcome, .. } = trained;
+    let weights = &model.trainable;
+    let params = outcome.best.as_deref().unwrap_or(weights.params());
+    weights.save(params, dir).map_err(explain)?;
     let card = dir.join("README.md");
     std::fs::write(&card, card::render(args, outcome, &model.summary))
         .map_err(failed("write", &card))?;
@@ -39,14 +47,15 @@ pub(crate) fn finish(
         config: serde_json::to_value(args).foreign()?,
         seed: Some(args.seed),
         inputs: inputs.hashes.clone(),
-        results: results(outcome, model),
+        results: results(trained),
         measured: measured(outcome, model),
         started,
     };
     Ok(staged.commit(draft)?)
 }
 
-fn results(outcome: &Outcome, model: &Model<'_>) -> serde_json::Value {
+fn results(trained: &Trained<'_>) -> serde_json::Value {
+    let Trained { model, outcome, .. } = trained;
     let state = &outcome.state;
     serde_json::json!({
         "steps": state.step,
@@ -63,6 +72,7 @@ fn results(outcome: &Outcome, model: &Model<'_>) -> serde_json::Value {
         "tokens": state.tokens,
         "computed_tokens": state.computed_tokens,
         "supervised_tokens": state.supervised_tokens,
+        "chat": trained.chat,
     })
 }
 

@@ -2,7 +2,7 @@
 use crate::args::Args;
 use crate::choices::Method;
 use crate::failure::failed;
-use lora_checkpoint::{ModelConfig, TokenizerBundle};
+use lora_checkpoint::{Chat, ModelConfig, TokenizerBundle};
 use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui, artefact_input};
 use lora_core::BaseModel as _;
@@ -98,6 +98,14 @@ impl Inputs {
         match &self.base {
             Start::Weights(base) => base.checkpoint().config(),
             Start::Shape(config) => config,
+        }
+    }
+
+    /// How the chats of the base are written, by its own files.
+    pub(crate) fn chat(&self, path: &Path) -> Result<Chat> {
+        match &self.base {
+            Start::Weights(base) => Ok(base.checkpoint().chat()?),
+            Start::Shape(_) => Ok(Chat::of_folder(path)?),
         }
     }
 

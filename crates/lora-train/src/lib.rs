@@ -1,10 +1,11 @@
 //! lora-train: fine-tunes a base model on a prepared dataset and writes a PEFT adapter (or, with `--method full`, all
 //! weights).
 //!
-//! Reading order: [`Args`] is the command line; `inputs` and `data` open what it names; `model` builds what trains; the
+//! Reading order: [`Args`] is the command line; `inputs` and `data` open what it names; `model` builds what trains; `chat` is what goes with it of the rows' chats; the
 //! training itself is `lora_training`'s, which `train` runs and `show` follows; `finish` and `card` write what is left.
 mod args;
 mod card;
+mod chat;
 mod choices;
 mod data;
 mod device;
@@ -34,16 +35,23 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     stage::check(&args)?;
     let inputs = inputs::Inputs::open(&mut args)?;
     let rows = data::load(&args, &inputs)?;
+    chat::say(&args, &inputs, &rows, ui)?;
     let mut model = model::build(&args, &inputs, &rows, ui)?;
     args.device = model.device; // what was taken: other devices give other bytes
     let mut staged = stage::stage(&args, ui)?;
+    chat::write(&args, &inputs, &rows, staged.path())?;
     let outcome = train::train(&args, &inputs, &rows, &mut model, &mut staged, ui)?;
     if args.profile
         && let Some(profile) = model.trainable.profile()
     {
         profile::show(profile, &outcome.state, args.threads(), ui);
     }
-    let receipt = finish::finish(&args, &inputs, &model, &outcome, staged, started)?;
+    let trained = finish::Trained {
+        model: &model,
+        outcome: &outcome,
+        chat: chat::result(&rows),
+    };
+    let receipt = finish::finish(&args, &inputs, &trained, staged, started)?;
     ui.receipt(&receipt);
     Ok(Status::Done)
 }

@@ -48,14 +48,18 @@ pub(crate) fn build<'b>(
                 ))
                 .hint("make one with lora-export --model MODEL --format hf --out DIR"));
             }
-            full(FullModel::from_base(base)?, args)
+            full(FullModel::from_base(base)?, args, rows)
         }
         (Start::Shape(config), _) => {
             ui.say(&format!(
                 "{} has no weights: starting at random from its config.json",
                 args.base.display()
             ));
-            full(FullModel::random((**config).clone(), args.seed)?, args)
+            full(
+                FullModel::random((**config).clone(), args.seed)?,
+                args,
+                rows,
+            )
         }
     }
 }
@@ -142,10 +146,12 @@ fn way<'b>(
     Ok((way, adapter))
 }
 
-fn full<'b>(model: FullModel, args: &Args) -> Result<Model<'b>> {
+fn full<'b>(model: FullModel, args: &Args, rows: &Rows) -> Result<Model<'b>> {
     let all = model.params.len() as u64;
     let dtype = args.dtype.map(Into::into);
-    let trainable = FullTrainable::new(model, &args.base, dtype).map_err(explain)?;
+    let trainable = FullTrainable::new(model, &args.base, dtype)
+        .map_err(explain)?
+        .with_chat(rows.chat.clone());
     Ok(Model {
         trainable: Box::new(trainable),
         summary: trainable_line(all, all, 0),

@@ -2,6 +2,7 @@
 use crate::error::{Error, Result, failed};
 use crate::pack::pack;
 use crate::trainable::{BatchLoss, MicroBatch, RowSize, Slot, Trainable};
+use lora_checkpoint::Chat;
 use lora_data::Example;
 use lora_model::FullModel;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,7 @@ pub struct FullTrainable {
     base: PathBuf,
     config: serde_json::Map<String, serde_json::Value>,
     dtype: WeightDtype,
+    chat: Option<Chat>,
 }
 
 impl FullTrainable {
@@ -71,7 +73,15 @@ impl FullTrainable {
             base: base.to_path_buf(),
             config,
             dtype,
+            chat: None,
         })
+    }
+
+    /// How the rows' chats are written goes into every folder; None leaves the base's own.
+    #[must_use]
+    pub fn with_chat(mut self, chat: Option<Chat>) -> Self {
+        self.chat = chat;
+        self
     }
 
     /// The base's config, with the dtype of the weights that lie beside it.
@@ -160,8 +170,13 @@ impl Trainable for FullTrainable {
         for name in COMPANIONS {
             let from = self.base.join(name);
             if from.is_file() {
-                fs::copy(&from, dir.join(name)).map_err(failed("copy", &from))?;
+                // Written anew, so that a read-only base gives no read-only copy.
+                let bytes = fs::read(&from).map_err(failed("read", &from))?;
+                fs::write(dir.join(name), bytes).map_err(failed("write", &dir.join(name)))?;
             }
+        }
+        if let Some(chat) = &self.chat {
+            chat.write(dir).map_err(lora_model::Error::from)?;
         }
         Ok(())
     }

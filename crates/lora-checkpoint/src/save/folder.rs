@@ -7,7 +7,7 @@ use crate::error::{Error, invalid, io};
 use crate::files::write_json;
 use crate::tokenizer::copy_files;
 use crate::view::TensorView;
-use crate::{Checkpoint, Format};
+use crate::{Chat, Checkpoint, Format};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -57,6 +57,7 @@ pub(crate) fn save_sharded<E: From<Error>>(
     };
     json::write_configs(dir, model, dtype, &mut saved.files)?;
     write_tokenizer(dir, model, &mut saved)?;
+    write_chat(dir, model, &mut saved)?;
     let mut buffers = (Encoder::default(), Vec::new());
     let mut rounding = Rounding::watch(model, dtype.storage())?;
     let mut edit = |view: &TensorView<'_>, first: usize, rows: &mut [f32]| {
@@ -72,7 +73,7 @@ pub(crate) fn save_sharded<E: From<Error>>(
         saved.files.push(write_index(dir, model, dtype, &shards)?);
     }
     saved.warnings.extend(rounding.warning());
-    verify(dir, model.config(), model.chat_template()?.as_deref())?;
+    verify(dir, model.config(), &model.chat()?)?;
     Ok(saved)
 }
 
@@ -203,6 +204,18 @@ fn write_tokenizer(dir: &Path, model: &Checkpoint, saved: &mut Saved) -> Result<
                 .push(format!("{} has no tokenizer", model.path().display()));
         }
         Format::Gguf => saved.files.extend(model.tokenizer()?.write(dir)?),
+    }
+    Ok(())
+}
+
+/// The system text, and the chat template if it is not that of the tokenizer's files.
+fn write_chat(dir: &Path, model: &Checkpoint, saved: &mut Saved) -> Result<(), Error> {
+    model.chat()?.write(dir)?;
+    for name in [Chat::TEMPLATE_FILE, Chat::SYSTEM_FILE] {
+        let path = dir.join(name);
+        if path.is_file() && !saved.files.contains(&path) {
+            saved.files.push(path);
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, invalid};
 use crate::gguf::rope::{self, Written};
 use crate::gguf::{self, Value, names};
 use crate::view::{TensorView, hugging_face_row};
-use crate::{Checkpoint, Format, ModelConfig};
+use crate::{Chat, Checkpoint, Format, ModelConfig};
 use std::path::Path;
 
 /// Writes `model` as one GGUF file that llama.cpp runs, with tokenizer and chat template. 1-D weights stay f32, as
@@ -44,7 +44,7 @@ pub fn save_gguf<E: From<Error>>(
         progress(rows.len() as u64)
     })?;
     warnings.extend(rounding.warning());
-    verify(path, &held, model.chat_template()?.as_deref())?;
+    verify(path, &held, &model.chat()?)?;
     Ok(warnings)
 }
 
@@ -154,7 +154,15 @@ fn tokenizer(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, Value)>, Error> {
     if model.format() == Format::Gguf {
-        return Ok(carried(model, "tokenizer."));
+        let mut own = carried(model, "tokenizer.");
+        let chat = model.chat()?;
+        if model.has_other_chat() {
+            own.retain(|(key, _)| !Chat::is_key(key));
+            own.extend(chat.metadata());
+        } else {
+            own.extend(system(chat));
+        }
+        return Ok(own);
     }
     let written = model
         .tokenizer()?
@@ -164,7 +172,18 @@ fn tokenizer(
     held.eos_token_ids = written.ids.eos;
     held.pad_token_id = written.ids.padding;
     warnings.extend(written.warnings);
-    Ok(written.entries)
+    let mut entries = written.entries;
+    entries.extend(system(model.chat()?));
+    Ok(entries)
+}
+
+/// The system text alone: the template is among the tokenizer's own entries.
+fn system(chat: Chat) -> Vec<(String, Value)> {
+    let chat = Chat {
+        template: None,
+        ..chat
+    };
+    chat.metadata()
 }
 
 /// A GGUF source's own entries, but for those that describe its storage.

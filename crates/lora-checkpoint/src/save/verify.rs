@@ -1,18 +1,17 @@
 //! What was written is opened again, and its configuration compared field by field with what it should say.
 use crate::error::{Error, invalid};
-use crate::{Checkpoint, Format, LayerSpec, ModelConfig, Rope};
+use crate::{Chat, Checkpoint, Format, LayerSpec, ModelConfig, Rope};
 use std::path::Path;
 
-/// Opens what was written; a field that differs from `expected`, or another chat template, is an error that names it.
-pub(super) fn verify(
-    path: &Path,
-    expected: &ModelConfig,
-    chat_template: Option<&str>,
-) -> Result<(), Error> {
+/// Opens what was written; a field that differs from `expected`, or another chat template or system text, is an error
+/// that names it.
+pub(super) fn verify(path: &Path, expected: &ModelConfig, chat: &Chat) -> Result<(), Error> {
     let written = Checkpoint::open(path)?;
     let mut found = differences(written.config(), expected);
-    if written.chat_template()?.as_deref() != chat_template {
-        found.push("its chat template would be another".to_owned());
+    let written_chat = written.chat()?;
+    if written_chat != *chat {
+        let (would_be, is) = (written_chat.describe(), chat.describe());
+        found.push(format!("it would have {would_be}, not {is}"));
     }
     let Some(first) = found.first() else {
         return Ok(());

@@ -29,6 +29,15 @@ pub struct TokenizerBundle {
     pub(super) folder: Option<PathBuf>,
 }
 
+impl TokenizerBundle {
+    /// The same tokenizer with another chat template, or with none.
+    #[must_use]
+    pub fn with_chat_template(mut self, template: Option<String>) -> Self {
+        self.chat_template = template;
+        self
+    }
+}
+
 /// sha256 over (id, token, special) in the order of the ids.
 pub(super) fn fingerprint(tokenizer: &Tokenizer) -> String {
     let added = tokenizer.get_added_tokens_decoder();

@@ -38,13 +38,6 @@ impl TokenizerBundle {
     }
 }
 
-/// The chat template of a GGUF file, without its tokenizer.
-pub(crate) fn template_of_gguf(gguf: &Gguf) -> Option<String> {
-    Source { gguf }
-        .text("tokenizer.chat_template")
-        .map(str::to_owned)
-}
-
 /// The metadata, as the tokenizer needs it.
 pub(super) struct Source<'a> {
     gguf: &'a Gguf,

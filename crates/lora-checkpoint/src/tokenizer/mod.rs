@@ -11,5 +11,4 @@ mod write;
 
 pub use bundle::TokenizerBundle;
 pub(crate) use folder::template_of_folder;
-pub(crate) use gguf::template_of_gguf;
-pub(crate) use write::copy_files;
+pub(crate) use write::{TEMPLATE_FILE, copy_files, set_template};

@@ -1,9 +1,13 @@
 //! Tokenizer files as transformers' AutoTokenizer reads them.
 use super::bundle::TokenizerBundle;
+use super::folder::template_of_folder;
 use crate::error::{Error, io};
-use crate::files::write_json;
+use crate::files::{read_json, write_json};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+
+/// The file of a chat template.
+pub(crate) const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// The files that make a tokenizer in a Hugging Face folder.
 const FILES: [&str; 8] = [
@@ -11,7 +15,7 @@ const FILES: [&str; 8] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "chat_template.jinja",
+    TEMPLATE_FILE,
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
@@ -33,14 +37,50 @@ pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<Vec<PathBuf>, Error> 
     Ok(copies)
 }
 
-impl TokenizerBundle {
-    /// Writes the tokenizer into an existing folder: the original files unchanged if it came from a folder, else
-    /// tokenizer.json, tokenizer_config.json, special_tokens_map.json and chat_template.jinja. Returns the files.
-    pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>, Error> {
-        match &self.folder {
-            Some(folder) => copy_files(folder, dir),
-            None => self.write_built(dir),
+/// Puts a chat template, or none, in place of the one among the tokenizer files of `dir`. tokenizer_config.json may hold
+/// one, too, which some readers prefer to chat_template.jinja: it is taken out there.
+pub(crate) fn set_template(
+    dir: &Path,
+    template: Option<&str>,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), Error> {
+    let settings = dir.join("tokenizer_config.json");
+    if settings.is_file()
+        && let Value::Object(mut map) = read_json(&settings)?
+        && map.shift_remove("chat_template").is_some()
+    {
+        write_json(&settings, &Value::Object(map))?;
+    }
+    let path = dir.join(TEMPLATE_FILE);
+    match template {
+        Some(template) => {
+            std::fs::write(&path, template).map_err(io("write", &path))?;
+            if !files.contains(&path) {
+                files.push(path);
+            }
         }
+        None if path.exists() => {
+            std::fs::remove_file(&path).map_err(io("remove", &path))?;
+            files.retain(|file| *file != path);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+impl TokenizerBundle {
+    /// Writes the tokenizer into an existing folder: the original files unchanged if it came from a folder (but for a chat
+    /// template that was put in place of their own), else tokenizer.json, tokenizer_config.json, special_tokens_map.json
+    /// and chat_template.jinja. Returns the files.
+    pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>, Error> {
+        let Some(folder) = &self.folder else {
+            return self.write_built(dir);
+        };
+        let mut files = copy_files(folder, dir)?;
+        if template_of_folder(folder)? != self.chat_template {
+            set_template(dir, self.chat_template.as_deref(), &mut files)?;
+        }
+        Ok(files)
     }
 
     fn write_built(&self, dir: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -55,7 +95,7 @@ impl TokenizerBundle {
         write_json(&path, &Value::Object(self.special_tokens()))?;
         files.push(path);
         if let Some(template) = &self.chat_template {
-            let path = dir.join("chat_template.jinja");
+            let path = dir.join(TEMPLATE_FILE);
             std::fs::write(&path, template).map_err(io("write", &path))?;
             files.push(path);
         }

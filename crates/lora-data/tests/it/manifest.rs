@@ -16,6 +16,7 @@ fn manifest() -> Manifest {
         },
         tokenizer_sha256: "t".into(),
         template_sha256: None,
+        system: None,
     }
 }
 

@@ -2,6 +2,7 @@
 use arrow::array::{
     ArrayRef, Int32Builder, Int64Builder, LargeListBuilder, ListBuilder, RecordBatch, StringArray,
 };
+use lora_checkpoint::{Chat, template_sha256};
 use lora_data::{Error, Example, IGNORE, Split};
 use lora_testkit::Told as _;
 use parquet::arrow::ArrowWriter;
@@ -26,6 +27,9 @@ fn example(ids: &[u32], prompt: usize) -> Example {
     }
 }
 
+/// To the byte: with white space at its ends.
+const TEMPLATE: &str = " {{ messages }}\r\n\n";
+
 fn split() -> Split {
     Split {
         examples: vec![
@@ -34,7 +38,11 @@ fn split() -> Split {
             example(&[9; 400], 399),
         ],
         tokenizer_sha256: Some("aaaaaaaaaaaabbbb".into()),
-        template_sha256: Some("t".into()),
+        template_sha256: Some(template_sha256(TEMPLATE)),
+        chat: Some(Chat {
+            template: Some(TEMPLATE.into()),
+            system: Some("Kurz,\nbitte.".into()),
+        }),
     }
 }
 
@@ -222,6 +230,52 @@ fn another_schema_version_is_refused() {
     );
     foreign(&file, columns(), &[("lora.schema", "1")]);
     assert!(message(Split::read(&file, "").unwrap_err()).contains("column 'id' is missing"));
+}
+
+#[test]
+fn what_is_not_known_of_the_chats_is_not_taken_for_none() {
+    let (_folder, file) = file();
+    let read = |metadata: &[(&str, &str)]| {
+        let columns = vec![
+            ("input_ids", lists(&[&[1, 2]])),
+            ("labels", lists(&[&[1, 2]])),
+        ];
+        foreign(&file, columns, metadata);
+        Split::read(&file, "").map(|split| split.chat)
+    };
+    assert_eq!(read(&[]).unwrap(), None, "a plain parquet");
+    let mut ids = split();
+    (ids.tokenizer_sha256, ids.template_sha256) = (None, None);
+    ids.chat = Some(Chat::default());
+    ids.write(&file).unwrap();
+    assert_eq!(Split::read(&file, "").unwrap().chat, None, "ids alone");
+    let mut split = split();
+    let mut written = |chat: Option<Chat>, hash: Option<String>| {
+        (split.chat, split.template_sha256) = (chat, hash);
+        split.write(&file).unwrap();
+        Split::read(&file, "").unwrap().chat
+    };
+    assert_eq!(written(None, Some("t".into())), None, "a dataset of before");
+    let bare = Chat::default();
+    assert_eq!(written(Some(bare.clone()), None), Some(bare), "joined");
+    let with_system = Chat {
+        template: None,
+        system: Some(String::new()),
+    };
+    assert_eq!(written(Some(with_system.clone()), None), Some(with_system));
+}
+
+#[test]
+fn a_template_with_the_hash_of_another_is_refused() {
+    let (_folder, file) = file();
+    let mut other = split();
+    other.template_sha256 = Some("0".repeat(64));
+    other.write(&file).unwrap();
+    let error = message(Split::read(&file, "").unwrap_err());
+    assert!(
+        error.contains("lora.template is not the template of lora.template_sha256"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -81,6 +81,7 @@ proptest! {
             examples,
             tokenizer_sha256: Some("t".into()),
             template_sha256: None,
+            chat: Some(lora_checkpoint::Chat::default()),
         };
         split.write(&folder.path().join("train.parquet")).unwrap();
         prop_assert_eq!(Split::read(folder.path(), "train").unwrap(), split);

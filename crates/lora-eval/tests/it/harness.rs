@@ -64,6 +64,7 @@ pub(crate) fn dataset(dir: &Path, examples: Vec<Example>, tokenizer: Option<&str
         examples,
         tokenizer_sha256: tokenizer.map(str::to_owned),
         template_sha256: None,
+        chat: None,
     };
     split.write(&folder.join("valid.parquet")).unwrap();
     folder

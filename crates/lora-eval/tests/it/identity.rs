@@ -2,7 +2,8 @@
 use crate::harness::{
     CASES, assert_code, base_with_tokenizer, case, dataset, eval, examples, json, stderr,
 };
-use lora_checkpoint::{Checkpoint, SaveDtype, save_folder};
+use lora_checkpoint::{Chat, Checkpoint, SaveDtype, save_folder};
+use lora_data::Split;
 use lora_model::model_input;
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -200,5 +201,33 @@ fn an_adapter_of_another_tool_goes_by_its_bases_name() {
             warned,
             "{name}: {said}"
         );
+    }
+}
+
+#[test]
+fn an_adapter_on_rows_that_are_written_otherwise_is_warned_of() {
+    let house = House::new();
+    let chat = |template: &str, system: Option<&str>| Chat {
+        template: Some(template.to_owned()),
+        system: system.map(str::to_owned),
+    };
+    let rows = chat("{{ messages }}", Some("Count."));
+    let mut split = Split::read(&house.data, "valid").unwrap();
+    split.template_sha256 = rows.template_sha256();
+    split.chat = Some(rows.clone());
+    split.write(&house.data.join("valid.parquet")).unwrap();
+    for (trained, warned) in [
+        (rows, false),
+        // Without one text for all rows: such as rows of many texts, this one among them.
+        (chat("{{ messages }}\n", None), false),
+        (chat("{{ messages }}", Some("Sing.")), true),
+        (chat("{{ messages }}.", Some("Count.")), true),
+    ] {
+        trained.write(&house.adapter).unwrap();
+        let output = house.eval(&house.base, &[]);
+        assert_code(&output, 0);
+        let said = stderr(&output);
+        let words = "its figures are of prompts that it was not trained on";
+        assert_eq!(said.contains(words), warned, "{trained:?}: {said}");
     }
 }

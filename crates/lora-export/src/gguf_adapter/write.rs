@@ -16,11 +16,13 @@ struct Factor {
 }
 
 /// Writes A and B of every module. llama.cpp scales by alpha / rank with one alpha a file: alpha = scaling · rank of the
-/// first module is exact for α/r and for α/√r; a module with another scaling has the rest folded into its B.
+/// first module is exact for α/r and for α/√r; a module with another scaling has the rest folded into its B. `chat` are the
+/// metadata that say how the rows' chats are written.
 pub(crate) fn write(
     args: &Args,
     base: &Checkpoint,
     adapter: &Adapter,
+    chat: Vec<(String, Meta)>,
     output: &Output,
     ui: &Ui,
 ) -> Result<Value> {
@@ -65,12 +67,13 @@ pub(crate) fn write(
         }
     }
     let source = args.adapter.as_deref().unwrap_or(base.path());
-    let metadata = metadata(
+    let mut metadata = metadata(
         gguf::architecture(base.config()),
         &name(args, source),
         alpha,
         dtype,
     );
+    metadata.extend(chat);
     let progress = ui.progress("export", tensors.len() as u64, "matrices");
     write_gguf(&output.path, &metadata, &tensors, |index, first, rows| {
         let Factor { values, columns } = &factors[index];

@@ -53,11 +53,20 @@ fn literal(text: &str) -> String {
     let plain = !text.contains("{{")
         && !text.contains("\"\"\"")
         && !text.contains('\r')
-        && !text.ends_with(['{', '"']);
+        && !text.ends_with(['{', '"'])
+        && text.chars().all(is_kept);
     match plain {
         true => text.to_owned(),
         false => format!("{{{{ {} }}}}", quoted(text)),
     }
+}
+
+/// True for characters that Ollama's reader of Modelfiles does not drop: Go's `strconv.IsPrint`, tabs and line ends. (A
+/// hard space is dropped, and what joins emoji.)
+pub(super) fn is_kept(c: char) -> bool {
+    // Behind a letter, marks that extend it are not escaped.
+    let is_print = !format!("a{c}").escape_debug().to_string().contains("\\u{");
+    matches!(c, '\t' | '\n' | '\r') || (is_print && !c.is_control())
 }
 
 fn quoted(text: &str) -> String {
@@ -66,6 +75,7 @@ fn quoted(text: &str) -> String {
         '\\' => "\\\\".to_owned(),
         '\n' => "\\n".to_owned(),
         '\r' => "\\r".to_owned(),
+        c if !is_kept(c) => format!("\\U{:08x}", u32::from(c)),
         c => c.to_string(),
     };
     format!("\"{}\"", text.chars().map(escape).collect::<String>())
@@ -143,12 +153,24 @@ fn string(chars: &mut impl Iterator<Item = (usize, char)>) -> Result<String, Str
                 Some((_, 'n')) => word.push('\n'),
                 Some((_, 'r')) => word.push('\r'),
                 Some((_, c @ ('"' | '\\'))) => word.push(c),
+                Some((_, 'U')) => word.push(code(chars)?),
                 _ => return Err("an unknown escape".to_owned()),
             },
             c => word.push(c),
         }
     }
     Err("a string without its end".to_owned())
+}
+
+/// A character by its eight hex digits.
+fn code(chars: &mut impl Iterator<Item = (usize, char)>) -> Result<char, String> {
+    let digits: String = chars.take(8).map(|(_, digit)| digit).collect();
+    let number = u32::from_str_radix(&digits, 16)
+        .ok()
+        .filter(|_| digits.len() == 8);
+    number
+        .and_then(char::from_u32)
+        .ok_or_else(|| "an unknown escape".to_owned())
 }
 
 /// What an expression gives.

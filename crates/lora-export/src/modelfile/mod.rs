@@ -1,7 +1,9 @@
 //! An Ollama Modelfile beside an exported GGUF: the model, its chat template in Go's language, its stop texts.
 //!
 //! The template is inferred from the model's own Jinja template (`infer`), written for Go (`go`), and both are rendered on
-//! chats that were not used for inferring; if a single character differs, there is no Modelfile.
+//! chats that were not used for inferring; if a single character differs, there is no Modelfile. What the model's template
+//! does beyond turns (`beyond`) is said.
+mod beyond;
 mod go;
 mod infer;
 
@@ -9,48 +11,75 @@ use crate::Args;
 use crate::inputs::Source;
 use crate::output::Output;
 use infer::{Turns, messages};
-use lora_checkpoint::{Checkpoint, TokenizerBundle};
+use lora_checkpoint::{Chat, Checkpoint, TokenizerBundle, shown};
 use lora_cli::Foreign as _;
 use lora_cli::{Context, Error, Result, Ui};
 use lora_data::ChatTemplate;
+use lora_model::Served;
 
 /// What Ollama needs to know of a model's chats.
 #[derive(Debug)]
-pub(crate) struct Chat {
+pub(crate) struct Translated {
     template: String,
+    /// The system message of chats that bring none.
+    system: Option<String>,
     stop: Vec<String>,
     /// One line each: what the template does and Ollama's can't.
     notes: Vec<String>,
 }
 
-/// Translates the chat template of a model.
-pub(crate) fn translate(model: &Checkpoint) -> Result<Chat> {
+/// Translates the chats that a model, or an adapter on it, is served with.
+pub(crate) fn translate(model: &Checkpoint, served: &Served) -> Result<Translated> {
     let tokenizer = model.tokenizer()?;
-    let source = tokenizer.chat_template.as_deref().ok_or_else(|| {
+    let Chat {
+        template: source,
+        system,
+    } = &served.chat;
+    let source = source.as_deref().ok_or_else(|| {
+        let whose = served.adapter.as_deref().unwrap_or(model.path());
         Error::new(format!(
             "{} has no chat template, so there is nothing to write a Modelfile from",
-            model.path().display()
+            whose.display()
         ))
         .hint("export without --modelfile")
     })?;
+    if let Some(text) = system {
+        refuse_unwritable(text)?;
+    }
     let (bos, eos) = (
         tokenizer.bos_token.as_deref(),
         tokenizer.eos_token.as_deref(),
     );
     let template = ChatTemplate::new(source, bos, eos).map_err(Error::new)?;
     let added = bos.filter(|_| tokenizer.add_bos_token).unwrap_or_default();
-    let (turns, template, notes) = checked(&template, added).map_err(untranslatable)?;
-    Ok(Chat {
-        template,
+    let (turns, written, notes) = checked(&template, added).map_err(untranslatable)?;
+    Ok(Translated {
+        template: written,
+        system: system.clone(),
         stop: stop_texts(&tokenizer, model, &turns),
         notes,
     })
 }
 
+/// A Modelfile has no escapes for the system text.
+fn refuse_unwritable(system: &str) -> Result<()> {
+    let dropped = system.chars().find(|&c| !go::is_kept(c));
+    let why = match dropped {
+        Some(c) => format!("Ollama's reader drops {c:?}"),
+        None if system.contains("\"\"\"") => "three quotation marks stand in it".to_owned(),
+        None => return Ok(()),
+    };
+    Err(Error::new(format!(
+        "a Modelfile can't hold the system text {}: {why}",
+        shown(system)
+    ))
+    .hint("export without --modelfile, or train with a system text without it"))
+}
+
 /// Writes the Modelfile beside the GGUF file. An adapter's base is named by its full path, for Ollama to import.
 pub(crate) fn write(
     args: &Args,
-    chat: &Chat,
+    chat: &Translated,
     source: &Source,
     output: &Output,
     ui: &Ui,
@@ -80,12 +109,15 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn text(chat: &Chat, from: &str, adapter: Option<&str>) -> String {
+fn text(chat: &Translated, from: &str, adapter: Option<&str>) -> String {
     let mut text = format!("FROM {from}\n");
     if let Some(adapter) = adapter {
         text += &format!("ADAPTER {adapter}\n");
     }
     text += &format!("TEMPLATE \"\"\"{}\"\"\"\n", chat.template);
+    if let Some(system) = &chat.system {
+        text += &format!("SYSTEM \"\"\"{system}\"\"\"\n");
+    }
     for stop in &chat.stop {
         text += &format!("PARAMETER stop \"{stop}\"\n");
     }
@@ -127,12 +159,7 @@ fn checked(template: &ChatTemplate, added: &str) -> Result<(Turns, String, Vec<S
                 .to_owned(),
         );
     }
-    if turns.system.is_none() {
-        notes.push(
-            "the model's template has no place for a system message; Ollama will leave it out"
-                .to_owned(),
-        );
-    }
+    notes.extend(beyond::notes(template, &turns));
     Ok((bare, written, notes))
 }
 
@@ -274,18 +301,90 @@ mod tests {
     }
 
     #[test]
+    fn characters_that_ollama_drops_are_escaped_or_refused() {
+        let source = "{% for m in messages %}<{{ m.role }}>\u{a0}{{ m.content }}👩\u{200d}🔬\u{feff}\n{% endfor %}";
+        let template = ChatTemplate::new(source, None, None).unwrap();
+        let (_, written, _) = checked(&template, "").unwrap();
+        assert!(written.chars().all(go::is_kept), "{written:?}");
+        assert!(
+            written.contains("\\U000000a0") && written.contains("👩\\U0000200d🔬"),
+            "{written}"
+        );
+        for kept in ["Sei kurz.\r\n\t– Ü, e\u{301}, 東京, 🦀", "\"quoted\""] {
+            assert!(refuse_unwritable(kept).is_ok(), "{kept}");
+        }
+        for dropped in ["a\u{a0}b", "👩\u{200d}🔬", "\0", "\u{3000}", "a \"\"\" b"] {
+            assert!(refuse_unwritable(dropped).is_err(), "{dropped:?}");
+        }
+    }
+
+    #[test]
     fn what_a_template_does_more_is_said() {
         let notes = |index: usize| {
             let template = ChatTemplate::new(FAMILIES[index].1, Some("<s>"), Some("</s>")).unwrap();
             checked(&template, "").unwrap().2
         };
-        assert!(notes(0).is_empty() && notes(5).is_empty());
+        for plain in [0, 5] {
+            let [note] = &notes(plain)[..] else {
+                panic!("{:?}", notes(plain));
+            };
+            assert!(note.starts_with("a system message further down"), "{note}");
+        }
         assert!(notes(2)[0].contains("trims"));
         assert!(
             notes(4)
                 .iter()
                 .any(|note| note.contains("no place for a system message"))
         );
+    }
+
+    /// ChatML with one thing more.
+    fn chatml_and(more: &str) -> Vec<String> {
+        let source = format!(
+            "{more}{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}{{{{ calls(m) if calls else '' \
+             }}}}<|im_end|>\n{{% endfor %}}{{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
+        );
+        let template = ChatTemplate::new(&source, None, None).unwrap();
+        checked(&template, "").unwrap().2
+    }
+
+    #[test]
+    fn tools_and_reasoning_are_found_by_what_the_template_writes() {
+        let of = |more: &str, word: &str| chatml_and(more).iter().any(|note| note.contains(word));
+        let tools = "{% if tools %}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}";
+        let calls = "{% macro calls(m) %}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{% endmacro %}";
+        let thoughts = "{% macro calls(m) %}{{ m.reasoning_content or '' }}{% endmacro %}";
+        let switch =
+            "{% if enable_thinking is defined and enable_thinking is false %}/no_think{% endif %}";
+        for (more, has_tools, has_reasoning) in [
+            ("", false, false),
+            (tools, true, false),
+            (calls, true, false),
+            (thoughts, false, true),
+            (switch, false, true),
+        ] {
+            assert_eq!(of(more, "does not support tools"), has_tools, "{more}");
+            assert_eq!(of(more, "reasoning"), has_reasoning, "{more}");
+        }
+        let dropped = "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[-1].lstrip() }}\n{% endfor %}";
+        let template = ChatTemplate::new(dropped, None, None).unwrap();
+        let turns = Turns::infer(&template).unwrap();
+        assert!(
+            beyond::notes(&template, &turns)
+                .iter()
+                .any(|note| note.contains("reasoning"))
+        );
+    }
+
+    #[test]
+    fn later_system_messages_are_said_only_where_the_template_takes_them() {
+        let has_note = |index: usize| {
+            let template = ChatTemplate::new(FAMILIES[index].1, Some("<s>"), Some("</s>")).unwrap();
+            let notes = checked(&template, "").unwrap().2;
+            notes.iter().any(|note| note.contains("further down"))
+        };
+        assert!(has_note(0), "ChatML writes them where they stand");
+        assert!(!has_note(4), "Gemma has none at all");
     }
 
     #[test]

@@ -71,10 +71,11 @@ pub(crate) fn changed_adapter(
 /// Runs lora-merge in `dir`, writing to `dir/out`.
 pub(crate) fn merge(dir: &Path, base: Option<&Path>, adapter: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lora-merge"));
-    command
-        .current_dir(dir)
-        .args(["--out", "out", "--threads", "1", "--adapter"])
-        .arg(adapter);
+    command.current_dir(dir).args(["--out", "out"]);
+    if !more.contains(&"--to-adapter") {
+        command.args(["--threads", "1"]); // of the check, which only a model has
+    }
+    command.arg("--adapter").arg(adapter);
     if let Some(base) = base {
         command.arg("--base").arg(base);
     }

@@ -123,7 +123,7 @@ pub(super) fn look(
             let own = bundle
                 .chat_template
                 .as_ref()
-                .map(|text| lora_receipt::hash_bytes(text.as_bytes()));
+                .map(|text| lora_checkpoint::template_sha256(text));
             template
                 .as_ref()
                 .map(|template| own.as_ref() == Some(template))

@@ -216,12 +216,61 @@ fn another_template_another_system_and_no_template() {
         "[system]\ns<|im_end|>[user]\nwhat is 0<|im_end|>[assistant]\n"
     );
     assert_eq!(row.completion, "it is 0<|im_end|>");
+    let chat = folder.split("a", "valid").chat.unwrap();
+    let source = std::fs::read_to_string(folder.path("t.jinja")).unwrap();
+    assert_eq!(chat.template, Some(source), "to the byte");
+    assert_eq!(chat.system.as_deref(), Some("s"));
+    assert_eq!(folder.manifest("a").system.as_deref(), Some("s"));
     folder.prep("raw.jsonl", "b", &["--no-chat-template"]);
     let split = folder.split("b", "train");
     assert_eq!(
         (split.examples[0].prompt.as_str(), split.template_sha256),
         ("what is 0", None)
     );
+    assert_eq!(split.chat, Some(lora_checkpoint::Chat::default()));
+}
+
+#[test]
+fn the_system_text_of_all_rows_is_that_of_the_dataset() {
+    let folder = Folder::new();
+    let row = |system: &str, n: usize| {
+        format!(
+            "{{\"system\": {system:?}, \"prompt\": \"what is {n}\", \"completion\": \"it is {n}\"}}\n"
+        )
+    };
+    let same: String = (0..30).map(|n| row("Count.", n)).collect();
+    folder.write("same.jsonl", &same);
+    folder.prep("same.jsonl", "same", &[]);
+    assert_eq!(folder.manifest("same").system.as_deref(), Some("Count."));
+    folder.write("two.jsonl", same + &row("Sing.", 30));
+    folder.prep("two.jsonl", "two", &[]);
+    assert_eq!(folder.manifest("two").system, None);
+}
+
+#[test]
+fn rows_without_the_system_text_of_their_base_are_warned_of() {
+    let folder = Folder::new();
+    folder.write("raw.jsonl", pairs(30, 1));
+    std::fs::create_dir(folder.path("shape")).unwrap();
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ] {
+        std::fs::copy(format!("{BASE}/{name}"), folder.path("shape").join(name)).unwrap();
+    }
+    std::fs::write(folder.path("shape/SYSTEM_PROMPT.txt"), "Count.").unwrap();
+    let warned = |more: &[&str]| {
+        let args = ["raw.jsonl", "--base", "shape", "--out", "a", "--force"];
+        let answer = folder.run(&[&args[..], more].concat());
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        answer
+            .stderr
+            .contains("was trained with the system text \"Count.\"")
+    };
+    assert!(warned(&[]) && warned(&["--system", "Sing."]));
+    assert!(!warned(&["--system", "Count."]));
 }
 
 #[test]

@@ -118,6 +118,7 @@ fn a_dataset_of_another_tokenizer_is_refused() {
         examples: rows(4),
         tokenizer_sha256: Some("0".repeat(64)),
         template_sha256: Some("1".repeat(64)),
+        chat: None,
     };
     split.write(&data.join("train.parquet")).unwrap();
     let stderr = error(

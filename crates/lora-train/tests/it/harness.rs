@@ -97,6 +97,7 @@ pub(crate) fn write_split(dir: &Path, name: &str, examples: Vec<Example>) {
         examples,
         tokenizer_sha256: None,
         template_sha256: None,
+        chat: None,
     };
     split.write(&dir.join(format!("{name}.parquet"))).unwrap();
 }

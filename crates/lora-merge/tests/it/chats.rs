@@ -1,0 +1,122 @@
+//! The chats that an adapter was trained with go into the merged model, and into adapters made of it.
+use crate::harness::{merge, receipt, stderr};
+use lora_checkpoint::{Chat, Checkpoint};
+use lora_core::{Adapter, LoraConfig, TargetModules};
+use lora_model::{Base, trained_chat};
+use lora_testkit::tiny_chat;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn chat(template: &str, system: Option<&str>) -> Chat {
+    Chat {
+        template: Some(template.to_owned()),
+        system: system.map(str::to_owned),
+    }
+}
+
+/// An adapter on the embedded model, with tokenizer files as TRL saves them.
+fn adapter(dir: &Path, name: &str, chat: Option<&Chat>) -> PathBuf {
+    let base = Base::open(&tiny_chat()).unwrap();
+    let config = LoraConfig::new(2, 4.0, TargetModules::AllLinear);
+    let path = dir.join(name);
+    std::fs::create_dir(&path).unwrap();
+    Adapter::init(config, &base, 1)
+        .unwrap()
+        .save(&path)
+        .unwrap();
+    if let Some(chat) = chat {
+        base.checkpoint().tokenizer().unwrap().write(&path).unwrap();
+        chat.write(&path).unwrap();
+    }
+    path
+}
+
+/// Merges; the receipt's results and what was said.
+fn merged(dir: &Path, adapter: &Path, more: &[&str]) -> (Value, String) {
+    let output = merge(
+        dir,
+        Some(&tiny_chat()),
+        adapter,
+        &[&["--force"], more].concat(),
+    );
+    (receipt(&output)["results"]["chat"].clone(), stderr(&output))
+}
+
+#[test]
+fn the_merged_model_has_the_adapters_chats() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = chat(" {{ messages }}\r\n\n", Some("Be brief."));
+    let adapter = adapter(dir.path(), "adapter", Some(&other));
+    let (result, said) = merged(dir.path(), &adapter, &[]);
+    let model = Checkpoint::open(&dir.path().join("out")).unwrap();
+    assert_eq!(model.chat().unwrap(), other);
+    assert_eq!(model.tokenizer().unwrap().chat_template, other.template);
+    assert_eq!(result["of"], "adapter");
+    assert_eq!(result["template_sha256"], other.template_sha256().unwrap());
+    assert!(said.contains("and its base has chat template"), "{said}");
+    assert!(
+        said.contains("trained with the system text \"Be brief.\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_adapter_with_its_bases_chats_changes_no_file_and_no_word_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = Checkpoint::open(&tiny_chat()).unwrap().chat().unwrap();
+    let adapter = adapter(dir.path(), "adapter", Some(&own));
+    let (result, said) = merged(dir.path(), &adapter, &[]);
+    assert_eq!(result["of"], "adapter");
+    assert!(!said.contains("chat template"), "{said}");
+    for file in [
+        "chat_template.jinja",
+        "tokenizer_config.json",
+        "tokenizer.json",
+    ] {
+        let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+        assert!(
+            read(&dir.path().join("out")) == read(&tiny_chat()),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_known_of_an_adapter_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let silent = adapter(dir.path(), "silent", None);
+    // Other tools leave the template out for many reasons: that is not "none".
+    let without = adapter(dir.path(), "without", Some(&Chat::default()));
+    let own = Checkpoint::open(&tiny_chat()).unwrap().chat().unwrap();
+    for adapter in [silent, without] {
+        assert_eq!(trained_chat(&adapter).unwrap(), None);
+        let (result, said) = merged(dir.path(), &adapter, &[]);
+        assert_eq!(result["of"], "base");
+        assert!(
+            said.contains("does not say which chat template it was trained with"),
+            "{said}"
+        );
+        let model = Checkpoint::open(&dir.path().join("out")).unwrap();
+        assert_eq!(model.chat().unwrap(), own);
+    }
+}
+
+#[test]
+fn adapters_that_were_trained_in_different_ways_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (chat("{{ messages }}a", None), chat("{{ messages }}b", None));
+    let first = adapter(dir.path(), "first", Some(&a));
+    let second = adapter(dir.path(), "second", Some(&b));
+    let second = second.display().to_string();
+    for more in [
+        &["--adapter", &second][..],
+        &["--adapter", &second, "--to-adapter"],
+    ] {
+        let (_, said) = merged(dir.path(), &first, more);
+        assert!(
+            said.contains("warning: ") && said.contains("the latter is what the output has"),
+            "{said}"
+        );
+    }
+    assert_eq!(trained_chat(&dir.path().join("out")).unwrap(), Some(a));
+}
