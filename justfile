@@ -67,3 +67,11 @@ plan *ARGS:
 # Repeats our comparisons with the real PEFT and llama.cpp in DIR (needs Python; see tests/oracle)
 oracle DIR *DATA:
     tests/oracle/run.sh "$@"
+
+# Shows on the card that is here what can only be shown on one, into OUT (needs Python with torch and PEFT; see tests/gpu.sh)
+gpu OUT: build
+    tests/gpu.sh target/release "$1"
+
+# Compiles all GPU kernels for sm_80, sm_89 and sm_90 without a card; DIR: unpacked wheels of nvidia-cuda-nvrtc
+gpu-check DIR:
+    python3 tests/gpu/nvrtc.py "$1"

@@ -54,4 +54,4 @@ tokens = o.batch * rows.shape[1]
 rate = tokens / statistics.median(seconds[3:] or seconds)
 peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
 reserved = torch.cuda.max_memory_reserved() if device == "cuda" else 0
-print(json.dumps({"tokens_per_s": round(rate, 1), "peak_bytes": peak, "reserved_bytes": reserved, "losses": losses}))
+print(json.dumps({"tokens_per_s": round(rate, 1), "peak_bytes": peak, "reserved_bytes": reserved, "losses": losses}, separators=(",", ":")))

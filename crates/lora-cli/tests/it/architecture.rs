@@ -7,12 +7,13 @@ use std::process::Command;
 /// The ground: it depends on no other crate of the house, so that every other may depend on it.
 const GROUND: &str = "lora-random";
 /// Every crate and its level; a crate depends only on lower levels.
-const LEVELS: [(&str, usize); 17] = [
+const LEVELS: [(&str, usize); 18] = [
     (GROUND, 0),
     ("lora-receipt", 0),
     ("lora-records", 0),
     ("lora-checkpoint", 0),
     ("lora-kernels", 0),
+    ("lora-gpu", 0),
     ("lora-core", 0),
     ("lora-data", 1),
     ("lora-model", 1),
@@ -31,7 +32,8 @@ const FOR_TESTS: [&str; 2] = ["lora-testkit", "lora-fuzz"];
 /// The level of the tools: verbs, of which none depends on another.
 const TOOL: usize = 3;
 /// What lora-run and the crates below it must not know of.
-const ML: [&str; 9] = [
+const ML: [&str; 10] = [
+    "cudarc",
     "candle-core",
     "candle-transformers",
     "tokenizers",
@@ -42,9 +44,10 @@ const ML: [&str; 9] = [
     "polars",
     "half",
 ];
-/// Files that may hold `unsafe`: arithmetic on raw slices, mapped files, and one environment variable.
-const UNSAFE: [&str; 3] = [
+/// Files that may hold `unsafe`: arithmetic on raw slices, a GPU's driver, mapped files, and one environment variable.
+const UNSAFE: [&str; 4] = [
     "lora-kernels/src/",
+    "lora-gpu/src/",
     "lora-checkpoint/src/",
     "lora-cli/src/entry.rs",
 ];
