@@ -1,5 +1,6 @@
 //! What a device must be able to do. Two do: `cuda`, and for tests `on_cpu`.
-use crate::{Dtype, Error};
+use crate::dtype::Dtype;
+use crate::error::Error;
 use std::fmt;
 use std::sync::Arc;
 

@@ -11,6 +11,7 @@
 
 mod cuda;
 mod device;
+mod dtype;
 mod error;
 mod gpu;
 mod kernels;
@@ -21,9 +22,10 @@ mod tensor;
 
 pub use cuda::{available, cuda};
 pub use device::{Arg, Batch, Device, Gemm, Grid, Identity, Matrix, Memory};
+pub use dtype::Dtype;
 pub use error::Error;
 pub use gpu::{Gpu, Operand, Precision, Product};
 #[cfg(feature = "on-cpu")]
 pub use on_cpu::OnCpu;
 pub use ops::{Activation, AdamStep, Mask, Rotary, Scores, Widen, Write};
-pub use tensor::{Dtype, Mat, Tensor};
+pub use tensor::{Mat, Tensor};

@@ -1,10 +1,8 @@
 //! An adapter on a frozen base as the trainable.
 use crate::error::{Error, Result};
 use crate::event::Warning;
-use crate::keeper::Resident;
-use crate::optimiser::Update;
 use crate::pack::pack;
-use crate::trainable::{BatchLoss, MicroBatch, RowSize, Slot, Trainable};
+use crate::trainable::{BatchLoss, MicroBatch, Resident, RowSize, Slot, Trainable, Update};
 use lora_core::{Adapter, AdapterTensor, Part, TargetedModule};
 use lora_data::Example;
 use lora_kernels::profile::Profile;

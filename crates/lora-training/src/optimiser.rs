@@ -1,5 +1,5 @@
 //! AdamW over flat parameters, tensor by tensor.
-use crate::trainable::Slot;
+use crate::trainable::{Slot, Update};
 use lora_kernels::optim::{AdamW, Moments, Step};
 
 /// AdamW and its moments.
@@ -10,17 +10,6 @@ pub(crate) struct Optimiser {
     /// Second moments.
     pub(crate) v: Vec<f32>,
     weight_decay: f32,
-}
-
-/// One step of AdamW.
-#[derive(Debug, Clone, Copy)]
-pub struct Update {
-    /// Counted from 1.
-    pub step: u64,
-    /// Learning rate.
-    pub lr: f64,
-    /// What gradients are multiplied by.
-    pub clip: f32,
 }
 
 impl Optimiser {

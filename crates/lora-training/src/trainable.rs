@@ -1,6 +1,5 @@
 //! What the training loop sees of a model: flat parameters, gradients of some rows, losses, and a folder to save into.
 use crate::error::Result;
-use crate::keeper::Resident;
 use lora_kernels::profile::Profile;
 use lora_model::SequenceLoss;
 use std::ops::Range;
@@ -132,4 +131,64 @@ pub trait Trainable {
     fn profile(&self) -> Option<&Profile> {
         None
     }
+}
+
+/// One step of AdamW.
+#[derive(Debug, Clone, Copy)]
+pub struct Update {
+    /// Counted from 1.
+    pub step: u64,
+    /// Learning rate.
+    pub lr: f64,
+    /// What gradients are multiplied by.
+    pub clip: f32,
+}
+
+/// A model whose parameters, gradients and moments stay where it computes, so that nothing of their size travels at a step.
+/// What [`Trainable::params`] gives is then what was fetched last.
+pub trait Resident<Row> {
+    /// Takes [`Trainable::params`] and these moments there.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    fn set(&mut self, m: &[f32], v: &[f32]) -> Result<()>;
+
+    /// Forgets all gradients.
+    fn clear(&mut self);
+
+    /// The gradients of a micro-batch are the next leaf of the fixed tree of sums.
+    ///
+    /// # Errors
+    /// If the rows don't fit the model.
+    fn accumulate(&mut self, rows: &[&Row], batch: MicroBatch) -> Result<BatchLoss>;
+
+    /// √Σ g² of the sum.
+    ///
+    /// # Errors
+    /// If it can't be computed.
+    fn norm(&mut self) -> Result<f64>;
+
+    /// A copy of the sum.
+    ///
+    /// # Errors
+    /// If it can't be had.
+    fn gradients(&mut self, to: &mut [f32]) -> Result<()>;
+
+    /// One step of AdamW.
+    ///
+    /// # Errors
+    /// If it can't be computed.
+    fn step(&mut self, weight_decay: f32, update: Update) -> Result<()>;
+
+    /// Brings the parameters to where [`Trainable::params`] reads them.
+    ///
+    /// # Errors
+    /// If they can't be had.
+    fn fetch(&mut self) -> Result<()>;
+
+    /// Copies of the moments.
+    ///
+    /// # Errors
+    /// If they can't be had.
+    fn moments(&mut self, m: &mut [f32], v: &mut [f32]) -> Result<()>;
 }

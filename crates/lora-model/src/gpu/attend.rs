@@ -10,9 +10,7 @@ use std::ops::Range;
 const QUERIES: usize = 2048;
 /// Values of scores that exist at once, about: fewer are read from a card's cache, but ask for more products; of a quarter to
 /// twice as many none was faster.
-pub(super) const SCORES: usize = 1 << 25;
-/// The fewest, where memory is short.
-pub(super) const FEWEST_SCORES: usize = 1 << 21;
+const SCORES: usize = 1 << 25;
 /// Keys of a block are a multiple of this many where there are so many rows: rows of scores stay aligned.
 const ALIGNED: usize = 8;
 
