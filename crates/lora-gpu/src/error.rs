@@ -13,7 +13,10 @@ pub enum Error {
         hint: Option<String>,
     },
     /// Its memory is full.
-    #[error("the GPU has no {asked} bytes left ({free} of {total} are free)")]
+    #[error("the GPU has no {} left: {} of {} are free", gigabytes(*asked), gigabytes(*free), gigabytes(*total))]
+    #[diagnostic(help(
+        "a quantised base (GGUF), fewer rows in a batch and shorter ones take less; nvidia-smi lists who holds the rest; --device cpu works without it"
+    ))]
     Memory {
         /// Bytes asked for.
         asked: u64,
@@ -30,4 +33,9 @@ pub enum Error {
         /// The driver's answer.
         message: String,
     },
+}
+
+/// Bytes for people.
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 * 1e-9)
 }

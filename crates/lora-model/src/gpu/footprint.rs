@@ -55,8 +55,11 @@ impl Engine<'_> {
         let least = step.shared + others * step.input;
         if least > may {
             let tokens = batch.tokens;
+            let gigabytes = |bytes: u64| bytes as f64 * 1e-9;
             return Err(Error::invalid(format!(
-                "a step of {tokens} tokens takes {least} bytes of the GPU's memory even if every layer is computed again, and {may} are free"
+                "a step of {tokens} tokens takes {:.2} GB of the GPU's memory even if every layer is computed again, and {:.2} GB are free",
+                gigabytes(least),
+                gigabytes(may)
             ))
             .hint("a smaller --batch (or --batch-tokens), shorter rows or a 4-bit base take less; --device cpu works, too"));
         }
