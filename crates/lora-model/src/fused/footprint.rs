@@ -3,7 +3,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use super::batch::{Batch, Prefixes};
+use super::batch::{Batch, Prefixes, neighbours};
 use super::keep::Plan;
 use crate::Packed;
 use crate::spec::HEAD;
@@ -24,6 +24,8 @@ pub struct BatchSize {
     /// Values of the gradients of keys and values that attention's backward pass holds apart: few, unless many sequences
     /// share a long beginning.
     pub attention: usize,
+    /// The most keys of a sequence that are no neighbouring rows, because it shares its beginning: a GPU gathers them.
+    pub gathered: usize,
 }
 
 impl BatchSize {
@@ -45,6 +47,7 @@ impl BatchSize {
             longest: packed.longest(),
             supervised: packed.supervised(),
             attention: held_apart(config, &batch.layout),
+            gathered: gathered(&batch.layout),
         }
     }
 
@@ -60,6 +63,7 @@ impl BatchSize {
             longest: lengths.iter().copied().max().unwrap_or(0),
             supervised,
             attention: held_apart(config, &Layout::packed(&starts)),
+            gathered: 0,
         }
     }
 
@@ -71,8 +75,16 @@ impl BatchSize {
             longest: self.longest.max(other.longest),
             supervised: self.supervised.max(other.supervised),
             attention: self.attention.max(other.attention),
+            gathered: self.gathered.max(other.gathered),
         }
     }
+}
+
+/// The most keys of a segment that lie apart.
+fn gathered(layout: &Layout) -> usize {
+    let segments = layout.segments().iter();
+    let apart = segments.filter(|segment| neighbours(layout, segment).is_none());
+    apart.map(|s| s.past + s.queries).max().unwrap_or(0)
 }
 
 /// The most that attention's workspace holds in any layer.
@@ -199,7 +211,7 @@ pub fn footprint(
 }
 
 /// The lowest layer of these modules: nothing below it needs a gradient.
-fn lowest_layer(targeted: &[TargetedModule]) -> usize {
+pub(crate) fn lowest_layer(targeted: &[TargetedModule]) -> usize {
     let layer = |path: &str| {
         path.strip_prefix("model.layers.")?
             .split('.')

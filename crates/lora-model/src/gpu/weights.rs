@@ -67,6 +67,14 @@ impl Weights {
         })
     }
 
+    /// The widest input of each kind of group with its factors.
+    pub(super) fn widest(&self) -> [usize; Kind::ALL.len()] {
+        Kind::ALL.map(|kind| {
+            let groups = self.layers.iter().map(|layer| layer.group(kind));
+            groups.map(|g| g.inputs + g.columns).max().unwrap_or(0)
+        })
+    }
+
     /// Values of the widest matrix that is widened at each use.
     pub(super) fn widened(&self) -> usize {
         let groups = self.layers.iter().flat_map(|layer| &layer.groups);
