@@ -50,7 +50,7 @@ pub use composite::{Composite, FullModel};
 pub use error::Error;
 pub use fused::{BatchSize, Footprint, Fused, Plan, footprint};
 pub use generate::Generate;
-pub use gpu::{GpuMemory, OnGpu};
+pub use gpu::{GpuBase, GpuDemand, GpuMemory, GpuPeak, GpuStep, OnGpu};
 pub use identity::{TrainedOn, model_input};
 pub use packed::{IGNORE, Packed};
 pub use peak::{Peak, Process};

@@ -23,8 +23,8 @@ pub use advise::{
 pub use args::{Args, Command};
 pub use compare::{CompareArgs, Compared, Interval, compare};
 pub use cost::{
-    BaseType, CostArgs, Keep, Memory, MemoryArgs, Rows, Speed, Time, TimeArgs, Workload, memory,
-    time,
+    BaseType, Card, CostArgs, Keep, Memory, MemoryArgs, OnCard, Rows, Speed, Time, TimeArgs,
+    TimeOnCard, Workload, memory, on_card, time, time_on_card,
 };
 pub use doctor::{Cause, Change, Diagnosis, DoctorArgs, Finding, diagnose};
 pub use explain::{ExplainArgs, Explanation, Match, explain};

@@ -1,7 +1,7 @@
 //! A pack as the fused route computes it: tokens that several sequences begin with stand once. Under causal attention a
 //! row depends only on the tokens before it, so that sharing changes no value; its gradient is the sum over its sequences.
 use crate::Packed;
-use lora_kernels::layout::{Layout, Span};
+use lora_kernels::layout::{Layout, Segment, Span};
 
 /// Fewer saved rows than this are not worth an own segment.
 const WORTH_SHARING: usize = 8;
@@ -13,6 +13,15 @@ pub(crate) enum Prefixes {
     Shared,
     /// For each sequence.
     Separate,
+}
+
+/// The row of the first key of a segment whose keys are neighbouring rows.
+pub(crate) fn neighbours(layout: &Layout, segment: &Segment) -> Option<usize> {
+    let seen = segment.past + segment.queries;
+    let spans: Vec<_> = layout.spans(segment, 0..seen).map(|(_, s)| s).collect();
+    let mut pairs = spans.windows(2);
+    let is_one = pairs.all(|pair| pair[0].start + pair[0].len == pair[1].start);
+    Some(spans.first()?.start).filter(|_| is_one)
 }
 
 /// Rows to compute, and what is asked of them.
@@ -63,17 +72,6 @@ impl Batch {
     /// Rows to compute, T.
     pub(crate) fn tokens(&self) -> usize {
         self.ids.len()
-    }
-
-    /// Tokens of the longest sequence whose rows are not neighbours.
-    pub(crate) fn gathered(&self) -> usize {
-        let is_apart = |spans: &&Vec<Span>| {
-            let mut pairs = spans.windows(2);
-            pairs.any(|pair| pair[0].start + pair[0].len != pair[1].start)
-        };
-        let apart = self.spans.iter().filter(is_apart);
-        let tokens = apart.map(|spans| spans.iter().map(|span| span.len).sum());
-        tokens.max().unwrap_or(0)
     }
 
     /// The row of a position of a sequence.

@@ -3,7 +3,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use super::batch::{Batch, Prefixes};
+use super::batch::{Batch, Prefixes, neighbours};
 use super::keep::Plan;
 use crate::Packed;
 use crate::spec::HEAD;
@@ -24,7 +24,7 @@ pub struct BatchSize {
     /// Values of the gradients of keys and values that attention's backward pass holds apart: few, unless many sequences
     /// share a long beginning.
     pub attention: usize,
-    /// Tokens of the longest sequence whose rows are not neighbours, since others begin alike: a GPU gathers its keys.
+    /// The most keys of a sequence that are no neighbouring rows, because it shares its beginning: a GPU gathers them.
     pub gathered: usize,
 }
 
@@ -47,7 +47,7 @@ impl BatchSize {
             longest: packed.longest(),
             supervised: packed.supervised(),
             attention: held_apart(config, &batch.layout),
-            gathered: batch.gathered(),
+            gathered: gathered(&batch.layout),
         }
     }
 
@@ -78,6 +78,13 @@ impl BatchSize {
             gathered: self.gathered.max(other.gathered),
         }
     }
+}
+
+/// The most keys of a segment that lie apart.
+fn gathered(layout: &Layout) -> usize {
+    let segments = layout.segments().iter();
+    let apart = segments.filter(|segment| neighbours(layout, segment).is_none());
+    apart.map(|s| s.past + s.queries).max().unwrap_or(0)
 }
 
 /// The most that attention's workspace holds in any layer.
@@ -204,7 +211,7 @@ pub fn footprint(
 }
 
 /// The lowest layer of these modules: nothing below it needs a gradient.
-fn lowest_layer(targeted: &[TargetedModule]) -> usize {
+pub(crate) fn lowest_layer(targeted: &[TargetedModule]) -> usize {
     let layer = |path: &str| {
         path.strip_prefix("model.layers.")?
             .split('.')

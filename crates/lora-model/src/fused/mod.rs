@@ -36,6 +36,7 @@ use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use batch::Prefixes;
 use binding::Binding;
 use engine::Engine;
+pub(crate) use footprint::lowest_layer;
 pub use footprint::{BatchSize, Footprint, footprint};
 use head::Scaled;
 pub use keep::Plan;

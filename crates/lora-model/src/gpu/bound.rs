@@ -35,7 +35,7 @@ pub(super) struct GroupFactors {
 }
 
 /// Columns are a multiple of this many: 16 bytes of bfloat16.
-const ALIGNED: usize = 8;
+pub(super) const ALIGNED: usize = 8;
 
 /// An adapter's factors, by layer and [`Kind`].
 #[derive(Debug, Clone, Default)]

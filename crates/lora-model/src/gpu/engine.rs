@@ -116,7 +116,7 @@ impl<'b> Engine<'b> {
         let scores = segments.clone().map(|s| scores_of(heads, s)).max();
         let listed = segments.filter(|s| matches!(s.keys, Keys::Listed(_)));
         let asked = Asked {
-            widths: Widths::of(self.config, &self.weights.layers),
+            widths: self.widths(),
             rows: pass.rows,
             gathered: listed.map(|s| s.seen()).max().unwrap_or(0),
             scores: scores.unwrap_or(0),
@@ -127,13 +127,17 @@ impl<'b> Engine<'b> {
         Ok(self.buffers.get(&self.gpu, asked)?)
     }
 
+    fn widths(&self) -> Widths {
+        Widths::of(self.config, self.weights.widest())
+    }
+
     /// Places for the activations of `count` layers of `rows` rows, and one more for the layer at work.
     fn saved(&mut self, count: usize, rows: usize) -> Result<Vec<Saved>, Error> {
         if rows > self.saved_rows {
             self.saved.clear();
             self.saved_rows = rows;
         }
-        let widths = Widths::of(self.config, &self.weights.layers);
+        let widths = self.widths();
         while self.saved.len() < count + 1 {
             let saved = Saved::alloc(&self.gpu, widths, self.saved_rows)?;
             self.saved.push(saved);

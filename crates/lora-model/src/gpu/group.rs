@@ -53,6 +53,24 @@ pub(super) struct Group {
     pub(super) bias: Option<Tensor>,
 }
 
+/// A group as memory sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupSize {
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    /// Columns for factors behind those of the weights.
+    pub(super) columns: usize,
+    /// Bytes of its blocks, if it is held so.
+    pub(super) blocks: Option<usize>,
+}
+
+impl GroupSize {
+    /// Values of its matrix with all columns.
+    pub(super) fn values(self) -> usize {
+        self.outputs * (self.inputs + self.columns)
+    }
+}
+
 /// How the weights are held.
 #[derive(Debug)]
 enum Stored {
@@ -148,6 +166,19 @@ impl Group {
     /// Values of its matrix with all columns.
     pub(super) fn values(&self) -> usize {
         self.outputs * (self.inputs + self.columns)
+    }
+
+    /// As memory sees it.
+    pub(super) fn size(&self) -> GroupSize {
+        GroupSize {
+            outputs: self.outputs,
+            inputs: self.inputs,
+            columns: self.columns,
+            blocks: match &self.stored {
+                Stored::Dense(_) => None,
+                Stored::Blocks(all) => Some(all.iter().map(|(blocks, _)| blocks.len()).sum()),
+            },
+        }
     }
 
     /// Whether its weights are widened at each use.

@@ -57,7 +57,7 @@ fn chunk(vocabulary: usize) -> usize {
 /// Bytes of the buffers for n supervised rows, with activations of `act` bytes.
 pub(super) fn bytes(config: &ModelConfig, n: usize, act: usize) -> usize {
     let logits = chunk(config.vocab_size).min(n) * config.vocab_size;
-    n * config.hidden_size * (12 + act) + logits * (4 + act) + 16 * n
+    n * config.hidden_size * (12 + act) + logits * (4 + act) + 12 * n
 }
 
 /// The row of the hidden state that predicts each target.

@@ -17,9 +17,11 @@ mod learn;
 mod linear;
 mod load;
 mod pass;
+mod predict;
 mod profile;
 mod rotation;
 mod scratch;
+mod sizes;
 mod table;
 mod weights;
 
@@ -33,6 +35,8 @@ use learn::Learning;
 use lora_core::Adapter;
 use lora_gpu::Gpu;
 use lora_kernels::profile::Profile;
+pub use predict::{GpuDemand, GpuPeak, GpuStep};
+pub use sizes::GpuBase;
 use std::sync::Arc;
 
 /// The route on a GPU.

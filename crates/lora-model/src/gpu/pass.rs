@@ -4,7 +4,7 @@ use super::rotation::Rotations;
 use super::scratch::Scratch;
 use super::weights::Layer;
 use crate::Dropout;
-use crate::fused::batch::Batch;
+use crate::fused::batch::{Batch, neighbours};
 use lora_checkpoint::ModelConfig;
 use lora_gpu::{Dtype, Error, Gpu, Scores, Tensor};
 use lora_kernels::layout::Layout;
@@ -160,15 +160,12 @@ fn segments(layout: &Layout) -> (Vec<Segment>, Vec<u32>) {
     let mut listed = Vec::new();
     let segments = layout.segments().iter().map(|segment| {
         let seen = segment.past + segment.queries;
-        let spans: Vec<_> = layout.spans(segment, 0..seen).map(|(_, s)| s).collect();
-        let is_one = spans
-            .windows(2)
-            .all(|pair| pair[0].start + pair[0].len == pair[1].start);
-        let keys = match spans.first() {
-            Some(first) if is_one => Keys::Rows(first.start),
-            _ => {
+        let keys = match neighbours(layout, segment) {
+            Some(first) => Keys::Rows(first),
+            None => {
                 let place = listed.len();
-                let rows = spans.iter().flat_map(|s| s.start..s.start + s.len);
+                let spans = layout.spans(segment, 0..seen);
+                let rows = spans.flat_map(|(_, s)| s.start..s.start + s.len);
                 listed.extend(rows.map(|row| row as u32));
                 Keys::Listed(place)
             }

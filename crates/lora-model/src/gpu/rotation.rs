@@ -26,6 +26,13 @@ struct Table {
     variants: BTreeMap<usize, (usize, usize)>,
 }
 
+/// Values of the tables of a batch whose longest sequence has this length.
+pub(super) fn values(config: &ModelConfig, length: usize) -> usize {
+    let positions = length.next_multiple_of(POSITIONS);
+    let pairs = |rope: &Rope| rope.inverse_frequencies(rope.variant(length)).len();
+    2 * positions * config.ropes.iter().map(pairs).sum::<usize>()
+}
+
 impl Rotations {
     /// The rotary embedding `rope` of heads of width `head_dim`.
     pub(super) fn get(&self, rope: usize, head_dim: usize) -> Rotary<'_> {

@@ -1,8 +1,7 @@
 //! Memory of a pass on the device: what each layer keeps until its backward pass, and what all share.
 use super::buffer::Buffer;
 use super::group::Kind;
-use super::weights::Layer;
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{ModelConfig, Norm};
 use lora_gpu::{Dtype, Error, Gpu, Tensor};
 
 /// Sizes of a layer's buffers: for T rows, values a row.
@@ -21,12 +20,9 @@ pub(super) struct Widths {
 }
 
 impl Widths {
-    pub(super) fn of(config: &ModelConfig, layers: &[Layer]) -> Self {
-        let widest = |kind: Kind| {
-            let groups = layers.iter().map(|layer| layer.group(kind));
-            groups.map(|g| g.inputs + g.columns).max().unwrap_or(0)
-        };
-        let first = layers.first();
+    /// Of a decoder whose groups have inputs of these widths, with their factors.
+    pub(super) fn of(config: &ModelConfig, groups: [usize; Kind::ALL.len()]) -> Self {
+        let has = |norm| config.facts().norm(norm).is_some();
         Self {
             hidden: config.hidden_size,
             queries: config.num_attention_heads * config.head_dim,
@@ -34,10 +30,9 @@ impl Widths {
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             mlp: config.intermediate_size,
-            groups: Kind::ALL.map(widest),
-            normalises_heads: first.is_some_and(|l| l.query_norm.is_some() || l.key_norm.is_some()),
-            normalises_outputs: first
-                .is_some_and(|l| l.attention_output_norm.is_some() || l.mlp_output_norm.is_some()),
+            groups,
+            normalises_heads: has(Norm::Query) || has(Norm::Key),
+            normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
         }
     }
 

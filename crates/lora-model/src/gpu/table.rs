@@ -41,6 +41,15 @@ impl Table {
         })
     }
 
+    /// Its size.
+    pub(super) fn size(&self) -> TableSize {
+        TableSize {
+            rows: self.rows,
+            columns: self.columns,
+            row_bytes: self.blocks.map(|kind| self.row_bytes(kind)),
+        }
+    }
+
     /// Bytes of a row of blocks.
     fn row_bytes(&self, kind: Widen) -> usize {
         let (values, bytes) = kind.block();
@@ -81,6 +90,36 @@ impl Table {
         let first = rows.start * self.row_bytes(kind);
         gpu.widen(kind, &self.stored, first, to)?;
         Ok(to)
+    }
+}
+
+/// A table as memory sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TableSize {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// Bytes of a row of blocks, if it is not dense.
+    pub(super) row_bytes: Option<usize>,
+}
+
+impl TableSize {
+    /// Bytes that it holds, with activations of `act` bytes.
+    pub(super) fn bytes(self, act: usize) -> usize {
+        self.rows * self.row_bytes.unwrap_or(act * self.columns)
+    }
+
+    /// Bytes of what is widened of a head.
+    pub(super) fn widened(self, act: usize) -> usize {
+        match self.row_bytes {
+            Some(_) => act * self.rows.min(SLICE) * self.columns,
+            None => 0,
+        }
+    }
+
+    /// Bytes of what is widened of an embedding for T rows.
+    pub(super) fn looked_up(self, t: usize, act: usize) -> usize {
+        self.row_bytes
+            .map_or(0, |bytes| t * (bytes + act * self.columns))
     }
 }
 

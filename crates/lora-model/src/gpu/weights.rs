@@ -36,6 +36,7 @@ pub(super) struct Weights {
     pub(super) norm: Tensor,
     /// (V, H): the embedding again if tied.
     pub(super) head: Table,
+    pub(super) is_tied: bool,
 }
 
 impl Weights {
@@ -62,6 +63,15 @@ impl Weights {
             layers,
             norm: gamma(base, gpu, "model.norm")?,
             head,
+            is_tied: config.tie_word_embeddings,
+        })
+    }
+
+    /// The widest input of each kind of group with its factors.
+    pub(super) fn widest(&self) -> [usize; Kind::ALL.len()] {
+        Kind::ALL.map(|kind| {
+            let groups = self.layers.iter().map(|layer| layer.group(kind));
+            groups.map(|g| g.inputs + g.columns).max().unwrap_or(0)
         })
     }
 

@@ -5,4 +5,5 @@ mod full;
 mod fused;
 mod golden;
 mod gpu;
+mod gpu_memory;
 mod reference;

@@ -104,7 +104,7 @@ pub(super) fn fit(
         };
         let need = human_bytes(memory.total);
         let narrower = match base {
-            BaseType::Q4_0 => None,
+            BaseType::Q4_0 | BaseType::Q4K => None,
             BaseType::Q8_0 => (!is_file).then_some(BaseType::Q4_0), // lora-export writes no narrower type than q8_0
             _ => is_wide.then_some(BaseType::Q8_0),
         };

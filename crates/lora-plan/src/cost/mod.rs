@@ -1,16 +1,23 @@
 //! `lora-plan memory` and `lora-plan time`: what a run takes on this machine, against PEFT and full fine-tuning.
 //!
-//! `workload` is what is computed, `memory` and `time` are the predictions, `machine` measures, `show` prints.
+//! `workload` is what is computed, `memory` and `time` are the predictions, `machine` measures, `show` prints; on a GPU
+//! (`card`) they are those of `device` and `show_device`.
+mod card;
+mod device;
 mod machine;
 mod memory;
 mod show;
+mod show_device;
 mod time;
 mod workload;
 
+pub use card::Card;
+pub use device::{OnCard, TimeOnCard, on_card, time_on_card};
 pub use memory::{Memory, memory};
 pub use time::{Speed, Time, time};
 pub use workload::{BaseType, Keep, Rows, Workload};
 
+pub(crate) use device::files;
 pub(crate) use machine::micro_steps;
 pub(crate) use workload::threads;
 
@@ -55,7 +62,7 @@ pub struct CostArgs {
         default_value = "all"
     )]
     pub targets: Vec<String>,
-    /// Storage of the base [default: as its file is; bf16 for a name].
+    /// Storage of the base [default: as its file is; bf16 for a name; with --device memory shows all that a card holds].
     #[arg(long, value_enum, value_name = "TYPE,…", value_delimiter = ',')]
     pub dtype: Vec<BaseType>,
     /// What layers keep for their backward pass: all, bf16 (rounded), or input (computed again); what lora-train's --memory
@@ -74,6 +81,10 @@ pub struct CostArgs {
     /// Threads [default: as many as this process may use].
     #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
+    /// Predict for a GPU: its memory, as in cuda:24GB, or its name, as in rtx-3090 or h100 (a wrong name lists them). Layers
+    /// are computed again as far as it must be (--keep input: all).
+    #[arg(long, value_name = "CARD")]
+    pub device: Option<Card>,
 }
 
 /// Whole numbers that mean something here: beyond them lie mistakes, and sums that no machine can hold.
@@ -141,12 +152,14 @@ const MEMORY_EXAMPLES: &str = "\
 Examples:
   lora-plan memory --model smollm2.gguf --data dataset --batch 1,2,4,8,16
   lora-plan memory --model llama-2-7b --length 512 --batch 1 --dtype bf16,q8_0,q4_0
-  lora-plan memory --model smollm2.gguf --rank 8,64 --targets attention,all --svg memory.svg";
+  lora-plan memory --model smollm2.gguf --rank 8,64 --targets attention,all --svg memory.svg
+  lora-plan memory --model llama-3-8b --length 2048 --batch 1,2,4 --device cuda:24GB";
 
 const TIME_EXAMPLES: &str = "\
 Examples:
   lora-plan time --model smollm2.gguf --data dataset --measure
-  lora-plan time --model llama-2-7b --length 512 --rows 2000 --batch 1";
+  lora-plan time --model llama-2-7b --length 512 --rows 2000 --batch 1
+  lora-plan time --model llama-3-8b --length 2048 --rows 2000 --batch 1 --device rtx-4090";
 
 impl CostArgs {
     /// Every combination of the flags, and the shape that all share.
@@ -156,11 +169,7 @@ impl CostArgs {
     pub fn workloads(&self) -> Result<(Shape, Vec<Workload>)> {
         let shape = shape::resolve(&self.model)?;
         let rows = self.all_rows(&shape)?;
-        let bases = if self.dtype.is_empty() {
-            vec![BaseType::own(&shape)]
-        } else {
-            self.dtype.clone()
-        };
+        let bases = self.bases(&shape);
         let mut all = Vec::new();
         for targets in &self.targets {
             for &rank in &self.rank {
@@ -190,6 +199,28 @@ impl CostArgs {
             }
         }
         Ok((shape, all))
+    }
+
+    /// The types to predict for: those that were asked for, or the base's own.
+    fn bases(&self, shape: &Shape) -> Vec<BaseType> {
+        match self.dtype.is_empty() {
+            true => vec![BaseType::own(shape)],
+            false => self.dtype.clone(),
+        }
+    }
+
+    /// The same, and what a card can hold beside the base's own type.
+    fn with_all_bases(&self, shape: &Shape) -> Self {
+        let mut dtype = self.bases(shape);
+        if self.dtype.is_empty() {
+            let own = dtype[0];
+            let others = [BaseType::Bf16, BaseType::Q8_0, BaseType::Q6K, BaseType::Q4K];
+            dtype.extend(others.into_iter().filter(|&other| other != own));
+        }
+        Self {
+            dtype,
+            ..self.clone()
+        }
     }
 
     fn all_rows(&self, shape: &Shape) -> Result<Vec<Rows>> {
@@ -225,6 +256,9 @@ pub(crate) fn target_set(shape: &Shape, text: &str) -> Result<TargetModules> {
 }
 
 pub(crate) fn run_memory(args: &MemoryArgs, ui: &Ui) -> Result<Status> {
+    if let Some(card) = &args.cost.device {
+        return memory_on(card, args, ui);
+    }
     let (shape, workloads) = args.cost.workloads()?;
     let predictions: Vec<(Workload, Memory)> = workloads
         .into_iter()
@@ -238,7 +272,49 @@ pub(crate) fn run_memory(args: &MemoryArgs, ui: &Ui) -> Result<Status> {
     Ok(Status::Done)
 }
 
+/// Memory on a GPU.
+fn memory_on(card: &Card, args: &MemoryArgs, ui: &Ui) -> Result<Status> {
+    if args.svg.is_some() {
+        return Err(Error::new("--svg draws the CPU's memory").hint("leave out --svg or --device"));
+    }
+    let shape = shape::resolve(&args.cost.model)?;
+    let (shape, workloads) = args.cost.with_all_bases(&shape).workloads()?;
+    let files = files(&shape, BaseType::own(&shape))?;
+    let predictions: Vec<(Workload, OnCard)> = workloads
+        .into_iter()
+        .map(|work| (work.clone(), on_card(&shape, &work, files.as_ref(), card)))
+        .collect();
+    show_device::memory(&shape, &predictions, card, ui);
+    Ok(Status::Done)
+}
+
+/// Time on a GPU.
+fn time_on(card: &Card, args: &TimeArgs, ui: &Ui) -> Result<Status> {
+    if args.measure {
+        return Err(Error::new("--measure times this machine's CPU").hint("leave it out"));
+    }
+    let rates = card.rates.ok_or_else(|| {
+        Error::new(format!("for {card} no rate of bfloat16 products is known"))
+            .hint("name a card as --device: rtx-3090, rtx-4090, l4, a100-80gb, h100 and others")
+    })?;
+    let (shape, workloads) = args.cost.workloads()?;
+    let files = files(&shape, BaseType::own(&shape))?;
+    let predictions: Vec<(Workload, OnCard, TimeOnCard)> = workloads
+        .into_iter()
+        .map(|work| {
+            let memory = on_card(&shape, &work, files.as_ref(), card);
+            let time = time_on_card(&shape, &work, &memory, rates);
+            (work, memory, time)
+        })
+        .collect();
+    show_device::time(&shape, &predictions, card, rates, ui);
+    Ok(Status::Done)
+}
+
 pub(crate) fn run_time(args: &TimeArgs, ui: &Ui) -> Result<Status> {
+    if let Some(card) = &args.cost.device {
+        return time_on(card, args, ui);
+    }
     let (shape, workloads) = args.cost.workloads()?;
     let threads = threads(args.cost.threads);
     let speed = speed(&shape, &workloads, args.measure, threads, ui)?;

@@ -9,7 +9,7 @@ use lora_cli::{Ui, human_bytes, human_seconds, table};
 use serde::Serialize;
 
 /// One prediction: what for, and what.
-fn event<T: Serialize>(name: &str, shape: &Shape, work: &Workload, fact: &T, ui: &Ui) {
+pub(super) fn event<T: Serialize>(name: &str, shape: &Shape, work: &Workload, fact: &T, ui: &Ui) {
     let mut event = tagged(name, work);
     event.insert("model".to_owned(), shape.name.clone().into());
     event.extend(
@@ -21,7 +21,7 @@ fn event<T: Serialize>(name: &str, shape: &Shape, work: &Workload, fact: &T, ui:
 }
 
 /// The settings of a line; those that never change are left to the heading.
-fn setting(work: &Workload) -> Vec<String> {
+pub(super) fn setting(work: &Workload) -> Vec<String> {
     let mean = (work.tokens as f64 / work.rows.max(1) as f64).round();
     let length = if mean == work.longest as f64 {
         work.longest.to_string()

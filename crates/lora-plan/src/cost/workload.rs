@@ -23,6 +23,14 @@ pub enum BaseType {
     #[value(name = "q8_0")]
     #[serde(rename = "q8_0")]
     Q8_0,
+    /// 6-bit blocks of 256 with scales: 6.6 bits a weight.
+    #[value(name = "q6_k")]
+    #[serde(rename = "q6_k")]
+    Q6K,
+    /// 4-bit blocks of 256 with scales: 4.5 bits a weight.
+    #[value(name = "q4_k")]
+    #[serde(rename = "q4_k")]
+    Q4K,
     /// 4-bit blocks of 32 with a scale: 4.5 bits a weight.
     #[value(name = "q4_0")]
     #[serde(rename = "q4_0")]
@@ -48,6 +56,8 @@ impl BaseType {
             Self::F32 => 4 * parameters,
             Self::Bf16 | Self::F16 => 2 * parameters,
             Self::Q8_0 => parameters * 34 / 32,
+            Self::Q6K => parameters * 210 / 256,
+            Self::Q4K => parameters * 144 / 256,
             Self::Q4_0 => parameters * 18 / 32,
             Self::File(bytes) => bytes,
         }
@@ -60,6 +70,8 @@ impl BaseType {
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
             Self::Q8_0 => "q8_0",
+            Self::Q6K => "q6_k",
+            Self::Q4K => "q4_k",
             Self::Q4_0 => "q4_0",
             Self::File(_) => "as it is",
         }

@@ -1,0 +1,173 @@
+//! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
+use super::attend;
+use super::head;
+use super::rotation;
+use super::scratch::{Saved, Widths};
+use super::sizes::{GpuBase, Sizes};
+use crate::BatchSize;
+use lora_checkpoint::{ModelConfig, Norm};
+use lora_core::TargetedModule;
+use lora_gpu::Dtype;
+
+/// What a run on a GPU takes memory for.
+#[derive(Debug, Clone, Copy)]
+pub struct GpuDemand<'m> {
+    /// Shape of the base.
+    pub config: &'m ModelConfig,
+    /// Modules that carry an adapter.
+    pub modules: &'m [TargetedModule],
+    /// How the weights lie there.
+    pub base: GpuBase<'m>,
+    /// The largest micro-batch.
+    pub batch: BatchSize,
+    /// Dropout is on.
+    pub dropout: bool,
+}
+
+/// Bytes of a device's memory, part by part. The driver's own, and what allocations round up to, is not among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuPeak {
+    /// Weights, with the columns for factors behind those that are dense.
+    pub weights: u64,
+    /// The adapter: its parameters, their gradients and moments, and the factors A as products read them.
+    pub factors: u64,
+    /// The largest step.
+    pub step: GpuStep,
+}
+
+/// Bytes of a training step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuStep {
+    /// Layers below the last one that need a gradient.
+    pub layers: usize,
+    /// Activations of one layer that keeps them.
+    pub layer: u64,
+    /// The input of a layer that is computed again.
+    pub input: u64,
+    /// What all layers share, with the activations of the layer at work.
+    pub shared: u64,
+    /// What is given back after each pass: ids, places, targets.
+    pub passing: u64,
+}
+
+/// Vectors of f32 as long as the parameters: these, their gradients and AdamW's moments.
+const VECTORS: usize = 4;
+
+/// The share of the free memory that is planned with: the rest is for what allocations round up to.
+const SHARE: f64 = 0.94;
+
+impl GpuDemand<'_> {
+    /// What it takes in bfloat16.
+    #[must_use]
+    pub fn peak(&self) -> GpuPeak {
+        let sizes = Sizes::planned(self.config, self.modules, self.base);
+        GpuPeak {
+            weights: weights(self.config, &sizes, Dtype::Bf16),
+            ..GpuPeak::of(self.config, &sizes, self.batch, self.dropout, Dtype::Bf16)
+        }
+    }
+}
+
+impl GpuPeak {
+    /// What comes to weights that are there.
+    pub(super) fn of(
+        config: &ModelConfig,
+        sizes: &Sizes,
+        batch: BatchSize,
+        drops: bool,
+        activations: Dtype,
+    ) -> Self {
+        Self {
+            weights: 0,
+            factors: factors(sizes, activations.bytes()) as u64,
+            step: step(config, sizes, batch, drops, activations.bytes()),
+        }
+    }
+
+    /// Bytes with so many layers that keep their activations.
+    #[must_use]
+    pub fn total(&self, kept: usize) -> u64 {
+        self.weights + self.factors + self.step.bytes(kept)
+    }
+
+    /// How many layers can keep their activations where so much is free beside the weights; none if not even a step fits
+    /// whose layers are all computed again.
+    #[must_use]
+    pub fn kept_within(&self, free: u64) -> Option<usize> {
+        let may = (free as f64 * SHARE) as u64;
+        let rest = may.checked_sub(self.factors + self.step.bytes(0))?;
+        let more = self.step.layer.saturating_sub(self.step.input).max(1);
+        Some(((rest / more) as usize).min(self.step.layers))
+    }
+}
+
+impl GpuStep {
+    /// Bytes of a step of which so many layers keep their activations.
+    #[must_use]
+    pub fn bytes(&self, kept: usize) -> u64 {
+        let kept = kept.min(self.layers);
+        let again = (self.layers - kept) as u64;
+        self.shared + self.passing + kept as u64 * self.layer + again * self.input
+    }
+}
+
+fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
+    let act = activations.bytes();
+    let tables = [Some(sizes.embedding), sizes.head];
+    let mut bytes: usize = tables.iter().flatten().map(|table| table.bytes(act)).sum();
+    bytes += 4 * config.hidden_size; // the last norm
+    let norms = config.facts().norms.iter().map(|(norm, _)| match norm {
+        Norm::Query | Norm::Key => config.head_dim,
+        _ => config.hidden_size,
+    });
+    bytes += 4 * config.num_hidden_layers * norms.sum::<usize>();
+    for layer in &sizes.layers {
+        for (group, kind) in layer.iter().zip(super::group::Kind::ALL) {
+            bytes += group.blocks.unwrap_or(act * group.values());
+            if kind.projections(config).any(|p| config.has_bias(p)) {
+                bytes += 4 * group.outputs;
+            }
+        }
+    }
+    bytes as u64
+}
+
+fn factors(sizes: &Sizes, act: usize) -> usize {
+    let groups = || sizes.layers.iter().flatten();
+    let a: usize = groups().map(|g| g.columns * g.inputs).sum();
+    let widened = groups().filter(|g| g.blocks.is_some());
+    let zeros = widened.map(|g| g.outputs * g.columns).max().unwrap_or(0);
+    act * (a + zeros) + 4 * VECTORS * sizes.parameters
+}
+
+fn step(config: &ModelConfig, sizes: &Sizes, batch: BatchSize, drops: bool, act: usize) -> GpuStep {
+    let w = Widths::of(config, sizes.widest());
+    let (t, n) = (batch.tokens, batch.supervised);
+    let layer = t * Saved::bytes_a_row(w, act);
+    let scores = attend::scores_of_length(w.heads, batch.longest);
+    let dropped = if drops { 2 * t * w.widest() } else { 0 };
+    let heads = if w.normalises_heads {
+        t * (w.queries + w.keys)
+    } else {
+        0
+    };
+    let repeated = 2 * w.queries * (t + batch.gathered);
+    let acts = t * (w.widest() + w.qkv().max(2 * w.mlp) + w.hidden)
+        + heads
+        + dropped
+        + repeated
+        + 2 * scores
+        + sizes.widened();
+    let f32s = 2 * t * w.hidden + repeated + 2 * scores + rotation::values(config, batch.longest);
+    let head = head::bytes(config, n, act)
+        + sizes.head.unwrap_or(sizes.embedding).widened(act)
+        + sizes.embedding.looked_up(t, act);
+    let places = t * (2 + config.ropes.len()) + batch.gathered + 3 * n;
+    GpuStep {
+        layers: config.num_hidden_layers.saturating_sub(sizes.lowest + 1), // the last one's activations are those at work
+        layer: layer as u64,
+        input: (4 * t * w.hidden) as u64,
+        shared: (layer + act * acts + 4 * f32s + head) as u64,
+        passing: (4 * places) as u64,
+    }
+}

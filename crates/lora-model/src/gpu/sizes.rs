@@ -1,0 +1,139 @@
+//! The groups of linear layers as memory sees them: of weights that are loaded, and of those that could be.
+use super::bound::ALIGNED;
+use super::group::{Group, GroupSize, Kind, blocks_of};
+use super::table::TableSize;
+use super::weights::{Layer, Weights};
+use crate::Base;
+use lora_checkpoint::{ModelConfig, Projection};
+use lora_core::TargetedModule;
+use std::collections::HashMap;
+
+/// How the weights of a base's linear layers, its embedding and its head lie on the device. Norms are never held in blocks.
+#[derive(Debug, Clone, Copy)]
+pub enum GpuBase<'b> {
+    /// In the type of activations.
+    Dense,
+    /// In blocks of so many values and bytes.
+    Blocks {
+        /// Values of a block.
+        values: usize,
+        /// Bytes of it.
+        bytes: usize,
+    },
+    /// As the files of this base have them: blocks that the device can widen stay blocks.
+    Files(&'b Base),
+}
+
+impl GpuBase<'_> {
+    /// The embedding or the head.
+    fn table(self, config: &ModelConfig, name: &str) -> TableSize {
+        let (rows, columns) = (config.vocab_size, config.hidden_size);
+        let row_bytes = match self {
+            Self::Dense => None,
+            Self::Blocks { values, bytes } => Some(columns.div_ceil(values.max(1)) * bytes),
+            Self::Files(base) => base.checkpoint().tensor(name).ok().and_then(|view| {
+                blocks_of(&view).map(|_| view.stored_bytes() / view.rows().max(1))
+            }),
+        };
+        TableSize {
+            rows,
+            columns,
+            row_bytes,
+        }
+    }
+
+    /// Bytes of the blocks of a linear layer; none if it is dense.
+    fn blocks(self, config: &ModelConfig, layer: usize, projection: Projection) -> Option<usize> {
+        match self {
+            Self::Dense => None,
+            Self::Blocks { values, bytes } => {
+                let (rows, columns) = config.shape(projection);
+                Some((rows * columns).div_ceil(values.max(1)) * bytes)
+            }
+            Self::Files(base) => {
+                let name = format!("{}.weight", projection.path(layer));
+                let view = base.checkpoint().tensor(&name).ok()?;
+                blocks_of(&view).map(|_| view.stored_bytes())
+            }
+        }
+    }
+}
+
+/// The groups of a decoder's layers, and what trains there.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    pub(super) layers: Vec<[GroupSize; Kind::ALL.len()]>,
+    /// The first layer in which something trains.
+    pub(super) lowest: usize,
+    /// Trainable parameters.
+    pub(super) parameters: usize,
+    /// The embedding, and the head if it is another.
+    pub(super) embedding: TableSize,
+    pub(super) head: Option<TableSize>,
+}
+
+impl Sizes {
+    /// Of weights that are loaded.
+    pub(super) fn of(weights: &Weights, parameters: usize) -> Self {
+        let layers = &weights.layers;
+        let size = |layer: &Layer| Kind::ALL.map(|kind| Group::size(layer.group(kind)));
+        Self {
+            layers: layers.iter().map(size).collect(),
+            lowest: 0,
+            parameters,
+            embedding: weights.embedding.size(),
+            head: (!weights.is_tied).then(|| weights.head.size()),
+        }
+    }
+
+    /// Of a base that would be loaded for these modules.
+    pub(super) fn planned(
+        config: &ModelConfig,
+        modules: &[TargetedModule],
+        base: GpuBase<'_>,
+    ) -> Self {
+        let ranks: HashMap<&str, usize> = modules.iter().map(|m| (&m.path[..], m.rank)).collect();
+        let size = |layer: usize, kind: Kind| {
+            let mut size = GroupSize {
+                outputs: 0,
+                inputs: 0,
+                columns: 0,
+                blocks: Some(0),
+            };
+            for projection in kind.projections(config) {
+                let (rows, width) = config.shape(projection);
+                size.outputs += rows;
+                size.inputs = width;
+                let rank = ranks.get(&projection.path(layer)[..]);
+                size.columns += rank.copied().unwrap_or(0);
+                let blocks = base.blocks(config, layer, projection);
+                size.blocks = size.blocks.zip(blocks).map(|(sum, more)| sum + more);
+            }
+            size.columns = size.columns.next_multiple_of(ALIGNED);
+            size
+        };
+        let layers = (0..config.num_hidden_layers).map(|l| Kind::ALL.map(|kind| size(l, kind)));
+        Self {
+            layers: layers.collect(),
+            lowest: crate::fused::lowest_layer(modules).min(config.num_hidden_layers),
+            parameters: modules.iter().map(|m| m.a.len() + m.b.len()).sum(),
+            embedding: base.table(config, "model.embed_tokens.weight"),
+            head: (!config.tie_word_embeddings).then(|| base.table(config, "lm_head.weight")),
+        }
+    }
+
+    /// The widest input of each kind of group with its factors.
+    pub(super) fn widest(&self) -> [usize; Kind::ALL.len()] {
+        Kind::ALL.map(|kind| {
+            let groups = self.layers.iter().map(|layer| layer[kind as usize]);
+            groups.map(|g| g.inputs + g.columns).max().unwrap_or(0)
+        })
+    }
+
+    /// Values of the widest matrix that is widened at each use.
+    pub(super) fn widened(&self) -> usize {
+        let groups = self.layers.iter().flatten();
+        let widened = groups.filter(|group| group.blocks.is_some());
+        widened.map(|g| g.values()).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,162 @@
+//! A run on a GPU: what it takes of the card's memory, and how long it may take.
+use super::card::{Card, Rates};
+use super::time::flops;
+use super::workload::{BaseType, Keep, Workload};
+use crate::model::shape::Shape;
+use lora_cli::Result;
+use lora_model::{Base, GpuBase, GpuDemand, GpuPeak};
+use serde::Serialize;
+
+/// Bytes of a card's memory, part by part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct OnCard {
+    /// The base's weights.
+    pub weights: u64,
+    /// Adapter and gradients.
+    pub adapter: u64,
+    /// Activations and scratch of the largest step.
+    pub step: u64,
+    /// The driver's own: context, kernels, workspace of products.
+    pub driver: u64,
+    /// All of it.
+    pub total: u64,
+    /// Layers that are computed again, so that it fits.
+    pub again: usize,
+    /// Layers that could keep their activations.
+    pub layers: usize,
+    /// Whether it fits the card.
+    pub fits: bool,
+    /// Full fine-tuning: weights and gradients in bf16, master weights and AdamW's moments in f32, and the same activations.
+    pub full: u64,
+}
+
+/// What a process held on an H100 for a model of 1 MB.
+const DRIVER: u64 = 700_000_000;
+
+/// Predicts what a run takes of a card. `files` are the base's, if it is planned as it is stored.
+pub fn on_card(shape: &Shape, work: &Workload, files: Option<&Base>, card: &Card) -> OnCard {
+    let peak = peak(shape, work, files);
+    let layers = peak.step.layers;
+    let free = card.bytes.saturating_sub(DRIVER + peak.weights);
+    let kept = peak.kept_within(free);
+    let keeps = match work.keep {
+        Keep::Input => 0,
+        Keep::All | Keep::Bf16 => kept.unwrap_or(0),
+    };
+    let step = peak.step.bytes(keeps);
+    OnCard {
+        weights: peak.weights,
+        adapter: peak.factors,
+        step,
+        driver: DRIVER,
+        total: DRIVER + peak.total(keeps),
+        again: layers - keeps,
+        layers,
+        fits: kept.is_some(),
+        full: DRIVER + 16 * shape.total_parameters() + peak.step.bytes(layers),
+    }
+}
+
+fn peak(shape: &Shape, work: &Workload, files: Option<&Base>) -> GpuPeak {
+    let blocks = |values, bytes| GpuBase::Blocks { values, bytes };
+    let base = match work.base {
+        BaseType::F32 | BaseType::Bf16 | BaseType::F16 => GpuBase::Dense,
+        BaseType::Q8_0 => blocks(32, 34),
+        BaseType::Q6K => blocks(256, 210),
+        BaseType::Q4K => blocks(256, 144),
+        BaseType::Q4_0 => blocks(32, 18),
+        BaseType::File(_) => files.map_or(GpuBase::Dense, GpuBase::Files),
+    };
+    let demand = GpuDemand {
+        config: &shape.config,
+        modules: &work.targeted,
+        base,
+        batch: work.largest(),
+        dropout: work.dropout,
+    };
+    demand.peak()
+}
+
+/// The base's files, if some line is planned as they are.
+pub(crate) fn files(shape: &Shape, base: BaseType) -> Result<Option<Base>> {
+    match (&shape.path, base) {
+        (Some(path), BaseType::File(_)) => Ok(Some(Base::open(path)?)),
+        _ => Ok(None),
+    }
+}
+
+/// An estimate: from the slowest to the fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TimeOnCard {
+    /// Tokens a second.
+    pub tokens_per_s: [f64; 2],
+    /// Seconds of a step.
+    pub step: [f64; 2],
+    /// Seconds of an epoch.
+    pub epoch: [f64; 2],
+}
+
+/// Share of the published rate that products reach.
+const SHARE: f64 = 0.6;
+/// Seconds that a layer's kernels take to start, forward and backward.
+const LAUNCHES: f64 = 0.6e-3;
+/// How often a layer's activations pass through memory.
+const PASSES: f64 = 4.0;
+/// Bytes that attention moves for a score: twice forward and backward, in f32 and bf16, half of them masked.
+const SCORE: f64 = 20.0;
+/// Seconds of an optimiser on the host, a parameter.
+const OPTIMISER: f64 = 4e-9;
+/// How far off the estimate was on three shapes.
+const SLOWER: f64 = 1.1;
+const FASTER: f64 = 0.9;
+
+/// Estimates the time of an epoch. The constants are those of an H100, on shapes of 135M, 1B and 8B.
+pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rates) -> TimeOnCard {
+    let computed = if work.dropout {
+        work.tokens
+    } else {
+        work.computed.0
+    } as f64;
+    let count = |keep| {
+        let work = Workload {
+            keep,
+            ..work.clone()
+        };
+        let supervised = work.supervised as f64;
+        flops(shape, &work, computed, supervised, work.squares)
+    };
+    let share_again = memory.again as f64 / memory.layers.max(1) as f64;
+    let kept = count(Keep::All);
+    let products = kept + share_again * (count(Keep::Input) - kept);
+    let layers = shape.layers() as f64;
+    let activations = memory_of_token(shape) * computed;
+    let scores = SCORE * shape.config.num_attention_heads as f64 * work.squares;
+    let (batches, parameters) = (work.batches as f64, shape.total_parameters() as f64);
+    let is_dense = memory.weights as f64 > 1.9 * parameters;
+    let widened = match is_dense {
+        true => 0.0,
+        false => 2.0 * batches * (memory.weights as f64 + 2.0 * parameters),
+    };
+    let moved = layers * (PASSES * activations + scores) + widened;
+    let device = products / (SHARE * rates.products)
+        + moved / rates.memory
+        + batches * layers * LAUNCHES * (1.0 + share_again / 3.0);
+    let host = OPTIMISER * work.trainable as f64 * work.steps as f64;
+    let epoch = [SLOWER * device + host, FASTER * device];
+    TimeOnCard {
+        tokens_per_s: epoch.map(|seconds| work.tokens as f64 / seconds),
+        step: epoch.map(|seconds| seconds / work.steps.max(1) as f64),
+        epoch,
+    }
+}
+
+/// Bytes of a layer's activations for a token, about.
+fn memory_of_token(shape: &Shape) -> f64 {
+    let c = &shape.config;
+    let (queries, keys) = (
+        c.num_attention_heads * c.head_dim,
+        c.num_key_value_heads * c.head_dim,
+    );
+    (8 * c.hidden_size + 2 * (2 * c.hidden_size + 2 * queries + 2 * keys + 3 * c.intermediate_size))
+        as f64
+}
