@@ -29,11 +29,11 @@ use crate::{Base, BatchSize, Dropout, Error, Packed, Route, SequenceLoss};
 use bound::Bound;
 use engine::Engine;
 pub use footprint::GpuMemory;
-pub use predict::{GpuDemand, GpuPeak, GpuStep};
-pub use sizes::GpuBase;
 use lora_core::Adapter;
 use lora_gpu::Gpu;
 use lora_kernels::profile::Profile;
+pub use predict::{GpuDemand, GpuPeak, GpuStep};
+pub use sizes::GpuBase;
 use std::sync::Arc;
 
 /// The route on a GPU.

@@ -72,9 +72,11 @@ fn is_foreign(name: &str) -> bool {
     ["mi", "rx", "radeon", "arc", "gaudi"]
         .iter()
         .any(|maker| numbered(maker))
-        || ["radeon", "instinct", "arc-", "gaudi", "metal", "mps", "rocm"]
-            .iter()
-            .any(|maker| name.starts_with(maker))
+        || [
+            "radeon", "instinct", "arc-", "gaudi", "metal", "mps", "rocm",
+        ]
+        .iter()
+        .any(|maker| name.starts_with(maker))
 }
 
 impl FromStr for Card {
@@ -92,7 +94,7 @@ impl FromStr for Card {
                 names()
             ));
         }
-        let is_size = lower.starts_with("cuda:") && named.ends_with('b');
+        let is_size = lower.starts_with("cuda:") && named.ends_with(['b', 'g', 'm']);
         match lora_cli::parse_bytes(named).ok().filter(|_| is_size) {
             Some(bytes) => Ok(Self {
                 name: None,

@@ -157,6 +157,6 @@ fn memory_of_token(shape: &Shape) -> f64 {
         c.num_attention_heads * c.head_dim,
         c.num_key_value_heads * c.head_dim,
     );
-    (8 * c.hidden_size
-        + 2 * (2 * c.hidden_size + 2 * queries + 2 * keys + 3 * c.intermediate_size)) as f64
+    (8 * c.hidden_size + 2 * (2 * c.hidden_size + 2 * queries + 2 * keys + 3 * c.intermediate_size))
+        as f64
 }

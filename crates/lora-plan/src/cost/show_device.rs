@@ -79,8 +79,12 @@ fn range(ends: [f64; 2]) -> String {
     format!("{}–{}", digits(ends[0]), digits(ends[1]))
 }
 
-fn seconds([slowest, fastest]: [f64; 2]) -> String {
-    format!("{} – {}", human_seconds(fastest), human_seconds(slowest))
+fn seconds(ends: [f64; 2]) -> String {
+    let [slowest, fastest] = ends.map(|seconds| match seconds < 1.0 {
+        true => format!("{:.0} ms", 1e3 * seconds),
+        false => human_seconds(seconds),
+    });
+    format!("{fastest} – {slowest}")
 }
 
 /// Time, line by line.
