@@ -18,7 +18,8 @@ mod run;
 mod show;
 
 pub use advise::{
-    AdviseArgs, Choice, Conflict, DataFacts, Plan, Situation, Strength, Task, advise, pipeline,
+    AdviseArgs, Choice, Conflict, DataFacts, Plan, Situation, Strength, Task, advise, advise_on,
+    pipeline,
 };
 pub use args::{Args, Command};
 pub use compare::{CompareArgs, Compared, Interval, compare};

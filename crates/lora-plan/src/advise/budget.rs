@@ -1,7 +1,8 @@
 //! Fitting a plan into memory and time: what is given up first, and what it takes in the end.
 use super::choices::Plan;
+use super::machine::{Machine, Need};
 use super::situation::Situation;
-use crate::cost::{BaseType, Memory, Speed, Workload, memory, time};
+use crate::cost::{BaseType, Workload};
 use lora_cli::{Result, human_bytes, human_seconds};
 use lora_core::LoraConfig;
 use lora_training::{Batching, LEAST_EVALUATIONS};
@@ -22,11 +23,14 @@ pub struct Cost {
 
 impl Cost {
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!(
-            "It will take about {} and {}.",
-            human_seconds(self.seconds),
-            human_bytes(self.memory)
-        )];
+        let bytes = human_bytes(self.memory);
+        let mut lines = vec![match self.seconds.is_finite() {
+            true => format!(
+                "It will take about {} and {bytes}.",
+                human_seconds(self.seconds)
+            ),
+            false => format!("It will take about {bytes}."),
+        }];
         if !self.fits {
             lines.push("That is more than the budget: nothing more can be given up. Fewer rows, a smaller base or a larger budget would do.".to_owned());
         }
@@ -34,13 +38,13 @@ impl Cost {
     }
 }
 
-/// What the plan takes now: memory, seconds with the passes over held-out rows, trainable parameters.
+/// What the plan takes now, and its trainable parameters.
 fn cost(
     plan: &Plan,
     situation: &Situation,
     base: BaseType,
-    speed: &Speed,
-) -> Result<(Memory, f64, u64)> {
+    machine: &Machine<'_>,
+) -> Result<(Need, u64)> {
     let shape = &situation.shape;
     let config = LoraConfig::new(plan.rank, plan.alpha, shape.targets(plan.targets)?);
     let targeted = config.layout(&shape.modules())?.modules;
@@ -60,13 +64,9 @@ fn cost(
         dropout: plan.dropout > 0.0,
         ..work
     };
-    let time = time(shape, &work, speed);
     let evaluations = plan.epochs.max(LEAST_EVALUATIONS as f64);
-    Ok((
-        memory(shape, &work),
-        time.epoch * plan.epochs + time.evaluation * evaluations,
-        work.trainable,
-    ))
+    let need = machine.need(shape, &work, (plan.epochs, evaluations));
+    Ok((need, work.trainable))
 }
 
 /// Bits a weight above which 8-bit blocks (8.5 bits) save something worth having.
@@ -77,35 +77,31 @@ const WIDE: f64 = 10.0;
 pub(super) fn fit(
     plan: &mut Plan,
     situation: &Situation,
-    most_memory: Option<u64>,
     most_seconds: Option<f64>,
-    speed: &Speed,
+    machine: &Machine<'_>,
 ) -> Result<()> {
     let own = BaseType::own(&situation.shape);
     let mut base = own;
-    precision(
-        plan,
-        own,
-        "as it is: reading it in place costs nothing",
-        "lora-train widens weights panel by panel",
-    );
+    machine.name(plan);
+    let (reason, source) = machine.own_base();
+    precision(plan, own, reason, source);
     let is_file = matches!(own, BaseType::File(_));
     let is_wide = 8.0 * own.bytes(situation.parameters) as f64 > WIDE * situation.parameters as f64;
     let batch = plan.batch;
     loop {
-        let (memory, seconds, trainable) = cost(plan, situation, base, speed)?;
-        let too_large = most_memory.is_some_and(|most| memory.total > most);
-        let too_long = most_seconds.is_some_and(|most| seconds > most);
+        let (need, trainable) = cost(plan, situation, base, machine)?;
+        let too_large = need.is_too_large;
+        let too_long = most_seconds.is_some_and(|most| need.seconds > most);
         plan.cost = Cost {
-            memory: memory.total,
-            seconds,
+            memory: need.bytes,
+            seconds: need.seconds,
             trainable,
             fits: !too_large && !too_long,
         };
-        let need = human_bytes(memory.total);
+        let need = human_bytes(need.bytes);
         let narrower = match base {
             BaseType::Q4_0 | BaseType::Q4K => None,
-            BaseType::Q8_0 => (!is_file).then_some(BaseType::Q4_0), // lora-export writes no narrower type than q8_0
+            BaseType::Q8_0 => (!is_file).then_some(machine.narrowest()), // lora-export writes no narrower type than q8_0
             _ => is_wide.then_some(BaseType::Q8_0),
         };
         if too_large && plan.batch > 1 {

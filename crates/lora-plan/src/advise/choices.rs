@@ -1,10 +1,12 @@
 //! The rules at work: each setting, its reason, and what was decided where rules disagree.
 use super::budget::{self, Cost};
+use super::machine::Machine;
 use super::situation::{Situation, Strength, Task};
-use crate::cost::Speed;
+use crate::cost::{Card, Speed};
 use crate::rules::{self, Rule};
 use lora_cli::Result;
 use lora_core::{LoraConfig, thousands};
+use lora_model::Base;
 use serde::Serialize;
 
 /// One setting.
@@ -54,6 +56,8 @@ pub struct Plan {
     pub accumulation: usize,
     /// The base is stored in 8-bit blocks first, by lora-export.
     pub quantise: bool,
+    /// The GPU that it trains on.
+    pub device: Option<Card>,
     /// Each setting with its reason.
     pub choices: Vec<Choice>,
     /// Where rules disagreed.
@@ -108,6 +112,23 @@ pub fn advise(
     seconds: Option<f64>,
     speed: &Speed,
 ) -> Result<Plan> {
+    choose(situation, seconds, &Machine::Cpu { memory, speed })
+}
+
+/// Chooses for a situation, within a GPU's memory and `seconds` where given. `files` are the base's, if it has any.
+///
+/// # Errors
+/// When a target is not in the model.
+pub fn advise_on(
+    situation: &Situation,
+    card: Card,
+    files: Option<&Base>,
+    seconds: Option<f64>,
+) -> Result<Plan> {
+    choose(situation, seconds, &Machine::Gpu { card, files })
+}
+
+fn choose(situation: &Situation, seconds: Option<f64>, machine: &Machine<'_>) -> Result<Plan> {
     let mut plan = Plan {
         rank: 16,
         alpha: 16.0,
@@ -119,6 +140,7 @@ pub fn advise(
         batch: 8,
         accumulation: 1,
         quantise: false,
+        device: None,
         choices: Vec::new(),
         conflicts: Vec::new(),
         cost: Cost::default(),
@@ -128,7 +150,7 @@ pub fn advise(
     targets(&mut plan, situation);
     regularisation(&mut plan, situation);
     length(&mut plan, situation);
-    budget::fit(&mut plan, situation, memory, seconds, speed)?;
+    budget::fit(&mut plan, situation, seconds, machine)?;
     Ok(plan)
 }
 

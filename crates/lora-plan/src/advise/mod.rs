@@ -1,17 +1,19 @@
 //! `lora-plan advise`: a whole configuration for this data, task and machine, each choice with its reason.
 //!
 //! `situation` gathers the facts, `choices` applies the rules and settles conflicts, `budget` fits the result into time
-//! and memory, `pipeline` writes it down.
+//! and memory of a `machine`, `command` and `pipeline` write it down.
 mod budget;
 mod choices;
+mod command;
+mod machine;
 mod pipeline;
 mod situation;
 
-pub use choices::{Choice, Conflict, Plan, advise};
+pub use choices::{Choice, Conflict, Plan, advise, advise_on};
 pub use pipeline::pipeline;
 pub use situation::{DataFacts, Situation, Strength, Task};
 
-use crate::cost::{BaseType, Speed, Workload, micro_steps, thread_count, threads};
+use crate::cost::{BaseType, Card, Speed, Workload, files, micro_steps, thread_count, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::Foreign as _;
@@ -19,7 +21,7 @@ use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, table}
 use lora_core::LoraConfig;
 use lora_kernels::peak::measure_peak;
 use lora_training::Batching;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Choose rank, alpha, targets, dropout, learning rate, epochs, batch and base precision, with reasons.
 ///
@@ -47,6 +49,9 @@ pub struct AdviseArgs {
     /// Memory that it may take, e.g. 2GB [default: what is free].
     #[arg(long, value_name = "SIZE", value_parser = budget::bytes)]
     pub memory: Option<u64>,
+    /// Train on a GPU: its memory, as in cuda:24GB, or its name, as in rtx-3090 or h100 (a wrong name lists them).
+    #[arg(long, value_name = "CARD", conflicts_with = "memory")]
+    pub device: Option<Card>,
     /// Threads [default: as many as this process may use].
     #[arg(long, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
@@ -67,6 +72,7 @@ const EXAMPLES: &str = "\
 Examples:
   lora-plan advise --model smollm2.gguf --data dataset --task behaviour
   lora-plan advise --model smollm2.gguf --data dataset --task style --time 20m --memory 1GB
+  lora-plan advise --model m --data d --task domain --device cuda:24GB
   lora-plan advise --model m --data d --task domain --write pipelines/mine.yaml && lora-run pipelines/mine.yaml";
 
 pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
@@ -76,6 +82,10 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
         .filter(|path| path.exists() && !args.force)
     {
         return Err(Error::new(format!("{} exists", path.display())).hint("--force replaces it"));
+    }
+    if let (Some(card), Some(_)) = (args.device.filter(|c| c.rates.is_none()), args.time) {
+        return Err(Error::new(format!("how long {card} takes is not known"))
+            .hint("leave out --time, or name a card as --device: rtx-4090, h100 and others"));
     }
     let threads = threads(args.threads);
     let shape = shape::resolve(&args.model)?;
@@ -89,31 +99,17 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
     }
     let measured = weights.filter(|_| !args.no_measure);
     let situation = situation::look(args, shape.clone(), measured.as_deref(), threads, ui)?;
-    let peak = measure_peak(threads);
-    let speed = match &measured {
-        Some(path) => {
-            ui.say("timing two micro-steps");
-            let targeted = LoraConfig::new(16, 16.0, shape.targets("all")?)
-                .layout(&shape.modules())?
-                .modules;
-            let work = Workload::new(
-                &shape,
-                &targeted,
-                "all",
-                &situation.data.lengths,
-                Batching::default(),
-                BaseType::own(&shape),
-            );
-            micro_steps(path, &work, threads, peak, ui)?
+    let plan = match args.device {
+        Some(card) => {
+            let files = files(&shape, BaseType::own(&shape))?;
+            advise_on(&situation, card, files.as_ref(), args.time)?
         }
-        None => Speed::from_peak(&shape, peak),
+        None => {
+            let speed = speed(&situation, measured.as_deref(), ui)?;
+            let memory = args.memory.or_else(available_memory);
+            advise(&situation, memory, args.time, &speed)?
+        }
     };
-    let plan = advise(
-        &situation,
-        args.memory.or_else(available_memory),
-        args.time,
-        &speed,
-    )?;
     show(&situation, &plan, ui);
     if !plan.cost.fits {
         return Ok(Status::No(
@@ -132,6 +128,28 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
         ));
     }
     Ok(Status::Done)
+}
+
+/// How fast this machine is: by two micro-steps of the weights at `measured`, or by a matrix product.
+fn speed(situation: &Situation, measured: Option<&Path>, ui: &Ui) -> Result<Speed> {
+    let (shape, threads) = (&situation.shape, situation.threads);
+    let peak = measure_peak(threads);
+    let Some(path) = measured else {
+        return Ok(Speed::from_peak(shape, peak));
+    };
+    ui.say("timing two micro-steps");
+    let targeted = LoraConfig::new(16, 16.0, shape.targets("all")?)
+        .layout(&shape.modules())?
+        .modules;
+    let work = Workload::new(
+        shape,
+        &targeted,
+        "all",
+        &situation.data.lengths,
+        Batching::default(),
+        BaseType::own(shape),
+    );
+    micro_steps(path, &work, threads, peak, ui)
 }
 
 /// Where a model's weights lie; none for a name or a bare config.json.
@@ -174,4 +192,16 @@ fn show(situation: &Situation, plan: &Plan, ui: &Ui) {
         ));
     }
     plan.cost.lines().iter().for_each(|line| ui.out(line));
+    if plan.device.is_some() {
+        for command in command::commands(situation, plan) {
+            ui.event(&tagged(
+                "command",
+                &serde_json::json!({ "command": command }),
+            ));
+            command
+                .broken(ui.width())
+                .iter()
+                .for_each(|line| ui.out(line));
+        }
+    }
 }

@@ -68,6 +68,11 @@ pub fn pipeline(situation: &Situation, plan: &Plan) -> String {
     if situation.data.has_valid {
         with += ", patience: 3";
     }
+    let device = match plan.device {
+        Some(_) => ", device: cuda",
+        None => "",
+    };
+    with += device;
     let _ = write!(
         yaml,
         "  train:\n    use: lora-train\n    in: {{ base: {base}, data: {data} }}\n    with: {{ {with} }}\n"
@@ -81,7 +86,7 @@ pub fn pipeline(situation: &Situation, plan: &Plan) -> String {
         let _ = write!(
             yaml,
             "  eval:\n    use: lora-eval\n    in: {{ base: {base}, data: {data}, adapter: $train }}\n    \
-             with: {{ split: valid, generate: {generate}, must-beat-base: true }}\n"
+             with: {{ split: valid, generate: {generate}, must-beat-base: true{device} }}\n"
         );
         "\n    needs: [eval]"
     } else {

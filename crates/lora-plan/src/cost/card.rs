@@ -94,7 +94,7 @@ impl FromStr for Card {
                 names()
             ));
         }
-        let is_size = lower.starts_with("cuda:") && named.ends_with('b');
+        let is_size = lower.starts_with("cuda:") && named.ends_with(['b', 'g', 'm']);
         match lora_cli::parse_bytes(named).ok().filter(|_| is_size) {
             Some(bytes) => Ok(Self {
                 name: None,

@@ -63,7 +63,7 @@ pub(super) fn memory(shape: &Shape, all: &[(Workload, OnCard)], card: &Card, ui:
     ];
     ui.out(&rows(&head, lines));
     ui.out(&format!(
-        "On {card}. Embedding, head and norms are held in bf16 and f32 whatever the base's type. Layers are computed again where their activations would not fit; 6 % are left free for what allocations round up to."
+        "On {card}. Blocks of a quantised base stay blocks there; norms are held in f32, all else in bf16. Layers are computed again where their activations would not fit; 6 % are left free for what allocations round up to."
     ));
     ui.out(
         "full: weights and gradients in bf16, master weights and AdamW's moments in f32, and the same activations.",
@@ -79,8 +79,12 @@ fn range(ends: [f64; 2]) -> String {
     format!("{}–{}", digits(ends[0]), digits(ends[1]))
 }
 
-fn seconds([slowest, fastest]: [f64; 2]) -> String {
-    format!("{} – {}", human_seconds(fastest), human_seconds(slowest))
+fn seconds(ends: [f64; 2]) -> String {
+    let [slowest, fastest] = ends.map(|seconds| match seconds < 1.0 {
+        true => format!("{:.0} ms", 1e3 * seconds),
+        false => human_seconds(seconds),
+    });
+    format!("{fastest} – {slowest}")
 }
 
 /// Time, line by line.

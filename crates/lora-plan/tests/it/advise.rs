@@ -4,7 +4,8 @@ use clap::Parser;
 use lora_cli::Ui;
 use lora_plan::Command as Planned;
 use lora_plan::{
-    Args, DataFacts, Known, Plan, Rows, Shape, Situation, Speed, Strength, Task, advise, run,
+    Args, Card, DataFacts, Known, Plan, Rows, Shape, Situation, Speed, Strength, Task, advise,
+    advise_on, run,
 };
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -364,4 +365,25 @@ fn a_written_pipeline_runs_as_it_is() {
     let report = std::fs::read_to_string(house.path("work/mine/eval/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["passed"], true);
+}
+
+#[test]
+fn a_gpu_gets_the_base_and_batch_that_fit_it() {
+    let situation = situation("llama-3-8b", 3000, Task::Domain, None);
+    let on = |card: &str| {
+        let card: Card = card.parse().unwrap();
+        advise_on(&situation, card, None, None).unwrap()
+    };
+    let base = |plan: &Plan| {
+        let base = plan.choices.iter().find(|choice| choice.what == "base");
+        base.unwrap().value.clone()
+    };
+    let (large, small) = (on("h100"), on("cuda:10GB"));
+    assert_eq!((&base(&large)[..], large.batch), ("bf16", 8));
+    assert_eq!(base(&small), "q4_k");
+    assert_eq!(small.batch * small.accumulation, large.batch);
+    assert!(small.cost.fits && small.cost.memory <= 10_000_000_000);
+    assert!(large.cost.seconds.is_finite() && small.cost.seconds.is_nan());
+    assert!(!on("cuda:2GB").cost.fits);
+    assert!(lora_plan::pipeline(&situation, &small).contains(", device: cuda"));
 }

@@ -1,7 +1,10 @@
 //! Predictions: against what then happens, against known figures, and against each other.
 use crate::house::{House, base};
 use lora_core::{LoraConfig, TargetModules};
-use lora_plan::{BaseType, Known, Memory, Rows, Shape, Speed, Workload, memory, time};
+use lora_plan::{
+    BaseType, Card, Keep, Known, Memory, Rows, Shape, Speed, Workload, memory, on_card, time,
+    time_on_card,
+};
 use lora_training::Batching;
 use std::path::Path;
 use std::process::Command;
@@ -256,4 +259,56 @@ fn memory_by_batch_as_svg() {
             && svg.contains(": all, r 16, base bf16, 256 tokens, keep all<"),
         "{svg}"
     );
+}
+
+/// What an H100 held and planned for one row of 2,048 supervised tokens, rank 16 on all seven modules; tokens a second there.
+const ON_H100: [(&str, f64, f64, f64); 3] = [
+    ("smollm2-135m", 0.999e9, 1.8e9, 40e3),
+    ("llama-3.2-1b", 3.3e9, 3.7e9, 22e3),
+    ("llama-3.1-8b", 17.0e9, 11.6e9, 6.3e3),
+];
+
+#[test]
+fn on_a_gpu_it_is_what_was_measured() {
+    let card: Card = "h100".parse().unwrap();
+    for (name, held, step, speed) in ON_H100 {
+        let shape = shape(name);
+        let rows = Rows::alike(100, 2048, 1.0);
+        let work = work(&shape, &rows, 16, 1, BaseType::Bf16);
+        let found = on_card(&shape, &work, None, &card);
+        let near = |found: u64, measured: f64| (found as f64 / measured - 1.0).abs() < 0.05;
+        assert!(
+            near(found.driver + found.weights, held),
+            "{name}: {found:?}"
+        );
+        assert!(near(found.adapter + found.step, step), "{name}: {found:?}");
+        assert!(found.fits && found.again == 0, "{name}: {found:?}");
+        let time = time_on_card(&shape, &work, &found, card.rates.unwrap());
+        let [slow, fast] = time.tokens_per_s;
+        assert!(
+            slow < 1.05 * speed && speed < fast && fast < 3.0 * slow,
+            "{name}: {time:?}"
+        );
+    }
+}
+
+#[test]
+fn on_a_smaller_gpu_layers_are_computed_again_and_smaller_bases_fit() {
+    let shape = shape("llama-3.1-8b");
+    let rows = Rows::alike(100, 2048, 1.0);
+    let on = |base, card: &str, keep| {
+        let work = work(&shape, &rows, 16, 1, base);
+        let work = Workload { keep, ..work };
+        on_card(&shape, &work, None, &card.parse().unwrap())
+    };
+    let (bf16, q4_k) = (BaseType::Bf16, BaseType::Q4K);
+    assert!(!on(bf16, "cuda:12GB", Keep::All).fits);
+    let small = on(q4_k, "cuda:12GB", Keep::All);
+    assert!(small.fits && small.again > 0, "{small:?}");
+    assert!(small.total <= 12_000_000_000, "{small:?}");
+    let large = on(q4_k, "rtx-3090", Keep::All);
+    assert!(large.fits && large.again == 0, "{large:?}");
+    let lean = on(q4_k, "rtx-3090", Keep::Input);
+    assert_eq!((lean.again, lean.layers), (31, 31));
+    assert!(lean.total < small.total && lean.full > 100_000_000_000);
 }
