@@ -137,18 +137,18 @@ impl Keeper {
     pub(crate) fn moments<M: Trainable + ?Sized>(
         &self,
         model: &mut M,
-    ) -> Result<(Cow<'_, [f32]>, Cow<'_, [f32]>)> {
+    ) -> Result<[Cow<'_, [f32]>; 2]> {
         let n = model.params().len();
         match (self, model.resident()) {
             (Self::Host { optimiser, .. }, _) => {
-                Ok((Cow::Borrowed(&optimiser.m), Cow::Borrowed(&optimiser.v)))
+                Ok([Cow::Borrowed(&optimiser.m), Cow::Borrowed(&optimiser.v)])
             }
             (Self::Model { .. }, resident) => {
                 let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
                 if let Some(resident) = resident {
                     resident.moments(&mut m, &mut v)?;
                 }
-                Ok((Cow::Owned(m), Cow::Owned(v)))
+                Ok([Cow::Owned(m), Cow::Owned(v)])
             }
         }
     }

@@ -287,7 +287,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         };
         let out = &checkpoints.folder;
         self.keeper.fetch(self.model)?;
-        let (m, v) = self.keeper.moments(self.model)?;
+        let [m, v] = self.keeper.moments(self.model)?;
         save_model(out, "last", &*self.model, self.model.params())?;
         if let Some(best) = &self.best
             && self.state.best.is_some_and(|b| {

@@ -122,8 +122,10 @@ impl Table {
         for (segment, &length) in batch.layout.segments().iter().zip(&batch.lengths) {
             let own = self.variants.get(&rope.variant(length));
             let begin = own.map_or(0, |(_, begin)| *begin);
-            for row in segment.query_start..segment.query_start + segment.queries {
-                rows[row] = (begin + batch.positions[row] as usize) as u32;
+            let own = segment.query_start..segment.query_start + segment.queries;
+            let positions = &batch.positions[own.clone()];
+            for (row, &position) in rows[own].iter_mut().zip(positions) {
+                *row = (begin + position as usize) as u32;
             }
         }
         rows

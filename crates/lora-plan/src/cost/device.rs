@@ -97,17 +97,15 @@ pub struct TimeOnCard {
 }
 
 /// Share of the published rate that products reach.
-const SHARE: f64 = 0.6;
+const SHARE: f64 = 0.5;
 /// Seconds that a layer's kernels take to start, forward and backward.
-const LAUNCHES: f64 = 0.6e-3;
+const LAUNCHES: f64 = 0.8e-3;
 /// How often a layer's activations pass through memory.
 const PASSES: f64 = 4.0;
 /// Bytes that attention moves for a score: twice forward and backward, in f32 and bf16, half of them masked.
 const SCORE: f64 = 20.0;
-/// Seconds of an optimiser on the host, a parameter.
-const OPTIMISER: f64 = 4e-9;
 /// How far off the estimate was on three shapes.
-const SLOWER: f64 = 1.1;
+const SLOWER: f64 = 1.25;
 const FASTER: f64 = 0.9;
 
 /// Estimates the time of an epoch. The constants are those of an H100, on shapes of 135M, 1B and 8B.
@@ -141,8 +139,7 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
     let device = products / (SHARE * rates.products)
         + moved / rates.memory
         + batches * layers * LAUNCHES * (1.0 + share_again / 3.0);
-    let host = OPTIMISER * work.trainable as f64 * work.steps as f64;
-    let epoch = [SLOWER * device + host, FASTER * device];
+    let epoch = [SLOWER * device, FASTER * device];
     TimeOnCard {
         tokens_per_s: epoch.map(|seconds| work.tokens as f64 / seconds),
         step: epoch.map(|seconds| seconds / work.steps.max(1) as f64),
