@@ -17,8 +17,10 @@ pub(crate) fn clean(text: &str, dir: &Path, programs: &Path) -> String {
     let text = text.replace("\r\n", "\n").replace(&dir, "[DIR]");
     let text = text.replace(&programs, "[BIN]");
     let text = text.replace(".exe", "");
+    let is_of_the_machine =
+        |line: &&str| ["memory: ", "device: "].iter().any(|s| line.starts_with(s));
     text.lines()
-        .filter(|line| !line.starts_with("memory: "))
+        .filter(|line| !is_of_the_machine(line))
         .map(|line| clean_line(line) + "\n")
         .collect()
 }
