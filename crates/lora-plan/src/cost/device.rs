@@ -106,7 +106,7 @@ const PASSES: f64 = 4.0;
 const SCORE: f64 = 20.0;
 /// How far off the estimate was on three shapes.
 const SLOWER: f64 = 1.25;
-const FASTER: f64 = 0.9;
+const FASTER: f64 = 0.8;
 
 /// Estimates the time of an epoch. The constants are those of an H100, on shapes of 135M, 1B and 8B.
 pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rates) -> TimeOnCard {
