@@ -71,6 +71,10 @@ impl OnDevice {
     ) -> Result<(), Error> {
         let params = self.params.get(gpu, adapter.params.len())?;
         gpu.upload(&adapter.params, &params, 0)?;
+        // Another adapter of the same shape took other factors out of the base.
+        if let Some((held, values)) = self.origin.as_ref().zip(adapter.origin.as_deref()) {
+            gpu.upload(values, held, 0)?;
+        }
         self.spread(gpu, weights)
     }
 

@@ -280,3 +280,20 @@ fn a_quantised_base_is_widened_as_on_the_cpu() {
         assert!(golden::largest_difference(&found, &expected) <= 1e-4 * largest);
     }
 }
+
+#[test]
+fn of_two_adapters_of_one_shape_each_takes_its_own_factors_out_of_the_base() {
+    let golden = Golden::open("pissa");
+    let first = &golden.adapter;
+    let mut second = first.clone();
+    let origin = second.origin.as_mut().unwrap();
+    origin.iter_mut().for_each(|value| *value *= 1.5);
+    let logits = |route: &mut OnGpu<'_>, adapter: &Adapter| {
+        route.logits(Some(adapter), &golden.packed).unwrap()
+    };
+    let fresh = || OnGpu::new(&golden.base, device(Precision::F32), Some(first)).unwrap();
+    let expected = logits(&mut fresh(), &second);
+    let mut route = fresh();
+    assert_ne!(logits(&mut route, first), expected);
+    assert_eq!(logits(&mut route, &second), expected);
+}
