@@ -11,6 +11,7 @@ mod input;
 mod machine;
 mod other_base;
 mod progress;
+mod sampling;
 mod table;
 mod ui;
 
@@ -22,6 +23,7 @@ pub use input::{artefact_from, artefact_input};
 pub use machine::{available_memory, parse_bytes};
 pub use other_base::OtherBase;
 pub use progress::Progress;
+pub use sampling::SamplingArgs;
 pub use table::{human_bytes, human_seconds, table, table_within, wrapped};
 pub use ui::Ui;
 

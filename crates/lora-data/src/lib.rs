@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 mod assign;
+mod column;
 mod encode;
 mod error;
 mod example;
@@ -43,6 +44,7 @@ mod table;
 mod template;
 
 pub use assign::{SplitName, split_of, text_blocks};
+pub use column::read_column;
 pub use encode::Encoder;
 pub use error::{Error, Mistake};
 pub use example::{Example, IGNORE, Split};

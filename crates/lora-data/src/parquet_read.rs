@@ -32,7 +32,7 @@ impl Split {
 }
 
 /// `DIR/NAME.parquet`, or an error that lists the splits that are there.
-fn split_file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
+pub(crate) fn split_file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     let file = folder.join(format!("{name}.parquet"));
     if file.is_file() {
         return Ok(file);

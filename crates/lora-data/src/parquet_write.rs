@@ -19,6 +19,22 @@ const ROWS_AT_A_TIME: usize = 4096;
 impl Split {
     /// Writes one parquet file with the schema's key-value metadata. Rows that a reader would refuse are refused here.
     pub fn write(&self, file: &Path) -> Result<(), Error> {
+        self.write_with(file, &[])
+    }
+
+    /// As [`Split::write`], with further columns of texts, a value a row.
+    ///
+    /// # Errors
+    /// As for [`Split::write`], and when a column has another number of values than there are rows.
+    pub fn write_with(&self, file: &Path, more: &[(&str, Vec<Option<&str>>)]) -> Result<(), Error> {
+        let rows = self.examples.len();
+        if let Some((name, values)) = more.iter().find(|(_, values)| values.len() != rows) {
+            let what = format!(
+                "column '{name}' has {} values for {rows} rows",
+                values.len()
+            );
+            return Err(Error::invalid(file, what));
+        }
         for (row, example) in self.examples.iter().enumerate() {
             if let Some(mistake) = example.mistake() {
                 let place = format!("row {}", row + 1);
@@ -31,11 +47,17 @@ impl Split {
             source: std::io::Error::other(error),
         };
         let out = File::create(file).map_err(Error::io("create", file))?;
-        let schema = Arc::new(schema());
+        let schema = Arc::new(schema(more));
         let mut writer =
             ArrowWriter::try_new(&out, schema.clone(), Some(self.properties())).map_err(failed)?;
-        for rows in self.examples.chunks(ROWS_AT_A_TIME) {
-            let batch = RecordBatch::try_new(schema.clone(), columns(rows))
+        for (part, rows) in self.examples.chunks(ROWS_AT_A_TIME).enumerate() {
+            let mut columns = columns(rows);
+            for (_, values) in more {
+                let first = part * ROWS_AT_A_TIME;
+                let values = values[first..first + rows.len()].iter().copied();
+                columns.push(Arc::new(StringArray::from_iter(values)));
+            }
+            let batch = RecordBatch::try_new(schema.clone(), columns)
                 .map_err(|error| Error::invalid(file, error.to_string()))?;
             writer.write(&batch).map_err(failed)?;
         }
@@ -68,18 +90,23 @@ impl Split {
     }
 }
 
-/// Schema version 1.
-fn schema() -> Schema {
+/// Schema version 1, with further columns of texts.
+fn schema(more: &[(&str, Vec<Option<&str>>)]) -> Schema {
     let ids = |name| Field::new_list(name, Field::new("item", DataType::Int32, false), false);
     let text = |name| Field::new(name, DataType::Utf8, false);
-    Schema::new(vec![
+    let mut fields = vec![
         ids("input_ids"),
         ids("labels"),
         text("id"),
         text("group"),
         text("prompt"),
         text("completion"),
-    ])
+    ];
+    fields.extend(
+        more.iter()
+            .map(|(name, _)| Field::new(*name, DataType::Utf8, true)),
+    );
+    Schema::new(fields)
 }
 
 fn columns(rows: &[Example]) -> Vec<ArrayRef> {

@@ -1,13 +1,19 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
-use lora_cli::{Common, DeviceChoice, OtherBase, Result, ToolArgs};
+use crate::bound::Bound;
+use lora_cli::{Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Measure a model and its adapters on held-out data: loss, perplexity, token accuracy, exact match; pass or fail gates.
+/// `--references same-prompt`: each row's answer is right for every row with its prompt.
+pub(crate) const SAME_PROMPT: &str = "same-prompt";
+
+/// Measure a model and its adapters on held-out data: losses, metrics of answers, slices; pass or fail gates.
 ///
-/// The base is always measured, so that every adapter's figures stand beside it. The means are over supervised
+/// The base is always measured, so that every adapter's figures stand beside it. The losses' means are over supervised
 /// tokens, as in training. The error of a difference is taken over prompts, not over tokens. Several adapters are
-/// measured on one loaded base and compared with each other: which is better, and whether that is more than noise.
+/// measured on one loaded base and compared with each other: which is better, and whether that is more than noise
+/// (p-values are corrected for all comparisons of the report). Answers are also held against what other prompts expect:
+/// a figure that is not above that is no success.
 #[derive(Debug, clap::Parser, serde::Serialize)]
 #[command(name = "lora-eval", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
@@ -39,13 +45,52 @@ pub struct Args {
     /// Use only the first N rows of the split.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Rows to answer by greedy generation: a number, or `all`; 0 turns it off.
+    /// Rows to answer by generation: a number, or `all`; 0 turns it off.
     #[arg(long, value_name = "N|all", default_value = "200")]
     pub generate: Rows,
     /// Longest answer, in tokens [default: the longest completion among the rows, and a few more].
     #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<usize>,
-    /// Gate: every adapter's loss is below the base's, with the whole 95 % interval of the difference.
+    /// Answers to a prompt: with more than one, the share of prompts of which one of k is right (pass@k) and the most
+    /// frequent answer (majority) are measured; the other metrics are of the first.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        help_heading = "Generation"
+    )]
+    pub samples: usize,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: SamplingArgs,
+    /// Metrics of the answers: exact_match, normalized_match, contains, token_f1, rouge_l, rouge_l_stem, bleu, chrf,
+    /// numeric, json_valid, json_fields, tool_name, tool_call [default: what fits the data]. Losses are always measured.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = METRICS)]
+    pub metrics: Option<Vec<String>>,
+    /// A metric of your own, `NAME=CMD`: the command reads answers as JSON lines (id, model, prompt, answer, references)
+    /// and writes a score a line, more being better.
+    #[arg(long, value_name = "NAME=CMD", help_heading = METRICS)]
+    pub metric_command: Vec<String>,
+    /// The part of an answer (and of what is expected) that counts: the first group of the first match, in Python's syntax.
+    #[arg(long, value_name = "PATTERN", help_heading = METRICS)]
+    pub regex: Option<String>,
+    /// Further right answers: a column with a list of them, or `same-prompt` for those of all rows with the prompt.
+    #[arg(long, value_name = "COLUMN", help_heading = METRICS)]
+    pub references: Option<String>,
+    /// Show the figures for each value of this column (lora-prep --keep), may be repeated.
+    #[arg(long, value_name = "COLUMN", help_heading = METRICS)]
+    pub slice: Vec<String>,
+    /// Gate: a metric and its bound, a number or the base: `rouge_l >= 0.4`, `loss <= base + 0.02`. May be repeated.
+    #[arg(
+        long,
+        alias = "gate",
+        value_name = "BOUND",
+        help_heading = "Gates (exit 1 when one does not pass)"
+    )]
+    pub gates: Vec<Bound>,
+    /// Gate: every adapter's loss is below the base's with the whole 95 % interval of the difference, and rises where
+    /// prompts are swapped between rows: else only the form of the answers got better.
     #[arg(long, help_heading = "Gates (exit 1 when one does not pass)")]
     pub must_beat_base: bool,
     /// Gate: every adapter's mean loss (the base's, without adapters) is at most X nats a token.
@@ -77,11 +122,14 @@ pub struct Args {
     pub common: Common,
 }
 
+const METRICS: &str = "Metrics of the answers";
+
 const EXAMPLES: &str = "\
 Examples:
   lora-eval --base smollm2.gguf --data dataset --out base-report
   lora-eval --base smollm2.gguf --data dataset --adapter adapter --must-beat-base --out report
   lora-eval --base m --data d --adapter a --adapter b --generate all --min-exact-match 0.9 --out report
+  lora-eval --base m --data d --adapter a --metrics rouge_l,chrf --gate 'rouge_l >= 0.4' --gate 'loss <= base + 0.02' --out report
   lora-train --base m --data d --out a | lora-eval --base m --data d --adapter - --out report";
 
 /// How many rows are answered by generation.
@@ -119,7 +167,7 @@ impl ToolArgs for Args {
     const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "batch-tokens"];
 
     fn check(&self) -> Result<()> {
-        crate::gates::check_arguments(self)
+        crate::check_arguments(self)
     }
 
     fn common(&self) -> &Common {

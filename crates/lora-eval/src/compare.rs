@@ -92,6 +92,7 @@ fn comparison(
         exact_match: exact,
         better: better.map(str::to_owned),
         verdict,
+        metrics: Vec::new(),
     }
 }
 
@@ -133,9 +134,8 @@ mod tests {
             correct: 0,
         };
         let answer = |&exact: &bool| Answer {
-            ids: Vec::new(),
-            text: String::new(),
             exact,
+            ..Answer::default()
         };
         let (losses, answers) = (
             losses.iter().map(loss).collect(),
@@ -145,6 +145,8 @@ mod tests {
             name: name.to_owned(),
             losses,
             answers,
+            grades: Vec::new(),
+            swapped: Vec::new(),
         }
     }
 

@@ -20,6 +20,12 @@ pub(crate) fn student_t(tail: f64, degrees_of_freedom: usize) -> f64 {
     (nu * (1.0 - x) / x).sqrt()
 }
 
+/// P(|T| > |t|) at these degrees of freedom.
+pub(crate) fn two_sided(t: f64, degrees_of_freedom: usize) -> f64 {
+    let nu = degrees_of_freedom as f64;
+    incomplete_beta(0.5 * nu, 0.5, nu / (nu + t * t))
+}
+
 /// Clopper and Pearson's interval of a share of `n` (which need not be whole): quantiles of the beta distribution.
 pub(crate) fn binomial_interval(share: f64, n: f64, tail: f64) -> (f64, f64) {
     let hits = share * n;
@@ -119,6 +125,8 @@ mod tests {
             assert!((t - wanted).abs() < 1e-5, "{tail}, {degrees}: {t}");
         }
         assert_eq!(student_t(0.05, 0), f64::INFINITY);
+        assert!((two_sided(-2.228_138_85, 10) - 0.05).abs() < 1e-8);
+        assert_eq!(two_sided(0.0, 3), 1.0);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! The gates: what they need, what they say, and the exit status that follows.
+use crate::bound::Bound;
+use crate::metrics::{self, OF_LOSSES};
+use crate::samples;
+use crate::verdicts::{beats_base, exact_enough, judged_bound, loss_below};
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Status};
-use lora_records::{Difference, GateResult, ModelReport, Report};
+use lora_records::{GateResult, ModelReport, Report};
 
 /// Refuses gates that can't be judged, before any file is opened.
 pub(crate) fn check_arguments(args: &Args) -> Result<()> {
@@ -27,23 +31,80 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
             "90 % is --min-exact-match 0.9",
         );
     }
-    if args.min_exact_match.is_some() && args.generate == Rows::First(0) {
+    args.sampling.check()?;
+    if args.samples > 1 && args.sampling.temperature == 0.0 {
         return fail(
-            "--min-exact-match needs generated answers",
-            "leave --generate 0 out",
+            "--samples has no effect without --temperature",
+            "greedy answers are all the same: --temperature 0.8",
         );
     }
+    if args.generate == Rows::First(0) {
+        check_without_answers(args, "turned off by --generate 0")
+            .map_err(|error| error.hint("leave --generate 0 out"))?;
+    }
+    args.gates
+        .iter()
+        .try_for_each(|gate| check_bound(args, gate))?;
     for (name, value) in [
         ("--limit", args.limit),
         ("--threads", args.threads),
         ("--max-new-tokens", args.max_new_tokens),
         ("--batch-tokens", Some(args.batch_tokens)),
+        ("--samples", Some(args.samples)),
     ] {
         if value == Some(0) {
             return Err(Error::new(format!("{name} must be at least 1")));
         }
     }
     Ok(())
+}
+
+fn check_bound(args: &Args, gate: &Bound) -> Result<()> {
+    let is_command = |name: &str| {
+        let mut commands = args.metric_command.iter();
+        commands.any(|text| metrics::Command::parse(text).is_ok_and(|command| command.name == name))
+    };
+    let of_samples = samples::Of::all(args.samples)
+        .into_iter()
+        .map(samples::Of::name);
+    let known: Vec<String> = metrics::names().into_iter().chain(of_samples).collect();
+    if !known.contains(&gate.metric) && !is_command(&gate.metric) {
+        return Err(Error::new(format!(
+            "--gate {gate}: there is no metric `{}`",
+            gate.metric
+        ))
+        .hint(format!("metrics are {}", known.join(", "))));
+    }
+    if gate.is_to_base && args.adapter.is_empty() {
+        return Err(
+            Error::new(format!("--gate {gate} needs an adapter")).hint("name one: --adapter DIR")
+        );
+    }
+    Ok(())
+}
+
+/// Refuses gates on answers where none are generated.
+pub(crate) fn check_without_answers(args: &Args, reason: &str) -> Result<()> {
+    let of_answers = |gate: &&Bound| !OF_LOSSES.contains(&gate.metric.as_str());
+    let gate = match args.gates.iter().find(of_answers) {
+        _ if args.min_exact_match.is_some() => "--min-exact-match".to_owned(),
+        Some(gate) => format!("--gate {gate}"),
+        None => return Ok(()),
+    };
+    Err(Error::new(format!(
+        "{gate} needs generated answers: {reason}"
+    )))
+}
+
+/// Metrics that gates name, so that they are measured.
+pub(crate) fn metrics(args: &Args) -> impl Iterator<Item = &str> {
+    args.gates.iter().map(|gate| gate.metric.as_str())
+}
+
+/// True if a gate asks for a lower loss: then it has to be told what the prompts do to it.
+pub(crate) fn asks_for_lower_loss(args: &Args) -> bool {
+    let is_lower = |gate: &Bound| OF_LOSSES.contains(&gate.metric.as_str());
+    args.must_beat_base || args.max_nll.is_some() || args.gates.iter().any(is_lower)
 }
 
 /// Judges all gates: on the adapters, or on the base where there is none.
@@ -53,104 +114,35 @@ pub(crate) fn judge(args: &Args, report: &Report) -> Vec<GateResult> {
     } else {
         &report.models[..]
     };
+    judged
+        .iter()
+        .flat_map(|model| of_model(args, report, model))
+        .collect()
+}
+
+fn of_model(args: &Args, report: &Report, model: &ModelReport) -> Vec<GateResult> {
     let mut gates = Vec::new();
-    for model in judged {
-        let mut gate = |name: &str, (passed, reason): (bool, String)| {
-            gates.push(GateResult {
-                gate: name.to_owned(),
-                model: model.name.clone(),
-                passed,
-                reason,
-            });
-        };
-        if args.must_beat_base {
-            gate(
-                "must-beat-base",
-                beats_base(model.difference_to_base.as_ref()),
-            );
-        }
-        if let Some(most) = args.max_nll {
-            gate(
-                "max-nll",
-                (
-                    model.nll <= most,
-                    format!(
-                        "loss {:.4}, at most {most} wanted, over {} rows{}",
-                        model.nll,
-                        report.rows,
-                        little(report.rows)
-                    ),
-                ),
-            );
-        }
-        if let Some(least) = args.min_exact_match {
-            gate("min-exact-match", exact_enough(model, least));
-        }
+    let mut gate = |name: &str, (passed, reason): (bool, String)| {
+        gates.push(GateResult {
+            gate: name.to_owned(),
+            model: model.name.clone(),
+            passed,
+            reason,
+        });
+    };
+    if args.must_beat_base {
+        gate("must-beat-base", beats_base(model));
+    }
+    if let Some(most) = args.max_nll {
+        gate("max-nll", loss_below(report, model, most));
+    }
+    if let Some(least) = args.min_exact_match {
+        gate("min-exact-match", exact_enough(model, least));
+    }
+    for bound in &args.gates {
+        gate(&bound.to_string(), judged_bound(bound, model));
     }
     gates
-}
-
-/// An adapter beats the base if the whole 95 % interval of the paired difference lies below zero.
-fn beats_base(difference: Option<&Difference>) -> (bool, String) {
-    let Some(d) = difference else {
-        return (false, "there is no base to compare with".to_owned());
-    };
-    let (Some(low), Some(high)) = (d.low, d.high) else {
-        return (
-            false,
-            format!(
-                "loss − base {:+.4}, but one prompt says nothing about the noise",
-                d.nll
-            ),
-        );
-    };
-    let passed = high < 0.0;
-    let verdict = match (passed, d.nll < 0.0) {
-        (true, _) => "below the base",
-        (false, true) => "below the base, but within the noise",
-        (false, false) => "not below the base",
-    };
-    (
-        passed,
-        format!(
-            "loss − base {:+.4}, 95 % interval {low:+.4} to {high:+.4} over {} prompts{}: {verdict}",
-            d.nll,
-            d.prompts,
-            little(d.prompts)
-        ),
-    )
-}
-
-fn exact_enough(model: &ModelReport, least: f64) -> (bool, String) {
-    match &model.exact_match {
-        None => (false, "no answer was generated".to_owned()),
-        Some(m) => {
-            let mut reason = format!(
-                "{} of {} answers exact ({:.1} %), {:.1} % wanted",
-                m.matched,
-                m.rows,
-                m.rate * 100.0,
-                least * 100.0
-            );
-            if let (Some(low), Some(high), Some(prompts)) = (m.low, m.high, m.prompts) {
-                let (low, high) = (low * 100.0, high * 100.0);
-                reason +=
-                    &format!("; 95 % interval {low:.1} to {high:.1} % over {prompts} prompts");
-                reason += little(prompts);
-            }
-            (m.rate >= least, reason)
-        }
-    }
-}
-
-/// What is to be said of a gate on few prompts.
-fn little(prompts: usize) -> &'static str {
-    const FEW: usize = 10;
-    match prompts {
-        0 | 1 => ", which is one prompt and proves next to nothing",
-        2..FEW => ", which are few and prove little",
-        _ => "",
-    }
 }
 
 /// Done, or no with the reasons of every gate that did not pass.
@@ -165,29 +157,5 @@ pub(crate) fn status(report: &Report) -> Status {
         Status::Done
     } else {
         Status::No(failed.join("; "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn difference(nll: f64, half: Option<f64>) -> Difference {
-        Difference {
-            nll,
-            standard_error: None,
-            low: half.map(|h| nll - h),
-            high: half.map(|h| nll + h),
-            prompts: 10,
-        }
-    }
-
-    #[test]
-    fn to_beat_the_base_is_more_than_noise() {
-        assert!(beats_base(Some(&difference(-0.5, Some(0.1)))).0);
-        assert!(!beats_base(Some(&difference(-0.5, Some(0.6)))).0);
-        assert!(!beats_base(Some(&difference(0.5, Some(0.1)))).0);
-        assert!(!beats_base(Some(&difference(0.0, Some(0.0)))).0);
-        assert!(!beats_base(Some(&difference(-0.5, None))).0);
     }
 }

@@ -2,57 +2,96 @@
 //!
 //! This file holds the order of the work; each part has its own file.
 mod args;
+mod bound;
 mod compare;
+mod control;
 mod device;
 mod distributions;
+mod estimate;
+mod figures;
 mod gates;
 mod generation;
+mod grade;
 mod load;
+mod measure;
 mod measured;
+mod metrics;
+mod metrics_table;
+mod plan;
+mod references;
 mod report;
+mod samples;
 mod scores;
+mod slices;
 mod statistics;
 mod table;
+mod verdicts;
 mod write;
 
 pub use lora_records::Report;
 
 pub use args::{Args, Rows};
+pub use bound::{Bound, Order};
 
+use control::Swapped;
+use figures::Ground;
 use lora_cli::{Result, Status, Ui};
+use measured::Measured;
 use std::time::Instant;
 
 /// Measures, writes the report, then judges: a gate that does not pass is [`Status::No`], with the report in place.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
-    gates::check_arguments(&args)?;
+    check_arguments(&args)?;
     load::resolve_pipes(&mut args)?;
     let output = write::stage(&args)?;
     let loaded = load::load(&args, ui)?;
-    let plan = generation::plan(&args, &loaded, ui)?;
+    slices::check(&args.slice, &loaded)?;
+    let plan = plan::plan(&args, &loaded, ui)?;
+    let grading = grade::grading(&args, &loaded, &plan, ui)?;
+    let prompts = grade::prompts(&loaded);
 
     let (mut route, device) = device::route(&args, &loaded, ui)?;
     let mut measured = Vec::new();
+    let swapped = gates::asks_for_lower_loss(&args).then(|| Swapped::of(&loaded, &prompts));
     for model in loaded.models() {
-        let losses = scores::score(&mut *route, &loaded, &model, args.batch_tokens, ui)?;
-        let answers = generation::answer(&mut *route, &loaded, &model, &plan, ui)?;
-        measured.push(measured::Measured {
+        let mut found = Measured {
             name: model.name.clone(),
-            losses,
-            answers,
-        });
+            losses: scores::score(&mut *route, &loaded, &model, args.batch_tokens, ui)?,
+            answers: generation::answer(&mut *route, &loaded, &model, &plan, ui)?,
+            grades: Vec::new(),
+            swapped: Vec::new(),
+        };
+        if let Some(swapped) = &swapped {
+            found.swapped = swapped.score(&mut *route, &model, args.batch_tokens, ui)?;
+        }
+        grading.grade(&mut found, &loaded, &plan)?;
+        measured.push(found);
     }
 
-    let mut report = report::build(&args, &loaded, &plan, &measured);
+    let measures = grading.measures();
+    let ground = Ground {
+        measures: &measures,
+        prompts: &prompts,
+    };
+    let mut report = report::build(&args, &loaded, &plan, ground, &measured);
+    report.slices = slices::slices(&args.slice, &loaded, ground, &measured)?;
     report.gates = gates::judge(&args, &report);
     report.passed = report.gates.iter().all(|gate| gate.passed);
     table::show(&report, ui);
     let about = write::About {
         report: &report,
+        measures: &measures,
         device,
         started,
     };
     let receipt = write::commit(output, &args, &loaded, &plan, &measured, about)?;
     ui.receipt(&receipt);
     Ok(gates::status(&report))
+}
+
+/// What is wrong with the flags, before any file is opened.
+pub(crate) fn check_arguments(args: &Args) -> Result<()> {
+    gates::check_arguments(args)?;
+    grade::check_arguments(args)
 }

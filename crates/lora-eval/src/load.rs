@@ -1,11 +1,14 @@
 //! Opening everything before any work: base, split, adapters; and refusing what does not belong together.
 use crate::Args;
+use crate::args::SAME_PROMPT;
 use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
-use lora_data::{Example, Split};
+use lora_data::{Example, Split, read_column};
 use lora_model::{Base, TrainedOn, trained_chat, trained_otherwise};
 use lora_receipt::{Artefact, Input};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// All inputs, opened and checked against each other.
@@ -14,6 +17,8 @@ pub(crate) struct Loaded {
     /// Absent if the base comes without a tokenizer; then nothing is generated.
     pub(crate) tokenizer: Option<TokenizerBundle>,
     pub(crate) rows: Vec<Example>,
+    /// Columns that flags name, a value a row.
+    columns: BTreeMap<String, Vec<Value>>,
     adapters: Vec<Named>,
     pub(crate) inputs: Vec<Input>,
 }
@@ -32,6 +37,12 @@ pub(crate) struct Model<'a> {
 }
 
 impl Loaded {
+    /// The values of a column that a flag names.
+    pub(crate) fn column(&self, name: &str) -> Result<&[Value]> {
+        let found = self.columns.get(name).map(Vec::as_slice);
+        found.ok_or_else(|| Error::new(format!("column '{name}' was not read")))
+    }
+
     /// The base, then the adapters in the order of the command line.
     pub(crate) fn models(&self) -> Vec<Model<'_>> {
         let base = Model {
@@ -86,6 +97,8 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
     split.examples.truncate(args.limit.unwrap_or(usize::MAX));
     split.check_vocabulary(base.checkpoint().config().vocab_size, &args.data)?;
 
+    let columns = columns(args)?;
+
     let given = Input::read("base", &args.base)?;
     let mut adapters = Vec::new();
     for path in &args.adapter {
@@ -115,9 +128,22 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
         base,
         tokenizer,
         rows: split.examples,
+        columns,
         adapters,
         inputs: hashed_inputs(args, given)?,
     })
+}
+
+/// The columns that `--slice` and `--references` name.
+fn columns(args: &Args) -> Result<BTreeMap<String, Vec<Value>>> {
+    let of_references = args.references.iter().filter(|from| *from != SAME_PROMPT);
+    let mut columns = BTreeMap::new();
+    for name in args.slice.iter().chain(of_references) {
+        let mut values = read_column(&args.data, &args.split, name)?;
+        values.truncate(args.limit.unwrap_or(usize::MAX));
+        columns.insert(name.clone(), values);
+    }
+    Ok(columns)
 }
 
 /// The folder's name, made unique by a number.

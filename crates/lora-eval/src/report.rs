@@ -1,51 +1,76 @@
 //! How report.json is filled from what was measured; its types are those of lora-records.
 use crate::Args;
 use crate::compare;
-use crate::generation::Plan;
+use crate::control;
+use crate::figures::{Ground, Tests};
 use crate::load::Loaded;
 use crate::measured::Measured;
+use crate::plan::Plan;
 use crate::statistics::{self, TAIL};
-use lora_model::SequenceLoss;
-use lora_records::{Difference, ExactMatch, ModelReport, Report, TokenAccuracy};
+use lora_records::{Comparison, ExactMatch, ModelReport, Report, TokenAccuracy};
 use std::path::PathBuf;
 
-/// The report without its gates.
-pub(crate) fn build(args: &Args, loaded: &Loaded, plan: &Plan, measured: &[Measured]) -> Report {
-    let base = measured
-        .first()
-        .map_or(&[] as &[SequenceLoss], |m| &m.losses);
+/// The report without its gates and slices.
+pub(crate) fn build(
+    args: &Args,
+    loaded: &Loaded,
+    plan: &Plan,
+    ground: Ground<'_>,
+    measured: &[Measured],
+) -> Report {
     let groups: Vec<String> = loaded.rows.iter().map(|row| row.group.clone()).collect();
-    let models = measured
-        .iter()
-        .zip(loaded.models())
-        .enumerate()
-        .map(|(i, (m, model))| {
-            let difference =
-                (i > 0).then(|| statistics::difference(base, &m.losses, &groups, TAIL));
-            let mut report = model_report(m, model.path.map(PathBuf::from), difference);
-            report.exact_match = exact_match(m, &groups);
-            report
-        });
+    let tests = Tests::of(ground, measured);
+    let paths = loaded
+        .models()
+        .into_iter()
+        .map(|model| model.path.map(PathBuf::from));
+    let models = paths.zip(measured).enumerate().map(|(i, (path, m))| {
+        let mut report = model_report(m, path);
+        report.exact_match = exact_match(m, &groups);
+        report.metrics = ground.figures(measured, i, &tests);
+        report.prompt_effect = control::prompt_effect(m, &groups);
+        if let Some(base) = measured.first().filter(|_| i > 0) {
+            let difference = statistics::difference(&base.losses, &m.losses, &groups, TAIL);
+            report.difference_to_base = Some(difference);
+            report.prompt_effect_to_base = control::effect_to_base(base, m, &groups);
+        }
+        report
+    });
+    let base = measured.first().map(|m| m.losses.iter());
     Report {
         version: Report::VERSION,
         base: args.base.clone(),
         data: args.data.clone(),
         split: args.split.clone(),
         rows: loaded.rows.len(),
-        tokens: base.iter().map(|loss| loss.tokens).sum(),
+        tokens: base.into_iter().flatten().map(|loss| loss.tokens).sum(),
         generation: plan.describe(),
         models: models.collect(),
-        comparisons: compare::pairs(measured.get(1..).unwrap_or_default(), &groups),
+        comparisons: comparisons(ground, measured, &groups, &tests),
+        slices: Vec::new(),
+        tests: tests.count(),
         gates: Vec::new(),
         passed: true,
     }
 }
 
-fn model_report(
-    measured: &Measured,
-    adapter: Option<PathBuf>,
-    difference: Option<Difference>,
-) -> ModelReport {
+fn comparisons(
+    ground: Ground<'_>,
+    measured: &[Measured],
+    groups: &[String],
+    tests: &Tests,
+) -> Vec<Comparison> {
+    let mut comparisons = compare::pairs(measured.get(1..).unwrap_or_default(), groups);
+    let place = |name: &str| measured.iter().position(|model| model.name == name);
+    for comparison in &mut comparisons {
+        if let (Some(first), Some(second)) = (place(&comparison.first), place(&comparison.second)) {
+            comparison.metrics = tests.between(ground, first, second);
+        }
+    }
+    comparisons
+}
+
+fn model_report(measured: &Measured, adapter: Option<PathBuf>) -> ModelReport {
     let tokens: usize = measured.losses.iter().map(|loss| loss.tokens).sum();
     let correct: usize = measured.losses.iter().map(|loss| loss.correct).sum();
     let nll = measured.losses.iter().map(|loss| loss.nll).sum::<f64>() / tokens as f64;
@@ -60,7 +85,10 @@ fn model_report(
             rate: correct as f64 / tokens as f64,
         },
         exact_match: None,
-        difference_to_base: difference,
+        difference_to_base: None,
+        metrics: Vec::new(),
+        prompt_effect: None,
+        prompt_effect_to_base: None,
     }
 }
 

@@ -13,14 +13,27 @@ pub(crate) fn score(
     batch_tokens: usize,
     ui: &Ui,
 ) -> Result<Vec<SequenceLoss>> {
-    let tokens: usize = loaded.rows.iter().map(|row| row.input_ids.len()).sum();
-    let progress = ui.progress(&format!("loss, {}", model.name), tokens as u64, "tok");
-    let mut losses: Vec<SequenceLoss> = Vec::with_capacity(loaded.rows.len());
-    for range in packs(&loaded.rows, batch_tokens) {
+    let label = format!("loss, {}", model.name);
+    packed_losses(route, model, &loaded.rows, batch_tokens, &label, ui)
+}
+
+/// The loss of each of these rows; `label` names the work on the progress bar.
+pub(crate) fn packed_losses(
+    route: &mut dyn Generate,
+    model: &Model<'_>,
+    rows: &[Example],
+    batch_tokens: usize,
+    label: &str,
+    ui: &Ui,
+) -> Result<Vec<SequenceLoss>> {
+    let tokens: usize = rows.iter().map(|row| row.input_ids.len()).sum();
+    let progress = ui.progress(label, tokens as u64, "tok");
+    let mut losses: Vec<SequenceLoss> = Vec::with_capacity(rows.len());
+    for range in packs(rows, batch_tokens) {
         ui.check_interrupt()?;
-        let rows = &loaded.rows[range];
         let packed = Packed::from_rows(
-            rows.iter()
+            rows[range]
+                .iter()
                 .map(|row| (row.input_ids.as_slice(), row.labels.as_slice())),
         );
         losses.extend(route.losses(model.adapter, &packed)?);

@@ -1,4 +1,5 @@
 //! What is shown: a table for people, events for machines.
+use crate::metrics_table;
 use lora_cli::{Ui, table_within, wrapped};
 use lora_records::{Comparison, ModelReport, Report};
 use serde_json::json;
@@ -11,6 +12,9 @@ pub(crate) fn show(report: &Report, ui: &Ui) {
     if ui.json() {
         for model in &report.models {
             ui.event(&tagged("model", json!(model)));
+        }
+        for slice in &report.slices {
+            ui.event(&tagged("slice", json!(slice)));
         }
         for comparison in &report.comparisons {
             ui.event(&tagged("comparison", json!(comparison)));
@@ -60,6 +64,7 @@ pub(crate) fn lines(report: &Report, width: usize) -> Vec<String> {
     if let Some(reason) = &report.generation.skipped {
         lines.extend(wrapped(&format!("no exact match: {reason}"), width));
     }
+    lines.extend(metrics_table::lines(report, width));
     for verdict in verdicts(report) {
         lines.extend(wrapped(&verdict, width));
     }

@@ -1,12 +1,14 @@
 //! The output folder: report.json, predictions.jsonl and the receipt.
 use crate::Args;
-use crate::generation::Plan;
 use crate::load::Loaded;
-use crate::measured::Measured;
+use crate::measure::Measure;
+use crate::measured::{Grades, Measured};
+use crate::metrics::OF_LOSSES;
+use crate::plan::{Plan, Question};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
-use lora_records::{Answer, Prediction, Report};
+use lora_records::{Answer, ModelReport, Prediction, Report};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -29,6 +31,7 @@ pub(crate) fn commit(
 ) -> Result<Receipt> {
     let About {
         report,
+        measures,
         device,
         started,
     } = about;
@@ -38,7 +41,9 @@ pub(crate) fn commit(
         out.write_all(b"\n")
     })?;
     let file = output.path().join(Prediction::FILE_NAME);
-    create(&file, |out| write_predictions(out, loaded, plan, measured))?;
+    create(&file, |out| {
+        write_predictions(out, loaded, plan, measures, measured)
+    })?;
     let draft = Draft {
         tool: "lora-eval".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -56,6 +61,7 @@ pub(crate) fn commit(
 /// What is written of the run as a whole.
 pub(crate) struct About<'r> {
     pub(crate) report: &'r Report,
+    pub(crate) measures: &'r [Measure],
     /// Where it was computed.
     pub(crate) device: Value,
     pub(crate) started: Instant,
@@ -79,18 +85,20 @@ fn write_predictions(
     out: &mut impl Write,
     loaded: &Loaded,
     plan: &Plan,
+    measures: &[Measure],
     measured: &[Measured],
 ) -> std::io::Result<()> {
     for (index, row) in loaded.rows.iter().enumerate() {
         let question = plan.rows.get(index);
         let models = measured
             .iter()
-            .map(|m| (m.name.clone(), prediction(m, index)))
+            .map(|m| (m.name.clone(), prediction(m, measures, index)))
             .collect();
         let line = Prediction {
             id: row.id.clone(),
             prompt: row.prompt.clone(),
             expected: question.map(|question| question.expected.clone()),
+            references: question.map_or_else(Vec::new, further),
             models,
         };
         serde_json::to_writer(&mut *out, &line)?;
@@ -99,18 +107,47 @@ fn write_predictions(
     Ok(())
 }
 
+/// Right answers beside the row's own.
+fn further(question: &Question) -> Vec<String> {
+    let others = question.references.iter().skip(1);
+    others.cloned().collect()
+}
+
+/// Texts of the answers after the first.
+fn samples(answer: &crate::generation::Answer) -> Vec<String> {
+    let texts = answer.more.iter().map(|more| more.text.clone());
+    texts.collect()
+}
+
 /// One model's answer, where one was generated, and loss on one row.
-fn prediction(measured: &Measured, index: usize) -> Answer {
+fn prediction(measured: &Measured, measures: &[Measure], index: usize) -> Answer {
     let loss = measured.losses[index];
     let answer = measured.answers.get(index);
+    let graded = measured.grades.iter().zip(measures).skip(OF_LOSSES.len());
+    let score = |(grades, measure): (&Grades, &Measure)| {
+        let sums = grades.rows.get(index)?.as_ref()?;
+        Some((measure.name.clone(), measure.figure(sums).into()))
+    };
     Answer {
         text: answer.map(|answer| answer.text.clone()),
         exact: answer.map(|answer| answer.exact),
         ids: answer.map(|answer| answer.ids.clone()),
+        samples: answer.map_or_else(Vec::new, samples),
+        taken: answer.and_then(|answer| answer.taken.clone()),
+        scores: graded.filter_map(score).collect(),
         nll: loss.nll,
         tokens: loss.tokens,
         correct: loss.correct,
     }
+}
+
+/// The metrics of answers by name, exact match left out, which stands beside them.
+fn metrics(model: &ModelReport) -> Map<String, Value> {
+    let of_answers = model.metrics.iter().skip(OF_LOSSES.len());
+    let others = of_answers.filter(|figure| figure.metric != "exact_match");
+    others
+        .map(|figure| (figure.metric.clone(), figure.value.into()))
+        .collect()
 }
 
 /// The receipt's figures: one object a model, and the verdict.
@@ -121,6 +158,7 @@ fn results(report: &Report, device: Value) -> Value {
             "perplexity": model.perplexity,
             "token_accuracy": model.token_accuracy.rate,
             "exact_match": model.exact_match.as_ref().map(|m| m.rate),
+            "metrics": metrics(model),
         });
         (model.name.clone(), figures)
     });

@@ -1,31 +1,84 @@
-//! Greedy generation with a KV cache, several prompts in lockstep: which tokens a decoder is fed, and what it is asked.
+//! Generation with a KV cache, several prompts in lockstep: which tokens a decoder is fed, and what it is asked.
 use crate::fused::batch::{Batch, Prefixes};
+use crate::sampling::Sampling;
 use crate::{Error, Packed, Route};
 use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
 use lora_kernels::layout::Span;
-use lora_kernels::vector::argmax;
+use lora_random::Generator;
+use std::ops::ControlFlow;
+
+/// How texts go on.
+#[derive(Debug, Clone, Copy)]
+pub struct Decoding<'d> {
+    /// Longest continuation.
+    pub max_new_tokens: usize,
+    /// Ids that end one; they are no part of it.
+    pub stop: &'d [u32],
+    /// How a token is chosen.
+    pub sampling: Sampling,
+    /// The chance of each prompt, as many as prompts ([`Sampling::stream`]); none are needed where nothing is drawn.
+    pub streams: &'d [Generator],
+}
+
+impl<'d> Decoding<'d> {
+    /// The most probable token each time.
+    pub fn greedy(max_new_tokens: usize, stop: &'d [u32]) -> Self {
+        Self {
+            max_new_tokens,
+            stop,
+            sampling: Sampling::GREEDY,
+            streams: &[],
+        }
+    }
+}
+
+/// Sees each new token: the number of its prompt, and what the prompt's continuation is so far. To break ends that prompt's
+/// continuation there.
+pub type Watch<'w> = dyn FnMut(usize, &[u32]) -> ControlFlow<()> + 'w;
 
 /// A way through the decoder that can go on with a text.
 pub trait Generate: Route {
-    /// Greedy continuations of several prompts, computed together, until a stop id (not included) or `max_new_tokens`:
-    /// weights are read once a step for all of them, and tokens that prompts begin with are computed and kept once. Memory
-    /// for the keys and values: (tokens of the prompts + prompts · max_new_tokens) · 2 · kv_heads · d · layers values.
+    /// Continuations of several prompts, computed together, until a stop id (not included), `max_new_tokens`, or until
+    /// `watch` breaks: weights are read once a step for all of them, and tokens that prompts begin with are computed and
+    /// kept once. Memory for the keys and values: (tokens of the prompts + prompts · max_new_tokens) · 2 · kv_heads · d ·
+    /// layers values.
     ///
     /// # Errors
-    /// If a prompt is empty or has an id outside the vocabulary, or the adapter does not fit the base.
+    /// If a prompt is empty or has an id outside the vocabulary, if the adapter does not fit the base, or if draws are asked
+    /// for without a stream for each prompt.
+    fn decode(
+        &mut self,
+        adapter: Option<&Adapter>,
+        prompts: &[&[u32]],
+        how: &Decoding<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<Vec<u32>>, Error>;
+
+    /// Greedy continuations of several prompts.
+    ///
+    /// # Errors
+    /// As for [`Generate::decode`].
     fn generate(
         &mut self,
         adapter: Option<&Adapter>,
         prompts: &[&[u32]],
         max_new_tokens: usize,
         stop: &[u32],
-    ) -> Result<Vec<Vec<u32>>, Error>;
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        let how = Decoding::greedy(max_new_tokens, stop);
+        self.decode(
+            adapter,
+            prompts,
+            &how,
+            &mut |_, _| ControlFlow::Continue(()),
+        )
+    }
 
     /// Greedy continuation of one prompt.
     ///
     /// # Errors
-    /// As for [`Generate::generate`].
+    /// As for [`Generate::decode`].
     fn greedy(
         &mut self,
         adapter: Option<&Adapter>,
@@ -43,13 +96,6 @@ pub(crate) trait Decoder {
     /// Computes a batch, whose keys and values go to the rows of the cache that its segments see last, and gives the logits of
     /// some of its rows, (rows, V).
     fn decode(&mut self, batch: &Batch, rows: Vec<usize>) -> Result<Vec<f32>, Error>;
-}
-
-/// How a generation ends.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits<'s> {
-    pub(crate) max_new_tokens: usize,
-    pub(crate) stop: &'s [u32],
 }
 
 /// Prompts end to end, and whether they may share their beginnings: where the rotation changes as the text grows, a prompt's
@@ -87,17 +133,25 @@ pub(crate) fn continued(
     config: &ModelConfig,
     prompts: &[&[u32]],
     batch: &Batch,
-    limits: Limits<'_>,
+    how: &Decoding<'_>,
+    watch: &mut Watch<'_>,
     decoder: &mut dyn Decoder,
 ) -> Result<Vec<Vec<u32>>, Error> {
+    if !how.sampling.is_greedy() && how.streams.len() != prompts.len() {
+        return Err(Error::invalid(
+            "draws need a stream of chance for each prompt",
+        ));
+    }
     let prompts = prompts.iter().zip(&batch.spans).enumerate();
     let mut streams: Vec<Stream<'_>> = prompts
         .map(|(index, (&prompt, spans))| Stream {
             prompt,
             spans,
-            region: batch.tokens() + index * limits.max_new_tokens,
+            number: index,
+            region: batch.tokens() + index * how.max_new_tokens,
+            chance: how.streams.get(index).cloned(),
             generated: Vec::new(),
-            done: limits.max_new_tokens == 0,
+            done: how.max_new_tokens == 0,
         })
         .collect();
     let open = streams.iter().filter(|s| !s.done);
@@ -109,7 +163,7 @@ pub(crate) fn continued(
     loop {
         let open = streams.iter_mut().filter(|s| !s.done);
         for (stream, row) in open.zip(logits.chunks_exact(config.vocab_size)) {
-            stream.take(argmax(row) as u32, limits);
+            stream.take(row, how, watch);
         }
         let (next, rows) = fed(config, &streams);
         if rows.is_empty() {
@@ -148,10 +202,13 @@ fn fed(config: &ModelConfig, streams: &[Stream<'_>]) -> (Batch, Vec<usize>) {
 #[derive(Debug)]
 struct Stream<'p> {
     prompt: &'p [u32],
+    /// Its number among the prompts.
+    number: usize,
     /// Rows of the prompt in the cache.
     spans: &'p [Span],
     /// First row of what is generated in the cache.
     region: usize,
+    chance: Option<Generator>,
     generated: Vec<u32>,
     done: bool,
 }
@@ -182,12 +239,15 @@ impl Stream<'_> {
         batch.ids.extend_from_slice(new);
     }
 
-    fn take(&mut self, id: u32, limits: Limits<'_>) {
-        if limits.stop.contains(&id) {
+    fn take(&mut self, logits: &[f32], how: &Decoding<'_>, watch: &mut Watch<'_>) {
+        let text = [self.prompt, &self.generated];
+        let id = how.sampling.choose(logits, text, self.chance.as_mut());
+        if how.stop.contains(&id) {
             self.done = true;
             return;
         }
         self.generated.push(id);
-        self.done = self.generated.len() == limits.max_new_tokens;
+        let is_over = watch(self.number, &self.generated).is_break();
+        self.done = is_over || self.generated.len() == how.max_new_tokens;
     }
 }

@@ -42,6 +42,7 @@ mod packed;
 mod peak;
 mod resident;
 mod route;
+mod sampling;
 pub mod spec;
 
 pub use base::Base;
@@ -49,10 +50,11 @@ pub use chat::{Served, chat_result, tokenizer_folder, trained_chat, trained_othe
 pub use composite::{Composite, FullModel};
 pub use error::Error;
 pub use fused::{BatchSize, Footprint, Fused, Plan, footprint};
-pub use generate::Generate;
+pub use generate::{Decoding, Generate, Watch};
 pub use gpu::{GpuBase, GpuDemand, GpuMemory, GpuPeak, GpuStep, OnGpu};
 pub use identity::{TrainedOn, model_input};
 pub use packed::{IGNORE, Packed};
 pub use peak::{Peak, Process};
 pub use resident::{Resident, SlotStep};
 pub use route::{Dropout, Route, SequenceLoss};
+pub use sampling::Sampling;

@@ -58,6 +58,14 @@ pub struct Args {
     /// Keep rows whose prompt and completion stood further up; otherwise they are refused.
     #[arg(long, help_heading = "Rows")]
     pub keep_duplicates: bool,
+    /// Keep this column of the raw rows in the dataset, for lora-eval's --slice and --references; may be repeated.
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        conflicts_with = "text_block",
+        help_heading = "Rows"
+    )]
+    pub keep: Vec<String>,
     /// Join text rows, each with the end-of-text token, and cut them into rows of N tokens (for pre-training).
     #[arg(long, value_name = "N", value_parser = at_least_two, help_heading = "Rows")]
     pub text_block: Option<usize>,

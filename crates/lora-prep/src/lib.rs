@@ -3,6 +3,7 @@
 //! Reading order: [`Args`] is the command line; `prepare` is the way of a row from file to split; `model` opens the
 //! tokenizer; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a finished dataset.
 mod args;
+mod keep;
 mod model;
 mod prepare;
 mod report;

@@ -1,4 +1,5 @@
 //! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
+use crate::keep::Kept;
 use crate::model::Model;
 use crate::systems::Systems;
 use crate::{Args, report};
@@ -104,6 +105,7 @@ pub(crate) struct Prepared {
     pub(crate) valid: Split,
     pub(crate) test: Split,
     pub(crate) refused: BTreeMap<String, usize>,
+    kept: Kept,
 }
 
 impl Prepared {
@@ -119,6 +121,7 @@ impl Prepared {
             valid: empty(),
             test: empty(),
             refused: BTreeMap::new(),
+            kept: Kept::new(&args.keep)?,
         };
         let mut seen = HashSet::new();
         let mut systems = Systems::default();
@@ -142,6 +145,7 @@ impl Prepared {
             match example {
                 Ok(example) => {
                     systems.see(system);
+                    made.kept.see(row, &example);
                     made.split_mut(split_of(&example.group, args.seed, args.valid, args.test))
                         .push(example);
                 }
@@ -179,6 +183,7 @@ impl Prepared {
 
     /// Every split that was asked for has a row.
     fn check(&self, args: &Args, read: usize) -> Result<()> {
+        self.kept.check()?;
         let kept = self.train.examples.len() + self.valid.examples.len() + self.test.examples.len();
         if kept == 0 {
             let reasons: Vec<String> = self
@@ -225,7 +230,8 @@ impl Prepared {
             if split.examples.is_empty() {
                 return Ok(None);
             }
-            split.write(&folder.join(format!("{name}.parquet")))?;
+            let kept = self.kept.columns_of(&split.examples);
+            split.write_with(&folder.join(format!("{name}.parquet")), &kept)?;
             Ok(Some(SplitSummary::of(&split.examples)))
         };
         let train = summary("train", &self.train)?

@@ -5,6 +5,7 @@
 //! its meaning, the version rises, and a reader refuses what it does not know.
 mod description;
 mod event;
+mod figures;
 mod lines;
 mod metrics;
 mod predictions;
@@ -12,6 +13,7 @@ mod report;
 
 pub use description::{Description, Flag, Kind, Refusal, Role};
 pub use event::{Event, Failure, Progress, Warning};
+pub use figures::{Chance, Change, Figure, MetricChange, Slice, SliceModel, Verdict};
 pub use metrics::{EvalMetric, Metric, StepMetric, metric_lines_until, read_metrics};
 pub use predictions::{Answer, Prediction, read_predictions};
 pub use report::{

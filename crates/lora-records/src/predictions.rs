@@ -4,6 +4,7 @@ use crate::lines::{self, End};
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 use std::fmt;
 use std::path::Path;
 
@@ -16,6 +17,9 @@ pub struct Prediction {
     pub prompt: String,
     /// The completion without its end-of-turn token; none where no answer was generated.
     pub expected: Option<String>,
+    /// Further right answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<String>,
     /// Name and answer of each model, the base first; an object in the file.
     #[serde(serialize_with = "as_object", deserialize_with = "from_object")]
     pub models: Vec<(String, Answer)>,
@@ -30,6 +34,15 @@ pub struct Answer {
     pub exact: Option<bool>,
     /// Its tokens.
     pub ids: Option<Vec<u32>>,
+    /// What `--regex` took of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<String>,
+    /// Further answers to the same prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<String>,
+    /// Its score by each metric of answers that has something to say of the row.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub scores: Map<String, Value>,
     /// −log p of the row's supervised tokens, summed, nats.
     pub nll: f64,
     /// Supervised tokens.

@@ -1,5 +1,5 @@
 //! report.json of lora-eval, version 1.
-use crate::Error;
+use crate::{Error, Figure, MetricChange, Slice};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,12 @@ pub struct Report {
     pub models: Vec<ModelReport>,
     /// Every pair of adapters.
     pub comparisons: Vec<Comparison>,
+    /// Each value of each column that was asked for.
+    #[serde(default)]
+    pub slices: Vec<Slice>,
+    /// Differences between models that were tested, for which all p-values are corrected.
+    #[serde(default)]
+    pub tests: usize,
     /// The gates that were asked for.
     pub gates: Vec<GateResult>,
     /// True if every gate passed (also without gates).
@@ -43,6 +49,12 @@ pub struct Generation {
     pub stop_ids: Vec<u32>,
     /// Why no row was answered.
     pub skipped: Option<String>,
+    /// The pattern that takes the part of an answer that counts.
+    #[serde(default)]
+    pub regex: Option<String>,
+    /// Where a row's further right answers come from.
+    #[serde(default)]
+    pub references: Option<String>,
 }
 
 /// One model's figures.
@@ -62,6 +74,16 @@ pub struct ModelReport {
     pub exact_match: Option<ExactMatch>,
     /// Against the base; none for the base itself.
     pub difference_to_base: Option<Difference>,
+    /// Every metric with its interval, those of the losses first.
+    #[serde(default)]
+    pub metrics: Vec<Figure>,
+    /// What the prompts do: the loss with each row's prompt replaced by another row's − the loss. Measured where a gate
+    /// asks whether a lower loss is more than the form of the answers.
+    #[serde(default)]
+    pub prompt_effect: Option<Difference>,
+    /// The same − the base's.
+    #[serde(default)]
+    pub prompt_effect_to_base: Option<Difference>,
 }
 
 /// How often the next token was the most probable one.
@@ -126,6 +148,9 @@ pub struct Comparison {
     pub better: Option<String>,
     /// The same for people, one line.
     pub verdict: String,
+    /// Every metric's difference.
+    #[serde(default)]
+    pub metrics: Vec<MetricChange>,
 }
 
 /// Exact answers of two models, by prompt.
@@ -153,6 +178,13 @@ pub struct GateResult {
     pub passed: bool,
     /// The figures behind it, one line.
     pub reason: String,
+}
+
+impl ModelReport {
+    /// The metric of that name.
+    pub fn figure(&self, metric: &str) -> Option<&Figure> {
+        self.metrics.iter().find(|figure| figure.metric == metric)
+    }
 }
 
 impl Report {

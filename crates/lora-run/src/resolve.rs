@@ -199,6 +199,8 @@ impl Scope<'_> {
         }
         let mut with = Vec::new();
         for (key, value) in written.with.iter() {
+            let listed = bounds(key, value);
+            let value = listed.as_ref().unwrap_or(value);
             let (value, by) = self.value(&["steps", self.name, "with", key], value)?;
             varies.extend(by);
             with.push((key.to_owned(), value));
@@ -390,6 +392,14 @@ impl Scope<'_> {
             .iter()
             .find(|step| step.name == name.trim_start_matches('$'))
     }
+}
+
+/// `gates: { rouge_l: ">= 0.4" }` as the list that the flag takes: `rouge_l >= 0.4`.
+fn bounds(key: &str, written: &Value) -> Option<Value> {
+    let bounds = written.as_object().filter(|_| key == "gates")?;
+    let bound =
+        |(metric, bound): (&String, &Value)| Some(format!("{metric} {}", scalar(bound)?).into());
+    bounds.iter().map(bound).collect()
 }
 
 /// What lora-run and the tools put behind a step's name for files of their own.

@@ -7,4 +7,5 @@ mod gates;
 mod harness;
 mod identity;
 mod losses;
+mod metrics;
 mod noise;

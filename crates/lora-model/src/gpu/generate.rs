@@ -5,20 +5,20 @@ use super::factors::OnDevice;
 use super::pass::{Cache, Pass};
 use crate::Error;
 use crate::fused::batch::{Batch, Prefixes};
-use crate::generate::{Decoder, Generate, Limits, cache_rows, continued, packed};
+use crate::generate::{Decoder, Decoding, Generate, Watch, cache_rows, continued, packed};
 use lora_core::Adapter;
 use lora_gpu::Tensor;
 
 impl Generate for OnGpu<'_> {
-    fn generate(
+    fn decode(
         &mut self,
         adapter: Option<&Adapter>,
         prompts: &[&[u32]],
-        max_new_tokens: usize,
-        stop: &[u32],
+        how: &Decoding<'_>,
+        watch: &mut Watch<'_>,
     ) -> Result<Vec<Vec<u32>>, Error> {
         let config = self.engine.config;
-        let (packed, prefixes) = packed(config, prompts, max_new_tokens)?;
+        let (packed, prefixes) = packed(config, prompts, how.max_new_tokens)?;
         let prefixes = if self.share_prefixes {
             prefixes
         } else {
@@ -26,29 +26,25 @@ impl Generate for OnGpu<'_> {
         };
         let binding = self.binding(adapter, &packed, None)?;
         let batch = self.laid_out(&packed, prefixes);
-        let rows = cache_rows(&batch, prompts.len(), max_new_tokens);
+        let rows = cache_rows(&batch, prompts.len(), how.max_new_tokens);
         let width = 2 * config.num_key_value_heads * config.head_dim;
         let on_device = self.engine.adopt(&binding)?;
         let layers = 0..config.num_hidden_layers;
         let cache = layers.map(|_| self.engine.gpu.activations(rows * width));
-        let mut decoding = Decoding {
+        let mut cached = Cached {
             cache: cache.collect::<Result<_, _>>()?,
             rows,
             engine: &mut self.engine,
             on_device: &on_device,
         };
-        let limits = Limits {
-            max_new_tokens,
-            stop,
-        };
-        let found = continued(config, prompts, &batch, limits, &mut decoding);
+        let found = continued(config, prompts, &batch, how, watch, &mut cached);
         self.engine.give_back(on_device);
         found
     }
 }
 
 /// An engine with a cache.
-struct Decoding<'d, 'b> {
+struct Cached<'d, 'b> {
     engine: &'d mut Engine<'b>,
     on_device: &'d OnDevice,
     /// Keys and values of each layer, (rows, 2·kv).
@@ -56,7 +52,7 @@ struct Decoding<'d, 'b> {
     rows: usize,
 }
 
-impl Decoder for Decoding<'_, '_> {
+impl Decoder for Cached<'_, '_> {
     fn decode(&mut self, batch: &Batch, rows: Vec<usize>) -> Result<Vec<f32>, Error> {
         let engine = &mut *self.engine;
         let gpu = engine.gpu.clone();

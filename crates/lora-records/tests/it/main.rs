@@ -147,12 +147,16 @@ fn what_a_row_says_is_what_it_was_given() {
         id: "i".into(),
         prompt: "p\n\u{0}\"".into(),
         expected: None,
+        references: vec!["r".into()],
         models: vec![(
             "base".into(),
             Answer {
                 text: Some("ä".into()),
                 exact: Some(true),
                 ids: None,
+                taken: None,
+                samples: Vec::new(),
+                scores: serde_json::Map::from_iter([("bleu".to_owned(), 0.1.into())]),
                 nll: 0.1 + 0.2,
                 tokens: 1,
                 correct: 1,
