@@ -113,6 +113,17 @@ impl Ui {
         asked.or(own).unwrap_or(WIDTH)
     }
 
+    /// Text on stdout at once, as it is, in every mode but the silent one: what a model says, token by token.
+    pub fn text(&self, text: &str) {
+        if self.inner.mode != Mode::Silent {
+            let mut stdout = io::stdout().lock();
+            let written = stdout.write_all(text.as_bytes());
+            if let Err(error) = written.and_then(|()| stdout.flush()) {
+                self.keep_error(error);
+            }
+        }
+    }
+
     /// Rows as a table that keeps to the terminal's width, on stdout (only outside JSON mode).
     pub fn table<S: AsRef<str>>(&self, rows: &[Vec<S>]) {
         self.out(&table_within(rows, self.width()));
@@ -163,6 +174,16 @@ impl Ui {
         } else {
             Ok(())
         }
+    }
+
+    /// True once Ctrl-C was pressed, for work that stops there and goes on with something else.
+    pub fn is_interrupted(&self) -> bool {
+        INTERRUPTED.load(Ordering::SeqCst)
+    }
+
+    /// After that the tool goes on: the next Ctrl-C is a first one again.
+    pub fn forgive_interrupt(&self) {
+        INTERRUPTED.store(false, Ordering::SeqCst);
     }
 
     /// Prints the receipt as the last JSON line of stdout (JSON mode), or the output path for people.

@@ -132,6 +132,30 @@ impl Encoder {
         Ok(example)
     }
 
+    /// Ids of a chat up to where the next answer starts, written as the prompts of rows are.
+    ///
+    /// # Errors
+    /// When the template refuses the chat, or when there is none and the chat is more than one question.
+    pub fn prompt(&self, messages: &[Message], tools: Option<&Value>) -> Result<Vec<u32>, Refusal> {
+        if let Some(template) = &self.template {
+            let text = template
+                .render(messages, tools, true)
+                .map_err(Refusal::Template)?;
+            return self.ids(&text);
+        }
+        let text = match messages {
+            [user] => content(user).to_owned(),
+            [system, user] if crate::record::role(system) == "system" => {
+                join(Some(content(system)), content(user))
+            }
+            _ => {
+                let why = "the model has none; give one with --template".into();
+                return Err(Refusal::Template(why));
+            }
+        };
+        Ok(self.with_prefix(self.ids(&text)?))
+    }
+
     /// Ids of a text that no template renders, with the end-of-text id: for text that is packed into blocks.
     pub fn text_ids(&self, text: &str) -> Result<Vec<u32>, Refusal> {
         let mut ids = self.with_prefix(self.ids(text)?);

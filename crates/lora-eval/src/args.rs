@@ -107,6 +107,23 @@ pub struct Args {
         help_heading = "Gates (exit 1 when one does not pass)"
     )]
     pub min_exact_match: Option<f64>,
+    /// A second dataset on which no adapter may get worse: a folder of lora-prep (the same split), or `default` for a
+    /// neutral text and common questions of this project's own.
+    #[arg(
+        long,
+        value_name = "DIR|default",
+        help_heading = "Gates (exit 1 when one does not pass)"
+    )]
+    pub guard: Option<String>,
+    /// How far an adapter's loss on the guard may be above the base's, nats a token: the whole 95 % interval.
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.1,
+        requires = "guard",
+        help_heading = "Gates (exit 1 when one does not pass)"
+    )]
+    pub max_drop: f64,
     /// Tokens that are scored together; changes speed and memory, not the result.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub batch_tokens: usize,

@@ -16,12 +16,7 @@ pub(crate) fn route<'b>(
         let gpu = lora_gpu::cuda(ordinal, Precision::Bf16).foreign()?;
         let models = loaded.models();
         let adapters = models.iter().filter_map(|model| model.adapter);
-        let first = adapters.clone().max_by_key(|adapter| adapter.params.len());
-        let route = OnGpu::new(&loaded.base, gpu, first)?;
-        for adapter in adapters {
-            route.check(adapter)?;
-        }
-        Ok(route)
+        Ok(OnGpu::for_adapters(&loaded.base, gpu, adapters)?)
     })?;
     if let Some(route) = on_gpu {
         let identity = route.gpu().identity();

@@ -16,6 +16,15 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
             "name one: --adapter DIR",
         );
     }
+    if args.guard.is_some() && args.adapter.is_empty() {
+        return fail("--guard needs an adapter", "name one: --adapter DIR");
+    }
+    if !args.max_drop.is_finite() || args.max_drop < 0.0 {
+        return fail(
+            "--max-drop is no loss",
+            "it is how many nats a token the loss on the guard may rise, e.g. --max-drop 0.1",
+        );
+    }
     if args.max_nll.is_some_and(|x| !x.is_finite() || x < 0.0) {
         return fail(
             "--max-nll is no loss",

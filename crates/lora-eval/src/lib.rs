@@ -12,6 +12,8 @@ mod figures;
 mod gates;
 mod generation;
 mod grade;
+mod guard;
+mod html;
 mod load;
 mod measure;
 mod measured;
@@ -45,7 +47,8 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     check_arguments(&args)?;
     load::resolve_pipes(&mut args)?;
     let output = write::stage(&args)?;
-    let loaded = load::load(&args, ui)?;
+    let mut loaded = load::load(&args, ui)?;
+    let mut guarded = guard::Guarded::open(&args, &mut loaded)?;
     slices::check(&args.slice, &loaded)?;
     let plan = plan::plan(&args, &loaded, ui)?;
     let grading = grade::grading(&args, &loaded, &plan, ui)?;
@@ -65,6 +68,9 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
         if let Some(swapped) = &swapped {
             found.swapped = swapped.score(&mut *route, &model, args.batch_tokens, ui)?;
         }
+        if let Some(guarded) = &mut guarded {
+            guarded.score(&mut *route, &model, args.batch_tokens, ui)?;
+        }
         grading.grade(&mut found, &loaded, &plan)?;
         measured.push(found);
     }
@@ -76,7 +82,11 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     };
     let mut report = report::build(&args, &loaded, &plan, ground, &measured);
     report.slices = slices::slices(&args.slice, &loaded, ground, &measured)?;
+    report.guard = guarded.as_ref().map(guard::Guarded::report);
     report.gates = gates::judge(&args, &report);
+    report
+        .gates
+        .extend(report.guard.iter().flat_map(guard::judge));
     report.passed = report.gates.iter().all(|gate| gate.passed);
     table::show(&report, ui);
     let about = write::About {

@@ -48,6 +48,7 @@ pub(crate) fn build(
         models: models.collect(),
         comparisons: comparisons(ground, measured, &groups, &tests),
         slices: Vec::new(),
+        guard: None,
         tests: tests.count(),
         gates: Vec::new(),
         passed: true,

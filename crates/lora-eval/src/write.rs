@@ -1,5 +1,6 @@
 //! The output folder: report.json, predictions.jsonl and the receipt.
 use crate::Args;
+use crate::html::{self, Page};
 use crate::load::Loaded;
 use crate::measure::Measure;
 use crate::measured::{Grades, Measured};
@@ -44,11 +45,22 @@ pub(crate) fn commit(
     create(&file, |out| {
         write_predictions(out, loaded, plan, measures, measured)
     })?;
+    let config = serde_json::to_value(args).foreign()?;
+    let page = Page {
+        report,
+        loaded,
+        plan,
+        measured,
+        config: &config,
+    };
+    create(&output.path().join(html::FILE_NAME), |out| {
+        out.write_all(page.html().as_bytes())
+    })?;
     let draft = Draft {
         tool: "lora-eval".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         artefact: Artefact::Report,
-        config: serde_json::to_value(args).foreign()?,
+        config,
         seed: None,
         inputs: loaded.inputs.clone(),
         results: results(report, device),

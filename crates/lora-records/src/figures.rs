@@ -107,3 +107,42 @@ pub struct SliceModel {
     /// Its figures.
     pub metrics: Vec<Figure>,
 }
+
+/// Paired difference of the mean loss per token, adapter − base: below zero is better.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Difference of the means, nats a token.
+    pub nll: f64,
+    /// Its standard error over prompts; none with fewer than two prompts.
+    pub standard_error: Option<f64>,
+    /// Lower end of the 95 % interval (Student's t).
+    pub low: Option<f64>,
+    /// Upper end of the 95 % interval.
+    pub high: Option<f64>,
+    /// Different prompts, the unit of the error.
+    pub prompts: usize,
+}
+
+/// A second dataset on which adapters must not get worse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    /// The dataset, or `default` for the project's own rows.
+    pub data: String,
+    /// Rows measured.
+    pub rows: usize,
+    /// How far an adapter's loss may be above the base's, nats a token.
+    pub max_drop: f64,
+    /// Each model's loss, the base first.
+    pub models: Vec<GuardModel>,
+}
+
+/// One model on a guard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuardModel {
+    /// The model's name.
+    pub name: String,
+    /// Mean −log p of a supervised token, nats.
+    pub nll: f64,
+    /// Against the base; none for the base itself.
+    pub difference_to_base: Option<Difference>,
+}

@@ -13,12 +13,14 @@ mod report;
 
 pub use description::{Description, Flag, Kind, Refusal, Role};
 pub use event::{Event, Failure, Progress, Warning};
-pub use figures::{Chance, Change, Figure, MetricChange, Slice, SliceModel, Verdict};
+pub use figures::{
+    Chance, Change, Difference, Figure, Guard, GuardModel, MetricChange, Slice, SliceModel, Verdict,
+};
 pub use metrics::{EvalMetric, Metric, StepMetric, metric_lines_until, read_metrics};
 pub use predictions::{Answer, Prediction, read_predictions};
 pub use report::{
-    Comparison, Difference, ExactDifference, ExactMatch, GateResult, Generation, ModelReport,
-    Report, TokenAccuracy,
+    Comparison, ExactDifference, ExactMatch, GateResult, Generation, ModelReport, Report,
+    TokenAccuracy,
 };
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! report.json of lora-eval, version 1.
-use crate::{Error, Figure, MetricChange, Slice};
+use crate::Error;
+use crate::figures::{Difference, Figure, Guard, MetricChange, Slice};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,9 @@ pub struct Report {
     /// Each value of each column that was asked for.
     #[serde(default)]
     pub slices: Vec<Slice>,
+    /// The guard, if there is one.
+    #[serde(default)]
+    pub guard: Option<Guard>,
     /// Differences between models that were tested, for which all p-values are corrected.
     #[serde(default)]
     pub tests: usize,
@@ -117,21 +121,6 @@ pub struct ExactMatch {
     pub prompts: Option<usize>,
 }
 
-/// Paired difference of the mean loss per token, adapter − base: below zero is better.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Difference {
-    /// Difference of the means, nats a token.
-    pub nll: f64,
-    /// Its standard error over prompts; none with fewer than two prompts.
-    pub standard_error: Option<f64>,
-    /// Lower end of the 95 % interval (Student's t).
-    pub low: Option<f64>,
-    /// Upper end of the 95 % interval.
-    pub high: Option<f64>,
-    /// Different prompts, the unit of the error.
-    pub prompts: usize,
-}
-
 /// Two adapters measured on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -190,6 +179,8 @@ impl ModelReport {
 impl Report {
     /// The format version that is written and read.
     pub const VERSION: u32 = 1;
+    /// The JSON Schema (2020-12) of what is written.
+    pub const SCHEMA: &str = include_str!("../report.schema.json");
     /// File name inside a report folder.
     pub const FILE_NAME: &str = "report.json";
 

@@ -7,7 +7,7 @@ use std::process::Command;
 /// The ground: it depends on no other crate of the house, so that every other may depend on it.
 const GROUND: &str = "lora-random";
 /// Every crate and its level; a crate depends only on lower levels.
-const LEVELS: [(&str, usize); 18] = [
+const LEVELS: [(&str, usize); 19] = [
     (GROUND, 0),
     ("lora-receipt", 0),
     ("lora-records", 0),
@@ -22,6 +22,7 @@ const LEVELS: [(&str, usize); 18] = [
     ("lora-prep", TOOL),
     ("lora-train", TOOL),
     ("lora-eval", TOOL),
+    ("lora-chat", TOOL),
     ("lora-merge", TOOL),
     ("lora-export", TOOL),
     ("lora-plan", TOOL),

@@ -9,3 +9,4 @@ mod identity;
 mod losses;
 mod metrics;
 mod noise;
+mod schema;

@@ -61,6 +61,23 @@ impl<'b> OnGpu<'b> {
         })
     }
 
+    /// The base on a GPU with room for the largest of these adapters, each of which can be computed there.
+    ///
+    /// # Errors
+    /// As for [`OnGpu::new`] and [`OnGpu::check`].
+    pub fn for_adapters<'a>(
+        base: &'b Base,
+        gpu: Gpu,
+        adapters: impl Iterator<Item = &'a Adapter> + Clone,
+    ) -> Result<Self, Error> {
+        let largest = adapters.clone().max_by_key(|adapter| adapter.params.len());
+        let route = Self::new(base, gpu, largest)?;
+        for adapter in adapters {
+            route.check(adapter)?;
+        }
+        Ok(route)
+    }
+
     /// Whether an adapter can be computed here.
     ///
     /// # Errors

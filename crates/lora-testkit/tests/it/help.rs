@@ -4,10 +4,11 @@ use crate::session::{Session, tool};
 use serde_json::Value;
 use std::process::Command;
 
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 8] = [
     "lora-prep",
     "lora-train",
     "lora-eval",
+    "lora-chat",
     "lora-merge",
     "lora-export",
     "lora-plan",

@@ -1,0 +1,39 @@
+//! lora-chat: a base and its adapters to talk to, in a terminal or through a pipe.
+//!
+//! Reading order: `args` is the command line; `voices` opens what speaks and how its chats are written; `answer` generates;
+//! `session` is what a typed line does, `terminal` the loop around it, `pipe` prompts in and answers out.
+mod answer;
+mod args;
+mod command;
+mod pipe;
+mod route;
+mod session;
+mod terminal;
+mod voices;
+
+pub use args::Args;
+
+use lora_cli::{Result, Status, Ui};
+use std::io::{IsTerminal as _, stdin, stdout};
+
+/// Talks to the person at the terminal, or answers what comes through the pipe.
+pub fn run(args: Args, ui: &Ui) -> Result<Status> {
+    args.check_values()?;
+    let base = lora_model::Base::open(&args.base)?;
+    let voices = voices::open(&args, &base, ui)?;
+    let mut route = route::route(&args, &base, &voices, ui)?;
+    let mut speaker = answer::Speaker {
+        route: &mut *route,
+        voices: &voices,
+        stop: voices::stop_ids(&base, &voices),
+        context: base.checkpoint().config().max_position_embeddings,
+        args: &args,
+        ui,
+    };
+    if stdin().is_terminal() && stdout().is_terminal() && !args.common.json {
+        terminal::talk(&mut speaker)?;
+    } else {
+        pipe::answer(&mut speaker, stdin().lines())?;
+    }
+    Ok(Status::Done)
+}

@@ -1,0 +1,119 @@
+//! What can answer: the base and each adapter on it, with the way in which their chats are written.
+use crate::Args;
+use lora_checkpoint::{Chat, TokenizerBundle};
+use lora_cli::{Error, Result, Ui};
+use lora_core::Adapter;
+use lora_data::{ChatTemplate, Encoder, Message, Record};
+use lora_model::{Base, TrainedOn, trained_chat};
+use lora_receipt::Input;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// One that answers.
+pub(crate) struct Voice {
+    /// `base`, or the adapter's folder name.
+    pub(crate) name: String,
+    pub(crate) adapter: Option<Adapter>,
+    /// Writes chats as it was trained on them.
+    pub(crate) encoder: Encoder,
+    /// System text for chats that bring none.
+    pub(crate) system: Option<String>,
+}
+
+/// The base, then the adapters in the order of the command line.
+pub(crate) fn open(args: &Args, base: &Base, ui: &Ui) -> Result<Vec<Voice>> {
+    let bundle = base.checkpoint().tokenizer()?;
+    let own = base.checkpoint().chat()?;
+    if own.template.is_none() {
+        ui.say("the base has no chat template: a prompt is continued as it is, and only one question fits a chat");
+    }
+    let mut voices = vec![voice("base".to_owned(), None, &bundle, own.clone(), args)?];
+    if args.adapter.is_empty() {
+        return Ok(voices);
+    }
+    let given = Input::read("base", &args.base)?;
+    for path in &args.adapter {
+        let (adapter, warnings) = Adapter::load(path, base)?;
+        for warning in warnings {
+            ui.warn(&warning);
+        }
+        let trained = TrainedOn::of(path);
+        let name = trained.name();
+        let identity = trained.is(base, &given);
+        args.other_base
+            .check(ui, path, name.as_deref(), &args.base, identity)?;
+        let chat = trained_chat(path)?.unwrap_or_else(|| own.clone());
+        let name = unique_name(path, &voices);
+        voices.push(voice(name, Some(adapter), &bundle, chat, args)?);
+    }
+    Ok(voices)
+}
+
+fn voice(
+    name: String,
+    adapter: Option<Adapter>,
+    bundle: &TokenizerBundle,
+    chat: Chat,
+    args: &Args,
+) -> Result<Voice> {
+    let template = chat.template.map(|source| {
+        ChatTemplate::new(
+            &source,
+            bundle.bos_token.as_deref(),
+            bundle.eos_token.as_deref(),
+        )
+    });
+    let template = template.transpose().map_err(|fault| {
+        Error::new(format!(
+            "the chat template of {name} can't be used: {fault}"
+        ))
+        .hint("train with a template in plainer Jinja: lora-prep --template FILE")
+    })?;
+    let system = match &args.system {
+        Some(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+        None => chat.system,
+    };
+    Ok(Voice {
+        name,
+        adapter,
+        encoder: Encoder::new(bundle, template, None)?,
+        system,
+    })
+}
+
+/// The folder's name, made unique by a number.
+fn unique_name(path: &Path, taken: &[Voice]) -> String {
+    let stem = path.file_name().map_or_else(
+        || "adapter".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let is_free = |name: &String| taken.iter().all(|voice| voice.name != *name);
+    let numbered = (2..).map(|n| format!("{stem}-{n}"));
+    let mut names = std::iter::once(stem.clone()).chain(numbered);
+    names.find(is_free).unwrap_or(stem)
+}
+
+/// What ends an answer: the model's end ids, and the special token that ends a turn of each voice's chats.
+pub(crate) fn stop_ids(base: &Base, voices: &[Voice]) -> Vec<u32> {
+    let config = base.checkpoint().config();
+    let mut stop: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
+    let turn = Record::from_json(&json!({"prompt": "a", "completion": "b"}));
+    for voice in voices {
+        let row = turn
+            .as_ref()
+            .ok()
+            .and_then(|turn| voice.encoder.encode(turn).ok());
+        let ending = row.filter(|row| voice.encoder.ends_turn(row));
+        stop.extend(ending.and_then(|row| row.input_ids.last().copied()));
+    }
+    stop.into_iter().collect()
+}
+
+/// A message of a chat.
+pub(crate) fn message(role: &str, text: &str) -> Message {
+    let mut message = Message::new();
+    message.insert("role".to_owned(), json!(role));
+    message.insert("content".to_owned(), json!(text));
+    message
+}
