@@ -1,8 +1,9 @@
 //! The report's figures: each measure of each model with its interval, tested against the base and between adapters.
-use crate::estimate::{Paired, Row, chance_p, estimate, holm, paired};
+use crate::estimate::{Row, estimate};
 use crate::measure::Measure;
 use crate::measured::{Grades, Measured};
 use crate::metrics::{Better, Sums};
+use crate::paired::{Paired, chance_p, holm, paired};
 use crate::statistics::TAIL;
 use lora_records::{Chance, Change, Figure, MetricChange, Verdict};
 

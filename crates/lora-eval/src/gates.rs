@@ -1,8 +1,9 @@
 //! The gates: what they need, what they say, and the exit status that follows.
 use crate::bound::Bound;
+use crate::judged::judged_bound;
 use crate::metrics::{self, OF_LOSSES};
 use crate::samples;
-use crate::verdicts::{beats_base, exact_enough, judged_bound, loss_below};
+use crate::verdicts::{beats_base, exact_enough, loss_below};
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Status};
 use lora_records::{GateResult, ModelReport, Report};
