@@ -62,7 +62,7 @@ impl Speaker<'_> {
         &mut self,
         voice: usize,
         questions: &[Question],
-        show: &mut dyn FnMut(usize, &str),
+        show: &mut (dyn FnMut(usize, &str) + Send),
     ) -> Result<Vec<Answer>> {
         let voice = &self.voices[voice];
         let prompts = questions

@@ -1,5 +1,6 @@
 //! The command line: every flag is one field.
-use lora_cli::{Common, DeviceChoice, Error, OtherBase, Result, SamplingArgs, ToolArgs};
+use lora_cli::values::{at_least_one, threads};
+use lora_cli::{Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
 use std::path::PathBuf;
 
 /// Talk to a model and its adapters: in a terminal, or prompts in and answers out.
@@ -26,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
     /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value = "512")]
     pub max_new_tokens: usize,
     /// How tokens are chosen.
     #[command(flatten)]
@@ -36,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
     /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Output flags.
     #[command(flatten)]
@@ -67,14 +68,6 @@ impl Args {
     /// Refuses values that are none, before any file is opened.
     pub(crate) fn check_values(&self) -> Result<()> {
         self.sampling.check()?;
-        for (name, value) in [
-            ("--threads", self.threads),
-            ("--max-new-tokens", Some(self.max_new_tokens)),
-        ] {
-            if value == Some(0) {
-                return Err(Error::new(format!("{name} must be at least 1")));
-            }
-        }
         Ok(())
     }
 }

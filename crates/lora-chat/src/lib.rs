@@ -14,7 +14,7 @@ mod voices;
 pub use args::Args;
 
 use lora_cli::{Result, Status, Ui};
-use std::io::{IsTerminal as _, stdin, stdout};
+use std::io::{BufRead as _, BufReader, IsTerminal as _, stdin, stdout};
 
 /// Talks to the person at the terminal, or answers what comes through the pipe.
 pub fn run(args: Args, ui: &Ui) -> Result<Status> {
@@ -33,7 +33,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     if stdin().is_terminal() && stdout().is_terminal() && !args.common.json {
         terminal::talk(&mut speaker)?;
     } else {
-        pipe::answer(&mut speaker, stdin().lines())?;
+        pipe::answer(&mut speaker, BufReader::new(stdin()).lines())?;
     }
     Ok(Status::Done)
 }

@@ -35,7 +35,7 @@ impl<'d> Decoding<'d> {
 
 /// Sees each new token: the number of its prompt, and what the prompt's continuation is so far. To break ends that prompt's
 /// continuation there.
-pub type Watch<'w> = dyn FnMut(usize, &[u32]) -> ControlFlow<()> + 'w;
+pub type Watch<'w> = dyn FnMut(usize, &[u32]) -> ControlFlow<()> + Send + 'w;
 
 /// A way through the decoder that can go on with a text.
 pub trait Generate: Route {

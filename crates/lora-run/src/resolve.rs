@@ -397,9 +397,11 @@ impl Scope<'_> {
 /// `gates: { rouge_l: ">= 0.4" }` as the list that the flag takes: `rouge_l >= 0.4`.
 fn bounds(key: &str, written: &Value) -> Option<Value> {
     let bounds = written.as_object().filter(|_| key == "gates")?;
-    let bound =
-        |(metric, bound): (&String, &Value)| Some(format!("{metric} {}", scalar(bound)?).into());
-    bounds.iter().map(bound).collect()
+    let mut listed = Vec::new();
+    for (metric, bound) in bounds {
+        listed.push(Value::String(format!("{metric} {}", scalar(bound)?)));
+    }
+    Some(Value::Array(listed))
 }
 
 /// What lora-run and the tools put behind a step's name for files of their own.
@@ -467,4 +469,20 @@ fn unique_id(step: &Step, combination: &[(String, Value)], taken: &[Step]) -> St
         number += 1;
     }
     unique
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounds;
+    use serde_json::json;
+
+    #[test]
+    fn a_mapping_of_gates_is_a_list_of_bounds() {
+        let gates = json!({"rouge_l": ">= 0.4", "loss": "<= base + $slack"});
+        let listed = json!(["rouge_l >= 0.4", "loss <= base + $slack"]);
+        assert_eq!(bounds("gates", &gates), Some(listed));
+        assert_eq!(bounds("gates", &json!({"a": {"b": 1}})), None);
+        assert_eq!(bounds("gates", &json!(["a > 1"])), None);
+        assert_eq!(bounds("lr", &gates), None);
+    }
 }

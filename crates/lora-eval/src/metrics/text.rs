@@ -24,7 +24,9 @@ impl Metric for Exact {
     }
 
     fn sums(&self, answer: &str, references: &[String]) -> Option<Sums> {
-        mean_of(best(references, |r| share(!r.is_empty() && r == answer)))
+        mean_of(best(references, |r| {
+            share(!r.trim().is_empty() && r == answer)
+        }))
     }
 }
 
@@ -154,7 +156,7 @@ mod tests {
         assert_eq!(of(&Normalised, "Eiffel", "Eiffel Tower"), 0.0);
         assert_eq!(
             of(&Contains, "It is the\nEiffel Tower.", "Eiffel  Tower"),
-            0.0
+            1.0
         );
         assert_eq!(of(&Contains, "the Eiffel\nTower!", "Eiffel Tower"), 1.0);
     }

@@ -1,6 +1,9 @@
 //! Laws of the fused route.
 use crate::golden::{self, CASES, Golden, largest_difference};
-use lora_model::{Composite, Dropout, Fused, Generate as _, Packed, Plan, Route};
+use lora_model::{
+    Composite, Decoding, Dropout, Fused, Generate as _, Packed, Plan, Route, Sampling,
+};
+use std::ops::ControlFlow;
 
 /// The rows of a packed batch one by one.
 fn rows(packed: &Packed) -> Vec<Packed> {
@@ -399,6 +402,71 @@ fn prompts_with_a_common_beginning_are_continued_as_each_alone() {
             );
         }
     }
+}
+
+/// Draws hang on a prompt's own stream: neither company nor order of prompts changes them.
+#[test]
+fn drawn_texts_are_the_same_alone_and_in_company() {
+    let case = Golden::open(CASES[0]);
+    let packed = beginnings_in_common(case.base.config().vocab_size as u32);
+    let ids = packed
+        .starts
+        .windows(2)
+        .map(|w| &packed.input_ids[w[0]..w[1]]);
+    let prompts: Vec<&[u32]> = ids.collect();
+    let streams: Vec<_> = (0..prompts.len())
+        .map(|n| Sampling::stream(5, &n.to_string()))
+        .collect();
+    let mut route = Fused::new(&case.base, 2).unwrap();
+    let mut drawn = |prompts: &[&[u32]], streams: &[_]| {
+        let how = Decoding {
+            max_new_tokens: 9,
+            stop: &[2],
+            sampling: Sampling {
+                temperature: 1.0,
+                top_p: 0.95,
+                ..Sampling::GREEDY
+            },
+            streams,
+        };
+        let mut watch = |_: usize, _: &[u32]| ControlFlow::Continue(());
+        route
+            .decode(Some(&case.adapter), prompts, &how, &mut watch)
+            .unwrap()
+    };
+    let together = drawn(&prompts, &streams);
+    for (at, prompt) in prompts.iter().enumerate() {
+        assert_eq!(drawn(&[prompt], &streams[at..=at])[0], together[at]);
+    }
+    let turned: Vec<&[u32]> = prompts.iter().rev().copied().collect();
+    let turned_streams: Vec<_> = streams.iter().rev().cloned().collect();
+    let turned: Vec<_> = drawn(&turned, &turned_streams).into_iter().rev().collect();
+    assert_eq!(turned, together);
+    assert!(together.iter().any(|text| text != &together[0]));
+}
+
+#[test]
+fn a_watch_ends_its_own_text_alone() {
+    let case = Golden::open(CASES[0]);
+    let prompts: [&[u32]; 2] = [&[5, 6, 7], &[8, 9]];
+    let mut route = Fused::new(&case.base, 1).unwrap();
+    let whole = route.generate(None, &prompts, 6, &[]).unwrap();
+    let how = Decoding::greedy(6, &[]);
+    let mut watch = |number: usize, text: &[u32]| match number == 0 && text.len() == 2 {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let cut = route.decode(None, &prompts, &how, &mut watch).unwrap();
+    assert_eq!((&cut[0][..], &cut[1]), (&whole[0][..2], &whole[1]));
+    let drawn = Decoding {
+        sampling: Sampling {
+            temperature: 1.0,
+            ..Sampling::GREEDY
+        },
+        ..how
+    };
+    let without_streams = route.decode(None, &prompts, &drawn, &mut watch);
+    assert!(without_streams.is_err());
 }
 
 /// transformers' module names without weights, which PEFT refuses as targets.

@@ -291,3 +291,45 @@ fn a_base_needs_no_weights() {
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     assert_eq!(folder.split("a", "train"), folder.split("b", "train"));
 }
+
+#[test]
+fn kept_columns_stand_beside_their_rows() {
+    let folder = Folder::new();
+    let row = |n: usize| {
+        let more = if n % 2 == 0 {
+            ", \"right\": [\"x\"]"
+        } else {
+            ""
+        };
+        format!(
+            "{{\"prompt\": \"ask {n}\", \"completion\": \"say {n}\", \"kind\": \"k{}\"{more}}}\n",
+            n % 3
+        )
+    };
+    folder.write("raw.jsonl", (0..40).map(row).collect::<String>());
+    let flags = ["--keep", "kind", "--keep", "right"];
+    assert_eq!(folder.prep("raw.jsonl", "out", &flags).code, 0);
+    let mut seen = 0;
+    for split in ["train", "valid"] {
+        let rows = folder.split("out", split).examples;
+        let column = |name| lora_data::read_column(&folder.path("out"), split, name).unwrap();
+        let (kinds, right) = (column("kind"), column("right"));
+        assert_eq!((kinds.len(), right.len()), (rows.len(), rows.len()));
+        for (row, (kind, right)) in rows.iter().zip(kinds.iter().zip(&right)) {
+            let digits: String = row.prompt.chars().filter(char::is_ascii_digit).collect();
+            let n: usize = digits.parse().unwrap();
+            assert_eq!(kind, &format!("k{}", n % 3), "{}", row.prompt);
+            assert_eq!(right.is_null(), n % 2 == 1);
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 40);
+    for (flags, wanted) in [
+        (["--keep", "sort"], "no row has such a column"),
+        (["--keep", "prompt"], "a dataset has a column of that name"),
+    ] {
+        let answer = folder.prep("raw.jsonl", "other", &flags);
+        assert_eq!(answer.code, 2);
+        assert!(answer.stderr.contains(wanted), "{}", answer.stderr);
+    }
+}
