@@ -10,7 +10,9 @@ mod failure;
 mod input;
 mod machine;
 mod other_base;
+mod overlap;
 mod progress;
+mod signals;
 mod table;
 mod ui;
 
