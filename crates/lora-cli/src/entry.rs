@@ -1,7 +1,7 @@
 //! The body of every tool's `main`: parse, listen for signals, run, render the end, pick the exit code.
 use crate::check::check_arguments;
 use crate::signals::INTERRUPT;
-use crate::{Error, Result, Status, ToolArgs, Ui, describe, failure, overlap, signals};
+use crate::{Error, Result, Status, ToolArgs, Ui, describe, failure, overlap, peers, signals};
 use lora_records::Event;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -22,10 +22,12 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     if let Some(code) = about_itself::<A>() {
         return code;
     }
-    let parsed = A::command().try_get_matches().and_then(|mut matches| {
-        let overlap = overlap::check::<A>(&matches);
-        A::from_arg_matches_mut(&mut matches).map(|args| (args, overlap))
-    });
+    let parsed = peers::command::<A>()
+        .try_get_matches()
+        .and_then(|mut matches| {
+            let overlap = overlap::check::<A>(&matches);
+            A::from_arg_matches_mut(&mut matches).map(|args| (args, overlap))
+        });
     let (args, overlap) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
