@@ -101,7 +101,7 @@ impl Speaker<'_> {
             };
             let is_over =
                 texts[number].grow(text, ids.len(), &flags.stop, &mut |new| show(number, new));
-            if is_over || ui.is_interrupted() {
+            if is_over || ui.interrupted_by().is_some() {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
@@ -111,7 +111,7 @@ impl Speaker<'_> {
         if let Some(error) = failed {
             return Err(Error::new(format!("failed to decode an answer: {error}")));
         }
-        let is_stopped = ui.is_interrupted();
+        let is_stopped = ui.interrupted_by().is_some();
         let most = self.args.max_new_tokens;
         let of = |(number, growing): (usize, Growing)| {
             growing.finish(most, is_stopped, &mut |new| show(number, new))

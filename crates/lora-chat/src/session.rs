@@ -104,6 +104,7 @@ impl<'a, 's> Session<'a, 's> {
     }
 
     fn ask(&mut self, text: &str) {
+        self.speaker.ui.forgive_interrupt();
         self.history.push(message("user", text));
         let answered = self.answers();
         self.speaker.ui.forgive_interrupt();
@@ -128,7 +129,7 @@ impl<'a, 's> Session<'a, 's> {
         };
         let mut kept = String::new();
         for voice in self.answering.clone() {
-            if self.speaker.ui.is_interrupted() {
+            if self.speaker.ui.interrupted_by().is_some() {
                 break;
             }
             if self.answering.len() > 1 {

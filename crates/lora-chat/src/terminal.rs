@@ -8,6 +8,7 @@ use rustyline::error::ReadlineError;
 /// Talks until the person leaves.
 pub(crate) fn talk(speaker: &mut Speaker<'_>) -> Result<()> {
     let ui = speaker.ui;
+    ui.stays_after_ctrl_c();
     let mut editor = DefaultEditor::new().foreign()?;
     let mut session = Session::new(speaker);
     ui.text("/help lists the commands, Ctrl-D leaves\n");

@@ -405,9 +405,11 @@ fn bounds(key: &str, written: &Value) -> Option<Value> {
 }
 
 /// What lora-run and the tools put behind a step's name for files of their own.
-const SUFFIXES: [&str; 6] = [
+const SUFFIXES: [&str; 8] = [
     ".log",
     ".partial",
+    ".partial.mark",
+    ".kept",
     ".replaced.partial",
     ".step.json",
     ".attempt",
