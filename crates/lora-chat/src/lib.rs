@@ -19,6 +19,7 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _, stdin, stdout};
 /// Talks to the person at the terminal, or answers what comes through the pipe.
 pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     args.check_values()?;
+    let ui = &ui.without_events();
     let base = lora_model::Base::open(&args.base)?;
     let voices = voices::open(&args, &base, ui)?;
     let mut route = route::route(&args, &base, &voices, ui)?;

@@ -73,6 +73,16 @@ impl Ui {
         }
     }
 
+    /// The same one for a tool whose stdout is an answer of its own form: no events are printed between.
+    #[must_use]
+    pub fn without_events(&self) -> Self {
+        Self::with(Inner {
+            quiet: self.inner.quiet,
+            bars: self.inner.bars,
+            ..Inner::new(Mode::People)
+        })
+    }
+
     /// True if stdout gets JSON lines, false if it gets tables for people.
     pub fn json(&self) -> bool {
         self.inner.mode == Mode::Json

@@ -157,11 +157,20 @@ fn a_stop_text_ends_an_answer_and_is_no_part_of_it() {
 #[test]
 fn a_system_text_is_part_of_the_prompt() {
     let chat = Chat::new();
-    let flag = lines(&chat.say("w10 w11\n", &["--system", "w30 w31"]));
-    let row = lines(&chat.say("{\"prompt\": \"w10 w11\", \"system\": \"w30 w31\"}\n", &[]));
+    let flag = lines(&chat.say(
+        "w10 w11\n",
+        &["--system", "w30 w31", "--adapter", &adapter()],
+    ));
+    let row = lines(&chat.say(
+        "{\"prompt\": \"w10 w11\", \"system\": \"w30 w31\"}\n",
+        &["--adapter", &adapter()],
+    ));
     let row: Value = serde_json::from_str(&row[0]).unwrap();
     assert_eq!(row["answer"].as_str().unwrap(), flag[0]);
-    assert_ne!(lines(&chat.say("w10 w11\n", &[])), flag);
+    assert_ne!(
+        lines(&chat.say("w10 w11\n", &["--adapter", &adapter()])),
+        flag
+    );
 }
 
 #[test]
