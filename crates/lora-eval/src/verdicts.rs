@@ -49,7 +49,7 @@ pub(crate) fn form_alone(model: &ModelReport) -> Option<String> {
     let is_above_zero = effect.low.is_some_and(|low| low > 0.0);
     if !is_above_zero {
         return Some(format!(
-            "but with the prompts swapped between rows its loss rises by {} only: what got better is the form of the \
+            "but with the prompts swapped between rows its loss changes by {} only: what got better is the form of the \
              answers, not what they say to their prompts",
             shown(effect)
         ));
