@@ -1,5 +1,6 @@
 //! From a pipeline file to the steps that run: params and matrix filled in, references bound to earlier steps.
 use crate::file::{Source, StepFile};
+use crate::secret::is_secret;
 use crate::values::{Piece, nearest, pieces, scalar, shown};
 use lora_cli::{Error, Result};
 use serde_json::Value;
@@ -19,6 +20,8 @@ pub(crate) struct Step {
     pub(crate) needs: Vec<String>,
     /// Where it writes: `WORK/PIPELINE/ID`.
     pub(crate) out: PathBuf,
+    /// Values that are told to it and to nobody else.
+    pub(crate) secrets: Vec<String>,
     /// Matrix params that it depends on, through params and inputs.
     varies: BTreeSet<String>,
 }
@@ -216,6 +219,7 @@ impl Scope<'_> {
             varies.extend(step.varies.iter().cloned());
             needs.push(step.id.clone());
         }
+        let secrets = self.secrets(&with);
         let (name, id, out) = (self.name.to_owned(), String::new(), PathBuf::new());
         Ok(Step {
             name,
@@ -225,8 +229,17 @@ impl Scope<'_> {
             with,
             needs,
             out,
+            secrets,
             varies,
         })
+    }
+
+    /// Values that have a secret's name, among the params or under `with`.
+    fn secrets(&self, with: &[(String, Value)]) -> Vec<String> {
+        let params = self.params.iter().map(|param| (&param.name, &param.value));
+        let named = params.chain(with.iter().map(|(name, value)| (name, value)));
+        let secret = named.filter(|(name, _)| is_secret(name));
+        secret.map(|(_, value)| shown(value)).collect()
     }
 
     /// A value with its params filled in: a lone `$name` keeps the param's type, within text it becomes text.
@@ -407,13 +420,23 @@ const SUFFIXES: [&str; 8] = [
 /// Longest name of a step, so that every file system takes it with each suffix.
 const LONGEST_ID: usize = 160;
 
-/// True if an output of one would stand where the other, or a file of its own, stands.
+/// True for what is numbered, or named after a key: `.kept-2`, `.log.1`, `.waiting-` and twelve hexadecimal digits.
+fn is_of_a_family(suffix: &str) -> bool {
+    let number = suffix
+        .strip_prefix(".kept-")
+        .or(suffix.strip_prefix(".log."));
+    let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let is_key = |text: &str| text.len() == 12 && text.chars().all(|c| c.is_ascii_hexdigit());
+    number.is_some_and(is_number) || suffix.strip_prefix(".waiting-").is_some_and(is_key)
+}
+
+/// True if an output of one would stand where the other, or a file of its own, stands, also where a file system takes
+/// small and capital letters for the same.
 fn collide(one: &str, other: &str) -> bool {
-    let stands_on = |a: &str, b: &str| {
-        let rest = a.strip_prefix(b);
-        rest.is_some_and(|rest| rest.is_empty() || SUFFIXES.contains(&rest))
-    };
-    stands_on(one, other) || stands_on(other, one)
+    let (one, other) = (one.to_lowercase(), other.to_lowercase());
+    let is_ours = |rest: &str| rest.is_empty() || SUFFIXES.contains(&rest) || is_of_a_family(rest);
+    let stands_on = |a: &str, b: &str| a.strip_prefix(b).is_some_and(is_ours);
+    stands_on(&one, &other) || stands_on(&other, &one)
 }
 
 /// A name that is too long keeps its beginning, and a hash of all of it.
