@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What happens to runs that are killed, interrupted, damaged, or short of disk: tries it, and prints one table.
 #
-# usage: run.sh BIN [few|all] [SEED]      BIN: folder of the tools; few: some of each kind, for CI
+# usage: run.sh BIN [few|all] [SEED] [PART…]      BIN: folder of the tools; few: some of each kind, for CI
+# PART: kills, signals, calls (needs strace), damage, limits; all of them where none is named
 #
 # Every try ends by running the same command again, as a person would, and compares all that was made with a run that nothing
 # happened to. equal: the same bytes. healed: the same bytes, after a word on what was made again. refused: exit code 2 with a
@@ -10,6 +11,8 @@ set -u
 bin=$(cd "$1" && pwd)
 much=${2:-all}
 RANDOM=${3:-7}
+parts=" ${*:4} "
+part() { [ "$parts" = "  " ] || [[ $parts = *" $1 "* ]]; }
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 place=$(mktemp -d)
@@ -24,9 +27,9 @@ count() {
     [ -n "${tried[$1]:-}" ] || { kinds+=("$1"); tried[$1]=0; equal[$1]=0; healed[$1]=0; refused[$1]=0; wrong[$1]=0; }
     tried[$1]=$((tried[$1] + 1))
     case $2 in
+        refused) refused[$1]=$((refused[$1] + 1)) && grep -m 1 '^error: ' said >> refusals ;;
         equal) equal[$1]=$((equal[$1] + 1)) ;;
         healed) healed[$1]=$((healed[$1] + 1)) ;;
-        refused) refused[$1]=$((refused[$1] + 1)) ;;
         *) wrong[$1]=$((wrong[$1] + 1)); echo "wrong: $1: $3" >&2; tail -n 4 said >&2 ;;
     esac
 }
@@ -65,7 +68,7 @@ fresh() { rm -rf try; cp -r "${1:-clean}" try; }
 started=$(date +%s%N)
 fresh; run try
 lasts=$((($(date +%s%N) - started) / 1000000))
-for n in $(seq "$(tries 3 102)"); do
+part kills && for n in $(seq "$(tries 3 102)"); do
     fresh
     (cd try && exec "$bin/lora-run" p.yaml > /dev/null 2>&1) &
     runner=$!
@@ -84,7 +87,7 @@ done
 
 # --- each signal at each step: it ends soon, and goes on
 late=0
-for signal in INT TERM HUP; do
+part signals && for signal in INT TERM HUP; do
     for n in $(seq "$(tries 1 18)"); do
         fresh
         (cd try && exec "$bin/lora-run" p.yaml > /dev/null 2>&1) &
@@ -101,7 +104,7 @@ for signal in INT TERM HUP; do
 done
 
 # --- SIGKILL at each system call that changes a file, while an output is replaced
-if command -v strace > /dev/null; then
+if part calls && command -v strace > /dev/null; then
     calls=rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,link,linkat,ftruncate,fsync,fdatasync,fchmod,fchmodat,chmod,write,pwrite64,copy_file_range
     w=whole/work/p
     # by_call NAME COMMAND…: an old output stands at `o`; kills at the first call, the second, …
@@ -109,25 +112,29 @@ if command -v strace > /dev/null; then
         name=$1 && shift
         rm -rf o o.* && cp -r "$old" o && [ ! -e "$old.receipt.json" ] || cp "$old.receipt.json" o.receipt.json
         strace -f -qq -o calls -e trace=$calls "$@" > stdout 2> said || { cat said; echo "$name does not run"; return; }
-        local all step at
-        all=$(grep -cE '^[0-9]+ +[a-z0-9_]+\(' calls)
-        cp -r o o-whole && rm -rf o
-        step=$(tries $((all / 4 + 1)) $((all / ${by_call_most:-110} + 1)))
-        for ((at = 1; at <= all; at += step)); do
-            rm -rf o o.* && cp -r "$old" o && [ ! -e "$old.receipt.json" ] || cp "$old.receipt.json" o.receipt.json
-            timeout 60 strace -f -qq -o calls -e trace=$calls -e inject=$calls:signal=KILL:when=$at "$@" > stdout 2> said
-            # What stands there now is the old output or the new one.
-            after=wrong
-            same o "$old" && after=old
-            same o o-whole && after=new
-            timeout 60 "$@" > stdout 2> said
-            code=$?
-            if [ $code = 2 ] && grep -q -- '--resume' said; then timeout 60 "$@" --resume > stdout 2> said; code=$?; fi
-            if [ $code = 0 ] && [ $after != wrong ] && same o o-whole; then count "SIGKILL at a system call" equal
-            elif [ $code = 2 ] && [ $after != wrong ] && grep -q '^hint: ' said; then count "SIGKILL at a system call" refused
-            else count "SIGKILL at a system call" wrong "$name, call $at of $all: $after, then exit code $code"; fi
+        cp -r o o-whole && mv calls all-calls
+        local call all step at
+        for call in ${calls//,/ }; do
+            all=$(grep -cE "^[0-9]+ +$call\\(" all-calls)
+            step=$(tries $((all / 2 + 1)) $((all / ${most:-14} + 1)))
+            for ((at = 1; at <= all; at += step)); do killed_at "$name" "$call" $at "$@"; done
         done
         rm -rf o-whole
+    }
+    # killed_at NAME CALL NUMBER COMMAND…: what stands there then is the old output or the new one, and the next run ends well
+    killed_at() {
+        local name=$1 call=$2 at=$3 after=wrong code
+        shift 3
+        rm -rf o o.* && cp -r "$old" o && [ ! -e "$old.receipt.json" ] || cp "$old.receipt.json" o.receipt.json
+        { timeout 60 strace -f -qq -o calls -e trace="$call" -e inject="$call:signal=KILL:when=$at" "$@" > stdout 2> said; } 2> /dev/null
+        same o "$old" && after=old
+        same o o-whole && after=new
+        timeout 60 "$@" > stdout 2> said
+        code=$?
+        if [ $code = 2 ] && grep -q -- '--resume' said; then timeout 60 "$@" --resume > stdout 2> said; code=$?; fi
+        if [ $code = 0 ] && [ $after != wrong ] && same o o-whole; then count "SIGKILL at a system call" equal
+        elif [ $code = 2 ] && [ $after != wrong ] && grep -q '^hint: ' said; then count "SIGKILL at a system call" refused
+        else count "SIGKILL at a system call" wrong "$name, $call $at: $after, then exit code $code"; fi
     }
     # same A B: the same files but for receipts
     same() { [ "$(digest "$1")" = "$(digest "$2")" ]; }
@@ -156,6 +163,7 @@ damage() {
         deleted) rm "$1" ;;
     esac
 }
+if part damage; then
 fresh
 (cd try && exec "$bin/lora-run" p.yaml > /dev/null 2>&1) &
 runner=$!
@@ -177,7 +185,10 @@ for of in whole cut; do
     done
 done
 
+fi
+
 # --- no room, no permission, nobody who listens
+if part limits; then
 for blocks in $(tries "16" "0 1 4 16 40 64 128 256 600"); do
     fresh
     (cd try && ulimit -f "$blocks" && exec "$bin/lora-run" p.yaml > /dev/null 2>&1)
@@ -212,6 +223,8 @@ if [ "$(id -u)" = 0 ] && mkdir -p small && mount -t tmpfs -o size=3m tmpfs small
     umount small
 fi
 
+fi
+
 printf '\n%-36s %6s %6s %6s %8s %6s\n' "" tried equal healed refused wrong
 total=0 bad=0
 for kind in "${kinds[@]}"; do
@@ -219,5 +232,6 @@ for kind in "${kinds[@]}"; do
     total=$((total + tried[$kind])) bad=$((bad + wrong[$kind]))
 done
 printf '%-36s %6d %29d\n' all $total $bad
+[ ! -e refusals ] || { echo "refused with:"; sort refusals | uniq -c; }
 echo "signals that took more than two seconds: $late"
 [ $bad = 0 ] && [ $late = 0 ]

@@ -118,7 +118,7 @@ impl Force {
 /// Prints what would run and why, without touching anything.
 pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status> {
     let mut hashes = Hashes::default();
-    let mut running: Vec<&str> = Vec::new();
+    let mut running: BTreeSet<&str> = BTreeSet::new();
     for Ready {
         step,
         tool,
@@ -147,7 +147,7 @@ pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status>
             Decision::Run(reason) => ("run", reason),
         };
         if would == "run" {
-            running.push(&step.id);
+            running.insert(&step.id);
         }
         let line = hide(&command_line(step, tool.as_ref(), arguments), &step.secrets);
         ui.event(&json!({ "event": "step", "step": step.id, "would": would, "reason": reason, "command": line }));

@@ -24,7 +24,7 @@ fn a_step_that_finished_under_a_killed_run_is_taken_over_by_its_receipt() {
     let house = House::new(STEPS);
     assert_eq!(house.run(&["p.yaml", "--set", "lr=99"]).code, None);
     assert!(!house.path("work/p/b.step.json").exists());
-    let said = house.run(&["p.yaml", "--set", "lr=99"]);
+    let said = after_its_end(&house, &["p.yaml", "--set", "lr=99"]);
     assert!(
         said.stderr
             .contains("b: finished after its run was killed\nb: skipped"),
