@@ -27,7 +27,7 @@ count() {
     [ -n "${tried[$1]:-}" ] || { kinds+=("$1"); tried[$1]=0; equal[$1]=0; healed[$1]=0; refused[$1]=0; wrong[$1]=0; }
     tried[$1]=$((tried[$1] + 1))
     case $2 in
-        refused) refused[$1]=$((refused[$1] + 1)) && grep -m 1 '^error: ' said >> refusals ;;
+        refused) refused[$1]=$((refused[$1] + 1)) && echo "$1, $3: $(grep -m 1 '^error: ' said)" >> refusals ;;
         equal) equal[$1]=$((equal[$1] + 1)) ;;
         healed) healed[$1]=$((healed[$1] + 1)) ;;
         *) wrong[$1]=$((wrong[$1] + 1)); echo "wrong: $1: $3" >&2; tail -n 4 said >&2 ;;
@@ -56,7 +56,7 @@ again() {
     if [ $code = 0 ] && cmp -s expected found; then
         if grep -qE "modified|damaged|not a checkpoint|edited|no record|gone|finished after" said; then count "$1" healed; else count "$1" equal; fi
     elif [ $code = 2 ] && grep -q '^hint: ' said; then
-        count "$1" refused
+        count "$1" refused "$2"
     else
         diff expected found | head -n 4 >&2
         count "$1" wrong "$2 (exit code $code)"
@@ -116,7 +116,7 @@ if part calls && command -v strace > /dev/null; then
         local call all step at
         for call in ${calls//,/ }; do
             all=$(grep -cE "^[0-9]+ +$call\\(" all-calls)
-            step=$(tries $((all / 2 + 1)) $((all / ${most:-14} + 1)))
+            step=$(tries $((all / 2 + 1)) $((all / ${most:-40} + 1)))
             for ((at = 1; at <= all; at += step)); do killed_at "$name" "$call" $at "$@"; done
         done
         rm -rf o-whole
@@ -133,7 +133,7 @@ if part calls && command -v strace > /dev/null; then
         code=$?
         if [ $code = 2 ] && grep -q -- '--resume' said; then timeout 60 "$@" --resume > stdout 2> said; code=$?; fi
         if [ $code = 0 ] && [ $after != wrong ] && same o o-whole; then count "SIGKILL at a system call" equal
-        elif [ $code = 2 ] && [ $after != wrong ] && grep -q '^hint: ' said; then count "SIGKILL at a system call" refused
+        elif [ $code = 2 ] && [ $after != wrong ] && grep -q '^hint: ' said; then count "SIGKILL at a system call" refused "$name, $call $at"
         else count "SIGKILL at a system call" wrong "$name, $call $at: $after, then exit code $code"; fi
     }
     # same A B: the same files but for receipts
