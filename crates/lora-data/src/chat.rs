@@ -95,6 +95,9 @@ impl Encoder {
             }
             text => text?,
         };
+        if text.learned.iter().all(Range::is_empty) {
+            return Err(Refusal::NothingSupervised);
+        }
         self.check_trace(&prepared, &text.text)?;
         self.row(record, text, notes)
     }

@@ -269,7 +269,7 @@ fn not_json(error: &serde_json::Error) -> Mistake {
 fn not_a_line(text: &str, error: &serde_json::Error) -> Mistake {
     match error.is_eof() && ["{", "["].contains(&text.trim()) {
         true => not_json(error)
-            .hint("each record must stand on one line: `jq -c . FILE > lines.jsonl` puts it there"),
+            .hint("each line must hold one whole record: `jq -c . FILE > lines.jsonl` puts each on its own"),
         false => not_json(error),
     }
 }

@@ -2,6 +2,9 @@
 use minijinja::value::{Value, from_args};
 use minijinja::{Error, ErrorKind, State};
 
+/// Digits that a width or precision may have.
+const WIDTH_DIGITS: usize = 4;
+
 /// A method of a value: Python's own first, then those of `minijinja-contrib`.
 pub(crate) fn method(
     state: &mut State,
@@ -10,6 +13,9 @@ pub(crate) fn method(
     args: &[Value],
 ) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
+        if method == "format" {
+            check_widths(text)?;
+        }
         match of_text(state, text, method, args) {
             Err(error) if error.kind() == ErrorKind::UnknownMethod => {}
             made => return made,
@@ -90,6 +96,19 @@ fn of_text(state: &State, text: &str, method: &str, args: &[Value]) -> Result<Va
         }
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     })
+}
+
+/// Refuses formats of a width that no text has: they are filled before anything is paid for.
+pub(crate) fn check_widths(format: &str) -> Result<(), Error> {
+    let digits = format.split(|c: char| !c.is_ascii_digit());
+    let is_wide = digits.map(str::len).max().unwrap_or(0) > WIDTH_DIGITS;
+    match is_wide || format.contains(":{") || format.contains('*') {
+        true => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "a format of such a width is not written",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn list(texts: Vec<&str>) -> Value {

@@ -168,10 +168,6 @@ impl ChatTemplate {
         if let Some(key) = OWN.iter().find(|key| arguments.contains_key(**key)) {
             return Err(format!("'{key}' can't be given by chat_template_kwargs"));
         }
-        let given: Vec<(&str, Value)> = arguments
-            .iter()
-            .map(|(key, value)| (key.as_str(), python::value(value)))
-            .collect();
         let variables = context! {
             messages => messages,
             tools => tools,
@@ -179,7 +175,7 @@ impl ChatTemplate {
             add_generation_prompt => add_generation_prompt,
             bos_token => &self.bos_token,
             eos_token => &self.eos_token,
-            ..Value::from_iter(given)
+            ..python::object(arguments)
         };
         template.render(variables).map_err(|error| describe(&error))
     }

@@ -242,15 +242,15 @@ fn arguments_are_given_to_templates_as_they_want_them() {
     };
     assert_eq!(
         written(&each("{{ c.function.arguments | tojson }}")),
-        "f {\"b\": 1e-05, \"a\": 31.245270191439438}\n"
+        "f {\"b\": 1e-05, \"a\": 31.245270191439438}"
     );
     assert_eq!(
         written(&each("{{ '<' + c.function.arguments + '>' }}")),
-        "f <{\"b\": 1e-05, \"a\": 31.245270191439438}>\n"
+        "f <{\"b\": 1e-05, \"a\": 31.245270191439438}>"
     );
     assert_eq!(
         written(&each("{{ c.function.arguments }}")),
-        "f {'b': 1e-05, 'a': 31.245270191439438}\n"
+        "f {'b': 1e-05, 'a': 31.245270191439438}"
     );
 }
 
@@ -339,7 +339,7 @@ fn rows_that_are_too_long() {
 fn a_template_says_itself_what_the_assistant_wrote() {
     // Its blocks begin behind the header, as those of TRL's training templates; the newline behind is no part of a row.
     let source = "{% for m in messages %}<|im_start|>{{ m.role }}\n\
-        {% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}\n\
+        {% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{{ '\n' }}\
         {% else %}{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}\
         {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     let row = json!({"messages": two_turns()});

@@ -41,7 +41,7 @@ fn a_dataset_folder_has_its_splits_its_figures_and_its_receipt() {
     let receipt: Value = serde_json::from_str(answer.stdout.lines().last().unwrap()).unwrap();
     assert_eq!(receipt["artefact"], "dataset");
     assert_eq!(receipt["config"]["valid"], 0.2);
-    assert_eq!(receipt["config"]["max-length"], 2048);
+    assert_eq!(receipt["config"]["max-length"], 1024, "the model's context");
     assert_eq!(answer.events("split").len(), 3);
 }
 
