@@ -1,5 +1,7 @@
 //! One step's process: its output into the log and before people's eyes, its end explained.
+use crate::guard::{Watch, guarded};
 use crate::live::Live;
+use crate::secret::hide;
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Ui};
 use lora_records::{Event, Failure};
@@ -10,15 +12,13 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Lines that are kept, and lines that are shown, to explain the failure of a process that tells nothing of itself.
 const KEPT: usize = 12;
 const LAST: usize = 5;
-/// A process that does not stop by itself this long after an interrupt did not hear of it: then it is told. On a
-/// terminal Ctrl-C reaches it without us, and a second one would stop it at once, so there we wait longer.
-const PATIENCE: Duration = Duration::from_secs(2);
-const PATIENCE_ON_TERMINAL: Duration = Duration::from_secs(60);
+/// How often we look whether we were asked to stop.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How a process ended.
 #[derive(Debug)]
@@ -51,27 +51,35 @@ pub(crate) struct Job<'j> {
     /// The pipeline's lock, which is empty. It is the process's stdin, so that the lock is held as long as the process
     /// or a child of it lives, also when lora-run itself was killed.
     pub(crate) lock: &'j File,
+    /// What must not stand in the log.
+    pub(crate) secrets: &'j [String],
 }
 
 /// Runs a process to its end; both its streams go to the log.
 pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
     let Job {
         step,
-        mut command,
+        command,
         kind,
         title,
         log,
         lock,
+        secrets,
     } = job;
     let failed = || format!("failed to write the log {}", log.display());
     let mut file = File::create(log).foreign().context(failed)?;
     writeln!(file, "$ {title}").foreign().context(failed)?;
     let file = Arc::new(Mutex::new(file));
-    command
+    let watch = match kind {
+        Kind::Tool => Watch::Becomes,
+        Kind::Line => Watch::Stays,
+    };
+    let mut guard = guarded(&command, watch);
+    guard
         .stdin(Stdio::from(lock.try_clone().foreign().context(failed)?))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command
+    let mut child = guard
         .spawn()
         .foreign()
         .context(|| format!("failed to start {}", command.get_program().display()))?;
@@ -81,11 +89,11 @@ pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
             Kind::Tool => Seen::Events(Live::new(ui, step)),
             Kind::Line => Seen::Lines(ui.clone()),
         };
-        follow(stream, file.clone(), seen, ends.clone())
+        follow(stream, (file.clone(), secrets.to_vec()), seen, ends.clone())
     });
     let stderr = child.stderr.take().map(|stream| {
         let seen = Seen::Lines(ui.clone());
-        follow(stream, file.clone(), seen, ends)
+        follow(stream, (file.clone(), secrets.to_vec()), seen, ends)
     });
     let status = wait(ui, &mut child, &done)?;
     let mut ended = Ended {
@@ -113,7 +121,7 @@ enum Seen {
 /// Copies a stream line by line; returns why its tool failed, if it told, and its last lines.
 fn follow(
     stream: impl Read + Send + 'static,
-    log: Arc<Mutex<File>>,
+    (log, secrets): (Arc<Mutex<File>>, Vec<String>),
     mut seen: Seen,
     ends: mpsc::Sender<()>,
 ) -> std::thread::JoinHandle<(Option<Failure>, Vec<String>)> {
@@ -124,7 +132,8 @@ fn follow(
         let mut bytes = Vec::new();
         let mut told = None;
         while stream.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
-            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            let text = hide(&String::from_utf8_lossy(&bytes), &secrets);
+            let line = text.trim_end().to_owned();
             let mut is_progress = false;
             match &mut seen {
                 Seen::Lines(ui) => ui.say(&format!("  {line}")),
@@ -142,7 +151,7 @@ fn follow(
                 let _ = log
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .write_all(&bytes);
+                    .write_all(text.as_bytes());
                 tail.push_back(line);
             }
             if tail.len() > KEPT {
@@ -154,36 +163,55 @@ fn follow(
     })
 }
 
-/// Waits for the process, and passes an interrupt on if it reached only us.
+/// Waits for the process, and passes a request to stop on to it.
 fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitStatus> {
-    let patience = if ui.at_terminal() {
-        PATIENCE_ON_TERMINAL
-    } else {
-        PATIENCE
-    };
-    let mut since: Option<Instant> = None;
+    let failed = || "failed to wait for a step".to_owned();
     let mut told = false;
     loop {
-        match done.recv_timeout(Duration::from_millis(200)) {
+        match done.recv_timeout(LOOK) {
             Err(RecvTimeoutError::Timeout) | Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return child
-                    .wait()
-                    .foreign()
-                    .context(|| "failed to wait for a step".to_owned());
+                return child.wait().foreign().context(failed);
             }
         }
-        if ui.check_interrupt().is_err()
-            && !told
-            && since.get_or_insert_with(Instant::now).elapsed() > patience
-        {
+        let Some(signal) = ui.interrupted_by() else {
+            continue;
+        };
+        if !told {
             told = true;
-            let _ = Command::new("kill")
-                .args(["-INT", &child.id().to_string()])
-                .status();
+            pass_on(child, signal);
+        }
+        if child.try_wait().foreign().context(failed)?.is_some() {
+            end_what_is_left(child); // it would hold the streams open
         }
     }
 }
+
+/// Tells a step of a signal; one that stays for its line tells that.
+#[cfg(unix)]
+fn pass_on(child: &Child, signal: i32) {
+    use nix::sys::signal::{Signal, kill};
+    let signal = Signal::try_from(signal).unwrap_or(Signal::SIGTERM);
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = kill(nix::unistd::Pid::from_raw(pid), signal); // it may be gone
+    }
+}
+
+/// A console tells all of its processes.
+#[cfg(not(unix))]
+fn pass_on(_: &Child, _: i32) {}
+
+/// Ends what a step that was asked to stop has started and left.
+#[cfg(unix)]
+fn end_what_is_left(child: &Child) {
+    use nix::sys::signal::{Signal, killpg};
+    if let Ok(group) = i32::try_from(child.id()) {
+        let _ = killpg(nix::unistd::Pid::from_raw(group), Signal::SIGKILL);
+    }
+}
+
+#[cfg(not(unix))]
+fn end_what_is_left(_: &Child) {}
 
 /// The error for a step that failed: what its tool told of it, or the last lines of a shell line.
 pub(crate) fn failure(step: &str, ended: &Ended, log: &Path) -> Error {
