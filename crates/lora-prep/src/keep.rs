@@ -53,11 +53,12 @@ impl Kept {
 
     /// Each column's name and its values for these rows.
     pub(crate) fn columns_of(&self, rows: &[Example]) -> Vec<(&str, Vec<Option<&str>>)> {
-        let column = |(at, name): (usize, &String)| {
+        let mut columns: Vec<(&str, Vec<Option<&str>>)> = Vec::new();
+        for (at, name) in self.columns.iter().enumerate() {
             let value = |row: &Example| self.by_row.get(&row.id)?.get(at)?.as_deref();
-            (name.as_str(), rows.iter().map(value).collect())
-        };
-        self.columns.iter().enumerate().map(column).collect()
+            columns.push((name, rows.iter().map(value).collect()));
+        }
+        columns
     }
 
     /// Refuses a column that no row has.
