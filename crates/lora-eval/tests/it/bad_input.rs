@@ -121,8 +121,5 @@ fn an_existing_output_is_kept() {
     std::fs::write(dir.path().join("out/precious"), "x").unwrap();
     let output = eval(dir.path(), &case(CASES[0]).join("base"), &data, &[]);
     assert_code(&output, 2);
-    assert!(
-        stderr(&output).contains("choose another --out")
-            && dir.path().join("out/precious").exists()
-    );
+    assert!(stderr(&output).contains("--force") && dir.path().join("out/precious").exists());
 }
