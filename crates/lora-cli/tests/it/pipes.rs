@@ -19,6 +19,7 @@ fn receipt(artefact: Artefact) -> String {
         wall_seconds: 0.0,
         peak_rss_bytes: 0,
         host: serde_json::json!({}),
+        kept_aside: None,
     };
     serde_json::to_string(&receipt).unwrap()
 }
