@@ -4,12 +4,14 @@
 //! This file holds the command line and the order of the work; `model`, `gguf_adapter` and `adapter_folder` each write one
 //! kind of file.
 mod adapter_folder;
+mod dtype;
 mod gguf_adapter;
 mod inputs;
 mod model;
 mod modelfile;
 mod output;
 
+pub use dtype::Dtype;
 use inputs::Source;
 use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::PathBuf;
@@ -40,7 +42,8 @@ pub struct Args {
     /// What to write.
     #[arg(long, value_name = "FORMAT", default_value = "gguf")]
     pub format: Format,
-    /// Type of the weights [default: the model's own, bf16 for a quantised one; f32 for an adapter].
+    /// Type of the weights [default: the model's own, bf16 for a quantised one; f32 for an adapter]. Quantised files are
+    /// llama.cpp's: the same types for the same tensors, the same bytes.
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Dtype>,
     /// Also write an Ollama Modelfile beside model.gguf or adapter.gguf: the chat template of the model (or the one that the
@@ -66,11 +69,11 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  lora-export --model merged --dtype q8_0 --out model.gguf
+  lora-export --model merged --dtype q4_k_m --out model.gguf
   lora-export --adapter adapter --base smollm2.gguf --out adapter.gguf
   lora-export --adapter mlx-adapter --base smollm2-hf --format peft --out adapter
   lora-export --model smollm2.gguf --format hf --out smollm2-hf
-  lora-export --model merged --dtype q8_0 --modelfile --out ollama && ollama create mine -f ollama/Modelfile
+  lora-export --model merged --dtype q4_k_m --modelfile --out ollama && ollama create mine -f ollama/Modelfile
   lora-merge --base m --adapter a --out merged | lora-export --model - --out model.gguf";
 
 /// Kind of file to write.
@@ -97,22 +100,6 @@ impl Format {
             Self::Mlx => "mlx",
         }
     }
-}
-
-/// Type of the written weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 32-bit float.
-    F32,
-    /// IEEE half.
-    F16,
-    /// bfloat16.
-    Bf16,
-    /// 8-bit blocks (GGUF models only).
-    #[value(name = "q8_0")]
-    #[serde(rename = "q8_0")]
-    Q8_0,
 }
 
 impl ToolArgs for Args {
