@@ -1,7 +1,7 @@
 //! `TOOL --check-args`: command lines from stdin are parsed, and nothing is done with them.
 use crate::Foreign as _;
 use crate::failure::of_usage;
-use crate::{Error, ToolArgs};
+use crate::{Error, ToolArgs, peers};
 use lora_records::Refusal;
 use std::io::BufRead;
 
@@ -22,7 +22,7 @@ pub(crate) fn check_arguments<A: ToolArgs>(stdin: impl BufRead) -> crate::Result
 
 /// Why the tool does not take these arguments; none if it does.
 fn refusal<A: ToolArgs>(words: &[String]) -> Option<Refusal> {
-    let command = A::command();
+    let command = peers::command::<A>();
     let name = command.get_name().to_owned();
     let parsed = command
         .try_get_matches_from(std::iter::once(&name).chain(words))

@@ -1,5 +1,5 @@
 //! A tool's flags as JSON (`TOOL --describe`), so that lora-run can check a pipeline before anything runs.
-use crate::ToolArgs;
+use crate::{ToolArgs, peers};
 use clap::{Arg, ArgAction, Command};
 use lora_records::{Description, Flag, Kind, Role};
 use std::any::TypeId;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// (what separates several values in one, or null), `values` (the only ones allowed, or empty), `type`, `default`,
 /// `role` (of a path: is it read or written), `changes_result` and `help`.
 pub fn describe<A: ToolArgs>() -> Description {
-    let mut command = A::command();
+    let mut command = peers::command::<A>();
     command.build();
     describe_built::<A>(&command)
 }
@@ -67,6 +67,12 @@ fn flag<A: ToolArgs>(arg: &Arg) -> Flag {
         role: (kind == Kind::Path).then_some(role),
         changes_result: !A::WITHOUT_EFFECT.contains(&&name[..]),
         help: arg.get_help().map(ToString::to_string),
+        aliases: arg
+            .get_all_aliases()
+            .unwrap_or_default()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         name,
     }
 }

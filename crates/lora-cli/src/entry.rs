@@ -1,6 +1,6 @@
 //! The body of every tool's `main`: parse, listen for Ctrl-C, run, render the end, pick the exit code.
 use crate::check::check_arguments;
-use crate::{Error, Result, Status, ToolArgs, Ui, describe, failure};
+use crate::{Error, Result, Status, ToolArgs, Ui, describe, failure, peers};
 use lora_records::Event;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -26,7 +26,7 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     if let Some(code) = about_itself::<A>() {
         return code;
     }
-    let args = match A::command()
+    let args = match peers::command::<A>()
         .try_get_matches()
         .and_then(|mut matches| A::from_arg_matches_mut(&mut matches))
     {

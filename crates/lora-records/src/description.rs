@@ -27,6 +27,9 @@ pub struct Description {
 pub struct Flag {
     /// Its name in kebab-case, as under `with:` of a pipeline.
     pub name: String,
+    /// What else it may be called on a command line: the names that other tools use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// It stands without `--NAME`.
     pub positional: bool,
     /// It must be given.

@@ -198,14 +198,23 @@ impl Tool {
             .find(|flag| flag.name == key)
             .ok_or_else(|| {
                 let error = source.error_at(at, format!("{tool} has no flag --{key}"));
-                match nearest(
-                    key,
-                    self.described.flags.iter().map(|flag| flag.name.as_str()),
-                ) {
+                match self.meant(key) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
                     None => error.hint(format!("{tool} --help lists its flags")),
                 }
             })
+    }
+
+    /// The flag that goes by this name elsewhere, or whose name is nearly this.
+    fn meant(&self, key: &str) -> Option<&str> {
+        let flags = &self.described.flags;
+        let elsewhere = flags
+            .iter()
+            .find(|flag| flag.aliases.iter().any(|name| name == key));
+        match elsewhere {
+            Some(flag) => Some(&flag.name),
+            None => nearest(key, flags.iter().map(|flag| flag.name.as_str())),
+        }
     }
 
     fn check_required(&self, source: &Source, step: &Step, tool: &str) -> Result<()> {

@@ -3,11 +3,13 @@
 //! It depends on no other crate of the workspace, so that any of them can use it in its tests. Snapshots of what all the
 //! tools say are in its own tests (`tests/it`), their texts in `tests/snapshots` at the top of the repository.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may fail loudly, in its helpers too
+mod family;
 mod fixtures;
 mod noise;
 mod process;
 mod told;
 
+pub use family::{FAMILIES, write_family};
 pub use fixtures::{GoldenRow, floats, golden, golden_rows, json, repository, tiny_chat};
 pub use noise::Noise;
 pub use process::{assert_code, piped, receipt, stderr};

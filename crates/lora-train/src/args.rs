@@ -1,9 +1,8 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
 use crate::choices::{Decay, Method, RouteKind, WeightDtype};
 use crate::lora_args::LoraArgs;
-use crate::values::{
-    accumulation, at_least_one, below_one, not_negative, positive, rank, threads, warmup,
-};
+use crate::values::{accumulation, warmup};
+use lora_cli::values::{at_least_one, below_one, not_negative, positive, rank, threads};
 use lora_cli::{Common, DeviceChoice, Error, OtherBase, Result, ToolArgs};
 use lora_core::{LoraConfig, Preset, TargetModules, Targets};
 use lora_training::{Batching, Length, TrainConfig};
@@ -143,7 +142,7 @@ pub struct Args {
     /// Memory that the run may take at its peak, of the machine or, on a GPU, of the card, e.g. 700MB or 2GiB: layers whose activations don't fit are computed again in
     /// the backward pass, and activations are kept in bfloat16 where that saves computing again. Without this flag four
     /// fifths of what is free, and nothing is rounded: the result is then the same for any amount of memory.
-    #[arg(long, value_name = "SIZE", value_parser = lora_cli::parse_bytes, help_heading = "Machine")]
+    #[arg(long, value_name = "SIZE", value_parser = lora_cli::values::bytes, help_heading = "Machine")]
     pub memory: Option<u64>,
     /// Measure where the time of the steps goes, kernel by kernel, and print it at the end.
     #[arg(long, help_heading = "Machine")]

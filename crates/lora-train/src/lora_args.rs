@@ -1,5 +1,5 @@
 //! Flags of the adapter beyond rank, alpha and targets: PEFT's LoraConfig, one field each.
-use crate::values::MOST_RANK;
+use lora_cli::values::MOST_RANK;
 use lora_cli::{Error, Result};
 use lora_core::{Bias, Init, LoraConfig, ModuleNames, Pattern};
 use std::str::FromStr;
@@ -47,7 +47,7 @@ pub struct LoraArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "adapter")]
     pub init: Option<String>,
     /// LoRA+: B and vectors learn at this many times --lr (arXiv 2402.12354), factors of embeddings at 1e-6, as in PEFT.
-    #[arg(long, value_name = "X", value_parser = crate::values::positive)]
+    #[arg(long, value_name = "X", value_parser = lora_cli::values::positive)]
     pub lora_plus_ratio: Option<f64>,
 }
 

@@ -10,7 +10,7 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
     let facts = config.facts();
     let architecture = facts.gguf.architecture;
     if !facts.gguf.own_head && !config.tie_word_embeddings {
-        return Err(Fault::new(format!(
+        return Err(refused(format!(
             "llama.cpp's {architecture} has no head of its own, this model has"
         )));
     }
@@ -43,10 +43,10 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
 fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result<(), Fault> {
     let architecture = facts.gguf.architecture;
     match (cap, own) {
-        (GgufCap::Default(default), None) => Err(Fault::new(format!(
+        (GgufCap::Default(default), None) => Err(refused(format!(
             "GGUF can't say that a {architecture} has no {key}: its readers take {default} where the key is missing"
-        )).hint("keep the model as a Hugging Face folder (--format hf)")),
-        (GgufCap::Never, Some(cap)) => Err(Fault::new(format!(
+        ))),
+        (GgufCap::Never, Some(cap)) => Err(refused(format!(
             "llama.cpp's {architecture} has no {key}, this model has {cap}"
         ))),
         _ => Ok(()),
@@ -66,7 +66,7 @@ fn check_scalar(config: &ModelConfig) -> Result<(), Fault> {
         return Ok(());
     }
     let architecture = config.facts().gguf.architecture;
-    Err(Fault::new(format!(
+    Err(refused(format!(
         "llama.cpp has query_pre_attn_scalar {own} for such a {architecture}, this model has {scalar}"
     )))
 }
@@ -77,14 +77,14 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
     let architecture = facts.gguf.architecture;
     let window = held.layers.iter().find_map(|l| l.window);
     if let (Some(default), None) = (facts.gguf.default_window, window) {
-        return Err(Fault::new(format!(
+        return Err(refused(format!(
             "GGUF can't say that a {architecture} has no sliding window: its readers take {default} where the key is missing"
-        )).hint("keep the model as a Hugging Face folder (--format hf)"));
+        )));
     }
     let own = layers_of(facts, held.num_hidden_layers, window, None);
     let mut pairs = own.iter().zip(&held.layers);
     if pairs.any(|(a, b)| a.rope != b.rope) {
-        return Err(Fault::new(format!(
+        return Err(refused(format!(
             "llama.cpp gives other layers of {architecture} a rotary embedding than this model has"
         )));
     }
@@ -98,4 +98,9 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
     }
     held.layers = own;
     Ok(())
+}
+
+/// What no GGUF file says stays where it can be said.
+fn refused(message: String) -> Fault {
+    Fault::new(message).hint("keep the model as a Hugging Face folder (--format hf)")
 }

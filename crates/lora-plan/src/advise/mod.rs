@@ -13,11 +13,11 @@ pub use choices::{Choice, Conflict, Plan, advise, advise_on};
 pub use pipeline::pipeline;
 pub use situation::{DataFacts, Situation, Strength, Task};
 
-use crate::cost::{BaseType, Card, Speed, Workload, files, micro_steps, thread_count, threads};
+use crate::cost::{BaseType, Card, Speed, Workload, files, micro_steps, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::Foreign as _;
-use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, table};
+use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, table, values};
 use lora_core::LoraConfig;
 use lora_kernels::peak::measure_peak;
 use lora_training::Batching;
@@ -44,16 +44,16 @@ pub struct AdviseArgs {
     #[arg(long, value_enum, default_value_t = Strength::Normal)]
     pub strength: Strength,
     /// Time that the training may take, e.g. 20m or 2h.
-    #[arg(long, value_name = "TIME", value_parser = budget::seconds)]
+    #[arg(long, value_name = "TIME", value_parser = values::seconds)]
     pub time: Option<f64>,
     /// Memory that it may take, e.g. 2GB [default: what is free].
-    #[arg(long, value_name = "SIZE", value_parser = budget::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
     pub memory: Option<u64>,
     /// Train on a GPU: its memory, as in cuda:24GB, or its name, as in rtx-3090 or h100 (a wrong name lists them).
     #[arg(long, value_name = "CARD", conflicts_with = "memory")]
     pub device: Option<Card>,
     /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N", value_parser = thread_count)]
+    #[arg(long, value_name = "N", value_parser = values::threads)]
     pub threads: Option<usize>,
     /// Don't run the base on held-out rows.
     #[arg(long)]

@@ -95,7 +95,7 @@ impl FromStr for Card {
             ));
         }
         let is_size = lower.starts_with("cuda:") && named.ends_with(['b', 'g', 'm']);
-        match lora_cli::parse_bytes(named).ok().filter(|_| is_size) {
+        match lora_cli::values::bytes(named).ok().filter(|_| is_size) {
             Some(bytes) => Ok(Self {
                 name: None,
                 bytes,

@@ -22,7 +22,7 @@ pub(crate) use machine::micro_steps;
 pub(crate) use workload::threads;
 
 use crate::model::shape::{self, Shape};
-use lora_cli::{Error, Result, Status, Ui, artefact_input, available_memory};
+use lora_cli::{Error, Result, Status, Ui, artefact_input, available_memory, values};
 use lora_core::{LoraConfig, TargetModules};
 use lora_kernels::peak::measure_peak;
 use lora_receipt::Artefact;
@@ -39,20 +39,20 @@ pub struct CostArgs {
     /// Dataset folder of lora-prep: its rows make the batches.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["length", "rows", "supervised"])]
     pub data: Option<PathBuf>,
-    /// Tokens of a row, without --data.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = length, default_value = "256")]
+    /// Tokens of a row, without --data [default: 256, or the model's context if that is shorter].
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = values::length)]
     pub length: Vec<usize>,
     /// Rows of an epoch, without --data.
     #[arg(long, value_name = "N", value_parser = rows, default_value = "1000")]
     pub rows: usize,
     /// Share of the tokens that are supervised, without --data.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    #[arg(long, value_name = "SHARE", value_parser = values::share, default_value_t = 0.5)]
     pub supervised: f64,
     /// Examples in a batch.
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = batch, default_value = "8")]
     pub batch: Vec<usize>,
     /// Rank r.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = rank, default_value = "16")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = values::rank, default_value = "16")]
     pub rank: Vec<usize>,
     /// Sets of targets: attention, full-attention, all, or names joined by +, e.g. q_proj+k_proj.
     #[arg(
@@ -79,7 +79,7 @@ pub struct CostArgs {
     #[arg(long)]
     pub dropout: bool,
     /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N", value_parser = thread_count)]
+    #[arg(long, value_name = "N", value_parser = values::threads)]
     pub threads: Option<usize>,
     /// Predict for a GPU: its memory, as in cuda:24GB, or its name, as in rtx-3090 or h100 (a wrong name lists them). Layers
     /// are computed again as far as it must be (--keep input: all).
@@ -87,32 +87,16 @@ pub struct CostArgs {
     pub device: Option<Card>,
 }
 
-/// Whole numbers that mean something here: beyond them lie mistakes, and sums that no machine can hold.
-fn within(text: &str, least: usize, most: usize) -> Result<usize, String> {
-    match text.trim().parse() {
-        Ok(n) if (least..=most).contains(&n) => Ok(n),
-        _ => Err(format!("expected a whole number from {least} to {most}")),
-    }
-}
+/// Tokens of a row where nothing is said of them.
+const USUAL_LENGTH: usize = 256;
 
-fn length(text: &str) -> Result<usize, String> {
-    within(text, 2, 1 << 20)
-}
-
+/// Most rows that a dataset is imagined to have: their lengths are held.
 fn rows(text: &str) -> Result<usize, String> {
-    within(text, 1, 10_000_000)
+    values::within(text, 1..=10_000_000)
 }
 
 fn batch(text: &str) -> Result<usize, String> {
-    within(text, 1, 1 << 16)
-}
-
-fn rank(text: &str) -> Result<usize, String> {
-    within(text, 1, 1 << 16)
-}
-
-pub(crate) fn thread_count(text: &str) -> Result<usize, String> {
-    within(text, 1, 1024)
+    values::within(text, 1..=1 << 16)
 }
 
 /// Predict peak memory for every choice of batch, length, rank, targets and base, beside PEFT and full fine-tuning.
@@ -227,24 +211,21 @@ impl CostArgs {
         if let Some(data) = &self.data {
             return Ok(vec![Rows::read(&artefact_input(data, Artefact::Dataset)?)?]);
         }
-        if !(0.0..=1.0).contains(&self.supervised) {
-            return Err(
-                Error::new(format!("--supervised {} is no share", self.supervised))
-                    .hint("from 0 to 1"),
-            );
-        }
         let context = shape.config.max_position_embeddings;
-        if let (Some(length), true) = (
-            self.length.iter().find(|n| **n > context || **n < 2),
-            shape.path.is_some(),
-        ) {
+        let too_long = self.length.iter().find(|length| **length > context);
+        if let (Some(length), true) = (too_long, shape.path.is_some()) {
             return Err(Error::new(format!(
                 "--length {length}: rows have 2 to {context} tokens on this model"
             )));
         }
-        Ok(self
-            .length
-            .iter()
+        let usual = [USUAL_LENGTH.min(context)];
+        let lengths = if self.length.is_empty() {
+            &usual[..]
+        } else {
+            &self.length
+        };
+        let rows = lengths.iter();
+        Ok(rows
             .map(|&length| Rows::alike(self.rows, length, self.supervised))
             .collect())
     }

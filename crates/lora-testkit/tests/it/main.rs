@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may fail loudly, in its helpers too
 mod chats;
 mod clean;
+mod families;
 mod help;
 mod mistakes;
 mod session;

@@ -1,0 +1,75 @@
+//! A base of any family that can be talked to: a golden case's weights under the embedded model's tokenizer.
+use crate::{Noise, floats, golden, json, tiny_chat};
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize_to_file};
+use std::path::Path;
+
+/// A golden case of each family.
+pub const FAMILIES: [(&str, &str); 8] = [
+    ("gemma2", "gemma2_capped"),
+    ("gemma3_text", "gemma3_text"),
+    ("llama", "llama_gqa_tied"),
+    ("mistral", "mistral_patterns"),
+    ("phi3", "phi3_fused"),
+    ("qwen2", "qwen2_bias_all_linear"),
+    ("qwen3", "qwen3_modules_to_save"),
+    ("smollm3", "smollm3_nope"),
+];
+
+/// Writes a Hugging Face folder into `to`: the base of a golden `case`, whose embedding and head are as long as the embedded
+/// model's vocabulary; where the case differs from what a GGUF file can say, it is as published models are.
+///
+/// # Panics
+/// When there is no such case, or when `to` can't be written.
+pub fn write_family(case: &str, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ] {
+        std::fs::copy(tiny_chat().join(file), to.join(file)).unwrap();
+    }
+    let own = json(&tiny_chat().join("config.json"));
+    let mut config = json(&golden(case).join("base/config.json"));
+    for key in ["vocab_size", "eos_token_id", "bos_token_id", "pad_token_id"] {
+        config[key] = own[key].clone();
+    }
+    if config.get("query_pre_attn_scalar").is_some() {
+        config["query_pre_attn_scalar"] = config["head_dim"].clone();
+    }
+    if config["model_type"] == "gemma3_text" {
+        let layers = config["num_hidden_layers"].as_u64().unwrap() as usize;
+        config["layer_types"] = vec!["sliding_attention"; layers].into(); // but every sixth
+    }
+    if config["model_type"] == "smollm3" {
+        let layers = config["num_hidden_layers"].as_u64().unwrap() as usize;
+        let rope = (1..=layers).map(|layer| u8::from(layer % 4 != 0));
+        config["no_rope_layers"] = rope.collect::<Vec<_>>().into();
+    }
+    std::fs::write(to.join("config.json"), config.to_string()).unwrap();
+
+    let vocabulary = own["vocab_size"].as_u64().unwrap() as usize;
+    let mut noise = Noise(7);
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
+        floats(&golden(case).join("base/model.safetensors"))
+            .into_iter()
+            .map(|(name, mut shape, mut values)| {
+                if name.ends_with("embed_tokens.weight") || name == "lm_head.weight" {
+                    shape[0] = vocabulary;
+                    values = (0..vocabulary * shape[1])
+                        .map(|_| 0.1 * noise.real())
+                        .collect();
+                }
+                let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
+                (name, shape, bytes)
+            })
+            .collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        (
+            name,
+            TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap(),
+        )
+    });
+    serialize_to_file(views, None, &to.join("model.safetensors")).unwrap();
+}

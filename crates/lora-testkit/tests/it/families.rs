@@ -1,0 +1,60 @@
+//! Every tool does its work on every family with its default flags: what a user names is a model and some rows.
+use crate::session::tool;
+use lora_testkit::{FAMILIES, assert_code, json, repository, write_family};
+use std::path::Path;
+use std::process::Command;
+
+/// The whole way from rows to files that are served, and back from them. Only what makes it short is set: rows, steps.
+const WAY: [&str; 17] = [
+    "lora-prep rows.jsonl --base model --out data",
+    "lora-prep show data",
+    "lora-plan params --model model",
+    "lora-plan memory --model model",
+    "lora-plan memory --model model --data data --device cuda:24GB",
+    "lora-plan advise --model model --data data --task format --no-measure",
+    "lora-train --base model --data data --out adapter --steps 2",
+    "lora-eval --base model --data data --adapter adapter --out report --generate 2 --max-new-tokens 4",
+    "lora-merge --base model --adapter adapter --out merged",
+    "lora-merge --to-adapter --base model --adapter adapter --out copied",
+    "lora-merge --diff adapter copied",
+    "lora-export --model merged --out merged.gguf",
+    "lora-export --model merged --out served --modelfile",
+    "lora-export --adapter adapter --base model --out adapter.gguf",
+    "lora-export --adapter adapter --base model --format mlx --out mlx",
+    "lora-eval --base merged.gguf --data data --out of-gguf",
+    "lora-train --base merged.gguf --data data --out onto-gguf --steps 2",
+];
+
+#[test]
+fn every_tool_on_every_family_with_default_flags() {
+    let rows = std::fs::read_to_string(repository("data/tasks.jsonl")).unwrap();
+    let rows: String = rows.split_inclusive('\n').take(40).collect();
+    std::thread::scope(|scope| {
+        for (family, case) in FAMILIES {
+            let rows = &rows;
+            scope.spawn(move || the_whole_way(family, case, rows));
+        }
+    });
+}
+
+fn the_whole_way(family: &str, case: &str, rows: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_family(case, &dir.join("model"));
+    assert_eq!(json(&dir.join("model/config.json"))["model_type"], family);
+    std::fs::write(dir.join("rows.jsonl"), rows).unwrap();
+    for line in WAY {
+        println!("{family}: {line}");
+        run(dir, line);
+    }
+}
+
+fn run(dir: &Path, line: &str) {
+    let mut words = line.split_whitespace();
+    let output = Command::new(tool(words.next().unwrap()))
+        .args(words)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert_code(&output, 0);
+}
