@@ -51,6 +51,11 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
         .take()
         .map(|path| lora_cli::artefact_input(&path, Artefact::Adapter))
         .transpose()?;
+    args.verify = args
+        .verify
+        .take()
+        .map(|path| lora_cli::artefact_input(&path, Artefact::Dataset))
+        .transpose()?;
     if let Some(adapter) = &args.adapter {
         let base = args
             .base
@@ -133,7 +138,23 @@ pub(crate) fn served(args: &Args, source: &Source, ui: &Ui) -> Result<Served> {
 
 /// Combinations that no file can hold.
 pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
-    let is_file = args.out.extension().is_some_and(|e| e == "gguf");
+    let is_file = args.is_single();
+    let of_model = [
+        ("--verify", args.verify.is_some()),
+        ("--importance", args.importance.is_some()),
+    ];
+    if let (Source::Adapter(..), Some((flag, _))) = (source, of_model.iter().find(|(_, on)| *on)) {
+        return Err(Error::new(format!("{flag} is for models"))
+            .hint("merge the adapter, and export the model: lora-merge --adapter A --out M"));
+    }
+    if args.importance.is_some()
+        && args.compare.is_empty()
+        && !args.dtype.is_some_and(Dtype::is_quantised)
+    {
+        return Err(
+            Error::new("--importance is for quantised types").hint("name one: --dtype q4_k_m")
+        );
+    }
     if args.modelfile && (args.format != Format::Gguf || is_file) {
         return Err(
             Error::new("a Modelfile stands beside a GGUF file in a folder")
@@ -143,7 +164,7 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
     if args.format != Format::Gguf && is_file {
         return Err(Error::new(format!(
             "{} is named like a GGUF file, but --format {} writes a folder",
-            args.out.display(),
+            args.out_path().display(),
             args.format.name()
         )));
     }

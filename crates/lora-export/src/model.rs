@@ -1,14 +1,22 @@
 //! A model → one GGUF file, or a Hugging Face folder.
 use crate::output::{Output, name};
 use crate::{Args, Dtype, Format};
-use lora_checkpoint::{Checkpoint, GgufDtype, SaveDtype, StorageDtype, save_folder, save_gguf};
+use lora_checkpoint::{
+    Checkpoint, GgufDtype, Importance, SaveDtype, StorageDtype, save_folder, save_gguf,
+};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui, human_bytes};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Writes the model, then opens what was written. Returns the figures for the receipt.
-pub(crate) fn write(args: &Args, model: &Checkpoint, output: &Output, ui: &Ui) -> Result<Value> {
+pub(crate) fn write(
+    args: &Args,
+    model: &Checkpoint,
+    importance: Option<&Importance>,
+    output: &Output,
+    ui: &Ui,
+) -> Result<Value> {
     let parameters: usize = model
         .tensor_names()
         .iter()
@@ -24,7 +32,13 @@ pub(crate) fn write(args: &Args, model: &Checkpoint, output: &Output, ui: &Ui) -
         Format::Gguf => {
             say_if_quantised_again(model, dtype, ui)?;
             let name = name(args, model.path());
-            save_gguf(&output.path, model, dtype.gguf_model(None), &name, step)?
+            save_gguf(
+                &output.path,
+                model,
+                dtype.gguf_model(importance),
+                &name,
+                step,
+            )?
         }
         Format::Hf | Format::Peft | Format::Mlx => {
             let dtype = dtype.hf().unwrap_or(SaveDtype::BF16);

@@ -25,34 +25,57 @@ pub enum Mix {
 }
 
 impl Mix {
-    /// (the type of most matrices, llama.cpp's `general.file_type`).
-    fn row(self) -> (GgufDtype, u32) {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Q8_0,
+        Self::Q6K,
+        Self::Q5KM,
+        Self::Q5KS,
+        Self::Q5_1,
+        Self::Q5_0,
+        Self::Q4KM,
+        Self::Q4KS,
+        Self::Q4_1,
+        Self::Q4_0,
+        Self::Q3KL,
+        Self::Q3KM,
+        Self::Q3KS,
+        Self::Q2K,
+    ];
+
+    /// Its name, as llama.cpp writes it, in lower case.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// (its name, the type of most matrices, llama.cpp's `general.file_type`).
+    fn row(self) -> (&'static str, GgufDtype, u32) {
         match self {
-            Self::Q8_0 => (GgufDtype::Q8_0, 7),
-            Self::Q6K => (GgufDtype::Q6K, 18),
-            Self::Q5KM => (GgufDtype::Q5K, 17),
-            Self::Q5KS => (GgufDtype::Q5K, 16),
-            Self::Q5_1 => (GgufDtype::Q5_1, 9),
-            Self::Q5_0 => (GgufDtype::Q5_0, 8),
-            Self::Q4KM => (GgufDtype::Q4K, 15),
-            Self::Q4KS => (GgufDtype::Q4K, 14),
-            Self::Q4_1 => (GgufDtype::Q4_1, 3),
-            Self::Q4_0 => (GgufDtype::Q4_0, 2),
-            Self::Q3KL => (GgufDtype::Q3K, 13),
-            Self::Q3KM => (GgufDtype::Q3K, 12),
-            Self::Q3KS => (GgufDtype::Q3K, 11),
-            Self::Q2K => (GgufDtype::Q2K, 10),
+            Self::Q8_0 => ("q8_0", GgufDtype::Q8_0, 7),
+            Self::Q6K => ("q6_k", GgufDtype::Q6K, 18),
+            Self::Q5KM => ("q5_k_m", GgufDtype::Q5K, 17),
+            Self::Q5KS => ("q5_k_s", GgufDtype::Q5K, 16),
+            Self::Q5_1 => ("q5_1", GgufDtype::Q5_1, 9),
+            Self::Q5_0 => ("q5_0", GgufDtype::Q5_0, 8),
+            Self::Q4KM => ("q4_k_m", GgufDtype::Q4K, 15),
+            Self::Q4KS => ("q4_k_s", GgufDtype::Q4K, 14),
+            Self::Q4_1 => ("q4_1", GgufDtype::Q4_1, 3),
+            Self::Q4_0 => ("q4_0", GgufDtype::Q4_0, 2),
+            Self::Q3KL => ("q3_k_l", GgufDtype::Q3K, 13),
+            Self::Q3KM => ("q3_k_m", GgufDtype::Q3K, 12),
+            Self::Q3KS => ("q3_k_s", GgufDtype::Q3K, 11),
+            Self::Q2K => ("q2_k", GgufDtype::Q2K, 10),
         }
     }
 
     /// llama.cpp's `general.file_type`.
     pub(crate) fn file_type(self) -> u32 {
-        self.row().1
+        self.row().2
     }
 
     /// The type of a matrix, whatever its rows are. `weighted` if errors are weighted by importance.
     fn wanted(self, config: &ModelConfig, part: Part, columns: usize, weighted: bool) -> GgufDtype {
-        let most = self.row().0;
+        let most = self.row().1;
         match part {
             Part::Head => self.head(columns),
             Part::Embedding if config.tie_word_embeddings => self.head(columns),
@@ -72,7 +95,7 @@ impl Mix {
 
     /// The output matrix, and the embedding that stands in its place.
     fn head(self, columns: usize) -> GgufDtype {
-        let most = self.row().0;
+        let most = self.row().1;
         if most == GgufDtype::Q8_0 || !columns.is_multiple_of(most.unit()) {
             GgufDtype::Q8_0
         } else {
@@ -82,7 +105,7 @@ impl Mix {
 
     /// The values of the attention, alone or stacked with queries and keys.
     fn values(self, config: &ModelConfig, layer: usize) -> GgufDtype {
-        let most = self.row().0;
+        let most = self.row().1;
         let layers = config.num_hidden_layers;
         let (heads, shared) = (config.num_attention_heads, config.num_key_value_heads);
         let dtype = match self {
@@ -117,7 +140,7 @@ impl Mix {
             Self::Q4KS if layer < layers / 8 => GgufDtype::Q5K,
             Self::Q4_0 if weighted && layer < layers / 8 => GgufDtype::Q4_1,
             Self::Q5_0 if weighted && layer < layers / 8 => GgufDtype::Q5_1,
-            _ => self.row().0,
+            _ => self.row().1,
         }
     }
 
@@ -157,3 +180,7 @@ fn in_whole_blocks(dtype: GgufDtype, columns: usize) -> GgufDtype {
         false => GgufDtype::F16,
     }
 }
+
+#[cfg(test)]
+#[path = "mix_tests.rs"]
+mod tests;
