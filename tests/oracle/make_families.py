@@ -37,6 +37,13 @@ MODELS = {
                          "rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
                                              "factor": 2.0, **DIVISORS}},
     "smollm3": {"model_type": "smollm3", "num_hidden_layers": 5},
+    "gemma": {"model_type": "gemma", "head_dim": 32, "tie_word_embeddings": True},
+    "granite": {"model_type": "granite", "embedding_multiplier": 12.0, "attention_multiplier": 0.3, "residual_multiplier": 0.22,
+                "logits_scaling": 3.0, "attention_bias": True, "mlp_bias": True},
+    "glm4": {"model_type": "glm4", "head_dim": 32},
+    "ernie4_5": {"model_type": "ernie4_5", "head_dim": 32},
+    "seed_oss": {"model_type": "seed_oss", "head_dim": 32, "attention_dropout": 0.0, "residual_dropout": 0.0},
+    "olmo2": {"model_type": "olmo2"},
 }  # fmt: skip
 TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
 

@@ -1,12 +1,13 @@
 //! An opened model: which file holds which weight. Every weight that the config calls for is present, of the right
 //! shape and readable, so that later reads can't fail.
 use crate::config::Part;
+use crate::config_json::{self, Loaded};
 use crate::error::{Error, Fault, Result, invalid, io};
 use crate::gguf::parse::{Gguf, parse};
 use crate::gguf::{config::model_config, names, rope};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
-use crate::{Chat, ModelConfig, TokenizerBundle, config_json, safetensors_files};
+use crate::{Chat, ModelConfig, TokenizerBundle, safetensors_files, text_part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -65,8 +66,13 @@ impl Checkpoint {
     }
 
     fn open_folder(path: &Path) -> Result<Self> {
-        let (config, notes) = config_json::load(&path.join("config.json"))?;
+        let Loaded {
+            config,
+            has_towers,
+            notes,
+        } = config_json::load(&path.join("config.json"))?;
         let (files, entries) = safetensors_files::open(path)?;
+        let entries = text_part::weights(entries, has_towers);
         let mut model = Self {
             path: path.to_path_buf(),
             config,
@@ -252,7 +258,7 @@ fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, En
         .for_each(|name| _ = unknown.remove(name));
     let mut entries = BTreeMap::new();
     for (part, name, _) in config.parts() {
-        let stored = names::tensor(part);
+        let stored = names::tensor(facts, part);
         let Some(tensor) = gguf.tensors.get(&stored) else {
             continue;
         };

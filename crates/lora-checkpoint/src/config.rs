@@ -2,7 +2,7 @@
 //! Where it comes from (config.json, GGUF metadata) lives elsewhere.
 use crate::Projection;
 use crate::Rope;
-use crate::families::{Facts, Family, Norm};
+use crate::families::{Facts, Family, HeadNorms, Norm};
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +29,11 @@ pub struct ModelConfig {
     pub ropes: Vec<Rope>,
     /// What differs from layer to layer, one entry a layer.
     pub layers: Vec<LayerSpec>,
-    /// Scores are divided by its root; the width of a head unless the family names another number.
+    /// Scores are divided by its root, unless `multipliers` name their own; the width of a head unless the family names
+    /// another number.
     pub query_pre_attn_scalar: f64,
+    /// Factors beside the matrices.
+    pub multipliers: Multipliers,
     /// c of the soft cap c·tanh(score/c) on attention scores.
     pub attention_softcap: Option<f64>,
     /// The same on logits.
@@ -69,6 +72,30 @@ pub struct Biases {
     pub mlp: bool,
 }
 
+/// Factors beside the matrices, where a family has them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Multipliers {
+    /// Embeddings are multiplied by it.
+    pub embedding: f64,
+    /// Scores are multiplied by it; none: divided by √`query_pre_attn_scalar`.
+    pub attention: Option<f64>,
+    /// The outputs of attention and MLP are multiplied by it before they are added to the hidden state.
+    pub residual: f64,
+    /// Logits are divided by it.
+    pub logits: f64,
+}
+
+impl Default for Multipliers {
+    fn default() -> Self {
+        Self {
+            embedding: 1.0,
+            attention: None,
+            residual: 1.0,
+            logits: 1.0,
+        }
+    }
+}
+
 /// Whose weight it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -95,7 +122,8 @@ impl ModelConfig {
     /// What attention scores are multiplied by.
     #[must_use]
     pub fn attention_scale(&self) -> f64 {
-        1.0 / self.query_pre_attn_scalar.sqrt()
+        let own = self.multipliers.attention;
+        own.unwrap_or_else(|| 1.0 / self.query_pre_attn_scalar.sqrt())
     }
 
     /// What embeddings are multiplied by.
@@ -104,7 +132,7 @@ impl ModelConfig {
         if self.facts().scaled_embedding {
             (self.hidden_size as f64).sqrt()
         } else {
-            1.0
+            self.multipliers.embedding
         }
     }
 
@@ -149,6 +177,20 @@ impl ModelConfig {
         Some(format!("model.layers.{layer}.{}", self.facts().norm(norm)?))
     }
 
+    /// Width of a norm of a layer, that of its weight.
+    #[must_use]
+    pub fn norm_width(&self, norm: Norm) -> usize {
+        let projection = match norm {
+            Norm::Query => Projection::Q,
+            Norm::Key => Projection::K,
+            _ => return self.hidden_size,
+        };
+        match self.facts().head_norms {
+            HeadNorms::EachHead => self.head_dim,
+            HeadNorms::AllHeads => self.shape(projection).0,
+        }
+    }
+
     /// The name and shape of every weight of this decoder, in the order of the forward pass. A tied head is not among them.
     pub fn weights(&self) -> Vec<(String, Vec<usize>)> {
         self.parts()
@@ -167,15 +209,10 @@ impl ModelConfig {
         )];
         for layer in 0..self.num_hidden_layers {
             for &(norm, path) in self.facts().norms {
-                let width = if matches!(norm, Norm::Query | Norm::Key) {
-                    self.head_dim
-                } else {
-                    h
-                };
                 parts.push((
                     Part::Norm(layer, norm),
                     format!("model.layers.{layer}.{path}.weight"),
-                    vec![width],
+                    vec![self.norm_width(norm)],
                 ));
             }
             for &projection in self.projections() {
@@ -252,6 +289,10 @@ impl ModelConfig {
         }
         let positive = [
             ("query_pre_attn_scalar", Some(self.query_pre_attn_scalar)),
+            ("embedding_multiplier", Some(self.multipliers.embedding)),
+            ("attention_multiplier", self.multipliers.attention),
+            ("residual_multiplier", Some(self.multipliers.residual)),
+            ("logits_scaling", Some(self.multipliers.logits)),
             ("attn_logit_softcapping", self.attention_softcap),
             ("final_logit_softcapping", self.logit_softcap),
         ];

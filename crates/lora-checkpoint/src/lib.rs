@@ -40,14 +40,15 @@ mod rope;
 mod safetensors_files;
 mod save;
 mod storage;
+mod text_part;
 mod tokenizer;
 mod view;
 
 pub use chat::{Chat, shown, template_sha256};
 pub use checkpoint::{Checkpoint, Format};
-pub use config::{Biases, LayerSpec, ModelConfig};
+pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
 pub use error::Error;
-pub use families::{Activation, Facts, Family, Norm, Published};
+pub use families::{Activation, Facts, Family, HeadNorms, Norm, Published, RotaryPairs};
 pub use importance::Importance;
 pub use projection::Projection;
 pub use rope::{Rope, RopeScaling};

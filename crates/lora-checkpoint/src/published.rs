@@ -1,5 +1,5 @@
 //! The shape of a published model as a config, for plans.
-use crate::config::{Biases, LayerSpec};
+use crate::config::{Biases, LayerSpec, Multipliers};
 use crate::families::{Family, Published};
 use crate::{ModelConfig, Rope, RopeScaling};
 
@@ -29,12 +29,13 @@ impl ModelConfig {
             }],
             layers: vec![layer; shape.layers],
             query_pre_attn_scalar: shape.head as f64,
+            multipliers: Multipliers::default(),
             attention_softcap: None,
             logit_softcap: None,
             tie_word_embeddings: shape.tied,
             max_position_embeddings: 2048,
             biases: Biases {
-                qkv: family.facts().json.qkv_bias,
+                qkv: family.facts().json.qkv_bias.default(),
                 ..Biases::default()
             },
             bos_token_id: None,

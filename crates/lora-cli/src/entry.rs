@@ -1,16 +1,13 @@
-//! The body of every tool's `main`: parse, listen for Ctrl-C, run, render the end, pick the exit code.
+//! The body of every tool's `main`: parse, listen for signals, run, render the end, pick the exit code.
 use crate::check::check_arguments;
-use crate::{Error, Result, Status, ToolArgs, Ui, describe, failure, peers};
+use crate::signals::INTERRUPT;
+use crate::{Error, Result, Status, ToolArgs, Ui, describe, failure, overlap, peers, signals};
 use lora_records::Event;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-
-/// Set by the first Ctrl-C.
-pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// What the last panic said, on any thread.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
@@ -18,19 +15,21 @@ static PANIC: Mutex<Option<String>> = Mutex::new(None);
 /// Exit codes, as promised in the README.
 pub(crate) const NO: u8 = 1;
 pub(crate) const FAILED: u8 = 2;
-const INTERRUPT: u8 = 130;
 
-/// The body of every tool's `main`: parses, installs Ctrl-C, runs, renders errors, picks the exit code.
+/// The body of every tool's `main`: parses, listens for signals, runs, renders errors, picks the exit code.
 pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     one_candle_thread();
     if let Some(code) = about_itself::<A>() {
         return code;
     }
-    let args = match peers::command::<A>()
+    let parsed = peers::command::<A>()
         .try_get_matches()
-        .and_then(|mut matches| A::from_arg_matches_mut(&mut matches))
-    {
-        Ok(args) => args,
+        .and_then(|mut matches| {
+            let overlap = overlap::check::<A>(&matches);
+            A::from_arg_matches_mut(&mut matches).map(|args| (args, overlap))
+        });
+    let (args, overlap) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print(); // help on stdout, usage errors on stderr
             failure::say_usage(&error, A::command().get_name());
@@ -38,9 +37,10 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
         }
     };
     let ui = Ui::for_terminal(args.common());
-    listen_for_ctrl_c(ui.clone());
+    signals::listen(ui.clone());
     note_panics();
-    match catch_unwind(AssertUnwindSafe(|| run(args, &ui))) {
+    let work = || overlap.and_then(|()| run(args, &ui));
+    match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => finish(&ui, result, A::command().get_name()),
         Err(_) => {
             let bug = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -148,19 +148,6 @@ fn completions(mut command: clap::Command, shell: Option<OsString>) -> Result<Ve
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, tool, &mut script);
     Ok(script)
-}
-
-/// The first Ctrl-C asks the work to stop cleanly, the second stops it at once.
-fn listen_for_ctrl_c(ui: Ui) {
-    let handler = move || {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            #[allow(clippy::exit)] // the user asked twice
-            std::process::exit(INTERRUPT.into());
-        }
-        ui.say("stopping (Ctrl-C again stops at once)");
-    };
-    // Without a handler Ctrl-C still ends the process, only less politely.
-    let _ = ctrlc::set_handler(handler);
 }
 
 /// Keeps what the last panic said. Readers of foreign formats panic on some damaged files, and what guards them makes that

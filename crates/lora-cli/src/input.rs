@@ -15,7 +15,8 @@ static STDIN: OnceLock<std::result::Result<String, String>> = OnceLock::new();
 /// Resolves an artefact input: `-` reads an upstream receipt (last JSON line of stdin) and checks its kind.
 ///
 /// # Errors
-/// When the path does not exist, or when what came through the pipe is no receipt of that kind.
+/// When the path does not exist, when the output would overlap it, or when what came through the pipe is no receipt of that
+/// kind.
 pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
     let path = if path.as_os_str() == "-" {
         let text = STDIN.get_or_init(read_stdin).as_ref().map_err(|e| {
@@ -28,7 +29,10 @@ pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
         path.to_path_buf()
     };
     match std::fs::metadata(&path) {
-        Ok(_) => Ok(path),
+        Ok(_) => {
+            crate::overlap::check_input(&path)?;
+            Ok(path)
+        }
         Err(e) => {
             Err(Error::foreign(e).context(format!("failed to open {kind} at {}", path.display())))
         }

@@ -1,11 +1,10 @@
 //! How a tool talks while it works: data on stdout, words for people on stderr.
-use crate::entry::INTERRUPTED;
+use crate::signals;
 use crate::table::{human_bytes, human_seconds, table_within, wrapped};
 use crate::{Common, Error, Progress, Result};
 use indicatif::MultiProgress;
 use lora_records::{Event, Warning};
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Columns where nothing says how wide the terminal is.
@@ -84,11 +83,6 @@ impl Ui {
         self.inner.quiet
     }
 
-    /// True if a person sits before this process: a terminal sends Ctrl-C to all the processes that it runs.
-    pub fn at_terminal(&self) -> bool {
-        io::stdin().is_terminal() || io::stderr().is_terminal()
-    }
-
     /// One event as one JSON line on stdout (only in JSON mode). A closed pipe is not an error.
     pub fn event<T: serde::Serialize>(&self, event: &T) {
         if self.json() {
@@ -153,20 +147,32 @@ impl Ui {
         }
     }
 
-    /// Fails with [`Error::interrupted`] once Ctrl-C was pressed; call it between units of work.
+    /// Fails with [`Error::interrupted`] once Ctrl-C was pressed, or another signal asked to stop; call it between units of
+    /// work. Work that does not come to an end within a second is ended, and its output is what it was before.
     ///
     /// # Errors
     /// Only that one.
     pub fn check_interrupt(&self) -> Result<()> {
-        if INTERRUPTED.load(Ordering::SeqCst) {
-            Err(Error::interrupted())
-        } else {
-            Ok(())
+        match signals::received() {
+            Some(_) => Err(Error::interrupted()),
+            None => Ok(()),
         }
+    }
+
+    /// The signal that asked to stop, if one has.
+    pub fn interrupted_by(&self) -> Option<i32> {
+        signals::received()
+    }
+
+    /// From here on the work is not ended a second after it was asked to stop: it has a checkpoint to write, or others to
+    /// wait for.
+    pub fn ends_in_its_own_time(&self) {
+        signals::take_time();
     }
 
     /// Prints the receipt as the last JSON line of stdout (JSON mode), or the output path for people.
     pub fn receipt(&self, receipt: &lora_receipt::Receipt) {
+        self.kept_aside(receipt);
         self.event(receipt);
         let bytes = receipt.outputs.iter().map(|output| output.bytes).sum();
         let files = receipt.outputs.len();
@@ -178,6 +184,17 @@ impl Ui {
             human_seconds(receipt.wall_seconds),
             human_bytes(receipt.peak_rss_bytes),
         ));
+    }
+
+    /// Says where files went that somebody else had put into the output that was replaced.
+    pub fn kept_aside(&self, receipt: &lora_receipt::Receipt) {
+        if let Some(folder) = &receipt.kept_aside {
+            self.warn(&format!(
+                "{} held files that no lora tool wrote: they lie in {} now",
+                receipt.out.display(),
+                folder.display()
+            ));
+        }
     }
 
     /// Text on stderr, whatever --quiet says; above a progress bar if one is drawn.

@@ -1,6 +1,6 @@
 //! Content hashes of files and folder trees: streamed, in sorted order, the same on every machine.
-use crate::mark::is_receipt_of_its_folder;
-use crate::{Error, io};
+use crate::mark::{Finished, is_receipt_of_its_folder};
+use crate::{Error, FILE_NAME, io};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,7 +18,8 @@ const MAX_DEPTH: usize = 64;
 /// A file's hash is `sha256sum`'s. A tree's hash is the sha256 of `HASH  PATH\0` for each file, sorted by PATH's bytes
 /// (relative, with `/`), which is what `sha256sum -z` prints. Left out are empty folders, and receipts, because they hold
 /// times: a file counts as one if it is called `receipt.json` or `FILE.receipt.json`, has a receipt's form, and all the
-/// outputs that it lists lie beside it. Symbolic links are followed, for model caches are made of them; a link in a
+/// outputs that it lists lie beside it. In a finished output, left out is also what somebody has added to it and no tool
+/// reads: notes, `.DS_Store`. Symbolic links are followed, for model caches are made of them; a link in a
 /// circle, a broken link and anything that is neither file nor folder is an error.
 ///
 /// # Errors
@@ -44,7 +45,11 @@ impl Hashes {
             return self.file(path).map(|(hash, _)| hash);
         }
         let mut tree = Sha256::new();
+        let finished = Finished::read(&path.join(FILE_NAME));
         for relative in files(path)? {
+            if finished.as_ref().is_some_and(|f| f.is_aside(&relative)) {
+                continue;
+            }
             let (hash, _) = self.file(&path.join(&relative))?;
             tree.update(hash.as_bytes());
             tree.update(b"  ");

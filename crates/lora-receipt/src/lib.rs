@@ -5,14 +5,22 @@ mod hash;
 mod host;
 pub mod identity;
 mod mark;
+mod modes;
+mod overlap;
 mod receipt;
+mod remains;
+mod replace;
 mod staged;
+mod unfinished;
 
 pub use hash::{Hashes, hash_bytes, hash_path};
 pub use host::peak_rss_bytes;
 pub use identity::{Identity, Marks};
+pub use overlap::refuse_overlap;
 pub use receipt::{Artefact, Draft, Input, Output, Receipt, receipt_path};
-pub use staged::Staged;
+pub use replace::heal;
+pub use staged::{Staged, recover};
+pub use unfinished::{move_unfinished, partial_path, remove_unfinished};
 
 use std::path::{Path, PathBuf};
 

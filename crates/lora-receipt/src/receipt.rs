@@ -94,8 +94,9 @@ pub struct Output {
 }
 
 impl Output {
-    /// The files of a finished (or staged) output, hashed, in sorted order. A single file is named `name`.
-    pub(crate) fn list(path: &Path, name: &Path, hashes: &mut Hashes) -> Result<Vec<Self>, Error> {
+    /// The files of a staged output, hashed, in sorted order, without some. A single file is named `name`.
+    fn list(path: &Path, name: &Path, without: &[PathBuf]) -> Result<Vec<Self>, Error> {
+        let mut hashes = Hashes::default();
         let mut one = |file: &Path, shown: PathBuf| {
             hashes.file(file).map(|(sha256, bytes)| Self {
                 path: shown,
@@ -108,6 +109,7 @@ impl Output {
         }
         files(path)?
             .into_iter()
+            .filter(|relative| !without.iter().any(|gone| relative.starts_with(gone)))
             .map(|relative| one(&path.join(&relative), relative))
             .collect()
     }
@@ -144,6 +146,9 @@ pub struct Receipt {
     pub peak_rss_bytes: u64,
     /// Facts about the machine (os, arch, cpus).
     pub host: serde_json::Value,
+    /// Where files lie now that stood in the output which this one replaced, and were not a tool's. Not written.
+    #[serde(skip)]
+    pub kept_aside: Option<PathBuf>,
 }
 
 impl Receipt {
@@ -164,6 +169,15 @@ impl Receipt {
             .hint("only what a lora tool finished has one; make it again")),
             Err(e) => Err(io("read", &path)(e)),
         }
+    }
+
+    /// As it is written.
+    pub(crate) fn text(&self) -> Result<String, Error> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| {
+            let out = self.out.display();
+            Error::invalid(format!("failed to write the receipt of {out}: {e}"))
+        })?;
+        Ok(text + "\n")
     }
 
     /// Reads a receipt from JSON text; `origin` says in errors where the text came from.
@@ -194,6 +208,7 @@ impl Receipt {
     }
 
     /// The first difference between what lies at `out` now and what this receipt says was written; none if it is intact.
+    /// Files that it does not list are no difference.
     ///
     /// # Errors
     /// When something there can't be read; a missing output is a difference, not an error.
@@ -201,24 +216,22 @@ impl Receipt {
         if !out.exists() {
             return Ok(Some(format!("{} is gone", out.display())));
         }
-        let name = out.file_name().map(PathBuf::from).unwrap_or_default();
-        let now = Output::list(out, &name, hashes)?;
-        if let Some(gone) = self
-            .outputs
-            .iter()
-            .find(|o| !now.iter().any(|n| n.path == o.path))
-        {
-            return Ok(Some(format!("{} is gone", gone.path.display())));
+        let is_folder = out.is_dir();
+        for output in &self.outputs {
+            let shown = output.path.display();
+            let path = match is_folder {
+                true => out.join(&output.path),
+                false => out.to_path_buf(),
+            };
+            if !path.is_file() {
+                return Ok(Some(format!("{shown} is gone")));
+            }
+            let (sha256, _) = hashes.file(&path)?;
+            if sha256 != output.sha256 {
+                return Ok(Some(format!("{shown} was modified")));
+            }
         }
-        Ok(now
-            .iter()
-            .find_map(|n| match self.outputs.iter().find(|o| o.path == n.path) {
-                None => Some(format!("{} was added", n.path.display())),
-                Some(o) if o.sha256 != n.sha256 => {
-                    Some(format!("{} was modified", n.path.display()))
-                }
-                Some(_) => None,
-            }))
+        Ok(None)
     }
 }
 
@@ -284,8 +297,13 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// The finished receipt of `out`, whose files lie at `written` for now.
-    pub(crate) fn finish(self, out: &Path, written: &Path) -> Result<Receipt, Error> {
+    /// The finished receipt of `out`, whose files lie at `written` for now; some of them, or what is in them, will go.
+    pub(crate) fn finish(
+        self,
+        out: &Path,
+        written: &Path,
+        without: &[PathBuf],
+    ) -> Result<Receipt, Error> {
         let name = out.file_name().map(PathBuf::from).unwrap_or_default();
         Ok(Receipt {
             version: VERSION,
@@ -296,12 +314,13 @@ impl Draft {
             config: self.config,
             seed: self.seed,
             inputs: self.inputs,
-            outputs: Output::list(written, &name, &mut Hashes::default())?,
+            outputs: Output::list(written, &name, without)?,
             results: self.results,
             measured: self.measured,
             wall_seconds: (self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
             peak_rss_bytes: crate::peak_rss_bytes(),
             host: crate::host::facts(),
+            kept_aside: None,
         })
     }
 }

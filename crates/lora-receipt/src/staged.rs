@@ -1,6 +1,11 @@
 //! Outputs that appear only when they are finished: written to `OUT.partial`, synced, renamed.
 use crate::receipt::beside;
-use crate::{Draft, Error, FILE_NAME, Receipt, hash, io};
+use crate::remains::{is_finished_file, is_finished_folder, is_receipt, keep_foreign};
+use crate::unfinished::{
+    is_ours, mark, mark_complete, mark_within, not_ours, partial_path, real, remove, unmark,
+    unmark_within,
+};
+use crate::{Draft, Error, FILE_NAME, Receipt, hash, io, modes, refuse_overlap, replace};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// Dropping it uncommitted removes the partial output, unless [`Staged::keep_partial`] was called.
 #[derive(Debug)]
 pub struct Staged {
+    /// As the user named it.
+    given: PathBuf,
+    /// What that leads to.
     out: PathBuf,
     partial: PathBuf,
     kind: Kind,
@@ -60,6 +68,9 @@ impl Staged {
 
     /// Leave the partial output in place if this is dropped uncommitted (checkpoints of an interrupted run).
     pub fn keep_partial(&mut self) {
+        if !self.keep && self.kind == Kind::Folder {
+            let _ = mark_within(&self.partial); // the mark beside it is enough where it stays
+        }
         self.keep = true;
     }
 
@@ -67,31 +78,50 @@ impl Staged {
     ///
     /// # Errors
     /// When the disk refuses; nothing is then changed at `OUT`, and an old output that was to be replaced is still there.
-    pub fn commit(mut self, draft: Draft) -> Result<Receipt, Error> {
-        let receipt = draft.finish(&self.out, &self.partial)?;
-        let mut text = serde_json::to_string_pretty(&receipt).map_err(|e| {
-            Error::invalid(format!(
-                "failed to write the receipt of {}: {e}",
-                self.out.display()
-            ))
-        })?;
-        text.push('\n');
+    pub fn commit(self, draft: Draft) -> Result<Receipt, Error> {
+        self.commit_without(draft, &[])
+    }
+
+    /// As [`Staged::commit`], without some files of the staged folder, which go away when the output is safe.
+    ///
+    /// # Errors
+    /// As [`Staged::commit`].
+    pub fn commit_without(mut self, draft: Draft, without: &[PathBuf]) -> Result<Receipt, Error> {
+        for input in &draft.inputs {
+            refuse_overlap(&self.given, &input.path)?;
+        }
         refuse_existing(&self.out, self.force, self.kind)?;
+        unmark_within(&self.partial);
+        let is_a_line_s = draft.artefact == crate::Artefact::Files;
+        let mut receipt = draft.finish(&self.given, &self.partial, without)?;
+        let text = receipt.text()?;
         match self.kind {
             Kind::Folder => {
                 write(&self.partial.join(FILE_NAME), &text)?;
+                if !is_a_line_s {
+                    modes::open(&self.partial, &self.partial.join(FILE_NAME))?;
+                }
                 sync_tree(&self.partial)?;
-                swap(&self.partial, &self.out)?;
+                if is_finished_folder(&self.out) {
+                    receipt.kept_aside = keep_foreign(&self.out, &self.out)?;
+                }
+                mark_complete(&self.partial, &self.out, &text)?;
+                for path in without {
+                    let path = self.partial.join(path);
+                    if fs::symlink_metadata(&path).is_ok() {
+                        remove(&path).map_err(io("remove", &path))?;
+                    }
+                }
+                replace::folder(&self.partial, &self.out)?;
             }
             Kind::File => {
-                sync(&self.partial)?;
-                let receipt = beside(&self.out, ".receipt.json");
-                let staged = beside(&receipt, ".partial");
+                let staged = beside(&beside(&self.out, ".receipt.json"), ".partial");
                 write(&staged, &text)
+                    .and_then(|()| modes::open(&self.partial, &staged))
+                    .and_then(|()| sync(&self.partial))
                     .and_then(|()| sync(&staged))
-                    .and_then(|()| fs::rename(&staged, &receipt).map_err(io("write", &receipt)))
+                    .and_then(|()| replace::file(&self.partial, &self.out, &staged))
                     .inspect_err(|_| _ = remove(&staged))?;
-                swap(&self.partial, &self.out)?;
             }
         }
         self.keep = true;
@@ -99,28 +129,31 @@ impl Staged {
         Ok(receipt)
     }
 
-    fn begin(out: &Path, force: bool, kind: Kind) -> Result<Self, Error> {
-        if out.file_name().is_none() {
+    fn begin(given: &Path, force: bool, kind: Kind) -> Result<Self, Error> {
+        if given.file_name().is_none() {
             return Err(Error::invalid(format!(
                 "{:?} can't be an output path",
-                out.display().to_string()
+                given.display().to_string()
             ))
             .hint("name the file or folder that is to be made"));
         }
-        restore(out)?;
-        refuse_existing(out, force, kind)?;
-        let made: Vec<PathBuf> = parent(out)
+        let out = real(given);
+        refuse_link(&out)?;
+        let partial = partial_path(given);
+        recover(given)?;
+        refuse_existing(&out, force, kind)?;
+        let made: Vec<PathBuf> = parent(&out)
             .ancestors()
             .filter(|p| is_missing(p))
             .map(Path::to_path_buf)
             .collect();
-        let partial = beside(out, ".partial");
-        let claimed = fs::create_dir_all(parent(out))
-            .map_err(io("create the folder", parent(out)))
+        let claimed = fs::create_dir_all(parent(&out))
+            .map_err(io("create the folder", parent(&out)))
             .and_then(|()| claim(&partial, kind));
         let lock = claimed.inspect_err(|_| remove_empty(&made))?;
         Ok(Self {
-            out: out.to_path_buf(),
+            given: given.to_path_buf(),
+            out,
             partial,
             kind,
             force,
@@ -131,40 +164,89 @@ impl Staged {
     }
 }
 
+/// Finishes or undoes what a killed process has left half done at `out`: an output that was complete but for its rename
+/// comes into its place, a replaced one goes away.
+///
+/// # Errors
+/// When another process is writing there now, or when the system refuses.
+pub fn recover(out: &Path) -> Result<(), Error> {
+    let partial = partial_path(out);
+    let _lock = match File::open(&partial) {
+        Ok(file) => lock(&partial, file)?,
+        Err(_) => None,
+    };
+    replace::restore(&real(out))
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.keep {
             let _ = remove(&self.partial);
+            unmark(&self.partial);
             remove_empty(&self.made);
         }
     }
 }
 
-/// An existing output is replaced only with `force`, and a folder only if a tool of ours wrote it.
+/// An existing output is replaced only with `force`, and only if a tool of ours wrote it.
 fn refuse_existing(out: &Path, force: bool, kind: Kind) -> Result<(), Error> {
+    let receipt = beside(out, ".receipt.json");
+    if kind == Kind::File && fs::symlink_metadata(&receipt).is_ok() && !is_receipt(&receipt) {
+        return Err(not_ours(&receipt));
+    }
     let Ok(meta) = fs::symlink_metadata(out) else {
         return Ok(());
     };
     let shown = out.display();
-    if !force {
+    let is_ours = match (meta.is_dir(), kind) {
+        (true, Kind::Folder) => is_finished_folder(out) || is_empty(out),
+        (false, Kind::File) => is_finished_file(out),
+        _ => false,
+    };
+    if is_ours && force {
+        return Ok(());
+    }
+    if is_ours {
         return Err(Error::invalid(format!("{shown} exists already"))
             .hint("pass --force to replace it, or choose another --out"));
     }
-    let foreign = meta.is_dir() && !out.join(FILE_NAME).exists() && !is_empty(out);
-    if foreign || (meta.is_dir() && kind == Kind::File) {
-        return Err(Error::invalid(format!(
-            "{shown} is a folder that no lora tool wrote, so --force does not replace it"
-        ))
-        .hint("choose another --out, or remove the folder yourself"));
-    }
-    Ok(())
+    let what = match meta.is_dir() {
+        true => "folder",
+        false => "file",
+    };
+    let error = match force {
+        true => {
+            format!("{shown} is a {what} that no lora tool wrote, so --force does not replace it")
+        }
+        false => format!("{shown} exists already, and is a {what} that no lora tool wrote"),
+    };
+    Err(Error::invalid(error).hint(format!(
+        "choose another --out, or move the {what} away yourself"
+    )))
 }
 
-/// Creates `OUT.partial` and takes its lock, so that two runs never write the same output.
+/// A link that leads nowhere is somebody's mistake.
+fn refuse_link(out: &Path) -> Result<(), Error> {
+    match fs::read_link(out) {
+        Err(_) => Ok(()),
+        Ok(target) => Err(Error::invalid(format!(
+            "{} is a link to {}, where nothing is",
+            out.display(),
+            target.display()
+        ))
+        .hint("choose another --out, or remove the link")),
+    }
+}
+
+/// Creates `OUT.partial`, takes its lock, so that two runs never write the same output, and marks it as ours. What lies
+/// there already is taken only if it has our mark, or nothing in it.
 fn claim(partial: &Path, kind: Kind) -> Result<Option<File>, Error> {
     if let Ok(meta) = fs::symlink_metadata(partial)
         && (meta.is_symlink() || meta.is_dir() != (kind == Kind::Folder))
     {
+        if !is_ours(partial) {
+            return Err(not_ours(partial));
+        }
         remove(partial).map_err(io("remove", partial))?;
     }
     let opened = match kind {
@@ -183,57 +265,38 @@ fn claim(partial: &Path, kind: Kind) -> Result<Option<File>, Error> {
             .truncate(false)
             .open(partial),
     };
-    let file = match (opened, kind) {
-        (Ok(file), _) => file,
-        (Err(_), Kind::Folder) => return Ok(None), // some systems can't open folders: no lock there
+    let locked = match (opened, kind) {
+        (Ok(file), _) => lock(partial, file)?,
+        (Err(_), Kind::Folder) => None, // some systems can't open folders: no lock there
         (Err(e), Kind::File) => return Err(io("create", partial)(e)),
     };
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            return Err(Error::invalid(format!(
-                "another process is writing {} now",
-                partial.display()
-            ))
-            .hint("wait for it, or choose another --out"));
-        }
-        Err(TryLockError::Error(_)) => return Ok(None), // a file system without locks
-        Ok(()) => {}
+    let is_empty = match kind {
+        Kind::Folder => is_empty(partial),
+        Kind::File => fs::metadata(partial).is_ok_and(|meta| meta.len() == 0),
+    };
+    if !is_empty && !is_ours(partial) {
+        return Err(not_ours(partial));
     }
     if kind == Kind::File {
-        file.set_len(0).map_err(io("write", partial))?;
+        let file = OpenOptions::new().write(true).open(partial);
+        file.and_then(|file| file.set_len(0))
+            .map_err(io("write", partial))?;
     }
-    Ok(Some(file))
+    mark(partial)?;
+    Ok(locked)
 }
 
-/// Puts `partial` in the place of `out`; what was there goes away only after that.
-fn swap(partial: &Path, out: &Path) -> Result<(), Error> {
-    let replaced = beside(out, ".replaced.partial");
-    let existed = fs::symlink_metadata(out).is_ok();
-    if existed {
-        fs::rename(out, &replaced).map_err(io("replace", out))?;
+/// Takes the lock of an unfinished output; none on a file system without locks.
+fn lock(partial: &Path, file: File) -> Result<Option<File>, Error> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::invalid(format!(
+            "another process is writing {} now",
+            partial.display()
+        ))
+        .hint("wait for it, or choose another --out")),
+        Err(TryLockError::Error(_)) => Ok(None),
+        Ok(()) => Ok(Some(file)),
     }
-    if let Err(e) = fs::rename(partial, out) {
-        if existed {
-            let _ = fs::rename(&replaced, out);
-        }
-        return Err(io("write", out)(e));
-    }
-    if existed {
-        let _ = remove(&replaced);
-    }
-    Ok(())
-}
-
-/// Undoes a [`swap`] that a killed process left half done.
-fn restore(out: &Path) -> Result<(), Error> {
-    let replaced = beside(out, ".replaced.partial");
-    if fs::symlink_metadata(&replaced).is_err() {
-        return Ok(());
-    }
-    if fs::symlink_metadata(out).is_ok() {
-        return remove(&replaced).map_err(io("remove", &replaced));
-    }
-    fs::rename(&replaced, out).map_err(io("restore", out))
 }
 
 /// Empties a folder without removing the folder itself, whose lock we hold.
@@ -243,15 +306,6 @@ fn clear(folder: &Path) -> Result<(), Error> {
         remove(&path).map_err(io("remove", &path))?;
     }
     Ok(())
-}
-
-/// Removes a file, a folder with all in it, or a link (never what it points to).
-fn remove(path: &Path) -> std::io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

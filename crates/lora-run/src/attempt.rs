@@ -3,6 +3,7 @@ use crate::record::{Definition, with_suffix};
 use crate::resolve::Step;
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Result};
+use lora_receipt::{move_unfinished, partial_path, remove_unfinished};
 use std::path::{Path, PathBuf};
 
 /// An unfinished run, noted in `STEP.attempt` with its key: what lies in `STEP.partial` is of this key.
@@ -26,16 +27,16 @@ impl Attempt {
         let out = step.out.clone();
         let note = with_suffix(&out, ".attempt");
         let key = definition.key();
-        let partial = with_suffix(&out, ".partial");
+        let partial = partial_path(&out);
         let before = std::fs::read_to_string(&note).unwrap_or_default();
         let mut is_ours = before == key;
         if can_resume && !is_ours {
             if partial.is_dir() && is_key(&before) {
-                move_to(&partial, &set_aside(&out, &before))?;
+                move_unfinished(&partial, &set_aside(&partial, &before))?;
             }
-            let earlier = set_aside(&out, &key);
+            let earlier = set_aside(&partial, &key);
             if earlier.is_dir() && !partial.exists() {
-                move_to(&earlier, &partial)?;
+                move_unfinished(&earlier, &partial)?;
                 is_ours = true;
             }
         }
@@ -49,22 +50,22 @@ impl Attempt {
     /// The step is finished: nothing is left to continue.
     pub(crate) fn end(self) {
         let _ = std::fs::remove_file(self.note); // a stale note does no harm: nothing is left to continue
-        for folder in all_set_aside(&self.out) {
-            let _ = std::fs::remove_dir_all(folder); // it costs space and nothing else
+        for folder in all_set_aside(&partial_path(&self.out)) {
+            let _ = remove_unfinished(&folder); // it costs space and nothing else
         }
     }
 }
 
 /// Where the unfinished output of another key waits.
-fn set_aside(out: &Path, key: &str) -> PathBuf {
+fn set_aside(partial: &Path, key: &str) -> PathBuf {
     let key: String = key.chars().take(12).collect();
-    with_suffix(out, &format!(".waiting-{key}"))
+    partial.with_extension(format!("waiting-{key}"))
 }
 
 /// All that waits beside an output.
-fn all_set_aside(out: &Path) -> Vec<PathBuf> {
-    let folder = out.parent().unwrap_or(Path::new("."));
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
+fn all_set_aside(partial: &Path) -> Vec<PathBuf> {
+    let folder = partial.parent().unwrap_or(Path::new("."));
+    let name = partial.file_stem().unwrap_or_default().to_string_lossy();
     let beginning = format!("{name}.waiting-");
     let is_ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -73,17 +74,6 @@ fn all_set_aside(out: &Path) -> Vec<PathBuf> {
     };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(is_ours).collect()
-}
-
-fn move_to(from: &Path, to: &Path) -> Result<()> {
-    if to.is_dir() {
-        std::fs::remove_dir_all(to)
-            .foreign()
-            .context(|| format!("failed to remove {}", to.display()))?;
-    }
-    std::fs::rename(from, to)
-        .foreign()
-        .context(|| format!("failed to move {} to {}", from.display(), to.display()))
 }
 
 fn is_key(text: &str) -> bool {

@@ -3,6 +3,7 @@ mod arguments;
 mod attempt;
 mod ending;
 mod file;
+mod guard;
 mod live;
 mod lockfile;
 mod origin;
@@ -14,6 +15,8 @@ mod run;
 mod tools;
 mod values;
 mod yaml;
+
+pub use guard::enter as enter_guard;
 
 use file::Source;
 use lora_cli::{Common, Result, Status, ToolArgs, Ui};
@@ -54,6 +57,8 @@ const EXAMPLES: &str = "Examples:
   lora-run pipelines/finetune.yaml --force train";
 
 impl ToolArgs for Args {
+    const OUTPUTS: &'static [&'static str] = &[];
+
     fn common(&self) -> &Common {
         &self.common
     }

@@ -1,4 +1,5 @@
 //! One step's process: its output into the log and before people's eyes, its end explained.
+use crate::guard::{Watch, guarded};
 use crate::live::Live;
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Ui};
@@ -10,15 +11,13 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Lines that are kept, and lines that are shown, to explain the failure of a process that tells nothing of itself.
 const KEPT: usize = 12;
 const LAST: usize = 5;
-/// A process that does not stop by itself this long after an interrupt did not hear of it: then it is told. On a
-/// terminal Ctrl-C reaches it without us, and a second one would stop it at once, so there we wait longer.
-const PATIENCE: Duration = Duration::from_secs(2);
-const PATIENCE_ON_TERMINAL: Duration = Duration::from_secs(60);
+/// How often we look whether we were asked to stop.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How a process ended.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ pub(crate) struct Job<'j> {
 pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
     let Job {
         step,
-        mut command,
+        command,
         kind,
         title,
         log,
@@ -67,11 +66,16 @@ pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
     let mut file = File::create(log).foreign().context(failed)?;
     writeln!(file, "$ {title}").foreign().context(failed)?;
     let file = Arc::new(Mutex::new(file));
-    command
+    let watch = match kind {
+        Kind::Tool => Watch::Becomes,
+        Kind::Line => Watch::Stays,
+    };
+    let mut guard = guarded(&command, watch);
+    guard
         .stdin(Stdio::from(lock.try_clone().foreign().context(failed)?))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command
+    let mut child = guard
         .spawn()
         .foreign()
         .context(|| format!("failed to start {}", command.get_program().display()))?;
@@ -154,36 +158,55 @@ fn follow(
     })
 }
 
-/// Waits for the process, and passes an interrupt on if it reached only us.
+/// Waits for the process, and passes a request to stop on to it.
 fn wait(ui: &Ui, child: &mut Child, done: &mpsc::Receiver<()>) -> Result<ExitStatus> {
-    let patience = if ui.at_terminal() {
-        PATIENCE_ON_TERMINAL
-    } else {
-        PATIENCE
-    };
-    let mut since: Option<Instant> = None;
+    let failed = || "failed to wait for a step".to_owned();
     let mut told = false;
     loop {
-        match done.recv_timeout(Duration::from_millis(200)) {
+        match done.recv_timeout(LOOK) {
             Err(RecvTimeoutError::Timeout) | Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return child
-                    .wait()
-                    .foreign()
-                    .context(|| "failed to wait for a step".to_owned());
+                return child.wait().foreign().context(failed);
             }
         }
-        if ui.check_interrupt().is_err()
-            && !told
-            && since.get_or_insert_with(Instant::now).elapsed() > patience
-        {
+        let Some(signal) = ui.interrupted_by() else {
+            continue;
+        };
+        if !told {
             told = true;
-            let _ = Command::new("kill")
-                .args(["-INT", &child.id().to_string()])
-                .status();
+            pass_on(child, signal);
+        }
+        if child.try_wait().foreign().context(failed)?.is_some() {
+            end_what_is_left(child); // it would hold the streams open
         }
     }
 }
+
+/// Tells a step of a signal; one that stays for its line tells that.
+#[cfg(unix)]
+fn pass_on(child: &Child, signal: i32) {
+    use nix::sys::signal::{Signal, kill};
+    let signal = Signal::try_from(signal).unwrap_or(Signal::SIGTERM);
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = kill(nix::unistd::Pid::from_raw(pid), signal); // it may be gone
+    }
+}
+
+/// A console tells all of its processes.
+#[cfg(not(unix))]
+fn pass_on(_: &Child, _: i32) {}
+
+/// Ends what a step that was asked to stop has started and left.
+#[cfg(unix)]
+fn end_what_is_left(child: &Child) {
+    use nix::sys::signal::{Signal, killpg};
+    if let Ok(group) = i32::try_from(child.id()) {
+        let _ = killpg(nix::unistd::Pid::from_raw(group), Signal::SIGKILL);
+    }
+}
+
+#[cfg(not(unix))]
+fn end_what_is_left(_: &Child) {}
 
 /// The error for a step that failed: what its tool told of it, or the last lines of a shell line.
 pub(crate) fn failure(step: &str, ended: &Ended, log: &Path) -> Error {

@@ -393,9 +393,11 @@ impl Scope<'_> {
 }
 
 /// What lora-run and the tools put behind a step's name for files of their own.
-const SUFFIXES: [&str; 6] = [
+const SUFFIXES: [&str; 8] = [
     ".log",
     ".partial",
+    ".partial.mark",
+    ".kept",
     ".replaced.partial",
     ".step.json",
     ".attempt",

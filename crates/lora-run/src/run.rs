@@ -5,13 +5,13 @@ use crate::ending;
 use crate::file::Source;
 use crate::lockfile::{self, Finished};
 use crate::process::{self, Job, Kind};
-use crate::record::{Decision, Definition, Record, decide, with_paths, with_suffix};
+use crate::record::{Decision, Definition, Record, decide, read_paths, with_paths, with_suffix};
 use crate::report::{Row, command_line, environment, shell_options, summary};
 use crate::resolve::{Action, Step};
 use crate::tools::{self, Tool};
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui};
-use lora_receipt::{Artefact, Draft, Hashes, Input, Receipt, Staged};
+use lora_receipt::{Artefact, Draft, Hashes, Input, Receipt, Staged, refuse_overlap};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
@@ -43,6 +43,13 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
                 return Err(
                     error.hint("a path counts from the folder in which lora-run is started")
                 );
+            }
+        }
+        for (key, path) in read_paths(&step, None) {
+            if let Err(overlap) = refuse_overlap(&step.out, &path) {
+                let at = ["steps", step.name.as_str(), "in", &key];
+                let error = source.error_at(&at, overlap);
+                return Err(error.hint("an input lies outside of what the step writes, WORK/P/S"));
             }
         }
         let tool = match &step.action {
@@ -161,6 +168,7 @@ pub(crate) fn run(
     force: &Force,
     work: &Path,
 ) -> Result<Status> {
+    ui.ends_in_its_own_time(); // its steps have something to write
     let folder = work.join(source.name());
     let lock = claim(&folder, &source.name())?;
     crate::origin::check(&folder, &source.path)?;
@@ -403,6 +411,7 @@ fn execute(
         measured: json!({}),
         started,
     })?;
+    ui.kept_aside(&receipt);
     Ok(Ended::Done(Box::new(receipt)))
 }
 

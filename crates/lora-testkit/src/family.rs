@@ -5,14 +5,20 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 8] = [
+pub const FAMILIES: [(&str, &str); 14] = [
+    ("ernie4_5", "ernie4_5_pairs"),
+    ("gemma", "gemma_wide_heads"),
     ("gemma2", "gemma2_capped"),
     ("gemma3_text", "gemma3_text"),
+    ("glm4", "glm4_partial"),
+    ("granite", "granite_multipliers"),
     ("llama", "llama_gqa_tied"),
     ("mistral", "mistral_patterns"),
+    ("olmo2", "olmo2_norms_after"),
     ("phi3", "phi3_fused"),
     ("qwen2", "qwen2_bias_all_linear"),
     ("qwen3", "qwen3_modules_to_save"),
+    ("seed_oss", "seed_oss_biases"),
     ("smollm3", "smollm3_nope"),
 ];
 

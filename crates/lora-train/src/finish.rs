@@ -8,7 +8,7 @@ use crate::model::Model;
 use lora_cli::Foreign as _;
 use lora_cli::Result;
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
-use lora_training::{Outcome, clear};
+use lora_training::{Outcome, needed_to_resume};
 use std::time::Instant;
 
 /// What came out of the training.
@@ -35,7 +35,6 @@ pub(crate) fn finish(
     let card = dir.join("README.md");
     std::fs::write(&card, card::render(args, outcome, &model.summary))
         .map_err(failed("write", &card))?;
-    clear(dir).map_err(explain)?;
     let draft = Draft {
         tool: env!("CARGO_PKG_NAME").to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -51,7 +50,7 @@ pub(crate) fn finish(
         measured: measured(outcome, model),
         started,
     };
-    Ok(staged.commit(draft)?)
+    Ok(staged.commit_without(draft, &needed_to_resume())?)
 }
 
 fn results(trained: &Trained<'_>) -> serde_json::Value {

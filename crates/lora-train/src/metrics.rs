@@ -2,7 +2,7 @@
 use crate::failure::failed;
 use lora_cli::Foreign as _;
 use lora_cli::Result;
-use lora_records::{EvalMetric, Metric, StepMetric, metric_lines_until};
+use lora_records::{EvalMetric, Metric, StepMetric};
 use lora_training::{Evaluated, StepDone};
 use std::fs::File;
 use std::io::Write as _;
@@ -13,26 +13,29 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Metrics {
     path: PathBuf,
     file: File,
+    /// What it holds: a checkpoint has them, too, so that no damage to the file leaves a hole in a run that goes on.
+    lines: Vec<u8>,
 }
 
 impl Metrics {
-    /// Starts the file; of a run that is continued, keeps the lines up to its checkpoint's step.
-    pub(crate) fn open(dir: &Path, step: u64) -> Result<Self> {
+    /// Starts the file with the lines of a run that is continued, as its checkpoint has them.
+    pub(crate) fn open(dir: &Path, lines: &[u8]) -> Result<Self> {
         let path = dir.join(Metric::FILE_NAME);
-        let kept = if step == 0 {
-            String::new()
-        } else {
-            metric_lines_until(dir, step)?
-        };
         let mut file = File::create(&path).map_err(failed("create", &path))?;
-        file.write_all(kept.as_bytes())
-            .map_err(failed("write", &path))?;
-        Ok(Self { path, file })
+        file.write_all(lines).map_err(failed("write", &path))?;
+        let lines = lines.to_vec();
+        Ok(Self { path, file, lines })
+    }
+
+    /// All lines so far.
+    pub(crate) fn lines(&self) -> &[u8] {
+        &self.lines
     }
 
     /// Appends a line; without its rate, so that the same run writes the same file.
     pub(crate) fn write(&mut self, metric: &Metric) -> Result<()> {
         let line = serde_json::to_string(&metric.for_file()).foreign()? + "\n";
+        self.lines.extend_from_slice(line.as_bytes());
         self.file
             .write_all(line.as_bytes())
             .map_err(failed("write", &self.path))

@@ -104,6 +104,10 @@ impl Observer for Show<'_> {
         }
     }
 
+    fn keep(&self) -> Vec<u8> {
+        self.metrics.lines().to_vec()
+    }
+
     fn stop(&self) -> bool {
         self.failure.is_some() || self.ui.check_interrupt().is_err()
     }

@@ -1,15 +1,16 @@
 //! Where the run writes, and what an earlier run has left there.
 use crate::args::Args;
 use crate::choices::Method;
+use crate::failure::explain;
 use lora_cli::{Error, Result, Ui};
-use lora_receipt::Staged;
-use lora_training::state_file;
-use std::path::{Path, PathBuf};
+use lora_receipt::{Staged, partial_path};
+use lora_training::{has_checkpoint, tidy};
 
 /// Refuses what would be refused in the end, before anything is opened: a finished or an interrupted run in the way.
 pub(crate) fn check(args: &Args) -> Result<()> {
-    let (out, partial) = (args.out.display(), partial(&args.out));
-    let is_interrupted = state_file(&partial).exists();
+    lora_receipt::recover(&args.out)?;
+    let (out, partial) = (args.out.display(), partial_path(&args.out));
+    let is_interrupted = has_checkpoint(&partial);
     let is_finished = args.out.join(lora_receipt::FILE_NAME).is_file();
     if args.resume && is_finished && !partial.exists() {
         return Err(
@@ -51,11 +52,12 @@ fn go_on(args: &Args) -> String {
 pub(crate) fn stage(args: &Args, ui: &Ui) -> Result<Staged> {
     check(args)?;
     if args.resume {
-        let partial = partial(&args.out);
+        let partial = partial_path(&args.out);
         let was_there = partial.exists();
         let mut staged = Staged::resume_folder(&args.out, args.force)?;
-        if state_file(staged.path()).exists() {
+        if has_checkpoint(staged.path()) {
             staged.keep_partial();
+            tidy(staged.path()).map_err(explain)?;
             return Ok(staged);
         }
         let partial = partial.display();
@@ -66,11 +68,4 @@ pub(crate) fn stage(args: &Args, ui: &Ui) -> Result<Staged> {
         });
     }
     Ok(Staged::folder(&args.out, args.force)?)
-}
-
-/// Where a run writes until it is finished.
-fn partial(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    out.with_file_name(name)
 }

@@ -9,7 +9,7 @@ use crate::model::Model;
 use crate::show::Show;
 use lora_cli::{Result, Ui};
 use lora_receipt::Staged;
-use lora_training::{Checkpoints, Data, Error, Outcome, State, Trainer, state_file};
+use lora_training::{Checkpoints, Data, Error, Outcome, Resumed, State, Trainer, has_checkpoint};
 
 /// Trains to the end, from the start or from the checkpoint that `staged` holds.
 pub(crate) fn train(
@@ -29,15 +29,18 @@ pub(crate) fn train(
         folder: staged.path().to_path_buf(),
         fingerprint: inputs.fingerprint(args)?,
     };
-    let state = checkpoints.state_file();
     let mut trainer = Trainer::new(args.train_config(), data, &mut *model.trainable)
         .map_err(explain)?
         .with_checkpoints(checkpoints);
-    if args.resume && state.exists() {
+    let mut lines = None;
+    if args.resume && has_checkpoint(staged.path()) {
         staged.keep_partial();
-        trainer.resume().map_err(explain)?;
+        let resumed = trainer.resume().map_err(explain)?;
+        say_what_is_damaged(&resumed, ui);
+        lines = resumed.kept;
     }
-    let metrics = Metrics::open(staged.path(), trainer.step())?;
+    let metrics = Metrics::open(staged.path(), &lines.unwrap_or_default())?;
+    ui.ends_in_its_own_time();
     let mut show = Show::new(ui, staged, metrics);
     let ended = trainer.run(&mut show);
     let failure = show.into_failure();
@@ -80,13 +83,25 @@ fn say_what_was_shared(state: &State, ui: &Ui) {
     }
 }
 
+fn say_what_is_damaged(resumed: &Resumed, ui: &Ui) {
+    let next = match resumed.kept {
+        Some(_) => "going on from the checkpoint before it",
+        None => "no whole one is left: starting from the beginning",
+    };
+    let last = resumed.damaged.len().saturating_sub(1);
+    for (index, damaged) in resumed.damaged.iter().enumerate() {
+        let then = if index == last { next } else { "damaged" };
+        ui.warn(&format!("{damaged}: {then}"));
+    }
+}
+
 fn say_what_is_kept(error: &Error, staged: &Staged, has_failed: bool, ui: &Ui) {
     let kept = staged.path().display();
     match error {
         Error::Interrupted { step } if *step > 0 && !has_failed => ui.say(&format!(
             "stopped after step {step}: the same command with --resume continues it"
         )),
-        _ if !state_file(staged.path()).exists() => {}
+        _ if !has_checkpoint(staged.path()) => {}
         // The same steps would end in the same way.
         Error::NotFinite { .. } => ui.say(&format!("{kept} keeps the checkpoints so far")),
         _ => ui.say(&format!(

@@ -1,5 +1,5 @@
-//! What an interrupted run continues from: one file with parameters, moments and progress, replaced atomically, and
-//! beside it the best and the last model as folders that any tool can read.
+//! What an interrupted run continues from: a file with parameters, moments and progress, which carries a checksum; the one
+//! before it, should it be damaged; and beside them the best and the last model as folders that any tool can read.
 //!
 //! Order, dropout and initialisation come from a counter-based generator, so no generator state is saved.
 use crate::error::{Error, Result, failed};
@@ -7,14 +7,21 @@ use crate::state::State;
 use crate::trainable::Trainable;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Format of the state file.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Its metadata key.
 const KEY: &str = "lora-train";
+/// Metadata key of the checksum.
+const CHECKSUM: &str = "sha256";
+/// Parameters, moments, and the parameters of the best evaluation: f32.
+const VECTORS: [&str; 4] = ["params", "m", "v", "best"];
+/// What the caller keeps with the state: bytes.
+const KEPT: &str = "kept";
 
 /// A whole checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +36,8 @@ pub struct Snapshot {
     pub v: Vec<f32>,
     /// Parameters of the best evaluation.
     pub best: Option<Vec<f32>>,
+    /// What the caller has kept with it.
+    pub kept: Vec<u8>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,6 +51,17 @@ struct Header {
 /// Where the state of a run lies in its output folder.
 pub fn state_file(out: &Path) -> PathBuf {
     out.join("checkpoints").join("state.safetensors")
+}
+
+/// Where the state of the checkpoint before lies.
+fn state_file_before(file: &Path) -> PathBuf {
+    file.with_file_name("state.before.safetensors")
+}
+
+/// True if a run has left something to go on from.
+pub fn has_checkpoint(out: &Path) -> bool {
+    let file = state_file(out);
+    file.exists() || state_file_before(&file).exists()
 }
 
 /// Where a run writes its checkpoints, and what tells it from other runs.
@@ -60,7 +80,7 @@ impl Checkpoints {
     }
 }
 
-/// Writes the state file; the former one stays until the new one is complete.
+/// Writes the state file; the former one stays beside it.
 ///
 /// # Errors
 /// If the operating system refuses.
@@ -69,6 +89,7 @@ pub fn write(
     fingerprint: &serde_json::Value,
     state: &State,
     vectors: &[(&str, &[f32])],
+    kept: &[u8],
 ) -> Result<()> {
     let header = Header {
         version: VERSION,
@@ -80,18 +101,44 @@ pub fn write(
         what,
     };
     let header = serde_json::to_string(&header).map_err(|e| failed_to_write(e.to_string()))?;
-    let metadata = HashMap::from([(KEY.to_owned(), header)]);
-    let mut views = Vec::new();
+    let mut parts = vec![(KEPT, kept, Dtype::U8)];
     for (name, values) in vectors {
-        let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values));
-        views.push((*name, view.map_err(|e| failed_to_write(e.to_string()))?));
+        parts.push((name, bytemuck::cast_slice(values), Dtype::F32));
+    }
+    let sums = parts.iter().map(|(name, bytes, _)| (*name, *bytes));
+    let checksum = checksum(&header, sums);
+    let metadata = HashMap::from([(KEY.to_owned(), header), (CHECKSUM.to_owned(), checksum)]);
+    let mut views = Vec::new();
+    for (name, bytes, dtype) in parts {
+        let count = bytes.len() / if dtype == Dtype::F32 { 4 } else { 1 };
+        let view = TensorView::new(dtype, vec![count], bytes);
+        views.push((name, view.map_err(|e| failed_to_write(e.to_string()))?));
     }
     let partial = file.with_extension("new");
     serialize(views, metadata, &partial)
         .and_then(|()| File::open(&partial)?.sync_all())
-        .and_then(|()| fs::rename(&partial, file))
+        .and_then(|()| match fs::rename(file, state_file_before(file)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            _ => fs::rename(&partial, file),
+        })
         .map_err(failed("write", file))
         .inspect_err(|_| _ = remove(&partial))
+}
+
+/// sha256 of a state and of the parts beside it, each with its name and length.
+fn checksum<'p>(header: &str, parts: impl Iterator<Item = (&'p str, &'p [u8])>) -> String {
+    let mut parts: Vec<_> = parts.collect();
+    parts.sort_by_key(|(name, _)| *name);
+    let mut sum = Sha256::new();
+    for (name, bytes) in [(KEY, header.as_bytes())].into_iter().chain(parts) {
+        sum.update(name.as_bytes());
+        sum.update((bytes.len() as u64).to_le_bytes());
+        sum.update(bytes);
+    }
+    sum.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Writes tensors; what goes wrong is the operating system's doing.
@@ -107,7 +154,40 @@ fn serialize(
     }
 }
 
-/// Reads the state file of a run with the same fingerprint and as many parameters.
+/// A state that was read, and what is wrong with the later one if it is the one before.
+#[derive(Debug)]
+pub struct Found {
+    /// None if there is no state, or only damaged ones.
+    pub snapshot: Option<Snapshot>,
+    /// What is wrong with damaged ones.
+    pub damaged: Vec<Error>,
+}
+
+/// Reads the last state of a run with the same fingerprint and as many parameters; if that is damaged, the one before.
+///
+/// # Errors
+/// If it can't be read, or is of another run (the difference is named).
+pub fn find(file: &Path, fingerprint: &serde_json::Value, parameters: usize) -> Result<Found> {
+    let mut damaged = Vec::new();
+    for file in [file, &state_file_before(file)] {
+        if !file.exists() {
+            continue;
+        }
+        match read(file, fingerprint, parameters) {
+            Err(error @ Error::Checkpoint { .. }) => damaged.push(error),
+            read => {
+                let snapshot = Some(read?);
+                return Ok(Found { snapshot, damaged });
+            }
+        }
+    }
+    Ok(Found {
+        snapshot: None,
+        damaged,
+    })
+}
+
+/// Reads a state file of a run with the same fingerprint and as many parameters.
 ///
 /// # Errors
 /// If it can't be read, is damaged, or is of another run (the difference is named).
@@ -118,12 +198,15 @@ pub fn read(file: &Path, fingerprint: &serde_json::Value, parameters: usize) -> 
         what: format!("not a checkpoint: {what}"),
     };
     let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| damaged(e.to_string()))?;
-    let header = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|m| m.get(KEY))
-        .ok_or_else(|| damaged("no state".to_owned()))?;
-    let header: Header = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
+    let metadata = metadata.metadata().as_ref();
+    let text = |key: &str| metadata.and_then(|m| m.get(key)).map(String::as_str);
+    let told = text(KEY).ok_or_else(|| damaged("no state".to_owned()))?;
+    let tensors = SafeTensors::deserialize(&data).map_err(|e| damaged(e.to_string()))?;
+    let parts = tensors.iter().map(|(name, view)| (name, view.data()));
+    if text(CHECKSUM) != Some(&checksum(told, parts)) {
+        return Err(damaged("its checksum is another".to_owned()));
+    }
+    let header: Header = serde_json::from_str(told).map_err(|e| damaged(e.to_string()))?;
     if header.version != VERSION {
         return Err(damaged(format!(
             "version {}, this tool reads {VERSION}",
@@ -131,7 +214,6 @@ pub fn read(file: &Path, fingerprint: &serde_json::Value, parameters: usize) -> 
         )));
     }
     same_run(&header.fingerprint, fingerprint)?;
-    let tensors = SafeTensors::deserialize(&data).map_err(|e| damaged(e.to_string()))?;
     let vector = |name: &str| -> Result<Vec<f32>> {
         let view = tensors.tensor(name).map_err(|e| damaged(e.to_string()))?;
         if view.dtype() != Dtype::F32 || view.data().len() != parameters * 4 {
@@ -146,12 +228,14 @@ pub fn read(file: &Path, fingerprint: &serde_json::Value, parameters: usize) -> 
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect())
     };
-    let best = header.state.best.map(|_| vector("best")).transpose()?;
+    let [params, m, v, best] = VECTORS;
+    let kept = tensors.tensor(KEPT).map_err(|e| damaged(e.to_string()))?;
     Ok(Snapshot {
-        params: vector("params")?,
-        m: vector("m")?,
-        v: vector("v")?,
-        best,
+        params: vector(params)?,
+        m: vector(m)?,
+        v: vector(v)?,
+        best: header.state.best.map(|_| vector(best)).transpose()?,
+        kept: kept.data().to_vec(),
         state: header.state,
     })
 }
@@ -198,14 +282,37 @@ pub(crate) fn save_model<M: Trainable + ?Sized>(
     fs::rename(&partial, &folder).map_err(failed("write", &folder))
 }
 
-/// Removes what a finished run no longer needs: the best model, which the output itself then holds, and the state file. That
-/// goes last, so that a run that fails here can still be continued.
+/// What a finished run no longer needs, within its folder: the best model, which the output itself then holds, and the state.
+/// It goes away when the output is safe, so that a run that fails at its very end can still be continued.
+pub fn needed_to_resume() -> Vec<PathBuf> {
+    let folder = PathBuf::from("checkpoints");
+    let state = folder.join("state.safetensors");
+    vec![folder.join("best"), state_file_before(&state), state]
+}
+
+/// Removes what a killed run has left in its folder beside checkpoints: files that were being written.
 ///
 /// # Errors
 /// If the operating system refuses.
-pub fn clear(out: &Path) -> Result<()> {
-    remove(&out.join("checkpoints").join("best"))?;
-    remove(&state_file(out))
+pub fn tidy(out: &Path) -> Result<()> {
+    let folder = out.join("checkpoints");
+    let state = state_file(out);
+    let models = [folder.join("best"), folder.join("last")];
+    let kept = [&state, &state_file_before(&state), &models[0], &models[1]];
+    for entry in fs::read_dir(&folder).map_err(failed("list", &folder))? {
+        let path = entry.map_err(failed("list", &folder))?.path();
+        if !kept.contains(&&path) {
+            remove(&path)?;
+        }
+    }
+    for entry in fs::read_dir(out).map_err(failed("list", out))? {
+        let path = entry.map_err(failed("list", out))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(".tmp") {
+            remove(&path)?; // safetensors writes into one of these first
+        }
+    }
+    Ok(())
 }
 
 /// Removes a file or folder that may not be there.
@@ -246,7 +353,8 @@ mod tests {
             ("v", &[4.0, 5.0]),
             ("best", &[6.0, 7.0]),
         ];
-        write(&file, &json!({"lr": 0.1, "rank": 8}), &state(), &vectors).unwrap();
+        let run = json!({"lr": 0.1, "rank": 8});
+        write(&file, &run, &state(), &vectors, b"line\n").unwrap();
         file
     }
 
@@ -255,7 +363,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = write_one(dir.path());
         let read = read(&file, &json!({"lr": 0.1, "rank": 8}), 2).unwrap();
-        assert_eq!(read.state, state());
+        assert_eq!((read.state, &read.kept[..]), (state(), &b"line\n"[..]));
         assert_eq!(read.params[1].to_bits(), (-0.0f32).to_bits());
         assert_eq!(
             (read.m, read.v, read.best),
@@ -285,10 +393,40 @@ mod tests {
                 .to_string();
             assert!(error.contains("not a checkpoint"), "{error}");
         }
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            fs::write(&file, &flipped).unwrap();
+            let read = read(&file, &json!({"lr": 0.1, "rank": 8}), 2);
+            // A bit of the header that means nothing may be another.
+            assert!(read.is_err() || read.unwrap().params[0] == 1.0, "{at}");
+        }
         fs::write(&file, &whole).unwrap();
         let error = read(&file, &json!({"lr": 0.1, "rank": 8}), 3)
             .unwrap_err()
             .to_string();
         assert!(error.contains("the run has 3 parameters"), "{error}");
+    }
+
+    #[test]
+    fn where_the_last_is_damaged_the_one_before_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = json!({"lr": 0.1, "rank": 8});
+        let file = write_one(dir.path());
+        let whole = |found: &Found| found.snapshot.is_some();
+        let found = |damaged: usize| {
+            let found = find(&file, &run, 2).unwrap();
+            assert_eq!(found.damaged.len(), damaged);
+            found
+        };
+        assert!(whole(&found(0)));
+        write_one(dir.path());
+        fs::write(&file, "x").unwrap();
+        assert!(whole(&found(1)));
+        fs::write(state_file_before(&file), "").unwrap();
+        assert!(!whole(&found(2)));
+        fs::remove_file(&file).unwrap();
+        assert!(!whole(&found(1)));
+        assert!(!whole(&find(&dir.path().join("none"), &run, 2).unwrap()));
     }
 }

@@ -12,6 +12,11 @@ pub trait Observer {
     fn stop(&self) -> bool {
         false
     }
+
+    /// Asked with every checkpoint: what is kept in it for the caller, who gets it back with [`crate::Resumed`].
+    fn keep(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 impl<F: FnMut(&Event)> Observer for F {

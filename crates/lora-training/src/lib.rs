@@ -86,7 +86,7 @@ mod trainable;
 mod trainer;
 
 pub use batches::{Batching, Length, Steps, Window};
-pub use checkpoint::{Checkpoints, clear, state_file};
+pub use checkpoint::{Checkpoints, has_checkpoint, needed_to_resume, state_file, tidy};
 pub use config::{LEAST_EVALUATIONS, RunPlan, TrainConfig};
 pub use epoch::{EpochTotals, Extent};
 pub use error::Error;
@@ -102,4 +102,4 @@ pub use schedule::{Decay, Schedule};
 pub use state::{Best, State};
 pub use sum::gradient_buffers;
 pub use trainable::{BatchLoss, LossSum, MicroBatch, Resident, RowSize, Slot, Trainable, Update};
-pub use trainer::Trainer;
+pub use trainer::{Resumed, Trainer};

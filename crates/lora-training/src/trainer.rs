@@ -26,6 +26,17 @@ pub struct Trainer<'r, M: Trainable + ?Sized> {
     keeper: Keeper,
     best: Option<Vec<f32>>,
     gate: Gate,
+    /// False as long as what lies on the disk is of an earlier process.
+    is_saved: bool,
+}
+
+/// What a run goes on from.
+#[derive(Debug, Default)]
+pub struct Resumed {
+    /// What the observer gave to be kept with the checkpoint; none if the run begins.
+    pub kept: Option<Vec<u8>>,
+    /// What is wrong with checkpoints that were passed over.
+    pub damaged: Vec<Error>,
 }
 
 impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
@@ -49,6 +60,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             keeper,
             config,
             best: None,
+            is_saved: false,
         })
     }
 
@@ -59,26 +71,32 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         self
     }
 
-    /// Goes back to where the last checkpoint was written; false if there is none.
+    /// Goes back to where the last checkpoint was written, or the one before if that is damaged.
     ///
     /// # Errors
-    /// If it is damaged, or of a run with other settings or inputs.
-    pub fn resume(&mut self) -> Result<bool> {
+    /// If it can't be read, or is of a run with other settings or inputs.
+    pub fn resume(&mut self) -> Result<Resumed> {
         let Some(checkpoints) = &self.checkpoints else {
-            return Ok(false);
+            return Ok(Resumed::default());
         };
-        let file = checkpoints.state_file();
-        if !file.exists() {
-            return Ok(false);
-        }
         let n = self.model.params().len();
-        let snapshot = checkpoint::read(&file, &checkpoints.fingerprint, n)?;
+        let found = checkpoint::find(&checkpoints.state_file(), &checkpoints.fingerprint, n)?;
+        let damaged = found.damaged;
+        let Some(snapshot) = found.snapshot else {
+            return Ok(Resumed {
+                damaged,
+                ..Resumed::default()
+            });
+        };
         self.model.params_mut().copy_from_slice(&snapshot.params);
         self.plan.steps.skip(snapshot.state.step);
         self.state = snapshot.state;
         self.keeper.resume(self.model, snapshot.m, snapshot.v)?;
         self.best = snapshot.best;
-        Ok(true)
+        Ok(Resumed {
+            kept: Some(snapshot.kept),
+            damaged,
+        })
     }
 
     /// Steps done so far.
@@ -102,6 +120,9 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             return Err(Error::Interrupted {
                 step: self.state.step,
             });
+        }
+        if !self.is_saved {
+            self.checkpoint(observer)?; // of a run that was interrupted after its last step
         }
         Ok(Outcome {
             total_steps: self.plan.schedule.total_steps,
@@ -303,7 +324,10 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         ];
         vectors.extend(self.best.as_deref().map(|best| ("best", best)));
         let path = checkpoints.state_file();
-        checkpoint::write(&path, &checkpoints.fingerprint, &self.state, &vectors)?;
+        let kept = observer.keep();
+        let fingerprint = &checkpoints.fingerprint;
+        checkpoint::write(&path, fingerprint, &self.state, &vectors, &kept)?;
+        self.is_saved = true;
         let step = self.state.step;
         observer.event(&Event::CheckpointWritten { step, path });
         Ok(())

@@ -8,10 +8,11 @@ mod rope;
 mod unread;
 mod value;
 
-use crate::config::{Biases, check_layers};
+use crate::config::{Biases, Multipliers, check_layers};
 use crate::error::{Error, Fault, Result, invalid};
-use crate::families::{Activation, Facts, Family, SoftCap};
+use crate::families::{Activation, BiasKey, Facts, Family, SoftCap};
 use crate::files::read_json;
+use crate::text_part;
 use crate::{ModelConfig, Rope};
 use serde_json::Value;
 use std::path::Path;
@@ -21,15 +22,29 @@ impl ModelConfig {
     /// Parses config.json as transformers 4 and 5 write it; refuses families and options that can't be honoured.
     /// `generation_config.json` beside it adds its EOS ids.
     pub fn from_json(path: &Path) -> Result<Self, Error> {
-        load(path).map(|(config, _)| config)
+        load(path).map(|loaded| loaded.config)
     }
 }
 
-/// The config, and one line for each setting that is not honoured when the model is trained here.
-pub(crate) fn load(path: &Path) -> Result<(ModelConfig, Vec<String>)> {
+/// A config.json that was read.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: ModelConfig,
+    /// It is the text part of a model that has more.
+    pub(crate) has_towers: bool,
+    /// One line for each setting that is not honoured when the model is trained here.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The config of a text model, or of the text part of another.
+pub(crate) fn load(path: &Path) -> Result<Loaded> {
     let value = read_json(path)?;
     let Value::Object(json) = value else {
         return Err(invalid(path, "not a JSON object"));
+    };
+    let (json, text_part) = match text_part::config(&json) {
+        Some((text, note)) => (text, Some(note)),
+        None => (json, None),
     };
     let mut config = parse(&json).map_err(|message| invalid(path, message))?;
     let generation = path.with_file_name("generation_config.json");
@@ -42,7 +57,13 @@ pub(crate) fn load(path: &Path) -> Result<(ModelConfig, Vec<String>)> {
             }
         }
     }
-    Ok((config, unread::notes(&json)))
+    let has_towers = text_part.is_some();
+    let notes = text_part.into_iter().chain(unread::notes(&json));
+    Ok(Loaded {
+        config,
+        has_towers,
+        notes: notes.collect(),
+    })
 }
 
 fn parse(json: &Object) -> Result<ModelConfig, Fault> {
@@ -86,14 +107,19 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
             None => head_dim as f64,
             Some(default) => real(json, "query_pre_attn_scalar")?.unwrap_or(default),
         },
+        multipliers: multipliers(json, facts)?,
         attention_softcap: soft_cap(json, "attn_logit_softcapping", default.attention_softcap)?,
         logit_softcap: soft_cap(json, "final_logit_softcapping", default.logit_softcap)?,
         tie_word_embeddings: flag(json, "tie_word_embeddings", default.tie_word_embeddings)?,
         max_position_embeddings,
         biases: biases(json, facts)?,
-        bos_token_id: ids_or(json, "bos_token_id", default.bos)?.first().copied(),
+        bos_token_id: ids_or(json, "bos_token_id", default.bos.as_slice())?
+            .first()
+            .copied(),
         eos_token_ids: ids_or(json, "eos_token_id", default.eos)?,
-        pad_token_id: ids_or(json, "pad_token_id", default.pad)?.first().copied(),
+        pad_token_id: ids_or(json, "pad_token_id", default.pad.as_slice())?
+            .first()
+            .copied(),
     };
     config.validate()?;
     Ok(config)
@@ -121,6 +147,7 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
     match non_null(json, key) {
         None => {}
         Some(Value::String(act)) if expected.contains(&act.as_str()) => {}
+        Some(Value::String(act)) if facts.json.activation_names.contains(&act.as_str()) => {}
         Some(act) => {
             return Err(Fault::new(format!(
                 "{key} {act} is not supported, only \"{}\" is",
@@ -159,12 +186,29 @@ fn head_dim(json: &Object, facts: &Facts, hidden: usize, heads: usize) -> Result
 }
 
 fn biases(json: &Object, facts: &Facts) -> Result<Biases, String> {
-    let default = &facts.json;
-    let attention = default.attention_bias && flag(json, "attention_bias", false)?;
+    let has = |key: BiasKey| match key {
+        BiasKey::Never => Ok(false),
+        BiasKey::Always => Ok(true),
+        BiasKey::Read(key, default) => flag(json, key, default),
+    };
     Ok(Biases {
-        qkv: attention || default.qkv_bias,
-        output: attention,
-        mlp: default.mlp_bias && flag(json, "mlp_bias", false)?,
+        qkv: has(facts.json.qkv_bias)?,
+        output: has(facts.json.output_bias)?,
+        mlp: has(facts.json.mlp_bias)?,
+    })
+}
+
+/// Of a family that reads them; absent ones are 1.
+fn multipliers(json: &Object, facts: &Facts) -> Result<Multipliers, String> {
+    if !facts.json.multipliers {
+        return Ok(Multipliers::default());
+    }
+    let read = |key: &str| Ok::<f64, String>(real(json, key)?.unwrap_or(1.0));
+    Ok(Multipliers {
+        embedding: read("embedding_multiplier")?,
+        attention: Some(read("attention_multiplier")?),
+        residual: read("residual_multiplier")?,
+        logits: read("logits_scaling")?,
     })
 }
 

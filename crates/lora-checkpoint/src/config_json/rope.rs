@@ -74,9 +74,11 @@ fn one(
     let theta = real(nested, "rope_theta")?.or(theta).unwrap_or(shape.theta);
     let part = match real(nested, "partial_rotary_factor")? {
         Some(part) => part,
-        None => real(json, "partial_rotary_factor")?.unwrap_or(1.0),
+        None => real(json, "partial_rotary_factor")?
+            .or(facts.json.partial_rotary_factor)
+            .unwrap_or(1.0),
     };
-    if part != 1.0 && !facts.json.partial_rotary_factor {
+    if part != 1.0 && facts.json.partial_rotary_factor.is_none() {
         return Err(Fault::new(format!(
             "partial_rotary_factor other than 1 is not supported for {}",
             facts.model_type

@@ -115,10 +115,16 @@ impl Neutral {
 fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
     use Neutral::{AllOnes, AtMostOne, False, Nothing, One};
     let own = &facts.json;
+    let biases = [own.qkv_bias, own.output_bias, own.mlp_bias];
+    let has_bias_key = |name| biases.iter().any(|bias| bias.key() == Some(name));
     let keys = [
-        ("attention_bias", False, own.attention_bias),
-        ("attention_out_bias", False, false),
-        ("mlp_bias", False, own.mlp_bias),
+        ("attention_bias", False, has_bias_key("attention_bias")),
+        (
+            "attention_out_bias",
+            False,
+            has_bias_key("attention_out_bias"),
+        ),
+        ("mlp_bias", False, has_bias_key("mlp_bias")),
         ("use_bias", False, false),
         ("lm_head_bias", False, false),
         (
@@ -137,10 +143,10 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
             matches!(own.logit_softcap, SoftCap::Read(_)),
         ),
         ("no_rope_layers", AllOnes, own.no_rope_interval.is_some()),
-        ("embedding_multiplier", One, false),
-        ("residual_multiplier", One, false),
-        ("attention_multiplier", Nothing, false),
-        ("logits_scaling", One, false),
+        ("embedding_multiplier", One, own.multipliers),
+        ("residual_multiplier", One, own.multipliers),
+        ("attention_multiplier", Nothing, own.multipliers),
+        ("logits_scaling", One, own.multipliers),
         ("logit_scale", One, false),
         ("num_experts", AtMostOne, false),
         ("num_local_experts", AtMostOne, false),

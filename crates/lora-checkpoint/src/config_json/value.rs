@@ -50,9 +50,9 @@ pub(super) fn flag(json: &Object, key: &str, default: bool) -> Result<bool, Stri
 }
 
 /// Ids under a key; an absent key has transformers' default, an explicit null has none.
-pub(super) fn ids_or(json: &Object, key: &str, default: Option<u32>) -> Result<Vec<u32>, String> {
+pub(super) fn ids_or(json: &Object, key: &str, default: &[u32]) -> Result<Vec<u32>, String> {
     match json.get(key) {
-        None => Ok(default.into_iter().collect()),
+        None => Ok(default.to_vec()),
         value => ids(value).map_err(|m| format!("{key}: {m}")),
     }
 }

@@ -27,6 +27,24 @@ pub enum Activation {
     GeluTanh,
 }
 
+/// What the norms of queries and keys are taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadNorms {
+    /// Each head for itself.
+    EachHead,
+    /// All heads of a token together.
+    AllHeads,
+}
+
+/// Which features of a head the rotary embedding turns together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotaryPairs {
+    /// i and i + half of those that are rotated (transformers' `rotate_half` of Llama).
+    Halves,
+    /// 2i and 2i + 1.
+    Neighbours,
+}
+
 /// One family: all that is known of it.
 #[derive(Debug)]
 pub struct Facts {
@@ -40,6 +58,10 @@ pub struct Facts {
     pub norms: &'static [(Norm, &'static str)],
     /// What else a layer holds in transformers, without weights: an expression of PEFT's can match it.
     pub weightless: &'static [&'static str],
+    /// Where there are norms of queries and keys.
+    pub head_norms: HeadNorms,
+    /// Of the rotary embedding.
+    pub rotary_pairs: RotaryPairs,
     /// What is added to the stored weight of a norm: Gemma stores γ − 1.
     pub norm_offset: f32,
     /// Of the MLP.
@@ -74,16 +96,20 @@ pub(crate) struct JsonFacts {
     pub(crate) rope_theta: f64,
     pub(crate) tie_word_embeddings: bool,
     pub(crate) bos: Option<u32>,
-    pub(crate) eos: Option<u32>,
+    pub(crate) eos: &'static [u32],
     pub(crate) pad: Option<u32>,
     /// The key that names the activation.
     pub(crate) activation: &'static str,
-    /// q, k and v always have biases.
-    pub(crate) qkv_bias: bool,
-    /// `attention_bias` is read: biases on q, k, v and the output.
-    pub(crate) attention_bias: bool,
-    /// `mlp_bias` is read.
-    pub(crate) mlp_bias: bool,
+    /// What else its value may be: early files' names of the same.
+    pub(crate) activation_names: &'static [&'static str],
+    /// Biases on q, k and v.
+    pub(crate) qkv_bias: BiasKey,
+    /// Bias on the output of attention.
+    pub(crate) output_bias: BiasKey,
+    /// Biases on gate, up and down.
+    pub(crate) mlp_bias: BiasKey,
+    /// `embedding_multiplier`, `attention_multiplier`, `residual_multiplier` and `logits_scaling` are read.
+    pub(crate) multipliers: bool,
     /// `query_pre_attn_scalar`; None: the key is not read, scores are divided by √head_dim.
     pub(crate) query_pre_attn_scalar: Option<f64>,
     /// `attn_logit_softcapping`.
@@ -92,14 +118,40 @@ pub(crate) struct JsonFacts {
     pub(crate) logit_softcap: SoftCap,
     /// Which layers slide.
     pub(crate) sliding: Sliding,
-    /// `partial_rotary_factor` is read.
-    pub(crate) partial_rotary_factor: bool,
+    /// `partial_rotary_factor` is read, and this is its default.
+    pub(crate) partial_rotary_factor: Option<f64>,
     /// Names of rotary scalings that mean another here: (written, meant).
     pub(crate) rope_types: &'static [(&'static str, &'static str)],
     /// The rotary embedding of sliding layers, where it is another than that of the full ones.
     pub(crate) local_rope: Option<LocalRope>,
     /// `no_rope_layers` is read; the number is the default of `no_rope_layer_interval`.
     pub(crate) no_rope_interval: Option<usize>,
+}
+
+/// Whether some linear layers have biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BiasKey {
+    /// They don't.
+    Never,
+    /// They do.
+    Always,
+    /// If this key says so, with its default.
+    Read(&'static str, bool),
+}
+
+impl BiasKey {
+    /// The key that is read.
+    pub(crate) fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Read(key, _) => Some(key),
+            Self::Never | Self::Always => None,
+        }
+    }
+
+    /// Where nothing is said.
+    pub(crate) fn default(self) -> bool {
+        matches!(self, Self::Always | Self::Read(_, true))
+    }
 }
 
 /// A soft cap's key in config.json.
@@ -146,6 +198,8 @@ pub(crate) struct GgufFacts {
     pub(crate) marked_by_window: bool,
     /// Whether the rows of q and k are permuted within each head.
     pub(crate) permuted: bool,
+    /// Norms that lie under another name than in most architectures.
+    pub(crate) norm_names: &'static [(Norm, &'static str)],
     /// Which layers slide in a file that names a window.
     pub(crate) windows: GgufWindows,
     /// The window where the file names none.

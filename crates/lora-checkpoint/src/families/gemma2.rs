@@ -2,7 +2,7 @@
 use super::facts::{
     Activation, Facts, GgufCap, GgufFacts, GgufWindows, JsonFacts, Sliding, SoftCap, published,
 };
-use super::parts::{AROUND, PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{AROUND, ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "gemma2",
@@ -22,10 +22,11 @@ pub(super) const FACTS: Facts = Facts {
         max_position_embeddings: 8192,
         tie_word_embeddings: true,
         bos: Some(2),
-        eos: Some(1),
+        eos: &[1],
         pad: Some(0),
         activation: "hidden_activation",
-        attention_bias: true,
+        qkv_bias: ATTENTION_BIAS,
+        output_bias: ATTENTION_BIAS,
         query_pre_attn_scalar: Some(256.0),
         attention_softcap: SoftCap::Read(Some(50.0)),
         logit_softcap: SoftCap::Read(Some(30.0)),

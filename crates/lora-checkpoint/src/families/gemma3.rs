@@ -4,7 +4,7 @@ use super::facts::{
     Activation, Facts, GgufCap, GgufFacts, GgufWindows, JsonFacts, LocalRope, Sliding, SoftCap,
     published,
 };
-use super::parts::{AROUND_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{AROUND_AND_HEADS, ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "gemma3_text",
@@ -25,10 +25,11 @@ pub(super) const FACTS: Facts = Facts {
         rope_theta: 1_000_000.0,
         tie_word_embeddings: true,
         bos: Some(2),
-        eos: Some(1),
+        eos: &[1],
         pad: Some(0),
         activation: "hidden_activation",
-        attention_bias: true,
+        qkv_bias: ATTENTION_BIAS,
+        output_bias: ATTENTION_BIAS,
         query_pre_attn_scalar: Some(256.0),
         attention_softcap: SoftCap::Ignored,
         logit_softcap: SoftCap::Read(None),

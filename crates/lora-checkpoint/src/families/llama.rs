@@ -1,15 +1,16 @@
 //! Llama 1 to 3, TinyLlama, SmolLM2 and all that took their shape.
 use super::facts::{Facts, GgufFacts, JsonFacts, published};
-use super::parts::{PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{ATTENTION_BIAS, MLP_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "llama",
     architecture: "LlamaForCausalLM",
     json: JsonFacts {
         bos: Some(1),
-        eos: Some(2),
-        attention_bias: true,
-        mlp_bias: true,
+        eos: &[2],
+        qkv_bias: ATTENTION_BIAS,
+        output_bias: ATTENTION_BIAS,
+        mlp_bias: MLP_BIAS,
         ..PLAIN_JSON
     },
     gguf: GgufFacts {

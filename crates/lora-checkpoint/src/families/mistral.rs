@@ -10,7 +10,7 @@ pub(super) const FACTS: Facts = Facts {
         num_key_value_heads: Some(8),
         max_position_embeddings: 131_072,
         bos: Some(1),
-        eos: Some(2),
+        eos: &[2],
         sliding: Sliding::All(Some(4096)),
         ..PLAIN_JSON
     },

@@ -1,32 +1,44 @@
 //! The families of decoders, one file each: a new family of known parts is a new file and a line in [`FAMILIES`]. Everything
 //! else reads [`Facts`], and names no family.
 
+mod ernie4_5;
 mod facts;
+mod gemma;
 mod gemma2;
 mod gemma3;
+mod glm4;
+mod granite;
 mod llama;
 mod mistral;
+mod olmo2;
 mod parts;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod seed_oss;
 mod smollm3;
 
-pub use facts::{Activation, Facts, Norm, Published};
-pub(crate) use facts::{GgufCap, GgufWindows, Sliding, SoftCap};
+pub use facts::{Activation, Facts, HeadNorms, Norm, Published, RotaryPairs};
+pub(crate) use facts::{BiasKey, GgufCap, GgufWindows, Sliding, SoftCap};
 
 use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more.
-static FAMILIES: [&Facts; 8] = [
+static FAMILIES: [&Facts; 14] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
     &qwen2::FACTS,
     &qwen3::FACTS,
+    &gemma::FACTS,
     &gemma2::FACTS,
     &gemma3::FACTS,
     &phi3::FACTS,
+    &glm4::FACTS,
+    &granite::FACTS,
+    &olmo2::FACTS,
+    &ernie4_5::FACTS,
+    &seed_oss::FACTS,
 ];
 
 /// A family of decoders: a place in the registry.
@@ -110,7 +122,9 @@ mod tests {
                     .iter()
                     .all(|&p| facts.linear_of(p).parts().contains(&p))
             );
-            assert!(facts.norm(Norm::Input).is_some() && facts.norm(Norm::MlpInput).is_some());
+            let normed = |before, after| facts.norm(before).or(facts.norm(after)).is_some();
+            assert!(normed(Norm::Input, Norm::AttentionOutput));
+            assert!(normed(Norm::MlpInput, Norm::MlpOutput));
             assert_eq!(Family::of_model_type(facts.model_type).unwrap(), family);
             let marked = facts.gguf.marked_by_window;
             let found = Family::of_gguf(facts.gguf.architecture, marked).unwrap();

@@ -1,12 +1,15 @@
 //! Parts that families share: lists of linear layers and norms, and the facts of a plain decoder, from which every family
 //! says where it differs.
 use super::facts::{
-    Activation, Facts, GgufCap, GgufFacts, GgufWindows, JsonFacts, Norm, Sliding, SoftCap,
+    Activation, BiasKey, Facts, GgufCap, GgufFacts, GgufWindows, HeadNorms, JsonFacts, Norm,
+    RotaryPairs, Sliding, SoftCap,
 };
 use crate::projection::Projection::{self, Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
 
 /// The seven linear layers, each for itself.
 pub(super) const APART: &[Projection] = &[Q, K, V, O, Gate, Up, Down];
+/// gate and up in one.
+pub(super) const GATE_UP_STACKED: &[Projection] = &[Q, K, V, O, GateUp, Down];
 /// q, k and v in one, gate and up in one.
 pub(super) const STACKED: &[Projection] = &[Qkv, O, GateUp, Down];
 
@@ -21,6 +24,13 @@ pub(super) const BEFORE_AND_HEADS: &[(Norm, &str)] = &[
     (Norm::Query, "self_attn.q_norm"),
     (Norm::Key, "self_attn.k_norm"),
     (Norm::MlpInput, "post_attention_layernorm"),
+];
+/// A norm after attention and one after the MLP, of queries and keys, and none before.
+pub(super) const AFTER_AND_HEADS: &[(Norm, &str)] = &[
+    (Norm::Query, "self_attn.q_norm"),
+    (Norm::Key, "self_attn.k_norm"),
+    (Norm::AttentionOutput, "post_attention_layernorm"),
+    (Norm::MlpOutput, "post_feedforward_layernorm"),
 ];
 /// Norms before and after attention and MLP.
 pub(super) const AROUND: &[(Norm, &str)] = &[
@@ -39,6 +49,11 @@ pub(super) const AROUND_AND_HEADS: &[(Norm, &str)] = &[
     (Norm::MlpOutput, "post_feedforward_layernorm"),
 ];
 
+/// `attention_bias`, which most families go without: biases on q, k, v and on the output, if both take it.
+pub(super) const ATTENTION_BIAS: BiasKey = BiasKey::Read("attention_bias", false);
+/// `mlp_bias`.
+pub(super) const MLP_BIAS: BiasKey = BiasKey::Read("mlp_bias", false);
+
 /// What PEFT targets where nothing is said, in most families that it knows.
 pub(super) const QUERY_AND_VALUE: &[&str] = &["q_proj", "v_proj"];
 
@@ -50,6 +65,8 @@ pub(super) const PLAIN: Facts = Facts {
     projections: APART,
     norms: BEFORE,
     weightless: &["mlp.act_fn"],
+    head_norms: HeadNorms::EachHead,
+    rotary_pairs: RotaryPairs::Halves,
     norm_offset: 0.0,
     activation: Activation::Silu,
     scaled_embedding: false,
@@ -73,17 +90,19 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     rope_theta: 10_000.0,
     tie_word_embeddings: false,
     bos: None,
-    eos: None,
+    eos: &[],
     pad: None,
     activation: "hidden_act",
-    qkv_bias: false,
-    attention_bias: false,
-    mlp_bias: false,
+    activation_names: &[],
+    qkv_bias: BiasKey::Never,
+    output_bias: BiasKey::Never,
+    mlp_bias: BiasKey::Never,
+    multipliers: false,
     query_pre_attn_scalar: None,
     attention_softcap: SoftCap::Absent,
     logit_softcap: SoftCap::Absent,
     sliding: Sliding::Never,
-    partial_rotary_factor: false,
+    partial_rotary_factor: None,
     rope_types: &[],
     local_rope: None,
     no_rope_interval: None,
@@ -94,6 +113,7 @@ pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
     architecture: "",
     marked_by_window: false,
     permuted: false,
+    norm_names: &[],
     windows: GgufWindows::Never,
     default_window: None,
     no_rope_every: None,

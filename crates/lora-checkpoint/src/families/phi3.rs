@@ -19,10 +19,10 @@ pub(super) const FACTS: Facts = Facts {
         max_position_embeddings: 4096,
         rms_norm_eps: 1e-5,
         bos: Some(1),
-        eos: Some(32_000),
+        eos: &[32_000],
         pad: Some(32_000),
         sliding: Sliding::All(None),
-        partial_rotary_factor: true,
+        partial_rotary_factor: Some(1.0),
         // Early files name LongRoPE so.
         rope_types: &[("su", "longrope"), ("yarn", "longrope")],
         ..PLAIN_JSON

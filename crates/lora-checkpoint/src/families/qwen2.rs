@@ -1,5 +1,5 @@
 //! Qwen 2 and 2.5: biases on q, k and v.
-use super::facts::{Facts, GgufFacts, JsonFacts, Sliding, published};
+use super::facts::{BiasKey, Facts, GgufFacts, JsonFacts, Sliding, published};
 use super::parts::{PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
@@ -10,7 +10,7 @@ pub(super) const FACTS: Facts = Facts {
         intermediate_size: 22_016,
         num_key_value_heads: Some(32),
         max_position_embeddings: 32_768,
-        qkv_bias: true,
+        qkv_bias: BiasKey::Always,
         sliding: Sliding::FromLayer,
         ..PLAIN_JSON
     },

@@ -1,6 +1,6 @@
 //! Qwen 3 (dense): q and k normalised head by head.
 use super::facts::{Facts, GgufFacts, JsonFacts, Sliding, published};
-use super::parts::{BEFORE_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{ATTENTION_BIAS, BEFORE_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "qwen3",
@@ -12,7 +12,8 @@ pub(super) const FACTS: Facts = Facts {
         num_key_value_heads: Some(32),
         head_dim: Some(128),
         max_position_embeddings: 32_768,
-        attention_bias: true,
+        qkv_bias: ATTENTION_BIAS,
+        output_bias: ATTENTION_BIAS,
         sliding: Sliding::FromLayer,
         ..PLAIN_JSON
     },

@@ -1,6 +1,6 @@
 //! SmolLM3: every fourth layer has no rotary embedding.
 use super::facts::{Facts, GgufFacts, JsonFacts, Sliding, published};
-use super::parts::{PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{ATTENTION_BIAS, MLP_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "smollm3",
@@ -16,10 +16,11 @@ pub(super) const FACTS: Facts = Facts {
         rope_theta: 2_000_000.0,
         tie_word_embeddings: true,
         bos: Some(128_000),
-        eos: Some(128_001),
+        eos: &[128_001],
         pad: Some(128_004),
-        attention_bias: true,
-        mlp_bias: true,
+        qkv_bias: ATTENTION_BIAS,
+        output_bias: ATTENTION_BIAS,
+        mlp_bias: MLP_BIAS,
         sliding: Sliding::WithoutRope,
         no_rope_interval: Some(4),
         ..PLAIN_JSON

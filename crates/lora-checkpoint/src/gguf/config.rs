@@ -7,7 +7,7 @@ use super::unread;
 use super::value::Value;
 use crate::ModelConfig;
 use crate::Projection;
-use crate::config::{Biases, LayerSpec, Part, check_layers};
+use crate::config::{Biases, LayerSpec, Multipliers, Part, check_layers};
 use crate::error::Fault;
 use crate::families::{Facts, Family, GgufWindows};
 
@@ -16,7 +16,7 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fau
     let family = family(gguf)?;
     let facts = family.facts();
     let keys = Keys::new(gguf, facts.gguf.architecture);
-    unread::refuse(&keys)?;
+    unread::refuse(&keys, facts)?;
     let (heads, hidden) = (
         keys.need("attention.head_count")?,
         keys.need("embedding_length")?,
@@ -71,6 +71,7 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fau
             heads,
             head_dim,
         ),
+        multipliers: multipliers(&keys, facts, head_dim)?,
         attention_softcap: keys.cap("attn_logit_softcapping", facts.gguf.attention_softcap)?,
         logit_softcap: keys.cap("final_logit_softcapping", facts.gguf.logit_softcap)?,
         tie_word_embeddings: !gguf.tensors.contains_key("output.weight"),
@@ -162,11 +163,26 @@ pub(crate) fn query_pre_attn_scalar(
     }
 }
 
+/// Of a family that has them; those that the file doesn't name are as llama.cpp takes them.
+fn multipliers(keys: &Keys<'_>, facts: &Facts, head_dim: usize) -> Result<Multipliers, String> {
+    if !facts.json.multipliers {
+        return Ok(Multipliers::default());
+    }
+    let named = |key: &str| Ok::<_, String>(keys.real(key)?.filter(|&x| x != 0.0));
+    let usual = 1.0 / (head_dim as f64).sqrt();
+    Ok(Multipliers {
+        embedding: named("embedding_scale")?.unwrap_or(1.0),
+        attention: Some(named("attention.scale")?.unwrap_or(usual)),
+        residual: named("residual_scale")?.unwrap_or(1.0),
+        logits: named("logit_scale")?.unwrap_or(1.0),
+    })
+}
+
 fn biases(gguf: &Gguf, facts: &Facts) -> Biases {
     let biased = |projection| {
         let linear = facts.linear_of(projection);
         gguf.tensors
-            .contains_key(&names::tensor(Part::Bias(0, linear)))
+            .contains_key(&names::tensor(facts, Part::Bias(0, linear)))
     };
     Biases {
         qkv: biased(Projection::Q),

@@ -1,15 +1,15 @@
 //! Tensor names: llama.cpp's for what a weight is. Architectures share them; which tensors a model has is its config's.
 use crate::Projection;
 use crate::config::Part;
-use crate::families::Norm;
+use crate::families::{Facts, Norm};
 
 /// llama.cpp's name of a part of a model.
-pub(crate) fn tensor(part: Part) -> String {
+pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
     match part {
         Part::Embedding => "token_embd.weight".to_owned(),
         Part::FinalNorm => "output_norm.weight".to_owned(),
         Part::Head => "output.weight".to_owned(),
-        Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(norm)),
+        Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(facts, norm)),
         Part::Linear(layer, projection) => {
             format!("blk.{layer}.{}.weight", of_projection(projection))
         }
@@ -17,7 +17,11 @@ pub(crate) fn tensor(part: Part) -> String {
     }
 }
 
-fn of_norm(norm: Norm) -> &'static str {
+fn of_norm(facts: &Facts, norm: Norm) -> &'static str {
+    let own = facts.gguf.norm_names.iter().find(|(n, _)| *n == norm);
+    if let Some((_, name)) = own {
+        return name;
+    }
     match norm {
         Norm::Input => "attn_norm",
         Norm::Query => "attn_q_norm",

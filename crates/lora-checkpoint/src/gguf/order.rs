@@ -6,7 +6,7 @@ use crate::view::{hugging_face_row, stored_row};
 
 /// llama.cpp's name of a weight of a model: `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`.
 pub fn tensor_name(config: &ModelConfig, hugging_face_name: &str) -> Option<String> {
-    part(config, hugging_face_name).map(names::tensor)
+    part(config, hugging_face_name).map(|part| names::tensor(config.facts(), part))
 }
 
 fn part(config: &ModelConfig, hugging_face_name: &str) -> Option<Part> {

@@ -2,6 +2,7 @@
 //! that nothing changes.
 use super::keys::Keys;
 use super::value::Value;
+use crate::families::Facts;
 
 /// Keys and the values that mean nothing.
 const NEUTRAL: [(&str, &[f64]); 13] = [
@@ -20,9 +21,20 @@ const NEUTRAL: [(&str, &[f64]); 13] = [
     ("rope.scaling.yarn_log_multiplier", &[0.0]),
 ];
 
+/// Those that a family with multipliers reads.
+const MULTIPLIERS: [&str; 4] = [
+    "attention.scale",
+    "embedding_scale",
+    "residual_scale",
+    "logit_scale",
+];
+
 /// Refuses keys that would make another model of it.
-pub(super) fn refuse(keys: &Keys<'_>) -> Result<(), String> {
+pub(super) fn refuse(keys: &Keys<'_>, facts: &Facts) -> Result<(), String> {
     for (key, neutral) in NEUTRAL {
+        if facts.json.multipliers && MULTIPLIERS.contains(&key) {
+            continue;
+        }
         let Some(value) = keys.value(key) else {
             continue;
         };

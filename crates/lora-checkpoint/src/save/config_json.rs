@@ -58,11 +58,22 @@ fn of_family(config: &ModelConfig) -> Object {
     let json = &config.facts().json;
     let mut map = Object::new();
     let mut put = |key: &str, value: Value| _ = map.insert(key.to_owned(), value);
-    if json.attention_bias {
-        put("attention_bias", config.biases.output.into());
+    let biases = [
+        (json.qkv_bias, config.biases.qkv),
+        (json.output_bias, config.biases.output),
+        (json.mlp_bias, config.biases.mlp),
+    ];
+    for (bias, has) in biases {
+        if let Some(key) = bias.key() {
+            put(key, has.into());
+        }
     }
-    if json.mlp_bias {
-        put("mlp_bias", config.biases.mlp.into());
+    if json.multipliers {
+        let own = &config.multipliers;
+        put("embedding_multiplier", own.embedding.into());
+        put("attention_multiplier", config.attention_scale().into());
+        put("residual_multiplier", own.residual.into());
+        put("logits_scaling", own.logits.into());
     }
     if json.attention_softcap != SoftCap::Absent {
         put("attn_logit_softcapping", config.attention_softcap.into());

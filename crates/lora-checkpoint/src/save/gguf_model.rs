@@ -162,7 +162,7 @@ fn plan<'a>(
             }
         }
         tensors.push(GgufTensor {
-            name: names::tensor(part),
+            name: names::tensor(model.config().facts(), part),
             shape,
             dtype,
         });
@@ -324,6 +324,15 @@ fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
             .attention_softcap
             .map(|cap| real("attn_logit_softcapping", cap)),
     );
+    if config.facts().json.multipliers {
+        let own = &config.multipliers;
+        all.extend([
+            real("attention.scale", config.attention_scale()),
+            real("embedding_scale", own.embedding),
+            real("residual_scale", own.residual),
+            real("logit_scale", own.logits),
+        ]);
+    }
     all.extend(
         config
             .logit_softcap

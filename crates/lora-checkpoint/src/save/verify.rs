@@ -42,6 +42,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         ropes,
         layers,
         query_pre_attn_scalar,
+        multipliers,
         attention_softcap,
         logit_softcap,
         tie_word_embeddings,
@@ -74,6 +75,19 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         *max_position_embeddings,
     );
     found.real("rms_norm_eps", Some(w.rms_norm_eps), Some(*rms_norm_eps));
+    let (own, named) = (&w.multipliers, multipliers);
+    found.real(
+        "embedding_multiplier",
+        Some(own.embedding),
+        Some(named.embedding),
+    );
+    found.real("attention_multiplier", own.attention, named.attention);
+    found.real(
+        "residual_multiplier",
+        Some(own.residual),
+        Some(named.residual),
+    );
+    found.real("logits_scaling", Some(own.logits), Some(named.logits));
     found.real(
         "query_pre_attn_scalar",
         Some(w.query_pre_attn_scalar),

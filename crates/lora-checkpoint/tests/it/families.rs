@@ -236,6 +236,16 @@ pub fn storable() -> Vec<Value> {
             json!({"rope_parameters": longrope, "original_max_position_embeddings": 16, "sliding_window": 8}),
         ),
         of("smollm3", json!({"num_hidden_layers": 5})),
+        of("gemma", json!({"tie_word_embeddings": true})),
+        of(
+            "granite",
+            json!({"embedding_multiplier": 12.0, "attention_multiplier": 0.015625, "residual_multiplier": 0.22,
+            "logits_scaling": 8.0, "attention_bias": true, "mlp_bias": true}),
+        ),
+        of("glm4", json!({"partial_rotary_factor": 0.5})),
+        of("ernie4_5", json!({"tie_word_embeddings": false})),
+        of("seed_oss", json!({"attention_out_bias": true})),
+        of("olmo2", json!({})),
     ]
 }
 

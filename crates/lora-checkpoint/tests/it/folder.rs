@@ -55,3 +55,75 @@ fn rows_are_those_of_the_safetensors_crate() {
         assert_eq!(last, theirs[theirs.len() - view.columns()..], "{name}");
     }
 }
+
+/// A golden base whose tensors are called otherwise, under another config.json.
+fn renamed(
+    case: &str,
+    config: impl Fn(serde_json::Value) -> serde_json::Value,
+    name: impl Fn(&str) -> Option<String>,
+) -> tempfile::TempDir {
+    let from = golden(case);
+    let dir = tempfile::tempdir().unwrap();
+    let own = lora_testkit::json(&from.join("config.json"));
+    std::fs::write(dir.path().join("config.json"), config(own).to_string()).unwrap();
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tower = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4]);
+    let mut views: Vec<_> = file
+        .iter()
+        .filter_map(|(old, view)| Some((name(old)?, view)))
+        .collect();
+    if let Some(name) = name("tower") {
+        views.push((name, tower.unwrap()));
+    }
+    let to = dir.path().join("model.safetensors");
+    safetensors::serialize_to_file(views, None, &to).unwrap();
+    dir
+}
+
+#[test]
+fn the_text_part_of_a_model_with_towers_is_the_text_model() {
+    let case = "gemma3_text/base";
+    let plain = Checkpoint::open(&golden(case)).unwrap();
+    let whole = |text: serde_json::Value| serde_json::json!({"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 9}});
+    let of_4 = |name: &str| match name {
+        "tower" => Some("vision_tower.vision_model.post_layernorm.bias".to_owned()),
+        _ => Some(format!("language_model.{name}")),
+    };
+    let of_5 = |name: &str| match name {
+        "tower" => Some("model.multi_modal_projector.weight".to_owned()),
+        _ => Some(name.replacen("model.", "model.language_model.", 1)),
+    };
+    for dir in [renamed(case, whole, of_4), renamed(case, whole, of_5)] {
+        let text = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(text.config(), plain.config());
+        assert_eq!(text.tensor_names(), plain.tensor_names());
+        for name in text.tensor_names() {
+            let [a, b] = [&text, &plain].map(|model| model.tensor(&name).unwrap().to_f32());
+            assert_eq!(a, b, "{name}");
+        }
+        assert!(text.notes()[0].contains("text part (gemma3_text) of a gemma3 model"));
+    }
+}
+
+#[test]
+fn a_decoder_without_a_head_around_it_opens() {
+    let case = "llama_gqa_tied/base";
+    let bare = |name: &str| Some(name.strip_prefix("model.")?.to_owned());
+    let dir = renamed(case, |config| config, bare);
+    let found = Checkpoint::open(dir.path()).unwrap();
+    let plain = Checkpoint::open(&golden(case)).unwrap();
+    assert_eq!(found.tensor_names(), plain.tensor_names());
+
+    // Towers that the configuration knows nothing of have no place.
+    let of_5 = |name: &str| match name {
+        "tower" => Some("model.vision_tower.weight".to_owned()),
+        _ => Some(name.replacen("model.", "model.language_model.", 1)),
+    };
+    let dir = renamed(case, |config| config, of_5);
+    let error = Checkpoint::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("model.vision_tower.weight has no place"),
+        "{error}"
+    );
+}

@@ -20,7 +20,7 @@ pub use dropout::Mask;
 pub use gated::Activation;
 pub use norm::Write;
 pub use optim::AdamStep;
-pub use rotary::Rotary;
+pub use rotary::{Pairs, Rotary};
 
 use crate::device::{Arg, Grid};
 use crate::kernels::NAMES;

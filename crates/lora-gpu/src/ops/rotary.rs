@@ -7,12 +7,23 @@ use crate::{Dtype, Error, Gpu, Mat, Tensor};
 pub struct Rotary<'t> {
     /// cos | sin of every position: (N, 2·half) in f32.
     pub table: &'t Tensor,
-    /// Pairs of a head: features i and i + half, in the half-split layout. Those from 2·half on stay as they are.
+    /// Pairs of a head. Features from 2·half on stay as they are.
     pub half: usize,
+    /// Which features are turned together.
+    pub pairs: Pairs,
     /// The row of `table` for each row, u32.
     pub rows: &'t Tensor,
     /// Features of a head.
     pub head_dim: usize,
+}
+
+/// Which features of a head are turned together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairs {
+    /// i and i + half.
+    Halves,
+    /// 2i and 2i + 1.
+    Neighbours,
 }
 
 impl Gpu {
@@ -27,9 +38,14 @@ impl Gpu {
         let Rotary {
             table,
             half,
+            pairs,
             rows,
             head_dim,
         } = rotary;
+        let (step, apart) = match pairs {
+            Pairs::Halves => (1, half),
+            Pairs::Neighbours => (2, 1),
+        };
         assert!(
             head_dim > 0 && 2 * half <= head_dim && x.columns().is_multiple_of(head_dim),
             "{half} pairs of heads of {head_dim} in rows of {}",
@@ -47,6 +63,8 @@ impl Gpu {
             .tensor(table, 0)
             .tensor(rows, 0)
             .int(half)
+            .int(step)
+            .int(apart)
             .int(head_dim)
             .float(if back { -1.0 } else { 1.0 })
             .long(x.rows())

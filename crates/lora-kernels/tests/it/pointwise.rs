@@ -1,7 +1,7 @@
 //! RMSNorm, rotary embedding, SwiGLU and GeGLU, exp, tanh.
 use crate::harness::{assert_close, gradient, values, weigh, wide};
 use lora_kernels::glu::{self, Activation};
-use lora_kernels::rope::Turn;
+use lora_kernels::rope::{Heads, Pairs, Turn};
 use lora_kernels::{norm, rope, vector};
 
 fn norm_reference(x: &[f64], gamma: &[f32], eps: f64) -> Vec<f64> {
@@ -56,23 +56,21 @@ fn check_rmsnorm(t: usize, h: usize, offset: f32) {
 
 const FACTOR: f64 = 1.3;
 
-fn rotate_reference(
-    x: &[f64],
-    positions: &[u32],
-    frequencies: &[f32],
-    heads: usize,
-    d: usize,
-) -> Vec<f64> {
+fn rotate_reference(x: &[f64], positions: &[u32], frequencies: &[f32], heads: Heads) -> Vec<f64> {
     let half = frequencies.len();
     let mut out = x.to_vec();
-    for (row, &p) in out.chunks_mut(heads * d).zip(positions) {
-        for head in row.chunks_mut(d) {
+    for (row, &p) in out.chunks_mut(heads.count * heads.width).zip(positions) {
+        for head in row.chunks_mut(heads.width) {
             for i in 0..half {
                 let (sin, cos) = (f64::from(p) * f64::from(frequencies[i])).sin_cos();
                 let (sin, cos) = (sin * FACTOR, cos * FACTOR);
-                let (a, b) = (head[i], head[i + half]);
-                head[i] = a * cos - b * sin;
-                head[i + half] = b * cos + a * sin;
+                let (first, second) = match heads.pairs {
+                    Pairs::Halves => (i, i + half),
+                    Pairs::Neighbours => (2 * i, 2 * i + 1),
+                };
+                let (a, b) = (head[first], head[second]);
+                head[first] = a * cos - b * sin;
+                head[second] = b * cos + a * sin;
             }
         }
     }
@@ -81,25 +79,25 @@ fn rotate_reference(
 
 #[test]
 fn rotary_embedding() {
-    let (heads, frequencies, positions) = (3, [1.0f32, 0.3, 0.01], [0u32, 7, 2, 90]);
+    let (frequencies, positions) = ([1.0f32, 0.3, 0.01], [0u32, 7, 2, 90]);
     // The whole head, and a part of one whose width is odd.
-    for d in [6, 9] {
-        let n = positions.len() * heads * d;
+    let cases = [6, 9].map(|width| [Pairs::Halves, Pairs::Neighbours].map(|pairs| (width, pairs)));
+    for (width, pairs) in cases.into_iter().flatten() {
+        let heads = Heads {
+            count: 3,
+            width,
+            pairs,
+        };
+        let n = positions.len() * heads.count * width;
         let (x, w) = (values(n, 5), values(n, 6));
         let table = rope::Table::new(&frequencies, FACTOR, 100);
+        let turned = |x: &[f64]| rotate_reference(x, &positions, &frequencies, heads);
         let mut y = x.clone();
-        rope::rotate(&mut y, &positions, heads, d, &table, Turn::Forward);
-        assert_close(
-            "y",
-            &y,
-            &rotate_reference(&wide(&x), &positions, &frequencies, heads, d),
-            1e-5,
-        );
+        rope::rotate(&mut y, &positions, heads, &table, Turn::Forward);
+        assert_close("y", &y, &turned(&wide(&x)), 1e-5);
         let mut dx = w.clone();
-        rope::rotate(&mut dx, &positions, heads, d, &table, Turn::Back);
-        let want = gradient(&wide(&x), |x| {
-            weigh(&w, &rotate_reference(x, &positions, &frequencies, heads, d))
-        });
+        rope::rotate(&mut dx, &positions, heads, &table, Turn::Back);
+        let want = gradient(&wide(&x), |x| weigh(&w, &turned(x)));
         assert_close("dx", &dx, &want, 1e-5);
     }
 }

@@ -4,7 +4,7 @@ use super::rope::RopeTables;
 use super::softmax::{mask_of, masked_softmax, soft_cap};
 use crate::{Packed, spec};
 use candle_core::{D, Device, Error, Result, Tensor};
-use lora_checkpoint::{Activation, ModelConfig, Norm, Projection};
+use lora_checkpoint::{Activation, HeadNorms, ModelConfig, Norm, Projection};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -64,17 +64,19 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// Hidden states after the last norm, (T, H).
+    /// Hidden states as the head reads them, after the last norm, (T, H).
     pub(super) fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
         let embedded = self.embedding(ids)?; // (T) -> (T, H)
         let mut x = (embedded * self.config.embedding_scale())?;
         for layer in 0..self.config.num_hidden_layers {
             let attended = self.attention(&self.norm(&x, layer, Norm::Input)?, layer)?;
-            x = (x + self.norm(&attended, layer, Norm::AttentionOutput)?)?;
+            let attended = self.norm(&attended, layer, Norm::AttentionOutput)?;
+            x = (x + (attended * self.config.multipliers.residual)?)?;
             let activated = self.mlp(&self.norm(&x, layer, Norm::MlpInput)?, layer)?;
-            x = (x + self.norm(&activated, layer, Norm::MlpOutput)?)?;
+            let activated = self.norm(&activated, layer, Norm::MlpOutput)?;
+            x = (x + (activated * self.config.multipliers.residual)?)?;
         }
-        self.rms_norm(&x, "model.norm")
+        self.rms_norm(&x, "model.norm")? / self.config.multipliers.logits
     }
 
     /// Logits of rows of hidden states, (N, H) -> (N, V).
@@ -198,6 +200,13 @@ impl<'a> Graph<'a> {
         let q = self.projection(x, layer, Projection::Q, &mut last)?; // (T, heads·d)
         let k = self.projection(x, layer, Projection::K, &mut last)?; // (T, kv_heads·d)
         let v = self.projection(x, layer, Projection::V, &mut last)?;
+        let (q, k) = match self.config.facts().head_norms {
+            HeadNorms::EachHead => (q, k),
+            HeadNorms::AllHeads => (
+                self.norm(&q, layer, Norm::Query)?,
+                self.norm(&k, layer, Norm::Key)?,
+            ),
+        };
         let mut outputs = Vec::with_capacity(self.runs.len());
         for run in &self.runs {
             outputs.push(self.attend(run, layer, &q, &k, &v)?);
@@ -240,12 +249,19 @@ impl<'a> Graph<'a> {
                 .contiguous() // (B, heads, T, d)
         };
         let rotate = |x: Tensor| match self.config.layers[layer].rope {
-            Some(rope) => self.ropes.of(rope, length)?.apply(&x),
+            Some(rope) => self
+                .ropes
+                .of(rope, length)?
+                .apply(&x, self.config.facts().rotary_pairs),
             None => Ok(x),
         };
-        let q = rotate(self.norm(&split(q, heads)?, layer, Norm::Query)?)?;
+        let of_head = |x: Tensor, norm| match self.config.facts().head_norms {
+            HeadNorms::EachHead => self.norm(&x, layer, norm),
+            HeadNorms::AllHeads => Ok(x),
+        };
+        let q = rotate(of_head(split(q, heads)?, Norm::Query)?)?;
         let q = (q * self.config.attention_scale())?;
-        let k = rotate(self.norm(&split(k, kv_heads)?, layer, Norm::Key)?)?;
+        let k = rotate(of_head(split(k, kv_heads)?, Norm::Key)?)?;
         let v = split(v, kv_heads)?;
         // The heads of a group share their keys: their queries are stacked, so that keys need no copies.
         let grouped = q.reshape((sequences, kv_heads, heads / kv_heads * length, width))?;

@@ -1,6 +1,6 @@
 //! Rotary embedding tables, in f32 whatever the model's dtype.
 use candle_core::{DType, Device, Error, Result, Tensor};
-use lora_checkpoint::{ModelConfig, Rope};
+use lora_checkpoint::{ModelConfig, Rope, RotaryPairs};
 use std::collections::BTreeMap;
 
 /// The tables of a pack: for each of the config's rotary embeddings and variants (see [`Rope::variant`]) that occur.
@@ -69,25 +69,35 @@ impl RopeTable {
         })
     }
 
-    /// Rotates (B, heads, T, d) by position: feature i is paired with i + pairs (transformers' `rotate_half`); features
-    /// behind the pairs stay.
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    /// Rotates (B, heads, T, d) by position; features behind the pairs stay.
+    pub(super) fn apply(&self, x: &Tensor, layout: RotaryPairs) -> Result<Tensor> {
         let (_, _, length, width) = x.dims4()?;
         let (cos, sin) = (
             self.cos.narrow(0, 0, length)?,
             self.sin.narrow(0, 0, length)?,
         );
         let pairs = cos.dim(1)?;
-        let first = x.narrow(3, 0, pairs)?;
-        let second = x.narrow(3, pairs, pairs)?;
+        let rotated = x.narrow(3, 0, 2 * pairs)?;
+        let of = |which: usize| match layout {
+            RotaryPairs::Halves => rotated.narrow(3, which * pairs, pairs),
+            RotaryPairs::Neighbours => {
+                let (batch, heads, length, _) = rotated.dims4()?;
+                let apart = rotated.reshape((batch, heads, length, pairs, 2))?;
+                apart.narrow(4, which, 1)?.squeeze(4)
+            }
+        };
+        let (first, second) = (of(0)?, of(1)?);
         let rotated_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
         let rotated_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
+        let rotated = match layout {
+            RotaryPairs::Halves => Tensor::cat(&[rotated_first, rotated_second], 3)?,
+            RotaryPairs::Neighbours => {
+                Tensor::stack(&[rotated_first, rotated_second], 4)?.flatten_from(3)?
+            }
+        };
         match width - 2 * pairs {
-            0 => Tensor::cat(&[rotated_first, rotated_second], 3),
-            rest => Tensor::cat(
-                &[rotated_first, rotated_second, x.narrow(3, 2 * pairs, rest)?],
-                3,
-            ),
+            0 => Ok(rotated),
+            rest => Tensor::cat(&[rotated, x.narrow(3, 2 * pairs, rest)?], 3),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::binding::Binding;
 use super::buffers::{Kept, ProjectScratch};
 use super::dropout::RowsOf;
 use super::engine::Engine;
+use super::pass::scale;
 use super::project::{Applied, Back};
 use super::site::Site;
 use super::targets::Targets;
@@ -36,6 +37,16 @@ impl Engine<'_> {
         let normed = self.head.normed.get(rows.len() * h);
         let rstd = self.head.rstd.get(rows.len());
         norm::forward(gathered, &self.weights.norm, eps, normed, rstd);
+        self.divide_for_logits(rows.len());
+    }
+
+    /// Divides what the head reads, or its gradient, in `head.normed`, by what logits are divided by.
+    fn divide_for_logits(&mut self, rows: usize) {
+        let divisor = self.config.multipliers.logits;
+        if divisor != 1.0 {
+            let normed = self.head.normed.get(rows * self.config.hidden_size);
+            scale(normed, (1.0 / divisor) as f32);
+        }
     }
 
     /// Logits of the given rows of the hidden state, (n, V).
@@ -71,6 +82,7 @@ impl Engine<'_> {
         if let Some(Scaled { gradients, .. }) = to {
             let rows = &targets.wanted.places;
             let h = self.config.hidden_size;
+            self.divide_for_logits(rows.len());
             let head = &mut self.head;
             let x = head.rows.read(rows.len() * h);
             let rstd = head.rstd.read(rows.len());

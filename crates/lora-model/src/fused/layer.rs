@@ -4,7 +4,7 @@ use super::attend::{attend, attend_backward};
 use super::buffers::{Saved, Scratch};
 use super::cache::LayerCache;
 use super::output::{add_output, output_backward};
-use super::pass::LayerPass;
+use super::pass::{LayerPass, add};
 use super::project::Back;
 use super::rows;
 use crate::spec::Projection::{Down, Gate, K, O, Q, Up, V};
@@ -62,7 +62,7 @@ fn activations(
 
     saved.x.set(x);
     let n = scratch.normed.get(x.len());
-    pass.norm(x, &layer.input_norm, n, saved.input_rstd.get(t)); // (T, H)
+    pass.input(x, layer.input_norm.as_deref(), n, saved.input_rstd.get(t)); // (T, H)
     attend(at, saved, reads.cache, scratch); // (T, H) -> (T, heads·d)
     if let Some(wanted) = reads.wanted {
         rows::keep(wanted, x, t);
@@ -74,7 +74,12 @@ fn activations(
 
     saved.middle.set(x);
     let n = scratch.normed.get(x.len());
-    pass.norm(x, &layer.mlp_norm, n, saved.middle_rstd.get(at.rows));
+    pass.input(
+        x,
+        layer.mlp_norm.as_deref(),
+        n,
+        saved.middle_rstd.get(at.rows),
+    );
     let wide = at.size(Gate);
     let Saved { gate, up, u, .. } = saved;
     let outputs = &mut [(Gate, gate.get(wide)), (Up, up.get(wide))];
@@ -127,8 +132,8 @@ pub(super) fn backward(
     let rstd = saved.input_rstd.read(at.rows);
     let n = scratch.normed.get(hidden);
     let dn = scratch.d_normed.get(hidden);
-    let gamma = &at.layer.input_norm;
-    at.pass.norm_again(x, gamma, rstd, n);
+    let gamma = at.layer.input_norm.as_deref();
+    at.pass.input_again(x, gamma, rstd, n);
     let outputs = &[
         (Q, scratch.d_q.read(at.size(Q))),
         (K, scratch.d_k.read(at.size(K))),
@@ -139,6 +144,9 @@ pub(super) fn backward(
         scratch: &mut scratch.project,
     };
     at.fan_in(n, outputs, dn, &saved.u, &mut scratch.stacked, back);
+    let Some(gamma) = gamma else {
+        return add(dx, dn);
+    };
     let norm = (Some(at.index), Norm::Input);
     at.pass.binding.norm_gradient(norm, x, rstd, dn, gradients);
     at.pass.norm_backward(x, gamma, rstd, dn, dx);
@@ -166,14 +174,17 @@ fn mlp_backward(
     let rstd = saved.middle_rstd.read(at.rows);
     let n = scratch.normed.get(hidden);
     let dn = scratch.d_normed.get(hidden);
-    let gamma = &at.layer.mlp_norm;
-    at.pass.norm_again(middle, gamma, rstd, n);
+    let gamma = at.layer.mlp_norm.as_deref();
+    at.pass.input_again(middle, gamma, rstd, n);
     let outputs = &[(Gate, saved.gate.read(wide)), (Up, saved.up.read(wide))];
     let back = Back {
         gradients,
         scratch: &mut scratch.project,
     };
     at.fan_in(n, outputs, dn, &saved.u, &mut scratch.stacked, back);
+    let Some(gamma) = gamma else {
+        return add(dx, dn);
+    };
     let norm = (Some(at.index), Norm::MlpInput);
     at.pass
         .binding

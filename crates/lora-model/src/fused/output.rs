@@ -1,13 +1,11 @@
 //! The two places of a layer where the hidden state is added to: attention's output through O, the MLP's through Down,
 //! each normalised first where the family does so.
 use super::buffers::{Saved, Scratch};
-use super::pass::LayerPass;
+use super::pass::{LayerPass, add, scale};
 use super::project::Back;
 use crate::spec::Projection::{self, O};
 use lora_checkpoint::Norm;
 use lora_kernels::matrix::Place;
-use lora_kernels::vector;
-use rayon::prelude::*;
 
 /// x (T, H) += the output of attention (O) or of the MLP (Down) through its projection, normalised where the family does so.
 pub(super) fn add_output(
@@ -34,22 +32,28 @@ pub(super) fn add_output(
     };
     let hidden = at.out_features(projection);
     let project = &mut scratch.project;
+    let multiplier = at.residual_multiplier();
     let Some(gamma) = gamma else {
-        let to = Place::new(x, at.rows, hidden).adding();
-        return at.forward(projection, input, to, &mut saved.u, project);
+        if multiplier == 1.0 {
+            let to = Place::new(x, at.rows, hidden).adding();
+            return at.forward(projection, input, to, &mut saved.u, project);
+        }
+        let y = scratch.normed.get(x.len());
+        let to = Place::new(y, at.rows, hidden);
+        at.forward(projection, input, to, &mut saved.u, project);
+        scale(y, multiplier);
+        return add(x, y);
     };
     let to = Place::new(output.get(x.len()), at.rows, hidden);
     at.forward(projection, input, to, &mut saved.u, project);
     let n = scratch.normed.get(x.len());
     at.pass
         .norm(output.read(x.len()), gamma, n, rstd.get(at.rows));
-    x.par_chunks_mut(PART)
-        .zip(n.par_chunks(PART))
-        .for_each(|(x, n)| vector::add(x, n));
+    if multiplier != 1.0 {
+        scale(n, multiplier);
+    }
+    add(x, n);
 }
-
-/// Values added at once by a thread.
-const PART: usize = 1 << 14;
 
 /// The gradient of the input of O (in `scratch.d_o`) or of Down (in `scratch.d_activated`), from that of the hidden state,
 /// dx (T, H).
@@ -81,21 +85,32 @@ pub(super) fn output_backward(
         ),
     };
     let to = Place::new(d_input, at.rows, at.in_features(projection));
+    let multiplier = at.residual_multiplier();
     let Some(gamma) = gamma else {
         let back = Back {
             gradients,
             scratch: &mut scratch.project,
         };
-        return at.backward(projection, input, dx, to, &saved.u, back);
+        if multiplier == 1.0 {
+            return at.backward(projection, input, dx, to, &saved.u, back);
+        }
+        let dy = scratch.d_output.get(dx.len());
+        dy.copy_from_slice(dx);
+        scale(dy, multiplier);
+        return at.backward(projection, input, dy, to, &saved.u, back);
     };
     let output = output.read(dx.len());
     let rstd = rstd.read(at.rows);
-    at.pass
-        .binding
-        .norm_gradient((Some(at.index), norm), output, rstd, dx, gradients);
     let dn = scratch.d_normed.get(dx.len());
     let dy = scratch.d_output.get(dx.len());
     dn.copy_from_slice(dx);
+    if multiplier != 1.0 {
+        scale(dn, multiplier);
+    }
+    let norm = (Some(at.index), norm);
+    at.pass
+        .binding
+        .norm_gradient(norm, output, rstd, dn, gradients);
     dy.fill(0.0);
     at.pass.norm_backward(output, gamma, rstd, dn, dy);
     let back = Back {

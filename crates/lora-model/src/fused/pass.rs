@@ -5,13 +5,15 @@ use super::rotation::Rotation;
 use super::watch::Watch;
 use super::weights::Layer;
 use crate::spec::Projection;
-use lora_checkpoint::{Activation, ModelConfig};
+use lora_checkpoint::{Activation, ModelConfig, RotaryPairs};
 use lora_kernels::attention::Shape;
 use lora_kernels::glu;
 use lora_kernels::layout::Segment;
 use lora_kernels::norm;
 use lora_kernels::profile::{Part, Profile};
-use lora_kernels::rope::{self, Turn};
+use lora_kernels::rope::{self, Heads, Pairs, Turn};
+use lora_kernels::vector;
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// One pass.
@@ -40,6 +42,11 @@ pub(super) struct LayerPass<'p, 'b> {
 }
 
 impl LayerPass<'_, '_> {
+    /// What the outputs of attention and MLP are multiplied by before they are added to the hidden state.
+    pub(super) fn residual_multiplier(self) -> f32 {
+        self.pass.config.multipliers.residual as f32
+    }
+
     /// The same layer, for so many rows.
     pub(super) fn of_rows(self, rows: usize) -> Self {
         Self { rows, ..self }
@@ -66,8 +73,30 @@ impl Pass<'_> {
         });
     }
 
+    /// What a layer's attention or MLP reads of the hidden state: its norm, or where the family has none itself.
+    pub(super) fn input(&self, x: &[f32], gamma: Option<&[f32]>, n: &mut [f32], rstd: &mut [f32]) {
+        match gamma {
+            Some(gamma) => self.norm(x, gamma, n, rstd),
+            None => n.copy_from_slice(x),
+        }
+    }
+
+    /// n as [`Self::input`] wrote it.
+    pub(super) fn input_again(
+        &self,
+        x: &[f32],
+        gamma: Option<&[f32]>,
+        rstd: &[f32],
+        n: &mut [f32],
+    ) {
+        match gamma {
+            Some(gamma) => self.norm_again(x, gamma, rstd, n),
+            None => n.copy_from_slice(x),
+        }
+    }
+
     /// n as [`Self::norm`] wrote it.
-    pub(super) fn norm_again(&self, x: &[f32], gamma: &[f32], rstd: &[f32], n: &mut [f32]) {
+    fn norm_again(&self, x: &[f32], gamma: &[f32], rstd: &[f32], n: &mut [f32]) {
         self.profile.time(Part::Norm, 0, || {
             norm::recompute(x, gamma, rstd, n);
         });
@@ -119,13 +148,36 @@ impl Pass<'_> {
             return;
         };
         let width = self.config.shape(projection).0;
-        let d = self.config.head_dim;
+        let heads = Heads {
+            count: width / self.config.head_dim,
+            width: self.config.head_dim,
+            pairs: match self.config.facts().rotary_pairs {
+                RotaryPairs::Halves => Pairs::Halves,
+                RotaryPairs::Neighbours => Pairs::Neighbours,
+            },
+        };
         self.profile.time(Part::Rotary, 0, || {
             for (rows, table) in &self.rotations[rope].spans {
                 let values = &mut x[rows.start * width..rows.end * width];
                 let positions = &self.batch.positions[rows.clone()];
-                rope::rotate(values, positions, width / d, d, table, turn);
+                rope::rotate(values, positions, heads, table, turn);
             }
         });
     }
+}
+
+/// Values added at once by a thread.
+const PART: usize = 1 << 14;
+
+/// a += b.
+pub(super) fn add(a: &mut [f32], b: &[f32]) {
+    a.par_chunks_mut(PART)
+        .zip(b.par_chunks(PART))
+        .for_each(|(a, b)| vector::add(a, b));
+}
+
+/// a *= factor.
+pub(super) fn scale(a: &mut [f32], factor: f32) {
+    a.par_chunks_mut(PART)
+        .for_each(|a| a.iter_mut().for_each(|a| *a *= factor));
 }

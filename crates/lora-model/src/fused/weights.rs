@@ -15,12 +15,12 @@ pub(super) struct Linear<'b> {
 /// One decoder layer. The weights of norms are γ, whatever the file adds to them.
 #[derive(Debug)]
 pub(super) struct Layer<'b> {
-    pub(super) input_norm: Vec<f32>,
-    /// Of each head, (d).
+    pub(super) input_norm: Option<Vec<f32>>,
+    /// Of each head, (d), or of all of them.
     pub(super) query_norm: Option<Vec<f32>>,
     pub(super) key_norm: Option<Vec<f32>>,
     pub(super) attention_output_norm: Option<Vec<f32>>,
-    pub(super) mlp_norm: Vec<f32>,
+    pub(super) mlp_norm: Option<Vec<f32>>,
     pub(super) mlp_output_norm: Option<Vec<f32>>,
     /// The family's linear layers in the order of the forward pass.
     linears: Vec<Linear<'b>>,
@@ -39,11 +39,11 @@ impl<'b> Layer<'b> {
 
     fn norm_mut(&mut self, norm: Norm) -> Option<&mut Vec<f32>> {
         match norm {
-            Norm::Input => Some(&mut self.input_norm),
+            Norm::Input => self.input_norm.as_mut(),
             Norm::Query => self.query_norm.as_mut(),
             Norm::Key => self.key_norm.as_mut(),
             Norm::AttentionOutput => self.attention_output_norm.as_mut(),
-            Norm::MlpInput => Some(&mut self.mlp_norm),
+            Norm::MlpInput => self.mlp_norm.as_mut(),
             Norm::MlpOutput => self.mlp_output_norm.as_mut(),
         }
     }
@@ -179,17 +179,12 @@ impl<'b> Source<'b> {
                 .map(|path| self.gamma(&path))
                 .transpose()
         };
-        let missing = || {
-            Error::invalid(format!(
-                "layer {layer} has no norm before attention or the MLP"
-            ))
-        };
         Ok(Layer {
-            input_norm: norm(Norm::Input)?.ok_or_else(missing)?,
+            input_norm: norm(Norm::Input)?,
             query_norm: norm(Norm::Query)?,
             key_norm: norm(Norm::Key)?,
             attention_output_norm: norm(Norm::AttentionOutput)?,
-            mlp_norm: norm(Norm::MlpInput)?.ok_or_else(missing)?,
+            mlp_norm: norm(Norm::MlpInput)?,
             mlp_output_norm: norm(Norm::MlpOutput)?,
             linears: own
                 .iter()

@@ -4,7 +4,7 @@ use super::engine::Engine;
 use super::profile::timed;
 use crate::fused::targets::Targets;
 use lora_checkpoint::ModelConfig;
-use lora_gpu::{Dtype, Error, Gpu, Product, Tensor, Write};
+use lora_gpu::{Dtype, Error, Gpu, Mat, Product, Tensor, Write};
 use lora_kernels::loss::TokenLoss;
 use lora_kernels::profile::Part;
 
@@ -102,6 +102,7 @@ impl Engine<'_> {
         let eps = self.config.rms_norm_eps as f32;
         let norm = &self.weights.norm;
         gpu.norm(gathered.mat(n, h), norm, eps, normed.mat(n, h), &rstd)?;
+        self.divide_for_logits(normed.mat(n, h))?;
         Ok(normed)
     }
 
@@ -210,6 +211,14 @@ impl Engine<'_> {
         Ok(tokens.collect())
     }
 
+    /// Divides what the head reads, or its gradient, by what logits are divided by.
+    fn divide_for_logits(&self, hidden: Mat<'_>) -> Result<(), Error> {
+        match self.config.multipliers.logits {
+            1.0 => Ok(()),
+            divisor => self.gpu.convert(hidden, (1.0 / divisor) as f32, hidden),
+        }
+    }
+
     /// Through the last norm, to all rows: a row that predicts nothing gets 0, one that predicts several targets their sum.
     fn loss_backward(
         &mut self,
@@ -224,6 +233,7 @@ impl Engine<'_> {
         let rstd = self.head.rstd.get(gpu, n)?;
         let d_rows = self.head.d_rows.get(gpu, n * h)?;
         let d_rows = d_rows.mat(n, h);
+        self.divide_for_logits(d_normed.mat(n, h))?;
         gpu.norm_backward(
             x.mat(n, h),
             &self.weights.norm,

@@ -19,6 +19,11 @@ impl<'p> LayerPass<'p> {
         }
     }
 
+    /// What the outputs of attention and MLP are multiplied by; no family has it and norms of the outputs.
+    pub(super) fn residual_multiplier(self) -> f32 {
+        self.pass.config.multipliers.residual as f32
+    }
+
     /// A hidden state, (T, H).
     fn hidden<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
         tensor.mat(self.pass.rows, self.pass.config.hidden_size)
@@ -56,22 +61,44 @@ impl<'p> LayerPass<'p> {
 
     /// Rotated queries and keys, and values.
     pub(super) fn normed_qkv(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
-        let gpu = self.pass.gpu;
         let [n, ..] = &saved.inputs;
         let to = self.plain(Kind::Qkv, n);
-        gpu.norm(
-            self.hidden(x),
-            &self.layer.input_norm,
-            self.eps(),
-            to,
-            &saved.input_rstd,
-        )?;
+        let norm = (&self.layer.input_norm, &saved.input_rstd);
+        self.normed(self.hidden(x), norm, to)?;
         let qkv = saved
             .qkv
             .mat(self.pass.rows, self.queries() + 2 * self.keys());
         self.forward(Kind::Qkv, n, qkv)?; // (T, H) -> (T, q + 2·kv)
         self.norm_heads(saved, qkv)?;
         self.rotate(qkv, false)
+    }
+
+    /// What attention or MLP reads of the hidden state: its norm, or where the family has none itself.
+    fn normed(
+        self,
+        x: Mat<'_>,
+        (gamma, rstd): (&Option<Tensor>, &Tensor),
+        to: Mat<'_>,
+    ) -> Result<(), Error> {
+        match gamma {
+            Some(gamma) => self.pass.gpu.norm(x, gamma, self.eps(), to, rstd),
+            None => self.pass.gpu.convert(x, 1.0, to),
+        }
+    }
+
+    /// dx += the gradient through what [`Self::normed`] did to x.
+    fn normed_backward(
+        self,
+        x: &Tensor,
+        (gamma, rstd): (&Option<Tensor>, &Tensor),
+        dn: Mat<'_>,
+        dx: Mat<'_>,
+    ) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        match gamma {
+            Some(gamma) => gpu.norm_backward(self.hidden(x), gamma, rstd, dn, dx, Write::Add),
+            None => gpu.add(dn, dx),
+        }
     }
 
     /// Queries and keys normalised head by head, where the family does so.
@@ -100,7 +127,7 @@ impl<'p> LayerPass<'p> {
         let Some(rope) = self.pass.config.layers[self.index].rope else {
             return Ok(());
         };
-        let rotary = self.pass.rotations.get(rope, self.pass.config.head_dim);
+        let rotary = self.pass.rotations.get(rope, self.pass.config);
         let queries_and_keys = qkv.of_columns(0..self.queries() + self.keys());
         self.pass.gpu.rotate(queries_and_keys, rotary, back)
     }
@@ -112,13 +139,8 @@ impl<'p> LayerPass<'p> {
         let hidden = self.hidden(x);
         self.add_output(Kind::Output, o, hidden, saved)?; // (T, q) -> += (T, H)
         gpu.copy(x, &saved.middle, self.hidden_len())?;
-        gpu.norm(
-            hidden,
-            &self.layer.mlp_norm,
-            self.eps(),
-            self.plain(Kind::GateUp, n),
-            &saved.middle_rstd,
-        )?;
+        let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
+        self.normed(hidden, norm, self.plain(Kind::GateUp, n))?;
         let gate_up = self.gate_up(&saved.gate_up);
         self.forward(Kind::GateUp, n, gate_up)?; // (T, H) -> (T, 2·I)
         let to = self.plain(Kind::Down, activated);
@@ -138,7 +160,14 @@ impl<'p> LayerPass<'p> {
     ) -> Result<(), Error> {
         let (gamma, output, rstd) = self.output_norm(kind, saved);
         let Some(((gamma, output), rstd)) = gamma.zip(output).zip(rstd) else {
-            return self.forward(kind, input, x);
+            let multiplier = self.residual_multiplier();
+            if multiplier == 1.0 {
+                return self.forward(kind, input, x);
+            }
+            let y = self.hidden(&self.scratch.d_hidden);
+            self.forward(kind, input, y)?;
+            self.pass.gpu.convert(y, multiplier, y)?;
+            return self.pass.gpu.add(y, x);
         };
         let y = self.hidden(output);
         self.forward(kind, input, y)?;
@@ -183,9 +212,8 @@ impl<'p> LayerPass<'p> {
             gpu.gated_backward(gate_up, self.activation(), d_activated, d_gate_up)
         })?;
         let dn = self.backward(Kind::GateUp, n2, d_gate_up, gradients)?;
-        let middle = self.hidden(&saved.middle);
-        let gamma = &self.layer.mlp_norm;
-        gpu.norm_backward(middle, gamma, &saved.middle_rstd, dn, d_hidden, Write::Add)?;
+        let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
+        self.normed_backward(&saved.middle, norm, dn, d_hidden)?;
 
         let dy = self.output_gradient(Kind::Output, d_hidden, saved)?;
         let d_o = self.backward(Kind::Output, o, dy, gradients)?;
@@ -197,9 +225,8 @@ impl<'p> LayerPass<'p> {
         self.rotate(d_qkv, true)?;
         self.heads_backward(saved, d_qkv)?;
         let dn = self.backward(Kind::Qkv, n1, d_qkv, gradients)?;
-        let x = self.hidden(&saved.x);
-        let gamma = &self.layer.input_norm;
-        gpu.norm_backward(x, gamma, &saved.input_rstd, dn, d_hidden, Write::Add)
+        let norm = (&self.layer.input_norm, &saved.input_rstd);
+        self.normed_backward(&saved.x, norm, dn, d_hidden)
     }
 
     /// The gradient of the output of attention or of the MLP before its norm, in the activations' type.
@@ -208,7 +235,7 @@ impl<'p> LayerPass<'p> {
         let dy = self.hidden(&self.scratch.d_hidden);
         let (gamma, output, rstd) = self.output_norm(kind, saved);
         match gamma.zip(output).zip(rstd) {
-            None => gpu.convert(dx, 1.0, dy)?,
+            None => gpu.convert(dx, self.residual_multiplier(), dy)?,
             Some(((gamma, output), rstd)) => {
                 let output = self.hidden(output);
                 gpu.norm_backward(output, gamma, rstd, dx, dy, Write::Replace)?;

@@ -60,11 +60,12 @@ impl<'p> LayerPass<'p> {
 
     /// Whether the group's output is added to the hidden state as it is.
     fn adds(self, kind: Kind) -> bool {
-        match kind {
-            Kind::Output => self.layer.attention_output_norm.is_none(),
-            Kind::Down => self.layer.mlp_output_norm.is_none(),
-            Kind::Qkv | Kind::GateUp => false,
-        }
+        let norm = match kind {
+            Kind::Output => &self.layer.attention_output_norm,
+            Kind::Down => &self.layer.mlp_output_norm,
+            Kind::Qkv | Kind::GateUp => return false,
+        };
+        norm.is_none() && self.residual_multiplier() == 1.0
     }
 
     /// u of all factors, behind the input.

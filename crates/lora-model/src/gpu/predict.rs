@@ -5,7 +5,7 @@ use super::rotation;
 use super::scratch::{Saved, Widths};
 use super::sizes::{GpuBase, Sizes};
 use crate::BatchSize;
-use lora_checkpoint::{ModelConfig, Norm};
+use lora_checkpoint::ModelConfig;
 use lora_core::TargetedModule;
 use lora_gpu::Dtype;
 
@@ -116,10 +116,8 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
     let tables = [Some(sizes.embedding), sizes.head];
     let mut bytes: usize = tables.iter().flatten().map(|table| table.bytes(act)).sum();
     bytes += 4 * config.hidden_size; // the last norm
-    let norms = config.facts().norms.iter().map(|(norm, _)| match norm {
-        Norm::Query | Norm::Key => config.head_dim,
-        _ => config.hidden_size,
-    });
+    let norms = config.facts().norms.iter();
+    let norms = norms.map(|(norm, _)| config.norm_width(*norm));
     bytes += 4 * config.num_hidden_layers * norms.sum::<usize>();
     for layer in &sizes.layers {
         for (group, kind) in layer.iter().zip(super::group::Kind::ALL) {

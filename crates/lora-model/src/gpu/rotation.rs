@@ -1,7 +1,7 @@
 //! Rotary tables of the rows of one pass, one for each of the config's rotary embeddings.
 use crate::fused::batch::Batch;
-use lora_checkpoint::{ModelConfig, Rope};
-use lora_gpu::{Dtype, Error, Gpu, Rotary, Tensor};
+use lora_checkpoint::{ModelConfig, Rope, RotaryPairs};
+use lora_gpu::{Dtype, Error, Gpu, Pairs, Rotary, Tensor};
 use std::collections::BTreeMap;
 
 /// By rotary embedding of the config.
@@ -34,14 +34,18 @@ pub(super) fn values(config: &ModelConfig, length: usize) -> usize {
 }
 
 impl Rotations {
-    /// The rotary embedding `rope` of heads of width `head_dim`.
-    pub(super) fn get(&self, rope: usize, head_dim: usize) -> Rotary<'_> {
+    /// The rotary embedding `rope` of a config.
+    pub(super) fn get(&self, rope: usize, config: &ModelConfig) -> Rotary<'_> {
         let Rotation { table, rows } = &self.0[rope];
         Rotary {
             table: &table.values,
             half: table.half,
+            pairs: match config.facts().rotary_pairs {
+                RotaryPairs::Halves => Pairs::Halves,
+                RotaryPairs::Neighbours => Pairs::Neighbours,
+            },
             rows,
-            head_dim,
+            head_dim: config.head_dim,
         }
     }
 }

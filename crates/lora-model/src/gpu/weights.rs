@@ -10,12 +10,12 @@ use lora_gpu::{Dtype, Gpu, Tensor};
 /// One decoder layer. The weights of norms are γ, whatever the file adds to them.
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) input_norm: Tensor,
-    /// Of each head, (d).
+    pub(super) input_norm: Option<Tensor>,
+    /// Of each head, (d), or of all of them.
     pub(super) query_norm: Option<Tensor>,
     pub(super) key_norm: Option<Tensor>,
     pub(super) attention_output_norm: Option<Tensor>,
-    pub(super) mlp_norm: Tensor,
+    pub(super) mlp_norm: Option<Tensor>,
     pub(super) mlp_output_norm: Option<Tensor>,
     /// By [`Kind`].
     pub(super) groups: Vec<Group>,
@@ -94,22 +94,17 @@ fn load_layer(
         let path = base.config().norm_path(layer, norm);
         path.map(|path| gamma(base, gpu, &path)).transpose()
     };
-    let missing = || {
-        Error::invalid(format!(
-            "layer {layer} has no norm before attention or the MLP"
-        ))
-    };
     let mut groups = Vec::new();
     for kind in Kind::ALL {
         let columns = bound.layers[layer][kind as usize].columns;
         groups.push(Group::load(base, loader, (layer, kind), columns)?);
     }
     Ok(Layer {
-        input_norm: norm(Norm::Input)?.ok_or_else(missing)?,
+        input_norm: norm(Norm::Input)?,
         query_norm: norm(Norm::Query)?,
         key_norm: norm(Norm::Key)?,
         attention_output_norm: norm(Norm::AttentionOutput)?,
-        mlp_norm: norm(Norm::MlpInput)?.ok_or_else(missing)?,
+        mlp_norm: norm(Norm::MlpInput)?,
         mlp_output_norm: norm(Norm::MlpOutput)?,
         groups,
     })

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 26] = [
+pub(crate) const CASES: [&str; 32] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -20,6 +20,12 @@ pub(crate) const CASES: [&str; 26] = [
     "llama_dynamic",
     "phi3_longrope",
     "mistral_sharded_bf16",
+    "gemma_wide_heads",
+    "granite_multipliers",
+    "glm4_partial",
+    "ernie4_5_pairs",
+    "seed_oss_biases",
+    "olmo2_norms_after",
     "llama_dora",
     "mistral_patterns",
     "qwen3_modules_to_save",

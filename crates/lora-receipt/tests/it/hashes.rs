@@ -69,6 +69,32 @@ fn a_file_that_is_only_called_like_a_receipt_is_content() {
 }
 
 #[test]
+fn what_is_added_to_a_finished_output_counts_if_a_tool_would_read_it() {
+    let dir = tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("a"), "2").unwrap();
+    for (artefact, counting, aside) in [
+        (
+            "adapter",
+            &["chat_template.jinja", "b.json"][..],
+            &["note.txt", ".DS_Store"][..],
+        ),
+        ("files", &["note.txt", "b.json"], &[".DS_Store", "a~"]),
+    ] {
+        let mut receipt: serde_json::Value = serde_json::from_str(&receipt_of(&["a"])).unwrap();
+        receipt["artefact"] = artefact.into();
+        fs::write(at("receipt.json"), receipt.to_string()).unwrap();
+        let before = hash_path(dir.path()).unwrap();
+        for name in counting.iter().chain(aside) {
+            fs::write(at(name), "added").unwrap();
+            let is_same = hash_path(dir.path()).unwrap() == before;
+            assert_eq!(is_same, aside.contains(name), "{artefact} {name}");
+            fs::remove_file(at(name)).unwrap();
+        }
+    }
+}
+
+#[test]
 fn names_and_contents_count() {
     let dir = tempdir().unwrap();
     fs::write(dir.path().join("a"), "2").unwrap();

@@ -1,6 +1,7 @@
 //! The laws of hashes, receipts and staged outputs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may fail loudly, in its helpers too
 mod hashes;
+mod ownership;
 mod receipts;
 mod staging;
 

@@ -57,14 +57,26 @@ fn folders_made_for_an_output_go_away_with_it_if_nothing_else_is_in_them() {
     let mut kept = Staged::folder(&dir.path().join("c/d"), false).unwrap();
     kept.keep_partial();
     drop(kept);
-    assert_eq!(names(&dir.path().join("c")), ["d.partial"]);
+    assert_eq!(
+        names(&dir.path().join("c")),
+        ["d.partial", "d.partial.mark"]
+    );
 }
 
 #[test]
 fn a_receipt_that_can_not_be_written_leaves_nothing_beside_the_file() {
     let dir = tempdir().unwrap();
     fs::create_dir(dir.path().join("m.gguf.receipt.json")).unwrap();
+    let error = Staged::file(&dir.path().join("m.gguf"), false).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("m.gguf.receipt.json is in the way")
+    );
+    assert_eq!(names(dir.path()), ["m.gguf.receipt.json"]);
+    fs::remove_dir(dir.path().join("m.gguf.receipt.json")).unwrap();
     let staged = Staged::file(&dir.path().join("m.gguf"), false).unwrap();
+    fs::create_dir(dir.path().join("m.gguf.receipt.json")).unwrap();
     fs::write(staged.path(), "x").unwrap();
     assert!(staged.commit(draft()).is_err());
     assert_eq!(names(dir.path()), ["m.gguf.receipt.json"]);
@@ -116,7 +128,7 @@ fn a_killed_run_s_partial_is_cleared_or_resumed() {
     drop(staged);
 
     let mut resumed = Staged::resume_folder(&out, false).unwrap();
-    assert_eq!(names(resumed.path()), ["checkpoint"]);
+    assert_eq!(names(resumed.path()), [".lora-unfinished", "checkpoint"]);
     resumed.keep_partial();
     drop(resumed);
 
@@ -180,12 +192,18 @@ fn a_parent_that_is_no_folder_is_a_clear_error() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_is_replaced_and_what_it_points_to_is_left_alone() {
+fn what_a_link_leads_to_is_replaced_and_the_link_stays() {
     let dir = tempdir().unwrap();
-    let (real, out) = (dir.path().join("real"), dir.path().join("d"));
-    finish(&real, "kept", false);
-    std::os::unix::fs::symlink(&real, &out).unwrap();
+    let (disk, out) = (dir.path().join("disk"), dir.path().join("d"));
+    fs::create_dir(&disk).unwrap();
+    finish(&disk.join("real"), "old", false);
+    std::os::unix::fs::symlink(disk.join("real"), &out).unwrap();
     finish(&out, "new", true);
-    assert_eq!(fs::read_to_string(real.join("f")).unwrap(), "kept");
-    assert!(!fs::symlink_metadata(&out).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(disk.join("real/f")).unwrap(), "new");
+    assert!(fs::symlink_metadata(&out).unwrap().is_symlink());
+    assert_eq!(names(&disk), ["real"]);
+
+    fs::remove_dir_all(disk.join("real")).unwrap();
+    let error = Staged::folder(&out, true).unwrap_err().told();
+    assert!(error.contains("where nothing is\nhint: "), "{error}");
 }

@@ -101,17 +101,51 @@ fn an_output_that_was_touched_is_made_again() {
         house.steps(&[])[2],
         "eval: running (output modified (made was modified))"
     );
-    house.write("work/p/eval/extra", "");
-    assert_eq!(
-        house.steps(&[])[2],
-        "eval: running (output modified (extra was added))"
-    );
+    house.write("work/p/eval/note", "mine");
+    assert_eq!(house.steps(&[])[2], "eval: skipped");
+    assert_eq!(house.read("work/p/eval/note"), "mine");
     std::fs::remove_dir_all(house.path("work/p/eval")).unwrap();
     assert_eq!(house.steps(&[])[2], "eval: running (output is gone)");
     std::fs::remove_file(house.path("work/p/eval.step.json")).unwrap();
     assert_eq!(
         house.steps(&[])[2],
         "eval: running (no record of how the output was made)"
+    );
+}
+
+#[test]
+fn what_a_person_adds_to_an_output_is_kept_when_its_step_runs_again() {
+    let house = House::new(CHAIN);
+    house.steps(&[]);
+    for name in ["prep/.DS_Store", "other/note.txt"] {
+        house.write(&format!("work/p/{name}"), "mine");
+    }
+    assert!(
+        house
+            .steps(&[])
+            .iter()
+            .all(|step| step.ends_with(": skipped"))
+    );
+    let said = house.run(&["p.yaml", "--force"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.stderr
+            .contains("held files that no lora tool wrote: they lie in work/p/other.kept now"),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(house.read("work/p/other.kept/note.txt"), "mine");
+    assert_eq!(house.read("work/p/prep.kept/.DS_Store"), "mine");
+}
+
+#[test]
+fn an_input_that_the_step_would_replace_is_refused() {
+    let house = House::new("version: 1\nsteps:\n  a: { run: 'true', in: { x: work } }\n");
+    std::fs::create_dir_all(house.path("work/p/a")).unwrap();
+    let refused = house.refused(&[]);
+    assert!(
+        refused.contains("p.yaml:3:27: steps.a.in.x: the output work/p/a lies in the input work"),
+        "{refused}"
     );
 }
 

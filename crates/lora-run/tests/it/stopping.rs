@@ -194,10 +194,58 @@ fn an_interrupted_run_survives_an_attempt_with_other_values() {
     assert_eq!(left, [""; 0], "nothing is left to continue");
 }
 
+/// The processes that a line with this mark in it has started.
+#[cfg(target_os = "linux")]
+fn running(mark: &str) -> usize {
+    let lines = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let line = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).into_owned())
+    });
+    lines.filter(|line| line.contains(mark)).count()
+}
+
+/// Every signal reaches all that a step has started, and so does the death of lora-run.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_step_has_started_ends_with_the_run() {
+    for (signal, code) in [
+        ("-INT", Some(130)),
+        ("-TERM", Some(130)),
+        ("-HUP", Some(130)),
+        ("-KILL", None),
+    ] {
+        let mark = format!(
+            "{}",
+            60_000_000 + std::process::id() * 10 + signal.len() as u32
+        );
+        let house = House::new(&format!(
+            "version: 1\nsteps:\n  a: {{ run: 'sleep {mark} & echo ready; sleep {mark}; true' }}\n"
+        ));
+        let (mut child, _stderr) = sleeping(&house);
+        let told = std::time::Instant::now();
+        std::process::Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), code, "{signal}");
+        while running(&mark) > 0 {
+            assert!(told.elapsed().as_secs() < 10, "{signal}: a child is left");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        if signal == "-KILL" {
+            let said = house.run(&["p.yaml", "--dry-run"]);
+            assert_eq!(said.code, Some(0), "{said:?}");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_step_that_outlives_a_killed_run_keeps_others_out() {
-    let house = House::new("version: 1\nsteps:\n  a: { run: 'echo ready; sleep 3' }\n");
+    // It hears of nothing, so it is not ended before some time has passed.
+    let house = House::new(
+        "version: 1\nsteps:\n  a: { run: 'trap \"\" INT TERM HUP; echo ready; sleep 3' }\n",
+    );
     let (mut child, _stderr) = sleeping(&house);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -1,6 +1,6 @@
 //! Every tool does its work on every family with its default flags: what a user names is a model and some rows.
 use crate::session::tool;
-use lora_testkit::{FAMILIES, assert_code, json, repository, write_family};
+use lora_testkit::{FAMILIES, json, repository, stderr, write_family};
 use std::path::Path;
 use std::process::Command;
 
@@ -44,17 +44,20 @@ fn the_whole_way(family: &str, case: &str, rows: &str) {
     assert_eq!(json(&dir.join("model/config.json"))["model_type"], family);
     std::fs::write(dir.join("rows.jsonl"), rows).unwrap();
     for line in WAY {
-        println!("{family}: {line}");
-        run(dir, line);
+        run(dir, family, line);
     }
 }
 
-fn run(dir: &Path, line: &str) {
+fn run(dir: &Path, family: &str, line: &str) {
     let mut words = line.split_whitespace();
     let output = Command::new(tool(words.next().unwrap()))
         .args(words)
         .current_dir(dir)
         .output()
         .unwrap();
-    assert_code(&output, 0);
+    assert!(
+        output.status.success(),
+        "{family}: {line}: {}",
+        stderr(&output)
+    );
 }

@@ -128,13 +128,17 @@ fn an_interrupted_run_over_a_finished_one_says_what_continues_it() {
         stderr.contains("--resume --force continues that run"),
         "{stderr}"
     );
-    // A damaged state says so, and what is lost and what is not.
+    // Nobody's folder is not continued, and a damaged state says so and what becomes of the run.
     let stderr = place.refused("a", &["--steps", "3", "--resume", "--force"]);
+    assert!(stderr.contains("a.partial is in the way"), "{stderr}");
+    assert!(partial.join("state.safetensors").exists());
+    fs::write(place.dir.path().join("a.partial/.lora-unfinished"), "").unwrap();
+    let stderr = place.said("a", &["--steps", "3", "--resume", "--force"]);
     assert!(
-        stderr.contains("not a checkpoint") && stderr.contains("--force without --resume"),
+        stderr.contains("not a checkpoint")
+            && stderr.contains("no whole one is left: starting from the beginning"),
         "{stderr}"
     );
-    assert!(partial.join("state.safetensors").exists());
 }
 
 #[test]

@@ -36,14 +36,19 @@ fn flags<'a>(base: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Ve
 
 /// Starts a run, waits for its first checkpoint and sends a signal.
 fn interrupt(args: &[&str], out: &Path, signal: &str) {
+    let state = out
+        .with_extension("partial")
+        .join("checkpoints/state.safetensors");
+    interrupt_when(args, out, signal, &state);
+}
+
+/// Starts a run, waits for a file and sends a signal.
+fn interrupt_when(args: &[&str], out: &Path, signal: &str, state: &Path) {
     let mut child = command(args)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let state = out
-        .with_extension("partial")
-        .join("checkpoints/state.safetensors");
     while !state.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -51,14 +56,16 @@ fn interrupt(args: &[&str], out: &Path, signal: &str) {
         .args([signal, &child.id().to_string()])
         .status()
         .unwrap();
+    let told = std::time::Instant::now();
     let status = child.wait().unwrap();
+    assert!(told.elapsed().as_secs() < 5, "{signal}: it ends soon");
     assert!(
         !out.exists(),
         "the run was over before it could be interrupted"
     );
     assert_eq!(
         status.code(),
-        if signal == "-INT" { Some(130) } else { None }
+        if signal == "-KILL" { None } else { Some(130) }
     );
     assert!(state.exists());
 }
@@ -75,7 +82,7 @@ fn a_killed_run_continues_to_the_same_bytes() {
     let (base, data) = (base(), dataset(dir.path()));
     let whole = dir.path().join("whole");
     train(&flags(&base, &data, whole.to_str().unwrap(), &[]));
-    for signal in ["-KILL", "-INT"] {
+    for signal in ["-KILL", "-INT", "-TERM", "-HUP"] {
         let out = dir.path().join(format!("cut{signal}"));
         let path = out.to_str().unwrap();
         interrupt(&flags(&base, &data, path, &[]), &out, signal);
@@ -102,6 +109,47 @@ fn a_killed_run_continues_to_the_same_bytes() {
         let last = |out: &Path| adapter_bytes(&out.join("checkpoints/last"));
         assert!(last(&whole) == last(&out));
         assert!(!out.join("checkpoints/state.safetensors").exists());
+    }
+}
+
+/// A checkpoint that is damaged is told from a whole one, and the one before it leads to the same bytes, too.
+#[test]
+fn a_damaged_checkpoint_is_passed_over_and_the_run_ends_with_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, data) = (base(), dataset(dir.path()));
+    let whole = dir.path().join("whole");
+    train(&flags(&base, &data, whole.to_str().unwrap(), &[]));
+    let damages: [(&str, fn(&mut Vec<u8>)); 3] = [
+        ("truncated", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("zeroed", |bytes| bytes.fill(0)),
+        ("one bit", |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 16;
+        }),
+    ];
+    for (name, damage) in damages {
+        let out = dir.path().join(name.replace(' ', "-"));
+        let path = out.to_str().unwrap();
+        let partial = out.with_extension("partial");
+        let before = partial.join("checkpoints/state.before.safetensors");
+        interrupt_when(&flags(&base, &data, path, &[]), &out, "-KILL", &before);
+        for file in ["checkpoints/state.safetensors", "metrics.jsonl"] {
+            let file = partial.join(file);
+            let mut bytes = fs::read(&file).unwrap();
+            damage(&mut bytes);
+            fs::write(&file, bytes).unwrap();
+        }
+        let stderr = run(&flags(&base, &data, path, &["--resume"])).stderr;
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(
+            stderr.contains("going on from the checkpoint before it"),
+            "{name}: {stderr}"
+        );
+        assert!(adapter_bytes(&whole) == adapter_bytes(&out), "{name}");
+        assert_eq!(metric_lines(&whole), metric_lines(&out), "{name}");
+        let left = fs::read_dir(out.join("checkpoints")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["last"]);
     }
 }
 

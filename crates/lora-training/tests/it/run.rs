@@ -115,7 +115,7 @@ fn a_run_that_was_stopped_goes_on_to_the_same_parameters() {
         let mut trainer = Trainer::new(config(), data, &mut again)
             .unwrap()
             .with_checkpoints(checkpoints(dir.path()));
-        assert!(trainer.resume().unwrap());
+        assert!(trainer.resume().unwrap().kept.is_some());
         assert_eq!(trainer.step(), steps);
         let resumed = trainer.run(&mut |_: &Event| {}).unwrap();
         assert_eq!(again.params, whole.params);
@@ -135,7 +135,7 @@ fn a_checkpoint_of_another_run_is_refused_and_none_is_no_error() {
     let mut trainer = Trainer::new(config(), data, &mut line)
         .unwrap()
         .with_checkpoints(checkpoints(dir.path()));
-    assert!(!trainer.resume().unwrap());
+    assert!(trainer.resume().unwrap().kept.is_none());
     trainer
         .run(&mut StopAfter { steps: 2, seen: 0 })
         .unwrap_err();

@@ -16,17 +16,16 @@ fn has(config: &ModelConfig, norm: Norm) -> bool {
 pub(super) fn saved(config: &ModelConfig) -> (usize, usize) {
     let h = config.hidden_size;
     let heads = config.num_attention_heads;
-    let kv_heads = config.num_key_value_heads;
     let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
-    let raw = |norm, values, heads| {
+    let raw = |norm, values| {
         if has(config, norm) {
-            (heads, values)
+            (values / config.norm_width(norm), values)
         } else {
             (0, 0)
         }
     };
-    let (q_rstd, q_raw) = raw(Norm::Query, q, heads);
-    let (k_rstd, k_raw) = raw(Norm::Key, k, kv_heads);
+    let (q_rstd, q_raw) = raw(Norm::Query, q);
+    let (k_rstd, k_raw) = raw(Norm::Key, k);
     let outputs = [Norm::AttentionOutput, Norm::MlpOutput]
         .into_iter()
         .filter(|norm| has(config, *norm))
@@ -76,7 +75,8 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
     let always = 2 * h + 2 * gate + 2 * q + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
     // The gradient before a norm of heads takes a buffer of its own, which then stands for that of the keys too.
     let head_norms = if has(config, Norm::Key) { 2 * q - k } else { 0 };
-    let sandwich = if has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput) {
+    let has_output_norm = has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput);
+    let sandwich = if has_output_norm || config.multipliers.residual != 1.0 {
         h
     } else {
         0

@@ -1,0 +1,97 @@
+//! One story for every signal that asks a tool to end: it stops at a clean point within a second, or is ended there with its old
+//! output in place; a second request ends it at once.
+use crate::Ui;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The signal that asked to stop; 0 as long as none has.
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
+
+/// True while the work comes to its end by itself, however long that takes: it has something to write.
+static TAKES_ITS_TIME: AtomicBool = AtomicBool::new(false);
+
+/// Exit code of a tool that was asked to stop.
+pub(crate) const INTERRUPT: u8 = 130;
+
+/// How long the work may take to come to a clean point.
+const GRACE: Duration = Duration::from_millis(700);
+
+/// A request that comes so soon after the first is the same one: a terminal and a supervisor tell everybody.
+const SAME: Duration = Duration::from_millis(300);
+
+/// The signal that asked to stop, if one has.
+pub(crate) fn received() -> Option<i32> {
+    match RECEIVED.load(Ordering::SeqCst) {
+        0 => None,
+        signal => Some(signal),
+    }
+}
+
+/// From here on the work ends by itself when it is asked to.
+pub(crate) fn take_time() {
+    TAKES_ITS_TIME.store(true, Ordering::SeqCst);
+}
+
+/// Listens for INT, TERM and HUP (the last only if whoever started us has not switched it off, as nohup does).
+#[cfg(unix)]
+pub(crate) fn listen(ui: Ui) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut wanted = vec![SIGINT, SIGTERM];
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP);
+    }
+    // Without a handler a signal still ends the process, only less politely.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(wanted) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            asked(&ui, signal);
+        }
+    });
+}
+
+/// Listens for Ctrl-C.
+#[cfg(not(unix))]
+pub(crate) fn listen(ui: Ui) {
+    const CTRL_C: i32 = 2;
+    let _ = ctrlc::set_handler(move || asked(&ui, CTRL_C));
+}
+
+/// True if the signal does nothing to this process. Known on Linux; elsewhere such a signal is taken.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+fn asked(ui: &Ui, signal: i32) {
+    static FIRST: std::sync::Mutex<Option<Instant>> = std::sync::Mutex::new(None);
+    let mut first = FIRST
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    match *first {
+        Some(first) if first.elapsed() < SAME => {}
+        Some(_) => end(),
+        None => {
+            *first = Some(Instant::now());
+            RECEIVED.store(signal, Ordering::SeqCst);
+            // Nobody may read stderr, or take what is written there: that must not keep the end from coming.
+            std::thread::spawn(|| {
+                std::thread::sleep(GRACE);
+                if !TAKES_ITS_TIME.load(Ordering::SeqCst) {
+                    end();
+                }
+            });
+            let ui = ui.clone();
+            std::thread::spawn(move || ui.say("stopping (Ctrl-C again stops at once)"));
+        }
+    }
+}
+
+#[allow(clippy::exit)] // the work did not come to its end by itself
+fn end() {
+    std::process::exit(INTERRUPT.into());
+}
