@@ -1,4 +1,4 @@
-//! Which split a row belongs to, and how plain text is cut into rows of one length.
+//! The names of splits, and how plain text is cut into rows of one length.
 use crate::template::hex;
 use crate::{Encoder, Example};
 use sha2::{Digest, Sha256};
@@ -12,16 +12,6 @@ pub enum SplitName {
     Valid,
     /// Rows for the last word.
     Test,
-}
-
-/// The split of a group: its hash, keyed by the seed, as a share of 1. A group lies in one split as a whole, and stays
-/// there when rows are added.
-pub fn split_of(group: &str, seed: u64, valid: f64, test: f64) -> SplitName {
-    match lora_random::share("split", seed, group) {
-        share if share < valid => SplitName::Valid,
-        share if share < valid + test => SplitName::Test,
-        _ => SplitName::Train,
-    }
 }
 
 /// Texts one after the other, cut into rows of `block` tokens, every token supervised; the last row may be shorter

@@ -1,25 +1,67 @@
-//! From a record to ids and labels: rendering, tokenising without added special tokens, and the completion-only mask.
-use crate::record::{Content, Record, content};
+//! From a record to ids and labels: rendering, tokenising without added special tokens, and the mask of what is learned.
+//! How chats are written is in `chat`.
+use crate::conversation::Learn;
+use crate::messages::{content, role, turn};
+use crate::note::Note;
+use crate::record::{Content, Record};
 use crate::refusal::Refusal;
-use crate::template::{ChatTemplate, Message, hex};
-use crate::{Error, Example, IGNORE};
+use crate::special::{SpecialInText, Specials, unescaped};
+use crate::template::{ChatTemplate, hex};
+use crate::tokens::Tokenize;
+use crate::{Conversation, Error, Example, IGNORE};
 use lora_checkpoint::{Chat, TokenizerBundle};
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
-use tokenizers::Tokenizer;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// What is learned of rows, and how they are changed to fit a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// System text that is put before chats that have none.
+    pub system: Option<String>,
+    /// Which messages of a chat are learned.
+    pub learn: Learn,
+    /// What is done with control tokens inside messages.
+    pub special_in_text: SpecialInText,
+    /// Put the system text at the start of the first message of the user.
+    pub system_into_user: bool,
+    /// Chats that offer tools are written by another template of the model (`tool_use`), and refused here.
+    pub tools_elsewhere: bool,
+}
 
 /// Turns records into examples, for one model.
 #[derive(Debug)]
 pub struct Encoder {
-    tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    pub(crate) tokens: Tokenize,
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) specials: Specials,
+    pub(crate) rules: Rules,
+    /// Shapes of chats of which the template is known to write every part, or not to show it.
+    pub(crate) shapes: Mutex<HashMap<String, bool>>,
+    /// The control token that the template writes behind an answer.
+    pub(crate) turn_end: Option<String>,
     /// BOS, if the tokenizer puts it before a text by itself, for text that no template renders.
     prefix: Option<u32>,
     /// Id and text that end a completion that no template renders.
     end: Option<(u32, String)>,
-    special: HashSet<u32>,
-    system: Option<String>,
+}
+
+/// A row, and what was done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The row.
+    pub example: Example,
+    /// What was done to it, each once.
+    pub notes: Vec<Note>,
+    /// Keys of its messages that the template has no word of.
+    pub unread: Vec<String>,
+}
+
+/// The text of a row and the parts of it that are learned, in bytes.
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) learned: Vec<Range<usize>>,
 }
 
 impl Encoder {
@@ -30,31 +72,44 @@ impl Encoder {
         template: Option<ChatTemplate>,
         system: Option<String>,
     ) -> Result<Self, Error> {
+        let rules = Rules {
+            system,
+            ..Rules::default()
+        };
+        Self::with_rules(bundle, template, rules)
+    }
+
+    /// The same with rules of what is learned and changed.
+    pub fn with_rules(
+        bundle: &TokenizerBundle,
+        template: Option<ChatTemplate>,
+        rules: Rules,
+    ) -> Result<Self, Error> {
         let mut tokenizer = bundle.tokenizer.clone();
         // Files may ask for padding or truncation, which would put ids into rows or take some away.
         tokenizer.with_padding(None);
         let failed =
             |error: tokenizers::Error| Error::invalid("tokenizer".as_ref(), error.to_string());
         tokenizer.with_truncation(None).map_err(failed)?;
-        let special = tokenizer
-            .get_added_tokens_decoder()
-            .into_iter()
-            .filter(|(_, token)| token.special)
-            .map(|(id, _)| id)
-            .collect();
+        let specials = Specials::of(&tokenizer);
         let bos = bundle.bos_token.as_ref().filter(|_| bundle.add_bos_token);
         let prefix = bos.and_then(|bos| tokenizer.token_to_id(bos));
         let end = bundle
             .eos_token
             .as_ref()
             .and_then(|eos| Some((tokenizer.token_to_id(eos)?, eos.clone())));
+        let turn_end = template
+            .as_ref()
+            .and_then(|template| turn_end(template, &specials));
         Ok(Self {
-            tokenizer,
+            tokens: Tokenize::new(tokenizer),
             template,
+            specials,
+            rules,
+            shapes: Mutex::default(),
+            turn_end,
             prefix,
             end,
-            special,
-            system,
         })
     }
 
@@ -75,13 +130,14 @@ impl Encoder {
     pub fn system_of<'a>(&'a self, record: &'a Record) -> Option<Option<&'a str>> {
         let own = match &record.content {
             Content::Text(_) => return None,
-            Content::Chat { messages, .. } => messages
+            Content::Chat(chat) => chat
+                .messages
                 .first()
-                .filter(|first| crate::record::role(first) == "system")
+                .filter(|first| role(first) == "system")
                 .map(content),
             Content::Pair { system, .. } => system.as_deref(),
         };
-        Some(own.or(self.system.as_deref()))
+        Some(own.or(self.rules.system.as_deref()))
     }
 
     /// The text that ends a completion without a template, if the model has an end-of-text token.
@@ -94,64 +150,77 @@ impl Encoder {
         example
             .input_ids
             .last()
-            .is_some_and(|id| self.special.contains(id))
+            .is_some_and(|id| self.specials.contains(*id))
     }
 
     /// Encodes one record.
     pub fn encode(&self, record: &Record) -> Result<Example, Refusal> {
+        Ok(self.encode_noted(record)?.example)
+    }
+
+    /// Encodes one record, and says what was done to it.
+    pub fn encode_noted(&self, record: &Record) -> Result<Encoded, Refusal> {
+        let mut notes = Vec::new();
+        let mut unread = Vec::new();
         let example = match &record.content {
-            Content::Text(text) => self.text(record, text)?,
-            Content::Chat {
-                messages,
-                prompt,
-                tools,
-            } => self.chat(record, messages, *prompt, tools.as_ref())?,
+            Content::Text(text) => self.text(record, text, &mut notes)?,
+            Content::Chat(chat) => {
+                if let Some(template) = &self.template {
+                    unread = crate::trace::unread(chat, template);
+                }
+                self.chat(record, chat, &mut notes)?
+            }
             Content::Pair {
                 system,
                 prompt,
                 completion,
             } => match &self.template {
-                None => self.plain(
-                    record,
-                    &join(system.as_deref().or(self.system.as_deref()), prompt),
-                    completion,
-                )?,
+                None => {
+                    let system = system.as_deref().or(self.rules.system.as_deref());
+                    self.plain(record, &join(system, prompt), completion, &mut notes)?
+                }
                 Some(_) if prompt.trim().is_empty() => return Err(Refusal::EmptyPrompt),
                 Some(_) => {
                     let mut messages = Vec::new();
                     messages.extend(system.as_deref().map(|text| turn("system", text)));
                     messages.push(turn("user", prompt));
                     messages.push(turn("assistant", completion));
-                    self.chat(record, &messages, messages.len() - 1, None)?
+                    let chat = Conversation::of_completion(messages);
+                    self.chat(record, &chat, &mut notes)?
                 }
             },
         };
         if example.supervised() == 0 {
             return Err(Refusal::NothingSupervised);
         }
-        Ok(example)
+        Ok(Encoded {
+            example,
+            notes,
+            unread,
+        })
     }
 
-    /// Ids of a text that no template renders, with the end-of-text id: for text that is packed into blocks.
+    /// Ids of a text that no template renders, with the end-of-text id if the text brings none: for text that is packed
+    /// into blocks.
     pub fn text_ids(&self, text: &str) -> Result<Vec<u32>, Refusal> {
-        let mut ids = self.with_prefix(self.ids(text)?);
-        ids.extend(self.end.as_ref().map(|(id, _)| *id));
+        let (text, end) = self.ended(text);
+        let mut ids = self.with_prefix(self.tokens.ids(text)?);
+        ids.extend(end.map(|(id, _)| *id));
         Ok(ids)
     }
 
     /// The text of ids, special tokens included.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Refusal> {
-        self.tokenizer
-            .decode(ids, false)
-            .map_err(|error| Refusal::Tokenizer(error.to_string()))
+        self.tokens.decode(ids)
     }
 
-    fn ids(&self, text: &str) -> Result<Vec<u32>, Refusal> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, false)
-            .map_err(|error| Refusal::Tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+    /// A text and the end token that it needs; one that it brings is its last word.
+    fn ended<'t>(&self, text: &'t str) -> (&'t str, Option<&(u32, String)>) {
+        let trimmed = text.trim_end();
+        match &self.end {
+            Some((_, end)) if trimmed.ends_with(end.as_str()) => (trimmed, None),
+            end => (text, end.as_ref()),
+        }
     }
 
     /// Puts the tokenizer's own BOS before ids, unless the text brought one.
@@ -162,23 +231,47 @@ impl Encoder {
         ids
     }
 
-    fn text(&self, record: &Record, text: &str) -> Result<Example, Refusal> {
+    /// Notes of a text that no template writes: its control tokens are its own.
+    fn note_own_tokens(&self, text: &str, notes: &mut Vec<Note>) {
+        let (before, end) = self.ended(text);
+        let own = self.end_token().filter(|_| end.is_none());
+        notes.extend(own.map(|token| Note::OwnEnd(token.to_owned())));
+        let before = own
+            .and_then(|own| before.strip_suffix(own))
+            .unwrap_or(before);
+        let inside = self.specials.first_in(before);
+        notes.extend(inside.map(|token| Note::ControlKept(token.to_owned())));
+    }
+
+    fn text(&self, record: &Record, text: &str, notes: &mut Vec<Note>) -> Result<Example, Refusal> {
+        self.note_own_tokens(text, notes);
         let input_ids = self.text_ids(text)?;
-        let completion = format!("{text}{}", self.end_token().unwrap_or_default());
+        let (text, end) = self.ended(text);
+        let completion = format!("{text}{}", end.map_or("", |(_, end)| end));
         Ok(example(record, input_ids, 0, String::new(), completion))
     }
 
-    fn plain(&self, record: &Record, prompt: &str, completion: &str) -> Result<Example, Refusal> {
-        let before = self.ids(prompt)?;
-        let whole = self.ids(&format!("{prompt}{completion}"))?;
-        if !whole.starts_with(&before) {
-            return Err(Refusal::SharedToken);
+    /// Prompt and completion without a template.
+    pub(crate) fn plain(
+        &self,
+        record: &Record,
+        prompt: &str,
+        completion: &str,
+        notes: &mut Vec<Note>,
+    ) -> Result<Example, Refusal> {
+        self.note_own_tokens(completion, notes);
+        let (completion, end) = self.ended(completion);
+        if end.is_none() && self.end_token() == Some(completion.trim()) {
+            return Err(Refusal::EmptyCompletion);
         }
-        let whole_length = whole.len();
-        let mut input_ids = self.with_prefix(whole);
-        let start = before.len() + usize::from(input_ids.len() > whole_length);
-        input_ids.extend(self.end.as_ref().map(|(id, _)| *id));
-        let completion = format!("{completion}{}", self.end_token().unwrap_or_default());
+        let whole = format!("{prompt}{completion}");
+        let made = self.tokens.with_borders(&whole, &[prompt.len()])?;
+        notes.extend(made.apart.then_some(Note::Apart));
+        let length = made.ids.len();
+        let mut input_ids = self.with_prefix(made.ids);
+        let start = made.borders[0] + (input_ids.len() - length);
+        input_ids.extend(end.map(|(id, _)| *id));
+        let completion = format!("{completion}{}", end.map_or("", |(_, end)| end));
         Ok(example(
             record,
             input_ids,
@@ -187,114 +280,27 @@ impl Encoder {
             completion,
         ))
     }
-
-    fn chat(
-        &self,
-        record: &Record,
-        messages: &[Message],
-        prompt: usize,
-        tools: Option<&Value>,
-    ) -> Result<Example, Refusal> {
-        let Some(template) = &self.template else {
-            return self.chat_without_template(record, messages, prompt);
-        };
-        let system = self
-            .system
-            .as_deref()
-            .filter(|_| crate::record::role(&messages[0]) != "system");
-        let messages: Vec<Message> = system
-            .map(|text| turn("system", text))
-            .into_iter()
-            .chain(messages.iter().cloned())
-            .collect();
-        let prompt = prompt + usize::from(system.is_some());
-        let before = template
-            .render(&messages[..prompt], tools, true)
-            .map_err(Refusal::Template)?;
-        let whole = template
-            .render(&messages, tools, false)
-            .map_err(Refusal::Template)?;
-        let Some(completion) = whole.strip_prefix(before.as_str()) else {
-            return Err(Refusal::PromptRewritten);
-        };
-        let (prompt_ids, mut input_ids) = (self.ids(&before)?, self.ids(&whole)?);
-        if !input_ids.starts_with(&prompt_ids) {
-            return Err(Refusal::SharedToken);
-        }
-        let (ids, bytes) = self.end_of_turn(&input_ids[prompt_ids.len()..], completion);
-        input_ids.truncate(prompt_ids.len() + ids);
-        let completion = completion[..bytes].to_owned();
-        Ok(example(
-            record,
-            input_ids,
-            prompt_ids.len(),
-            before,
-            completion,
-        ))
-    }
-
-    /// Where the answer's turn ends, in ids and in bytes: after the last special token, if only white space follows it.
-    /// Templates often write a newline there; a generation never reaches it, so it is no part of the row.
-    fn end_of_turn(&self, ids: &[u32], text: &str) -> (usize, usize) {
-        let whole = (ids.len(), text.len());
-        let Some(last) = ids.iter().rposition(|id| self.special.contains(id)) else {
-            return whole;
-        };
-        let Some(token) = self.tokenizer.id_to_token(ids[last]) else {
-            return whole;
-        };
-        match text.rfind(&token).map(|at| at + token.len()) {
-            Some(end) if text[end..].trim().is_empty() => (last + 1, end),
-            _ => whole,
-        }
-    }
-
-    /// A chat for a model that has no template: only one question and one answer can be written without one.
-    fn chat_without_template(
-        &self,
-        record: &Record,
-        messages: &[Message],
-        prompt: usize,
-    ) -> Result<Example, Refusal> {
-        if messages.len() != prompt + 1 {
-            return Err(Refusal::Template(
-                "the model has none; give one with --template".into(),
-            ));
-        }
-        match &messages[..prompt] {
-            [user] => self.plain(
-                record,
-                &join(self.system.as_deref(), content(user)),
-                content(&messages[prompt]),
-            ),
-            [system, user] if crate::record::role(system) == "system" => self.plain(
-                record,
-                &join(Some(content(system)), content(user)),
-                content(&messages[prompt]),
-            ),
-            _ => Err(Refusal::Template(
-                "the model has none; give one with --template".into(),
-            )),
-        }
-    }
 }
 
-fn join(system: Option<&str>, prompt: &str) -> String {
+/// The control token that a template writes behind an answer.
+fn turn_end(template: &ChatTemplate, specials: &Specials) -> Option<String> {
+    const ANSWER: &str = "an answer to look for";
+    let messages = [turn("user", "a question"), turn("assistant", ANSWER)];
+    let text = template.render(&messages, None, false).ok()?;
+    let (_, behind) = text.rsplit_once(ANSWER)?;
+    specials.beginning(behind.trim_start()).map(str::to_owned)
+}
+
+/// A system text and what is asked, where no template joins them.
+pub(crate) fn join(system: Option<&str>, prompt: &str) -> String {
     system.map_or_else(
         || prompt.to_owned(),
         |system| format!("{system}\n\n{prompt}"),
     )
 }
 
-fn turn(role: &str, content: &str) -> Message {
-    let mut message = Message::new();
-    message.insert("role".to_owned(), json!(role));
-    message.insert("content".to_owned(), json!(content));
-    message
-}
-
 /// The row, supervised from `start` on. A row without a prompt is a group of its own text.
-fn example(
+pub(crate) fn example(
     record: &Record,
     input_ids: Vec<u32>,
     start: usize,
@@ -306,6 +312,7 @@ fn example(
         .enumerate()
         .map(|(at, id)| if at < start { IGNORE } else { id.cast_signed() })
         .collect();
+    let (prompt, completion) = (unescaped(&prompt), unescaped(&completion));
     let group = hex(&Sha256::digest(if prompt.is_empty() {
         &completion
     } else {

@@ -28,30 +28,52 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 mod assign;
+mod chat;
+mod conversation;
 mod encode;
 mod error;
 mod example;
+mod keys;
 mod manifest;
+mod messages;
+mod minhash;
+mod note;
+mod numbers;
 mod order;
+mod overlength;
 mod parquet_read;
 mod parquet_write;
 mod python;
+mod reading;
 mod record;
 mod refusal;
+mod roles;
 mod source;
+mod special;
+mod strings;
 mod table;
 mod template;
+mod tokens;
+mod trace;
+mod units;
 
-pub use assign::{SplitName, split_of, text_blocks};
-pub use encode::Encoder;
+pub use assign::{SplitName, text_blocks};
+pub use conversation::{Conversation, Learn};
+pub use encode::{Encoded, Encoder, Rules};
 pub use error::{Error, Mistake};
 pub use example::{Example, IGNORE, Split};
+pub use keys::{KNOWN_KEYS, LAYOUT_KEYS};
 pub use manifest::{Distribution, Manifest, SplitSummary, Splits};
+pub use note::Note;
 pub use order::{batch_order, batches, epoch_order, group_by_length};
-pub use record::{Content, Fault, KNOWN_KEYS, Record};
+pub use overlength::Overlength;
+pub use reading::{PromptTemplate, Reading};
+pub use record::{Content, Fault, Record};
 pub use refusal::Refusal;
 pub use source::{RawRow, RawRows};
+pub use special::SpecialInText;
 pub use template::{ChatTemplate, Message};
+pub use units::{Units, splits_of};
 
 /// Version of the parquet schema that this crate writes and reads (`lora.schema`).
 pub const SCHEMA_VERSION: u32 = 1;

@@ -14,6 +14,12 @@ pub struct Manifest {
     pub rows_read: usize,
     /// Rows that could not be used, by reason.
     pub refused: BTreeMap<String, usize>,
+    /// Keys of rows that say something and are not read, by how many rows have them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unused_keys: BTreeMap<String, usize>,
+    /// What was done to rows that are kept, by how many rows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, usize>,
     /// The splits, train first.
     pub splits: Splits,
     /// Fingerprint of the tokenizer.

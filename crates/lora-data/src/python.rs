@@ -1,10 +1,7 @@
 //! Values written as Python writes them: `print` and `json.dumps`, which chat templates rely on.
 use minijinja::value::{Enumerator, Object, Value, ValueKind};
-use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use serde_json::{Map, Value as Json};
 use std::fmt::{self, Write as _};
-use std::io;
 use std::sync::Arc;
 
 /// JSON as a template sees it.
@@ -56,6 +53,11 @@ impl Object for Dict {
                 .collect(),
         )
     }
+
+    /// What `~` and filters make of it.
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text(&Value::from_dyn_object(self.clone())))
+    }
 }
 
 /// A template's value as JSON, as `json.dumps` sees it.
@@ -90,12 +92,7 @@ pub(crate) fn json(value: &Value) -> Json {
 pub(crate) fn print(out: &mut minijinja::Output<'_>, value: &Value) -> fmt::Result {
     match value.as_str() {
         Some(text) => out.write_str(text),
-        None if value.is_undefined() => Ok(()),
-        None => {
-            let mut text = String::new();
-            repr(&mut text, value)?;
-            out.write_str(&text)
-        }
+        None => out.write_str(&text(value)),
     }
 }
 
@@ -123,8 +120,50 @@ fn repr(out: &mut String, value: &Value) -> fmt::Result {
             }
             out.write_char('}')
         }
+        ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
+            Ok(number) => out.write_str(&float(number)),
+            Err(_) => write!(out, "{value}"),
+        },
         _ => write!(out, "{value}"),
     }
+}
+
+/// Python's `repr` of a float: the fewest digits that tell it apart, with an exponent below 1e-4 and from 1e16 on.
+pub(crate) fn float(number: f64) -> String {
+    if !number.is_finite() {
+        return match number {
+            _ if number.is_nan() => "nan",
+            _ if number > 0.0 => "inf",
+            _ => "-inf",
+        }
+        .to_owned();
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if number == 0.0 || (-4..16).contains(&exponent) {
+        let plain = format!("{number}");
+        return match plain.contains('.') {
+            true => plain,
+            false => plain + ".0",
+        };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// Python's `str`.
+pub(crate) fn text(value: &Value) -> String {
+    let mut out = String::new();
+    match value.as_str() {
+        Some(text) => out.push_str(text),
+        None if value.is_undefined() => {}
+        None => {
+            // Writing into memory can't fail.
+            let _ = repr(&mut out, value);
+        }
+    }
+    out
 }
 
 /// A Python string literal: single quotes, unless the text has some and no double ones.
@@ -149,60 +188,97 @@ fn quoted(out: &mut String, text: &str) -> fmt::Result {
     out.write_char(quote)
 }
 
-/// Python's `json.dumps(value, indent=indent, ensure_ascii=ascii)`.
-pub(crate) fn json_dumps(value: &Json, indent: Option<usize>, ascii: bool) -> String {
-    let mut out = Vec::new();
-    // Writing JSON into memory can't fail.
-    let _ = match indent {
-        None => value.serialize(&mut Serializer::with_formatter(
-            &mut out,
-            Spaced(CompactFormatter),
-        )),
-        Some(width) => {
-            let spaces = " ".repeat(width.min(64));
-            value.serialize(&mut Serializer::with_formatter(
-                &mut out,
-                PrettyFormatter::with_indent(spaces.as_bytes()),
-            ))
-        }
-    };
-    let text = String::from_utf8(out).unwrap_or_default();
-    if !ascii {
-        return text;
-    }
-    let mut escaped = String::with_capacity(text.len());
-    for unit in text.encode_utf16() {
-        match u8::try_from(unit).ok().filter(u8::is_ascii) {
-            Some(byte) => escaped.push(char::from(byte)),
-            None => {
-                let _ = write!(escaped, "\\u{unit:04x}");
-            }
-        }
-    }
-    escaped
+/// Python's `json.dumps` with its arguments.
+#[derive(Debug, Default)]
+pub(crate) struct Dumps {
+    pub(crate) indent: Option<usize>,
+    /// Between parts, and between a key and its value; None: Python's own.
+    pub(crate) separators: Option<(String, String)>,
+    pub(crate) ascii: bool,
 }
 
-/// One line with `, ` and `: ` between the parts.
-struct Spaced(CompactFormatter);
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
+impl Dumps {
+    /// The JSON text of a value.
+    pub(crate) fn text(&self, value: &Json) -> String {
+        let mut out = String::new();
+        self.write(&mut out, value, 0);
+        out
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
+    fn write(&self, out: &mut String, value: &Json, level: usize) {
+        match value {
+            Json::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+                Some(number) => out.push_str(&float(number)),
+                None => out.push_str(&number.to_string()),
+            },
+            Json::String(text) => self.string(out, text),
+            Json::Array(items) => {
+                let items = items.iter().map(|item| (None, item));
+                self.parts(out, ['[', ']'], items, level);
+            }
+            Json::Object(map) => {
+                let items = map.iter().map(|(key, item)| (Some(key), item));
+                self.parts(out, ['{', '}'], items, level);
+            }
+            plain => out.push_str(&plain.to_string()),
+        }
     }
 
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
+    fn parts<'j>(
+        &self,
+        out: &mut String,
+        [open, close]: [char; 2],
+        items: impl Iterator<Item = (Option<&'j String>, &'j Json)>,
+        level: usize,
+    ) {
+        let own = if self.indent.is_some() { "," } else { ", " };
+        let (item, colon) = match &self.separators {
+            Some((item, key)) => (item.as_str(), key.as_str()),
+            None => (own, ": "),
+        };
+        out.push(open);
+        let mut is_first = true;
+        for (key, value) in items {
+            out.push_str(if is_first { "" } else { item });
+            is_first = false;
+            self.line(out, level + 1);
+            if let Some(key) = key {
+                self.string(out, key);
+                out.push_str(colon);
+            }
+            self.write(out, value, level + 1);
+        }
+        if !is_first {
+            self.line(out, level);
+        }
+        out.push(close);
+    }
+
+    /// A new line, if there are such.
+    fn line(&self, out: &mut String, level: usize) {
+        if let Some(width) = self.indent {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', width.min(64) * level));
+        }
+    }
+
+    fn string(&self, out: &mut String, text: &str) {
+        let json = Json::from(text).to_string();
+        if !self.ascii {
+            out.push_str(&json);
+            return;
+        }
+        for unit in json.encode_utf16() {
+            match u8::try_from(unit)
+                .ok()
+                .filter(|byte| (b' '..=b'~').contains(byte))
+            {
+                Some(byte) => out.push(char::from(byte)),
+                None => {
+                    // Writing into memory can't fail.
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Raw rows from files and from standard input: JSON lines, a JSON array, CSV, TSV and parquet, each as JSON objects.
 //! Every error names the file and the line or row.
 use crate::error::Mistake;
-use crate::{Error, table};
+use crate::{Error, numbers, table};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -22,13 +22,19 @@ pub struct RawRow {
 }
 
 impl RawRow {
+    /// `raw.jsonl: line 12`.
+    pub fn place(&self) -> String {
+        format!("{}: {}", self.path.display(), self.place)
+    }
+
     /// An error about this row.
     pub fn error(&self, mistake: Mistake) -> Error {
         Error::mistake(&self.path, &self.place, mistake)
     }
 }
 
-/// Rows of one source, read as they are asked for (JSON lines) or at once (the others).
+/// Rows of one source, read as they are asked for (JSON lines) or at once (the others). After a line that can't be read
+/// come those below it.
 pub struct RawRows(Box<dyn Iterator<Item = Result<RawRow, Error>>>);
 
 impl std::fmt::Debug for RawRows {
@@ -138,10 +144,32 @@ fn array(name: &Path, mut reader: impl Read) -> Result<Vec<Value>, Error> {
     reader
         .read_to_end(&mut bytes)
         .map_err(Error::io("read", name))?;
-    serde_json::from_slice(bytes.strip_prefix(BOM).unwrap_or(&bytes)).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        Error::mistake(name, &place, not_json(&error))
-    })
+    let bytes = bytes.strip_prefix(BOM).unwrap_or(&bytes);
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()]
+            .split(|byte| *byte == b'\n')
+            .count();
+        let what = Mistake::new("not UTF-8").hint("save the file as UTF-8");
+        Error::mistake(name, &format!("line {line}"), what)
+    })?;
+    let value = numbers::parse(text).map_err(|fault| match fault {
+        numbers::Fault::Json(error) => {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            Error::mistake(name, &place, not_json(&error))
+        }
+        numbers::Fault::TooLarge(number) => Error::mistake(name, "in it", too_large(&number)),
+    })?;
+    match value {
+        Value::Array(rows) => Ok(rows),
+        _ => Err(Error::invalid(name, "not a JSON array")),
+    }
+}
+
+fn too_large(number: &str) -> Mistake {
+    Mistake::new(format!(
+        "the number {number} is beyond 64 bits and would lose digits"
+    ))
+    .hint("write it as text, in quotes")
 }
 
 /// JSON lines: blank lines are skipped, CRLF and a byte order mark are taken.
@@ -174,7 +202,8 @@ impl<R: BufRead> Iterator for Lines<R> {
                 Ok(read) if read as u64 > LONGEST_LINE => {
                     let message =
                         format!("line {}: longer than {} MiB", self.line, LONGEST_LINE >> 20);
-                    return self.fail(Error::invalid(&self.name, message));
+                    self.broken = self.reader.skip_until(b'\n').is_err();
+                    return Some(Err(Error::invalid(&self.name, message)));
                 }
                 Ok(_) => {}
             }
@@ -190,7 +219,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                         place: format!("line {}", self.line),
                         value,
                     })),
-                    Err(error) => self.fail(error),
+                    Err(error) => Some(Err(error)),
                 };
             }
         }
@@ -211,9 +240,14 @@ impl<R> Lines<R> {
             let what = Mistake::new(format!("not UTF-8 (byte {byte} of the line)"));
             Error::mistake(&self.name, &line, what.hint("save the file as UTF-8"))
         })?;
-        serde_json::from_str(text).map_err(|error| {
-            let place = format!("{line}, column {}", error.column());
-            Error::mistake(&self.name, &place, not_json(&error))
+        numbers::parse(text).map_err(|fault| match fault {
+            numbers::Fault::Json(error) => {
+                let place = format!("{line}, column {}", error.column());
+                Error::mistake(&self.name, &place, not_a_line(text, &error))
+            }
+            numbers::Fault::TooLarge(number) => {
+                Error::mistake(&self.name, &line, too_large(&number))
+            }
         })
     }
 }
@@ -225,5 +259,17 @@ fn not_json(error: &serde_json::Error) -> Mistake {
         "not JSON: {}",
         text.split(" at line ").next().unwrap_or(&text)
     ))
-    .hint("each line must hold one whole JSON object; is this line broken or cut off?")
+    .hint(
+        "each line must hold one whole JSON object; is this line broken or cut off? --on-bad-line skip leaves such \
+         lines out and counts them",
+    )
+}
+
+/// The same for a line that may be the first of a record written over several.
+fn not_a_line(text: &str, error: &serde_json::Error) -> Mistake {
+    match error.is_eof() && ["{", "["].contains(&text.trim()) {
+        true => not_json(error)
+            .hint("each line must hold one whole record: `jq -c . FILE > lines.jsonl` puts each on its own"),
+        false => not_json(error),
+    }
 }

@@ -179,9 +179,10 @@ fn cell(column: &dyn Array, row: usize) -> Result<Value, String> {
         DataType::LargeList(_) => list(column.as_list::<i64>().value(row).as_ref())?,
         DataType::Struct(fields) => {
             let parts = column.as_struct();
-            let pairs = fields
-                .iter()
-                .zip(parts.columns())
+            let pairs = fields.iter().zip(parts.columns());
+            // All structs of a column have all keys: those that a row had not are null, and no row meant that.
+            let pairs = pairs
+                .filter(|(_, part)| !part.is_null(row))
                 .map(|(field, part)| Ok((field.name().clone(), cell(part.as_ref(), row)?)));
             Value::Object(pairs.collect::<Result<_, String>>()?)
         }

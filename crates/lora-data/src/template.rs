@@ -1,19 +1,37 @@
 //! Chat templates, rendered as transformers renders them: the same Jinja settings, filters and Python ways.
-use crate::python;
+use crate::python::{self, Dumps};
+use crate::strings;
+use chrono::{NaiveDate, NaiveTime};
 use lora_checkpoint::template_sha256;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::{Environment, Error, ErrorKind, State, context};
 use serde_json::{Map, Value as Json};
+use std::fmt::Write as _;
+use std::ops::Range;
 
 /// Name of the one template in the environment.
 const NAME: &str = "chat_template";
 
+/// What a rendering may cost: instructions, each 64 bytes that are made, half an item of a list. Chats of a million
+/// characters cost a tenth.
+const FUEL: u64 = 3_000_000;
+
+/// Bytes that a source may have, and one of its tags: what is nested in a tag is read by recursion.
+const LONGEST_SOURCE: usize = 1 << 20;
+const LONGEST_TAG: usize = 1 << 15;
+
+/// Bytes of the stack on which a source is read, of which each level of nesting takes some.
+const STACK: usize = 256 << 20;
+
+/// What a template is always given.
+const OWN: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
+
 /// A message of a chat, with all the keys it came with; the template decides what it looks at.
 pub type Message = Map<String, Json>;
 
-/// A compiled chat template. `strftime_now` is left undefined, so that a template which asks for the date writes its
-/// own fixed default, and the same rows give the same bytes on every day.
+/// A compiled chat template. `strftime_now` is left undefined unless a date is given, so that a template which asks for
+/// the date writes its own fixed default, and the same rows give the same bytes on every day.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -21,6 +39,8 @@ pub struct ChatTemplate {
     eos_token: Option<String>,
     source: String,
     sha256: String,
+    /// True if `{% generation %}` blocks say what the assistant wrote.
+    has_generation: bool,
 }
 
 impl ChatTemplate {
@@ -32,6 +52,9 @@ impl ChatTemplate {
     ) -> Result<Self, String> {
         // Jinja drops one newline at the end of a source, so that it is no part of the template.
         let bare = source.strip_suffix('\n').unwrap_or(source);
+        check_size(bare)?;
+        // Jinja reads every kind of line break as a newline.
+        let bare = bare.replace("\r\n", "\n").replace('\r', "\n");
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
@@ -39,24 +62,47 @@ impl ChatTemplate {
             .build();
         environment.set_syntax(syntax.map_err(|error| describe(&error))?);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(strings::method);
+        environment.set_fuel(Some(FUEL));
         environment.set_formatter(|out, _, value| {
             python::print(out, value)
                 .map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
         });
         environment.add_filter("tojson", tojson);
+        environment.add_filter("string", |value: &Value| python::text(value));
         environment.add_function("raise_exception", raise_exception);
-        environment
-            .add_template_owned(NAME, without_generation_tags(bare))
-            .map_err(|error| describe(&error))?;
+        environment.add_filter("generated", generated);
+        environment.add_test("iterable", is_iterable);
+        let filtered = with_filters_for_generation(&bare);
+        let has_generation = filtered != bare;
+        let environment = compile(environment, filtered)?;
         Ok(Self {
             environment,
             bos_token: bos_token.map(str::to_owned),
             eos_token: eos_token.map(str::to_owned),
             source: source.to_owned(),
             sha256: template_sha256(source),
+            has_generation,
         })
+    }
+
+    /// The same with `strftime_now`, which writes midnight of this date (`2026-11-27`).
+    pub fn with_date(mut self, date: &str) -> Result<Self, String> {
+        let date =
+            NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|error| error.to_string())?;
+        let now = date.and_time(NaiveTime::MIN);
+        let strftime = move |format: String| {
+            let mut text = String::new();
+            match write!(text, "{}", now.format(&format)) {
+                Ok(()) => Ok(text),
+                Err(_) => Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("strftime_now knows no format {format:?}"),
+                )),
+            }
+        };
+        self.environment.add_function("strftime_now", strftime);
+        Ok(self)
     }
 
     /// The source, to the byte.
@@ -69,11 +115,48 @@ impl ChatTemplate {
         &self.sha256
     }
 
-    /// Writes a chat as text. The error is the template's own (`raise_exception`) or says what failed in which line.
+    /// Writes a chat as text, without more arguments.
     pub fn render(
         &self,
         messages: &[Message],
         tools: Option<&Json>,
+        add_generation_prompt: bool,
+    ) -> Result<String, String> {
+        self.render_with(messages, tools, &Map::new(), add_generation_prompt)
+    }
+
+    /// A chat with what the assistant wrote of it, in bytes, as the template's `{% generation %}` blocks say; None if it
+    /// has no such blocks.
+    pub(crate) fn render_marked(
+        &self,
+        messages: &[Message],
+        tools: Option<&Json>,
+        arguments: &Map<String, Json>,
+    ) -> Result<Option<(String, Vec<Range<usize>>)>, String> {
+        if !self.has_generation {
+            return Ok(None);
+        }
+        let mut arguments = arguments.clone();
+        arguments.insert(MARKS.to_owned(), Json::Bool(true));
+        let marked = self.render_with(messages, tools, &arguments, false)?;
+        let mut text = String::with_capacity(marked.len());
+        let mut spans = Vec::new();
+        for (at, piece) in marked.split(GENERATED).enumerate() {
+            let start = text.len();
+            text.push_str(piece);
+            if at % 2 == 1 {
+                spans.push(start..text.len());
+            }
+        }
+        Ok(Some((text, spans)))
+    }
+
+    /// Writes a chat as text; `arguments` are what the template is given beside its own. The error is the template's own (`raise_exception`) or says what failed in which line.
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        tools: Option<&Json>,
+        arguments: &Map<String, Json>,
         add_generation_prompt: bool,
     ) -> Result<String, String> {
         let template = self
@@ -82,6 +165,9 @@ impl ChatTemplate {
             .map_err(|error| describe(&error))?;
         let tools = python::value(tools.unwrap_or(&Json::Null));
         let messages: Vec<Value> = messages.iter().map(python::object).collect();
+        if let Some(key) = OWN.iter().find(|key| arguments.contains_key(**key)) {
+            return Err(format!("'{key}' can't be given by chat_template_kwargs"));
+        }
         let variables = context! {
             messages => messages,
             tools => tools,
@@ -89,13 +175,15 @@ impl ChatTemplate {
             add_generation_prompt => add_generation_prompt,
             bos_token => &self.bos_token,
             eos_token => &self.eos_token,
+            ..python::object(arguments)
         };
         template.render(variables).map_err(|error| describe(&error))
     }
 }
 
-/// transformers' `{% generation %}` marks what the assistant wrote; it prints its body, as `{% if true %}` does.
-fn without_generation_tags(source: &str) -> String {
+/// transformers' `{% generation %}` marks what the assistant wrote: a filter of ours that prints its body, between marks if
+/// they are asked for.
+fn with_filters_for_generation(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(open) = rest.find("{%") {
@@ -108,8 +196,8 @@ fn without_generation_tags(source: &str) -> String {
             .trim_end_matches(['}', '%', '-', '+'])
             .trim();
         match word {
-            "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
-            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
+            "generation" => out.push_str(&tag.replacen("generation", "filter generated", 1)),
+            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endfilter", 1)),
             _ => out.push_str(tag),
         }
         rest = after;
@@ -118,21 +206,83 @@ fn without_generation_tags(source: &str) -> String {
     out
 }
 
+/// Code points that no text has, around what the assistant wrote.
+const GENERATED: [char; 2] = ['\u{FDD5}', '\u{FDD6}'];
+
+/// The variable that asks for marks around what the assistant wrote.
+const MARKS: &str = "lora_marks";
+
+fn generated(state: &State, body: String) -> String {
+    match state.lookup(MARKS).is_some_and(|asked| asked.is_true()) {
+        true => format!("{}{body}{}", GENERATED[0], GENERATED[1]),
+        false => body,
+    }
+}
+
+/// Refuses sources that no chat needs, and that would be read too deep.
+fn check_size(source: &str) -> Result<(), String> {
+    if source.len() > LONGEST_SOURCE {
+        return Err(format!("the source has more than {LONGEST_SOURCE} bytes"));
+    }
+    let mut rest = source;
+    while let Some(open) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+        rest = &rest[open + 2..];
+        let end = rest.find("}}").into_iter().chain(rest.find("%}")).min();
+        if end.unwrap_or(rest.len()) > LONGEST_TAG {
+            return Err(format!("a tag has more than {LONGEST_TAG} bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads a source, on a stack that its nesting fits.
+fn compile(
+    mut environment: Environment<'static>,
+    source: String,
+) -> Result<Environment<'static>, String> {
+    let read = move || {
+        environment
+            .add_template_owned(NAME, source)
+            .map_err(|error| describe(&error))?;
+        Ok(environment)
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(read);
+    let thread = thread.map_err(|error| error.to_string())?;
+    thread
+        .join()
+        .map_err(|_| "the source can't be read".to_owned())?
+}
+
+/// Python's: None is none.
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
+}
+
 /// transformers' filter: Python's `json.dumps` with `ensure_ascii=False`, no HTML escapes.
-fn tojson(value: &Value, indent: Option<usize>, options: Kwargs) -> Result<String, Error> {
-    let keyword: Option<usize> = options.get("indent")?;
-    let ascii: Option<bool> = options.get("ensure_ascii")?;
+fn tojson(value: &Value, ascii: Option<Value>, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let keyword: Option<bool> = options.get("ensure_ascii")?;
     let sort: Option<bool> = options.get("sort_keys")?;
+    let separators: Option<Vec<String>> = options.get("separators")?;
     options.assert_all_used()?;
     let mut json = python::json(value);
     if sort == Some(true) {
         json.sort_all_objects();
     }
-    Ok(python::json_dumps(
-        &json,
-        indent.or(keyword),
-        ascii == Some(true),
-    ))
+    let separators = match separators.as_deref() {
+        None => None,
+        Some([item, key]) => Some((item.clone(), key.clone())),
+        Some(_) => {
+            let what = "separators are two texts";
+            return Err(Error::new(ErrorKind::InvalidOperation, what));
+        }
+    };
+    let dumps = Dumps {
+        indent,
+        separators,
+        ascii: ascii.map(|ascii| ascii.is_true()).or(keyword) == Some(true),
+    };
+    Ok(dumps.text(&json))
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {
@@ -153,7 +303,6 @@ fn describe(error: &Error) -> String {
 
 /// Lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

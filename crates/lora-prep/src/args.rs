@@ -1,15 +1,18 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
 use lora_cli::{Common, Error, Result, ToolArgs};
+use lora_data::{Learn, Overlength, PromptTemplate, Reading, Rules};
 use std::path::PathBuf;
 
 /// Turn raw records into a dataset: rendered with the model's chat template, tokenised, masked and split.
 ///
-/// Rows are recognised by their keys: messages (system, user, assistant, tool) | conversations (ShareGPT) | prompt +
-/// completion | instruction (+ input) + output (Alpaca) | text. Files are JSON lines, a JSON array, CSV, TSV or parquet.
-/// Only the completion is learned (of a chat: the last assistant message), with the token that ends its turn; of text
-/// rows every token is. A file that can't be read or a row without known keys is an error; a row that can be read but
-/// not used (empty, too long, a duplicate) is refused and counted by its reason. Rows with the same prompt never stand
-/// in two splits.
+/// Rows are recognised by their keys: messages (OpenAI's) | conversations (ShareGPT) | prompt + completion | instruction
+/// (+ input) + output (Alpaca) | instruction (+ context) + response (Dolly) | query + response | question + answer |
+/// input + output | text; beside them system, tools, history, chat_template_kwargs. --columns names other keys. Files are
+/// JSON lines, a JSON array, CSV, TSV or parquet. Of a chat all answers are learned, of the others the completion, each
+/// with the token that ends its turn; of text rows every token is. Keys that are not read are counted and named. A file
+/// that can't be read or a row without known keys is an error; a row that can be read but not used (empty, too long, a
+/// duplicate, of another meaning) is refused and counted by its reason. Rows with the same prompt never stand in two
+/// splits.
 #[derive(Debug, Clone, clap::Parser, serde::Serialize)]
 #[command(name = "lora-prep", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[serde(rename_all = "kebab-case")]
@@ -33,13 +36,26 @@ pub struct Args {
     #[serde(skip)]
     pub force: bool,
 
-    /// Share of the prompts held out to watch the training.
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, default_value = "0.1", help_heading = "Splits")]
-    pub valid: f64,
+    /// Share of the prompts held out to watch the training [default: 0.1, or 0 where files or folders bring their own].
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, conflicts_with = "valid_file", help_heading = "Splits")]
+    pub valid: Option<f64>,
     /// Share of the prompts held out for the last word.
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, default_value = "0", help_heading = "Splits")]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, default_value = "0", conflicts_with = "test_file", help_heading = "Splits")]
     pub test: f64,
-    /// Seed of the split: a prompt's split depends on its text and this alone.
+    /// Raw records that watch the training. A folder with files train…, valid… (or val, dev) and test… is read so as well.
+    #[arg(long, value_name = "FILE", help_heading = "Splits")]
+    pub valid_file: Vec<PathBuf>,
+    /// Raw records for the last word.
+    #[arg(long, value_name = "FILE", help_heading = "Splits")]
+    pub test_file: Vec<PathBuf>,
+    /// Key whose equal values keep rows in one split (a document, a user, a conversation).
+    #[arg(long, value_name = "KEY", help_heading = "Splits")]
+    pub group: Option<String>,
+    /// Keep prompts in one split that share this part of their pieces of five letters, e.g. 0.9. Case, spaces and
+    /// punctuation never count.
+    #[arg(long, value_name = "SHARE", value_parser = near, help_heading = "Splits")]
+    pub near: Option<f64>,
+    /// Seed of the split: a prompt's split depends on its text and this alone (of fewer than 30 prompts, on the others too).
     #[arg(
         long,
         value_name = "N",
@@ -49,9 +65,30 @@ pub struct Args {
     )]
     pub seed: u64,
 
-    /// Refuse rows of more tokens [default: 1024, or the model's context if that is shorter].
+    /// Most tokens of a row [default: 2048, or the model's context if that is shorter].
     #[arg(long, value_name = "N", value_parser = at_least_two, help_heading = "Rows")]
     pub max_length: Option<usize>,
+    /// Rows of more tokens: refuse them, drop the oldest turns of chats, truncate-left or truncate their tokens, or end
+    /// with an error.
+    #[arg(long, value_name = "HOW", value_parser = ["refuse", "drop-turns", "truncate-left", "truncate", "error"], default_value = "refuse", help_heading = "Rows")]
+    pub overlength: String,
+    /// Lines that are no JSON or have no known keys: end with an error, or skip and count them.
+    #[arg(long, value_name = "HOW", value_parser = ["error", "skip"], default_value = "error", help_heading = "Rows")]
+    pub on_bad_line: String,
+    /// Keys that the rows have in place of a layout's, e.g. prompt=question,completion=answer.
+    #[arg(long, value_name = "NAME=KEY,…", value_delimiter = ',', value_parser = column, help_heading = "Rows")]
+    pub columns: Vec<(String, String)>,
+    /// Text that makes the prompt, with {KEY} where a row's value stands, e.g. "{context}\n\n{question}".
+    #[arg(long, value_name = "TEXT", value_parser = prompt_template, help_heading = "Rows")]
+    pub prompt_template: Option<String>,
+    /// Keys that are left out as if the rows had them not.
+    #[arg(
+        long,
+        value_name = "KEY,…",
+        value_delimiter = ',',
+        help_heading = "Rows"
+    )]
+    pub ignore: Vec<String>,
     /// Read only the first N rows.
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Rows")]
     pub limit: Option<usize>,
@@ -62,9 +99,25 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_two, help_heading = "Rows")]
     pub text_block: Option<usize>,
 
+    /// What of a chat is learned: the last answer, all answers, or all messages of some roles (e.g. assistant,tool)
+    /// [default: all answers; where a row holds prompt and completion apart, the completion]. A message's own weight,
+    /// train or loss of 0 leaves it out.
+    #[arg(long, value_name = "WHAT", value_parser = learn, help_heading = "Learning")]
+    pub learn: Option<String>,
+    /// Messages that hold a control token of the model (such as <|im_end|>), which would end their turn: refuse their
+    /// rows, escape it (tokenise its characters) or keep it. Text without a template keeps its own.
+    #[arg(long, value_name = "HOW", value_parser = ["refuse", "escape", "keep"], default_value = "refuse", help_heading = "Learning")]
+    pub special_in_text: String,
+
     /// System message for rows that bring none; goes with what is trained into model, GGUF and Modelfile.
     #[arg(long, value_name = "TEXT", help_heading = "Template")]
     pub system: Option<String>,
+    /// Put system messages at the start of the first user message, for models whose chats have none.
+    #[arg(long, help_heading = "Template")]
+    pub system_into_user: bool,
+    /// Date that templates write which ask for today's (strftime_now), e.g. 2026-11-27; without it they write their own.
+    #[arg(long, value_name = "DATE", help_heading = "Template")]
+    pub date: Option<String>,
     /// Jinja chat template in place of the model's own; goes with what is trained into model, GGUF and Modelfile.
     #[arg(
         long,
@@ -73,6 +126,9 @@ pub struct Args {
         help_heading = "Template"
     )]
     pub template: Option<PathBuf>,
+    /// Which of the model's named chat templates is used, where it has several (`default`, `tool_use`, `rag`).
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["template", "no_chat_template"], help_heading = "Template")]
+    pub template_name: Option<String>,
     /// Join prompt and completion as they are (models without a template are always treated so).
     #[arg(long, help_heading = "Template")]
     pub no_chat_template: bool,
@@ -130,12 +186,45 @@ impl ToolArgs for Args {
 }
 
 impl Args {
+    /// How the keys of rows are read.
+    pub(crate) fn reading(&self) -> Reading {
+        let prompt = self.prompt_template.as_ref();
+        Reading {
+            columns: self.columns.clone(),
+            prompt: prompt.and_then(|text| text.parse().ok()),
+            ignored: self.ignore.clone(),
+        }
+    }
+
+    /// What is learned of rows, and how they are changed.
+    pub(crate) fn rules(&self) -> Rules {
+        let learn = self.learn.as_deref();
+        Rules {
+            system: self.system.clone(),
+            learn: learn.and_then(|text| text.parse().ok()).unwrap_or_default(),
+            special_in_text: self.special_in_text.parse().unwrap_or_default(),
+            system_into_user: self.system_into_user,
+            tools_elsewhere: false,
+        }
+    }
+
+    /// Bad lines are counted, not errors.
+    pub(crate) fn skips_bad_lines(&self) -> bool {
+        self.on_bad_line == "skip"
+    }
+
+    /// What is done with rows that are too long.
+    pub(crate) fn overlength(&self) -> Overlength {
+        self.overlength.parse().unwrap_or_default()
+    }
+
     /// Checks what flags say together.
     pub(crate) fn refuse_contradictions(&self) -> Result<()> {
-        if self.valid + self.test >= 1.0 {
+        let valid = self.valid.unwrap_or(0.0);
+        if valid + self.test >= 1.0 {
             return Err(Error::new(format!(
-                "--valid {} and --test {} leave nothing to train on",
-                self.valid, self.test
+                "--valid {valid} and --test {} leave nothing to train on",
+                self.test
             ))
             .hint("together they must be below 1"));
         }
@@ -150,6 +239,8 @@ impl Args {
         if self
             .raw
             .iter()
+            .chain(&self.valid_file)
+            .chain(&self.test_file)
             .chain(self.base.as_ref())
             .filter(dash)
             .count()
@@ -163,12 +254,43 @@ impl Args {
     }
 }
 
+fn column(text: &str) -> Result<(String, String), String> {
+    let (name, key) = text
+        .split_once('=')
+        .ok_or_else(|| "NAME=KEY is needed, e.g. prompt=question".to_owned())?;
+    match lora_data::LAYOUT_KEYS.contains(&name) {
+        true => Ok((name.to_owned(), key.to_owned())),
+        false => Err(format!(
+            "'{name}' is no key of a layout: one of {}",
+            lora_data::LAYOUT_KEYS.join(", ")
+        )),
+    }
+}
+
+fn prompt_template(text: &str) -> Result<String, String> {
+    // A shell gives \n as two characters.
+    let text = text.replace("\\n", "\n");
+    text.parse::<PromptTemplate>().map(|_| text)
+}
+
+fn learn(text: &str) -> Result<String, String> {
+    text.parse::<Learn>().map(|_| text.to_owned())
+}
+
 fn share(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..1.0).contains(&value) {
         Ok(value)
     } else {
         Err("a share is from 0 to below 1".to_owned())
+    }
+}
+
+fn near(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    match value > 0.0 && value <= 1.0 {
+        true => Ok(value),
+        false => Err("a share is above 0 and at most 1".to_owned()),
     }
 }
 

@@ -1,13 +1,17 @@
 //! lora-prep: raw records in, a dataset out.
 //!
 //! Reading order: [`Args`] is the command line; `prepare` is the way of a row from file to split; `model` opens the
-//! tokenizer; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a finished dataset.
+//! tokenizer; `read` the sources; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a finished dataset.
 mod args;
 mod model;
 mod prepare;
+mod read;
+mod refused;
 mod report;
 mod show;
+mod source;
 mod systems;
+mod tally;
 
 pub use args::Args;
 

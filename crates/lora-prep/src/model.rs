@@ -2,12 +2,12 @@
 use crate::Args;
 use lora_checkpoint::{Chat, Checkpoint, ModelConfig, TokenizerBundle};
 use lora_cli::{Error, Result};
-use lora_data::{ChatTemplate, Encoder};
+use lora_data::{ChatTemplate, Encoder, Rules};
 use lora_receipt::Input;
 use std::path::Path;
 
 /// Tokens that a row may have if neither the user nor the model says less.
-const MAX_LENGTH: usize = 1024;
+const MAX_LENGTH: usize = 2048;
 
 /// The tokenizer of a model and the context that the model was made for. Of a Hugging Face folder no weights are read.
 pub(crate) fn tokenizer(base: &Path) -> Result<(TokenizerBundle, usize)> {
@@ -34,6 +34,33 @@ fn chat(base: &Path) -> Result<Chat> {
     })
 }
 
+/// The template of a model that transformers takes for chats that offer tools.
+const FOR_TOOLS: &str = "tool_use";
+
+/// The model's own template, or the one that is named.
+fn own_template(bundle: &TokenizerBundle, args: &Args, base: &Path) -> Result<Option<String>> {
+    let named = &bundle.named_templates;
+    let names = || named.keys().cloned().collect::<Vec<_>>().join(", ");
+    match (&args.template_name, &bundle.chat_template) {
+        (Some(name), _) if named.contains_key(name) => Ok(named.get(name).cloned()),
+        (Some(name), Some(own)) if name == "default" => Ok(Some(own.clone())),
+        (Some(name), _) => Err(Error::new(format!(
+            "{} has no chat template called '{name}'",
+            base.display()
+        ))
+        .hint(match named.is_empty() {
+            true => "leave --template-name out: it has one alone, or none".to_owned(),
+            false => format!("it has {}", names()),
+        })),
+        (None, None) if !named.is_empty() => Err(Error::new(format!(
+            "{} has several chat templates and none called 'default'",
+            base.display()
+        ))
+        .hint(format!("choose one with --template-name: {}", names()))),
+        (None, own) => Ok(own.clone()),
+    }
+}
+
 /// What turns records into rows, and the length limit.
 pub(crate) struct Model {
     pub(crate) encoder: Encoder,
@@ -42,6 +69,8 @@ pub(crate) struct Model {
     pub(crate) context: usize,
     /// The system text that the base was trained with, if its files say so.
     pub(crate) base_system: Option<String>,
+    /// True if the base has no chat template and none is given: not by choice.
+    pub(crate) lacks_template: bool,
     /// Base and template with their hashes.
     pub(crate) inputs: Vec<Input>,
 }
@@ -60,18 +89,20 @@ impl Model {
                     Error::foreign(e).context(format!("failed to read {}", file.display()))
                 })?)
             }
-            None => bundle
-                .chat_template
-                .clone()
-                .filter(|_| !args.no_chat_template),
+            None if args.no_chat_template => None,
+            None => own_template(&bundle, args, base)?,
         };
         let template = source
             .map(|source| {
-                ChatTemplate::new(
+                let template = ChatTemplate::new(
                     &source,
                     bundle.bos_token.as_deref(),
                     bundle.eos_token.as_deref(),
-                )
+                )?;
+                match &args.date {
+                    Some(date) => template.with_date(date),
+                    None => Ok(template),
+                }
             })
             .transpose()
             .map_err(|fault| {
@@ -80,7 +111,15 @@ impl Model {
                 ))
                 .hint("give a template that says the same in plainer Jinja: --template FILE; the model must then be used with that one")
             })?;
-        let encoder = Encoder::new(&bundle, template, args.system.clone())?;
+        let lacks_template = template.is_none() && !args.no_chat_template;
+        let tools = bundle.named_templates.get(FOR_TOOLS);
+        let rules = Rules {
+            tools_elsewhere: args.template.is_none()
+                && args.template_name.is_none()
+                && tools.is_some_and(|tools| bundle.chat_template.as_ref() != Some(tools)),
+            ..args.rules()
+        };
+        let encoder = Encoder::with_rules(&bundle, template, rules)?;
         let shortest = args.text_block.unwrap_or(0).max(MAX_LENGTH.min(context));
         let max_length = args.max_length.unwrap_or(shortest);
         Ok(Self {
@@ -89,6 +128,7 @@ impl Model {
             max_length,
             context,
             base_system: chat(base)?.system,
+            lacks_template,
             inputs,
         })
     }

@@ -1,22 +1,24 @@
 //! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
 use crate::model::Model;
+use crate::read::{Raw, STRIDE};
+use crate::refused::hint;
 use crate::systems::Systems;
+use crate::tally::Tally;
 use crate::{Args, report};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
 use lora_data::{
-    Example, Fault, KNOWN_KEYS, Manifest, RawRow, RawRows, Record, Refusal, Split, SplitName,
-    SplitSummary, Splits, split_of, text_blocks,
+    Content, Encoded, Example, Fault, Manifest, RawRow, Reading, Record, Refusal, Split, SplitName,
+    SplitSummary, Splits, Units, splits_of, text_blocks,
 };
-use lora_receipt::{Artefact, Draft, Input, Staged};
+use lora_receipt::{Artefact, Draft, Staged};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
-use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::Path;
 use std::time::Instant;
 
-/// Rows between two looks at Ctrl-C and the progress bar.
-const STRIDE: usize = 64;
+/// Share of the prompts that is held out where nobody says another.
+const VALID: f64 = 0.1;
 
 /// Makes the dataset folder.
 pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
@@ -37,10 +39,14 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     }
     let staged = Staged::folder(&out, args.force)?;
     let mut inputs = model.inputs.clone();
-    let rows = read(&args, &mut inputs, ui)?;
-    let prepared = Prepared::of(&rows, &args, &model, ui)?;
-    prepared.check(&args, rows.len())?;
-    let manifest = prepared.write(staged.path(), &model, rows.len())?;
+    let raw = Raw::read(&args, &mut inputs, ui)?;
+    let share = if raw.own.is_empty() { VALID } else { 0.0 };
+    args.valid.get_or_insert(share);
+    let read = raw.rows.len();
+    let own = raw.own.clone();
+    let prepared = Prepared::of(raw, &args, &model, ui)?;
+    prepared.check(&args, &own, read)?;
+    let manifest = prepared.write(staged.path(), &model, read)?;
     report::print(&manifest, &prepared, &model, ui);
     let draft = Draft {
         tool: env!("CARGO_PKG_NAME").to_owned(),
@@ -58,56 +64,24 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     Ok(Status::Done)
 }
 
-/// All raw rows, up to the limit; every source is added to the inputs.
-fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Vec<RawRow>> {
-    let limit = args.limit.unwrap_or(usize::MAX);
-    let mut rows = Vec::new();
-    for path in &args.raw {
-        let source = if path.as_os_str() == "-" {
-            let mut bytes = Vec::new();
-            let failed =
-                |e: std::io::Error| Error::foreign(e).context("failed to read standard input");
-            std::io::stdin()
-                .lock()
-                .read_to_end(&mut bytes)
-                .map_err(failed)?;
-            let sha256 = lora_receipt::hash_bytes(&bytes);
-            inputs.push(Input::new("raw", "-", sha256));
-            RawRows::from_reader(Path::new("stdin"), Cursor::new(bytes))?
-        } else {
-            refuse_folder(path)?;
-            let source = RawRows::open(path)?;
-            inputs.push(Input::read("raw", path)?);
-            source
-        };
-        for row in source {
-            if rows.len() >= limit {
-                break;
-            }
-            if rows.len() % STRIDE == 0 {
-                ui.check_interrupt()?;
-            }
-            rows.push(row?);
-        }
-    }
-    if rows.is_empty() {
-        return Err(Error::new("there is no row to prepare").hint(format!(
-            "each row is a JSON object with the keys {KNOWN_KEYS}"
-        )));
-    }
-    Ok(rows)
-}
-
 /// Rows in their splits, and those refused.
 pub(crate) struct Prepared {
     pub(crate) train: Split,
     pub(crate) valid: Split,
     pub(crate) test: Split,
-    pub(crate) refused: BTreeMap<String, usize>,
+    pub(crate) refused: Tally,
+    /// Keys that are not read.
+    pub(crate) unused: Tally,
+    /// What was done to rows that are kept.
+    pub(crate) notes: Tally,
+    /// How often rows of different prompts were joined, since they belong together.
+    pub(crate) joined: usize,
+    /// Rows of held-out files that belong to rows that are trained on.
+    pub(crate) leaked: usize,
 }
 
 impl Prepared {
-    fn of(rows: &[RawRow], args: &Args, model: &Model, ui: &Ui) -> Result<Self> {
+    fn of(raw: Raw, args: &Args, model: &Model, ui: &Ui) -> Result<Self> {
         let empty = || Split {
             examples: Vec::new(),
             tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
@@ -118,39 +92,35 @@ impl Prepared {
             train: empty(),
             valid: empty(),
             test: empty(),
-            refused: BTreeMap::new(),
+            refused: raw.bad,
+            unused: Tally::default(),
+            notes: Tally::default(),
+            joined: 0,
+            leaked: 0,
         };
-        let mut seen = HashSet::new();
-        let mut systems = Systems::default();
-        let progress = ui.progress("preparing", rows.len() as u64, "rows");
-        for (number, row) in rows.iter().enumerate() {
+        let mut way = Way {
+            args,
+            model,
+            reading: args.reading(),
+            seen: HashSet::new(),
+            systems: Systems::default(),
+            units: Units::new(args.near),
+        };
+        let own = raw.own;
+        let progress = ui.progress("preparing", raw.rows.len() as u64, "rows");
+        let mut kept = Vec::new();
+        for (number, (row, split)) in raw.rows.iter().enumerate() {
             if number % STRIDE == 0 {
                 ui.check_interrupt()?;
-                progress.inc(STRIDE.min(rows.len() - number) as u64);
+                progress.inc(STRIDE.min(raw.rows.len() - number) as u64);
             }
-            let record = Record::from_json(&row.value);
-            let system = record.as_ref().ok().map(|r| model.encoder.system_of(r));
-            let system = system.flatten().map(|text| text.map(str::to_owned));
-            let example = record
-                .and_then(|record| encode(&record, args, model).map_err(Fault::from))
-                .and_then(|example| {
-                    match args.keep_duplicates || seen.insert(fingerprint(&example)) {
-                        true => Ok(example),
-                        false => Err(Refusal::Duplicate.into()),
-                    }
-                });
-            match example {
-                Ok(example) => {
-                    systems.see(system);
-                    made.split_mut(split_of(&example.group, args.seed, args.valid, args.test))
-                        .push(example);
-                }
-                Err(Fault::Refused(reason)) => {
-                    *made.refused.entry(reason.to_string()).or_insert(0) += 1
-                }
-                Err(Fault::Shape(mistake)) => return Err(row.error(mistake).into()),
+            if let Some(example) = way.of_row(row, &mut made)? {
+                kept.push((example, *split));
             }
         }
+        let units = std::mem::replace(&mut way.units, Units::new(None));
+        made.joined = units.joined();
+        made.divide(kept, units.keys(), args, &own);
         if let Some(block) = args.text_block {
             for split in [
                 &mut made.train.examples,
@@ -160,13 +130,43 @@ impl Prepared {
                 pack(split, model, block);
             }
         }
-        let chat = model
-            .encoder
-            .chat_with(systems.common(args.system.as_deref()));
+        let system = way.systems.common(args.system.as_deref());
+        let chat = model.encoder.chat_with(system);
         for split in [&mut made.train, &mut made.valid, &mut made.test] {
             split.chat = Some(chat.clone());
         }
         Ok(made)
+    }
+
+    /// Puts each row into its split.
+    fn divide(
+        &mut self,
+        kept: Vec<(Example, Option<SplitName>)>,
+        units: Vec<String>,
+        args: &Args,
+        own: &[SplitName],
+    ) {
+        let held_out: Vec<bool> = kept.iter().map(|(_, split)| split.is_some()).collect();
+        let divided = units
+            .iter()
+            .zip(&held_out)
+            .filter(|(_, held_out)| !**held_out);
+        let divided: Vec<String> = divided.map(|(unit, _)| unit.clone()).collect();
+        let mut splits =
+            splits_of(&divided, args.seed, args.valid.unwrap_or(0.0), args.test).into_iter();
+        let mut trained = HashSet::new();
+        for ((mut example, split), unit) in kept.into_iter().zip(units) {
+            let name = split.or_else(|| splits.next()).unwrap_or(SplitName::Train);
+            match split {
+                None if name == SplitName::Train && !own.is_empty() => {
+                    trained.insert(unit.clone());
+                }
+                Some(_) => self.leaked += usize::from(trained.contains(&unit)),
+                None => {}
+            }
+            example.group = unit;
+            self.split_mut(name).push(example);
+        }
     }
 
     fn split_mut(&mut self, name: SplitName) -> &mut Vec<Example> {
@@ -178,19 +178,15 @@ impl Prepared {
     }
 
     /// Every split that was asked for has a row.
-    fn check(&self, args: &Args, read: usize) -> Result<()> {
+    fn check(&self, args: &Args, own: &[SplitName], read: usize) -> Result<()> {
         let kept = self.train.examples.len() + self.valid.examples.len() + self.test.examples.len();
         if kept == 0 {
             let reasons: Vec<String> = self
                 .refused
                 .iter()
-                .map(|(reason, rows)| format!("{reason} ({rows})"))
+                .map(|(reason, rows, _)| format!("{reason} ({rows})"))
                 .collect();
-            let hint = self
-                .refused
-                .iter()
-                .max_by_key(|(_, rows)| **rows)
-                .map_or("", |(reason, _)| hint(reason, args));
+            let hint = self.refused.most().map_or("", |reason| hint(reason, args));
             return Err(Error::new(format!(
                 "all {read} rows were refused: {}",
                 reasons.join("; ")
@@ -198,7 +194,7 @@ impl Prepared {
             .hint(hint));
         }
         for (name, share, rows) in [
-            ("valid", args.valid, &self.valid.examples),
+            ("valid", args.valid.unwrap_or(0.0), &self.valid.examples),
             ("test", args.test, &self.test.examples),
         ] {
             if share > 0.0 && rows.is_empty() {
@@ -206,6 +202,16 @@ impl Prepared {
                     "no row fell into the {name} split: {kept} rows are too few for --{name} {share}"
                 ))
                 .hint(format!("give more rows, a larger --{name}, another --seed, or --{name} 0")));
+            }
+        }
+        for (name, split) in [
+            (SplitName::Valid, &self.valid),
+            (SplitName::Test, &self.test),
+        ] {
+            if own.contains(&name) && split.examples.is_empty() {
+                let what = format!("no row of the files for {name:?} is left").to_lowercase();
+                return Err(Error::new(what)
+                    .hint("all were refused, or stand among the rows to train on as well"));
             }
         }
         if self.train.examples.is_empty() {
@@ -233,7 +239,9 @@ impl Prepared {
         let manifest = Manifest {
             version: Manifest::VERSION,
             rows_read: read,
-            refused: self.refused.clone(),
+            refused: self.refused.counts(),
+            unused_keys: self.unused.counts(),
+            notes: self.notes.counts(),
             splits: Splits {
                 train,
                 valid: summary("valid", &self.valid)?,
@@ -248,81 +256,91 @@ impl Prepared {
     }
 }
 
-/// The way out when all rows are refused for a reason. None of them changes what an instruct model is used to.
-fn hint(reason: &str, args: &Args) -> &'static str {
-    let about_system = reason.to_lowercase().contains("system");
-    match reason {
-        reason if reason.starts_with("longer than") => "raise --max-length, or cut the rows",
-        reason if reason.starts_with("prompt and completion share") => {
-            "move the space at the end of the prompt to the start of the completion"
-        }
-        reason if reason.starts_with("the chat template refuses") && about_system => {
-            match args.system {
-                Some(_) => {
-                    "leave --system out: this model's chats have no system message; put the text at the start of the first \
-                     user messages instead"
-                }
-                None => {
-                    "this model's chats have no system message: put its text at the start of the first user message"
-                }
+/// What rows go through, one after the other.
+struct Way<'a> {
+    args: &'a Args,
+    model: &'a Model,
+    reading: Reading,
+    /// Prompts and completions that were kept.
+    seen: HashSet<[u8; 32]>,
+    systems: Systems,
+    units: Units,
+}
+
+impl Way<'_> {
+    /// The example of a row; None if it is refused, which is counted.
+    fn of_row(&mut self, row: &RawRow, made: &mut Prepared) -> Result<Option<Example>> {
+        let record = match Record::read(&row.value, &self.reading) {
+            Ok(record) => record,
+            Err(Fault::Shape(_)) if self.args.skips_bad_lines() => {
+                made.refused.add("a row of no known layout", row.place());
+                return Ok(None);
             }
+            Err(Fault::Shape(mistake)) => return Err(row.error(mistake).into()),
+            Err(Fault::Refused(reason)) => {
+                made.refused.add(reason.to_string(), row.place());
+                return Ok(None);
+            }
+        };
+        for key in &record.unused {
+            made.unused.add(key, row.place());
         }
-        reason if reason.contains("the model has none") => {
-            "without a template a row is one question and one answer: split the chats, or name the template that the model \
-             is going to be used with: --template FILE"
+        let encoded = match self.encode(&record) {
+            Ok(encoded) => encoded,
+            Err(Refusal::TooLong(most)) if self.args.overlength == "error" => {
+                let what = format!("{}: longer than --max-length {most}", row.place());
+                return Err(
+                    Error::new(what).hint("raise --max-length, or choose another --overlength")
+                );
+            }
+            Err(reason) => {
+                made.refused.add(reason.to_string(), row.place());
+                return Ok(None);
+            }
+        };
+        let example = encoded.example;
+        if !self.args.keep_duplicates && !self.seen.insert(fingerprint(&example)) {
+            made.refused
+                .add(Refusal::Duplicate.to_string(), row.place());
+            return Ok(None);
         }
-        reason if reason.starts_with("the chat template") => {
-            "change the rows as the template asks; another one (--template FILE) helps only if the model is then used with it"
+        for key in encoded.unread {
+            made.unused.add(key, row.place());
         }
-        "the prompt is empty" => {
-            "text without a prompt is written {\"text\": \"…\"}: all of it is learned"
+        for note in encoded.notes {
+            made.notes.add(note.to_string(), row.place());
         }
-        _ => "see `lora-prep --help` for the rows that can be used",
+        let own = self.own_group(row)?;
+        let learn = self.args.rules().learn;
+        self.units.add(&record, &example, &learn, own.as_deref());
+        let system = self.model.encoder.system_of(&record);
+        self.systems.see(system.map(|text| text.map(str::to_owned)));
+        Ok(Some(example))
     }
-}
 
-/// A folder may hold rows that are meant to be held out: taking all its files would train on them.
-fn refuse_folder(path: &Path) -> Result<()> {
-    if !path.is_dir() {
-        return Ok(());
+    /// The row's value of the user's own key of what belongs together.
+    fn own_group(&self, row: &RawRow) -> Result<Option<String>> {
+        let Some(key) = &self.args.group else {
+            return Ok(None);
+        };
+        match row.value.get(key) {
+            None => {
+                let what = format!("{}: the row has no key '{key}' of --group", row.place());
+                Err(Error::new(what).hint("name a key that all rows have"))
+            }
+            Some(serde_json::Value::Null) => Ok(None),
+            Some(value) => Ok(Some(value.to_string())),
+        }
     }
-    let entries = std::fs::read_dir(path).map_err(|error| {
-        Error::foreign(error).context(format!("failed to read {}", path.display()))
-    })?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|file| file.is_file());
-    files.sort();
-    let stem = |file: &PathBuf| file.file_stem().map(|s| s.to_string_lossy().to_lowercase());
-    let named = |words: [&str; 4]| {
-        let is_one = |stem: &str| words.iter().any(|word| stem.starts_with(word));
-        files
-            .iter()
-            .find(|file| stem(file).is_some_and(|stem| is_one(&stem)))
-    };
-    let error = Error::new(format!("{}: this is a folder", path.display()));
-    let held_out = named(["test", "valid", "val", "dev"]).or_else(|| named(["eval"; 4]));
-    Err(match (named(["train"; 4]), held_out) {
-        (Some(train), Some(held_out)) => error.hint(format!(
-            "name {} alone; rows held out already stay apart: prepare {} into another folder with --valid 0, and measure \
-             there with lora-eval --split train",
-            train.display(),
-            held_out.display()
-        )),
-        (Some(train), None) => error.hint(format!("name the file: {}", train.display())),
-        _ => error.hint(
-            "name the files to train on; rows that are meant to be held out go into a dataset of their own (--valid 0), and \
-             lora-eval --split train measures there",
-        ),
-    })
-}
 
-fn encode(record: &Record, args: &Args, model: &Model) -> Result<Example, Refusal> {
-    let example = model.encoder.encode(record)?;
-    let packed = args.text_block.is_some() && example.prompt.is_empty();
-    if example.len() > model.max_length && !packed {
-        return Err(Refusal::TooLong(model.max_length));
+    fn encode(&self, record: &Record) -> Result<Encoded, Refusal> {
+        let encoder = &self.model.encoder;
+        match (&record.content, self.args.text_block) {
+            // Packed text has the length of its block.
+            (Content::Text(_), Some(_)) => encoder.encode_noted(record),
+            _ => encoder.encode_within(record, self.model.max_length, self.args.overlength()),
+        }
     }
-    Ok(example)
 }
 
 /// Two rows with the same prompt and completion are the same row.

@@ -3,19 +3,34 @@ use crate::model::Model;
 use crate::prepare::Prepared;
 use crate::show;
 use lora_cli::{Ui, table};
-use lora_data::Manifest;
+use lora_data::{Example, IGNORE, Manifest};
 use serde_json::json;
 
 /// Prints the splits, the refused rows and one example; warns of what is suspicious.
 pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
-    for (reason, rows) in &manifest.refused {
-        ui.event(&json!({"event": "refused", "reason": reason, "rows": rows}));
+    for (reason, rows, first) in prepared.refused.iter() {
+        ui.event(&json!({"event": "refused", "reason": reason, "rows": rows, "first": first}));
+    }
+    for (key, rows, first) in prepared.unused.iter() {
+        ui.event(&json!({"event": "unused-key", "key": key, "rows": rows, "first": first}));
+    }
+    for (note, rows, first) in prepared.notes.iter() {
+        ui.event(&json!({"event": "note", "note": note, "rows": rows, "first": first}));
     }
     for (name, summary) in manifest.splits.iter() {
         ui.event(&json!({"event": "split", "split": name, "summary": summary}));
     }
     if let Some(row) = prepared.train.examples.first() {
-        let text = show::Text::of(row, None);
+        let decode = |ids: &[u32]| model.encoder.decode(ids).unwrap_or_else(|e| e.to_string());
+        let has_several = row
+            .labels
+            .iter()
+            .skip(row.prompt_ids().len())
+            .any(|l| *l == IGNORE);
+        let text = match has_several {
+            true => show::Text::runs(row, decode),
+            false => show::Text::of(row, None),
+        };
         text.lines(&show::style(ui), 12)
             .iter()
             .for_each(|line| ui.out(line));
@@ -31,10 +46,34 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
             "refused {refused} of {} rows:",
             manifest.rows_read
         ));
-        manifest
-            .refused
-            .iter()
-            .for_each(|(reason, rows)| ui.out(&format!("  {rows} {reason}")));
+        for (reason, rows, first) in prepared.refused.iter() {
+            ui.out(&format!("  {rows} {reason} (first: {first})"));
+        }
+    }
+    if !prepared.notes.is_empty() {
+        ui.out("");
+        ui.out("of the rows kept:");
+        for (note, rows, first) in prepared.notes.iter() {
+            ui.out(&format!("  {rows} {note} (first: {first})"));
+        }
+    }
+    if prepared.joined > 0 {
+        ui.out("");
+        ui.out(&format!(
+            "{} prompts stay in the split of another one that is nearly the same, of the same chat or group",
+            prepared.joined
+        ));
+    }
+    if !prepared.unused.is_empty() {
+        let keys = prepared.unused.iter();
+        let keys: Vec<String> = keys
+            .map(|(key, rows, _)| format!("{key} ({rows})"))
+            .collect();
+        ui.out("");
+        ui.out(&format!(
+            "keys that are not read, in how many rows: {}",
+            keys.join(", ")
+        ));
     }
     warn(manifest, prepared, model, ui);
 }
@@ -68,12 +107,25 @@ fn splits(manifest: &Manifest) -> Vec<Vec<String>> {
 }
 
 fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
+    if prepared.leaked > 0 {
+        ui.warn(&format!(
+            "{} held-out rows ask what rows to train on ask as well, but for case, spaces and punctuation: what is measured \
+             on them is flattering",
+            prepared.leaked
+        ));
+    }
     let refused: usize = manifest.refused.values().sum();
     if refused * 2 > manifest.rows_read {
         ui.warn(&format!(
             "{refused} of {} rows were refused",
             manifest.rows_read
         ));
+    }
+    if model.lacks_template && rows_with_prompt(prepared).next().is_some() {
+        ui.warn(
+            "this base has no chat template: prompt and completion are joined as they are, and a model trained so is used \
+             so (--template FILE names another way, --no-chat-template says that this one is meant)",
+        );
     }
     if let Some(of_base) = &model.base_system
         && manifest.system.as_ref() != Some(of_base)
@@ -84,18 +136,18 @@ fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
             lora_checkpoint::shown(of_base)
         ));
     }
-    let rows = || {
-        prepared
-            .train
-            .examples
-            .iter()
-            .filter(|row| !row.prompt.is_empty())
-    };
-    let endless = rows().filter(|row| !model.encoder.ends_turn(row)).count();
+    let endless = rows_with_prompt(prepared)
+        .filter(|row| !model.encoder.ends_turn(row))
+        .count();
     if endless > 0 {
         ui.warn(&format!(
             "{endless} of {} rows don't end in a special token: a model trained on them doesn't learn to stop",
             prepared.train.examples.len()
         ));
     }
+}
+
+fn rows_with_prompt(prepared: &Prepared) -> impl Iterator<Item = &Example> {
+    let rows = prepared.train.examples.iter();
+    rows.filter(|row| !row.prompt.is_empty())
 }

@@ -99,12 +99,20 @@ impl Text {
                 .unwrap_or_else(|error| error.to_string()),
             None => ids.iter().map(|id| format!("{id} ")).collect(),
         };
-        if bundle.is_none() && !example.completion.is_empty() {
+        let is_one_run = example.labels[example.prompt_ids().len()..]
+            .iter()
+            .all(|label| *label != IGNORE);
+        if bundle.is_none() && !example.completion.is_empty() && is_one_run {
             return Self(vec![
                 (false, example.prompt.clone()),
                 (true, example.completion.clone()),
             ]);
         }
+        Self::runs(example, decode)
+    }
+
+    /// Decoded run by run.
+    pub(crate) fn runs(example: &Example, decode: impl Fn(&[u32]) -> String) -> Self {
         let mut runs = Vec::new();
         let mut start = 0;
         while start < example.len() {

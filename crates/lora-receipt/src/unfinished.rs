@@ -78,7 +78,10 @@ fn write(path: &Path, replaces: Option<String>, receipt: Option<String>) -> Resu
     };
     let text = serde_json::to_string(&mark).unwrap_or_default() + "\n";
     let place = mark_of(path);
-    fs::write(&place, text).map_err(io("write", &place))
+    let staged = beside(&place, ".new");
+    fs::write(&staged, text)
+        .and_then(|()| fs::rename(&staged, &place)) // a mark that is cut off would disown what it is of
+        .map_err(io("write", &place))
 }
 
 fn read(path: &Path) -> Option<Mark> {
@@ -103,7 +106,9 @@ pub(crate) fn unmark_within(folder: &Path) {
 
 /// Takes the mark beside `path` away. One that stays marks nothing else.
 pub(crate) fn unmark(path: &Path) {
-    let _ = fs::remove_file(mark_of(path));
+    let place = mark_of(path);
+    let _ = fs::remove_file(beside(&place, ".new"));
+    let _ = fs::remove_file(place);
 }
 
 /// Moves an unfinished output, with its mark, to another name of the same folder; what is unfinished there goes away.

@@ -1,12 +1,45 @@
 //! Runs of a step that are not finished yet: what is cut off can be continued, also after another attempt in between.
-use crate::record::{Definition, with_suffix};
+use crate::record::{Definition, receipt_sha256, with_suffix, write_whole};
 use crate::resolve::Step;
-use lora_cli::Foreign as _;
-use lora_cli::{Context as _, Result};
-use lora_receipt::{move_unfinished, partial_path, remove_unfinished};
+use lora_cli::Result;
+use lora_receipt::{Hashes, Receipt, move_unfinished, partial_path, remove_unfinished};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// An unfinished run, noted in `STEP.attempt` with its key: what lies in `STEP.partial` is of this key.
+/// What `STEP.attempt` says, written before the step starts: what then comes to lie in `STEP.partial`, and in `STEP`, is of
+/// this key.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Note {
+    key: String,
+    /// sha256 of the receipt of the output that was there.
+    receipt_before: Option<String>,
+}
+
+/// True if an earlier lora-run was killed while the step ran, and the step finished what it was asked for: its receipt is
+/// newer than the note, and its output is whole.
+pub(crate) fn finished_alone(
+    step: &Step,
+    definition: &Definition,
+    hashes: &mut Hashes,
+) -> Result<bool> {
+    let note = read(&with_suffix(&step.out, ".attempt"));
+    if note.key != definition.key() {
+        return Ok(false);
+    }
+    let Ok(receipt) = Receipt::load(&step.out) else {
+        return Ok(false);
+    };
+    let is_new = Some(receipt_sha256(&step.out)?) != note.receipt_before;
+    let said_no = receipt.results["passed"] == false;
+    Ok(is_new && !said_no && receipt.first_change(&step.out, hashes)?.is_none())
+}
+
+fn read(note: &Path) -> Note {
+    let text = std::fs::read(note).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// An unfinished run, noted in `STEP.attempt`.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     note: PathBuf,
@@ -28,7 +61,7 @@ impl Attempt {
         let note = with_suffix(&out, ".attempt");
         let key = definition.key();
         let partial = partial_path(&out);
-        let before = std::fs::read_to_string(&note).unwrap_or_default();
+        let before = read(&note).key;
         let mut is_ours = before == key;
         if can_resume && !is_ours {
             if partial.is_dir() && is_key(&before) {
@@ -41,18 +74,29 @@ impl Attempt {
             }
         }
         let resumes = can_resume && is_ours && partial.is_dir() && !afresh;
-        std::fs::write(&note, key)
-            .foreign()
-            .context(|| format!("failed to write {}", note.display()))?;
+        let written = Note {
+            key,
+            receipt_before: receipt_sha256(&out).ok(),
+        };
+        write_whole(&note, &written)?;
         Ok(Self { note, out, resumes })
     }
 
     /// The step is finished: nothing is left to continue.
     pub(crate) fn end(self) {
-        let _ = std::fs::remove_file(self.note); // a stale note does no harm: nothing is left to continue
-        for folder in all_set_aside(&partial_path(&self.out)) {
-            let _ = remove_unfinished(&folder); // it costs space and nothing else
-        }
+        clear(&self.note, &self.out);
+    }
+
+    /// The step has been finished without us.
+    pub(crate) fn remove(step: &Step) {
+        clear(&with_suffix(&step.out, ".attempt"), &step.out);
+    }
+}
+
+fn clear(note: &Path, out: &Path) {
+    let _ = std::fs::remove_file(note); // a stale note does no harm: nothing is left to continue
+    for folder in all_set_aside(&partial_path(out)) {
+        let _ = remove_unfinished(&folder); // it costs space and nothing else
     }
 }
 

@@ -12,6 +12,7 @@ mod record;
 mod report;
 mod resolve;
 mod run;
+mod secret;
 mod tools;
 mod values;
 mod yaml;

@@ -1,6 +1,7 @@
 //! One step's process: its output into the log and before people's eyes, its end explained.
 use crate::guard::{Watch, guarded};
 use crate::live::Live;
+use crate::secret::hide;
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Ui};
 use lora_records::{Event, Failure};
@@ -50,6 +51,8 @@ pub(crate) struct Job<'j> {
     /// The pipeline's lock, which is empty. It is the process's stdin, so that the lock is held as long as the process
     /// or a child of it lives, also when lora-run itself was killed.
     pub(crate) lock: &'j File,
+    /// What must not stand in the log.
+    pub(crate) secrets: &'j [String],
 }
 
 /// Runs a process to its end; both its streams go to the log.
@@ -61,6 +64,7 @@ pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
         title,
         log,
         lock,
+        secrets,
     } = job;
     let failed = || format!("failed to write the log {}", log.display());
     let mut file = File::create(log).foreign().context(failed)?;
@@ -85,11 +89,11 @@ pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
             Kind::Tool => Seen::Events(Live::new(ui, step)),
             Kind::Line => Seen::Lines(ui.clone()),
         };
-        follow(stream, file.clone(), seen, ends.clone())
+        follow(stream, (file.clone(), secrets.to_vec()), seen, ends.clone())
     });
     let stderr = child.stderr.take().map(|stream| {
         let seen = Seen::Lines(ui.clone());
-        follow(stream, file.clone(), seen, ends)
+        follow(stream, (file.clone(), secrets.to_vec()), seen, ends)
     });
     let status = wait(ui, &mut child, &done)?;
     let mut ended = Ended {
@@ -117,7 +121,7 @@ enum Seen {
 /// Copies a stream line by line; returns why its tool failed, if it told, and its last lines.
 fn follow(
     stream: impl Read + Send + 'static,
-    log: Arc<Mutex<File>>,
+    (log, secrets): (Arc<Mutex<File>>, Vec<String>),
     mut seen: Seen,
     ends: mpsc::Sender<()>,
 ) -> std::thread::JoinHandle<(Option<Failure>, Vec<String>)> {
@@ -128,7 +132,8 @@ fn follow(
         let mut bytes = Vec::new();
         let mut told = None;
         while stream.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
-            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            let text = hide(&String::from_utf8_lossy(&bytes), &secrets);
+            let line = text.trim_end().to_owned();
             let mut is_progress = false;
             match &mut seen {
                 Seen::Lines(ui) => ui.say(&format!("  {line}")),
@@ -146,7 +151,7 @@ fn follow(
                 let _ = log
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .write_all(&bytes);
+                    .write_all(text.as_bytes());
                 tail.push_back(line);
             }
             if tail.len() > KEPT {

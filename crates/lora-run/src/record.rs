@@ -1,10 +1,11 @@
 //! Why a step runs or is skipped: its key, the record of its last run, and the first difference between them.
 use crate::resolve::{Action, Step};
+use crate::secret::{HIDDEN, hide_named, is_secret};
 use crate::tools::Tool;
 use crate::values::shown;
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Result};
-use lora_receipt::{Hashes, Input, Receipt, hash_bytes, receipt_path};
+use lora_receipt::{Hashes, Input, Receipt, hash_bytes, heal, receipt_path};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -36,10 +37,16 @@ pub(crate) enum Setting {
 }
 
 impl Setting {
-    fn of(value: &Value) -> Self {
+    fn of(name: &str, value: &Value, secrets: &[String]) -> Self {
         match value {
-            Value::Array(items) => Self::List(items.iter().map(shown).collect()),
-            one => Self::One(shown(one)),
+            _ if is_secret(name) => Self::One(HIDDEN.to_owned()),
+            Value::Array(items) => Self::List(
+                items
+                    .iter()
+                    .map(|one| hide_named(&shown(one), secrets))
+                    .collect(),
+            ),
+            one => Self::One(hide_named(&shown(one), secrets)),
         }
     }
 
@@ -64,6 +71,9 @@ pub(crate) struct Record {
     receipt_sha256: String,
     /// False if the step's answer was no.
     passed: bool,
+    /// That receipt, to be put back if it is damaged or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
 }
 
 /// What is to be done with a step.
@@ -98,13 +108,13 @@ impl Definition {
                 name.clone(),
                 tool.map(|t| t.version.clone()).unwrap_or_default(),
             ),
-            Action::Run(line) => ("sh".to_owned(), line.clone()),
+            Action::Run(line) => ("sh".to_owned(), hide_named(line, &step.secrets)),
         };
         let with = step
             .with
             .iter()
             .filter(|(key, _)| tool.is_none_or(|t| t.has_effect(key) && !t.reads(key)))
-            .map(|(key, value)| (key.clone(), Setting::of(value)))
+            .map(|(key, value)| (key.clone(), Setting::of(key, value, &step.secrets)))
             .collect();
         Ok((
             Self {
@@ -210,7 +220,7 @@ impl Record {
 
     /// Writes the record of a run that has just ended, whole or not at all.
     pub(crate) fn save(out: &Path, definition: &Definition, passed: bool) -> Result<()> {
-        let receipt_sha256 = lora_receipt::hash_path(&receipt_path(out))?;
+        let receipt_sha256 = receipt_sha256(out)?;
         let definition = definition.clone();
         write_whole(
             &Self::path(out),
@@ -220,6 +230,7 @@ impl Record {
                 definition,
                 receipt_sha256,
                 passed,
+                receipt: std::fs::read_to_string(receipt_path(out)).ok(),
             },
         )
     }
@@ -257,15 +268,36 @@ pub(crate) fn decide(
     if !record.passed {
         return run("the answer was no last time");
     }
+    if let Some(receipt) = &record.receipt
+        && Receipt::load(&step.out).is_err()
+        && !heal(&step.out, receipt, hashes)?
+    {
+        // What is left of the output is told by its receipt, so that it can be replaced.
+        let _ = put_back(&step.out, receipt);
+        return run("output modified (its receipt, too)");
+    }
     let Ok(receipt) = Receipt::load(&step.out) else {
         return run("output has no readable receipt");
     };
-    if lora_receipt::hash_path(&receipt_path(&step.out))? != record.receipt_sha256 {
+    if receipt_sha256(&step.out)? != record.receipt_sha256 {
         return run("output modified (another run wrote it)");
     }
     match receipt.first_change(&step.out, hashes)? {
         Some(change) => Ok(Decision::Run(format!("output modified ({change})"))),
         None => Ok(Decision::Skip),
+    }
+}
+
+/// sha256 of the receipt of an output.
+pub(crate) fn receipt_sha256(out: &Path) -> Result<String> {
+    Ok(lora_receipt::hash_path(&receipt_path(out))?)
+}
+
+/// Writes the receipt of our last run into what is left of its output.
+fn put_back(out: &Path, receipt: &str) -> std::io::Result<()> {
+    match out.is_dir() {
+        true => std::fs::write(receipt_path(out), receipt),
+        false => Ok(()),
     }
 }
 

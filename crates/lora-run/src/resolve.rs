@@ -1,9 +1,10 @@
 //! From a pipeline file to the steps that run: params and matrix filled in, references bound to earlier steps.
 use crate::file::{Source, StepFile};
+use crate::secret::is_secret;
 use crate::values::{Piece, nearest, pieces, scalar, shown};
 use lora_cli::{Error, Result};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 /// A step with nothing left to look up.
@@ -19,6 +20,8 @@ pub(crate) struct Step {
     pub(crate) needs: Vec<String>,
     /// Where it writes: `WORK/PIPELINE/ID`.
     pub(crate) out: PathBuf,
+    /// Values that are told to it and to nobody else.
+    pub(crate) secrets: Vec<String>,
     /// Matrix params that it depends on, through params and inputs.
     varies: BTreeSet<String>,
 }
@@ -56,9 +59,11 @@ pub(crate) fn resolve(
 ) -> Result<Vec<Step>> {
     let axes = axes(source, set)?;
     let mut steps: Vec<Step> = Vec::new();
+    let mut of_name: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut taken = Taken::default();
     for combination in combinations(&axes) {
         let params = params(source, set, &combination)?;
-        let mut here: Vec<Step> = Vec::new();
+        let mut here = Earlier::default();
         for (name, written) in source.file.steps.iter() {
             let mut step = Scope {
                 source,
@@ -67,18 +72,42 @@ pub(crate) fn resolve(
                 name,
             }
             .step(written)?;
-            match steps.iter().find(|known| known.same_as(&step)) {
-                Some(known) => here.push(known.clone()),
-                None => {
-                    step.id = unique_id(&step, &combination, &steps);
-                    step.out = work.join(source.name()).join(&step.id);
-                    steps.push(step.clone());
-                    here.push(step);
-                }
+            let known = of_name.entry(step.name.clone()).or_default();
+            let same = known.iter().find(|&&index| steps[index].same_as(&step));
+            if let Some(&index) = same {
+                here.push(steps[index].clone());
+                continue;
             }
+            step.id = taken.unique_id(&step, &combination);
+            step.out = work.join(source.name()).join(&step.id);
+            known.push(steps.len());
+            steps.push(step.clone());
+            here.push(step);
         }
     }
     Ok(steps)
+}
+
+/// The steps above the one that is being resolved.
+#[derive(Debug, Default)]
+struct Earlier {
+    steps: Vec<Step>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Earlier {
+    fn push(&mut self, step: Step) {
+        self.by_name.insert(step.name.clone(), self.steps.len());
+        self.steps.push(step);
+    }
+
+    fn get(&self, name: &str) -> Option<&Step> {
+        self.steps.get(*self.by_name.get(name)?)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|step| step.name.as_str())
+    }
 }
 
 impl Step {
@@ -162,7 +191,7 @@ fn params(
             let scope = Scope {
                 source,
                 params: &params,
-                earlier: &[],
+                earlier: &Earlier::default(),
                 name,
             };
             let (value, varies) = scope.value(&["params", name], written)?;
@@ -180,7 +209,7 @@ fn params(
 struct Scope<'a> {
     source: &'a Source,
     params: &'a [Param],
-    earlier: &'a [Step],
+    earlier: &'a Earlier,
     /// The step (or param) that is being resolved.
     name: &'a str,
 }
@@ -207,15 +236,12 @@ impl Scope<'_> {
         for name in &written.needs {
             let step = self.earlier_step(name).ok_or_else(|| {
                 let name = name.trim_start_matches('$');
-                self.unknown(
-                    &["steps", self.name, "needs"],
-                    name,
-                    self.earlier.iter().map(|s| s.name.as_str()),
-                )
+                self.unknown(&["steps", self.name, "needs"], name, self.earlier.names())
             })?;
             varies.extend(step.varies.iter().cloned());
             needs.push(step.id.clone());
         }
+        let secrets = self.secrets(&with);
         let (name, id, out) = (self.name.to_owned(), String::new(), PathBuf::new());
         Ok(Step {
             name,
@@ -225,8 +251,17 @@ impl Scope<'_> {
             with,
             needs,
             out,
+            secrets,
             varies,
         })
+    }
+
+    /// Values that have a secret's name, among the params or under `with`.
+    fn secrets(&self, with: &[(String, Value)]) -> Vec<String> {
+        let params = self.params.iter().map(|param| (&param.name, &param.value));
+        let named = params.chain(with.iter().map(|(name, value)| (name, value)));
+        let secret = named.filter(|(name, _)| is_secret(name));
+        secret.map(|(_, value)| shown(value)).collect()
     }
 
     /// A value with its params filled in: a lone `$name` keeps the param's type, within text it becomes text.
@@ -371,8 +406,7 @@ impl Scope<'_> {
         let error = self
             .source
             .error_at(at, format!("nothing is called `{name}`"));
-        let earlier = self.earlier.iter().map(|step| step.name.as_str());
-        let candidates: Vec<&str> = candidates.chain(earlier).collect();
+        let candidates: Vec<&str> = candidates.chain(self.earlier.names()).collect();
         match nearest(name, candidates.iter().copied()) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None if candidates.is_empty() => {
@@ -386,9 +420,7 @@ impl Scope<'_> {
     }
 
     fn earlier_step(&self, name: &str) -> Option<&Step> {
-        self.earlier
-            .iter()
-            .find(|step| step.name == name.trim_start_matches('$'))
+        self.earlier.get(name.trim_start_matches('$'))
     }
 }
 
@@ -407,13 +439,58 @@ const SUFFIXES: [&str; 8] = [
 /// Longest name of a step, so that every file system takes it with each suffix.
 const LONGEST_ID: usize = 160;
 
-/// True if an output of one would stand where the other, or a file of its own, stands.
-fn collide(one: &str, other: &str) -> bool {
-    let stands_on = |a: &str, b: &str| {
-        let rest = a.strip_prefix(b);
-        rest.is_some_and(|rest| rest.is_empty() || SUFFIXES.contains(&rest))
-    };
-    stands_on(one, other) || stands_on(other, one)
+/// The name before what is numbered, or named after a key: `.kept-2`, `.log.1`, `.waiting-` and twelve hexadecimal digits.
+fn before_family(id: &str) -> Option<&str> {
+    let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let is_key = |text: &str| text.len() == 12 && text.chars().all(|c| c.is_ascii_hexdigit());
+    let families: [(&str, &dyn Fn(&str) -> bool); 3] = [
+        (".kept-", &is_number),
+        (".log.", &is_number),
+        (".waiting-", &is_key),
+    ];
+    families.iter().find_map(|(family, fits)| {
+        let (before, rest) = id.rsplit_once(family)?;
+        fits(rest).then_some(before)
+    })
+}
+
+/// Names that steps have, in small letters: some file systems take small and capital ones for the same.
+#[derive(Debug, Default)]
+struct Taken {
+    ids: HashSet<String>,
+    /// Names before a family: whoever is called so has files there.
+    before: HashSet<String>,
+}
+
+impl Taken {
+    /// True if an output of that name would stand where another, or a file of another's, stands, or the other way round.
+    fn collides(&self, id: &str) -> bool {
+        let id = id.to_lowercase();
+        let stands_on = |suffix: &&str| {
+            id.strip_suffix(*suffix)
+                .is_some_and(|name| self.ids.contains(name))
+                || self.ids.contains(&format!("{id}{suffix}"))
+        };
+        self.ids.contains(&id)
+            || SUFFIXES.iter().any(stands_on)
+            || self.before.contains(&id)
+            || before_family(&id).is_some_and(|name| self.ids.contains(name))
+    }
+
+    /// `train`, or `train@lr=1e-4,rank=8` where it depends on the matrix; a number makes it unique.
+    fn unique_id(&mut self, step: &Step, combination: &[(String, Value)]) -> String {
+        let id = shortened(id(step, combination));
+        let mut unique = id.clone();
+        let mut number = 2;
+        while self.collides(&unique) {
+            unique = format!("{id}~{number}");
+            number += 1;
+        }
+        let known = unique.to_lowercase();
+        self.before.extend(before_family(&known).map(str::to_owned));
+        self.ids.insert(known);
+        unique
+    }
 }
 
 /// A name that is too long keeps its beginning, and a hash of all of it.
@@ -426,8 +503,7 @@ fn shortened(id: String) -> String {
     format!("{beginning}~{}", &hash[..16])
 }
 
-/// `train`, or `train@lr=1e-4,rank=8` where it depends on the matrix.
-fn unique_id(step: &Step, combination: &[(String, Value)], taken: &[Step]) -> String {
+fn id(step: &Step, combination: &[(String, Value)]) -> String {
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || "._+-".contains(c) {
             c
@@ -446,17 +522,9 @@ fn unique_id(step: &Step, combination: &[(String, Value)], taken: &[Step]) -> St
             )
         })
         .collect();
-    let id = if suffix.is_empty() {
+    if suffix.is_empty() {
         step.name.clone()
     } else {
         format!("{}@{}", step.name, suffix.join(","))
-    };
-    let id = shortened(id);
-    let mut unique = id.clone();
-    let mut number = 2;
-    while taken.iter().any(|known| collide(&known.id, &unique)) {
-        unique = format!("{id}~{number}");
-        number += 1;
     }
-    unique
 }

@@ -1,6 +1,6 @@
 //! The run itself: checks everything first, then takes the steps in order, skipping what is done already.
 use crate::arguments;
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, finished_alone};
 use crate::ending;
 use crate::file::Source;
 use crate::lockfile::{self, Finished};
@@ -8,6 +8,7 @@ use crate::process::{self, Job, Kind};
 use crate::record::{Decision, Definition, Record, decide, read_paths, with_paths, with_suffix};
 use crate::report::{Row, command_line, environment, shell_options, summary};
 use crate::resolve::{Action, Step};
+use crate::secret::{HIDDEN, hide, hide_named, is_secret};
 use crate::tools::{self, Tool};
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui};
@@ -117,7 +118,7 @@ impl Force {
 /// Prints what would run and why, without touching anything.
 pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status> {
     let mut hashes = Hashes::default();
-    let mut running: Vec<&str> = Vec::new();
+    let mut running: BTreeSet<&str> = BTreeSet::new();
     for Ready {
         step,
         tool,
@@ -146,9 +147,9 @@ pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status>
             Decision::Run(reason) => ("run", reason),
         };
         if would == "run" {
-            running.push(&step.id);
+            running.insert(&step.id);
         }
-        let line = command_line(step, tool.as_ref(), arguments);
+        let line = hide(&command_line(step, tool.as_ref(), arguments), &step.secrets);
         ui.event(&json!({ "event": "step", "step": step.id, "would": would, "reason": reason, "command": line }));
         let why = if would == "skip" {
             "done already".to_owned()
@@ -253,6 +254,12 @@ fn take<'a>(
     let Ready { step, tool, .. } = ready;
     ui.check_interrupt()?;
     let (definition, inputs) = Definition::of(step, tool.as_ref(), hashes)?;
+    lora_receipt::recover(&step.out)?;
+    if finished_alone(step, &definition, hashes)? {
+        ui.say(&format!("{}: finished after its run was killed", step.id));
+        Record::save(&step.out, &definition, true)?;
+        Attempt::remove(step);
+    }
     let decision = if force.covers(step) {
         Decision::Run("--force".into())
     } else {
@@ -302,6 +309,7 @@ fn take<'a>(
             let receipt = Receipt::load(&step.out).ok();
             if receipt.is_some() {
                 Record::save(&step.out, &definition, false)?;
+                attempt.end();
             }
             row("no", receipt.as_ref());
             let log = log_of(step);
@@ -349,6 +357,8 @@ fn execute(
     let arguments: Vec<String> = arguments.iter().cloned().chain(resume).collect();
     let title = command_line(step, tool.as_ref(), &arguments);
     let log = log_of(step);
+    let title = hide(&title, &step.secrets);
+    keep_log(&log, resumes);
     let job = |command, kind| Job {
         step: &step.id,
         command,
@@ -356,6 +366,7 @@ fn execute(
         title: &title,
         log: &log,
         lock,
+        secrets: &step.secrets,
     };
     let finish = |ended: process::Ended| {
         ui.check_interrupt()?;
@@ -399,12 +410,16 @@ fn execute(
         command.env("PATH", path);
     }
     finish(process::run(ui, job(command, Kind::Line))?)?;
-    let with: serde_json::Map<_, _> = step.with.iter().cloned().collect();
+    let with: serde_json::Map<_, _> = step
+        .with
+        .iter()
+        .map(|(name, value)| (name.clone(), told(name, value, &step.secrets)))
+        .collect();
     let receipt = staged.commit(Draft {
         tool: "sh".into(),
         tool_version: env!("CARGO_PKG_VERSION").into(),
         artefact: Artefact::Files,
-        config: json!({ "run": line, "with": with }),
+        config: json!({ "run": hide_named(line, &step.secrets), "with": with }),
         seed: None,
         inputs,
         results: json!({}),
@@ -413,6 +428,31 @@ fn execute(
     })?;
     ui.kept_aside(&receipt);
     Ok(Ended::Done(Box::new(receipt)))
+}
+
+/// A value as a receipt has it.
+fn told(name: &str, value: &serde_json::Value, secrets: &[String]) -> serde_json::Value {
+    match value {
+        _ if is_secret(name) => HIDDEN.into(),
+        serde_json::Value::String(text) => hide_named(text, secrets).into(),
+        serde_json::Value::Array(items) => {
+            items.iter().map(|item| told("", item, secrets)).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// Keeps the log of the attempt that is continued, as `STEP.log.1` and so on; a run from the start begins its logs anew.
+fn keep_log(log: &Path, resumes: bool) {
+    let earlier = |number: usize| with_suffix(log, &format!(".{number}"));
+    let first_free = (1..).find(|&number| !earlier(number).exists()).unwrap_or(1);
+    if resumes {
+        let _ = std::fs::rename(log, earlier(first_free)); // there may be none
+    } else {
+        for number in 1..first_free {
+            let _ = std::fs::remove_file(earlier(number)); // a stale log does no harm
+        }
+    }
 }
 
 /// The PATH with the folder of our tools in front, so that shell lines can call them by name.

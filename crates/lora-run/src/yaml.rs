@@ -1,6 +1,7 @@
 //! The one module that knows serde_yaml: a pipeline file's text to typed values, and where in the text a key stands.
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de::DeserializeOwned};
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -13,6 +14,10 @@ pub(crate) struct YamlError {
 
 /// Reads a whole document. Unknown keys are refused by the types; the error says where they stand.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    if is_too_deep(text) {
+        let message = "brackets are nested too deeply".to_owned();
+        return Err(YamlError { message, at: None });
+    }
     serde_yaml::from_str(text).map_err(|error| {
         let at = error.location().map(|l| (l.line(), l.column()));
         let message = error.to_string();
@@ -22,6 +27,22 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
             .unwrap_or_default()
             .to_owned();
         YamlError { message, at }
+    })
+}
+
+/// Brackets that may be open at once: the parser's time grows with their square.
+const MOST_OPEN: usize = 1000;
+
+/// True if more brackets are open somewhere than any pipeline has, whatever they are part of.
+fn is_too_deep(text: &str) -> bool {
+    let mut open = 0usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > MOST_OPEN
     })
 }
 
@@ -66,7 +87,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OrderedVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered<T>, A::Error> {
         let mut entries: Vec<(String, T)> = Vec::new();
-        while let Some(key) = map.next_key_seed(NewKey(&entries))? {
+        let mut known = HashSet::new();
+        while let Some(key) = map.next_key_seed(NewKey(&known))? {
+            known.insert(key.clone());
             let value = map.next_value()?;
             entries.push((key, value));
         }
@@ -75,9 +98,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OrderedVisitor<T> {
 }
 
 /// A key that has not been there yet; fails at the key itself, so that the error stands there.
-struct NewKey<'a, T>(&'a [(String, T)]);
+struct NewKey<'a>(&'a HashSet<String>);
 
-impl<'de, T> DeserializeSeed<'de> for NewKey<'_, T> {
+impl<'de> DeserializeSeed<'de> for NewKey<'_> {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
@@ -85,7 +108,7 @@ impl<'de, T> DeserializeSeed<'de> for NewKey<'_, T> {
     }
 }
 
-impl<T> Visitor<'_> for NewKey<'_, T> {
+impl Visitor<'_> for NewKey<'_> {
     type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +116,7 @@ impl<T> Visitor<'_> for NewKey<'_, T> {
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<String, E> {
-        if self.0.iter().any(|(known, _)| known == key) {
+        if self.0.contains(key) {
             return Err(E::custom(format!("`{key}` stands here twice")));
         }
         Ok(key.to_owned())

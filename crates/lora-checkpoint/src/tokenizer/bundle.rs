@@ -1,6 +1,7 @@
 //! A tokenizer and how its model's chats are written; built from the text of a tokenizer.json.
 use crate::error::{Result, invalid};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer;
 
@@ -11,6 +12,9 @@ pub struct TokenizerBundle {
     pub tokenizer: Tokenizer,
     /// Jinja source of the chat template, if the model has one.
     pub chat_template: Option<String>,
+    /// Templates that the model has by name (`tool_use`, `rag`, …), of which transformers takes `tool_use` for chats that
+    /// offer tools and `default` for the others.
+    pub named_templates: BTreeMap<String, String>,
     /// BOS text, if any.
     pub bos_token: Option<String>,
     /// EOS text, if any.

@@ -4,6 +4,7 @@ use crate::ModelConfig;
 use crate::error::{Result, invalid};
 use crate::files::{read_json, read_text};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 impl TokenizerBundle {
@@ -30,6 +31,7 @@ impl TokenizerBundle {
         let by_id = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id));
         Ok(Self {
             chat_template: chat_template(dir, &settings)?,
+            named_templates: named_templates(dir, &settings)?,
             bos_token: token("bos_token").or_else(|| by_id(config.bos_token_id)),
             eos_token: token("eos_token").or_else(|| by_id(config.eos_token_ids.first().copied())),
             unk_token: token("unk_token"),
@@ -90,6 +92,41 @@ fn chat_template(dir: &Path, settings: &serde_json::Map<String, Value>) -> Resul
         }
         _ => None,
     })
+}
+
+/// The templates that a folder has beside its own, by name: those of a list, and files of `additional_chat_templates`.
+fn named_templates(
+    dir: &Path,
+    settings: &serde_json::Map<String, Value>,
+) -> Result<BTreeMap<String, String>> {
+    let mut named = BTreeMap::new();
+    for one in settings
+        .get("chat_template")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        if let (Some(name), Some(source)) = (one["name"].as_str(), one["template"].as_str()) {
+            named.insert(name.to_owned(), source.to_owned());
+        }
+    }
+    let files = std::fs::read_dir(dir.join("additional_chat_templates"));
+    for file in files
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|file| file.path())
+    {
+        let is_template = file.extension().is_some_and(|e| e == "jinja");
+        if let Some(name) = file
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .filter(|_| is_template)
+        {
+            named.insert(name.to_owned(), read_text(&file)?);
+        }
+    }
+    Ok(named)
 }
 
 /// True if tokenizer.json's post-processor starts a text with a special token, or the settings ask for it.

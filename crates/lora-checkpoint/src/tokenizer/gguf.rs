@@ -25,6 +25,7 @@ impl TokenizerBundle {
         let token = |name: &str| source.special(name).map_err(|m| invalid(path, m));
         Ok(Self {
             chat_template: source.text("tokenizer.chat_template").map(str::to_owned),
+            named_templates: source.named_templates(),
             bos_token: token("bos")?,
             eos_token: token("eos")?,
             unk_token: token("unknown")?,
@@ -47,6 +48,16 @@ impl<'a> Source<'a> {
     fn value(&self, key: &str) -> Option<&'a Value> {
         self.gguf.metadata.get(key)
     }
+    /// Templates under `tokenizer.chat_template.NAME`.
+    fn named_templates(&self) -> std::collections::BTreeMap<String, String> {
+        let names = ["default", "tool_use", "rag"];
+        let named = names.into_iter().filter_map(|name| {
+            let source = self.text(&format!("tokenizer.chat_template.{name}"))?;
+            Some((name.to_owned(), source.to_owned()))
+        });
+        named.collect()
+    }
+
     fn text(&self, key: &str) -> Option<&'a str> {
         self.value(key)?.as_str()
     }

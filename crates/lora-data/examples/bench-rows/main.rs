@@ -55,16 +55,19 @@ fn pair(content: Content) -> Option<(String, String)> {
         Content::Pair {
             prompt, completion, ..
         } => Some((prompt, completion)),
-        Content::Chat {
-            messages, prompt, ..
-        } => {
+        Content::Chat(chat) => {
             let text = |part: &[lora_data::Message]| {
                 part.iter()
                     .filter_map(|m| m.get("content")?.as_str())
                     .collect::<Vec<_>>()
                     .join("\n")
             };
-            Some((text(&messages[..prompt]), text(&messages[prompt..])))
+            let last = chat.messages.len() - 1;
+            let prompt = chat.completion.unwrap_or(last);
+            Some((
+                text(&chat.messages[..prompt]),
+                text(&chat.messages[prompt..]),
+            ))
         }
         Content::Text(text) => {
             let middle = text.char_indices().nth(text.chars().count() * 4 / 5)?.0;

@@ -1,6 +1,6 @@
 //! Ids and masks, with the tokenizer and template of the embedded model.
 use lora_checkpoint::{ModelConfig, TokenizerBundle};
-use lora_data::{ChatTemplate, Encoder, Example, IGNORE, Record, Refusal, text_blocks};
+use lora_data::{ChatTemplate, Encoder, Example, IGNORE, Note, Record, Refusal, text_blocks};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -122,7 +122,7 @@ fn without_a_template_texts_are_joined_and_the_end_of_text_follows() {
     assert_eq!(text.supervised(), text.len() - 1);
     assert_eq!(supervised_text(&text), "some words<|im_end|>");
     assert!(text.prompt_ids().is_empty() && text.prompt.is_empty());
-    // "a" + "b" that merge into one token have no border to start the mask at.
+    // "a" + "b" that merge into one token are tokenised apart, as a generation has them.
     let joined = (b'a'..=b'z')
         .flat_map(|a| (b'a'..=b'z').map(move |b| (char::from(a), char::from(b))))
         .find(|(a, b)| {
@@ -134,10 +134,12 @@ fn without_a_template_texts_are_joined_and_the_end_of_text_follows() {
                 == 1
         });
     let (a, b) = joined.expect("the tokenizer merges some pair of letters");
-    assert_eq!(
-        encode(&encoder, json!({"prompt": a, "completion": b})).unwrap_err(),
-        Refusal::SharedToken
-    );
+    let row = Record::from_json(&json!({"prompt": a, "completion": b})).unwrap();
+    let made = encoder.encode_noted(&row).unwrap();
+    assert_eq!(made.notes, [Note::Apart]);
+    assert_eq!(supervised_text(&made.example), format!("{b}<|im_end|>"));
+    let alone = bundle().tokenizer.encode(a.to_string(), false).unwrap();
+    assert_eq!(made.example.prompt_ids(), alone.get_ids());
     let many = json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]});
     assert!(matches!(encode(&encoder, many), Err(Refusal::Template(_))));
 }

@@ -1,6 +1,9 @@
 //! Integration tests of lora-data.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+mod base;
 mod encode;
+mod layouts;
+mod learned;
 mod manifest;
 mod order;
 mod parquet_files;

@@ -1,5 +1,5 @@
 //! dataset.json: figures, and strict reading.
-use lora_data::{Distribution, Manifest, SplitName, SplitSummary, Splits, split_of};
+use lora_data::{Distribution, Manifest, SplitName, SplitSummary, Splits, splits_of};
 use lora_testkit::Told as _;
 use std::collections::BTreeMap;
 
@@ -8,6 +8,8 @@ fn manifest() -> Manifest {
     Manifest {
         version: 1,
         rows_read: 3,
+        unused_keys: BTreeMap::from([("category".to_owned(), 3)]),
+        notes: BTreeMap::from([("lost their oldest turns".to_owned(), 1)]),
         refused: BTreeMap::from([("the completion is empty".to_owned(), 2)]),
         splits: Splits {
             train,
@@ -95,9 +97,15 @@ fn save_then_load_is_the_identity_and_the_reader_is_strict() {
 #[test]
 fn a_group_has_one_split_about_as_often_as_asked() {
     let mut counts = BTreeMap::new();
-    for group in 0..20_000 {
-        let name = split_of(&group.to_string(), 7, 0.1, 0.2);
-        assert_eq!(name, split_of(&group.to_string(), 7, 0.1, 0.2));
+    let groups: Vec<String> = (0..20_000).map(|group| group.to_string()).collect();
+    let splits = splits_of(&groups, 7, 0.1, 0.2);
+    let fewer = splits_of(&groups[..10_000], 7, 0.1, 0.2);
+    assert_eq!(
+        splits[..10_000],
+        fewer,
+        "a group stays when others are added"
+    );
+    for name in splits {
         *counts.entry(name).or_insert(0) += 1;
     }
     assert!(
@@ -108,7 +116,8 @@ fn a_group_has_one_split_about_as_often_as_asked() {
         (3700..4300).contains(&counts[&SplitName::Test]),
         "{counts:?}"
     );
-    assert_eq!(split_of("a", 0, 0.0, 0.0), SplitName::Train);
-    let seeds: Vec<_> = (0..50).map(|seed| split_of("a", seed, 0.5, 0.0)).collect();
+    let one = |seed, valid| splits_of(&["a".to_owned()], seed, valid, 0.0)[0];
+    assert_eq!(one(0, 0.0), SplitName::Train);
+    let seeds: Vec<_> = (0..50).map(|seed| one(seed, 0.5)).collect();
     assert!(seeds.contains(&SplitName::Train) && seeds.contains(&SplitName::Valid));
 }

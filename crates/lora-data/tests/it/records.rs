@@ -1,9 +1,16 @@
 //! Rows are recognised by their keys.
-use lora_data::{Content, Fault, Record, Refusal};
+use lora_data::{Content, Conversation, Fault, Record, Refusal};
 use serde_json::{Value, json};
 
 fn content(row: Value) -> Content {
     Record::from_json(&row).unwrap().content
+}
+
+fn conversation(row: Value) -> Conversation {
+    match content(row) {
+        Content::Chat(chat) => chat,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn refused(row: Value) -> Refusal {
@@ -49,19 +56,15 @@ fn pairs_and_alpaca_rows() {
 }
 
 #[test]
-fn of_a_chat_the_last_assistant_message_is_the_completion() {
+fn chats_are_read_from_every_form() {
     let turn = |role: &str, text: &str| json!({"role": role, "content": text});
     let rows = json!({"messages": [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d"), turn("user", "e")]});
-    let Content::Chat {
-        messages,
-        prompt,
-        tools,
-    } = content(rows)
-    else {
-        panic!()
-    };
-    assert_eq!((messages.len(), prompt, tools), (4, 3, None));
-    assert_eq!(messages[3]["content"], "d");
+    let chat = conversation(rows);
+    assert_eq!(
+        (chat.messages.len(), chat.completion, chat.tools),
+        (5, None, None)
+    );
+    assert_eq!(chat.messages[3]["content"], "d");
 
     let share_gpt = json!({"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]});
     let as_messages =
@@ -69,9 +72,11 @@ fn of_a_chat_the_last_assistant_message_is_the_completion() {
     assert_eq!(content(share_gpt), content(as_messages));
 
     let trl = json!({"prompt": [turn("user", "a")], "completion": [turn("assistant", "b")]});
+    let trl = conversation(trl);
+    assert_eq!(trl.completion, Some(1));
     assert_eq!(
-        content(trl),
-        content(json!({"messages": [turn("user", "a"), turn("assistant", "b")]}))
+        trl.messages,
+        conversation(json!({"messages": [turn("user", "a"), turn("assistant", "b")]})).messages
     );
     let text = json!({"messages": serde_json::to_string(&[turn("user", "a"), turn("assistant", "b")]).unwrap()});
     assert_eq!(
@@ -93,9 +98,14 @@ fn rows_without_known_keys_name_those_they_have() {
         }
         other => panic!("{other:?}"),
     };
-    assert!(shape(json!({"question": 1, "answer": 2})).starts_with(
-        "the row lacks the needed keys; it has 'question', 'answer' (known are messages"
+    let named = shape(json!({"headline": 1, "body": 2}));
+    assert!(named.starts_with(
+        "the row lacks the needed keys; it has 'headline', 'body' (known are messages"
     ));
+    assert!(
+        named.contains("--columns prompt=KEY,completion=KEY"),
+        "{named}"
+    );
     assert!(shape(json!({})).starts_with("the row lacks the needed keys; it has none"));
     assert!(shape(json!({"prompt": "p"})).contains("'prompt'"));
     for row in [json!(1), json!([1]), json!("x"), Value::Null] {
@@ -141,7 +151,7 @@ fn unusable_rows_are_refused_by_reason() {
         ),
         (
             json!({"messages": [user, {"role": "bot", "content": "b"}]}),
-            Refusal::UnknownRole,
+            Refusal::UnknownRole("bot".into()),
         ),
         (
             json!({"messages": [user, {"role": "assistant", "content": 3}]}),
@@ -153,7 +163,7 @@ fn unusable_rows_are_refused_by_reason() {
         ),
         (
             json!({"conversations": [{"from": "alien", "value": "b"}]}),
-            Refusal::UnknownRole,
+            Refusal::UnknownRole("alien".into()),
         ),
         (
             json!({"prompt": [user], "completion": [user]}),

@@ -119,3 +119,103 @@ fn hostile_sources_are_errors_and_never_panics() {
         }
     }
 }
+
+#[test]
+fn hostile_templates_end_in_an_error_within_a_second() {
+    let started = std::time::Instant::now();
+    let sources = [
+        r#"{% set ns = namespace(x="aaaaaaaaaaaaaaaa") %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}"#.to_owned(),
+        r#"{{ "{:9999999999}".format("x") }}"#.to_owned(),
+        "{{ \"a\nb\"|indent(4000000000) }}".to_owned(),
+        "{% for i in range(10000) %}{% for j in range(10000) %}{% for k in range(10000) %}{% endfor %}{% endfor %}{% endfor %}x".to_owned(),
+        r#"{{ ("a"*100000).replace("a","b"*100000) }}"#.to_owned(),
+        r#"{{ "a".ljust(9999999999) }}"#.to_owned(),
+        r#"{{ "a".center(999999999999, "bc") }}"#.to_owned(),
+        format!("{{{{ {} 1 }}}}", "not ".repeat(100_000)),
+        format!("{{{{ {}1 }}}}", "-".repeat(100_000)),
+        format!("{{{{ 'a'{} }}}}", "|string".repeat(200_000)),
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
+    ];
+    for source in &sources {
+        let made = ChatTemplate::new(source, None, None).and_then(|t| t.render(&[], None, false));
+        let error = made.expect_err("must not be written");
+        assert!(error.len() < 300, "{error}");
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    assert!(seconds < sources.len() as f64, "{seconds} s");
+    // What is nested as deep as the limits let it be.
+    for (open, close) in [
+        ("not ", ""),
+        ("-", ""),
+        ("(", ")"),
+        ("[", "]"),
+        ("{'a':", "}"),
+    ] {
+        let times = 32_000 / (open.len() + close.len());
+        let source = format!("{{{{ {}1{} }}}}", open.repeat(times), close.repeat(times));
+        let _ = ChatTemplate::new(&source, None, None).map(|t| t.render(&[], None, false));
+    }
+}
+
+/// What Python's Jinja2 and json write, checked by hand with transformers 5.
+#[test]
+fn python_ways() {
+    let chat = messages(
+        &json!([{"role": "user", "content": "a", "x": {"f": 1e-05, "g": 1e16, "h": 31.245270191439438, "i": [1.0, true, null]}}]),
+    );
+    for (source, expected) in [
+        (
+            "{{ messages[0].x }}",
+            "{'f': 1e-05, 'g': 1e+16, 'h': 31.245270191439438, 'i': [1.0, True, None]}",
+        ),
+        (
+            "{{ messages[0].x | string }}",
+            "{'f': 1e-05, 'g': 1e+16, 'h': 31.245270191439438, 'i': [1.0, True, None]}",
+        ),
+        (
+            "{{ messages[0].x | tojson }}",
+            "{\"f\": 1e-05, \"g\": 1e+16, \"h\": 31.245270191439438, \"i\": [1.0, true, null]}",
+        ),
+        (
+            "{{ messages[0].x.i | tojson(separators=(',', ':')) }}",
+            "[1.0,true,null]",
+        ),
+        (
+            "{{ {'b': 'é', 'a': []} | tojson(ensure_ascii=true, indent=2, sort_keys=true) }}",
+            "{\n  \"a\": [],\n  \"b\": \"\\u00e9\"\n}",
+        ),
+        ("a\r\n{{ 1 }}\rb", "a\n1\nb"),
+        ("{{ none is iterable }} {{ 'a' is iterable }}", "False True"),
+        (
+            "{{ '7'.zfill(3) }}{{ '-7'.zfill(3) }}|{{ 'a'.ljust(3) }}|{{ 'a'.rjust(3, '.') }}|{{ 'ab'.center(5, '*') }}",
+            "007-07|a  |..a|**ab*",
+        ),
+        (
+            "{{ 'a.b.c'.rsplit('.', 1) }}{{ 'a.b'.partition('.') | list }}{{ 'xay'.removeprefix('x').removesuffix('y') }}",
+            "['a.b', 'c']['a', '.', 'b']a",
+        ),
+        (
+            "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m }}{% endfor %}",
+            "",
+        ),
+    ] {
+        let template = ChatTemplate::new(source, None, None).unwrap();
+        assert_eq!(
+            template.render(&chat, None, false).as_deref(),
+            Ok(expected),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn a_row_gives_its_template_arguments() {
+    let template = ChatTemplate::new("{{ thinking }}{{ messages | length }}", None, None).unwrap();
+    let given = |value: Value| template.render_with(&[], None, value.as_object().unwrap(), false);
+    assert_eq!(given(json!({"thinking": "yes"})).unwrap(), "yes0");
+    assert!(
+        given(json!({"messages": []}))
+            .unwrap_err()
+            .contains("'messages' can't be given")
+    );
+}

@@ -51,8 +51,8 @@ fn rows() {
         "raw.jsonl: line 4: a row must be an object with keys, but this is a list",
     );
     refuses_rows(
-        pairs(3, 1) + "{\"question\": \"x\", \"answer\": \"y\"}",
-        "raw.jsonl: line 4: the row lacks the needed keys; it has 'question', 'answer'",
+        pairs(3, 1) + "{\"headline\": \"x\", \"body\": \"y\"}",
+        "raw.jsonl: line 4: the row lacks the needed keys; it has 'headline', 'body'",
     );
     refuses_rows(
         [pairs(2, 1).as_bytes(), b"{\"prompt\": \"\xff\"}"].concat(),
@@ -107,25 +107,6 @@ fn splits_that_stay_empty() {
     );
     short.truncate(7);
     assert_eq!(folder.run(&short).code, 0);
-    let spaced: String = (0..9)
-        .map(|n| format!("{{\"prompt\": \"{n} is \", \"completion\": \"it\"}}\n"))
-        .collect();
-    folder.write("raw.jsonl", spaced);
-    let plain = [
-        "raw.jsonl",
-        "--base",
-        BASE,
-        "--out",
-        "plain",
-        "--no-chat-template",
-    ];
-    refuses(
-        &folder,
-        &plain,
-        b"",
-        "all 9 rows were refused: prompt and completion share a token (9)",
-    );
-    assert!(folder.run(&plain).stderr.contains("hint: move the space"));
 }
 
 #[test]
@@ -323,28 +304,29 @@ fn hint(folder: &Folder, args: &[&str]) -> String {
     line.unwrap_or_default().to_owned()
 }
 
-/// A folder with its own splits: the hint, followed to the letter, keeps held-out rows out of the training.
+/// A folder whose files don't say what they are for: the hint keeps held-out rows out of the training.
 #[test]
-fn a_folder_of_splits_is_not_poured_together() {
+fn a_folder_is_not_poured_together() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("own")).unwrap();
-    for name in ["train", "valid", "test"] {
+    for name in ["train", "rows"] {
         folder.write(&format!("own/{name}.jsonl"), pairs(20, 1));
     }
     let hint = hint(&folder, &["own", "--base", BASE, "--out", "d"]);
-    assert!(hint.contains("name own/train.jsonl alone"), "{hint}");
     assert!(
-        hint.contains("prepare own/test.jsonl into another folder with --valid 0"),
+        hint.contains("own/rows.jsonl says no split by its name: name the files to train on"),
         "{hint}"
     );
-    assert_eq!(folder.prep("own/train.jsonl", "d", &[]).code, 0);
-    assert_eq!(
-        folder
-            .prep("own/test.jsonl", "held-out", &["--valid", "0"])
-            .code,
-        0
-    );
-    assert_eq!(folder.split("held-out", "train").examples.len(), 20);
+    let args = [
+        "own/train.jsonl",
+        "--valid-file",
+        "own/rows.jsonl",
+        "--base",
+        BASE,
+        "--out",
+        "d",
+    ];
+    refuses(&folder, &args, b"", "no row of the files for valid is left");
 }
 
 /// An instruct model keeps its template: no hint about rows says --no-chat-template.
@@ -372,7 +354,7 @@ fn a_refused_system_message_costs_no_template() {
     ];
     let said = hint(&folder, &own);
     assert!(
-        said.contains("at the start of the first user message"),
+        said.contains("--system-into-user puts its text at the start of the first user message"),
         "{said}"
     );
     folder.write("pairs.jsonl", pairs(4, 1));

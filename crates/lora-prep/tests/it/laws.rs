@@ -1,6 +1,6 @@
 //! What holds for every dataset.
 use crate::harness::{BASE, Folder, names, pairs};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 
 #[test]
@@ -41,7 +41,7 @@ fn a_dataset_folder_has_its_splits_its_figures_and_its_receipt() {
     let receipt: Value = serde_json::from_str(answer.stdout.lines().last().unwrap()).unwrap();
     assert_eq!(receipt["artefact"], "dataset");
     assert_eq!(receipt["config"]["valid"], 0.2);
-    assert_eq!(receipt["config"]["max-length"], 1024);
+    assert_eq!(receipt["config"]["max-length"], 1024, "the model's context");
     assert_eq!(answer.events("split").len(), 3);
 }
 
@@ -290,4 +290,250 @@ fn a_base_needs_no_weights() {
     let answer = folder.run(&["raw.jsonl", "--base", "shape", "--out", "b"]);
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     assert_eq!(folder.split("a", "train"), folder.split("b", "train"));
+}
+
+/// Rows of a file, as JSON lines.
+fn lines(rows: impl IntoIterator<Item = Value>) -> String {
+    rows.into_iter().map(|row| format!("{row}\n")).collect()
+}
+
+#[test]
+fn a_token_across_the_border_is_tokenised_apart_and_counted() {
+    let folder = Folder::new();
+    let spaced = (0..9).map(|n| json!({"prompt": format!("{n} is "), "completion": "it"}));
+    folder.write("raw.jsonl", lines(spaced));
+    let answer = folder.prep("raw.jsonl", "out", &["--no-chat-template", "--valid", "0"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    assert_eq!(answer.events("note")[0]["rows"], 9);
+    assert_eq!(
+        folder.split("out", "train").examples[3].completion,
+        "it<|im_end|>"
+    );
+}
+
+#[test]
+fn keys_that_are_not_read_and_first_places_are_named() {
+    let folder = Folder::new();
+    let row = |n: usize| json!({"prompt": format!("what is {n}"), "completion": "it", "category": "c", "empty": null});
+    let odd = [
+        json!({"messages": [{"role": "critic", "content": "q"}]}),
+        json!({"prompt": "q", "chosen": "a", "rejected": "b"}),
+    ];
+    folder.write("raw.jsonl", lines((0..30).map(row).chain(odd)));
+    let answer = folder.prep("raw.jsonl", "out", &[]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let manifest = folder.manifest("out");
+    assert_eq!(
+        manifest.unused_keys.into_iter().collect::<Vec<_>>(),
+        [("category".to_owned(), 30)]
+    );
+    let refused = answer.events("refused");
+    assert_eq!(refused.len(), 2);
+    let role = refused
+        .iter()
+        .find(|event| event["reason"] == "unknown role \"critic\"")
+        .unwrap();
+    assert_eq!(role["first"], "raw.jsonl: line 31");
+}
+
+#[test]
+fn bad_lines_are_skipped_if_asked_and_counted() {
+    let folder = Folder::new();
+    let bad = [
+        "{\"prompt\": NaN}",
+        "{\"prompt\": \"\\ud800\"}",
+        "{\"n\": 123456789012345678901234}",
+        "{\"headline\": 1}",
+    ];
+    let deep = "[".repeat(1000) + &"]".repeat(1000);
+    let rows = format!(
+        "{}{}\n{{\"prompt\": {deep}}}\n{}",
+        pairs(10, 1),
+        bad.join("\n"),
+        pairs(30, 1)
+    );
+    folder.write("raw.jsonl", rows);
+    assert_eq!(folder.prep("raw.jsonl", "out", &[]).code, 2);
+    let answer = folder.prep("raw.jsonl", "out", &["--on-bad-line", "skip"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let refused = folder.manifest("out").refused;
+    assert_eq!(refused["a line that can't be read"], 4);
+    assert_eq!(refused["a row of no known layout"], 1);
+    assert_eq!(refused["duplicate of an earlier row"], 10);
+}
+
+#[test]
+fn what_belongs_together_stands_in_one_split() {
+    let folder = Folder::new();
+    let turn = |role: &str, text: String| json!({"role": role, "content": text});
+    let chat = |n: usize, turns: usize| {
+        let turns = (0..turns).flat_map(|t| {
+            [
+                turn("user", format!("Question {n} {t}")),
+                turn("assistant", format!("Answer {t}")),
+            ]
+        });
+        json!({"messages": turns.collect::<Vec<_>>()})
+    };
+    let cut = (0..40).flat_map(|n| (1..4).map(move |turns| chat(n, turns)));
+    let spelled = (0..40).flat_map(|n| {
+        ["what is {}", "What is {}?", "what  is {}!"]
+            .map(|text| json!({"prompt": text.replace("{}", &n.to_string()), "completion": "x"}))
+    });
+    let grouped =
+        (0..120).map(|n| json!({"prompt": format!("word {n}"), "completion": "x", "user": n % 40}));
+    let long = |n: usize| {
+        (0..40)
+            .map(|word| format!("w{} ", (n + 1) * (word + 3) * 7919 % 1000))
+            .collect::<String>()
+    };
+    let near = (0..40).flat_map(|n| {
+        ["one", "two", "six"].map(|end| json!({"prompt": long(n) + end, "completion": "x"}))
+    });
+    let cases: [(Vec<Value>, &[&str]); 4] = [
+        (cut.collect(), &["--learn", "last"]),
+        (spelled.collect(), &[]),
+        (grouped.collect(), &["--group", "user"]),
+        (near.collect(), &["--near", "0.8"]),
+    ];
+    for (rows, flags) in cases {
+        folder.write("raw.jsonl", lines(rows));
+        let flags = [flags, &["--valid", "0.3", "--force"]].concat();
+        let answer = folder.prep("raw.jsonl", "out", &flags);
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        let splits = folder.manifest("out").splits;
+        let valid = splits.valid.unwrap();
+        assert_eq!(
+            (
+                splits.train.rows + valid.rows,
+                splits.train.prompts + valid.prompts
+            ),
+            (120, 40),
+            "{flags:?}"
+        );
+        assert_eq!(valid.rows, 3 * valid.prompts, "{flags:?}");
+    }
+}
+
+#[test]
+fn few_rows_are_divided_by_count_for_every_seed() {
+    let folder = Folder::new();
+    folder.write("raw.jsonl", pairs(10, 1));
+    for seed in ["0", "1", "2", "3", "4", "5", "6", "7"] {
+        let answer = folder.prep(
+            "raw.jsonl",
+            "out",
+            &["--seed", seed, "--test", "0.2", "--force"],
+        );
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        let splits = folder.manifest("out").splits;
+        assert_eq!(
+            (splits.valid.unwrap().rows, splits.test.unwrap().rows),
+            (1, 2)
+        );
+    }
+}
+
+#[test]
+fn splits_of_ones_own_are_kept() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("own/data")).unwrap();
+    let rows = |from: usize, to: usize| {
+        lines((from..to).map(|n| json!({"prompt": format!("what is {n}"), "completion": "it"})))
+    };
+    folder.write("own/data/train-00000-of-00001.jsonl", rows(0, 20));
+    folder.write("own/data/validation.jsonl", rows(20, 25));
+    folder.write(
+        "own/data/test.jsonl",
+        rows(22, 30) + &lines([json!({"prompt": "What is 3?", "completion": "it"})]),
+    );
+    let sizes = |out: &str| {
+        let splits = folder.manifest(out).splits;
+        [
+            splits.train.rows,
+            splits.valid.map_or(0, |s| s.rows),
+            splits.test.map_or(0, |s| s.rows),
+        ]
+    };
+    let answer = folder.prep("own", "a", &[]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    assert_eq!(
+        sizes("a"),
+        [20, 5, 6],
+        "three rows of test stand in valid already"
+    );
+    assert!(
+        answer
+            .stderr
+            .contains("1 held-out rows ask what rows to train on ask"),
+        "{}",
+        answer.stderr
+    );
+    let files = ["--valid-file", "own/data/validation.jsonl", "--test", "0.1"];
+    assert_eq!(
+        folder
+            .prep("own/data/train-00000-of-00001.jsonl", "b", &files)
+            .code,
+        0
+    );
+    assert_eq!(sizes("b"), [18, 5, 2]);
+}
+
+#[test]
+fn a_base_without_a_template_is_said() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("shape")).unwrap();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(format!("{BASE}/{name}"), folder.path("shape").join(name)).unwrap();
+    }
+    folder.write("raw.jsonl", pairs(30, 1));
+    let said = |flags: &[&str]| {
+        let args = ["raw.jsonl", "--base", "shape", "--out", "b", "--force"];
+        let answer = folder.run(&[&args[..], flags].concat());
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        answer.stderr.contains("this base has no chat template")
+    };
+    assert!(said(&[]) && !said(&["--no-chat-template"]));
+}
+
+/// Of a base with named templates each chat is written with the one that transformers takes, or refused by name.
+#[test]
+fn named_templates_are_chosen_as_transformers_does() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("shape/additional_chat_templates")).unwrap();
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ] {
+        std::fs::copy(format!("{BASE}/{name}"), folder.path("shape").join(name)).unwrap();
+    }
+    let own = std::fs::read_to_string(format!("{BASE}/chat_template.jinja")).unwrap();
+    folder.write(
+        "shape/additional_chat_templates/tool_use.jinja",
+        "{{ tools }}".to_owned() + &own,
+    );
+    let row = |n: usize| json!({"prompt": format!("what is {n}"), "completion": "it"});
+    let offers = json!({"tools": [{"name": "f"}], "messages": [{"role": "user", "content": "call it"}, {"role": "assistant", "content": "so"}]});
+    folder.write("raw.jsonl", lines((0..30).map(row).chain([offers])));
+    let prep = |flags: &[&str]| {
+        let args = ["raw.jsonl", "--base", "shape", "--out", "b", "--force"];
+        folder.run(&[&args[..], flags].concat())
+    };
+    assert_eq!(prep(&[]).code, 0);
+    let refused = folder.manifest("b").refused;
+    assert_eq!(
+        refused["it offers tools, for which the base has the chat template 'tool_use'"],
+        1
+    );
+    assert_eq!(prep(&["--template-name", "tool_use"]).code, 0);
+    assert_eq!(folder.manifest("b").refused.len(), 0);
+    let answer = prep(&["--template-name", "rag"]);
+    assert!(
+        answer.stderr.contains("no chat template called 'rag'")
+            && answer.stderr.contains("hint: it has tool_use"),
+        "{}",
+        answer.stderr
+    );
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may fail loudly, in its helpers too
 mod dry_run;
 mod embedded;
+mod healing;
 mod mistakes;
+mod secrets;
 mod skipping;
 mod stopping;
 mod sweeps;
@@ -66,6 +68,7 @@ rm -rf "$out"; mkdir -p "$out"
 { cat "$base"; echo "lr=$lr"; } > "$out/made"
 sum=$(sha256sum < "$out/made" | cut -d' ' -f1); bytes=$(wc -c < "$out/made")
 printf '{"version":2,"tool":"lora-fake","tool_version":"0.1.0","artefact":"model","out":"%s","config":{"lr":"%s","speed":9},"seed":null,"inputs":[],"outputs":[{"path":"made","sha256":"%s","bytes":%d}],"results":{"valid_nll":1.25,"sentiment":3},"measured":{"tokens_per_s":'$$'},"wall_seconds":0.1,"peak_rss_bytes":2000000,"host":{}}\n' "$out" "$lr" "$sum" "$bytes" > "$out/receipt.json"
+if [ "$lr" = 99 ] && [ ! -e gone ]; then touch gone; kill -9 $PPID; fi
 cat "$out/receipt.json"
 if [ -n "$gate" ]; then echo '{"event":"no","message":"worse than the base","exit_code":1}'; exit 1; fi
 "#;

@@ -184,3 +184,38 @@ fn no_text_makes_it_panic() {
     }
     assert!(survived > 0);
 }
+
+#[test]
+fn what_a_pipeline_can_be_made_to_cost_is_bounded() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let step =
+        |x: &str| format!("version: 1\nsteps:\n  s: {{ run: 'true', with: {{ x: {x} }} }}\n");
+    let mut bomb = "version: 1\nparams:\n  a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned();
+    for i in 1..9 {
+        let one = format!("*a{}", i - 1);
+        bomb += &format!("  a{i}: &a{i} [{}]\n", vec![one; 8].join(", "));
+    }
+    let refused = [
+        (step(&nested(200_000)), "brackets are nested too deeply"),
+        (step(&nested(900)), "recursion limit exceeded"),
+        (
+            bomb + "steps:\n  s: { run: 'true' }\n",
+            "repetition limit exceeded",
+        ),
+    ];
+    for (text, why) in refused {
+        let began = std::time::Instant::now();
+        let house = House::new(&text);
+        let refused = house.refused(&[]);
+        assert!(refused.contains(why), "{refused}");
+        assert!(began.elapsed().as_secs() < 10);
+    }
+    let mut many = "version: 1\nsteps:\n  s0: { run: 'true' }\n".to_owned();
+    for i in 1..20_000 {
+        many += &format!("  s{i}: {{ run: 'true', needs: [s{}] }}\n", i - 1);
+    }
+    let house = House::new(&many);
+    let began = std::time::Instant::now();
+    assert_eq!(house.run(&["p.yaml", "--dry-run", "-q"]).code, Some(0));
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}

@@ -67,12 +67,12 @@ fn a_matrix_value_inside_a_path_counts_in_the_step_s_name() {
 #[test]
 fn no_matrix_value_makes_a_step_stand_where_files_of_another_do() {
     let house = House::new(
-        "version: 1\nmatrix: { a: [x, x.log, x.partial, x.step.json, x.attempt, y.log, y, x/, x_] }\n\
+        "version: 1\nmatrix: { a: [x, x.log, x.partial, x.step.json, x.attempt, y.log, y, x/, x_, X, x.kept-2, x.waiting-0123456789ab, x.log.1] }\n\
          steps:\n  s: { run: 'true', with: { a: $a } }\n",
     );
     for times in ["first run", "skipped"] {
         let steps = house.steps(&[]);
-        assert_eq!(steps.len(), 9);
+        assert_eq!(steps.len(), 13);
         assert!(steps.iter().all(|step| step.contains(times)), "{steps:?}");
     }
 }

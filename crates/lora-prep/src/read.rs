@@ -1,0 +1,96 @@
+//! Raw rows from the files and the standard input that the command line names.
+use crate::Args;
+use crate::source::Source;
+use crate::tally::Tally;
+use lora_cli::{Error, Result, Ui};
+use lora_data::{KNOWN_KEYS, RawRow, RawRows, SplitName};
+use lora_receipt::Input;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+/// Rows between two looks at Ctrl-C and the progress bar.
+pub(crate) const STRIDE: usize = 64;
+
+/// What was read.
+pub(crate) struct Raw {
+    /// Rows, and their split where files bring their own.
+    pub(crate) rows: Vec<(RawRow, Option<SplitName>)>,
+    /// Lines that can't be read and are left out.
+    pub(crate) bad: Tally,
+    /// The splits that files bring.
+    pub(crate) own: Vec<SplitName>,
+}
+
+impl Raw {
+    /// All raw rows, up to the limit (of those to train on); every source is added to the inputs.
+    pub(crate) fn read(args: &Args, inputs: &mut Vec<Input>, ui: &Ui) -> Result<Self> {
+        let sources = Source::all(args)?;
+        let own = |name| sources.iter().any(|source| source.split == Some(name));
+        let own: Vec<SplitName> = [SplitName::Valid, SplitName::Test]
+            .into_iter()
+            .filter(|name| own(*name))
+            .collect();
+        let mut raw = Self {
+            rows: Vec::new(),
+            bad: Tally::default(),
+            own,
+        };
+        for source in &sources {
+            raw.add(source, args, inputs, ui)?;
+        }
+        if raw.rows.is_empty() {
+            return Err(Error::new("there is no row to prepare").hint(format!(
+                "each row is a JSON object with the keys {KNOWN_KEYS}"
+            )));
+        }
+        Ok(raw)
+    }
+
+    fn add(
+        &mut self,
+        source: &Source,
+        args: &Args,
+        inputs: &mut Vec<Input>,
+        ui: &Ui,
+    ) -> Result<()> {
+        let is_held_out = matches!(source.split, Some(SplitName::Valid | SplitName::Test));
+        let limit = args.limit.filter(|_| !is_held_out).unwrap_or(usize::MAX);
+        for row in open(&source.path, inputs)? {
+            if self.rows.len() >= limit {
+                break;
+            }
+            if self.rows.len() % STRIDE == 0 {
+                ui.check_interrupt()?;
+            }
+            match row {
+                Ok(row) => self.rows.push((row, source.split)),
+                // What is invalid is one line: a file that is invalid as a whole can't be opened.
+                Err(error @ lora_data::Error::Invalid { .. }) if args.skips_bad_lines() => {
+                    self.bad.add("a line that can't be read", error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens one source, and adds it to the inputs.
+fn open(path: &Path, inputs: &mut Vec<Input>) -> Result<RawRows> {
+    if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        let failed = |e: std::io::Error| Error::foreign(e).context("failed to read standard input");
+        std::io::stdin()
+            .lock()
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        inputs.push(Input::new("raw", "-", lora_receipt::hash_bytes(&bytes)));
+        return Ok(RawRows::from_reader(
+            Path::new("stdin"),
+            Cursor::new(bytes),
+        )?);
+    }
+    let source = RawRows::open(path)?;
+    inputs.push(Input::read("raw", path)?);
+    Ok(source)
+}
