@@ -235,6 +235,10 @@ impl Checkpoint {
             }
         }
     }
+    /// The GGUF file behind the model, parsed and as it is.
+    pub(crate) fn gguf_file(&self) -> Option<(&Gguf, &[u8])> {
+        Some((self.gguf.as_ref()?, self.files[0].bytes()))
+    }
     /// All GGUF metadata in the order of its keys; nothing for a Hugging Face folder.
     pub(crate) fn all_metadata(&self) -> impl Iterator<Item = (&String, &crate::gguf::Value)> {
         self.gguf.iter().flat_map(|g| &g.metadata)

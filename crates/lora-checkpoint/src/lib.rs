@@ -31,9 +31,11 @@ mod error;
 mod families;
 mod files;
 pub mod gguf;
+mod importance;
 mod mapped;
 mod projection;
 mod published;
+mod quantise;
 mod rope;
 mod safetensors_files;
 mod save;
@@ -47,9 +49,13 @@ pub use checkpoint::{Checkpoint, Format};
 pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
 pub use error::Error;
 pub use families::{Activation, Facts, Family, HeadNorms, Norm, Published, RotaryPairs};
+pub use importance::Importance;
 pub use projection::Projection;
 pub use rope::{Rope, RopeScaling};
-pub use save::{GgufDtype, GgufTensor, SaveDtype, Saved, save_folder, save_gguf, write_gguf};
+pub use save::{
+    Edit, GgufDtype, GgufStorage, GgufTensor, Mix, SaveDtype, Saved, rewrite_gguf, save_folder,
+    save_gguf, write_gguf,
+};
 pub use storage::StorageDtype;
 pub use tokenizer::TokenizerBundle;
 pub use view::TensorView;

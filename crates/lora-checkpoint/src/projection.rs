@@ -1,7 +1,7 @@
 //! The linear layers of a decoder layer: what each computes, its module's name, and which lie stacked in one.
 
 /// A linear layer of a decoder layer, or, for those that lie in a stacked one, a range of its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Projection {
     /// Queries.
     Q,

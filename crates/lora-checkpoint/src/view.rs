@@ -70,6 +70,21 @@ impl TensorView<'_> {
         let bytes = self.bytes.len() / self.rows();
         &self.bytes[row * bytes..(row + 1) * bytes]
     }
+    /// Where its bytes begin in the file.
+    pub(crate) fn start(&self) -> usize {
+        self.entry.range.start
+    }
+    /// What the file adds to the values.
+    pub(crate) fn offset(&self) -> f32 {
+        self.entry.offset
+    }
+    /// The stored place of a row in Hugging Face's order; of a value in a vector.
+    pub(crate) fn place(&self, row: usize) -> usize {
+        match self.entry.permuted {
+            Some(width) => stored_row(row, width),
+            None => row,
+        }
+    }
     /// How the values are stored.
     pub fn dtype(&self) -> StorageDtype {
         self.entry.dtype

@@ -28,7 +28,7 @@ pub use machine::available_memory;
 pub use other_base::OtherBase;
 pub use progress::Progress;
 pub use sampling::SamplingArgs;
-pub use table::{human_bytes, human_seconds, table, table_within, wrapped};
+pub use table::{human_bytes, human_seconds, markdown, table, table_within, wrapped};
 pub use ui::Ui;
 
 /// Result of a tool's work.
@@ -43,12 +43,33 @@ pub enum Status {
     No(String),
 }
 
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Print {
+    /// Text and tables for people, in a pipe too.
+    Text,
+    /// JSON lines.
+    Json,
+    /// Text whose tables are Markdown.
+    Md,
+}
+
 /// Flags that every tool has; flatten with `#[command(flatten)] #[serde(skip)]`.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Common {
     /// Print JSON lines on stdout (the default whenever stdout is not a terminal).
     #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
+    /// How results are printed on stdout [default: as text on a terminal, as JSON lines elsewhere].
+    #[arg(
+        long,
+        global = true,
+        value_name = "AS",
+        value_enum,
+        conflicts_with = "json",
+        help_heading = "Output"
+    )]
+    pub print: Option<Print>,
     /// Print nothing on stderr but errors.
     #[arg(long, short, global = true, help_heading = "Output")]
     pub quiet: bool,

@@ -25,6 +25,29 @@ pub fn table_within<S: AsRef<str>>(rows: &[Vec<S>], width: usize) -> String {
     shown.join("\n")
 }
 
+/// Rows as a Markdown table; the first row is the header. Figures are aligned to the right, as [`table`] does.
+pub fn markdown<S: AsRef<str>>(rows: &[Vec<S>]) -> String {
+    let rows: Vec<Vec<&str>> = rows
+        .iter()
+        .map(|row| row.iter().map(AsRef::as_ref).collect())
+        .collect();
+    let columns = columns(&rows, usize::MAX);
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let cell = |column: &Column| {
+            let words = row.get(column.index).copied().unwrap_or_default();
+            words.replace('|', "\\|").replace('\n', "<br>")
+        };
+        text += &line(columns.iter().map(cell).collect());
+        if number == 0 {
+            let rule = |column: &Column| if column.right { "---:" } else { "---" };
+            text += &line(columns.iter().map(|c| rule(c).to_owned()).collect());
+        }
+    }
+    text
+}
+
 /// How a column is laid out.
 #[derive(Debug, Clone, Copy)]
 struct Column {
@@ -196,5 +219,21 @@ pub fn human_seconds(seconds: f64) -> String {
         (0, 0, s) => format!("{s} s"),
         (0, m, s) => format!("{m} min {s:02} s"),
         (h, m, _) => format!("{h} h {m:02} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::markdown;
+
+    #[test]
+    fn tables_in_markdown() {
+        let rows = [
+            vec!["run", "loss"],
+            vec!["a|b", "0.25"],
+            vec!["two\nlines", "-"],
+        ];
+        let want = "| run | loss |\n| --- | ---: |\n| a\\|b | 0.25 |\n| two<br>lines | - |\n";
+        assert_eq!(markdown(&rows), want);
     }
 }

@@ -1,7 +1,7 @@
 //! How a tool talks while it works: data on stdout, words for people on stderr.
 use crate::signals;
-use crate::table::{human_bytes, human_seconds, table_within, wrapped};
-use crate::{Common, Error, Progress, Result};
+use crate::table::{human_bytes, human_seconds, markdown, table_within, wrapped};
+use crate::{Common, Error, Print, Progress, Result};
 use indicatif::MultiProgress;
 use lora_records::{Event, Warning};
 use std::io::{self, IsTerminal, Write};
@@ -34,6 +34,8 @@ enum Mode {
     Silent,
     Json,
     People,
+    /// As for people, with Markdown tables.
+    Markdown,
 }
 
 impl Inner {
@@ -58,12 +60,17 @@ impl Ui {
 
     /// The one that [`crate::main`] makes: JSON if asked for, or if stdout is not a terminal.
     pub(crate) fn for_terminal(common: &Common) -> Self {
-        let json = common.json || !io::stdout().is_terminal();
+        let mode = match common.print {
+            Some(Print::Text) => Mode::People,
+            Some(Print::Md) => Mode::Markdown,
+            None if !common.json && io::stdout().is_terminal() => Mode::People,
+            None | Some(Print::Json) => Mode::Json,
+        };
         Self::with(Inner {
             quiet: common.quiet,
             bars: io::stderr().is_terminal(),
-            progress_events: json && common.progress_events,
-            ..Inner::new(if json { Mode::Json } else { Mode::People })
+            progress_events: mode == Mode::Json && common.progress_events,
+            ..Inner::new(mode)
         })
     }
 
@@ -105,7 +112,7 @@ impl Ui {
 
     /// One line of results for people on stdout (only outside JSON mode).
     pub fn out(&self, line: &str) {
-        if self.inner.mode == Mode::People {
+        if matches!(self.inner.mode, Mode::People | Mode::Markdown) {
             self.stdout(line.trim_end_matches('\n'));
         }
     }
@@ -128,9 +135,17 @@ impl Ui {
         }
     }
 
-    /// Rows as a table that keeps to the terminal's width, on stdout (only outside JSON mode).
+    /// Rows as a table that keeps to the terminal's width, or as one of Markdown, on stdout (only outside JSON mode).
     pub fn table<S: AsRef<str>>(&self, rows: &[Vec<S>]) {
-        self.out(&table_within(rows, self.width()));
+        self.out(&self.laid_out(rows));
+    }
+
+    /// Rows as [`Ui::table`] prints them.
+    pub fn laid_out<S: AsRef<str>>(&self, rows: &[Vec<S>]) -> String {
+        match self.inner.mode {
+            Mode::Markdown => markdown(rows),
+            _ => table_within(rows, self.width()),
+        }
     }
 
     /// A sentence or two on stdout (only outside JSON mode), wrapped to the terminal's width and indented.

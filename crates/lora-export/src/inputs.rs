@@ -28,11 +28,7 @@ impl Source {
     pub(crate) fn default_dtype(&self) -> Result<Dtype> {
         match self {
             Self::Adapter(..) => Ok(Dtype::F32),
-            Self::Model(model) => Ok(match SaveDtype::of(model)? {
-                SaveDtype::F32 => Dtype::F32,
-                SaveDtype::F16 => Dtype::F16,
-                SaveDtype::BF16 => Dtype::Bf16,
-            }),
+            Self::Model(model) => Ok(SaveDtype::of(model)?.into()),
         }
     }
 }
@@ -54,6 +50,11 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
         .adapter
         .take()
         .map(|path| lora_cli::artefact_input(&path, Artefact::Adapter))
+        .transpose()?;
+    args.verify = args
+        .verify
+        .take()
+        .map(|path| lora_cli::artefact_input(&path, Artefact::Dataset))
         .transpose()?;
     if let Some(adapter) = &args.adapter {
         let base = args
@@ -137,7 +138,23 @@ pub(crate) fn served(args: &Args, source: &Source, ui: &Ui) -> Result<Served> {
 
 /// Combinations that no file can hold.
 pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
-    let is_file = args.out.extension().is_some_and(|e| e == "gguf");
+    let is_file = args.is_single();
+    let of_model = [
+        ("--verify", args.verify.is_some()),
+        ("--importance", args.importance.is_some()),
+    ];
+    if let (Source::Adapter(..), Some((flag, _))) = (source, of_model.iter().find(|(_, on)| *on)) {
+        return Err(Error::new(format!("{flag} is for models"))
+            .hint("merge the adapter, and export the model: lora-merge --adapter A --out M"));
+    }
+    if args.importance.is_some()
+        && args.compare.is_empty()
+        && !args.dtype.is_some_and(Dtype::is_quantised)
+    {
+        return Err(
+            Error::new("--importance is for quantised types").hint("name one: --dtype q4_k_m")
+        );
+    }
     if args.modelfile && (args.format != Format::Gguf || is_file) {
         return Err(
             Error::new("a Modelfile stands beside a GGUF file in a folder")
@@ -147,18 +164,21 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
     if args.format != Format::Gguf && is_file {
         return Err(Error::new(format!(
             "{} is named like a GGUF file, but --format {} writes a folder",
-            args.out.display(),
+            args.out_path().display(),
             args.format.name()
         )));
     }
+    let blocks = args.dtype.filter(|dtype| dtype.is_quantised());
     match (source, args.format) {
         (Source::Model(_), Format::Peft | Format::Mlx) => {
             Err(Error::new(format!("--format {} is for adapters", args.format.name()))
                 .hint("use --format gguf or hf for a model (mlx-lm loads what hf writes)"))
         }
-        (Source::Model(_), Format::Hf) if args.dtype == Some(Dtype::Q8_0) => {
-            Err(Error::new("q8_0 is a type of GGUF files").hint("use --dtype bf16, f16 or f32 with --format hf"))
-        }
+        (Source::Model(_), Format::Hf) => match blocks {
+            Some(dtype) => Err(Error::new(format!("{} is a type of GGUF files", dtype.name()))
+                .hint("use --dtype bf16, f16 or f32 with --format hf")),
+            None => Ok(()),
+        },
         (Source::Model(_), _) => Ok(()),
         (Source::Adapter(..), Format::Hf) => Err(Error::new("--format hf is for models")
             .hint("use --format peft for an adapter, or merge it into its base: lora-merge --adapter A --out M")),
@@ -166,9 +186,10 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
             Err(Error::new("adapter folders are written as f32").hint("leave --dtype out"))
         }
         (Source::Adapter(..), Format::Peft | Format::Mlx) => Ok(()),
-        (Source::Adapter(..), Format::Gguf) if args.dtype == Some(Dtype::Q8_0) => {
-            Err(Error::new("an adapter's matrices are too narrow for q8_0").hint("use --dtype f16"))
-        }
-        (Source::Adapter(base, adapter), Format::Gguf) => gguf_adapter::refuse(base.checkpoint(), adapter),
+        (Source::Adapter(base, adapter), Format::Gguf) => match blocks {
+            Some(dtype) => Err(Error::new(format!("an adapter's matrices are too narrow for {}", dtype.name()))
+                .hint("use --dtype f16")),
+            None => gguf_adapter::refuse(base.checkpoint(), adapter),
+        },
     }
 }

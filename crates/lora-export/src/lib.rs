@@ -4,15 +4,21 @@
 //! This file holds the command line and the order of the work; `model`, `gguf_adapter` and `adapter_folder` each write one
 //! kind of file.
 mod adapter_folder;
+mod compare;
+mod divergence;
+mod dtype;
 mod gguf_adapter;
+mod importance;
 mod inputs;
 mod model;
 mod modelfile;
 mod output;
+mod verify;
 
+pub use dtype::Dtype;
 use inputs::Source;
 use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Export a model or an adapter to the file that another program runs.
@@ -40,7 +46,8 @@ pub struct Args {
     /// What to write.
     #[arg(long, value_name = "FORMAT", default_value = "gguf")]
     pub format: Format,
-    /// Type of the weights [default: the model's own, bf16 for a quantised one; f32 for an adapter].
+    /// Type of the weights [default: the model's own, bf16 for a quantised one; f32 for an adapter]. Quantised files are
+    /// llama.cpp's: the same types for the same tensors, the same bytes.
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Dtype>,
     /// Also write an Ollama Modelfile beside model.gguf or adapter.gguf: the chat template of the model (or the one that the
@@ -52,8 +59,39 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub name: Option<String>,
     /// Where to write: a file if it ends in .gguf, else a folder that will hold model.gguf, adapter.gguf or the model.
-    #[arg(long, value_name = "PATH")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "compare")]
+    pub out: Option<PathBuf>,
+    /// What an error in each column of a weight matters, for quantised types: a dataset, through which the model is run
+    /// (llama.cpp's imatrix), or a file that llama-imatrix or --importance-out wrote.
+    #[arg(long, value_name = "PATH", help_heading = QUANTISING)]
+    pub importance: Option<PathBuf>,
+    /// Rows of the dataset's split `train` that are measured.
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "importance", help_heading = QUANTISING)]
+    pub importance_rows: usize,
+    /// Also write what was measured, as llama-imatrix does.
+    #[arg(long, value_name = "FILE", requires = "importance", help_heading = QUANTISING)]
+    pub importance_out: Option<PathBuf>,
+    /// Read the written model back, and run rows of this dataset through it and through base + adapter (where the merged
+    /// model's receipt names them; else through the model itself): KL divergence, agreement and perplexity.
+    #[arg(long, value_name = "DATASET", help_heading = PROOF)]
+    pub verify: Option<PathBuf>,
+    /// Rows that are run.
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "verify", help_heading = PROOF)]
+    pub verify_rows: usize,
+    /// Split of the dataset.
+    #[arg(long, value_name = "NAME", default_value = "valid", requires = "verify", help_heading = PROOF)]
+    pub split: String,
+    /// Exit with 1 if the mean KL divergence is larger, in nats a token.
+    #[arg(long, value_name = "NATS", requires = "verify", help_heading = PROOF)]
+    pub max_kl: Option<f64>,
+    /// Exit with 1 if the likeliest token is the same at a smaller share of places, e.g. 0.95.
+    #[arg(long, value_name = "SHARE", requires = "verify", help_heading = PROOF)]
+    pub min_agreement: Option<f64>,
+    /// Write no file, but show what each of these types costs, in one table.
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', requires = "verify", help_heading = PROOF,
+          conflicts_with_all = ["out", "dtype", "modelfile", "adapter", "max_kl", "min_agreement"])]
+    #[serde(skip)]
+    pub compare: Vec<Dtype>,
     /// Replace an existing output.
     #[arg(long)]
     #[serde(skip)]
@@ -64,13 +102,18 @@ pub struct Args {
     pub common: Common,
 }
 
+const QUANTISING: &str = "Quantised types";
+const PROOF: &str = "Proof";
+
 const EXAMPLES: &str = "\
 Examples:
-  lora-export --model merged --dtype q8_0 --out model.gguf
+  lora-export --model merged --dtype q4_k_m --out model.gguf
+  lora-export --model merged --dtype q4_k_m --importance data --verify data --max-kl 0.05 --out model.gguf
+  lora-export --model merged --verify data --compare q4_k_m,q5_k_m,q8_0
   lora-export --adapter adapter --base smollm2.gguf --out adapter.gguf
   lora-export --adapter mlx-adapter --base smollm2-hf --format peft --out adapter
   lora-export --model smollm2.gguf --format hf --out smollm2-hf
-  lora-export --model merged --dtype q8_0 --modelfile --out ollama && ollama create mine -f ollama/Modelfile
+  lora-export --model merged --dtype q4_k_m --modelfile --out ollama && ollama create mine -f ollama/Modelfile
   lora-merge --base m --adapter a --out merged | lora-export --model - --out model.gguf";
 
 /// Kind of file to write.
@@ -99,23 +142,23 @@ impl Format {
     }
 }
 
-/// Type of the written weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 32-bit float.
-    F32,
-    /// IEEE half.
-    F16,
-    /// bfloat16.
-    Bf16,
-    /// 8-bit blocks (GGUF models only).
-    #[value(name = "q8_0")]
-    #[serde(rename = "q8_0")]
-    Q8_0,
+impl Args {
+    /// Where to write; nowhere with --compare.
+    pub(crate) fn out_path(&self) -> &Path {
+        self.out.as_deref().unwrap_or_else(|| Path::new(""))
+    }
+
+    /// True if the output is one GGUF file.
+    pub(crate) fn is_single(&self) -> bool {
+        self.out_path().extension().is_some_and(|e| e == "gguf")
+    }
 }
 
 impl ToolArgs for Args {
+    fn check(&self) -> Result<()> {
+        verify::check_arguments(self)
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }
@@ -124,10 +167,15 @@ impl ToolArgs for Args {
 /// Exports.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
+    verify::check_arguments(&args)?;
     inputs::resolve(&mut args)?;
     let source = inputs::open(&args, ui)?;
     args.dtype = Some(args.dtype.map_or_else(|| source.default_dtype(), Ok)?); // the receipt names the chosen type
     inputs::refuse_impossible(&args, &source)?;
+    if !args.compare.is_empty() {
+        compare::run(&args, &source, ui)?;
+        return Ok(Status::Done);
+    }
     let served = inputs::served(&args, &source, ui)?;
     let chat = args
         .modelfile
@@ -135,8 +183,11 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
         .transpose()?;
     let output = output::stage(&args, &source)?;
     output.check_base(&args, &source, ui)?;
+    let importance = importance::of(&args, &source, ui)?;
     let mut results = match &source {
-        Source::Model(checkpoint) => model::write(&args, checkpoint, &output, ui)?,
+        Source::Model(checkpoint) => {
+            model::write(&args, checkpoint, importance.as_ref(), &output, ui)?
+        }
         Source::Adapter(base, adapter) if args.format == Format::Gguf => {
             let metadata = match served.adapter {
                 Some(_) => served.chat.metadata(),
@@ -154,7 +205,11 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     if let Some(chat) = &chat {
         modelfile::write(&args, chat, &source, &output, ui)?;
     }
+    let verdict = match &args.verify {
+        Some(_) => verify::run(&args, &source, &output.path, &mut results, ui)?,
+        None => Status::Done,
+    };
     let receipt = output.commit(&args, results, started)?;
     ui.receipt(&receipt);
-    Ok(Status::Done)
+    Ok(verdict)
 }

@@ -1,13 +1,22 @@
 //! A model → one GGUF file, or a Hugging Face folder.
 use crate::output::{Output, name};
 use crate::{Args, Dtype, Format};
-use lora_checkpoint::{Checkpoint, GgufDtype, SaveDtype, save_folder, save_gguf};
+use lora_checkpoint::{
+    Checkpoint, GgufDtype, Importance, SaveDtype, StorageDtype, save_folder, save_gguf,
+};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui, human_bytes};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Writes the model, then opens what was written. Returns the figures for the receipt.
-pub(crate) fn write(args: &Args, model: &Checkpoint, output: &Output, ui: &Ui) -> Result<Value> {
+pub(crate) fn write(
+    args: &Args,
+    model: &Checkpoint,
+    importance: Option<&Importance>,
+    output: &Output,
+    ui: &Ui,
+) -> Result<Value> {
     let parameters: usize = model
         .tensor_names()
         .iter()
@@ -20,15 +29,20 @@ pub(crate) fn write(args: &Args, model: &Checkpoint, output: &Output, ui: &Ui) -
     };
     let dtype = args.dtype.unwrap_or(Dtype::Bf16);
     let warnings = match args.format {
-        Format::Gguf => save_gguf(
-            &output.path,
-            model,
-            gguf_dtype(dtype),
-            &name(args, model.path()),
-            step,
-        )?,
+        Format::Gguf => {
+            say_if_quantised_again(model, dtype, ui)?;
+            let name = name(args, model.path());
+            save_gguf(
+                &output.path,
+                model,
+                dtype.gguf_model(importance),
+                &name,
+                step,
+            )?
+        }
         Format::Hf | Format::Peft | Format::Mlx => {
-            save_folder(&output.path, model, hf_dtype(dtype)?, |_, _, rows| {
+            let dtype = dtype.hf().unwrap_or(SaveDtype::BF16);
+            save_folder(&output.path, model, dtype, |_, _, rows| {
                 step(rows.len() as u64)
             })?
             .warnings
@@ -44,26 +58,50 @@ pub(crate) fn write(args: &Args, model: &Checkpoint, output: &Output, ui: &Ui) -
     }
     let bytes = size(&output.path)?;
     let of = written.tensor_names().len();
-    ui.say(&format!("{of} tensors, {}", human_bytes(bytes)));
-    Ok(json!({"tensors": of, "parameters": parameters, "bytes": bytes, "dtype": dtype}))
+    let types = types(&written)?;
+    let said: Vec<String> = types
+        .iter()
+        .map(|(dtype, n)| format!("{n} {dtype}"))
+        .collect();
+    ui.say(&format!(
+        "{of} tensors, {} (matrices: {})",
+        human_bytes(bytes),
+        said.join(", ")
+    ));
+    Ok(
+        json!({"tensors": of, "parameters": parameters, "bytes": bytes, "dtype": dtype, "types": types}),
+    )
 }
 
-pub(crate) fn gguf_dtype(dtype: Dtype) -> GgufDtype {
-    match dtype {
-        Dtype::F32 => GgufDtype::F32,
-        Dtype::F16 => GgufDtype::F16,
-        Dtype::Bf16 => GgufDtype::BF16,
-        Dtype::Q8_0 => GgufDtype::Q8_0,
+/// How many matrices have which type, the most frequent first.
+fn types(model: &Checkpoint) -> Result<Map<String, Value>> {
+    let mut counts = BTreeMap::new();
+    for name in model.tensor_names() {
+        let tensor = model.tensor(&name)?;
+        if let (Some(dtype), 2) = (GgufDtype::of(tensor.dtype()), tensor.shape().len()) {
+            *counts.entry(dtype).or_insert(0u64) += 1;
+        }
     }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    let named = |(dtype, count): (GgufDtype, u64)| (dtype.name().to_owned(), count.into());
+    Ok(counts.into_iter().map(named).collect())
 }
 
-fn hf_dtype(dtype: Dtype) -> Result<SaveDtype> {
-    match dtype {
-        Dtype::F32 => Ok(SaveDtype::F32),
-        Dtype::F16 => Ok(SaveDtype::F16),
-        Dtype::Bf16 => Ok(SaveDtype::BF16),
-        Dtype::Q8_0 => Err(Error::new("q8_0 is a type of GGUF files")),
+/// Says that a model was rounded to blocks before.
+fn say_if_quantised_again(model: &Checkpoint, dtype: Dtype, ui: &Ui) -> Result<()> {
+    let names = model.tensor_names();
+    let tensors = names.iter().map(|name| model.tensor(name));
+    let stored = tensors
+        .map(|tensor| Ok(tensor?.dtype()))
+        .collect::<Result<Vec<_>>>()?;
+    let is_quantised = stored
+        .iter()
+        .any(|d| matches!(d, StorageDtype::Quantised(_)));
+    if is_quantised && dtype.is_quantised() {
+        ui.say("the model is quantised already: what that lost is not regained, and it is rounded a second time");
     }
+    Ok(())
 }
 
 /// Bytes of a file, or of all files of a folder.

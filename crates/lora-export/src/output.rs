@@ -20,10 +20,10 @@ pub(crate) struct Output {
 
 /// Claims the output before any work is done, and hashes the inputs.
 pub(crate) fn stage(args: &Args, source: &Source) -> Result<Output> {
-    let single = args.out.extension().is_some_and(|e| e == "gguf");
+    let single = args.is_single();
     let staged = match single {
-        true => Staged::file(&args.out, args.force)?,
-        false => Staged::folder(&args.out, args.force)?,
+        true => Staged::file(args.out_path(), args.force)?,
+        false => Staged::folder(args.out_path(), args.force)?,
     };
     let file = match source {
         Source::Model(_) => "model.gguf",
@@ -39,6 +39,8 @@ pub(crate) fn stage(args: &Args, source: &Source) -> Result<Output> {
         ("model", &args.model),
         ("adapter", &args.adapter),
         ("base", &args.base),
+        ("importance", &args.importance),
+        ("verify", &args.verify),
     ];
     let input = |name: &str, path: &Path| match source {
         Source::Adapter(base, _) if name == "base" => model_input(name, path, base.checkpoint()),

@@ -67,10 +67,13 @@ impl Check {
 /// In f32 both ways are the same sums in another order: 1e-3 is generous. In a narrower type every merged weight is
 /// off by at most u·|w| (u = half an ulp at 1: 2⁻⁸ for bf16, 2⁻¹¹ for f16), with a sign of its own, so the errors of
 /// a decoder's 7·L products add up like a random walk: u · √(7·L). Random decoders stay at 0.7 times that, trained ones
-/// at 0.1 times; twice is allowed. This is the coarse sieve, for broken files; [`AlongEffect`] is the fine one.
-pub(crate) fn relative_bound(dtype: Dtype, layers: usize) -> f64 {
+/// at 0.1 times; twice is allowed. What blocks round is measured: `rounded` is the root mean square of that, relative to
+/// the weights; the most of evenly spread errors is √3 times as much. This is the coarse sieve, for broken files;
+/// [`AlongEffect`] is the fine one.
+pub(crate) fn relative_bound(dtype: Dtype, layers: usize, rounded: f64) -> f64 {
     let walk = 2.0 * (7.0 * layers as f64).sqrt();
     match dtype {
+        Dtype::Base => 1e-3 + walk * 3f64.sqrt() * rounded,
         Dtype::F32 => 1e-3,
         Dtype::F16 => 1e-3 + walk * 2f64.powi(-11),
         Dtype::Bf16 => 1e-3 + walk * 2f64.powi(-8),
@@ -157,7 +160,7 @@ pub(crate) fn run(
     drop(progress);
     (check.kept, check.kept_error) = along.kept(check.tokens);
     // What rounding swallowed of a module's change is missing in the logits as well.
-    check.bound = relative_bound(inputs.dtype, layers) * check.largest
+    check.bound = relative_bound(inputs.dtype, layers, moved.rounding()) * check.largest
         + (1.0 - weights_range.0) * check.effect;
     judge(&check, inputs.dtype, ui)?;
     Ok(Some(check))
@@ -214,7 +217,10 @@ fn judge(check: &Check, dtype: Dtype, ui: &Ui) -> Result<()> {
     ui.say(&line);
     if check.weights_kept < LITTLE_KEPT {
         let kept = 100.0 * check.weights_kept;
-        ui.warn(&format!("rounding to {dtype} keeps only {kept:.0} % of the adapter's change; --dtype f32 keeps all"));
+        let more = dtype.keeps_more();
+        ui.warn(&format!(
+            "rounding to {dtype} keeps only {kept:.0} % of the adapter's change; {more}"
+        ));
     }
     Ok(())
 }
@@ -321,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_narrower_type_may_differ_more() {
-        assert!(relative_bound(Dtype::F32, 30) < relative_bound(Dtype::F16, 30));
-        assert!(relative_bound(Dtype::F16, 30) < relative_bound(Dtype::Bf16, 30));
+        assert!(relative_bound(Dtype::F32, 30, 0.0) < relative_bound(Dtype::F16, 30, 0.0));
+        assert!(relative_bound(Dtype::F16, 30, 0.0) < relative_bound(Dtype::Bf16, 30, 0.0));
     }
 }

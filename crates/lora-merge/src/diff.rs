@@ -1,6 +1,6 @@
 //! `--diff A B`: how far two adapters differ, module by module.
 use crate::{Args, inputs};
-use lora_cli::{Error, Result, Ui, table};
+use lora_cli::{Error, Result, Ui};
 use lora_core::{Adapter, Comparison};
 use lora_model::Base;
 use serde_json::json;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     let rows: Vec<_> = std::iter::once(Vec::from(head))
         .chain(all.map(|(module, c)| cells(module, c)))
         .collect();
-    table(&rows).lines().for_each(|line| ui.out(line));
+    ui.table(&rows);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Opening base and adapter, and refusing what can't be merged.
 use crate::{Args, Dtype, combine};
-use lora_checkpoint::SaveDtype;
+use lora_checkpoint::{Format, SaveDtype};
 use lora_cli::{Error, Result, Ui};
 use lora_core::{Adapter, BaseModel, Module, ModuleKind};
 use lora_model::{Base, Served, TrainedOn, model_input};
@@ -103,7 +103,14 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Inputs> {
     let base = base.ok_or_else(|| Error::new("no base").hint("name the base: --base MODEL"))?;
     let (adapter, combined) = combine::adapters(args, loaded, &modules, ui)?;
     refuse_bias_without_place(&base, &adapter)?;
-    let dtype = args.dtype.map_or_else(|| base_dtype(&base), Ok)?;
+    let dtype = dtype(args, &base)?;
+    if dtype == Dtype::Base && unties(&base, &adapter) {
+        return Err(Error::new(
+            "embedding and head of the base are one tensor, and the adapter changes one of them: the file has no place for a \
+             second",
+        )
+        .hint("merge into a folder (--out DIR), and export that: lora-export --model DIR --dtype TYPE --out m.gguf"));
+    }
     let served = served(args, Some(&base), ui)?;
     Ok(Inputs {
         base,
@@ -123,7 +130,11 @@ pub(crate) fn served(args: &Args, base: Option<&Base>, ui: &Ui) -> Result<Served
         ui.say(&format!("{difference}: the output has the former"));
     }
     served.notes.iter().for_each(|note| ui.say(note));
-    let system = served.system_note("SYSTEM_PROMPT.txt keeps it");
+    let place = match args.writes_gguf() {
+        true => "the file keeps it, but llama.cpp has to be told (-sys TEXT)",
+        false => "SYSTEM_PROMPT.txt keeps it",
+    };
+    let system = served.system_note(place);
     system.iter().for_each(|note| ui.say(note));
     served.warnings.iter().for_each(|warning| ui.warn(warning));
     Ok(served)
@@ -267,6 +278,30 @@ fn refuse_infinite(adapter: &Adapter, path: &Path) -> Result<()> {
             "look at the metrics of the run that made it: not finite from the first step on, base or data are broken; \
              later, a lower --lr or --clip 1 keeps it finite",
         )),
+    }
+}
+
+/// The type of the merged weights; a name that ends in .gguf asks for the base's own.
+fn dtype(args: &Args, base: &Base) -> Result<Dtype> {
+    match (args.dtype, args.writes_gguf()) {
+        (None | Some(Dtype::Base), true) if base.checkpoint().format() == Format::Gguf => {
+            Ok(Dtype::Base)
+        }
+        (None | Some(Dtype::Base), true) => Err(Error::new(format!(
+            "{} is a folder: only a GGUF file can be merged into a GGUF file",
+            base.checkpoint().path().display()
+        ))
+        .hint("merge into a folder (--out DIR), and export that: lora-export --model DIR --dtype q4_k_m --out m.gguf")),
+        (Some(dtype), true) => Err(Error::new(format!(
+            "a GGUF output has the base's own types, not {dtype}"
+        ))
+        .hint(format!("leave --dtype out, or merge into a folder and export that: lora-export --model DIR --dtype {dtype} --out m.gguf"))),
+        (Some(Dtype::Base), false) => Err(Error::new(
+            "--dtype base writes a GGUF file, --out names a folder",
+        )
+        .hint("name a file: --out merged.gguf")),
+        (Some(dtype), false) => Ok(dtype),
+        (None, false) => base_dtype(base),
     }
 }
 

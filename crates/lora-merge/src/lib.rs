@@ -33,7 +33,8 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
-    /// Folder to write: a model, or with --to-adapter an adapter.
+    /// Folder to write: a model, or with --to-adapter an adapter. A name that ends in .gguf: the GGUF file of the base
+    /// again, in which only the adapted weights are new, each in the type that it has there.
     #[arg(long, value_name = "DIR", required_unless_present = "diff")]
     #[serde(skip)]
     pub out: Option<PathBuf>,
@@ -64,7 +65,8 @@ pub struct Args {
           conflicts_with_all = ["adapter", "out", "weight", "to_adapter", "dtype", "data", "rank", "density", "seed", "combine", "check_rows", "threads", "split"])]
     #[serde(skip)]
     pub diff: Vec<PathBuf>,
-    /// Type of the merged weights [default: the base's; bf16 for a quantised base].
+    /// Type of the merged weights [default: the base's; bf16 for a quantised base, each weight's own if --out ends in
+    /// .gguf].
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<Dtype>,
     /// Rows to run through base + adapter and through the merged model; 0 turns the check off.
@@ -85,12 +87,21 @@ pub struct Args {
     pub common: Common,
 }
 
+impl Args {
+    /// True if the base's GGUF file is written again.
+    pub(crate) fn writes_gguf(&self) -> bool {
+        let is_gguf = |path: &PathBuf| path.extension().is_some_and(|e| e == "gguf");
+        !self.to_adapter && self.out.as_ref().is_some_and(is_gguf)
+    }
+}
+
 const COMBINING: &str = "Several adapters";
 
 const EXAMPLES: &str = "\
 Examples:
   lora-merge --base smollm2.gguf --adapter adapter --out merged
   lora-merge --base smollm2-hf --adapter adapter --dtype f32 --out merged
+  lora-merge --base smollm2.gguf --adapter adapter --out merged.gguf
   lora-merge --adapter a --adapter b --weight 0.7,0.3 --out merged
   lora-merge --adapter a --adapter b --combine svd --rank 16 --to-adapter --out both
   lora-merge --diff a b
@@ -141,6 +152,21 @@ pub enum Dtype {
     F16,
     /// 32-bit float.
     F32,
+    /// Each weight's own: of a GGUF file, into a GGUF file.
+    Base,
+}
+
+impl Dtype {
+    /// What keeps a change that this type rounds away.
+    pub(crate) fn keeps_more(self) -> &'static str {
+        match self {
+            Self::Base => {
+                "a folder does (--out DIR --dtype f32), or the adapter beside the base (lora-export --adapter, llama-cli \
+                 --lora)"
+            }
+            _ => "--dtype f32 keeps all",
+        }
+    }
 }
 
 impl std::fmt::Display for Dtype {
@@ -149,6 +175,7 @@ impl std::fmt::Display for Dtype {
             Self::Bf16 => "bf16",
             Self::F16 => "f16",
             Self::F32 => "f32",
+            Self::Base => "the base's own types",
         })
     }
 }
@@ -179,7 +206,10 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     }
     let inputs = inputs::open(&args, ui)?;
     args.dtype = Some(inputs.dtype); // the receipt names the type that was chosen
-    let moved = write::model(output.path(), &inputs, ui)?;
+    let moved = match inputs.dtype {
+        Dtype::Base => write::gguf(output.path(), &inputs, ui)?,
+        _ => write::folder(output.path(), &inputs, ui)?,
+    };
     write::report(&moved, &inputs, ui);
     let check = check::run(&args, output.path(), &inputs, &moved, ui)?;
     let receipt = write::commit(output, &args, inputs, &moved, check.as_ref(), started)?;

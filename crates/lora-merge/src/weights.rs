@@ -2,6 +2,7 @@
 //! or what stands in the tensor's place; bias + s·(bias on B).
 use crate::Dtype;
 use half::{bf16, f16};
+use lora_checkpoint::Checkpoint;
 use lora_cli::{Error, Result};
 use lora_core::{Adapter, BaseModel};
 
@@ -25,6 +26,10 @@ struct Kept {
     along: f64,
     /// Σ δ².
     whole: f64,
+    /// Σ (W' − W − δ)²: what rounding changed.
+    off: f64,
+    /// Σ (W + δ)².
+    square: f64,
 }
 
 impl Moved {
@@ -38,6 +43,16 @@ impl Moved {
         } else {
             1.0
         }
+    }
+
+    /// Root mean square of what rounding changed, relative to the weights, where that is most.
+    pub(crate) fn rounding(&self) -> f64 {
+        let shares = self
+            .kept
+            .iter()
+            .filter(|kept| kept.square > 0.0)
+            .map(|kept| (kept.off / kept.square).sqrt());
+        shares.fold(0.0, f64::max)
     }
 
     /// The least and the most of that share in a single module; 1 is always within.
@@ -57,7 +72,10 @@ impl Moved {
 pub(crate) struct Merger<'a> {
     adapter: &'a Adapter,
     dtype: Dtype,
+    /// The last rows before the merge, after it, and the place in `moved` of what changed them.
     before: Vec<f32>,
+    merged: Vec<f32>,
+    changed_by: Option<usize>,
     /// DoRA's factor of each output, by module.
     gains: Vec<Option<Vec<f32>>>,
     /// Gathered over all rows so far.
@@ -82,13 +100,54 @@ impl<'a> Merger<'a> {
             adapter,
             dtype,
             before: Vec::new(),
+            merged: Vec::new(),
+            changed_by: None,
             gains,
             moved,
         })
     }
 
+    /// Whether the adapter changes a weight.
+    pub(crate) fn changes(&self, name: &str) -> bool {
+        let module = |suffix: &str| {
+            Some(&self.adapter.modules[self.adapter.find(name.strip_suffix(suffix)?)?])
+        };
+        self.adapter.trained.iter().any(|t| t.tensor == name)
+            || module(".weight").is_some()
+            || module(".bias").is_some_and(|module| module.lora_bias.is_some())
+    }
+
+    /// Values of the weights that change.
+    ///
+    /// # Errors
+    /// If one of them can't be read.
+    pub(crate) fn values(&self, base: &Checkpoint) -> Result<u64> {
+        let names = base.tensor_names();
+        let changing = names.iter().filter(|name| self.changes(name));
+        changing
+            .map(|name| Ok(base.tensor(name)?.len() as u64))
+            .sum()
+    }
+
     /// Merges rows `first..` of the tensor `name`, in f32; the writer rounds. Refuses what can't be written.
     pub(crate) fn edit(&mut self, name: &str, first: usize, rows: &mut [f32]) -> Result<()> {
+        self.merge(name, first, rows)?;
+        let dtype = self.dtype;
+        if self.changed_by.is_some() {
+            let rounded: Vec<f32> = rows.iter().map(|&value| round(value, dtype)).collect();
+            self.count(&rounded, |before| round(before, dtype));
+        }
+        if rows.iter().all(|&value| round(value, dtype).is_finite()) {
+            return Ok(());
+        }
+        Err(
+            Error::new(format!("{name}: a merged value is too large for {dtype}"))
+                .hint("choose a type with a larger range: --dtype bf16 or f32"),
+        )
+    }
+
+    /// Merges rows `first..` of the tensor `name`, in f32; what they are rounded to is another's business.
+    pub(crate) fn merge(&mut self, name: &str, first: usize, rows: &mut [f32]) -> Result<()> {
         if !rows.iter().all(|value| value.is_finite()) {
             return Err(
                 Error::new(format!("{name} of the base holds NaN or infinite values"))
@@ -97,24 +156,19 @@ impl<'a> Merger<'a> {
         }
         self.before.clear();
         self.before.extend_from_slice(rows);
-        if let Some(index) = self.merge(name, first, rows) {
-            self.count(index, rows);
-        }
-        if rows
-            .iter()
-            .all(|&value| round(value, self.dtype).is_finite())
-        {
-            return Ok(());
-        }
-        Err(Error::new(format!(
-            "{name}: a merged value is too large for {}",
-            self.dtype
-        ))
-        .hint("choose a type with a larger range: --dtype bf16 or f32"))
+        self.changed_by = self.add(name, first, rows);
+        self.merged.clear();
+        self.merged.extend_from_slice(rows);
+        Ok(())
+    }
+
+    /// Counts what was stored of the rows that were merged last, in the base's own types.
+    pub(crate) fn count_stored(&mut self, stored: &[f32]) {
+        self.count(stored, |before| before);
     }
 
     /// The merged values; the place in `moved` of what changed them.
-    fn merge(&self, name: &str, first: usize, rows: &mut [f32]) -> Option<usize> {
+    fn add(&self, name: &str, first: usize, rows: &mut [f32]) -> Option<usize> {
         let adapter = self.adapter;
         let whole = adapter.trained.iter().position(|t| t.tensor == name);
         if let Some(tensor) = whole.map(|index| &adapter.trained[index]) {
@@ -158,16 +212,22 @@ impl<'a> Merger<'a> {
         Some(index)
     }
 
-    fn count(&mut self, index: usize, rows: &[f32]) {
-        self.moved.values += rows.len() as u64;
+    /// Counts how far the last rows moved; `stored` is what they were rounded to, `as_base` what the base's would be.
+    fn count(&mut self, stored: &[f32], as_base: impl Fn(f32) -> f32) {
+        let Some(index) = self.changed_by else {
+            return;
+        };
+        self.moved.values += stored.len() as u64;
         let kept = &mut self.moved.kept[index];
-        for (&value, &before) in rows.iter().zip(&self.before) {
-            let rounded = round(value, self.dtype);
-            let delta = f64::from(value - before);
-            kept.along += delta * f64::from(rounded - before);
+        let merged = self.merged.iter().zip(&self.before);
+        for (&stored, (&merged, &before)) in stored.iter().zip(merged) {
+            let delta = f64::from(merged - before);
+            kept.along += delta * f64::from(stored - before);
             kept.whole += delta * delta;
-            self.moved.in_f32 += u64::from(value != before);
-            self.moved.rounded += u64::from(rounded != round(before, self.dtype));
+            kept.off += f64::from(stored - merged).powi(2);
+            kept.square += f64::from(merged).powi(2);
+            self.moved.in_f32 += u64::from(merged != before);
+            self.moved.rounded += u64::from(stored != as_base(before));
         }
     }
 }
@@ -175,7 +235,7 @@ impl<'a> Merger<'a> {
 /// The nearest value of the type, ties to even.
 pub(crate) fn round(value: f32, dtype: Dtype) -> f32 {
     match dtype {
-        Dtype::F32 => value,
+        Dtype::F32 | Dtype::Base => value,
         Dtype::Bf16 => bf16::from_f32(value).to_f32(),
         Dtype::F16 => f16::from_f32(value).to_f32(),
     }

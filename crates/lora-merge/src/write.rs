@@ -3,7 +3,7 @@ use crate::check::Check;
 use crate::inputs::{Inputs, unties};
 use crate::weights::{Merger, Moved};
 use crate::{Args, Dtype};
-use lora_checkpoint::{Checkpoint, SaveDtype, save_folder};
+use lora_checkpoint::{Checkpoint, Edit, SaveDtype, TensorView, rewrite_gguf, save_folder};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
@@ -17,11 +17,56 @@ pub(crate) fn stage(args: &Args) -> Result<Staged> {
         .out
         .as_ref()
         .ok_or_else(|| Error::new("no output").hint("name one: --out DIR"))?;
-    Ok(Staged::folder(out, args.force)?)
+    match args.writes_gguf() {
+        true => Ok(Staged::file(out, args.force)?),
+        false => Ok(Staged::folder(out, args.force)?),
+    }
+}
+
+/// Writes the base's GGUF file again, with the adapted weights in it.
+pub(crate) fn gguf(path: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
+    let mut target = Checkpoint::open(inputs.base.checkpoint().path())?;
+    let own = target.chat()?;
+    if inputs.served.adapter.is_some() && inputs.served.chat != own {
+        target = target.with_chat(inputs.served.chat.clone());
+    }
+    let merger = Merger::new(&inputs.base, &inputs.adapter, inputs.dtype)?;
+    let progress = ui.progress("merge", merger.values(&target)?, "weights");
+    let mut rewrite = Rewrite {
+        merger,
+        count: |values| {
+            progress.inc(values);
+            ui.check_interrupt()
+        },
+    };
+    rewrite_gguf::<Error>(path, &target, &mut rewrite)?;
+    Ok(rewrite.merger.moved)
+}
+
+/// A merge into the file of the base.
+struct Rewrite<'a, F> {
+    merger: Merger<'a>,
+    /// Is told of values that are merged.
+    count: F,
+}
+
+impl<F: FnMut(u64) -> Result<()>> Edit<Error> for Rewrite<'_, F> {
+    fn changes(&self, name: &str) -> bool {
+        self.merger.changes(name)
+    }
+
+    fn edit(&mut self, view: &TensorView<'_>, first: usize, rows: &mut [f32]) -> Result<()> {
+        (self.count)(rows.len() as u64)?;
+        self.merger.merge(view.name(), first, rows)
+    }
+
+    fn wrote(&mut self, rows: &[f32]) {
+        self.merger.count_stored(rows);
+    }
 }
 
 /// Writes the merged model into an existing folder, tensor by tensor, some rows at a time.
-pub(crate) fn model(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
+pub(crate) fn folder(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     let checkpoint = inputs.base.checkpoint();
     let progress = ui.progress("merge", inputs.base.total_parameters(), "weights");
     let mut merger = Merger::new(&inputs.base, &inputs.adapter, inputs.dtype)?;
@@ -36,7 +81,7 @@ pub(crate) fn model(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     let dtype = match inputs.dtype {
         Dtype::Bf16 => SaveDtype::BF16,
         Dtype::F16 => SaveDtype::F16,
-        Dtype::F32 => SaveDtype::F32,
+        Dtype::F32 | Dtype::Base => SaveDtype::F32,
     };
     let saved = save_folder::<Error>(dir, &target, dtype, |view, first, rows| {
         ui.check_interrupt()?;
@@ -60,7 +105,8 @@ pub(crate) fn report(moved: &Moved, inputs: &Inputs, ui: &Ui) {
         );
     } else if moved.rounded == 0 {
         ui.warn(&format!(
-            "the adapter's change is too small for {dtype}: no weight moved; --dtype f32 keeps it"
+            "the adapter's change is too small for {dtype}: no weight moved; {}",
+            dtype.keeps_more()
         ));
     } else {
         ui.say(&format!(

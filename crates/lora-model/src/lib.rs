@@ -49,7 +49,7 @@ pub use base::Base;
 pub use chat::{Served, chat_result, tokenizer_folder, trained_chat, trained_otherwise};
 pub use composite::{Composite, FullModel};
 pub use error::Error;
-pub use fused::{BatchSize, Footprint, Fused, Plan, footprint};
+pub use fused::{BatchSize, Footprint, Fused, InputSquares, Plan, footprint};
 pub use generate::{Decoding, Generate, Watch};
 pub use gpu::{GpuBase, GpuDemand, GpuMemory, GpuPeak, GpuStep, OnGpu};
 pub use identity::{TrainedOn, model_input};

@@ -3,7 +3,7 @@ use crate::model::shape::{self, Shape};
 use crate::params::count::{Count, RANKS, TARGETS};
 use crate::rules::{Rule, capacity};
 use crate::show::tagged;
-use lora_cli::{Error, Result, Status, Ui, human_bytes, table};
+use lora_cli::{Error, Result, Status, Ui, human_bytes};
 use lora_core::{LoraConfig, TargetModules, thousands, trainable_line};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -314,7 +314,7 @@ fn show(found: &Explanation, ui: &Ui) {
             format!("{:.2} %", 100.0 * row.share_of_targets),
         ]);
     }
-    ui.out(&table(&rows));
+    ui.table(&rows);
     if found.matches.len() > 2 * FEW {
         ui.out(&format!(
             "and {} less usual ones (all with --json)",

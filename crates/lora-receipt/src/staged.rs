@@ -214,12 +214,13 @@ fn refuse_existing(out: &Path, force: bool, kind: Kind) -> Result<(), Error> {
         true => "folder",
         false => "file",
     };
-    let error = match force {
-        true => {
-            format!("{shown} is a {what} that no lora tool wrote, so --force does not replace it")
-        }
-        false => format!("{shown} exists already, and is a {what} that no lora tool wrote"),
+    let (exists, does) = match force {
+        true => ("", "does"),
+        false => (" exists already, and", "would"),
     };
+    let error = format!(
+        "{shown}{exists} is a {what} that no lora tool wrote, so --force {does} not replace it"
+    );
     Err(Error::invalid(error).hint(format!(
         "choose another --out, or move the {what} away yourself"
     )))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Flags that the runner sets itself.
-const OURS: [&str; 5] = ["out", "force", "resume", "json", "quiet"];
+const OURS: [&str; 6] = ["out", "force", "resume", "json", "print", "quiet"];
 
 /// A tool and what it told about itself.
 #[derive(Debug, Clone)]

@@ -15,6 +15,20 @@ pub(crate) struct Gguf {
     pub(crate) metadata: BTreeMap<String, Value>,
     /// Tensors by GGUF name.
     pub(crate) tensors: BTreeMap<String, Tensor>,
+    /// Where the header's parts lie.
+    pub(crate) places: Places,
+}
+
+/// Where the parts of the header lie in the file.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// The metadata in their order: key, type and value of each.
+    pub(crate) metadata: Vec<(String, Range<usize>)>,
+    /// The tensor table.
+    pub(crate) table: Range<usize>,
+    /// Where the tensors begin, aligned.
+    pub(crate) data: usize,
+    pub(crate) alignment: usize,
 }
 
 /// One tensor; its range is inside the file, aligned for its type and of its shape's size.
@@ -78,7 +92,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, Fault> {
     reader.bound(metadata_count, "metadata keys", KEY)?;
     reader.bound(tensor_count, "tensors", TENSOR)?;
     let mut metadata = BTreeMap::new();
+    let mut places = Vec::new();
     for _ in 0..metadata_count {
+        let start = reader.at;
         let key = reader.string()?;
         let kind = reader.u32()?;
         let value = reader
@@ -87,17 +103,26 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Gguf, Fault> {
         if metadata.insert(key.clone(), value).is_some() {
             return Err(Fault::new(format!("metadata {key} is listed twice")));
         }
+        places.push((key, start..reader.at));
     }
-    let tensors = table(&mut reader, tensor_count, &metadata)?;
-    Ok(Gguf { metadata, tensors })
+    let alignment = alignment(&metadata)?;
+    let start = reader.at;
+    let tensors = table(&mut reader, tensor_count, alignment)?;
+    let places = Places {
+        metadata: places,
+        table: start..reader.at,
+        data: reader.at.next_multiple_of(alignment as usize),
+        alignment: alignment as usize,
+    };
+    Ok(Gguf {
+        metadata,
+        tensors,
+        places,
+    })
 }
 
-/// The tensor table. Offsets count from the first aligned byte after it.
-fn table(
-    reader: &mut Reader,
-    count: u64,
-    metadata: &BTreeMap<String, Value>,
-) -> Result<BTreeMap<String, Tensor>, Fault> {
+/// What the offsets of tensors are multiples of.
+fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, Fault> {
     let alignment = match metadata.get("general.alignment") {
         None => 32,
         Some(value) => value.as_u64().unwrap_or(0),
@@ -107,6 +132,15 @@ fn table(
             "general.alignment {alignment} is not a power of two from 8"
         )));
     }
+    Ok(alignment)
+}
+
+/// The tensor table. Offsets count from the first aligned byte after it.
+fn table(
+    reader: &mut Reader,
+    count: u64,
+    alignment: u64,
+) -> Result<BTreeMap<String, Tensor>, Fault> {
     let mut rows = Vec::new();
     for _ in 0..count {
         let name = reader.string()?;

@@ -1,9 +1,12 @@
 //! f32 rows → stored bytes, rounded once to the nearest (ties to even).
+use super::dtype::GgufDtype;
 use crate::error::Fault;
+use crate::quantise;
 use crate::storage::StorageDtype;
 use crate::{Checkpoint, Error};
 use candle_core::quantized::GgmlDType;
 use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
 
 /// How weights are stored in a Hugging Face folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,19 @@ pub(super) fn rounds(dtype: SaveDtype, values: &[f32]) -> bool {
     }
 }
 
+/// Some rows of a tensor.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) values: &'a [f32],
+    /// Values of a row.
+    pub(crate) columns: usize,
+    /// What an error in each column weighs, where blocks are rounded by it.
+    pub(crate) importance: Option<&'a [f32]>,
+}
+
+/// Values that a thread quantises at a time.
+const TASK_VALUES: usize = 1 << 14;
+
 /// The bytes of a chunk of rows; keeps its buffers from chunk to chunk.
 #[derive(Default)]
 pub(crate) struct Encoder {
@@ -86,12 +102,13 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// Rounds `values` to `dtype`. The message says which value does not fit.
+    /// Rounds values to `dtype`. The message says which value does not fit.
     pub(crate) fn encode<'a>(
         &'a mut self,
         dtype: StorageDtype,
-        values: &'a [f32],
+        rows: Rows<'a>,
     ) -> Result<&'a [u8], Fault> {
+        let values = rows.values;
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             let value = values[at];
             return Err(Fault::new(format!("value {at} of the chunk is {value}"))
@@ -115,64 +132,43 @@ impl Encoder {
                 self.halves
                     .extend(values.iter().map(|&v| half::bf16::from_f32(v).to_bits()));
             }
-            StorageDtype::Quantised(GgmlDType::Q8_0) => {
-                refuse_large(values, 127.0, "q8_0")?;
-                self.bytes.clear();
-                values
-                    .as_chunks::<32>()
-                    .0
-                    .iter()
-                    .for_each(|block| q8_0(block, &mut self.bytes));
+            StorageDtype::Quantised(dtype) => {
+                self.quantise(dtype, rows)?;
                 return Ok(&self.bytes);
-            }
-            StorageDtype::Quantised(GgmlDType::Q4_0) => {
-                refuse_large(values, 8.0, "q4_0")?;
-                self.bytes.clear();
-                values
-                    .as_chunks::<32>()
-                    .0
-                    .iter()
-                    .for_each(|block| q4_0(block, &mut self.bytes));
-                return Ok(&self.bytes);
-            }
-            StorageDtype::Quantised(other) => {
-                return Err(Fault::new(format!("{other:?} can't be written")));
             }
         }
         Ok(bytemuck::cast_slice(&self.halves))
     }
-}
 
-/// Refuses values whose block would have a scale (the largest of them / `steps`) that f16 can't hold.
-fn refuse_large(values: &[f32], steps: f32, dtype: &str) -> Result<(), Fault> {
-    let overflows = |v: &&f32| half::f16::from_f32(v.abs() / steps).is_infinite();
-    match values.iter().find(overflows) {
-        None => Ok(()),
-        Some(value) => Err(Fault::new(format!(
-            "value {value} is too large for {dtype}: the scale of its block overflows f16"
+    /// Quantises rows, some of them in each task. Refuses a block whose scale f16 can't hold.
+    fn quantise(&mut self, dtype: GgmlDType, rows: Rows<'_>) -> Result<(), Fault> {
+        let row_bytes = rows.columns / dtype.block_size() * dtype.type_size();
+        let count = rows.values.len() / rows.columns;
+        self.bytes.clear();
+        self.bytes.resize(count * row_bytes, 0);
+        let per_task = (TASK_VALUES / rows.columns).max(1);
+        let values = rows.values.par_chunks(per_task * rows.columns);
+        let blocks = self.bytes.par_chunks_mut(per_task * row_bytes);
+        values.zip(blocks).for_each(|(values, out)| {
+            quantise::rows(dtype, values, rows.columns, rows.importance, out);
+        });
+        let Some(block) = quantise::overflow(dtype, &self.bytes) else {
+            return Ok(());
+        };
+        let values = &rows.values[block * dtype.block_size()..][..dtype.block_size()];
+        let largest = values
+            .iter()
+            .fold(0.0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
+        Err(Fault::new(format!(
+            "value {largest} is too large for {}: the scale of its block overflows f16",
+            name(dtype)
         ))
-        .hint("use bf16")),
+        .hint("use bf16"))
     }
 }
 
-/// One Q4_0 block as ggml's quantize_row_q4_0_ref has it: d = the value of largest magnitude / −8 stored as f16, then
-/// x / d + 8 in four bits, value i beside value i + 16.
-fn q4_0(values: &[f32; 32], out: &mut Vec<u8>) {
-    let largest = values
-        .iter()
-        .fold(0.0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
-    let d = largest / -8.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    out.extend_from_slice(&half::f16::from_f32(d).to_le_bytes());
-    let four_bits = |v: f32| ((v * inverse + 8.5) as u8).min(15);
-    out.extend((0..16).map(|i| four_bits(values[i]) | four_bits(values[i + 16]) << 4));
-}
-
-/// One Q8_0 block as ggml's quantize_row_q8_0_ref has it: d = max|x| / 127 stored as f16, then the rounded x / d.
-fn q8_0(values: &[f32; 32], out: &mut Vec<u8>) {
-    let largest = values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let d = largest / 127.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    out.extend_from_slice(&half::f16::from_f32(d).to_le_bytes());
-    out.extend(values.iter().map(|v| (v * inverse).round() as i8 as u8));
+/// The name of a block type, as llama.cpp writes it.
+fn name(dtype: GgmlDType) -> String {
+    let written = GgufDtype::of(StorageDtype::Quantised(dtype));
+    written.map_or_else(|| format!("{dtype:?}"), |dtype| dtype.name().to_owned())
 }

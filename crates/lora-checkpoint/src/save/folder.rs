@@ -1,5 +1,5 @@
 //! A Hugging Face folder, written as a stream: header first, then rows as they come.
-use super::encode::{Encoder, SaveDtype};
+use super::encode::{Encoder, Rows, SaveDtype};
 use super::json;
 use super::rounding::Rounding;
 use super::verify::verify;
@@ -127,7 +127,12 @@ fn write_shard<E: From<Error>>(
             rows.resize(per_chunk.min(view.rows() - first) * columns, 0.0);
             view.read_rows(first, rows);
             edit(&view, first, rows)?;
-            let bytes = encoder.encode(dtype.storage(), rows).map_err(|fault| {
+            let chunk = Rows {
+                values: rows,
+                columns,
+                importance: None,
+            };
+            let bytes = encoder.encode(dtype.storage(), chunk).map_err(|fault| {
                 invalid(path, fault.at(format!("tensor {name}, rows from {first}")))
             })?;
             file.write_all(bytes).map_err(io("write", path))?;

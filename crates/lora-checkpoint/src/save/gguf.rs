@@ -1,10 +1,9 @@
 //! GGUF version 3 as a stream: header, metadata and tensor table first, then rows as they are asked for.
-use super::encode::Encoder;
+use super::dtype::GgufDtype;
+use super::encode::{Encoder, Rows};
 use super::folder::CHUNK_VALUES;
 use crate::error::{Error, invalid, io};
 use crate::gguf::{Value, scalar_bytes};
-use crate::storage::StorageDtype;
-use candle_core::quantized::GgmlDType;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -21,53 +20,6 @@ pub struct GgufTensor {
     pub shape: Vec<usize>,
     /// How its values are stored.
     pub dtype: GgufDtype,
-}
-
-/// How weights are stored in a GGUF file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GgufDtype {
-    /// 32-bit float.
-    F32,
-    /// IEEE half.
-    F16,
-    /// bfloat16.
-    BF16,
-    /// Blocks of 32 values in 8 bits with one f16 scale.
-    Q8_0,
-    /// Blocks of 32 values in 4 bits with one f16 scale.
-    Q4_0,
-}
-
-impl GgufDtype {
-    pub(crate) fn storage(self) -> StorageDtype {
-        match self {
-            Self::F32 => StorageDtype::F32,
-            Self::F16 => StorageDtype::F16,
-            Self::BF16 => StorageDtype::BF16,
-            Self::Q8_0 => StorageDtype::Quantised(GgmlDType::Q8_0),
-            Self::Q4_0 => StorageDtype::Quantised(GgmlDType::Q4_0),
-        }
-    }
-    /// ggml's type code.
-    fn code(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::BF16 => 30,
-            Self::Q8_0 => 8,
-            Self::Q4_0 => 2,
-        }
-    }
-    /// llama.cpp's `general.file_type`.
-    pub fn file_type(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::BF16 => 32,
-            Self::Q8_0 => 7,
-            Self::Q4_0 => 2,
-        }
-    }
 }
 
 impl GgufTensor {
@@ -93,6 +45,17 @@ pub fn write_gguf<E: From<Error>>(
     path: &Path,
     metadata: &[(String, Value)],
     tensors: &[GgufTensor],
+    fill: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    write_weighted(path, metadata, tensors, |_| None, fill)
+}
+
+/// As [`write_gguf`]; `importance(tensor)` has what an error in each column of a tensor in blocks weighs.
+pub(super) fn write_weighted<'a, E: From<Error>>(
+    path: &Path,
+    metadata: &[(String, Value)],
+    tensors: &[GgufTensor],
+    importance: impl Fn(usize) -> Option<&'a [f32]>,
     mut fill: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut file =
@@ -113,8 +76,13 @@ pub fn write_gguf<E: From<Error>>(
         while first < tensor.rows() {
             rows.resize(per_chunk.min(tensor.rows() - first) * columns, 0.0);
             fill(index, first, &mut rows)?;
+            let chunk = Rows {
+                values: &rows,
+                columns,
+                importance: importance(index),
+            };
             let bytes = encoder
-                .encode(tensor.dtype.storage(), &rows)
+                .encode(tensor.dtype.storage(), chunk)
                 .map_err(|fault| {
                     let place = format!("tensor {}, rows from {first}", tensor.name);
                     invalid(path, fault.at(place))
@@ -140,9 +108,7 @@ fn header(metadata: &[(String, Value)], tensors: &[GgufTensor]) -> Vec<u8> {
     out.extend((tensors.len() as u64).to_le_bytes());
     out.extend((metadata.len() as u64).to_le_bytes());
     for (key, value) in metadata {
-        text(&mut out, key);
-        out.extend(type_code(value).to_le_bytes());
-        put(&mut out, value);
+        put_entry(&mut out, key, value);
     }
     let mut offset = 0;
     for tensor in tensors {
@@ -159,6 +125,13 @@ fn header(metadata: &[(String, Value)], tensors: &[GgufTensor]) -> Vec<u8> {
     }
     out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
     out
+}
+
+/// A key with its value.
+pub(super) fn put_entry(out: &mut Vec<u8>, key: &str, value: &Value) {
+    text(out, key);
+    out.extend(type_code(value).to_le_bytes());
+    put(out, value);
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {

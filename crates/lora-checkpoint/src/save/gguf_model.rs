@@ -1,51 +1,131 @@
 //! A model as GGUF: which tensors in which dtype, and the metadata that llama.cpp's converter writes.
-use super::gguf::{GgufDtype, GgufTensor, write_gguf};
+use super::dtype::GgufDtype;
+use super::gguf::{GgufTensor, write_weighted};
 use super::gguf_holds::held;
+use super::mix::Mix;
 use super::rounding::Rounding;
 use super::verify::verify;
 use crate::config::Part;
-use crate::error::{Error, invalid};
+use crate::error::{Error, Fault, invalid};
 use crate::gguf::rope::{self, Written};
 use crate::gguf::{self, Value, names};
 use crate::view::{TensorView, hugging_face_row};
-use crate::{Chat, Checkpoint, Format, ModelConfig};
+use crate::{Chat, Checkpoint, Format, Importance, ModelConfig};
+use std::collections::BTreeMap;
 use std::path::Path;
 
+/// How the matrices of a model are stored.
+#[derive(Debug, Clone, Copy)]
+pub enum GgufStorage<'a> {
+    /// All in one type; f16 where rows are no whole number of its blocks.
+    All(GgufDtype),
+    /// As llama.cpp quantises a model: each in the type that it chooses, smaller blocks or f16 where rows are no whole
+    /// number of those, errors weighted by importance where there is one.
+    Mixed(Mix, Option<&'a Importance>),
+}
+
+impl From<GgufDtype> for GgufStorage<'_> {
+    fn from(dtype: GgufDtype) -> Self {
+        Self::All(dtype)
+    }
+}
+
+impl<'a> GgufStorage<'a> {
+    fn file_type(self) -> u32 {
+        match self {
+            Self::All(dtype) => dtype.file_type(),
+            Self::Mixed(mix, _) => mix.file_type(),
+        }
+    }
+
+    fn importance(self) -> Option<&'a Importance> {
+        match self {
+            Self::All(_) => None,
+            Self::Mixed(_, importance) => importance,
+        }
+    }
+
+    /// The type of a matrix, and the one that it would have if its rows were whole blocks of that.
+    fn of(self, config: &ModelConfig, part: Part, columns: usize) -> (GgufDtype, GgufDtype) {
+        match self {
+            Self::All(dtype) if columns.is_multiple_of(dtype.unit()) => (dtype, dtype),
+            Self::All(dtype) => (GgufDtype::F16, dtype),
+            Self::Mixed(mix, importance) => mix.of(config, part, columns, importance.is_some()),
+        }
+    }
+}
+
 /// Writes `model` as one GGUF file that llama.cpp runs, with tokenizer and chat template. 1-D weights stay f32, as
-/// llama.cpp has them; a matrix whose rows are no whole number of Q8_0 blocks is written as f16. `progress` is called
-/// with the number of values written since the last call. The file is opened again and its configuration compared with the model's. Returns what was
-/// not done as asked, a line each.
-pub fn save_gguf<E: From<Error>>(
+/// llama.cpp has them. `progress` is called with the number of values written since the last call. The file is opened
+/// again and its configuration compared with the model's. Returns what was not done as asked, a line each.
+pub fn save_gguf<'a, E: From<Error>>(
     path: &Path,
     model: &Checkpoint,
-    dtype: GgufDtype,
+    storage: impl Into<GgufStorage<'a>>,
     name: &str,
     mut progress: impl FnMut(u64) -> Result<(), E>,
 ) -> Result<Vec<String>, E> {
+    let storage = storage.into();
     model.refuse_own_file(path)?;
     let mut warnings = Vec::new();
     let rope = rope::write(model.config()).map_err(|m| invalid(model.path(), m))?;
     warnings.extend(rope.warning.clone());
     let mut held = held(model.config(), &mut warnings).map_err(|m| invalid(model.path(), m))?;
-    let mut all = metadata(model, dtype, name, &rope);
+    let mut all = metadata(model, storage.file_type(), name, &rope);
     all.extend(tokenizer(model, &mut held, &mut warnings)?);
-    let (tensors, sources) = plan(model, dtype, &rope, &mut warnings)?;
-    let mut rounding = Rounding::watch(model, dtype.storage())?;
-    write_gguf(path, &all, &tensors, |index, first, rows| {
-        match &sources[index] {
-            Source::Weight(part, view) => {
-                read_rows(model.config(), *part, view, first, rows);
-                if tensors[index].dtype == dtype {
-                    rounding.see(view, rows);
+    let (tensors, sources) = plan(model, storage, &rope, &mut warnings)?;
+    let weights = weights(&tensors, storage.importance()).map_err(|m| invalid(model.path(), m))?;
+    let mut rounding = match storage {
+        GgufStorage::All(dtype) => Some((Rounding::watch(model, dtype.storage())?, dtype)),
+        GgufStorage::Mixed(..) => None,
+    };
+    write_weighted(
+        path,
+        &all,
+        &tensors,
+        |index| weights[index],
+        |index, first, rows| {
+            match &sources[index] {
+                Source::Weight(part, view) => {
+                    read_rows(model.config(), *part, view, first, rows);
+                    if let Some((rounding, dtype)) = &mut rounding
+                        && tensors[index].dtype == *dtype
+                    {
+                        rounding.see(view, rows);
+                    }
                 }
+                Source::Divisors(values) => rows.copy_from_slice(values),
             }
-            Source::Divisors(values) => rows.copy_from_slice(values),
-        }
-        progress(rows.len() as u64)
-    })?;
-    warnings.extend(rounding.warning());
+            progress(rows.len() as u64)
+        },
+    )?;
+    warnings.extend(rounding.and_then(|(rounding, _)| rounding.warning()));
     verify(path, &held, &model.chat()?)?;
     Ok(warnings)
+}
+
+/// The importance of each tensor's columns, where it is in blocks and something is known of it.
+fn weights<'a>(
+    tensors: &[GgufTensor],
+    importance: Option<&'a Importance>,
+) -> Result<Vec<Option<&'a [f32]>>, Fault> {
+    let of = |tensor: &GgufTensor| {
+        let known = importance.and_then(|importance| importance.of(&tensor.name));
+        let columns = tensor.shape.last().copied().unwrap_or(1);
+        match known {
+            Some(weights) if tensor.dtype.unit() == 1 || weights.len() == columns => {
+                Ok(known.filter(|_| tensor.dtype.unit() > 1))
+            }
+            Some(weights) => Err(Fault::new(format!(
+                "the importance of {} has {} columns, the matrix has {columns}",
+                tensor.name,
+                weights.len()
+            ))
+            .hint("it was measured on another model")),
+            None => Ok(None),
+        }
+    };
+    tensors.iter().map(of).collect()
 }
 
 /// Where the values of a tensor come from.
@@ -57,7 +137,7 @@ enum Source<'a> {
 /// The tensors of the file, and where each comes from.
 fn plan<'a>(
     model: &'a Checkpoint,
-    dtype: GgufDtype,
+    storage: GgufStorage<'_>,
     rope: &'a Written,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<GgufTensor>, Vec<Source<'a>>), Error> {
@@ -70,17 +150,16 @@ fn plan<'a>(
         });
         sources.push(Source::Divisors(values));
     }
-    let mut fallen_back = 0;
+    let mut fallen_back = BTreeMap::new();
     for (part, name, shape) in model.config().parts() {
         let view = model.tensor(&name)?;
-        let mut dtype = if shape.len() == 1 {
-            GgufDtype::F32
-        } else {
-            dtype
-        };
-        if matches!(dtype, GgufDtype::Q8_0 | GgufDtype::Q4_0) && view.columns() % 32 != 0 {
-            dtype = GgufDtype::F16;
-            fallen_back += 1;
+        let mut dtype = GgufDtype::F32;
+        if shape.len() > 1 {
+            let (chosen, wanted) = storage.of(model.config(), part, view.columns());
+            dtype = chosen;
+            if dtype != wanted {
+                *fallen_back.entry((wanted, dtype)).or_insert(0) += 1;
+            }
         }
         tensors.push(GgufTensor {
             name: names::tensor(model.config().facts(), part),
@@ -89,12 +168,23 @@ fn plan<'a>(
         });
         sources.push(Source::Weight(part, view));
     }
-    if fallen_back > 0 {
-        warnings.push(format!(
-            "{fallen_back} matrices are f16: their rows are no whole number of 32-value blocks"
-        ));
-    }
+    warnings.extend(fallen_back.into_iter().map(said));
     Ok((tensors, sources))
+}
+
+/// What is said of matrices that have another type than the one that was wanted.
+fn said(((wanted, dtype), count): ((GgufDtype, GgufDtype), usize)) -> String {
+    let unit = wanted.unit();
+    match dtype {
+        GgufDtype::F16 => format!(
+            "{count} matrices are f16: their rows are no whole number of {unit}-value blocks"
+        ),
+        dtype => format!(
+            "{count} matrices are {}, not {}: their rows are no whole number of {unit}-value blocks",
+            dtype.name(),
+            wanted.name()
+        ),
+    }
 }
 
 /// Rows as GGUF has them: where the architecture permutes q and k, row g of the file is Hugging Face row
@@ -127,7 +217,7 @@ fn read_rows(
 /// What is said of the model and its decoder, in the order of llama.cpp's converter.
 fn metadata(
     model: &Checkpoint,
-    dtype: GgufDtype,
+    file_type: u32,
     name: &str,
     rope: &Written,
 ) -> Vec<(String, Value)> {
@@ -142,7 +232,7 @@ fn metadata(
         ],
     };
     all.extend(decoder(config, rope));
-    all.push(pair("general.file_type", Value::U32(dtype.file_type())));
+    all.push(pair("general.file_type", Value::U32(file_type)));
     all.push(pair("general.quantization_version", Value::U32(2)));
     all
 }

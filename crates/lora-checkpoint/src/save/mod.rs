@@ -1,17 +1,23 @@
-//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`), GGUF files (`gguf`), the rounding
-//! that both share (`encode`, `rounding`), and the look at what was written (`verify`). Memory is bounded by one chunk of rows.
+//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`), GGUF files (`gguf`) and the
+//! types of their tensors (`dtype`, `mix`), a GGUF file again with some of its weights changed (`rewrite`), the rounding that both share (`encode`, `rounding`), and the look at what was written (`verify`). Memory is bounded by one chunk of rows.
 
 mod config_json;
+mod dtype;
 mod encode;
 mod folder;
 mod gguf;
 mod gguf_holds;
 mod gguf_model;
 mod json;
+mod mix;
+mod rewrite;
 mod rounding;
 mod verify;
 
+pub use dtype::GgufDtype;
 pub use encode::SaveDtype;
 pub use folder::{Saved, save_folder};
-pub use gguf::{GgufDtype, GgufTensor, write_gguf};
-pub use gguf_model::save_gguf;
+pub use gguf::{GgufTensor, write_gguf};
+pub use gguf_model::{GgufStorage, save_gguf};
+pub use mix::Mix;
+pub use rewrite::{Edit, rewrite_gguf};

@@ -98,7 +98,15 @@ fn every_flag_is_described_and_help_is_not_one() {
         .collect();
     assert_eq!(
         names,
-        ["raw", "lr", "target-modules", "rslora", "json", "quiet"]
+        [
+            "raw",
+            "lr",
+            "target-modules",
+            "rslora",
+            "json",
+            "print",
+            "quiet"
+        ]
     );
     let of = |key: &str| {
         flags

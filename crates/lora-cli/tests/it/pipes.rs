@@ -14,11 +14,13 @@ fn receipt(artefact: Artefact) -> String {
         seed: None,
         inputs: vec![],
         outputs: vec![],
+        kept_aside: None,
         results: serde_json::json!({}),
         measured: serde_json::json!({}),
         wall_seconds: 0.0,
         peak_rss_bytes: 0,
         host: serde_json::json!({}),
+        kept_aside: None,
     };
     serde_json::to_string(&receipt).unwrap()
 }

@@ -1,10 +1,10 @@
 //! An adapter → a GGUF LoRA, as llama.cpp's convert_lora_to_gguf.py writes it.
 use super::read::transposed;
-use crate::model::{gguf_dtype, size};
+use crate::model::size;
 use crate::output::{Output, name};
 use crate::{Args, Dtype};
 use lora_checkpoint::gguf::Value as Meta;
-use lora_checkpoint::{Checkpoint, GgufTensor, gguf, write_gguf};
+use lora_checkpoint::{Checkpoint, GgufDtype, GgufTensor, gguf, write_gguf};
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
 use serde_json::{Value, json};
@@ -31,7 +31,10 @@ pub(crate) fn write(
         .first()
         .ok_or_else(|| Error::new("the adapter has no modules"))?;
     let alpha = first.scaling * first.rank as f32;
-    let dtype = gguf_dtype(args.dtype.unwrap_or(Dtype::F32));
+    let dtype = args
+        .dtype
+        .and_then(Dtype::gguf_float)
+        .unwrap_or(GgufDtype::F32);
     let (mut tensors, mut factors) = (Vec::new(), Vec::new());
     for (index, module) in adapter.modules.iter().enumerate() {
         let weight = format!("{}.weight", module.path);
@@ -120,12 +123,7 @@ pub(crate) fn refuse(base: &Checkpoint, adapter: &Adapter) -> Result<()> {
     ))
 }
 
-fn metadata(
-    architecture: &str,
-    name: &str,
-    alpha: f32,
-    dtype: lora_checkpoint::GgufDtype,
-) -> Vec<(String, Meta)> {
+fn metadata(architecture: &str, name: &str, alpha: f32, dtype: GgufDtype) -> Vec<(String, Meta)> {
     let text = |s: &str| Meta::String(s.to_owned());
     [
         ("general.architecture", text(architecture)),

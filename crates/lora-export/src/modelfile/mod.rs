@@ -104,7 +104,7 @@ pub(crate) fn write(
     chat.notes.iter().for_each(|note| ui.say(note));
     ui.say(&format!(
         "Modelfile: `ollama create NAME -f {}`",
-        args.out.join("Modelfile").display()
+        args.out_path().join("Modelfile").display()
     ));
     Ok(())
 }

@@ -5,5 +5,6 @@ mod chats;
 mod golden;
 mod harness;
 mod identity;
+mod own_types;
 mod rounding;
 mod several;

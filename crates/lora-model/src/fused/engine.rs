@@ -9,6 +9,7 @@ use super::keep::{Plan, Store};
 use super::layer::{self, Reads};
 use super::pass::{LayerPass, Pass};
 use super::rotation::Tables;
+use super::watch::{InputSquares, Watch};
 use super::weights::Weights;
 use crate::{Base, Error, Packed};
 use lora_checkpoint::ModelConfig;
@@ -39,6 +40,8 @@ pub(super) struct Engine<'b> {
     pub(super) embedded: Kept,
     /// Where the time goes.
     pub(super) profile: Arc<Profile>,
+    /// Who looks at the inputs of linear layers.
+    pub(super) watch: Watch,
     /// Σ W² of each output of the modules that DoRA has met.
     pub(super) squares: BTreeMap<String, Vec<f64>>,
 }
@@ -69,6 +72,7 @@ impl<'b> Engine<'b> {
             head: HeadBuffers::default(),
             embedded: Kept::default(),
             profile: Arc::default(),
+            watch: Watch::default(),
             squares: BTreeMap::new(),
         })
     }
@@ -98,6 +102,7 @@ impl<'b> Engine<'b> {
             batch,
             rotations,
             profile: Arc::clone(&self.profile),
+            watch: self.watch.clone(),
         }
     }
 
@@ -139,11 +144,29 @@ impl<'b> Engine<'b> {
         }
     }
 
-    /// Logits of all positions, (T, V).
-    pub(super) fn logits(&mut self, binding: &Binding<'_>, packed: &Packed) -> Vec<f32> {
+    /// Logits of the given positions of the pack, (n, V).
+    pub(super) fn logits(
+        &mut self,
+        binding: &Binding<'_>,
+        packed: &Packed,
+        places: &[usize],
+    ) -> Vec<f32> {
         let batch = self.batch(packed, Prefixes::Separate);
         self.forward(binding, &batch, Around::default());
-        let all: Vec<usize> = (0..packed.tokens()).collect();
-        self.logits_of(binding, &all)
+        self.logits_of(binding, places)
+    }
+
+    /// Runs a pack through the decoder, and adds the squares of all linear layers' inputs.
+    pub(super) fn watch_inputs(
+        &mut self,
+        binding: &Binding<'_>,
+        packed: &Packed,
+        squares: &mut InputSquares,
+    ) {
+        self.watch = Watch::begun(std::mem::take(squares));
+        let batch = self.batch(packed, Prefixes::Separate);
+        self.forward(binding, &batch, Around::default());
+        *squares = std::mem::take(&mut self.watch).ended();
+        squares.tokens += packed.tokens() as u64;
     }
 }

@@ -39,6 +39,10 @@ impl LayerPass<'_, '_> {
         inner: &mut Inner,
         scratch: &mut ProjectScratch,
     ) {
+        let columns = self.in_features(projection);
+        self.pass
+            .watch
+            .see((self.index, projection), input, columns);
         let site = self.site(projection);
         let work = self.operations(projection, &site);
         let kept = &mut inner[projection.index()];

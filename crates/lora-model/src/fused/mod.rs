@@ -30,6 +30,7 @@ mod site;
 pub(crate) mod targets;
 mod train;
 pub(crate) mod unbound;
+mod watch;
 mod weights;
 
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
@@ -43,6 +44,7 @@ pub use keep::Plan;
 use lora_core::Adapter;
 use lora_kernels::profile::Profile;
 use rayon::ThreadPool;
+pub use watch::InputSquares;
 
 /// The CPU route of hand-written kernels over weights where they lie. Owns one pool of threads.
 #[derive(Debug)]
@@ -93,6 +95,39 @@ impl<'b> Fused<'b> {
         &self.engine.profile
     }
 
+    /// Logits of the given positions of a pack, (n, V) row-major.
+    ///
+    /// # Errors
+    /// As for [`Route::logits`].
+    ///
+    /// # Panics
+    /// If a position lies outside the pack.
+    pub fn logits_at(
+        &mut self,
+        adapter: Option<&Adapter>,
+        packed: &Packed,
+        places: &[usize],
+    ) -> Result<Vec<f32>, Error> {
+        self.run(adapter, packed, None, |engine, binding| {
+            engine.logits(&binding, packed, places)
+        })
+    }
+
+    /// Runs a pack through the decoder, and adds the squares of the inputs of each linear layer to `squares`.
+    ///
+    /// # Errors
+    /// As for [`Route::logits`].
+    pub fn watch_inputs(
+        &mut self,
+        adapter: Option<&Adapter>,
+        packed: &Packed,
+        squares: &mut InputSquares,
+    ) -> Result<(), Error> {
+        self.run(adapter, packed, None, |engine, binding| {
+            engine.watch_inputs(&binding, packed, squares);
+        })
+    }
+
     fn prefixes(&self, dropout: Option<Dropout>) -> Prefixes {
         if self.share_prefixes && dropout.is_none_or(|d| d.p == 0.0) {
             Prefixes::Shared
@@ -130,9 +165,8 @@ impl Route for Fused<'_> {
     }
 
     fn logits(&mut self, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>, Error> {
-        self.run(adapter, packed, None, |engine, binding| {
-            engine.logits(&binding, packed)
-        })
+        let all: Vec<usize> = (0..packed.tokens()).collect();
+        self.logits_at(adapter, packed, &all)
     }
 
     fn losses(

@@ -2,6 +2,7 @@
 use super::batch::Batch;
 use super::binding::Binding;
 use super::rotation::Rotation;
+use super::watch::Watch;
 use super::weights::Layer;
 use crate::spec::Projection;
 use lora_checkpoint::{Activation, ModelConfig, RotaryPairs};
@@ -26,6 +27,8 @@ pub(super) struct Pass<'a> {
     pub(super) rotations: Vec<Rotation>,
     /// Where the time goes.
     pub(super) profile: Arc<Profile>,
+    /// Who looks at the inputs of linear layers.
+    pub(super) watch: Watch,
 }
 
 /// A decoder layer in a pass.

@@ -17,7 +17,7 @@ use crate::cost::{BaseType, Card, Speed, Workload, files, micro_steps, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::Foreign as _;
-use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, table, values};
+use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, values};
 use lora_core::LoraConfig;
 use lora_kernels::peak::measure_peak;
 use lora_training::Batching;
@@ -182,9 +182,7 @@ fn show(situation: &Situation, plan: &Plan, ui: &Ui) {
             c.source.clone(),
         ]
     });
-    ui.out(&table(
-        &std::iter::once(head).chain(rows).collect::<Vec<_>>(),
-    ));
+    ui.table(&std::iter::once(head).chain(rows).collect::<Vec<_>>());
     for conflict in &plan.conflicts {
         ui.out(&format!(
             "Conflict: {}, but {}. Won: {}.",

@@ -6,7 +6,7 @@ pub use row::{Compared, Interval};
 use crate::plot::{Chart, Line, thinned};
 use crate::run::{Run, find, quoted};
 use crate::show::tagged;
-use lora_cli::{Error, Result, Status, Ui, human_bytes, human_seconds, table_within, wrapped};
+use lora_cli::{Error, Result, Status, Ui, human_bytes, human_seconds, wrapped};
 use lora_core::thousands;
 use std::path::PathBuf;
 
@@ -90,7 +90,7 @@ fn have_other_data(rows: &[Compared]) -> bool {
 pub(crate) fn run(args: &CompareArgs, ui: &Ui) -> Result<Status> {
     let (rows, chart) = compare(&args.runs)?;
     rows.iter().for_each(|row| ui.event(&tagged("run", row)));
-    shown(&rows, &chart, ui.width())
+    shown(&rows, &ui.laid_out(&cells(&rows)), &chart, ui.width())
         .iter()
         .for_each(|line| ui.out(line));
     if let Some(path) = &args.svg {
@@ -171,9 +171,9 @@ fn curves(runs: &[Run]) -> Chart {
     }
 }
 
-/// Everything for people, at most `width` columns wide: a row a run, the curves, and what can be said of the results.
-fn shown(rows: &[Compared], chart: &Chart, width: usize) -> Vec<String> {
-    let table = table_within(&cells(rows), width);
+/// Everything for people, at most `width` columns wide: the table of a row a run, the curves, and what can be said of the
+/// results.
+fn shown(rows: &[Compared], table: &str, chart: &Chart, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
     lines.push(String::new());
     lines.extend(chart.text(width.min(WIDEST_CHART), 18));
@@ -359,7 +359,8 @@ mod tests {
                     .collect(),
             };
             for width in [40, 60, 80, 100, 200] {
-                let lines = shown(&rows, &chart, width);
+                let table = lora_cli::table_within(&cells(&rows), width);
+                let lines = shown(&rows, &table, &chart, width);
                 for line in &lines {
                     assert!(line.chars().count() <= width, "{width}: {line}");
                 }

@@ -5,7 +5,7 @@ use super::workload::Workload;
 use crate::model::shape::Shape;
 use crate::plot::{Chart, Line};
 use crate::show::tagged;
-use lora_cli::{Ui, human_bytes, human_seconds, table};
+use lora_cli::{Ui, human_bytes, human_seconds};
 use serde::Serialize;
 
 /// One prediction: what for, and what.
@@ -40,17 +40,13 @@ pub(super) fn setting(work: &Workload) -> Vec<String> {
 
 const SETTING: [&str; 6] = ["targets", "rank", "base", "length", "keep", "batch"];
 
-fn rows(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
+fn rows(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
     let head = SETTING
         .iter()
         .chain(head)
         .map(|word| (*word).to_owned())
         .collect();
-    table(
-        &std::iter::once(head)
-            .chain(lines)
-            .collect::<Vec<Vec<String>>>(),
-    )
+    std::iter::once(head).chain(lines).collect()
 }
 
 /// Memory, line by line.
@@ -91,7 +87,7 @@ pub(super) fn memory(shape: &Shape, all: &[(Workload, Memory)], free: Option<u64
         "full (f32)",
         "fits here",
     ];
-    ui.out(&rows(&head, lines));
+    ui.table(&rows(&head, lines));
     let batches: std::collections::BTreeSet<usize> =
         all.iter().map(|(work, _)| work.batch).collect();
     if batches.len() > 2 {
@@ -189,7 +185,7 @@ pub(super) fn time(shape: &Shape, all: &[(Workload, Time)], speed: &Speed, ui: &
         ]
         .concat()
     });
-    ui.out(&rows(
+    ui.table(&rows(
         &[
             "steps",
             "a step",

@@ -5,7 +5,7 @@ use super::show::{event, setting};
 use super::workload::Workload;
 use crate::model::shape::Shape;
 use crate::show::tagged;
-use lora_cli::{Ui, human_bytes, human_seconds, table};
+use lora_cli::{Ui, human_bytes, human_seconds};
 
 /// The settings of a line.
 fn settings(work: &Workload) -> Vec<String> {
@@ -14,14 +14,10 @@ fn settings(work: &Workload) -> Vec<String> {
     shown.map(|(_, word)| word).collect()
 }
 
-fn rows(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> String {
+fn rows(head: &[&str], lines: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
     let settings = ["targets", "rank", "base", "length", "batch"];
     let head = settings.iter().chain(head).map(|word| (*word).to_owned());
-    table(
-        &std::iter::once(head.collect())
-            .chain(lines)
-            .collect::<Vec<Vec<String>>>(),
-    )
+    std::iter::once(head.collect()).chain(lines).collect()
 }
 
 fn again(memory: &OnCard) -> String {
@@ -61,7 +57,7 @@ pub(super) fn memory(shape: &Shape, all: &[(Workload, OnCard)], card: &Card, ui:
         "full (bf16)",
         "fits",
     ];
-    ui.out(&rows(&head, lines));
+    ui.table(&rows(&head, lines));
     ui.out(&format!(
         "On {card}. Blocks of a quantised base stay blocks there; norms are held in f32, all else in bf16. Layers are computed again where their activations would not fit; 6 % are left free for what allocations round up to."
     ));
@@ -114,7 +110,7 @@ pub(super) fn time(
         "layers again",
         "fits",
     ];
-    ui.out(&rows(&head, lines));
+    ui.table(&rows(&head, lines));
     ui.out(&format!(
         "An estimate for {card}: operations at 50 % of the {:.0} TFLOP/s that are published for bf16, what passes through memory at the published {:.0} GB/s, 0.8 ms a layer to start its kernels. Measured on an H100 alone, at 2,048 tokens a step: shapes of 135M, 1B and 8B gave 64,300, 40,800 and 12,000 tokens/s.",
         rates.products / 1e12,

@@ -4,7 +4,7 @@ use super::count::{LayerCount, Params, RANKS, TARGETS};
 use crate::model::shape::Shape;
 use crate::show::tagged;
 use lora_cli::Foreign as _;
-use lora_cli::{Context, Result, Ui, human_bytes, table};
+use lora_cli::{Context, Result, Ui, human_bytes};
 use lora_core::thousands;
 use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};
 use serde_json::json;
@@ -34,10 +34,10 @@ pub(crate) fn show(params: &Params, ui: &Ui) {
     ui.out(&params.line);
     ui.out(&heading(params));
     ui.out("");
-    ui.out(&modules(params));
+    ui.table(&modules(params));
     layers(&params.layers).iter().for_each(|line| ui.out(line));
     ui.out("");
-    ui.out(&overview(params));
+    ui.table(&overview(params));
 }
 
 /// Writes it as one JSON file with a receipt beside it.
@@ -83,7 +83,7 @@ fn heading(params: &Params) -> String {
     )
 }
 
-fn modules(params: &Params) -> String {
+fn modules(params: &Params) -> Vec<Vec<String>> {
     let mut rows = vec![
         ["module", "in", "out", "modules", "trainable"]
             .map(str::to_string)
@@ -114,7 +114,7 @@ fn modules(params: &Params) -> String {
         thousands(count),
         thousands(trainable),
     ]);
-    table(&rows)
+    rows
 }
 
 /// One line for each run of layers that are alike.
@@ -137,7 +137,7 @@ fn layers(layers: &[LayerCount]) -> Vec<String> {
     layers.chunk_by(alike).filter_map(line).collect()
 }
 
-fn overview(params: &Params) -> String {
+fn overview(params: &Params) -> Vec<Vec<String>> {
     let mut rows = vec![
         ["rank"]
             .into_iter()
@@ -161,5 +161,5 @@ fn overview(params: &Params) -> String {
             });
         rows.push([rank.to_string()].into_iter().chain(cells).collect());
     }
-    table(&rows)
+    rows
 }

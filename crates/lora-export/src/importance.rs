@@ -1,0 +1,83 @@
+//! `--importance`: measured on a dataset as llama-imatrix does it (the mean square of what meets each column of the linear
+//! layers, over all tokens), or read from a file.
+use crate::inputs::Source;
+use crate::{Args, verify};
+use lora_checkpoint::{Importance, gguf};
+use lora_cli::{Error, Result, Ui};
+use lora_data::Example;
+use lora_model::{Base, Fused, InputSquares, Packed};
+use std::collections::BTreeMap;
+
+/// Tokens that are run at a time.
+const PACK: usize = 512;
+
+/// What the arguments ask for; None if nothing.
+pub(crate) fn of(args: &Args, source: &Source, ui: &Ui) -> Result<Option<Importance>> {
+    let Some(path) = &args.importance else {
+        return Ok(None);
+    };
+    if path.is_file() {
+        if args.importance_out.is_some() {
+            return Err(Error::new(
+                "--importance-out writes what is measured, but --importance is a file",
+            )
+            .hint("name a dataset with --importance"));
+        }
+        let importance = Importance::read(path)?;
+        ui.say(&format!(
+            "importance of {} matrices from {}",
+            importance.len(),
+            path.display()
+        ));
+        return Ok(Some(importance));
+    }
+    let base = Base::open(source.model().path())?;
+    let rows = verify::split(path, "train", &base, args.importance_rows)?;
+    let squares = measure(&base, &rows, ui)?;
+    let importance = named(&base, &squares);
+    ui.say(&format!(
+        "importance of {} matrices from {} rows, {} tokens",
+        importance.len(),
+        rows.len(),
+        squares.tokens
+    ));
+    if let Some(out) = &args.importance_out {
+        importance.write(out, squares.tokens, &path.display().to_string())?;
+    }
+    Ok(Some(importance))
+}
+
+fn measure(base: &Base, rows: &[Example], ui: &Ui) -> Result<InputSquares> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut model = Fused::new(base, threads)?;
+    let tokens: usize = rows.iter().map(|row| row.input_ids.len()).sum();
+    let progress = ui.progress("importance", tokens as u64, "tok");
+    let mut squares = InputSquares::default();
+    for range in crate::divergence::packs(rows, PACK) {
+        ui.check_interrupt()?;
+        let rows = rows[range].iter();
+        let packed = Packed::from_rows(rows.map(|row| (&row.input_ids[..], &row.labels[..])));
+        model.watch_inputs(None, &packed, &mut squares)?;
+        progress.inc(packed.tokens() as u64);
+    }
+    match squares.tokens {
+        0 => Err(Error::new(
+            "the dataset has no row to measure importance on",
+        )),
+        _ => Ok(squares),
+    }
+}
+
+/// The means, by the GGUF names of the matrices.
+fn named(base: &Base, squares: &InputSquares) -> Importance {
+    let count = squares.tokens as f64;
+    let mut columns = BTreeMap::new();
+    for (&(layer, projection), sums) in &squares.sums {
+        let weight = format!("model.layers.{layer}.{}.weight", projection.name());
+        if let Some(name) = gguf::tensor_name(base.config(), &weight) {
+            let means = sums.iter().map(|sum| (sum / count) as f32).collect();
+            columns.insert(name, means);
+        }
+    }
+    Importance::new(columns)
+}

@@ -1,0 +1,166 @@
+//! `--out X.gguf`: the base's file again, with the adapted weights in it.
+use crate::harness::{assert_code, case, stderr};
+use lora_checkpoint::gguf::GgufFile;
+use lora_checkpoint::{Chat, Checkpoint, Error, GgufStorage, Mix, TensorView, save_gguf};
+use lora_core::Adapter;
+use lora_model::Base;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn merge(dir: &Path, base: &Path, adapter: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lora-merge"))
+        .current_dir(dir)
+        .args(["--base".as_ref(), base.as_os_str()])
+        .args(["--adapter".as_ref(), adapter.as_os_str()])
+        .args(["--allow-other-base", "--json"])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+/// A golden case's base, with a tokenizer, in a GGUF file of these types.
+fn quantised(dir: &Path, name: &str, mix: Mix) -> PathBuf {
+    let (path, folder) = (dir.join("base.gguf"), dir.join("base"));
+    lora_testkit::write_family(name, &folder);
+    let base = Checkpoint::open(&folder).unwrap();
+    save_gguf(&path, &base, GgufStorage::Mixed(mix, None), "base", |_| {
+        Ok::<(), Error>(())
+    })
+    .unwrap();
+    path
+}
+
+/// The most that rounding to a tensor's type moves a value: a step of its block, at most this share of the largest value.
+fn within(view: &TensorView<'_>, exact: &[f32], bits: i32) {
+    let largest = exact.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let step = 2.0 * largest / (2f32.powi(bits) - 1.0);
+    for (stored, exact) in view.to_f32().iter().zip(exact) {
+        assert!(
+            (stored - exact).abs() <= step,
+            "{}: {stored} for {exact}",
+            view.name()
+        );
+    }
+}
+
+#[test]
+fn only_adapted_tensors_change_and_each_keeps_its_type() {
+    for (name, mix, bits) in [
+        ("llama_gqa_tied", Mix::Q8_0, 8),
+        ("llama_gqa_tied", Mix::Q4_1, 4),
+        ("gemma3_text", Mix::Q5_0, 5),
+        ("phi3_fused", Mix::Q8_0, 8),
+        ("qwen2_bias_all_linear", Mix::Q5_1, 5),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let base_path = quantised(dir.path(), name, mix);
+        let adapter_path = case(name).join("adapter");
+        let out = dir.path().join("merged.gguf");
+        let done = merge(
+            dir.path(),
+            &base_path,
+            &adapter_path,
+            &["--out", "merged.gguf"],
+        );
+        assert_code(&done, 0);
+        let (before, after) = (
+            std::fs::read(&base_path).unwrap(),
+            std::fs::read(&out).unwrap(),
+        );
+        assert_eq!(before.len(), after.len(), "{name}");
+        let base = Base::open(&base_path).unwrap();
+        let (adapter, _) = Adapter::load(&adapter_path, &base).unwrap();
+        let merged = Checkpoint::open(&out).unwrap();
+        let (mut changed, mut kept) = (0, 0);
+        for tensor in base.checkpoint().tensor_names() {
+            let old = base.checkpoint().tensor(&tensor).unwrap();
+            let new = merged.tensor(&tensor).unwrap();
+            assert_eq!(old.dtype(), new.dtype(), "{name} {tensor}");
+            let module = tensor
+                .strip_suffix(".weight")
+                .and_then(|path| adapter.find(path));
+            let Some(index) = module else {
+                assert_eq!(old.stored(), new.stored(), "{name} {tensor}");
+                kept += 1;
+                continue;
+            };
+            assert_ne!(old.stored(), new.stored(), "{name} {tensor}");
+            let mut exact = old.to_f32();
+            adapter.modules[index].add_delta(&mut exact, 0, adapter.factors(index));
+            within(&new, &exact, bits);
+            changed += 1;
+        }
+        assert!(
+            changed > 0 && kept > 0,
+            "{name}: {changed} changed, {kept} kept"
+        );
+        let old = GgufFile::open(&base_path).unwrap();
+        let new = GgufFile::open(&out).unwrap();
+        assert!(old.all_metadata().eq(new.all_metadata()), "{name}");
+        // Everything before the first tensor: the header, byte for byte.
+        let header = |bytes: &[u8]| bytes[..4096.min(bytes.len())].to_vec();
+        assert_eq!(header(&before), header(&after), "{name}");
+    }
+}
+
+#[test]
+fn the_chats_of_the_rows_replace_the_base_s_and_nothing_else_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    let base_path = quantised(dir.path(), "llama_gqa_tied", Mix::Q8_0);
+    let adapter = dir.path().join("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(
+            case("llama_gqa_tied/adapter").join(file),
+            adapter.join(file),
+        )
+        .unwrap();
+    }
+    let chat = Chat {
+        template: Some("{% for m in messages %}{{ m['content'] }}{% endfor %}".to_owned()),
+        system: Some("Be brief.".to_owned()),
+    };
+    chat.write(&adapter).unwrap();
+    assert_code(
+        &merge(dir.path(), &base_path, &adapter, &["--out", "merged.gguf"]),
+        0,
+    );
+    let merged = Checkpoint::open(&dir.path().join("merged.gguf")).unwrap();
+    assert_eq!(merged.chat().unwrap(), chat);
+    let base = Checkpoint::open(&base_path).unwrap();
+    let norm = "model.layers.0.input_layernorm.weight";
+    assert_eq!(
+        base.tensor(norm).unwrap().stored(),
+        merged.tensor(norm).unwrap().stored()
+    );
+}
+
+#[test]
+fn what_a_file_cannot_hold_is_refused_with_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = case("llama_gqa_tied").join("base");
+    let adapter = case("llama_gqa_tied").join("adapter");
+    let gguf = quantised(dir.path(), "llama_gqa_tied", Mix::Q8_0);
+    for (base, args, message) in [
+        (
+            &folder,
+            vec!["--out", "m.gguf"],
+            "only a GGUF file can be merged into a GGUF file",
+        ),
+        (
+            &gguf,
+            vec!["--out", "m.gguf", "--dtype", "f16"],
+            "the base's own types, not f16",
+        ),
+        (
+            &gguf,
+            vec!["--out", "folder", "--dtype", "base"],
+            "--out names a folder",
+        ),
+    ] {
+        let output = merge(dir.path(), base, &adapter, &args);
+        assert_code(&output, 2);
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+        assert!(!dir.path().join(args[1]).exists());
+    }
+}
