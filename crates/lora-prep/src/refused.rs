@@ -40,6 +40,9 @@ pub(crate) fn hint(reason: &str, args: &Args) -> &'static str {
         reason if reason.contains("holds the control token") => {
             "--special-in-text escape tokenises its characters as text, keep takes it as the token"
         }
+        reason if reason.contains("tree (OASST)") => {
+            "no flag joins a tree's messages: each row must be a whole path from question to answer"
+        }
         reason if reason.starts_with('\'') && reason.contains("' is ") => {
             "--ignore KEY leaves a key out, --columns and --prompt-template say which others are meant"
         }
