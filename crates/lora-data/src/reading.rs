@@ -1,6 +1,6 @@
 //! How rows are read that have other keys than the layouts know.
 use crate::error::Mistake;
-use crate::record::Fault;
+use crate::refusal::Fault;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::str::FromStr;

@@ -2,7 +2,7 @@
 use crate::error::Mistake;
 use crate::keys::{self, Form, KNOWN_KEYS, has};
 use crate::messages::{self, content, is_empty, role, turn};
-use crate::refusal::Refusal;
+use crate::refusal::{Fault, Refusal};
 use crate::template::{Message, hex};
 use crate::{Conversation, Reading, numbers};
 use serde_json::{Map, Value, json};
@@ -35,21 +35,6 @@ pub enum Content {
     },
     /// Text of which every token is learned.
     Text(String),
-}
-
-/// Why a row gave no record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// It is no object, or has none of the known keys; the file is not what it should be.
-    Shape(Mistake),
-    /// It has the keys, but can't be used: to be counted.
-    Refused(Refusal),
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
 }
 
 impl Record {

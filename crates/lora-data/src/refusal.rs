@@ -1,4 +1,5 @@
 //! Why a row that can be read can't be used. Refused rows are counted by reason, never dropped in silence.
+use crate::error::Mistake;
 use crate::numbers::Fault as NumberFault;
 
 /// Why a row was refused; Display is the reason under which it is counted.
@@ -89,5 +90,20 @@ impl Refusal {
             NumberFault::Json(_) if key == "arguments" => Self::NotCall,
             NumberFault::Json(_) => Self::NotJson(key),
         }
+    }
+}
+
+/// Why a row gave no record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It is no object, or has none of the known keys; the file is not what it should be.
+    Shape(Mistake),
+    /// It has the keys, but can't be used: to be counted.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }

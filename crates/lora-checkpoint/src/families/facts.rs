@@ -214,8 +214,21 @@ pub(crate) struct GgufFacts {
     pub(crate) partial_rotary: bool,
     /// Whether a file can hold a head of its own.
     pub(crate) own_head: bool,
+    /// Where the matrix of values is so small that it gets more bits.
+    pub(crate) small_values: SmallValues,
     /// Models of so many layers divide scores by the root of hidden_size / heads, all others by that of the head's width.
     pub(crate) shared_scalar_layers: Option<usize>,
+}
+
+/// Models in whose mixes of block types llama.cpp gives the matrices of values more bits, since they are small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SmallValues {
+    /// None.
+    Never,
+    /// Those of so many layers.
+    Of(usize),
+    /// Those of so many layers whose query heads share keys.
+    OfGrouped(usize),
 }
 
 /// Windows, as llama.cpp spaces them.

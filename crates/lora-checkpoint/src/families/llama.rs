@@ -1,5 +1,5 @@
 //! Llama 1 to 3, TinyLlama, SmolLM2 and all that took their shape.
-use super::facts::{Facts, GgufFacts, JsonFacts, published};
+use super::facts::{Facts, GgufFacts, JsonFacts, SmallValues, published};
 use super::parts::{ATTENTION_BIAS, MLP_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
@@ -16,6 +16,7 @@ pub(super) const FACTS: Facts = Facts {
     gguf: GgufFacts {
         architecture: "llama",
         permuted: true,
+        small_values: SmallValues::OfGrouped(80),
         ..PLAIN_GGUF
     },
     #[rustfmt::skip]

@@ -1,5 +1,5 @@
 //! Mistral 7B and its kin: a window over all layers. llama.cpp has no name for it: a window in a llama file makes it one.
-use super::facts::{Facts, GgufFacts, GgufWindows, JsonFacts, Sliding, published};
+use super::facts::{Facts, GgufFacts, GgufWindows, JsonFacts, Sliding, SmallValues, published};
 use super::parts::{PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
@@ -19,6 +19,7 @@ pub(super) const FACTS: Facts = Facts {
         permuted: true,
         marked_by_window: true,
         windows: GgufWindows::Unapplied,
+        small_values: SmallValues::OfGrouped(80),
         ..PLAIN_GGUF
     },
     #[rustfmt::skip]

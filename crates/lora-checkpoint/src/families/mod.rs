@@ -19,7 +19,7 @@ mod seed_oss;
 mod smollm3;
 
 pub use facts::{Activation, Facts, HeadNorms, Norm, Published, RotaryPairs};
-pub(crate) use facts::{BiasKey, GgufCap, GgufWindows, Sliding, SoftCap};
+pub(crate) use facts::{BiasKey, GgufCap, GgufWindows, Sliding, SmallValues, SoftCap};
 
 use std::fmt;
 

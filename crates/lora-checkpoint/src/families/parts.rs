@@ -2,7 +2,7 @@
 //! says where it differs.
 use super::facts::{
     Activation, BiasKey, Facts, GgufCap, GgufFacts, GgufWindows, HeadNorms, JsonFacts, Norm,
-    RotaryPairs, Sliding, SoftCap,
+    RotaryPairs, Sliding, SmallValues, SoftCap,
 };
 use crate::projection::Projection::{self, Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
 
@@ -121,5 +121,6 @@ pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
     logit_softcap: GgufCap::Never,
     partial_rotary: false,
     own_head: true,
+    small_values: SmallValues::Never,
     shared_scalar_layers: None,
 };

@@ -1,5 +1,5 @@
 //! Qwen 2 and 2.5: biases on q, k and v.
-use super::facts::{BiasKey, Facts, GgufFacts, JsonFacts, Sliding, published};
+use super::facts::{BiasKey, Facts, GgufFacts, JsonFacts, Sliding, SmallValues, published};
 use super::parts::{PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
@@ -16,6 +16,7 @@ pub(super) const FACTS: Facts = Facts {
     },
     gguf: GgufFacts {
         architecture: "qwen2",
+        small_values: SmallValues::Of(80),
         ..PLAIN_GGUF
     },
     #[rustfmt::skip]

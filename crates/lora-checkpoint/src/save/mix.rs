@@ -2,6 +2,7 @@
 //! for the families that are read here.
 use super::dtype::GgufDtype;
 use crate::config::Part;
+use crate::families::SmallValues;
 use crate::{ModelConfig, Projection};
 
 /// A quantised model's types: most matrices have the one of the name, `_M` and `_L` give those more bits that suffer most.
@@ -119,10 +120,10 @@ impl Mix {
             _ => most,
         };
         // llama.cpp's "70B": with many queries to a key, the matrix of values is small.
-        let is_70b = match config.facts().gguf.architecture {
-            "llama" => layers == 80 && heads != shared,
-            "qwen2" => layers == 80,
-            _ => false,
+        let is_70b = match config.facts().gguf.small_values {
+            SmallValues::Never => false,
+            SmallValues::Of(own) => layers == own,
+            SmallValues::OfGrouped(own) => layers == own && heads != shared,
         };
         match dtype {
             GgufDtype::Q3K | GgufDtype::Q4K if is_70b => GgufDtype::Q5K,

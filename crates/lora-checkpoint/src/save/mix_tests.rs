@@ -31,7 +31,7 @@ fn types(config: &ModelConfig, mix: Mix, weighted: bool) -> BTreeMap<String, Str
     let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (part, _, shape) in config.parts() {
         if let [_, columns] = shape[..] {
-            let name = names::tensor(part);
+            let name = names::tensor(config.facts(), part);
             let mut words = name
                 .split('.')
                 .filter(|w| *w != "blk" && w.parse::<u32>().is_err());

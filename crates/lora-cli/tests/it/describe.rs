@@ -115,10 +115,22 @@ fn every_flag_is_described_and_help_is_not_one() {
             .collect::<Vec<_>>()
     };
     assert_eq!(flags[1]["type"], "number");
-    assert_eq!(of("positional"), [true, false, false, false, false, false]);
-    assert_eq!(of("required"), [false, true, false, false, false, false]);
-    assert_eq!(of("takes_value"), [true, true, true, false, false, false]);
-    assert_eq!(of("repeated"), [true, false, true, false, false, false]);
+    assert_eq!(
+        of("positional"),
+        [true, false, false, false, false, false, false]
+    );
+    assert_eq!(
+        of("required"),
+        [false, true, false, false, false, false, false]
+    );
+    assert_eq!(
+        of("takes_value"),
+        [true, true, true, false, false, true, false]
+    );
+    assert_eq!(
+        of("repeated"),
+        [true, false, true, false, false, false, false]
+    );
     assert_eq!(flags[2]["delimiter"], ",");
     assert_eq!(flags[1]["help"], "Learning rate");
 }

@@ -14,7 +14,6 @@ fn receipt(artefact: Artefact) -> String {
         seed: None,
         inputs: vec![],
         outputs: vec![],
-        kept_aside: None,
         results: serde_json::json!({}),
         measured: serde_json::json!({}),
         wall_seconds: 0.0,

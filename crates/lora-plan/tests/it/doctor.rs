@@ -371,26 +371,14 @@ fn leaked_and_repeated_rows() {
     assert!(causes(&found).contains(&Cause::Duplicates), "{found:#?}");
 }
 
-/// Rows that stand twice and prompts that leak call for lora-prep each, in both of two runs on these rows.
+/// Rows that stand twice call for lora-prep, in each of four runs on these rows.
 #[test]
 fn every_command_has_an_output_of_its_own() {
     let house = House::new();
     let rows = std::fs::read_to_string(crate::house::root("data/tasks.jsonl")).unwrap();
     let rows: Vec<&str> = rows.lines().take(60).collect();
-    let shouted = rows.iter().map(|line| {
-        let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
-        row["prompt"] = row["prompt"].as_str().unwrap().to_uppercase().into();
-        row.to_string()
-    });
-    let twice = rows
-        .iter()
-        .chain(&rows[..30])
-        .map(|line| (*line).to_owned());
-    std::fs::write(
-        house.path("raw.jsonl"),
-        twice.chain(shouted).collect::<Vec<_>>().join("\n"),
-    )
-    .unwrap();
+    let twice: Vec<&str> = rows.iter().chain(&rows[..30]).copied().collect();
+    std::fs::write(house.path("raw.jsonl"), twice.join("\n")).unwrap();
     let data = house.text("data");
     let flags = [
         "--base",
@@ -406,17 +394,14 @@ fn every_command_has_an_output_of_its_own() {
     prep(&[&[&house.text("raw.jsonl")[..]], &flags[..]].concat());
     std::fs::create_dir(house.path("data-2")).unwrap();
     std::fs::create_dir(house.path("data-4.partial")).unwrap();
-    for name in ["one", "two"] {
+    for name in ["one", "two", "three", "four"] {
         house.train_as(name, &data, &["--lr", RATE, "--steps", "10"]);
     }
     let all = diagnose(&house.path("")).unwrap();
-    assert_eq!(all.len(), 2, "{all:#?}");
+    assert_eq!(all.len(), 4, "{all:#?}");
     for diagnosis in &all {
         let causes = causes(&diagnosis.findings);
-        assert!(
-            causes.contains(&Cause::Leakage) && causes.contains(&Cause::Duplicates),
-            "{all:#?}"
-        );
+        assert!(causes.contains(&Cause::Duplicates), "{all:#?}");
     }
     let made = outputs(all.iter().flat_map(|diagnosis| &diagnosis.findings));
     let of_prep: Vec<&String> = made.iter().filter(|out| out.starts_with(&data)).collect();
