@@ -35,6 +35,8 @@ mod importance;
 mod mapped;
 mod projection;
 mod published;
+// One index runs over several arrays, in the order of the reference.
+#[allow(clippy::needless_range_loop)]
 mod quantise;
 mod rope;
 mod safetensors_files;

@@ -43,6 +43,9 @@ pub struct ChatTemplate {
     has_generation: bool,
 }
 
+/// A rendered chat, and what the assistant wrote of it, in bytes.
+pub(crate) type Marked = (String, Vec<Range<usize>>);
+
 impl ChatTemplate {
     /// Compiles a template's source; the error says where the source is wrong.
     pub fn new(
@@ -125,14 +128,14 @@ impl ChatTemplate {
         self.render_with(messages, tools, &Map::new(), add_generation_prompt)
     }
 
-    /// A chat with what the assistant wrote of it, in bytes, as the template's `{% generation %}` blocks say; None if it
+    /// A chat with what the assistant wrote of it, as the template's `{% generation %}` blocks say; None if it
     /// has no such blocks.
     pub(crate) fn render_marked(
         &self,
         messages: &[Message],
         tools: Option<&Json>,
         arguments: &Map<String, Json>,
-    ) -> Result<Option<(String, Vec<Range<usize>>)>, String> {
+    ) -> Result<Option<Marked>, String> {
         if !self.has_generation {
             return Ok(None);
         }

@@ -174,12 +174,13 @@ impl Grading {
 
     /// The metric by which one of several answers is right: the first chosen that says yes or no.
     fn deciding(&self) -> Option<&dyn Metric> {
-        let says_yes_or_no = |metric: &&Box<dyn Metric>| {
+        let says_yes_or_no = |metric: &&dyn Metric| {
             metric.scale() == metrics::Scale::Share && metric.needs_reference()
         };
-        let mut deciding = self.metrics.iter().filter(says_yes_or_no);
+        let all = self.metrics.iter().map(|metric| &**metric);
+        let mut deciding = all.filter(says_yes_or_no);
         let exact = deciding.next();
-        deciding.next().or(exact).map(|metric| &**metric)
+        deciding.next().or(exact)
     }
 
     /// Grades one model's rows.

@@ -32,7 +32,7 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
     if args.verify_rows == 0 || args.importance_rows == 0 {
         return Err(Error::new("rows to look at must be at least 1"));
     }
-    if args.max_kl.is_some_and(|most| !(most >= 0.0)) {
+    if args.max_kl.is_some_and(|most| most.is_nan() || most < 0.0) {
         return Err(Error::new("--max-kl is no divergence")
             .hint("it is a mean in nats a token, e.g. --max-kl 0.05"));
     }

@@ -59,7 +59,7 @@ impl Raw {
             if self.rows.len() >= limit {
                 break;
             }
-            if self.rows.len() % STRIDE == 0 {
+            if self.rows.len().is_multiple_of(STRIDE) {
                 ui.check_interrupt()?;
             }
             match row {

@@ -455,14 +455,13 @@ const LONGEST_ID: usize = 160;
 fn before_family(id: &str) -> Option<&str> {
     let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
     let is_key = |text: &str| text.len() == 12 && text.chars().all(|c| c.is_ascii_hexdigit());
-    let families: [(&str, &dyn Fn(&str) -> bool); 3] = [
-        (".kept-", &is_number),
-        (".log.", &is_number),
-        (".waiting-", &is_key),
-    ];
-    families.iter().find_map(|(family, fits)| {
+    [".kept-", ".log.", ".waiting-"].iter().find_map(|family| {
         let (before, rest) = id.rsplit_once(family)?;
-        fits(rest).then_some(before)
+        let fits = match *family {
+            ".waiting-" => is_key(rest),
+            _ => is_number(rest),
+        };
+        fits.then_some(before)
     })
 }
 

@@ -56,10 +56,10 @@ const END: &str = "<|im_end|>";
 fn of_a_chat_all_answers_are_learned_or_what_is_asked_for() {
     let row = json!({"messages": two_turns()});
     let (one, two) = (format!("one{END}"), format!("two{END}"));
-    let both = vec![one.clone(), two.clone()];
+    let both = vec![one, two];
     assert_eq!(runs(&chatml(Rules::default()), &row).unwrap(), both);
     assert_eq!(runs(&chatml(learn("all")), &row).unwrap(), both);
-    assert_eq!(runs(&chatml(learn("last")), &row).unwrap(), [two.clone()]);
+    assert_eq!(runs(&chatml(learn("last")), &row).unwrap(), both[1..]);
     let users = runs(&chatml(learn("user")), &row).unwrap();
     assert_eq!(
         users,
@@ -71,7 +71,7 @@ fn of_a_chat_all_answers_are_learned_or_what_is_asked_for() {
     let history = json!({"query": "b", "response": "two", "history": [["a", "one"]]});
     assert_eq!(
         runs(&chatml(Rules::default()), &history).unwrap(),
-        [two.clone()]
+        both[1..]
     );
     assert_eq!(runs(&chatml(learn("all")), &history).unwrap(), both);
     assert!("assistent".parse::<Learn>().is_err());

@@ -19,7 +19,7 @@ impl Metric for Numeric {
             return None;
         }
         let answered = last_number(answer);
-        let is_met = answered.is_some_and(|own| wanted.iter().any(|&number| number == own));
+        let is_met = answered.is_some_and(|own| wanted.contains(&own));
         mean_of(f64::from(u8::from(is_met)))
     }
 }

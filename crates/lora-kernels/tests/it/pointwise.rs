@@ -61,8 +61,8 @@ fn rotate_reference(x: &[f64], positions: &[u32], frequencies: &[f32], heads: He
     let mut out = x.to_vec();
     for (row, &p) in out.chunks_mut(heads.count * heads.width).zip(positions) {
         for head in row.chunks_mut(heads.width) {
-            for i in 0..half {
-                let (sin, cos) = (f64::from(p) * f64::from(frequencies[i])).sin_cos();
+            for (i, &frequency) in frequencies.iter().enumerate() {
+                let (sin, cos) = (f64::from(p) * f64::from(frequency)).sin_cos();
                 let (sin, cos) = (sin * FACTOR, cos * FACTOR);
                 let (first, second) = match heads.pairs {
                     Pairs::Halves => (i, i + half),

@@ -542,7 +542,7 @@ fn named_templates_are_chosen_as_transformers_does() {
 fn kept_columns_stand_beside_their_rows() {
     let folder = Folder::new();
     let row = |n: usize| {
-        let more = if n % 2 == 0 {
+        let more = if n.is_multiple_of(2) {
             ", \"right\": [\"x\"]"
         } else {
             ""

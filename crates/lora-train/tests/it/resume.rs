@@ -119,7 +119,8 @@ fn a_damaged_checkpoint_is_passed_over_and_the_run_ends_with_the_same_bytes() {
     let (base, data) = (base(), dataset(dir.path()));
     let whole = dir.path().join("whole");
     train(&flags(&base, &data, whole.to_str().unwrap(), &[]));
-    let damages: [(&str, fn(&mut Vec<u8>)); 3] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 3] = [
         ("truncated", |bytes| bytes.truncate(bytes.len() / 2)),
         ("zeroed", |bytes| bytes.fill(0)),
         ("one bit", |bytes| {
