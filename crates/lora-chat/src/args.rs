@@ -1,6 +1,6 @@
 //! The command line: every flag is one field.
 use lora_cli::values::{at_least_one, threads};
-use lora_cli::{Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
+use lora_cli::{ChangedInput, Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
 use std::path::PathBuf;
 
 /// Talk to a model and its adapters: in a terminal, or prompts in and answers out.
@@ -23,6 +23,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// System message, in place of the model's own; an empty text is none.
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,

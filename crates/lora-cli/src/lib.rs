@@ -1,6 +1,7 @@
 //! The only crate that talks to people and machines: arguments, progress, JSON lines, errors and exit codes.
 //!
 //! A tool's `main.rs` is one call of [`main`]; its work is a function from its arguments and a [`Ui`] to a [`Status`].
+mod cache;
 mod check;
 mod describe;
 mod device;
@@ -23,7 +24,7 @@ pub use describe::describe;
 pub use device::DeviceChoice;
 pub use entry::main;
 pub use error::{Context, Error, Foreign};
-pub use input::{artefact_from, artefact_input};
+pub use input::{ChangedInput, artefact_from, artefact_input};
 pub use machine::available_memory;
 pub use other_base::OtherBase;
 pub use progress::Progress;

@@ -1,6 +1,6 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
 use crate::bound::Bound;
-use lora_cli::{Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
+use lora_cli::{ChangedInput, Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -31,6 +31,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// Folder to write: report.json, predictions.jsonl, receipt.json.
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]

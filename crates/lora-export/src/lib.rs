@@ -17,7 +17,7 @@ mod verify;
 
 pub use dtype::Dtype;
 use inputs::Source;
-use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
+use lora_cli::{ChangedInput, Common, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -43,6 +43,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// What to write.
     #[arg(long, value_name = "FORMAT", default_value = "gguf")]
     pub format: Format,

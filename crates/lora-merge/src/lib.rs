@@ -10,7 +10,7 @@ mod inputs;
 mod weights;
 mod write;
 
-use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
+use lora_cli::{ChangedInput, Common, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -33,6 +33,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// Folder to write: a model, or with --to-adapter an adapter. A name that ends in .gguf: the GGUF file of the base
     /// again, in which only the adapted weights are new, each in the type that it has there.
     #[arg(long, value_name = "DIR", required_unless_present = "diff")]

@@ -1,17 +1,32 @@
 //! Content hashes of files and folder trees: streamed, in sorted order, the same on every machine.
+use crate::kept::Kept;
 use crate::mark::{Finished, is_receipt_of_its_folder};
 use crate::{Error, FILE_NAME, io};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 18;
 /// Folders nested deeper than this are refused: they are a mistake or an attack.
 const MAX_DEPTH: usize = 64;
+/// A file that changed so short a time ago may change again without its times telling.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Where hashes are kept from one run to the next.
+static KEPT: OnceLock<Kept> = OnceLock::new();
+/// What this process has hashed.
+static HASHED: Mutex<Option<Hashes>> = Mutex::new(None);
+
+/// From here on the hashes of big files are kept in a folder, so that the next run need not read what has not changed.
+pub fn keep_hashes_in(cache: &Path) {
+    KEPT.get_or_init(|| Kept::within(cache));
+}
 
 /// sha256 of a file's bytes, or of a folder's tree, as 64 hex digits.
 ///
@@ -25,14 +40,70 @@ const MAX_DEPTH: usize = 64;
 /// # Errors
 /// When something can't be read.
 pub fn hash_path(path: &Path) -> Result<String, Error> {
-    Hashes::default().hash_path(path)
+    with_hashed(|hashes| hashes.hash_path(path))
+}
+
+/// Does something with all that this process has hashed.
+pub(crate) fn with_hashed<T>(work: impl FnOnce(&mut Hashes) -> T) -> T {
+    let mut hashed = HASHED.lock().unwrap_or_else(PoisonError::into_inner);
+    work(hashed.get_or_insert_default())
 }
 
 /// Hashes that are remembered while this process lives, so that a big base is read once and not once a step.
 #[derive(Debug, Default)]
 pub struct Hashes {
-    /// By canonical path, size and time of the last change.
-    known: HashMap<(PathBuf, u64, SystemTime), String>,
+    known: HashMap<Stamp, String>,
+}
+
+/// What tells that a file is as it was: all that changes when somebody writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    /// Canonical.
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    /// Since the epoch: the content's last change.
+    modified: Duration,
+    /// Since the epoch: the last change of content or of what the file system says of it. Zero where it says nothing.
+    changed: Duration,
+    /// Device and number of the file, where the system has them.
+    place: (u64, u64),
+}
+
+impl Stamp {
+    /// None if the file system keeps no times, or if the file has changed just now.
+    fn of(path: &Path, meta: &Metadata) -> Result<Option<Self>, Error> {
+        let since_epoch = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let Some(modified) = meta.modified().ok().and_then(since_epoch) else {
+            return Ok(None);
+        };
+        let (changed, place) = of_the_system(meta);
+        let now = since_epoch(SystemTime::now()).unwrap_or_default();
+        let is_settled = modified.max(changed) + SETTLED < now;
+        let path = canonical(path)?;
+        Ok(is_settled.then_some(Self {
+            path,
+            bytes: meta.len(),
+            modified,
+            changed,
+            place,
+        }))
+    }
+}
+
+#[cfg(unix)]
+fn of_the_system(meta: &Metadata) -> (Duration, (u64, u64)) {
+    use std::os::unix::fs::MetadataExt as _;
+    let seconds = u64::try_from(meta.ctime()).unwrap_or(0);
+    let nanoseconds = u32::try_from(meta.ctime_nsec()).unwrap_or(0);
+    (
+        Duration::new(seconds, nanoseconds),
+        (meta.dev(), meta.ino()),
+    )
+}
+
+#[cfg(not(unix))]
+fn of_the_system(_: &Metadata) -> (Duration, (u64, u64)) {
+    (Duration::ZERO, (0, 0))
 }
 
 impl Hashes {
@@ -62,15 +133,24 @@ impl Hashes {
     /// sha256 and length of one regular file.
     pub(crate) fn file(&mut self, path: &Path) -> Result<(String, u64), Error> {
         let meta = fs::metadata(path).map_err(io("read", path))?;
-        let Ok(changed) = meta.modified() else {
+        let Some(stamp) = Stamp::of(path, &meta)? else {
             return hash_file(path, &meta);
         };
-        let key = (canonical(path)?, meta.len(), changed);
-        if let Some(hash) = self.known.get(&key) {
+        if let Some(hash) = self.known.get(&stamp) {
             return Ok((hash.clone(), meta.len()));
         }
+        if let Some(hash) = KEPT.get().and_then(|kept| kept.find(&stamp)) {
+            self.known.insert(stamp, hash.clone());
+            return Ok((hash, meta.len()));
+        }
         let (hash, length) = hash_file(path, &meta)?;
-        self.known.insert(key, hash.clone());
+        let after = fs::metadata(path).map_err(io("read", path))?;
+        if Stamp::of(path, &after)?.as_ref() == Some(&stamp) {
+            if let Some(kept) = KEPT.get() {
+                kept.keep(&stamp, &hash);
+            }
+            self.known.insert(stamp, hash.clone());
+        }
         Ok((hash, length))
     }
 }

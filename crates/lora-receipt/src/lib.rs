@@ -1,9 +1,11 @@
 //! What was made from what: content hashes, receipts and staged outputs. No ML lives here.
 //!
 //! A finished output always has a receipt: `OUT/receipt.json` in a folder, `FILE.receipt.json` beside a single file.
+mod check;
 mod hash;
 mod host;
 pub mod identity;
+mod kept;
 mod mark;
 mod modes;
 mod overlap;
@@ -12,8 +14,10 @@ mod remains;
 mod replace;
 mod staged;
 mod unfinished;
+mod verify;
 
-pub use hash::{Hashes, hash_bytes, hash_path};
+pub use check::{Change, changed_since};
+pub use hash::{Hashes, hash_bytes, hash_path, keep_hashes_in};
 pub use host::peak_rss_bytes;
 pub use identity::{Identity, Marks};
 pub use overlap::refuse_overlap;
@@ -21,7 +25,9 @@ pub use receipt::{Artefact, Draft, Input, Output, Receipt, receipt_path};
 pub use replace::heal;
 pub use staged::{Staged, recover};
 pub use unfinished::{move_unfinished, partial_path, remove_unfinished};
+pub use verify::{Found, State, verify};
 
+use receipt::beside;
 use std::path::{Path, PathBuf};
 
 /// The receipt format that this version writes. It reads version 1, too, in which a training's rate and memory stood

@@ -29,14 +29,16 @@ Examples:
   lora-plan compare adapter-r8 adapter-r16 --svg loss.svg
   lora-plan compare work/sweep --json | jq '[.run, .valid_loss]'";
 
-/// Reads the runs at all paths.
+/// Reads the runs at all paths; warns of what is not as its tool wrote it.
 ///
 /// # Errors
-/// When a path holds no training, or when a file there is damaged.
-pub fn compare(paths: &[PathBuf]) -> Result<(Vec<Compared>, Chart)> {
+/// When a path holds no training, or when a file there can't be read.
+pub fn compare(paths: &[PathBuf], ui: &Ui) -> Result<(Vec<Compared>, Chart)> {
     let mut runs = Vec::new();
     for path in paths {
-        let found = find(path)?.runs;
+        let found = find(path)?;
+        found.damage().iter().for_each(|line| ui.warn(line));
+        let found = found.runs;
         if found.is_empty() {
             return Err(Error::new(format!(
                 "{} holds no finished step of lora-train",
@@ -88,7 +90,7 @@ fn have_other_data(rows: &[Compared]) -> bool {
 }
 
 pub(crate) fn run(args: &CompareArgs, ui: &Ui) -> Result<Status> {
-    let (rows, chart) = compare(&args.runs)?;
+    let (rows, chart) = compare(&args.runs, ui)?;
     rows.iter().for_each(|row| ui.event(&tagged("run", row)));
     shown(&rows, &ui.laid_out(&cells(&rows)), &chart, ui.width())
         .iter()
