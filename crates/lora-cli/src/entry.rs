@@ -2,7 +2,8 @@
 use crate::check::check_arguments;
 use crate::signals::INTERRUPT;
 use crate::{
-    Error, Result, Status, ToolArgs, Ui, cache, describe, failure, input, overlap, peers, signals,
+    Error, Result, Status, ToolArgs, Ui, allocation, cache, describe, failure, input, overlap,
+    peers, signals,
 };
 use lora_records::Event;
 use std::ffi::OsString;
@@ -40,6 +41,9 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
         }
     };
     let ui = Ui::for_terminal(args.common());
+    if ui.json() {
+        allocation::tell_events();
+    }
     signals::listen(ui.clone());
     if let Some(cache) = cache::folder() {
         lora_receipt::keep_hashes_in(&cache);

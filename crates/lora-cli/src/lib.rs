@@ -1,6 +1,7 @@
 //! The only crate that talks to people and machines: arguments, progress, JSON lines, errors and exit codes.
 //!
 //! A tool's `main.rs` is one call of [`main`]; its work is a function from its arguments and a [`Ui`] to a [`Status`].
+mod allocation;
 mod cache;
 mod check;
 mod describe;

@@ -10,6 +10,7 @@ mod inputs;
 mod weights;
 mod write;
 
+use lora_cli::values::{part, rank, threads};
 use lora_cli::{ChangedInput, Common, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -53,10 +54,10 @@ pub struct Args {
     #[arg(long, value_name = "WAY", default_value = "cat", help_heading = COMBINING)]
     pub combine: Combine,
     /// Rank of the result with --combine svd [default: the largest among the adapters].
-    #[arg(long, value_name = "N", help_heading = COMBINING)]
+    #[arg(long, value_parser = rank, value_name = "N", help_heading = COMBINING)]
     pub rank: Option<usize>,
     /// Share of values kept with --combine ties, dare and dare-ties [default: 0.5].
-    #[arg(long, value_name = "SHARE", help_heading = COMBINING)]
+    #[arg(long, value_parser = part, value_name = "SHARE", help_heading = COMBINING)]
     pub density: Option<f64>,
     /// Seed of the values that dare drops [default: 0].
     #[arg(long, value_name = "N", help_heading = COMBINING)]
@@ -83,7 +84,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "valid")]
     pub split: String,
     /// Threads of the check [default: as many as this process may use].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = threads, value_name = "N")]
     pub threads: Option<usize>,
     /// Output flags.
     #[command(flatten)]

@@ -1,7 +1,8 @@
 //! Whether what is read is what its tool wrote.
 use crate::hash::with_hashed;
 use crate::mark::is_read;
-use crate::{Error, FILE_NAME, Receipt, beside, io};
+use crate::receipt::{Output, Receipt, beside};
+use crate::{Error, FILE_NAME, io};
 use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
 
@@ -72,8 +73,7 @@ pub(crate) fn receipt_over(path: &Path) -> Result<Option<(PathBuf, Receipt)>, Er
     let mut folder = path.as_path();
     for _ in 0..=FOLDERS_ABOVE {
         if let Some(receipt) = read(&folder.join(FILE_NAME))? {
-            let speaks_of_it =
-                |output: &crate::Output| folder.join(&output.path).starts_with(&path);
+            let speaks_of_it = |output: &Output| folder.join(&output.path).starts_with(&path);
             let is_its = folder == path || receipt.outputs.iter().any(speaks_of_it);
             return Ok(is_its.then(|| (folder.to_path_buf(), receipt)));
         }

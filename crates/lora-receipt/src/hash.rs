@@ -1,23 +1,20 @@
 //! Content hashes of files and folder trees: streamed, in sorted order, the same on every machine.
+use crate::digest::hex;
 use crate::kept::Kept;
 use crate::mark::{Finished, is_receipt_of_its_folder};
+use crate::stamp::{Stamp, canonical};
 use crate::{Error, FILE_NAME, io};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 18;
 /// Folders nested deeper than this are refused: they are a mistake or an attack.
 const MAX_DEPTH: usize = 64;
-/// A file that changed so short a time ago may change again without its times telling.
-const SETTLED: Duration = Duration::from_secs(2);
-
 /// Where hashes are kept from one run to the next.
 static KEPT: OnceLock<Kept> = OnceLock::new();
 /// What this process has hashed.
@@ -53,57 +50,6 @@ pub(crate) fn with_hashed<T>(work: impl FnOnce(&mut Hashes) -> T) -> T {
 #[derive(Debug, Default)]
 pub struct Hashes {
     known: HashMap<Stamp, String>,
-}
-
-/// What tells that a file is as it was: all that changes when somebody writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    /// Canonical.
-    pub(crate) path: PathBuf,
-    pub(crate) bytes: u64,
-    /// Since the epoch: the content's last change.
-    modified: Duration,
-    /// Since the epoch: the last change of content or of what the file system says of it. Zero where it says nothing.
-    changed: Duration,
-    /// Device and number of the file, where the system has them.
-    place: (u64, u64),
-}
-
-impl Stamp {
-    /// None if the file system keeps no times, or if the file has changed just now.
-    fn of(path: &Path, meta: &Metadata) -> Result<Option<Self>, Error> {
-        let since_epoch = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
-        let Some(modified) = meta.modified().ok().and_then(since_epoch) else {
-            return Ok(None);
-        };
-        let (changed, place) = of_the_system(meta);
-        let now = since_epoch(SystemTime::now()).unwrap_or_default();
-        let is_settled = modified.max(changed) + SETTLED < now;
-        let path = canonical(path)?;
-        Ok(is_settled.then_some(Self {
-            path,
-            bytes: meta.len(),
-            modified,
-            changed,
-            place,
-        }))
-    }
-}
-
-#[cfg(unix)]
-fn of_the_system(meta: &Metadata) -> (Duration, (u64, u64)) {
-    use std::os::unix::fs::MetadataExt as _;
-    let seconds = u64::try_from(meta.ctime()).unwrap_or(0);
-    let nanoseconds = u32::try_from(meta.ctime_nsec()).unwrap_or(0);
-    (
-        Duration::new(seconds, nanoseconds),
-        (meta.dev(), meta.ino()),
-    )
-}
-
-#[cfg(not(unix))]
-fn of_the_system(_: &Metadata) -> (Duration, (u64, u64)) {
-    (Duration::ZERO, (0, 0))
 }
 
 impl Hashes {
@@ -153,11 +99,6 @@ impl Hashes {
         }
         Ok((hash, length))
     }
-}
-
-/// sha256 of bytes in memory (an input that came through stdin), as 64 hex digits.
-pub fn hash_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 /// sha256 and length of one regular file.
@@ -229,24 +170,10 @@ fn walk(
     Ok(())
 }
 
-fn canonical(path: &Path) -> Result<PathBuf, Error> {
-    fs::canonicalize(path).map_err(io("read", path))
-}
-
 /// The path with `/` on every system.
 fn slashed(path: &Path) -> String {
     path.components()
         .map(|part| part.as_os_str().to_string_lossy())
         .collect::<Vec<_>>()
         .join("/")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

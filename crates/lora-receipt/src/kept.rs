@@ -1,6 +1,7 @@
 //! Hashes of big files, kept from one run to the next under the user's cache. A note that can't be read or written, or that
 //! is damaged, is no error: the file is read again.
-use crate::hash::{Stamp, hash_bytes};
+use crate::digest::hash_bytes;
+use crate::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //!
 //! A finished output always has a receipt: `OUT/receipt.json` in a folder, `FILE.receipt.json` beside a single file.
 mod check;
+mod digest;
 mod hash;
 mod host;
 pub mod identity;
@@ -13,11 +14,13 @@ mod receipt;
 mod remains;
 mod replace;
 mod staged;
+mod stamp;
 mod unfinished;
 mod verify;
 
 pub use check::{Change, changed_since};
-pub use hash::{Hashes, hash_bytes, hash_path, keep_hashes_in};
+pub use digest::hash_bytes;
+pub use hash::{Hashes, hash_path, keep_hashes_in};
 pub use host::peak_rss_bytes;
 pub use identity::{Identity, Marks};
 pub use overlap::refuse_overlap;
@@ -27,7 +30,6 @@ pub use staged::{Staged, recover};
 pub use unfinished::{move_unfinished, partial_path, remove_unfinished};
 pub use verify::{Found, State, verify};
 
-use receipt::beside;
 use std::path::{Path, PathBuf};
 
 /// The receipt format that this version writes. It reads version 1, too, in which a training's rate and memory stood

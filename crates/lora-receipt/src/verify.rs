@@ -1,7 +1,8 @@
 //! An output and all that it came from, hashed again.
+use crate::Error;
 use crate::check::receipt_over;
-use crate::hash::with_hashed;
-use crate::{Artefact, Error, Input, Receipt};
+use crate::hash::{hash_path, with_hashed};
+use crate::receipt::{Artefact, Input, Receipt};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -127,7 +128,7 @@ fn input(
         found.push(plain(State::Gone));
         return Ok(());
     }
-    let is_what_was_read = crate::hash_path(&place)? == input.sha256;
+    let is_what_was_read = hash_path(&place)? == input.sha256;
     match receipt_over(&place)? {
         None if is_what_was_read => found.push(plain(State::Intact)),
         None => found.push(plain(State::Changed("its bytes are others".to_owned()))),

@@ -98,7 +98,7 @@ fn a_hash_is_kept_until_the_file_changes_and_a_damaged_note_is_not_believed() {
         !cache.exists(),
         "a file that changed just now may change again"
     );
-    std::thread::sleep(Duration::from_millis(2100));
+    std::thread::sleep(Duration::from_millis(100));
     let notes = || -> Vec<_> {
         let notes = fs::read_dir(cache.join("hashes")).into_iter().flatten();
         notes.map(|entry| entry.unwrap().path()).collect()

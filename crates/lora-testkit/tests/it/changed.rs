@@ -31,7 +31,7 @@ const READERS: [(&str, &[&str]); 7] = [
         &[
             "lora-eval --base BASE --data data --out o",
             "lora-eval --base BASE --data data/valid.parquet --out o",
-            "lora-eval --base BASE --data data/train.parquet --guard data --out o",
+            "lora-eval --base BASE --data data/train.parquet --adapter adapter --guard data --out o",
         ],
     ),
     (

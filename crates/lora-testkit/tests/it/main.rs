@@ -7,6 +7,7 @@ mod chats;
 mod clean;
 mod families;
 mod help;
+mod limits;
 mod mistakes;
 mod session;
 mod work;
