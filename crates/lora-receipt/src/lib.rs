@@ -1,6 +1,7 @@
 //! What was made from what: content hashes, receipts and staged outputs. No ML lives here.
 //!
 //! A finished output always has a receipt: `OUT/receipt.json` in a folder, `FILE.receipt.json` beside a single file.
+mod chain;
 mod check;
 mod digest;
 mod hash;
@@ -16,8 +17,8 @@ mod replace;
 mod staged;
 mod stamp;
 mod unfinished;
-mod verify;
 
+pub use chain::{Found, State, verify};
 pub use check::{Change, changed_since};
 pub use digest::hash_bytes;
 pub use hash::{Hashes, hash_path, keep_hashes_in};
@@ -28,7 +29,6 @@ pub use receipt::{Artefact, Draft, Input, Output, Receipt, receipt_path};
 pub use replace::heal;
 pub use staged::{Staged, recover};
 pub use unfinished::{move_unfinished, partial_path, remove_unfinished};
-pub use verify::{Found, State, verify};
 
 use std::path::{Path, PathBuf};
 
