@@ -34,6 +34,7 @@ mod conversation;
 mod encode;
 mod error;
 mod example;
+mod guard;
 mod keys;
 mod manifest;
 mod messages;

@@ -379,3 +379,50 @@ fn a_refused_system_message_costs_no_template() {
         0
     );
 }
+
+/// Templates that nothing inside the engine stops: values that hold themselves, that grow with every level, and rows
+/// that are looked at before they go wrong. Each is refused by name, soon and in little memory.
+#[test]
+fn hostile_templates() {
+    let folder = Folder::new();
+    folder.write("raw.jsonl", pairs(30, 1));
+    let doubled = "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(90) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}";
+    let many = "{% set x = 'a' * 1000000 %}{% set x = [x] * 100000 %}";
+    for (before, body) in [
+        (
+            "",
+            "{% set ns = namespace(x=none) %}{% set ns.x = [ns] %}{{ ns }}",
+        ),
+        (doubled, "{{ ns.x }}"),
+        (doubled, "{{ ns.x == ns.y }}"),
+        (
+            doubled,
+            "{% if messages[0].content == 'what is 7' %}{{ ns.x|tojson }}{% endif %}",
+        ),
+        (many, "{{ x|join }}"),
+        (many, "{{ x|tojson }}"),
+        ("", "{{ ('{0}' * 100000).format('a' * 1000000) }}"),
+    ] {
+        folder.write("t.jinja", format!("{before}{body}"));
+        let started = std::time::Instant::now();
+        refuses(
+            &folder,
+            &[
+                "raw.jsonl",
+                "--base",
+                BASE,
+                "--out",
+                "out",
+                "--template",
+                "t.jinja",
+            ],
+            b"",
+            "the chat template of t.jinja can't be used: ",
+        );
+        let seconds = started.elapsed().as_secs_f64();
+        assert!(
+            seconds < 5.0,
+            "{body}: {seconds} s, with all that runs beside"
+        );
+    }
+}
