@@ -62,7 +62,7 @@ fn rows() {
         "{\"prompt\": \"a\", \"completion\": \"\"}",
         "all 1 rows were refused: the completion is empty (1)",
     );
-    refuses_rows(b"\x1f\x8b\x08\0", "raw.jsonl: this is a gzip file");
+    refuses_rows(b"\x1f\x8b\x08\0", "raw.jsonl: it can't be unpacked");
     refuses_rows([0u8; 100], "raw.jsonl: line 1, column 1: not JSON");
 }
 
