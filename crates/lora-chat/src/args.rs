@@ -1,14 +1,16 @@
 //! The command line: every flag is one field.
 use lora_cli::values::{at_least_one, threads};
 use lora_cli::{Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// Talk to a model and its adapters: in a terminal, or prompts in and answers out.
+/// Talk to a model and its adapters: in a terminal, through a pipe, or as a server.
 ///
 /// At a terminal you type and the model answers, written with its own chat template (an adapter's, where it was trained
 /// with another); Ctrl-C stops an answer, Ctrl-D leaves, /help lists the commands. Through a pipe each line of stdin is a
 /// prompt: a JSON object (`{"prompt": …}` or `{"messages": […]}`, `id` and `system` if you like) is answered by a JSON
-/// line, plain text by text. For trying and comparing, not for production.
+/// line, plain text by text. With --serve it answers OpenAI's chat-completions protocol; `model` chooses the base or an
+/// adapter. For trying and comparing, not for production.
 #[derive(Debug, Clone, clap::Parser, serde::Serialize)]
 #[command(name = "lora-chat", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +31,25 @@ pub struct Args {
     /// Longest answer, in tokens.
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value = "512")]
     pub max_new_tokens: usize,
+    /// Serve OpenAI's chat-completions protocol here: a port, or ADDRESS:PORT; an address other than this machine's own
+    /// needs a key. Requests that wait for the same model with the same way of choosing tokens are answered together, and
+    /// what comes meanwhile waits for them to end. A request's own values go before the flags'.
+    #[arg(long, value_name = "ADDRESS", value_parser = address, help_heading = "Server")]
+    pub serve: Option<SocketAddr>,
+    /// File that holds the key which requests must bring (`Authorization: Bearer KEY`); without it, the one in the
+    /// environment's LORA_CHAT_API_KEY.
+    #[arg(long, value_name = "FILE", requires = "serve", help_heading = "Server")]
+    pub api_key_file: Option<PathBuf>,
+    /// Requests that may wait; one more is told to come back later (429).
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = at_least_one,
+        default_value = "64",
+        requires = "serve",
+        help_heading = "Server"
+    )]
+    pub max_waiting: usize,
     /// How tokens are chosen.
     #[command(flatten)]
     #[serde(flatten)]
@@ -45,10 +66,22 @@ pub struct Args {
     pub common: Common,
 }
 
+/// A port of this machine alone, or an address and a port.
+fn address(text: &str) -> std::result::Result<SocketAddr, String> {
+    let own = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let port = text.strip_prefix("localhost:").unwrap_or(text);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::new(own, port));
+    }
+    text.parse()
+        .map_err(|_| "expected a port, or an IP address and a port: 127.0.0.1:8080".to_owned())
+}
+
 const EXAMPLES: &str = "\
 Examples:
   lora-chat --base smollm2.gguf
   lora-chat --base data/tiny-chat --adapter work/adapter --temperature 0.7
+  lora-chat --base m --adapter a --adapter b --serve 8080
   lora-chat --base m --adapter a < prompts.jsonl > answers.jsonl
   echo 'Remind me to call Ann on friday' | lora-chat --base m --adapter a";
 

@@ -1,13 +1,17 @@
-//! lora-chat: a base and its adapters to talk to, in a terminal or through a pipe.
+//! lora-chat: a base and its adapters to talk to, in a terminal, through a pipe or over HTTP.
 //!
-//! Reading order: `args` is the command line; `voices` opens what speaks and how its chats are written; `answer` generates;
-//! `session` is what a typed line does, `terminal` the loop around it, `pipe` prompts in and answers out.
+//! Reading order: `args` is the command line; `voices` opens what speaks and how its chats are written; `answer` generates,
+//! `growing` is a text on its way, `steps` who has ended; `session` is what a typed line does, `terminal` the loop around it, `pipe` prompts in and
+//! answers out, `serve` the chat-completions protocol.
 mod answer;
 mod args;
 mod command;
+mod growing;
 mod pipe;
 mod route;
+mod serve;
 mod session;
+mod steps;
 mod terminal;
 mod voices;
 
@@ -15,13 +19,15 @@ pub use args::Args;
 
 use lora_cli::{Result, Status, Ui};
 use std::io::{BufRead as _, BufReader, IsTerminal as _, stdin, stdout};
+use std::sync::Arc;
 
 /// Talks to the person at the terminal, or answers what comes through the pipe.
 pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     args.check_values()?;
     let ui = &ui.without_events();
+    let door = args.serve.map(|at| serve::open(at, &args)).transpose()?;
     let base = lora_model::Base::open(&args.base)?;
-    let voices = voices::open(&args, &base, ui)?;
+    let voices = Arc::new(voices::open(&args, &base, ui)?);
     let mut route = route::route(&args, &base, &voices, ui)?;
     let mut speaker = answer::Speaker {
         route: &mut *route,
@@ -31,7 +37,9 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
         args: &args,
         ui,
     };
-    if stdin().is_terminal() && stdout().is_terminal() && !args.common.json {
+    if let Some(door) = door {
+        serve::serve(door, &mut speaker, voices.clone())?;
+    } else if stdin().is_terminal() && stdout().is_terminal() && !args.common.json {
         terminal::talk(&mut speaker)?;
     } else {
         pipe::answer(&mut speaker, BufReader::new(stdin()).lines())?;

@@ -1,6 +1,7 @@
 //! Prompts in, answers out: JSON lines by JSON lines, plain text by text.
-use crate::answer::{Answer, Question, Speaker};
-use crate::voices::message;
+use crate::answer::Speaker;
+use crate::growing::Answer;
+use crate::voices::{Question, message};
 use lora_cli::{Context as _, Error, Foreign as _, Result};
 use lora_data::Message;
 use serde_json::{Map, Value, json};

@@ -1,7 +1,8 @@
 //! A chat at a terminal: its history, who answers, and what each line does to them.
-use crate::answer::{End, Question, Speaker};
+use crate::answer::Speaker;
 use crate::command::{HELP, Line};
-use crate::voices::message;
+use crate::growing::End;
+use crate::voices::{Question, message};
 use lora_cli::Result;
 use lora_data::Message;
 

@@ -6,7 +6,7 @@ use lora_core::Adapter;
 use lora_data::{ChatTemplate, Encoder, Message, Record};
 use lora_model::{Base, TrainedOn, trained_chat};
 use lora_receipt::Input;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -19,6 +19,36 @@ pub(crate) struct Voice {
     pub(crate) encoder: Encoder,
     /// System text for chats that bring none.
     pub(crate) system: Option<String>,
+}
+
+/// A chat that waits for its answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Question {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) tools: Option<Value>,
+}
+
+impl Voice {
+    /// The ids of a chat up to where the answer starts.
+    pub(crate) fn prompt(&self, question: &Question) -> Result<Vec<u32>> {
+        let first = question.messages.first();
+        let has_system = first.is_some_and(|first| first.get("role") == Some(&"system".into()));
+        let system = self.system.as_deref().filter(|_| !has_system);
+        let system = system.map(|text| message("system", text));
+        let chat = system.into_iter().chain(question.messages.iter().cloned());
+        let messages: Vec<Message> = chat.collect();
+        let ids = self
+            .encoder
+            .prompt(&messages, question.tools.as_ref())
+            .map_err(|refusal| {
+                Error::new(format!("{}: {refusal}", self.name))
+                    .hint("the model's chat template can't write this chat")
+            })?;
+        if ids.is_empty() {
+            return Err(Error::new("the prompt is empty").hint("say something"));
+        }
+        Ok(ids)
+    }
 }
 
 /// The base, then the adapters in the order of the command line.

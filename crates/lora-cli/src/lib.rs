@@ -24,7 +24,7 @@ pub use device::DeviceChoice;
 pub use entry::main;
 pub use error::{Context, Error, Foreign};
 pub use input::{artefact_from, artefact_input};
-pub use machine::available_memory;
+pub use machine::{available_memory, environment};
 pub use other_base::OtherBase;
 pub use progress::Progress;
 pub use sampling::SamplingArgs;

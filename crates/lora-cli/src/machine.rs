@@ -1,4 +1,6 @@
 //! What this machine has to give.
+use crate::{Error, Result};
+use std::env::VarError;
 
 /// Bytes that this process could take without swapping, and within its control group's limit (Linux); none where unknown.
 pub fn available_memory() -> Option<u64> {
@@ -17,4 +19,19 @@ pub fn available_memory() -> Option<u64> {
     let within =
         group("memory.max").map(|most| most.saturating_sub(group("memory.current").unwrap_or(0)));
     Some(within.map_or(free, |within| within.min(free)))
+}
+
+/// A text of the environment.
+///
+/// # Errors
+/// When there is one that is no UTF-8.
+pub fn environment(name: &str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(Error::new(format!("{name} in the environment is no text"))
+                .hint(format!("set it anew, or unset it: unset {name}")))
+        }
+    }
 }
