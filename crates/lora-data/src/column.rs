@@ -1,9 +1,8 @@
 //! One column of a dataset file beside those of the schema, as JSON values: what a row is sliced by or held against.
+use crate::cell::cell;
 use crate::error::CUT_OFF;
 use crate::parquet_read::split_file;
 use crate::{Error, one_line};
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
@@ -14,7 +13,7 @@ use std::path::Path;
 /// where a row has no value.
 ///
 /// # Errors
-/// When there is no such column (with those that there are), or when it is of another type.
+/// When there is no such column (with those that there are), or when it is of a type that no record holds.
 pub fn read_column(path: &Path, name: &str, column: &str) -> Result<Vec<Value>, Error> {
     let file = if path.is_dir() {
         split_file(path, name)?
@@ -57,39 +56,12 @@ fn read(path: &Path, column: &str) -> Result<Vec<Value>, Error> {
     for batch in reader {
         let batch = batch.map_err(|error| broken(&error))?;
         for row in 0..batch.num_rows() {
-            let value = value(batch.column(0), row).ok_or_else(|| {
-                let kind = batch.column(0).data_type();
-                let what =
-                    format!("column '{column}' is {kind}, which is neither text nor a number");
+            let value = cell(batch.column(0).as_ref(), row).map_err(|kind| {
+                let what = format!("column '{column}' is {kind}, which no record holds");
                 Error::invalid(path, what)
             })?;
             values.push(value);
         }
     }
     Ok(values)
-}
-
-/// The value of a row; none of a type that is not read.
-fn value(array: &ArrayRef, row: usize) -> Option<Value> {
-    if array.is_null(row) {
-        return Some(Value::Null);
-    }
-    Some(match array.data_type() {
-        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
-        DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::Boolean => array.as_boolean().value(row).into(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float32 => array.as_primitive::<Float32Type>().value(row).into(),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
-        DataType::List(_) => items(&array.as_list::<i32>().value(row))?,
-        DataType::LargeList(_) => items(&array.as_list::<i64>().value(row))?,
-        DataType::Null => Value::Null,
-        _ => return None,
-    })
-}
-
-fn items(list: &ArrayRef) -> Option<Value> {
-    (0..list.len()).map(|row| value(list, row)).collect()
 }

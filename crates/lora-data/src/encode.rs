@@ -118,6 +118,12 @@ impl Encoder {
         self.template.as_ref().map(ChatTemplate::sha256)
     }
 
+    /// True once the template took too much time, memory or work: rows are refused from then on.
+    pub fn template_is_given_up(&self) -> bool {
+        let template = self.template.as_ref();
+        template.is_some_and(ChatTemplate::is_given_up)
+    }
+
     /// Template and system text, as they go with a dataset; `system` is what the rows really have.
     pub fn chat_with(&self, system: Option<String>) -> Chat {
         Chat {

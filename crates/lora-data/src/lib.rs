@@ -27,13 +27,16 @@
 //! assert_eq!(epoch_order(split.examples.len(), 7, 0).len(), 2); // shuffled, the same for the same seed and epoch
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+mod arrow_rows;
 mod assign;
+mod cell;
 mod chat;
 mod column;
 mod conversation;
 mod encode;
 mod error;
 mod example;
+mod guard;
 mod keys;
 mod manifest;
 mod messages;
@@ -58,6 +61,7 @@ mod template;
 mod tokens;
 mod trace;
 mod units;
+mod unpack;
 
 pub use assign::{SplitName, text_blocks};
 pub use column::read_column;

@@ -1,10 +1,13 @@
-//! Raw rows from files and from standard input: JSON lines, a JSON array, CSV, TSV and parquet, each as JSON objects.
+//! Raw rows from files and from standard input: JSON lines, a JSON array, CSV, TSV, parquet and Arrow, each as JSON objects.
 //! Every error names the file and the line or row.
+use crate::arrow_rows::ArrowRows;
 use crate::error::Mistake;
+use crate::unpack::{self, Begun, Kind};
 use crate::{Error, numbers, table};
+use bytes::Bytes;
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// Bytes that one line may have; a longer one is no record but a file of another kind.
@@ -52,46 +55,72 @@ impl Iterator for RawRows {
 }
 
 impl RawRows {
-    /// Opens a file by its kind: `.csv`, `.tsv` and `.parquet` by their name, anything else as JSON lines or, if it
-    /// begins with `[`, as one JSON array.
+    /// Opens a file by what it is: parquet and Arrow by its first bytes, `.csv` and `.tsv` by its name, anything else as
+    /// JSON lines or, if it begins with `[`, as one JSON array; each may be packed with gzip, zstd or xz.
     pub fn open(path: &Path) -> Result<Self, Error> {
         if path.is_dir() {
             return Err(Error::invalid(path, "this is a folder").hint("name the files in it"));
         }
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let extension = path
-            .extension()
-            .and_then(|text| text.to_str())
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        match extension.as_str() {
-            "csv" => Ok(Self::of_table(
-                path,
-                table::read_csv(path, bytes(file, path)?, b',')?,
-            )),
-            "tsv" => Ok(Self::of_table(
-                path,
-                table::read_csv(path, bytes(file, path)?, b'\t')?,
-            )),
-            "parquet" => Ok(Self::of_table(path, table::read_parquet(path, file)?)),
-            _ => Self::from_reader(path, BufReader::with_capacity(1 << 20, file)),
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let mut start = Vec::new();
+        (&file)
+            .take(6)
+            .read_to_end(&mut start)
+            .map_err(Error::io("read", path))?;
+        file.rewind().map_err(Error::io("read", path))?;
+        match Kind::of(&start) {
+            Kind::Parquet => Ok(Self::of_arrow(ArrowRows::parquet(path, file)?)),
+            _ if unpack::extension(path) == "parquet" && !start.starts_with(GZIP) => {
+                Ok(Self::of_arrow(ArrowRows::parquet(path, file)?))
+            }
+            Kind::ArrowFile => Ok(Self::of_arrow(ArrowRows::file(path, file)?)),
+            Kind::ArrowStream | Kind::Text => Self::from_reader(path, file),
         }
     }
 
-    /// Rows of a stream of JSON lines, or of one JSON array; `name` stands for it in messages.
-    pub fn from_reader(name: &Path, mut reader: impl BufRead + 'static) -> Result<Self, Error> {
-        let start = reader.fill_buf().map_err(Error::io("read", name))?;
+    /// Rows of a file that is in memory already (standard input, a pipe).
+    pub fn from_bytes(name: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        match Kind::of(&bytes) {
+            Kind::Parquet => Ok(Self::of_arrow(ArrowRows::parquet(
+                name,
+                Bytes::from(bytes),
+            )?)),
+            Kind::ArrowFile => Ok(Self::of_arrow(ArrowRows::file(name, Cursor::new(bytes))?)),
+            Kind::ArrowStream | Kind::Text => Self::from_reader(name, Cursor::new(bytes)),
+        }
+    }
+
+    /// Rows of a stream; `name` stands for it in messages, and says by its end whether it is CSV or TSV.
+    pub fn from_reader(name: &Path, reader: impl Read + 'static) -> Result<Self, Error> {
+        let Begun { start, mut reader } = unpack::begin(name, reader)?;
         if start.is_empty() {
             return Err(Error::invalid(name, "the file is empty").hint(
                 "one JSON object a line is expected, e.g. {\"prompt\": …, \"completion\": …}",
             ));
         }
-        if let Some(kind) = foreign(start) {
+        match Kind::of(&start) {
+            Kind::ArrowStream => return Ok(Self::of_arrow(ArrowRows::stream(name, reader)?)),
+            Kind::Parquet | Kind::ArrowFile => return Self::from_bytes(name, bytes(reader, name)?),
+            Kind::Text => {}
+        }
+        if let Some(kind) = foreign(&start) {
             return Err(
                 Error::invalid(name, format!("this is {kind}, not JSON lines"))
-                    .hint("give JSON lines, a JSON array, CSV or parquet in UTF-8"),
+                    .hint("give JSON lines, a JSON array, CSV, parquet or Arrow in UTF-8"),
             );
         }
+        match unpack::extension(name).as_str() {
+            "csv" => {
+                let rows = table::read_csv(name, bytes(reader, name)?, b',')?;
+                return Ok(Self::of_table(name, rows));
+            }
+            "tsv" => {
+                let rows = table::read_csv(name, bytes(reader, name)?, b'\t')?;
+                return Ok(Self::of_table(name, rows));
+            }
+            _ => {}
+        }
+        let start = reader.fill_buf().map_err(Error::io("read", name))?;
         let start = start.strip_prefix(BOM).unwrap_or(start);
         if start.trim_ascii_start().first() == Some(&b'[') {
             return Ok(Self::of_table(name, array(name, reader)?));
@@ -102,6 +131,10 @@ impl RawRows {
             line: 0,
             broken: false,
         })))
+    }
+
+    fn of_arrow(rows: ArrowRows) -> Self {
+        Self(Box::new(rows))
     }
 
     fn of_table(name: &Path, rows: Vec<Value>) -> Self {
@@ -119,31 +152,28 @@ impl RawRows {
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
+const GZIP: &[u8] = b"\x1f\x8b";
 
 /// What a file is that people mistake for JSON lines, by its first bytes.
 fn foreign(start: &[u8]) -> Option<&'static str> {
     match start {
-        [0x1f, 0x8b, ..] => Some("a gzip file"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("a zstd file"),
         [b'P', b'K', 3, 4, ..] => Some("a zip file"),
-        [b'P', b'A', b'R', b'1', ..] => Some("a parquet file (its name must end in .parquet)"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("a bzip2 file"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16 text"),
         _ => None,
     }
 }
 
-fn bytes(mut file: File, path: &Path) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)
-        .map_err(Error::io("read", path))?;
-    Ok(bytes)
-}
-
-fn array(name: &Path, mut reader: impl Read) -> Result<Vec<Value>, Error> {
+fn bytes(mut reader: impl Read, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     reader
         .read_to_end(&mut bytes)
-        .map_err(Error::io("read", name))?;
+        .map_err(|error| unpack::broken(path, error))?;
+    Ok(bytes)
+}
+
+fn array(name: &Path, reader: impl Read) -> Result<Vec<Value>, Error> {
+    let bytes = bytes(reader, name)?;
     let bytes = bytes.strip_prefix(BOM).unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()]
@@ -192,11 +222,7 @@ impl<R: BufRead> Iterator for Lines<R> {
             self.line += 1;
             match read {
                 Err(source) => {
-                    return self.fail(Error::Io {
-                        action: "read",
-                        path: self.name.clone(),
-                        source,
-                    });
+                    return self.fail(unpack::broken(&self.name, source));
                 }
                 Ok(0) => return None,
                 Ok(read) if read as u64 > LONGEST_LINE => {

@@ -85,7 +85,12 @@ fn of_text(state: &State, text: &str, method: &str, args: &[Value]) -> Result<Va
         }
         "ljust" | "rjust" | "center" => {
             let (width, fill): (usize, Option<&str>) = from_args(args)?;
-            let (missing, fill) = (missing(state, text, width)?, fill.unwrap_or(" "));
+            let missing = missing(state, text, width)?;
+            let fill = fill.unwrap_or(" ");
+            if fill.chars().count() != 1 {
+                let what = "the fill character must be exactly one character long";
+                return Err(Error::new(ErrorKind::InvalidOperation, what));
+            }
             let before = match method {
                 "ljust" => 0,
                 "rjust" => missing,

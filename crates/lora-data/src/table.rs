@@ -1,12 +1,8 @@
-//! Tables of somebody else's (CSV, parquet) as JSON rows: columns become keys.
+//! Tables in text (CSV, TSV) as JSON rows: columns become keys.
+use crate::Error;
 use crate::error::CUT_OFF;
-use crate::{Error, one_line};
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use csv_core::ReadFieldResult;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
-use std::fs::File;
 use std::path::Path;
 
 /// Rows of a CSV file with a header; every value is text.
@@ -103,90 +99,4 @@ fn split_csv(bytes: &[u8], separator: u8) -> Vec<CsvRecord> {
             ReadFieldResult::End | ReadFieldResult::OutputFull => return records,
         }
     }
-}
-
-/// Rows of a parquet file of raw records (text, numbers, lists and structs).
-pub(crate) fn read_parquet(path: &Path, file: File) -> Result<Vec<Value>, Error> {
-    let broken = |error: &dyn std::fmt::Display| {
-        let what = format!("no readable parquet file: {}", one_line(&error.to_string()));
-        Error::invalid(path, what).hint(CUT_OFF)
-    };
-    let read = move || -> Result<Vec<RecordBatch>, String> {
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
-        builder
-            .build()
-            .map_err(|error| error.to_string())?
-            .map(|batch| batch.map_err(|error| error.to_string()))
-            .collect()
-    };
-    let batches =
-        guarded(path, std::panic::AssertUnwindSafe(read).0)?.map_err(|error| broken(&error))?;
-    let mut rows = Vec::new();
-    for batch in batches {
-        for row in 0..batch.num_rows() {
-            let schema = batch.schema();
-            let pairs = schema
-                .fields()
-                .iter()
-                .zip(batch.columns())
-                .map(|(field, column)| {
-                    let unfit = |kind: String| {
-                        Error::invalid(
-                            path,
-                            format!("column '{}' is {kind}, which no record holds", field.name()),
-                        )
-                    };
-                    Ok((
-                        field.name().clone(),
-                        cell(column.as_ref(), row).map_err(unfit)?,
-                    ))
-                });
-            rows.push(Value::Object(pairs.collect::<Result<_, Error>>()?));
-        }
-    }
-    Ok(rows)
-}
-
-/// Readers of foreign files may panic on hostile bytes; that is an error here.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, Error> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-        .map_err(|_| Error::invalid(path, "the file is damaged: it can't be decoded"))
-}
-
-/// One value as JSON, or the type that can't be one.
-fn cell(column: &dyn Array, row: usize) -> Result<Value, String> {
-    if column.is_null(row) {
-        return Ok(Value::Null);
-    }
-    let list = |items: &dyn Array| {
-        (0..items.len())
-            .map(|at| cell(items, at))
-            .collect::<Result<Vec<_>, _>>()
-            .map(Value::Array)
-    };
-    Ok(match column.data_type() {
-        DataType::Null => Value::Null,
-        DataType::Utf8 => column.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => column.as_string::<i64>().value(row).into(),
-        DataType::Utf8View => column.as_string_view().value(row).into(),
-        DataType::Boolean => column.as_boolean().value(row).into(),
-        DataType::Int32 => column.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float32 => column.as_primitive::<Float32Type>().value(row).into(),
-        DataType::Float64 => column.as_primitive::<Float64Type>().value(row).into(),
-        DataType::List(_) => list(column.as_list::<i32>().value(row).as_ref())?,
-        DataType::LargeList(_) => list(column.as_list::<i64>().value(row).as_ref())?,
-        DataType::Struct(fields) => {
-            let parts = column.as_struct();
-            let pairs = fields.iter().zip(parts.columns());
-            // All structs of a column have all keys: those that a row had not are null, and no row meant that.
-            let pairs = pairs
-                .filter(|(_, part)| !part.is_null(row))
-                .map(|(field, part)| Ok((field.name().clone(), cell(part.as_ref(), row)?)));
-            Value::Object(pairs.collect::<Result<_, String>>()?)
-        }
-        // Columns that no record needs (dates, images, dictionaries) are as good as absent.
-        _ => Value::Null,
-    })
 }

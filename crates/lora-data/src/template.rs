@@ -1,4 +1,5 @@
 //! Chat templates, rendered as transformers renders them: the same Jinja settings, filters and Python ways.
+use crate::guard;
 use crate::python::{self, Dumps};
 use crate::strings;
 use chrono::{NaiveDate, NaiveTime};
@@ -9,20 +10,31 @@ use minijinja::{Environment, Error, ErrorKind, State, context};
 use serde_json::{Map, Value as Json};
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Name of the one template in the environment.
 const NAME: &str = "chat_template";
 
-/// What a rendering may cost: instructions, each 64 bytes that are made, half an item of a list. Chats of a million
-/// characters cost a tenth.
-const FUEL: u64 = 3_000_000;
+/// What a rendering may cost: instructions, each 64 bytes that are made, half an item of a list. Of 124 templates with
+/// 200 turns of 400 characters and 30 tools, Gemma 4's cost most, 274,000; gpt-oss's 90,000; all others 62,000 at most.
+const FUEL: u64 = 1_500_000;
+
+/// Renderings that may take too much before a template is given up: one may be of a very long chat.
+const EXCESSES: usize = 10;
 
 /// Bytes that a source may have, and one of its tags: what is nested in a tag is read by recursion.
 const LONGEST_SOURCE: usize = 1 << 20;
 const LONGEST_TAG: usize = 1 << 15;
 
+/// Characters of a template's own message that are shown.
+const LONGEST_MESSAGE: usize = 1000;
+
 /// Bytes of the stack on which a source is read, of which each level of nesting takes some.
 const STACK: usize = 256 << 20;
+
+/// What is said of a template that renders nothing any more.
+const GIVEN_UP: &str = "it took more time or memory than any chat needs (chat template)";
 
 /// What a template is always given.
 const OWN: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
@@ -34,13 +46,15 @@ pub type Message = Map<String, Json>;
 /// the date writes its own fixed default, and the same rows give the same bytes on every day.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     bos_token: Option<String>,
     eos_token: Option<String>,
     source: String,
     sha256: String,
     /// True if `{% generation %}` blocks say what the assistant wrote.
     has_generation: bool,
+    /// Renderings that took too much.
+    excesses: AtomicUsize,
 }
 
 /// A rendered chat, and what the assistant wrote of it, in bytes.
@@ -80,12 +94,13 @@ impl ChatTemplate {
         let has_generation = filtered != bare;
         let environment = compile(environment, filtered)?;
         Ok(Self {
-            environment,
+            environment: Arc::new(environment),
             bos_token: bos_token.map(str::to_owned),
             eos_token: eos_token.map(str::to_owned),
             source: source.to_owned(),
             sha256: template_sha256(source),
             has_generation,
+            excesses: AtomicUsize::new(0),
         })
     }
 
@@ -104,7 +119,7 @@ impl ChatTemplate {
                 )),
             }
         };
-        self.environment.add_function("strftime_now", strftime);
+        Arc::make_mut(&mut self.environment).add_function("strftime_now", strftime);
         Ok(self)
     }
 
@@ -162,10 +177,9 @@ impl ChatTemplate {
         arguments: &Map<String, Json>,
         add_generation_prompt: bool,
     ) -> Result<String, String> {
-        let template = self
-            .environment
-            .get_template(NAME)
-            .map_err(|error| describe(&error))?;
+        if self.is_given_up() {
+            return Err(GIVEN_UP.to_owned());
+        }
         let tools = python::value(tools.unwrap_or(&Json::Null));
         let messages: Vec<Value> = messages.iter().map(python::object).collect();
         if let Some(key) = OWN.iter().find(|key| arguments.contains_key(**key)) {
@@ -180,7 +194,45 @@ impl ChatTemplate {
             eos_token => &self.eos_token,
             ..python::object(arguments)
         };
-        template.render(variables).map_err(|error| describe(&error))
+        let environment = self.environment.clone();
+        let render = move || {
+            let made = environment
+                .get_template(NAME)
+                .and_then(|template| template.render(variables));
+            made.map_err(|error| (error.kind() == ErrorKind::OutOfFuel, describe(&error)))
+        };
+        match guard::watched(render) {
+            Ok(Ok(text)) => Ok(text),
+            Ok(Err((is_excess, what))) => {
+                self.excesses
+                    .fetch_add(usize::from(is_excess), Ordering::Relaxed);
+                Err(what)
+            }
+            Err(what) => {
+                self.excesses.store(EXCESSES, Ordering::Relaxed);
+                Err(format!("{what} (chat template)"))
+            }
+        }
+    }
+
+    /// Tries the template on a question of one word: one that takes too much even of that does it with everything.
+    ///
+    /// # Errors
+    /// What it took too much of. That it refuses the question is none: it may want other chats.
+    pub fn try_out(&self) -> Result<(), String> {
+        let mut question = Message::new();
+        question.insert("role".to_owned(), "user".into());
+        question.insert("content".to_owned(), "a".into());
+        let made = self.render(&[question], None, true);
+        match self.excesses.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => made.map(|_| ()),
+        }
+    }
+
+    /// True once it took too much too often: it renders nothing any more.
+    pub fn is_given_up(&self) -> bool {
+        self.excesses.load(Ordering::Relaxed) >= EXCESSES
     }
 }
 
@@ -294,9 +346,13 @@ fn raise_exception(message: String) -> Result<Value, Error> {
 
 /// One line: what the template says, and where.
 fn describe(error: &Error) -> String {
-    let what = error
-        .detail()
-        .map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = match error.kind() {
+        ErrorKind::OutOfFuel => "it does more work than any chat needs".to_owned(),
+        kind => error.detail().map_or_else(
+            || kind.to_string(),
+            |text| text.chars().take(LONGEST_MESSAGE).collect(),
+        ),
+    };
     let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
     match error.line() {
         Some(line) => format!("{what} (chat template, line {line})"),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// Rows are recognised by their keys: messages (OpenAI's) | conversations (ShareGPT) | prompt + completion | instruction
 /// (+ input) + output (Alpaca) | instruction (+ context) + response (Dolly) | query + response | question + answer |
 /// input + output | text; beside them system, tools, history, chat_template_kwargs. --columns names other keys. Files are
-/// JSON lines, a JSON array, CSV, TSV or parquet. Of a chat all answers are learned, of the others the completion, each
+/// JSON lines, a JSON array, CSV, TSV, parquet or Arrow, packed with gzip, zstd or xz or not. Of a chat all answers are learned, of the others the completion, each
 /// with the token that ends its turn; of text rows every token is. Keys that are not read are counted and named. A file
 /// that can't be read or a row without known keys is an error; a row that can be read but not used (empty, too long, a
 /// duplicate, of another meaning) is refused and counted by its reason. Rows with the same prompt never stand in two
@@ -20,7 +20,7 @@ pub struct Args {
     #[command(subcommand)]
     #[serde(skip)]
     pub(crate) command: Option<Command>,
-    /// Raw records; `-` reads JSON lines from standard input.
+    /// Raw records: files, folders, patterns ("rows/*.jsonl"); `-` reads standard input.
     #[arg(required = true, value_name = "RAW")]
     pub raw: Vec<PathBuf>,
     /// Model whose tokenizer and chat template are used: a Hugging Face folder (weights are not needed) or a GGUF file;
@@ -179,7 +179,7 @@ pub(crate) struct ShowArgs {
 const EXAMPLES: &str = "\
 Examples:
   lora-prep tasks.jsonl --base data/tiny-chat --out work/dataset
-  zcat raw.jsonl.gz | lora-prep - --base model.gguf --out work/dataset --valid 0.05 --max-length 2048
+  cat raw.jsonl.gz | lora-prep - --base model.gguf --out work/dataset --valid 0.05 --max-length 2048
   lora-prep corpus.jsonl --base model --out work/text --text-block 256
   lora-prep show work/dataset --split valid -n 5";
 

@@ -71,6 +71,8 @@ pub(crate) struct Model {
     pub(crate) base_system: Option<String>,
     /// True if the base has no chat template and none is given: not by choice.
     pub(crate) lacks_template: bool,
+    /// Where the template comes from.
+    origin: String,
     /// Base and template with their hashes.
     pub(crate) inputs: Vec<Input>,
 }
@@ -99,18 +101,15 @@ impl Model {
                     bundle.bos_token.as_deref(),
                     bundle.eos_token.as_deref(),
                 )?;
-                match &args.date {
-                    Some(date) => template.with_date(date),
-                    None => Ok(template),
-                }
+                let template = match &args.date {
+                    Some(date) => template.with_date(date)?,
+                    None => template,
+                };
+                template.try_out()?;
+                Ok::<_, String>(template)
             })
             .transpose()
-            .map_err(|fault| {
-                Error::new(format!(
-                    "the chat template of {origin} can't be used: {fault}"
-                ))
-                .hint("give a template that says the same in plainer Jinja: --template FILE; the model must then be used with that one")
-            })?;
+            .map_err(|fault| unfit_template(&origin, &fault))?;
         let lacks_template = template.is_none() && !args.no_chat_template;
         let tools = bundle.named_templates.get(FOR_TOOLS);
         let rules = Rules {
@@ -129,7 +128,19 @@ impl Model {
             context,
             base_system: chat(base)?.system,
             lacks_template,
+            origin,
             inputs,
         })
     }
+
+    /// What is said of a template that can't be used.
+    pub(crate) fn unfit_template(&self, fault: &str) -> Error {
+        unfit_template(&self.origin, fault)
+    }
+}
+
+fn unfit_template(origin: &str, fault: &str) -> Error {
+    Error::new(format!("the chat template of {origin} can't be used: {fault}")).hint(
+        "give a template that says the same in plainer Jinja: --template FILE; the model must then be used with that one",
+    )
 }

@@ -300,6 +300,10 @@ impl Way<'_> {
                     Error::new(what).hint("raise --max-length, or choose another --overlength")
                 );
             }
+            Err(reason) if self.model.encoder.template_is_given_up() => {
+                let what = format!("{}: {reason}", row.place());
+                return Err(self.model.unfit_template(&what));
+            }
             Err(reason) => {
                 made.refused.add(reason.to_string(), row.place());
                 return Ok(None);

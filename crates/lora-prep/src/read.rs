@@ -5,7 +5,7 @@ use crate::tally::Tally;
 use lora_cli::{Error, Result, Ui};
 use lora_data::{KNOWN_KEYS, RawRow, RawRows, SplitName};
 use lora_receipt::Input;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::Path;
 
 /// Rows between two looks at Ctrl-C and the progress bar.
@@ -75,22 +75,29 @@ impl Raw {
     }
 }
 
-/// Opens one source, and adds it to the inputs.
+/// Opens one source, and adds it to the inputs. What can be read only once (standard input, a pipe, `<(…)`) is read whole.
 fn open(path: &Path, inputs: &mut Vec<Input>) -> Result<RawRows> {
-    if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        let failed = |e: std::io::Error| Error::foreign(e).context("failed to read standard input");
-        std::io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        inputs.push(Input::new("raw", "-", lora_receipt::hash_bytes(&bytes)));
-        return Ok(RawRows::from_reader(
-            Path::new("stdin"),
-            Cursor::new(bytes),
-        )?);
+    let is_stdin = path.as_os_str() == "-";
+    let is_file = || std::fs::metadata(path).is_ok_and(|about| about.is_file() || about.is_dir());
+    if !is_stdin && (is_file() || !path.exists()) {
+        let source = RawRows::open(path)?;
+        inputs.push(Input::read("raw", path)?);
+        return Ok(source);
     }
-    let source = RawRows::open(path)?;
-    inputs.push(Input::read("raw", path)?);
-    Ok(source)
+    let name = if is_stdin { Path::new("stdin") } else { path };
+    let mut bytes = Vec::new();
+    let read = match is_stdin {
+        true => std::io::stdin().lock().read_to_end(&mut bytes),
+        false => std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| {
+        let what = if is_stdin {
+            "standard input".to_owned()
+        } else {
+            path.display().to_string()
+        };
+        Error::foreign(error).context(format!("failed to read {what}"))
+    })?;
+    inputs.push(Input::new("raw", path, lora_receipt::hash_bytes(&bytes)));
+    Ok(RawRows::from_bytes(name, bytes)?)
 }

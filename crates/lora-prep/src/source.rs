@@ -17,8 +17,19 @@ const NAMES: [(&str, SplitName); 8] = [
     ("test", SplitName::Test),
 ];
 
-/// Files of rows by their extension.
-const KINDS: [&str; 6] = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet"];
+/// Files of rows by their extension; all but the last two may be packed.
+const KINDS: [&str; 7] = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "arrow"];
+
+/// Extensions of packed files.
+const PACKED: [&str; 4] = ["gz", "zst", "zstd", "xz"];
+
+/// Files of a folder that Hugging Face's datasets wrote beside the rows.
+const ABOUT: [&str; 4] = [
+    "state.json",
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+];
 
 /// A file of raw rows.
 pub(crate) struct Source {
@@ -32,12 +43,11 @@ impl Source {
     pub(crate) fn all(args: &Args) -> Result<Vec<Self>> {
         let mut sources = Vec::new();
         for path in &args.raw {
-            match path.is_dir() {
-                true => sources.extend(of_folder(path)?),
-                false => sources.push(Self {
-                    path: path.clone(),
-                    split: None,
-                }),
+            for path in matching(path)? {
+                match path.is_dir() {
+                    true => sources.extend(of_folder(&path)?),
+                    false => sources.push(Self { path, split: None }),
+                }
             }
         }
         let named = [
@@ -45,10 +55,13 @@ impl Source {
             (&args.test_file, SplitName::Test),
         ];
         for (paths, split) in named {
-            sources.extend(paths.iter().map(|path| Self {
-                path: path.clone(),
-                split: Some(split),
-            }));
+            for path in paths {
+                let found = matching(path)?.into_iter();
+                sources.extend(found.map(|path| Self {
+                    path,
+                    split: Some(split),
+                }));
+            }
         }
         // Of equal rows the one to train on stays.
         sources.sort_by_key(|source| source.split.filter(|name| *name != SplitName::Train));
@@ -56,8 +69,31 @@ impl Source {
     }
 }
 
-/// The files of a folder, or of `data` in it, by the split that their names begin with.
+/// The files that a pattern (`rows/*.jsonl`) names; a path that exists stands for itself, whatever it is called.
+fn matching(path: &Path) -> Result<Vec<PathBuf>> {
+    let text = path.to_string_lossy();
+    if path.exists() || !text.contains(['*', '?', '[']) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let paths = glob::glob(&text).map_err(|error| Error::new(format!("{text}: {error}")))?;
+    let found: Vec<PathBuf> = paths.flatten().collect();
+    match found.is_empty() {
+        true => Err(Error::new(format!("{text}: no file has such a name"))
+            .hint("* stands for any part of a name, ** for any folders")),
+        false => Ok(found),
+    }
+}
+
+/// The files of a folder, or of `data` in it, by the split that their names begin with. In a folder that Hugging Face's
+/// datasets saved, all files are one split, or each folder is the split that it is called by.
 fn of_folder(folder: &Path) -> Result<Vec<Source>> {
+    if folder.join("state.json").is_file() {
+        let all = files(folder)?.into_iter();
+        return Ok(all.map(|path| Source { path, split: None }).collect());
+    }
+    if folder.join("dataset_dict.json").is_file() {
+        return of_saved_splits(folder);
+    }
     let mut files = files(folder)?;
     if files.is_empty() && folder.join("data").is_dir() {
         files = self::files(&folder.join("data"))?;
@@ -82,6 +118,26 @@ fn of_folder(folder: &Path) -> Result<Vec<Source>> {
     }
 }
 
+/// The folders of a saved `DatasetDict`.
+fn of_saved_splits(folder: &Path) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for part in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+        let Some(name) = split(&part) else {
+            let what = format!("{}: this says no split by its name", part.display());
+            return Err(Error::new(what).hint(
+                "name the folder to train on, and those held out with --valid-file and --test-file",
+            ));
+        };
+        let all = files(&part)?.into_iter();
+        let of = |path| Source {
+            path,
+            split: Some(name),
+        };
+        sources.extend(all.map(of).map(for_training));
+    }
+    Ok(sources)
+}
+
 /// Rows of a training file may be divided where no file is held out.
 fn for_training(source: Source) -> Source {
     Source {
@@ -92,20 +148,30 @@ fn for_training(source: Source) -> Source {
 
 /// The files of rows in a folder, in order of their names.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = entries(folder)?;
+    files.retain(|path| path.is_file() && is_rows(path));
+    Ok(files)
+}
+
+fn is_rows(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
+    let packed = PACKED
+        .iter()
+        .find_map(|packed| name.strip_suffix(&format!(".{packed}")));
+    let extension = packed.unwrap_or(&name).rsplit_once('.');
+    let is_known = extension.is_some_and(|(_, extension)| KINDS.contains(&extension));
+    is_known && !ABOUT.contains(&name.as_str())
+}
+
+/// What lies in a folder, in order of the names.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|error| {
         Error::foreign(error).context(format!("failed to read {}", folder.display()))
     })?;
-    let is_rows = |path: &PathBuf| {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        path.is_file() && extension.is_some_and(|e| KINDS.contains(&e.as_str()))
-    };
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(is_rows)
-        .collect();
-    files.sort();
-    Ok(files)
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 /// The split that a file's name says: one of the words, and no letter behind it.

@@ -73,9 +73,9 @@ fn what_is_not_json_names_its_line() {
         (b"[{\"a\":1},\n{]", "raw.jsonl: line 2, column 2: not JSON"),
         (
             b"\x1f\x8b\x08",
-            "raw.jsonl: this is a gzip file, not JSON lines\nhint: ",
+            "raw.jsonl: it can't be unpacked: unexpected end of file\nhint: ",
         ),
-        (b"PAR1xxxx", "raw.jsonl: this is a parquet file"),
+        (b"PAR1xxxx", "raw.jsonl: no readable parquet file"),
         (b"\xff\xfe{\0", "raw.jsonl: this is UTF-16 text"),
     ] {
         let error = lines(bytes).unwrap_err();

@@ -123,18 +123,48 @@ fn hostile_sources_are_errors_and_never_panics() {
 #[test]
 fn hostile_templates_end_in_an_error_within_a_second() {
     let started = std::time::Instant::now();
+    let grows = |how: &str| {
+        format!(
+            "{{% set ns = namespace(x='aaaa') %}}{{% for i in range(60) %}}{{% set ns.x = {how} %}}{{% endfor %}}{{{{ ns.x }}}}"
+        )
+    };
+    let nests = |how: &str| {
+        format!(
+            "{{% set ns = namespace(x=none) %}}{{% for j in range(100) %}}{{% for i in range(10000) %}}{{% set ns.x = {how} %}}{{% endfor %}}{{% endfor %}}"
+        )
+    };
     let sources = [
-        r#"{% set ns = namespace(x="aaaaaaaaaaaaaaaa") %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}"#.to_owned(),
+        grows("ns.x ~ ns.x"),
+        grows("ns.x + ns.x"),
+        grows("[ns.x, ns.x]|join"),
+        nests("[ns.x]"),
+        nests("{'a': ns.x}"),
+        nests("namespace(x=ns.x)"),
         r#"{{ "{:9999999999}".format("x") }}"#.to_owned(),
+        r#"{{ "{:{}}".format("x", 1000000000) }}"#.to_owned(),
+        "{{ '%1000000000d'|format(1) }}".to_owned(),
+        "{{ '%.1000000000f'|format(1.5) }}".to_owned(),
+        "{{ 'x' * 1000000000 }}".to_owned(),
+        "{{ [1] * 1000000000 }}".to_owned(),
         "{{ \"a\nb\"|indent(4000000000) }}".to_owned(),
+        "{% for i in range(1000000000000) %}{% endfor %}".to_owned(),
+        "{{ range(1000000000000)|list }}".to_owned(),
         "{% for i in range(10000) %}{% for j in range(10000) %}{% for k in range(10000) %}{% endfor %}{% endfor %}{% endfor %}x".to_owned(),
         r#"{{ ("a"*100000).replace("a","b"*100000) }}"#.to_owned(),
         r#"{{ "a".ljust(9999999999) }}"#.to_owned(),
+        r#"{{ "a".ljust(100000, "b" * 1000000) }}"#.to_owned(),
         r#"{{ "a".center(999999999999, "bc") }}"#.to_owned(),
+        r#"{{ "a".center(999999999999, "b") }}"#.to_owned(),
+        r#"{{ "1".zfill(999999999999) }}"#.to_owned(),
         format!("{{{{ {} 1 }}}}", "not ".repeat(100_000)),
         format!("{{{{ {}1 }}}}", "-".repeat(100_000)),
         format!("{{{{ 'a'{} }}}}", "|string".repeat(200_000)),
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
+        "{% macro m(x) %}{{ m([x]) }}{% endmacro %}{{ m(1) }}".to_owned(),
+        "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned(),
+        "{% include 'chat_template' %}".to_owned(),
+        "{% extends 'chat_template' %}".to_owned(),
+        "{% block a %}{{ self.a() }}{% endblock %}".to_owned(),
     ];
     for source in &sources {
         let made = ChatTemplate::new(source, None, None).and_then(|t| t.render(&[], None, false));

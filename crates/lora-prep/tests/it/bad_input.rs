@@ -62,7 +62,7 @@ fn rows() {
         "{\"prompt\": \"a\", \"completion\": \"\"}",
         "all 1 rows were refused: the completion is empty (1)",
     );
-    refuses_rows(b"\x1f\x8b\x08\0", "raw.jsonl: this is a gzip file");
+    refuses_rows(b"\x1f\x8b\x08\0", "raw.jsonl: it can't be unpacked");
     refuses_rows([0u8; 100], "raw.jsonl: line 1, column 1: not JSON");
 }
 
@@ -378,4 +378,51 @@ fn a_refused_system_message_costs_no_template() {
         folder.run(&[&flag[..7], &["--valid", "0"]].concat()).code,
         0
     );
+}
+
+/// Templates that nothing inside the engine stops: values that hold themselves, that grow with every level, and rows
+/// that are looked at before they go wrong. Each is refused by name, soon and in little memory.
+#[test]
+fn hostile_templates() {
+    let folder = Folder::new();
+    folder.write("raw.jsonl", pairs(30, 1));
+    let doubled = "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(90) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}";
+    let many = "{% set x = 'a' * 1000000 %}{% set x = [x] * 100000 %}";
+    for (before, body) in [
+        (
+            "",
+            "{% set ns = namespace(x=none) %}{% set ns.x = [ns] %}{{ ns }}",
+        ),
+        (doubled, "{{ ns.x }}"),
+        (doubled, "{{ ns.x == ns.y }}"),
+        (
+            doubled,
+            "{% if messages[0].content == 'what is 7' %}{{ ns.x|tojson }}{% endif %}",
+        ),
+        (many, "{{ x|join }}"),
+        (many, "{{ x|tojson }}"),
+        ("", "{{ ('{0}' * 100000).format('a' * 1000000) }}"),
+    ] {
+        folder.write("t.jinja", format!("{before}{body}"));
+        let started = std::time::Instant::now();
+        refuses(
+            &folder,
+            &[
+                "raw.jsonl",
+                "--base",
+                BASE,
+                "--out",
+                "out",
+                "--template",
+                "t.jinja",
+            ],
+            b"",
+            "the chat template of t.jinja can't be used: ",
+        );
+        let seconds = started.elapsed().as_secs_f64();
+        assert!(
+            seconds < 5.0,
+            "{body}: {seconds} s, with all that runs beside"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 use crate::harness::{BASE, Folder, names, pairs};
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use std::path::Path;
 
 #[test]
 fn a_dataset_folder_has_its_splits_its_figures_and_its_receipt() {
@@ -577,5 +578,70 @@ fn kept_columns_stand_beside_their_rows() {
         let answer = folder.prep("raw.jsonl", "other", &flags);
         assert_eq!(answer.code, 2);
         assert!(answer.stderr.contains(wanted), "{}", answer.stderr);
+    }
+}
+
+/// Patterns, folders of Hugging Face's datasets, pipes and packed files bring the same rows.
+#[test]
+fn rows_come_from_wherever_they_lie() {
+    let formats = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../lora-data/tests/fixtures/formats"
+    ));
+    let folder = Folder::new();
+    let copy = |from: &str, to: &str| {
+        let to = folder.path(to);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(formats.join(from), to).unwrap();
+    };
+    copy("rows.jsonl.gz", "parts/a.jsonl.gz");
+    copy("rows-zstd.parquet", "parts/b.parquet");
+    copy(
+        "rows-brotli.parquet",
+        "hub/data/train-00000-of-00001.parquet",
+    );
+    copy("rows-lz4.feather", "saved/data-00000-of-00001.arrow");
+    folder.write("saved/state.json", "{}");
+    folder.write("saved/dataset_info.json", "{}");
+    copy("rows-zstd.feather", "dict/train/data-00000-of-00001.arrow");
+    copy("rows-zstd.feather", "dict/test/data-00000-of-00001.arrow");
+    folder.write("dict/dataset_dict.json", "{}");
+    folder.write("dict/train/state.json", "{}");
+    let more = ["--valid", "0", "--keep-duplicates"];
+    for (raw, train, test) in [
+        ("parts/*", 4, 0),
+        ("parts/?.parquet", 2, 0),
+        ("hub", 2, 0),
+        ("saved", 2, 0),
+        ("dict", 2, 2),
+    ] {
+        let out = format!("out-{}", raw.len());
+        let answer = folder.prep(raw, &out, &more);
+        assert_eq!(answer.code, 0, "{raw}: {}", answer.stderr);
+        let splits = folder.manifest(&out).splits;
+        let test_rows = splits.test.map_or(0, |split| split.rows);
+        assert_eq!((splits.train.rows, test_rows), (train, test), "{raw}");
+        std::fs::remove_dir_all(folder.path(&out)).unwrap();
+    }
+    let answer = folder.prep("parts/*.xyz", "out", &more);
+    assert_eq!(answer.code, 2);
+    assert!(answer.stderr.contains("no file has such a name"));
+    let parquet = std::fs::read(formats.join("rows-gzip.parquet")).unwrap();
+    let args = ["-", "--base", BASE, "--out", "out", "--valid", "0"];
+    assert_eq!(folder.pipe(&args, &parquet).code, 0);
+    #[cfg(unix)]
+    {
+        let line = format!(
+            "exec {} <(cat parts/a.jsonl.gz) --base {BASE} --out piped --valid 0",
+            env!("CARGO_BIN_EXE_lora-prep")
+        );
+        let bash = std::process::Command::new("bash")
+            .args(["-c", &line])
+            .current_dir(folder.path(""))
+            .output();
+        if let Ok(answer) = bash {
+            assert_eq!(answer.status.code(), Some(0), "{answer:?}");
+            assert_eq!(folder.manifest("piped").splits.train.rows, 2);
+        }
     }
 }

@@ -4,4 +4,5 @@ mod bad_input;
 mod harness;
 mod help;
 mod laws;
+mod masks;
 mod show;
