@@ -10,6 +10,7 @@ mod entry;
 mod environment;
 mod error;
 mod failure;
+pub mod html;
 mod input;
 mod machine;
 mod other_base;
