@@ -341,7 +341,11 @@ mod tests {
 
     #[test]
     fn what_is_left_out_of_a_command_is_what_its_tool_does_anyway() {
-        assert_eq!(defaults::<lora_train::Args>(&USUAL), owned(&USUAL));
+        // These two depend on --preset and --device, which a command that is written again does not have.
+        let mut of_training = owned(&USUAL);
+        of_training.retain(|(name, _)| !["dropout", "route"].contains(&name.as_str()));
+        assert_eq!(of_training.len() + 2, USUAL.len());
+        assert_eq!(defaults::<lora_train::Args>(&USUAL), of_training);
         assert_eq!(defaults::<lora_prep::Args>(&USUAL_PREP), owned(&USUAL_PREP));
         let mut of_outputs = defaults::<lora_eval::Args>(&USUAL_OUTPUT);
         of_outputs.extend(defaults::<lora_merge::Args>(&USUAL_OUTPUT));
