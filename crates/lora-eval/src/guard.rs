@@ -6,7 +6,7 @@ use crate::statistics::{TAIL, difference};
 use lora_cli::{Error, Result, Ui};
 use lora_data::{ChatTemplate, Encoder, Example, Record, Split};
 use lora_model::{Generate, SequenceLoss};
-use lora_receipt::Input;
+use lora_receipt::{Artefact, Input};
 use lora_records::{Difference, GateResult, Guard, GuardModel};
 use std::path::Path;
 
@@ -155,6 +155,7 @@ fn own_rows(loaded: &Loaded) -> Result<Vec<Example>> {
 }
 
 fn rows_of(path: &Path, args: &Args, loaded: &mut Loaded) -> Result<Vec<Example>> {
+    let path = &lora_cli::artefact_input(path, Artefact::Dataset)?;
     let mut split = Split::read(path, &args.split)?;
     if let Some(bundle) = &loaded.tokenizer {
         split.check_tokenizer(&bundle.sha256, path)?;
