@@ -16,6 +16,10 @@ pub enum Cause {
     MaskCoversAnswer,
     /// The prompt is learned too.
     PromptInLoss,
+    /// The completions are one and the same.
+    AllEqual,
+    /// The answers don't follow from their prompts.
+    ShuffledLabels,
     /// Few tokens are supervised, or held out.
     FewSupervised,
     /// Held-out prompts also train.
