@@ -7,6 +7,7 @@ mod device;
 mod entry;
 mod error;
 mod failure;
+pub mod html;
 mod input;
 mod machine;
 mod other_base;

@@ -78,6 +78,10 @@ pub struct Args {
     /// Further right answers: a column with a list of them, or `same-prompt` for those of all rows with the prompt.
     #[arg(long, value_name = "COLUMN", help_heading = METRICS)]
     pub references: Option<String>,
+    /// Multiple choice by likelihood: a column (lora-prep --keep) with a list of choices, one of which is the row's
+    /// completion. Adds acc (the right one is the most probable) and acc_norm (by byte of its text).
+    #[arg(long, value_name = "COLUMN", help_heading = METRICS)]
+    pub choices: Option<String>,
     /// Show the figures for each value of this column (lora-prep --keep), may be repeated.
     #[arg(long, value_name = "COLUMN", help_heading = METRICS)]
     pub slice: Vec<String>,

@@ -1,5 +1,6 @@
 //! The gates: what they need, what they say, and the exit status that follows.
 use crate::bound::Bound;
+use crate::choices;
 use crate::judged::judged_bound;
 use crate::metrics::{self, OF_LOSSES};
 use crate::samples;
@@ -77,7 +78,12 @@ fn check_bound(args: &Args, gate: &Bound) -> Result<()> {
     let of_samples = samples::Of::all(args.samples)
         .into_iter()
         .map(samples::Of::name);
-    let known: Vec<String> = metrics::names().into_iter().chain(of_samples).collect();
+    let of_choices = args.choices.iter().flat_map(|_| choices::NAMES);
+    let known: Vec<String> = metrics::names()
+        .into_iter()
+        .chain(of_samples)
+        .chain(of_choices.map(str::to_owned))
+        .collect();
     if !known.contains(&gate.metric) && !is_command(&gate.metric) {
         return Err(Error::new(format!(
             "--gate {gate}: there is no metric `{}`",
@@ -95,7 +101,10 @@ fn check_bound(args: &Args, gate: &Bound) -> Result<()> {
 
 /// Refuses gates on answers where none are generated.
 pub(crate) fn check_without_answers(args: &Args, reason: &str) -> Result<()> {
-    let of_answers = |gate: &&Bound| !OF_LOSSES.contains(&gate.metric.as_str());
+    let of_answers = |gate: &&Bound| {
+        let metric = gate.metric.as_str();
+        !OF_LOSSES.contains(&metric) && !choices::NAMES.contains(&metric)
+    };
     let gate = match args.gates.iter().find(of_answers) {
         _ if args.min_exact_match.is_some() => "--min-exact-match".to_owned(),
         Some(gate) => format!("--gate {gate}"),

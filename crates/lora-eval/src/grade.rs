@@ -1,5 +1,6 @@
 //! Every model's rows under every measure, and its answers against what other prompts expect.
 use crate::Args;
+use crate::choices;
 use crate::gates;
 use crate::generation::Answer;
 use crate::load::Loaded;
@@ -37,7 +38,8 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
             );
         }
     }
-    let mut taken = known;
+    let of_choices = choices::NAMES.map(str::to_owned);
+    let mut taken: Vec<String> = known.into_iter().chain(of_choices).collect();
     for command in commands(args)? {
         if taken.contains(&command.name) {
             return Err(

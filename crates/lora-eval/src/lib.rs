@@ -3,6 +3,7 @@
 //! This file holds the order of the work; each part has its own file.
 mod args;
 mod bound;
+mod choices;
 mod compare;
 mod control;
 mod device;
@@ -38,6 +39,7 @@ pub use lora_records::Report;
 pub use args::{Args, Rows};
 pub use bound::{Bound, Order};
 
+use choices::Choices;
 use control::Swapped;
 use figures::Ground;
 use lora_cli::{Result, Status, Ui};
@@ -54,6 +56,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let mut guarded = guard::Guarded::open(&args, &mut loaded)?;
     slices::check(&args.slice, &loaded)?;
     let plan = plan::plan(&args, &loaded, ui)?;
+    let choices = Choices::of(&args, &loaded)?;
     let grading = grade::grading(&args, &loaded, &plan, ui)?;
     let prompts = grade::prompts(&loaded);
 
@@ -75,10 +78,15 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
             guarded.score(&mut *route, &model, args.batch_tokens, ui)?;
         }
         grading.grade(&mut found, &loaded, &plan)?;
+        if let Some(choices) = &choices {
+            let grades = choices.grade(&mut *route, &model, args.batch_tokens, ui)?;
+            found.grades.extend(grades);
+        }
         measured.push(found);
     }
 
-    let measures = grading.measures();
+    let mut measures = grading.measures();
+    measures.extend(choices.iter().flat_map(|_| Choices::measures()));
     let ground = Ground {
         measures: &measures,
         prompts: &prompts,

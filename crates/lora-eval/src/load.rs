@@ -141,11 +141,11 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
     })
 }
 
-/// The columns that `--slice` and `--references` name.
+/// The columns that `--slice`, `--references` and `--choices` name.
 fn columns(args: &Args) -> Result<BTreeMap<String, Vec<Value>>> {
     let of_references = args.references.iter().filter(|from| *from != SAME_PROMPT);
     let mut columns = BTreeMap::new();
-    for name in args.slice.iter().chain(of_references) {
+    for name in args.slice.iter().chain(of_references).chain(&args.choices) {
         let mut values = read_column(&args.data, &args.split, name)?;
         values.truncate(args.limit.unwrap_or(usize::MAX));
         columns.insert(name.clone(), values);

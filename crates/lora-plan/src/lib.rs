@@ -22,7 +22,7 @@ pub use advise::{
     pipeline,
 };
 pub use args::{Args, Command};
-pub use compare::{CompareArgs, Compared, Interval, compare};
+pub use compare::{CompareArgs, Compared, Interval, Share, compare};
 pub use cost::{
     BaseType, Card, CostArgs, Keep, Memory, MemoryArgs, OnCard, Rows, Speed, Time, TimeArgs,
     TimeOnCard, Workload, memory, on_card, time, time_on_card,

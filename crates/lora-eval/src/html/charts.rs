@@ -1,6 +1,6 @@
 //! Curves and histograms as SVG, drawn from numbers alone.
-use super::escape::text;
 use crate::measured::Measured;
+use lora_cli::html::text;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 220.0;

@@ -1,8 +1,8 @@
 //! Rows that tell most: the worst of each adapter, and those that changed most, with the differences to what was expected
 //! marked.
 use super::Page;
-use super::escape::text;
 use crate::measured::Measured;
+use lora_cli::html::text;
 
 /// Rows of each kind.
 const SHOWN: usize = 8;

@@ -1,23 +1,20 @@
 //! report.html: the report as one page for people, without scripts and without anything that is loaded from elsewhere.
 //!
-//! Whatever comes from data goes through [`escape::text`]; the page's own policy forbids scripts besides.
+//! Whatever comes from data goes through [`lora_cli::html::text`]; the page's own policy forbids scripts besides.
 mod charts;
-mod escape;
 mod examples;
 mod tables;
 
 use crate::load::Loaded;
 use crate::measured::Measured;
 use crate::plan::Plan;
-use escape::text;
+use lora_cli::html::{page, section, text};
 use lora_receipt::Receipt;
 use lora_records::{Metric, Report, read_metrics};
 use serde_json::Value;
 
 /// Name of the page in the report's folder.
 pub(crate) const FILE_NAME: &str = "report.html";
-
-const STYLE: &str = include_str!("style.css");
 
 /// All that the page shows.
 pub(crate) struct Page<'p> {
@@ -51,14 +48,7 @@ impl Page<'_> {
         body += &section("Distributions", &charts::distributions(self.measured));
         body += &section("Examples", &examples::examples(self));
         body += &section("Where it comes from", &self.origin());
-        format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n\
-             <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
-            text(&title)
-        )
+        page(&title, &body, None)
     }
 
     /// The loss curves of each adapter that brings its metrics.
@@ -131,14 +121,6 @@ impl Page<'_> {
 
 fn short(sha256: &str) -> &str {
     sha256.get(..12).unwrap_or(sha256)
-}
-
-/// A section with a heading; nothing where there is nothing in it.
-fn section(heading: &str, body: &str) -> String {
-    if body.is_empty() {
-        return String::new();
-    }
-    format!("<section>\n<h2>{heading}</h2>\n{body}</section>\n")
 }
 
 fn adapters(report: &Report) -> String {

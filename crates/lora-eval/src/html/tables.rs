@@ -1,5 +1,5 @@
 //! Gates, figures, guard and slices as tables.
-use super::escape::text;
+use lora_cli::html::text;
 use lora_records::{Figure, Report};
 
 /// A table of cells that are markup already; nothing without rows.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod answers;
 mod bad_input;
+mod choices;
 mod comparisons;
 mod gates;
 mod harness;

@@ -1,13 +1,17 @@
 //! `lora-plan compare`: runs side by side. What differs in their settings, what they cost, what came out.
+mod gain;
+mod notes;
+mod page;
 mod row;
+mod table;
 
-pub use row::{Compared, Interval};
+pub use row::{Compared, Interval, Share};
 
 use crate::plot::{Chart, Line, thinned};
-use crate::run::{Run, find, quoted};
+use crate::run::{Run, find};
 use crate::show::tagged;
-use lora_cli::{Error, Result, Status, Ui, human_bytes, human_seconds, wrapped};
-use lora_core::thousands;
+use lora_cli::{Context as _, Error, Foreign as _, Result, Status, Ui, wrapped};
+use notes::notes;
 use std::path::PathBuf;
 
 /// Compare runs: settings that differ, cost, results with their 95 % intervals, and the loss curves.
@@ -21,12 +25,21 @@ pub struct CompareArgs {
     /// Also draw the loss curves into this SVG file.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+    /// Also write a page with the curves and sortable tables: one file that loads nothing.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Show each run's gain over the base as a share of this run's (full fine-tuning, say), beside its share of the
+    /// parameters and of the memory.
+    #[arg(long, value_name = "RUN")]
+    pub gain_of: Option<String>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   lora-plan compare work/sweep
   lora-plan compare adapter-r8 adapter-r16 --svg loss.svg
+  lora-plan compare work/sweep --html sweep.html
+  lora-plan compare work/lora-vs-full --gain-of full
   lora-plan compare work/sweep --json | jq '[.run, .valid_loss]'";
 
 /// Reads the runs at all paths.
@@ -71,7 +84,7 @@ fn ranking(rows: &[Compared]) -> Vec<usize> {
 fn common_loss(rows: &[Compared]) -> Option<fn(&Compared) -> f64> {
     let measured = |row: &Compared| row.difference_to_base.is_some();
     let held_out = |row: &Compared| row.valid_loss.is_some();
-    if have_other_data(rows) {
+    if Compared::have_other_data(rows) {
         None
     } else if rows.iter().all(measured) {
         Some(|row| row.loss_interval().0)
@@ -82,19 +95,28 @@ fn common_loss(rows: &[Compared]) -> Option<fn(&Compared) -> f64> {
     }
 }
 
-fn have_other_data(rows: &[Compared]) -> bool {
-    rows.iter()
-        .any(|row| row.differs.contains_key("data (content)"))
-}
-
 pub(crate) fn run(args: &CompareArgs, ui: &Ui) -> Result<Status> {
-    let (rows, chart) = compare(&args.runs)?;
+    let (mut rows, chart) = compare(&args.runs)?;
+    if let Some(whole) = &args.gain_of {
+        gain::shares(&mut rows, whole)?;
+    }
     rows.iter().for_each(|row| ui.event(&tagged("run", row)));
-    shown(&rows, &ui.laid_out(&cells(&rows)), &chart, ui.width())
-        .iter()
-        .for_each(|line| ui.out(line));
+    shown(
+        &rows,
+        &ui.laid_out(&table::cells(&rows)),
+        &chart,
+        ui.width(),
+    )
+    .iter()
+    .for_each(|line| ui.out(line));
     if let Some(path) = &args.svg {
         chart.write_svg(path)?;
+        ui.say(&format!("wrote {}", path.display()));
+    }
+    if let Some(path) = &args.html {
+        std::fs::write(path, page::html(&rows, &chart))
+            .foreign()
+            .context(|| format!("failed to write {}", path.display()))?;
         ui.say(&format!("wrote {}", path.display()));
     }
     Ok(Status::Done)
@@ -187,117 +209,6 @@ fn shown(rows: &[Compared], table: &str, chart: &Chart, width: usize) -> Vec<Str
 /// A wider chart shows no more.
 const WIDEST_CHART: usize = 100;
 
-/// A row a run; facts that no run has are left out. The lowest loss is marked.
-fn cells(rows: &[Compared]) -> Vec<Vec<String>> {
-    let name = |row: &Compared| match row.best {
-        true => format!("{} *", row.run),
-        false => row.run.clone(),
-    };
-    let mut columns = vec![column("run", rows.iter().map(name))];
-    columns.extend(results(rows));
-    for key in rows.first().into_iter().flat_map(|row| row.differs.keys()) {
-        let own = |row: &Compared| row.differs.get(key).cloned().unwrap_or_default();
-        columns.push(column(key, rows.iter().map(own)));
-    }
-    columns.extend(costs(rows));
-    columns.retain(|column| column.iter().skip(1).any(|cell| cell != NONE));
-    (0..=rows.len())
-        .map(|row| columns.iter().map(|column| column[row].clone()).collect())
-        .collect()
-}
-
-/// What stands for a fact that a run has not.
-const NONE: &str = "-";
-
-fn column(name: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
-    std::iter::once(name.to_owned()).chain(cells).collect()
-}
-
-fn facts(name: &str, rows: &[Compared], fact: impl Fn(&Compared) -> Option<String>) -> Vec<String> {
-    let or_none = |row| fact(row).unwrap_or_else(|| NONE.to_owned());
-    column(name, rows.iter().map(or_none))
-}
-
-fn results(rows: &[Compared]) -> [Vec<String>; 3] {
-    [
-        facts("loss − base (95 %)", rows, |row| {
-            row.difference_to_base.map(|i| interval(i, 1.0, 4))
-        }),
-        facts("exact match % (95 %)", rows, |row| {
-            row.exact_match.map(|i| interval(i, 100.0, 1))
-        }),
-        facts("valid loss, best", rows, |row| {
-            row.valid_loss.map(|loss| format!("{loss:.4}"))
-        }),
-    ]
-}
-
-fn costs(rows: &[Compared]) -> [Vec<String>; 5] {
-    [
-        facts("trainable", rows, |row| row.trainable.map(thousands)),
-        facts("steps", rows, |row| Some(row.steps.to_string())),
-        facts("time", rows, |row| row.seconds.map(human_seconds)),
-        facts("tokens/s", rows, |row| {
-            row.tokens_per_s.map(|rate| format!("{rate:.0}"))
-        }),
-        facts("peak memory", rows, |row| row.peak_bytes.map(human_bytes)),
-    ]
-}
-
-fn interval(i: Interval, times: f64, digits: usize) -> String {
-    let Interval { value, low, high } = i;
-    format!(
-        "{:.digits$} ({:.digits$} to {:.digits$})",
-        times * value,
-        times * low,
-        times * high
-    )
-}
-
-/// What can be said of the results together.
-fn notes(rows: &[Compared]) -> Vec<String> {
-    let mut notes = Vec::new();
-    if have_other_data(rows) {
-        notes.push(
-            "The runs have other data: their valid losses are not on the same rows.".to_owned(),
-        );
-        return notes;
-    }
-    let mut measured: Vec<&Compared> = rows
-        .iter()
-        .filter(|row| row.difference_to_base.is_some())
-        .collect();
-    measured.sort_by(|a, b| a.loss_interval().0.total_cmp(&b.loss_interval().0));
-    if rows.iter().any(|row| row.best) {
-        notes.push("* is the lowest loss.".to_owned());
-    }
-    let [best, next, ..] = &measured[..] else {
-        return notes;
-    };
-    let apart = best.loss_interval().2 < next.loss_interval().1;
-    notes.push(if apart {
-        format!(
-            "{} has the lowest loss; its interval lies below that of {}.",
-            best.run, next.run
-        )
-    } else {
-        format!(
-            "The intervals of {} and {} overlap: these figures alone don't tell which is better.",
-            best.run, next.run
-        )
-    });
-    if let (false, Some((base, data))) = (apart, &best.inputs) {
-        notes.push(format!(
-            "A paired test does: lora-eval --base {} --data {} --adapter {} --adapter {} --out ab",
-            quoted(base),
-            quoted(data),
-            quoted(&best.folder),
-            quoted(&next.folder)
-        ));
-    }
-    notes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,6 +248,7 @@ mod tests {
                 low: 0.91,
                 high: 0.98,
             }),
+            share: None,
         }
     }
 
@@ -359,7 +271,7 @@ mod tests {
                     .collect(),
             };
             for width in [40, 60, 80, 100, 200] {
-                let table = lora_cli::table_within(&cells(&rows), width);
+                let table = lora_cli::table_within(&table::cells(&rows), width);
                 let lines = shown(&rows, &table, &chart, width);
                 for line in &lines {
                     assert!(line.chars().count() <= width, "{width}: {line}");
@@ -390,5 +302,39 @@ mod tests {
             .differs
             .insert("data (content)".to_owned(), "1".to_owned());
         assert_eq!(ranking(&other), [0, 1, 2]);
+    }
+    /// The words that make a page run something, as names, settings and values of runs.
+    #[test]
+    fn nothing_of_a_run_is_markup_in_the_page() {
+        const HOSTILE: &str =
+            "</script><img src=x onerror=\"alert(1)\">'javascript:alert(2)'<svg onload=alert(3)>";
+        let mut rows: Vec<Compared> = (0..3).map(run).collect();
+        for row in &mut rows {
+            row.run = format!("{} {HOSTILE}", row.run);
+            row.folder = HOSTILE.to_owned();
+            row.inputs = Some((HOSTILE.to_owned(), HOSTILE.to_owned()));
+            row.differs.insert(HOSTILE.to_owned(), HOSTILE.to_owned());
+        }
+        let line = |row: &Compared| Line {
+            name: row.run.clone(),
+            points: vec![(1.0, 3.0), (2.0, 1.0)],
+        };
+        let chart = Chart {
+            title: HOSTILE.to_owned(),
+            x: HOSTILE.to_owned(),
+            y: HOSTILE.to_owned(),
+            log_y: false,
+            lines: rows.iter().map(line).collect(),
+        };
+        let page = page::html(&rows, &chart);
+        assert_eq!(page.matches("<script").count(), 1, "the one that sorts");
+        for markup in ["<img", "<svg o", "onerror=\"", "</script><"] {
+            assert!(!page.contains(markup), "{markup}: {page}");
+        }
+        assert!(page.contains("&lt;img"), "shown as text: {page}");
+        assert!(
+            page.contains("data-key=\"-9.5\""),
+            "sorted by its number: {page}"
+        );
     }
 }

@@ -44,9 +44,30 @@ pub struct Compared {
     pub difference_to_base: Option<Interval>,
     /// Share of exact answers, with Wilson's interval.
     pub exact_match: Option<Interval>,
+    /// What it has of another run's gain, if that was asked for.
+    pub share: Option<Share>,
+}
+
+/// What a run has of another's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Share {
+    /// The other run.
+    pub of: String,
+    /// Of its gain over the base, by the loss; 1 is all of it.
+    pub gain: Interval,
+    /// Of its trained parameters.
+    pub parameters: Option<f64>,
+    /// Of its peak memory.
+    pub memory: Option<f64>,
 }
 
 impl Compared {
+    /// True if the runs have other data, so that their losses are not of the same rows.
+    pub(super) fn have_other_data(rows: &[Self]) -> bool {
+        rows.iter()
+            .any(|row| row.differs.contains_key("data (content)"))
+    }
+
     /// Difference to the base with its ends; no number without a report.
     pub(super) fn loss_interval(&self) -> (f64, f64, f64) {
         self.difference_to_base
@@ -116,6 +137,7 @@ fn row(run: &Run, name: String, differs: BTreeMap<String, String>) -> Compared {
         exact_match: evaluation
             .and_then(|report| report.exact)
             .map(|(matched, rows)| wilson(matched, rows)),
+        share: None,
     }
 }
 

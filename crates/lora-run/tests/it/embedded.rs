@@ -60,3 +60,35 @@ fn the_embedded_model_learns_the_task_and_nothing_is_done_twice() {
         "{said:?}"
     );
 }
+
+/// Every pipeline of the repository is one: it parses, its flags are the tools' own, and its steps find each other.
+#[test]
+fn every_pipeline_that_teaches_can_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut walked = 0;
+    for entry in fs::read_dir(root.join("pipelines")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|ending| ending != "yaml") {
+            continue;
+        }
+        walked += 1;
+        let work = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lora-run"));
+        command.current_dir(&root).arg(&file).arg("--dry-run");
+        command.arg("--work").arg(work.path());
+        // Models and data that a person brings.
+        let text = fs::read_to_string(&file).unwrap();
+        for (param, stands_for_it) in [("base", "data/tiny-chat"), ("raw", "data/tasks.jsonl")] {
+            let own = text
+                .lines()
+                .find_map(|line| line.trim().strip_prefix(&format!("{param}: ")));
+            if own.is_some_and(|path| !root.join(path).exists()) {
+                command.args(["--set", &format!("{param}={stands_for_it}")]);
+            }
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", file.display());
+    }
+    assert!(walked >= 7, "walked only {walked} pipelines");
+}
