@@ -18,8 +18,6 @@ pub enum Cause {
     PromptInLoss,
     /// The completions are one and the same.
     AllEqual,
-    /// The answers don't follow from their prompts.
-    ShuffledLabels,
     /// Few tokens are supervised, or held out.
     FewSupervised,
     /// Held-out prompts also train.

@@ -99,7 +99,7 @@ fn examine(run: &Run) -> Diagnosis {
     // A loss that nothing can lower, or that has no answers in it, says nothing about the rate; and what a rate that is
     // too high does to the loss is explained by it: neither a higher one nor more steps would help.
     let broken = has(Cause::RateTooHigh);
-    let without_prompts = has(Cause::AllEqual) || has(Cause::ShuffledLabels);
+    let without_prompts = has(Cause::AllEqual);
     if without_prompts || broken || has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
         findings
             .retain(|finding| !matches!(finding.cause, Cause::NotLearning | Cause::NothingToLearn));

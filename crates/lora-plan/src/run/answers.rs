@@ -1,30 +1,21 @@
-//! What the answers of a dataset say without their prompts: how often the same one comes, how well it can be guessed, and
-//! held-out prompts that go on from rows that train.
+//! How often the same answer comes, and held-out prompts that go on from rows that train.
 use lora_data::{Example, IGNORE};
 use std::collections::{HashMap, HashSet};
 
 /// Letters and digits below which a text may begin another one by accident.
 const LONG: usize = 12;
 
-/// Answers that repeat are a choice among few: rows for each that a guess needs.
-const ROWS_AN_ANSWER: usize = 5;
-
-/// The answers of the rows that train, and of those held out.
+/// The answers of the rows that train.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answers {
-    /// Different answers that train.
-    pub(crate) different: usize,
     /// Rows of the most frequent one.
     pub(crate) most_common: usize,
     /// Its text.
     pub(crate) text: String,
-    /// Loss (nats a supervised token) on the held-out rows of who knows how often each answer comes and reads no prompt;
-    /// None where answers don't repeat, or one of those held out never trains.
-    pub(crate) guess: Option<f64>,
 }
 
 impl Answers {
-    pub(crate) fn of(train: &[Example], valid: &[Example]) -> Self {
+    pub(crate) fn of(train: &[Example]) -> Self {
         let mut counts: HashMap<Vec<u32>, usize> = HashMap::new();
         for row in train {
             *counts.entry(answer(row)).or_default() += 1;
@@ -33,10 +24,8 @@ impl Answers {
         let (common, most_common) = most.map_or((&[][..], 0), |(ids, rows)| (&ids[..], *rows));
         let text = train.iter().find(|row| answer(row) == common);
         Self {
-            different: counts.len(),
             most_common,
             text: text.map(|row| row.completion.clone()).unwrap_or_default(),
-            guess: guess(&counts, train.len(), valid),
         }
     }
 }
@@ -47,19 +36,6 @@ fn answer(row: &Example) -> Vec<u32> {
     ids.filter(|(_, label)| **label != IGNORE)
         .map(|(id, _)| *id)
         .collect()
-}
-
-/// Mean −ln p of the held-out answers, p being their share of those that train, a supervised token.
-fn guess(counts: &HashMap<Vec<u32>, usize>, rows: usize, valid: &[Example]) -> Option<f64> {
-    if counts.len() < 2 || counts.len() * ROWS_AN_ANSWER > rows || valid.is_empty() {
-        return None;
-    }
-    let mut nats = 0.0;
-    for row in valid {
-        nats -= (*counts.get(&answer(row))? as f64 / rows as f64).ln();
-    }
-    let tokens: usize = valid.iter().map(Example::supervised).sum();
-    Some(nats / tokens.max(1) as f64)
 }
 
 /// Held-out rows whose prompt begins with the prompt and answer of a row that trains, or the other way round: turns of

@@ -81,7 +81,7 @@ impl DatasetFacts {
                 .find(|prompt| !prompt.is_empty()),
         );
         let held_out = valid.as_deref().unwrap_or_default();
-        let answers = Answers::of(&train, held_out);
+        let answers = Answers::of(&train);
         let grown = grown(&train, held_out);
         let grown_prompt = grown.first().map(|row| row.prompt.clone());
         let grown = grown.len();
