@@ -1,6 +1,6 @@
 //! The command line: every flag is one field.
 use lora_cli::values::{at_least_one, threads};
-use lora_cli::{Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
+use lora_cli::{ChangedInput, Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -25,6 +25,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// System message, in place of the model's own; an empty text is none.
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,

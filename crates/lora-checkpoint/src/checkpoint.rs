@@ -34,6 +34,15 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Refuses weights that somebody has written into since this was opened. To be asked before what was made of them is
+    /// called finished.
+    ///
+    /// # Errors
+    /// If a file was, with its name.
+    pub fn check_unchanged(&self) -> Result<(), Error> {
+        self.files.iter().try_for_each(Mapped::check_unchanged)
+    }
+
     /// Opens a Hugging Face folder, a `.gguf` file, or a folder that holds exactly one `.gguf`.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let metadata = std::fs::metadata(path).map_err(io("open", path))?;

@@ -10,7 +10,28 @@ use std::path::Path;
 /// A weight for each column of some matrices, by their GGUF names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Importance {
-    columns: BTreeMap<String, Vec<f32>>,
+    columns: BTreeMap<String, Columns>,
+}
+
+/// The columns of one matrix, as a file has them: sums and their number, so that what is read gives the weights, to the bit,
+/// that what was measured gave.
+#[derive(Debug, Clone, PartialEq)]
+struct Columns {
+    sums: Vec<f32>,
+    count: f32,
+    /// Σ x² / count.
+    weights: Vec<f32>,
+}
+
+impl Columns {
+    fn new(sums: Vec<f32>, count: f32) -> Self {
+        let weights = sums.iter().map(|sum| sum / count).collect();
+        Self {
+            sums,
+            count,
+            weights,
+        }
+    }
 }
 
 /// Behind a matrix's name: Σ x² of its columns, and how many x that is.
@@ -18,14 +39,18 @@ const SUMS: &str = ".in_sum2";
 const COUNTS: &str = ".counts";
 
 impl Importance {
-    /// Of the matrices named.
-    pub fn new(columns: BTreeMap<String, Vec<f32>>) -> Self {
-        Self { columns }
+    /// Of the matrices named: Σ x² of their columns over `tokens` tokens, at least one.
+    pub fn of_sums(sums: BTreeMap<String, Vec<f32>>, tokens: u64) -> Self {
+        let entry = |(name, sums)| (name, Columns::new(sums, tokens as f32));
+        Self {
+            columns: sums.into_iter().map(entry).collect(),
+        }
     }
 
     /// The weights of a matrix's columns.
     pub fn of(&self, tensor: &str) -> Option<&[f32]> {
-        self.columns.get(tensor).map(Vec::as_slice)
+        let columns = self.columns.get(tensor)?;
+        Some(&columns.weights)
     }
 
     /// Matrices of which something is known.
@@ -49,8 +74,9 @@ impl Importance {
             false => from_dat(&start),
         };
         let found = read.map_err(|fault| invalid(path, fault))?;
-        let bad = |weights: &Vec<f32>| weights.iter().any(|w| !w.is_finite() || *w < 0.0);
-        match found.columns.iter().find(|(_, weights)| bad(weights)) {
+        let is_bad = |weight: &f32| !weight.is_finite() || *weight < 0.0;
+        let bad = |columns: &Columns| columns.weights.iter().any(is_bad);
+        match found.columns.iter().find(|(_, columns)| bad(columns)) {
             None => Ok(found),
             Some((name, _)) => Err(invalid(
                 path,
@@ -59,20 +85,17 @@ impl Importance {
         }
     }
 
-    /// Writes the GGUF file that llama.cpp's tools read; `tokens` is how many the means are of, `dataset` where they came
-    /// from.
+    /// Writes the GGUF file that llama.cpp's tools read; `dataset` is where the sums came from.
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn write(&self, path: &Path, tokens: u64, dataset: &str) -> Result<(), Error> {
+    pub fn write(&self, path: &Path, dataset: &str) -> Result<(), Error> {
         let mut tensors = Vec::new();
         let mut values: Vec<Vec<f32>> = Vec::new();
-        let count = tokens as f32;
-        for (name, weights) in &self.columns {
-            for (suffix, of) in [
-                (COUNTS, vec![count]),
-                (SUMS, weights.iter().map(|w| w * count).collect()),
-            ] {
+        let tokens = self.columns.values().map(|columns| columns.count);
+        let tokens = tokens.fold(0.0, f32::max);
+        for (name, columns) in &self.columns {
+            for (suffix, of) in [(COUNTS, vec![columns.count]), (SUMS, columns.sums.clone())] {
                 tensors.push(GgufTensor {
                     name: format!("{name}{suffix}"),
                     shape: vec![of.len()],
@@ -85,10 +108,7 @@ impl Importance {
             ("general.type", Value::String("imatrix".to_owned())),
             ("imatrix.datasets", Value::Strings(vec![dataset.to_owned()])),
             ("imatrix.chunk_count", Value::U32(1)),
-            (
-                "imatrix.chunk_size",
-                Value::U32(tokens.try_into().unwrap_or(u32::MAX)),
-            ),
+            ("imatrix.chunk_size", Value::U32(tokens as u32)),
         ]
         .map(|(key, value)| (key.to_owned(), value));
         write_gguf(path, &metadata, &tensors, |index, _, rows| {
@@ -120,10 +140,7 @@ fn from_gguf(file: &GgufFile) -> Result<Importance, Fault> {
         };
         let sums = values(name).unwrap_or_default();
         if count > 0.0 {
-            columns.insert(
-                matrix.to_owned(),
-                sums.iter().map(|sum| sum / count).collect(),
-            );
+            columns.insert(matrix.to_owned(), Columns::new(sums, count));
         }
     }
     Ok(Importance { columns })
@@ -138,8 +155,8 @@ fn from_dat(bytes: &[u8]) -> Result<Importance, Fault> {
     let mut file = Dat(bytes);
     let mut columns = BTreeMap::new();
     for _ in 0..file.number().ok_or_else(none)? {
-        let (name, weights) = file.entry().ok_or_else(none)?;
-        columns.insert(name, weights);
+        let (name, entry) = file.entry().ok_or_else(none)?;
+        columns.insert(name, entry);
     }
     match columns.is_empty() {
         true => Err(none()),
@@ -162,14 +179,52 @@ impl<'a> Dat<'a> {
         i32::from_le_bytes(*bytes).try_into().ok()
     }
 
-    fn entry(&mut self) -> Option<(String, Vec<f32>)> {
+    fn entry(&mut self) -> Option<(String, Columns)> {
         let length = self.number()?;
         let name = String::from_utf8(self.take(length)?.to_vec()).ok()?;
         let calls = self.number()?.max(1) as f32;
         let count = self.number()?;
         let bytes = self.take(count.checked_mul(4)?)?;
-        let values = bytes.as_chunks::<4>().0.iter();
-        let weights = values.map(|b| f32::from_le_bytes(*b) / calls).collect();
-        Some((name, weights))
+        let sums = bytes.as_chunks::<4>().0.iter();
+        let sums = sums.map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        Some((name, Columns::new(sums, calls)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_that_are_written_are_read_to_the_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let sums = BTreeMap::from([
+            ("blk.0.attn_q.weight".to_owned(), vec![0.1, 7.0e-9, 123.456]),
+            ("blk.1.attn_q.weight".to_owned(), vec![0.0; 3]),
+        ]);
+        let made = Importance::of_sums(sums, 2999);
+        let path = dir.path().join("i.gguf");
+        made.write(&path, "rows").unwrap();
+        assert_eq!(Importance::read(&path).unwrap(), made);
+    }
+
+    #[test]
+    fn the_older_file_is_read_and_one_that_was_cut_off_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("i.dat");
+        let mut bytes = Vec::new();
+        bytes.extend(1i32.to_le_bytes());
+        bytes.extend(5i32.to_le_bytes());
+        bytes.extend(b"a.w.t");
+        bytes.extend(4i32.to_le_bytes()); // calls
+        bytes.extend(2i32.to_le_bytes());
+        bytes.extend([8.0f32, 2.0].into_iter().flat_map(f32::to_le_bytes));
+        std::fs::write(&path, &bytes).unwrap();
+        let read = Importance::read(&path).unwrap();
+        assert_eq!(read.of("a.w.t"), Some(&[2.0, 0.5][..]));
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            assert!(Importance::read(&path).is_err(), "{length}");
+        }
     }
 }

@@ -32,6 +32,7 @@ mod families;
 mod files;
 pub mod gguf;
 mod importance;
+mod lost;
 mod mapped;
 mod projection;
 mod published;

@@ -1,7 +1,10 @@
 //! The body of every tool's `main`: parse, listen for signals, run, render the end, pick the exit code.
 use crate::check::check_arguments;
 use crate::signals::INTERRUPT;
-use crate::{Error, Result, Status, ToolArgs, Ui, describe, failure, overlap, peers, signals};
+use crate::{
+    Error, Result, Status, ToolArgs, Ui, allocation, cache, describe, failure, input, overlap,
+    peers, signals,
+};
 use lora_records::Event;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -26,6 +29,7 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
         .try_get_matches()
         .and_then(|mut matches| {
             let overlap = overlap::check::<A>(&matches);
+            input::allow_changed(&matches);
             A::from_arg_matches_mut(&mut matches).map(|args| (args, overlap))
         });
     let (args, overlap) = match parsed {
@@ -37,7 +41,13 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
         }
     };
     let ui = Ui::for_terminal(args.common());
+    if ui.json() {
+        allocation::tell_events();
+    }
     signals::listen(ui.clone());
+    if let Some(cache) = cache::folder() {
+        lora_receipt::keep_hashes_in(&cache);
+    }
     note_panics();
     let work = || overlap.and_then(|()| run(args, &ui));
     match catch_unwind(AssertUnwindSafe(work)) {

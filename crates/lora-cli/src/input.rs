@@ -1,10 +1,12 @@
-//! Artefact inputs: a path, or `-` for the receipt of the tool before this one in a shell pipe.
+//! Artefact inputs: a path, or `-` for the receipt of the tool before this one in a shell pipe. What they name is compared
+//! with its receipt before it is read.
 use crate::{Error, Result};
 use lora_receipt::{Artefact, Receipt};
 use lora_records::Event;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What `-` is for.
 const PIPE: &str = "`-` takes the JSON lines of a lora tool: `lora-prep … | lora-train --data - …`";
@@ -12,11 +14,43 @@ const PIPE: &str = "`-` takes the JSON lines of a lora tool: `lora-prep … | lo
 /// What stdin held; read once, so that two `-` inputs get a clear error and not an empty second one.
 static STDIN: OnceLock<std::result::Result<String, String>> = OnceLock::new();
 
+/// Whether `--allow-changed` stands on the command line.
+static ALLOW_CHANGED: AtomicBool = AtomicBool::new(false);
+
+/// The way past an input that has changed since a tool wrote it; flatten with `#[command(flatten)] #[serde(flatten)]`.
+#[derive(Debug, Clone, Copy, Default, clap::Args, serde::Serialize)]
+pub struct ChangedInput {
+    /// Read an adapter, dataset or model as it is now, though it is not what its receipt says.
+    #[arg(long, global = true)]
+    #[serde(rename = "allow-changed")]
+    pub allow_changed: bool,
+}
+
+/// Notes what the command line says of inputs that have changed.
+pub(crate) fn allow_changed(matches: &clap::ArgMatches) {
+    let here = matches.try_get_one::<bool>("allow_changed");
+    if here.is_ok_and(|flag| flag == Some(&true)) {
+        ALLOW_CHANGED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Refuses what has changed since a tool wrote it.
+fn check_receipt(path: &Path) -> Result<()> {
+    if ALLOW_CHANGED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    match lora_receipt::changed_since(path)? {
+        None => Ok(()),
+        Some(change) => Err(Error::new(change.to_string())
+            .hint("make it again; if the change is meant, --allow-changed reads it as it is")),
+    }
+}
+
 /// Resolves an artefact input: `-` reads an upstream receipt (last JSON line of stdin) and checks its kind.
 ///
 /// # Errors
-/// When the path does not exist, when the output would overlap it, or when what came through the pipe is no receipt of that
-/// kind.
+/// When the path does not exist, when the output would overlap it, when it is not what its receipt says, or when what came
+/// through the pipe is no receipt of that kind.
 pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
     let path = if path.as_os_str() == "-" {
         let text = STDIN.get_or_init(read_stdin).as_ref().map_err(|e| {
@@ -31,6 +65,7 @@ pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
     match std::fs::metadata(&path) {
         Ok(_) => {
             crate::overlap::check_input(&path)?;
+            check_receipt(&path)?;
             Ok(path)
         }
         Err(e) => {

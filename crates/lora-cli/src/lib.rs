@@ -1,10 +1,13 @@
 //! The only crate that talks to people and machines: arguments, progress, JSON lines, errors and exit codes.
 //!
 //! A tool's `main.rs` is one call of [`main`]; its work is a function from its arguments and a [`Ui`] to a [`Status`].
+mod allocation;
+mod cache;
 mod check;
 mod describe;
 mod device;
 mod entry;
+mod environment;
 mod error;
 mod failure;
 pub mod html;
@@ -23,9 +26,10 @@ pub mod values;
 pub use describe::describe;
 pub use device::DeviceChoice;
 pub use entry::main;
+pub use environment::environment;
 pub use error::{Context, Error, Foreign};
-pub use input::{artefact_from, artefact_input};
-pub use machine::{available_memory, environment};
+pub use input::{ChangedInput, artefact_from, artefact_input};
+pub use machine::available_memory;
 pub use other_base::OtherBase;
 pub use progress::Progress;
 pub use sampling::SamplingArgs;

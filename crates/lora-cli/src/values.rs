@@ -106,6 +106,14 @@ pub fn share(text: &str) -> Result<f64, String> {
     number(text, "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))
 }
 
+/// A share of something that must leave some of it.
+///
+/// # Errors
+/// What was expected instead.
+pub fn part(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0, 1 or less", |x| x > 0.0 && x <= 1.0)
+}
+
 /// Bytes as people write them: 700MB, 2GiB, 1.5G, 4096M, 900000000.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
 use crate::bound::Bound;
-use lora_cli::{Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
+use lora_cli::values::{at_least_one, not_negative, share, threads, tokens, within};
+use lora_cli::{ChangedInput, Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -31,6 +32,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// Folder to write: report.json, predictions.jsonl, receipt.json.
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
@@ -43,20 +48,21 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "valid")]
     pub split: String,
     /// Use only the first N rows of the split.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub limit: Option<usize>,
     /// Rows to answer by generation: a number, or `all`; 0 turns it off.
     #[arg(long, value_name = "N|all", default_value = "200")]
     pub generate: Rows,
     /// Longest answer, in tokens [default: the longest completion among the rows, and a few more].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = tokens, value_name = "N")]
     pub max_new_tokens: Option<usize>,
     /// Answers to a prompt: with more than one, the share of prompts of which one of k is right (pass@k) and the most
     /// frequent answer (majority) are measured; the other metrics are of the first.
     #[arg(
         long,
+        value_parser = samples,
         value_name = "N",
-        default_value_t = 1,
+        default_value = "1",
         help_heading = "Generation"
     )]
     pub samples: usize,
@@ -100,6 +106,7 @@ pub struct Args {
     /// Gate: every adapter's mean loss (the base's, without adapters) is at most X nats a token.
     #[arg(
         long,
+        value_parser = not_negative,
         value_name = "X",
         help_heading = "Gates (exit 1 when one does not pass)"
     )]
@@ -107,6 +114,7 @@ pub struct Args {
     /// Gate: every adapter (the base, without adapters) answers at least this share of rows exactly, 0 to 1.
     #[arg(
         long,
+        value_parser = share,
         value_name = "SHARE",
         help_heading = "Gates (exit 1 when one does not pass)"
     )]
@@ -122,6 +130,7 @@ pub struct Args {
     /// How far an adapter's loss on the guard may be above the base's, nats a token: the whole 95 % interval.
     #[arg(
         long,
+        value_parser = not_negative,
         value_name = "X",
         default_value_t = 0.1,
         requires = "guard",
@@ -129,13 +138,13 @@ pub struct Args {
     )]
     pub max_drop: f64,
     /// Tokens that are scored together; changes speed and memory, not the result.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(long, value_parser = at_least_one, value_name = "N", default_value_t = 1024)]
     pub batch_tokens: usize,
     /// Where to compute: a GPU if there is one that can do it (auto), cpu, or cuda:N. A GPU computes in bfloat16.
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
     /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = threads, value_name = "N")]
     pub threads: Option<usize>,
     /// Output flags.
     #[command(flatten)]
@@ -152,6 +161,13 @@ Examples:
   lora-eval --base m --data d --adapter a --adapter b --generate all --min-exact-match 0.9 --out report
   lora-eval --base m --data d --adapter a --metrics rouge_l,chrf --gate 'rouge_l >= 0.4' --gate 'loss <= base + 0.02' --out report
   lora-train --base m --data d --out a | lora-eval --base m --data d --adapter - --out report";
+
+/// Most answers to a prompt.
+const MOST_SAMPLES: usize = 1000;
+
+fn samples(text: &str) -> Result<usize, String> {
+    within(text, 1..=MOST_SAMPLES)
+}
 
 /// How many rows are answered by generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

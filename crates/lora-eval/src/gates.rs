@@ -21,27 +21,6 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
     if args.guard.is_some() && args.adapter.is_empty() {
         return fail("--guard needs an adapter", "name one: --adapter DIR");
     }
-    if !args.max_drop.is_finite() || args.max_drop < 0.0 {
-        return fail(
-            "--max-drop is no loss",
-            "it is how many nats a token the loss on the guard may rise, e.g. --max-drop 0.1",
-        );
-    }
-    if args.max_nll.is_some_and(|x| !x.is_finite() || x < 0.0) {
-        return fail(
-            "--max-nll is no loss",
-            "it is a mean loss in nats a token, e.g. --max-nll 1.5",
-        );
-    }
-    if args
-        .min_exact_match
-        .is_some_and(|x| !(0.0..=1.0).contains(&x))
-    {
-        return fail(
-            "--min-exact-match is a share between 0 and 1",
-            "90 % is --min-exact-match 0.9",
-        );
-    }
     args.sampling.check()?;
     if args.samples > 1 && args.sampling.temperature == 0.0 {
         return fail(

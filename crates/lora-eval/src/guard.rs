@@ -6,7 +6,7 @@ use crate::statistics::{TAIL, difference};
 use lora_cli::{Error, Result, Ui};
 use lora_data::{ChatTemplate, Encoder, Example, Record, Split};
 use lora_model::{Generate, SequenceLoss};
-use lora_receipt::Input;
+use lora_receipt::{Artefact, Input};
 use lora_records::{Difference, GateResult, Guard, GuardModel};
 use std::path::Path;
 
@@ -81,9 +81,19 @@ impl Guarded {
 }
 
 /// Judges every adapter: the whole 95 % interval of its loss − the base's stays within the drop that is allowed.
-pub(crate) fn judge(guard: &Guard) -> Vec<GateResult> {
+/// `vocabulary` tokens to guess from say whether the base knows anything of the guard.
+pub(crate) fn judge(guard: &Guard, vocabulary: usize) -> Vec<GateResult> {
+    let guessing = (vocabulary as f64).ln();
+    let unknown = guard.models.first().map(|base| base.nll);
+    let unknown = unknown.filter(|nll| *nll >= guessing);
     let judged = guard.models.iter().filter_map(|model| {
-        let (passed, reason) = within(model.difference_to_base.as_ref()?, guard.max_drop);
+        let (passed, mut reason) = within(model.difference_to_base.as_ref()?, guard.max_drop);
+        if let Some(nll) = unknown {
+            reason += &format!(
+                "; but this says little: the base itself loses {nll:.2} nats a token there, where guessing loses \
+                 {guessing:.2} (--guard DIR names rows that it knows)"
+            );
+        }
         Some(GateResult {
             gate: GATE.to_owned(),
             model: model.name.clone(),
@@ -145,6 +155,7 @@ fn own_rows(loaded: &Loaded) -> Result<Vec<Example>> {
 }
 
 fn rows_of(path: &Path, args: &Args, loaded: &mut Loaded) -> Result<Vec<Example>> {
+    let path = &lora_cli::artefact_input(path, Artefact::Dataset)?;
     let mut split = Split::read(path, &args.split)?;
     if let Some(bundle) = &loaded.tokenizer {
         split.check_tokenizer(&bundle.sha256, path)?;
@@ -177,6 +188,39 @@ mod tests {
         ] {
             let (passed, reason) = within(&difference(nll, half), 0.1);
             assert!(passed == wanted && reason.contains(words), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_guard_that_the_base_only_guesses_at_is_said() {
+        let model = |name: &str, nll: f64, change: Option<f64>| GuardModel {
+            name: name.to_owned(),
+            nll,
+            difference_to_base: change.map(|nll| Difference {
+                nll,
+                standard_error: None,
+                low: Some(nll - 0.1),
+                high: Some(nll + 0.1),
+                prompts: 40,
+            }),
+        };
+        for (of_base, is_said) in [(13.8, true), (6.92, true), (3.0, false)] {
+            let guard = Guard {
+                data: DEFAULT.to_owned(),
+                rows: 40,
+                max_drop: 0.1,
+                models: vec![
+                    model("base", of_base, None),
+                    model("a", of_base - 2.0, Some(-2.0)),
+                ],
+            };
+            let judged = judge(&guard, 1000); // ln 1000 = 6.908
+            assert!(judged.len() == 1 && judged[0].passed);
+            assert_eq!(
+                judged[0].reason.contains("says little"),
+                is_said,
+                "{judged:?}"
+            );
         }
     }
 

@@ -95,9 +95,12 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     report.slices = slices::slices(&args.slice, &loaded, ground, &measured)?;
     report.guard = guarded.as_ref().map(guard::Guarded::report);
     report.gates = gates::judge(&args, &report);
-    report
-        .gates
-        .extend(report.guard.iter().flat_map(guard::judge));
+    let vocabulary = loaded.base.checkpoint().config().vocab_size;
+    let guard = report.guard.iter();
+    let of_guard: Vec<_> = guard
+        .flat_map(|guard| guard::judge(guard, vocabulary))
+        .collect();
+    report.gates.extend(of_guard);
     report.passed = report.gates.iter().all(|gate| gate.passed);
     table::show(&report, ui);
     let about = write::About {

@@ -56,6 +56,7 @@ pub(crate) fn commit(
     create(&output.path().join(html::FILE_NAME), |out| {
         out.write_all(page.html().as_bytes())
     })?;
+    loaded.base.checkpoint().check_unchanged()?;
     let draft = Draft {
         tool: "lora-eval".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),

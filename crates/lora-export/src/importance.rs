@@ -6,6 +6,7 @@ use lora_checkpoint::{Importance, gguf};
 use lora_cli::{Error, Result, Ui};
 use lora_data::Example;
 use lora_model::{Base, Fused, InputSquares, Packed};
+use lora_receipt::Artefact;
 use std::collections::BTreeMap;
 
 /// Tokens that are run at a time.
@@ -31,6 +32,7 @@ pub(crate) fn of(args: &Args, source: &Source, ui: &Ui) -> Result<Option<Importa
         ));
         return Ok(Some(importance));
     }
+    let path = &lora_cli::artefact_input(path, Artefact::Dataset)?;
     let base = Base::open(source.model().path())?;
     let rows = verify::split(path, "train", &base, args.importance_rows)?;
     let squares = measure(&base, &rows, ui)?;
@@ -42,7 +44,7 @@ pub(crate) fn of(args: &Args, source: &Source, ui: &Ui) -> Result<Option<Importa
         squares.tokens
     ));
     if let Some(out) = &args.importance_out {
-        importance.write(out, squares.tokens, &path.display().to_string())?;
+        importance.write(out, &path.display().to_string())?;
     }
     Ok(Some(importance))
 }
@@ -68,16 +70,14 @@ fn measure(base: &Base, rows: &[Example], ui: &Ui) -> Result<InputSquares> {
     }
 }
 
-/// The means, by the GGUF names of the matrices.
+/// The sums, by the GGUF names of the matrices.
 fn named(base: &Base, squares: &InputSquares) -> Importance {
-    let count = squares.tokens as f64;
     let mut columns = BTreeMap::new();
     for (&(layer, projection), sums) in &squares.sums {
         let weight = format!("model.layers.{layer}.{}.weight", projection.name());
         if let Some(name) = gguf::tensor_name(base.config(), &weight) {
-            let means = sums.iter().map(|sum| (sum / count) as f32).collect();
-            columns.insert(name, means);
+            columns.insert(name, sums.iter().map(|sum| *sum as f32).collect());
         }
     }
-    Importance::new(columns)
+    Importance::of_sums(columns, squares.tokens)
 }

@@ -17,7 +17,8 @@ mod verify;
 
 pub use dtype::Dtype;
 use inputs::Source;
-use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
+use lora_cli::values::{at_least_one, not_negative, share};
+use lora_cli::{ChangedInput, Common, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -43,6 +44,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// What to write.
     #[arg(long, value_name = "FORMAT", default_value = "gguf")]
     pub format: Format,
@@ -66,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH", help_heading = QUANTISING)]
     pub importance: Option<PathBuf>,
     /// Rows of the dataset's split `train` that are measured.
-    #[arg(long, value_name = "N", default_value_t = 256, requires = "importance", help_heading = QUANTISING)]
+    #[arg(long, value_parser = at_least_one, value_name = "N", default_value_t = 256, requires = "importance", help_heading = QUANTISING)]
     pub importance_rows: usize,
     /// Also write what was measured, as llama-imatrix does.
     #[arg(long, value_name = "FILE", requires = "importance", help_heading = QUANTISING)]
@@ -76,16 +81,16 @@ pub struct Args {
     #[arg(long, value_name = "DATASET", help_heading = PROOF)]
     pub verify: Option<PathBuf>,
     /// Rows that are run.
-    #[arg(long, value_name = "N", default_value_t = 32, requires = "verify", help_heading = PROOF)]
+    #[arg(long, value_parser = at_least_one, value_name = "N", default_value_t = 32, requires = "verify", help_heading = PROOF)]
     pub verify_rows: usize,
     /// Split of the dataset.
     #[arg(long, value_name = "NAME", default_value = "valid", requires = "verify", help_heading = PROOF)]
     pub split: String,
     /// Exit with 1 if the mean KL divergence is larger, in nats a token.
-    #[arg(long, value_name = "NATS", requires = "verify", help_heading = PROOF)]
+    #[arg(long, value_parser = not_negative, value_name = "NATS", requires = "verify", help_heading = PROOF)]
     pub max_kl: Option<f64>,
     /// Exit with 1 if the likeliest token is the same at a smaller share of places, e.g. 0.95.
-    #[arg(long, value_name = "SHARE", requires = "verify", help_heading = PROOF)]
+    #[arg(long, value_parser = share, value_name = "SHARE", requires = "verify", help_heading = PROOF)]
     pub min_agreement: Option<f64>,
     /// Write no file, but show what each of these types costs, in one table.
     #[arg(long, value_name = "TYPES", value_delimiter = ',', requires = "verify", help_heading = PROOF,
@@ -155,10 +160,6 @@ impl Args {
 }
 
 impl ToolArgs for Args {
-    fn check(&self) -> Result<()> {
-        verify::check_arguments(self)
-    }
-
     fn common(&self) -> &Common {
         &self.common
     }
@@ -167,7 +168,6 @@ impl ToolArgs for Args {
 /// Exports.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
-    verify::check_arguments(&args)?;
     inputs::resolve(&mut args)?;
     let source = inputs::open(&args, ui)?;
     args.dtype = Some(args.dtype.map_or_else(|| source.default_dtype(), Ok)?); // the receipt names the chosen type
@@ -209,6 +209,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
         Some(_) => verify::run(&args, &source, &output.path, &mut results, ui)?,
         None => Status::Done,
     };
+    source.model().check_unchanged()?;
     let receipt = output.commit(&args, results, started)?;
     ui.receipt(&receipt);
     Ok(verdict)

@@ -27,25 +27,6 @@ impl Reference {
     }
 }
 
-/// Refuses gates that can't be judged.
-pub(crate) fn check_arguments(args: &Args) -> Result<()> {
-    if args.verify_rows == 0 || args.importance_rows == 0 {
-        return Err(Error::new("rows to look at must be at least 1"));
-    }
-    if args.max_kl.is_some_and(|most| most.is_nan() || most < 0.0) {
-        return Err(Error::new("--max-kl is no divergence")
-            .hint("it is a mean in nats a token, e.g. --max-kl 0.05"));
-    }
-    if args
-        .min_agreement
-        .is_some_and(|least| !(0.0..=1.0).contains(&least))
-    {
-        return Err(Error::new("--min-agreement is a share between 0 and 1")
-            .hint("95 % is --min-agreement 0.95"));
-    }
-    Ok(())
-}
-
 /// Measures, says what was found, and judges.
 pub(crate) fn run(
     args: &Args,

@@ -32,9 +32,6 @@ pub(crate) struct Adapters {
 
 /// Resolves `-`, and finds the base where it was left out.
 pub(crate) fn resolve(args: &mut Args) -> Result<()> {
-    if args.threads == Some(0) {
-        return Err(Error::new("--threads must be at least 1"));
-    }
     let dashes = args
         .adapter
         .iter()

@@ -10,7 +10,8 @@ mod inputs;
 mod weights;
 mod write;
 
-use lora_cli::{Common, OtherBase, Result, Status, ToolArgs, Ui};
+use lora_cli::values::{part, rank, threads};
+use lora_cli::{ChangedInput, Common, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -33,6 +34,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// Folder to write: a model, or with --to-adapter an adapter. A name that ends in .gguf: the GGUF file of the base
     /// again, in which only the adapted weights are new, each in the type that it has there.
     #[arg(long, value_name = "DIR", required_unless_present = "diff")]
@@ -49,10 +54,10 @@ pub struct Args {
     #[arg(long, value_name = "WAY", default_value = "cat", help_heading = COMBINING)]
     pub combine: Combine,
     /// Rank of the result with --combine svd [default: the largest among the adapters].
-    #[arg(long, value_name = "N", help_heading = COMBINING)]
+    #[arg(long, value_parser = rank, value_name = "N", help_heading = COMBINING)]
     pub rank: Option<usize>,
     /// Share of values kept with --combine ties, dare and dare-ties [default: 0.5].
-    #[arg(long, value_name = "SHARE", help_heading = COMBINING)]
+    #[arg(long, value_parser = part, value_name = "SHARE", help_heading = COMBINING)]
     pub density: Option<f64>,
     /// Seed of the values that dare drops [default: 0].
     #[arg(long, value_name = "N", help_heading = COMBINING)]
@@ -79,7 +84,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "valid")]
     pub split: String,
     /// Threads of the check [default: as many as this process may use].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = threads, value_name = "N")]
     pub threads: Option<usize>,
     /// Output flags.
     #[command(flatten)]

@@ -127,6 +127,7 @@ pub(crate) fn commit(
     check: Option<&Check>,
     started: Instant,
 ) -> Result<Receipt> {
+    inputs.base.checkpoint().check_unchanged()?;
     let draft = Draft {
         tool: "lora-merge".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),

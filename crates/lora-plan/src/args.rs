@@ -5,7 +5,7 @@ use crate::cost::{MemoryArgs, TimeArgs};
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::params::ParamsArgs;
-use lora_cli::{Common, ToolArgs};
+use lora_cli::{ChangedInput, Common, ToolArgs};
 
 /// Plan a LoRA run, and understand one: what is trained and how large it is.
 #[derive(Debug, Clone, clap::Parser, serde::Serialize)]
@@ -14,6 +14,10 @@ pub struct Args {
     /// What to plan.
     #[command(subcommand)]
     pub command: Command,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// Output flags.
     #[command(flatten)]
     #[serde(skip)]

@@ -1,5 +1,5 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
-use lora_cli::{Common, Error, Result, ToolArgs};
+use lora_cli::{ChangedInput, Common, Error, Result, ToolArgs};
 use lora_data::{Learn, Overlength, PromptTemplate, Reading, Rules};
 use std::path::PathBuf;
 
@@ -35,6 +35,10 @@ pub struct Args {
     #[arg(long)]
     #[serde(skip)]
     pub force: bool,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
 
     /// Share of the prompts held out to watch the training [default: 0.1, or 0 where files or folders bring their own].
     #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, conflicts_with = "valid_file", help_heading = "Splits")]

@@ -1,17 +1,29 @@
 //! Content hashes of files and folder trees: streamed, in sorted order, the same on every machine.
+use crate::digest::hex;
+use crate::kept::Kept;
 use crate::mark::{Finished, is_receipt_of_its_folder};
+use crate::stamp::{Stamp, canonical};
 use crate::{Error, FILE_NAME, io};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 18;
 /// Folders nested deeper than this are refused: they are a mistake or an attack.
 const MAX_DEPTH: usize = 64;
+/// Where hashes are kept from one run to the next.
+static KEPT: OnceLock<Kept> = OnceLock::new();
+/// What this process has hashed.
+static HASHED: Mutex<Option<Hashes>> = Mutex::new(None);
+
+/// From here on the hashes of big files are kept in a folder, so that the next run need not read what has not changed.
+pub fn keep_hashes_in(cache: &Path) {
+    KEPT.get_or_init(|| Kept::within(cache));
+}
 
 /// sha256 of a file's bytes, or of a folder's tree, as 64 hex digits.
 ///
@@ -25,14 +37,19 @@ const MAX_DEPTH: usize = 64;
 /// # Errors
 /// When something can't be read.
 pub fn hash_path(path: &Path) -> Result<String, Error> {
-    Hashes::default().hash_path(path)
+    with_hashed(|hashes| hashes.hash_path(path))
+}
+
+/// Does something with all that this process has hashed.
+pub(crate) fn with_hashed<T>(work: impl FnOnce(&mut Hashes) -> T) -> T {
+    let mut hashed = HASHED.lock().unwrap_or_else(PoisonError::into_inner);
+    work(hashed.get_or_insert_default())
 }
 
 /// Hashes that are remembered while this process lives, so that a big base is read once and not once a step.
 #[derive(Debug, Default)]
 pub struct Hashes {
-    /// By canonical path, size and time of the last change.
-    known: HashMap<(PathBuf, u64, SystemTime), String>,
+    known: HashMap<Stamp, String>,
 }
 
 impl Hashes {
@@ -62,22 +79,26 @@ impl Hashes {
     /// sha256 and length of one regular file.
     pub(crate) fn file(&mut self, path: &Path) -> Result<(String, u64), Error> {
         let meta = fs::metadata(path).map_err(io("read", path))?;
-        let Ok(changed) = meta.modified() else {
+        let Some(stamp) = Stamp::of(path, &meta)? else {
             return hash_file(path, &meta);
         };
-        let key = (canonical(path)?, meta.len(), changed);
-        if let Some(hash) = self.known.get(&key) {
+        if let Some(hash) = self.known.get(&stamp) {
             return Ok((hash.clone(), meta.len()));
         }
+        if let Some(hash) = KEPT.get().and_then(|kept| kept.find(&stamp)) {
+            self.known.insert(stamp, hash.clone());
+            return Ok((hash, meta.len()));
+        }
         let (hash, length) = hash_file(path, &meta)?;
-        self.known.insert(key, hash.clone());
+        let after = fs::metadata(path).map_err(io("read", path))?;
+        if Stamp::of(path, &after)?.as_ref() == Some(&stamp) {
+            if let Some(kept) = KEPT.get() {
+                kept.keep(&stamp, &hash);
+            }
+            self.known.insert(stamp, hash.clone());
+        }
         Ok((hash, length))
     }
-}
-
-/// sha256 of bytes in memory (an input that came through stdin), as 64 hex digits.
-pub fn hash_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 /// sha256 and length of one regular file.
@@ -149,24 +170,10 @@ fn walk(
     Ok(())
 }
 
-fn canonical(path: &Path) -> Result<PathBuf, Error> {
-    fs::canonicalize(path).map_err(io("read", path))
-}
-
 /// The path with `/` on every system.
 fn slashed(path: &Path) -> String {
     path.components()
         .map(|part| part.as_os_str().to_string_lossy())
         .collect::<Vec<_>>()
         .join("/")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

@@ -1,9 +1,13 @@
 //! What was made from what: content hashes, receipts and staged outputs. No ML lives here.
 //!
 //! A finished output always has a receipt: `OUT/receipt.json` in a folder, `FILE.receipt.json` beside a single file.
+mod chain;
+mod check;
+mod digest;
 mod hash;
 mod host;
 pub mod identity;
+mod kept;
 mod mark;
 mod modes;
 mod overlap;
@@ -11,9 +15,13 @@ mod receipt;
 mod remains;
 mod replace;
 mod staged;
+mod stamp;
 mod unfinished;
 
-pub use hash::{Hashes, hash_bytes, hash_path};
+pub use chain::{Found, State, verify};
+pub use check::{Change, changed_since};
+pub use digest::hash_bytes;
+pub use hash::{Hashes, hash_path, keep_hashes_in};
 pub use host::peak_rss_bytes;
 pub use identity::{Identity, Marks};
 pub use overlap::refuse_overlap;

@@ -72,7 +72,7 @@ fn is_litter(path: &Path) -> bool {
 }
 
 /// What tools look for in a folder: a file of this kind that somebody adds changes what they read.
-fn is_read(path: &Path) -> bool {
+pub(crate) fn is_read(path: &Path) -> bool {
     const ENDINGS: [&str; 8] = [
         "json",
         "jsonl",

@@ -15,6 +15,7 @@ mod run;
 mod secret;
 mod tools;
 mod values;
+mod verify;
 mod yaml;
 
 pub use guard::enter as enter_guard;
@@ -29,16 +30,23 @@ use std::path::{Path, PathBuf};
 ///
 /// Step S of pipeline P writes WORK/P/S, with its log in WORK/P/S.log; P.lock beside the file says what was made.
 #[derive(Debug, Clone, clap::Parser, serde::Serialize)]
-#[command(name = "lora-run", version, after_help = EXAMPLES)]
+#[command(name = "lora-run", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub(crate) command: Option<Command>,
     /// The pipeline file.
-    pub pipeline: PathBuf,
+    #[arg(required = true)]
+    pub pipeline: Option<PathBuf>,
     /// Gives a param of the pipeline another value (repeatable).
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, Value)>,
     /// Prints the command lines and what would run, and does nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Runs nothing: hashes all outputs again and everything that they came from; exit 1 if something has changed.
+    #[arg(long, conflicts_with_all = ["dry_run", "force"])]
+    pub check: bool,
     /// Runs all steps, or one, although nothing changed.
     #[arg(long, value_name = "STEP", num_args = 0..=1, default_missing_value = "")]
     pub force: Option<String>,
@@ -51,11 +59,20 @@ pub struct Args {
     pub common: Common,
 }
 
+/// What lora-run does beside running a pipeline.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Hash outputs again, everything that they were made from, and so on down to the raw files.
+    Verify(verify::VerifyArgs),
+}
+
 const EXAMPLES: &str = "Examples:
   lora-run pipelines/finetune.yaml
   lora-run pipelines/finetune.yaml --dry-run
   lora-run pipelines/finetune.yaml --set rank=32 --set lr=1e-4
-  lora-run pipelines/finetune.yaml --force train";
+  lora-run pipelines/finetune.yaml --force train
+  lora-run pipelines/finetune.yaml --check
+  lora-run verify work/finetune/merge";
 
 impl ToolArgs for Args {
     const OUTPUTS: &'static [&'static str] = &[];
@@ -70,8 +87,14 @@ impl ToolArgs for Args {
 /// # Errors
 /// When the pipeline is not right (before anything runs), when a step fails, or on Ctrl-C.
 pub fn run(args: Args, ui: &Ui) -> Result<Status> {
-    let source = Source::read(&args.pipeline)?;
+    if let Some(Command::Verify(args)) = &args.command {
+        return verify::paths(ui, args);
+    }
+    let source = Source::read(args.pipeline.as_deref().unwrap_or(Path::new("")))?;
     let steps = resolve::resolve(&source, &args.set, &args.work)?;
+    if args.check {
+        return verify::steps(ui, steps.iter());
+    }
     let force = match args.force {
         None => Force::Nothing,
         Some(name) if name.is_empty() => Force::All,

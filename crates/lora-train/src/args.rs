@@ -3,7 +3,7 @@ use crate::choices::{Decay, Method, RouteKind, WeightDtype};
 use crate::lora_args::LoraArgs;
 use crate::values::{accumulation, warmup};
 use lora_cli::values::{at_least_one, below_one, not_negative, positive, rank, threads};
-use lora_cli::{Common, DeviceChoice, Error, OtherBase, Result, ToolArgs};
+use lora_cli::{ChangedInput, Common, DeviceChoice, Error, OtherBase, Result, ToolArgs};
 use lora_core::{LoraConfig, Preset, TargetModules, Targets};
 use lora_training::{Batching, Length, TrainConfig};
 use std::path::PathBuf;
@@ -31,6 +31,10 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub other_base: OtherBase,
+    /// Inputs that have changed since a tool wrote them.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub changed_input: ChangedInput,
     /// Folder to write: the best adapter, metrics.jsonl, checkpoints/, README.md, receipt.json.
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]

@@ -3,7 +3,7 @@ use crate::args::Args;
 use crate::card;
 use crate::choices::Method;
 use crate::failure::{explain, failed};
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Start};
 use crate::model::Model;
 use lora_cli::Foreign as _;
 use lora_cli::Result;
@@ -35,6 +35,9 @@ pub(crate) fn finish(
     let card = dir.join("README.md");
     std::fs::write(&card, card::render(args, outcome, &model.summary))
         .map_err(failed("write", &card))?;
+    if let Start::Weights(base) = &inputs.base {
+        base.checkpoint().check_unchanged()?;
+    }
     let draft = Draft {
         tool: env!("CARGO_PKG_NAME").to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -8,6 +8,7 @@ mod families;
 mod folder;
 mod gguf;
 mod hostile;
+mod lost;
 mod support;
 mod tokenizer;
 

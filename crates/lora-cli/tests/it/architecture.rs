@@ -45,12 +45,14 @@ const ML: [&str; 10] = [
     "polars",
     "half",
 ];
-/// Files that may hold `unsafe`: arithmetic on raw slices, a GPU's driver, mapped files, and one environment variable.
-const UNSAFE: [&str; 4] = [
+/// Files that may hold `unsafe`: arithmetic on raw slices, a GPU's driver, mapped files, one environment variable, and what
+/// is said where there is no memory.
+const UNSAFE: [&str; 5] = [
     "lora-kernels/src/",
     "lora-gpu/src/",
     "lora-checkpoint/src/",
     "lora-cli/src/entry.rs",
+    "lora-cli/src/allocation.rs",
 ];
 
 fn root() -> PathBuf {
@@ -249,10 +251,10 @@ fn only_lora_cli_prints_or_exits() {
         "io::stdout(",
         "io::stderr(",
     ];
-    for (path, text) in sources()
-        .into_iter()
-        .filter(|(path, _)| !path.starts_with("lora-cli/"))
-    {
+    // A signal's handler can hand nothing back.
+    let may_talk =
+        |path: &str| path.starts_with("lora-cli/") || path == "lora-checkpoint/src/lost.rs";
+    for (path, text) in sources().into_iter().filter(|(path, _)| !may_talk(path)) {
         for (number, line) in code(&text) {
             let found = talks.iter().find(|word| line.contains(**word));
             assert!(
@@ -358,7 +360,9 @@ fn every_crate_is_tested_with_its_checks_on() {
 #[test]
 fn hints_are_fields() {
     // Still to be moved: its faults are texts inside the crate; its error has the field.
-    let inside = |path: &str| path.starts_with("lora-core/");
+    let inside = |path: &str| {
+        path.starts_with("lora-core/") || path == "lora-cli/src/allocation.rs" // no memory for an error with fields
+    };
     for (path, text) in sources().into_iter().filter(|(path, _)| !inside(path)) {
         for (number, line) in code(&text) {
             let line = line.trim();

@@ -42,14 +42,16 @@ Examples:
   lora-plan compare work/lora-vs-full --gain-of full
   lora-plan compare work/sweep --json | jq '[.run, .valid_loss]'";
 
-/// Reads the runs at all paths.
+/// Reads the runs at all paths; warns of what is not as its tool wrote it.
 ///
 /// # Errors
-/// When a path holds no training, or when a file there is damaged.
-pub fn compare(paths: &[PathBuf]) -> Result<(Vec<Compared>, Chart)> {
+/// When a path holds no training, or when a file there can't be read.
+pub fn compare(paths: &[PathBuf], ui: &Ui) -> Result<(Vec<Compared>, Chart)> {
     let mut runs = Vec::new();
     for path in paths {
-        let found = find(path)?.runs;
+        let found = find(path)?;
+        found.damage().iter().for_each(|line| ui.warn(line));
+        let found = found.runs;
         if found.is_empty() {
             return Err(Error::new(format!(
                 "{} holds no finished step of lora-train",
@@ -96,7 +98,7 @@ fn common_loss(rows: &[Compared]) -> Option<fn(&Compared) -> f64> {
 }
 
 pub(crate) fn run(args: &CompareArgs, ui: &Ui) -> Result<Status> {
-    let (mut rows, chart) = compare(&args.runs)?;
+    let (mut rows, chart) = compare(&args.runs, ui)?;
     if let Some(whole) = &args.gain_of {
         gain::shares(&mut rows, whole)?;
     }

@@ -10,6 +10,8 @@ pub enum Cause {
     Failed,
     /// The run did not finish.
     Unfinished,
+    /// Files are not what their tool wrote, or can't be read.
+    Damaged,
     /// A report or a model was made from an earlier adapter.
     Outdated,
     /// Next to nothing is supervised.

@@ -13,7 +13,7 @@ mod stability;
 
 pub use finding::{Cause, Change, Finding};
 
-use crate::run::{Failure, FreeNames, Run, find};
+use crate::run::{Failure, Found, FreeNames, Run, find};
 use crate::show::tagged;
 use lora_cli::{Result, Status, Ui, wrapped};
 use patient::Patient;
@@ -53,7 +53,7 @@ pub struct Diagnosis {
 /// Examines what lies at a path.
 ///
 /// # Errors
-/// When there is no training, or when a file there is damaged.
+/// When there is no training, or when a file there can't be read.
 pub fn diagnose(path: &Path) -> Result<Vec<Diagnosis>> {
     diagnose_beside(path, &mut FreeNames::default())
 }
@@ -62,8 +62,9 @@ pub fn diagnose(path: &Path) -> Result<Vec<Diagnosis>> {
 fn diagnose_beside(path: &Path, names: &mut FreeNames) -> Result<Vec<Diagnosis>> {
     let found = find(path)?;
     let mut all: Vec<Diagnosis> = found.runs.iter().map(examine).collect();
-    if !found.failures.is_empty() {
-        let findings = found.failures.iter().map(failed).collect();
+    let mut findings: Vec<Finding> = found.failures.iter().map(failed).collect();
+    findings.extend(damaged(&found));
+    if !findings.is_empty() {
         all.insert(
             0,
             Diagnosis {
@@ -114,6 +115,20 @@ fn examine(run: &Run) -> Diagnosis {
         run: run.name.clone(),
         findings,
     }
+}
+
+/// What the figures of all runs beside it may rest on.
+fn damaged(found: &Found) -> Option<Finding> {
+    let damage = found.damage();
+    let mut finding = Finding::new(Cause::Damaged, "files are not what their tool wrote");
+    for line in &damage {
+        finding = finding.seen(line.clone());
+    }
+    let finding = finding.attempt(
+        "make the output again, or copy it again; what is said below was read as it lies there now",
+        None,
+    );
+    (!damage.is_empty()).then_some(finding)
 }
 
 fn unfinished(run: &Run) -> Option<Finding> {

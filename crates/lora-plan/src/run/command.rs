@@ -21,7 +21,7 @@ const USUAL: [(&str, &str); 8] = [
 /// Settings that don't belong to the result, or that others spell out.
 const LEFT_OUT: [&str; 3] = ["threads", "preset", "out"];
 /// Settings that lora-prep has anyway.
-const USUAL_PREP: [(&str, &str); 3] = [("valid", "0.1"), ("test", "0"), ("seed", "0")];
+const USUAL_PREP: [(&str, &str); 2] = [("test", "0"), ("seed", "0")];
 /// Settings that lora-eval, lora-merge and lora-export have anyway.
 const USUAL_OUTPUT: [(&str, &str); 5] = [
     ("split", "valid"),
@@ -309,4 +309,50 @@ pub(crate) fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lora_cli::{ToolArgs, describe};
+
+    /// The defaults among these flags, as the tool tells them.
+    fn defaults<A: ToolArgs>(flags: &[(&str, &str)]) -> Vec<(String, String)> {
+        let described = describe::<A>().flags;
+        let default = |name: &str| {
+            described
+                .iter()
+                .find(|flag| flag.name == name)?
+                .default
+                .clone()
+        };
+        flags
+            .iter()
+            .filter_map(|(name, _)| Some(((*name).to_owned(), default(name)?)))
+            .collect()
+    }
+
+    fn owned(flags: &[(&str, &str)]) -> Vec<(String, String)> {
+        flags
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_command_is_what_its_tool_does_anyway() {
+        assert_eq!(defaults::<lora_train::Args>(&USUAL), owned(&USUAL));
+        assert_eq!(defaults::<lora_prep::Args>(&USUAL_PREP), owned(&USUAL_PREP));
+        let mut of_outputs = defaults::<lora_eval::Args>(&USUAL_OUTPUT);
+        of_outputs.extend(defaults::<lora_merge::Args>(&USUAL_OUTPUT));
+        of_outputs.extend(defaults::<lora_export::Args>(&USUAL_OUTPUT));
+        for usual in owned(&USUAL_OUTPUT) {
+            let told: Vec<_> = of_outputs.iter().filter(|flag| flag.0 == usual.0).collect();
+            assert!(!told.is_empty(), "{usual:?}: no tool has that flag");
+            assert!(
+                told.iter().all(|flag| **flag == usual),
+                "{usual:?}: {told:?}"
+            );
+        }
+    }
 }

@@ -34,6 +34,9 @@ pub struct Run {
     pub(crate) remeasured: Vec<(Receipt, Evaluation)>,
     /// Receipts of what was made from other content of the adapter's folder than lies there now.
     pub(crate) outdated: Vec<Receipt>,
+    /// Files of the training and of its reports that are not what their tool wrote, so that what is read in them may not
+    /// be what was measured.
+    pub(crate) changed: Vec<String>,
 }
 
 /// A step that left no output, and what its log says.
@@ -52,6 +55,18 @@ pub(crate) struct Failure {
 pub(crate) struct Found {
     pub(crate) runs: Vec<Run>,
     pub(crate) failures: Vec<Failure>,
+    /// Outputs beside the runs whose receipt can't be read, and why: what they say of a run is not seen.
+    pub(crate) unreadable: Vec<String>,
+}
+
+impl Found {
+    /// All that is damaged, one line each.
+    pub(crate) fn damage(&self) -> Vec<String> {
+        let changed = self.runs.iter().flat_map(|run| &run.changed);
+        let mut all: Vec<String> = changed.chain(&self.unreadable).cloned().collect();
+        all.dedup();
+        all
+    }
 }
 
 /// The runs at a path: an adapter folder, or a folder of steps such as `work/finetune`.
@@ -79,10 +94,15 @@ pub(crate) fn find(path: &Path) -> Result<Found> {
             outputs,
         )
     };
-    let receipts: Vec<Receipt> = neighbours
-        .iter()
-        .filter_map(|output| receipt(output))
-        .collect();
+    let mut receipts = Vec::new();
+    let mut unreadable = Vec::new();
+    for output in &neighbours {
+        match receipt(output) {
+            None => {}
+            Some(Ok(receipt)) => receipts.push(receipt),
+            Some(Err(error)) => unreadable.push(error.to_string()),
+        }
+    }
     let runs = trainings
         .iter()
         .map(|folder| run(folder, &receipts))
@@ -96,7 +116,11 @@ pub(crate) fn find(path: &Path) -> Result<Found> {
         return Err(Error::new(format!("{} holds no training", path.display()))
             .hint("name an adapter folder of lora-train, or a pipeline's folder of steps such as work/finetune"));
     }
-    Ok(Found { runs, failures })
+    Ok(Found {
+        runs,
+        failures,
+        unreadable,
+    })
 }
 
 /// A training and what the receipts around it say of it.
@@ -134,7 +158,7 @@ fn run(folder: &Path, receipts: &[Receipt]) -> Result<Run> {
             .copied()
             .filter(move |receipt| receipt.tool == tool)
     };
-    let evaluations = on_adapter("lora-eval")
+    let evaluations: Vec<Evaluation> = on_adapter("lora-eval")
         .filter_map(|receipt| Evaluation::read(receipt, folder).transpose())
         .collect::<Result<_>>()?;
     let merges: Vec<Receipt> = on_adapter("lora-merge").cloned().collect();
@@ -173,6 +197,7 @@ fn run(folder: &Path, receipts: &[Receipt]) -> Result<Run> {
     Ok(Run {
         name: folder.display().to_string(),
         dataset: dataset.transpose()?,
+        changed: changed(&training, &evaluations)?,
         training,
         evaluations,
         merges,
@@ -211,16 +236,26 @@ fn outputs(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The receipt of a finished output; its `out` is where it lies now.
-fn receipt(output: &Path) -> Option<Receipt> {
+/// The receipt of a finished output; its `out` is where it lies now. None if there is none.
+fn receipt(output: &Path) -> Option<Result<Receipt, lora_receipt::Error>> {
     let receipt = receipt_path(output)
         .is_file()
-        .then(|| Receipt::load(output).ok())
-        .flatten()?;
-    Some(Receipt {
+        .then(|| Receipt::load(output))?;
+    Some(receipt.map(|receipt| Receipt {
         out: output.to_path_buf(),
         ..receipt
-    })
+    }))
+}
+
+/// What is not as its tool wrote it, of a training and of the reports on it.
+fn changed(training: &Training, evaluations: &[Evaluation]) -> Result<Vec<String>> {
+    let reports = evaluations.iter().map(|report| report.folder.as_path());
+    let mut found = Vec::new();
+    for folder in std::iter::once(training.folder.as_path()).chain(reports) {
+        let change = lora_receipt::changed_since(folder)?;
+        found.extend(change.map(|change| change.to_string()));
+    }
+    Ok(found)
 }
 
 /// True if a path of a receipt means this folder, also if both were moved together.

@@ -1,5 +1,6 @@
 //! Runs side by side, and the charts.
 use crate::house::{House, base, eval};
+use lora_cli::Ui;
 use lora_plan::{Chart, Line, compare};
 
 #[test]
@@ -25,7 +26,7 @@ fn what_differs_what_it_cost_and_what_came_out() {
             &out,
         ]);
     }
-    let (rows, chart) = compare(&[house.path("")]).unwrap();
+    let (rows, chart) = compare(&[house.path("")], &Ui::silent()).unwrap();
     let names: Vec<&str> = rows.iter().map(|row| &row.run[..]).collect();
     assert_eq!(names, ["good", "low"]);
     let differs: Vec<_> = rows[0].differs.iter().collect();
@@ -44,7 +45,9 @@ fn what_differs_what_it_cost_and_what_came_out() {
     );
     assert_eq!(rows[0].exact_match.map(|e| e.value), Some(0.0));
     assert_eq!(chart.lines.len(), 2);
-    let apart = compare(&[house.path("good"), house.path("low")]).unwrap().0;
+    let apart = compare(&[house.path("good"), house.path("low")], &Ui::silent())
+        .unwrap()
+        .0;
     assert_eq!(apart, rows);
 }
 

@@ -3,6 +3,7 @@
 mod advise;
 mod compare;
 mod cost;
+mod damage;
 mod doctor;
 mod explain;
 mod house;

@@ -1,5 +1,6 @@
 //! The laws of hashes, receipts and staged outputs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test may fail loudly, in its helpers too
+mod checks;
 mod hashes;
 mod ownership;
 mod receipts;

@@ -9,6 +9,7 @@ mod skipping;
 mod stopping;
 mod sweeps;
 mod talking;
+mod verifying;
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

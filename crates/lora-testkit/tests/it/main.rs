@@ -2,10 +2,12 @@
 //!
 //! `just snapshots` writes them anew after a change that is meant; the diff is then part of the commit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may fail loudly, in its helpers too
+mod changed;
 mod chats;
 mod clean;
 mod families;
 mod help;
+mod limits;
 mod mistakes;
 mod session;
 mod work;
