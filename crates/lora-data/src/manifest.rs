@@ -20,6 +20,9 @@ pub struct Manifest {
     /// What was done to rows that are kept, by how many rows.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: BTreeMap<String, usize>,
+    /// What became of the rows of each source, if there are several.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, SourceCount>,
     /// The splits, train first.
     pub splits: Splits,
     /// Fingerprint of the tokenizer.
@@ -29,6 +32,18 @@ pub struct Manifest {
     /// The system text of the rows: what was put before those that brought none, or what all of them brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
+}
+
+/// Rows of one source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceCount {
+    /// Raw rows that were read.
+    pub read: usize,
+    /// Rows that were not refused.
+    pub usable: usize,
+    /// Rows in the dataset: those drawn.
+    pub rows: usize,
 }
 
 /// The splits of a dataset.

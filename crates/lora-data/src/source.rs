@@ -2,6 +2,7 @@
 //! Every error names the file and the line or row.
 use crate::arrow_rows::ArrowRows;
 use crate::error::Mistake;
+use crate::raw_row::RawRow;
 use crate::unpack::{self, Begun, Kind};
 use crate::{Error, numbers, table};
 use bytes::Bytes;
@@ -12,29 +13,6 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that one line may have; a longer one is no record but a file of another kind.
 const LONGEST_LINE: u64 = 256 << 20;
-
-/// One raw row and where it stood.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RawRow {
-    /// File, or `stdin`.
-    pub path: PathBuf,
-    /// `line 12` of JSON lines, `row 12` of a table or array, both from 1.
-    pub place: String,
-    /// The row.
-    pub value: Value,
-}
-
-impl RawRow {
-    /// `raw.jsonl: line 12`.
-    pub fn place(&self) -> String {
-        format!("{}: {}", self.path.display(), self.place)
-    }
-
-    /// An error about this row.
-    pub fn error(&self, mistake: Mistake) -> Error {
-        Error::mistake(&self.path, &self.place, mistake)
-    }
-}
 
 /// Rows of one source, read as they are asked for (JSON lines) or at once (the others). After a line that can't be read
 /// come those below it.

@@ -30,6 +30,7 @@ mod scores;
 mod slices;
 mod statistics;
 mod table;
+mod trained_rows;
 mod verdicts;
 mod write;
 

@@ -1,6 +1,7 @@
 //! Opening everything before any work: base, split, adapters; and refusing what does not belong together.
 use crate::Args;
 use crate::args::SAME_PROMPT;
+use crate::trained_rows;
 use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
@@ -27,6 +28,7 @@ struct Named {
     name: String,
     path: PathBuf,
     adapter: Adapter,
+    rows_trained_on: Option<usize>,
 }
 
 /// One thing to measure: the base, or an adapter on it.
@@ -34,6 +36,8 @@ pub(crate) struct Model<'a> {
     pub(crate) name: String,
     pub(crate) path: Option<&'a Path>,
     pub(crate) adapter: Option<&'a Adapter>,
+    /// Rows measured that it was trained on, if that can be told.
+    pub(crate) rows_trained_on: Option<usize>,
 }
 
 impl Loaded {
@@ -49,11 +53,13 @@ impl Loaded {
             name: "base".to_owned(),
             path: None,
             adapter: None,
+            rows_trained_on: None,
         };
         let adapters = self.adapters.iter().map(|named| Model {
             name: named.name.clone(),
             path: Some(&named.path),
             adapter: Some(&named.adapter),
+            rows_trained_on: named.rows_trained_on,
         });
         std::iter::once(base).chain(adapters).collect()
     }
@@ -122,6 +128,7 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
             name: unique_name(path, &adapters),
             path: path.clone(),
             adapter,
+            rows_trained_on: trained_rows::count(path, &args.data, &split.examples, ui),
         });
     }
     Ok(Loaded {

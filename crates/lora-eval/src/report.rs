@@ -26,6 +26,7 @@ pub(crate) fn build(
         .map(|model| model.path.map(PathBuf::from));
     let models = paths.zip(measured).enumerate().map(|(i, (path, m))| {
         let mut report = model_report(m, path);
+        report.rows_trained_on = loaded.models()[i].rows_trained_on;
         report.exact_match = exact_match(m, &groups);
         report.metrics = ground.figures(measured, i, &tests);
         report.prompt_effect = control::prompt_effect(m, &groups);
@@ -78,6 +79,7 @@ fn model_report(measured: &Measured, adapter: Option<PathBuf>) -> ModelReport {
     ModelReport {
         name: measured.name.clone(),
         adapter,
+        rows_trained_on: None,
         nll,
         perplexity: nll.exp().min(f64::MAX), // JSON knows no infinity
         token_accuracy: TokenAccuracy {

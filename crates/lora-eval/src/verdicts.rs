@@ -186,6 +186,7 @@ pub(crate) mod tests {
         ModelReport {
             name: "a".to_owned(),
             adapter: Some("a".into()),
+            rows_trained_on: None,
             nll: 1.0,
             perplexity: 1.0,
             token_accuracy: TokenAccuracy {

@@ -93,6 +93,16 @@ pub struct Args {
         help_heading = "Rows"
     )]
     pub ignore: Vec<String>,
+    /// Share of the rows drawn that come from a source (a file, folder or pattern as it is named above), e.g.
+    /// chats.jsonl=0.7; as many rows are drawn as the scarcest source allows, none twice. May be repeated.
+    #[arg(long, value_name = "RAW=SHARE", value_parser = weight, help_heading = "Mixture")]
+    pub weight: Vec<(PathBuf, f64)>,
+    /// Rows that are drawn from a source, by the seed; the others are taken whole, or by weight. May be repeated.
+    #[arg(long, value_name = "RAW=N", value_parser = take, help_heading = "Mixture")]
+    pub take: Vec<(PathBuf, usize)>,
+    /// Write nothing if more than this share of the rows is refused, e.g. 0.05.
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = "Rows")]
+    pub max_refused: Option<f64>,
     /// Read only the first N rows.
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Rows")]
     pub limit: Option<usize>,
@@ -155,6 +165,19 @@ pub struct Args {
 pub(crate) enum Command {
     /// Print rows of a dataset with the supervised tokens marked.
     Show(ShowArgs),
+    /// Print what a dataset holds: lengths, supervised share, duplicates, refused rows, sources, a histogram.
+    Stats(StatsArgs),
+}
+
+/// Which dataset is counted.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StatsArgs {
+    /// Dataset folder or parquet file; `-` takes it from an upstream receipt.
+    #[arg(value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Write the histogram of the lengths as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 /// Which rows to print.
@@ -166,9 +189,12 @@ pub(crate) struct ShowArgs {
     /// Split to print.
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) split: String,
-    /// Rows to print.
-    #[arg(short, long = "rows", value_name = "N", default_value_t = 3)]
-    pub(crate) n: usize,
+    /// Rows to print [default: 3, or 1000 in a page].
+    #[arg(short, long = "rows", value_name = "N")]
+    pub(crate) n: Option<usize>,
+    /// Write the rows as one HTML page to scroll.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Rows to leave out before.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) skip: usize,
@@ -185,7 +211,9 @@ Examples:
   lora-prep tasks.jsonl --base data/tiny-chat --out work/dataset
   cat raw.jsonl.gz | lora-prep - --base model.gguf --out work/dataset --valid 0.05 --max-length 2048
   lora-prep corpus.jsonl --base model --out work/text --text-block 256
-  lora-prep show work/dataset --split valid -n 5";
+  lora-prep chats.jsonl notes.jsonl --base model --out work/mixed --weight chats.jsonl=0.7 --weight notes.jsonl=0.3
+  lora-prep show work/dataset --split valid -n 5
+  lora-prep stats work/dataset --svg lengths.svg";
 
 impl ToolArgs for Args {
     fn check(&self) -> Result<()> {
@@ -277,6 +305,26 @@ fn column(text: &str) -> Result<(String, String), String> {
             lora_data::LAYOUT_KEYS.join(", ")
         )),
     }
+}
+
+fn of_source(text: &str) -> Result<(PathBuf, &str), String> {
+    let (path, value) = text
+        .rsplit_once('=')
+        .ok_or_else(|| "RAW=NUMBER is needed, e.g. chats.jsonl=0.7".to_owned())?;
+    Ok((path.into(), value))
+}
+
+fn weight(text: &str) -> Result<(PathBuf, f64), String> {
+    let (path, value) = of_source(text)?;
+    match value.parse::<f64>() {
+        Ok(share) if share > 0.0 && share.is_finite() => Ok((path, share)),
+        _ => Err("a weight is a number above 0".to_owned()),
+    }
+}
+
+fn take(text: &str) -> Result<(PathBuf, usize), String> {
+    let (path, value) = of_source(text)?;
+    at_least_one(value).map(|count| (path, count))
 }
 
 fn prompt_template(text: &str) -> Result<String, String> {

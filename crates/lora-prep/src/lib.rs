@@ -1,18 +1,24 @@
 //! lora-prep: raw records in, a dataset out.
 //!
 //! Reading order: [`Args`] is the command line; `prepare` is the way of a row from file to split; `model` opens the
-//! tokenizer; `read` the sources; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a finished dataset.
+//! tokenizer; `read` the sources; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a
+//! finished dataset, `page` writes them as HTML, `stats` counts it; `mixture` draws from several sources.
 mod args;
 mod keep;
+mod mixture;
 mod model;
+mod page;
 mod prepare;
 mod read;
 mod refused;
 mod report;
 mod show;
 mod source;
+mod stats;
 mod systems;
 mod tally;
+mod text;
+mod way;
 
 pub use args::Args;
 
@@ -23,6 +29,7 @@ use lora_cli::{Result, Status, Ui};
 pub fn run(args: Args, ui: &Ui) -> Result<Status> {
     match &args.command {
         Some(Command::Show(show)) => show::show(show, ui),
+        Some(Command::Stats(stats)) => stats::stats(stats, ui),
         None => prepare::prepare(args, ui),
     }
 }

@@ -1,20 +1,19 @@
 //! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
 use crate::keep::Kept;
 use crate::model::Model;
-use crate::read::{Raw, STRIDE};
+use crate::read::Raw;
 use crate::refused::hint;
-use crate::systems::Systems;
+use crate::source::SOURCE;
 use crate::tally::Tally;
-use crate::{Args, report};
+use crate::way::Way;
+use crate::{Args, mixture, report};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
 use lora_data::{
-    Content, Encoded, Example, Fault, Manifest, RawRow, Reading, Record, Refusal, Split, SplitName,
-    SplitSummary, Splits, Units, splits_of, text_blocks,
+    Example, Manifest, SourceCount, Split, SplitName, SplitSummary, Splits, splits_of, text_blocks,
 };
-use lora_receipt::{Artefact, Draft, Staged};
-use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use lora_receipt::{Artefact, Draft, Input, Staged};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Instant;
 
@@ -40,13 +39,13 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     }
     let staged = Staged::folder(&out, args.force)?;
     let mut inputs = model.inputs.clone();
-    let raw = Raw::read(&args, &mut inputs, ui)?;
+    let mut raw = Raw::of(&args)?;
     let share = if raw.own.is_empty() { VALID } else { 0.0 };
     args.valid.get_or_insert(share);
-    let read = raw.rows.len();
-    let own = raw.own.clone();
-    let prepared = Prepared::of(raw, &args, &model, ui)?;
-    prepared.check(&args, &own, read)?;
+    let prepared = Prepared::of(&mut raw, &args, &model, &mut inputs, ui)?;
+    let read = raw.read;
+    prepared.check(&args, &raw.own, read)?;
+    check_refused(&args, &prepared.refused, read)?;
     let manifest = prepared.write(staged.path(), &model, read)?;
     report::print(&manifest, &prepared, &model, ui);
     let draft = Draft {
@@ -65,6 +64,23 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     Ok(Status::Done)
 }
 
+/// Refuses to write where more rows were refused than somebody allows.
+fn check_refused(args: &Args, refused: &Tally, read: usize) -> Result<()> {
+    let count: usize = refused.iter().map(|(_, rows, _)| rows).sum();
+    let Some(most) = args.max_refused else {
+        return Ok(());
+    };
+    if count as f64 <= most * read as f64 {
+        return Ok(());
+    }
+    let reasons = refused
+        .iter()
+        .map(|(reason, rows, first)| format!("{rows} {reason} (first: {first})"));
+    let reasons: Vec<String> = reasons.collect();
+    let what = format!("{count} of {read} rows were refused, more than --max-refused {most}");
+    Err(Error::new(what).hint(reasons.join("; ")))
+}
+
 /// Rows in their splits, and those refused.
 pub(crate) struct Prepared {
     pub(crate) train: Split,
@@ -80,10 +96,28 @@ pub(crate) struct Prepared {
     /// Rows of held-out files that belong to rows that are trained on.
     pub(crate) leaked: usize,
     kept: Kept,
+    /// The sources as the command line names them, and what became of their rows.
+    names: Vec<String>,
+    pub(crate) sources: BTreeMap<String, SourceCount>,
+    /// The place of each row's source, in the order of its split.
+    source_of: BTreeMap<SplitName, Vec<usize>>,
+}
+
+/// A row that became an example.
+struct KeptRow {
+    example: Example,
+    split: Option<SplitName>,
+    source: usize,
 }
 
 impl Prepared {
-    fn of(raw: Raw, args: &Args, model: &Model, ui: &Ui) -> Result<Self> {
+    fn of(
+        raw: &mut Raw,
+        args: &Args,
+        model: &Model,
+        inputs: &mut Vec<Input>,
+        ui: &Ui,
+    ) -> Result<Self> {
         let empty = || Split {
             examples: Vec::new(),
             tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
@@ -94,37 +128,38 @@ impl Prepared {
             train: empty(),
             valid: empty(),
             test: empty(),
-            refused: raw.bad,
+            refused: Tally::default(),
             unused: Tally::default(),
             notes: Tally::default(),
             joined: 0,
             leaked: 0,
+            names: Vec::new(),
+            sources: BTreeMap::new(),
+            source_of: BTreeMap::new(),
             kept: Kept::new(&args.keep)?,
         };
-        let mut way = Way {
-            args,
-            model,
-            reading: args.reading(),
-            seen: HashSet::new(),
-            systems: Systems::default(),
-            units: Units::new(args.near),
-        };
-        let own = raw.own;
-        let progress = ui.progress("preparing", raw.rows.len() as u64, "rows");
+        let mut way = Way::new(args, model);
         let mut kept = Vec::new();
-        for (number, (row, split)) in raw.rows.iter().enumerate() {
-            if number % STRIDE == 0 {
-                ui.check_interrupt()?;
-                progress.inc(STRIDE.min(raw.rows.len() - number) as u64);
+        raw.each(args, inputs, ui, |raw| {
+            if let Some(example) = way.of_row(&raw.row)? {
+                made.kept.see(&raw.row, &example);
+                kept.push(KeptRow {
+                    example,
+                    split: raw.split,
+                    source: raw.source,
+                });
             }
-            if let Some(example) = way.of_row(row, &mut made)? {
-                made.kept.see(row, &example);
-                kept.push((example, *split));
-            }
-        }
-        let units = std::mem::replace(&mut way.units, Units::new(None));
-        made.joined = units.joined();
-        made.divide(kept, units.keys(), args, &own);
+            Ok(())
+        })?;
+        way.refused.join(std::mem::take(&mut raw.bad));
+        made.names.clone_from(&raw.names);
+        made.refused = way.refused;
+        made.unused = way.unused;
+        made.notes = way.notes;
+        made.joined = way.units.joined();
+        let mut units = way.units.keys();
+        made.draw(&mut kept, &mut units, &raw.read_of, args)?;
+        made.divide(kept, units, args, &raw.own);
         if let Some(block) = args.text_block {
             for split in [
                 &mut made.train.examples,
@@ -142,15 +177,42 @@ impl Prepared {
         Ok(made)
     }
 
-    /// Puts each row into its split.
-    fn divide(
+    /// Leaves the rows that are drawn from each source, and counts them.
+    fn draw(
         &mut self,
-        kept: Vec<(Example, Option<SplitName>)>,
-        units: Vec<String>,
+        kept: &mut Vec<KeptRow>,
+        units: &mut Vec<String>,
+        read_of: &[usize],
         args: &Args,
-        own: &[SplitName],
-    ) {
-        let held_out: Vec<bool> = kept.iter().map(|(_, split)| split.is_some()).collect();
+    ) -> Result<()> {
+        let of_row = |row: &KeptRow| match row.split {
+            None => Some((row.source, row.example.id.clone())),
+            Some(_) => None,
+        };
+        let rows: Vec<Option<(usize, String)>> = kept.iter().map(of_row).collect();
+        let is_drawn = mixture::drawn(args, &self.names, &rows)?;
+        if self.names.len() > 1 {
+            let read = read_of.iter().map(|read| SourceCount {
+                read: *read,
+                ..SourceCount::default()
+            });
+            let mut counts: Vec<SourceCount> = read.collect();
+            for (row, is_drawn) in kept.iter().zip(&is_drawn) {
+                counts[row.source].usable += 1;
+                counts[row.source].rows += usize::from(*is_drawn);
+            }
+            self.sources = self.names.iter().cloned().zip(counts).collect();
+        }
+        let mut drawn = is_drawn.iter();
+        kept.retain(|_| drawn.next() == Some(&true));
+        let mut drawn = is_drawn.iter();
+        units.retain(|_| drawn.next() == Some(&true));
+        Ok(())
+    }
+
+    /// Puts each row into its split.
+    fn divide(&mut self, kept: Vec<KeptRow>, units: Vec<String>, args: &Args, own: &[SplitName]) {
+        let held_out: Vec<bool> = kept.iter().map(|row| row.split.is_some()).collect();
         let divided = units
             .iter()
             .zip(&held_out)
@@ -159,7 +221,12 @@ impl Prepared {
         let mut splits =
             splits_of(&divided, args.seed, args.valid.unwrap_or(0.0), args.test).into_iter();
         let mut trained = HashSet::new();
-        for ((mut example, split), unit) in kept.into_iter().zip(units) {
+        for (row, unit) in kept.into_iter().zip(units) {
+            let KeptRow {
+                mut example,
+                split,
+                source,
+            } = row;
             let name = split.or_else(|| splits.next()).unwrap_or(SplitName::Train);
             match split {
                 None if name == SplitName::Train && !own.is_empty() => {
@@ -169,6 +236,7 @@ impl Prepared {
                 None => {}
             }
             example.group = unit;
+            self.source_of.entry(name).or_default().push(source);
             self.split_mut(name).push(example);
         }
     }
@@ -230,17 +298,37 @@ impl Prepared {
         Ok(())
     }
 
+    /// Each row's source, where there are several; a kept column of that name goes before, and blocks are of many rows.
+    fn source_column<'s>(
+        &'s self,
+        place: SplitName,
+        split: &Split,
+        kept: &[(&str, Vec<Option<&str>>)],
+    ) -> Option<(&'static str, Vec<Option<&'s str>>)> {
+        let is_taken = kept.iter().any(|(name, _)| *name == SOURCE);
+        let sources = self.source_of.get(&place)?;
+        if self.names.len() < 2 || is_taken || sources.len() != split.examples.len() {
+            return None;
+        }
+        let names = sources
+            .iter()
+            .map(|source| Some(self.names[*source].as_str()));
+        Some((SOURCE, names.collect()))
+    }
+
     /// Writes the splits and dataset.json.
     fn write(&self, folder: &Path, model: &Model, read: usize) -> Result<Manifest> {
-        let summary = |name: &str, split: &Split| -> Result<Option<SplitSummary>> {
+        let summary = |place: SplitName, split: &Split| -> Result<Option<SplitSummary>> {
             if split.examples.is_empty() {
                 return Ok(None);
             }
-            let kept = self.kept.columns_of(&split.examples);
+            let name = format!("{place:?}").to_lowercase();
+            let mut kept = self.kept.columns_of(&split.examples);
+            kept.extend(self.source_column(place, split, &kept));
             split.write_with(&folder.join(format!("{name}.parquet")), &kept)?;
             Ok(Some(SplitSummary::of(&split.examples)))
         };
-        let train = summary("train", &self.train)?
+        let train = summary(SplitName::Train, &self.train)?
             .ok_or_else(|| Error::new("no row is left to train on"))?;
         let manifest = Manifest {
             version: Manifest::VERSION,
@@ -248,10 +336,11 @@ impl Prepared {
             refused: self.refused.counts(),
             unused_keys: self.unused.counts(),
             notes: self.notes.counts(),
+            sources: self.sources.clone(),
             splits: Splits {
                 train,
-                valid: summary("valid", &self.valid)?,
-                test: summary("test", &self.test)?,
+                valid: summary(SplitName::Valid, &self.valid)?,
+                test: summary(SplitName::Test, &self.test)?,
             },
             tokenizer_sha256: model.tokenizer_sha256.clone(),
             template_sha256: self.train.template_sha256.clone(),
@@ -260,107 +349,6 @@ impl Prepared {
         manifest.write(folder)?;
         Ok(manifest)
     }
-}
-
-/// What rows go through, one after the other.
-struct Way<'a> {
-    args: &'a Args,
-    model: &'a Model,
-    reading: Reading,
-    /// Prompts and completions that were kept.
-    seen: HashSet<[u8; 32]>,
-    systems: Systems,
-    units: Units,
-}
-
-impl Way<'_> {
-    /// The example of a row; None if it is refused, which is counted.
-    fn of_row(&mut self, row: &RawRow, made: &mut Prepared) -> Result<Option<Example>> {
-        let record = match Record::read(&row.value, &self.reading) {
-            Ok(record) => record,
-            Err(Fault::Shape(_)) if self.args.skips_bad_lines() => {
-                made.refused.add("a row of no known layout", row.place());
-                return Ok(None);
-            }
-            Err(Fault::Shape(mistake)) => return Err(row.error(mistake).into()),
-            Err(Fault::Refused(reason)) => {
-                made.refused.add(reason.to_string(), row.place());
-                return Ok(None);
-            }
-        };
-        let is_kept = |key: &&String| self.args.keep.contains(key);
-        for key in record.unused.iter().filter(|key| !is_kept(key)) {
-            made.unused.add(key, row.place());
-        }
-        let encoded = match self.encode(&record) {
-            Ok(encoded) => encoded,
-            Err(Refusal::TooLong(most)) if self.args.overlength == "error" => {
-                let what = format!("{}: longer than --max-length {most}", row.place());
-                return Err(
-                    Error::new(what).hint("raise --max-length, or choose another --overlength")
-                );
-            }
-            Err(reason) if self.model.encoder.template_is_given_up() => {
-                let what = format!("{}: {reason}", row.place());
-                return Err(self.model.unfit_template(&what));
-            }
-            Err(reason) => {
-                made.refused.add(reason.to_string(), row.place());
-                return Ok(None);
-            }
-        };
-        let example = encoded.example;
-        if !self.args.keep_duplicates && !self.seen.insert(fingerprint(&example)) {
-            made.refused
-                .add(Refusal::Duplicate.to_string(), row.place());
-            return Ok(None);
-        }
-        for key in encoded.unread {
-            made.unused.add(key, row.place());
-        }
-        for note in encoded.notes {
-            made.notes.add(note.to_string(), row.place());
-        }
-        let own = self.own_group(row)?;
-        let learn = self.args.rules().learn;
-        self.units.add(&record, &example, &learn, own.as_deref());
-        let system = self.model.encoder.system_of(&record);
-        self.systems.see(system.map(|text| text.map(str::to_owned)));
-        Ok(Some(example))
-    }
-
-    /// The row's value of the user's own key of what belongs together.
-    fn own_group(&self, row: &RawRow) -> Result<Option<String>> {
-        let Some(key) = &self.args.group else {
-            return Ok(None);
-        };
-        match row.value.get(key) {
-            None => {
-                let what = format!("{}: the row has no key '{key}' of --group", row.place());
-                Err(Error::new(what).hint("name a key that all rows have"))
-            }
-            Some(serde_json::Value::Null) => Ok(None),
-            Some(value) => Ok(Some(value.to_string())),
-        }
-    }
-
-    fn encode(&self, record: &Record) -> Result<Encoded, Refusal> {
-        let encoder = &self.model.encoder;
-        match (&record.content, self.args.text_block) {
-            // Packed text has the length of its block.
-            (Content::Text(_), Some(_)) => encoder.encode_noted(record),
-            _ => encoder.encode_within(record, self.model.max_length, self.args.overlength()),
-        }
-    }
-}
-
-/// Two rows with the same prompt and completion are the same row.
-fn fingerprint(example: &Example) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update((example.prompt.len() as u64).to_le_bytes());
-    hash.update(&example.prompt);
-    hash.update(&example.completion);
-    hash.finalize().into()
 }
 
 /// Text rows become blocks of one length, behind the others.

@@ -1,7 +1,7 @@
 //! What was made, as a table for people and as events for machines.
 use crate::model::Model;
 use crate::prepare::Prepared;
-use crate::show;
+use crate::text::{Text, style};
 use lora_cli::{Ui, table};
 use lora_data::{Example, IGNORE, Manifest};
 use serde_json::json;
@@ -17,6 +17,9 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
     for (note, rows, first) in prepared.notes.iter() {
         ui.event(&json!({"event": "note", "note": note, "rows": rows, "first": first}));
     }
+    for (source, count) in &prepared.sources {
+        ui.event(&json!({"event": "source", "source": source, "counts": count}));
+    }
     for (name, summary) in manifest.splits.iter() {
         ui.event(&json!({"event": "split", "split": name, "summary": summary}));
     }
@@ -28,10 +31,10 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
             .skip(row.prompt_ids().len())
             .any(|l| *l == IGNORE);
         let text = match has_several {
-            true => show::Text::runs(row, decode),
-            false => show::Text::of(row, None),
+            true => Text::runs(row, decode),
+            false => Text::of(row, None),
         };
-        text.lines(&show::style(ui), 12)
+        text.lines(&style(ui), 12)
             .iter()
             .for_each(|line| ui.out(line));
         ui.out("");
@@ -39,6 +42,19 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
     table(&splits(manifest))
         .lines()
         .for_each(|line| ui.out(line));
+    if !prepared.sources.is_empty() {
+        ui.out("");
+        let mut rows = vec![
+            ["source", "read", "usable", "rows"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
+        rows.extend(prepared.sources.iter().map(|(name, count)| {
+            let counts = [count.read, count.usable, count.rows].map(|n| n.to_string());
+            [vec![name.clone()], counts.to_vec()].concat()
+        }));
+        table(&rows).lines().for_each(|line| ui.out(line));
+    }
     let refused: usize = manifest.refused.values().sum();
     if refused > 0 {
         ui.out("");

@@ -1,12 +1,19 @@
 //! Rows of a dataset as text, with the supervised tokens marked.
 use crate::args::ShowArgs;
 use crate::model;
+use crate::page::Page;
+use crate::source::SOURCE;
+use crate::text::{BRACKETS, Text, style};
 use lora_checkpoint::TokenizerBundle;
-use lora_cli::{Result, Status, Ui, artefact_input};
-use lora_data::{Example, IGNORE, Split};
+use lora_cli::{Error, Result, Status, Ui, artefact_input};
+use lora_data::{Split, read_column};
 use lora_receipt::{Artefact, Receipt};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
+
+/// Rows that are printed, and that a page holds, where nobody says how many.
+const ROWS: usize = 3;
+const PAGE: usize = 1000;
 
 /// Prints some rows of a split.
 pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
@@ -14,24 +21,33 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
     let split = Split::read(&data, &args.split)?;
     let bundle = bundle(args, &data, &split)?;
     let style = style(ui);
+    let sources = read_column(&data, &args.split, SOURCE).unwrap_or_default();
+    let count = args
+        .n
+        .unwrap_or(if args.html.is_some() { PAGE } else { ROWS });
+    let title = format!("{} of {}", args.split, data.display());
+    let mut page = Page::new(&title);
     for (number, example) in split
         .examples
         .iter()
         .enumerate()
         .skip(args.skip)
-        .take(args.n)
+        .take(count)
     {
         let text = Text::of(example, bundle.as_ref());
         let mut event = json!({
             "event": "row", "row": number + 1, "id": example.id, "tokens": example.len(),
             "supervised": example.supervised(), "text": text.marked(&BRACKETS),
         });
+        let source = sources.get(number).and_then(Value::as_str);
+        if let Some(source) = source {
+            event["source"] = source.into();
+        }
         if args.ids {
             event["input_ids"] = json!(example.input_ids);
             event["labels"] = json!(example.labels);
         }
-        ui.event(&event);
-        ui.out(&format!(
+        let mut heading = format!(
             "{} row {} of {} · {} tokens, {} supervised · {}",
             args.split,
             number + 1,
@@ -39,7 +55,16 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
             example.len(),
             example.supervised(),
             example.id
-        ));
+        );
+        if let Some(source) = source {
+            heading = format!("{heading} · {source}");
+        }
+        if args.html.is_some() {
+            page.row(&heading, &text);
+            continue;
+        }
+        ui.event(&event);
+        ui.out(&heading);
         text.lines(&style, usize::MAX)
             .iter()
             .for_each(|line| ui.out(line));
@@ -47,6 +72,11 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
             ui.out(&format!("  ids {:?}", example.input_ids));
         }
         ui.out("");
+    }
+    if let Some(file) = &args.html {
+        std::fs::write(file, page.finish()).map_err(|error| {
+            Error::foreign(error).context(format!("failed to write {}", file.display()))
+        })?;
     }
     Ok(Status::Done)
 }
@@ -68,117 +98,4 @@ fn bundle(args: &ShowArgs, data: &Path, split: &Split) -> Result<Option<Tokenize
         .and_then(|base| model::tokenizer(&base.path).ok())
         .map(|(bundle, _)| bundle);
     Ok(bundle.filter(|bundle| split.tokenizer_sha256.as_ref() == Some(&bundle.sha256)))
-}
-
-/// How supervised text is marked: before and after it.
-pub(crate) struct Style(&'static str, &'static str);
-
-const BRACKETS: Style = Style("⟦", "⟧");
-
-/// Green on a terminal that shows colours, brackets otherwise.
-pub(crate) fn style(ui: &Ui) -> Style {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    if ui.json() || plain {
-        BRACKETS
-    } else {
-        Style("\u{1b}[32m", "\u{1b}[0m")
-    }
-}
-
-/// A row's text in runs of supervised and other tokens.
-pub(crate) struct Text(Vec<(bool, String)>);
-
-impl Text {
-    /// Decoded by the labels; without a tokenizer the prompt's and completion's text, or the ids.
-    pub(crate) fn of(example: &Example, bundle: Option<&TokenizerBundle>) -> Self {
-        let decode = |ids: &[u32]| match bundle {
-            Some(bundle) => bundle
-                .tokenizer
-                .decode(ids, false)
-                .unwrap_or_else(|error| error.to_string()),
-            None => ids.iter().map(|id| format!("{id} ")).collect(),
-        };
-        let is_one_run = example.labels[example.prompt_ids().len()..]
-            .iter()
-            .all(|label| *label != IGNORE);
-        if bundle.is_none() && !example.completion.is_empty() && is_one_run {
-            return Self(vec![
-                (false, example.prompt.clone()),
-                (true, example.completion.clone()),
-            ]);
-        }
-        Self::runs(example, decode)
-    }
-
-    /// Decoded run by run.
-    pub(crate) fn runs(example: &Example, decode: impl Fn(&[u32]) -> String) -> Self {
-        let mut runs = Vec::new();
-        let mut start = 0;
-        while start < example.len() {
-            let supervised = example.labels[start] != IGNORE;
-            let run = example.labels[start..]
-                .iter()
-                .take_while(|label| (**label != IGNORE) == supervised)
-                .count();
-            runs.push((supervised, decode(&example.input_ids[start..start + run])));
-            start += run;
-        }
-        Self(runs)
-    }
-
-    fn marked(&self, Style(before, after): &Style) -> String {
-        let mark = |(supervised, text): &(bool, String)| match supervised {
-            true => format!("{before}{}{after}", visible(text)),
-            false => visible(text),
-        };
-        self.0
-            .iter()
-            .filter(|(_, text)| !text.is_empty())
-            .map(mark)
-            .collect()
-    }
-
-    /// Indented lines, at most `most`; marks are repeated on each line that they span.
-    pub(crate) fn lines(&self, style: &Style, most: usize) -> Vec<String> {
-        let mut text = self.marked(style);
-        if style.0 != BRACKETS.0 {
-            // A colour ends with its line, so that indenting and pagers don't break it.
-            text = self
-                .0
-                .iter()
-                .map(|(supervised, run)| paint(*supervised, &visible(run), style))
-                .collect();
-        }
-        let mut lines: Vec<String> = text.split('\n').map(|line| format!("  {line}")).collect();
-        if lines.len() > most {
-            lines.truncate(most);
-            lines.push("  …".to_owned());
-        }
-        lines
-    }
-}
-
-fn paint(supervised: bool, text: &str, Style(before, after): &Style) -> String {
-    match supervised {
-        true => text
-            .split('\n')
-            .map(|line| format!("{before}{line}{after}"))
-            .collect::<Vec<_>>()
-            .join("\n"),
-        false => text.to_owned(),
-    }
-}
-
-/// Text from a dataset must not steer the terminal: control characters but newline and tab are shown as such.
-fn visible(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                c.escape_unicode().collect::<Vec<_>>()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
 }

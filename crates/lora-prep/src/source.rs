@@ -5,6 +5,9 @@ use lora_cli::{Error, Result};
 use lora_data::SplitName;
 use std::path::{Path, PathBuf};
 
+/// The column of each row's source in a dataset of several.
+pub(crate) const SOURCE: &str = "source";
+
 /// How a split's files are called, in any case; longer words first.
 const NAMES: [(&str, SplitName); 8] = [
     ("validation", SplitName::Valid),
@@ -36,18 +39,30 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// The split that it is for; None if rows are to be divided.
     pub(crate) split: Option<SplitName>,
+    /// The file, folder or pattern that the command line named.
+    pub(crate) given: String,
 }
 
 impl Source {
+    fn file(path: PathBuf, split: Option<SplitName>) -> Self {
+        let given = path.display().to_string();
+        Self { path, split, given }
+    }
+
     /// All sources of a command line, those to train on first.
     pub(crate) fn all(args: &Args) -> Result<Vec<Self>> {
         let mut sources = Vec::new();
         for path in &args.raw {
+            let given = path.display().to_string();
             for path in matching(path)? {
-                match path.is_dir() {
-                    true => sources.extend(of_folder(&path)?),
-                    false => sources.push(Self { path, split: None }),
+                let mut found = match path.is_dir() {
+                    true => of_folder(&path)?,
+                    false => vec![Self::file(path, None)],
+                };
+                for source in &mut found {
+                    source.given.clone_from(&given);
                 }
+                sources.extend(found);
             }
         }
         let named = [
@@ -57,10 +72,7 @@ impl Source {
         for (paths, split) in named {
             for path in paths {
                 let found = matching(path)?.into_iter();
-                sources.extend(found.map(|path| Self {
-                    path,
-                    split: Some(split),
-                }));
+                sources.extend(found.map(|path| Self::file(path, Some(split))));
             }
         }
         // Of equal rows the one to train on stays.
@@ -89,7 +101,7 @@ fn matching(path: &Path) -> Result<Vec<PathBuf>> {
 fn of_folder(folder: &Path) -> Result<Vec<Source>> {
     if folder.join("state.json").is_file() {
         let all = files(folder)?.into_iter();
-        return Ok(all.map(|path| Source { path, split: None }).collect());
+        return Ok(all.map(|path| Source::file(path, None)).collect());
     }
     if folder.join("dataset_dict.json").is_file() {
         return of_saved_splits(folder);
@@ -100,7 +112,7 @@ fn of_folder(folder: &Path) -> Result<Vec<Source>> {
     }
     let of = |path: PathBuf| {
         let split = split(&path);
-        Source { path, split }
+        Source::file(path, split)
     };
     let sources: Vec<Source> = files.into_iter().map(of).collect();
     let error = |what: &str| Error::new(format!("{}: this is a folder{what}", folder.display()));
@@ -129,10 +141,7 @@ fn of_saved_splits(folder: &Path) -> Result<Vec<Source>> {
             ));
         };
         let all = files(&part)?.into_iter();
-        let of = |path| Source {
-            path,
-            split: Some(name),
-        };
+        let of = |path| Source::file(path, Some(name));
         sources.extend(all.map(of).map(for_training));
     }
     Ok(sources)

@@ -13,6 +13,13 @@ impl Tally {
         one.or_insert_with(|| (0, place.to_string())).0 += 1;
     }
 
+    /// The rows of another tally too.
+    pub(crate) fn join(&mut self, other: Self) {
+        for (reason, (rows, place)) in other.0 {
+            self.0.entry(reason).or_insert_with(|| (0, place)).0 += rows;
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -68,6 +68,9 @@ pub struct ModelReport {
     pub name: String,
     /// Adapter folder; none for the base.
     pub adapter: Option<PathBuf>,
+    /// Rows measured that the adapter was trained on, by its receipt and the dataset it names; none if these don't tell.
+    #[serde(default)]
+    pub rows_trained_on: Option<usize>,
     /// Mean −log p of a supervised token, nats.
     pub nll: f64,
     /// exp(nll).

@@ -11,6 +11,7 @@ fn manifest() -> Manifest {
         unused_keys: BTreeMap::from([("category".to_owned(), 3)]),
         notes: BTreeMap::from([("lost their oldest turns".to_owned(), 1)]),
         refused: BTreeMap::from([("the completion is empty".to_owned(), 2)]),
+        sources: BTreeMap::new(),
         splits: Splits {
             train,
             valid: None,

@@ -231,3 +231,43 @@ fn an_adapter_on_rows_that_are_written_otherwise_is_warned_of() {
         assert_eq!(said.contains(words), warned, "{trained:?}: {said}");
     }
 }
+
+/// Rows that were trained on are counted and said; where the dataset isn't what it was, nothing is claimed.
+#[test]
+fn rows_that_were_trained_on_are_counted() {
+    let house = House::new();
+    let rows = examples(CASES[0]);
+    let trained = dataset(&house.dir.path().join("trained"), rows[..2].to_vec(), None);
+    std::fs::rename(trained.join("valid.parquet"), trained.join("train.parquet")).unwrap();
+    let path = house.adapter.join("receipt.json");
+    let mut receipt = json(&path);
+    let hash = lora_receipt::hash_path(&trained).unwrap();
+    let input = json!({"name": "data", "path": trained, "sha256": hash});
+    receipt["inputs"].as_array_mut().unwrap().push(input);
+    std::fs::write(&path, receipt.to_string()).unwrap();
+    let evaluate = || {
+        let output = house.eval(&house.base, &[]);
+        assert_code(&output, 0);
+        let report = json(&house.dir.path().join("out/report.json"));
+        (
+            stderr(&output),
+            report["models"][1]["rows_trained_on"].clone(),
+        )
+    };
+    let (said, count) = evaluate();
+    let expected = format!("was trained on 2 of the {} rows measured", rows.len());
+    assert!(
+        said.contains(&expected)
+            && said
+                .lines()
+                .filter(|line| line.contains("trained on"))
+                .count()
+                == 1,
+        "{said}"
+    );
+    assert_eq!(count, json!(2));
+    std::fs::write(trained.join("more.txt"), "x").unwrap();
+    let (said, count) = evaluate();
+    assert!(!said.contains("was trained on"), "{said}");
+    assert_eq!(count, json!(null));
+}

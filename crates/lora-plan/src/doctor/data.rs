@@ -19,6 +19,7 @@ pub(crate) fn findings(patient: &Patient<'_>) -> Vec<Finding> {
         prompt_in_loss,
         few_supervised,
         leakage,
+        leakage_by_growth,
         duplicates,
         no_end_of_turn,
         refused,
@@ -108,8 +109,9 @@ fn supervision(train: &SplitFacts) -> String {
 
 fn mask_covers_answer(data: &DatasetFacts) -> Option<Finding> {
     let train = &data.train;
-    let only_ends = train.single * 2 > train.rows && train.common_end * 2 > train.rows;
-    if !only_ends && train.supervised_share() >= 0.01 {
+    // A small share alone is no fault: a word may answer a long text. One token a row is, if it is nearly always the same.
+    let only_ends = train.single * 2 > train.rows && train.common_end * 20 > train.rows * 19;
+    if !only_ends {
         return None;
     }
     let single = (train.single > 0).then(|| {
@@ -184,6 +186,35 @@ fn leakage(data: &DatasetFacts) -> Option<Finding> {
                 "make the spellings of a prompt equal in the raw rows, then split by prompt, as lora-prep does",
                 prep_again(data, &[]),
             ),
+    )
+}
+
+/// Chats that were cut turn by turn before they were divided: a later turn's prompt holds the earlier turn's answer.
+fn leakage_by_growth(data: &DatasetFacts) -> Option<Finding> {
+    let valid = data.valid.as_ref()?;
+    if data.grown < 2 || (data.grown as f64) < MOST_LEAKED * valid.rows as f64 {
+        return None;
+    }
+    Some(
+        Finding::new(
+            Cause::Leakage,
+            "turns of one chat stand on both sides of the split: the valid loss flatters the adapter",
+        )
+        .seen(format!(
+            "{} of {} valid rows ({:.0} %) go on from a train row, prompt and answer, or a train row from them",
+            data.grown,
+            valid.rows,
+            percent(data.grown, valid.rows)
+        ))
+        .seen_if(
+            data.grown_prompt
+                .as_ref()
+                .map(|prompt| format!("one of them: {}", excerpt(prompt))),
+        )
+        .attempt(
+            "split by chat, as lora-prep does with rows of messages (--group KEY names what belongs together)",
+            prep_again(data, &[]),
+        ),
     )
 }
 

@@ -18,6 +18,8 @@ pub enum Cause {
     MaskCoversAnswer,
     /// The prompt is learned too.
     PromptInLoss,
+    /// The completions are one and the same.
+    AllEqual,
     /// Few tokens are supervised, or held out.
     FewSupervised,
     /// Held-out prompts also train.

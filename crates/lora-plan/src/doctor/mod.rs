@@ -1,7 +1,8 @@
 //! `lora-plan doctor`: what a run's files show to be wrong, with the evidence, the change to try and its command.
 //!
-//! `series` reads the loss curve, `patient` gathers what the questions need; `learning`, `stability`, `data` and
-//! `outputs` ask them. A healthy run gets no finding.
+//! `series` reads the loss curve, `patient` gathers what the questions need; `learning`, `stability`, `data`, `answers`
+//! and `outputs` ask them. A healthy run gets no finding.
+mod answers;
 mod data;
 mod finding;
 mod learning;
@@ -88,18 +89,24 @@ fn examine(run: &Run) -> Diagnosis {
         learning::findings,
         stability::findings,
         data::findings,
+        answers::findings,
         outputs::findings,
     ];
     let mut findings: Vec<Finding> = questions.iter().flat_map(|ask| ask(&patient)).collect();
     findings.extend(unfinished(run));
     findings.sort_by_key(|finding| finding.cause);
-    let has = |cause| findings.iter().any(|finding| finding.cause == cause);
+    let there: Vec<Cause> = findings.iter().map(|finding| finding.cause).collect();
+    let has = |cause| there.contains(&cause);
     // A loss that nothing can lower, or that has no answers in it, says nothing about the rate; and what a rate that is
     // too high does to the loss is explained by it: neither a higher one nor more steps would help.
     let broken = has(Cause::RateTooHigh);
-    if broken || has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
+    let without_prompts = has(Cause::AllEqual);
+    if without_prompts || broken || has(Cause::MaskCoversAnswer) || has(Cause::PromptInLoss) {
         findings
             .retain(|finding| !matches!(finding.cause, Cause::NotLearning | Cause::NothingToLearn));
+    }
+    if has(Cause::MaskCoversAnswer) {
+        findings.retain(|finding| finding.cause != Cause::AllEqual);
     }
     if broken {
         findings.retain(|finding| finding.cause != Cause::StoppedEarly);

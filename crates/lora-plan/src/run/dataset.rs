@@ -1,4 +1,5 @@
 //! What the rows of a dataset show: masks, duplicates, prompts on both sides of the split, ends of turns.
+use super::answers::{Answers, grown};
 use lora_cli::Result;
 use lora_data::{Example, Manifest, Split};
 use lora_receipt::{Receipt, receipt_path};
@@ -22,6 +23,12 @@ pub(crate) struct DatasetFacts {
     pub(crate) leaked: usize,
     /// The prompt of one of them.
     pub(crate) leak: Option<String>,
+    /// Held-out rows that go on from a row that trains, or from which one goes on.
+    pub(crate) grown: usize,
+    /// The prompt of one of them.
+    pub(crate) grown_prompt: Option<String>,
+    /// What the answers say without prompts.
+    pub(crate) answers: Answers,
 }
 
 /// One split.
@@ -73,6 +80,11 @@ impl DatasetFacts {
                 .map(|row| row.prompt.clone())
                 .find(|prompt| !prompt.is_empty()),
         );
+        let held_out = valid.as_deref().unwrap_or_default();
+        let answers = Answers::of(&train);
+        let grown = grown(&train, held_out);
+        let grown_prompt = grown.first().map(|row| row.prompt.clone());
+        let grown = grown.len();
         let (train, valid) = (SplitFacts::of(&train), valid.as_deref().map(SplitFacts::of));
         let receipt = receipt_path(path)
             .is_file()
@@ -86,6 +98,9 @@ impl DatasetFacts {
             valid,
             leaked,
             leak,
+            grown,
+            grown_prompt,
+            answers,
         })
     }
 }

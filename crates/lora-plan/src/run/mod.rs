@@ -1,4 +1,5 @@
 //! What a finished (or broken) run left behind: the trainings in a folder, and what was made of each.
+mod answers;
 mod command;
 mod dataset;
 mod evaluation;

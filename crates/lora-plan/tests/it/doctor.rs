@@ -670,3 +670,72 @@ fn what_is_no_run_says_so() {
     let error = diagnose(&house.path("")).unwrap_err().render(str::to_owned);
     assert!(error.contains("metrics.jsonl, line 1"), "{error}");
 }
+
+/// A run on rows of `prompt` and `completion` made by number.
+fn run_on(
+    house: &House,
+    rows: usize,
+    row: impl Fn(usize) -> (String, String),
+    epochs: &str,
+) -> Vec<Finding> {
+    let line = |n| {
+        let (prompt, completion) = row(n);
+        serde_json::json!({"prompt": prompt, "completion": completion}).to_string() + "\n"
+    };
+    std::fs::write(
+        house.path("raw.jsonl"),
+        (0..rows).map(line).collect::<String>(),
+    )
+    .unwrap();
+    let (raw, base, data) = (house.text("raw.jsonl"), base(), house.text("data"));
+    prep(&[&raw, "--base", &base, "--out", &data, "--valid", "0.2"]);
+    findings(&house.train(&data, &["--lr", RATE, "--epochs", epochs]))
+}
+
+#[test]
+fn answers_that_are_all_equal() {
+    let house = House::new();
+    let found = run_on(
+        &house,
+        120,
+        |n| (format!("what is {n}"), "a river".to_owned()),
+        "1",
+    );
+    let finding = found.iter().find(|f| f.cause == Cause::AllEqual).unwrap();
+    assert!(
+        finding.evidence[0].contains("99 of 99 train rows"),
+        "{finding:?}"
+    );
+}
+
+/// A word that answers a long text is no fault of the mask.
+#[test]
+fn a_short_answer_to_a_long_text() {
+    let house = House::new();
+    let row = |n: usize| {
+        let text = format!("the task {n} is due ").repeat(70);
+        (text, ["yes", "no"][n % 2].to_owned())
+    };
+    let found = run_on(&house, 40, row, "1");
+    assert!(
+        !causes(&found).contains(&Cause::MaskCoversAnswer),
+        "{found:#?}"
+    );
+}
+
+/// Chats that were cut into turns before they were divided.
+#[test]
+fn later_turns_of_chats_that_train() {
+    let house = House::new();
+    let data = house.edited(100, |train, valid| {
+        for (row, earlier) in valid.iter_mut().zip(train) {
+            row.prompt = format!("{}{}and then?", earlier.prompt, earlier.completion);
+        }
+    });
+    let found = findings(&house.train(&data, &["--lr", RATE, "--epochs", "1"]));
+    let finding = first(&found, Cause::Leakage);
+    assert!(
+        finding.title.contains("both sides of the split"),
+        "{finding:?}"
+    );
+}

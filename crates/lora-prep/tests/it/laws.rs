@@ -645,3 +645,93 @@ fn rows_come_from_wherever_they_lie() {
         }
     }
 }
+
+/// Rows are drawn by weight or count, the same for the same seed; each keeps its source, and the counts are told.
+#[test]
+fn sources_are_mixed_by_weight_or_count() {
+    let folder = Folder::new();
+    let rows = |name: &str, count: usize| -> String {
+        (0..count)
+            .map(|n| format!("{{\"prompt\": \"{name} {n}\", \"completion\": \"it is {n}\"}}\n"))
+            .collect()
+    };
+    folder.write("a.jsonl", rows("a", 100));
+    folder.write("b.jsonl", rows("b", 30));
+    let raw = ["b.jsonl", "--base", BASE, "--valid", "0", "--out"];
+    let prep = |out: &str, more: &[&str]| {
+        let answer = folder.run(&[&["a.jsonl"], &raw[..], &[out], more].concat());
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        let sources = folder.manifest(out).sources;
+        (sources["a.jsonl"].rows, sources["b.jsonl"].rows)
+    };
+    assert_eq!(prep("whole", &[]), (100, 30));
+    let weights = ["--weight", "a.jsonl=0.7", "--weight", "b.jsonl=0.3"];
+    assert_eq!(prep("weights", &weights), (70, 30));
+    assert_eq!(
+        prep("half", &["--weight", "a.jsonl=1", "--weight", "b.jsonl=2"]),
+        (15, 30)
+    );
+    assert_eq!(prep("counts", &["--take", "a.jsonl=5"]), (5, 30));
+    let mixed = ["--take", "a.jsonl=9", "--weight", "b.jsonl=1"];
+    assert_eq!(prep("both", &mixed), (9, 30));
+    // The same seed draws the same rows, another one others, and a larger count draws them all again.
+    let prompts = |out: &str| -> Vec<String> {
+        let rows = folder.split(out, "train").examples;
+        rows.into_iter().map(|row| row.prompt).collect()
+    };
+    prep("again", &weights);
+    assert_eq!(prompts("weights"), prompts("again"));
+    prep("other", &[&weights[..], &["--seed", "1"]].concat());
+    assert_ne!(prompts("weights"), prompts("other"));
+    let more: HashSet<String> = prompts("both").into_iter().collect();
+    assert!(prompts("counts").iter().all(|prompt| more.contains(prompt)));
+    let shown = folder.run(&["show", "counts", "-n", "6"]).events("row");
+    let sources: Vec<&Value> = shown.iter().map(|row| &row["source"]).collect();
+    assert_eq!(sources[4..], ["a.jsonl", "b.jsonl"]);
+    for (more, expected) in [
+        (
+            &["--take", "b.jsonl=31"][..],
+            "it has 30 rows that can be used",
+        ),
+        (&["--take", "c.jsonl=3"], "this is none of the sources"),
+        (
+            &["--weight", "a.jsonl=0.5"],
+            "b.jsonl has no weight, and others have",
+        ),
+        (
+            &["--take", "a.jsonl=3", "--weight", "a.jsonl=1"],
+            "two counts or weights",
+        ),
+        (&["--weight", "a.jsonl=0"], "a weight is a number above 0"),
+    ] {
+        let answer = folder.run(&[&["a.jsonl"], &raw[..], &["refused"], more].concat());
+        assert_eq!(answer.code, 2);
+        assert!(answer.stderr.contains(expected), "{}", answer.stderr);
+        assert!(!folder.path("refused").exists());
+    }
+}
+
+#[test]
+fn too_many_refused_rows_end_it() {
+    let folder = Folder::new();
+    folder.write(
+        "raw.jsonl",
+        pairs(95, 1) + &"{\"prompt\": \"x\", \"completion\": \"\"}\n".repeat(5),
+    );
+    let answer = folder.prep("raw.jsonl", "out", &["--max-refused", "0.04"]);
+    assert_eq!(answer.code, 2);
+    let expected = "5 of 100 rows were refused, more than --max-refused 0.04";
+    assert!(answer.stderr.contains(expected), "{}", answer.stderr);
+    assert!(
+        answer
+            .stderr
+            .contains("5 the completion is empty (first: raw.jsonl: line 96)")
+    );
+    assert_eq!(folder.names(), ["raw.jsonl"]);
+    assert_eq!(
+        folder
+            .prep("raw.jsonl", "out", &["--max-refused", "0.05"])
+            .code,
+        0
+    );
+}

@@ -6,3 +6,4 @@ mod help;
 mod laws;
 mod masks;
 mod show;
+mod stats;
