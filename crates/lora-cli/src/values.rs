@@ -103,7 +103,9 @@ pub fn below_one(text: &str) -> Result<f64, String> {
 /// # Errors
 /// What was expected instead.
 pub fn share(text: &str) -> Result<f64, String> {
-    number(text, "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))
+    number(text, "a number from 0 to 1 (90 % is 0.9)", |x| {
+        (0.0..=1.0).contains(&x)
+    })
 }
 
 /// A share of something that must leave some of it.

@@ -94,7 +94,7 @@ fn usage_errors_come_before_any_work() {
         none,
         none,
         &["--min-exact-match", "90"],
-        &["between 0 and 1", "0.9"],
+        &["from 0 to 1", "0.9"],
     );
     refused(dir.path(), none, none, &["--generate", "some"], &["some"]);
     refused(

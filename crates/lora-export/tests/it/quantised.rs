@@ -69,7 +69,7 @@ fn a_gate_that_does_not_pass_is_exit_1_and_one_that_cannot_be_judged_2() {
     let model = tiny();
     for (gate, code, said) in [
         (["--max-kl", "1e-9"], 1, "at most 0.000000001 wanted"),
-        (["--min-agreement", "1.5"], 2, "a share between 0 and 1"),
+        (["--min-agreement", "1.5"], 2, "a number from 0 to 1"),
         (["--max-kl", "9"], 0, ""),
     ] {
         let mut args = vec![

@@ -338,11 +338,11 @@ fn flags_without_effect_and_adapters_that_do_not_add_are_refused() {
     );
     refused(
         &[&to[..], &["--combine", "svd", "--rank", "0"]].concat(),
-        "at least 1",
+        "from 1 to 65536",
     );
     refused(
         &[&to[..], &["--combine", "ties", "--density", "1.5"]].concat(),
-        "(0, 1]",
+        "above 0, 1 or less",
     );
     refused(
         &[&to[..], &["--dtype", "f32"]].concat(),
