@@ -54,7 +54,7 @@ fn message(value: &Value, at: &str) -> Result<Message, Refusal> {
         return Err(Refusal::field(at, format!("`{at}` has no `role`")));
     };
     let has_text = given.get("content").is_some_and(|text| !text.is_null());
-    if !has_text && !(role == "assistant" && has_calls) {
+    if !(has_text || role == "assistant" && has_calls) {
         return Err(Refusal::field(at, format!("`{at}` has no `content`")));
     }
     read.insert("content".to_owned(), content);

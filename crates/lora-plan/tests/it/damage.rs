@@ -22,7 +22,8 @@ fn a_changed_figure_a_lost_line_and_an_unreadable_receipt_are_named() {
     eval(&[&words[..], &["--generate", "0", "--out", &report]].concat());
     assert_eq!(damage(&house), [""; 0]);
 
-    let edits: [(&str, fn(&str) -> String); 4] = [
+    type Edit = fn(&str) -> String;
+    let edits: [(&str, Edit); 4] = [
         ("metrics.jsonl", |text| {
             text.lines().skip(1).collect::<Vec<_>>().join("\n") + "\n"
         }),
