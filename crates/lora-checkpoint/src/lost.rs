@@ -19,7 +19,7 @@ mod unix {
     use std::sync::Once;
     use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-    /// Files whose names are known at a time; of further ones it is said that they are a model's.
+    /// Files whose names are known at a time; further ones end the process without a word.
     const MOST: usize = 256;
 
     struct Place {
@@ -85,12 +85,14 @@ mod unix {
         let _ = listening; // without it the process still ends, without a word
     }
 
-    fn cut_off(address: usize) -> ! {
+    /// Says which file it was, and ends the process. An address of no file of ours is left to the handler that was there
+    /// before, which ends it in its own way.
+    fn cut_off(address: usize) {
+        let Some(place) = PLACES.iter().find(|place| holds(place, address)) else {
+            return;
+        };
         say(b"error: ");
-        match PLACES.iter().find(|place| holds(place, address)) {
-            Some(place) => say(name_of(place)),
-            None => say(b"a file of the model"),
-        }
+        say(name_of(place));
         say(b" was cut off while it was read\n");
         say(b"hint: copy or download it again, and start again when nothing writes to it\n");
         signal_hook::low_level::exit(2)
