@@ -65,11 +65,12 @@ pub(crate) fn listen(ui: Ui) {
     let Ok(mut signals) = signal_hook::iterator::Signals::new(wanted) else {
         return;
     };
-    std::thread::spawn(move || {
+    let listening = std::thread::Builder::new().spawn(move || {
         for signal in signals.forever() {
             asked(&ui, signal);
         }
     });
+    let _ = listening; // as above
 }
 
 /// Listens for Ctrl-C.
