@@ -86,7 +86,7 @@ __device__ __forceinline__ Chunk* chunk_at(Chunk* tile, int row, int chunk) {
   return tile + row * (D / 8) + (chunk ^ (row & 7));
 }
 
-__device__ __forceinline__ u32 shared_address(const void* at) {
+__device__ __forceinline__ u32 shared_address([[maybe_unused]] const void* at) {
   u32 address = 0;
 #ifdef TENSOR_CORES
   asm("{\n\t.reg .u64 a;\n\tcvta.to.shared.u64 a, %1;\n\tcvt.u32.u64 %0, a;\n\t}" : "=r"(address) : "l"(at));
