@@ -1,10 +1,10 @@
 //! Weights and memory on the device, and the passes over all layers.
-use super::attend::scores_of;
 use super::bound::Bound;
 use super::buffer::Buffer;
+use super::by_scores::scores_of;
 use super::factors::OnDevice;
 use super::head::HeadBuffers;
-use super::pass::{Keys, LayerPass, Pass};
+use super::pass::{LayerPass, Pass};
 use super::rotation::{Rotations, Tables};
 use super::scratch::{Asked, Buffers, Saved, Scratch, Widths};
 use super::table::Lookup;
@@ -15,7 +15,7 @@ use crate::fused::targets::Targets;
 use crate::{Base, Dropout, Error, Packed, SequenceLoss};
 use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
-use lora_gpu::{Dtype, Gpu, Tensor};
+use lora_gpu::{Dtype, Gpu, Keys, Tensor};
 use lora_kernels::profile::Profile;
 use lora_kernels::vector;
 use rayon::prelude::*;
@@ -123,12 +123,13 @@ impl<'b> Engine<'b> {
             widened: self.weights.widened(),
             drops: pass.dropout.is_some(),
             trains,
+            by_scores: pass.attention.is_none(),
         };
         Ok(self.buffers.get(&self.gpu, asked)?)
     }
 
     fn widths(&self) -> Widths {
-        Widths::of(self.config, self.weights.widest())
+        Widths::of(self.config, self.weights.widest(), self.gpu.dtype())
     }
 
     /// Places for the activations of `count` layers of `rows` rows, and one more for the layer at work.
@@ -180,7 +181,7 @@ impl<'b> Engine<'b> {
         let on_device = self.adopt(binding)?;
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
-        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
         let x = self.forward(&pass)?;
         let all: Vec<u32> = (0..pass.rows as u32).collect();
         let logits = self.logits_of(&x, pass.rows, &all)?;
@@ -199,7 +200,7 @@ impl<'b> Engine<'b> {
         let on_device = self.adopt(binding)?;
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
-        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
         let x = self.forward(&pass)?;
         let losses = self.loss(pass.rows, &x, &targets, None)?;
         self.give_back(on_device);
@@ -246,7 +247,7 @@ impl<'b> Engine<'b> {
         };
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
-        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
         let pass = pass
             .with_dropout(dropout)
             .with_profile(self.profile.clone());

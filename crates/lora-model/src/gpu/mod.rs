@@ -1,11 +1,12 @@
 //! The route on a GPU: weights, activations and the adapter lie in the device's memory; every operation is lora-gpu's.
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits), as on the CPU; the `engine` walks the
-//! layers with them. A `layer` reads top to bottom as the model does: `attend` is its attention, `linear` one `group` of
+//! layers with them. A `layer` reads top to bottom as the model does: `attention` is its attention, `linear` one `group` of
 //! linear layers with an adapter's `factors`.
-mod attend;
+mod attention;
 mod bound;
 mod buffer;
+mod by_scores;
 mod engine;
 mod factors;
 mod footprint;

@@ -17,11 +17,17 @@ pub(super) struct Widths {
     pub(super) groups: [usize; Kind::ALL.len()],
     pub(super) normalises_heads: bool,
     pub(super) normalises_outputs: bool,
+    /// The device's own kernels compute attention.
+    pub(super) attends: bool,
 }
 
 impl Widths {
     /// Of a decoder whose groups have inputs of these widths, with their factors.
-    pub(super) fn of(config: &ModelConfig, groups: [usize; Kind::ALL.len()]) -> Self {
+    pub(super) fn of(
+        config: &ModelConfig,
+        groups: [usize; Kind::ALL.len()],
+        activations: Dtype,
+    ) -> Self {
         let has = |norm| config.facts().norm(norm).is_some();
         Self {
             hidden: config.hidden_size,
@@ -33,6 +39,7 @@ impl Widths {
             groups,
             normalises_heads: has(Norm::Query) || has(Norm::Key),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
+            attends: lora_gpu::attends(activations, config.head_dim),
         }
     }
 
@@ -57,6 +64,8 @@ pub(super) struct Saved {
     pub(super) inputs: [Tensor; Kind::ALL.len()],
     /// Queries, keys (rotated) and values, (T, q + 2·kv).
     pub(super) qkv: Tensor,
+    /// Logs of attention's sums, f32 (heads, T).
+    pub(super) log_sums: Option<Tensor>,
     /// Queries and keys before the norm of their heads, (T, q + kv).
     pub(super) raw: Option<Tensor>,
     pub(super) q_rstd: Option<Tensor>,
@@ -97,6 +106,7 @@ impl Saved {
             input_rstd: f32s(1)?,
             inputs,
             qkv: acts(w.qkv())?,
+            log_sums: some(w.attends, f32s(nothing(w.attends) * w.heads))?,
             raw: some(heads, acts(nothing(heads) * (w.queries + w.keys)))?,
             q_rstd: some(heads, f32s(nothing(heads) * w.heads))?,
             k_rstd: some(heads, f32s(nothing(heads) * w.kv_heads))?,
@@ -123,7 +133,8 @@ impl Saved {
             0
         };
         let inputs: usize = w.groups.iter().sum();
-        4 * (2 * w.hidden + 2) + act * (inputs + w.qkv() + 2 * w.mlp) + heads + outputs
+        let log_sums = if w.attends { 4 * w.heads } else { 0 };
+        log_sums + 4 * (2 * w.hidden + 2) + act * (inputs + w.qkv() + 2 * w.mlp) + heads + outputs
     }
 }
 
@@ -147,6 +158,8 @@ pub(super) struct Scratch {
     pub(super) repeated: Tensor,
     /// Gradients of these, f32.
     pub(super) d_kv: Tensor,
+    /// Σ p·d_p of each query, f32 (heads, T).
+    pub(super) means: Tensor,
     /// Those of a segment, gathered, and their gradients, f32.
     pub(super) kv: Tensor,
     pub(super) d_gathered: Tensor,
@@ -170,6 +183,7 @@ pub(super) struct Buffers {
     d_dropped: Buffer,
     repeated: Buffer,
     d_kv: Buffer,
+    means: Buffer,
     kv: Buffer,
     d_gathered: Buffer,
     scores: Buffer,
@@ -191,6 +205,8 @@ pub(super) struct Asked {
     pub(super) widened: usize,
     pub(super) drops: bool,
     pub(super) trains: bool,
+    /// Attention needs its scores in memory.
+    pub(super) by_scores: bool,
 }
 
 impl Buffers {
@@ -207,6 +223,7 @@ impl Buffers {
             d_dropped: act(),
             repeated: act(),
             d_kv: f32s(),
+            means: f32s(),
             kv: act(),
             d_gathered: f32s(),
             scores: f32s(),
@@ -225,9 +242,12 @@ impl Buffers {
         let heads = w.normalises_heads;
         let d_heads = back * (w.queries + w.keys);
         let outputs = w.qkv().max(2 * w.mlp);
-        let gathered = 2 * w.queries * asked.gathered;
+        let by_scores = |values: usize| if asked.by_scores { values } else { 0 };
+        let gathered = by_scores(2 * w.queries * asked.gathered);
         let d_gathered = if asked.trains { gathered } else { 0 };
-        let d_scores = if asked.trains { asked.scores } else { 0 };
+        let scores = by_scores(asked.scores);
+        let d_scores = if asked.trains { scores } else { 0 };
+        let means = if asked.by_scores { 0 } else { back * w.heads };
         Ok(Scratch {
             wide: self.wide.get(gpu, asked.widened)?,
             d_input: self.d_input.get(gpu, back * w.widest())?,
@@ -239,13 +259,14 @@ impl Buffers {
             },
             dropped: self.dropped.get(gpu, dropped)?,
             d_dropped: self.d_dropped.get(gpu, dropped)?,
-            repeated: self.repeated.get(gpu, rows * 2 * w.queries)?,
+            repeated: self.repeated.get(gpu, by_scores(rows * 2 * w.queries))?,
             d_kv: self.d_kv.get(gpu, back * 2 * w.queries)?,
+            means: self.means.get(gpu, means)?,
             kv: self.kv.get(gpu, gathered)?,
             d_gathered: self.d_gathered.get(gpu, d_gathered)?,
-            scores: self.scores.get(gpu, asked.scores)?,
+            scores: self.scores.get(gpu, scores)?,
             d_scores: self.d_scores.get(gpu, d_scores)?,
-            p: self.p.get(gpu, asked.scores)?,
+            p: self.p.get(gpu, scores)?,
             d_s: self.d_s.get(gpu, d_scores)?,
         })
     }
