@@ -123,7 +123,11 @@ fn every_limit_of_threads_ends_in_success_or_in_one_line() {
         assert!(is_done, "{line}");
     }
     // That there is no thread makes no template wrong, and a server says it before it says that it serves.
-    for line in [LINES[0], LINES[1], "lora-chat --base BASE --serve 127.0.0.1:0"] {
+    for line in [
+        LINES[0],
+        LINES[1],
+        "lora-chat --base BASE --serve 127.0.0.1:0",
+    ] {
         let output = limited(dir.path(), &limit(1), line, user);
         let said = stderr(&output);
         assert_code(&output, 2);
