@@ -32,7 +32,7 @@ pub use entry::main;
 pub use environment::environment;
 pub use error::{Context, Error, Foreign};
 pub use input::{ChangedInput, artefact_from, artefact_input};
-pub use machine::available_memory;
+pub use machine::{available_memory, memory_limit};
 pub use other_base::OtherBase;
 pub use progress::Progress;
 pub use sampling::SamplingArgs;

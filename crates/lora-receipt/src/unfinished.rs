@@ -111,6 +111,14 @@ pub(crate) fn unmark(path: &Path) {
     let _ = fs::remove_file(place);
 }
 
+/// Takes a mark away whose output is at its place, or gone.
+pub(crate) fn forget(partial: &Path, replaced: &Path) {
+    let is_gone = |path: &Path| fs::symlink_metadata(path).is_err();
+    if is_gone(partial) && is_gone(replaced) && read(partial).is_some() {
+        unmark(partial);
+    }
+}
+
 /// Moves an unfinished output, with its mark, to another name of the same folder; what is unfinished there goes away.
 ///
 /// # Errors
