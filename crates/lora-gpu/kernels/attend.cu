@@ -16,6 +16,7 @@ struct Heads {
     return key + keys - 1 <= query && (window == 0 || query + queries - 1 - key < window);
   }
 };
+constexpr int THREADS = 128;
 #define HEADS int heads, int kv_heads, int head_dim, int window, float scale, float cap
 #define THESE_HEADS {heads, kv_heads, head_dim, window, scale, cap}
 
@@ -44,6 +45,38 @@ __device__ __forceinline__ float power_of_e(float x) {
 #else
   return expf(x);
 #endif
+}
+
+// Raw scores become scaled and capped ones.
+template <int N>
+__device__ __forceinline__ void scale_scores(const Heads& h, float (&s)[N][4]) {
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[n][i] *= h.scale;
+  }
+  if (!(h.cap > 0.f)) return;
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[n][i] = capped(s[n][i], h.cap);
+  }
+}
+
+// Gradients of such scores become those of the raw ones.
+template <int N>
+__device__ __forceinline__ void through_scale(const Heads& h, const float (&s)[N][4], float (&d_s)[N][4]) {
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d_s[n][i] *= h.scale;
+  }
+  if (!(h.cap > 0.f)) return;
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d_s[n][i] *= cap_slope(s[n][i], h.cap);
+  }
 }
 
 // The first key that a tile of queries sees, at a whole number of tiles of `keys`.
@@ -96,7 +129,7 @@ __device__ __forceinline__ void attend_by(const Heads& h, const act* qkv, u64 qk
   int head = blockIdx.y, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   bool works = warp * 16 < tile.count;
   Rows queries = {qkv + (u64)tile.first * qkv_stride + h.q(head), qkv_stride, tile.count};
-  copy_rows<64, D>(keys, h.head_dim, queries);
+  copy_rows<64, D, THREADS>(keys, h.head_dim, queries);
   group_copies();
   wait_for_copies<0>();
   __syncthreads();
@@ -112,11 +145,11 @@ __device__ __forceinline__ void attend_by(const Heads& h, const act* qkv, u64 qk
   int from = first_seen(h, tile, KEYS);
   KeyRows key_rows = {qkv + h.k(head), qkv_stride, tile, listed, from};
   KeyRows value_rows = {qkv + h.v(head), qkv_stride, tile, listed, from};
-  copy_rows<KEYS, D>(keys, h.head_dim, key_rows);
+  copy_rows<KEYS, D, THREADS>(keys, h.head_dim, key_rows);
   group_copies();
   for (; from < tile.end(); from += KEYS) {
     value_rows.from = from;
-    copy_rows<KEYS, D>(values, h.head_dim, value_rows);
+    copy_rows<KEYS, D, THREADS>(values, h.head_dim, value_rows);
     group_copies();
     wait_for_copies<1>();
     __syncthreads();
@@ -132,10 +165,11 @@ __device__ __forceinline__ void attend_by(const Heads& h, const act* qkv, u64 qk
     }
     __syncthreads();
     key_rows.from = from + KEYS;
-    if (key_rows.from < tile.end()) copy_rows<KEYS, D>(keys, h.head_dim, key_rows);
+    if (key_rows.from < tile.end()) copy_rows<KEYS, D, THREADS>(keys, h.head_dim, key_rows);
     group_copies();
     if (works) {
       bool all = h.all_see(query, 16, from, KEYS);
+      scale_scores(h, s);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float most = largest[half], sum = 0.f;
@@ -143,7 +177,6 @@ __device__ __forceinline__ void attend_by(const Heads& h, const act* qkv, u64 qk
         for (int n = 0; n < KEYS / 8; ++n) {
           for (int e = 0; e < 2; ++e) {
             float& score = s[n][2 * half + e];
-            score = capped(h.scale * score, h.cap);
             if (!all && !h.sees(query + g + 8 * half, from + 8 * n + 2 * t + e)) score = NOTHING;
             most = score > most ? score : most;
           }
@@ -186,11 +219,6 @@ __device__ __forceinline__ void attend_by(const Heads& h, const act* qkv, u64 qk
   write_rows(out, o + (u64)tile.first * o_stride + h.q(head), o_stride, tile.count, h.head_dim);
 }
 
-// The gradient of the raw score from that of its probability.
-__device__ __forceinline__ float score_gradient(const Heads& h, float score, float p, float d_p, float mean) {
-  return p * (d_p - mean) * cap_slope(score, h.cap) * h.scale;
-}
-
 // Gradients of a tile of queries, and for each query and head Σ p·d_p, which is the product of o with its gradient.
 template <int D>
 __device__ __forceinline__ void attend_queries_by(const Heads& h, const act* qkv, u64 qkv_stride, const act* o, u64 o_stride,
@@ -207,8 +235,8 @@ __device__ __forceinline__ void attend_queries_by(const Heads& h, const act* qkv
   Rows of_o = {o + first * o_stride + h.q(head), o_stride, tile.count};
   Rows of_d_o = {d_o + first * d_o_stride + h.q(head), d_o_stride, tile.count};
   Chunk* second = tiles + 64 * (D / 8);
-  copy_rows<64, D>(tiles, h.head_dim, of_o);
-  copy_rows<64, D>(second, h.head_dim, of_d_o);
+  copy_rows<64, D, THREADS>(tiles, h.head_dim, of_o);
+  copy_rows<64, D, THREADS>(second, h.head_dim, of_d_o);
   group_copies();
   wait_for_copies<0>();
   __syncthreads();
@@ -225,7 +253,7 @@ __device__ __forceinline__ void attend_queries_by(const Heads& h, const act* qkv
     }
   }
   __syncthreads();
-  copy_rows<64, D>(tiles, h.head_dim, of_q);
+  copy_rows<64, D, THREADS>(tiles, h.head_dim, of_q);
   group_copies();
   wait_for_copies<0>();
   __syncthreads();
@@ -247,15 +275,15 @@ __device__ __forceinline__ void attend_queries_by(const Heads& h, const act* qkv
   int from = first_seen(h, tile, KEYS), stage = 0;
   KeyRows key_rows = {qkv + h.k(head), qkv_stride, tile, listed, from};
   KeyRows value_rows = {qkv + h.v(head), qkv_stride, tile, listed, from};
-  copy_rows<KEYS, D>(tiles, h.head_dim, key_rows);
-  copy_rows<KEYS, D>(tiles + TILE, h.head_dim, value_rows);
+  copy_rows<KEYS, D, THREADS>(tiles, h.head_dim, key_rows);
+  copy_rows<KEYS, D, THREADS>(tiles + TILE, h.head_dim, value_rows);
   group_copies();
   for (; from < tile.end(); from += KEYS, stage ^= 1) {
     Chunk *keys = tiles + 2 * TILE * stage, *values = keys + TILE, *next = tiles + 2 * TILE * (stage ^ 1);
     key_rows.from = value_rows.from = from + KEYS;
     if (from + KEYS < tile.end()) {
-      copy_rows<KEYS, D>(next, h.head_dim, key_rows);
-      copy_rows<KEYS, D>(next + TILE, h.head_dim, value_rows);
+      copy_rows<KEYS, D, THREADS>(next, h.head_dim, key_rows);
+      copy_rows<KEYS, D, THREADS>(next + TILE, h.head_dim, value_rows);
     }
     group_copies();
     wait_for_copies<1>();
@@ -271,19 +299,20 @@ __device__ __forceinline__ void attend_queries_by(const Heads& h, const act* qkv
         }
       }
       bool all = h.all_see(query, 16, from, KEYS);
+      scale_scores(h, s);
 #pragma unroll
       for (int n = 0; n < KEYS / 8; ++n) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          float score = capped(h.scale * s[n][i], h.cap);
           bool seen = all || h.sees(query + g + i / 2 * 8, from + 8 * n + 2 * t + i % 2);
-          float p = seen ? power_of_e(score - log_of[i / 2]) : 0.f;
-          s[n][i] = score_gradient(h, score, p, d_p[n][i], mean[i / 2]);
+          float p = seen ? power_of_e(s[n][i] - log_of[i / 2]) : 0.f;
+          d_p[n][i] = p * (d_p[n][i] - mean[i / 2]);
         }
       }
+      through_scale(h, s, d_p);
 #pragma unroll
       for (int k = 0; k < KEYS / 16; ++k) {
-        Left d_s = as_left(s[2 * k], s[2 * k + 1]);
+        Left d_s = as_left(d_p[2 * k], d_p[2 * k + 1]);
 #pragma unroll
         for (int n = 0; n < D / 16; ++n) multiply_add_two(d_q[2 * n], d_q[2 * n + 1], d_s, right_of<D>(keys, 16 * k, 16 * n));
       }
@@ -306,8 +335,8 @@ __device__ __forceinline__ void attend_keys_by(const Heads& h, const act* qkv, u
   u64 first = tile.first;
   Rows of_keys = {qkv + first * qkv_stride + h.k(head), qkv_stride, tile.count};
   Rows of_values = {qkv + first * qkv_stride + h.v(head), qkv_stride, tile.count};
-  copy_rows<64, D>(keys, h.head_dim, of_keys);
-  copy_rows<64, D>(values, h.head_dim, of_values);
+  copy_rows<64, D, THREADS>(keys, h.head_dim, of_keys);
+  copy_rows<64, D, THREADS>(values, h.head_dim, of_values);
   group_copies();
   float d_k[D / 8][4] = {}, d_v[D / 8][4] = {};
   for (int number = tile.visits; number < tile.visits_end; ++number) {
@@ -322,8 +351,8 @@ __device__ __forceinline__ void attend_keys_by(const Heads& h, const act* qkv, u
       u64 row = visit.first + from;
       Rows of_q = {qkv + row * qkv_stride + h.q(head), qkv_stride, visit.count - from};
       Rows of_d_o = {d_o + row * d_o_stride + h.q(head), d_o_stride, visit.count - from};
-      copy_rows<QUERIES, D>(queries, h.head_dim, of_q);
-      copy_rows<QUERIES, D>(d_outs, h.head_dim, of_d_o);
+      copy_rows<QUERIES, D, THREADS>(queries, h.head_dim, of_q);
+      copy_rows<QUERIES, D, THREADS>(d_outs, h.head_dim, of_d_o);
       group_copies();
       wait_for_copies<0>();
       __syncthreads();
@@ -339,6 +368,8 @@ __device__ __forceinline__ void attend_keys_by(const Heads& h, const act* qkv, u
           }
         }
         bool all = from + QUERIES <= visit.count && h.all_see(query, QUERIES, key, 16);
+        scale_scores(h, s);
+        float p[QUERIES / 8][4];
 #pragma unroll
         for (int n = 0; n < QUERIES / 8; ++n) {
 #pragma unroll
@@ -349,20 +380,20 @@ __device__ __forceinline__ void attend_keys_by(const Heads& h, const act* qkv, u
             float log_of = is ? log_sum[at] : 0.f, mean = is ? means[at] : 0.f;
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-              float score = capped(h.scale * s[n][2 * half + e], h.cap);
+              int at_half = 2 * half + e;
               bool seen = all || (is && h.sees(query + i, key + g + 8 * half));
-              float p = seen ? power_of_e(score - log_of) : 0.f;
-              s[n][2 * half + e] = p;
-              d_p[n][2 * half + e] = score_gradient(h, score, p, d_p[n][2 * half + e], mean);
+              p[n][at_half] = seen ? power_of_e(s[n][at_half] - log_of) : 0.f;
+              d_p[n][at_half] = p[n][at_half] * (d_p[n][at_half] - mean);
             }
           }
         }
+        through_scale(h, s, d_p);
 #pragma unroll
         for (int k = 0; k < QUERIES / 16; ++k) {
-          Left p = as_left(s[2 * k], s[2 * k + 1]), d_s = as_left(d_p[2 * k], d_p[2 * k + 1]);
+          Left of_p = as_left(p[2 * k], p[2 * k + 1]), d_s = as_left(d_p[2 * k], d_p[2 * k + 1]);
 #pragma unroll
           for (int n = 0; n < D / 16; ++n) {
-            multiply_add_two(d_v[2 * n], d_v[2 * n + 1], p, right_of<D>(d_outs, 16 * k, 16 * n));
+            multiply_add_two(d_v[2 * n], d_v[2 * n + 1], of_p, right_of<D>(d_outs, 16 * k, 16 * n));
             multiply_add_two(d_k[2 * n], d_k[2 * n + 1], d_s, right_of<D>(queries, 16 * k, 16 * n));
           }
         }
@@ -378,14 +409,14 @@ __device__ __forceinline__ void attend_keys_by(const Heads& h, const act* qkv, u
 }
 
 #define ATTEND(D)                                                                                                           \
-  KERNEL_OF(128)                                                                                                            \
+  KERNEL_OF(THREADS)                                                                                                            \
   attend_##D(const act* qkv, u64 qkv_stride, act* o, u64 o_stride, float* log_sum, const int* tiles, const u32* listed,     \
              int rows, HEADS) {                                                                                             \
     Heads h = THESE_HEADS;                                                                                                  \
     Queries tile = reinterpret_cast<const Queries*>(tiles)[blockIdx.x];                                                     \
     attend_by<D>(h, qkv, qkv_stride, o, o_stride, log_sum, tile, listed, rows);                                             \
   }                                                                                                                         \
-  KERNEL_OF(128)                                                                                                            \
+  KERNEL_OF(THREADS)                                                                                                            \
   attend_queries_##D(const act* qkv, u64 qkv_stride, const act* o, u64 o_stride, const act* d_o, u64 d_o_stride,            \
                      const float* log_sum, float* means, act* d_qkv, u64 d_qkv_stride, const int* tiles, const u32* listed, \
                      int rows, HEADS) {                                                                                     \
@@ -394,7 +425,7 @@ __device__ __forceinline__ void attend_keys_by(const Heads& h, const act* qkv, u
     attend_queries_by<D>(h, qkv, qkv_stride, o, o_stride, d_o, d_o_stride, log_sum, means, d_qkv, d_qkv_stride, tile,       \
                          listed, rows);                                                                                     \
   }                                                                                                                         \
-  KERNEL_OF(128)                                                                                                            \
+  KERNEL_OF(THREADS)                                                                                                            \
   attend_keys_##D(const act* qkv, u64 qkv_stride, const act* d_o, u64 d_o_stride, const float* log_sum, const float* means, \
                   float* d_kv, u64 d_kv_stride, const int* tiles, const int* visits, int rows, HEADS) {                     \
     Heads h = THESE_HEADS;                                                                                                  \

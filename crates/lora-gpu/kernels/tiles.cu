@@ -122,13 +122,19 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-// Copies ROWS rows to a tile: row(i) is where the i-th begins, or null for zeros; columns behind `columns` are zeros.
-template <int ROWS, int D, class F>
+// Copies ROWS rows to a tile by a block of THREADS: row(i) is where the i-th begins, or null for zeros; columns behind
+// `columns` are zeros. A thread takes one column of chunks, every STEP-th row.
+template <int ROWS, int D, int THREADS, class F>
 __device__ __forceinline__ void copy_rows(Chunk* tile, int columns, F row) {
-  for (int i = threadIdx.x; i < ROWS * (D / 8); i += blockDim.x) {
-    int r = i / (D / 8), c = i % (D / 8);
-    const act* from = c * 8 < columns ? row(r) : nullptr;
-    copy_chunk(chunk_at<D>(tile, r, c), from ? from + c * 8 : nullptr);
+  constexpr int STEP = THREADS / (D / 8);
+  static_assert(STEP % 8 == 0 && ROWS % STEP == 0, "chunks are exchanged alike in all rows of a thread");
+  int c = threadIdx.x % (D / 8), first = threadIdx.x / (D / 8);
+  bool is = c * 8 < columns;
+  Chunk* to = chunk_at<D>(tile, first, c);
+#pragma unroll
+  for (int r = 0; r < ROWS; r += STEP) {
+    const act* from = is ? row(first + r) : nullptr;
+    copy_chunk(to + r * (D / 8), from ? from + c * 8 : nullptr);
   }
 }
 

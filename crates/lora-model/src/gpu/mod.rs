@@ -28,7 +28,7 @@ mod weights;
 
 use crate::fused::batch::{Batch, Prefixes};
 use crate::fused::binding::Binding;
-use crate::{Base, BatchSize, Dropout, Error, Packed, Resident, Route, SequenceLoss};
+use crate::{Base, BatchSize, Dropout, Error, Packed, ProductPeak, Resident, Route, SequenceLoss};
 use bound::Bound;
 use engine::Engine;
 pub use footprint::GpuMemory;
@@ -177,6 +177,10 @@ fn nothing_learned(packed: &Packed) -> Vec<SequenceLoss> {
 impl Route for OnGpu<'_> {
     fn profile(&self) -> Option<&Profile> {
         self.engine.profile.as_deref()
+    }
+
+    fn product_peak(&self) -> Result<Option<ProductPeak>, Error> {
+        Ok(Some(profile::product_peak(&self.engine.gpu)?))
     }
 
     fn resident(&mut self) -> Option<&mut dyn Resident> {
