@@ -1,9 +1,9 @@
 //! Weights and memory on the device, and the passes over all layers.
 use super::bound::Bound;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, InTurn, together};
 use super::by_scores::scores_of;
 use super::factors::OnDevice;
-use super::head::HeadBuffers;
+use super::head::{self, HeadBuffers};
 use super::pass::{LayerPass, Pass};
 use super::rotation::{Rotations, Tables};
 use super::scratch::{Asked, Buffers, Saved, Scratch, Widths};
@@ -37,6 +37,8 @@ pub(super) struct Engine<'b> {
     inputs: Vec<Buffer>,
     buffers: Buffers,
     pub(super) head: HeadBuffers,
+    /// What the head and the backward pass of layers use.
+    pub(super) in_turn: InTurn,
     x: Buffer,
     d_x: Buffer,
     tables: Tables,
@@ -66,6 +68,7 @@ impl<'b> Engine<'b> {
             inputs: Vec::new(),
             buffers: Buffers::new(&gpu),
             head: HeadBuffers::new(&gpu),
+            in_turn: InTurn::new(),
             x: Buffer::new(Dtype::F32),
             d_x: Buffer::new(Dtype::F32),
             tables: Tables::new(base.config()),
@@ -125,7 +128,7 @@ impl<'b> Engine<'b> {
             trains,
             by_scores: pass.attention.is_none(),
         };
-        Ok(self.buffers.get(&self.gpu, asked)?)
+        Ok(self.buffers.get(&self.gpu, asked, &mut self.in_turn)?)
     }
 
     fn widths(&self) -> Widths {
@@ -144,6 +147,16 @@ impl<'b> Engine<'b> {
             self.saved.push(saved);
         }
         Ok(self.saved.clone())
+    }
+
+    /// Room for what the head uses for n targets, and layers' backward pass for T rows.
+    fn reserve(&mut self, rows: usize, targets: usize) -> Result<(), Error> {
+        let dtype = self.gpu.dtype();
+        let wide = self.weights.head.widened();
+        let of_head = head::of_loss(self.config, targets, wide, dtype);
+        let of_layers = self.widths().of_backward(rows, dtype);
+        let most = together(&of_head).max(together(&of_layers));
+        Ok(self.in_turn.reserve(&self.gpu, most)?)
     }
 
     /// The hidden state before the first layer: x (T, H).
@@ -280,6 +293,7 @@ impl<'b> Engine<'b> {
         let layers = self.weights.layers.len();
         let lowest = pass.on_device.bound.lowest;
         let kept = self.kept.min(layers.saturating_sub(lowest + 1));
+        self.reserve(pass.rows, targets.ids.len())?;
         let scratch = self.scratch(pass, true)?;
         let saved = self.saved(kept, pass.rows)?;
         // The last place is that of the layer at work: of the last layer at the end of the forward pass.

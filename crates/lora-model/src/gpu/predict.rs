@@ -1,4 +1,5 @@
 //! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
+use super::buffer::together;
 use super::by_scores;
 use super::head;
 use super::rotation;
@@ -148,7 +149,7 @@ fn step(
     let act = activations.bytes();
     let w = Widths::of(config, sizes.widest(), activations);
     let (t, n) = (batch.tokens, batch.supervised);
-    let layer = t * Saved::bytes_a_row(w, act);
+    let layer = Saved::bytes(w, t, activations);
     let attention = attention(w, batch);
     let dropped = if drops { 2 * t * w.widest() } else { 0 };
     let heads = if w.normalises_heads {
@@ -156,21 +157,18 @@ fn step(
     } else {
         0
     };
-    let acts = t * (w.widest() + w.qkv().max(2 * w.mlp) + w.hidden)
-        + heads
-        + dropped
-        + attention.activations
-        + sizes.widened();
+    let acts = t * w.hidden + heads + dropped + attention.activations + sizes.widened();
     let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
-    let head = head::bytes(config, n, act)
-        + sizes.head.unwrap_or(sizes.embedding).widened(act)
-        + sizes.embedding.looked_up(t, act);
+    let wide = sizes.head.unwrap_or(sizes.embedding).widened();
+    let of_loss = head::of_loss(config, n, wide, activations);
+    let in_turn = together(&of_loss).max(together(&w.of_backward(t, activations)));
+    let head = head::bytes(config, n, act) + sizes.embedding.looked_up(t, act);
     let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n;
     GpuStep {
         layers: config.num_hidden_layers.saturating_sub(sizes.lowest + 1), // the last one's activations are those at work
         layer: layer as u64,
         input: (4 * t * w.hidden) as u64,
-        shared: (layer + act * acts + 4 * f32s + head) as u64,
+        shared: (layer + act * acts + 4 * f32s + head + in_turn) as u64,
         passing: (4 * places) as u64,
     }
 }
@@ -185,14 +183,13 @@ fn attention(w: Widths, batch: BatchSize) -> AttentionValues {
     if w.attends {
         return AttentionValues {
             activations: 0,
-            f32s: batch.tokens * (2 * w.queries + w.heads),
+            f32s: batch.tokens * w.heads,
         };
     }
     let scores = by_scores::scores_of_length(w.heads, batch.longest);
     let repeated = 2 * w.queries * (batch.tokens + batch.gathered);
-    let values = repeated + 2 * scores;
     AttentionValues {
-        activations: values,
-        f32s: values,
+        activations: repeated + 2 * scores,
+        f32s: 2 * w.queries * batch.gathered + 2 * scores,
     }
 }
