@@ -114,7 +114,14 @@ pub(crate) fn unmark(path: &Path) {
 /// Takes a mark away whose output is at its place, or gone.
 pub(crate) fn forget(partial: &Path, replaced: &Path) {
     let is_gone = |path: &Path| fs::symlink_metadata(path).is_err();
-    if is_gone(partial) && is_gone(replaced) && read(partial).is_some() {
+    // An empty one was cut off before its first byte.
+    let is_mark = |path: &Path| {
+        fs::read(path)
+            .is_ok_and(|text| text.is_empty() || serde_json::from_slice::<Mark>(&text).is_ok())
+    };
+    let place = mark_of(partial);
+    let is_left = is_mark(&place) || is_mark(&beside(&place, ".new"));
+    if is_gone(partial) && is_gone(replaced) && is_left {
         unmark(partial);
     }
 }

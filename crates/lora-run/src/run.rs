@@ -201,6 +201,7 @@ fn take<'a>(
         decide(step, &definition, hashes)?
     };
     let Decision::Run(reason) = decision else {
+        Attempt::forget(step, &definition);
         ui.say(&format!("{}: skipped", step.id));
         let receipt = Receipt::load(&step.out)?;
         rows.push(Row::new(step, "skipped", "", 0.0, Some(&receipt)));
