@@ -68,6 +68,8 @@ pub(crate) fn restore(out: &Path) -> Result<(), Error> {
     for old in [&replaced, &partial] {
         if was_replaced(old, &partial) && is_finished_folder(old) {
             retire(old, out)?;
+        } else if was_replaced(old, &partial) {
+            let _ = fs::remove_dir(old); // one that was emptied; anything else in it stays
         }
     }
     if is_complete(&partial, &partial.join(FILE_NAME)) {
