@@ -1,4 +1,5 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
+use lora_cli::values::threads;
 use lora_cli::{ChangedInput, Common, Error, Result, ToolArgs};
 use lora_data::{Learn, Overlength, PromptTemplate, Reading, Rules};
 use std::path::PathBuf;
@@ -154,6 +155,10 @@ pub struct Args {
     /// Join prompt and completion as they are (models without a template are always treated so).
     #[arg(long, help_heading = "Template")]
     pub no_chat_template: bool,
+    /// Threads that encode rows [default: all cores].
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Machine")]
+    #[serde(skip)]
+    pub threads: Option<usize>,
     /// Output flags.
     #[command(flatten)]
     #[serde(skip)]
@@ -246,6 +251,17 @@ impl Args {
             system_into_user: self.system_into_user,
             tools_elsewhere: false,
         }
+    }
+
+    /// Rows are drawn of their sources, not all taken.
+    pub(crate) fn draws(&self) -> bool {
+        !self.weight.is_empty() || !self.take.is_empty()
+    }
+
+    /// Threads that encode rows.
+    pub(crate) fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(all)
     }
 
     /// Bad lines are counted, not errors.

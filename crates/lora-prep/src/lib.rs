@@ -4,21 +4,26 @@
 //! tokenizer; `read` the sources; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a
 //! finished dataset, `page` writes them as HTML, `stats` counts it; `mixture` draws from several sources.
 mod args;
+mod divide;
 mod keep;
 mod mixture;
 mod model;
 mod page;
+mod pipeline;
 mod prepare;
 mod read;
 mod refused;
 mod report;
+mod row;
 mod show;
 mod source;
 mod stats;
+mod stored;
 mod systems;
 mod tally;
 mod text;
 mod way;
+mod write;
 
 pub use args::Args;
 
