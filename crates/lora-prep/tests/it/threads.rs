@@ -149,7 +149,7 @@ fn the_first_fault_of_the_file_is_the_one_that_is_named() {
         (vec![shapeless(700), bad(701)], &[], "line 701"),
         (vec![bad(3), bad(1100)], &["--limit", "900"], "line 4"),
         (
-            vec![bad(5), shapeless(1200)],
+            vec![bad(5), shapeless(1100)],
             &["--group", "nothing"],
             "line 1: the row has no key",
         ),
