@@ -13,7 +13,7 @@ mod kernels;
 
 #[cfg(feature = "on-cpu")]
 mod on_cpu {
-    use crate::kernels::{NAMES, SOURCES};
+    use crate::kernels::{BF16_NAMES, NAMES, SOURCES};
     use std::error::Error;
     use std::path::Path;
     use std::{env, fs};
@@ -33,7 +33,8 @@ mod on_cpu {
         let out = env::var("OUT_DIR")?;
         for (precision, defines_f32) in [("bf16", false), ("f32", true)] {
             let file = Path::new(&out).join(format!("kernels_{precision}.cpp"));
-            fs::write(&file, source(precision))?;
+            let more = if defines_f32 { &[] } else { BF16_NAMES };
+            fs::write(&file, source(precision, more))?;
             let mut build = cc::Build::new();
             build
                 .cpp(true)
@@ -53,17 +54,14 @@ mod on_cpu {
     }
 
     /// The kernels in a namespace without a name, so that both precisions can be linked, and the table of their entries.
-    fn source(precision: &str) -> String {
+    fn source(precision: &str, more: &[&str]) -> String {
         let faulty = include_str!("kernels/faulty.cu");
         let mut text = format!(
             "#include \"cuda_on_cpu.h\"\nnamespace {{\n{SOURCES}\n#line 1 \"faulty.cu\"\n{faulty}\n}}\n\
              extern \"C\" const OnCpuKernel lora_gpu_kernels_{precision}[] = {{\n"
         );
-        for name in NAMES.iter().chain(&FAULTY) {
-            text += &format!(
-                "  {{\"{name}\", fibers::run<{name}>}},
-"
-            );
+        for name in NAMES.iter().chain(more).chain(&FAULTY) {
+            text += &format!("  {{\"{name}\", fibers::run<{name}>}},\n");
         }
         text + "  {nullptr, nullptr},\n};\n"
     }

@@ -63,6 +63,8 @@ again() {
     fi
 }
 fresh() { rm -rf try; cp -r "${1:-clean}" try; }
+# waits until the last process of a run in `try` has ended
+unlocked() { for _ in $(seq 100); do [ -e try/work/p/.lock ] || break; flock -n try/work/p/.lock true 2> /dev/null && break; sleep 0.05; done; }
 
 # --- kill -9 at random moments: lora-run, the step, or both
 started=$(date +%s%N)
@@ -81,7 +83,7 @@ part kills && for n in $(seq "$(tries 3 102)"); do
         *) kill -9 $runner ${child:+"$child"} ;;
     esac 2> /dev/null
     wait $runner 2> /dev/null
-    for _ in $(seq 100); do flock -n try/work/p/.lock true 2> /dev/null && break; [ -e try/work/p/.lock ] || break; sleep 0.05; done
+    unlocked
     again "kill -9 at random" "after $ms ms, kind $((n % 3))" try
 done
 
@@ -143,9 +145,22 @@ if part calls && command -v strace > /dev/null; then
     old=$w/train by_call lora-train "$bin/lora-train" --base clean/base --data $w/prep --rank 4 --targets q_proj --steps 4 --eval-every 2 --batch 2 --threads 1 --out o --force
     old=$w/merge by_call lora-merge "$bin/lora-merge" --base clean/base --adapter $w/train --dtype f32 --threads 1 --out o --force
     old=$w/eval by_call lora-eval "$bin/lora-eval" --base clean/base --data $w/prep --generate 0 --threads 1 --out o --force
-    "$bin/lora-export" --model clean/base --dtype f16 --out old.gguf -q > /dev/null
     old=$w/merge by_call lora-export "$bin/lora-export" --model clean/base --dtype f32 --format hf --out o --force
     old=$w/train by_call lora-merge "$bin/lora-merge" --adapter $w/train --weight 2 --to-adapter --out o --force
+    "$bin/lora-export" --model clean/base --dtype f16 --out gguf -q > /dev/null
+    old=gguf by_call lora-export "$bin/lora-export" --model $w/merge --dtype q8_0 --out o --force
+    # lora-run at each of its own calls: its steps end with it, and the next run goes on
+    (fresh && cd try && strace -qq -o ../calls -e trace=$calls "$bin/lora-run" p.yaml > /dev/null 2>&1)
+    for call in ${calls//,/ }; do
+        all=$(grep -cE "^$call\\(" calls)
+        step=$(tries $((all / 2 + 1)) $((all / ${most:-40} + 1)))
+        for ((at = 1; at <= all; at += step)); do
+            fresh
+            { (cd try && exec timeout 60 strace -qq -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$at" "$bin/lora-run" p.yaml > /dev/null 2>&1); } 2> /dev/null
+            unlocked
+            again "lora-run, SIGKILL at a system call" "$call $at" try
+        done
+    done
 fi
 
 # --- every file of a finished and of an interrupted run: zeroed, truncated, one bit flipped, deleted
@@ -170,7 +185,7 @@ runner=$!
 for _ in $(seq 2000); do [ -e try/work/p/train.partial/checkpoints/state.before.safetensors ] && break; sleep 0.002; done
 kill -9 $runner
 wait $runner 2> /dev/null
-for _ in $(seq 100); do flock -n try/work/p/.lock true && break; sleep 0.05; done
+unlocked
 rm -rf cut && mv try cut
 number=0
 for of in whole cut; do

@@ -26,13 +26,15 @@ def load(folder):
 
 
 def kernels():
-    """The source as src/kernels.rs joins it, and the names that it lists."""
+    """The source as src/kernels.rs joins it, and the names that it lists: of all kernels, and of those of bfloat16 alone."""
     listed = (CRATE / "src/kernels.rs").read_text()
     files = re.findall(r'^\s*"(\w+\.cu)",?$', listed, re.M)
-    names = re.findall(r'^\s*"(\w+)",?$', listed, re.M)
+    of_both, of_bf16 = listed.split("BF16_NAMES")
+    names = re.findall(r'^\s*"(\w+)",?$', of_both, re.M)
+    bf16 = re.findall(r'"(\w+)"', of_bf16)
     assert files and names, "src/kernels.rs lists no files or no names"
     source = "".join(f'#line 1 "{file}"\n' + (CRATE / "kernels" / file).read_text() for file in files)
-    return source.encode(), names
+    return source.encode(), names, bf16
 
 
 class Compiler:
@@ -117,8 +119,8 @@ def main():
     compiler = Compiler(load(args.folder))
     major, minor = ctypes.c_int(), ctypes.c_int()
     compiler.call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
-    source, names = kernels()
-    print(f"NVRTC {major.value}.{minor.value}, {len(names)} kernels")
+    source, names, bf16 = kernels()
+    print(f"NVRTC {major.value}.{minor.value}, {len(names + bf16)} kernels")
     shown = False
     for capability in args.capabilities.split(","):
         for precision, define in (("bf16", []), ("f32", ["-DACT_F32"])):
@@ -128,12 +130,13 @@ def main():
             except RuntimeError as error:
                 sys.exit(f"error: sm_{capability} {precision}: {error}")
             found = sections(cubin)
-            missing = [name for name in names if f".text.{name}" not in found]
+            here = names if define else names + bf16
+            missing = [name for name in here if f".text.{name}" not in found]
             if missing:
                 sys.exit(f"error: sm_{capability} {precision}: no kernel is called {', '.join(missing)}")
             print(f"ok  sm_{capability:4} {precision:4}  {len(cubin):8} bytes", flush=True)
             if not shown:
-                show(cubin, found, names)
+                show(cubin, found, here)
                 shown = True
 
 

@@ -31,13 +31,13 @@ pub(crate) fn answer(
 ) -> Result<()> {
     let voice = usize::from(speaker.voices.len() > 1);
     let (sender, receiver) = sync_channel(MOST_TOGETHER);
-    std::thread::spawn(move || {
+    lora_cli::thread("reading standard input", move || {
         for line in lines.enumerate() {
             if sender.send(line).is_err() {
                 return; // the answers ended with an error
             }
         }
-    });
+    })?;
     loop {
         let waiting = waiting(&receiver)?;
         if waiting.is_empty() {

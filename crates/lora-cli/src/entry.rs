@@ -2,18 +2,14 @@
 use crate::check::check_arguments;
 use crate::signals::INTERRUPT;
 use crate::{
-    Error, Result, Status, ToolArgs, Ui, allocation, cache, describe, failure, input, overlap,
-    peers, signals,
+    Error, Result, Status, ToolArgs, Ui, cache, describe, failure, input, last_words, overlap,
+    panics, peers, signals,
 };
 use lora_records::Event;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
-
-/// What the last panic said, on any thread.
-static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 /// Exit codes, as promised in the README.
 pub(crate) const NO: u8 = 1;
@@ -22,6 +18,8 @@ pub(crate) const FAILED: u8 = 2;
 /// The body of every tool's `main`: parses, listens for signals, runs, renders errors, picks the exit code.
 pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     one_candle_thread();
+    panics::note();
+    last_words::speak_at_aborts();
     if let Some(code) = about_itself::<A>() {
         return code;
     }
@@ -42,19 +40,17 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     };
     let ui = Ui::for_terminal(args.common());
     if ui.json() {
-        allocation::tell_events();
+        last_words::tell_events();
     }
     signals::listen(ui.clone());
     if let Some(cache) = cache::folder() {
         lora_receipt::keep_hashes_in(&cache);
     }
-    note_panics();
     let work = || overlap.and_then(|()| run(args, &ui));
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => finish(&ui, result, A::command().get_name()),
         Err(_) => {
-            let bug = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let bug = bug.unwrap_or_default();
+            let bug = panics::last();
             ui.stderr(&bug);
             failure::bug(&ui, &bug);
             FAILED.into()
@@ -92,7 +88,7 @@ fn finish(ui: &Ui, result: Result<Status>, tool: &str) -> ExitCode {
 }
 
 /// Bold labels, red for what went wrong; anstream takes the colours off where they don't belong.
-fn paint(label: &str) -> String {
+pub(crate) fn paint(label: &str) -> String {
     let colour = match label {
         "error:" | "no:" => "1;31",
         "hint:" => "1;36",
@@ -158,25 +154,6 @@ fn completions(mut command: clap::Command, shell: Option<OsString>) -> Result<Ve
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, tool, &mut script);
     Ok(script)
-}
-
-/// Keeps what the last panic said. Readers of foreign formats panic on some damaged files, and what guards them makes that
-/// an error of its own; only a panic that ends the run is shown: it is a bug of ours, in the form of any other error.
-fn note_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("unknown");
-        let place = info.location().map_or(String::new(), |at| {
-            format!(" ({}:{})", at.file(), at.line())
-        });
-        let error = Error::new(format!("internal error: {message}{place}"))
-            .hint("this is a bug in the tool: please report it with the command line");
-        let mut text = error.render(paint);
-        let backtrace = std::backtrace::Backtrace::capture();
-        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
-            text.push_str(&format!("{backtrace}\n"));
-        }
-        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-    }));
 }
 
 /// Our thread pool is the only one: without this, candle starts a second one of its own.

@@ -207,6 +207,9 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("the disk is full: free some space, or write elsewhere")
         }
+        io::ErrorKind::FileTooLarge => Some(
+            "files of that size may not be written here: allow larger ones (ulimit -f), or write to another disk",
+        ),
         io::ErrorKind::PermissionDenied => Some("check the permissions of that path"),
         io::ErrorKind::ReadOnlyFilesystem => {
             Some("that file system can't be written: choose another path")
@@ -220,6 +223,9 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::IsADirectory => {
             Some("a folder stands where a file is needed: name a file in it")
         }
+        io::ErrorKind::OutOfMemory => Some(
+            "give the process more memory (ulimit -v), or ask for less: a smaller file, a quantised base",
+        ),
         io::ErrorKind::InvalidData => Some("is this the right file? it is not text in UTF-8"),
         _ => None,
     }

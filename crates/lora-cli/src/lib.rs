@@ -12,14 +12,17 @@ mod error;
 mod failure;
 pub mod html;
 mod input;
+mod last_words;
 mod machine;
 mod other_base;
 mod overlap;
+mod panics;
 mod peers;
 mod progress;
 mod sampling;
 mod signals;
 mod table;
+mod threads;
 mod ui;
 pub mod values;
 
@@ -34,6 +37,7 @@ pub use other_base::OtherBase;
 pub use progress::Progress;
 pub use sampling::SamplingArgs;
 pub use table::{human_bytes, human_seconds, markdown, table, table_within, wrapped};
+pub use threads::{MORE_THREADS, refused, thread};
 pub use ui::Ui;
 
 /// Result of a tool's work.

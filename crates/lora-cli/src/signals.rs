@@ -56,7 +56,9 @@ pub(crate) fn forgive() {
 /// Listens for INT, TERM and HUP (the last only if whoever started us has not switched it off, as nohup does).
 #[cfg(unix)]
 pub(crate) fn listen(ui: Ui) {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+    // A file that may not grow (ulimit -f) is an error of whoever writes it, once its signal does not end the process.
+    let _ = signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default());
     let mut wanted = vec![SIGINT, SIGTERM];
     if !is_ignored(SIGHUP) {
         wanted.push(SIGHUP);
@@ -100,15 +102,23 @@ fn asked(ui: &Ui, signal: i32) {
                 return;
             }
             // Nobody may read stderr, or take what is written there: that must not keep the end from coming.
-            std::thread::spawn(|| {
-                std::thread::sleep(GRACE);
-                if !TAKES_ITS_TIME.load(Ordering::SeqCst) {
-                    end();
-                }
-            });
+            let ending = std::thread::Builder::new().spawn(end_after_grace);
             let ui = ui.clone();
-            std::thread::spawn(move || ui.say("stopping (Ctrl-C again stops at once)"));
+            let say = move || ui.say("stopping (Ctrl-C again stops at once)");
+            let _ = std::thread::Builder::new().spawn(say); // the end comes without it, too
+            if ending.is_err() {
+                drop(first);
+                end_after_grace();
+            }
         }
+    }
+}
+
+/// Ends work that has nothing to write and does not come to its end.
+fn end_after_grace() {
+    std::thread::sleep(GRACE);
+    if !TAKES_ITS_TIME.load(Ordering::SeqCst) {
+        end();
     }
 }
 

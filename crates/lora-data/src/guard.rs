@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Bytes of the stack. Values that hold one another are dropped, compared and printed by recursion: a template's fuel
@@ -166,14 +167,14 @@ fn send(job: Job) -> Result<(), String> {
             },
             None => job,
         };
-        let fresh = start()?;
+        let fresh = start();
         fresh.jobs.send(job).map_err(|error| error.to_string())?;
         *worker = Some(fresh);
         Ok(())
     })
 }
 
-fn start() -> Result<Worker, String> {
+fn start() -> Worker {
     let (sender, jobs) = channel::<Job>();
     let (itself, about) = sync_channel(1);
     let beat = Beat::default();
@@ -189,14 +190,27 @@ fn start() -> Result<Worker, String> {
         }
         WORKERS.fetch_sub(1, Ordering::Relaxed);
     };
-    let builder = std::thread::Builder::new().name("template".to_owned());
-    let started = builder.stack_size(STACK).spawn(work);
-    started.map_err(|error| format!("no thread for it can be started: {error}"))?;
-    Ok(Worker {
+    thread(STACK, work);
+    Worker {
         jobs: sender,
         about: about.recv().unwrap_or_default(),
         beat,
-    })
+    }
+}
+
+/// Starts a thread for a template, on a stack of so many bytes.
+///
+/// # Panics
+/// As [`std::thread::spawn`], and in its words, if the system gives none. To report that as an error of the template would
+/// be wrong: callers read from such an error what the template does and does not say.
+#[allow(clippy::panic)]
+pub(crate) fn thread<T: Send + 'static>(
+    stack: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let builder = std::thread::Builder::new().name("template".to_owned());
+    let started = builder.stack_size(stack).spawn(work);
+    started.unwrap_or_else(|error| panic!("failed to spawn thread: {error:?}"))
 }
 
 /// Bytes of the process in memory; 0 where the system doesn't tell.

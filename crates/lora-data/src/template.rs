@@ -320,9 +320,7 @@ fn compile(
             .map_err(|error| describe(&error))?;
         Ok(environment)
     };
-    let thread = std::thread::Builder::new().stack_size(STACK).spawn(read);
-    let thread = thread.map_err(|error| error.to_string())?;
-    thread
+    guard::thread(STACK, read)
         .join()
         .map_err(|_| "the source can't be read".to_owned())?
 }

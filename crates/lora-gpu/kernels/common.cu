@@ -9,7 +9,8 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 #ifndef KERNEL  // on the CPU it is another
-#define KERNEL extern "C" __global__ void __launch_bounds__(1024)
+#define KERNEL_OF(threads) extern "C" __global__ void __launch_bounds__(threads)
+#define KERNEL KERNEL_OF(1024)
 #endif
 // A kernel that works on four values at a time where `fours` holds, and on one elsewhere: its body is a template of W. (Generic
 // lambdas would say it shorter, but NVRTC takes them for host functions.)

@@ -17,6 +17,8 @@
 #define __device__
 #define __forceinline__ inline
 #define KERNEL void
+#define KERNEL_OF(threads) void
+#define ON_CPU
 #ifdef __ELF__
 #define __shared__ static __attribute__((section("on_cpu_shared")))
 extern "C" char __start_on_cpu_shared[] __attribute__((visibility("hidden")));
@@ -85,7 +87,8 @@ Context scheduler;
 unsigned running;
 bool backwards;
 // What a lane shows to its warp: this exchange's values and the last one's, which some lane may not have read yet.
-unsigned char shown[2][MOST][8];
+constexpr size_t SHOWN = 64;
+unsigned char shown[2][MOST][SHOWN];
 void (*body)();
 char message[256];
 
@@ -167,16 +170,24 @@ const char* run_block() {
   return nullptr;
 }
 
+// What the lanes of a warp show to each other: to be read before the next exchange.
 template <class T>
-T exchange(T value, unsigned lane) {
-  static_assert(sizeof(T) <= 8, "a value of a register or two");
-  unsigned me = running;
-  auto& values = shown[all[me].exchanges++ % 2];
-  std::memcpy(values[me], &value, sizeof(T));
-  wait(AT_WARP);
-  std::memcpy(&value, values[me / WARP * WARP + lane % WARP], sizeof(T));
-  return value;
-}
+struct Warp {
+  static_assert(sizeof(T) <= SHOWN, "values of a few registers");
+  unsigned char (*values)[SHOWN];
+  explicit Warp(const T& mine) {
+    unsigned me = running;
+    auto& all_shown = shown[all[me].exchanges++ % 2];
+    std::memcpy(all_shown[me], &mine, sizeof(T));
+    wait(AT_WARP);
+    values = all_shown + me / WARP * WARP;
+  }
+  T operator[](unsigned lane) const {
+    T value;
+    std::memcpy(&value, values[lane % WARP], sizeof(T));
+    return value;
+  }
+};
 
 // A kernel's parameters, a letter each, as the host says them: p an address, i int, l unsigned long long, f float.
 template <class T>
@@ -238,7 +249,7 @@ const char* run(const unsigned* blocks, unsigned threads, const char* letters, v
 inline void __syncthreads() { fibers::wait(fibers::AT_BLOCK); }
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int lanes) {
-  return fibers::exchange(value, fibers::running % fibers::WARP ^ unsigned(lanes));
+  return fibers::Warp<T>(value)[fibers::running % fibers::WARP ^ unsigned(lanes)];
 }
 inline float __uint_as_float(unsigned bits) {
   float value;

@@ -16,6 +16,8 @@ pub(crate) const SOURCES: &str = joined!(
     "rotary.cu",
     "gated.cu",
     "attention.cu",
+    "tiles.cu",
+    "attend.cu",
     "loss.cu",
     "optim.cu",
     "dora.cu",
@@ -71,6 +73,9 @@ pub(crate) const NAMES: &[&str] = &[
     "gated_backward",
     "softmax",
     "softmax_backward",
+    "attend_64",
+    "attend_queries_64",
+    "attend_keys_64",
     "repeat_heads",
     "sum_heads",
     "cross_entropy",
@@ -90,3 +95,6 @@ pub(crate) const NAMES: &[&str] = &[
     "widen_q5k",
     "widen_q6k",
 ];
+
+/// Kernels of bfloat16 alone.
+pub(crate) const BF16_NAMES: &[&str] = &["attend_128", "attend_queries_128", "attend_keys_128"];

@@ -27,5 +27,8 @@ pub use error::Error;
 pub use gpu::{Gpu, Operand, Precision, Product};
 #[cfg(feature = "on-cpu")]
 pub use on_cpu::OnCpu;
-pub use ops::{Activation, AdamStep, Mask, Pairs, Rotary, Scores, Widen, Write};
+pub use ops::{
+    Activation, AdamStep, Attended, Attention, AttentionTiles, Keys, Mask, Pairs, Rotary, Scores,
+    Segment, Widen, Write, attends,
+};
 pub use tensor::{Mat, Tensor};

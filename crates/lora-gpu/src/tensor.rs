@@ -9,6 +9,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Tensor {
     memory: Arc<Memory>,
+    /// Bytes before its first value.
+    first: usize,
     dtype: Dtype,
     len: usize,
 }
@@ -23,6 +25,28 @@ impl Tensor {
         );
         Self {
             memory: Arc::new(memory),
+            first: 0,
+            dtype,
+            len,
+        }
+    }
+
+    /// A part of its memory, from a byte on, for values of some type: what is written there is written here.
+    ///
+    /// # Panics
+    /// If they don't fit, or would lie askew.
+    #[must_use]
+    pub fn part(&self, first: usize, dtype: Dtype, len: usize) -> Self {
+        let end = len.checked_mul(dtype.bytes());
+        let end = end.and_then(|bytes| bytes.checked_add(first));
+        assert!(
+            first.is_multiple_of(dtype.bytes())
+                && end.is_some_and(|end| end <= self.len * self.dtype.bytes()),
+            "{len} values of {dtype:?} from byte {first} on"
+        );
+        Self {
+            memory: Arc::clone(&self.memory),
+            first: self.first + first,
             dtype,
             len,
         }
@@ -94,7 +118,7 @@ impl Tensor {
     }
 
     pub(crate) fn address(&self) -> u64 {
-        self.memory.address
+        self.memory.address + self.first as u64
     }
 }
 

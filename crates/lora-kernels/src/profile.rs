@@ -85,7 +85,7 @@ pub struct Profile {
 }
 
 /// The counts of a [`Profile`] at some time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
     nanoseconds: [u64; Part::ALL.len()],
     operations: [u64; Part::ALL.len()],

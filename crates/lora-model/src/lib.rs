@@ -56,5 +56,5 @@ pub use identity::{TrainedOn, model_input};
 pub use packed::{IGNORE, Packed};
 pub use peak::{Peak, Process};
 pub use resident::{Resident, SlotStep};
-pub use route::{Dropout, Route, SequenceLoss};
+pub use route::{Dropout, ProductPeak, Route, SequenceLoss};
 pub use sampling::Sampling;

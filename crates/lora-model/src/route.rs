@@ -48,6 +48,14 @@ pub trait Route {
         None
     }
 
+    /// What a matrix product alone reaches where this route computes, if that is not the CPU.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn product_peak(&self) -> Result<Option<ProductPeak>, Error> {
+        Ok(None)
+    }
+
     /// The route as one that keeps an adapter where it is computed, if it can.
     fn resident(&mut self) -> Option<&mut dyn Resident> {
         None
@@ -70,4 +78,13 @@ pub trait Route {
         scale: f32,
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>, Error>;
+}
+
+/// What a matrix product alone reaches on a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProductPeak {
+    /// FLOP/s.
+    pub rate: f64,
+    /// The device's name.
+    pub device: String,
 }

@@ -1,10 +1,10 @@
 //! Work on all cores whose results come back in the order of what was read: one thread reads, some work, and the caller
 //! takes. Between them lie channels that hold so much and no more.
-use lora_cli::{Error, Result};
+use lora_cli::{Context as _, Result, refused};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, Scope};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 /// Pieces of work that wait or are done and not taken yet, for each thread.
@@ -48,7 +48,7 @@ pub(crate) fn run<B: Send, M: Send, R: Send>(
     let is_over = AtomicBool::new(false);
     let (work, is_over) = (&work, &is_over);
     std::thread::scope(|scope| {
-        let mut started = 0;
+        let mut workers = Vec::new();
         for _ in 0..threads {
             let to_do = to_do.clone();
             let one = start(scope, "rows", move || {
@@ -60,18 +60,18 @@ pub(crate) fn run<B: Send, M: Send, R: Send>(
                 }
             });
             match one {
-                Err(error) if started == 0 => return Err(error),
+                Err(error) if workers.is_empty() => return Err(error),
                 Err(_) => break, // fewer will do
-                Ok(_) => started += 1,
+                Ok(one) => workers.push(one),
             }
         }
         drop(to_do); // once no worker is left, the reader hears of it
         let reader = start(scope, "reader", move || read(Feed { jobs, in_order }))?;
         let taken = take_all(results, is_wanted, take);
         is_over.store(taken.is_err(), Ordering::Relaxed);
-        let read = reader.join();
-        taken?;
-        Ok(read.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let read = joined(reader);
+        workers.into_iter().for_each(joined);
+        taken.map(|()| read)
     })
 }
 
@@ -79,13 +79,18 @@ fn start<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
     work: impl FnOnce() -> T + Send + 'scope,
-) -> Result<std::thread::ScopedJoinHandle<'scope, T>> {
+) -> Result<ScopedJoinHandle<'scope, T>> {
     let builder = Builder::new().name(name.to_owned());
-    builder.spawn_scoped(scope, work).map_err(|error| {
-        Error::foreign(error)
-            .context("no thread can be started")
-            .hint("--threads 1 needs the fewest; is there a limit to processes (ulimit -u) or memory (ulimit -v)?")
-    })
+    builder
+        .spawn_scoped(scope, work)
+        .map_err(refused)
+        .context(|| format!("no thread for {name} could be started"))
+}
+
+/// What a thread returned; its panic becomes this thread's.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    let end = thread.join();
+    end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn next<T>(jobs: &Mutex<Receiver<T>>) -> Result<T, std::sync::mpsc::RecvError> {
@@ -121,6 +126,7 @@ fn receive<T>(from: &Receiver<T>, is_wanted: impl Fn() -> Result<()>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lora_cli::Error;
     use std::sync::atomic::AtomicUsize;
 
     /// Pieces that take unlike times come back as they were read, and after a failure reading ends.

@@ -50,14 +50,15 @@ fn ask(tool: &Tool, lines: &[&[String]]) -> Result<Vec<Option<Refusal>>> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .foreign()
+        .map_err(lora_cli::refused)
         .context(failed)?;
     let mut stdin = child.stdin.take();
-    let writer = std::thread::spawn(move || {
+    let writer = lora_cli::thread("writing to it", move || {
         if let Some(stdin) = &mut stdin {
             let _ = stdin.write_all(asked.as_bytes()); // a tool that stops reading has told why
         }
-    });
+    })
+    .context(failed)?; // without one its standard input is closed
     let output = child.wait_with_output().foreign().context(failed)?;
     let _ = writer.join();
     let answers = String::from_utf8_lossy(&output.stdout);

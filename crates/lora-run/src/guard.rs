@@ -70,7 +70,7 @@ pub fn enter() -> Option<ExitCode> {
 }
 
 /// A shell's exit code for a program that can't be started.
-const NOT_STARTED: u8 = 127;
+pub(crate) const NOT_STARTED: u8 = 127;
 
 #[cfg(unix)]
 mod unix {
@@ -80,7 +80,6 @@ mod unix {
     use std::ffi::OsString;
     use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
     use std::process::{Command, ExitCode};
-    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     /// What does not end this long after it was asked to is asked by TERM, and then ended.
@@ -119,21 +118,20 @@ mod unix {
     fn stay(mut command: Command, own: Pid) -> ExitCode {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]);
+        if let Ok(mut signals) = signals {
+            let listen = move || {
+                // The first comes from outside; what we pass on comes back to us, and waits for ever.
+                if let Some(signal) = signals.forever().next() {
+                    pass_on(own, Signal::try_from(signal).unwrap_or(Signal::SIGTERM));
+                }
+            };
+            if std::thread::Builder::new().spawn(listen).is_err() {
+                return ExitCode::from(NOT_STARTED); // a line that no signal ends must not begin
+            }
+        }
         let Ok(mut child) = command.spawn() else {
             return ExitCode::from(NOT_STARTED);
         };
-        if let Ok(mut signals) = signals {
-            std::thread::spawn(move || {
-                for signal in signals.forever() {
-                    static PASSED_ON: AtomicBool = AtomicBool::new(false);
-                    // The first comes from outside; what we pass on comes back to us.
-                    if !PASSED_ON.swap(true, Ordering::SeqCst) {
-                        let first = Signal::try_from(signal).unwrap_or(Signal::SIGTERM);
-                        std::thread::spawn(move || pass_on(own, first));
-                    }
-                }
-            });
-        }
         let Ok(status) = child.wait() else {
             return ExitCode::from(NOT_STARTED);
         };

@@ -1,9 +1,9 @@
 //! One step's process: its output into the log and before people's eyes, its end explained.
-use crate::guard::{Watch, guarded};
+use crate::guard::{NOT_STARTED, Watch, guarded};
 use crate::live::Live;
 use crate::secret::hide;
 use lora_cli::Foreign as _;
-use lora_cli::{Context as _, Error, Result, Ui};
+use lora_cli::{Context as _, Error, MORE_THREADS, Result, Ui};
 use lora_records::{Event, Failure};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Lines that are kept, and lines that are shown, to explain the failure of a process that tells nothing of itself.
@@ -81,27 +82,35 @@ pub(crate) fn run(ui: &Ui, job: Job<'_>) -> Result<Ended> {
         .stderr(Stdio::piped());
     let mut child = guard
         .spawn()
-        .foreign()
+        .map_err(lora_cli::refused)
         .context(|| format!("failed to start {}", command.get_program().display()))?;
     let (ends, done) = mpsc::channel::<()>();
-    let stdout = child.stdout.take().map(|stream| {
-        let seen = match kind {
-            Kind::Tool => Seen::Events(Live::new(ui, step)),
-            Kind::Line => Seen::Lines(ui.clone()),
-        };
-        follow(stream, (file.clone(), secrets.to_vec()), seen, ends.clone())
-    });
-    let stderr = child.stderr.take().map(|stream| {
-        let seen = Seen::Lines(ui.clone());
-        follow(stream, (file.clone(), secrets.to_vec()), seen, ends)
-    });
+    let seen = match kind {
+        Kind::Tool => Seen::Events(Live::new(ui, step)),
+        Kind::Line => Seen::Lines(ui.clone()),
+    };
+    let into = || (file.clone(), secrets.to_vec());
+    let stdout = child.stdout.take();
+    let stdout = stdout.map(|stream| follow(stream, into(), seen, ends.clone()));
+    let stderr = child.stderr.take();
+    let stderr = stderr.map(|stream| follow(stream, into(), Seen::Lines(ui.clone()), ends));
+    let followed = stdout
+        .transpose()
+        .and_then(|out| Ok([out, stderr.transpose()?]));
+    let followed = match followed {
+        Ok(followed) => followed,
+        Err(error) => {
+            abandon(&mut child);
+            return Err(error);
+        }
+    };
     let status = wait(ui, &mut child, &done)?;
     let mut ended = Ended {
         status,
         told: None,
         tail: Vec::new(),
     };
-    for thread in [stdout, stderr].into_iter().flatten() {
+    for thread in followed.into_iter().flatten() {
         let (told, tail) = thread.join().unwrap_or_default();
         ended.told = ended.told.or(told);
         ended.tail = tail;
@@ -118,14 +127,17 @@ enum Seen {
     Events(Live),
 }
 
-/// Copies a stream line by line; returns why its tool failed, if it told, and its last lines.
+/// A thread that ends with the reason why a tool failed, if it told, and its last lines.
+type Follower = JoinHandle<(Option<Failure>, Vec<String>)>;
+
+/// Copies a stream line by line.
 fn follow(
     stream: impl Read + Send + 'static,
     (log, secrets): (Arc<Mutex<File>>, Vec<String>),
     mut seen: Seen,
     ends: mpsc::Sender<()>,
-) -> std::thread::JoinHandle<(Option<Failure>, Vec<String>)> {
-    std::thread::spawn(move || {
+) -> Result<Follower> {
+    lora_cli::thread("a step's output", move || {
         let _ends = ends; // dropped when the stream ends
         let mut stream = BufReader::new(stream);
         let mut tail = VecDeque::new();
@@ -201,6 +213,13 @@ fn pass_on(child: &Child, signal: i32) {
 #[cfg(not(unix))]
 fn pass_on(_: &Child, _: i32) {}
 
+/// Ends a step that nobody can listen to.
+fn abandon(child: &mut Child) {
+    let _ = child.kill(); // it may be gone
+    end_what_is_left(child);
+    let _ = child.wait();
+}
+
 /// Ends what a step that was asked to stop has started and left.
 #[cfg(unix)]
 fn end_what_is_left(child: &Child) {
@@ -238,8 +257,12 @@ pub(crate) fn failure(step: &str, ended: &Ended, log: &Path) -> Error {
             .context(title),
         None => Error::new(title),
     };
+    let says_nothing = ended.told.is_none() && ended.tail.is_empty();
     match hint {
         Some(hint) => error.hint(hint),
+        None if says_nothing && ended.status.code() == Some(i32::from(NOT_STARTED)) => {
+            error.hint(MORE_THREADS)
+        }
         None if ended.status.code().is_none() => {
             error.hint("a process that is killed from outside was often out of memory")
         }

@@ -3,14 +3,17 @@ use crate::file::Source;
 use crate::resolve::{Action, Step};
 use crate::values::{nearest, scalar, shown};
 use lora_cli::Foreign as _;
-use lora_cli::{Error, Result};
+use lora_cli::{Error, MORE_THREADS, Result};
 use lora_records::{Description, Flag, Kind, Role};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Flags that the runner sets itself.
 const OURS: [&str; 6] = ["out", "force", "resume", "json", "print", "quiet"];
+
+/// Exit code of the system's loader, where it does not get so far as a program's first line.
+const NOT_LOADED: i32 = 127;
 
 /// A tool and what it told about itself.
 #[derive(Debug, Clone)]
@@ -56,13 +59,27 @@ fn describe(program: &Path) -> Result<Description> {
         .stdin(Stdio::null())
         .output()
         .foreign()?;
-    serde_json::from_slice(&output.stdout).map_err(|_| {
-        Error::new(format!(
-            "{} --describe told nothing about its flags",
-            program.display()
-        ))
-        .hint("only lora tools can stand under `use`; other commands go under `run`")
-    })
+    serde_json::from_slice(&output.stdout).map_err(|_| silent(program, &output))
+}
+
+/// The error of a program that does not describe itself: its own words, and the way out that it names.
+fn silent(program: &Path, output: &Output) -> Error {
+    let failed = format!(
+        "{} --describe told nothing about its flags",
+        program.display()
+    );
+    let words = String::from_utf8_lossy(&output.stderr);
+    let after = |label: &str| words.lines().find_map(|line| line.strip_prefix(label));
+    let cause = after("error: ").or_else(|| words.lines().next());
+    let hint = after("hint: ").unwrap_or(match output.status.code() {
+        Some(NOT_LOADED) => MORE_THREADS,
+        _ => "only lora tools can stand under `use`; other commands go under `run`",
+    });
+    let error = match cause {
+        Some(cause) => Error::new(cause.trim()).context(failed),
+        None => Error::new(failed),
+    };
+    error.hint(hint)
 }
 
 /// The folder that this executable lies in.

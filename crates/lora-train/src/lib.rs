@@ -44,7 +44,9 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     if args.profile
         && let Some(profile) = model.trainable.profile()
     {
-        profile::show(profile, &outcome.state, args.threads(), ui);
+        let peak = model.trainable.product_peak()?;
+        let peak = peak.unwrap_or_else(|| profile::cpu_peak(args.threads()));
+        profile::show(profile, outcome.profiled, peak, ui);
     }
     let trained = finish::Trained {
         model: &model,

@@ -1,8 +1,10 @@
 //! `--profile`: where the time of the steps went, as a table for people and one line of JSON for programs.
 use lora_cli::{Ui, table};
+use lora_kernels::gemm;
 use lora_kernels::peak::measure_peak;
 use lora_kernels::profile::Profile;
-use lora_training::{ProfileReport, State};
+use lora_model::ProductPeak;
+use lora_training::{ProfileReport, Profiled};
 use serde::Serialize;
 
 /// The line of JSON.
@@ -13,10 +15,17 @@ struct Line<'r> {
     report: &'r ProfileReport,
 }
 
+/// What a product alone reaches on the CPU.
+pub(crate) fn cpu_peak(threads: usize) -> ProductPeak {
+    ProductPeak {
+        rate: measure_peak(threads),
+        device: gemm::instruction_set().to_owned(),
+    }
+}
+
 /// Prints the profile of a finished run.
-pub(crate) fn show(profile: &Profile, state: &State, threads: usize, ui: &Ui) {
-    let peak = measure_peak(threads);
-    let report = ProfileReport::new(profile, state.step, state.step_seconds, peak);
+pub(crate) fn show(profile: &Profile, profiled: Profiled, peak: ProductPeak, ui: &Ui) {
+    let report = ProfileReport::new(profile, profiled, peak);
     ui.event(&Line {
         event: "profile",
         report: &report,
@@ -43,7 +52,7 @@ pub(crate) fn show(profile: &Profile, state: &State, threads: usize, ui: &Ui) {
         report.gflops,
         100.0 * report.gflops / report.gemm_peak_gflops,
         report.gemm_peak_gflops,
-        report.instruction_set,
+        report.computed_on,
         100.0 * report.product_share,
     ));
 }

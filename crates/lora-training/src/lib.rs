@@ -95,7 +95,7 @@ pub use event::{Evaluated, Event, Observer, Started, StepDone, Warning};
 pub use full::{FullTrainable, WeightDtype};
 pub use lora::{LoraSettings, LoraTrainable, rank_warning};
 pub use memory::{Budget, Demand, MemoryPlan, largest_batch, vectors};
-pub use outcome::{Data, Outcome};
+pub use outcome::{Data, Outcome, Profiled};
 pub use pack::pack;
 pub use profile::{ProfileLine, ProfileReport};
 pub use schedule::{Decay, Schedule};

@@ -6,7 +6,7 @@ use crate::trainable::{BatchLoss, MicroBatch, Resident, RowSize, Slot, Trainable
 use lora_core::{Adapter, AdapterTensor, Part, TargetedModule};
 use lora_data::Example;
 use lora_kernels::profile::Profile;
-use lora_model::{Dropout, Route, SlotStep};
+use lora_model::{Dropout, ProductPeak, Route, SlotStep};
 use std::ops::Range;
 use std::path::Path;
 
@@ -185,6 +185,10 @@ impl Trainable for LoraTrainable<'_> {
 
     fn profile(&self) -> Option<&Profile> {
         self.route.profile()
+    }
+
+    fn product_peak(&self) -> Result<Option<ProductPeak>> {
+        Ok(self.route.product_peak()?)
     }
 }
 

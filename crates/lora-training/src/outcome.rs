@@ -27,4 +27,16 @@ pub struct Outcome {
     pub best: Option<Vec<f32>>,
     /// Steps that were planned.
     pub total_steps: u64,
+    /// What a profile is of.
+    pub profiled: Profiled,
+}
+
+/// Steps whose time is in a profile: those of this process behind its first one, which also takes memory and warms up; a
+/// single step is all there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Profiled {
+    /// Steps.
+    pub steps: u64,
+    /// Seconds that they took.
+    pub seconds: f64,
 }

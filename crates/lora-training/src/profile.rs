@@ -1,6 +1,7 @@
 //! Where the time of a run's steps went, kernel by kernel.
-use lora_kernels::gemm;
+use crate::Profiled;
 use lora_kernels::profile::{Part, Profile};
+use lora_model::ProductPeak;
 use serde::Serialize;
 
 /// One kind of work.
@@ -27,18 +28,18 @@ pub struct ProfileReport {
     pub parts: Vec<ProfileLine>,
     /// Floating-point operations a second over the whole time.
     pub gflops: f64,
-    /// A matrix product alone, on this machine.
+    /// A matrix product alone, where the model is computed.
     pub gemm_peak_gflops: f64,
     /// Share of the time that is spent in matrix products.
     pub product_share: f64,
-    /// What the kernels run on.
-    pub instruction_set: &'static str,
+    /// What the kernels run on: the CPU's instruction set, or a GPU's name.
+    pub computed_on: String,
 }
 
 impl ProfileReport {
-    /// Of `steps` steps that took `seconds`; `gemm_peak` is what a matrix product alone reaches, in FLOP/s.
-    pub fn new(profile: &Profile, steps: u64, seconds: f64, gemm_peak: f64) -> Self {
-        let seconds = seconds.max(1e-9);
+    /// Of some steps; `peak` is what a matrix product alone reaches.
+    pub fn new(profile: &Profile, profiled: Profiled, peak: ProductPeak) -> Self {
+        let seconds = profiled.seconds.max(1e-9);
         let mut parts: Vec<ProfileLine> = Part::ALL
             .iter()
             .map(|&part| line(profile, part, seconds))
@@ -58,13 +59,13 @@ impl ProfileReport {
             .sum();
         let operations: f64 = Part::ALL.iter().map(|&part| profile.of(part).1).sum();
         Self {
-            steps,
+            steps: profiled.steps,
             seconds,
             parts,
             gflops: operations / seconds / 1e9,
-            gemm_peak_gflops: gemm_peak / 1e9,
+            gemm_peak_gflops: peak.rate / 1e9,
             product_share: products / seconds,
-            instruction_set: gemm::instruction_set(),
+            computed_on: peak.device,
         }
     }
 }

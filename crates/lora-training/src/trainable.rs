@@ -1,6 +1,7 @@
 //! What the training loop sees of a model: flat parameters, gradients of some rows, losses, and a folder to save into.
 use crate::error::Result;
 use lora_kernels::profile::Profile;
+use lora_model::ProductPeak;
 use lora_model::SequenceLoss;
 use std::ops::Range;
 use std::path::Path;
@@ -130,6 +131,11 @@ pub trait Trainable {
     /// Where the time went, if that is counted.
     fn profile(&self) -> Option<&Profile> {
         None
+    }
+
+    /// What a matrix product alone reaches where the model is computed, if that is not the CPU.
+    fn product_peak(&self) -> Result<Option<ProductPeak>> {
+        Ok(None)
     }
 }
 

@@ -7,11 +7,11 @@ use crate::evaluate::evaluate;
 use crate::event::{Evaluated, Event, Observer, Started, StepDone, Warning};
 use crate::gate::{Gate, check_finite, check_params};
 use crate::keeper::Keeper;
-use crate::outcome::{Data, Outcome};
+use crate::outcome::{Data, Outcome, Profiled};
 use crate::state::{Best, State};
 use crate::trainable::{LossSum, MicroBatch, Slot, Trainable, Update};
 use lora_kernels::optim::clip_factor;
-use lora_kernels::profile::{Part, Profile};
+use lora_kernels::profile::{Counts, Part, Profile};
 use std::time::Instant;
 
 /// A run between two steps.
@@ -28,6 +28,9 @@ pub struct Trainer<'r, M: Trainable + ?Sized> {
     gate: Gate,
     /// False as long as what lies on the disk is of an earlier process.
     is_saved: bool,
+    /// A step was done by this process.
+    is_warm: bool,
+    profiled: Profiled,
 }
 
 /// What a run goes on from.
@@ -61,6 +64,8 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             config,
             best: None,
             is_saved: false,
+            is_warm: false,
+            profiled: Profiled::default(),
         })
     }
 
@@ -128,6 +133,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             total_steps: self.plan.schedule.total_steps,
             best: self.best,
             state: self.state,
+            profiled: self.profiled,
         })
     }
 
@@ -195,6 +201,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         }
         let seconds = began.elapsed().as_secs_f64();
         self.count(step, epoch, &sum, seconds);
+        self.count_profiled(seconds);
         observer.event(&Event::StepDone(StepDone {
             step,
             epoch,
@@ -220,6 +227,18 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         if step == 1 {
             state.first_loss = sum.mean();
         }
+    }
+
+    fn count_profiled(&mut self, seconds: f64) {
+        let more = self.state.step < self.plan.schedule.total_steps;
+        if !std::mem::replace(&mut self.is_warm, true) && more {
+            if let Some(profile) = self.model.profile() {
+                profile.restore(&Counts::default());
+            }
+            return;
+        }
+        self.profiled.steps += 1;
+        self.profiled.seconds += seconds;
     }
 
     /// Gradients of the mean loss over all supervised tokens of a window: not a mean of its batches' means. Each micro-batch

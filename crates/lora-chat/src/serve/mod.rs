@@ -25,11 +25,14 @@ use lora_cli::{Context as _, Error, Foreign as _, Result};
 use prepare::House;
 use queue::Queue;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// How often the main thread looks whether it is asked to stop.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a reader waits for work: a thread that ends might not be had again.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// How long those who are told that the server stops have to hear it.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -71,6 +74,16 @@ pub(crate) fn open(at: SocketAddr, args: &Args) -> Result<Door> {
     })
 }
 
+/// Has all readers of requests run once: where the system gives no thread for one, that is said now and not to a client.
+fn start_readers(runtime: &tokio::runtime::Runtime) {
+    let all_run = Arc::new(Barrier::new(prepare::READERS + 1));
+    for _ in 0..prepare::READERS {
+        let all_run = all_run.clone();
+        runtime.spawn_blocking(move || all_run.wait());
+    }
+    all_run.wait();
+}
+
 /// Serves until it is asked to stop.
 pub(crate) fn serve(door: Door, speaker: &mut Speaker<'_>, voices: Arc<Vec<Voice>>) -> Result<()> {
     let ui = speaker.ui;
@@ -93,13 +106,17 @@ pub(crate) fn serve(door: Door, speaker: &mut Speaker<'_>, voices: Arc<Vec<Voice
         .enable_io()
         .enable_time()
         .max_blocking_threads(prepare::READERS)
+        .thread_keep_alive(FOR_EVER)
         .build()
         .foreign()?;
     let listener = {
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(door.listener).foreign()?
     };
-    std::thread::spawn(move || runtime.block_on(http::listen(listener, house)));
+    start_readers(&runtime);
+    lora_cli::thread("serving", move || {
+        runtime.block_on(http::listen(listener, house));
+    })?;
     ui.text(&format!("http://{}/v1\n", door.address));
     ui.say(&format!(
         "serving {} (for trying and comparing, not for production); Ctrl-C ends it",

@@ -104,7 +104,7 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .foreign()
+            .map_err(lora_cli::refused)
     }
 
     fn score(&self, number: usize, line: &str) -> Result<f64> {
@@ -127,11 +127,11 @@ impl Command {
 /// Feeds the program and waits for it; it may read and write at the same time.
 fn answered(mut child: Child, lines: String) -> Result<std::process::Output> {
     let mut stdin = child.stdin.take();
-    let writer = std::thread::spawn(move || {
+    let writer = lora_cli::thread("writing to it", move || {
         if let Some(stdin) = &mut stdin {
             let _ = stdin.write_all(lines.as_bytes()); // a program that stops reading tells why by its status
         }
-    });
+    })?; // without one its standard input is closed
     let output = child.wait_with_output().foreign()?;
     let _ = writer.join();
     Ok(output)

@@ -243,7 +243,11 @@ mod tests {
                 let cubin = compiler
                     .compile(kernels::SOURCES, target, definitions)
                     .unwrap();
-                for &name in kernels::NAMES {
+                let more = match definitions {
+                    [] => kernels::BF16_NAMES,
+                    _ => &[],
+                };
+                for &name in kernels::NAMES.iter().chain(more) {
                     let text = format!(".text.{name}");
                     let found = cubin.windows(text.len()).any(|w| w == text.as_bytes());
                     assert!(found, "{name} is not in what was compiled for {capability}");

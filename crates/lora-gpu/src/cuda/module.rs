@@ -41,7 +41,11 @@ impl Module {
             module,
             functions: HashMap::new(),
         };
-        for &name in kernels::NAMES {
+        let more = match precision {
+            Precision::Bf16 => kernels::BF16_NAMES,
+            Precision::F32 => &[],
+        };
+        for &name in kernels::NAMES.iter().chain(more) {
             let function = this.function(name)?;
             this.functions.insert(name, function);
         }

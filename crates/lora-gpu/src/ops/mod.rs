@@ -1,6 +1,7 @@
 //! The operations, methods of [`Gpu`] that check their sizes and queue kernels. Types of values are checked as sizes are.
 //!
 //! "Activations" are values of [`Gpu::dtype`]. Rows may lie apart. Nothing is queued where there is nothing to do.
+mod attend;
 mod attention;
 mod blocks;
 mod dora;
@@ -14,6 +15,7 @@ mod optim;
 mod rotary;
 mod rows;
 
+pub use attend::{Attended, Attention, AttentionTiles, Keys, Segment, attends};
 pub use attention::Scores;
 pub use blocks::Widen;
 pub use dropout::Mask;

@@ -2,6 +2,7 @@
 //! against finite differences of the forward one.
 #![allow(clippy::expect_used)] // helpers outside of test functions expect what tests do
 
+mod attend;
 mod attention;
 mod blocks;
 mod device;

@@ -64,7 +64,10 @@ impl<'b> Fused<'b> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
             .build()
-            .map_err(|e| Error::invalid(format!("failed to start {threads} threads: {e}")))?;
+            .map_err(|error| {
+                Error::invalid(format!("failed to start {threads} threads: {error}"))
+                    .hint("allow more threads (ulimit -u) or memory (ulimit -v), or ask for fewer threads")
+            })?;
         Ok(Self {
             base,
             pool,

@@ -33,3 +33,42 @@ impl Buffer {
         self.tensor.as_ref()
     }
 }
+
+/// Pieces of memory begin at a multiple of so many bytes.
+const ALIGNED: usize = 256;
+
+/// Bytes of pieces of memory for so many values each.
+pub(super) fn together(pieces: &[(Dtype, usize)]) -> usize {
+    let bytes = |&(dtype, len): &(Dtype, usize)| (len * dtype.bytes()).next_multiple_of(ALIGNED);
+    pieces.iter().map(bytes).sum()
+}
+
+/// Memory that the parts of a step use in turn: as much as the one that needs most of it.
+#[derive(Debug)]
+pub(super) struct InTurn(Buffer);
+
+impl InTurn {
+    pub(super) fn new() -> Self {
+        Self(Buffer::new(Dtype::U8))
+    }
+
+    /// Makes room for the largest part: pieces that were given out before stay where they are.
+    pub(super) fn reserve(&mut self, gpu: &Gpu, bytes: usize) -> Result<(), Error> {
+        self.0.get(gpu, bytes).map(|_| ())
+    }
+
+    /// Pieces for so many values each; what they hold is left over from others.
+    pub(super) fn get<const N: usize>(
+        &mut self,
+        gpu: &Gpu,
+        pieces: [(Dtype, usize); N],
+    ) -> Result<[Tensor; N], Error> {
+        let all = self.0.get(gpu, together(&pieces))?;
+        let mut first = 0;
+        Ok(pieces.map(|(dtype, len)| {
+            let piece = all.part(first, dtype, len);
+            first += together(&[(dtype, len)]);
+            piece
+        }))
+    }
+}

@@ -1,10 +1,10 @@
 //! Weights and memory on the device, and the passes over all layers.
-use super::attend::scores_of;
 use super::bound::Bound;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, InTurn, together};
+use super::by_scores::scores_of;
 use super::factors::OnDevice;
-use super::head::HeadBuffers;
-use super::pass::{Keys, LayerPass, Pass};
+use super::head::{self, HeadBuffers};
+use super::pass::{LayerPass, Pass};
 use super::rotation::{Rotations, Tables};
 use super::scratch::{Asked, Buffers, Saved, Scratch, Widths};
 use super::table::Lookup;
@@ -15,7 +15,7 @@ use crate::fused::targets::Targets;
 use crate::{Base, Dropout, Error, Packed, SequenceLoss};
 use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
-use lora_gpu::{Dtype, Gpu, Tensor};
+use lora_gpu::{Dtype, Gpu, Keys, Tensor};
 use lora_kernels::profile::Profile;
 use lora_kernels::vector;
 use rayon::prelude::*;
@@ -37,6 +37,8 @@ pub(super) struct Engine<'b> {
     inputs: Vec<Buffer>,
     buffers: Buffers,
     pub(super) head: HeadBuffers,
+    /// What the head and the backward pass of layers use.
+    pub(super) in_turn: InTurn,
     x: Buffer,
     d_x: Buffer,
     tables: Tables,
@@ -66,6 +68,7 @@ impl<'b> Engine<'b> {
             inputs: Vec::new(),
             buffers: Buffers::new(&gpu),
             head: HeadBuffers::new(&gpu),
+            in_turn: InTurn::new(),
             x: Buffer::new(Dtype::F32),
             d_x: Buffer::new(Dtype::F32),
             tables: Tables::new(base.config()),
@@ -123,12 +126,13 @@ impl<'b> Engine<'b> {
             widened: self.weights.widened(),
             drops: pass.dropout.is_some(),
             trains,
+            by_scores: pass.attention.is_none(),
         };
-        Ok(self.buffers.get(&self.gpu, asked)?)
+        Ok(self.buffers.get(&self.gpu, asked, &mut self.in_turn)?)
     }
 
     fn widths(&self) -> Widths {
-        Widths::of(self.config, self.weights.widest())
+        Widths::of(self.config, self.weights.widest(), self.gpu.dtype())
     }
 
     /// Places for the activations of `count` layers of `rows` rows, and one more for the layer at work.
@@ -143,6 +147,16 @@ impl<'b> Engine<'b> {
             self.saved.push(saved);
         }
         Ok(self.saved.clone())
+    }
+
+    /// Room for what the head uses for n targets, and layers' backward pass for T rows.
+    fn reserve(&mut self, rows: usize, targets: usize) -> Result<(), Error> {
+        let dtype = self.gpu.dtype();
+        let wide = self.weights.head.widened();
+        let of_head = head::of_loss(self.config, targets, wide, dtype);
+        let of_layers = self.widths().of_backward(rows, dtype);
+        let most = together(&of_head).max(together(&of_layers));
+        Ok(self.in_turn.reserve(&self.gpu, most)?)
     }
 
     /// The hidden state before the first layer: x (T, H).
@@ -180,7 +194,7 @@ impl<'b> Engine<'b> {
         let on_device = self.adopt(binding)?;
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
-        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
         let x = self.forward(&pass)?;
         let all: Vec<u32> = (0..pass.rows as u32).collect();
         let logits = self.logits_of(&x, pass.rows, &all)?;
@@ -199,7 +213,7 @@ impl<'b> Engine<'b> {
         let on_device = self.adopt(binding)?;
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
-        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
         let x = self.forward(&pass)?;
         let losses = self.loss(pass.rows, &x, &targets, None)?;
         self.give_back(on_device);
@@ -246,7 +260,7 @@ impl<'b> Engine<'b> {
         };
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
-        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations)?;
+        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
         let pass = pass
             .with_dropout(dropout)
             .with_profile(self.profile.clone());
@@ -279,6 +293,7 @@ impl<'b> Engine<'b> {
         let layers = self.weights.layers.len();
         let lowest = pass.on_device.bound.lowest;
         let kept = self.kept.min(layers.saturating_sub(lowest + 1));
+        self.reserve(pass.rows, targets.ids.len())?;
         let scratch = self.scratch(pass, true)?;
         let saved = self.saved(kept, pass.rows)?;
         // The last place is that of the layer at work: of the last layer at the end of the forward pass.

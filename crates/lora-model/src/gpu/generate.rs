@@ -58,8 +58,8 @@ impl Decoder for Cached<'_, '_> {
         let gpu = engine.gpu.clone();
         let cache = Cache::of(&gpu, &self.cache, self.rows, batch)?;
         let tables = engine.rotations(batch)?;
-        let pass = Pass::new(&gpu, engine.config, self.on_device, batch, tables)?;
-        let pass = pass.with_cache(cache);
+        let config = engine.config;
+        let pass = Pass::new(&gpu, config, self.on_device, batch, tables, Some(cache))?;
         let x = engine.forward(&pass)?;
         let rows: Vec<u32> = rows.into_iter().map(|row| row as u32).collect();
         Ok(engine.logits_of(&x, batch.tokens(), &rows)?)

@@ -21,11 +21,6 @@ pub(super) struct HeadBuffers {
     normed: Buffer,
     d_normed: Buffer,
     rstd: Buffer,
-    /// Rows of a head that is held in blocks.
-    wide: Buffer,
-    /// A chunk of logits, f32, and their gradient.
-    logits: Buffer,
-    d_logits: Buffer,
     losses: Buffer,
     correct: Buffer,
 }
@@ -39,10 +34,7 @@ impl HeadBuffers {
             d_rows: f32s(),
             normed: act(),
             d_normed: f32s(),
-            wide: act(),
             rstd: f32s(),
-            logits: f32s(),
-            d_logits: act(),
             losses: f32s(),
             correct: Buffer::new(Dtype::U32),
         }
@@ -56,8 +48,23 @@ fn chunk(vocabulary: usize) -> usize {
 
 /// Bytes of the buffers for n supervised rows, with activations of `act` bytes.
 pub(super) fn bytes(config: &ModelConfig, n: usize, act: usize) -> usize {
-    let logits = chunk(config.vocab_size).min(n) * config.vocab_size;
-    n * config.hidden_size * (12 + act) + logits * (4 + act) + 12 * n
+    n * config.hidden_size * (12 + act) + 12 * n
+}
+
+/// What the loss of n supervised rows and its gradient use for a time: a chunk of logits, their gradient, and so many values
+/// of a head that is held in blocks.
+pub(super) fn of_loss(
+    config: &ModelConfig,
+    n: usize,
+    wide: usize,
+    activations: Dtype,
+) -> [(Dtype, usize); 3] {
+    let logits = chunk(config.vocab_size).min(n.max(1)) * config.vocab_size;
+    [
+        (Dtype::F32, logits),
+        (activations, logits),
+        (activations, wide),
+    ]
 }
 
 /// The row of the hidden state that predicts each target.
@@ -117,7 +124,10 @@ impl Engine<'_> {
         let normed = self.final_norm(x, t, rows)?;
         let gpu = &self.gpu;
         let step = chunk(v);
-        let logits = self.head.logits.get(gpu, step.min(rows.len()) * v)?;
+        let dtype = gpu.dtype();
+        let wide = self.weights.head.widened();
+        let pieces = [(Dtype::F32, step.min(rows.len()) * v), (dtype, wide)];
+        let [logits, wide] = self.in_turn.get(gpu, pieces)?;
         let mut all = vec![0.0; rows.len() * v];
         for (index, out) in all.chunks_mut(step * v).enumerate() {
             let n = out.len() / v;
@@ -125,7 +135,6 @@ impl Engine<'_> {
                 .mat(rows.len(), h)
                 .of_rows(index * step..index * step + n);
             let to = logits.mat(n, v);
-            let wide = self.head.wide.get(gpu, self.weights.head.widened())?;
             for rows in self.weights.head.slices() {
                 let head = self.weights.head.slice(gpu, rows.clone(), &wide)?;
                 gpu.gemm(Product::new(hidden.n(), head.t(), to.of_columns(rows)))?;
@@ -158,13 +167,12 @@ impl Engine<'_> {
         let losses = self.head.losses.get(gpu, n)?;
         let correct = self.head.correct.get(gpu, n)?;
         let step = chunk(v).min(n.max(1));
-        let logits = self.head.logits.get(gpu, step * v)?;
+        let head = &self.weights.head;
+        let pieces = of_loss(self.config, n, head.widened(), gpu.dtype());
+        let [logits, d_logits, wide] = self.in_turn.get(gpu, pieces)?;
         let back = if gradient.is_some() { 1 } else { 0 };
-        let d_logits = self.head.d_logits.get(gpu, back * step * v)?;
         let d_normed = self.head.d_normed.get(gpu, back * n * h)?;
         let softcap = self.config.logit_softcap.map(|cap| cap as f32);
-        let head = &self.weights.head;
-        let wide = self.head.wide.get(gpu, head.widened())?;
         let profile = self.profile.as_deref();
         let operations = |rows: usize| (2 * rows * v * h) as u64;
         for first in (0..n).step_by(step) {

@@ -219,7 +219,8 @@ impl<'p> LayerPass<'p> {
         let d_o = self.backward(Kind::Output, o, dy, gradients)?;
         let d_qkv = &self.scratch.d_outputs;
         self.pass.timed(Part::AttentionBackward, 0, || {
-            self.attention_backward(saved, d_o, d_qkv)
+            let o = self.plain(Kind::Output, o);
+            self.attention_backward(saved, (o, d_o), d_qkv)
         })?;
         let d_qkv = d_qkv.mat(self.pass.rows, self.queries() + 2 * self.keys());
         self.rotate(d_qkv, true)?;

@@ -1,11 +1,12 @@
 //! The route on a GPU: weights, activations and the adapter lie in the device's memory; every operation is lora-gpu's.
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits), as on the CPU; the `engine` walks the
-//! layers with them. A `layer` reads top to bottom as the model does: `attend` is its attention, `linear` one `group` of
+//! layers with them. A `layer` reads top to bottom as the model does: `attention` is its attention, `linear` one `group` of
 //! linear layers with an adapter's `factors`.
-mod attend;
+mod attention;
 mod bound;
 mod buffer;
+mod by_scores;
 mod engine;
 mod factors;
 mod footprint;
@@ -27,7 +28,7 @@ mod weights;
 
 use crate::fused::batch::{Batch, Prefixes};
 use crate::fused::binding::Binding;
-use crate::{Base, BatchSize, Dropout, Error, Packed, Resident, Route, SequenceLoss};
+use crate::{Base, BatchSize, Dropout, Error, Packed, ProductPeak, Resident, Route, SequenceLoss};
 use bound::Bound;
 use engine::Engine;
 pub use footprint::GpuMemory;
@@ -176,6 +177,10 @@ fn nothing_learned(packed: &Packed) -> Vec<SequenceLoss> {
 impl Route for OnGpu<'_> {
     fn profile(&self) -> Option<&Profile> {
         self.engine.profile.as_deref()
+    }
+
+    fn product_peak(&self) -> Result<Option<ProductPeak>, Error> {
+        Ok(Some(profile::product_peak(&self.engine.gpu)?))
     }
 
     fn resident(&mut self) -> Option<&mut dyn Resident> {

@@ -6,35 +6,10 @@ use super::weights::Layer;
 use crate::Dropout;
 use crate::fused::batch::{Batch, neighbours};
 use lora_checkpoint::ModelConfig;
-use lora_gpu::{Dtype, Error, Gpu, Scores, Tensor};
+use lora_gpu::{AttentionTiles, Dtype, Error, Gpu, Keys, Scores, Segment, Tensor};
 use lora_kernels::layout::Layout;
 use lora_kernels::profile::Profile;
 use std::sync::Arc;
-
-/// The keys of a segment.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Keys {
-    /// Neighbouring rows from this one on.
-    Rows(usize),
-    /// Rows listed in [`Pass::listed`] from this place on.
-    Listed(usize),
-}
-
-/// Neighbouring queries, and the keys that they see: query i sees keys 0..=past + i.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Segment {
-    pub(super) first: usize,
-    pub(super) queries: usize,
-    pub(super) past: usize,
-    pub(super) keys: Keys,
-}
-
-impl Segment {
-    /// Keys that its last query sees.
-    pub(super) fn seen(&self) -> usize {
-        self.past + self.queries
-    }
-}
 
 /// One pass over a batch.
 #[derive(Debug)]
@@ -50,6 +25,8 @@ pub(super) struct Pass<'a> {
     pub(super) segments: Vec<Segment>,
     /// Rows of keys, u32.
     pub(super) listed: Tensor,
+    /// What the device's own kernels for attention work on, if they compute it.
+    pub(super) attention: Option<AttentionTiles>,
     /// Where keys and values go, and are read from, in generation.
     pub(super) cache: Option<Cache<'a>>,
     /// Where the time goes, if that is asked for.
@@ -99,25 +76,35 @@ pub(super) struct LayerPass<'p> {
 }
 
 impl<'a> Pass<'a> {
+    /// Over all rows of a batch, which see each other, or those of a cache.
     pub(super) fn new(
         gpu: &'a Gpu,
         config: &'a ModelConfig,
         on_device: &'a OnDevice,
         batch: &Batch,
         rotations: Rotations,
+        cache: Option<Cache<'a>>,
     ) -> Result<Self, Error> {
         let (segments, listed) = segments(&batch.layout);
+        let rows = batch.tokens();
+        let attention = match cache {
+            None if gpu.attends(config.head_dim) => {
+                Some(gpu.attention_tiles(&segments, &listed, rows)?)
+            }
+            _ => None,
+        };
         Ok(Self {
             gpu,
             config,
             on_device,
             dropout: None,
-            rows: batch.tokens(),
+            rows,
             ids: gpu.uploaded(Dtype::U32, &batch.ids)?,
             rotations,
             segments,
             listed: gpu.uploaded(Dtype::U32, &listed)?,
-            cache: None,
+            attention,
+            cache,
             profile: None,
         })
     }
@@ -131,12 +118,6 @@ impl<'a> Pass<'a> {
     /// The same, with its time counted.
     pub(super) fn with_profile(mut self, profile: Option<Arc<Profile>>) -> Self {
         self.profile = profile;
-        self
-    }
-
-    /// The same, appended to a cache.
-    pub(super) fn with_cache(mut self, cache: Cache<'a>) -> Self {
-        self.cache = Some(cache);
         self
     }
 

@@ -1,5 +1,6 @@
 //! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
-use super::attend;
+use super::buffer::together;
+use super::by_scores;
 use super::head;
 use super::rotation;
 use super::scratch::{Saved, Widths};
@@ -80,7 +81,7 @@ impl GpuPeak {
         Self {
             weights: 0,
             factors: factors(sizes, activations.bytes()) as u64,
-            step: step(config, sizes, batch, drops, activations.bytes()),
+            step: step(config, sizes, batch, drops, activations),
         }
     }
 
@@ -138,34 +139,57 @@ fn factors(sizes: &Sizes, act: usize) -> usize {
     act * (a + zeros) + 4 * VECTORS * sizes.parameters
 }
 
-fn step(config: &ModelConfig, sizes: &Sizes, batch: BatchSize, drops: bool, act: usize) -> GpuStep {
-    let w = Widths::of(config, sizes.widest());
+fn step(
+    config: &ModelConfig,
+    sizes: &Sizes,
+    batch: BatchSize,
+    drops: bool,
+    activations: Dtype,
+) -> GpuStep {
+    let act = activations.bytes();
+    let w = Widths::of(config, sizes.widest(), activations);
     let (t, n) = (batch.tokens, batch.supervised);
-    let layer = t * Saved::bytes_a_row(w, act);
-    let scores = attend::scores_of_length(w.heads, batch.longest);
+    let layer = Saved::bytes(w, t, activations);
+    let attention = attention(w, batch);
     let dropped = if drops { 2 * t * w.widest() } else { 0 };
     let heads = if w.normalises_heads {
         t * (w.queries + w.keys)
     } else {
         0
     };
-    let repeated = 2 * w.queries * (t + batch.gathered);
-    let acts = t * (w.widest() + w.qkv().max(2 * w.mlp) + w.hidden)
-        + heads
-        + dropped
-        + repeated
-        + 2 * scores
-        + sizes.widened();
-    let f32s = 2 * t * w.hidden + repeated + 2 * scores + rotation::values(config, batch.longest);
-    let head = head::bytes(config, n, act)
-        + sizes.head.unwrap_or(sizes.embedding).widened(act)
-        + sizes.embedding.looked_up(t, act);
-    let places = t * (2 + config.ropes.len()) + batch.gathered + 3 * n;
+    let acts = t * w.hidden + heads + dropped + attention.activations + sizes.widened();
+    let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
+    let wide = sizes.head.unwrap_or(sizes.embedding).widened();
+    let of_loss = head::of_loss(config, n, wide, activations);
+    let in_turn = together(&of_loss).max(together(&w.of_backward(t, activations)));
+    let head = head::bytes(config, n, act) + sizes.embedding.looked_up(t, act);
+    let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n;
     GpuStep {
         layers: config.num_hidden_layers.saturating_sub(sizes.lowest + 1), // the last one's activations are those at work
         layer: layer as u64,
         input: (4 * t * w.hidden) as u64,
-        shared: (layer + act * acts + 4 * f32s + head) as u64,
+        shared: (layer + act * acts + 4 * f32s + head + in_turn) as u64,
         passing: (4 * places) as u64,
+    }
+}
+
+/// Values of what attention works with.
+struct AttentionValues {
+    activations: usize,
+    f32s: usize,
+}
+
+fn attention(w: Widths, batch: BatchSize) -> AttentionValues {
+    if w.attends {
+        return AttentionValues {
+            activations: 0,
+            f32s: batch.tokens * w.heads,
+        };
+    }
+    let scores = by_scores::scores_of_length(w.heads, batch.longest);
+    let repeated = 2 * w.queries * (batch.tokens + batch.gathered);
+    AttentionValues {
+        activations: repeated + 2 * scores,
+        f32s: 2 * w.queries * batch.gathered + 2 * scores,
     }
 }

@@ -1,5 +1,5 @@
 //! Memory of a pass on the device: what each layer keeps until its backward pass, and what all share.
-use super::buffer::Buffer;
+use super::buffer::{Buffer, InTurn, together};
 use super::group::Kind;
 use lora_checkpoint::{ModelConfig, Norm};
 use lora_gpu::{Dtype, Error, Gpu, Tensor};
@@ -17,11 +17,17 @@ pub(super) struct Widths {
     pub(super) groups: [usize; Kind::ALL.len()],
     pub(super) normalises_heads: bool,
     pub(super) normalises_outputs: bool,
+    /// The device's own kernels compute attention.
+    pub(super) attends: bool,
 }
 
 impl Widths {
     /// Of a decoder whose groups have inputs of these widths, with their factors.
-    pub(super) fn of(config: &ModelConfig, groups: [usize; Kind::ALL.len()]) -> Self {
+    pub(super) fn of(
+        config: &ModelConfig,
+        groups: [usize; Kind::ALL.len()],
+        activations: Dtype,
+    ) -> Self {
         let has = |norm| config.facts().norm(norm).is_some();
         Self {
             hidden: config.hidden_size,
@@ -33,12 +39,23 @@ impl Widths {
             groups,
             normalises_heads: has(Norm::Query) || has(Norm::Key),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
+            attends: lora_gpu::attends(activations, config.head_dim),
         }
     }
 
     /// Values of q, k and v in a row.
     pub(super) fn qkv(self) -> usize {
         self.queries + 2 * self.keys
+    }
+
+    /// What only the backward pass of layers uses, for T rows: gradients of a group's input, of its outputs, and of keys and
+    /// values.
+    pub(super) fn of_backward(self, rows: usize, activations: Dtype) -> [(Dtype, usize); 3] {
+        [
+            (activations, rows * self.widest()),
+            (activations, rows * self.qkv().max(2 * self.mlp)),
+            (Dtype::F32, rows * 2 * self.queries),
+        ]
     }
 
     /// The widest input of a group with its factors.
@@ -57,6 +74,8 @@ pub(super) struct Saved {
     pub(super) inputs: [Tensor; Kind::ALL.len()],
     /// Queries, keys (rotated) and values, (T, q + 2·kv).
     pub(super) qkv: Tensor,
+    /// Logs of attention's sums, f32 (heads, T).
+    pub(super) log_sums: Option<Tensor>,
     /// Queries and keys before the norm of their heads, (T, q + kv).
     pub(super) raw: Option<Tensor>,
     pub(super) q_rstd: Option<Tensor>,
@@ -74,56 +93,82 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    /// Memory for `rows` rows.
+    /// Memory for `rows` rows, in one piece: a card rounds every allocation up.
     pub(super) fn alloc(gpu: &Gpu, w: Widths, rows: usize) -> Result<Self, Error> {
-        let f32s = |values: usize| gpu.alloc(Dtype::F32, rows * values);
-        let acts = |values: usize| gpu.activations(rows * values);
-        let some = |is: bool, tensor: Result<Tensor, Error>| match is {
-            true => tensor.map(Some),
-            false => Ok(None),
+        let dtype = gpu.dtype();
+        let mut rest = Rest {
+            memory: gpu.alloc(Dtype::U8, Self::bytes(w, rows, dtype))?,
+            first: 0,
         };
+        let mut f32s = |values: usize| rest.piece(Dtype::F32, rows * values);
+        let (x, input_rstd) = (f32s(w.hidden), f32s(1));
+        let (middle, middle_rstd) = (f32s(w.hidden), f32s(1));
+        let log_sums = w.attends.then(|| f32s(w.heads));
         let heads = w.normalises_heads;
+        let q_rstd = heads.then(|| f32s(w.heads));
+        let k_rstd = heads.then(|| f32s(w.kv_heads));
         let outputs = w.normalises_outputs;
-        let mut inputs = Vec::new();
-        for width in w.groups {
-            inputs.push(acts(width)?);
-        }
-        let Ok(inputs) = inputs.try_into() else {
-            unreachable!("one for each kind")
-        };
-        let nothing = |is: bool| if is { 1 } else { 0 };
+        let attention_output_rstd = outputs.then(|| f32s(1));
+        let mlp_output_rstd = outputs.then(|| f32s(1));
+        let mut acts = |values: usize| rest.piece(dtype, rows * values);
         Ok(Self {
-            x: f32s(w.hidden)?,
-            input_rstd: f32s(1)?,
-            inputs,
-            qkv: acts(w.qkv())?,
-            raw: some(heads, acts(nothing(heads) * (w.queries + w.keys)))?,
-            q_rstd: some(heads, f32s(nothing(heads) * w.heads))?,
-            k_rstd: some(heads, f32s(nothing(heads) * w.kv_heads))?,
-            attention_output: some(outputs, acts(nothing(outputs) * w.hidden))?,
-            attention_output_rstd: some(outputs, f32s(nothing(outputs)))?,
-            mlp_output: some(outputs, acts(nothing(outputs) * w.hidden))?,
-            mlp_output_rstd: some(outputs, f32s(nothing(outputs)))?,
-            middle: f32s(w.hidden)?,
-            middle_rstd: f32s(1)?,
-            gate_up: acts(2 * w.mlp)?,
+            x,
+            input_rstd,
+            inputs: w.groups.map(&mut acts),
+            qkv: acts(w.qkv()),
+            log_sums,
+            raw: heads.then(|| acts(w.queries + w.keys)),
+            q_rstd,
+            k_rstd,
+            attention_output: outputs.then(|| acts(w.hidden)),
+            attention_output_rstd,
+            mlp_output: outputs.then(|| acts(w.hidden)),
+            mlp_output_rstd,
+            middle,
+            middle_rstd,
+            gate_up: acts(2 * w.mlp),
         })
     }
 
-    /// Bytes that it takes for a row.
-    pub(super) fn bytes_a_row(w: Widths, act: usize) -> usize {
-        let heads = if w.normalises_heads {
-            act * (w.queries + w.keys) + 4 * (w.heads + w.kv_heads)
-        } else {
-            0
-        };
-        let outputs = if w.normalises_outputs {
-            2 * (act * w.hidden + 4)
-        } else {
-            0
-        };
-        let inputs: usize = w.groups.iter().sum();
-        4 * (2 * w.hidden + 2) + act * (inputs + w.qkv() + 2 * w.mlp) + heads + outputs
+    /// Bytes for `rows` rows.
+    pub(super) fn bytes(w: Widths, rows: usize, activations: Dtype) -> usize {
+        let when = |is: bool, values: usize| if is { values } else { 0 };
+        let f32s = [
+            w.hidden,
+            1,
+            w.hidden,
+            1,
+            when(w.attends, w.heads),
+            when(w.normalises_heads, w.heads),
+            when(w.normalises_heads, w.kv_heads),
+            when(w.normalises_outputs, 1),
+            when(w.normalises_outputs, 1),
+        ];
+        let acts = [
+            w.qkv(),
+            when(w.normalises_heads, w.queries + w.keys),
+            when(w.normalises_outputs, w.hidden),
+            when(w.normalises_outputs, w.hidden),
+            2 * w.mlp,
+        ];
+        let f32s = f32s.map(|values| (Dtype::F32, rows * values));
+        let acts = acts.map(|values| (activations, rows * values));
+        let inputs = w.groups.map(|values| (activations, rows * values));
+        together(&f32s) + together(&acts) + together(&inputs)
+    }
+}
+
+/// Memory of which pieces are taken.
+struct Rest {
+    memory: Tensor,
+    first: usize,
+}
+
+impl Rest {
+    fn piece(&mut self, dtype: Dtype, len: usize) -> Tensor {
+        let piece = self.memory.part(self.first, dtype, len);
+        self.first += together(&[(dtype, len)]);
+        piece
     }
 }
 
@@ -147,6 +192,8 @@ pub(super) struct Scratch {
     pub(super) repeated: Tensor,
     /// Gradients of these, f32.
     pub(super) d_kv: Tensor,
+    /// Σ p·d_p of each query, f32 (heads, T).
+    pub(super) means: Tensor,
     /// Those of a segment, gathered, and their gradients, f32.
     pub(super) kv: Tensor,
     pub(super) d_gathered: Tensor,
@@ -162,14 +209,12 @@ pub(super) struct Scratch {
 #[derive(Debug)]
 pub(super) struct Buffers {
     wide: Buffer,
-    d_input: Buffer,
-    d_outputs: Buffer,
     d_hidden: Buffer,
     d_heads: Buffer,
     dropped: Buffer,
     d_dropped: Buffer,
     repeated: Buffer,
-    d_kv: Buffer,
+    means: Buffer,
     kv: Buffer,
     d_gathered: Buffer,
     scores: Buffer,
@@ -191,6 +236,8 @@ pub(super) struct Asked {
     pub(super) widened: usize,
     pub(super) drops: bool,
     pub(super) trains: bool,
+    /// Attention needs its scores in memory.
+    pub(super) by_scores: bool,
 }
 
 impl Buffers {
@@ -199,14 +246,12 @@ impl Buffers {
         let f32s = || Buffer::new(Dtype::F32);
         Self {
             wide: act(),
-            d_input: act(),
-            d_outputs: act(),
             d_hidden: act(),
             d_heads: act(),
             dropped: act(),
             d_dropped: act(),
             repeated: act(),
-            d_kv: f32s(),
+            means: f32s(),
             kv: act(),
             d_gathered: f32s(),
             scores: f32s(),
@@ -216,22 +261,30 @@ impl Buffers {
         }
     }
 
-    pub(super) fn get(&mut self, gpu: &Gpu, asked: Asked) -> Result<Scratch, Error> {
+    pub(super) fn get(
+        &mut self,
+        gpu: &Gpu,
+        asked: Asked,
+        in_turn: &mut InTurn,
+    ) -> Result<Scratch, Error> {
         let Asked {
             widths: w, rows, ..
         } = asked;
         let back = if asked.trains { rows } else { 0 };
+        let [d_input, d_outputs, d_kv] = in_turn.get(gpu, w.of_backward(back, gpu.dtype()))?;
         let dropped = if asked.drops { rows * w.widest() } else { 0 };
         let heads = w.normalises_heads;
         let d_heads = back * (w.queries + w.keys);
-        let outputs = w.qkv().max(2 * w.mlp);
-        let gathered = 2 * w.queries * asked.gathered;
+        let by_scores = |values: usize| if asked.by_scores { values } else { 0 };
+        let gathered = by_scores(2 * w.queries * asked.gathered);
         let d_gathered = if asked.trains { gathered } else { 0 };
-        let d_scores = if asked.trains { asked.scores } else { 0 };
+        let scores = by_scores(asked.scores);
+        let d_scores = if asked.trains { scores } else { 0 };
+        let means = if asked.by_scores { 0 } else { back * w.heads };
         Ok(Scratch {
             wide: self.wide.get(gpu, asked.widened)?,
-            d_input: self.d_input.get(gpu, back * w.widest())?,
-            d_outputs: self.d_outputs.get(gpu, back * outputs)?,
+            d_input,
+            d_outputs,
             d_hidden: self.d_hidden.get(gpu, rows * w.hidden)?,
             d_heads: match heads {
                 true => Some(self.d_heads.get(gpu, d_heads)?),
@@ -239,13 +292,14 @@ impl Buffers {
             },
             dropped: self.dropped.get(gpu, dropped)?,
             d_dropped: self.d_dropped.get(gpu, dropped)?,
-            repeated: self.repeated.get(gpu, rows * 2 * w.queries)?,
-            d_kv: self.d_kv.get(gpu, back * 2 * w.queries)?,
+            repeated: self.repeated.get(gpu, by_scores(rows * 2 * w.queries))?,
+            d_kv,
+            means: self.means.get(gpu, means)?,
             kv: self.kv.get(gpu, gathered)?,
             d_gathered: self.d_gathered.get(gpu, d_gathered)?,
-            scores: self.scores.get(gpu, asked.scores)?,
+            scores: self.scores.get(gpu, scores)?,
             d_scores: self.d_scores.get(gpu, d_scores)?,
-            p: self.p.get(gpu, asked.scores)?,
+            p: self.p.get(gpu, scores)?,
             d_s: self.d_s.get(gpu, d_scores)?,
         })
     }

@@ -108,10 +108,10 @@ impl TableSize {
         self.rows * self.row_bytes.unwrap_or(act * self.columns)
     }
 
-    /// Bytes of what is widened of a head.
-    pub(super) fn widened(self, act: usize) -> usize {
+    /// Values of what is widened of a head.
+    pub(super) fn widened(self) -> usize {
         match self.row_bytes {
-            Some(_) => act * self.rows.min(SLICE) * self.columns,
+            Some(_) => self.rows.min(SLICE) * self.columns,
             None => 0,
         }
     }

@@ -1,52 +1,139 @@
-//! Memory that can't be had: one line and exit code 2, whatever the limit; never a signal, never a panic.
+//! Memory and threads that can't be had: one line and exit code 2, whatever the limit; never a signal, never a panic.
+#![cfg(target_os = "linux")]
 use crate::session::tool;
 use lora_testkit::{assert_code, piped, repository, stderr, tiny_chat};
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// Address space in MB: from what hardly starts a program to what is enough for all of it.
-const LIMITS: [u64; 8] = [24, 48, 96, 160, 256, 400, 700, 8000];
+const SPACES: [u64; 9] = [24, 28, 32, 40, 64, 160, 400, 700, 8000];
 
-fn limited(dir: &Path, megabytes: u64, line: &str) -> Output {
-    let (name, words) = line.split_once(' ').unwrap();
-    let words = words.replace("BASE", &tiny_chat().display().to_string());
-    let kilobytes = megabytes * 1000;
-    let script = format!("ulimit -v {kilobytes} && exec \"$0\" {words}");
-    let mut command = Command::new("sh");
-    command.args(["-c", &script]).arg(tool(name));
-    piped(command.current_dir(dir), b"")
-}
+/// Threads of one user: none beside the first, some, enough.
+const THREADS: [u64; 4] = [1, 2, 4, 400];
 
-#[cfg(target_os = "linux")]
-#[test]
-fn every_limit_ends_in_success_or_in_one_line() {
+/// A user that has no other processes (only root can become one; anybody else counts those that run already).
+const NOBODY_ELSE: u32 = 54_321;
+
+/// Each reads what those above have written.
+const LINES: [&str; 9] = [
+    "lora-prep rows.jsonl --base BASE --out data --force",
+    "lora-train --base BASE --data data --out adapter --steps 2 --force",
+    "lora-eval --base BASE --data data --adapter adapter --out report --generate 2 --force",
+    "lora-merge --base BASE --adapter adapter --out merged --force",
+    "lora-export --model merged --out merged.gguf --force",
+    "lora-plan params --model BASE",
+    "lora-plan doctor adapter",
+    "lora-run p.yaml",
+    "lora-chat --base BASE --adapter adapter --max-new-tokens 2",
+];
+
+const PIPELINE: &str = r#"
+version: 1
+steps:
+  sorted: { run: 'sort "$IN_RAW" > "$OUT/rows.jsonl"', in: { raw: rows.jsonl } }
+  data: { use: lora-prep, in: { raw: $sorted/rows.jsonl, base: BASE } }
+"#;
+
+/// A folder with what the lines read.
+fn prepared() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
     let rows = std::fs::read_to_string(repository("data/tasks.jsonl")).unwrap();
     let rows: String = rows.split_inclusive('\n').take(60).collect();
-    std::fs::write(dir.join("rows.jsonl"), rows).unwrap();
-    let lines = [
-        "lora-prep rows.jsonl --base BASE --out data --force",
-        "lora-train --base BASE --data data --out adapter --steps 2 --force",
-        "lora-eval --base BASE --data data --adapter adapter --out report --generate 2 --force",
-        "lora-merge --base BASE --adapter adapter --out merged --force",
-        "lora-export --model merged --out merged.gguf --force",
-    ];
-    for line in lines {
-        for megabytes in LIMITS {
-            let output = limited(dir, megabytes, line);
-            let said = stderr(&output);
-            if output.status.code() == Some(2) {
-                // Below this the loader itself may fail, before a line of ours.
-                assert!(said.contains("error: "), "{megabytes} MB: {line}: {said}");
-                assert!(
-                    !said.contains("internal error"),
-                    "{megabytes} MB: {line}: {said}"
-                );
-            } else if megabytes > LIMITS[0] {
-                assert_code(&output, 0);
-            }
+    std::fs::write(dir.path().join("rows.jsonl"), rows).unwrap();
+    let pipeline = PIPELINE.replace("BASE", &tiny_chat().display().to_string());
+    std::fs::write(dir.path().join("p.yaml"), pipeline).unwrap();
+    dir
+}
+
+/// Runs a tool by a shell that limits itself before.
+fn limited(dir: &Path, limit: &str, line: &str, as_user: Option<u32>) -> Output {
+    let (name, words) = line.split_once(' ').unwrap();
+    let words = words.replace("BASE", &tiny_chat().display().to_string());
+    let _ = std::fs::remove_dir_all(dir.join("work"));
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{limit} && exec \"$0\" {words}")]);
+    command
+        .arg(tool(name))
+        .env("HOME", dir)
+        .env_remove("XDG_CACHE_HOME");
+    if let Some(user) = as_user {
+        std::os::unix::process::CommandExt::uid(&mut command, user);
+    }
+    piped(command.current_dir(dir), b"sort b a\n")
+}
+
+/// True if it did its work; false if it says in one line why not. The loader may fail before a line of ours.
+fn ended_well(output: &Output, what: &str) -> bool {
+    let said = stderr(output);
+    let errors = said.lines().filter(|line| line.starts_with("error: "));
+    match output.status.code() {
+        Some(0) => return true,
+        Some(2) => assert_eq!(errors.count(), 1, "{what}: {said}"),
+        Some(127) => {
+            let is_loader_s = said.contains("error while loading shared libraries")
+                || said.contains("cannot allocate");
+            assert!(is_loader_s, "{what}: {said}");
         }
-        assert_code(&limited(dir, LIMITS[LIMITS.len() - 1], line), 0);
+        _ => panic!("{what}: {}: {said}", output.status),
+    }
+    for bug in ["internal error", "panicked"] {
+        assert!(!said.contains(bug), "{what}: {said}");
+    }
+    false
+}
+
+#[test]
+fn every_limit_of_memory_ends_in_success_or_in_one_line() {
+    let dir = prepared();
+    for line in LINES {
+        for megabytes in SPACES {
+            let limit = format!("ulimit -v {}", megabytes * 1000);
+            let output = limited(dir.path(), &limit, line, None);
+            ended_well(&output, &format!("{megabytes} MB: {line}"));
+        }
+        let output = limited(dir.path(), "ulimit -v 8000000", line, None);
+        assert_code(&output, 0);
+    }
+}
+
+#[test]
+fn every_limit_of_threads_ends_in_success_or_in_one_line() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let dir = prepared();
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), everybody).unwrap();
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let user = is_root.then_some(NOBODY_ELSE);
+    // bash calls it u, dash p.
+    let limit = |threads: u64| format!("{{ ulimit -u {threads} || ulimit -p {threads}; }} 2>&-");
+    if !limited(dir.path(), "true", "lora-plan --version", user)
+        .status
+        .success()
+    {
+        return eprintln!("skipped: another user can't reach the tools");
+    }
+    for line in LINES {
+        let mut is_done = false;
+        // A user who runs much else may have less than enough: so it ends without a limit.
+        let limits = THREADS.map(limit).into_iter().chain(["true".to_owned()]);
+        for limit in limits {
+            let output = limited(dir.path(), &limit, line, user);
+            is_done = ended_well(&output, &format!("{limit}: {line}"));
+        }
+        assert!(is_done, "{line}");
+    }
+    // That there is no thread makes no template wrong, and a server says it before it says that it serves.
+    for line in [
+        LINES[0],
+        LINES[1],
+        "lora-chat --base BASE --serve 127.0.0.1:0",
+    ] {
+        let output = limited(dir.path(), &limit(1), line, user);
+        let said = stderr(&output);
+        assert_code(&output, 2);
+        assert!(
+            said.contains("error: a thread could not be started: "),
+            "{line}: {said}"
+        );
     }
 }

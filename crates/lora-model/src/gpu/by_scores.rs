@@ -1,9 +1,10 @@
-//! Attention of one layer on the device: segment by segment, some queries at a time, all heads at once. Scores are computed
-//! again in the backward pass. In training every query head gets keys and values of its own, so that one product serves all
-//! heads; in generation, where keys are many and queries few, the query heads of a group take turns.
-use super::pass::{Keys, LayerPass, Segment};
+//! Attention by scores in memory, for heads that the device's own kernels don't compute, and in generation: segment by segment,
+//! some queries at a time, all heads at once. Scores are computed again in the backward pass. In training every query head
+//! gets keys and values of its own, so that one product serves all heads; in generation, where keys are many and queries few,
+//! the query heads of a group take turns.
+use super::pass::LayerPass;
 use super::scratch::Saved;
-use lora_gpu::{Batch, Error, Mat, Product, Scores, Tensor};
+use lora_gpu::{Batch, Error, Keys, Mat, Product, Scores, Segment, Tensor};
 use std::ops::Range;
 
 /// Queries at a time, at most.
@@ -138,26 +139,6 @@ impl<'p> LayerPass<'p> {
         }
     }
 
-    fn qkv<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
-        tensor.mat(self.pass.rows, self.queries() + 2 * self.keys())
-    }
-
-    /// Values of the queries of a row.
-    pub(super) fn queries(self) -> usize {
-        self.pass.config.num_attention_heads * self.pass.config.head_dim
-    }
-
-    /// Values of the keys of a row.
-    pub(super) fn keys(self) -> usize {
-        self.pass.config.num_key_value_heads * self.pass.config.head_dim
-    }
-
-    /// The keys and values of the batch's own rows, (T, 2·kv).
-    pub(super) fn own_kv<'t>(self, qkv: &'t Tensor) -> Mat<'t> {
-        let all = self.qkv(qkv);
-        all.of_columns(self.queries()..all.columns())
-    }
-
     /// The same for every query head, (T, 2·q).
     fn repeated_kv(self, saved: &Saved) -> Result<Mat<'p>, Error> {
         let to = self
@@ -188,7 +169,7 @@ impl<'p> LayerPass<'p> {
     }
 
     /// Attention of the rotated q, k and v of the rows themselves: its output in o (T, q).
-    pub(super) fn attention(self, saved: &Saved, o: Mat<'_>) -> Result<(), Error> {
+    pub(super) fn attention_by_scores(self, saved: &Saved, o: Mat<'_>) -> Result<(), Error> {
         let kv = self.repeated_kv(saved)?;
         self.attention_over(self.repeated(), saved, kv, o)
     }
@@ -268,7 +249,7 @@ impl<'p> LayerPass<'p> {
     }
 
     /// From the gradient of attention's output, (T, q), those of the rotated queries, keys and values, in `d_qkv`.
-    pub(super) fn attention_backward(
+    pub(super) fn attention_by_scores_backward(
         self,
         saved: &Saved,
         d_o: Mat<'_>,
