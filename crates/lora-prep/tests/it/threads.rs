@@ -190,11 +190,11 @@ fn a_template_that_takes_too_much_is_given_up_at_the_row_where_it_does() {
     );
     folder.write("t.jinja", template);
     let row = |n: usize| json!({"prompt": format!("q{n}"), "completion": "a b c d e f g"});
-    let many: Vec<Value> = (0..800).map(row).collect();
+    let many: Vec<Value> = (0..1100).map(row).collect();
     folder.write("raw.jsonl", lines(&many).join("\n"));
     let (code, said) = same(&folder, &["--template", "t.jinja"]);
     assert_eq!(code, 2, "{said}");
-    let ends = (0..800).filter(|n| n.to_string().ends_with("42"));
+    let ends = (0..1100).filter(|n| n.to_string().ends_with("42"));
     let places: Vec<String> = ends.map(|n| format!("line {}:", n + 1)).collect();
     assert!(places.iter().any(|place| said.contains(place)), "{said}");
 }
