@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Rows turned into columns at a time: bounds the copy, not the file's row groups.
 const ROWS_AT_A_TIME: usize = 4096;
 
-/// Bytes of a row group, about: what of a file is held in memory until it is written.
+/// Bytes of memory that a row group may take until it is written.
 const GROUP: usize = 64 << 20;
 
 impl Split {
@@ -118,7 +118,7 @@ impl SplitWriter {
         let batch = RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|error| Error::invalid(&self.path, error.to_string()))?;
         self.writer.write(&batch).map_err(failed(&self.path))?;
-        if self.writer.in_progress_size() > GROUP {
+        if self.writer.memory_size() > GROUP {
             self.writer.flush().map_err(failed(&self.path))?;
         }
         self.rows += rows.len();

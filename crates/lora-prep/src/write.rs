@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 /// Bytes of rows that are held until they are written, if they are few rows.
-const HELD: usize = 64 << 20;
+const HELD: usize = 32 << 20;
 
 /// A split that is being written.
 pub(crate) struct Output<'a> {
