@@ -59,6 +59,12 @@ const VECTORS: usize = 4;
 const SLACK: u64 = 128 << 20;
 const SLACK_SHARE: u64 = 100;
 
+/// Whether a GPU's own kernels compute attention of heads of this width in bfloat16, so that scores are never in memory.
+#[must_use]
+pub fn attends_on_gpu(head_dim: usize) -> bool {
+    lora_gpu::attends(Dtype::Bf16, head_dim)
+}
+
 impl GpuDemand<'_> {
     /// What it takes in bfloat16.
     #[must_use]
