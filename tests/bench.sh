@@ -8,6 +8,7 @@
 # BASES (all) which of ours, by a part of the name; WORK (dense rows apart long) which workloads:
 #   dense    256 tokens a row, all supervised, batch 4            rows     RAW.jsonl as it is, batch 8
 #   apart    the same without shared prefixes                     long     three solved rows before each question, batch 4
+#   prep     lora-prep on RAW.jsonl made long (ROWS, 40000), beside datasets.map with as many processes
 #   scaling  256 to 8192 tokens a step, ours alone                large    a random Llama of 7B's shape in Q4_0 (4 GB in OUT)
 # OUT (a temporary folder) keeps what is made. Machines are noisy: compare the lines of one run, never two.
 set -euo pipefail
@@ -114,6 +115,28 @@ large() {
   sed -n '/^part /,$p' "$out/said" | sed 's/^/      /'
 }
 
+preparing() {
+  local long=$out/prep.jsonl passes wanted=${ROWS:-40000} said
+  passes=$(((wanted + $(wc -l <"$raw") - 1) / $(wc -l <"$raw")))
+  # Each pass numbers its texts, so that no row is another's duplicate.
+  for ((pass = 0; pass < passes; pass++)); do
+    sed -E "s/\"(prompt|instruction|content)\": ?\"/&$pass: /" "$raw"
+  done | head -n "$wanted" >"$long"
+  for ((round = 0; round < rounds; round++)); do
+    said=$("$bin/lora-prep" "$long" --base "${all[0]}" --out "$out/data-prep" --force --json --quiet --threads "$threads" | tail -n 1)
+    printf '%s %s\n' "$(number wall_seconds "$said")" "$(number peak_rss_bytes "$said")" >>"$out/prep.ours.figures"
+    [[ -n $oracle ]] || continue
+    said=$(HF_HUB_OFFLINE=1 "$oracle/venv/bin/python" "$root/tests/oracle/prep_map.py" --base "$peer" --raw "$long" \
+      --processes "$threads" --cache "$out" 2>/dev/null | tail -n 1)
+    printf '%s %s\n' "$(number map_seconds "$said")" "$(number peak_rss_bytes "$said")" >>"$out/prep.peer.figures"
+  done
+  printf '\nraw rows to a dataset: %s rows of %s\n' "$(wc -l <"$long")" "$(basename "$raw")"
+  line() { awk -v label="$1" -v n="$wanted" -v s="$(column 1 "$2")" -v m="$(column 2 "$2")" \
+    'BEGIN { printf "  %-36s %6.2f s %8.0f rows/s %6.2f GB\n", label, s, n / s, m / 1e9 }'; }
+  line "lora-prep, the whole run" "$out/prep.ours.figures"
+  [[ -z $oracle ]] || line "datasets.map alone, one of its processes" "$out/prep.peer.figures"
+}
+
 printf 'rank 16 on all seven linear layers; %s threads; medians of %s runs of %s steps each, in turn\n' "$threads" "$rounds" "$steps"
 prep "$out/dense.jsonl" data-dense "" --text-block 256
 prep "$raw" data-rows
@@ -124,9 +147,10 @@ for work in ${WORK:-dense rows apart long}; do
     rows) workload rows "$(basename "$raw") as it is" data-rows 8 --memory 690MB ;;
     apart) workload apart "$(basename "$raw"), no prefixes shared" data-rows 8 --memory 690MB --no-shared-prefixes ;;
     long) workload long "long prompts, short answers" data-long 4 --memory 1180MB ;;
+    prep) preparing ;;
     scaling) scaling ;;
     large) large ;;
-    *) printf 'error: there is no workload %s\nhint: dense, rows, apart, long, scaling, large\n' "$work" >&2; exit 2 ;;
+    *) printf 'error: there is no workload %s\nhint: dense, rows, apart, long, prep, scaling, large\n' "$work" >&2; exit 2 ;;
   esac
 done
 [[ -n $oracle ]] || printf '\nthe peer was not measured: tests/oracle/setup.sh DIR brings it, then `just bench DIR`\n'

@@ -13,7 +13,7 @@ mkdir -p "$dir/smollm2"
 if [[ ! -e $dir/venv/ok ]]; then
   python3 -m venv "$dir/venv"
   "$dir/venv/bin/pip" install --quiet torch==2.9.1 transformers==5.23.0 peft==0.21.2 gguf==0.19.0 \
-    safetensors==0.8.0 pyarrow sentencepiece accelerate xllamacpp==2026.10.11549
+    safetensors==0.8.0 pyarrow datasets==5.2.0 sentencepiece accelerate xllamacpp==2026.10.11549
   touch "$dir/venv/ok"
 fi
 

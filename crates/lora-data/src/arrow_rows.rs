@@ -14,7 +14,8 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{BufRead, Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Rows turned into JSON at a time.
 const ROWS_AT_A_TIME: usize = 1024;
@@ -23,7 +24,7 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 /// Rows of a file of record batches.
 pub(crate) struct ArrowRows {
-    path: PathBuf,
+    path: Arc<Path>,
     what: &'static str,
     batches: Batches,
     ready: VecDeque<Result<RawRow, Error>>,
@@ -65,7 +66,7 @@ impl ArrowRows {
 
     fn new(path: &Path, what: &'static str, batches: Batches) -> Self {
         Self {
-            path: path.to_owned(),
+            path: path.into(),
             what,
             batches,
             ready: VecDeque::new(),

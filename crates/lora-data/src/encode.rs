@@ -13,7 +13,7 @@ use lora_checkpoint::{Chat, TokenizerBundle};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// What is learned of rows, and how they are changed to fit a model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub struct Rules {
 /// Turns records into examples, for one model.
 #[derive(Debug)]
 pub struct Encoder {
-    pub(crate) tokens: Tokenize,
+    pub(crate) tokens: Arc<Tokenize>,
     pub(crate) template: Option<ChatTemplate>,
-    pub(crate) specials: Specials,
+    pub(crate) specials: Arc<Specials>,
     pub(crate) rules: Rules,
     /// Shapes of chats of which the template is known to write every part, or not to show it.
     pub(crate) shapes: Mutex<HashMap<String, bool>>,
@@ -102,9 +102,9 @@ impl Encoder {
             .as_ref()
             .and_then(|template| turn_end(template, &specials));
         Ok(Self {
-            tokens: Tokenize::new(tokenizer),
+            tokens: Arc::new(Tokenize::new(tokenizer)),
             template,
-            specials,
+            specials: Arc::new(specials),
             rules,
             shapes: Mutex::default(),
             turn_end,
@@ -113,15 +113,30 @@ impl Encoder {
         })
     }
 
+    /// The same encoder before its first row: tokenizer and template are shared, what rows have taught it is not. So what
+    /// becomes of a stretch of rows does not depend on who encodes the others, and when.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self {
+            tokens: self.tokens.clone(),
+            template: self.template.as_ref().map(ChatTemplate::afresh),
+            specials: self.specials.clone(),
+            rules: self.rules.clone(),
+            shapes: Mutex::default(),
+            turn_end: self.turn_end.clone(),
+            prefix: self.prefix,
+            end: self.end.clone(),
+        }
+    }
+
     /// sha256 of the template's source, if one is used.
     pub fn template_sha256(&self) -> Option<&str> {
         self.template.as_ref().map(ChatTemplate::sha256)
     }
 
-    /// True once the template took too much time, memory or work: rows are refused from then on.
-    pub fn template_is_given_up(&self) -> bool {
-        let template = self.template.as_ref();
-        template.is_some_and(ChatTemplate::is_given_up)
+    /// Renderings of the template that took too much: from [`ChatTemplate::EXCESSES`] on it renders nothing any more.
+    pub fn template_excesses(&self) -> usize {
+        self.template.as_ref().map_or(0, ChatTemplate::excesses)
     }
 
     /// Template and system text, as they go with a dataset; `system` is what the rows really have.

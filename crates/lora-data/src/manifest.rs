@@ -143,49 +143,94 @@ impl Manifest {
     }
 }
 
+/// Counts the rows of a split one by one; what it holds does not grow with them.
+#[derive(Debug, Default)]
+pub struct SplitCounts {
+    prompts: usize,
+    length: Counts,
+    supervised: Counts,
+}
+
+impl SplitCounts {
+    /// One more row, and whether its prompt is a new one.
+    pub fn add(&mut self, row: &Example, is_new_prompt: bool) {
+        self.prompts += usize::from(is_new_prompt);
+        self.length.add(row.len() as u32);
+        self.supervised.add(row.supervised() as u32);
+    }
+
+    /// The rows in numbers.
+    pub fn finish(&self) -> SplitSummary {
+        SplitSummary {
+            rows: self.length.values,
+            prompts: self.prompts,
+            tokens: self.length.sum() as usize,
+            supervised_tokens: self.supervised.sum() as usize,
+            length: self.length.distribution(),
+            supervised: self.supervised.distribution(),
+        }
+    }
+}
+
 impl SplitSummary {
     /// Counts the rows of a split.
     pub fn of(examples: &[Example]) -> Self {
-        let lengths: Vec<u32> = examples.iter().map(|row| row.len() as u32).collect();
-        let supervised: Vec<u32> = examples.iter().map(|row| row.supervised() as u32).collect();
-        let sum = |values: &[u32]| values.iter().map(|value| *value as usize).sum();
-        Self {
-            rows: examples.len(),
-            prompts: examples
-                .iter()
-                .map(|row| row.group.as_str())
-                .collect::<HashSet<_>>()
-                .len(),
-            tokens: sum(&lengths),
-            supervised_tokens: sum(&supervised),
-            length: Distribution::of(lengths),
-            supervised: Distribution::of(supervised),
+        let mut prompts = HashSet::new();
+        let mut counts = SplitCounts::default();
+        for row in examples {
+            counts.add(row, prompts.insert(row.group.as_str()));
+        }
+        counts.finish()
+    }
+}
+
+/// How often each value of a figure was there.
+#[derive(Debug, Default)]
+struct Counts {
+    of: BTreeMap<u32, usize>,
+    values: usize,
+}
+
+impl Counts {
+    fn add(&mut self, value: u32) {
+        *self.of.entry(value).or_default() += 1;
+        self.values += 1;
+    }
+
+    fn sum(&self) -> u64 {
+        let parts = self.of.iter();
+        parts
+            .map(|(value, count)| u64::from(*value) * *count as u64)
+            .sum()
+    }
+
+    fn distribution(&self) -> Distribution {
+        let last = self.values.saturating_sub(1);
+        let quantile = |share: f64| {
+            let mut rest = (share * last as f64).round() as usize;
+            let at_rank = self.of.iter().find(|(_, count)| {
+                let is_there = rest < **count;
+                rest = rest.saturating_sub(**count);
+                is_there
+            });
+            at_rank.map_or(0, |(value, _)| *value)
+        };
+        let mean = self.sum() as f64 / self.values.max(1) as f64;
+        Distribution {
+            min: quantile(0.0),
+            mean: (mean * 1000.0).round() / 1000.0,
+            p50: quantile(0.5),
+            p90: quantile(0.9),
+            max: quantile(1.0),
         }
     }
 }
 
 impl Distribution {
     /// Of one figure a row; all zero without rows. A quantile is the value at the nearest rank.
-    pub fn of(mut values: Vec<u32>) -> Self {
-        values.sort_unstable();
-        let Some(last) = values.len().checked_sub(1) else {
-            return Self {
-                min: 0,
-                mean: 0.0,
-                p50: 0,
-                p90: 0,
-                max: 0,
-            };
-        };
-        let sum: u64 = values.iter().copied().map(u64::from).sum();
-        let mean = sum as f64 / values.len() as f64;
-        let quantile = |share: f64| values[(share * last as f64).round() as usize];
-        Self {
-            min: values[0],
-            mean: (mean * 1000.0).round() / 1000.0,
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            max: values[last],
-        }
+    pub fn of(values: Vec<u32>) -> Self {
+        let mut counts = Counts::default();
+        values.into_iter().for_each(|value| counts.add(value));
+        counts.distribution()
     }
 }

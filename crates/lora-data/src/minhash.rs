@@ -1,56 +1,121 @@
 //! Texts that are nearly the same: MinHash (Broder 1997) over pieces of five characters, with bands to find candidates
 //! among many, each of which is then compared by its pieces.
+use crate::spool::Spool;
 use std::collections::{HashMap, HashSet};
+use std::io;
 
 /// Characters of a piece.
 const PIECE: usize = 5;
 /// Hashes of a text.
 const HASHES: usize = 128;
 
-/// Finds earlier texts that share at least a part of their pieces.
+/// What a text is compared by.
+#[derive(Debug)]
+pub(crate) struct Sketch {
+    text: String,
+    pieces: HashSet<u64>,
+    bands: Vec<u64>,
+}
+
+impl Sketch {
+    /// Of a text, for the Jaccard index from which on two are near.
+    pub(crate) fn of(text: String, least: f64) -> Self {
+        let pieces = pieces(&text);
+        let rows = rows(least);
+        let bands = signature(&pieces);
+        let bands = bands.chunks(rows).enumerate().map(|(band, hashes)| {
+            let band = mixed(band as u64);
+            hashes.iter().fold(band, |hash, one| mixed(hash ^ one))
+        });
+        Self {
+            bands: bands.collect(),
+            text,
+            pieces,
+        }
+    }
+}
+
+/// Hashes of a band: all of them must agree for two texts to be compared.
+fn rows(least: f64) -> usize {
+    // Of two texts at the border a band of r agrees with chance least^r; of all 128/r bands nearly always one does.
+    let finds = |rows: &usize| {
+        let band = least.powi(*rows as i32);
+        1.0 - (1.0 - band).powi((HASHES / rows) as i32) > 0.99
+    };
+    [16, 8, 4, 2].into_iter().find(finds).unwrap_or(1)
+}
+
+/// Finds earlier texts that share at least a part of their pieces. A text takes some 30 bytes a band; its letters wait in a
+/// spool.
 #[derive(Debug)]
 pub(crate) struct Near {
     least: f64,
-    /// Hashes of a band: all of them must agree for two texts to be compared.
-    rows: usize,
-    bands: HashMap<(usize, u64), Vec<usize>>,
-    pieces: HashMap<usize, HashSet<u64>>,
+    /// The first and the last place in `next` of those of a band.
+    bands: HashMap<u64, (u32, u32)>,
+    /// For each band of each text the next one that shares it; itself for the last.
+    next: Vec<u32>,
+    texts: Spool,
+    /// Where each text ends.
+    ends: Vec<u64>,
 }
 
 impl Near {
     /// `least` is the Jaccard index from which on two texts are near, within 0 and 1.
-    pub(crate) fn new(least: f64) -> Self {
-        // Of two texts at the border a band of r agrees with chance least^r; of all 128/r bands nearly always one does.
-        let finds = |rows: &usize| {
-            let band = least.powi(*rows as i32);
-            1.0 - (1.0 - band).powi((HASHES / rows) as i32) > 0.99
-        };
-        let rows = [16, 8, 4, 2].into_iter().find(finds).unwrap_or(1);
+    pub(crate) fn new(least: f64, texts: Spool) -> Self {
         Self {
             least,
-            rows,
             bands: HashMap::new(),
-            pieces: HashMap::new(),
+            next: Vec::new(),
+            texts,
+            ends: Vec::new(),
         }
     }
 
-    /// Adds a text, and returns the numbers of earlier ones that are near.
-    pub(crate) fn add(&mut self, number: usize, text: &str) -> Vec<usize> {
-        let pieces = pieces(text);
+    /// Adds a text, and gives the numbers of earlier ones that may be near, with a way to know.
+    pub(crate) fn add(
+        &mut self,
+        sketch: Sketch,
+        mut candidate: impl FnMut(usize, &mut dyn FnMut() -> io::Result<bool>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut compared = HashSet::new();
-        let mut near = Vec::new();
-        for (band, hashes) in signature(&pieces).chunks(self.rows).enumerate() {
-            let hash = hashes.iter().fold(0u64, |hash, one| mixed(hash ^ one));
-            let bucket = self.bands.entry((band, hash)).or_default();
-            for other in bucket.iter().filter(|other| compared.insert(**other)) {
-                if jaccard(&pieces, &self.pieces[other]) >= self.least {
-                    near.push(*other);
+        let bands = sketch.bands.len();
+        for band in &sketch.bands {
+            let own = self.next.len() as u32;
+            let Some((first, last)) = self.bands.get_mut(band) else {
+                self.bands.insert(*band, (own, own));
+                self.next.push(own);
+                continue;
+            };
+            let before = std::mem::replace(last, own);
+            let mut at = *first;
+            loop {
+                let other = at as usize / bands;
+                if compared.insert(other) {
+                    candidate(other, &mut || self.is_near(&sketch, other))?;
                 }
+                if at == before {
+                    break;
+                }
+                at = self.next[at as usize];
             }
-            bucket.push(number);
+            self.next[before as usize] = own;
+            self.next.push(own);
         }
-        self.pieces.insert(number, pieces);
-        near
+        self.texts.push(sketch.text.as_bytes())?;
+        let start = self.ends.last().copied().unwrap_or(0);
+        self.ends.push(start + sketch.text.len() as u64);
+        Ok(())
+    }
+
+    fn is_near(&mut self, sketch: &Sketch, other: usize) -> io::Result<bool> {
+        let start = match other {
+            0 => 0,
+            _ => self.ends[other - 1],
+        };
+        let mut text = vec![0; (self.ends[other] - start) as usize];
+        self.texts.read(start, &mut text)?;
+        let other = pieces(&String::from_utf8_lossy(&text));
+        Ok(jaccard(&sketch.pieces, &other) >= self.least)
     }
 }
 
@@ -110,10 +175,17 @@ mod tests {
         };
         for least in [0.5, 0.8, 0.9] {
             for letters in 0..10 {
-                let mut near = Near::new(least);
-                near.add(0, &base);
+                let folder = std::env::temp_dir();
+                let mut near = Near::new(least, Spool::new(1 << 20, &folder));
+                let mut found = Vec::new();
+                for text in [base.clone(), changed(letters)] {
+                    near.add(Sketch::of(text, least), |other, is_near| {
+                        found.extend(is_near()?.then_some(other));
+                        Ok(())
+                    })
+                    .unwrap();
+                }
                 let share = jaccard(&pieces(&base), &pieces(&changed(letters)));
-                let found = near.add(1, &changed(letters));
                 assert_eq!(
                     !found.is_empty(),
                     share >= least,

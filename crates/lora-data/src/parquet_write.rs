@@ -10,11 +10,14 @@ use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Rows turned into columns at a time: bounds the copy, not the file's row groups.
 const ROWS_AT_A_TIME: usize = 4096;
+
+/// Bytes of memory that a row group may take until it is written.
+const GROUP: usize = 64 << 20;
 
 impl Split {
     /// Writes one parquet file with the schema's key-value metadata. Rows that a reader would refuse are refused here.
@@ -35,34 +38,17 @@ impl Split {
             );
             return Err(Error::invalid(file, what));
         }
-        for (row, example) in self.examples.iter().enumerate() {
-            if let Some(mistake) = example.mistake() {
-                let place = format!("row {}", row + 1);
-                return Err(Error::mistake(file, &place, mistake));
-            }
-        }
-        let failed = |error: parquet::errors::ParquetError| Error::Io {
-            action: "write",
-            path: file.to_owned(),
-            source: std::io::Error::other(error),
-        };
-        let out = File::create(file).map_err(Error::io("create", file))?;
-        let schema = Arc::new(schema(more));
-        let mut writer =
-            ArrowWriter::try_new(&out, schema.clone(), Some(self.properties())).map_err(failed)?;
+        check(&self.examples, 0, file)?;
+        let names: Vec<&str> = more.iter().map(|(name, _)| *name).collect();
+        let mut writer = SplitWriter::create(file, self, &names)?;
         for (part, rows) in self.examples.chunks(ROWS_AT_A_TIME).enumerate() {
-            let mut columns = columns(rows);
-            for (_, values) in more {
-                let first = part * ROWS_AT_A_TIME;
-                let values = values[first..first + rows.len()].iter().copied();
-                columns.push(Arc::new(StringArray::from_iter(values)));
-            }
-            let batch = RecordBatch::try_new(schema.clone(), columns)
-                .map_err(|error| Error::invalid(file, error.to_string()))?;
-            writer.write(&batch).map_err(failed)?;
+            let first = part * ROWS_AT_A_TIME;
+            let values = more
+                .iter()
+                .map(|(_, values)| &values[first..first + rows.len()]);
+            writer.write(rows, &values.collect::<Vec<_>>())?;
         }
-        writer.close().map_err(failed)?;
-        out.sync_all().map_err(Error::io("sync", file))
+        writer.finish()
     }
 
     fn properties(&self) -> WriterProperties {
@@ -90,8 +76,83 @@ impl Split {
     }
 }
 
+/// Writes a split's file part by part. The same rows in the same parts give the same bytes.
+pub struct SplitWriter {
+    path: PathBuf,
+    schema: Arc<Schema>,
+    writer: ArrowWriter<File>,
+    rows: usize,
+}
+
+impl std::fmt::Debug for SplitWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SplitWriter({})", self.path.display())
+    }
+}
+
+impl SplitWriter {
+    /// Rows that are written at a time, but for the last ones.
+    pub const ROWS: usize = ROWS_AT_A_TIME;
+
+    /// Begins a file with what `about` says of a split, whose own rows are not written, and further columns of texts.
+    pub fn create(path: &Path, about: &Split, more: &[&str]) -> Result<Self, Error> {
+        let out = File::create(path).map_err(Error::io("create", path))?;
+        let schema = Arc::new(schema(more));
+        let writer = ArrowWriter::try_new(out, schema.clone(), Some(about.properties()))
+            .map_err(failed(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            schema,
+            writer,
+            rows: 0,
+        })
+    }
+
+    /// Writes rows, and their values in the further columns. Rows that a reader would refuse are refused here.
+    pub fn write(&mut self, rows: &[Example], more: &[&[Option<&str>]]) -> Result<(), Error> {
+        check(rows, self.rows, &self.path)?;
+        let mut columns = columns(rows);
+        for values in more {
+            columns.push(Arc::new(StringArray::from_iter(values.iter().copied())));
+        }
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)
+            .map_err(|error| Error::invalid(&self.path, error.to_string()))?;
+        self.writer.write(&batch).map_err(failed(&self.path))?;
+        if self.writer.memory_size() > GROUP {
+            self.writer.flush().map_err(failed(&self.path))?;
+        }
+        self.rows += rows.len();
+        Ok(())
+    }
+
+    /// Ends the file.
+    pub fn finish(self) -> Result<(), Error> {
+        let out = self.writer.into_inner().map_err(failed(&self.path))?;
+        out.sync_all().map_err(Error::io("sync", &self.path))
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> Error {
+    |error| Error::Io {
+        action: "write",
+        path: path.to_owned(),
+        source: std::io::Error::other(error),
+    }
+}
+
+/// Refuses rows that a reader would refuse; `before` is how many stand before them.
+fn check(rows: &[Example], before: usize, file: &Path) -> Result<(), Error> {
+    for (row, example) in rows.iter().enumerate() {
+        if let Some(mistake) = example.mistake() {
+            let place = format!("row {}", before + row + 1);
+            return Err(Error::mistake(file, &place, mistake));
+        }
+    }
+    Ok(())
+}
+
 /// Schema version 1, with further columns of texts.
-fn schema(more: &[(&str, Vec<Option<&str>>)]) -> Schema {
+fn schema(more: &[&str]) -> Schema {
     let ids = |name| Field::new_list(name, Field::new("item", DataType::Int32, false), false);
     let text = |name| Field::new(name, DataType::Utf8, false);
     let mut fields = vec![
@@ -104,7 +165,7 @@ fn schema(more: &[(&str, Vec<Option<&str>>)]) -> Schema {
     ];
     fields.extend(
         more.iter()
-            .map(|(name, _)| Field::new(*name, DataType::Utf8, true)),
+            .map(|name| Field::new(*name, DataType::Utf8, true)),
     );
     Schema::new(fields)
 }

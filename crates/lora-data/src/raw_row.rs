@@ -2,13 +2,14 @@
 use crate::Error;
 use crate::error::Mistake;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 /// One raw row and where it stood.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawRow {
     /// File, or `stdin`.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// `line 12` of JSON lines, `row 12` of a table or array, both from 1.
     pub place: String,
     /// The row.

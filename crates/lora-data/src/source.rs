@@ -2,21 +2,21 @@
 //! Every error names the file and the line or row.
 use crate::arrow_rows::ArrowRows;
 use crate::error::Mistake;
+use crate::lines::{BOM, Lines, not_json, too_large};
 use crate::raw_row::RawRow;
 use crate::unpack::{self, Begun, Kind};
+use crate::unread::{Unread, UnreadRow};
 use crate::{Error, numbers, table};
 use bytes::Bytes;
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufRead, Cursor, Read, Seek};
-use std::path::{Path, PathBuf};
-
-/// Bytes that one line may have; a longer one is no record but a file of another kind.
-const LONGEST_LINE: u64 = 256 << 20;
+use std::io::{BufRead as _, Cursor, Read, Seek as _};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Rows of one source, read as they are asked for (JSON lines) or at once (the others). After a line that can't be read
 /// come those below it.
-pub struct RawRows(Box<dyn Iterator<Item = Result<RawRow, Error>>>);
+pub struct RawRows(Box<dyn Iterator<Item = Result<Unread, Error>>>);
 
 impl std::fmt::Debug for RawRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -28,7 +28,7 @@ impl Iterator for RawRows {
     type Item = Result<RawRow, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next()
+        self.0.next().map(|row| row.and_then(Unread::read))
     }
 }
 
@@ -103,33 +103,33 @@ impl RawRows {
         if start.trim_ascii_start().first() == Some(&b'[') {
             return Ok(Self::of_table(name, array(name, reader)?));
         }
-        Ok(Self(Box::new(Lines {
-            name: name.to_owned(),
-            reader,
-            line: 0,
-            broken: false,
-        })))
+        let lines = Lines::new(name, reader);
+        Ok(Self(Box::new(lines.map(|line| line.map(Unread::Line)))))
+    }
+
+    /// The rows as they are found: lines of JSON are read by whoever gets them.
+    pub fn unread(self) -> impl Iterator<Item = Result<UnreadRow, Error>> {
+        self.0.map(|row| row.map(UnreadRow::from))
     }
 
     fn of_arrow(rows: ArrowRows) -> Self {
-        Self(Box::new(rows))
+        Self(Box::new(rows.map(|row| row.map(Unread::Row))))
     }
 
     fn of_table(name: &Path, rows: Vec<Value>) -> Self {
-        let path = name.to_owned();
+        let path: Arc<Path> = name.into();
         Self(Box::new(rows.into_iter().enumerate().map(
             move |(row, value)| {
-                Ok(RawRow {
+                Ok(Unread::Row(RawRow {
                     path: path.clone(),
                     place: format!("row {}", row + 1),
                     value,
-                })
+                }))
             },
         )))
     }
 }
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
 const GZIP: &[u8] = b"\x1f\x8b";
 
 /// What a file is that people mistake for JSON lines, by its first bytes.
@@ -170,110 +170,5 @@ fn array(name: &Path, reader: impl Read) -> Result<Vec<Value>, Error> {
     match value {
         Value::Array(rows) => Ok(rows),
         _ => Err(Error::invalid(name, "not a JSON array")),
-    }
-}
-
-fn too_large(number: &str) -> Mistake {
-    Mistake::new(format!(
-        "the number {number} is beyond 64 bits and would lose digits"
-    ))
-    .hint("write it as text, in quotes")
-}
-
-/// JSON lines: blank lines are skipped, CRLF and a byte order mark are taken.
-struct Lines<R> {
-    name: PathBuf,
-    reader: R,
-    line: usize,
-    broken: bool,
-}
-
-impl<R: BufRead> Iterator for Lines<R> {
-    type Item = Result<RawRow, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.broken {
-            let mut bytes = Vec::new();
-            let read = (&mut self.reader)
-                .take(LONGEST_LINE + 1)
-                .read_until(b'\n', &mut bytes);
-            self.line += 1;
-            match read {
-                Err(source) => {
-                    return self.fail(unpack::broken(&self.name, source));
-                }
-                Ok(0) => return None,
-                Ok(read) if read as u64 > LONGEST_LINE => {
-                    let message =
-                        format!("line {}: longer than {} MiB", self.line, LONGEST_LINE >> 20);
-                    self.broken = self.reader.skip_until(b'\n').is_err();
-                    return Some(Err(Error::invalid(&self.name, message)));
-                }
-                Ok(_) => {}
-            }
-            let mut text = bytes.as_slice();
-            if self.line == 1 {
-                text = text.strip_prefix(BOM).unwrap_or(text);
-            }
-            let text = text.trim_ascii();
-            if !text.is_empty() {
-                return match self.parse(text) {
-                    Ok(value) => Some(Ok(RawRow {
-                        path: self.name.clone(),
-                        place: format!("line {}", self.line),
-                        value,
-                    })),
-                    Err(error) => Some(Err(error)),
-                };
-            }
-        }
-        None
-    }
-}
-
-impl<R> Lines<R> {
-    fn fail(&mut self, error: Error) -> Option<Result<RawRow, Error>> {
-        self.broken = true;
-        Some(Err(error))
-    }
-
-    fn parse(&self, text: &[u8]) -> Result<Value, Error> {
-        let line = format!("line {}", self.line);
-        let text = std::str::from_utf8(text).map_err(|error| {
-            let byte = error.valid_up_to() + 1;
-            let what = Mistake::new(format!("not UTF-8 (byte {byte} of the line)"));
-            Error::mistake(&self.name, &line, what.hint("save the file as UTF-8"))
-        })?;
-        numbers::parse(text).map_err(|fault| match fault {
-            numbers::Fault::Json(error) => {
-                let place = format!("{line}, column {}", error.column());
-                Error::mistake(&self.name, &place, not_a_line(text, &error))
-            }
-            numbers::Fault::TooLarge(number) => {
-                Error::mistake(&self.name, &line, too_large(&number))
-            }
-        })
-    }
-}
-
-/// serde_json's message without its own place.
-fn not_json(error: &serde_json::Error) -> Mistake {
-    let text = error.to_string();
-    Mistake::new(format!(
-        "not JSON: {}",
-        text.split(" at line ").next().unwrap_or(&text)
-    ))
-    .hint(
-        "each line must hold one whole JSON object; is this line broken or cut off? --on-bad-line skip leaves such \
-         lines out and counts them",
-    )
-}
-
-/// The same for a line that may be the first of a record written over several.
-fn not_a_line(text: &str, error: &serde_json::Error) -> Mistake {
-    match error.is_eof() && ["{", "["].contains(&text.trim()) {
-        true => not_json(error)
-            .hint("each line must hold one whole record: `jq -c . FILE > lines.jsonl` puts each on its own"),
-        false => not_json(error),
     }
 }

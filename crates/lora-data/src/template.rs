@@ -20,9 +20,6 @@ const NAME: &str = "chat_template";
 /// 200 turns of 400 characters and 30 tools, Gemma 4's cost most, 274,000; gpt-oss's 90,000; all others 62,000 at most.
 const FUEL: u64 = 1_500_000;
 
-/// Renderings that may take too much before a template is given up: one may be of a very long chat.
-const EXCESSES: usize = 10;
-
 /// Bytes that a source may have, and one of its tags: what is nested in a tag is read by recursion.
 const LONGEST_SOURCE: usize = 1 << 20;
 const LONGEST_TAG: usize = 1 << 15;
@@ -32,9 +29,6 @@ const LONGEST_MESSAGE: usize = 1000;
 
 /// Bytes of the stack on which a source is read, of which each level of nesting takes some.
 const STACK: usize = 256 << 20;
-
-/// What is said of a template that renders nothing any more.
-const GIVEN_UP: &str = "it took more time or memory than any chat needs (chat template)";
 
 /// What a template is always given.
 const OWN: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
@@ -49,7 +43,7 @@ pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     bos_token: Option<String>,
     eos_token: Option<String>,
-    source: String,
+    source: Arc<str>,
     sha256: String,
     /// True if `{% generation %}` blocks say what the assistant wrote.
     has_generation: bool,
@@ -61,6 +55,12 @@ pub struct ChatTemplate {
 pub(crate) type Marked = (String, Vec<Range<usize>>);
 
 impl ChatTemplate {
+    /// Renderings that may take too much before a template is given up: one may be of a very long chat.
+    pub const EXCESSES: usize = 10;
+
+    /// What is said of a template that renders nothing any more.
+    pub const GIVEN_UP: &str = "it took more time or memory than any chat needs (chat template)";
+
     /// Compiles a template's source; the error says where the source is wrong.
     pub fn new(
         source: &str,
@@ -97,7 +97,7 @@ impl ChatTemplate {
             environment: Arc::new(environment),
             bos_token: bos_token.map(str::to_owned),
             eos_token: eos_token.map(str::to_owned),
-            source: source.to_owned(),
+            source: source.into(),
             sha256: template_sha256(source),
             has_generation,
             excesses: AtomicUsize::new(0),
@@ -178,7 +178,7 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String, String> {
         if self.is_given_up() {
-            return Err(GIVEN_UP.to_owned());
+            return Err(Self::GIVEN_UP.to_owned());
         }
         let tools = python::value(tools.unwrap_or(&Json::Null));
         let messages: Vec<Value> = messages.iter().map(python::object).collect();
@@ -209,7 +209,7 @@ impl ChatTemplate {
                 Err(what)
             }
             Err(what) => {
-                self.excesses.store(EXCESSES, Ordering::Relaxed);
+                self.excesses.store(Self::EXCESSES, Ordering::Relaxed);
                 Err(format!("{what} (chat template)"))
             }
         }
@@ -232,7 +232,26 @@ impl ChatTemplate {
 
     /// True once it took too much too often: it renders nothing any more.
     pub fn is_given_up(&self) -> bool {
-        self.excesses.load(Ordering::Relaxed) >= EXCESSES
+        self.excesses() >= Self::EXCESSES
+    }
+
+    /// Renderings that took too much.
+    pub fn excesses(&self) -> usize {
+        self.excesses.load(Ordering::Relaxed)
+    }
+
+    /// The same template, which has taken too much of nothing yet.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self {
+            environment: self.environment.clone(),
+            bos_token: self.bos_token.clone(),
+            eos_token: self.eos_token.clone(),
+            source: self.source.clone(),
+            sha256: self.sha256.clone(),
+            has_generation: self.has_generation,
+            excesses: AtomicUsize::new(0),
+        }
     }
 }
 

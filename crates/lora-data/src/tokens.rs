@@ -1,6 +1,8 @@
 //! Texts as ids, and where borders in a text lie among them.
+use crate::parts::Parts;
 use crate::refusal::Refusal;
 use crate::special::{CLOSE, OPEN};
+use std::ops::Range;
 use tokenizers::Tokenizer;
 
 /// Ids of a text with borders.
@@ -12,32 +14,95 @@ pub(crate) struct Tokens {
     pub(crate) apart: bool,
 }
 
+/// A text's ids with those of its parts.
+struct Whole<'t> {
+    text: &'t str,
+    ids: Vec<u32>,
+    /// Each part, and where its ids end.
+    parts: Vec<(Range<usize>, usize)>,
+}
+
+impl Whole<'_> {
+    /// The ids of a part, if there is one just there.
+    fn known(&self, at: &Range<usize>) -> Option<&[u32]> {
+        let place = self
+            .parts
+            .binary_search_by_key(&at.start, |(part, _)| part.start);
+        let (part, end) = self.parts.get(place.ok()?)?;
+        let start = match place.ok()? {
+            0 => 0,
+            place => self.parts[place - 1].1,
+        };
+        (part == at).then(|| &self.ids[start..*end])
+    }
+}
+
 /// A tokenizer without added special tokens, and the same one that reads control tokens as text.
 #[derive(Debug)]
 pub(crate) struct Tokenize {
     pub(crate) tokenizer: Tokenizer,
     as_text: Tokenizer,
+    parts: Parts,
 }
 
 impl Tokenize {
     pub(crate) fn new(tokenizer: Tokenizer) -> Self {
         let mut as_text = tokenizer.clone();
         as_text.set_encode_special_tokens(true);
-        Self { tokenizer, as_text }
+        Self {
+            parts: Parts::of(&tokenizer),
+            tokenizer,
+            as_text,
+        }
     }
 
     /// Ids of a text; what stands between the marks of an escaped control token is read as text.
     pub(crate) fn ids(&self, text: &str) -> Result<Vec<u32>, Refusal> {
-        if !text.contains(OPEN) {
-            return encode(&self.tokenizer, text);
+        Ok(self.whole(text)?.ids)
+    }
+
+    /// The ids of a text part by part.
+    fn whole<'t>(&self, text: &'t str) -> Result<Whole<'t>, Refusal> {
+        let mut whole = Whole {
+            text,
+            ids: Vec::with_capacity(text.len() / 4),
+            parts: Vec::new(),
+        };
+        if text.contains(OPEN) {
+            for (at, piece) in text.split([OPEN, CLOSE]).enumerate() {
+                let tokenizer = match at % 2 {
+                    0 => &self.tokenizer,
+                    _ => &self.as_text,
+                };
+                whole.ids.extend(encode(tokenizer, piece)?);
+            }
+            return Ok(whole);
+        }
+        for part in self.parts.cut(text) {
+            whole.ids.extend(self.part(&text[part.clone()])?);
+            whole.parts.push((part, whole.ids.len()));
+        }
+        Ok(whole)
+    }
+
+    /// The ids of a part of a text.
+    fn part(&self, part: &str) -> Result<Vec<u32>, Refusal> {
+        self.parts.ids(part, || encode(&self.tokenizer, part))
+    }
+
+    /// The ids that a piece of a text has by itself. Parts of the whole that lie in it are known.
+    fn piece(&self, whole: &Whole<'_>, piece: Range<usize>) -> Result<Vec<u32>, Refusal> {
+        let text = &whole.text[piece.clone()];
+        if text.contains(OPEN) || whole.parts.is_empty() {
+            return self.ids(text);
         }
         let mut ids = Vec::new();
-        for (at, piece) in text.split([OPEN, CLOSE]).enumerate() {
-            let tokenizer = match at % 2 {
-                0 => &self.tokenizer,
-                _ => &self.as_text,
-            };
-            ids.extend(encode(tokenizer, piece)?);
+        for part in self.parts.cut(text) {
+            let at = piece.start + part.start..piece.start + part.end;
+            match whole.known(&at) {
+                Some(known) => ids.extend(known),
+                None => ids.extend(self.part(&text[part])?),
+            }
         }
         Ok(ids)
     }
@@ -45,17 +110,21 @@ impl Tokenize {
     /// Ids of a text in which `borders` (bytes, rising) are looked up. What a generation has before a border is the
     /// tokens of the text up to there; where these don't begin the tokens of the whole, the pieces are tokenised apart.
     pub(crate) fn with_borders(&self, text: &str, borders: &[usize]) -> Result<Tokens, Refusal> {
-        let whole = self.ids(text)?;
+        let whole = self.whole(text)?;
+        self.with_borders_in(whole, borders)
+    }
+
+    fn with_borders_in(&self, whole: Whole<'_>, borders: &[usize]) -> Result<Tokens, Refusal> {
         let mut made = Vec::with_capacity(borders.len());
         for border in borders {
-            let before = self.ids(&text[..*border])?;
-            if !whole.starts_with(&before) {
-                return self.apart(text, borders, &whole);
+            let before = self.piece(&whole, 0..*border)?;
+            if !whole.ids.starts_with(&before) {
+                return self.apart(&whole, borders);
             }
             made.push(before.len());
         }
         Ok(Tokens {
-            ids: whole,
+            ids: whole.ids,
             borders: made,
             apart: false,
         })
@@ -68,23 +137,24 @@ impl Tokenize {
         text: &str,
         borders: &[usize],
     ) -> Result<Tokens, Refusal> {
-        let pieces = self.pieces(text, borders)?;
-        match pieces.ids == self.ids(text)? {
+        let whole = self.whole(text)?;
+        let pieces = self.pieces(&whole, borders)?;
+        match pieces.ids == whole.ids {
             true => Ok(pieces),
-            false => self.with_borders(text, borders),
+            false => self.with_borders_in(whole, borders),
         }
     }
 
-    fn pieces(&self, text: &str, borders: &[usize]) -> Result<Tokens, Refusal> {
-        let mut ids = Vec::new();
+    fn pieces(&self, whole: &Whole<'_>, borders: &[usize]) -> Result<Tokens, Refusal> {
+        let mut ids = Vec::with_capacity(whole.ids.len());
         let mut made = Vec::with_capacity(borders.len());
         let mut from = 0;
         for border in borders {
-            ids.extend(self.ids(&text[from..*border])?);
+            ids.extend(self.piece(whole, from..*border)?);
             made.push(ids.len());
             from = *border;
         }
-        ids.extend(self.ids(&text[from..])?);
+        ids.extend(self.piece(whole, from..whole.text.len())?);
         Ok(Tokens {
             ids,
             borders: made,
@@ -93,9 +163,9 @@ impl Tokenize {
     }
 
     /// Pieces tokenised each by itself; some tokenizers write another text then (a space before each piece).
-    fn apart(&self, text: &str, borders: &[usize], whole: &[u32]) -> Result<Tokens, Refusal> {
-        let mut pieces = self.pieces(text, borders)?;
-        if self.decode(&pieces.ids)? != self.decode(whole)? {
+    fn apart(&self, whole: &Whole<'_>, borders: &[usize]) -> Result<Tokens, Refusal> {
+        let mut pieces = self.pieces(whole, borders)?;
+        if self.decode(&pieces.ids)? != self.decode(&whole.ids)? {
             return Err(Refusal::SharedToken);
         }
         pieces.apart = true;

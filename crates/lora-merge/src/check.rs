@@ -2,10 +2,11 @@
 use crate::inputs::Inputs;
 use crate::weights::Moved;
 use crate::{Args, Dtype};
-use lora_cli::{Error, Result, Ui};
+use lora_cli::{Error, Foreign as _, Result, Ui};
 use lora_core::Adapter;
 use lora_data::Split;
-use lora_model::{Base, Fused, Packed, Route};
+use lora_gpu::Precision;
+use lora_model::{Base, Fused, OnGpu, Packed, Route};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -43,6 +44,8 @@ pub(crate) struct Check {
     pub(crate) kept: f64,
     /// Its standard error, from the part of the difference that is not along the adapter's effect.
     pub(crate) kept_error: f64,
+    /// Where it was computed: `cpu`, or a card's name.
+    pub(crate) device: String,
 }
 
 impl Check {
@@ -58,6 +61,7 @@ impl Check {
             "weights_kept": self.weights_kept,
             "kept": self.kept,
             "kept_error": self.kept_error,
+            "device": self.device,
         })
     }
 }
@@ -113,6 +117,38 @@ impl AlongEffect {
     }
 }
 
+/// The ways through base and merged model. A GPU computes in f32 here, too: bfloat16 would hide what is looked for.
+struct Routes<'b> {
+    base: Box<dyn Route + 'b>,
+    merged: Box<dyn Route + 'b>,
+    device: String,
+}
+
+impl<'b> Routes<'b> {
+    fn open(args: &Args, inputs: &'b Inputs, merged: &'b Base, ui: &Ui) -> Result<Self> {
+        let on_gpu = args.device.open(ui, |ordinal| {
+            let gpu = lora_gpu::cuda(ordinal, Precision::F32).foreign()?;
+            let adapter = std::iter::once(&inputs.adapter);
+            Ok(Self {
+                base: Box::new(OnGpu::for_adapters(&inputs.base, gpu.clone(), adapter)?),
+                merged: Box::new(OnGpu::new(merged, gpu.clone(), None)?),
+                device: gpu.identity().name.clone(),
+            })
+        })?;
+        if let Some(routes) = on_gpu {
+            ui.say(&format!("device of the check: {}", routes.device));
+            return Ok(routes);
+        }
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = args.threads.unwrap_or_else(available);
+        Ok(Self {
+            base: Box::new(Fused::new(&inputs.base, threads)?),
+            merged: Box::new(Fused::new(merged, threads)?),
+            device: "cpu".to_owned(),
+        })
+    }
+}
+
 /// Runs the check; a difference beyond the bound is an error, so that the output is never finished.
 pub(crate) fn run(
     args: &Args,
@@ -125,10 +161,8 @@ pub(crate) fn run(
     if rows.is_empty() {
         return Ok(None);
     }
-    let threads = args
-        .threads
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let merged = Base::open(merged)?;
+    let mut routes = Routes::open(args, inputs, &merged, ui)?;
     let progress = ui.progress("check", rows.len() as u64, "rows");
     let layers = inputs.base.checkpoint().config().num_hidden_layers;
     let (weights_kept, weights_range) = (moved.kept(), moved.kept_range());
@@ -136,6 +170,7 @@ pub(crate) fn run(
         rows: rows.len(),
         weights_kept,
         weights_range,
+        device: routes.device.clone(),
         ..Check::default()
     };
     let mut along = AlongEffect::default();
@@ -143,9 +178,9 @@ pub(crate) fn run(
         ui.check_interrupt()?;
         let labels = vec![lora_data::IGNORE; row.len()];
         let packed = Packed::from_rows([(row.as_slice(), labels.as_slice())]);
-        let adapted = logits(&inputs.base, Some(&inputs.adapter), &packed, threads)?;
-        let plain = logits(&inputs.base, None, &packed, threads)?;
-        let ours = logits(&merged, None, &packed, threads)?;
+        let adapted = logits(&mut *routes.base, Some(&inputs.adapter), &packed)?;
+        let plain = logits(&mut *routes.base, None, &packed)?;
+        let ours = logits(&mut *routes.merged, None, &packed)?;
         check.tokens += row.len();
         check.largest = check.largest.max(
             adapted
@@ -166,13 +201,8 @@ pub(crate) fn run(
     Ok(Some(check))
 }
 
-fn logits(
-    base: &Base,
-    adapter: Option<&Adapter>,
-    packed: &Packed,
-    threads: usize,
-) -> Result<Vec<f32>> {
-    let logits = Fused::new(base, threads)?.logits(adapter, packed)?;
+fn logits(route: &mut dyn Route, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>> {
+    let logits = route.logits(adapter, packed)?;
     if logits.iter().all(|x| x.is_finite()) {
         return Ok(logits);
     }

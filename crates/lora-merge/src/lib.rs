@@ -11,7 +11,7 @@ mod weights;
 mod write;
 
 use lora_cli::values::{part, rank, threads};
-use lora_cli::{ChangedInput, Common, OtherBase, Result, Status, ToolArgs, Ui};
+use lora_cli::{ChangedInput, Common, DeviceChoice, OtherBase, Result, Status, ToolArgs, Ui};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -63,11 +63,11 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = COMBINING)]
     pub seed: Option<u64>,
     /// Write the combined adapter, in PEFT's layout, and no model.
-    #[arg(long, conflicts_with_all = ["dtype", "data", "check_rows", "threads", "split"], help_heading = COMBINING)]
+    #[arg(long, conflicts_with_all = ["dtype", "data", "check_rows", "device", "threads", "split"], help_heading = COMBINING)]
     pub to_adapter: bool,
     /// Compare two adapters instead: per module the size of ΔW = s·B·A in each, their cosine and their distance.
     #[arg(long, num_args = 2, value_names = ["A", "B"], help_heading = COMBINING,
-          conflicts_with_all = ["adapter", "out", "weight", "to_adapter", "dtype", "data", "rank", "density", "seed", "combine", "check_rows", "threads", "split"])]
+          conflicts_with_all = ["adapter", "out", "weight", "to_adapter", "dtype", "data", "rank", "density", "seed", "combine", "check_rows", "device", "threads", "split"])]
     #[serde(skip)]
     pub diff: Vec<PathBuf>,
     /// Type of the merged weights [default: the base's; bf16 for a quantised base, each weight's own if --out ends in
@@ -83,6 +83,10 @@ pub struct Args {
     /// Split of the dataset.
     #[arg(long, value_name = "NAME", default_value = "valid")]
     pub split: String,
+    /// Where the check computes: a GPU if there is one that can do it (auto), cpu, or cuda:N. It computes in 32-bit floats
+    /// there, too; what is merged is the same.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     /// Threads of the check [default: as many as this process may use].
     #[arg(long, value_parser = threads, value_name = "N")]
     pub threads: Option<usize>,

@@ -51,7 +51,7 @@ pub use composite::{Composite, FullModel};
 pub use error::Error;
 pub use fused::{BatchSize, Footprint, Fused, InputSquares, Plan, footprint};
 pub use generate::{Decoding, Generate, Watch};
-pub use gpu::{GpuBase, GpuDemand, GpuMemory, GpuPeak, GpuStep, OnGpu};
+pub use gpu::{GpuBase, GpuDemand, GpuMemory, GpuPeak, GpuStep, OnGpu, attends_on_gpu};
 pub use identity::{TrainedOn, model_input};
 pub use packed::{IGNORE, Packed};
 pub use peak::{Peak, Process};

@@ -1,4 +1,5 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
+use lora_cli::values::{at_least_one, below_one, length, part, threads};
 use lora_cli::{ChangedInput, Common, Error, Result, ToolArgs};
 use lora_data::{Learn, Overlength, PromptTemplate, Reading, Rules};
 use std::path::PathBuf;
@@ -41,10 +42,10 @@ pub struct Args {
     pub changed_input: ChangedInput,
 
     /// Share of the prompts held out to watch the training [default: 0.1, or 0 where files or folders bring their own].
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, conflicts_with = "valid_file", help_heading = "Splits")]
+    #[arg(long, value_name = "SHARE", value_parser = below_one, allow_negative_numbers = true, conflicts_with = "valid_file", help_heading = "Splits")]
     pub valid: Option<f64>,
     /// Share of the prompts held out for the last word.
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, default_value = "0", conflicts_with = "test_file", help_heading = "Splits")]
+    #[arg(long, value_name = "SHARE", value_parser = below_one, allow_negative_numbers = true, default_value = "0", conflicts_with = "test_file", help_heading = "Splits")]
     pub test: f64,
     /// Raw records that watch the training. A folder with files train…, valid… (or val, dev) and test… is read so as well.
     #[arg(long, value_name = "FILE", help_heading = "Splits")]
@@ -57,7 +58,7 @@ pub struct Args {
     pub group: Option<String>,
     /// Keep prompts in one split that share this part of their pieces of five letters, e.g. 0.9. Case, spaces and
     /// punctuation never count.
-    #[arg(long, value_name = "SHARE", value_parser = near, help_heading = "Splits")]
+    #[arg(long, value_name = "SHARE", value_parser = part, help_heading = "Splits")]
     pub near: Option<f64>,
     /// Seed of the split: a prompt's split depends on its text and this alone (of fewer than 30 prompts, on the others too).
     #[arg(
@@ -70,7 +71,7 @@ pub struct Args {
     pub seed: u64,
 
     /// Most tokens of a row [default: 2048, or the model's context if that is shorter].
-    #[arg(long, value_name = "N", value_parser = at_least_two, help_heading = "Rows")]
+    #[arg(long, value_name = "N", value_parser = length, help_heading = "Rows")]
     pub max_length: Option<usize>,
     /// Rows of more tokens: refuse them, drop the oldest turns of chats, truncate-left or truncate their tokens, or end
     /// with an error.
@@ -101,7 +102,7 @@ pub struct Args {
     #[arg(long, value_name = "RAW=N", value_parser = take, help_heading = "Mixture")]
     pub take: Vec<(PathBuf, usize)>,
     /// Write nothing if more than this share of the rows is refused, e.g. 0.05.
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = "Rows")]
+    #[arg(long, value_name = "SHARE", value_parser = below_one, allow_negative_numbers = true, help_heading = "Rows")]
     pub max_refused: Option<f64>,
     /// Read only the first N rows.
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Rows")]
@@ -118,7 +119,7 @@ pub struct Args {
     )]
     pub keep: Vec<String>,
     /// Join text rows, each with the end-of-text token, and cut them into rows of N tokens (for pre-training).
-    #[arg(long, value_name = "N", value_parser = at_least_two, help_heading = "Rows")]
+    #[arg(long, value_name = "N", value_parser = length, help_heading = "Rows")]
     pub text_block: Option<usize>,
 
     /// What of a chat is learned: the last answer, all answers, or all messages of some roles (e.g. assistant,tool)
@@ -154,6 +155,10 @@ pub struct Args {
     /// Join prompt and completion as they are (models without a template are always treated so).
     #[arg(long, help_heading = "Template")]
     pub no_chat_template: bool,
+    /// Threads that encode rows [default: all cores].
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Machine")]
+    #[serde(skip)]
+    pub threads: Option<usize>,
     /// Output flags.
     #[command(flatten)]
     #[serde(skip)]
@@ -248,6 +253,17 @@ impl Args {
         }
     }
 
+    /// Rows are drawn of their sources, not all taken.
+    pub(crate) fn draws(&self) -> bool {
+        !self.weight.is_empty() || !self.take.is_empty()
+    }
+
+    /// Threads that encode rows.
+    pub(crate) fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(all)
+    }
+
     /// Bad lines are counted, not errors.
     pub(crate) fn skips_bad_lines(&self) -> bool {
         self.on_bad_line == "skip"
@@ -335,38 +351,4 @@ fn prompt_template(text: &str) -> Result<String, String> {
 
 fn learn(text: &str) -> Result<String, String> {
     text.parse::<Learn>().map(|_| text.to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..1.0).contains(&value) {
-        Ok(value)
-    } else {
-        Err("a share is from 0 to below 1".to_owned())
-    }
-}
-
-fn near(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    match value > 0.0 && value <= 1.0 {
-        true => Ok(value),
-        false => Err("a share is above 0 and at most 1".to_owned()),
-    }
-}
-
-fn at_least(least: usize, text: &str) -> Result<usize, String> {
-    let value: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
-    if value >= least {
-        Ok(value)
-    } else {
-        Err(format!("must be at least {least}"))
-    }
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    at_least(1, text)
-}
-
-fn at_least_two(text: &str) -> Result<usize, String> {
-    at_least(2, text)
 }

@@ -1,24 +1,31 @@
 //! lora-prep: raw records in, a dataset out.
 //!
-//! Reading order: [`Args`] is the command line; `prepare` is the way of a row from file to split; `model` opens the
-//! tokenizer; `read` the sources; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a
-//! finished dataset, `page` writes them as HTML, `stats` counts it; `mixture` draws from several sources.
+//! Reading order: [`Args`] is the command line; `prepare` is the way from files to a folder: `pipeline` runs it on all
+//! cores, `read` finds the rows, `row` is what a worker makes of one, `way` what becomes of it among the others, `stored`
+//! where it waits, `divide` and `write` put it into its split; `mixture` draws from several sources. `model` opens the
+//! tokenizer; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a finished
+//! dataset, `page` writes them as HTML, `stats` counts it.
 mod args;
+mod divide;
 mod keep;
 mod mixture;
 mod model;
 mod page;
+mod pipeline;
 mod prepare;
 mod read;
 mod refused;
 mod report;
+mod row;
 mod show;
 mod source;
 mod stats;
+mod stored;
 mod systems;
 mod tally;
 mod text;
 mod way;
+mod write;
 
 pub use args::Args;
 

@@ -1,6 +1,7 @@
 //! Mixtures: how many rows of each source are drawn, and which. A row is drawn by its own number, so that rows which are
 //! added to a source displace few others.
 use crate::Args;
+use crate::way::Rows;
 use lora_cli::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,32 +9,34 @@ use std::path::Path;
 /// Rows of each source, by the place of its name.
 type Counts = BTreeMap<usize, usize>;
 
-/// Which rows are drawn, of sources as the command line names them. A row has its source and its id; None for one that
-/// is held out by its file and so not drawn from.
+/// The number of a row in the draw.
+pub(crate) fn number(args: &Args, id: &str) -> f64 {
+    match args.draws() {
+        true => lora_random::share("mixture", args.seed, id),
+        false => 0.0,
+    }
+}
+
+/// Which rows are drawn, of sources as the command line names them; rows that are held out by their file are not drawn
+/// from.
 ///
 /// # Errors
 /// When a flag names no source, a source has too few rows, or shares are not given to all.
-pub(crate) fn drawn(
-    args: &Args,
-    names: &[String],
-    rows: &[Option<(usize, String)>],
-) -> Result<Vec<bool>> {
-    if args.weight.is_empty() && args.take.is_empty() {
-        return Ok(vec![true; rows.len()]);
+pub(crate) fn drawn(args: &Args, names: &[String], rows: &Rows) -> Result<Vec<bool>> {
+    if !args.draws() {
+        return Ok(vec![true; rows.splits.len()]);
     }
-    let mut there = Counts::new();
-    for (source, _) in rows.iter().flatten() {
-        *there.entry(*source).or_default() += 1;
-    }
-    let wanted = wanted(args, names, &there)?;
+    let is_held_out = |place: usize| rows.splits[place].is_some();
     let mut by_source: BTreeMap<usize, Vec<(f64, usize)>> = BTreeMap::new();
-    for (place, row) in rows.iter().enumerate() {
-        if let Some((source, id)) = row {
-            let number = lora_random::share("mixture", args.seed, id);
-            by_source.entry(*source).or_default().push((number, place));
+    for (place, source) in rows.sources.iter().enumerate() {
+        if !is_held_out(place) {
+            let numbered = by_source.entry(*source as usize).or_default();
+            numbered.push((rows.numbers[place], place));
         }
     }
-    let mut is_drawn: Vec<bool> = rows.iter().map(Option::is_none).collect();
+    let there = by_source.iter().map(|(source, rows)| (*source, rows.len()));
+    let wanted = wanted(args, names, &there.collect())?;
+    let mut is_drawn: Vec<bool> = (0..rows.splits.len()).map(is_held_out).collect();
     for (source, mut numbered) in by_source {
         numbered.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let count = wanted.get(&source).copied().unwrap_or(numbered.len());

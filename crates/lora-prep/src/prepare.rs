@@ -1,27 +1,40 @@
-//! The way of a row: read, recognised, encoded, refused or put into its split; then the folder is written.
-use crate::keep::Kept;
+//! The way from raw files to a folder: rows are encoded on all cores, wait until all are known, are put into their splits
+//! and written.
+use crate::divide::{Division, Held};
 use crate::model::Model;
 use crate::read::Raw;
 use crate::refused::hint;
+use crate::row::Worker;
 use crate::source::SOURCE;
+use crate::stored::Store;
 use crate::tally::Tally;
 use crate::way::Way;
-use crate::{Args, mixture, report};
+use crate::write::{Output, Written};
+use crate::{Args, keep, pipeline, report};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
 use lora_data::{
-    Example, Manifest, SourceCount, Split, SplitName, SplitSummary, Splits, splits_of, text_blocks,
+    Blocks, KNOWN_KEYS, Manifest, SourceCount, Split, SplitName, SplitSummary, Splits,
 };
-use lora_receipt::{Artefact, Draft, Input, Staged};
-use std::collections::{BTreeMap, HashSet};
+use lora_receipt::{Artefact, Draft, Staged};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Share of the prompts that is held out where nobody says another.
 const VALID: f64 = 0.1;
 
+/// Bytes of encoded rows that wait in memory; more wait on disk.
+const MEMORY: usize = 64 << 20;
+
 /// Makes the dataset folder.
-pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
+pub(crate) fn prepare(args: Args, ui: &Ui) -> Result<Status> {
+    prepare_within(MEMORY, args, ui)
+}
+
+/// The same with so many bytes of encoded rows in memory.
+fn prepare_within(memory: usize, mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
     args.refuse_contradictions()?;
     let (Some(base), Some(out)) = (args.base.take(), args.out.clone()) else {
@@ -39,15 +52,20 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     }
     let staged = Staged::folder(&out, args.force)?;
     let mut inputs = model.inputs.clone();
-    let mut raw = Raw::of(&args)?;
-    let share = if raw.own.is_empty() { VALID } else { 0.0 };
+    let raw = Raw::of(&args)?;
+    let own = raw.own();
+    let share = if own.is_empty() { VALID } else { 0.0 };
     args.valid.get_or_insert(share);
-    let prepared = Prepared::of(&mut raw, &args, &model, &mut inputs, ui)?;
-    let read = raw.read;
-    prepared.check(&args, &raw.own, read)?;
-    check_refused(&args, &prepared.refused, read)?;
-    let manifest = prepared.write(staged.path(), &model, read)?;
-    report::print(&manifest, &prepared, &model, ui);
+    let worker = Arc::new(Worker::new(&args, model)?);
+    let model = &worker.model;
+    let mut way = Way::new(&args, model, memory, staged.path());
+    let raw = read(raw, &worker, &mut way, ui)?;
+    inputs.extend(raw.inputs);
+    let mut prepared = Prepared::of(way, &args, model, raw.names, &own)?;
+    prepared.check(&args, &own)?;
+    check_refused(&args, &prepared.refused, prepared.read)?;
+    let manifest = prepared.write(staged.path(), &args, model)?;
+    report::print(&manifest, &prepared, model, ui);
     let draft = Draft {
         tool: env!("CARGO_PKG_NAME").to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -62,6 +80,31 @@ pub(crate) fn prepare(mut args: Args, ui: &Ui) -> Result<Status> {
     let receipt = staged.commit(draft)?;
     ui.receipt(&receipt);
     Ok(Status::Done)
+}
+
+/// Sends all rows on their way.
+fn read(mut raw: Raw, worker: &Arc<Worker>, way: &mut Way<'_>, ui: &Ui) -> Result<Raw> {
+    let progress = ui.progress("preparing", 0, "rows");
+    let raw = pipeline::run(
+        worker.threads(),
+        move |feed| {
+            raw.each(|rows| feed.give(rows));
+            raw
+        },
+        |rows| worker.batch(rows),
+        || ui.check_interrupt(),
+        |made| {
+            progress.inc(made.rows.len() as u64);
+            way.take(made)
+        },
+    )?;
+    way.end();
+    if way.read == 0 {
+        return Err(Error::new("there is no row to prepare").hint(format!(
+            "each row is a JSON object with the keys {KNOWN_KEYS}"
+        )));
+    }
+    Ok(raw)
 }
 
 /// Refuses to write where more rows were refused than somebody allows.
@@ -83,9 +126,13 @@ fn check_refused(args: &Args, refused: &Tally, read: usize) -> Result<()> {
 
 /// Rows in their splits, and those refused.
 pub(crate) struct Prepared {
-    pub(crate) train: Split,
-    pub(crate) valid: Split,
-    pub(crate) test: Split,
+    /// What holds for all rows.
+    about: Split,
+    store: Store,
+    division: Division,
+    held: Held,
+    /// Rows that were read.
+    read: usize,
     pub(crate) refused: Tally,
     /// Keys that are not read.
     pub(crate) unused: Tally,
@@ -93,166 +140,65 @@ pub(crate) struct Prepared {
     pub(crate) notes: Tally,
     /// How often rows of different prompts were joined, since they belong together.
     pub(crate) joined: usize,
-    /// Rows of held-out files that belong to rows that are trained on.
-    pub(crate) leaked: usize,
-    kept: Kept,
-    /// The sources as the command line names them, and what became of their rows.
+    /// Which of the kept columns some row has.
+    has: Vec<bool>,
+    /// The sources as the command line names them.
     names: Vec<String>,
-    pub(crate) sources: BTreeMap<String, SourceCount>,
-    /// The place of each row's source, in the order of its split.
-    source_of: BTreeMap<SplitName, Vec<usize>>,
-}
-
-/// A row that became an example.
-struct KeptRow {
-    example: Example,
-    split: Option<SplitName>,
-    source: usize,
+    /// What was seen of the rows to train on, once they are written.
+    pub(crate) train: Written,
 }
 
 impl Prepared {
     fn of(
-        raw: &mut Raw,
+        way: Way<'_>,
         args: &Args,
         model: &Model,
-        inputs: &mut Vec<Input>,
-        ui: &Ui,
+        names: Vec<String>,
+        own: &[SplitName],
     ) -> Result<Self> {
-        let empty = || Split {
-            examples: Vec::new(),
-            tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
-            template_sha256: model.encoder.template_sha256().map(str::to_owned),
-            chat: None,
-        };
-        let mut made = Self {
-            train: empty(),
-            valid: empty(),
-            test: empty(),
-            refused: Tally::default(),
-            unused: Tally::default(),
-            notes: Tally::default(),
-            joined: 0,
-            leaked: 0,
-            names: Vec::new(),
-            sources: BTreeMap::new(),
-            source_of: BTreeMap::new(),
-            kept: Kept::new(&args.keep)?,
-        };
-        let mut way = Way::new(args, model);
-        let mut kept = Vec::new();
-        raw.each(args, inputs, ui, |raw| {
-            if let Some(example) = way.of_row(&raw.row)? {
-                made.kept.see(&raw.row, &example);
-                kept.push(KeptRow {
-                    example,
-                    split: raw.split,
-                    source: raw.source,
-                });
-            }
-            Ok(())
-        })?;
-        way.refused.join(std::mem::take(&mut raw.bad));
-        made.names.clone_from(&raw.names);
-        made.refused = way.refused;
-        made.unused = way.unused;
-        made.notes = way.notes;
-        made.joined = way.units.joined();
-        let mut units = way.units.keys();
-        made.draw(&mut kept, &mut units, &raw.read_of, args)?;
-        made.divide(kept, units, args, &raw.own);
-        if let Some(block) = args.text_block {
-            for split in [
-                &mut made.train.examples,
-                &mut made.valid.examples,
-                &mut made.test.examples,
-            ] {
-                pack(split, model, block);
-            }
-        }
+        let mut store = way.store;
+        let joined = way.units.joined();
+        let units = way.units.finish();
+        let division = Division::of(way.rows, units, &names, &way.read_of, (args, own))?;
+        let held = division.held(&mut store, args.text_block)?;
         let system = way.systems.common(args.system.as_deref());
-        let chat = model.encoder.chat_with(system);
-        for split in [&mut made.train, &mut made.valid, &mut made.test] {
-            split.chat = Some(chat.clone());
-        }
-        Ok(made)
+        Ok(Self {
+            about: Split {
+                examples: Vec::new(),
+                tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
+                template_sha256: model.encoder.template_sha256().map(str::to_owned),
+                chat: Some(model.encoder.chat_with(system)),
+            },
+            store,
+            division,
+            held,
+            read: way.read,
+            refused: way.refused,
+            unused: way.unused,
+            notes: way.notes,
+            joined,
+            has: way.has,
+            names,
+            train: Written::default(),
+        })
     }
 
-    /// Leaves the rows that are drawn from each source, and counts them.
-    fn draw(
-        &mut self,
-        kept: &mut Vec<KeptRow>,
-        units: &mut Vec<String>,
-        read_of: &[usize],
-        args: &Args,
-    ) -> Result<()> {
-        let of_row = |row: &KeptRow| match row.split {
-            None => Some((row.source, row.example.id.clone())),
-            Some(_) => None,
-        };
-        let rows: Vec<Option<(usize, String)>> = kept.iter().map(of_row).collect();
-        let is_drawn = mixture::drawn(args, &self.names, &rows)?;
-        if self.names.len() > 1 {
-            let read = read_of.iter().map(|read| SourceCount {
-                read: *read,
-                ..SourceCount::default()
-            });
-            let mut counts: Vec<SourceCount> = read.collect();
-            for (row, is_drawn) in kept.iter().zip(&is_drawn) {
-                counts[row.source].usable += 1;
-                counts[row.source].rows += usize::from(*is_drawn);
-            }
-            self.sources = self.names.iter().cloned().zip(counts).collect();
-        }
-        let mut drawn = is_drawn.iter();
-        kept.retain(|_| drawn.next() == Some(&true));
-        let mut drawn = is_drawn.iter();
-        units.retain(|_| drawn.next() == Some(&true));
-        Ok(())
+    /// What became of the rows of each source, if there are several.
+    pub(crate) fn sources(&self) -> &BTreeMap<String, SourceCount> {
+        &self.division.sources
     }
 
-    /// Puts each row into its split.
-    fn divide(&mut self, kept: Vec<KeptRow>, units: Vec<String>, args: &Args, own: &[SplitName]) {
-        let held_out: Vec<bool> = kept.iter().map(|row| row.split.is_some()).collect();
-        let divided = units
-            .iter()
-            .zip(&held_out)
-            .filter(|(_, held_out)| !**held_out);
-        let divided: Vec<String> = divided.map(|(unit, _)| unit.clone()).collect();
-        let mut splits =
-            splits_of(&divided, args.seed, args.valid.unwrap_or(0.0), args.test).into_iter();
-        let mut trained = HashSet::new();
-        for (row, unit) in kept.into_iter().zip(units) {
-            let KeptRow {
-                mut example,
-                split,
-                source,
-            } = row;
-            let name = split.or_else(|| splits.next()).unwrap_or(SplitName::Train);
-            match split {
-                None if name == SplitName::Train && !own.is_empty() => {
-                    trained.insert(unit.clone());
-                }
-                Some(_) => self.leaked += usize::from(trained.contains(&unit)),
-                None => {}
-            }
-            example.group = unit;
-            self.source_of.entry(name).or_default().push(source);
-            self.split_mut(name).push(example);
-        }
-    }
-
-    fn split_mut(&mut self, name: SplitName) -> &mut Vec<Example> {
-        match name {
-            SplitName::Train => &mut self.train.examples,
-            SplitName::Valid => &mut self.valid.examples,
-            SplitName::Test => &mut self.test.examples,
-        }
+    /// Rows of held-out files that belong to rows that are trained on.
+    pub(crate) fn leaked(&self) -> usize {
+        self.division.leaked
     }
 
     /// Every split that was asked for has a row.
-    fn check(&self, args: &Args, own: &[SplitName], read: usize) -> Result<()> {
-        self.kept.check()?;
-        let kept = self.train.examples.len() + self.valid.examples.len() + self.test.examples.len();
+    fn check(&self, args: &Args, own: &[SplitName]) -> Result<()> {
+        let kept: usize = self.held.rows.values().sum();
+        if self.refused.rows() < self.read {
+            keep::check(&args.keep, &self.has)?;
+        }
         if kept == 0 {
             let reasons: Vec<String> = self
                 .refused
@@ -261,33 +207,31 @@ impl Prepared {
                 .collect();
             let hint = self.refused.most().map_or("", |reason| hint(reason, args));
             return Err(Error::new(format!(
-                "all {read} rows were refused: {}",
+                "all {} rows were refused: {}",
+                self.read,
                 reasons.join("; ")
             ))
             .hint(hint));
         }
-        for (name, share, rows) in [
-            ("valid", args.valid.unwrap_or(0.0), &self.valid.examples),
-            ("test", args.test, &self.test.examples),
+        for (name, split, share) in [
+            ("valid", SplitName::Valid, args.valid.unwrap_or(0.0)),
+            ("test", SplitName::Test, args.test),
         ] {
-            if share > 0.0 && rows.is_empty() {
+            if share > 0.0 && self.held.rows(split) == 0 {
                 return Err(Error::new(format!(
                     "no row fell into the {name} split: {kept} rows are too few for --{name} {share}"
                 ))
                 .hint(format!("give more rows, a larger --{name}, another --seed, or --{name} 0")));
             }
         }
-        for (name, split) in [
-            (SplitName::Valid, &self.valid),
-            (SplitName::Test, &self.test),
-        ] {
-            if own.contains(&name) && split.examples.is_empty() {
+        for name in own {
+            if self.held.rows(*name) == 0 {
                 let what = format!("no row of the files for {name:?} is left").to_lowercase();
                 return Err(Error::new(what)
                     .hint("all were refused, or stand among the rows to train on as well"));
             }
         }
-        if self.train.examples.is_empty() {
+        if self.held.rows(SplitName::Train) == 0 {
             return Err(Error::new(format!(
                 "no row is left to train on: all {kept} rows were held out"
             ))
@@ -298,64 +242,146 @@ impl Prepared {
         Ok(())
     }
 
-    /// Each row's source, where there are several; a kept column of that name goes before, and blocks are of many rows.
-    fn source_column<'s>(
-        &'s self,
-        place: SplitName,
-        split: &Split,
-        kept: &[(&str, Vec<Option<&str>>)],
-    ) -> Option<(&'static str, Vec<Option<&'s str>>)> {
-        let is_taken = kept.iter().any(|(name, _)| *name == SOURCE);
-        let sources = self.source_of.get(&place)?;
-        if self.names.len() < 2 || is_taken || sources.len() != split.examples.len() {
-            return None;
-        }
-        let names = sources
-            .iter()
-            .map(|source| Some(self.names[*source].as_str()));
-        Some((SOURCE, names.collect()))
+    /// True if a split's file has a column of the rows' sources: if there are several; a kept column of that name goes
+    /// before, and blocks are of many rows.
+    fn has_sources(&self, split: SplitName, args: &Args) -> bool {
+        let is_taken = args.keep.iter().any(|name| name == SOURCE);
+        self.names.len() > 1 && !is_taken && !self.held.texts.contains_key(&split)
     }
 
     /// Writes the splits and dataset.json.
-    fn write(&self, folder: &Path, model: &Model, read: usize) -> Result<Manifest> {
-        let summary = |place: SplitName, split: &Split| -> Result<Option<SplitSummary>> {
-            if split.examples.is_empty() {
-                return Ok(None);
-            }
-            let name = format!("{place:?}").to_lowercase();
-            let mut kept = self.kept.columns_of(&split.examples);
-            kept.extend(self.source_column(place, split, &kept));
-            split.write_with(&folder.join(format!("{name}.parquet")), &kept)?;
-            Ok(Some(SplitSummary::of(&split.examples)))
-        };
-        let train = summary(SplitName::Train, &self.train)?
-            .ok_or_else(|| Error::new("no row is left to train on"))?;
+    fn write(&mut self, folder: &Path, args: &Args, model: &Model) -> Result<Manifest> {
+        let mut written = self.write_splits(folder, args, model)?;
+        let mut summary = |name| written.remove(&name);
+        let (train, seen) =
+            summary(SplitName::Train).ok_or_else(|| Error::new("no row is left to train on"))?;
+        let valid = summary(SplitName::Valid).map(|(summary, _)| summary);
+        let test = summary(SplitName::Test).map(|(summary, _)| summary);
+        self.train = seen;
         let manifest = Manifest {
             version: Manifest::VERSION,
-            rows_read: read,
+            rows_read: self.read,
             refused: self.refused.counts(),
             unused_keys: self.unused.counts(),
             notes: self.notes.counts(),
-            sources: self.sources.clone(),
-            splits: Splits {
-                train,
-                valid: summary(SplitName::Valid, &self.valid)?,
-                test: summary(SplitName::Test, &self.test)?,
-            },
+            sources: self.sources().clone(),
+            splits: Splits { train, valid, test },
             tokenizer_sha256: model.tokenizer_sha256.clone(),
-            template_sha256: self.train.template_sha256.clone(),
-            system: self.train.chat.as_ref().and_then(|c| c.system.clone()),
+            template_sha256: self.about.template_sha256.clone(),
+            system: self.about.chat.as_ref().and_then(|c| c.system.clone()),
         };
         manifest.write(folder)?;
         Ok(manifest)
     }
+
+    /// Writes the rows of all splits, those that are cut into blocks behind the others.
+    fn write_splits(
+        &mut self,
+        folder: &Path,
+        args: &Args,
+        model: &Model,
+    ) -> Result<BTreeMap<SplitName, (SplitSummary, Written)>> {
+        let mut outputs = BTreeMap::new();
+        for (split, _) in self.held.rows.iter().filter(|(_, rows)| **rows > 0) {
+            let mut columns: Vec<&str> = args.keep.iter().map(String::as_str).collect();
+            columns.extend(self.has_sources(*split, args).then_some(SOURCE));
+            let output = Output::create(folder, *split, &self.about, model, &columns)?;
+            outputs.insert(*split, output);
+        }
+        let has_texts = !self.held.texts.is_empty();
+        let names = &self.names;
+        self.division.each(&mut self.store, |mut row, placed| {
+            let is_block = has_texts && row.example.prompt.is_empty();
+            if let Some(output) = outputs.get_mut(&placed.split).filter(|_| !is_block) {
+                row.example.group = placed.group.to_string();
+                if output.columns() > row.kept.len() {
+                    row.kept.push(Some(names[placed.source].clone()));
+                }
+                output.row(row, placed.unit)?;
+            }
+            Ok(())
+        })?;
+        if let Some(block) = args.text_block.filter(|_| has_texts) {
+            self.write_blocks(block, model, &mut outputs)?;
+        }
+        let ends = outputs.into_iter();
+        ends.map(|(split, output)| Ok((split, output.finish()?)))
+            .collect()
+    }
+
+    /// Texts become blocks of one length.
+    fn write_blocks(
+        &mut self,
+        block: usize,
+        model: &Model,
+        outputs: &mut BTreeMap<SplitName, Output<'_>>,
+    ) -> Result<()> {
+        let mut blocks: BTreeMap<SplitName, Blocks> = BTreeMap::new();
+        self.division.each(&mut self.store, |row, placed| {
+            if row.example.prompt.is_empty() {
+                let texts = blocks
+                    .entry(placed.split)
+                    .or_insert_with(|| Blocks::new(block));
+                texts.push(&row.example.input_ids);
+                while let Some(row) = texts.next(&model.encoder) {
+                    if let Some(output) = outputs.get_mut(&placed.split) {
+                        output.block(row)?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        for (split, mut texts) in blocks {
+            let last = texts.last(&model.encoder);
+            if let Some((output, row)) = outputs.get_mut(&split).zip(last) {
+                output.block(row)?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Text rows become blocks of one length, behind the others.
-fn pack(split: &mut Vec<Example>, model: &Model, block: usize) {
-    let (texts, mut rows): (Vec<_>, Vec<_>) = std::mem::take(split)
-        .into_iter()
-        .partition(|row| row.prompt.is_empty());
-    rows.extend(text_blocks(&model.encoder, &texts, block));
-    *split = rows;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    /// Rows that wait on disk are written as those that wait in memory, and the disk holds nothing of them afterwards.
+    #[test]
+    fn where_rows_wait_changes_no_byte() {
+        let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/tiny-chat");
+        let folder = tempfile::tempdir().unwrap();
+        let raw = folder.path().join("raw.jsonl");
+        let row = |n: usize| {
+            format!(
+                "{{\"prompt\": \"what is {}?\", \"completion\": \"{n}\", \"n\": {n}}}\n",
+                n % 500
+            )
+        };
+        std::fs::write(&raw, (0..1200).map(row).collect::<String>()).unwrap();
+        let written = |memory: usize| {
+            let out = folder.path().join(memory.to_string());
+            let paths = [
+                "lora-prep".as_ref(),
+                raw.as_os_str(),
+                "--out".as_ref(),
+                out.as_os_str(),
+            ];
+            let flags = [
+                "--base", base, "--keep", "n", "--near", "0.9", "--test", "0.2",
+            ];
+            let args = paths
+                .into_iter()
+                .chain(flags.into_iter().map(AsRef::as_ref));
+            prepare_within(memory, Args::parse_from(args), &Ui::silent()).unwrap();
+            let mut files: Vec<_> = std::fs::read_dir(&out).unwrap().flatten().collect();
+            files.retain(|file| file.file_name() != "receipt.json");
+            files.sort_by_key(std::fs::DirEntry::file_name);
+            assert_eq!(files.len(), 4);
+            let bytes = |file: &std::fs::DirEntry| std::fs::read(file.path()).unwrap();
+            files.iter().map(bytes).collect::<Vec<_>>()
+        };
+        let in_memory = written(usize::MAX);
+        assert!(in_memory == written(0) && in_memory == written(10_000));
+    }
 }

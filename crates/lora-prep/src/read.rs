@@ -1,138 +1,159 @@
-//! Raw rows from the files and the standard input that the command line names.
+//! Raw rows from the files and the standard input that the command line names, gathered into batches.
 use crate::Args;
 use crate::source::Source;
-use crate::tally::Tally;
-use lora_cli::{Error, Result, Ui};
-use lora_data::{KNOWN_KEYS, RawRow, RawRows, SplitName};
+use lora_cli::{Error, Result};
+use lora_data::{RawRows, SplitName, UnreadRow};
 use lora_receipt::Input;
 use std::io::Read;
 use std::path::Path;
 
-/// Rows between two looks at Ctrl-C and the progress bar.
-const STRIDE: usize = 64;
+/// Rows of a batch, and the bytes after which it is full before.
+const ROWS: usize = 256;
+const BYTES: usize = 256 << 10;
 
 /// A row, and where it belongs.
 pub(crate) struct SourceRow {
-    pub(crate) row: RawRow,
+    pub(crate) row: Found,
     /// Its split, where files bring their own.
     pub(crate) split: Option<SplitName>,
     /// The place of its source's name.
     pub(crate) source: usize,
 }
 
-/// The sources, and what was read of them; no row is held.
+/// What was found where a row should be.
+pub(crate) enum Found {
+    Row(UnreadRow),
+    /// One that can't be read; others may follow.
+    Bad(lora_data::Error),
+    /// Nothing can be read any more.
+    End(Error),
+}
+
+impl Found {
+    /// Bytes of its text.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Row(row) => row.bytes(),
+            Self::Bad(_) | Self::End(_) => 0,
+        }
+    }
+}
+
+/// The sources; no row is held.
 pub(crate) struct Raw {
     sources: Vec<Source>,
-    /// Rows that were read.
-    pub(crate) read: usize,
-    /// The sources, as the command line names them, and the rows read of each.
+    /// Rows to train on that may be read still, if there is a limit.
+    left: Option<usize>,
+    /// The sources, as the command line names them.
     pub(crate) names: Vec<String>,
-    pub(crate) read_of: Vec<usize>,
-    /// Lines that can't be read and are left out.
-    pub(crate) bad: Tally,
-    /// The splits that files bring.
-    pub(crate) own: Vec<SplitName>,
+    /// The same with their hashes.
+    pub(crate) inputs: Vec<Input>,
+}
+
+/// Gathers rows. Which rows make a batch depends on the rows alone.
+struct Gatherer<F> {
+    rows: Vec<SourceRow>,
+    bytes: usize,
+    give: F,
+}
+
+impl<F: FnMut(Vec<SourceRow>) -> bool> Gatherer<F> {
+    /// One more row; false if no more are wanted.
+    fn push(&mut self, row: SourceRow) -> bool {
+        self.bytes += row.row.bytes();
+        self.rows.push(row);
+        let is_full = self.rows.len() >= ROWS || self.bytes >= BYTES;
+        !is_full || self.flush()
+    }
+
+    fn flush(&mut self) -> bool {
+        self.bytes = 0;
+        let rows = std::mem::take(&mut self.rows);
+        rows.is_empty() || (self.give)(rows)
+    }
 }
 
 impl Raw {
     /// The sources of a command line.
     pub(crate) fn of(args: &Args) -> Result<Self> {
-        let sources = Source::all(args)?;
-        let own = |name| sources.iter().any(|source| source.split == Some(name));
-        let own: Vec<SplitName> = [SplitName::Valid, SplitName::Test]
-            .into_iter()
-            .filter(|name| own(*name))
-            .collect();
         Ok(Self {
-            sources,
-            read: 0,
+            sources: Source::all(args)?,
+            left: args.limit,
             names: Vec::new(),
-            read_of: Vec::new(),
-            bad: Tally::default(),
-            own,
+            inputs: Vec::new(),
         })
     }
 
-    /// Gives all raw rows, one after the other, up to the limit (of those to train on); every source is added to the
-    /// inputs.
-    pub(crate) fn each(
-        &mut self,
-        args: &Args,
-        inputs: &mut Vec<Input>,
-        ui: &Ui,
-        mut take: impl FnMut(SourceRow) -> Result<()>,
-    ) -> Result<()> {
-        let progress = ui.progress("preparing", 0, "rows");
+    /// The splits that files bring.
+    pub(crate) fn own(&self) -> Vec<SplitName> {
+        let brings = |name: &SplitName| self.sources.iter().any(|one| one.split == Some(*name));
+        let held_out = [SplitName::Valid, SplitName::Test].into_iter();
+        held_out.filter(brings).collect()
+    }
+
+    /// Gives all raw rows in batches, up to the limit (of those to train on), until it is told that no more are wanted.
+    pub(crate) fn each(&mut self, give: impl FnMut(Vec<SourceRow>) -> bool) {
+        let mut batches = Gatherer {
+            rows: Vec::new(),
+            bytes: 0,
+            give,
+        };
         for source in std::mem::take(&mut self.sources) {
-            for row in self.rows_of(&source, args, inputs)? {
-                if self.read.is_multiple_of(STRIDE) {
-                    ui.check_interrupt()?;
-                    progress.inc(STRIDE as u64);
-                }
-                if let Some(row) = self.checked(row, args)? {
-                    take(row)?;
+            match self.source(&source, &mut |row| batches.push(row)) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    batches.push(SourceRow {
+                        row: Found::End(error),
+                        split: source.split,
+                        source: 0,
+                    });
+                    break;
                 }
             }
         }
-        if self.read == 0 {
-            return Err(Error::new("there is no row to prepare").hint(format!(
-                "each row is a JSON object with the keys {KNOWN_KEYS}"
-            )));
-        }
-        Ok(())
+        batches.flush();
     }
 
-    /// The rows of one source, and its place among the names.
-    fn rows_of(
+    /// The rows of one source; false if no more are wanted.
+    fn source(
         &mut self,
         source: &Source,
-        args: &Args,
-        inputs: &mut Vec<Input>,
-    ) -> Result<impl Iterator<Item = Numbered> + use<>> {
-        let is_held_out = matches!(source.split, Some(SplitName::Valid | SplitName::Test));
-        let limit = args.limit.filter(|_| !is_held_out).unwrap_or(usize::MAX);
+        give: &mut impl FnMut(SourceRow) -> bool,
+    ) -> Result<bool> {
         let known = self.names.iter().position(|name| *name == source.given);
         let place = known.unwrap_or(self.names.len());
         if known.is_none() {
             self.names.push(source.given.clone());
-            self.read_of.push(0);
         }
         let split = source.split;
-        let most = limit.saturating_sub(self.read);
-        let mut good = 0;
-        let rows = open(&source.path, inputs)?.take_while(move |row| {
-            let is_wanted = good < most;
-            good += usize::from(row.is_ok());
-            is_wanted
-        });
-        Ok(rows.map(move |row| (row, split, place)))
-    }
-
-    /// A row that could be read; None for a bad line that is left out, and counted.
-    fn checked(&mut self, row: Numbered, args: &Args) -> Result<Option<SourceRow>> {
-        let (row, split, source) = row;
-        match row {
-            Ok(row) => {
-                self.read += 1;
-                self.read_of[source] += 1;
-                Ok(Some(SourceRow { row, split, source }))
+        let is_held_out = matches!(split, Some(SplitName::Valid | SplitName::Test));
+        let mut rows = open(&source.path, &mut self.inputs)?.unread();
+        loop {
+            let left = self.left.as_mut().filter(|_| !is_held_out);
+            if left.as_ref().is_some_and(|left| **left == 0) {
+                return Ok(true);
             }
-            // What is invalid is one line: a file that is invalid as a whole can't be opened.
-            Err(error @ lora_data::Error::Invalid { .. }) if args.skips_bad_lines() => {
-                self.bad.add("a line that can't be read", error);
-                Ok(None)
+            let row = match (rows.next(), left) {
+                (None, _) => return Ok(true),
+                (Some(Err(error)), _) => Found::Bad(error),
+                (Some(Ok(row)), None) => Found::Row(row),
+                // Only rows that can be read count.
+                (Some(Ok(row)), Some(left)) => match row.read() {
+                    Err(error) => Found::Bad(error),
+                    Ok(row) => {
+                        *left -= 1;
+                        Found::Row(row.into())
+                    }
+                },
+            };
+            let source = place;
+            if !give(SourceRow { row, split, source }) {
+                return Ok(false);
             }
-            Err(error) => Err(error.into()),
         }
     }
 }
-
-/// What was read of a row, its split and the place of its source.
-type Numbered = (
-    std::result::Result<RawRow, lora_data::Error>,
-    Option<SplitName>,
-    usize,
-);
 
 /// Opens one source, and adds it to the inputs. What can be read only once (standard input, a pipe, `<(…)`) is read whole.
 fn open(path: &Path, inputs: &mut Vec<Input>) -> Result<RawRows> {

@@ -3,7 +3,7 @@ use crate::model::Model;
 use crate::prepare::Prepared;
 use crate::text::{Text, style};
 use lora_cli::{Ui, table};
-use lora_data::{Example, IGNORE, Manifest};
+use lora_data::{IGNORE, Manifest};
 use serde_json::json;
 
 /// Prints the splits, the refused rows and one example; warns of what is suspicious.
@@ -17,13 +17,13 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
     for (note, rows, first) in prepared.notes.iter() {
         ui.event(&json!({"event": "note", "note": note, "rows": rows, "first": first}));
     }
-    for (source, count) in &prepared.sources {
+    for (source, count) in prepared.sources() {
         ui.event(&json!({"event": "source", "source": source, "counts": count}));
     }
     for (name, summary) in manifest.splits.iter() {
         ui.event(&json!({"event": "split", "split": name, "summary": summary}));
     }
-    if let Some(row) = prepared.train.examples.first() {
+    if let Some(row) = &prepared.train.first {
         let decode = |ids: &[u32]| model.encoder.decode(ids).unwrap_or_else(|e| e.to_string());
         let has_several = row
             .labels
@@ -42,14 +42,14 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
     table(&splits(manifest))
         .lines()
         .for_each(|line| ui.out(line));
-    if !prepared.sources.is_empty() {
+    if !prepared.sources().is_empty() {
         ui.out("");
         let mut rows = vec![
             ["source", "read", "usable", "rows"]
                 .map(str::to_owned)
                 .to_vec(),
         ];
-        rows.extend(prepared.sources.iter().map(|(name, count)| {
+        rows.extend(prepared.sources().iter().map(|(name, count)| {
             let counts = [count.read, count.usable, count.rows].map(|n| n.to_string());
             [vec![name.clone()], counts.to_vec()].concat()
         }));
@@ -123,11 +123,11 @@ fn splits(manifest: &Manifest) -> Vec<Vec<String>> {
 }
 
 fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
-    if prepared.leaked > 0 {
+    if prepared.leaked() > 0 {
         ui.warn(&format!(
             "{} held-out rows ask what rows to train on ask as well, but for case, spaces and punctuation: what is measured \
              on them is flattering",
-            prepared.leaked
+            prepared.leaked()
         ));
     }
     let refused: usize = manifest.refused.values().sum();
@@ -137,7 +137,7 @@ fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
             manifest.rows_read
         ));
     }
-    if model.lacks_template && rows_with_prompt(prepared).next().is_some() {
+    if model.lacks_template && prepared.train.with_prompt > 0 {
         ui.warn(
             "this base has no chat template: prompt and completion are joined as they are, and a model trained so is used \
              so (--template FILE names another way, --no-chat-template says that this one is meant)",
@@ -152,18 +152,11 @@ fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
             lora_checkpoint::shown(of_base)
         ));
     }
-    let endless = rows_with_prompt(prepared)
-        .filter(|row| !model.encoder.ends_turn(row))
-        .count();
+    let endless = prepared.train.endless;
     if endless > 0 {
         ui.warn(&format!(
             "{endless} of {} rows don't end in a special token: a model trained on them doesn't learn to stop",
-            prepared.train.examples.len()
+            prepared.train.rows
         ));
     }
-}
-
-fn rows_with_prompt(prepared: &Prepared) -> impl Iterator<Item = &Example> {
-    let rows = prepared.train.examples.iter();
-    rows.filter(|row| !row.prompt.is_empty())
 }

@@ -20,6 +20,11 @@ impl Tally {
         }
     }
 
+    /// Rows of all reasons.
+    pub(crate) fn rows(&self) -> usize {
+        self.iter().map(|(_, rows, _)| rows).sum()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

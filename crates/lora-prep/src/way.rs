@@ -1,130 +1,170 @@
-//! What rows go through, one after the other: read, recognised, encoded, kept or refused.
+//! What becomes of rows among the others, in their order: counted, known already, joined, kept or refused.
 use crate::Args;
 use crate::model::Model;
+use crate::row::{Made, Outcome, Place, Row, Worked};
+use crate::stored::{Store, no_room};
 use crate::systems::Systems;
 use crate::tally::Tally;
 use lora_cli::{Error, Result};
-use lora_data::{Content, Encoded, Example, Fault, RawRow, Reading, Record, Refusal, Units};
-use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use lora_data::{ChatTemplate, Refusal, Seen, SplitName, Spool, Units};
+use std::path::Path;
 
-/// What rows go through, one after the other.
+/// Most rows that are told apart.
+const MOST: usize = u32::MAX as usize;
+
+/// What is known of the rows so far. A row takes some 120 bytes.
 pub(crate) struct Way<'a> {
     args: &'a Args,
     model: &'a Model,
-    reading: Reading,
     /// Prompts and completions that were kept.
-    seen: HashSet<[u8; 32]>,
+    seen: Seen,
+    /// Renderings that took too much.
+    excesses: usize,
+    pub(crate) rows: Rows,
+    pub(crate) store: Store,
     pub(crate) systems: Systems,
     pub(crate) units: Units,
     pub(crate) refused: Tally,
+    /// Lines that can't be read and are left out.
+    bad: Tally,
     /// Keys that are not read.
     pub(crate) unused: Tally,
     /// What was done to rows that are kept.
     pub(crate) notes: Tally,
+    /// Rows that were read, and those of each source.
+    pub(crate) read: usize,
+    pub(crate) read_of: Vec<usize>,
+    /// Kept columns that some row has.
+    pub(crate) has: Vec<bool>,
+}
+
+/// The rows that were encoded.
+#[derive(Default)]
+pub(crate) struct Rows {
+    /// Whether each is kept.
+    pub(crate) is_kept: Vec<bool>,
+    /// The split that its file brings, for each that is kept.
+    pub(crate) splits: Vec<Option<SplitName>>,
+    /// The place of its source's name, and its number in the draw of a mixture; empty where nobody asks.
+    pub(crate) sources: Vec<u32>,
+    pub(crate) numbers: Vec<f64>,
 }
 
 impl<'a> Way<'a> {
-    /// Before the first row.
-    pub(crate) fn new(args: &'a Args, model: &'a Model) -> Self {
+    /// Before the first row. What takes more than `memory` bytes waits in `folder`.
+    pub(crate) fn new(args: &'a Args, model: &'a Model, memory: usize, folder: &Path) -> Self {
+        let spool = || Spool::new(memory, folder);
         Self {
             args,
             model,
-            reading: args.reading(),
-            seen: HashSet::new(),
+            seen: Seen::default(),
+            excesses: 0,
+            rows: Rows::default(),
+            store: Store::new(spool(), args.keep.len()),
             systems: Systems::default(),
-            units: Units::new(args.near),
+            units: Units::new(args.near, spool()),
             refused: Tally::default(),
+            bad: Tally::default(),
             unused: Tally::default(),
             notes: Tally::default(),
+            read: 0,
+            read_of: Vec::new(),
+            has: vec![false; args.keep.len()],
         }
     }
 
-    /// The example of a row; None if it is refused, which is counted.
-    pub(crate) fn of_row(&mut self, row: &RawRow) -> Result<Option<Example>> {
-        let record = match Record::read(&row.value, &self.reading) {
-            Ok(record) => record,
-            Err(Fault::Shape(_)) if self.args.skips_bad_lines() => {
-                self.refused.add("a row of no known layout", row.place());
-                return Ok(None);
+    /// The next rows.
+    pub(crate) fn take(&mut self, made: Made) -> Result<()> {
+        for row in made.rows {
+            self.row(row)?;
+        }
+        self.store.push(&made.stored?)
+    }
+
+    /// After the last row.
+    pub(crate) fn end(&mut self) {
+        self.refused.join(std::mem::take(&mut self.bad));
+        self.seen = Seen::default();
+    }
+
+    fn row(&mut self, row: Worked) -> Result<()> {
+        let Worked {
+            source,
+            split,
+            place,
+            unused,
+            excesses,
+            outcome,
+        } = row;
+        let outcome = match outcome {
+            // What is invalid is one line: a file that is invalid as a whole can't be opened.
+            Outcome::Bad(error @ lora_data::Error::Invalid { .. })
+                if self.args.skips_bad_lines() =>
+            {
+                self.bad.add("a line that can't be read", error);
+                return Ok(());
             }
-            Err(Fault::Shape(mistake)) => return Err(row.error(mistake).into()),
-            Err(Fault::Refused(reason)) => {
-                self.refused.add(reason.to_string(), row.place());
-                return Ok(None);
-            }
+            Outcome::Bad(error) => return Err(error.into()),
+            Outcome::Fatal(error) => return Err(error),
+            read => read,
         };
-        let is_kept = |key: &&String| self.args.keep.contains(key);
-        for key in record.unused.iter().filter(|key| !is_kept(key)) {
-            self.unused.add(key, row.place());
+        self.read += 1;
+        let sources = self.read_of.len().max(source + 1);
+        self.read_of.resize(sources, 0);
+        self.read_of[source] += 1;
+        for key in unused {
+            self.unused.add(key, &place);
         }
-        let encoded = match self.encode(&record) {
-            Ok(encoded) => encoded,
-            Err(Refusal::TooLong(most)) if self.args.overlength == "error" => {
-                let what = format!("{}: longer than --max-length {most}", row.place());
-                return Err(
-                    Error::new(what).hint("raise --max-length, or choose another --overlength")
-                );
+        self.excesses += excesses;
+        if self.excesses >= ChatTemplate::EXCESSES {
+            let reason = match &outcome {
+                Outcome::Refused(reason) => reason,
+                _ => ChatTemplate::GIVEN_UP,
+            };
+            return Err(self.model.unfit_template(&format!("{place}: {reason}")));
+        }
+        match outcome {
+            Outcome::Refused(reason) => self.refused.add(reason, place),
+            Outcome::Row(row) => {
+                let is_new = self.seen.number(row.fingerprint).1;
+                let is_kept = is_new || self.args.keep_duplicates;
+                self.rows.is_kept.push(is_kept);
+                match is_kept {
+                    true => self.keep(*row, (source, split), place)?,
+                    false => self.refused.add(Refusal::Duplicate.to_string(), place),
+                }
             }
-            Err(reason) if self.model.encoder.template_is_given_up() => {
-                let what = format!("{}: {reason}", row.place());
-                return Err(self.model.unfit_template(&what));
-            }
-            Err(reason) => {
-                self.refused.add(reason.to_string(), row.place());
-                return Ok(None);
-            }
-        };
-        let example = encoded.example;
-        if !self.args.keep_duplicates && !self.seen.insert(fingerprint(&example)) {
-            self.refused
-                .add(Refusal::Duplicate.to_string(), row.place());
-            return Ok(None);
+            Outcome::Bad(_) | Outcome::Fatal(_) => {}
         }
-        for key in encoded.unread {
-            self.unused.add(key, row.place());
-        }
-        for note in encoded.notes {
-            self.notes.add(note.to_string(), row.place());
-        }
-        let own = self.own_group(row)?;
-        let learn = self.args.rules().learn;
-        self.units.add(&record, &example, &learn, own.as_deref());
-        let system = self.model.encoder.system_of(&record);
-        self.systems.see(system.map(|text| text.map(str::to_owned)));
-        Ok(Some(example))
+        Ok(())
     }
 
-    /// The row's value of the user's own key of what belongs together.
-    fn own_group(&self, row: &RawRow) -> Result<Option<String>> {
-        let Some(key) = &self.args.group else {
-            return Ok(None);
-        };
-        match row.value.get(key) {
-            None => {
-                let what = format!("{}: the row has no key '{key}' of --group", row.place());
-                Err(Error::new(what).hint("name a key that all rows have"))
-            }
-            Some(serde_json::Value::Null) => Ok(None),
-            Some(value) => Ok(Some(value.to_string())),
+    fn keep(
+        &mut self,
+        row: Row,
+        (source, split): (usize, Option<SplitName>),
+        place: Place,
+    ) -> Result<()> {
+        for key in row.unread {
+            self.unused.add(key, &place);
         }
-    }
-
-    fn encode(&self, record: &Record) -> Result<Encoded, Refusal> {
-        let encoder = &self.model.encoder;
-        match (&record.content, self.args.text_block) {
-            // Packed text has the length of its block.
-            (Content::Text(_), Some(_)) => encoder.encode_noted(record),
-            _ => encoder.encode_within(record, self.model.max_length, self.args.overlength()),
+        for note in row.notes {
+            self.notes.add(note, &place);
         }
+        if self.rows.splits.len() == MOST {
+            let what = format!("{place}: more than {MOST} rows can't be told apart");
+            return Err(Error::new(what).hint("prepare a part of them: --limit, or fewer files"));
+        }
+        self.units.add(row.belonging?).map_err(no_room)?;
+        self.systems.see(row.system);
+        for (has, row_has) in self.has.iter_mut().zip(row.has) {
+            *has |= row_has;
+        }
+        self.rows.splits.push(split);
+        self.rows.sources.push(source as u32);
+        if self.args.draws() {
+            self.rows.numbers.push(row.number);
+        }
+        Ok(())
     }
-}
-
-/// Two rows with the same prompt and completion are the same row.
-fn fingerprint(example: &Example) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update((example.prompt.len() as u64).to_le_bytes());
-    hash.update(&example.prompt);
-    hash.update(&example.completion);
-    hash.finalize().into()
 }

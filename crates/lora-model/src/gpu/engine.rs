@@ -37,7 +37,7 @@ pub(super) struct Engine<'b> {
     inputs: Vec<Buffer>,
     buffers: Buffers,
     pub(super) head: HeadBuffers,
-    /// What the head and the backward pass of layers use.
+    /// What the head and the layers use.
     pub(super) in_turn: InTurn,
     x: Buffer,
     d_x: Buffer,
@@ -67,7 +67,7 @@ impl<'b> Engine<'b> {
             saved_rows: 0,
             inputs: Vec::new(),
             buffers: Buffers::new(&gpu),
-            head: HeadBuffers::new(&gpu),
+            head: HeadBuffers::new(),
             in_turn: InTurn::new(),
             x: Buffer::new(Dtype::F32),
             d_x: Buffer::new(Dtype::F32),
@@ -149,12 +149,12 @@ impl<'b> Engine<'b> {
         Ok(self.saved.clone())
     }
 
-    /// Room for what the head uses for n targets, and layers' backward pass for T rows.
+    /// Room for what the head uses for n targets, and layers for T rows.
     fn reserve(&mut self, rows: usize, targets: usize) -> Result<(), Error> {
         let dtype = self.gpu.dtype();
         let wide = self.weights.head.widened();
         let of_head = head::of_loss(self.config, targets, wide, dtype);
-        let of_layers = self.widths().of_backward(rows, dtype);
+        let of_layers = self.widths().of_layers(rows, self.weights.widened(), dtype);
         let most = together(&of_head).max(together(&of_layers));
         Ok(self.in_turn.reserve(&self.gpu, most)?)
     }

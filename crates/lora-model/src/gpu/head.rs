@@ -4,41 +4,36 @@ use super::engine::Engine;
 use super::profile::timed;
 use crate::fused::targets::Targets;
 use lora_checkpoint::ModelConfig;
-use lora_gpu::{Dtype, Error, Gpu, Mat, Product, Tensor, Write};
+use lora_gpu::{Dtype, Error, Mat, Product, Tensor, Write};
 use lora_kernels::loss::TokenLoss;
 use lora_kernels::profile::Part;
 
 /// Bytes of logits that exist at once, about.
 const LOGITS: usize = 128 << 20;
 
-/// Memory of the head and the loss. n = rows whose logits are wanted.
+/// What comes of the loss.
 #[derive(Debug)]
 pub(super) struct HeadBuffers {
-    /// Hidden rows before the last norm, f32 (n, H), and their gradient.
-    rows: Buffer,
-    d_rows: Buffer,
-    /// The same after it, (n, H), and its gradient, f32.
-    normed: Buffer,
-    d_normed: Buffer,
-    rstd: Buffer,
     losses: Buffer,
     correct: Buffer,
 }
 
 impl HeadBuffers {
-    pub(super) fn new(gpu: &Gpu) -> Self {
-        let act = || Buffer::new(gpu.dtype());
-        let f32s = || Buffer::new(Dtype::F32);
+    pub(super) fn new() -> Self {
         Self {
-            rows: f32s(),
-            d_rows: f32s(),
-            normed: act(),
-            d_normed: f32s(),
-            rstd: f32s(),
-            losses: f32s(),
+            losses: Buffer::new(Dtype::F32),
             correct: Buffer::new(Dtype::U32),
         }
     }
+}
+
+/// Rows of the hidden state whose logits are wanted.
+struct Rows {
+    /// Before the last norm, f32 (n, H), and 1 / their root mean square.
+    hidden: Tensor,
+    rstd: Tensor,
+    /// After it, (n, H).
+    normed: Tensor,
 }
 
 /// Rows of logits that exist at once.
@@ -46,25 +41,40 @@ fn chunk(vocabulary: usize) -> usize {
     (LOGITS / 4 / vocabulary.max(1)).clamp(32, 4096)
 }
 
-/// Bytes of the buffers for n supervised rows, with activations of `act` bytes.
-pub(super) fn bytes(config: &ModelConfig, n: usize, act: usize) -> usize {
-    n * config.hidden_size * (12 + act) + 12 * n
+/// Bytes that stay after the loss of n supervised rows.
+pub(super) fn bytes(n: usize) -> usize {
+    8 * n
 }
 
-/// What the loss of n supervised rows and its gradient use for a time: a chunk of logits, their gradient, and so many values
-/// of a head that is held in blocks.
+/// What the logits of n rows use for a time: the rows before the last norm, their 1 / root mean square, the rows after it, a
+/// chunk of logits, and so many values of a head that is held in blocks.
+fn of_logits(
+    config: &ModelConfig,
+    n: usize,
+    wide: usize,
+    activations: Dtype,
+) -> [(Dtype, usize); 5] {
+    let logits = chunk(config.vocab_size).min(n.max(1)) * config.vocab_size;
+    [
+        (Dtype::F32, n * config.hidden_size),
+        (Dtype::F32, n),
+        (activations, n * config.hidden_size),
+        (Dtype::F32, logits),
+        (activations, wide),
+    ]
+}
+
+/// What the loss of n supervised rows and its gradient use for a time: what their logits do, gradients of the rows before and
+/// after the last norm, and of a chunk of logits.
 pub(super) fn of_loss(
     config: &ModelConfig,
     n: usize,
     wide: usize,
     activations: Dtype,
-) -> [(Dtype, usize); 3] {
-    let logits = chunk(config.vocab_size).min(n.max(1)) * config.vocab_size;
-    [
-        (Dtype::F32, logits),
-        (activations, logits),
-        (activations, wide),
-    ]
+) -> [(Dtype, usize); 8] {
+    let [hidden, rstd, normed, logits, wide] = of_logits(config, n, wide, activations);
+    let d_logits = (activations, logits.1);
+    [hidden, rstd, normed, logits, wide, hidden, hidden, d_logits]
 }
 
 /// The row of the hidden state that predicts each target.
@@ -96,21 +106,17 @@ fn by_row(predicting: &[u32], rows: usize) -> (Vec<u32>, Vec<u32>) {
 }
 
 impl Engine<'_> {
-    /// Rows of the hidden state after the last norm: (n, H) in `normed`.
-    fn final_norm(&mut self, x: &Tensor, t: usize, rows: &[u32]) -> Result<Tensor, Error> {
+    /// Rows of the hidden state x (T, H), before and after the last norm.
+    fn final_norm(&self, x: &Tensor, t: usize, rows: &[u32], to: &Rows) -> Result<(), Error> {
         let gpu = &self.gpu;
-        let h = self.config.hidden_size;
-        let n = rows.len();
+        let (n, h) = (rows.len(), self.config.hidden_size);
         let which = gpu.uploaded(Dtype::U32, rows)?;
-        let gathered = self.head.rows.get(gpu, n * h)?;
-        gpu.gather(x.mat(t, h), &which, 0, gathered.mat(n, h))?;
-        let normed = self.head.normed.get(gpu, n * h)?;
-        let rstd = self.head.rstd.get(gpu, n)?;
+        let hidden = to.hidden.mat(n, h);
+        gpu.gather(x.mat(t, h), &which, 0, hidden)?;
         let eps = self.config.rms_norm_eps as f32;
-        let norm = &self.weights.norm;
-        gpu.norm(gathered.mat(n, h), norm, eps, normed.mat(n, h), &rstd)?;
-        self.divide_for_logits(normed.mat(n, h))?;
-        Ok(normed)
+        let normed = to.normed.mat(n, h);
+        gpu.norm(hidden, &self.weights.norm, eps, normed, &to.rstd)?;
+        self.divide_for_logits(normed)
     }
 
     /// Logits of the given rows of the hidden state x (T, H), (n, V).
@@ -121,17 +127,23 @@ impl Engine<'_> {
         rows: &[u32],
     ) -> Result<Vec<f32>, Error> {
         let (h, v) = (self.config.hidden_size, self.config.vocab_size);
-        let normed = self.final_norm(x, t, rows)?;
+        let gpu = &self.gpu;
+        let wide = self.weights.head.widened();
+        let pieces = of_logits(self.config, rows.len(), wide, gpu.dtype());
+        let [hidden, rstd, normed, logits, wide] = self.in_turn.get(gpu, pieces)?;
+        let gathered = Rows {
+            hidden,
+            rstd,
+            normed,
+        };
+        self.final_norm(x, t, rows, &gathered)?;
         let gpu = &self.gpu;
         let step = chunk(v);
-        let dtype = gpu.dtype();
-        let wide = self.weights.head.widened();
-        let pieces = [(Dtype::F32, step.min(rows.len()) * v), (dtype, wide)];
-        let [logits, wide] = self.in_turn.get(gpu, pieces)?;
         let mut all = vec![0.0; rows.len() * v];
         for (index, out) in all.chunks_mut(step * v).enumerate() {
             let n = out.len() / v;
-            let hidden = normed
+            let hidden = gathered
+                .normed
                 .mat(rows.len(), h)
                 .of_rows(index * step..index * step + n);
             let to = logits.mat(n, v);
@@ -161,23 +173,39 @@ impl Engine<'_> {
             targets.ids.len(),
         );
         let rows = predicting(targets);
-        let normed = self.final_norm(x, pass_rows, &rows)?;
+        let gpu = &self.gpu;
+        let head = &self.weights.head;
+        let pieces = of_loss(self.config, n, head.widened(), gpu.dtype());
+        let pieces = self.in_turn.get(gpu, pieces)?;
+        let [
+            hidden,
+            rstd,
+            normed,
+            logits,
+            wide,
+            d_hidden,
+            d_normed,
+            d_logits,
+        ] = pieces;
+        let gathered = Rows {
+            hidden,
+            rstd,
+            normed,
+        };
+        self.final_norm(x, pass_rows, &rows, &gathered)?;
         let gpu = &self.gpu;
         let ids = gpu.uploaded(Dtype::U32, &targets.ids)?;
         let losses = self.head.losses.get(gpu, n)?;
         let correct = self.head.correct.get(gpu, n)?;
         let step = chunk(v).min(n.max(1));
         let head = &self.weights.head;
-        let pieces = of_loss(self.config, n, head.widened(), gpu.dtype());
-        let [logits, d_logits, wide] = self.in_turn.get(gpu, pieces)?;
-        let back = if gradient.is_some() { 1 } else { 0 };
-        let d_normed = self.head.d_normed.get(gpu, back * n * h)?;
         let softcap = self.config.logit_softcap.map(|cap| cap as f32);
         let profile = self.profile.as_deref();
         let operations = |rows: usize| (2 * rows * v * h) as u64;
         for first in (0..n).step_by(step) {
             let count = step.min(n - first);
-            let hidden = normed.mat(n, h).of_rows(first..first + count);
+            let hidden = gathered.normed.mat(n, h);
+            let hidden = hidden.of_rows(first..first + count);
             let to = logits.mat(count, v);
             timed(profile, gpu, Part::Head, operations(count), || {
                 for rows in head.slices() {
@@ -204,7 +232,8 @@ impl Engine<'_> {
             }
         }
         if let Some((_, dx)) = gradient {
-            self.loss_backward(pass_rows, &rows, &d_normed, dx)?;
+            let from = (&gathered, d_normed.mat(n, h), d_hidden.mat(n, h));
+            self.loss_backward(pass_rows, &rows, from, dx)?;
         }
         let gpu = &self.gpu;
         let mut nll = vec![0f32; n];
@@ -229,24 +258,20 @@ impl Engine<'_> {
 
     /// Through the last norm, to all rows: a row that predicts nothing gets 0, one that predicts several targets their sum.
     fn loss_backward(
-        &mut self,
+        &self,
         t: usize,
         rows: &[u32],
-        d_normed: &Tensor,
+        (gathered, d_normed, d_rows): (&Rows, Mat<'_>, Mat<'_>),
         dx: &Tensor,
     ) -> Result<(), Error> {
         let gpu = &self.gpu;
         let (h, n) = (self.config.hidden_size, rows.len());
-        let x = self.head.rows.get(gpu, n * h)?;
-        let rstd = self.head.rstd.get(gpu, n)?;
-        let d_rows = self.head.d_rows.get(gpu, n * h)?;
-        let d_rows = d_rows.mat(n, h);
-        self.divide_for_logits(d_normed.mat(n, h))?;
+        self.divide_for_logits(d_normed)?;
         gpu.norm_backward(
-            x.mat(n, h),
+            gathered.hidden.mat(n, h),
             &self.weights.norm,
-            &rstd,
-            d_normed.mat(n, h),
+            &gathered.rstd,
+            d_normed,
             d_rows,
             Write::Replace,
         )?;

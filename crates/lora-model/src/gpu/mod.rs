@@ -36,7 +36,7 @@ use learn::Learning;
 use lora_core::Adapter;
 use lora_gpu::Gpu;
 use lora_kernels::profile::Profile;
-pub use predict::{GpuDemand, GpuPeak, GpuStep};
+pub use predict::{GpuDemand, GpuPeak, GpuStep, attends_on_gpu};
 pub use sizes::GpuBase;
 use std::sync::Arc;
 

@@ -54,8 +54,16 @@ pub struct GpuStep {
 /// Vectors of f32 as long as the parameters: these, their gradients and AdamW's moments.
 const VECTORS: usize = 4;
 
-/// The share of the free memory that is planned with: the rest is for what allocations round up to.
-const SHARE: f64 = 0.94;
+/// Bytes of the free memory that are not planned with, and a share of it: what allocations round up to, and what the driver
+/// loads of cuBLAS's kernels as they are used.
+const SLACK: u64 = 128 << 20;
+const SLACK_SHARE: u64 = 100;
+
+/// Whether a GPU's own kernels compute attention of heads of this width in bfloat16, so that scores are never in memory.
+#[must_use]
+pub fn attends_on_gpu(head_dim: usize) -> bool {
+    lora_gpu::attends(Dtype::Bf16, head_dim)
+}
 
 impl GpuDemand<'_> {
     /// What it takes in bfloat16.
@@ -95,7 +103,7 @@ impl GpuPeak {
     /// whose layers are all computed again.
     #[must_use]
     pub fn kept_within(&self, free: u64) -> Option<usize> {
-        let may = (free as f64 * SHARE) as u64;
+        let may = free.saturating_sub(SLACK + free / SLACK_SHARE);
         let rest = may.checked_sub(self.factors + self.step.bytes(0))?;
         let more = self.step.layer.saturating_sub(self.step.input).max(1);
         Some(((rest / more) as usize).min(self.step.layers))
@@ -157,12 +165,13 @@ fn step(
     } else {
         0
     };
-    let acts = t * w.hidden + heads + dropped + attention.activations + sizes.widened();
+    let acts = t * w.hidden + heads + dropped + attention.activations;
     let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
     let wide = sizes.head.unwrap_or(sizes.embedding).widened();
     let of_loss = head::of_loss(config, n, wide, activations);
-    let in_turn = together(&of_loss).max(together(&w.of_backward(t, activations)));
-    let head = head::bytes(config, n, act) + sizes.embedding.looked_up(t, act);
+    let of_layers = w.of_layers(t, sizes.widened(), activations);
+    let in_turn = together(&of_loss).max(together(&of_layers));
+    let head = head::bytes(n) + sizes.embedding.looked_up(t, act);
     let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n;
     GpuStep {
         layers: config.num_hidden_layers.saturating_sub(sizes.lowest + 1), // the last one's activations are those at work

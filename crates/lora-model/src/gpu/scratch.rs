@@ -48,10 +48,16 @@ impl Widths {
         self.queries + 2 * self.keys
     }
 
-    /// What only the backward pass of layers uses, for T rows: gradients of a group's input, of its outputs, and of keys and
-    /// values.
-    pub(super) fn of_backward(self, rows: usize, activations: Dtype) -> [(Dtype, usize); 3] {
+    /// What only layers use: so many values of a widened matrix, and for T rows of a backward pass gradients of a group's
+    /// input, of its outputs, and of keys and values.
+    pub(super) fn of_layers(
+        self,
+        rows: usize,
+        wide: usize,
+        activations: Dtype,
+    ) -> [(Dtype, usize); 4] {
         [
+            (activations, wide),
             (activations, rows * self.widest()),
             (activations, rows * self.qkv().max(2 * self.mlp)),
             (Dtype::F32, rows * 2 * self.queries),
@@ -208,7 +214,6 @@ pub(super) struct Scratch {
 /// Grows with the largest batch.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    wide: Buffer,
     d_hidden: Buffer,
     d_heads: Buffer,
     dropped: Buffer,
@@ -245,7 +250,6 @@ impl Buffers {
         let act = || Buffer::new(gpu.dtype());
         let f32s = || Buffer::new(Dtype::F32);
         Self {
-            wide: act(),
             d_hidden: act(),
             d_heads: act(),
             dropped: act(),
@@ -271,7 +275,8 @@ impl Buffers {
             widths: w, rows, ..
         } = asked;
         let back = if asked.trains { rows } else { 0 };
-        let [d_input, d_outputs, d_kv] = in_turn.get(gpu, w.of_backward(back, gpu.dtype()))?;
+        let pieces = w.of_layers(back, asked.widened, gpu.dtype());
+        let [wide, d_input, d_outputs, d_kv] = in_turn.get(gpu, pieces)?;
         let dropped = if asked.drops { rows * w.widest() } else { 0 };
         let heads = w.normalises_heads;
         let d_heads = back * (w.queries + w.keys);
@@ -282,7 +287,7 @@ impl Buffers {
         let d_scores = if asked.trains { scores } else { 0 };
         let means = if asked.by_scores { 0 } else { back * w.heads };
         Ok(Scratch {
-            wide: self.wide.get(gpu, asked.widened)?,
+            wide,
             d_input,
             d_outputs,
             d_hidden: self.d_hidden.get(gpu, rows * w.hidden)?,

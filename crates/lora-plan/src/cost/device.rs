@@ -31,7 +31,7 @@ pub struct OnCard {
 }
 
 /// What a process held on an H100 for a model of 1 MB.
-const DRIVER: u64 = 700_000_000;
+const DRIVER: u64 = 900_000_000;
 
 /// Predicts what a run takes of a card. `files` are the base's, if it is planned as it is stored.
 pub fn on_card(shape: &Shape, work: &Workload, files: Option<&Base>, card: &Card) -> OnCard {
@@ -97,12 +97,15 @@ pub struct TimeOnCard {
 }
 
 /// Share of the published rate that products reach.
-const SHARE: f64 = 0.5;
+const SHARE: f64 = 0.6;
+/// The same of attention whose scores are never in memory, and its products: two forward, seven backward, half of them masked.
+const ATTENTION_SHARE: f64 = 0.11;
+const ATTENTION_PRODUCTS: f64 = 9.0;
 /// Seconds that a layer's kernels take to start, forward and backward.
-const LAUNCHES: f64 = 0.8e-3;
+const LAUNCHES: f64 = 0.48e-3;
 /// How often a layer's activations pass through memory.
 const PASSES: f64 = 4.0;
-/// Bytes that attention moves for a score: twice forward and backward, in f32 and bf16, half of them masked.
+/// Bytes that attention by scores moves for one: twice forward and backward, in f32 and bf16, half of them masked.
 const SCORE: f64 = 20.0;
 /// How far off the estimate was on three shapes.
 const SLOWER: f64 = 1.25;
@@ -128,22 +131,35 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
     let products = kept + share_again * (count(Keep::Input) - kept);
     let layers = shape.layers() as f64;
     let activations = memory_of_token(shape) * computed;
-    let scores = SCORE * shape.config.num_attention_heads as f64 * work.squares;
+    let attention = attention(shape, work, rates);
     let (batches, parameters) = (work.batches as f64, shape.total_parameters() as f64);
     let is_dense = memory.weights as f64 > 1.9 * parameters;
     let widened = match is_dense {
         true => 0.0,
         false => 2.0 * batches * (memory.weights as f64 + 2.0 * parameters),
     };
-    let moved = layers * (PASSES * activations + scores) + widened;
+    let moved = layers * PASSES * activations + widened;
     let device = products / (SHARE * rates.products)
         + moved / rates.memory
+        + layers * attention
         + batches * layers * LAUNCHES * (1.0 + share_again / 3.0);
     let epoch = [SLOWER * device, FASTER * device];
     TimeOnCard {
         tokens_per_s: epoch.map(|seconds| work.tokens as f64 / seconds),
         step: epoch.map(|seconds| seconds / work.steps.max(1) as f64),
         epoch,
+    }
+}
+
+/// Seconds of a layer's attention, forward and backward, beside what its products would take at the rate of others.
+fn attention(shape: &Shape, work: &Workload, rates: Rates) -> f64 {
+    let c = &shape.config;
+    let heads = c.num_attention_heads as f64;
+    if lora_model::attends_on_gpu(c.head_dim) {
+        let products = ATTENTION_PRODUCTS * heads * c.head_dim as f64 * work.squares;
+        products / (ATTENTION_SHARE * rates.products)
+    } else {
+        SCORE * heads * work.squares / rates.memory
     }
 }
 

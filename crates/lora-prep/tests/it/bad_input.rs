@@ -174,15 +174,21 @@ fn flags() {
     folder.write("bad.jinja", "{% if %}");
     folder.write("no.jinja", "{{ raise_exception('only tools') }}");
     for (flags, expected) in [
-        (&["--valid", "1"][..], "a share is from 0 to below 1"),
-        (&["--valid", "-0.1"], "a share is from 0 to below 1"),
-        (&["--valid", "nan"], "a share is from 0 to below 1"),
+        (&["--valid", "1"][..], "expected a number from 0 to below 1"),
+        (&["--valid", "-0.1"], "expected a number from 0 to below 1"),
+        (&["--valid", "nan"], "expected a number from 0 to below 1"),
         (
             &["--valid", "0.5", "--test", "0.5"],
             "leave nothing to train on",
         ),
-        (&["--max-length", "1"], "must be at least 2"),
-        (&["--max-length", "x"], "not a whole number"),
+        (
+            &["--max-length", "1"],
+            "expected a whole number from 2 to 1048576",
+        ),
+        (
+            &["--max-length", "x"],
+            "expected a whole number from 2 to 1048576",
+        ),
         (
             &["--text-block", "512", "--max-length", "64"],
             "--text-block 512 is more than --max-length 64",

@@ -7,3 +7,4 @@ mod laws;
 mod masks;
 mod show;
 mod stats;
+mod threads;
