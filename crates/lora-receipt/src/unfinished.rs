@@ -120,8 +120,11 @@ pub(crate) fn forget(partial: &Path, replaced: &Path) {
             .is_ok_and(|text| text.is_empty() || serde_json::from_slice::<Mark>(&text).is_ok())
     };
     let place = mark_of(partial);
-    let is_left = is_mark(&place) || is_mark(&beside(&place, ".new"));
-    if is_gone(partial) && is_gone(replaced) && is_left {
+    let staged = beside(&place, ".new");
+    if is_mark(&staged) {
+        let _ = fs::remove_file(&staged); // it marks nothing before its rename
+    }
+    if is_gone(partial) && is_gone(replaced) && is_mark(&place) {
         unmark(partial);
     }
 }

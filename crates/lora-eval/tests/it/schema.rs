@@ -183,11 +183,7 @@ fn a_page_without_scripts_stands_beside_the_report() {
         "no event handler"
     );
     assert!(!page.contains("threads"), "it changes no byte");
-    let flags = ["--max-new-tokens", "3", "--force"];
-    let flags = flags
-        .into_iter()
-        .chain(["--threads", "1", "--batch-tokens", "64"]);
-    let flags: Vec<&str> = flags.collect();
+    let flags = ["--max-new-tokens", "3", "--force", "--batch-tokens", "64"];
     assert_code(&eval(dir.path(), &base, &data, &flags), 0);
     let again = std::fs::read_to_string(dir.path().join("out/report.html")).unwrap();
     assert_eq!(again, page, "flags without effect change no byte");
