@@ -50,6 +50,10 @@ fuzz TARGET SECONDS="60":
     mkdir -p "fuzz/corpus/$1"
     cargo +nightly fuzz run --sanitizer none "$1" "fuzz/corpus/$1" "fuzz/seeds/$1" -- -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -max_len=65536
 
+# Changes the fuzz targets' seeds at random for SECONDS in all, on a stable compiler
+mutate SECONDS="60" *ARGS:
+    cargo run --release --locked -p lora-fuzz --example mutate -- "$@"
+
 # Kills, interrupts and damages runs, and prints what became of them: some of each with `few` (see tests/faults/run.sh)
 faults *ARGS: build
     tests/faults/run.sh "{{ bin }}" "$@"

@@ -149,16 +149,20 @@ if part calls && command -v strace > /dev/null; then
     old=$w/train by_call lora-merge "$bin/lora-merge" --adapter $w/train --weight 2 --to-adapter --out o --force
     "$bin/lora-export" --model clean/base --dtype f16 --out gguf -q > /dev/null
     old=gguf by_call lora-export "$bin/lora-export" --model $w/merge --dtype q8_0 --out o --force
-    # lora-run at each of its own calls: its steps end with it, and the next run goes on
-    (fresh && cd try && strace -qq -o ../calls -e trace=$calls "$bin/lora-run" p.yaml > /dev/null 2>&1)
-    for call in ${calls//,/ }; do
-        all=$(grep -cE "^$call\\(" calls)
-        step=$(tries $((all / 2 + 1)) $((all / ${most:-40} + 1)))
-        for ((at = 1; at <= all; at += step)); do
-            fresh
-            { (cd try && exec timeout 60 strace -qq -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$at" "$bin/lora-run" p.yaml > /dev/null 2>&1); } 2> /dev/null
-            unlocked
-            again "lora-run, SIGKILL at a system call" "$call $at" try
+    # lora-run at each of its own calls, where nothing is there and where all is made again: its steps end with it, and the
+    # next run goes on
+    for of in clean whole; do
+        flags=$([ $of = clean ] || echo --force)
+        (fresh $of && cd try && strace -qq -o ../calls -e trace=$calls "$bin/lora-run" p.yaml $flags > /dev/null 2>&1)
+        for call in ${calls//,/ }; do
+            all=$(grep -cE "^$call\\(" calls)
+            step=$(tries $((all / 2 + 1)) $((all / ${most:-40} + 1)))
+            for ((at = 1; at <= all; at += step)); do
+                fresh $of
+                { (cd try && exec timeout 60 strace -qq -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$at" "$bin/lora-run" p.yaml $flags > /dev/null 2>&1); } 2> /dev/null
+                unlocked
+                again "lora-run, SIGKILL at a system call" "$of, $call $at" try
+            done
         done
     done
 fi

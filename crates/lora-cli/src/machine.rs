@@ -11,6 +11,16 @@ pub fn available_memory() -> Option<u64> {
     Some(bounds.fold(free, u64::min))
 }
 
+/// Bytes that this process may have in all, by the limits of its control groups and of its address space (Linux); none
+/// where there is no limit. What it has already is counted in.
+pub fn memory_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let left = within_groups(Path::new("/sys/fs/cgroup"), &groups).chain(address_space());
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let has = kilobytes(&status, "VmRSS")?;
+    left.min().map(|left| left.saturating_add(has))
+}
+
 /// What each control group above this process has left, by `/proc/self/cgroup`: of version 2 (`0::/a/b`), and of version 1
 /// (`4:memory:/a/b`, below the folder `memory`). A container may see its own group as the root.
 fn within_groups<'a>(root: &'a Path, groups: &'a str) -> impl Iterator<Item = u64> + 'a {

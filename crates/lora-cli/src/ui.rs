@@ -1,7 +1,7 @@
 //! How a tool talks while it works: data on stdout, words for people on stderr.
 use crate::signals;
-use crate::table::{human_bytes, human_seconds, markdown, table_within, wrapped};
-use crate::{Common, Error, Print, Progress, Result};
+use crate::table::{human_bytes, human_seconds, wrapped};
+use crate::{Common, Error, Layout, Print, Progress, Result};
 use indicatif::MultiProgress;
 use lora_records::{Event, Warning};
 use std::io::{self, IsTerminal, Write};
@@ -137,19 +137,24 @@ impl Ui {
 
     /// Rows as a table that keeps to the terminal's width, or as one of Markdown, on stdout (only outside JSON mode).
     pub fn table<S: AsRef<str>>(&self, rows: &[Vec<S>]) {
-        self.out(&self.laid_out(rows));
+        let lines = self.layout().table(rows);
+        lines.iter().for_each(|line| self.out(line));
     }
 
-    /// Rows as [`Ui::table`] prints them.
-    pub fn laid_out<S: AsRef<str>>(&self, rows: &[Vec<S>]) -> String {
+    /// How text for people is laid out.
+    pub fn layout(&self) -> Layout {
         match self.inner.mode {
-            Mode::Markdown => markdown(rows),
-            _ => table_within(rows, self.width()),
+            Mode::Markdown => Layout::markdown(self.width()),
+            _ => Layout::within(self.width()),
         }
     }
 
     /// A sentence or two on stdout (only outside JSON mode), wrapped to the terminal's width and indented.
     pub fn paragraph(&self, indent: usize, text: &str) {
+        if self.layout().is_markdown() {
+            let lines = self.layout().paragraph(text);
+            return lines.iter().for_each(|line| self.out(line));
+        }
         for line in wrapped(text, self.width().saturating_sub(indent)) {
             self.out(&format!("{:indent$}{line}", ""));
         }

@@ -1,27 +1,27 @@
 //! The metrics of answers as tables: each with its interval, what chance reaches, and the verdict against the base.
-use lora_cli::{table_within, wrapped};
+use lora_cli::Layout;
 use lora_records::{Change, Figure, MetricChange, ModelReport, Report};
 
 /// Metrics that the first table shows.
 const SHOWN: [&str; 3] = ["loss", "perplexity", "token_accuracy"];
 
 /// The table of answers' metrics, the slices, and what the verdicts were corrected for; nothing where there is none.
-pub(crate) fn lines(report: &Report, width: usize) -> Vec<String> {
+pub(crate) fn lines(report: &Report, layout: Layout) -> Vec<String> {
     let mut lines = Vec::new();
     let rows = answers(report);
     if rows.len() > 1 {
-        lines.extend(table_within(&rows, width).lines().map(str::to_owned));
+        lines.extend(layout.table(&rows));
     }
     if report.tests > 1 && rows.len() > 1 {
         let about = format!(
             "verdicts at 5 %, corrected for {} comparisons (Holm); chance: the same answers against what other prompts expect",
             report.tests
         );
-        lines.extend(wrapped(&about, width));
+        lines.extend(layout.paragraph(&about));
     }
     for (column, rows) in slices(report) {
-        lines.push(format!("by {column}:"));
-        lines.extend(table_within(&rows, width).lines().map(str::to_owned));
+        lines.extend(layout.paragraph(&format!("by {column}:")));
+        lines.extend(layout.table(&rows));
     }
     lines
 }

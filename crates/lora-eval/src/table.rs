@@ -1,6 +1,6 @@
 //! What is shown: a table for people, events for machines.
 use crate::metrics_table;
-use lora_cli::{Ui, table_within, wrapped};
+use lora_cli::{Layout, Ui, wrapped};
 use lora_records::{Comparison, ModelReport, Report};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub(crate) fn show(report: &Report, ui: &Ui) {
         }
         return;
     }
-    for line in lines(report, ui.width()) {
+    for line in lines(report, ui.layout()) {
         ui.out(&line);
     }
 }
@@ -37,8 +37,8 @@ fn tagged(event: &str, body: serde_json::Value) -> serde_json::Value {
     object.into()
 }
 
-/// The table and the gates, line by line, at most `width` columns wide.
-pub(crate) fn lines(report: &Report, width: usize) -> Vec<String> {
+/// The table and the gates, line by line.
+pub(crate) fn lines(report: &Report, layout: Layout) -> Vec<String> {
     let about = format!(
         "{} · split {} · {} rows · {} supervised tokens",
         report.data.display(),
@@ -46,7 +46,7 @@ pub(crate) fn lines(report: &Report, width: usize) -> Vec<String> {
         report.rows,
         report.tokens
     );
-    let mut lines = wrapped(&about, width);
+    let mut lines = layout.paragraph(&about);
     let head = [
         "model",
         "loss",
@@ -60,18 +60,22 @@ pub(crate) fn lines(report: &Report, width: usize) -> Vec<String> {
         .chain(report.models.iter().map(cells))
         .map(Vec::from)
         .collect();
-    lines.extend(table_within(&rows, width).lines().map(str::to_owned));
+    lines.extend(layout.table(&rows));
     if let Some(reason) = &report.generation.skipped {
-        lines.extend(wrapped(&format!("no exact match: {reason}"), width));
+        lines.extend(layout.paragraph(&format!("no exact match: {reason}")));
     }
-    lines.extend(metrics_table::lines(report, width));
+    lines.extend(metrics_table::lines(report, layout));
     for verdict in verdicts(report) {
-        lines.extend(wrapped(&verdict, width));
+        lines.extend(layout.paragraph(&verdict));
     }
     for gate in &report.gates {
         let verdict = if gate.passed { "pass" } else { "FAIL" };
         let gate = format!("{} ({}): {}", gate.gate, gate.model, gate.reason);
-        let parts = wrapped(&gate, width.saturating_sub(GATE_INDENT));
+        if layout.is_markdown() {
+            lines.extend(layout.paragraph(&format!("{verdict}: {gate}")));
+            continue;
+        }
+        let parts = wrapped(&gate, layout.width().saturating_sub(GATE_INDENT));
         for (number, part) in parts.iter().enumerate() {
             let verdict = if number == 0 { verdict } else { "" };
             lines.push(format!("{verdict:GATE_INDENT$}{part}"));

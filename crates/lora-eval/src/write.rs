@@ -7,7 +7,7 @@ use crate::measured::{Grades, Measured};
 use crate::metrics::OF_LOSSES;
 use crate::plan::{Plan, Question};
 use lora_cli::Foreign as _;
-use lora_cli::{Error, Result};
+use lora_cli::{Error, Result, ToolArgs as _};
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use lora_records::{Answer, ModelReport, Prediction, Report};
 use serde_json::{Map, Value, json};
@@ -51,7 +51,7 @@ pub(crate) fn commit(
         loaded,
         plan,
         measured,
-        config: &config,
+        config: &with_effect(&config),
     };
     create(&output.path().join(html::FILE_NAME), |out| {
         out.write_all(page.html().as_bytes())
@@ -69,6 +69,15 @@ pub(crate) fn commit(
         started,
     };
     Ok(output.commit(draft)?)
+}
+
+/// The settings but for those that change nothing of what is written: the page's bytes don't depend on them either.
+fn with_effect(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Some(settings) = config.as_object_mut() {
+        settings.retain(|name, _| !Args::WITHOUT_EFFECT.contains(&name.as_str()));
+    }
+    config
 }
 
 /// What is written of the run as a whole.

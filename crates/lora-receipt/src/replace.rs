@@ -2,7 +2,7 @@
 //! receipt beside another file's bytes; what is left half done is done by the next one.
 use crate::receipt::{beside, receipt_path};
 use crate::remains::{is_finished_folder, is_receipt, remove_unlisted, retire};
-use crate::unfinished::{is_complete, unmark, was_replaced};
+use crate::unfinished::{forget, is_complete, unmark, was_replaced};
 use crate::{Error, FILE_NAME, Hashes, Receipt, io};
 use std::fs;
 use std::path::Path;
@@ -68,6 +68,8 @@ pub(crate) fn restore(out: &Path) -> Result<(), Error> {
     for old in [&replaced, &partial] {
         if was_replaced(old, &partial) && is_finished_folder(old) {
             retire(old, out)?;
+        } else if was_replaced(old, &partial) {
+            let _ = fs::remove_dir(old); // one that was emptied; anything else in it stays
         }
     }
     if is_complete(&partial, &partial.join(FILE_NAME)) {
@@ -78,6 +80,7 @@ pub(crate) fn restore(out: &Path) -> Result<(), Error> {
             folder(&partial, out)?;
         }
     }
+    forget(&partial, &replaced);
     Ok(())
 }
 
@@ -186,6 +189,11 @@ mod tests {
                 "no mark stays"
             );
         }
+        // Killed after the rename: the mark alone is left.
+        let partial = folder_before_rename(&out, "second");
+        fs::remove_dir_all(&partial).unwrap();
+        restore(&out).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         // One that was damaged since is no output.
         let partial = folder_before_rename(&out, "third");
         fs::write(partial.join("f"), "thirt").unwrap();

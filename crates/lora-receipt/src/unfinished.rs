@@ -111,6 +111,21 @@ pub(crate) fn unmark(path: &Path) {
     let _ = fs::remove_file(place);
 }
 
+/// Takes a mark away whose output is at its place, or gone.
+pub(crate) fn forget(partial: &Path, replaced: &Path) {
+    let is_gone = |path: &Path| fs::symlink_metadata(path).is_err();
+    // An empty one was cut off before its first byte.
+    let is_mark = |path: &Path| {
+        fs::read(path)
+            .is_ok_and(|text| text.is_empty() || serde_json::from_slice::<Mark>(&text).is_ok())
+    };
+    let place = mark_of(partial);
+    let is_left = is_mark(&place) || is_mark(&beside(&place, ".new"));
+    if is_gone(partial) && is_gone(replaced) && is_left {
+        unmark(partial);
+    }
+}
+
 /// Moves an unfinished output, with its mark, to another name of the same folder; what is unfinished there goes away.
 ///
 /// # Errors

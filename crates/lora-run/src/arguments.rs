@@ -1,6 +1,6 @@
 //! Before anything runs, every step's command line is parsed by the tool that it is for.
 use crate::file::Source;
-use crate::run::Ready;
+use crate::ready::Ready;
 use crate::tools::Tool;
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};

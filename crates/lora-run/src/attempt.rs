@@ -87,6 +87,22 @@ impl Attempt {
         clear(&self.note, &self.out);
     }
 
+    /// The output stands as it is asked for: what an attempt to make the same once more has left goes away. Attempts with
+    /// other values go on waiting.
+    pub(crate) fn forget(step: &Step, definition: &Definition) {
+        let key = definition.key();
+        let note = with_suffix(&step.out, ".attempt");
+        if read(&note).key == key {
+            let _ = remove_unfinished(&partial_path(&step.out)); // it costs space and nothing else
+            let _ = std::fs::remove_file(&note);
+        }
+        let staged = with_suffix(&note, ".partial");
+        let is_cut_off = std::fs::metadata(&staged).is_ok_and(|meta| meta.len() == 0);
+        if is_cut_off || read(&staged).key == key {
+            let _ = std::fs::remove_file(&staged);
+        }
+    }
+
     /// The step has been finished without us.
     pub(crate) fn remove(step: &Step) {
         clear(&with_suffix(&step.out, ".attempt"), &step.out);

@@ -118,8 +118,10 @@ mod unix {
     fn stay(mut command: Command, own: Pid) -> ExitCode {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
         let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]);
+        let (begun, has_begun) = std::sync::mpsc::channel::<()>();
         if let Ok(mut signals) = signals {
             let listen = move || {
+                let _ = has_begun.recv(); // a signal that comes earlier is for the program, too
                 // The first comes from outside; what we pass on comes back to us, and waits for ever.
                 if let Some(signal) = signals.forever().next() {
                     pass_on(own, Signal::try_from(signal).unwrap_or(Signal::SIGTERM));
@@ -132,6 +134,7 @@ mod unix {
         let Ok(mut child) = command.spawn() else {
             return ExitCode::from(NOT_STARTED);
         };
+        let _ = begun.send(());
         let Ok(status) = child.wait() else {
             return ExitCode::from(NOT_STARTED);
         };

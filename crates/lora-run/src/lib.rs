@@ -2,12 +2,15 @@
 mod arguments;
 mod attempt;
 mod ending;
+mod execute;
 mod file;
 mod guard;
 mod live;
 mod lockfile;
 mod origin;
+mod prepare;
 mod process;
+mod ready;
 mod record;
 mod report;
 mod resolve;
@@ -101,7 +104,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
         Some(name) => Force::Step(name),
     };
     force.check(&steps)?;
-    let ready = run::prepare(&source, steps)?;
+    let ready = prepare::prepare(&source, steps)?;
     if args.dry_run {
         run::dry_run(ui, &ready, &force)
     } else {

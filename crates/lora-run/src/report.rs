@@ -2,7 +2,7 @@
 use crate::resolve::{Action, Step};
 use crate::tools::Tool;
 use crate::values::{quoted, shown};
-use lora_cli::{human_bytes, table};
+use lora_cli::{Layout, human_bytes, table};
 use lora_receipt::Receipt;
 use serde_json::Value;
 use std::process::{Command, Stdio};
@@ -43,8 +43,12 @@ impl Row {
 }
 
 /// The rows as an aligned table of at most so many columns; what does not fit stands below its row, indented.
-pub(crate) fn summary(rows: &[Row], columns: usize) -> String {
+pub(crate) fn summary(rows: &[Row], layout: Layout) -> String {
     let wide = cells(rows, usize::MAX);
+    if layout.is_markdown() {
+        return layout.table(&wide).join("\n");
+    }
+    let columns = layout.width();
     let text = table(&wide);
     if text.lines().all(|line| line.chars().count() <= columns) {
         return text;

@@ -1,88 +1,23 @@
-//! The run itself: checks everything first, then takes the steps in order, skipping what is done already.
-use crate::arguments;
+//! The run itself: takes the steps in order, skipping what is done already.
 use crate::attempt::{Attempt, finished_alone};
 use crate::ending;
+use crate::execute::{Ended, execute, log_of};
 use crate::file::Source;
 use crate::lockfile::{self, Finished};
-use crate::process::{self, Job, Kind};
-use crate::record::{Decision, Definition, Record, decide, read_paths, with_paths, with_suffix};
-use crate::report::{Row, command_line, environment, shell_options, summary};
-use crate::resolve::{Action, Step};
-use crate::secret::{HIDDEN, hide, hide_named, is_secret};
-use crate::tools::{self, Tool};
+use crate::ready::Ready;
+use crate::record::{Decision, Definition, Record, decide};
+use crate::report::{Row, command_line, summary};
+use crate::resolve::Step;
+use crate::secret::hide;
+use crate::tools::Tool;
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui};
-use lora_receipt::{Artefact, Draft, Hashes, Input, Receipt, Staged, refuse_overlap};
+use lora_receipt::{Hashes, Receipt};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
-
-/// A step, its tool and its command line: checked, ready to run.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    pub(crate) step: Step,
-    pub(crate) tool: Option<Tool>,
-    pub(crate) arguments: Vec<String>,
-}
-
-/// Checks tools, flags and input paths of all steps before anything runs.
-pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
-    let mut known: BTreeMap<String, Tool> = BTreeMap::new();
-    let mut ready = Vec::new();
-    for step in steps {
-        for (key, paths) in &step.inputs {
-            if let Some(missing) = paths
-                .iter()
-                .find(|input| input.from.is_none() && !input.path.exists())
-            {
-                let at = ["steps", step.name.as_str(), "in", key];
-                let error =
-                    source.error_at(&at, format!("{} does not exist", missing.path.display()));
-                return Err(
-                    error.hint("a path counts from the folder in which lora-run is started")
-                );
-            }
-        }
-        for (key, path) in read_paths(&step, None) {
-            if let Err(overlap) = refuse_overlap(&step.out, &path) {
-                let at = ["steps", step.name.as_str(), "in", &key];
-                let error = source.error_at(&at, overlap);
-                return Err(error.hint("an input lies outside of what the step writes, WORK/P/S"));
-            }
-        }
-        let tool = match &step.action {
-            Action::Use(name) if known.contains_key(name) => known.get(name).cloned(),
-            Action::Use(name) => {
-                let tool = tools::find(source, &step, name)?;
-                known.insert(name.clone(), tool.clone());
-                Some(tool)
-            }
-            Action::Run(_) => None,
-        };
-        let arguments = tool
-            .as_ref()
-            .map_or(Ok(Vec::new()), |tool| tool.arguments(source, &step))?;
-        for (key, path) in with_paths(&step, tool.as_ref()) {
-            if !path.exists() {
-                let at = ["steps", step.name.as_str(), "with", &key];
-                let error = source.error_at(&at, format!("{} does not exist", path.display()));
-                return Err(
-                    error.hint("a path counts from the folder in which lora-run is started")
-                );
-            }
-        }
-        ready.push(Ready {
-            step,
-            tool,
-            arguments,
-        });
-    }
-    arguments::check(source, &ready)?;
-    Ok(ready)
-}
 
 /// Which steps run although nothing changed.
 #[derive(Debug, PartialEq)]
@@ -190,7 +125,7 @@ pub(crate) fn run(
             }
         }
     }
-    let text = summary(&rows, ui.width());
+    let text = summary(&rows, ui.layout());
     if ui.json() {
         ui.say(&text)
     } else {
@@ -266,6 +201,7 @@ fn take<'a>(
         decide(step, &definition, hashes)?
     };
     let Decision::Run(reason) = decision else {
+        Attempt::forget(step, &definition);
         ui.say(&format!("{}: skipped", step.id));
         let receipt = Receipt::load(&step.out)?;
         rows.push(Row::new(step, "skipped", "", 0.0, Some(&receipt)));
@@ -331,141 +267,4 @@ fn take<'a>(
             Err(error)
         }
     }
-}
-
-/// How a step ended that did not fail.
-enum Ended {
-    Done(Box<Receipt>),
-    No(String),
-}
-
-/// Runs the process of a step and takes its receipt.
-fn execute(
-    ui: &Ui,
-    ready: &Ready,
-    inputs: Vec<Input>,
-    lock: &File,
-    resumes: bool,
-) -> Result<Ended> {
-    let started = Instant::now();
-    let Ready {
-        step,
-        tool,
-        arguments,
-    } = ready;
-    let resume = resumes.then(|| "--resume".to_owned());
-    let arguments: Vec<String> = arguments.iter().cloned().chain(resume).collect();
-    let title = command_line(step, tool.as_ref(), &arguments);
-    let log = log_of(step);
-    let title = hide(&title, &step.secrets);
-    keep_log(&log, resumes);
-    let job = |command, kind| Job {
-        step: &step.id,
-        command,
-        kind,
-        title: &title,
-        log: &log,
-        lock,
-        secrets: &step.secrets,
-    };
-    let finish = |ended: process::Ended| {
-        ui.check_interrupt()?;
-        match ended.status.code() {
-            Some(0) => Ok(None),
-            Some(1) if tool.is_some() => Ok(Some(Ended::No(process::answer(&ended)))),
-            Some(130) => Err(Error::interrupted()),
-            _ => Err(process::failure(&step.id, &ended, &log)),
-        }
-    };
-    let Action::Run(line) = &step.action else {
-        let program = tool
-            .as_ref()
-            .map(|tool| tool.program.clone())
-            .unwrap_or_default();
-        let program = std::path::absolute(&program).unwrap_or(program);
-        let mut command = Command::new(program);
-        command.args(arguments);
-        if tool.as_ref().is_some_and(Tool::tells_progress) && !ui.quiet() {
-            command.arg("--progress-events");
-        }
-        if let Some(no) = finish(process::run(ui, job(command, Kind::Tool))?)? {
-            return Ok(no);
-        }
-        let receipt = Receipt::load(&step.out)
-            .context(|| format!("step {} ended well, but left no output", step.id))?;
-        return Ok(Ended::Done(Box::new(receipt)));
-    };
-    let staged = Staged::folder(&step.out, true)?;
-    let mut command = Command::new("sh");
-    command
-        .args(shell_options())
-        .arg("-c")
-        .arg(line)
-        .envs(environment(step));
-    command.env(
-        "OUT",
-        std::path::absolute(staged.path()).unwrap_or_else(|_| staged.path().to_path_buf()),
-    );
-    if let Some(path) = path_with_our_tools() {
-        command.env("PATH", path);
-    }
-    finish(process::run(ui, job(command, Kind::Line))?)?;
-    let with: serde_json::Map<_, _> = step
-        .with
-        .iter()
-        .map(|(name, value)| (name.clone(), told(name, value, &step.secrets)))
-        .collect();
-    let receipt = staged.commit(Draft {
-        tool: "sh".into(),
-        tool_version: env!("CARGO_PKG_VERSION").into(),
-        artefact: Artefact::Files,
-        config: json!({ "run": hide_named(line, &step.secrets), "with": with }),
-        seed: None,
-        inputs,
-        results: json!({}),
-        measured: json!({}),
-        started,
-    })?;
-    ui.kept_aside(&receipt);
-    Ok(Ended::Done(Box::new(receipt)))
-}
-
-/// A value as a receipt has it.
-fn told(name: &str, value: &serde_json::Value, secrets: &[String]) -> serde_json::Value {
-    match value {
-        _ if is_secret(name) => HIDDEN.into(),
-        serde_json::Value::String(text) => hide_named(text, secrets).into(),
-        serde_json::Value::Array(items) => {
-            items.iter().map(|item| told("", item, secrets)).collect()
-        }
-        other => other.clone(),
-    }
-}
-
-/// Keeps the log of the attempt that is continued, as `STEP.log.1` and so on; a run from the start begins its logs anew.
-fn keep_log(log: &Path, resumes: bool) {
-    let earlier = |number: usize| with_suffix(log, &format!(".{number}"));
-    let first_free = (1..).find(|&number| !earlier(number).exists()).unwrap_or(1);
-    if resumes {
-        let _ = std::fs::rename(log, earlier(first_free)); // there may be none
-    } else {
-        for number in 1..first_free {
-            let _ = std::fs::remove_file(earlier(number)); // a stale log does no harm
-        }
-    }
-}
-
-/// The PATH with the folder of our tools in front, so that shell lines can call them by name.
-fn path_with_our_tools() -> Option<std::ffi::OsString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths(
-        tools::our_folder()
-            .into_iter()
-            .chain(std::env::split_paths(&path)),
-    )
-    .ok()
-}
-
-fn log_of(step: &Step) -> std::path::PathBuf {
-    with_suffix(&step.out, ".log")
 }

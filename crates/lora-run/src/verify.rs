@@ -91,8 +91,12 @@ fn told(ui: &Ui, all: &[Found]) -> Result<Status> {
     };
     let of = first.read_by.as_ref();
     let of = of.map_or(String::new(), |by| format!(", read by {by}"));
+    let are_not = match bad.len() {
+        1 => "is not as it was",
+        _ => "are not as they were",
+    };
     Ok(Status::No(format!(
-        "{} of {} are not as they were: {}{of} {}",
+        "{} of {} {are_not}: {}{of} {}",
         bad.len(),
         all.len(),
         first.path.display(),

@@ -3,7 +3,7 @@ use crate::args::Args;
 use crate::data::Rows;
 use crate::failure::explain;
 use lora_checkpoint::ModelConfig;
-use lora_cli::{Error, Result, Ui, available_memory, human_bytes};
+use lora_cli::{Error, Result, Ui, available_memory, human_bytes, memory_limit};
 use lora_core::TargetedModule;
 use lora_data::Example;
 use lora_model::{Base, BatchSize, Peak, Process};
@@ -53,8 +53,22 @@ pub(crate) fn choose(
     let plan = demand
         .choose(budget(args))
         .map_err(|error| too_little(args, error))?;
+    check_limit(&plan.peak, memory_limit())?;
     ui.say(&describe(&plan));
     Ok(plan)
+}
+
+/// `--memory` may promise more than the system will give: the process would be killed on its way.
+fn check_limit(peak: &Peak, limit: Option<u64>) -> Result<()> {
+    let Some(limit) = limit.filter(|&limit| peak.total() > limit) else {
+        return Ok(());
+    };
+    Err(Error::new(format!(
+        "the run needs {}, and this process may have {} (limits of its control group, ulimit -v)",
+        human_bytes(peak.total()),
+        human_bytes(limit)
+    ))
+    .hint(format!("raise that limit; {}", what_takes_less(peak))))
 }
 
 fn budget(args: &Args) -> Option<Budget> {

@@ -1,6 +1,7 @@
 //! lora-chat through its binary: prompts in, answers out.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod serve;
+mod server;
 
 use serde_json::{Value, json};
 use std::io::Write as _;

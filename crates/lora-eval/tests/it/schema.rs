@@ -182,4 +182,13 @@ fn a_page_without_scripts_stands_beside_the_report() {
         tags.into_iter().all(|tag| !tag.contains(" on")),
         "no event handler"
     );
+    assert!(!page.contains("threads"), "it changes no byte");
+    let flags = ["--max-new-tokens", "3", "--force"];
+    let flags = flags
+        .into_iter()
+        .chain(["--threads", "1", "--batch-tokens", "64"]);
+    let flags: Vec<&str> = flags.collect();
+    assert_code(&eval(dir.path(), &base, &data, &flags), 0);
+    let again = std::fs::read_to_string(dir.path().join("out/report.html")).unwrap();
+    assert_eq!(again, page, "flags without effect change no byte");
 }

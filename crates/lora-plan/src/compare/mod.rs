@@ -10,7 +10,7 @@ pub use row::{Compared, Interval, Share};
 use crate::plot::{Chart, Line, thinned};
 use crate::run::{Run, find};
 use crate::show::tagged;
-use lora_cli::{Context as _, Error, Foreign as _, Result, Status, Ui, wrapped};
+use lora_cli::{Context as _, Error, Foreign as _, Layout, Result, Status, Ui};
 use notes::notes;
 use std::path::PathBuf;
 
@@ -103,14 +103,9 @@ pub(crate) fn run(args: &CompareArgs, ui: &Ui) -> Result<Status> {
         gain::shares(&mut rows, whole)?;
     }
     rows.iter().for_each(|row| ui.event(&tagged("run", row)));
-    shown(
-        &rows,
-        &ui.laid_out(&table::cells(&rows)),
-        &chart,
-        ui.width(),
-    )
-    .iter()
-    .for_each(|line| ui.out(line));
+    shown(&rows, &chart, ui.layout())
+        .iter()
+        .for_each(|line| ui.out(line));
     if let Some(path) = &args.svg {
         chart.write_svg(path)?;
         ui.say(&format!("wrote {}", path.display()));
@@ -197,13 +192,15 @@ fn curves(runs: &[Run]) -> Chart {
 
 /// Everything for people, at most `width` columns wide: the table of a row a run, the curves, and what can be said of the
 /// results.
-fn shown(rows: &[Compared], table: &str, chart: &Chart, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
-    lines.push(String::new());
-    lines.extend(chart.text(width.min(WIDEST_CHART), 18));
+fn shown(rows: &[Compared], chart: &Chart, layout: Layout) -> Vec<String> {
+    let mut lines = layout.table(&table::cells(rows));
+    if !layout.is_markdown() {
+        lines.push(String::new());
+    }
+    lines.extend(layout.drawn(chart.text(layout.width().min(WIDEST_CHART), 18)));
     lines.push(String::new());
     for note in notes(rows) {
-        lines.extend(wrapped(&note, width));
+        lines.extend(layout.paragraph(&note));
     }
     lines
 }
@@ -273,8 +270,7 @@ mod tests {
                     .collect(),
             };
             for width in [40, 60, 80, 100, 200] {
-                let table = lora_cli::table_within(&table::cells(&rows), width);
-                let lines = shown(&rows, &table, &chart, width);
+                let lines = shown(&rows, &chart, Layout::within(width));
                 for line in &lines {
                     assert!(line.chars().count() <= width, "{width}: {line}");
                 }

@@ -82,6 +82,10 @@ fn what_is_not_as_it_was_is_named_and_the_answer_is_no() {
                 "{name}: {said:?}"
             );
             assert!(said.stderr.starts_with("no: 1 of "), "{name}: {said:?}");
+            assert!(
+                said.stderr.contains(" is not as it was: "),
+                "{name}: {said:?}"
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 use crate::session::tool;
 use lora_testkit::{assert_code, piped, repository, stderr, tiny_chat};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Address space in MB: from what hardly starts a program to what is enough for all of it.
@@ -93,6 +93,68 @@ fn every_limit_of_memory_ends_in_success_or_in_one_line() {
         }
         let output = limited(dir.path(), "ulimit -v 8000000", line, None);
         assert_code(&output, 0);
+    }
+}
+
+/// A control group that limits memory.
+struct Group {
+    folder: PathBuf,
+    limit: &'static str,
+}
+
+impl Group {
+    /// None where this user may not make one.
+    fn new() -> Option<Self> {
+        let folders = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ];
+        folders.into_iter().find_map(|(above, limit)| {
+            let folder = Path::new(above).join(format!("lora-limits-{}", std::process::id()));
+            std::fs::create_dir(&folder).ok()?;
+            let group = Self { folder, limit };
+            group.folder.join(limit).is_file().then_some(group)
+        })
+    }
+
+    fn set(&self, megabytes: u64) {
+        let bytes = (megabytes * 1_000_000).to_string();
+        std::fs::write(self.folder.join(self.limit), bytes).unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
+/// A predicted peak holds within a control group, and what does not fit is refused before the first step, whatever
+/// `--memory` promises; the same within a limited address space.
+#[test]
+fn what_can_not_fit_is_refused_before_it_starts() {
+    let dir = prepared();
+    assert_code(&limited(dir.path(), "true", LINES[0], None), 0);
+    let plain = "lora-train --base BASE --data data --out adapter --steps 2 --force";
+    let promised = format!("{plain} --memory 2GB");
+    let refused = |limit: &str, line: &str| {
+        let output = limited(dir.path(), limit, line, None);
+        let said = stderr(&output);
+        assert_code(&output, 2);
+        assert!(said.contains("error: the run needs"), "{limit}: {said}");
+    };
+    let large = format!("{promised} --batch 40");
+    refused("ulimit -v 80000", &large);
+    let Some(group) = Group::new() else {
+        return eprintln!("skipped: no control group can be made here");
+    };
+    let inside = format!("echo $$ > {}/cgroup.procs", group.folder.display());
+    group.set(16);
+    refused(&inside, plain);
+    refused(&inside, &promised);
+    group.set(80);
+    for line in [plain, &promised] {
+        assert_code(&limited(dir.path(), &inside, line, None), 0);
     }
 }
 
