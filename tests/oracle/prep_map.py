@@ -3,7 +3,7 @@
 usage: prep_map.py --base HF_DIR --raw RAW.jsonl [--processes N] [--cache DIR]
 
 Rows are messages, prompt + completion, or instruction (+ input) + output. Each is rendered with and without its answer, and
-both texts are tokenised: what the first has more is learned. One JSON line: rows, tokens, seconds of loading and of map
+both texts are tokenised, a batch at a time: what the first has more is learned. One JSON line: rows, tokens, seconds of loading and of map
 (imports left out), seconds of processors that map took, and the peak memory of the largest process in bytes.
 """
 import argparse
@@ -37,13 +37,15 @@ def messages(row):
     return [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
 
 
-def encode(row):
-    chat = messages(row)
-    prompt = tokenizer.apply_chat_template(chat[:-1], tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(chat, tokenize=False)
-    start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
-    return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
+def encode(batch):
+    rows = [dict(zip(batch, values)) for values in zip(*batch.values())]
+    chats = [messages(row) for row in rows]
+    prompts = tokenizer.apply_chat_template([chat[:-1] for chat in chats], tokenize=False, add_generation_prompt=True)
+    wholes = tokenizer.apply_chat_template(chats, tokenize=False)
+    starts = [len(ids) for ids in tokenizer(prompts, add_special_tokens=False)["input_ids"]]
+    all_ids = tokenizer(wholes, add_special_tokens=False)["input_ids"]
+    labels = [[-100] * start + ids[start:] for start, ids in zip(starts, all_ids)]
+    return {"input_ids": all_ids, "labels": labels}
 
 
 def cpu_seconds():
@@ -55,7 +57,7 @@ with tempfile.TemporaryDirectory(dir=args.cache) as cache:
     begun = time.perf_counter()
     rows = datasets.load_dataset("json", data_files=args.raw, split="train", cache_dir=cache)
     loaded, cpu = time.perf_counter(), cpu_seconds()
-    made = rows.map(encode, num_proc=args.processes, remove_columns=rows.column_names, load_from_cache_file=False)
+    made = rows.map(encode, batched=True, num_proc=args.processes, remove_columns=rows.column_names, load_from_cache_file=False)
     mapped, cpu = time.perf_counter(), cpu_seconds() - cpu
     tokens = sum(len(ids) for ids in made["input_ids"])
 peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * 1024
