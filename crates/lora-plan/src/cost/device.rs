@@ -31,7 +31,7 @@ pub struct OnCard {
 }
 
 /// What a process held on an H100 for a model of 1 MB.
-const DRIVER: u64 = 900_000_000;
+const DRIVER: u64 = 700_000_000;
 
 /// Predicts what a run takes of a card. `files` are the base's, if it is planned as it is stored.
 pub fn on_card(shape: &Shape, work: &Workload, files: Option<&Base>, card: &Card) -> OnCard {

@@ -263,9 +263,9 @@ fn memory_by_batch_as_svg() {
 
 /// What an H100 held and planned for one row of 2,048 supervised tokens, rank 16 on all seven modules; tokens a second there.
 const ON_H100: [(&str, f64, f64, f64); 3] = [
-    ("smollm2-135m", 0.999e9, 1.9e9, 64.3e3),
-    ("llama-3.2-1b", 3.3e9, 3.8e9, 40.8e3),
-    ("llama-3.1-8b", 17.0e9, 12.0e9, 12.0e3),
+    ("smollm2-135m", 0.999e9, 1.509e9, 83.9e3),
+    ("llama-3.2-1b", 3.300e9, 3.256e9, 54.0e3),
+    ("llama-3.1-8b", 17.021e9, 11.381e9, 13.0e3),
 ];
 
 #[test]
