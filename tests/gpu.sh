@@ -68,7 +68,7 @@ wait $models
 ours 8b "$tmp/8b/model" "$tmp/8b/rows.parquet" 8
 peer 8b "$tmp/8b/model" "$tmp/8b/rows.parquet" 8
 ours 8b-q4_k "$tmp/8b.gguf" "$tmp/8b/rows.parquet" 8
-ours 8b-q4_k-8.4GB "$tmp/8b.gguf" "$tmp/8b/rows.parquet" 8 --memory 8.4GB
+ours 8b-q4_k-8.6GB "$tmp/8b.gguf" "$tmp/8b/rows.parquet" 8 --memory 8.6GB
 for shape in 1b 8b; do
   ours $shape-profile "$tmp/$shape/model" "$tmp/$shape/rows.parquet" 12 --profile
   sed -n '/^part /,/in products/p' "$out/ours-$shape-profile.log" | tee -a "$out/summary.txt"

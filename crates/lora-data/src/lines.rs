@@ -7,8 +7,9 @@ use std::io::{BufRead, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes that one line may have; a longer one is no record but a file of another kind.
-const LONGEST_LINE: u64 = 256 << 20;
+/// Bytes that one line may have: some ten million tokens. A longer one is no record but a file of another kind, and is refused
+/// before it is parsed.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// What programs put before a text.
 pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -60,10 +61,9 @@ impl<R: BufRead> Iterator for Lines<R> {
                 }
                 Ok(0) => return None,
                 Ok(read) if read as u64 > LONGEST_LINE => {
-                    let message =
-                        format!("line {}: longer than {} MiB", self.line, LONGEST_LINE >> 20);
                     self.broken = self.reader.skip_until(b'\n').is_err();
-                    return Some(Err(Error::invalid(&self.name, message)));
+                    let place = format!("line {}", self.line);
+                    return Some(Err(Error::mistake(&self.name, &place, too_long())));
                 }
                 Ok(_) => {}
             }
@@ -120,6 +120,12 @@ impl Line {
             }
         })
     }
+}
+
+fn too_long() -> Mistake {
+    Mistake::new(format!("longer than {} MiB", LONGEST_LINE >> 20)).hint(
+        "one line holds one record: split its text into several rows, or leave such lines out with --on-bad-line skip",
+    )
 }
 
 /// serde_json's message without its own place.

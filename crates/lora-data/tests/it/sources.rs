@@ -203,3 +203,16 @@ fn random_bytes_are_errors_and_never_panics() {
     }
     let _ = std::panic::take_hook();
 }
+
+/// A line of more than 64 MiB is refused before it is parsed, and the rows around it are read.
+#[test]
+fn a_line_without_end_is_refused_by_its_length() {
+    let long = "x".repeat(65 << 20);
+    let text = format!("{{\"text\":\"a\"}}\n{{\"text\":\"{long}\"}}\n{{\"text\":\"b\"}}\n");
+    let rows = RawRows::from_reader(Path::new("raw.jsonl"), Cursor::new(text.into_bytes()));
+    let read: Vec<_> = rows.unwrap().map(|row| row.map_err(|e| e.told())).collect();
+    let [Ok(_), Err(said), Ok(_)] = &read[..] else {
+        panic!("{} rows", read.len());
+    };
+    assert!(said.contains("line 2: longer than 64 MiB"), "{said}");
+}

@@ -86,7 +86,11 @@ fn ended_well(output: &Output, what: &str) -> bool {
 fn every_limit_of_memory_ends_in_success_or_in_one_line() {
     let dir = prepared();
     for line in LINES {
-        for megabytes in SPACES {
+        let name = line.split(' ').next().unwrap();
+        let program = std::fs::metadata(tool(name)).unwrap().len();
+        // Where the program's own file has no room, the system ends it before a line of ours.
+        let spaces = SPACES.into_iter().filter(|mb| mb * 1_000_000 > program);
+        for megabytes in spaces {
             let limit = format!("ulimit -v {}", megabytes * 1000);
             let output = limited(dir.path(), &limit, line, None);
             ended_well(&output, &format!("{megabytes} MB: {line}"));
