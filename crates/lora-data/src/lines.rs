@@ -7,9 +7,9 @@ use std::io::{BufRead, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes that one line may have: some ten million tokens. A longer one is no record but a file of another kind, and is refused
+/// Bytes that one line, or a row of a table, may have: some ten million tokens. A longer one is no record but a file of another kind, and is refused
 /// before it is parsed.
-const LONGEST_LINE: u64 = 64 << 20;
+pub(crate) const LONGEST_LINE: u64 = 64 << 20;
 
 /// What programs put before a text.
 pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -122,9 +122,9 @@ impl Line {
     }
 }
 
-fn too_long() -> Mistake {
+pub(crate) fn too_long() -> Mistake {
     Mistake::new(format!("longer than {} MiB", LONGEST_LINE >> 20)).hint(
-        "one line holds one record: split its text into several rows, or leave such lines out with --on-bad-line skip",
+        "one row holds one record: split its text into several rows, or leave such rows out with --on-bad-line skip",
     )
 }
 

@@ -1,5 +1,5 @@
 //! A row that was found and is not read yet.
-use crate::lines::Line;
+use crate::lines::{LONGEST_LINE, Line, too_long};
 use crate::{Error, RawRow};
 use serde_json::Value;
 
@@ -46,6 +46,7 @@ impl Unread {
     pub(crate) fn read(self) -> Result<RawRow, Error> {
         match self {
             Self::Line(line) => line.read(),
+            Self::Row(row) if bytes(&row.value) as u64 > LONGEST_LINE => Err(row.error(too_long())),
             Self::Row(row) => Ok(row),
         }
     }

@@ -24,7 +24,7 @@ pub use digest::hash_bytes;
 pub use hash::{Hashes, hash_path, keep_hashes_in};
 pub use host::peak_rss_bytes;
 pub use identity::{Identity, Marks};
-pub use overlap::refuse_overlap;
+pub use overlap::{Overlaps, refuse_overlap};
 pub use receipt::{Artefact, Draft, Input, Output, Receipt, receipt_path};
 pub use replace::heal;
 pub use staged::{Staged, recover};

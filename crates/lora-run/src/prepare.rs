@@ -6,13 +6,14 @@ use crate::record::{read_paths, with_paths};
 use crate::resolve::{Action, Step};
 use crate::tools::{self, Tool};
 use lora_cli::Result;
-use lora_receipt::refuse_overlap;
+use lora_receipt::Overlaps;
 use std::collections::BTreeMap;
 
 /// Checks tools, flags and input paths of all steps before anything runs.
 pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
     let mut known: BTreeMap<String, Tool> = BTreeMap::new();
     let mut ready = Vec::new();
+    let mut overlaps = Overlaps::default();
     for step in steps {
         for (key, paths) in &step.inputs {
             if let Some(missing) = paths
@@ -28,7 +29,7 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
             }
         }
         for (key, path) in read_paths(&step, None) {
-            if let Err(overlap) = refuse_overlap(&step.out, &path) {
+            if let Err(overlap) = overlaps.refuse(&step.out, &path) {
                 let at = ["steps", step.name.as_str(), "in", &key];
                 let error = source.error_at(&at, overlap);
                 return Err(error.hint("an input lies outside of what the step writes, WORK/P/S"));

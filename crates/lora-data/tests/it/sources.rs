@@ -215,4 +215,12 @@ fn a_line_without_end_is_refused_by_its_length() {
         panic!("{} rows", read.len());
     };
     assert!(said.contains("line 2: longer than 64 MiB"), "{said}");
+    let table = format!("text\na\n{long}\nb\n");
+    let (_folder, path) = file("rows.csv", table.as_bytes());
+    let rows = RawRows::open(&path).unwrap();
+    let read: Vec<_> = rows.map(|row| row.map_err(|e| e.told())).collect();
+    let [Ok(_), Err(said), Ok(_)] = &read[..] else {
+        panic!("{} rows", read.len());
+    };
+    assert!(said.contains("row 2: longer than 64 MiB"), "{said}");
 }
