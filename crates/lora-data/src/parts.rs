@@ -117,7 +117,7 @@ mod tests {
         let token = |n: usize, content: &str, flags: [bool; 4]| {
             let [lstrip, rstrip, normalized, single_word] = flags;
             json!({"id": 100 + n, "content": content, "lstrip": lstrip, "rstrip": rstrip,
-                "normalized": normalized, "single_word": single_word, "special": n % 2 == 0})
+                "normalized": normalized, "single_word": single_word, "special": n.is_multiple_of(2)})
         };
         let added = [
             token(0, "<|x|>", [false; 4]),

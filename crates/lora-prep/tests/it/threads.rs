@@ -31,7 +31,7 @@ fn rows(count: usize) -> Vec<Value> {
     let with_more = |n: usize| {
         let mut row = row(n);
         row["user"] = json!(n % 60);
-        row["part"] = if n % 7 == 0 {
+        row["part"] = if n.is_multiple_of(7) {
             json!("seventh")
         } else {
             json!(null)

@@ -1,5 +1,6 @@
 //! Memory and threads that can't be had: one line and exit code 2, whatever the limit; never a signal, never a panic.
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stderr)] // what a machine does not let a test try is said
 use crate::session::tool;
 use lora_testkit::{assert_code, piped, repository, stderr, tiny_chat};
 use std::path::{Path, PathBuf};
