@@ -44,9 +44,16 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     if args.profile
         && let Some(profile) = model.trainable.profile()
     {
-        let peak = model.trainable.product_peak()?;
-        let peak = peak.unwrap_or_else(|| profile::cpu_peak(args.threads()));
-        profile::show(profile, outcome.profiled, peak, ui);
+        match model.trainable.product_peak() {
+            Ok(peak) => {
+                let peak = peak.unwrap_or_else(|| profile::cpu_peak(args.threads()));
+                profile::show(profile, outcome.profiled, peak, ui);
+            }
+            // What was learned is not lost for it.
+            Err(why) => ui.warn(&format!(
+                "no profile: there is nothing to compare with ({why})"
+            )),
+        }
     }
     let trained = finish::Trained {
         model: &model,
