@@ -1,7 +1,7 @@
 //! `--device`: the way through the decoder, on a GPU or on the CPU.
 use crate::Args;
 use crate::voices::Voice;
-use lora_cli::{Foreign as _, Result, Ui};
+use lora_cli::{Result, Ui};
 use lora_gpu::Precision;
 use lora_model::{Base, Fused, Generate, OnGpu};
 
@@ -13,7 +13,7 @@ pub(crate) fn route<'b>(
     ui: &Ui,
 ) -> Result<Box<dyn Generate + 'b>> {
     let on_gpu = args.device.open(ui, |ordinal| {
-        let gpu = lora_gpu::cuda(ordinal, Precision::Bf16).foreign()?;
+        let gpu = lora_gpu::cuda(ordinal, Precision::Bf16)?;
         let adapters = voices.iter().filter_map(|voice| voice.adapter.as_ref());
         Ok(OnGpu::for_adapters(base, gpu, adapters)?)
     })?;

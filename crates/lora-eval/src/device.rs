@@ -1,7 +1,7 @@
 //! `--device`: the way through the decoder, on a GPU or on the CPU.
 use crate::args::Args;
 use crate::load::Loaded;
-use lora_cli::{Foreign as _, Result, Ui};
+use lora_cli::{Result, Ui};
 use lora_gpu::Precision;
 use lora_model::{Fused, Generate, OnGpu};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ pub(crate) fn route<'b>(
     ui: &Ui,
 ) -> Result<(Box<dyn Generate + 'b>, Value)> {
     let on_gpu = args.device.open(ui, |ordinal| {
-        let gpu = lora_gpu::cuda(ordinal, Precision::Bf16).foreign()?;
+        let gpu = lora_gpu::cuda(ordinal, Precision::Bf16)?;
         let models = loaded.models();
         let adapters = models.iter().filter_map(|model| model.adapter);
         Ok(OnGpu::for_adapters(&loaded.base, gpu, adapters)?)

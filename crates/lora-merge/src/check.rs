@@ -2,7 +2,7 @@
 use crate::inputs::Inputs;
 use crate::weights::Moved;
 use crate::{Args, Dtype};
-use lora_cli::{Error, Foreign as _, Result, Ui};
+use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
 use lora_data::Split;
 use lora_gpu::Precision;
@@ -127,7 +127,7 @@ struct Routes<'b> {
 impl<'b> Routes<'b> {
     fn open(args: &Args, inputs: &'b Inputs, merged: &'b Base, ui: &Ui) -> Result<Self> {
         let on_gpu = args.device.open(ui, |ordinal| {
-            let gpu = lora_gpu::cuda(ordinal, Precision::F32).foreign()?;
+            let gpu = lora_gpu::cuda(ordinal, Precision::F32)?;
             let adapter = std::iter::once(&inputs.adapter);
             Ok(Self {
                 base: Box::new(OnGpu::for_adapters(&inputs.base, gpu.clone(), adapter)?),

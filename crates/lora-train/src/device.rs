@@ -1,6 +1,6 @@
 //! `--device`: the GPU that a run takes, if it takes one.
 use crate::args::Args;
-use lora_cli::{DeviceChoice, Foreign as _, Result, Ui, human_bytes};
+use lora_cli::{DeviceChoice, Result, Ui, human_bytes};
 use lora_core::Adapter;
 use lora_gpu::{Gpu, Identity, Precision};
 use lora_model::{Base, BatchSize, GpuMemory, OnGpu};
@@ -15,9 +15,8 @@ pub(crate) struct Placed<'b> {
 
 /// The GPU that the flags ask for; None if the run is the CPU's.
 pub(crate) fn find(args: &Args, ui: &Ui) -> Result<Option<Gpu>> {
-    args.device.open(ui, |ordinal| {
-        lora_gpu::cuda(ordinal, Precision::Bf16).foreign()
-    })
+    args.device
+        .open(ui, |ordinal| Ok(lora_gpu::cuda(ordinal, Precision::Bf16)?))
 }
 
 /// Takes the base to a GPU; None if that can't be, and the CPU will do.

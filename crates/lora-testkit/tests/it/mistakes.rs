@@ -90,3 +90,22 @@ fn of_pipelines() {
     session.run("lora-run name.yaml --set rank=1");
     assert_snapshot("mistakes-lora-run", &session.transcript());
 }
+
+/// No machine has a GPU of this number; the way out of whatever is missing first is told, by every tool that would take one.
+#[test]
+fn of_a_gpu_that_is_not_there() {
+    let mut session = Session::new();
+    session.run("lora-prep rows.jsonl --base model --out data --quiet --valid 0.2");
+    session.run("lora-train --base model --data data --out adapter --steps 1 --quiet --device cpu");
+    let lines = [
+        "lora-train --base model --data data --out other --device cuda:63",
+        "lora-eval --base model --data data --adapter adapter --out report --device cuda:63",
+        "lora-merge --base model --adapter adapter --out merged --device cuda:63",
+        "lora-chat --base model --adapter adapter --device cuda:63",
+    ];
+    lines.iter().for_each(|line| session.run(line));
+    let said = session.transcript();
+    assert_eq!(said.matches("error: ").count(), lines.len(), "{said}");
+    assert_eq!(said.matches("hint: ").count(), lines.len(), "{said}");
+    assert!(!said.contains("explains the flags"), "{said}");
+}
