@@ -7,8 +7,9 @@
 #   BIN      folder of lora-prep, lora-train and lora-eval
 #   OUT      folder for logs; models are made in a temporary one
 #   GOLDEN   test binary of lora-model (cargo test --release -p lora-model --test it --no-run names it)
+# variable: seeds="7"   of the training run beside the CPU's; each takes some twenty seconds more
 set -u
-bin=$1 out=$2 golden=${3:-}
+bin=$1 out=$2 golden=${3:-} seeds=${seeds:-7}
 mkdir -p "$out"
 tmp=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$tmp"' EXIT
@@ -26,18 +27,22 @@ if [ -n "$golden" ]; then
 fi
 
 "$bin/lora-prep" data/tasks.jsonl --base data/tiny-chat --valid 0.1 --seed 7 --out "$tmp/rows" > "$out/prep.log" 2>&1
-tiny="--base data/tiny-chat --data $tmp/rows --rank 16 --alpha 16 --targets all-linear --dropout 0.05 --lr 5e-3 --epochs 20 --batch 8 --schedule cosine --seed 7"
-timeout 150 "$bin/lora-train" $tiny --device cpu --out "$tmp/cpu" > "$out/tiny-cpu.log" 2>&1 &
-cpu=$!
-for run in first second; do
-  timeout 90 "$bin/lora-train" $tiny --device cuda --out "$tmp/$run" > "$out/tiny-$run.log" 2>&1
+tiny="--base data/tiny-chat --data $tmp/rows --rank 16 --alpha 16 --targets all-linear --dropout 0.05 --lr 5e-3 --epochs 20 --batch 8 --schedule cosine"
+train() { # NAME SEED DEVICE
+  timeout 150 "$bin/lora-train" $tiny --seed "$2" --device "$3" --out "$tmp/$1" > "$out/tiny-$1.log" 2>&1
+}
+for seed in $seeds; do
+  train cpu-$seed $seed cpu &
+  cpu=$!
+  train cuda-$seed $seed cuda
+  wait $cpu
+  for run in cuda-$seed cpu-$seed; do
+    timeout 60 "$bin/lora-eval" --base data/tiny-chat --data "$tmp/rows" --adapter "$tmp/$run" --split valid --generate all --device cuda --out "$tmp/eval-$run" > "$out/eval-$run.log" 2>&1
+    say "tiny-chat trained, $run: valid loss $(last best_valid_loss "$out/tiny-$run.log"), exact match $(last exact_match "$out/eval-$run.log")"
+  done
 done
-say "tiny-chat on the card, twice: $(sha256sum "$tmp/first/adapter_model.safetensors" "$tmp/second/adapter_model.safetensors" | cut -c1-16 | tr '\n' ' ')"
-wait $cpu
-for run in first cpu; do
-  timeout 60 "$bin/lora-eval" --base data/tiny-chat --data "$tmp/rows" --adapter "$tmp/$run" --split valid --generate all --device cuda --out "$tmp/eval-$run" > "$out/eval-$run.log" 2>&1
-  say "tiny-chat trained on ${run/first/the card}: valid loss $(last best_valid_loss "$out/tiny-$run.log"), exact match $(last exact_match "$out/eval-$run.log")"
-done
+train again $seed cuda
+say "tiny-chat on the card, twice: $(sha256sum "$tmp/cuda-$seed/adapter_model.safetensors" "$tmp/again/adapter_model.safetensors" | cut -c1-16 | tr '\n' ' ')"
 
 # Tokens per second (median behind the first steps) and the card's memory of one run.
 ours() { # LABEL BASE ROWS STEPS FLAGS…
