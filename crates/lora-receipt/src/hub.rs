@@ -38,6 +38,17 @@ impl HubPlace {
     }
 }
 
+/// What people call what lies at a path: its repository or its file on the hub, else the path's last part.
+pub fn short_name(path: &Path) -> Option<String> {
+    match HubPlace::of(path) {
+        Some(HubPlace { id, file, .. }) => {
+            let whole = file.unwrap_or(id);
+            whole.rsplit('/').next().map(str::to_owned)
+        }
+        None => Some(path.file_name()?.to_string_lossy().into_owned()),
+    }
+}
+
 impl std::fmt::Display for HubPlace {
     /// As it is named on a command line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,7 +66,7 @@ fn is_commit(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::HubPlace;
+    use super::{HubPlace, short_name};
     use std::path::Path;
 
     #[test]
@@ -71,6 +82,12 @@ mod tests {
             named(format!("{snapshot}/q/m.gguf")),
             Some(format!("hub:org/tiny@{commit}/q/m.gguf"))
         );
+        assert_eq!(short_name(Path::new(&snapshot)).unwrap(), "tiny");
+        assert_eq!(
+            short_name(Path::new(&format!("{snapshot}/q/m.gguf"))).unwrap(),
+            "m.gguf"
+        );
+        assert_eq!(short_name(Path::new("a/b")).unwrap(), "b");
         for other in [
             "/models/tiny".to_owned(),
             "/x/snapshots/1".to_owned(),

@@ -24,7 +24,7 @@ pub use check::{Change, changed_since};
 pub use digest::hash_bytes;
 pub use hash::{Hashes, hash_path, keep_hashes_in};
 pub use host::peak_rss_bytes;
-pub use hub::HubPlace;
+pub use hub::{HubPlace, short_name};
 pub use identity::{Identity, Marks};
 pub use overlap::{Overlaps, refuse_overlap};
 pub use receipt::{Artefact, Draft, Input, Output, Receipt, receipt_path};
