@@ -8,10 +8,11 @@ use crate::tools::{self, Tool};
 use lora_cli::Result;
 use lora_receipt::Overlaps;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Checks tools, flags and input paths of all steps before anything runs.
 pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
-    let mut known: BTreeMap<String, Tool> = BTreeMap::new();
+    let mut known: BTreeMap<String, Arc<Tool>> = BTreeMap::new();
     let mut ready = Vec::new();
     let mut overlaps = Overlaps::default();
     for step in steps {
@@ -38,8 +39,8 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
         let tool = match &step.action {
             Action::Use(name) if known.contains_key(name) => known.get(name).cloned(),
             Action::Use(name) => {
-                let tool = tools::find(source, &step, name)?;
-                known.insert(name.clone(), tool.clone());
+                let tool = Arc::new(tools::find(source, &step, name)?);
+                known.insert(name.clone(), Arc::clone(&tool));
                 Some(tool)
             }
             Action::Run(_) => None,
@@ -47,7 +48,7 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
         let arguments = tool
             .as_ref()
             .map_or(Ok(Vec::new()), |tool| tool.arguments(source, &step))?;
-        for (key, path) in with_paths(&step, tool.as_ref()) {
+        for (key, path) in with_paths(&step, tool.as_deref()) {
             if !path.exists() {
                 let at = ["steps", step.name.as_str(), "with", &key];
                 let error = source.error_at(&at, format!("{} does not exist", path.display()));
