@@ -17,6 +17,7 @@ mod remains;
 mod replace;
 mod staged;
 mod stamp;
+mod stream;
 mod unfinished;
 
 pub use chain::{Found, State, verify};
@@ -30,6 +31,7 @@ pub use overlap::{Overlaps, refuse_overlap};
 pub use receipt::{Artefact, Draft, Input, Output, Receipt, receipt_path};
 pub use replace::heal;
 pub use staged::{Staged, recover};
+pub use stream::Hashing;
 pub use unfinished::{move_unfinished, partial_path, remove_unfinished};
 
 use std::path::{Path, PathBuf};

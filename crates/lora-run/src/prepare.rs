@@ -10,10 +10,11 @@ use lora_cli::{Result, is_hub};
 use lora_receipt::Overlaps;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Checks tools, flags and input paths of all steps before anything runs.
 pub(crate) fn prepare(source: &Source, steps: Vec<Step>, pins: &mut Pins) -> Result<Vec<Ready>> {
-    let mut known: BTreeMap<String, Tool> = BTreeMap::new();
+    let mut known: BTreeMap<String, Arc<Tool>> = BTreeMap::new();
     let mut ready = Vec::new();
     let mut overlaps = Overlaps::default();
     for mut step in steps {
@@ -40,17 +41,17 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>, pins: &mut Pins) -> Res
         let tool = match &step.action {
             Action::Use(name) if known.contains_key(name) => known.get(name).cloned(),
             Action::Use(name) => {
-                let tool = tools::find(source, &step, name)?;
-                known.insert(name.clone(), tool.clone());
+                let tool = Arc::new(tools::find(source, &step, name)?);
+                known.insert(name.clone(), Arc::clone(&tool));
                 Some(tool)
             }
             Action::Run(_) => None,
         };
-        pins.step(source, &mut step, tool.as_ref())?;
+        pins.step(source, &mut step, tool.as_deref())?;
         let arguments = tool
             .as_ref()
             .map_or(Ok(Vec::new()), |tool| tool.arguments(source, &step))?;
-        for (key, path) in with_paths(&step, tool.as_ref()) {
+        for (key, path) in with_paths(&step, tool.as_deref()) {
             if is_absent(&path) {
                 let at = ["steps", step.name.as_str(), "with", &key];
                 let error = source.error_at(&at, format!("{} does not exist", path.display()));
