@@ -15,6 +15,8 @@ enum Next {
     Element,
     /// A comma or the end.
     Comma,
+    /// The rest of an element that is too long.
+    Rest(Scan),
     /// Nothing but blanks.
     Nothing,
     /// Nothing that can be read.
@@ -33,7 +35,7 @@ pub(crate) struct Elements<R> {
 }
 
 /// How far an element has been followed.
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Scan {
     depth: usize,
     in_text: bool,
@@ -104,11 +106,15 @@ impl<R: BufRead> Elements<R> {
         self.reader.consume(count);
     }
 
-    /// The next element, where `next` may stand; None behind the last one. Whoever fails leaves nothing to be read.
+    /// The next element, if `next` comes next; None behind the last one. Whoever fails leaves nothing to be read.
     fn find(&mut self, mut next: Next) -> Result<Option<TextRow>, Error> {
         loop {
             match (next, self.skip_blanks()?) {
                 (Next::Broken, _) | (Next::Nothing, None) => return Ok(None),
+                (Next::Rest(mut scan), Some(_)) => {
+                    while !self.follow(&mut scan, |_| true)? {}
+                    next = Next::Comma;
+                }
                 (Next::Nothing, Some(_)) => return Err(self.fault("trailing characters")),
                 (_, None) => return Err(self.fault("EOF while parsing a list")),
                 (Next::First | Next::Comma, Some(b']')) => {
@@ -138,26 +144,15 @@ impl<R: BufRead> Elements<R> {
             column: self.column,
         };
         let mut bytes = Vec::new();
-        let mut is_long = false;
         let mut scan = Scan::default();
-        let mut is_whole = false;
-        while !is_whole {
-            let chunk = fill(&self.name, &mut self.reader)?;
-            if chunk.is_empty() {
-                break; // what is there is no JSON, and its own error says so
-            }
-            let end = chunk.iter().position(|byte| scan.ends_before(*byte));
-            is_whole = end.is_some();
-            let length = end.unwrap_or(chunk.len());
-            is_long |= bytes.len() + length > LONGEST;
-            match is_long {
-                true => bytes = Vec::new(),
-                false => bytes.extend_from_slice(&chunk[..length]),
-            }
-            self.take(length);
-        }
+        let mut keep = |part: &[u8]| {
+            bytes.extend_from_slice(part);
+            bytes.len() <= LONGEST
+        };
+        let is_whole = self.follow(&mut scan, &mut keep)?;
         self.next = Next::Comma;
-        if is_long {
+        if !is_whole {
+            self.next = Next::Rest(scan);
             return Err(Error::mistake(&self.name, &at.place(), too_long()));
         }
         Ok(TextRow {
@@ -165,6 +160,26 @@ impl<R: BufRead> Elements<R> {
             at,
             bytes,
         })
+    }
+
+    /// Gives the bytes of an element as long as they are wanted; true if its end was met, or the file's: what is there
+    /// then is no JSON, and its own error says so.
+    fn follow(
+        &mut self,
+        scan: &mut Scan,
+        mut give: impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool, Error> {
+        loop {
+            let chunk = fill(&self.name, &mut self.reader)?;
+            let end = chunk.iter().position(|byte| scan.ends_before(*byte));
+            let length = end.unwrap_or(chunk.len());
+            let is_end = end.is_some() || chunk.is_empty();
+            let is_wanted = give(&chunk[..length]);
+            self.take(length);
+            if is_end || !is_wanted {
+                return Ok(is_wanted);
+            }
+        }
     }
 
     fn fault(&self, message: &str) -> Error {

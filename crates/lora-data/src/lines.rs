@@ -14,6 +14,8 @@ pub(crate) struct Lines<R> {
     reader: R,
     line: usize,
     broken: bool,
+    /// The rest of a line that is too long comes next.
+    in_rest: bool,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -23,6 +25,7 @@ impl<R: BufRead> Lines<R> {
             reader,
             line: 0,
             broken: false,
+            in_rest: false,
         }
     }
 
@@ -37,6 +40,11 @@ impl<R: BufRead> Iterator for Lines<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.broken {
+            if std::mem::take(&mut self.in_rest)
+                && let Err(source) = self.reader.skip_until(b'\n')
+            {
+                return self.fail(unpack::broken(&self.name, source));
+            }
             let mut bytes = Vec::new();
             let read = (&mut self.reader)
                 .take(LONGEST as u64 + 1)
@@ -48,7 +56,7 @@ impl<R: BufRead> Iterator for Lines<R> {
                 }
                 Ok(0) => return None,
                 Ok(read) if read > LONGEST => {
-                    self.broken = self.reader.skip_until(b'\n').is_err();
+                    self.in_rest = !bytes.ends_with(b"\n");
                     let place = format!("line {}", self.line);
                     return Some(Err(Error::mistake(&self.name, &place, too_long())));
                 }

@@ -76,7 +76,7 @@ impl RawRows {
         file.rewind().map_err(Error::io("read", path))?;
         match Kind::of(&start) {
             Kind::Parquet => Ok(Self::of_arrow(ArrowRows::parquet(path, file)?)),
-            _ if unpack::extension(path) == "parquet" && !start.starts_with(GZIP) => {
+            _ if unpack::extension(path) == "parquet" && !unpack::is_packed(&start) => {
                 Ok(Self::of_arrow(ArrowRows::parquet(path, file)?))
             }
             Kind::ArrowFile => Ok(Self::of_arrow(ArrowRows::file(path, file)?)),
@@ -159,8 +159,6 @@ impl RawRows {
         Self::new(rows.map(|row| row.map(Unread::Row)))
     }
 }
-
-const GZIP: &[u8] = b"\x1f\x8b";
 
 /// What a file is that people mistake for JSON lines, by its first bytes.
 fn foreign(start: &[u8]) -> Option<&'static str> {

@@ -37,6 +37,8 @@ struct Records<R> {
     last: Option<usize>,
     /// The text can't be read on.
     has_failed: bool,
+    /// The rest of a record that is too long comes next: the line that it began in.
+    rest_of: Option<u64>,
 }
 
 /// One record.
@@ -90,6 +92,7 @@ impl<R: BufRead> Table<R> {
             field: vec![0; WIDE],
             last: None,
             has_failed: false,
+            rest_of: None,
         };
         let broken = |message: &str| Error::invalid(name, format!("no readable CSV: {message}"));
         let header = records.next(name)?.filter(|record| !record.is_last);
@@ -184,10 +187,9 @@ impl<R: BufRead> Iterator for Table<R> {
 impl<R: BufRead> Records<R> {
     /// The next record; empty lines are none.
     fn next(&mut self, name: &Path) -> Result<Option<Record>, Error> {
-        let line = self.csv.line();
+        let mut line = self.csv.line();
         let mut texts = Vec::new();
         let (mut filled, mut total) = (0, 0);
-        let mut is_long = false;
         loop {
             let input = match self.last {
                 Some(at) => &LAST[at..],
@@ -207,33 +209,46 @@ impl<R: BufRead> Records<R> {
                 None => self.reader.consume(read),
             }
             filled += written;
-            is_long |= total + filled > LONGEST;
+            let is_end = matches!(result, ReadFieldResult::Field { record_end: true });
+            if let Some(began) = self.rest_of {
+                filled = 0;
+                line = self.csv.line();
+                if is_end && is_last {
+                    return Ok(Some(self.record(began, Values::TooLong, is_last)));
+                }
+                self.rest_of = (!is_end).then_some(began);
+                if !matches!(result, ReadFieldResult::End) {
+                    continue;
+                }
+            }
+            if total + filled > LONGEST {
+                self.rest_of = (!is_end).then_some(line);
+                return Ok(Some(self.record(line, Values::TooLong, is_last)));
+            }
             match result {
                 ReadFieldResult::InputEmpty => {}
-                ReadFieldResult::OutputFull if is_long => filled = 0,
                 ReadFieldResult::OutputFull => self.field.resize(2 * self.field.len(), 0),
-                ReadFieldResult::Field { record_end } => {
-                    if !is_long {
-                        texts.push(self.field[..filled].to_vec());
-                    }
+                ReadFieldResult::Field { .. } => {
+                    texts.push(self.field[..filled].to_vec());
                     total += filled;
                     filled = 0;
-                    if record_end {
-                        self.field.truncate(WIDE);
-                        self.field.shrink_to_fit();
-                        let values = match is_long {
-                            true => Values::TooLong,
-                            false => Values::Texts(texts),
-                        };
-                        return Ok(Some(Record {
-                            line,
-                            values,
-                            is_last,
-                        }));
-                    }
                 }
                 ReadFieldResult::End => return Ok(None),
             }
+            if is_end {
+                return Ok(Some(self.record(line, Values::Texts(texts), is_last)));
+            }
+        }
+    }
+
+    /// What was read, with little room held for the next one.
+    fn record(&mut self, line: u64, values: Values, is_last: bool) -> Record {
+        self.field.truncate(WIDE);
+        self.field.shrink_to_fit();
+        Record {
+            line,
+            values,
+            is_last,
         }
     }
 }

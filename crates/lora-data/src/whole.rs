@@ -11,7 +11,7 @@ const IN_MEMORY: u64 = 64 << 20;
 
 /// Bytes that a packed file may have. Parquet and Arrow files pack their own columns, so that one which was packed again
 /// and has more than this is a bomb.
-const UNPACKED: u64 = 1 << 30;
+const UNPACKED: u64 = 256 << 20;
 
 /// All of a stream.
 pub(crate) enum Whole {

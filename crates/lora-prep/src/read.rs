@@ -46,6 +46,8 @@ pub(crate) struct Raw {
     /// Rows to train on that may be read still, if there is a limit.
     left: Option<usize>,
     format: Format,
+    /// The run ends with the first row that can't be read: nothing behind it is looked at.
+    ends_at_bad: bool,
     /// The sources, as the command line names them.
     pub(crate) names: Vec<String>,
     /// The same with their hashes.
@@ -86,6 +88,7 @@ impl Raw {
             format: Format {
                 separator: args.separator.and_then(|one| u8::try_from(one).ok()),
             },
+            ends_at_bad: !args.skips_bad_lines(),
             names: Vec::new(),
             inputs: Vec::new(),
             notes: Vec::new(),
@@ -109,7 +112,7 @@ impl Raw {
         for source in std::mem::take(&mut self.sources) {
             match self.source(&source, &mut |row| batches.push(row)) {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => break,
                 Err(error) => {
                     batches.push(SourceRow {
                         row: Found::End(error),
@@ -163,8 +166,9 @@ impl Raw {
                     }
                 },
             };
+            let is_end = self.ends_at_bad && matches!(row, Found::Bad(_));
             let source = place;
-            if !give(SourceRow { row, split, source }) {
+            if !give(SourceRow { row, split, source }) || is_end {
                 return Ok(false);
             }
         }

@@ -348,4 +348,16 @@ fn a_line_without_end_is_refused_by_its_length() {
         };
         assert!(said.contains("row 2: longer than 64 MiB"), "{said}");
     }
+    let table = format!("text\na\n\"{long}\nb\n");
+    let (_folder, path) = file("rows.csv", table.as_bytes());
+    let rows = RawRows::open(&path, Format::default()).unwrap();
+    let read: Vec<_> = rows.map(|row| row.map_err(|e| e.told())).collect();
+    let [Ok(_), Err(long), Err(open)] = &read[..] else {
+        panic!("{} rows", read.len());
+    };
+    assert!(long.contains("row 2: longer than 64 MiB"), "{long}");
+    assert!(
+        open.contains("line 3: a quote is opened and never closed"),
+        "{open}"
+    );
 }

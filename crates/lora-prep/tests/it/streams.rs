@@ -2,6 +2,7 @@
 use crate::harness::{BASE, Folder, pairs};
 use lora_receipt::hash_bytes;
 use serde_json::Value;
+use std::io::Write as _;
 
 /// The rows of `pairs` as a JSON array and as tables.
 fn kinds(rows: &str) -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
@@ -74,5 +75,41 @@ fn a_file_that_is_cut_off_is_an_error_also_where_bad_rows_are_skipped() {
         let answer = folder.prep(name, "out", &["--on-bad-line", "skip"]);
         assert_eq!(answer.code, 2, "{name}: {}", answer.stdout);
         assert!(!folder.path("out").exists());
+    }
+}
+
+/// A few kilobytes that unpack to half a gigabyte end as soon as that shows.
+#[test]
+fn a_bomb_is_refused_before_it_is_held() {
+    let bomb = |start: &str| {
+        let mut packed = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        packed.write_all(start.as_bytes()).unwrap();
+        let piece = vec![b'x'; 1 << 20];
+        (0..512).for_each(|_| packed.write_all(&piece).unwrap());
+        packed.finish().unwrap()
+    };
+    for (name, start, expected) in [
+        (
+            "rows.jsonl.zst",
+            "{\"text\": \"",
+            "line 1: longer than 64 MiB",
+        ),
+        (
+            "rows.json.zst",
+            "[{\"text\": \"",
+            "row 1: longer than 64 MiB",
+        ),
+        ("rows.csv.zst", "text\n", "row 1: longer than 64 MiB"),
+        (
+            "rows.parquet.zst",
+            "PAR1",
+            "unpacked it has more than 256 MiB",
+        ),
+    ] {
+        let folder = Folder::new();
+        folder.write(name, bomb(start));
+        let answer = folder.prep(name, "out", &[]);
+        assert_eq!(answer.code, 2, "{name}");
+        assert!(answer.stderr.contains(expected), "{}", answer.stderr);
     }
 }
