@@ -12,6 +12,7 @@ mod importance;
 mod inputs;
 mod model;
 mod modelfile;
+mod next;
 mod output;
 mod verify;
 
@@ -58,7 +59,8 @@ pub struct Args {
     pub dtype: Option<Dtype>,
     /// Also write an Ollama Modelfile beside model.gguf or adapter.gguf: the chat template of the model (or the one that the
     /// adapter was trained with) in Ollama's language, checked character by character against the original, its system
-    /// text and its stop texts. What Ollama's language does not get (tools, reasoning) is said.
+    /// text and its stop texts. Thinking goes with it where Ollama's language can say what the template does; what it does
+    /// not get (tools, other ways of reasoning) is said. The commands that run the result are named at the end.
     #[arg(long)]
     pub modelfile: bool,
     /// Name written into the GGUF file's metadata [default: the name of the source].
@@ -204,7 +206,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     };
     results["chat"] = served.result();
     if let Some(chat) = &chat {
-        modelfile::write(&args, chat, &source, &output, ui)?;
+        modelfile::write(chat, &source, &output, ui)?;
     }
     let verdict = match &args.verify {
         Some(_) => verify::run(&args, &source, &output.path, &mut results, ui)?,
@@ -213,5 +215,11 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     source.model().check_unchanged()?;
     let receipt = output.commit(&args, results, started)?;
     ui.receipt(&receipt);
+    if matches!(verdict, Status::Done) {
+        let lines = next::commands(&args, &source, &served);
+        lines
+            .iter()
+            .for_each(|line| ui.say(&format!("next: {line}")));
+    }
     Ok(verdict)
 }

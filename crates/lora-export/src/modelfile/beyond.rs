@@ -1,6 +1,7 @@
 //! What a chat template does beyond the turns of questions and answers, found by rendering: Ollama's template, which is
 //! written from the turns alone, does not do it, and that is said.
 use super::infer::{Turns, messages};
+use super::thinking::Thinking;
 use lora_data::{ChatTemplate, Message};
 use serde_json::{Value, json};
 
@@ -9,15 +10,25 @@ const TOOL: &str = "Xtool0X";
 const THOUGHT: &str = "Xthought0X";
 
 /// One line for each thing that is lost.
-pub(super) fn notes(template: &ChatTemplate, turns: &Turns) -> Vec<String> {
+pub(super) fn notes(
+    template: &ChatTemplate,
+    turns: &Turns,
+    thinking: Option<&Thinking>,
+) -> Vec<String> {
+    let has_switch = template.source().contains("enable_thinking");
+    let lacks_switch = thinking.is_some_and(|thinking| thinking.off.is_none());
     let lost = [
         (
             writes_tools(template),
             "the model's template writes tools and their calls, and Ollama's will not: Ollama says that the model does not support tools (llama-server --jinja applies the model's own template)",
         ),
         (
-            treats_reasoning(template),
+            thinking.is_none() && treats_reasoning(template),
             "the model's template writes, drops or asks for reasoning; Ollama's passes answers on as they are, and has no switch for thinking",
+        ),
+        (
+            has_switch && lacks_switch,
+            "the model's template has a switch for thinking that Ollama's can't say: `think: false` changes nothing",
         ),
         (
             joins_systems(template, turns),

@@ -1,16 +1,28 @@
 //! A translated template says what the model's own says, character by character, or there is none.
 use super::infer::{Turns, messages};
+use super::thinking::Thinking;
 use super::{beyond, go};
 use lora_data::ChatTemplate;
 
+/// A template in Ollama's language.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) turns: Turns,
+    pub(super) written: String,
+    /// What it does not say, one line each.
+    pub(super) notes: Vec<String>,
+}
+
 /// Infers, writes, and compares on other chats; `added` is what the tokenizer puts before every text by itself.
-pub(super) fn checked(
-    template: &ChatTemplate,
-    added: &str,
-) -> Result<(Turns, String, Vec<String>), String> {
+pub(super) fn checked(template: &ChatTemplate, added: &str) -> Result<Checked, String> {
     let turns = Turns::infer(template)?;
     let bare = turns.clone().without_bos(added);
-    let written = go::write(&bare);
+    // Thoughts go with it if every character is right; else they are said to be lost.
+    let thinking = Thinking::infer(template, &turns).filter(|thinking| {
+        let written = go::write(&bare, Some(thinking));
+        thinking.is_exact(template, &written, added)
+    });
+    let written = go::write(&bare, thinking.as_ref());
     let mut notes = Vec::new();
     for (system, chat, last) in CHATS {
         let system = system.filter(|_| turns.system.is_some());
@@ -36,8 +48,12 @@ pub(super) fn checked(
                 .to_owned(),
         );
     }
-    notes.extend(beyond::notes(template, &turns));
-    Ok((bare, written, notes))
+    notes.extend(beyond::notes(template, &turns, thinking.as_ref()));
+    Ok(Checked {
+        turns: bare,
+        written,
+        notes,
+    })
 }
 
 /// A chat: system message, turns, the last question.
@@ -140,7 +156,7 @@ mod tests {
         for (family, source, part) in FAMILIES {
             let template = ChatTemplate::new(source, Some("<s>"), Some("</s>")).unwrap();
             for added in ["", "<s>"] {
-                let (turns, written, _) =
+                let Checked { turns, written, .. } =
                     checked(&template, added).unwrap_or_else(|e| panic!("{family}: {e}"));
                 assert!(written.contains(part), "{family}: {written}");
                 assert!(
@@ -156,7 +172,7 @@ mod tests {
     fn characters_that_ollama_drops_are_escaped_or_refused() {
         let source = "{% for m in messages %}<{{ m.role }}>\u{a0}{{ m.content }}👩\u{200d}🔬\u{feff}\n{% endfor %}";
         let template = ChatTemplate::new(source, None, None).unwrap();
-        let (_, written, _) = checked(&template, "").unwrap();
+        let written = checked(&template, "").unwrap().written;
         assert!(written.chars().all(go::is_kept), "{written:?}");
         assert!(
             written.contains("\\U000000a0") && written.contains("👩\\U0000200d🔬"),
@@ -174,7 +190,7 @@ mod tests {
     fn what_a_template_does_more_is_said() {
         let notes = |index: usize| {
             let template = ChatTemplate::new(FAMILIES[index].1, Some("<s>"), Some("</s>")).unwrap();
-            checked(&template, "").unwrap().2
+            checked(&template, "").unwrap().notes
         };
         for plain in [0, 5] {
             let [note] = &notes(plain)[..] else {
@@ -197,7 +213,7 @@ mod tests {
              }}}}<|im_end|>\n{{% endfor %}}{{% if add_generation_prompt %}}<|im_start|>assistant\n{{% endif %}}"
         );
         let template = ChatTemplate::new(&source, None, None).unwrap();
-        checked(&template, "").unwrap().2
+        checked(&template, "").unwrap().notes
     }
 
     #[test]
@@ -222,7 +238,7 @@ mod tests {
         let template = ChatTemplate::new(dropped, None, None).unwrap();
         let turns = Turns::infer(&template).unwrap();
         assert!(
-            beyond::notes(&template, &turns)
+            beyond::notes(&template, &turns, None)
                 .iter()
                 .any(|note| note.contains("reasoning"))
         );
@@ -232,7 +248,7 @@ mod tests {
     fn later_system_messages_are_said_only_where_the_template_takes_them() {
         let has_note = |index: usize| {
             let template = ChatTemplate::new(FAMILIES[index].1, Some("<s>"), Some("</s>")).unwrap();
-            let notes = checked(&template, "").unwrap().2;
+            let notes = checked(&template, "").unwrap().notes;
             notes.iter().any(|note| note.contains("further down"))
         };
         assert!(has_note(0), "ChatML writes them where they stand");
@@ -266,7 +282,7 @@ mod tests {
         ] {
             let template = ChatTemplate::new(source, None, None).unwrap();
             let error = checked(&template, "")
-                .map(|(_, written, _)| written)
+                .map(|checked| checked.written)
                 .unwrap_err();
             assert!(error.contains(words), "{source}: {error}");
         }

@@ -1,10 +1,12 @@
 //! Go's text/template, as far as Ollama's chat templates need it here: written from [`Turns`], and read again by a small
 //! evaluator of its own, so that what was written can be checked against the model's template.
 use super::infer::{System, Turns};
+use super::thinking::Thinking;
 use std::collections::BTreeMap;
 
-/// The template that Ollama renders: `.System` is its system message, `.Messages` the chat.
-pub(crate) fn write(turns: &Turns) -> String {
+/// The template that Ollama renders: `.System` is its system message, `.Messages` the chat, `.Thinking` of a message what was
+/// thought before it.
+pub(crate) fn write(turns: &Turns, thinking: Option<&Thinking>) -> String {
     let Turns {
         head,
         system,
@@ -32,7 +34,9 @@ pub(crate) fn write(turns: &Turns) -> String {
             )
         }
     };
+    let thought = thought(thinking);
     [
+        thought.before,
         "{{ $before := \"\" }}",
         &opening,
         "{{ range $i, $message := .Messages }}{{ if eq .Role \"user\" }}{{ if eq $before \"assistant\" }}",
@@ -41,24 +45,61 @@ pub(crate) fn write(turns: &Turns) -> String {
         &inserted,
         "{{ .Content }}{{ $before = \"user\" }}{{ else if eq .Role \"assistant\" }}",
         &question_answer,
+        &thought.inside,
         "{{ .Content }}{{ $before = \"assistant\" }}{{ end }}{{ end }}{{ if eq $before \"user\" }}",
         &tail,
+        &thought.after,
         "{{ end }}",
     ]
     .concat()
 }
 
+/// What thinking adds to a template.
+#[derive(Default)]
+struct Thought {
+    before: &'static str,
+    inside: String,
+    after: String,
+}
+
+fn thought(thinking: Option<&Thinking>) -> Thought {
+    let Some(thinking) = thinking else {
+        return Thought::default();
+    };
+    // Ollama takes the texts around .Thinking for the tags between which the model thinks.
+    let (open, close) = (&thinking.open, &thinking.close);
+    let (before, condition) = match thinking.keeps {
+        true => ("", ".Thinking"),
+        false => (
+            "{{ $last := 0 }}{{ range $i, $message := .Messages }}{{ if eq .Role \"user\" }}{{ $last = $i }}{{ end }}{{ end }}",
+            "and .Thinking (gt $i $last)",
+        ),
+    };
+    let off = thinking.off.as_deref().map(literal);
+    Thought {
+        before,
+        inside: format!("{{{{ if {condition} }}}}{open}{{{{ .Thinking }}}}{close}{{{{ end }}}}"),
+        after: off.map_or(String::new(), |off| {
+            format!("{{{{ if and $.IsThinkSet (not $.Think) }}}}{off}{{{{ end }}}}")
+        }),
+    }
+}
+
 /// Text as it stands, or quoted where Go or the Modelfile would read it as something else.
 fn literal(text: &str) -> String {
-    let plain = !text.contains("{{")
-        && !text.contains("\"\"\"")
-        && !text.contains('\r')
-        && !text.ends_with(['{', '"'])
-        && text.chars().all(is_kept);
-    match plain {
+    match is_plain(text) {
         true => text.to_owned(),
         false => format!("{{{{ {} }}}}", quoted(text)),
     }
+}
+
+/// True for a text that Go and the Modelfile read as it stands.
+pub(super) fn is_plain(text: &str) -> bool {
+    !text.contains("{{")
+        && !text.contains("\"\"\"")
+        && !text.contains('\r')
+        && !text.ends_with(['{', '"'])
+        && text.chars().all(is_kept)
 }
 
 /// True for characters that Ollama's reader of Modelfiles does not drop: Go's `strconv.IsPrint`, tabs and line ends. (A
@@ -81,16 +122,47 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.chars().map(escape).collect::<String>())
 }
 
+/// A message, as Ollama has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said<'a> {
+    pub(crate) role: &'a str,
+    pub(crate) content: &'a str,
+    pub(crate) thinking: &'a str,
+}
+
+/// What Ollama renders a template with.
+#[derive(Debug, Clone)]
+pub(crate) struct Chat<'a> {
+    pub(crate) system: &'a str,
+    pub(crate) messages: Vec<Said<'a>>,
+    /// Whether there is to be thought, if anybody says so.
+    pub(crate) think: Option<bool>,
+}
+
 /// Renders a template of the kind that [`write`] makes; the error says what it does not know.
 pub(crate) fn render(
     template: &str,
     system: &str,
     messages: &[(&str, &str)],
 ) -> Result<String, String> {
+    let said = |&(role, content)| Said {
+        role,
+        content,
+        thinking: "",
+    };
+    let chat = Chat {
+        system,
+        messages: messages.iter().map(said).collect(),
+        think: None,
+    };
+    render_chat(template, &chat)
+}
+
+/// The same of a chat with thoughts.
+pub(crate) fn render_chat(template: &str, chat: &Chat<'_>) -> Result<String, String> {
     let pieces = split(template)?;
     let mut state = State {
-        system,
-        messages,
+        chat,
         dot: None,
         variables: BTreeMap::new(),
         out: String::new(),
@@ -192,8 +264,7 @@ impl Value {
 }
 
 struct State<'a> {
-    system: &'a str,
-    messages: &'a [(&'a str, &'a str)],
+    chat: &'a Chat<'a>,
     /// Index of the message in a range.
     dot: Option<usize>,
     variables: BTreeMap<String, Value>,
@@ -255,7 +326,7 @@ impl State<'_> {
             return Err(format!("an unknown range: {}", words.join(" ")));
         }
         let end = self.run(pieces, at + 1, false)?;
-        for index in 0..if live { self.messages.len() } else { 0 } {
+        for index in 0..if live { self.chat.messages.len() } else { 0 } {
             self.dot = Some(index);
             self.variables.insert("$i".to_owned(), Value::Number(index));
             self.run(pieces, at + 1, true)?;
@@ -297,7 +368,7 @@ impl State<'_> {
         words: &mut std::iter::Peekable<impl Iterator<Item = &'w str>>,
     ) -> Result<Value, String> {
         let name = *words.peek().ok_or("an empty expression")?;
-        if !matches!(name, "eq" | "and" | "len") {
+        if !matches!(name, "eq" | "and" | "len" | "gt" | "not") {
             return self.operand(words);
         }
         words.next();
@@ -306,17 +377,22 @@ impl State<'_> {
             let slice: Vec<_> = words.by_ref().take(5).collect();
             let index = slice.get(3).and_then(|name| self.variables.get(*name));
             return match (slice[..].starts_with(&["(", "slice", "$.Messages"]), index) {
-                (true, Some(Value::Number(index))) => {
-                    Ok(Value::Number(self.messages.len().saturating_sub(*index)))
-                }
+                (true, Some(Value::Number(index))) => Ok(Value::Number(
+                    self.chat.messages.len().saturating_sub(*index),
+                )),
                 _ => Err("len of something else than messages".to_owned()),
             };
         }
-        let (left, right) = (self.operand(words)?, self.operand(words)?);
-        Ok(Value::Truth(if name == "eq" {
-            left == right
-        } else {
-            left.holds() && right.holds()
+        let left = self.operand(words)?;
+        if name == "not" {
+            return Ok(Value::Truth(!left.holds()));
+        }
+        let right = self.operand(words)?;
+        Ok(Value::Truth(match (name, &left, &right) {
+            ("eq", ..) => left == right,
+            ("gt", Value::Number(left), Value::Number(right)) => left > right,
+            ("gt", ..) => return Err("gt of something else than numbers".to_owned()),
+            _ => left.holds() && right.holds(),
         }))
     }
 
@@ -327,7 +403,7 @@ impl State<'_> {
         let word = words.next().ok_or("an operand is missing")?;
         let message = || {
             self.dot
-                .and_then(|index| self.messages.get(index))
+                .and_then(|index| self.chat.messages.get(index))
                 .ok_or("no message here")
         };
         Ok(match word {
@@ -338,9 +414,12 @@ impl State<'_> {
                 }
                 value
             }
-            ".System" | "$.System" => Value::Text(self.system.to_owned()),
-            ".Role" => Value::Text(message()?.0.to_owned()),
-            ".Content" => Value::Text(message()?.1.to_owned()),
+            ".System" | "$.System" => Value::Text(self.chat.system.to_owned()),
+            "$.IsThinkSet" => Value::Truth(self.chat.think.is_some()),
+            "$.Think" => Value::Truth(self.chat.think == Some(true)),
+            ".Role" => Value::Text(message()?.role.to_owned()),
+            ".Content" => Value::Text(message()?.content.to_owned()),
+            ".Thinking" => Value::Text(message()?.thinking.to_owned()),
             _ if word.starts_with('"') => Value::Text(word[1..].to_owned()),
             _ if word.starts_with('$') => self
                 .variables

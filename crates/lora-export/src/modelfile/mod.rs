@@ -2,13 +2,13 @@
 //!
 //! The template is inferred from the model's own Jinja template (`infer`), written for Go (`go`), and both are rendered on
 //! chats that were not used for inferring; if a single character differs, there is no Modelfile. What the model's template
-//! does beyond turns (`beyond`) is said.
+//! does beyond turns and thoughts (`thinking`) is said (`beyond`).
 mod beyond;
 mod exact;
 mod go;
 mod infer;
+mod thinking;
 
-use crate::Args;
 use crate::inputs::Source;
 use crate::output::Output;
 use exact::checked;
@@ -54,12 +54,12 @@ pub(crate) fn translate(model: &Checkpoint, served: &Served) -> Result<Translate
     );
     let template = ChatTemplate::new(source, bos, eos).map_err(Error::new)?;
     let added = bos.filter(|_| tokenizer.add_bos_token).unwrap_or_default();
-    let (turns, written, notes) = checked(&template, added).map_err(untranslatable)?;
+    let checked = checked(&template, added).map_err(untranslatable)?;
     Ok(Translated {
-        template: written,
+        stop: stop_texts(&tokenizer, model, &checked.turns),
+        template: checked.written,
         system: system.clone(),
-        stop: stop_texts(&tokenizer, model, &turns),
-        notes,
+        notes: checked.notes,
     })
 }
 
@@ -79,13 +79,7 @@ fn refuse_unwritable(system: &str) -> Result<()> {
 }
 
 /// Writes the Modelfile beside the GGUF file. An adapter's base is named by its full path, for Ollama to import.
-pub(crate) fn write(
-    args: &Args,
-    chat: &Translated,
-    source: &Source,
-    output: &Output,
-    ui: &Ui,
-) -> Result<()> {
+pub(crate) fn write(chat: &Translated, source: &Source, output: &Output, ui: &Ui) -> Result<()> {
     let (from, adapter) = match source {
         Source::Model(_) => ("./model.gguf".to_owned(), None),
         Source::Adapter(base, _) => {
@@ -104,10 +98,6 @@ pub(crate) fn write(
         .foreign()
         .context(|| format!("failed to write {}", path.display()))?;
     chat.notes.iter().for_each(|note| ui.say(note));
-    ui.say(&format!(
-        "Modelfile: `ollama create NAME -f {}`",
-        args.out_path().join("Modelfile").display()
-    ));
     Ok(())
 }
 

@@ -84,3 +84,28 @@ fn a_modelfile_needs_a_folder_and_a_template() {
         "can't be translated",
     );
 }
+
+#[test]
+fn the_commands_that_run_the_result_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let next = |args: &[&str]| -> Vec<String> {
+        let output = export(dir.path(), args);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let lines = said.lines().filter_map(|line| line.strip_prefix("next: "));
+        lines.map(str::to_owned).collect()
+    };
+    let of_model = next(&["--model", &tiny(), "--modelfile", "--out", "to ollama"]);
+    assert_eq!(
+        of_model,
+        [
+            "ollama create tiny-chat -f 'to ollama/Modelfile' && ollama run tiny-chat",
+            "llama-cli -m 'to ollama/model.gguf' --jinja",
+        ]
+    );
+    assert_eq!(
+        next(&["--model", &tiny(), "--out", "m.gguf"]),
+        ["llama-cli -m m.gguf --jinja"]
+    );
+    assert!(next(&["--model", &tiny(), "--format", "hf", "--out", "hf"]).is_empty());
+}
