@@ -65,7 +65,11 @@ impl Overlaps {
         if let Some(known) = self.real.get(path) {
             return known.clone();
         }
-        let found = std::fs::canonicalize(path).ok();
+        let above = path.parent().and_then(|above| self.real.get(above));
+        let found = match above {
+            Some(None) => None, // nothing lies in what is not there
+            _ => std::fs::canonicalize(path).ok(),
+        };
         self.real.insert(path.to_path_buf(), found.clone());
         found
     }
