@@ -22,7 +22,8 @@ pub struct Args {
     /// Base model: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE].
     #[arg(long, value_name = "MODEL")]
     pub base: PathBuf,
-    /// Dataset folder of lora-prep, or a parquet file with input_ids and labels; `-` takes it from an upstream receipt.
+    /// Dataset folder of lora-prep, hub:OWNER/NAME of one, or a parquet file with input_ids and labels; `-` takes it from an
+    /// upstream receipt.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Adapter folder (PEFT's layout) or hub:OWNER/NAME, may be repeated; `-` takes it from an upstream receipt.

@@ -78,7 +78,7 @@ pub struct Args {
     /// Rows to run through base + adapter and through the merged model; 0 turns the check off.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub check_rows: usize,
-    /// Dataset whose first rows are checked [default: rows of pseudo-random ids].
+    /// Dataset (a folder of lora-prep, or hub:OWNER/NAME of one) whose first rows are checked [default: rows of pseudo-random ids].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Split of the dataset.

@@ -22,7 +22,8 @@ pub struct Args {
     /// receipt.
     #[arg(long, value_name = "MODEL")]
     pub base: PathBuf,
-    /// Dataset folder of lora-prep, or a parquet file with input_ids and labels; `-` takes it from an upstream receipt.
+    /// Dataset folder of lora-prep, hub:OWNER/NAME of one, or a parquet file with input_ids and labels; `-` takes it from an
+    /// upstream receipt.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Start from this adapter (PEFT's layout) and keep its rank, alpha and targets; `-` takes it from a receipt.

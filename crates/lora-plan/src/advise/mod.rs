@@ -35,7 +35,7 @@ pub struct AdviseArgs {
     /// wrong name lists them).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Dataset folder of lora-prep.
+    /// Dataset folder of lora-prep, or hub:OWNER/NAME of one.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// What the model shall learn: another format, another style, a new domain, or new behaviour.

@@ -37,7 +37,7 @@ pub struct CostArgs {
     /// wrong name lists them).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Dataset folder of lora-prep: its rows make the batches.
+    /// Dataset folder of lora-prep, or hub:OWNER/NAME of one: its rows make the batches.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["length", "rows", "supervised"])]
     pub data: Option<PathBuf>,
     /// Tokens of a row, without --data [default: 256, or the model's context if that is shorter].
