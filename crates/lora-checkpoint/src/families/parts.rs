@@ -106,6 +106,9 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     rope_types: &[],
     local_rope: None,
     no_rope_interval: None,
+    rope_in_windows: false,
+    rope_alpha: false,
+    query_growth: false,
 };
 
 /// GGUF of a plain decoder.

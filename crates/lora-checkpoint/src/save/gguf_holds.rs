@@ -2,7 +2,7 @@
 //! any length, is refused where the model differs; what differs only in long texts is said.
 use crate::error::Fault;
 use crate::families::{Facts, Family, GgufCap, GgufWindows};
-use crate::gguf::config::{layers_of, query_pre_attn_scalar};
+use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
 use crate::{ModelConfig, RopeScaling};
 
 /// The configuration that a reader will find in the file: the model's own but for what was said in `warnings`.
@@ -37,6 +37,13 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
     }
     let has_window = held.layers.iter().any(|l| l.window.is_some());
     held.family = Family::of_gguf(architecture, has_window).unwrap_or(held.family);
+    let other = held.family.facts();
+    if other.json.local_rope != facts.json.local_rope {
+        return Err(refused(format!(
+            "GGUF can't tell a {} without windows from an {}",
+            facts.model_type, other.model_type
+        )));
+    }
     Ok(held)
 }
 
@@ -76,7 +83,8 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
     let facts = held.facts();
     let architecture = facts.gguf.architecture;
     let window = held.layers.iter().find_map(|l| l.window);
-    if let (Some(default), None) = (facts.gguf.default_window, window) {
+    let default = default_window(facts, held.num_hidden_layers);
+    if let (Some(default), None) = (default, window) {
         return Err(refused(format!(
             "GGUF can't say that a {architecture} has no sliding window: its readers take {default} where the key is missing"
         )));
@@ -88,7 +96,10 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
             "llama.cpp gives other layers of {architecture} a rotary embedding than this model has"
         )));
     }
-    let windowed = matches!(facts.gguf.windows, GgufWindows::AllBut(_));
+    let windowed = matches!(
+        facts.gguf.windows,
+        GgufWindows::AllBut(_) | GgufWindows::AllButIn { .. }
+    );
     if let Some(window) = window
         && (!windowed || own != held.layers)
     {
