@@ -1,6 +1,6 @@
 //! EXAONE 4: norms after attention and MLP alone, q and k normalised head by head. The larger ones have a window in all but
 //! every fourth layer, and there alone a rotary embedding.
-use super::facts::{Facts, GgufFacts, GgufWindows, JsonFacts, Sliding, published};
+use super::facts::{Facts, GgufFacts, GgufWindows, JsonFacts, Sliding, Unloaded, published};
 use super::parts::{AFTER_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
@@ -21,6 +21,7 @@ pub(super) const FACTS: Facts = Facts {
     },
     gguf: GgufFacts {
         architecture: "exaone4",
+        unloaded: &[Unloaded::WideHeads],
         windows: GgufWindows::AllButIn {
             every: 4,
             layers: 64,

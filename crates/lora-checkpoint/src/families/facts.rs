@@ -235,10 +235,27 @@ pub(crate) struct GgufFacts {
     pub(crate) partial_rotary: bool,
     /// Whether a file can hold a head of its own.
     pub(crate) own_head: bool,
+    /// What llama.cpp doesn't load, though a file can say it.
+    pub(crate) unloaded: &'static [Unloaded],
     /// Where the matrix of values is so small that it gets more bits.
     pub(crate) small_values: SmallValues,
     /// Models of so many layers divide scores by the root of hidden_size / heads, all others by that of the head's width.
     pub(crate) shared_scalar_layers: Option<usize>,
+}
+
+/// What a model can have and llama.cpp's loader of an architecture does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unloaded {
+    /// A bias on the output of attention.
+    OutputBias,
+    /// Biases on gate, up and down.
+    MlpBias,
+    /// A head that is the embedding.
+    TiedHead,
+    /// Queries of another width than the hidden state.
+    WideHeads,
+    /// Divisors of rotary frequencies, one each.
+    RopeFactors,
 }
 
 /// Models in whose mixes of block types llama.cpp gives the matrices of values more bits, since they are small.

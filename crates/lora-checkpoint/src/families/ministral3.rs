@@ -22,6 +22,7 @@ pub(super) const FACTS: Facts = Facts {
         ..PLAIN_JSON
     },
     gguf: GgufFacts {
+        unloaded: &[],
         architecture: "mistral3",
         permuted: true,
         ..PLAIN_GGUF

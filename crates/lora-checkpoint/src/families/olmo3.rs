@@ -3,7 +3,7 @@ use super::facts::{
     Facts, GgufFacts, GgufLocalBase, GgufWindows, HeadNorms, JsonFacts, LocalRope, Sliding,
     published,
 };
-use super::parts::{AFTER_AND_HEADS, ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{AFTER_AND_HEADS, ATTENTION_BIAS, OLMO_UNLOADED, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "olmo3",
@@ -29,6 +29,7 @@ pub(super) const FACTS: Facts = Facts {
     },
     gguf: GgufFacts {
         architecture: "olmo2",
+        unloaded: OLMO_UNLOADED,
         marked_by_window: true,
         windows: GgufWindows::AllBut(4),
         ..PLAIN_GGUF

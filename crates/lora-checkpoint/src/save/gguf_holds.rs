@@ -1,9 +1,9 @@
 //! What GGUF can say of a model. What its readers take by themselves where a key is missing, or compute in another way at
 //! any length, is refused where the model differs; what differs only in long texts is said.
 use crate::error::Fault;
-use crate::families::{Facts, Family, GgufCap, GgufWindows};
+use crate::families::{Facts, Family, GgufCap, GgufWindows, Unloaded};
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
-use crate::{ModelConfig, RopeScaling};
+use crate::{ModelConfig, Projection, RopeScaling};
 
 /// The configuration that a reader will find in the file: the model's own but for what was said in `warnings`.
 pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<ModelConfig, Fault> {
@@ -27,6 +27,7 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
         config.logit_softcap,
     )?;
     check_scalar(config)?;
+    warnings.extend(unloaded(config));
     let mut held = config.clone();
     check_layers(&mut held, warnings)?;
     // The rotary embedding has warned of it.
@@ -45,6 +46,35 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
         )));
     }
     Ok(held)
+}
+
+/// A line for each thing that this model has and llama.cpp's loader does not know: it refuses such a file.
+fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
+    let has = |what: &Unloaded| {
+        let has_factors = |scaling: &RopeScaling| {
+            matches!(
+                scaling,
+                RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) | RopeScaling::LongRope { .. }
+            )
+        };
+        match what {
+            Unloaded::OutputBias if config.biases.output => Some("bias on o_proj"),
+            Unloaded::MlpBias if config.biases.mlp => Some("biases in the MLP"),
+            Unloaded::TiedHead if config.tie_word_embeddings => Some("head that is the embedding"),
+            Unloaded::WideHeads if config.shape(Projection::Q).0 != config.hidden_size => {
+                Some("heads that are wider or narrower than the hidden state")
+            }
+            Unloaded::RopeFactors if config.ropes.iter().any(|r| has_factors(&r.scaling)) => {
+                Some("rotary factors one by one (llama3, longrope)")
+            }
+            _ => None,
+        }
+    };
+    let architecture = config.facts().gguf.architecture;
+    let all = config.facts().gguf.unloaded.iter().filter_map(has);
+    all.map(move |what| {
+        format!("llama.cpp will not load this file: its {architecture} knows no {what}")
+    })
 }
 
 fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result<(), Fault> {

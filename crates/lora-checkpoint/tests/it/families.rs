@@ -447,6 +447,36 @@ fn what_llama_cpp_computes_differently_is_refused_or_said() {
         )
         .map_err(|e| e.to_string())
     };
+    let llama3 = json!({"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
+    let not_loaded = [
+        (
+            json!({"model_type": "qwen3", "attention_bias": true}),
+            "bias on o_proj",
+        ),
+        (
+            json!({"model_type": "seed_oss", "mlp_bias": true}),
+            "biases in the MLP",
+        ),
+        (
+            json!({"model_type": "olmo2", "tie_word_embeddings": true}),
+            "head that is",
+        ),
+        (
+            json!({"model_type": "olmo2", "head_dim": 32}),
+            "heads that are wider",
+        ),
+        (
+            json!({"model_type": "qwen3", "rope_parameters": llama3}),
+            "rotary factors",
+        ),
+    ];
+    for (config, what) in not_loaded {
+        let said = say(config).unwrap();
+        assert!(said.iter().any(|line| line.contains(what)), "{said:?}");
+    }
+    let loaded = say(json!({"attention_bias": true, "mlp_bias": true, "rope_parameters": llama3}));
+    assert_eq!(loaded.unwrap(), Vec::<String>::new());
     let dynamic = json!({"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0});
     assert!(say(json!({"rope_parameters": dynamic})).unwrap()[0].contains("beyond 512 tokens"));
     assert!(
