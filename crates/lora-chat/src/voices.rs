@@ -112,12 +112,9 @@ fn voice(
     })
 }
 
-/// The folder's name, made unique by a number.
+/// The folder's name (on the hub, the repository's), made unique by a number.
 fn unique_name(path: &Path, taken: &[Voice]) -> String {
-    let stem = path.file_name().map_or_else(
-        || "adapter".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    );
+    let stem = lora_receipt::short_name(path).unwrap_or_else(|| "adapter".to_owned());
     let is_free = |name: &String| taken.iter().all(|voice| voice.name != *name);
     let numbered = (2..).map(|n| format!("{stem}-{n}"));
     let mut names = std::iter::once(stem.clone()).chain(numbered);

@@ -2,6 +2,7 @@
 use crate::Foreign as _;
 use crate::failure::of_usage;
 use crate::{Error, ToolArgs, peers};
+use clap::Command;
 use lora_records::Refusal;
 use std::io::BufRead;
 
@@ -11,9 +12,10 @@ use std::io::BufRead;
 /// When stdin can't be read, or when a line of it is no array of texts.
 pub(crate) fn check_arguments<A: ToolArgs>(stdin: impl BufRead) -> crate::Result<String> {
     let mut answers = String::new();
+    let mut command = peers::command::<A>(); // built once: that takes longer than to parse a line
     for line in stdin.lines() {
         let words: Vec<String> = serde_json::from_str(&line.foreign()?).foreign()?;
-        let refusal = refusal::<A>(&words);
+        let refusal = refusal::<A>(&mut command, &words);
         answers += &serde_json::to_string(&refusal).foreign()?;
         answers.push('\n');
     }
@@ -21,11 +23,10 @@ pub(crate) fn check_arguments<A: ToolArgs>(stdin: impl BufRead) -> crate::Result
 }
 
 /// Why the tool does not take these arguments; none if it does.
-fn refusal<A: ToolArgs>(words: &[String]) -> Option<Refusal> {
-    let command = peers::command::<A>();
+fn refusal<A: ToolArgs>(command: &mut Command, words: &[String]) -> Option<Refusal> {
     let name = command.get_name().to_owned();
     let parsed = command
-        .try_get_matches_from(std::iter::once(&name).chain(words))
+        .try_get_matches_from_mut(std::iter::once(&name).chain(words))
         .and_then(|mut matches| A::from_arg_matches_mut(&mut matches));
     match parsed {
         Ok(args) => args.check().err().map(|error| refused(&error)),

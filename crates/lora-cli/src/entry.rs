@@ -2,7 +2,7 @@
 use crate::check::check_arguments;
 use crate::signals::INTERRUPT;
 use crate::{
-    Error, Result, Status, ToolArgs, Ui, cache, describe, failure, input, last_words, overlap,
+    Error, Result, Status, ToolArgs, Ui, cache, describe, failure, hub, input, last_words, overlap,
     panics, peers, signals,
 };
 use lora_records::Event;
@@ -43,6 +43,7 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
         last_words::tell_events();
     }
     signals::listen(ui.clone());
+    hub::tell(ui.clone());
     if let Some(cache) = cache::folder() {
         lora_receipt::keep_hashes_in(&cache);
     }

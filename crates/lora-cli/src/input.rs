@@ -1,6 +1,6 @@
-//! Artefact inputs: a path, or `-` for the receipt of the tool before this one in a shell pipe. What they name is compared
-//! with its receipt before it is read.
-use crate::{Error, Result};
+//! Artefact inputs: a path, a name on the hub, or `-` for the receipt of the tool before this one in a shell pipe. What they
+//! name is compared with its receipt before it is read.
+use crate::{Error, Result, hub};
 use lora_receipt::{Artefact, Receipt};
 use lora_records::Event;
 use std::io::Read as _;
@@ -46,7 +46,8 @@ fn check_receipt(path: &Path) -> Result<()> {
     }
 }
 
-/// Resolves an artefact input: `-` reads an upstream receipt (last JSON line of stdin) and checks its kind.
+/// Resolves an artefact input: `-` reads an upstream receipt (last JSON line of stdin) and checks its kind, and
+/// `hub:OWNER/NAME` is fetched.
 ///
 /// # Errors
 /// When the path does not exist, when the output would overlap it, when it is not what its receipt says, or when what came
@@ -60,7 +61,7 @@ pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
         })?;
         artefact_from(text, kind)?
     } else {
-        path.to_path_buf()
+        hub::artefact(path, kind)?
     };
     match std::fs::metadata(&path) {
         Ok(_) => {

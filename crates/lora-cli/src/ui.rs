@@ -117,6 +117,12 @@ impl Ui {
         }
     }
 
+    /// True if stdout is a terminal that shows colours, and nobody has said otherwise (`NO_COLOR`, `CLICOLOR_FORCE`).
+    pub fn has_colours(&self) -> bool {
+        let choice = anstream::AutoStream::choice(&io::stdout());
+        !self.json() && choice != anstream::ColorChoice::Never
+    }
+
     /// Columns that tables, charts and paragraphs keep to: the terminal's; `COLUMNS` in the environment says otherwise.
     pub fn width(&self) -> usize {
         let asked = std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok());

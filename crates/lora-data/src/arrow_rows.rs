@@ -109,7 +109,7 @@ impl Iterator for ArrowRows {
                 Ok(None) => return None,
                 Err(error) => {
                     self.is_broken = true;
-                    return Some(Err(error));
+                    return Some(Err(error.and_all_behind()));
                 }
             }
         }

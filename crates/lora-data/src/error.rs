@@ -28,6 +28,17 @@ pub enum Error {
         #[help]
         hint: Option<String>,
     },
+    /// The same of a file of which nothing can be read behind this place: what is lost is more than a row.
+    #[error("{path}: {message}")]
+    Lost {
+        /// File.
+        path: PathBuf,
+        /// What is wrong, one line.
+        message: String,
+        /// What to do about it.
+        #[help]
+        hint: Option<String>,
+    },
 }
 
 impl Error {
@@ -52,10 +63,27 @@ impl Error {
     /// The way out.
     #[must_use]
     pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Invalid { hint, .. } = &mut self {
+        if let Self::Invalid { hint, .. } | Self::Lost { hint, .. } = &mut self {
             *hint = Some(text.into());
         }
         self
+    }
+
+    /// Behind it nothing can be read.
+    #[must_use]
+    pub(crate) fn and_all_behind(self) -> Self {
+        match self {
+            Self::Invalid {
+                path,
+                message,
+                hint,
+            } => Self::Lost {
+                path,
+                message,
+                hint,
+            },
+            other => other,
+        }
     }
 
     /// The system refused something, as a closure for `map_err`.

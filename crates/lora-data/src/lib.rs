@@ -27,6 +27,7 @@
 //! assert_eq!(epoch_order(split.examples.len(), 7, 0).len(), 2); // shuffled, the same for the same seed and epoch
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+mod array;
 mod arrow_rows;
 mod assign;
 mod cell;
@@ -63,11 +64,13 @@ mod spool;
 mod strings;
 mod table;
 mod template;
+mod text_row;
 mod tokens;
 mod trace;
 mod units;
 mod unpack;
 mod unread;
+mod whole;
 
 pub use assign::{Blocks, SplitName, text_blocks};
 pub use column::read_column;
@@ -87,7 +90,7 @@ pub use reading::{PromptTemplate, Reading};
 pub use record::{Content, Record};
 pub use refusal::{Fault, Refusal};
 pub use seen::{Key, Seen};
-pub use source::RawRows;
+pub use source::{Format, RawRows};
 pub use special::SpecialInText;
 pub use spool::Spool;
 pub use template::{ChatTemplate, Message};

@@ -105,7 +105,7 @@ fn unknown(row: &Map<String, Value>) -> Fault {
         .find(|separator| row.len() == 1 && row.keys().all(|key| key.contains(separator)));
     Fault::Shape(mistake.hint(match separator {
         Some(separator) => format!(
-            "its columns are separated by {separator:?}: save it with commas (CSV) or tabs (TSV)"
+            "its columns are separated by {separator:?}: name that with --separator"
         ),
         None => format!(
             "known are {KNOWN_KEYS}; --columns prompt=KEY,completion=KEY names others, and --prompt-template joins several"

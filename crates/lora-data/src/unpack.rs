@@ -3,8 +3,8 @@ use crate::Error;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-/// Bytes that are read to tell what a file is.
-const START: usize = 8;
+/// Bytes that are read to tell what a file is: the first line of a table is among them.
+const START: usize = 64 << 10;
 
 /// What holds rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,31 +30,57 @@ impl Kind {
     }
 }
 
+/// What a file was packed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    Gzip,
+    Zstd,
+    Xz,
+}
+
+impl Packing {
+    /// By a file's first bytes; at least six of them, if it has so many.
+    fn of(start: &[u8]) -> Option<Self> {
+        match start {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            _ => None,
+        }
+    }
+}
+
+/// True for what begins as gzip, zstd or xz do.
+pub(crate) fn is_packed(start: &[u8]) -> bool {
+    Packing::of(start).is_some()
+}
+
 /// A stream of which the first bytes are known, and which goes on as if they had not been read.
 pub(crate) struct Begun {
     pub(crate) start: Vec<u8>,
     pub(crate) reader: Box<dyn BufRead>,
+    /// It came out of gzip, zstd or xz.
+    pub(crate) is_packed: bool,
 }
 
 /// Takes gzip, zstd and xz off a stream, whatever it is called, and looks at its first bytes.
 pub(crate) fn begin(name: &Path, reader: impl Read + 'static) -> Result<Begun, Error> {
     let packed = peek(name, Box::new(reader))?;
-    match packed.start.as_slice() {
+    let unpacked: Box<dyn Read> = match Packing::of(&packed.start) {
+        None => return Ok(packed),
         // Files that were joined are one, as gzip itself reads them.
-        [0x1f, 0x8b, ..] => peek(
-            name,
-            Box::new(flate2::bufread::MultiGzDecoder::new(packed.reader)),
-        ),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+        Some(Packing::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(packed.reader)),
+        Some(Packing::Zstd) => {
             let decoder = zstd::stream::read::Decoder::with_buffer(packed.reader);
-            peek(name, Box::new(decoder.map_err(Error::io("read", name))?))
+            Box::new(decoder.map_err(Error::io("read", name))?)
         }
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => peek(
-            name,
-            Box::new(lzma_rust2::XzReader::new(packed.reader, true)),
-        ),
-        _ => Ok(packed),
-    }
+        Some(Packing::Xz) => Box::new(lzma_rust2::XzReader::new(packed.reader, true)),
+    };
+    let unpacked = peek(name, unpacked)?;
+    Ok(Begun {
+        is_packed: true,
+        ..unpacked
+    })
 }
 
 fn peek(name: &Path, mut reader: Box<dyn Read>) -> Result<Begun, Error> {
@@ -65,7 +91,11 @@ fn peek(name: &Path, mut reader: Box<dyn Read>) -> Result<Begun, Error> {
         .map_err(|error| broken(name, error))?;
     let reader = Cursor::new(start.clone()).chain(reader);
     let reader = Box::new(BufReader::with_capacity(1 << 20, reader));
-    Ok(Begun { start, reader })
+    Ok(Begun {
+        start,
+        reader,
+        is_packed: false,
+    })
 }
 
 /// A stream that can't be read on: cut off, damaged, or a fault of the system.

@@ -1,5 +1,5 @@
 //! A row that was found and is not read yet.
-use crate::lines::{LONGEST_LINE, Line, too_long};
+use crate::text_row::{LONGEST, TextRow, too_long};
 use crate::{Error, RawRow};
 use serde_json::Value;
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 pub struct UnreadRow(Unread);
 
 pub(crate) enum Unread {
-    Line(Line),
-    /// Of files that are read in other ways than row by row.
+    Text(TextRow),
+    /// Of a table, whose values are no JSON.
     Row(RawRow),
 }
 
@@ -36,7 +36,7 @@ impl UnreadRow {
     /// Bytes of its text; of a row that is read already, about as many.
     pub fn bytes(&self) -> usize {
         match &self.0 {
-            Unread::Line(line) => line.bytes(),
+            Unread::Text(row) => row.len(),
             Unread::Row(row) => bytes(&row.value),
         }
     }
@@ -45,8 +45,8 @@ impl UnreadRow {
 impl Unread {
     pub(crate) fn read(self) -> Result<RawRow, Error> {
         match self {
-            Self::Line(line) => line.read(),
-            Self::Row(row) if bytes(&row.value) as u64 > LONGEST_LINE => Err(row.error(too_long())),
+            Self::Text(row) => row.read(),
+            Self::Row(row) if bytes(&row.value) > LONGEST => Err(row.error(too_long())),
             Self::Row(row) => Ok(row),
         }
     }

@@ -19,13 +19,13 @@ pub(crate) const SAME_PROMPT: &str = "same-prompt";
 #[command(name = "lora-eval", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct Args {
-    /// Base model: a Hugging Face folder or a GGUF file.
+    /// Base model: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE].
     #[arg(long, value_name = "MODEL")]
     pub base: PathBuf,
     /// Dataset folder of lora-prep, or a parquet file with input_ids and labels; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Adapter folder (PEFT's layout), may be repeated; `-` takes it from an upstream receipt.
+    /// Adapter folder (PEFT's layout) or hub:OWNER/NAME, may be repeated; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
     /// Bases that are not the adapter's own.

@@ -153,12 +153,9 @@ fn columns(args: &Args) -> Result<BTreeMap<String, Vec<Value>>> {
     Ok(columns)
 }
 
-/// The folder's name, made unique by a number.
+/// The folder's name (on the hub, the repository's), made unique by a number.
 fn unique_name(path: &Path, taken: &[Named]) -> String {
-    let stem = path.file_name().map_or_else(
-        || "adapter".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    );
+    let stem = lora_receipt::short_name(path).unwrap_or_else(|| "adapter".to_owned());
     let free = |name: &str| name != "base" && taken.iter().all(|other| other.name != name);
     if free(&stem) {
         return stem;

@@ -68,14 +68,16 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
 
 fn base_in_receipt(adapter: &Path) -> Result<PathBuf> {
     let receipt = Receipt::load(adapter).ok();
-    let base = receipt
-        .and_then(|r| r.inputs.into_iter().find(|input| input.name == "base"))
-        .map(|input| input.path);
+    let base = receipt.and_then(|r| r.inputs.into_iter().find(|input| input.name == "base"));
     let hint = "name the base: --base MODEL";
     match base {
-        Some(path) if path.exists() => Ok(path),
-        Some(path) => {
-            Err(Error::new(format!("the adapter's base {} is not here", path.display())).hint(hint))
+        Some(base) if base.path.exists() => Ok(base.path),
+        Some(base) => {
+            let error = format!("the adapter's base {} is not here", base.path.display());
+            Err(Error::new(error).hint(match base.hub {
+                Some(name) => format!("fetch it again: --base {name}"),
+                None => hint.to_owned(),
+            }))
         }
         None => Err(Error::new(format!(
             "{} has no receipt that names its base",

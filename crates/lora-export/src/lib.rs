@@ -31,10 +31,11 @@ use std::time::Instant;
 #[command(name = "lora-export", version, after_help = EXAMPLES)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["model", "adapter"])))]
 pub struct Args {
-    /// Model to export: a Hugging Face folder or a GGUF file; `-` takes it from an upstream receipt.
+    /// Model to export: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE]; `-` takes it from an upstream
+    /// receipt.
     #[arg(long, value_name = "MODEL", conflicts_with = "base")]
     pub model: Option<PathBuf>,
-    /// Adapter to export: a folder of PEFT or mlx-lm, or a GGUF LoRA; `-` takes it from an upstream receipt.
+    /// Adapter to export: a folder of PEFT or mlx-lm, a GGUF LoRA, or hub:OWNER/NAME; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
     /// Base model of the adapter [default: the one that the adapter's receipt names].

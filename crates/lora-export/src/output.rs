@@ -93,12 +93,7 @@ impl Output {
 /// The name for the metadata: what the user said, else the source's own file name without .gguf.
 pub(crate) fn name(args: &Args, source: &Path) -> String {
     let path = std::path::absolute(source).unwrap_or_else(|_| source.to_path_buf());
-    let stem = if path.extension().is_some_and(|e| e == "gguf") {
-        path.file_stem()
-    } else {
-        path.file_name()
-    };
-    args.name
-        .clone()
-        .unwrap_or_else(|| stem.unwrap_or_default().to_string_lossy().into_owned())
+    let own = lora_receipt::short_name(&path).unwrap_or_default();
+    let stem = own.strip_suffix(".gguf").unwrap_or(&own);
+    args.name.clone().unwrap_or_else(|| stem.to_owned())
 }

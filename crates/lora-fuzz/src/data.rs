@@ -1,6 +1,6 @@
 //! Raw records, chat templates and dataset files.
 use crate::written;
-use lora_data::{ChatTemplate, Manifest, Message, RawRows, Record, Split};
+use lora_data::{ChatTemplate, Format, Manifest, Message, RawRows, Record, Split};
 use serde_json::json;
 use std::io::Cursor;
 use std::path::Path;
@@ -35,12 +35,22 @@ fn chat() -> Vec<Message> {
 
 pub(crate) fn records(bytes: &[u8]) {
     let reader = Cursor::new(bytes.to_vec());
-    rows(RawRows::from_reader(Path::new("rows"), reader));
+    rows(RawRows::from_reader(
+        Path::new("rows"),
+        reader,
+        Format::default(),
+    ));
 }
 
 pub(crate) fn csv(bytes: &[u8]) {
-    rows(RawRows::open(&written("rows.csv", bytes)));
-    rows(RawRows::open(&written("rows.tsv", bytes)));
+    rows(RawRows::open(
+        &written("rows.csv", bytes),
+        Format::default(),
+    ));
+    rows(RawRows::open(
+        &written("rows.tsv", bytes),
+        Format::default(),
+    ));
 }
 
 fn rows(opened: Result<RawRows, lora_data::Error>) {
@@ -57,7 +67,7 @@ fn rows(opened: Result<RawRows, lora_data::Error>) {
 pub(crate) fn parquet(bytes: &[u8]) {
     let path = written("train.parquet", bytes);
     let _ = Split::read(&path, "train");
-    rows(RawRows::open(&path));
+    rows(RawRows::open(&path, Format::default()));
     let manifest = written("dataset.json", bytes);
     let _ = Manifest::read(manifest.parent().unwrap());
 }

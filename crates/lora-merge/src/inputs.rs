@@ -79,7 +79,12 @@ fn named_base(adapter: &Path) -> Result<PathBuf> {
     match named {
         Some(path) if path.exists() => Ok(path),
         Some(path) => {
-            Err(Error::new(format!("the adapter's base {} is not here", path.display())).hint(hint))
+            let error = format!("the adapter's base {} is not here", path.display());
+            let is_repository = path.is_relative() && path.components().count() == 2;
+            Err(Error::new(error).hint(match is_repository {
+                true => format!("{hint}, or from the hub: --base hub:{}", path.display()),
+                false => hint.to_owned(),
+            }))
         }
         None => Err(Error::new(format!(
             "{} does not say which base it belongs to",

@@ -24,10 +24,11 @@ use std::time::Instant;
 #[command(name = "lora-merge", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct Args {
-    /// Base model: a Hugging Face folder or a GGUF file [default: the one named by the adapter's receipt or config].
+    /// Base model: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE] [default: the one named by the
+    /// adapter's receipt or config].
     #[arg(long, value_name = "MODEL")]
     pub base: Option<PathBuf>,
-    /// Adapter folder (PEFT's or mlx-lm's layout), may be repeated; `-` takes it from an upstream receipt.
+    /// Adapter folder (PEFT's or mlx-lm's layout) or hub:OWNER/NAME, may be repeated; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "DIR", required_unless_present = "diff")]
     pub adapter: Vec<PathBuf>,
     /// Bases that are not the adapter's own.

@@ -2,7 +2,7 @@
 use crate::Base;
 use lora_checkpoint::{Checkpoint, StorageDtype, TensorView};
 use lora_receipt::identity::{SAMPLES, STORAGE, TOKENIZER, WEIGHTS, samples};
-use lora_receipt::{Identity, Input, Marks, Receipt};
+use lora_receipt::{HubPlace, Identity, Input, Marks, Receipt};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -163,6 +163,7 @@ fn is_path_of(name: &str, path: &Path) -> bool {
 /// What a model is called: by its files and by its place, each once.
 fn names(model: &Checkpoint, path: &Path) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
+    names.extend(HubPlace::of(path).map(|place| place.file.unwrap_or(place.id)));
     let metadata = model.metadata("general.name");
     names.extend(metadata.and_then(|value| value.as_str()).map(str::to_owned));
     let config = std::fs::read(path.join("config.json")).ok();
@@ -172,11 +173,13 @@ fn names(model: &Checkpoint, path: &Path) -> Vec<String> {
         .and_then(|config| config["_name_or_path"].as_str());
     names.extend(own.map(str::to_owned));
     let place = path.canonicalize().unwrap_or_else(|_| PathBuf::from(path));
-    names.extend(
-        place
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned()),
-    );
+    if names.is_empty() || HubPlace::of(path).is_none() {
+        names.extend(
+            place
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
+    }
     names.retain(|name| !name.is_empty());
     names.dedup();
     names

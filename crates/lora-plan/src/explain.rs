@@ -20,7 +20,8 @@ pub struct ExplainArgs {
     /// Trainable parameters, as PEFT prints them (commas are fine).
     #[arg(long, value_name = "N", value_parser = figure)]
     pub trainable: u64,
-    /// Model: a Hugging Face folder, a config.json, a GGUF file, or a name such as llama-3-8b (a wrong name lists them).
+    /// Model: a Hugging Face folder, a config.json, a GGUF file, hub:OWNER/NAME, or a name such as llama-3-8b (a
+    /// wrong name lists them).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
 }

@@ -21,11 +21,12 @@ pub struct Args {
     #[command(subcommand)]
     #[serde(skip)]
     pub(crate) command: Option<Command>,
-    /// Raw records: files, folders, patterns ("rows/*.jsonl"); `-` reads standard input.
+    /// Raw records: files, folders, patterns ("rows/*.jsonl"), hub:OWNER/NAME[@REVISION][/FILE] of a dataset; `-` reads
+    /// standard input.
     #[arg(required = true, value_name = "RAW")]
     pub raw: Vec<PathBuf>,
-    /// Model whose tokenizer and chat template are used: a Hugging Face folder (weights are not needed) or a GGUF file;
-    /// `-` takes it from an upstream receipt.
+    /// Model whose tokenizer and chat template are used: a Hugging Face folder (weights are not needed), a GGUF file, or
+    /// hub:OWNER/NAME[@REVISION][/FILE]; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "MODEL", required = true)]
     pub base: Option<PathBuf>,
     /// Folder to write: train.parquet, valid.parquet, test.parquet, dataset.json, receipt.json.
@@ -77,9 +78,14 @@ pub struct Args {
     /// with an error.
     #[arg(long, value_name = "HOW", value_parser = ["refuse", "drop-turns", "truncate-left", "truncate", "error"], default_value = "refuse", help_heading = "Rows")]
     pub overlength: String,
-    /// Lines that are no JSON or have no known keys: end with an error, or skip and count them.
+    /// Rows that can't be read or have no known keys: end with an error, or skip and count them. A file that is cut off is
+    /// an error in any case.
     #[arg(long, value_name = "HOW", value_parser = ["error", "skip"], default_value = "error", help_heading = "Rows")]
     pub on_bad_line: String,
+    /// What stands between the values of CSV tables, or of a table in a stream without a name: a character, or `tab`
+    /// [default: what their first line has].
+    #[arg(long, value_name = "CHAR", value_parser = separator, help_heading = "Rows")]
+    pub separator: Option<char>,
     /// Keys that the rows have in place of a layout's, e.g. prompt=question,completion=answer.
     #[arg(long, value_name = "NAME=KEY,…", value_delimiter = ',', value_parser = column, help_heading = "Rows")]
     pub columns: Vec<(String, String)>,
@@ -320,6 +326,14 @@ fn column(text: &str) -> Result<(String, String), String> {
             "'{name}' is no key of a layout: one of {}",
             lora_data::LAYOUT_KEYS.join(", ")
         )),
+    }
+}
+
+fn separator(text: &str) -> Result<char, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok('\t'),
+        [one] if one.is_ascii() && !matches!(one, b'"' | b'\n' | b'\r' | 0) => Ok(char::from(*one)),
+        _ => Err("one character such as `;`, or `tab`".to_owned()),
     }
 }
 

@@ -60,6 +60,7 @@ fn prepare_within(memory: usize, mut args: Args, ui: &Ui) -> Result<Status> {
     let model = &worker.model;
     let mut way = Way::new(&args, model, memory, staged.path());
     let raw = read(raw, &worker, &mut way, ui)?;
+    raw.notes.iter().for_each(|note| ui.say(note));
     inputs.extend(raw.inputs);
     let mut prepared = Prepared::of(way, &args, model, raw.names, &own)?;
     prepared.check(&args, &own)?;

@@ -2,10 +2,11 @@
 use crate::Args;
 use crate::source::Source;
 use lora_cli::{Error, Result};
-use lora_data::{RawRows, SplitName, UnreadRow};
-use lora_receipt::Input;
+use lora_data::{Format, RawRows, SplitName, UnreadRow};
+use lora_receipt::{Hashing, Input};
+use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Rows of a batch, and the bytes after which it is full before.
 const ROWS: usize = 256;
@@ -44,10 +45,15 @@ pub(crate) struct Raw {
     sources: Vec<Source>,
     /// Rows to train on that may be read still, if there is a limit.
     left: Option<usize>,
+    format: Format,
+    /// The run ends with the first row that can't be read: nothing behind it is looked at.
+    ends_at_bad: bool,
     /// The sources, as the command line names them.
     pub(crate) names: Vec<String>,
     /// The same with their hashes.
     pub(crate) inputs: Vec<Input>,
+    /// What was found out about them and people should know.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Gathers rows. Which rows make a batch depends on the rows alone.
@@ -79,8 +85,13 @@ impl Raw {
         Ok(Self {
             sources: Source::all(args)?,
             left: args.limit,
+            format: Format {
+                separator: args.separator.and_then(|one| u8::try_from(one).ok()),
+            },
+            ends_at_bad: !args.skips_bad_lines(),
             names: Vec::new(),
             inputs: Vec::new(),
+            notes: Vec::new(),
         })
     }
 
@@ -101,7 +112,7 @@ impl Raw {
         for source in std::mem::take(&mut self.sources) {
             match self.source(&source, &mut |row| batches.push(row)) {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => break,
                 Err(error) => {
                     batches.push(SourceRow {
                         row: Found::End(error),
@@ -128,14 +139,22 @@ impl Raw {
         }
         let split = source.split;
         let is_held_out = matches!(split, Some(SplitName::Valid | SplitName::Test));
-        let mut rows = open(&source.path, &mut self.inputs)?.unread();
+        let mut opened = Opened::new(&source.path, self.format, &mut self.inputs)?;
+        if let Some(found) = opened.rows.found_separator() {
+            self.notes.push(format!(
+                "{}: its columns are separated by {found:?}, as its first line says (--separator names another)",
+                source.path.display()
+            ));
+        }
         loop {
             let left = self.left.as_mut().filter(|_| !is_held_out);
-            if left.as_ref().is_some_and(|left| **left == 0) {
-                return Ok(true);
-            }
-            let row = match (rows.next(), left) {
-                (None, _) => return Ok(true),
+            let wanted = left.as_ref().is_none_or(|left| **left > 0);
+            let found = wanted.then(|| opened.rows.next_unread()).flatten();
+            let row = match (found, left) {
+                (None, _) => {
+                    opened.close(&mut self.inputs)?;
+                    return Ok(true);
+                }
                 (Some(Err(error)), _) => Found::Bad(error),
                 (Some(Ok(row)), None) => Found::Row(row),
                 // Only rows that can be read count.
@@ -147,37 +166,59 @@ impl Raw {
                     }
                 },
             };
+            let is_end = self.ends_at_bad && matches!(row, Found::Bad(_));
             let source = place;
-            if !give(SourceRow { row, split, source }) {
+            if !give(SourceRow { row, split, source }) || is_end {
                 return Ok(false);
             }
         }
     }
 }
 
-/// Opens one source, and adds it to the inputs. What can be read only once (standard input, a pipe, `<(…)`) is read whole.
-fn open(path: &Path, inputs: &mut Vec<Input>) -> Result<RawRows> {
-    let is_stdin = path.as_os_str() == "-";
-    let is_file = || std::fs::metadata(path).is_ok_and(|about| about.is_file() || about.is_dir());
-    if !is_stdin && (is_file() || !path.exists()) {
-        let source = RawRows::open(path)?;
-        inputs.push(Input::read("raw", path)?);
-        return Ok(source);
-    }
-    let name = if is_stdin { Path::new("stdin") } else { path };
-    let mut bytes = Vec::new();
-    let read = match is_stdin {
-        true => std::io::stdin().lock().read_to_end(&mut bytes),
-        false => std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
-    };
-    read.map_err(|error| {
-        let what = if is_stdin {
-            "standard input".to_owned()
-        } else {
-            path.display().to_string()
+/// A source that is being read.
+struct Opened {
+    rows: RawRows,
+    /// What can be read only once: its hash is known when all of it was read.
+    stream: Option<(PathBuf, Hashing<Box<dyn Read>>)>,
+}
+
+impl Opened {
+    fn new(path: &Path, format: Format, inputs: &mut Vec<Input>) -> Result<Self> {
+        let is_stdin = path.as_os_str() == "-";
+        let is_file =
+            || std::fs::metadata(path).is_ok_and(|about| about.is_file() || about.is_dir());
+        if !is_stdin && (is_file() || !path.exists()) {
+            let rows = RawRows::open(path, format)?;
+            inputs.push(Input::read("raw", path)?);
+            return Ok(Self { rows, stream: None });
+        }
+        let (name, reader): (&Path, Box<dyn Read>) = match is_stdin {
+            true => (Path::new("stdin"), Box::new(std::io::stdin())),
+            false => (path, Box::new(File::open(path).map_err(unreadable(path))?)),
         };
-        Error::foreign(error).context(format!("failed to read {what}"))
-    })?;
-    inputs.push(Input::new("raw", path, lora_receipt::hash_bytes(&bytes)));
-    Ok(RawRows::from_bytes(name, bytes)?)
+        let stream = Hashing::new(reader);
+        let rows = RawRows::from_reader(name, stream.clone(), format)?;
+        Ok(Self {
+            rows,
+            stream: Some((path.to_path_buf(), stream)),
+        })
+    }
+
+    /// Reads the rest of what can be read only once, and adds it to the inputs.
+    fn close(self, inputs: &mut Vec<Input>) -> Result<()> {
+        drop(self.rows);
+        if let Some((path, stream)) = self.stream {
+            let sha256 = stream.finish().map_err(unreadable(&path))?;
+            inputs.push(Input::new("raw", path, sha256));
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let what = match path.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
+    };
+    move |error| Error::foreign(error).context(format!("failed to read {what}"))
 }

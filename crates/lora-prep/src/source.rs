@@ -54,7 +54,7 @@ impl Source {
         let mut sources = Vec::new();
         for path in &args.raw {
             let given = path.display().to_string();
-            for path in matching(path)? {
+            for path in matching(&lora_cli::hub_rows(path)?)? {
                 let mut found = match path.is_dir() {
                     true => of_folder(&path)?,
                     false => vec![Self::file(path, None)],
@@ -71,7 +71,7 @@ impl Source {
         ];
         for (paths, split) in named {
             for path in paths {
-                let found = matching(path)?.into_iter();
+                let found = matching(&lora_cli::hub_rows(path)?)?.into_iter();
                 sources.extend(found.map(|path| Self::file(path, Some(split))));
             }
         }

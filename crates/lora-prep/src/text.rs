@@ -10,12 +10,9 @@ pub(crate) const BRACKETS: Style = Style("⟦", "⟧");
 
 /// Green on a terminal that shows colours, brackets otherwise.
 pub(crate) fn style(ui: &Ui) -> Style {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    if ui.json() || plain {
-        BRACKETS
-    } else {
-        Style("\u{1b}[32m", "\u{1b}[0m")
+    match ui.has_colours() {
+        true => Style("\u{1b}[32m", "\u{1b}[0m"),
+        false => BRACKETS,
     }
 }
 

@@ -35,6 +35,8 @@ pub enum State {
     MadeAgain,
     /// It is not there any more.
     Gone,
+    /// It is a commit on the hub, which never changes; what of it is here is not known.
+    OnHub,
     /// It came through a pipe, so nothing is left to look at.
     Piped,
 }
@@ -42,7 +44,7 @@ pub enum State {
 impl State {
     /// True if nothing speaks against it.
     pub fn is_good(&self) -> bool {
-        matches!(self, Self::Intact | Self::Piped)
+        matches!(self, Self::Intact | Self::OnHub | Self::Piped)
     }
 }
 
@@ -122,6 +124,10 @@ fn input(
     };
     if input.path.as_os_str() == "-" {
         found.push(plain(State::Piped));
+        return Ok(());
+    }
+    if input.hub.as_deref().map(Path::new) == Some(&input.path) {
+        found.push(plain(State::OnHub));
         return Ok(());
     }
     if !place.exists() {

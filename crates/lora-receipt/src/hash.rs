@@ -50,14 +50,36 @@ pub(crate) fn with_hashed<T>(work: impl FnOnce(&mut Hashes) -> T) -> T {
 #[derive(Debug, Default)]
 pub struct Hashes {
     known: HashMap<Stamp, String>,
+    /// By path, if nothing changes while these live.
+    paths: Option<HashMap<PathBuf, String>>,
 }
 
 impl Hashes {
+    /// Hashes of one moment: nothing is written while these live, so that no path is looked at twice.
+    #[must_use]
+    pub fn of_one_moment() -> Self {
+        Self {
+            paths: Some(HashMap::new()),
+            ..Self::default()
+        }
+    }
+
     /// As [`hash_path`], but files that did not change since they were last hashed are not read again.
     ///
     /// # Errors
     /// When something can't be read.
     pub fn hash_path(&mut self, path: &Path) -> Result<String, Error> {
+        if let Some(hash) = self.paths.as_ref().and_then(|paths| paths.get(path)) {
+            return Ok(hash.clone());
+        }
+        let hash = self.look(path)?;
+        if let Some(paths) = &mut self.paths {
+            paths.insert(path.to_path_buf(), hash.clone());
+        }
+        Ok(hash)
+    }
+
+    fn look(&mut self, path: &Path) -> Result<String, Error> {
         if !fs::metadata(path).map_err(io("read", path))?.is_dir() {
             return self.file(path).map(|(hash, _)| hash);
         }

@@ -17,6 +17,10 @@ pub fn refuse_overlap(out: &Path, input: &Path) -> Result<(), Error> {
 pub struct Overlaps {
     /// Paths without links; none of what is not there.
     real: HashMap<PathBuf, Option<PathBuf>>,
+    /// The last output: its path as it was asked for, without links, and that of what is written first.
+    written: Option<(PathBuf, [PathBuf; 2])>,
+    /// What relative paths count from.
+    here: Option<PathBuf>,
 }
 
 impl Overlaps {
@@ -28,14 +32,14 @@ impl Overlaps {
         let Some(read) = self.real(input) else {
             return Ok(());
         };
-        let written = self.whole(&real(out));
+        let [written, partial] = self.written(out);
         let how = if written == read {
             "is"
         } else if read.starts_with(&written) {
             "contains"
         } else if written.starts_with(&read) {
             "lies in"
-        } else if read.starts_with(self.whole(&partial_path(out))) {
+        } else if read.starts_with(partial) {
             "is written where it would empty"
         } else {
             return Ok(());
@@ -48,18 +52,34 @@ impl Overlaps {
         .hint("choose an --out of its own: an output replaces what lies there"))
     }
 
+    fn written(&mut self, out: &Path) -> [PathBuf; 2] {
+        if let Some((_, places)) = self.written.as_ref().filter(|(of, _)| of == out) {
+            return places.clone();
+        }
+        let places = [real(out), partial_path(out)].map(|path| self.whole(&path));
+        self.written = Some((out.to_path_buf(), places.clone()));
+        places
+    }
+
     fn real(&mut self, path: &Path) -> Option<PathBuf> {
         if let Some(known) = self.real.get(path) {
             return known.clone();
         }
-        let found = std::fs::canonicalize(path).ok();
+        let above = path.parent().and_then(|above| self.real.get(above));
+        let found = match above {
+            Some(None) => None, // nothing lies in what is not there
+            _ => std::fs::canonicalize(path).ok(),
+        };
         self.real.insert(path.to_path_buf(), found.clone());
         found
     }
 
     /// The path without links, also of what is not there yet.
     fn whole(&mut self, path: &Path) -> PathBuf {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let here = self
+            .here
+            .get_or_insert_with(|| std::env::current_dir().unwrap_or_default());
+        let path = here.join(path);
         for above in path.ancestors() {
             if let (Some(real), Ok(rest)) = (self.real(above), path.strip_prefix(above)) {
                 return if rest.as_os_str().is_empty() {

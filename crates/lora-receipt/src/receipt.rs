@@ -1,6 +1,7 @@
 //! The receipt: its fields, where it lies, and how it is read.
 use crate::hash::{Hashes, files};
-use crate::{Error, FILE_NAME, VERSION, hash_path, io};
+use crate::hub::HubPlace;
+use crate::{Error, FILE_NAME, VERSION, hash_bytes, hash_path, io};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -53,6 +54,9 @@ pub struct Input {
     pub path: PathBuf,
     /// sha256 of the file, or of the tree.
     pub sha256: String,
+    /// What lies there, where that is a place in the hub's cache: `hub:OWNER/NAME@COMMIT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
     /// Of a model, what tells whether another file is the same model (see [`crate::Identity`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, String>,
@@ -65,11 +69,23 @@ impl Input {
         path: impl Into<PathBuf>,
         sha256: impl Into<String>,
     ) -> Self {
+        let path = path.into();
         Self {
             name: name.into(),
-            path: path.into(),
+            hub: HubPlace::of(&path).map(|place| place.to_string()),
+            path,
             sha256: sha256.into(),
             marks: BTreeMap::new(),
+        }
+    }
+
+    /// An input that a pipeline's line was told by its name on the hub, with its commit: what it took of it is not known.
+    pub fn of_hub(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let hub = path.to_string_lossy().into_owned();
+        Self {
+            hub: Some(hub.clone()),
+            ..Self::new(name, path, hash_bytes(hub.as_bytes()))
         }
     }
 

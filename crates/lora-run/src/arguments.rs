@@ -14,14 +14,14 @@ use std::process::{Command, Stdio};
 pub(crate) fn check(source: &Source, steps: &[Ready]) -> Result<()> {
     let mut by_tool: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
     for (index, ready) in steps.iter().enumerate() {
-        let tool = ready.tool.as_ref().filter(|tool| tool.checks_arguments());
+        let tool = ready.tool.as_deref().filter(|tool| tool.checks_arguments());
         if let Some(tool) = tool {
             by_tool.entry(&tool.program).or_default().push(index);
         }
     }
     let mut refusals = BTreeMap::new();
     for indices in by_tool.values() {
-        let Some(tool) = indices.first().and_then(|&at| steps[at].tool.as_ref()) else {
+        let Some(tool) = indices.first().and_then(|&at| steps[at].tool.as_deref()) else {
             continue;
         };
         let lines: Vec<&[String]> = indices.iter().map(|&at| &steps[at].arguments[..]).collect();

@@ -36,7 +36,7 @@ pub(crate) fn execute(
     } = ready;
     let resume = resumes.then(|| "--resume".to_owned());
     let arguments: Vec<String> = arguments.iter().cloned().chain(resume).collect();
-    let title = command_line(step, tool.as_ref(), &arguments);
+    let title = command_line(step, tool.as_deref(), &arguments);
     let log = log_of(step);
     let title = hide(&title, &step.secrets);
     keep_log(&log, resumes);
@@ -66,7 +66,7 @@ pub(crate) fn execute(
         let program = std::path::absolute(&program).unwrap_or(program);
         let mut command = Command::new(program);
         command.args(arguments);
-        if tool.as_ref().is_some_and(Tool::tells_progress) && !ui.quiet() {
+        if tool.as_deref().is_some_and(Tool::tells_progress) && !ui.quiet() {
             command.arg("--progress-events");
         }
         if let Some(no) = finish(process::run(ui, job(command, Kind::Tool))?)? {

@@ -5,6 +5,7 @@ mod ending;
 mod execute;
 mod file;
 mod guard;
+mod hub;
 mod live;
 mod lockfile;
 mod origin;
@@ -104,8 +105,10 @@ pub fn run(args: Args, ui: &Ui) -> Result<Status> {
         Some(name) => Force::Step(name),
     };
     force.check(&steps)?;
-    let ready = prepare::prepare(&source, steps)?;
+    let mut pins = hub::Pins::new(!args.dry_run);
+    let ready = prepare::prepare(&source, steps, &mut pins)?;
     if args.dry_run {
+        pins.say_unasked(ui);
         run::dry_run(ui, &ready, &force)
     } else {
         run::run(ui, &source, &ready, &force, &args.work)

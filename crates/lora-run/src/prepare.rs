@@ -1,24 +1,27 @@
-//! Looks at all steps before one of them runs: tools, flags, paths.
+//! Looks at all steps before one of them runs: tools, flags, paths, names on the hub.
 use crate::arguments;
 use crate::file::Source;
+use crate::hub::Pins;
 use crate::ready::Ready;
 use crate::record::{read_paths, with_paths};
 use crate::resolve::{Action, Step};
 use crate::tools::{self, Tool};
-use lora_cli::Result;
+use lora_cli::{Result, is_hub};
 use lora_receipt::Overlaps;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Checks tools, flags and input paths of all steps before anything runs.
-pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
-    let mut known: BTreeMap<String, Tool> = BTreeMap::new();
+pub(crate) fn prepare(source: &Source, steps: Vec<Step>, pins: &mut Pins) -> Result<Vec<Ready>> {
+    let mut known: BTreeMap<String, Arc<Tool>> = BTreeMap::new();
     let mut ready = Vec::new();
     let mut overlaps = Overlaps::default();
-    for step in steps {
+    for mut step in steps {
         for (key, paths) in &step.inputs {
             if let Some(missing) = paths
                 .iter()
-                .find(|input| input.from.is_none() && !input.path.exists())
+                .find(|input| input.from.is_none() && is_absent(&input.path))
             {
                 let at = ["steps", step.name.as_str(), "in", key];
                 let error =
@@ -38,17 +41,18 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
         let tool = match &step.action {
             Action::Use(name) if known.contains_key(name) => known.get(name).cloned(),
             Action::Use(name) => {
-                let tool = tools::find(source, &step, name)?;
-                known.insert(name.clone(), tool.clone());
+                let tool = Arc::new(tools::find(source, &step, name)?);
+                known.insert(name.clone(), Arc::clone(&tool));
                 Some(tool)
             }
             Action::Run(_) => None,
         };
+        pins.step(source, &mut step, tool.as_deref())?;
         let arguments = tool
             .as_ref()
             .map_or(Ok(Vec::new()), |tool| tool.arguments(source, &step))?;
-        for (key, path) in with_paths(&step, tool.as_ref()) {
-            if !path.exists() {
+        for (key, path) in with_paths(&step, tool.as_deref()) {
+            if is_absent(&path) {
                 let at = ["steps", step.name.as_str(), "with", &key];
                 let error = source.error_at(&at, format!("{} does not exist", path.display()));
                 return Err(
@@ -64,4 +68,9 @@ pub(crate) fn prepare(source: &Source, steps: Vec<Step>) -> Result<Vec<Ready>> {
     }
     arguments::check(source, &ready)?;
     Ok(ready)
+}
+
+/// True for a path that leads nowhere; a name on the hub is no path.
+fn is_absent(path: &Path) -> bool {
+    !is_hub(path) && !path.exists()
 }

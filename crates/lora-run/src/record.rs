@@ -4,7 +4,7 @@ use crate::secret::{HIDDEN, hide_named, is_secret};
 use crate::tools::Tool;
 use crate::values::shown;
 use lora_cli::Foreign as _;
-use lora_cli::{Context as _, Result};
+use lora_cli::{Context as _, Result, is_hub};
 use lora_receipt::{Hashes, Input, Receipt, hash_bytes, heal, receipt_path};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub(crate) struct Definition {
     pub(crate) tool_version: String,
     /// Flags that have an effect, by name: their order does not matter.
     pub(crate) with: BTreeMap<String, Setting>,
-    /// Content hashes by input name.
+    /// Content hashes by input name; of what lies on the hub its name with the commit.
     pub(crate) inputs: BTreeMap<String, Vec<String>>,
 }
 
@@ -94,14 +94,22 @@ impl Definition {
         let mut found = Vec::new();
         let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, path) in read_paths(step, tool) {
-            let hash = hashes.hash_path(&path);
+            // A commit never changes, so that its name says all that its content could.
+            let is_commit = is_hub(&path);
+            let hash = match is_commit {
+                true => Ok(path.to_string_lossy().into_owned()),
+                false => hashes.hash_path(&path),
+            };
             let sha256 =
                 hash.context(|| format!("failed to read the input `{name}` of step {}", step.id))?;
             by_name
                 .entry(name.clone())
                 .or_default()
                 .push(sha256.clone());
-            found.push(Input::new(name, path, sha256));
+            found.push(match is_commit {
+                true => Input::of_hub(name, path),
+                false => Input::new(name, path, sha256),
+            });
         }
         let (name, version) = match &step.action {
             Action::Use(name) => (

@@ -220,8 +220,10 @@ pub(crate) fn shell_options() -> &'static [&'static str] {
 pub(crate) fn environment(step: &Step) -> Vec<(String, String)> {
     let name =
         |prefix: &str, key: &str| format!("{prefix}_{}", key.to_uppercase().replace('-', "_"));
-    let absolute =
-        |path: &std::path::Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let absolute = |path: &std::path::Path| match lora_cli::is_hub(path) {
+        true => path.to_path_buf(),
+        false => std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
+    };
     let inputs = step.inputs.iter().map(|(key, paths)| {
         let paths: Vec<String> = paths
             .iter()

@@ -52,7 +52,7 @@ impl Force {
 
 /// Prints what would run and why, without touching anything.
 pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status> {
-    let mut hashes = Hashes::default();
+    let mut hashes = Hashes::of_one_moment();
     let mut running: BTreeSet<&str> = BTreeSet::new();
     for Ready {
         step,
@@ -74,7 +74,7 @@ pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status>
         } else if force.covers(step) {
             Decision::Run("--force".to_owned())
         } else {
-            let (definition, _) = Definition::of(step, tool.as_ref(), &mut hashes)?;
+            let (definition, _) = Definition::of(step, tool.as_deref(), &mut hashes)?;
             decide(step, &definition, &mut hashes)?
         };
         let (would, reason) = match decision {
@@ -84,7 +84,10 @@ pub(crate) fn dry_run(ui: &Ui, ready: &[Ready], force: &Force) -> Result<Status>
         if would == "run" {
             running.insert(&step.id);
         }
-        let line = hide(&command_line(step, tool.as_ref(), arguments), &step.secrets);
+        let line = hide(
+            &command_line(step, tool.as_deref(), arguments),
+            &step.secrets,
+        );
         ui.event(&json!({ "event": "step", "step": step.id, "would": would, "reason": reason, "command": line }));
         let why = if would == "skip" {
             "done already".to_owned()
@@ -188,7 +191,7 @@ fn take<'a>(
 ) -> Result<std::result::Result<Finished<'a>, Status>> {
     let Ready { step, tool, .. } = ready;
     ui.check_interrupt()?;
-    let (definition, inputs) = Definition::of(step, tool.as_ref(), hashes)?;
+    let (definition, inputs) = Definition::of(step, tool.as_deref(), hashes)?;
     lora_receipt::recover(&step.out)?;
     if finished_alone(step, &definition, hashes)? {
         ui.say(&format!("{}: finished after its run was killed", step.id));
@@ -208,12 +211,12 @@ fn take<'a>(
         ui.event(&json!({ "event": "step", "step": step.id, "status": "skipped" }));
         return Ok(Ok(Finished {
             step,
-            tool: tool.as_ref(),
+            tool: tool.as_deref(),
             definition,
             receipt,
         }));
     };
-    let can_resume = tool.as_ref().is_some_and(Tool::can_resume);
+    let can_resume = tool.as_deref().is_some_and(Tool::can_resume);
     let attempt = Attempt::begin(step, &definition, can_resume, force.covers(step))?;
     let reason = if attempt.resumes {
         format!("{reason}; continues an interrupted run")
@@ -236,7 +239,7 @@ fn take<'a>(
             );
             Ok(Ok(Finished {
                 step,
-                tool: tool.as_ref(),
+                tool: tool.as_deref(),
                 definition,
                 receipt: *receipt,
             }))

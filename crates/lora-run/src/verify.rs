@@ -110,6 +110,7 @@ fn in_words(state: &State) -> String {
         State::Changed(why) => format!("changed: {why}"),
         State::MadeAgain => "made again since it was read".to_owned(),
         State::Gone => "is not there".to_owned(),
+        State::OnHub => "a commit on the hub".to_owned(),
         State::Piped => "came through a pipe".to_owned(),
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may fail loudly, in its helpers too
 mod family;
 mod fixtures;
+pub mod hub;
 mod noise;
 mod process;
 mod told;

@@ -18,7 +18,8 @@ use std::str::FromStr;
 #[command(name = "lora-train", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct Args {
-    /// Base model: a Hugging Face folder or a GGUF file; `-` takes it from an upstream receipt.
+    /// Base model: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE]; `-` takes it from an upstream
+    /// receipt.
     #[arg(long, value_name = "MODEL")]
     pub base: PathBuf,
     /// Dataset folder of lora-prep, or a parquet file with input_ids and labels; `-` takes it from an upstream receipt.

@@ -11,9 +11,11 @@ use lora_core::{Adapter, BaseModel, Init, Layout, LoraConfig, trainable_line};
 use lora_data::Example;
 use lora_gpu::Identity;
 use lora_model::{Base, Composite, FullModel, Fused, GpuMemory, Route};
+use lora_receipt::HubPlace;
 use lora_training::{
     FullTrainable, LoraSettings, LoraTrainable, MemoryPlan, Trainable, rank_warning,
 };
+use std::path::Path;
 
 /// What trains, and what is said of it.
 pub(crate) struct Model<'b> {
@@ -220,7 +222,15 @@ impl Plan {
             Self::Loaded(adapter) => adapter,
             Self::New(config, _) => Adapter::init(config, base, args.seed)?,
         };
-        adapter.config.base_model_name_or_path = Some(args.base.display().to_string());
+        adapter.config.base_model_name_or_path = Some(base_name(&args.base));
         Ok(adapter)
+    }
+}
+
+/// What the adapter calls its base: a folder of the hub's cache by its name on the hub, as PEFT does, else its path.
+fn base_name(base: &Path) -> String {
+    match HubPlace::of(base) {
+        Some(HubPlace { id, file: None, .. }) => id,
+        _ => base.display().to_string(),
     }
 }

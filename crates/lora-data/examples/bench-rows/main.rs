@@ -1,6 +1,6 @@
 //! Writes the rows of `just bench`: `bench-rows RAW.jsonl OUT` makes of any raw rows `OUT/dense.jsonl` (the same as plain
 //! text, every token supervised) and `OUT/long.jsonl` (three solved rows before each question: long prompts, short answers).
-use lora_data::{Content, RawRows, Record};
+use lora_data::{Content, Format, RawRows, Record};
 use std::error::Error;
 use std::fmt::Write;
 use std::fs;
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     fs::create_dir_all(&out)?;
     let mut pairs = Vec::new();
-    for row in RawRows::open(&raw)? {
+    for row in RawRows::open(&raw, Format::default())? {
         let row = row?;
         match Record::from_json(&row.value) {
             Ok(record) => pairs.extend(pair(record.content)),

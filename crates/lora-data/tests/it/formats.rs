@@ -1,6 +1,7 @@
 //! Raw rows in every format, codec and Arrow type that pyarrow writes (fixtures by tests/fixtures/formats/make.py).
-use lora_data::{Error, RawRows};
+use lora_data::{Error, Format, RawRows};
 use serde_json::{Map, Value, json};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -19,7 +20,7 @@ fn no_type_becomes_another_value() {
     let text = std::fs::read_to_string(fixture("expected.json")).unwrap();
     let expected: Map<String, Value> = serde_json::from_str(&text).unwrap();
     for (file, types) in [("types.parquet", 33), ("types.arrow", 38)] {
-        let rows = values(RawRows::open(&fixture(file)).unwrap());
+        let rows = values(RawRows::open(&fixture(file), Format::default()).unwrap());
         assert_eq!(rows.len(), 3);
         let mut checked = 0;
         for (name, cells) in &expected {
@@ -34,14 +35,14 @@ fn no_type_becomes_another_value() {
         let keys = rows[0].as_object().unwrap().len();
         assert_eq!(keys, types, "{file}");
     }
-    let runs = values(RawRows::open(&fixture("runs.arrow")).unwrap());
+    let runs = values(RawRows::open(&fixture("runs.arrow"), Format::default()).unwrap());
     let runs: Vec<&Value> = runs.iter().map(|row| &row["runs"]).collect();
     assert_eq!(runs, [&json!("x"), &json!("y"), &json!("y")]);
 }
 
 #[test]
 fn what_no_record_holds_is_refused_by_name() {
-    let error = RawRows::open(&fixture("union.arrow")).unwrap_err();
+    let error = RawRows::open(&fixture("union.arrow"), Format::default()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -74,9 +75,14 @@ fn every_codec_and_packing_is_read() {
     ];
     for name in names {
         let path = fixture(name);
-        assert_eq!(values(RawRows::open(&path).unwrap()), expected, "{name}");
+        assert_eq!(
+            values(RawRows::open(&path, Format::default()).unwrap()),
+            expected,
+            "{name}"
+        );
         let bytes = std::fs::read(&path).unwrap();
-        let rows = RawRows::from_bytes(Path::new(name), bytes).unwrap();
+        let rows =
+            RawRows::from_reader(Path::new(name), Cursor::new(bytes), Format::default()).unwrap();
         assert_eq!(values(rows), expected, "{name} from memory");
     }
 }
@@ -94,7 +100,11 @@ fn what_is_cut_off_is_an_error() {
     ] {
         let bytes = std::fs::read(fixture(name)).unwrap();
         for keep in [bytes.len() - 1, bytes.len() - 9, bytes.len() / 2] {
-            let rows = RawRows::from_bytes(Path::new(name), bytes[..keep].to_vec());
+            let rows = RawRows::from_reader(
+                Path::new(name),
+                Cursor::new(bytes[..keep].to_vec()),
+                Format::default(),
+            );
             let all = rows.and_then(|rows| rows.collect::<Result<Vec<_>, Error>>());
             // The last bytes of a stream say only that it ends.
             let whole = if name == "types.arrow" { 3 } else { usize::MAX };

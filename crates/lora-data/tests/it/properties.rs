@@ -1,5 +1,7 @@
 //! Laws that hold for all inputs: orders, batches, files that are read as they were written.
-use lora_data::{Example, IGNORE, RawRows, Record, Split, batches, epoch_order, group_by_length};
+use lora_data::{
+    Example, Format, IGNORE, RawRows, Record, Split, batches, epoch_order, group_by_length,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -94,7 +96,7 @@ proptest! {
         let cell = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         let lines = rows.iter().map(|(a, b)| format!("{},{}\n", cell(a), cell(b)));
         std::fs::write(&path, format!("a,b\n{}", lines.collect::<String>())).unwrap();
-        let read: Vec<Value> = RawRows::open(&path).unwrap().map(|row| row.unwrap().value).collect();
+        let read: Vec<Value> = RawRows::open(&path, Format::default()).unwrap().map(|row| row.unwrap().value).collect();
         let written: Vec<Value> = rows
             .iter()
             .map(|(a, b)| serde_json::json!({"a": a, "b": b}))

@@ -31,7 +31,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct AdviseArgs {
-    /// Model: a Hugging Face folder, a GGUF file, or a name such as llama-3-8b (a wrong name lists them).
+    /// Model: a Hugging Face folder, a GGUF file, hub:OWNER/NAME, or a name such as llama-3-8b (a
+    /// wrong name lists them).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Dataset folder of lora-prep.
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
             .hint("leave out --time, or name a card as --device: rtx-4090, h100 and others"));
     }
     let threads = threads(args.threads);
-    let shape = shape::resolve(&args.model)?;
+    let shape = shape::resolve_whole(&args.model)?;
     let weights = weights(&shape);
     if args.write.is_some() && weights.is_none() {
         return Err(Error::new(format!(

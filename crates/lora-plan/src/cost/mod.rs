@@ -33,7 +33,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, clap::Args, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CostArgs {
-    /// Model: a Hugging Face folder, a config.json, a GGUF file, or a name such as llama-3-8b (a wrong name lists them).
+    /// Model: a Hugging Face folder, a config.json, a GGUF file, hub:OWNER/NAME, or a name such as llama-3-8b (a
+    /// wrong name lists them).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Dataset folder of lora-prep: its rows make the batches.

@@ -1,7 +1,7 @@
 //! From what the user named to a decoder's shape: a folder, a config.json, a GGUF file, or a well-known name.
 use crate::model::known::Known;
 use lora_checkpoint::{Checkpoint, ModelConfig};
-use lora_cli::{Error, Result, artefact_input};
+use lora_cli::{Error, Result, artefact_input, hub_shape, is_hub};
 use lora_core::{Module, TargetModules, Targets};
 use lora_receipt::Artefact;
 use std::path::{Path, PathBuf};
@@ -53,12 +53,27 @@ impl Shape {
     }
 }
 
-/// Finds the model: a path that exists comes first, then a well-known name.
+/// Finds the model: a name on the hub (of which the configuration alone is fetched) or a path that exists comes first, then
+/// a well-known name.
 pub(crate) fn resolve(model: &Path) -> Result<Shape> {
+    if is_hub(model) {
+        return of_path(hub_shape(model)?);
+    }
     if model.as_os_str() != "-" && !model.exists() {
         return by_name(model);
     }
-    let path = artefact_input(model, Artefact::Model)?;
+    of_path(artefact_input(model, Artefact::Model)?)
+}
+
+/// The same with the weights of a model on the hub.
+pub(crate) fn resolve_whole(model: &Path) -> Result<Shape> {
+    match is_hub(model) {
+        true => of_path(artefact_input(model, Artefact::Model)?),
+        false => resolve(model),
+    }
+}
+
+fn of_path(path: PathBuf) -> Result<Shape> {
     let config = match config_json(&path) {
         Some(file) => ModelConfig::from_json(&file)?,
         None => Checkpoint::open(&path)?.config().clone(),

@@ -3,8 +3,9 @@ pub(crate) mod count;
 mod show;
 
 use crate::model::shape;
-use lora_cli::{Error, Result, Status, Ui};
+use lora_cli::{Error, Result, Status, Ui, artefact_input, is_hub};
 use lora_core::{CONFIG_FILE, LoraConfig};
+use lora_receipt::Artefact;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -15,8 +16,8 @@ use std::time::Instant;
 #[command(after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct ParamsArgs {
-    /// Model: a Hugging Face folder, a config.json, a GGUF file, or a name such as llama-3-8b (a wrong name lists them);
-    /// `-` takes it from an upstream receipt.
+    /// Model: a Hugging Face folder, a config.json, a GGUF file, hub:OWNER/NAME, or a name such as llama-3-8b (a
+    /// wrong name lists them); `-` takes it from an upstream receipt.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder or adapter_config.json of PEFT whose setting is counted, in place of the flags below.
@@ -57,6 +58,10 @@ impl ParamsArgs {
     /// The LoRA settings that were asked for.
     fn lora_config(&self, shape: &shape::Shape) -> Result<LoraConfig> {
         if let Some(path) = &self.config {
+            let path = match is_hub(path) {
+                true => &artefact_input(path, Artefact::Adapter)?,
+                false => path,
+            };
             let file = if path.is_dir() {
                 path.join(CONFIG_FILE)
             } else {

@@ -7,4 +7,5 @@ mod laws;
 mod masks;
 mod show;
 mod stats;
+mod streams;
 mod threads;

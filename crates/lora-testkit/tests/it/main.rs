@@ -7,6 +7,7 @@ mod chats;
 mod clean;
 mod families;
 mod help;
+mod hub;
 mod limits;
 mod mistakes;
 mod session;

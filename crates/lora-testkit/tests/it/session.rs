@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 pub(crate) struct Session {
     dir: tempfile::TempDir,
     transcript: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Session {
@@ -21,6 +22,7 @@ impl Session {
         Self {
             dir,
             transcript: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -28,6 +30,24 @@ impl Session {
         let path = self.dir.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
+    }
+
+    /// From now on the tools find this in their environment.
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.environment.push((name, value.into()));
+    }
+
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        self.environment.iter().map(|(name, value)| (*name, value))
+    }
+
+    /// What was called and said up to now.
+    pub(crate) fn said(&self) -> &str {
+        &self.transcript
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// Calls a tool: its name and its arguments as a shell would take them, single quotes included.
@@ -39,6 +59,7 @@ impl Session {
             .current_dir(self.dir.path())
             .env_remove("RUST_BACKTRACE")
             .env("COLUMNS", "100")
+            .envs(self.environment())
             .stdin(Stdio::null())
             .output()
             .unwrap();

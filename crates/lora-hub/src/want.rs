@@ -1,0 +1,596 @@
+//! Which files of a repository a tool needs: never pickles, whose reading runs what is in them.
+use crate::error::{Error, Result, refused};
+use crate::listing::Entry;
+use crate::name::{Kind, Name};
+
+/// What a repository is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// A model: its configuration, tokenizer, templates and safetensors, or one GGUF file.
+    Model,
+    /// The shape of a model: its configuration, or one GGUF file.
+    Shape,
+    /// An adapter's folder, or one GGUF file.
+    Adapter,
+    /// A dataset that lora-prep made.
+    Dataset,
+    /// Raw rows.
+    Rows,
+}
+
+/// Files whose reading runs code.
+const PICKLES: [&str; 6] = ["bin", "pth", "pt", "pkl", "pickle", "ckpt"];
+/// What stands beside a model's weights and is read.
+const BESIDE_WEIGHTS: [&str; 12] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.json",
+    "SYSTEM_PROMPT.txt",
+    "receipt.json",
+];
+/// What is read of an adapter or of a prepared dataset.
+const READ: [&str; 7] = [
+    "json",
+    "jsonl",
+    "jinja",
+    "safetensors",
+    "parquet",
+    "model",
+    "txt",
+];
+/// Files of rows, which may be packed.
+const ROWS: [&str; 7] = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "arrow"];
+const PACKED: [&str; 4] = ["gz", "zst", "zstd", "xz"];
+/// What says how a folder of rows is laid out.
+const LAYOUT: [&str; 2] = ["state.json", "dataset_dict.json"];
+/// Files about rows.
+const ABOUT: [&str; 3] = ["dataset_info.json", "dataset_infos.json", "config.json"];
+/// So many names a hint has.
+const NAMED: usize = 8;
+
+/// The files to fetch, and which of them, or which folder, is what was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) files: Vec<Entry>,
+    /// Below the repository; empty is all of it.
+    pub(crate) place: String,
+}
+
+impl Want {
+    /// The kind of repository that holds it.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Model | Self::Shape | Self::Adapter => Kind::Model,
+            Self::Dataset | Self::Rows => Kind::Dataset,
+        }
+    }
+
+    /// Chooses among a repository's files.
+    pub(crate) fn choose(self, name: &Name, all: &[Entry]) -> Result<Chosen> {
+        let Some(file) = &name.file else {
+            return self.of_folder(name, all, String::new());
+        };
+        if let Some(entry) = all.iter().find(|entry| entry.path == *file) {
+            return self.one(name, entry);
+        }
+        let folder = format!("{file}/");
+        if all.iter().any(|entry| entry.path.starts_with(&folder)) {
+            return self.of_folder(name, all, folder);
+        }
+        let ending = ending(file);
+        let alike = all
+            .iter()
+            .filter(|entry| self::ending(&entry.path) == ending);
+        Err(refused(
+            format!("{name}: {} holds no such file", name.repository()),
+            match names(alike) {
+                None => format!("{} without a file takes what is needed", name.repository()),
+                Some(names) => format!("it has {names}"),
+            },
+        ))
+    }
+
+    /// A file that was named.
+    fn one(self, name: &Name, entry: &Entry) -> Result<Chosen> {
+        let fits = match self {
+            Self::Model | Self::Adapter | Self::Shape => ending(&entry.path) == "gguf",
+            Self::Rows => is_rows(&entry.path),
+            Self::Dataset => false,
+        };
+        if PICKLES.contains(&ending(&entry.path)) {
+            return Err(pickle(name, &entry.path));
+        }
+        if !fits {
+            let what = match self {
+                Self::Rows => format!("it is none of {}", ROWS.join(", ")),
+                Self::Dataset => "a dataset is a folder".to_owned(),
+                _ => "of single files only GGUF is read".to_owned(),
+            };
+            let way = name.repository();
+            return Err(refused(
+                format!("{name}: {what}"),
+                format!("name the repository, or the folder in it: {way}"),
+            ));
+        }
+        Ok(Chosen {
+            files: vec![entry.clone()],
+            place: entry.path.clone(),
+        })
+    }
+
+    /// What is needed of a folder, whose name ends in `/`.
+    fn of_folder(self, name: &Name, all: &[Entry], folder: String) -> Result<Chosen> {
+        let inside = |entry: &&Entry| entry.path.starts_with(&folder);
+        let within: Vec<&Entry> = all.iter().filter(inside).collect();
+        let here = Here {
+            name,
+            files: within
+                .iter()
+                .map(|e| (&e.path[folder.len()..], *e))
+                .collect(),
+        };
+        let files = match self {
+            Self::Model => here.model(false)?,
+            Self::Shape => here.model(true)?,
+            Self::Adapter => here.adapter()?,
+            Self::Dataset => here.dataset()?,
+            Self::Rows => here.rows()?,
+        };
+        let place = match &files[..] {
+            [one] if ending(&one.path) == "gguf" => one.path.clone(),
+            _ => folder.trim_end_matches('/').to_owned(),
+        };
+        Ok(Chosen {
+            files: files.into_iter().cloned().collect(),
+            place,
+        })
+    }
+}
+
+/// The files of a folder, by their way in it.
+struct Here<'l> {
+    name: &'l Name,
+    files: Vec<(&'l str, &'l Entry)>,
+}
+
+impl<'l> Here<'l> {
+    fn has(&self, file: &str) -> bool {
+        self.files.iter().any(|(path, _)| *path == file)
+    }
+
+    fn filter(&self, wanted: impl Fn(&str) -> bool) -> Vec<&'l Entry> {
+        let found = self.files.iter().filter(|(path, _)| wanted(path));
+        found.map(|(_, entry)| *entry).collect()
+    }
+
+    fn model(&self, shape_alone: bool) -> Result<Vec<&'l Entry>> {
+        let name = self.name;
+        if !self.has("config.json") {
+            if self.has("adapter_config.json") {
+                return Err(refused(
+                    format!("{name} is an adapter, not a model"),
+                    "name it with --adapter, and its base with --base",
+                ));
+            }
+            return self.only_gguf();
+        }
+        if shape_alone {
+            return Ok(self.filter(|path| path == "config.json"));
+        }
+        let is_weights = |path: &str| {
+            !path.contains('/') && path.starts_with("model") && ending(path) == "safetensors"
+        };
+        let has_pickle = |path: &str| !path.contains('/') && PICKLES.contains(&ending(path));
+        let pickles = self.filter(has_pickle);
+        if let (Some(first), true) = (pickles.first(), self.filter(is_weights).is_empty()) {
+            return Err(pickle(name, &first.path));
+        }
+        let single = self.has("model.safetensors");
+        Ok(self.filter(|path| match path {
+            "model.safetensors.index.json" => !single,
+            path if is_weights(path) => !single || path == "model.safetensors",
+            path => is_beside_weights(path),
+        }))
+    }
+
+    /// The one GGUF file that there is.
+    fn only_gguf(&self) -> Result<Vec<&'l Entry>> {
+        let name = self.name;
+        let found = self.filter(|path| ending(path) == "gguf");
+        match (&found[..], names(found.iter().copied())) {
+            ([_], _) => Ok(found),
+            (_, Some(names)) => Err(refused(
+                format!(
+                    "{name} holds {} GGUF files, and no config.json",
+                    found.len()
+                ),
+                format!(
+                    "name one of them: {}/FILE; it has {names}",
+                    name.repository()
+                ),
+            )),
+            (_, None) => Err(refused(
+                format!("{name} holds no model: neither config.json nor a GGUF file"),
+                self.elsewhere(
+                    "config.json",
+                    "is it a dataset, or the name of another repository?",
+                ),
+            )),
+        }
+    }
+
+    fn adapter(&self) -> Result<Vec<&'l Entry>> {
+        let name = self.name;
+        let is_adapter = self.has("adapter_config.json");
+        let found = self.filter(|path| is_adapter && !path.contains('/') && is_read(path));
+        if !is_adapter {
+            return Err(refused(
+                format!("{name} holds no adapter: it has no adapter_config.json"),
+                self.elsewhere("adapter_config.json", "a model is named with --base"),
+            ));
+        }
+        let has_weights = found
+            .iter()
+            .any(|entry| ending(&entry.path) == "safetensors");
+        match self
+            .filter(|path| !path.contains('/') && path.starts_with("adapter_model.bin"))
+            .first()
+        {
+            Some(first) if !has_weights => Err(pickle(name, &first.path)),
+            _ => Ok(found),
+        }
+    }
+
+    fn dataset(&self) -> Result<Vec<&'l Entry>> {
+        let name = self.name;
+        if !self.has("dataset.json") {
+            return Err(refused(
+                format!("{name} is no dataset that lora-prep made: it has no dataset.json"),
+                format!("raw rows are prepared first: lora-prep {name} --base MODEL --out DIR"),
+            ));
+        }
+        Ok(self.filter(|path| !path.contains('/') && is_read(path)))
+    }
+
+    /// Rows at the top, or in `data`, or in the folders of a saved `DatasetDict`.
+    fn rows(&self) -> Result<Vec<&'l Entry>> {
+        let is_saved = LAYOUT.iter().any(|file| self.has(file));
+        let is_layout = |path: &str| LAYOUT.contains(&path.rsplit('/').next().unwrap_or(path));
+        let of = |folder: &str| {
+            self.filter(|path| {
+                let rest = path.strip_prefix(folder);
+                rest.is_some_and(|file| !file.contains('/') && is_rows(file))
+            })
+        };
+        let found = match is_saved {
+            true => self.filter(|path| is_layout(path) || ending(path) == "arrow"),
+            false => Some(of(""))
+                .filter(|top| !top.is_empty())
+                .unwrap_or_else(|| of("data/")),
+        };
+        let deeper = self.filter(is_rows);
+        match (found.is_empty(), names(deeper.iter().copied())) {
+            (false, _) => Ok(found),
+            (true, Some(names)) => Err(refused(
+                format!("{}: its rows lie in folders of its own", self.name),
+                format!(
+                    "name a file or a folder of them: {}/FILE; it has {names}",
+                    self.name.repository()
+                ),
+            )),
+            (true, None) => Err(refused(
+                format!("{} holds no files of rows", self.name),
+                format!(
+                    "{} are read; many datasets have parquet files at the revision refs/convert/parquet: {}@refs/convert/parquet/default/train",
+                    ROWS.join(", "),
+                    self.name.repository()
+                ),
+            )),
+        }
+    }
+
+    /// Folders that hold a file of that name; else another hint.
+    fn elsewhere(&self, file: &str, otherwise: &str) -> String {
+        let end = format!("/{file}");
+        let folders = self
+            .files
+            .iter()
+            .filter_map(|(path, _)| path.strip_suffix(&end));
+        let folders: Vec<&str> = folders.take(NAMED).collect();
+        match folders.is_empty() {
+            true => otherwise.to_owned(),
+            false => format!(
+                "these folders do, and can be named like a file: {}",
+                folders.join(", ")
+            ),
+        }
+    }
+}
+
+fn is_beside_weights(path: &str) -> bool {
+    let is_template = ending(path) == "jinja";
+    let folder = path.rsplit_once('/').map(|(folder, _)| folder);
+    match folder {
+        None => is_template || BESIDE_WEIGHTS.contains(&path),
+        Some(folder) => is_template && folder == "additional_chat_templates",
+    }
+}
+
+fn is_read(path: &str) -> bool {
+    READ.contains(&ending(path))
+}
+
+/// True for a file of rows, packed or not, that is not one about rows.
+fn is_rows(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let packed = PACKED
+        .iter()
+        .find_map(|end| name.strip_suffix(&format!(".{end}")));
+    let is_about = LAYOUT.contains(&name) || ABOUT.contains(&name) || name.starts_with('.');
+    !is_about && ROWS.contains(&ending(packed.unwrap_or(name)))
+}
+
+/// What a name ends in, behind its last dot.
+fn ending(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').map_or("", |(_, ending)| ending)
+}
+
+/// Some names, for a hint.
+fn names<'l>(entries: impl Iterator<Item = &'l Entry>) -> Option<String> {
+    let all: Vec<&str> = entries.map(|entry| entry.path.as_str()).collect();
+    let first = all
+        .iter()
+        .take(NAMED)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match all.len() {
+        0 => None,
+        1..=NAMED => Some(first),
+        more => Some(format!("{first} and {} more", more - NAMED)),
+    }
+}
+
+fn pickle(name: &Name, file: &str) -> Error {
+    refused(
+        format!(
+            "{name}: {file} is a pickle, whose reading would run what is in it, and there are no safetensors"
+        ),
+        format!(
+            "the hub converts: see the pull requests of {}, and name one as a revision: {}@refs/pr/NUMBER",
+            name.repository(),
+            name.repository()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, Name, Want};
+    use std::path::Path;
+
+    fn entries(files: &[&str]) -> Vec<Entry> {
+        let entry = |path: &&str| Entry {
+            path: (*path).to_owned(),
+            bytes: 1,
+            etag: String::new(),
+        };
+        files.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn only_what_is_needed_is_chosen() {
+        type Case = (
+            Want,
+            &'static str,
+            &'static [&'static str],
+            &'static [&'static str],
+            &'static str,
+        );
+        let cases: [Case; 12] = [
+            (
+                Want::Model,
+                "hub:o/n",
+                &[
+                    "README.md",
+                    "config.json",
+                    "model.safetensors",
+                    "pytorch_model.bin",
+                    "tokenizer.json",
+                    "chat_template.jinja",
+                    "additional_chat_templates/tools.jinja",
+                    "onnx/model.onnx",
+                    "consolidated.safetensors",
+                    "original/x.pth",
+                ],
+                &[
+                    "config.json",
+                    "model.safetensors",
+                    "tokenizer.json",
+                    "chat_template.jinja",
+                    "additional_chat_templates/tools.jinja",
+                ],
+                "",
+            ),
+            (
+                Want::Model,
+                "hub:o/n",
+                &[
+                    "config.json",
+                    "model-00001-of-00002.safetensors",
+                    "model-00002-of-00002.safetensors",
+                    "model.safetensors.index.json",
+                ],
+                &[
+                    "config.json",
+                    "model-00001-of-00002.safetensors",
+                    "model-00002-of-00002.safetensors",
+                    "model.safetensors.index.json",
+                ],
+                "",
+            ),
+            (
+                Want::Model,
+                "hub:o/n/m.Q4.gguf",
+                &["m.Q4.gguf", "m.Q8.gguf"],
+                &["m.Q4.gguf"],
+                "m.Q4.gguf",
+            ),
+            (
+                Want::Model,
+                "hub:o/n",
+                &["README.md", "m.Q4.gguf"],
+                &["m.Q4.gguf"],
+                "m.Q4.gguf",
+            ),
+            (
+                Want::Model,
+                "hub:o/n/sub",
+                &["config.json", "sub/config.json", "sub/model.safetensors"],
+                &["sub/config.json", "sub/model.safetensors"],
+                "sub",
+            ),
+            (
+                Want::Shape,
+                "hub:o/n",
+                &["config.json", "model.safetensors"],
+                &["config.json"],
+                "",
+            ),
+            (
+                Want::Adapter,
+                "hub:o/n",
+                &[
+                    "adapter_config.json",
+                    "adapter_model.safetensors",
+                    "training_args.bin",
+                    "checkpoint-1/adapter_model.safetensors",
+                ],
+                &["adapter_config.json", "adapter_model.safetensors"],
+                "",
+            ),
+            (
+                Want::Dataset,
+                "hub:o/n",
+                &["dataset.json", "train.parquet", "README.md"],
+                &["dataset.json", "train.parquet"],
+                "",
+            ),
+            (
+                Want::Rows,
+                "hub:o/n",
+                &["README.md", "data/train-0.parquet", "data/test-0.parquet"],
+                &["data/train-0.parquet", "data/test-0.parquet"],
+                "",
+            ),
+            (
+                Want::Rows,
+                "hub:o/n",
+                &["train.jsonl.gz", "data/other.jsonl"],
+                &["train.jsonl.gz"],
+                "",
+            ),
+            (
+                Want::Rows,
+                "hub:o/n/rows/a.csv",
+                &["rows/a.csv", "train.jsonl"],
+                &["rows/a.csv"],
+                "rows/a.csv",
+            ),
+            (
+                Want::Rows,
+                "hub:o/n",
+                &[
+                    "dataset_dict.json",
+                    "train/state.json",
+                    "train/data.arrow",
+                    "train/dataset_info.json",
+                ],
+                &["dataset_dict.json", "train/state.json", "train/data.arrow"],
+                "",
+            ),
+        ];
+        for (want, name, all, expected, place) in cases {
+            let name = Name::parse(Path::new(name)).unwrap();
+            let chosen = want.choose(&name, &entries(all)).unwrap();
+            let files: Vec<&str> = chosen
+                .files
+                .iter()
+                .map(|entry| entry.path.as_str())
+                .collect();
+            assert_eq!(
+                (files, chosen.place.as_str()),
+                (expected.to_vec(), place),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_can_t_be_chosen_is_said() {
+        let cases: [(Want, &str, &[&str], &str); 9] = [
+            (
+                Want::Model,
+                "hub:o/n",
+                &["config.json", "pytorch_model.bin"],
+                "pickle",
+            ),
+            (
+                Want::Model,
+                "hub:o/n/pytorch_model.bin",
+                &["config.json", "pytorch_model.bin"],
+                "pickle",
+            ),
+            (
+                Want::Adapter,
+                "hub:o/n",
+                &["adapter_config.json", "adapter_model.bin"],
+                "pickle",
+            ),
+            (
+                Want::Model,
+                "hub:o/n",
+                &["a.gguf", "b.gguf"],
+                "2 GGUF files",
+            ),
+            (
+                Want::Model,
+                "hub:o/n",
+                &["adapter_config.json"],
+                "is an adapter",
+            ),
+            (
+                Want::Adapter,
+                "hub:o/n",
+                &["config.json"],
+                "holds no adapter",
+            ),
+            (
+                Want::Dataset,
+                "hub:o/n",
+                &["train.jsonl"],
+                "no dataset.json",
+            ),
+            (Want::Rows, "hub:o/n", &["README.md"], "no files of rows"),
+            (
+                Want::Model,
+                "hub:o/n/c.gguf",
+                &["a.gguf"],
+                "holds no such file",
+            ),
+        ];
+        for (want, name, all, expected) in cases {
+            let name = Name::parse(Path::new(name)).unwrap();
+            let error = want.choose(&name, &entries(all)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
