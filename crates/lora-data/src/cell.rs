@@ -1,5 +1,6 @@
 //! Values of Arrow's columns as JSON: each type either says what it means or is refused by its name. Nothing that holds
 //! a value becomes null.
+use crate::text_row::LONGEST;
 use arrow::array::{Array, AsArray, downcast_dictionary_array, downcast_run_array, make_array};
 use arrow::datatypes::{
     ArrowNativeType, DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
@@ -21,9 +22,9 @@ pub(crate) fn cell(column: &dyn Array, row: usize) -> Result<Value, String> {
     }
     Ok(match column.data_type() {
         DataType::Null => Value::Null,
-        DataType::Utf8 => column.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => column.as_string::<i64>().value(row).into(),
-        DataType::Utf8View => column.as_string_view().value(row).into(),
+        DataType::Utf8 => text(column.as_string::<i32>().value(row))?,
+        DataType::LargeUtf8 => text(column.as_string::<i64>().value(row))?,
+        DataType::Utf8View => text(column.as_string_view().value(row))?,
         DataType::Boolean => column.as_boolean().value(row).into(),
         DataType::Int8 => number!(Int8Type),
         DataType::Int16 => number!(Int16Type),
@@ -36,10 +37,10 @@ pub(crate) fn cell(column: &dyn Array, row: usize) -> Result<Value, String> {
         DataType::Float16 => float(column.as_primitive::<Float16Type>().value(row).to_f64()),
         DataType::Float32 => float(column.as_primitive::<Float32Type>().value(row).into()),
         DataType::Float64 => float(column.as_primitive::<Float64Type>().value(row)),
-        DataType::Binary => bytes(column.as_binary::<i32>().value(row)),
-        DataType::LargeBinary => bytes(column.as_binary::<i64>().value(row)),
-        DataType::BinaryView => bytes(column.as_binary_view().value(row)),
-        DataType::FixedSizeBinary(_) => bytes(column.as_fixed_size_binary().value(row)),
+        DataType::Binary => bytes(column.as_binary::<i32>().value(row))?,
+        DataType::LargeBinary => bytes(column.as_binary::<i64>().value(row))?,
+        DataType::BinaryView => bytes(column.as_binary_view().value(row))?,
+        DataType::FixedSizeBinary(_) => bytes(column.as_fixed_size_binary().value(row))?,
         DataType::Timestamp(unit, Some(_)) => instant(column, row, *unit)?,
         DataType::Timestamp(_, None)
         | DataType::Date32
@@ -54,6 +55,14 @@ pub(crate) fn cell(column: &dyn Array, row: usize) -> Result<Value, String> {
         | DataType::Decimal256(..) => shown(column, row)?,
         _ => nested(column, row)?,
     })
+}
+
+/// A text, unless it is longer than a row may be: it is not copied then.
+fn text(text: &str) -> Result<Value, String> {
+    match text.len() > LONGEST {
+        true => Err(format!("a text of more than {} MiB", LONGEST >> 20)),
+        false => Ok(text.into()),
+    }
 }
 
 /// Values made of others.
@@ -117,10 +126,10 @@ fn float(number: f64) -> Value {
     }
 }
 
-fn bytes(bytes: &[u8]) -> Value {
+fn bytes(bytes: &[u8]) -> Result<Value, String> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => json!({"bytes": bytes.len()}),
+        Ok(whole) => text(whole),
+        Err(_) => Ok(json!({"bytes": bytes.len()})),
     }
 }
 

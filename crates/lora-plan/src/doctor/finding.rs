@@ -20,6 +20,8 @@ pub enum Cause {
     PromptInLoss,
     /// The completions are one and the same.
     AllEqual,
+    /// The answers are of other prompts.
+    AnswersOfOtherPrompts,
     /// Few tokens are supervised, or held out.
     FewSupervised,
     /// Held-out prompts also train.

@@ -105,6 +105,9 @@ fn examine(run: &Run) -> Diagnosis {
         findings
             .retain(|finding| !matches!(finding.cause, Cause::NotLearning | Cause::NothingToLearn));
     }
+    if without_prompts {
+        findings.retain(|finding| finding.cause != Cause::AnswersOfOtherPrompts);
+    }
     if has(Cause::MaskCoversAnswer) {
         findings.retain(|finding| finding.cause != Cause::AllEqual);
     }

@@ -1,7 +1,7 @@
 //! A report of lora-eval, as far as one adapter is concerned.
 use lora_cli::Result;
 use lora_receipt::Receipt;
-use lora_records::{ModelReport, Prediction, Report, read_predictions};
+use lora_records::{Difference, ModelReport, Prediction, Report, read_predictions};
 use std::path::{Path, PathBuf};
 
 /// What lora-eval measured of an adapter.
@@ -17,6 +17,9 @@ pub(crate) struct Evaluation {
     pub(crate) nll: f64,
     /// Difference to the base and its 95 % interval.
     pub(crate) difference: Option<(f64, f64, f64)>,
+    /// What swapping the prompts between rows adds to the loss, and that less what it adds to the base's, if it was
+    /// measured.
+    pub(crate) prompt_effect: Option<[Interval; 2]>,
     /// Share of supervised tokens that were the most probable.
     pub(crate) token_accuracy: f64,
     /// Answers that were exact, and answers.
@@ -25,6 +28,32 @@ pub(crate) struct Evaluation {
     pub(crate) endless: Option<(usize, usize)>,
     /// Gates that did not pass, with their reasons.
     pub(crate) failed_gates: Vec<(String, String)>,
+}
+
+/// A difference of losses, and its 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Interval {
+    pub(crate) nll: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Interval {
+    fn of(difference: Option<&Difference>) -> Option<Self> {
+        let difference = difference?;
+        Some(Self {
+            nll: difference.nll,
+            low: difference.low?,
+            high: difference.high?,
+        })
+    }
+}
+
+impl std::fmt::Display for Interval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { nll, low, high } = self;
+        write!(f, "{nll:+.4} (95 % interval {low:+.4} to {high:+.4})")
+    }
 }
 
 impl Evaluation {
@@ -64,6 +93,9 @@ impl Evaluation {
             base_nll: base.nll,
             nll: model.nll,
             difference,
+            prompt_effect: Interval::of(model.prompt_effect.as_ref())
+                .zip(Interval::of(model.prompt_effect_to_base.as_ref()))
+                .map(|(own, to_base)| [own, to_base]),
             token_accuracy: model.token_accuracy.rate,
             exact: model
                 .exact_match

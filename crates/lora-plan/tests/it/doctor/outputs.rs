@@ -1,6 +1,7 @@
 //! What became of the adapter after its training.
 use super::{RATE, causes, findings, first};
 use crate::house::{House, base, eval, export, merge};
+use lora_data::{Example, IGNORE};
 use lora_plan::Cause;
 
 #[test]
@@ -139,4 +140,49 @@ fn outputs_of_an_earlier_adapter() {
         .collect();
     merge(&words);
     assert_eq!(findings(&run), []);
+}
+
+/// An adapter that was trained on answers to other prompts, and one that was trained on the same rows as they belong.
+#[test]
+fn answers_of_other_prompts() {
+    for (shift, expected) in [(0, false), (7, true)] {
+        let house = House::new();
+        let data = house.edited(400, |train, valid| {
+            for rows in [train, valid] {
+                let own: Vec<Example> = rows.clone();
+                for (at, row) in rows.iter_mut().enumerate() {
+                    let other = &own[(at + shift) % own.len()];
+                    let prompt = row.prompt_ids().to_vec();
+                    let answer = other.prompt_ids().len();
+                    row.input_ids = [&prompt, &other.input_ids[answer..]].concat();
+                    row.labels = [&vec![IGNORE; prompt.len()], &other.labels[answer..]].concat();
+                    row.completion.clone_from(&other.completion);
+                }
+            }
+        });
+        let run = house.train(&data, &["--lr", RATE, "--epochs", "6"]);
+        let (adapter, report) = (run.display().to_string(), house.text("report"));
+        let words = [
+            "lora-eval",
+            "--base",
+            &base(),
+            "--data",
+            &data,
+            "--adapter",
+            &adapter,
+            "--generate",
+            "0",
+            "--must-beat-base",
+            "--out",
+            &report,
+        ];
+        let args = <lora_eval::Args as clap::Parser>::try_parse_from(words).unwrap();
+        let status = lora_eval::run(args, &lora_cli::Ui::silent()).unwrap();
+        assert_eq!(matches!(status, lora_cli::Status::No(_)), expected);
+        let found = findings(&run);
+        let finding = found
+            .iter()
+            .find(|finding| finding.cause == Cause::AnswersOfOtherPrompts);
+        assert_eq!(finding.is_some(), expected, "{found:#?}");
+    }
 }
