@@ -22,6 +22,10 @@ SHAPES = {
     "gemma-3-1b": ("gemma3_text", 262144, 1152, 6912, 26, 4, 1, 256, True),
     "phi-3-mini": ("phi3", 32064, 3072, 8192, 32, 32, 32, 96, False),
     "smollm3-3b": ("smollm3", 128256, 2048, 11008, 36, 16, 4, 128, True),
+    "olmo-3-7b": ("olmo3", 100278, 4096, 11008, 32, 32, 32, 128, False),
+    "exaone-4.0-1.2b": ("exaone4", 102400, 2048, 4096, 30, 32, 8, 64, True),
+    "ministral-3-3b": ("ministral3", 131072, 3072, 9216, 26, 32, 8, 128, True),
+    "hunyuan-7b": ("hunyuan_v1_dense", 128167, 4096, 14336, 32, 32, 8, 128, True),
 }
 SETTINGS = [
     {"r": 8, "target_modules": None},

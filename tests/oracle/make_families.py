@@ -44,6 +44,18 @@ MODELS = {
     "ernie4_5": {"model_type": "ernie4_5", "head_dim": 32},
     "seed_oss": {"model_type": "seed_oss", "head_dim": 32, "attention_dropout": 0.0, "residual_dropout": 0.0},
     "olmo2": {"model_type": "olmo2"},
+    "olmo3": {"model_type": "olmo3", "num_hidden_layers": 5, "sliding_window": 32, "rope_parameters": {
+        "full_attention": {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 8.0, "original_max_position_embeddings": 256},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0}}},
+    "exaone4": {"model_type": "exaone4", "sliding_window": None, "layer_types": ["full_attention"] * 3, "head_dim": 16,
+                "tie_word_embeddings": True},
+    # llama.cpp gives windows to models of 64 layers alone.
+    "exaone4-windows": {"model_type": "exaone4", "sliding_window": 32, "num_hidden_layers": 64, "head_dim": 16},
+    "ministral3": {"model_type": "ministral3", "head_dim": 32, "rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 1000000.0, "factor": 64.0, "original_max_position_embeddings": 32, "beta_fast": 32.0,
+        "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.3}},
+    "hunyuan": {"model_type": "hunyuan_v1_dense", "head_dim": 32, "tie_word_embeddings": True,
+                "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 1000.0, "factor": 1.0}},
 }  # fmt: skip
 TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
 

@@ -136,6 +136,13 @@ impl ModelConfig {
         }
     }
 
+    /// Place of the rotary embedding of a layer's queries in [`ModelConfig::ropes`]; that of its keys is the layer's own.
+    #[must_use]
+    pub fn query_rope(&self, layer: usize) -> Option<usize> {
+        let grows = usize::from(self.facts().json.query_growth);
+        self.layers[layer].rope.map(|of_keys| of_keys + grows)
+    }
+
     /// (out, in) features of a projection.
     #[must_use]
     pub fn shape(&self, projection: Projection) -> (usize, usize) {
@@ -186,7 +193,7 @@ impl ModelConfig {
             _ => return self.hidden_size,
         };
         match self.facts().head_norms {
-            HeadNorms::EachHead => self.head_dim,
+            HeadNorms::EachHead | HeadNorms::EachRotatedHead => self.head_dim,
             HeadNorms::AllHeads => self.shape(projection).0,
         }
     }
@@ -319,6 +326,9 @@ impl ModelConfig {
                 ));
             }
             rope.validate()?;
+            if rope.growth.is_some() && rope.dim != self.head_dim {
+                return Err("queries that grow need a rotary embedding of all features".to_owned());
+            }
         }
         Ok(())
     }

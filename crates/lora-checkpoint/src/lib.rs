@@ -54,7 +54,7 @@ pub use error::Error;
 pub use families::{Activation, Facts, Family, HeadNorms, Norm, Published, RotaryPairs};
 pub use importance::Importance;
 pub use projection::Projection;
-pub use rope::{Rope, RopeScaling};
+pub use rope::{Growth, Rope, RopeScaling};
 pub use save::{
     Edit, GgufDtype, GgufStorage, GgufTensor, Mix, SaveDtype, Saved, rewrite_gguf, save_folder,
     save_gguf, write_gguf,

@@ -12,6 +12,12 @@ impl ModelConfig {
             window: None,
             rope: Some(0),
         };
+        let rope = Rope {
+            theta: 10_000.0,
+            dim: shape.head,
+            scaling: RopeScaling::None,
+            growth: None,
+        };
         Self {
             family,
             vocab_size: shape.vocabulary,
@@ -22,11 +28,7 @@ impl ModelConfig {
             num_key_value_heads: shape.kv_heads,
             head_dim: shape.head,
             rms_norm_eps: 1e-5,
-            ropes: vec![Rope {
-                theta: 10_000.0,
-                dim: shape.head,
-                scaling: RopeScaling::None,
-            }],
+            ropes: vec![rope; 1 + usize::from(family.facts().json.query_growth)],
             layers: vec![layer; shape.layers],
             query_pre_attn_scalar: shape.head as f64,
             multipliers: Multipliers::default(),

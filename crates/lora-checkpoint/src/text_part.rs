@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 type Object = Map<String, Value>;
 
 /// What text configurations leave to the whole model's.
-const SHARED: [&str; 4] = [
+const SHARED: [&str; 5] = [
     "bos_token_id",
     "eos_token_id",
     "pad_token_id",
     "tie_word_embeddings",
+    "quantization_config",
 ];
 
 /// The configuration of the text part, and one line that says so; none if the file is that of a text model.

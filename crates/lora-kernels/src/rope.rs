@@ -13,22 +13,29 @@ pub struct Table {
 
 impl Table {
     /// Tables for positions 0.. `positions` of the given inverse frequencies (one a rotated pair, scaling applied); cos and
-    /// sin are multiplied by `factor` (YaRN's and LongRoPE's attention factor).
+    /// sin of a position are multiplied by its `factor` (YaRN's and LongRoPE's attention factor, the growth of queries).
     /// The angle is rounded to f32 before its cosine, as transformers computes it.
     #[must_use]
-    pub fn new(inverse_frequencies: &[f32], factor: f64, positions: usize) -> Self {
-        let angles = || {
-            (0..positions).flat_map(|p| {
-                inverse_frequencies
-                    .iter()
-                    .map(move |&f| f64::from(p as f32 * f))
-            })
-        };
-        Self {
-            cos: angles().map(|a| (a.cos() as f32) * factor as f32).collect(),
-            sin: angles().map(|a| (a.sin() as f32) * factor as f32).collect(),
+    pub fn new(
+        inverse_frequencies: &[f32],
+        factor: impl Fn(usize) -> f64,
+        positions: usize,
+    ) -> Self {
+        let mut table = Self {
             half: inverse_frequencies.len(),
+            ..Self::default()
+        };
+        for position in 0..positions {
+            let factor = factor(position) as f32;
+            let angles = inverse_frequencies
+                .iter()
+                .map(|&f| f64::from(position as f32 * f));
+            let values = angles.map(|a| (a.cos() as f32 * factor, a.sin() as f32 * factor));
+            let (cos, sin): (Vec<f32>, Vec<f32>) = values.unzip();
+            table.cos.extend(cos);
+            table.sin.extend(sin);
         }
+        table
     }
 
     /// Positions that the table holds.

@@ -5,16 +5,20 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 14] = [
+pub const FAMILIES: [(&str, &str); 18] = [
     ("ernie4_5", "ernie4_5_pairs"),
+    ("exaone4", "exaone4_windows"),
     ("gemma", "gemma_wide_heads"),
     ("gemma2", "gemma2_capped"),
     ("gemma3_text", "gemma3_text"),
     ("glm4", "glm4_partial"),
     ("granite", "granite_multipliers"),
+    ("hunyuan_v1_dense", "hunyuan_alpha"),
     ("llama", "llama_gqa_tied"),
+    ("ministral3", "ministral3_growth"),
     ("mistral", "mistral_patterns"),
     ("olmo2", "olmo2_norms_after"),
+    ("olmo3", "olmo3_windows"),
     ("phi3", "phi3_fused"),
     ("qwen2", "qwen2_bias_all_linear"),
     ("qwen3", "qwen3_modules_to_save"),
@@ -44,12 +48,19 @@ pub fn write_family(case: &str, to: &Path) {
     if config.get("query_pre_attn_scalar").is_some() {
         config["query_pre_attn_scalar"] = config["head_dim"].clone();
     }
-    if config["model_type"] == "gemma3_text" {
-        let layers = config["num_hidden_layers"].as_u64().unwrap() as usize;
-        config["layer_types"] = vec!["sliding_attention"; layers].into(); // but every sixth
+    let layers = config["num_hidden_layers"].as_u64().unwrap() as usize;
+    if config["model_type"] == "gemma3_text" || config["model_type"] == "olmo3" {
+        config["layer_types"] = vec!["sliding_attention"; layers].into(); // but every sixth or fourth
+    }
+    if config["model_type"] == "olmo3" {
+        let rope = &mut config["rope_parameters"];
+        rope["sliding_attention"]["rope_theta"] = rope["full_attention"]["rope_theta"].clone();
+    }
+    if config["model_type"] == "exaone4" {
+        config["sliding_window"] = serde_json::Value::Null; // so the small ones
+        config["layer_types"] = vec!["full_attention"; layers].into();
     }
     if config["model_type"] == "smollm3" {
-        let layers = config["num_hidden_layers"].as_u64().unwrap() as usize;
         let rope = (1..=layers).map(|layer| u8::from(layer % 4 != 0));
         config["no_rope_layers"] = rope.collect::<Vec<_>>().into();
     }

@@ -15,7 +15,8 @@ pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Laye
         Some(interval) => no_rope_layers(json, count, interval)?,
         None => vec![true; count],
     };
-    let windows = windows(json, facts.json.sliding, count, &rotated)?;
+    let (named, windows) = windows(json, facts.json.sliding, count, &rotated)?;
+    let in_windows_alone = facts.json.rope_in_windows && named.is_some();
     // The second rotary embedding is that of the sliding layers.
     let has_local = facts.json.local_rope.is_some();
     let rope = |window: Option<usize>| usize::from(has_local && window.is_some());
@@ -23,17 +24,18 @@ pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Laye
     Ok(layers
         .map(|(window, rotated)| LayerSpec {
             window,
-            rope: rotated.then(|| rope(window)),
+            rope: (rotated && (window.is_some() || !in_windows_alone)).then(|| rope(window)),
         })
         .collect())
 }
 
+/// `sliding_window`, and the window of each layer.
 fn windows(
     json: &Object,
     sliding: Sliding,
     count: usize,
     rotated: &[bool],
-) -> Result<Vec<Option<usize>>, String> {
+) -> Result<(Option<usize>, Vec<Option<usize>>), String> {
     let named = match json.get("sliding_window") {
         None => match sliding {
             Sliding::All(default) => default,
@@ -43,10 +45,10 @@ fn windows(
         _ => size(json, "sliding_window")?,
     };
     let slides: Box<dyn Fn(usize) -> bool> = match sliding {
-        Sliding::Never => return Ok(vec![None; count]),
-        Sliding::All(_) => return Ok(vec![named; count]),
+        Sliding::Never => return Ok((named, vec![None; count])),
+        Sliding::All(_) => return Ok((named, vec![named; count])),
         Sliding::FromLayer | Sliding::WithoutRope if !flag(json, "use_sliding_window", false)? => {
-            return Ok(vec![None; count]);
+            return Ok((named, vec![None; count]));
         }
         Sliding::FromLayer => {
             let first = size(json, "max_window_layers")?.unwrap_or(MAX_WINDOW_LAYERS);
@@ -54,15 +56,17 @@ fn windows(
         }
         Sliding::WithoutRope => Box::new(|i| named.is_some() && !rotated[i]),
         Sliding::Pattern(default) => {
-            let every = match size(json, "sliding_window_pattern")? {
-                Some(0) => {
-                    return Err("sliding_window_pattern is 0, expected at least 1".to_owned());
-                }
-                Some(n) => n,
-                None => default,
+            // Where layers have types, it may also be a text, and is not read.
+            let every = match layer_types(json, count)? {
+                Some(_) => default,
+                None => size(json, "sliding_window_pattern")?.unwrap_or(default),
             };
+            if every == 0 {
+                return Err("sliding_window_pattern is 0, expected at least 1".to_owned());
+            }
             Box::new(move |i| !(i + 1).is_multiple_of(every))
         }
+        Sliding::AllBut(every) => Box::new(move |i| !(i + 1).is_multiple_of(every)),
     };
     let slides = match layer_types(json, count)? {
         Some(types) => types,
@@ -71,10 +75,8 @@ fn windows(
     if named.is_none() && slides.contains(&true) {
         return Err("layer_types has sliding layers, but sliding_window is null".to_owned());
     }
-    Ok(slides
-        .into_iter()
-        .map(|slides| named.filter(|_| slides))
-        .collect())
+    let windows = slides.into_iter().map(|slides| named.filter(|_| slides));
+    Ok((named, windows.collect()))
 }
 
 /// Whether each layer slides, where the file says so.

@@ -4,7 +4,7 @@ use super::value::{Object, flag, non_null, real, reals, size};
 use crate::error::Fault;
 use crate::families::Facts;
 use crate::rope::{longrope_attention_factor, yarn_attention_factor};
-use crate::{Rope, RopeScaling};
+use crate::{Growth, Rope, RopeScaling};
 use serde_json::{Map, Value};
 
 /// What the parameters are read against.
@@ -16,7 +16,8 @@ pub(super) struct Shape {
     pub(super) theta: f64,
 }
 
-/// The rotary embeddings of a model: one, or that of the full layers and that of the sliding layers.
+/// The rotary embeddings of a model: one, or that of the full layers and that of the sliding layers, or that of keys and
+/// that of queries.
 pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope>, Fault> {
     let (scaling, parameters) = (
         object(json, "rope_scaling")?,
@@ -29,8 +30,25 @@ pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope
             .cloned()
             .unwrap_or_default();
         let theta = real(json, "rope_theta")?;
-        return Ok(vec![one(json, &nested, facts, shape, theta)?]);
+        let of_keys = one(json, &nested, facts, shape, theta)?;
+        if !facts.json.query_growth {
+            return Ok(vec![of_keys]);
+        }
+        let of_queries = Rope {
+            growth: Some(growth(&nested, facts)?),
+            ..of_keys.clone()
+        };
+        return Ok(vec![of_keys, of_queries]);
     };
+    let kinds = ["full_attention", "sliding_attention"];
+    let mut keys = parameters.into_iter().flat_map(Map::keys);
+    if let Some(flat) = keys.find(|key| !kinds.contains(&key.as_str())) {
+        let message = format!(
+            "rope_parameters has {flat}, and {} has an object for each kind of layer there: transformers would ignore it",
+            facts.model_type
+        );
+        return Err(Fault::new(message).hint(format!("say it in {} and {}", kinds[0], kinds[1])));
+    }
     let of_type = |key: &str| {
         Ok::<_, String>(
             parameters
@@ -44,7 +62,22 @@ pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope
     full.extend(scaling.cloned().unwrap_or_default());
     let sliding = of_type("sliding_attention")?.unwrap_or_default();
     let theta = real(json, "rope_theta")?;
-    let local_theta = real(json, local.key)?;
+    let local_theta = match local.key {
+        Some(key) => real(json, key)?,
+        None => None,
+    };
+    let own = real(&sliding, "rope_theta")?.or(local_theta);
+    if let (None, None, Some(theta)) = (local.key, own, theta)
+        && theta != local.theta
+    {
+        let message = format!(
+            "rope_theta is {theta}, and no rope_theta is named for sliding layers: transformers gives them {}",
+            local.theta
+        );
+        return Err(Fault::new(message).hint(
+            "say both in rope_parameters: {\"full_attention\": {…}, \"sliding_attention\": {…}}",
+        ));
+    }
     let local = Shape {
         theta: local.theta,
         ..shape
@@ -90,10 +123,47 @@ fn one(
         )));
     }
     let dim = (shape.head_dim as f64 * part) as usize;
+    if let Some(theta) = enlarged(nested, facts, theta, dim)? {
+        return Ok(Rope {
+            theta,
+            dim,
+            scaling: RopeScaling::None,
+            growth: None,
+        });
+    }
     Ok(Rope {
         theta,
         dim,
         scaling: scaling(json, nested, facts, shape)?,
+        growth: None,
+    })
+}
+
+/// The base that `alpha` makes of `theta`, in a family that reads it: θ·α^(dim / (dim − 2)), at every length.
+fn enlarged(nested: &Object, facts: &Facts, theta: f64, dim: usize) -> Result<Option<f64>, String> {
+    let kind = non_null(nested, "rope_type").or_else(|| non_null(nested, "type"));
+    let is_dynamic = kind.and_then(Value::as_str) == Some("dynamic");
+    let alpha = real(nested, "alpha")?.filter(|&alpha| alpha != 0.0);
+    let Some(alpha) = alpha.filter(|_| facts.json.rope_alpha && is_dynamic) else {
+        return Ok(None);
+    };
+    if alpha <= 0.0 || dim <= 2 {
+        return Err(format!(
+            "rope alpha is {alpha} for {dim} rotated features, expected a positive number and more than 2 features"
+        ));
+    }
+    Ok(Some(theta * alpha.powf(dim as f64 / (dim as f64 - 2.0))))
+}
+
+/// The growth of queries, which the family's rotary parameters must name.
+fn growth(nested: &Object, facts: &Facts) -> Result<Growth, String> {
+    let family = facts.model_type;
+    let needed = |key: &str| format!("{family} needs {key} in rope_parameters");
+    Ok(Growth {
+        beta: real(nested, "llama_4_scaling_beta")?
+            .ok_or_else(|| needed("llama_4_scaling_beta"))?,
+        original_max_position_embeddings: size(nested, "original_max_position_embeddings")?
+            .ok_or_else(|| needed("original_max_position_embeddings"))?,
     })
 }
 

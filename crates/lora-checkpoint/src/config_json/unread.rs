@@ -3,7 +3,7 @@
 use super::value::{Object, non_null};
 use crate::LayerSpec;
 use crate::error::Fault;
-use crate::families::{Activation, Facts, Sliding, SoftCap};
+use crate::families::{Activation, Facts, Norm, Sliding, SoftCap};
 use serde_json::Value;
 
 /// Refuses keys that the family doesn't read and that would change what is computed.
@@ -19,13 +19,16 @@ pub(super) fn refuse(json: &Object, facts: &Facts) -> Result<(), Fault> {
     refuse_other_activation(json, facts)?;
     let nested = ["rope_scaling", "rope_parameters"];
     for rope in nested.iter().filter_map(|key| json.get(*key)?.as_object()) {
-        for key in [
-            "mrope_section",
-            "mrope_interleaved",
-            "short_mscale",
-            "long_mscale",
+        let own = &facts.json;
+        for (key, is_read) in [
+            ("mrope_section", false),
+            ("mrope_interleaved", false),
+            ("short_mscale", false),
+            ("long_mscale", false),
+            ("alpha", own.rope_alpha),
+            ("llama_4_scaling_beta", own.query_growth),
         ] {
-            if let Some(value) = non_null(rope, key) {
+            if let (false, Some(value)) = (is_read, non_null(rope, key)) {
                 return Err(ignored(key, value, facts));
             }
         }
@@ -94,6 +97,8 @@ enum Neutral {
     AtMostOne,
     /// Every layer rotates.
     AllOnes,
+    /// What the family does in any case.
+    Always(bool),
 }
 
 impl Neutral {
@@ -102,6 +107,7 @@ impl Neutral {
             Self::Nothing => false,
             Self::False => value == &Value::Bool(false),
             Self::One => value.as_f64() == Some(1.0),
+            Self::Always(does) => value == &Value::Bool(does),
             Self::AtMostOne => value.as_f64().is_some_and(|n| n <= 1.0),
             Self::AllOnes => {
                 let ones = |v: &Value| v.as_u64() == Some(1) || v.as_bool() == Some(true);
@@ -113,7 +119,8 @@ impl Neutral {
 
 /// The keys that this family doesn't read.
 fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
-    use Neutral::{AllOnes, AtMostOne, False, Nothing, One};
+    use Neutral::{AllOnes, Always, AtMostOne, False, Nothing, One};
+    let norms_heads = facts.norm(Norm::Query).is_some();
     let own = &facts.json;
     let biases = [own.qkv_bias, own.output_bias, own.mlp_bias];
     let has_bias_key = |name| biases.iter().any(|bias| bias.key() == Some(name));
@@ -151,8 +158,10 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
         ("num_experts", AtMostOne, false),
         ("num_local_experts", AtMostOne, false),
         ("n_routed_experts", AtMostOne, false),
-        ("use_qk_norm", False, false),
-        ("qk_layernorm", False, false),
+        ("use_qk_norm", Always(norms_heads), false),
+        ("qk_layernorm", Always(norms_heads), false),
+        ("use_cla", False, false),
+        ("use_rotary_pos_emb", Always(true), false),
         ("use_mrope", False, false),
         ("clip_qkv", Nothing, false),
         ("alibi", False, false),

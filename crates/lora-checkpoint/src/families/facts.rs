@@ -32,6 +32,8 @@ pub enum Activation {
 pub enum HeadNorms {
     /// Each head for itself.
     EachHead,
+    /// Each head for itself, after its rotary embedding.
+    EachRotatedHead,
     /// All heads of a token together.
     AllHeads,
 }
@@ -126,6 +128,12 @@ pub(crate) struct JsonFacts {
     pub(crate) local_rope: Option<LocalRope>,
     /// `no_rope_layers` is read; the number is the default of `no_rope_layer_interval`.
     pub(crate) no_rope_interval: Option<usize>,
+    /// In a model that has a window, layers without it have no rotary embedding.
+    pub(crate) rope_in_windows: bool,
+    /// The scaling "dynamic" with `alpha` is a larger base at every length.
+    pub(crate) rope_alpha: bool,
+    /// `llama_4_scaling_beta` among the rotary parameters is needed: queries grow with their position.
+    pub(crate) query_growth: bool,
 }
 
 /// Whether some linear layers have biases.
@@ -176,6 +184,8 @@ pub(crate) enum Sliding {
     FromLayer,
     /// Those that `layer_types` names, else all but every n-th (`sliding_window_pattern`).
     Pattern(usize),
+    /// Those that `layer_types` names, else all but every n-th.
+    AllBut(usize),
     /// If `use_sliding_window`, those that `layer_types` names, else those without a rotary embedding.
     WithoutRope,
 }
@@ -183,10 +193,21 @@ pub(crate) enum Sliding {
 /// A rotary embedding of sliding layers alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LocalRope {
-    /// Base, where nothing is said; llama.cpp's, whatever is said.
+    /// Base, where nothing is said.
     pub(crate) theta: f64,
-    /// transformers 4's key of the base.
-    pub(crate) key: &'static str,
+    /// transformers 4's key of the base, if it had one.
+    pub(crate) key: Option<&'static str>,
+    /// llama.cpp's base, whatever is said.
+    pub(crate) in_gguf: GgufLocalBase,
+}
+
+/// The base of sliding layers' rotary embedding, as llama.cpp has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GgufLocalBase {
+    /// The family's default, or what the file names.
+    Default,
+    /// That of the full layers.
+    OfFullLayers,
 }
 
 /// How a family lies in GGUF, and what llama.cpp knows of it by itself.
@@ -214,10 +235,27 @@ pub(crate) struct GgufFacts {
     pub(crate) partial_rotary: bool,
     /// Whether a file can hold a head of its own.
     pub(crate) own_head: bool,
+    /// What llama.cpp doesn't load, though a file can say it.
+    pub(crate) unloaded: &'static [Unloaded],
     /// Where the matrix of values is so small that it gets more bits.
     pub(crate) small_values: SmallValues,
     /// Models of so many layers divide scores by the root of hidden_size / heads, all others by that of the head's width.
     pub(crate) shared_scalar_layers: Option<usize>,
+}
+
+/// What a model can have and llama.cpp's loader of an architecture does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unloaded {
+    /// A bias on the output of attention.
+    OutputBias,
+    /// Biases on gate, up and down.
+    MlpBias,
+    /// A head that is the embedding.
+    TiedHead,
+    /// Queries of another width than the hidden state.
+    WideHeads,
+    /// Divisors of rotary frequencies, one each.
+    RopeFactors,
 }
 
 /// Models in whose mixes of block types llama.cpp gives the matrices of values more bits, since they are small.
@@ -240,6 +278,15 @@ pub(crate) enum GgufWindows {
     Unapplied,
     /// All layers but every n-th.
     AllBut(usize),
+    /// The same in models of so many layers alone; in others none slides, whatever the file names.
+    AllButIn {
+        /// Every n-th sees all.
+        every: usize,
+        /// Of such models.
+        layers: usize,
+        /// The window where the file names none.
+        window: usize,
+    },
 }
 
 /// A soft cap in GGUF.

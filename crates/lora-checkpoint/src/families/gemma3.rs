@@ -1,8 +1,8 @@
 //! Gemma 3 (text): Gemma 2's norms and MLP without a cap on scores; q and k normalised; a window in all but every sixth
 //! layer, and there a rotary embedding of its own.
 use super::facts::{
-    Activation, Facts, GgufCap, GgufFacts, GgufWindows, JsonFacts, LocalRope, Sliding, SoftCap,
-    published,
+    Activation, Facts, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, JsonFacts, LocalRope,
+    Sliding, SoftCap, published,
 };
 use super::parts::{AROUND_AND_HEADS, ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
@@ -36,7 +36,8 @@ pub(super) const FACTS: Facts = Facts {
         sliding: Sliding::Pattern(6),
         local_rope: Some(LocalRope {
             theta: 10_000.0,
-            key: "rope_local_base_freq",
+            key: Some("rope_local_base_freq"),
+            in_gguf: GgufLocalBase::Default,
         }),
         ..PLAIN_JSON
     },

@@ -16,6 +16,7 @@ pub(super) const FACTS: Facts = Facts {
         ..PLAIN_JSON
     },
     gguf: GgufFacts {
+        unloaded: &[],
         architecture: "granite",
         permuted: true,
         ..PLAIN_GGUF

@@ -14,6 +14,7 @@ pub(super) const FACTS: Facts = Facts {
         ..PLAIN_JSON
     },
     gguf: GgufFacts {
+        unloaded: &[],
         architecture: "llama",
         permuted: true,
         small_values: SmallValues::OfGrouped(80),

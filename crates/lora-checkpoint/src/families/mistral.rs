@@ -15,6 +15,7 @@ pub(super) const FACTS: Facts = Facts {
         ..PLAIN_JSON
     },
     gguf: GgufFacts {
+        unloaded: &[],
         architecture: "llama",
         permuted: true,
         marked_by_window: true,

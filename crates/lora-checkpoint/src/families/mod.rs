@@ -2,15 +2,19 @@
 //! else reads [`Facts`], and names no family.
 
 mod ernie4_5;
+mod exaone4;
 mod facts;
 mod gemma;
 mod gemma2;
 mod gemma3;
 mod glm4;
 mod granite;
+mod hunyuan_v1_dense;
 mod llama;
+mod ministral3;
 mod mistral;
 mod olmo2;
+mod olmo3;
 mod parts;
 mod phi3;
 mod qwen2;
@@ -19,12 +23,14 @@ mod seed_oss;
 mod smollm3;
 
 pub use facts::{Activation, Facts, HeadNorms, Norm, Published, RotaryPairs};
-pub(crate) use facts::{BiasKey, GgufCap, GgufWindows, Sliding, SmallValues, SoftCap};
+pub(crate) use facts::{
+    BiasKey, GgufCap, GgufLocalBase, GgufWindows, Sliding, SmallValues, SoftCap, Unloaded,
+};
 
 use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more.
-static FAMILIES: [&Facts; 14] = [
+static FAMILIES: [&Facts; 18] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -39,6 +45,10 @@ static FAMILIES: [&Facts; 14] = [
     &olmo2::FACTS,
     &ernie4_5::FACTS,
     &seed_oss::FACTS,
+    &olmo3::FACTS,
+    &exaone4::FACTS,
+    &ministral3::FACTS,
+    &hunyuan_v1_dense::FACTS,
 ];
 
 /// A family of decoders: a place in the registry.

@@ -1,6 +1,6 @@
 //! OLMo 2: norms after attention and MLP alone; all heads of q, and all of k, normalised together.
 use super::facts::{Facts, GgufFacts, HeadNorms, JsonFacts, published};
-use super::parts::{AFTER_AND_HEADS, ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{AFTER_AND_HEADS, ATTENTION_BIAS, OLMO_UNLOADED, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "olmo2",
@@ -19,6 +19,7 @@ pub(super) const FACTS: Facts = Facts {
     },
     gguf: GgufFacts {
         architecture: "olmo2",
+        unloaded: OLMO_UNLOADED,
         ..PLAIN_GGUF
     },
     #[rustfmt::skip]

@@ -2,7 +2,7 @@
 //! says where it differs.
 use super::facts::{
     Activation, BiasKey, Facts, GgufCap, GgufFacts, GgufWindows, HeadNorms, JsonFacts, Norm,
-    RotaryPairs, Sliding, SmallValues, SoftCap,
+    RotaryPairs, Sliding, SmallValues, SoftCap, Unloaded,
 };
 use crate::projection::Projection::{self, Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
 
@@ -106,7 +106,18 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     rope_types: &[],
     local_rope: None,
     no_rope_interval: None,
+    rope_in_windows: false,
+    rope_alpha: false,
+    query_growth: false,
 };
+
+/// What llama.cpp's loader of OLMo 2 and 3 does not know.
+pub(super) const OLMO_UNLOADED: &[Unloaded] = &[
+    Unloaded::OutputBias,
+    Unloaded::TiedHead,
+    Unloaded::WideHeads,
+    Unloaded::RopeFactors,
+];
 
 /// GGUF of a plain decoder.
 pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
@@ -121,6 +132,11 @@ pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
     logit_softcap: GgufCap::Never,
     partial_rotary: false,
     own_head: true,
+    unloaded: &[
+        Unloaded::OutputBias,
+        Unloaded::MlpBias,
+        Unloaded::RopeFactors,
+    ],
     small_values: SmallValues::Never,
     shared_scalar_layers: None,
 };

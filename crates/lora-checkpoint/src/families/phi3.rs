@@ -28,6 +28,7 @@ pub(super) const FACTS: Facts = Facts {
         ..PLAIN_JSON
     },
     gguf: GgufFacts {
+        unloaded: &[],
         architecture: "phi3",
         windows: GgufWindows::Unapplied,
         partial_rotary: true,

@@ -120,11 +120,19 @@ pub(crate) fn layers_of(
         GgufWindows::Never => None,
         GgufWindows::Unapplied => window,
         GgufWindows::AllBut(n) => window.filter(|_| !every(period.unwrap_or(n), i)),
+        GgufWindows::AllButIn {
+            every: n, layers, ..
+        } => window.filter(|_| count == layers && !every(period.unwrap_or(n), i)),
     };
+    let has_windows = (0..count).any(|i| window_of(i).is_some());
+    let in_windows_alone = facts.json.rope_in_windows && has_windows;
     let layer = |i: usize| {
         let window = window_of(i);
         let is_local = facts.json.local_rope.is_some() && window.is_some();
-        let rotates = facts.gguf.no_rope_every.is_none_or(|n| !every(n, i));
+        let rotates = match facts.gguf.no_rope_every {
+            Some(n) => !every(n, i),
+            None => window.is_some() || !in_windows_alone,
+        };
         LayerSpec {
             window,
             rope: rotates.then_some(usize::from(is_local)),
@@ -137,8 +145,21 @@ fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>
     let window = keys
         .size("attention.sliding_window")?
         .filter(|&n| n > 0)
-        .or(facts.gguf.default_window);
-    let period = keys.size("attention.sliding_window_pattern")?;
+        .or(default_window(facts, count));
+    let pattern = "attention.sliding_window_pattern";
+    if let Some(named) = keys.flags(pattern) {
+        // llama.cpp doesn't read a list: where it says otherwise, readers of the file differ.
+        let layers = layers_of(facts, count, window, None);
+        let own = layers.iter().map(|layer| layer.window.is_some());
+        return match own.eq(named.iter().copied()) || layers.iter().all(|l| l.window.is_none()) {
+            true => Ok(layers),
+            false => Err(format!(
+                "{} lists other layers than llama.cpp gives a window: not supported",
+                keys.name(pattern)
+            )),
+        };
+    }
+    let period = keys.size(pattern)?;
     if period == Some(0) {
         return Err(format!(
             "{} is 0, expected at least 1",
@@ -146,6 +167,14 @@ fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>
         ));
     }
     Ok(layers_of(facts, count, window, period))
+}
+
+/// The window of a model of so many layers where the file names none.
+pub(crate) fn default_window(facts: &Facts, count: usize) -> Option<usize> {
+    match facts.gguf.windows {
+        GgufWindows::AllButIn { layers, window, .. } if count == layers => Some(window),
+        _ => facts.gguf.default_window,
+    }
 }
 
 /// What llama.cpp divides scores by the root of: the width of a head, for models of some sizes the hidden state's share.

@@ -44,6 +44,14 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A list of truth values.
+    pub(super) fn flags(&self, key: &str) -> Option<Vec<bool>> {
+        match self.value(key)? {
+            Value::Others { code: 7, bytes } => Some(bytes.iter().map(|&b| b != 0).collect()),
+            _ => None,
+        }
+    }
+
     /// A soft cap; 0 is llama.cpp's own "none" where a file may go without.
     pub(super) fn cap(&self, key: &str, cap: GgufCap) -> Result<Option<f64>, String> {
         match cap {

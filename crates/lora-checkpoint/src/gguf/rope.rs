@@ -1,17 +1,19 @@
 //! Rotary embedding in GGUF: metadata for what llama.cpp computes itself, tensors of divisors for the rest.
 use super::keys::Keys;
 use super::value::Value;
-use crate::families::Facts;
+use crate::families::{Facts, GgufLocalBase};
 use crate::rope::yarn_attention_factor;
 use crate::storage::StorageDtype;
 use crate::view::{Entry, TensorView};
-use crate::{ModelConfig, Rope, RopeScaling};
+use crate::{Growth, ModelConfig, Rope, RopeScaling};
 
 /// Divisors of all frequencies (Llama 3's scaling).
 const FACTORS: &str = "rope_freqs.weight";
 /// LongRoPE's divisors.
 const LONG: &str = "rope_factors_long.weight";
 const SHORT: &str = "rope_factors_short.weight";
+/// transformers' `mscale_all_dim`, beside an `mscale` of 1.
+const LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
 
 /// The tensors that describe rotary embedding and are no weights.
 pub(crate) fn tensors() -> [&'static str; 3] {
@@ -31,16 +33,44 @@ pub(super) fn read(
         theta,
         dim,
         scaling: scaling(keys, bytes, dim, context)?,
+        growth: None,
     }];
     if let Some(local) = facts.json.local_rope {
-        let theta = keys.real("rope.freq_base_swa")?.unwrap_or(local.theta);
+        let named = keys.real("rope.freq_base_swa")?;
+        let own = match local.in_gguf {
+            GgufLocalBase::Default => named.unwrap_or(local.theta),
+            GgufLocalBase::OfFullLayers if named.is_none_or(|named| named == theta) => theta,
+            GgufLocalBase::OfFullLayers => {
+                return Err(format!(
+                    "{} is another base than that of the full layers: not supported",
+                    keys.name("rope.freq_base_swa")
+                ));
+            }
+        };
         ropes.push(Rope {
-            theta,
+            theta: own,
             dim,
             scaling: RopeScaling::None,
+            growth: None,
+        });
+    }
+    if facts.json.query_growth {
+        let growth = Growth {
+            beta: keys.real("attention.temperature_scale")?.unwrap_or(0.0),
+            original_max_position_embeddings: original_context(keys, context)?,
+        };
+        ropes.push(Rope {
+            growth: Some(growth),
+            ..ropes[0].clone()
         });
     }
     Ok(ropes)
+}
+
+/// Tokens of the model's original context.
+fn original_context(keys: &Keys<'_>, context: usize) -> Result<usize, String> {
+    let named = keys.size("rope.scaling.original_context_length")?;
+    Ok(named.unwrap_or(context))
 }
 
 fn scaling(
@@ -49,9 +79,7 @@ fn scaling(
     dim: usize,
     context: usize,
 ) -> Result<RopeScaling, String> {
-    let original = keys
-        .size("rope.scaling.original_context_length")?
-        .unwrap_or(context);
+    let original = original_context(keys, context)?;
     if let (Some(long), Some(short)) = (
         divisors(keys, bytes, LONG, dim)?,
         divisors(keys, bytes, SHORT, dim)?,
@@ -93,7 +121,7 @@ fn scaling(
         "linear" => Ok(RopeScaling::Linear { factor }),
         "yarn" => Ok(RopeScaling::Yarn {
             factor,
-            attention_factor: attention_factor * yarn_attention_factor(factor, None, None),
+            attention_factor: attention_factor * own_factor(keys, factor)?,
             beta_fast: keys.real("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
             beta_slow: keys.real("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
             original_max_position_embeddings: original,
@@ -104,6 +132,12 @@ fn scaling(
             keys.name("rope.scaling.type")
         )),
     }
+}
+
+/// What llama.cpp's yarn multiplies cos and sin by, where the file names no factor for it.
+fn own_factor(keys: &Keys<'_>, factor: f64) -> Result<f64, String> {
+    let all = keys.real(LOG_MULTIPLIER)?.filter(|&all| all != 0.0);
+    Ok(yarn_attention_factor(factor, all.map(|_| 1.0), all))
 }
 
 /// The context extension factor, under its key or its old one; 0 is llama.cpp's own "none".
@@ -160,14 +194,18 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
     let Some(rope) = config.ropes.first() else {
         return Ok(out);
     };
-    if let (Some(local), Some(own)) = (config.ropes.get(1), config.facts().json.local_rope)
-        && (local.theta != own.theta || local.scaling != RopeScaling::None)
-    {
-        return Err(format!(
-            "llama.cpp has the base {} for sliding layers, this model {}",
-            own.theta, local.theta
-        ));
+    if let (Some(local), Some(own)) = (config.ropes.get(1), config.facts().json.local_rope) {
+        let base = match own.in_gguf {
+            GgufLocalBase::Default => own.theta,
+            GgufLocalBase::OfFullLayers => rope.theta,
+        };
+        if local.theta != base || local.scaling != RopeScaling::None {
+            return Err(format!(
+                "llama.cpp has the base {base} and no scaling for sliding layers, this model another"
+            ));
+        }
     }
+    let growth = config.ropes.get(1).and_then(|rope| rope.growth);
     out.metadata
         .push(("rope.freq_base", Value::F32(rope.theta as f32)));
     out.metadata
@@ -176,6 +214,14 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
     let kind = |name: &str| ("rope.scaling.type", Value::String(name.to_owned()));
     let original = |n: usize| ("rope.scaling.original_context_length", Value::U32(n as u32));
     let real = |key: &'static str, x: f64| (key, Value::F32(x as f32));
+    if let Some(growth) = growth {
+        let period = growth.original_max_position_embeddings;
+        out.metadata
+            .push(real("attention.temperature_scale", growth.beta));
+        if !matches!(rope.scaling, RopeScaling::Yarn { .. }) {
+            out.metadata.push(original(period));
+        }
+    }
     match &rope.scaling {
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => out
@@ -229,7 +275,12 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
                 real("rope.scaling.factor", *factor),
                 original(*original_max_position_embeddings),
             ]);
-            let own = yarn_attention_factor(*factor, None, None);
+            let mut own = yarn_attention_factor(*factor, None, None);
+            if growth.is_some() && *attention_factor == 1.0 {
+                // As llama.cpp's converter says it; some of its versions read nothing else here.
+                out.metadata.push(real(LOG_MULTIPLIER, 1.0));
+                own = 1.0;
+            }
             if (attention_factor / own - 1.0).abs() > 1e-6 {
                 out.metadata
                     .push(real("rope.scaling.attn_factor", attention_factor / own));

@@ -29,10 +29,19 @@ const MULTIPLIERS: [&str; 4] = [
     "logit_scale",
 ];
 
+/// Those that a family whose queries grow reads.
+const GROWTH: [&str; 2] = [
+    "attention.temperature_scale",
+    "rope.scaling.yarn_log_multiplier",
+];
+
 /// Refuses keys that would make another model of it.
 pub(super) fn refuse(keys: &Keys<'_>, facts: &Facts) -> Result<(), String> {
     for (key, neutral) in NEUTRAL {
         if facts.json.multipliers && MULTIPLIERS.contains(&key) {
+            continue;
+        }
+        if facts.json.query_growth && GROWTH.contains(&key) {
             continue;
         }
         let Some(value) = keys.value(key) else {

@@ -12,6 +12,27 @@ pub struct Rope {
     pub dim: usize,
     /// Scaling.
     pub scaling: RopeScaling,
+    /// That of queries which grow with their position.
+    pub growth: Option<Growth>,
+}
+
+/// Llama 4's growth of queries: at position p they are multiplied by 1 + β·ln(1 + ⌊p / period⌋), so that attention stays as
+/// sharp in long texts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Growth {
+    /// β (`llama_4_scaling_beta`).
+    pub beta: f64,
+    /// Positions of a step: context length of the original model, tokens.
+    pub original_max_position_embeddings: usize,
+}
+
+impl Growth {
+    /// What a query at this position is multiplied by.
+    #[must_use]
+    pub fn at(&self, position: usize) -> f64 {
+        let steps = position / self.original_max_position_embeddings;
+        1.0 + self.beta * (steps as f64).ln_1p()
+    }
 }
 
 /// Rotary embedding scaling.
@@ -121,6 +142,12 @@ impl Rope {
             } => *attention_factor,
             _ => 1.0,
         }
+    }
+
+    /// What cos and sin of a position are multiplied by.
+    #[must_use]
+    pub fn factor(&self, position: usize) -> f64 {
+        self.attention_factor() * self.growth.map_or(1.0, |growth| growth.at(position))
     }
 
     /// Inverse frequencies of a variant (see [`Rope::variant`]), one for each pair of rotated features.
@@ -285,6 +312,7 @@ pub(crate) fn recover_llama3(found: &[f32], theta: f64) -> Option<RopeScaling> {
             theta,
             dim: 2 * found.len(),
             scaling,
+            growth: None,
         };
         let expected = rope.divisors(0)?;
         let equal = expected

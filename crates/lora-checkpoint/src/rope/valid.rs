@@ -5,6 +5,18 @@ impl Rope {
     /// Checks the numbers; the message names the key as config.json has it.
     pub(crate) fn validate(&self) -> Result<(), String> {
         positive("rope_theta", self.theta)?;
+        if let Some(growth) = self.growth {
+            if !(growth.beta.is_finite() && growth.beta >= 0.0) {
+                return Err(format!(
+                    "llama_4_scaling_beta is {}, expected a number that is not negative",
+                    growth.beta
+                ));
+            }
+            positive(
+                "rope original_max_position_embeddings",
+                growth.original_max_position_embeddings as f64,
+            )?;
+        }
         match &self.scaling {
             RopeScaling::None => Ok(()),
             RopeScaling::Linear { factor } => positive("rope factor", *factor),

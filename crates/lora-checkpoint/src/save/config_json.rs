@@ -81,7 +81,7 @@ fn of_family(config: &ModelConfig) -> Object {
     if json.logit_softcap != SoftCap::Absent {
         put("final_logit_softcapping", config.logit_softcap.into());
     }
-    if matches!(json.sliding, Sliding::Pattern(_)) {
+    if matches!(json.sliding, Sliding::Pattern(_) | Sliding::AllBut(_)) {
         put("layer_types", types().into());
     }
     if json.query_pre_attn_scalar.is_some() {
@@ -140,11 +140,19 @@ fn rope(config: &ModelConfig) -> Result<Object, Fault> {
             (*original_max_position_embeddings).into(),
         );
     }
-    if let Some(local) = config.ropes.get(1) {
+    if let Some(growth) = config.ropes.get(1).and_then(|rope| rope.growth) {
+        parameters.extend(object(json!({
+            "llama_4_scaling_beta": growth.beta,
+            "original_max_position_embeddings": growth.original_max_position_embeddings,
+        })));
+        map.insert("rope_parameters".to_owned(), Value::Object(parameters));
+        return Ok(map);
+    }
+    if let (Some(local), Some(own)) = (config.ropes.get(1), config.facts().json.local_rope) {
         let sliding = whole(self::scaling(local, positions)?, local.theta);
         parameters = object(json!({"full_attention": parameters, "sliding_attention": sliding}));
-        if let Some(own) = config.facts().json.local_rope {
-            map.insert(own.key.to_owned(), local.theta.into());
+        if let Some(key) = own.key {
+            map.insert(key.to_owned(), local.theta.into());
         }
     }
     map.insert("rope_parameters".to_owned(), Value::Object(parameters));

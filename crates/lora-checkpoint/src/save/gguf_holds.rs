@@ -1,9 +1,9 @@
 //! What GGUF can say of a model. What its readers take by themselves where a key is missing, or compute in another way at
 //! any length, is refused where the model differs; what differs only in long texts is said.
 use crate::error::Fault;
-use crate::families::{Facts, Family, GgufCap, GgufWindows};
-use crate::gguf::config::{layers_of, query_pre_attn_scalar};
-use crate::{ModelConfig, RopeScaling};
+use crate::families::{Facts, Family, GgufCap, GgufWindows, Unloaded};
+use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
+use crate::{ModelConfig, Projection, RopeScaling};
 
 /// The configuration that a reader will find in the file: the model's own but for what was said in `warnings`.
 pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<ModelConfig, Fault> {
@@ -27,6 +27,7 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
         config.logit_softcap,
     )?;
     check_scalar(config)?;
+    warnings.extend(unloaded(config));
     let mut held = config.clone();
     check_layers(&mut held, warnings)?;
     // The rotary embedding has warned of it.
@@ -37,7 +38,43 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
     }
     let has_window = held.layers.iter().any(|l| l.window.is_some());
     held.family = Family::of_gguf(architecture, has_window).unwrap_or(held.family);
+    let other = held.family.facts();
+    if other.json.local_rope != facts.json.local_rope {
+        return Err(refused(format!(
+            "GGUF can't tell a {} without windows from an {}",
+            facts.model_type, other.model_type
+        )));
+    }
     Ok(held)
+}
+
+/// A line for each thing that this model has and llama.cpp's loader does not know: it refuses such a file.
+fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
+    let has = |what: &Unloaded| {
+        let has_factors = |scaling: &RopeScaling| {
+            matches!(
+                scaling,
+                RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) | RopeScaling::LongRope { .. }
+            )
+        };
+        match what {
+            Unloaded::OutputBias if config.biases.output => Some("bias on o_proj"),
+            Unloaded::MlpBias if config.biases.mlp => Some("biases in the MLP"),
+            Unloaded::TiedHead if config.tie_word_embeddings => Some("head that is the embedding"),
+            Unloaded::WideHeads if config.shape(Projection::Q).0 != config.hidden_size => {
+                Some("heads that are wider or narrower than the hidden state")
+            }
+            Unloaded::RopeFactors if config.ropes.iter().any(|r| has_factors(&r.scaling)) => {
+                Some("rotary factors one by one (llama3, longrope)")
+            }
+            _ => None,
+        }
+    };
+    let architecture = config.facts().gguf.architecture;
+    let all = config.facts().gguf.unloaded.iter().filter_map(has);
+    all.map(move |what| {
+        format!("llama.cpp will not load this file: its {architecture} knows no {what}")
+    })
 }
 
 fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result<(), Fault> {
@@ -76,7 +113,8 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
     let facts = held.facts();
     let architecture = facts.gguf.architecture;
     let window = held.layers.iter().find_map(|l| l.window);
-    if let (Some(default), None) = (facts.gguf.default_window, window) {
+    let default = default_window(facts, held.num_hidden_layers);
+    if let (Some(default), None) = (default, window) {
         return Err(refused(format!(
             "GGUF can't say that a {architecture} has no sliding window: its readers take {default} where the key is missing"
         )));
@@ -88,7 +126,10 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
             "llama.cpp gives other layers of {architecture} a rotary embedding than this model has"
         )));
     }
-    let windowed = matches!(facts.gguf.windows, GgufWindows::AllBut(_));
+    let windowed = matches!(
+        facts.gguf.windows,
+        GgufWindows::AllBut(_) | GgufWindows::AllButIn { .. }
+    );
     if let Some(window) = window
         && (!windowed || own != held.layers)
     {

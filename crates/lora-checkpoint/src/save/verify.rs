@@ -180,6 +180,7 @@ impl Found {
         );
         for (written, expected) in written.iter().zip(expected) {
             self.other("the rotated part of a head", &written.dim, &expected.dim);
+            self.other("the growth of queries", &written.growth, &expected.growth);
             self.real(
                 "the rotary attention factor",
                 Some(written.attention_factor()),

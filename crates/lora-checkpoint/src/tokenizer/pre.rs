@@ -10,6 +10,16 @@ const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 
 /// Mistral's Tekken split.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// GPT-4o's split (o200k).
+const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Seed's split.
+const SEED: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// DeepSeek V3's splits, one after the other.
+const DEEPSEEK3: [&str; 3] = [
+    r"\p{N}{1,3}",
+    "[一-龥぀-ゟ゠-ヿ]+",
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
+];
 
 /// A pre-tokenizer that both sides know.
 struct Known {
@@ -29,14 +39,21 @@ const DEFAULT: [&str; 4] = [
     r"[0-9][0-9][0-9]",
 ];
 
-const KNOWN: [Known; 7] = [
+const KNOWN: [Known; 10] = [
     Known {
-        names: &["smollm", "starcoder", "refact", "codeshell"],
+        names: &[
+            "smollm",
+            "starcoder",
+            "refact",
+            "codeshell",
+            "command-r",
+            "exaone",
+        ],
         structure: digits_then_bytes,
         ignore_merges: false,
     },
     Known {
-        names: &["gpt-2"],
+        names: &["gpt-2", "exaone4", "phi-2", "olmo"],
         structure: bytes,
         ignore_merges: false,
     },
@@ -50,9 +67,9 @@ const KNOWN: [Known; 7] = [
         structure: || splits_then_bytes(&[LLAMA3]),
         ignore_merges: true,
     },
-    // Llama 3's split for tokenizers that merge every word (SmolLM3).
+    // Llama 3's split for tokenizers that merge every word (SmolLM3, Phi-4, OLMo 2 and 3, GLM-4).
     Known {
-        names: &["smaug-bpe"],
+        names: &["smaug-bpe", "dbrx", "glm4", "chatglm-bpe"],
         structure: || splits_then_bytes(&[LLAMA3]),
         ignore_merges: false,
     },
@@ -65,6 +82,21 @@ const KNOWN: [Known; 7] = [
         names: &["tekken"],
         structure: || splits_then_bytes(&[TEKKEN]),
         ignore_merges: true,
+    },
+    Known {
+        names: &["gpt-4o", "llama4"],
+        structure: || splits_then_bytes(&[GPT4O]),
+        ignore_merges: false,
+    },
+    Known {
+        names: &["seed-coder"],
+        structure: || splits_then_bytes(&[SEED]),
+        ignore_merges: false,
+    },
+    Known {
+        names: &["hunyuan-dense", "deepseek-v3"],
+        structure: || splits_then_bytes(&DEEPSEEK3),
+        ignore_merges: false,
     },
 ];
 
@@ -98,14 +130,14 @@ pub(crate) fn structure(name: &str) -> Result<(Value, bool), Fault> {
 
 /// The `tokenizer.ggml.pre` of a tokenizer.json.
 pub(crate) fn detect(tokenizer: &Value) -> Result<&'static str, Fault> {
-    let found = without_offsets(tokenizer["pre_tokenizer"].clone());
+    let found = plain(tokenizer["pre_tokenizer"].clone());
     let ignore_merges = tokenizer["model"]["ignore_merges"]
         .as_bool()
         .unwrap_or(false);
     let normalizer = &tokenizer["normalizer"];
     KNOWN
         .iter()
-        .find(|k| without_offsets((k.structure)()) == found && k.ignore_merges == ignore_merges)
+        .find(|k| plain((k.structure)()) == found && k.ignore_merges == ignore_merges)
         .filter(|k| normalizer.is_null() || (k.names[0] == "qwen2" && normalizer["type"] == "NFC"))
         .map(|k| k.names[0])
         .ok_or_else(|| {
@@ -119,17 +151,35 @@ pub(crate) fn detect(tokenizer: &Value) -> Result<&'static str, Fault> {
         })
 }
 
-/// Drops `trim_offsets`, which does not change any id.
-fn without_offsets(mut value: Value) -> Value {
+/// One spelling of what gives the same ids: without `trim_offsets`, line ends in a pattern by their escapes, and what a
+/// pattern alone keeps as what it isolates (OpenAI's patterns match every character, so nothing lies between).
+fn plain(mut value: Value) -> Value {
     if let Some(map) = value.as_object_mut() {
         map.remove("trim_offsets");
     }
+    if let Some(Value::String(regex)) = value.pointer_mut("/pattern/Regex") {
+        *regex = regex.replace('\r', r"\r").replace('\n', r"\n");
+    }
     if let Some(list) = value.get_mut("pretokenizers").and_then(Value::as_array_mut) {
+        let splits = list.iter().filter(|item| item["type"] == "Split").count();
         for item in list {
-            *item = without_offsets(item.take());
+            *item = plain(item.take());
+            let keeps = item["behavior"] == "Removed" && item["invert"] == true;
+            if splits == 1 && keeps && matches_everything(&item["pattern"]["Regex"]) {
+                item["behavior"] = "Isolated".into();
+                item["invert"] = false.into();
+            }
         }
     }
     value
+}
+
+/// Whether no character lies outside of a pattern's matches: every letter, number, other visible character and space is in
+/// one of the alternatives.
+fn matches_everything(regex: &Value) -> bool {
+    [LLAMA3, QWEN2, TEKKEN, GPT4O, SEED]
+        .iter()
+        .any(|known| regex == known)
 }
 
 fn names() -> String {

@@ -16,7 +16,11 @@ fn plain(family: &str) -> Value {
             json!({"sliding_window": 8, "query_pre_attn_scalar": 16, "tie_word_embeddings": true})
         }
         "gemma3_text" => json!({"sliding_window": 8, "query_pre_attn_scalar": 16}),
-        "mistral" => json!({"sliding_window": 8}),
+        "mistral" | "olmo3" => json!({"sliding_window": 8}),
+        "ministral3" => {
+            json!({"rope_parameters": {"rope_theta": 10000.0, "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 512}})
+        }
         _ => json!({}),
     };
     let mut all = json!({"model_type": family, "num_hidden_layers": 4});
@@ -24,7 +28,7 @@ fn plain(family: &str) -> Value {
         .unwrap()
         .extend(own.as_object().unwrap().clone());
     let mut config = config_with(all);
-    if family == "gemma3_text" {
+    if ["gemma3_text", "olmo3"].contains(&family) {
         config.as_object_mut().unwrap().remove("rope_parameters");
     }
     config

@@ -132,6 +132,80 @@ fn layers_slide_and_rotate_as_the_family_says() {
         windows(&of("smollm3", slides)),
         [None, None, None, Some(8), None, None]
     );
+    let but_fourth = [Some(8), Some(8), Some(8), None, Some(8), Some(8)];
+    assert_eq!(windows(&of("olmo3", json!({}))), but_fourth);
+    assert_eq!(ropes(&of("olmo3", json!({})))[2..4], [Some(1), Some(0)]);
+    assert_eq!(windows(&of("exaone4", json!({}))), but_fourth);
+    assert_eq!(ropes(&of("exaone4", json!({})))[2..4], [Some(0), None]);
+    assert_eq!(
+        windows(&of("exaone4", json!({"sliding_window_pattern": 2}))),
+        alternating
+    );
+    // As published: the pattern is a text beside the list that says the same.
+    let types = |kind: &str| json!([kind, kind, kind, kind, kind, kind]);
+    let full = json!({"sliding_window_pattern": "LLLG", "layer_types": types("full_attention")});
+    assert_eq!(ropes(&of("exaone4", full)), all(None));
+    let small = json!({"sliding_window": null, "sliding_window_pattern": null,
+        "layer_types": types("full_attention")});
+    assert_eq!(ropes(&of("exaone4", small)), all(Some(0)));
+}
+
+#[test]
+fn rotary_parameters_of_one_family_are_refused_in_others() {
+    let alpha = json!({"type": "dynamic", "alpha": 1000.0, "factor": 1.0, "mscale": 1.0});
+    let hunyuan = json!({"model_type": "hunyuan_v1_dense", "head_dim": 128, "use_qk_norm": true,
+        "use_cla": false, "rope_theta": 10000.0, "rope_scaling": alpha});
+    let rope = &parse(&hunyuan).unwrap().ropes[0];
+    assert!((rope.theta - 11_158_839.925).abs() < 1e-3, "{rope:?}");
+    assert_eq!(rope.scaling, RopeScaling::None);
+    let growing = json!({"rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "mscale": 1.0,
+        "mscale_all_dim": 1.0, "original_max_position_embeddings": 16384, "llama_4_scaling_beta": 0.1});
+    let ministral3 = json!({"model_type": "ministral3", "rope_parameters": growing});
+    let ministral3 = parse(&ministral3).unwrap();
+    assert_eq!(ministral3.layers[0].rope, Some(0));
+    assert_eq!(ministral3.query_rope(0), Some(1));
+    let [keys, queries] = &ministral3.ropes[..] else {
+        panic!("{:?}", ministral3.ropes)
+    };
+    let factors = [0, 16_383, 16_384, 50_000].map(|p| (keys.factor(p), queries.factor(p)));
+    let grown = [0.0, 0.0, 2f64.ln(), 4f64.ln()].map(|ln| (1.0, 1.0 + 0.1 * ln));
+    for ((a, b), (c, d)) in factors.iter().zip(&grown) {
+        assert!((a - c).abs() < 1e-12 && (b - d).abs() < 1e-12);
+    }
+    let refused = [
+        (
+            json!({"model_type": "llama", "rope_scaling": alpha}),
+            "alpha is 1000",
+        ),
+        (
+            json!({"model_type": "mistral", "rope_parameters": growing}),
+            "llama_4_scaling_beta is 0.1",
+        ),
+        (
+            json!({"model_type": "ministral3"}),
+            "needs llama_4_scaling_beta",
+        ),
+        (
+            json!({"model_type": "hunyuan_v1_dense", "use_qk_norm": false}),
+            "use_qk_norm is false",
+        ),
+        (
+            json!({"model_type": "hunyuan_v1_dense", "use_cla": true}),
+            "use_cla is true",
+        ),
+        (
+            json!({"model_type": "olmo3", "rope_parameters": {"rope_theta": 5e5}}),
+            "rope_parameters has rope_theta",
+        ),
+        (
+            json!({"model_type": "olmo3", "rope_theta": 10000.0}),
+            "gives them 500000",
+        ),
+    ];
+    for (config, message) in refused {
+        let error = parse(&config).unwrap_err();
+        assert!(error.contains(message), "{error} should contain {message}");
+    }
 }
 
 #[test]
@@ -177,7 +251,8 @@ fn names_and_shapes_follow_the_family() {
     );
     assert_eq!(shape(&phi3, "mlp.gate_up_proj.weight"), Some(vec![192, 64]));
     assert_eq!(phi3.facts().linear_of(Projection::Up), Projection::GateUp);
-    let gemma3 = config("gemma3_text");
+    let gemma3 = json!({"model_type": "gemma3_text", "rope_parameters": null});
+    let gemma3 = parse(&config_with(gemma3)).unwrap();
     assert_eq!(shape(&gemma3, "self_attn.q_norm.weight"), Some(vec![16]));
     assert_eq!(
         gemma3.norm_path(0, Norm::MlpInput).unwrap(),
@@ -246,6 +321,24 @@ pub fn storable() -> Vec<Value> {
         of("ernie4_5", json!({"tie_word_embeddings": false})),
         of("seed_oss", json!({"attention_out_bias": true})),
         of("olmo2", json!({})),
+        of(
+            "olmo3",
+            json!({"num_hidden_layers": 5, "sliding_window": 8, "rope_parameters": {
+            "full_attention": yarn, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}}),
+        ),
+        of(
+            "exaone4",
+            json!({"num_hidden_layers": 64, "sliding_window": 8}),
+        ),
+        of(
+            "ministral3",
+            json!({"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "mscale": 1.0,
+            "mscale_all_dim": 1.0, "original_max_position_embeddings": 16, "llama_4_scaling_beta": 0.25}}),
+        ),
+        of(
+            "hunyuan_v1_dense",
+            json!({"rope_scaling": {"type": "dynamic", "alpha": 1.0, "factor": 1.0}, "attention_bias": true}),
+        ),
     ]
 }
 
@@ -354,6 +447,36 @@ fn what_llama_cpp_computes_differently_is_refused_or_said() {
         )
         .map_err(|e| e.to_string())
     };
+    let llama3 = json!({"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
+    let not_loaded = [
+        (
+            json!({"model_type": "qwen3", "attention_bias": true}),
+            "bias on o_proj",
+        ),
+        (
+            json!({"model_type": "seed_oss", "mlp_bias": true}),
+            "biases in the MLP",
+        ),
+        (
+            json!({"model_type": "olmo2", "tie_word_embeddings": true}),
+            "head that is",
+        ),
+        (
+            json!({"model_type": "olmo2", "head_dim": 32}),
+            "heads that are wider",
+        ),
+        (
+            json!({"model_type": "qwen3", "rope_parameters": llama3}),
+            "rotary factors",
+        ),
+    ];
+    for (config, what) in not_loaded {
+        let said = say(config).unwrap();
+        assert!(said.iter().any(|line| line.contains(what)), "{said:?}");
+    }
+    let loaded = say(json!({"attention_bias": true, "mlp_bias": true, "rope_parameters": llama3}));
+    assert_eq!(loaded.unwrap(), Vec::<String>::new());
     let dynamic = json!({"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0});
     assert!(say(json!({"rope_parameters": dynamic})).unwrap()[0].contains("beyond 512 tokens"));
     assert!(
@@ -378,4 +501,18 @@ fn what_llama_cpp_computes_differently_is_refused_or_said() {
     )
     .unwrap_err();
     assert!(odd.contains("base 10000"), "{odd}");
+    let bases =
+        json!({"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 5e4}});
+    let odd = say(json!({"model_type": "olmo3", "sliding_window": 8, "rope_parameters": bases}))
+        .unwrap_err();
+    assert!(odd.contains("base 1000000"), "{odd}");
+    let odd = say(json!({"model_type": "exaone4", "num_hidden_layers": 4, "sliding_window": 8}))
+        .unwrap_err();
+    assert!(odd.contains("other layers"), "{odd}");
+    let odd = say(
+        json!({"model_type": "exaone4", "num_hidden_layers": 64, "sliding_window": null,
+        "layer_types": vec!["full_attention"; 64]}),
+    )
+    .unwrap_err();
+    assert!(odd.contains("no sliding window"), "{odd}");
 }

@@ -104,6 +104,29 @@ fn the_text_part_of_a_model_with_towers_is_the_text_model() {
         }
         assert!(text.notes()[0].contains("text part (gemma3_text) of a gemma3 model"));
     }
+    let quantised = |text| {
+        let mut whole = whole(text);
+        whole["quantization_config"] = serde_json::json!({"quant_method": "fp8"});
+        whole
+    };
+    let refused = Checkpoint::open(renamed(case, quantised, of_5).path()).unwrap_err();
+    assert!(
+        refused.to_string().contains("quantization_config"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_text_part_of_mistral_3_is_the_text_model() {
+    let case = "ministral3_growth/base";
+    let whole = |text: serde_json::Value| serde_json::json!({"model_type": "mistral3", "text_config": text, "vision_config": {}});
+    let name = |name: &str| Some(name.replacen("model.", "model.language_model.", 1));
+    let dir = renamed(case, whole, name);
+    let (text, plain) = (
+        Checkpoint::open(dir.path()),
+        Checkpoint::open(&golden(case)),
+    );
+    assert_eq!(text.unwrap().config(), plain.unwrap().config());
 }
 
 #[test]

@@ -201,6 +201,50 @@ fn unknown_pre_tokenizers_are_refused_both_ways() {
     assert!(error.contains("pre-tokenizer is not known"), "{error}");
 }
 
+/// tests/oracle/pretokenizers.py holds the ids of each against llama.cpp's.
+#[test]
+fn pre_tokenizers_have_llama_cpps_names_in_every_spelling() {
+    let words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+";
+    let rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let gpt4 = format!(r"{words}|\p{{N}}{{1,3}}{rest}");
+    let seed =
+        format!("{words}|\\p{{N}}{{1}}| ?[^\\s\\p{{L}}\\p{{N}}\r\n]+|\\s*[\r\n]+|\\s+(?!\\S)|\\s+");
+    let split = |regex: &str, behavior: &str, invert: bool| {
+        json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": invert},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false}]})
+    };
+    let written = |pre_tokenizer: serde_json::Value| {
+        let (dir, _) = model(&config());
+        let mut json = tokenizer();
+        json["pre_tokenizer"] = pre_tokenizer;
+        std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+        let (source, path) = (
+            Checkpoint::open(dir.path()).unwrap(),
+            dir.path().join("m.gguf"),
+        );
+        save_gguf(&path, &source, GgufDtype::F32, "m", keep).map_err(|e| e.to_string())?;
+        let file = gguf::GgufFile::open(&path).unwrap();
+        let pre = file.metadata("tokenizer.ggml.pre").unwrap();
+        Ok::<_, String>(pre.as_str().unwrap().to_owned())
+    };
+    let known = [
+        (split(&gpt4, "Isolated", false), "smaug-bpe"),
+        (split(&gpt4, "Removed", true), "smaug-bpe"),
+        (split(&seed, "Isolated", false), "seed-coder"),
+    ];
+    for (structure, name) in known {
+        assert_eq!(written(structure).unwrap(), name);
+    }
+    // What lies between matches is lost here, and kept there.
+    for other in [
+        split(r"\p{L}+", "Removed", true),
+        split(&gpt4, "Removed", false),
+    ] {
+        assert!(written(other).unwrap_err().contains("is not known"));
+    }
+}
+
 #[test]
 fn chat_templates_are_found_where_transformers_puts_them() {
     let dir = tempfile::tempdir().unwrap();

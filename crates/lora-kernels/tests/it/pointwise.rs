@@ -90,7 +90,7 @@ fn rotary_embedding() {
         };
         let n = positions.len() * heads.count * width;
         let (x, w) = (values(n, 5), values(n, 6));
-        let table = rope::Table::new(&frequencies, FACTOR, 100);
+        let table = rope::Table::new(&frequencies, |_| FACTOR, 100);
         let turned = |x: &[f64]| rotate_reference(x, &positions, &frequencies, heads);
         let mut y = x.clone();
         rope::rotate(&mut y, &positions, heads, &table, Turn::Forward);

@@ -201,7 +201,7 @@ impl<'a> Graph<'a> {
         let k = self.projection(x, layer, Projection::K, &mut last)?; // (T, kv_heads·d)
         let v = self.projection(x, layer, Projection::V, &mut last)?;
         let (q, k) = match self.config.facts().head_norms {
-            HeadNorms::EachHead => (q, k),
+            HeadNorms::EachHead | HeadNorms::EachRotatedHead => (q, k),
             HeadNorms::AllHeads => (
                 self.norm(&q, layer, Norm::Query)?,
                 self.norm(&k, layer, Norm::Key)?,
@@ -248,20 +248,22 @@ impl<'a> Graph<'a> {
                 .transpose(1, 2)?
                 .contiguous() // (B, heads, T, d)
         };
-        let rotate = |x: Tensor| match self.config.layers[layer].rope {
+        let rotate = |x: Tensor, rope: Option<usize>| match rope {
             Some(rope) => self
                 .ropes
                 .of(rope, length)?
                 .apply(&x, self.config.facts().rotary_pairs),
             None => Ok(x),
         };
-        let of_head = |x: Tensor, norm| match self.config.facts().head_norms {
-            HeadNorms::EachHead => self.norm(&x, layer, norm),
-            HeadNorms::AllHeads => Ok(x),
+        let place = |x: Tensor, norm, rope| match self.config.facts().head_norms {
+            HeadNorms::EachHead => rotate(self.norm(&x, layer, norm)?, rope),
+            HeadNorms::EachRotatedHead => self.norm(&rotate(x, rope)?, layer, norm),
+            HeadNorms::AllHeads => rotate(x, rope),
         };
-        let q = rotate(of_head(split(q, heads)?, Norm::Query)?)?;
+        let q = place(split(q, heads)?, Norm::Query, self.config.query_rope(layer))?;
         let q = (q * self.config.attention_scale())?;
-        let k = rotate(of_head(split(k, kv_heads)?, Norm::Key)?)?;
+        let of_keys = self.config.layers[layer].rope;
+        let k = place(split(k, kv_heads)?, Norm::Key, of_keys)?;
         let v = split(v, kv_heads)?;
         // The heads of a group share their keys: their queries are stacked, so that keys need no copies.
         let grouped = q.reshape((sequences, kv_heads, heads / kv_heads * length, width))?;

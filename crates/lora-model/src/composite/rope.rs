@@ -62,10 +62,11 @@ impl RopeTable {
             .to_dtype(DType::F32)?
             .reshape((length, 1))?;
         let angles = positions.matmul(&Tensor::from_vec(frequencies, (1, pairs), device)?)?; // (T, pairs)
-        let factor = rope.attention_factor();
+        let factors = (0..length).map(|position| rope.factor(position) as f32);
+        let factors = Tensor::from_vec(factors.collect::<Vec<_>>(), (length, 1), device)?;
         Ok(Self {
-            cos: (angles.cos()? * factor)?,
-            sin: (angles.sin()? * factor)?,
+            cos: angles.cos()?.broadcast_mul(&factors)?,
+            sin: angles.sin()?.broadcast_mul(&factors)?,
         })
     }
 

@@ -2,8 +2,8 @@
 use super::buffers::{Buffer, Saved, Scratch};
 use super::cache::LayerCache;
 use super::pass::LayerPass;
-use crate::spec::Projection::{K, O, Q, V};
-use lora_checkpoint::Norm;
+use crate::spec::Projection::{self, K, O, Q, V};
+use lora_checkpoint::{HeadNorms, Norm};
 use lora_kernels::attention::{self, Inputs, Outputs};
 use lora_kernels::profile::Part;
 use lora_kernels::rope::Turn;
@@ -28,19 +28,19 @@ pub(super) fn attend(
         &mut scratch.project,
     );
     let queries = Heads {
+        projection: Q,
         values: &mut saved.q,
         raw: &mut saved.q_raw,
         rstd: &mut saved.q_rstd,
     };
-    queries.norm(at, layer.query_norm.as_deref(), q_size);
+    queries.place(at, layer.query_norm.as_deref(), q_size);
     let keys = Heads {
+        projection: K,
         values: &mut saved.k,
         raw: &mut saved.k_raw,
         rstd: &mut saved.k_rstd,
     };
-    keys.norm(at, layer.key_norm.as_deref(), kv_size);
-    pass.rotate(at.index, Q, saved.q.get(q_size), Turn::Forward);
-    pass.rotate(at.index, K, saved.k.get(kv_size), Turn::Forward);
+    keys.place(at, layer.key_norm.as_deref(), kv_size);
 
     let shape = pass.shape(at.index);
     let layout = &pass.batch.layout;
@@ -68,8 +68,14 @@ pub(super) fn attend(
     attention::forward(shape, layout, cached, outputs);
 }
 
+/// Whether heads are rotated before their norm.
+fn rotates_first(at: LayerPass<'_, '_>) -> bool {
+    at.pass.config.facts().head_norms == HeadNorms::EachRotatedHead
+}
+
 /// Queries or keys with the norm of their heads.
 struct Heads<'s> {
+    projection: Projection,
     values: &'s mut Buffer,
     /// Before the norm.
     raw: &'s mut Buffer,
@@ -77,8 +83,25 @@ struct Heads<'s> {
 }
 
 impl Heads<'_> {
+    /// Norm and rotary embedding, in the family's order.
+    fn place(mut self, at: LayerPass<'_, '_>, gamma: Option<&[f32]>, size: usize) {
+        if rotates_first(at) {
+            self.rotate(at, size);
+            self.norm(at, gamma, size);
+        } else {
+            self.norm(at, gamma, size);
+            self.rotate(at, size);
+        }
+    }
+
+    fn rotate(&mut self, at: LayerPass<'_, '_>, size: usize) {
+        let values = self.values.get(size);
+        at.pass
+            .rotate(at.index, self.projection, values, Turn::Forward);
+    }
+
     /// Normalises head by head, if the family does so.
-    fn norm(self, at: LayerPass<'_, '_>, gamma: Option<&[f32]>, size: usize) {
+    fn norm(&mut self, at: LayerPass<'_, '_>, gamma: Option<&[f32]>, size: usize) {
         let Some(gamma) = gamma else { return };
         self.raw.set(self.values.read(size));
         let rstd = self.rstd.get(size / gamma.len());
@@ -115,11 +138,9 @@ pub(super) fn attend_backward(
     pass.profile.time(Part::AttentionBackward, work, || {
         attention::backward(shape, &pass.batch.layout, forward, to, workspace);
     });
-    pass.rotate(at.index, Q, scratch.d_q.get(q_size), Turn::Back);
-    pass.rotate(at.index, K, scratch.d_k.get(kv_size), Turn::Back);
-
     let before = &mut scratch.d_head;
     let queries = HeadGradients {
+        projection: Q,
         norm: Norm::Query,
         raw: &saved.q_raw,
         rstd: &saved.q_rstd,
@@ -127,6 +148,7 @@ pub(super) fn attend_backward(
     };
     queries.backward(at, layer.query_norm.as_deref(), q_size, gradients, before);
     let keys = HeadGradients {
+        projection: K,
         norm: Norm::Key,
         raw: &saved.k_raw,
         rstd: &saved.k_rstd,
@@ -137,6 +159,7 @@ pub(super) fn attend_backward(
 
 /// The gradient of queries or keys, and what the norm of their heads saw.
 struct HeadGradients<'s> {
+    projection: Projection,
     norm: Norm,
     raw: &'s Buffer,
     rstd: &'s Buffer,
@@ -144,9 +167,32 @@ struct HeadGradients<'s> {
 }
 
 impl HeadGradients<'_> {
-    /// The gradient of normalised heads becomes that of the heads before their norm; `before` is scratch.
+    /// The gradient of placed heads becomes that of the heads as projected; `before` is scratch.
     fn backward(
-        self,
+        mut self,
+        at: LayerPass<'_, '_>,
+        gamma: Option<&[f32]>,
+        size: usize,
+        gradients: &mut [f32],
+        before: &mut Buffer,
+    ) {
+        if rotates_first(at) {
+            self.norm(at, gamma, size, gradients, before);
+            self.rotate(at, size);
+        } else {
+            self.rotate(at, size);
+            self.norm(at, gamma, size, gradients, before);
+        }
+    }
+
+    fn rotate(&mut self, at: LayerPass<'_, '_>, size: usize) {
+        let d = self.d.get(size);
+        at.pass.rotate(at.index, self.projection, d, Turn::Back);
+    }
+
+    /// Through the norm of heads, if the family has it.
+    fn norm(
+        &mut self,
         at: LayerPass<'_, '_>,
         gamma: Option<&[f32]>,
         size: usize,

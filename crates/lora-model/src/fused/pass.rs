@@ -144,9 +144,11 @@ impl Pass<'_> {
     /// Rotates queries (Q) or keys (K) of a layer in place, or turns their gradient back; nothing if the layer has no
     /// rotary embedding.
     pub(super) fn rotate(&self, layer: usize, projection: Projection, x: &mut [f32], turn: Turn) {
-        let Some(rope) = self.config.layers[layer].rope else {
-            return;
+        let rope = match projection {
+            Projection::Q => self.config.query_rope(layer),
+            _ => self.config.layers[layer].rope,
         };
+        let Some(rope) = rope else { return };
         let width = self.config.shape(projection).0;
         let heads = Heads {
             count: width / self.config.head_dim,

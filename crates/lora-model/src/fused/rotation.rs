@@ -37,7 +37,7 @@ impl Tables {
                 let frequencies = rope.inverse_frequencies(variant);
                 let table = Table::new(
                     &frequencies,
-                    rope.attention_factor(),
+                    |position| rope.factor(position),
                     length.next_multiple_of(256),
                 );
                 self.by_variant.insert(variant, Arc::new(table));

@@ -69,8 +69,17 @@ impl<'p> LayerPass<'p> {
             .qkv
             .mat(self.pass.rows, self.queries() + 2 * self.keys());
         self.forward(Kind::Qkv, n, qkv)?; // (T, H) -> (T, q + 2·kv)
+        if self.rotates_first() {
+            self.rotate(qkv, false)?;
+            return self.norm_heads(saved, qkv);
+        }
         self.norm_heads(saved, qkv)?;
         self.rotate(qkv, false)
+    }
+
+    /// Whether heads are rotated before their norm.
+    fn rotates_first(self) -> bool {
+        self.pass.config.facts().head_norms == checkpoint::HeadNorms::EachRotatedHead
     }
 
     /// What attention or MLP reads of the hidden state: its norm, or where the family has none itself.
@@ -124,12 +133,21 @@ impl<'p> LayerPass<'p> {
 
     /// Rotates queries and keys in place, or turns their gradients back; nothing if the layer has no rotary embedding.
     fn rotate(self, qkv: Mat<'_>, back: bool) -> Result<(), Error> {
-        let Some(rope) = self.pass.config.layers[self.index].rope else {
+        let config = self.pass.config;
+        let ropes = config.query_rope(self.index);
+        let Some((of_queries, of_keys)) = ropes.zip(config.layers[self.index].rope) else {
             return Ok(());
         };
-        let rotary = self.pass.rotations.get(rope, self.pass.config);
-        let queries_and_keys = qkv.of_columns(0..self.queries() + self.keys());
-        self.pass.gpu.rotate(queries_and_keys, rotary, back)
+        let (q, k) = (self.queries(), self.keys());
+        let turn = |columns, rope| {
+            let rotary = self.pass.rotations.get(rope, config);
+            self.pass.gpu.rotate(qkv.of_columns(columns), rotary, back)
+        };
+        if of_queries == of_keys {
+            return turn(0..q + k, of_keys);
+        }
+        turn(0..q, of_queries)?;
+        turn(q..q + k, of_keys)
     }
 
     /// From attention's output to the layer's.
@@ -223,8 +241,13 @@ impl<'p> LayerPass<'p> {
             self.attention_backward(saved, (o, d_o), d_qkv)
         })?;
         let d_qkv = d_qkv.mat(self.pass.rows, self.queries() + 2 * self.keys());
-        self.rotate(d_qkv, true)?;
-        self.heads_backward(saved, d_qkv)?;
+        if self.rotates_first() {
+            self.heads_backward(saved, d_qkv)?;
+            self.rotate(d_qkv, true)?;
+        } else {
+            self.rotate(d_qkv, true)?;
+            self.heads_backward(saved, d_qkv)?;
+        }
         let dn = self.backward(Kind::Qkv, n1, d_qkv, gradients)?;
         let norm = (&self.layer.input_norm, &saved.input_rstd);
         self.normed_backward(&saved.x, norm, dn, d_hidden)

@@ -108,7 +108,7 @@ impl Table {
             let frequencies = rope.inverse_frequencies(variant);
             half = frequencies.len();
             for position in 0..positions {
-                push(&mut values, &frequencies, rope.attention_factor(), position);
+                push(&mut values, &frequencies, rope.factor(position), position);
             }
             variants.insert(variant, (positions, begin));
             begin += positions;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 32] = [
+pub(crate) const CASES: [&str; 36] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -26,6 +26,10 @@ pub(crate) const CASES: [&str; 32] = [
     "ernie4_5_pairs",
     "seed_oss_biases",
     "olmo2_norms_after",
+    "olmo3_windows",
+    "exaone4_windows",
+    "ministral3_growth",
+    "hunyuan_alpha",
     "llama_dora",
     "mistral_patterns",
     "qwen3_modules_to_save",
