@@ -42,7 +42,7 @@ fn refusal<A: ToolArgs>(command: &mut Command, words: &[String]) -> Option<Refus
 }
 
 fn refused(error: &Error) -> Refusal {
-    let failure = error.failure(crate::entry::FAILED);
+    let failure = error.failure(crate::ending::FAILED);
     let causes = failure.causes.iter().map(|cause| format!(": {cause}"));
     Refusal {
         message: failure.message + &causes.collect::<String>(),

@@ -1,6 +1,6 @@
 //! The body of every tool's `main`: parse, listen for signals, run, render the end, pick the exit code.
 use crate::check::check_arguments;
-use crate::signals::INTERRUPT;
+use crate::ending::{FAILED, INTERRUPT, NO, paint};
 use crate::{
     Error, Result, Status, ToolArgs, Ui, cache, describe, failure, hub, input, last_words, overlap,
     panics, peers, signals,
@@ -10,10 +10,6 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-
-/// Exit codes, as promised in the README.
-pub(crate) const NO: u8 = 1;
-pub(crate) const FAILED: u8 = 2;
 
 /// The body of every tool's `main`: parses, listens for signals, runs, renders errors, picks the exit code.
 pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
@@ -42,7 +38,8 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     if ui.json() {
         last_words::tell_events();
     }
-    signals::listen(ui.clone());
+    let told = ui.clone();
+    signals::listen(move |line| told.say(line));
     hub::tell(ui.clone());
     if let Some(cache) = cache::folder() {
         lora_receipt::keep_hashes_in(&cache);
@@ -86,16 +83,6 @@ fn finish(ui: &Ui, result: Result<Status>, tool: &str) -> ExitCode {
             code.into()
         }
     }
-}
-
-/// Bold labels, red for what went wrong; anstream takes the colours off where they don't belong.
-pub(crate) fn paint(label: &str) -> String {
-    let colour = match label {
-        "error:" | "no:" => "1;31",
-        "hint:" => "1;36",
-        _ => "1",
-    };
-    format!("\u{1b}[{colour}m{label}\u{1b}[0m")
 }
 
 /// `--completions SHELL`, `--describe` and `--man` as first argument: what the tool tells about itself, whatever else it needs.

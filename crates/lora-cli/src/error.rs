@@ -3,6 +3,9 @@ use miette::Diagnostic;
 use std::fmt::Write as _;
 use std::io;
 
+/// Result of a tool's work.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// A failure on its way to the user: a message, its chain of causes and at most one hint. Exit 2.
 /// A library's error becomes one through miette's `Diagnostic`, whose help is the hint; any other by [`Error::foreign`].
 #[derive(Debug)]
@@ -172,11 +175,11 @@ pub trait Foreign<T> {
     ///
     /// # Errors
     /// The failure, as people see it.
-    fn foreign(self) -> crate::Result<T>;
+    fn foreign(self) -> Result<T>;
 }
 
 impl<T, E: std::error::Error + 'static> Foreign<T> for std::result::Result<T, E> {
-    fn foreign(self) -> crate::Result<T> {
+    fn foreign(self) -> Result<T> {
         self.map_err(Error::foreign)
     }
 }
@@ -187,11 +190,11 @@ pub trait Context<T> {
     ///
     /// # Errors
     /// The failure, with that context.
-    fn context(self, message: impl FnOnce() -> String) -> crate::Result<T>;
+    fn context(self, message: impl FnOnce() -> String) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
-    fn context(self, message: impl FnOnce() -> String) -> crate::Result<T> {
+    fn context(self, message: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|error| error.into().context(message()))
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn of_usage(error: &clap::Error, tool: &str) -> Failure {
         message: message.trim_start_matches("error: ").to_owned(),
         causes: Vec::new(),
         hint: tip.or_else(|| Some(format!("{tool} --help explains the flags, with examples"))),
-        exit_code: u8::try_from(error.exit_code()).unwrap_or(crate::entry::FAILED),
+        exit_code: u8::try_from(error.exit_code()).unwrap_or(crate::ending::FAILED),
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn no(reason: &str) -> Event {
         message: reason.to_owned(),
         causes: Vec::new(),
         hint: None,
-        exit_code: crate::entry::NO,
+        exit_code: crate::ending::NO,
     })
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn bug(ui: &Ui, told: &str) {
         message: message.trim_start_matches("error: ").to_owned(),
         causes: Vec::new(),
         hint: Some("this is a bug in the tool: please report it with the command line".to_owned()),
-        exit_code: crate::entry::FAILED,
+        exit_code: crate::ending::FAILED,
     }));
 }
 

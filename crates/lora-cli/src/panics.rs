@@ -1,6 +1,6 @@
 //! What a panic says. Most are bugs of ours; one that says that a thread could not be started is not.
 use crate::threads::MORE_THREADS;
-use crate::{Error, entry, last_words};
+use crate::{Error, ending, last_words};
 use std::panic::PanicHookInfo;
 use std::sync::{Mutex, PoisonError};
 
@@ -65,7 +65,7 @@ fn told(info: &PanicHookInfo<'_>, message: &str) -> String {
     });
     let error = Error::new(format!("internal error: {message}{place}"))
         .hint("this is a bug in the tool: please report it with the command line");
-    let mut text = error.render(entry::paint);
+    let mut text = error.render(ending::paint);
     let backtrace = std::backtrace::Backtrace::capture();
     if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
         text.push_str(&format!("{backtrace}\n"));

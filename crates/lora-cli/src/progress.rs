@@ -1,6 +1,7 @@
 //! How far the work is: a bar on a terminal, a plain line now and then elsewhere.
 use crate::Ui;
 use crate::table::human_seconds;
+use crate::ui::Shows;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use lora_records::Progress as Event;
 use std::sync::{Mutex, PoisonError};
@@ -26,15 +27,28 @@ enum Shown {
     Events(Box<Events>),
 }
 
+impl Ui {
+    /// Starts a progress bar over `total` units (0: not known) on a terminal, sparse plain lines otherwise, nothing with
+    /// --quiet. Shows the rate in `unit`/s and the time left.
+    pub fn progress(&self, label: &str, total: u64, unit: &str) -> Progress {
+        match self.shows_progress() {
+            Shows::Nothing => Progress::nothing(),
+            Shows::Events => Progress::events(self, label, total, unit),
+            Shows::Bars(group) => Progress::bar(group, label, total, unit),
+            Shows::Lines => Progress::lines(self, label, total, unit),
+        }
+    }
+}
+
 impl Progress {
-    pub(crate) fn nothing() -> Self {
+    fn nothing() -> Self {
         Self {
             shown: Shown::Nothing,
         }
     }
 
     /// A bar on the terminal; without a known total, a count.
-    pub(crate) fn bar(group: &MultiProgress, label: &str, total: u64, unit: &str) -> Self {
+    fn bar(group: &MultiProgress, label: &str, total: u64, unit: &str) -> Self {
         let template = if total == 0 {
             "{prefix} {pos} {rate}  {wide_msg}"
         } else {
@@ -71,7 +85,7 @@ impl Progress {
     }
 
     /// Plain lines through `ui`, at most one in five seconds.
-    pub(crate) fn lines(ui: &Ui, label: &str, total: u64, unit: &str) -> Self {
+    fn lines(ui: &Ui, label: &str, total: u64, unit: &str) -> Self {
         let now = Instant::now();
         let state = Mutex::new(State {
             before: 0,
@@ -94,7 +108,7 @@ impl Progress {
     }
 
     /// Events on stdout, at most five a second.
-    pub(crate) fn events(ui: &Ui, label: &str, total: u64, unit: &str) -> Self {
+    fn events(ui: &Ui, label: &str, total: u64, unit: &str) -> Self {
         let event = Event {
             label: label.to_owned(),
             done: 0,

@@ -1,6 +1,6 @@
 //! One story for every signal that asks a tool to end: it stops at a clean point within a second, or is ended there with its old
 //! output in place; a second request ends it at once.
-use crate::Ui;
+use crate::ending::INTERRUPT;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,9 +19,6 @@ static FIRST: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// The signal of Ctrl-C.
 const CTRL_C: i32 = 2;
-
-/// Exit code of a tool that was asked to stop.
-pub(crate) const INTERRUPT: u8 = 130;
 
 /// How long the work may take to come to a clean point.
 const GRACE: Duration = Duration::from_millis(700);
@@ -53,9 +50,9 @@ pub(crate) fn forgive() {
     *FIRST.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// Listens for INT, TERM and HUP (the last only if whoever started us has not switched it off, as nohup does).
+/// Listens for INT, TERM and HUP, and says that it is ending (HUP only if whoever started us has not switched it off, as nohup does).
 #[cfg(unix)]
-pub(crate) fn listen(ui: Ui) {
+pub(crate) fn listen(say: impl Fn(&str) + Clone + Send + 'static) {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
     // A file that may not grow (ulimit -f) is an error of whoever writes it, once its signal does not end the process.
     let _ = signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default());
@@ -69,7 +66,7 @@ pub(crate) fn listen(ui: Ui) {
     };
     let listening = std::thread::Builder::new().spawn(move || {
         for signal in signals.forever() {
-            asked(&ui, signal);
+            asked(&say, signal);
         }
     });
     let _ = listening; // as above
@@ -77,8 +74,8 @@ pub(crate) fn listen(ui: Ui) {
 
 /// Listens for Ctrl-C.
 #[cfg(not(unix))]
-pub(crate) fn listen(ui: Ui) {
-    let _ = ctrlc::set_handler(move || asked(&ui, CTRL_C));
+pub(crate) fn listen(say: impl Fn(&str) + Clone + Send + 'static) {
+    let _ = ctrlc::set_handler(move || asked(&say, CTRL_C));
 }
 
 /// True if the signal does nothing to this process. Known on Linux; elsewhere such a signal is taken.
@@ -90,7 +87,7 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-fn asked(ui: &Ui, signal: i32) {
+fn asked(say: &(impl Fn(&str) + Clone + Send + 'static), signal: i32) {
     let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
     match *first {
         Some(first) if first.elapsed() < SAME => {}
@@ -103,8 +100,8 @@ fn asked(ui: &Ui, signal: i32) {
             }
             // Nobody may read stderr, or take what is written there: that must not keep the end from coming.
             let ending = std::thread::Builder::new().spawn(end_after_grace);
-            let ui = ui.clone();
-            let say = move || ui.say("stopping (Ctrl-C again stops at once)");
+            let say = say.clone();
+            let say = move || say("stopping (Ctrl-C again stops at once)");
             let _ = std::thread::Builder::new().spawn(say); // the end comes without it, too
             if ending.is_err() {
                 drop(first);

@@ -1,7 +1,7 @@
 //! How a tool talks while it works: data on stdout, words for people on stderr.
 use crate::signals;
 use crate::table::{human_bytes, human_seconds, wrapped};
-use crate::{Common, Error, Layout, Print, Progress, Result};
+use crate::{Common, Error, Layout, Print, Result};
 use indicatif::MultiProgress;
 use lora_records::{Event, Warning};
 use std::io::{self, IsTerminal, Write};
@@ -27,6 +27,16 @@ struct Inner {
     group: MultiProgress,
     /// The first failure to write stdout that was not just a closed pipe.
     stdout_error: Mutex<Option<io::Error>>,
+}
+
+/// How progress is shown.
+pub(crate) enum Shows<'u> {
+    Nothing,
+    /// On stdout.
+    Events,
+    Bars(&'u MultiProgress),
+    /// Sparse plain lines.
+    Lines,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,17 +190,16 @@ impl Ui {
         self.event(&Event::Warning(Warning { message }));
     }
 
-    /// Starts a progress bar over `total` units (0: not known) on a terminal, sparse plain lines otherwise, nothing with
-    /// --quiet. Shows the rate in `unit`/s and the time left.
-    pub fn progress(&self, label: &str, total: u64, unit: &str) -> Progress {
+    /// How it shows how far the work is.
+    pub(crate) fn shows_progress(&self) -> Shows<'_> {
         if self.inner.progress_events {
-            Progress::events(self, label, total, unit)
+            Shows::Events
         } else if self.inner.quiet {
-            Progress::nothing()
+            Shows::Nothing
         } else if self.inner.bars {
-            Progress::bar(&self.inner.group, label, total, unit)
+            Shows::Bars(&self.inner.group)
         } else {
-            Progress::lines(self, label, total, unit)
+            Shows::Lines
         }
     }
 

@@ -5,9 +5,6 @@ use std::io::{BufRead, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What programs put before a text.
-pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
-
 /// JSON lines: blank lines are skipped, CRLF and a byte order mark are taken.
 pub(crate) struct Lines<R> {
     name: Arc<Path>,

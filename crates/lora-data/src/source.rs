@@ -3,9 +3,10 @@
 use crate::Error;
 use crate::array::Elements;
 use crate::arrow_rows::ArrowRows;
-use crate::lines::{BOM, Lines};
+use crate::lines::Lines;
 use crate::raw_row::RawRow;
 use crate::table::{self, Table};
+use crate::text_row::BOM;
 use crate::unpack::{self, Begun, Kind};
 use crate::unread::{Unread, UnreadRow};
 use crate::whole::Whole;

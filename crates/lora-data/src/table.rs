@@ -1,7 +1,6 @@
 //! Tables in text (CSV, TSV) as JSON rows: columns become keys, every value is text. No more of a table is held than a row.
 use crate::error::{CUT_OFF, Mistake};
-use crate::lines::BOM;
-use crate::text_row::{LONGEST, too_long};
+use crate::text_row::{BOM, LONGEST, too_long};
 use crate::{Error, RawRow, unpack};
 use csv_core::ReadFieldResult;
 use std::io::BufRead;

@@ -1,11 +1,14 @@
 //! A row of JSON as it was found in a text: it may be parsed by another than who found it.
+use crate::Error;
 use crate::error::Mistake;
 use crate::numbers::{self, Fault};
 use crate::raw_row::RawRow;
-use crate::{Error, lines::BOM};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
+
+/// What programs put before a text.
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Bytes that a row may have: some ten million tokens. A longer one is no record but a file of another kind, and is
 /// refused before it is parsed.

@@ -1,7 +1,7 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
 use crate::bound::Bound;
 use lora_cli::values::{at_least_one, not_negative, share, threads, tokens, within};
-use lora_cli::{ChangedInput, Common, DeviceChoice, OtherBase, Result, SamplingArgs, ToolArgs};
+use lora_cli::{ChangedInput, Common, DeviceChoice, OtherBase, Result, SamplingArgs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -199,17 +199,5 @@ impl serde::Serialize for Rows {
             Self::All => serializer.serialize_str("all"),
             Self::First(n) => serializer.serialize_u64(*n as u64),
         }
-    }
-}
-
-impl ToolArgs for Args {
-    const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "batch-tokens"];
-
-    fn check(&self) -> Result<()> {
-        crate::check_arguments(self)
-    }
-
-    fn common(&self) -> &Common {
-        &self.common
     }
 }

@@ -5,16 +5,13 @@ use crate::Args;
 use crate::load::{Loaded, Model};
 use crate::measure::Measure;
 use crate::measured::Grades;
-use crate::metrics::Scale;
+use crate::metrics::{OF_CHOICES, Scale};
 use crate::scores::packed_losses;
 use lora_cli::{Error, Result, Ui};
 use lora_data::{Example, IGNORE};
 use lora_model::Generate;
 use serde_json::Value;
 use std::ops::Range;
-
-/// The metrics, in the order of their grades.
-pub(crate) const NAMES: [&str; 2] = ["acc", "acc_norm"];
 
 /// The choices of every row as completions of its prompt.
 #[derive(Debug)]
@@ -85,7 +82,7 @@ impl Choices {
 
     /// The measures.
     pub(crate) fn measures() -> impl Iterator<Item = Measure> {
-        NAMES
+        OF_CHOICES
             .into_iter()
             .map(|name| Measure::of_scores(name, Scale::Share))
     }

@@ -1,10 +1,10 @@
 //! The gates: what they need, what they say, and the exit status that follows.
 use crate::bound::Bound;
-use crate::choices;
 use crate::judged::judged_bound;
-use crate::metrics::{self, OF_LOSSES};
+use crate::metrics::{self, OF_CHOICES, OF_LOSSES};
 use crate::samples;
 use crate::verdicts::{beats_base, exact_enough, loss_below};
+use crate::without_answers::refuse_gates;
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Status};
 use lora_records::{GateResult, ModelReport, Report};
@@ -29,7 +29,7 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
         );
     }
     if args.generate == Rows::First(0) {
-        check_without_answers(args, "turned off by --generate 0")
+        refuse_gates(args, "turned off by --generate 0")
             .map_err(|error| error.hint("leave --generate 0 out"))?;
     }
     args.gates
@@ -57,7 +57,7 @@ fn check_bound(args: &Args, gate: &Bound) -> Result<()> {
     let of_samples = samples::Of::all(args.samples)
         .into_iter()
         .map(samples::Of::name);
-    let of_choices = args.choices.iter().flat_map(|_| choices::NAMES);
+    let of_choices = args.choices.iter().flat_map(|_| OF_CHOICES);
     let known: Vec<String> = metrics::names()
         .into_iter()
         .chain(of_samples)
@@ -76,22 +76,6 @@ fn check_bound(args: &Args, gate: &Bound) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Refuses gates on answers where none are generated.
-pub(crate) fn check_without_answers(args: &Args, reason: &str) -> Result<()> {
-    let of_answers = |gate: &&Bound| {
-        let metric = gate.metric.as_str();
-        !OF_LOSSES.contains(&metric) && !choices::NAMES.contains(&metric)
-    };
-    let gate = match args.gates.iter().find(of_answers) {
-        _ if args.min_exact_match.is_some() => "--min-exact-match".to_owned(),
-        Some(gate) => format!("--gate {gate}"),
-        None => return Ok(()),
-    };
-    Err(Error::new(format!(
-        "{gate} needs generated answers: {reason}"
-    )))
 }
 
 /// Metrics that gates name, so that they are measured.

@@ -1,6 +1,7 @@
 //! Answers to the rows' prompts, and whether they are the completions.
 use crate::load::{Loaded, Model};
-use crate::plan::{Plan, Question, decode};
+use crate::plan::{Plan, decode};
+use crate::question::Question;
 use lora_cli::{Result, Ui};
 use lora_model::{Decoding, Generate, Sampling};
 use lora_random::Generator;

@@ -1,13 +1,13 @@
 //! Every model's rows under every measure, and its answers against what other prompts expect.
 use crate::Args;
-use crate::choices;
 use crate::gates;
 use crate::generation::Answer;
 use crate::load::Loaded;
 use crate::measure::{Measure, loss_sums};
 use crate::measured::{Grades, Measured};
 use crate::metrics::{self, Command, Metric, Sums, is_readable};
-use crate::plan::{Plan, Question};
+use crate::plan::Plan;
+use crate::question::Question;
 use crate::samples;
 use crate::statistics::cluster;
 use lora_cli::{Error, Result, Ui};
@@ -38,7 +38,7 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
             );
         }
     }
-    let of_choices = choices::NAMES.map(str::to_owned);
+    let of_choices = metrics::OF_CHOICES.map(str::to_owned);
     let mut taken: Vec<String> = known.into_iter().chain(of_choices).collect();
     for command in commands(args)? {
         if taken.contains(&command.name) {

@@ -23,6 +23,7 @@ mod metrics;
 mod metrics_table;
 mod paired;
 mod plan;
+mod question;
 mod references;
 mod report;
 mod samples;
@@ -32,6 +33,7 @@ mod statistics;
 mod table;
 mod trained_rows;
 mod verdicts;
+mod without_answers;
 mod write;
 
 pub use lora_records::Report;
@@ -42,9 +44,21 @@ pub use bound::{Bound, Order};
 use choices::Choices;
 use control::Swapped;
 use figures::Ground;
-use lora_cli::{Result, Status, Ui};
+use lora_cli::{Common, Result, Status, ToolArgs, Ui};
 use measured::Measured;
 use std::time::Instant;
+
+impl ToolArgs for Args {
+    const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "batch-tokens"];
+
+    fn check(&self) -> Result<()> {
+        check_arguments(self)
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
 
 /// Measures, writes the report, then judges: a gate that does not pass is [`Status::No`], with the report in place.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
@@ -115,7 +129,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
 }
 
 /// What is wrong with the flags, before any file is opened.
-pub(crate) fn check_arguments(args: &Args) -> Result<()> {
+fn check_arguments(args: &Args) -> Result<()> {
     gates::check_arguments(args)?;
     grade::check_arguments(args)
 }

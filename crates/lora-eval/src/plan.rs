@@ -1,6 +1,7 @@
 //! Which rows are answered: their prompts, what is expected of them, and what ends an answer.
 use crate::load::Loaded;
 use crate::metrics::Extraction;
+use crate::question::Question;
 use crate::references;
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, SamplingArgs, Ui};
@@ -33,26 +34,6 @@ pub(crate) struct Plan {
     regex: Option<String>,
     references: Option<String>,
     skipped: Option<String>,
-}
-
-/// One row's question.
-#[derive(Debug)]
-pub(crate) struct Question {
-    pub(crate) prompt: Vec<u32>,
-    /// The completion without the stops at its end and without outer white space. An empty one is never matched.
-    pub(crate) expected: String,
-    /// A stop stands inside the completion: no answer can reach what follows it.
-    pub(crate) beyond_stop: bool,
-    /// What the metrics compare an answer with: the part of the expected text that counts, and further right answers.
-    pub(crate) references: Vec<String>,
-}
-
-impl Question {
-    /// The text is a right one, and there is something to expect.
-    pub(crate) fn is_answered_by(&self, text: &str) -> bool {
-        let mut wanted = self.references.iter().filter(|text| !text.is_empty());
-        wanted.any(|wanted| wanted == text)
-    }
 }
 
 impl Plan {
@@ -158,7 +139,7 @@ pub(crate) fn plan(args: &Args, loaded: &Loaded, ui: &Ui) -> Result<Plan> {
 }
 
 fn skip(args: &Args, reason: &str, ui: &Ui) -> Result<Plan> {
-    crate::gates::check_without_answers(args, reason)?;
+    crate::without_answers::refuse_gates(args, reason)?;
     ui.say(&format!("no answers are generated: {reason}"));
     Ok(Plan {
         skipped: Some(reason.to_owned()),

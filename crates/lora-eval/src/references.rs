@@ -3,7 +3,7 @@ use crate::Args;
 use crate::args::SAME_PROMPT;
 use crate::load::Loaded;
 use crate::metrics::Extraction;
-use crate::plan::Question;
+use crate::question::Question;
 use lora_cli::{Error, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;

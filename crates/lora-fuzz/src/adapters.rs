@@ -1,5 +1,5 @@
 //! Adapter folders: PEFT's and mlx-lm's configuration.
-use crate::written;
+use crate::files::written;
 use lora_core::{LoraConfig, Module};
 
 /// A safetensors file without a tensor.

@@ -1,5 +1,5 @@
 //! Raw records, chat templates and dataset files.
-use crate::written;
+use crate::files::written;
 use lora_data::{ChatTemplate, Format, Manifest, Message, RawRows, Record, Split};
 use serde_json::json;
 use std::io::Cursor;

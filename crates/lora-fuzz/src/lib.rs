@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a fuzz target may fail loudly where it is at fault itself
 mod adapters;
 mod data;
+mod files;
 mod models;
 mod notes;
 
@@ -43,20 +44,4 @@ pub fn run(name: &str, bytes: &[u8]) {
         .find(|(known, _)| *known == name)
         .expect("a target of TARGETS");
     target(bytes);
-}
-
-/// A folder for the files that a target writes, kept for all its runs.
-fn folder() -> &'static std::path::Path {
-    static FOLDER: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
-    FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
-}
-
-/// Writes the bytes into a file of the folder that a thread has for itself.
-fn written(name: &str, bytes: &[u8]) -> std::path::PathBuf {
-    let own = format!("{:?}", std::thread::current().id());
-    let own: String = own.chars().filter(char::is_ascii_digit).collect();
-    let path = folder().join(own).join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, bytes).unwrap();
-    path
 }

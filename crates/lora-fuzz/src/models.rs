@@ -1,5 +1,5 @@
 //! Files of models: safetensors, GGUF, config.json, the tokenizer's two.
-use crate::written;
+use crate::files::written;
 use lora_checkpoint::Checkpoint;
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 //! What the tools write for each other, and what people write for lora-run.
-use crate::written;
+use crate::files::written;
 use lora_receipt::Receipt;
 
 pub(crate) fn receipt(bytes: &[u8]) {

@@ -1,29 +1,7 @@
 //! What every way through a decoder offers.
-use crate::{Error, Packed, Resident};
+use crate::{Dropout, Error, Packed, Resident, SequenceLoss};
 use lora_core::Adapter;
 use lora_kernels::profile::Profile;
-
-/// Loss of one sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct SequenceLoss {
-    /// Sum of −log p over supervised tokens, nats.
-    pub nll: f64,
-    /// Supervised tokens.
-    pub tokens: usize,
-    /// Of those, how many were the argmax.
-    pub correct: usize,
-}
-
-/// Dropout on the adapters' inputs; the mask is a function of (seed, step, module, position, feature).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Dropout {
-    /// Probability of dropping a value, in [0, 1).
-    pub p: f32,
-    /// Seed of the run.
-    pub seed: u64,
-    /// Micro-step counter of the run.
-    pub step: u64,
-}
 
 /// A way through the decoder.
 pub trait Route {

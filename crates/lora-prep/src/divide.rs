@@ -1,6 +1,6 @@
 //! Puts rows into splits, once all are known: which are drawn, and where their units lie.
+use crate::rows::Rows;
 use crate::stored::{Store, Stored};
-use crate::way::Rows;
 use crate::{Args, mixture};
 use lora_cli::Result;
 use lora_data::{Group, Joined, SourceCount, SplitName, splits_of};

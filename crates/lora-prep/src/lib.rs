@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Args`] is the command line; `prepare` is the way from files to a folder: `pipeline` runs it on all
 //! cores, `read` finds the rows, `row` is what a worker makes of one, `way` what becomes of it among the others, `stored`
-//! where it waits, `divide` and `write` put it into its split; `mixture` draws from several sources. `model` opens the
+//! where it waits, `divide` and `write` put it into its split (`prepared`); `mixture` draws from several sources. `model` opens the
 //! tokenizer; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a finished
 //! dataset, `page` writes them as HTML, `stats` counts it.
 mod args;
@@ -13,10 +13,12 @@ mod model;
 mod page;
 mod pipeline;
 mod prepare;
+mod prepared;
 mod read;
 mod refused;
 mod report;
 mod row;
+mod rows;
 mod show;
 mod source;
 mod stats;

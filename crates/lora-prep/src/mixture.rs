@@ -1,7 +1,7 @@
 //! Mixtures: how many rows of each source are drawn, and which. A row is drawn by its own number, so that rows which are
 //! added to a source displace few others.
 use crate::Args;
-use crate::way::Rows;
+use crate::rows::Rows;
 use lora_cli::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;

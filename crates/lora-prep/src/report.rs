@@ -1,6 +1,6 @@
 //! What was made, as a table for people and as events for machines.
 use crate::model::Model;
-use crate::prepare::Prepared;
+use crate::prepared::Prepared;
 use crate::text::{Text, style};
 use lora_cli::{Ui, table};
 use lora_data::{IGNORE, Manifest};

@@ -2,6 +2,7 @@
 use crate::Args;
 use crate::model::Model;
 use crate::row::{Made, Outcome, Place, Row, Worked};
+use crate::rows::Rows;
 use crate::stored::{Store, no_room};
 use crate::systems::Systems;
 use crate::tally::Tally;
@@ -36,18 +37,6 @@ pub(crate) struct Way<'a> {
     pub(crate) read_of: Vec<usize>,
     /// Kept columns that some row has.
     pub(crate) has: Vec<bool>,
-}
-
-/// The rows that were encoded.
-#[derive(Default)]
-pub(crate) struct Rows {
-    /// Whether each is kept.
-    pub(crate) is_kept: Vec<bool>,
-    /// The split that its file brings, for each that is kept.
-    pub(crate) splits: Vec<Option<SplitName>>,
-    /// The place of its source's name, and its number in the draw of a mixture; empty where nobody asks.
-    pub(crate) sources: Vec<u32>,
-    pub(crate) numbers: Vec<f64>,
 }
 
 impl<'a> Way<'a> {

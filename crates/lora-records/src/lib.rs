@@ -4,6 +4,7 @@
 //! Within a version fields may be added, and a reader ignores what it does not know. Where a field goes away or changes
 //! its meaning, the version rises, and a reader refuses what it does not know.
 mod description;
+mod error;
 mod event;
 mod figures;
 mod lines;
@@ -12,6 +13,7 @@ mod predictions;
 mod report;
 
 pub use description::{Description, Flag, Kind, Refusal, Role};
+pub use error::Error;
 pub use event::{Event, Failure, Progress, Warning};
 pub use figures::{
     Chance, Change, Difference, Figure, Guard, GuardModel, MetricChange, Slice, SliceModel, Verdict,
@@ -22,44 +24,3 @@ pub use report::{
     Comparison, ExactDifference, ExactMatch, GateResult, Generation, ModelReport, Report,
     TokenAccuracy,
 };
-
-use std::path::PathBuf;
-
-/// Why a record could not be read or written.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-pub enum Error {
-    /// The operating system refused.
-    #[error("failed to {action} {path}")]
-    Io {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// On which path.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// A line is not what the tool writes.
-    #[error("{path}, line {line}: {reason}")]
-    #[diagnostic(help("expected the lines that {writer} writes"))]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// Its line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-        /// The tool that writes such files.
-        writer: &'static str,
-    },
-    /// The file as a whole is not what the tool writes.
-    #[error("{path}: {reason}")]
-    #[diagnostic(help("make it again with this release's {writer}"))]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-        /// The tool that writes such files.
-        writer: &'static str,
-    },
-}

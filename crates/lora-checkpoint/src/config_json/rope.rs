@@ -2,7 +2,7 @@
 //! with `rope_scaling` (transformers 4).
 use super::value::{Object, flag, non_null, real, reals, size};
 use crate::error::Fault;
-use crate::families::Facts;
+use crate::families::{Facts, LocalRope};
 use crate::rope::{longrope_attention_factor, yarn_attention_factor};
 use crate::{Growth, Rope, RopeScaling};
 use serde_json::{Map, Value};
@@ -23,23 +23,34 @@ pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope
         object(json, "rope_scaling")?,
         object(json, "rope_parameters")?,
     );
-    let Some(local) = facts.json.local_rope else {
-        let nested = scaling
-            .filter(|o| !o.is_empty())
-            .or(parameters)
-            .cloned()
-            .unwrap_or_default();
-        let theta = real(json, "rope_theta")?;
-        let of_keys = one(json, &nested, facts, shape, theta)?;
-        if !facts.json.query_growth {
-            return Ok(vec![of_keys]);
-        }
-        let of_queries = Rope {
-            growth: Some(growth(&nested, facts)?),
-            ..of_keys.clone()
-        };
-        return Ok(vec![of_keys, of_queries]);
+    if let Some(local) = facts.json.local_rope {
+        return by_kind(json, facts, shape, local);
+    }
+    let nested = scaling
+        .filter(|o| !o.is_empty())
+        .or(parameters)
+        .cloned()
+        .unwrap_or_default();
+    let theta = real(json, "rope_theta")?;
+    let of_keys = one(json, &nested, facts, shape, theta)?;
+    if !facts.json.query_growth {
+        return Ok(vec![of_keys]);
+    }
+    let of_queries = Rope {
+        growth: Some(growth(&nested, facts)?),
+        ..of_keys.clone()
     };
+    Ok(vec![of_keys, of_queries])
+}
+
+/// That of the full layers, and that of the sliding ones.
+fn by_kind(
+    json: &Object,
+    facts: &Facts,
+    shape: Shape,
+    local: LocalRope,
+) -> Result<Vec<Rope>, Fault> {
+    let parameters = object(json, "rope_parameters")?;
     let kinds = ["full_attention", "sliding_attention"];
     let mut keys = parameters.into_iter().flat_map(Map::keys);
     if let Some(flat) = keys.find(|key| !kinds.contains(&key.as_str())) {
@@ -49,23 +60,14 @@ pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope
         );
         return Err(Fault::new(message).hint(format!("say it in {} and {}", kinds[0], kinds[1])));
     }
-    let of_type = |key: &str| {
-        Ok::<_, String>(
-            parameters
-                .map(|p| object(p, key))
-                .transpose()?
-                .flatten()
-                .cloned(),
-        )
+    let of_kind = |kind: &str| {
+        let own = parameters.map(|p| object(p, kind)).transpose()?.flatten();
+        Ok::<_, String>(own.cloned().unwrap_or_default())
     };
-    let mut full = of_type("full_attention")?.unwrap_or_default();
-    full.extend(scaling.cloned().unwrap_or_default());
-    let sliding = of_type("sliding_attention")?.unwrap_or_default();
+    let (mut full, sliding) = (of_kind(kinds[0])?, of_kind(kinds[1])?);
+    full.extend(object(json, "rope_scaling")?.cloned().unwrap_or_default());
     let theta = real(json, "rope_theta")?;
-    let local_theta = match local.key {
-        Some(key) => real(json, key)?,
-        None => None,
-    };
+    let local_theta = local.key.map(|key| real(json, key)).transpose()?.flatten();
     let own = real(&sliding, "rope_theta")?.or(local_theta);
     if let (None, None, Some(theta)) = (local.key, own, theta)
         && theta != local.theta
@@ -78,13 +80,13 @@ pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope
             "say both in rope_parameters: {\"full_attention\": {…}, \"sliding_attention\": {…}}",
         ));
     }
-    let local = Shape {
+    let of_sliding = Shape {
         theta: local.theta,
         ..shape
     };
     Ok(vec![
         one(json, &full, facts, shape, theta)?,
-        one(json, &sliding, facts, local, local_theta)?,
+        one(json, &sliding, facts, of_sliding, local_theta)?,
     ])
 }
 

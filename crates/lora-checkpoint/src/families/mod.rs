@@ -24,7 +24,8 @@ mod smollm3;
 
 pub use facts::{Activation, Facts, HeadNorms, Norm, Published, RotaryPairs};
 pub(crate) use facts::{
-    BiasKey, GgufCap, GgufLocalBase, GgufWindows, Sliding, SmallValues, SoftCap, Unloaded,
+    BiasKey, GgufCap, GgufLocalBase, GgufWindows, LocalRope, Sliding, SmallValues, SoftCap,
+    Unloaded,
 };
 
 use std::fmt;

@@ -1,5 +1,8 @@
 //! Rotary embedding: its scalings, and the frequencies that transformers computes for them (modeling_rope_utils.py).
+mod growth;
 mod valid;
+
+pub use growth::Growth;
 
 use std::f64::consts::PI;
 
@@ -14,25 +17,6 @@ pub struct Rope {
     pub scaling: RopeScaling,
     /// That of queries which grow with their position.
     pub growth: Option<Growth>,
-}
-
-/// Llama 4's growth of queries: at position p they are multiplied by 1 + β·ln(1 + ⌊p / period⌋), so that attention stays as
-/// sharp in long texts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Growth {
-    /// β (`llama_4_scaling_beta`).
-    pub beta: f64,
-    /// Positions of a step: context length of the original model, tokens.
-    pub original_max_position_embeddings: usize,
-}
-
-impl Growth {
-    /// What a query at this position is multiplied by.
-    #[must_use]
-    pub fn at(&self, position: usize) -> f64 {
-        let steps = position / self.original_max_position_embeddings;
-        1.0 + self.beta * (steps as f64).ln_1p()
-    }
 }
 
 /// Rotary embedding scaling.

@@ -1,6 +1,6 @@
 //! Rows that tell most: the worst of each adapter, and those that changed most, with the differences to what was expected
 //! marked.
-use super::Page;
+use super::shown::Page;
 use crate::measured::Measured;
 use lora_cli::html::text;
 

@@ -3,28 +3,17 @@
 //! Whatever comes from data goes through [`lora_cli::html::text`]; the page's own policy forbids scripts besides.
 mod charts;
 mod examples;
+mod shown;
 mod tables;
 
-use crate::load::Loaded;
-use crate::measured::Measured;
-use crate::plan::Plan;
+pub(crate) use shown::Page;
+
 use lora_cli::html::{page, section, text};
 use lora_receipt::Receipt;
 use lora_records::{Metric, Report, read_metrics};
-use serde_json::Value;
 
 /// Name of the page in the report's folder.
 pub(crate) const FILE_NAME: &str = "report.html";
-
-/// All that the page shows.
-pub(crate) struct Page<'p> {
-    pub(crate) report: &'p Report,
-    pub(crate) loaded: &'p Loaded,
-    pub(crate) plan: &'p Plan,
-    pub(crate) measured: &'p [Measured],
-    /// The command line's values.
-    pub(crate) config: &'p Value,
-}
 
 impl Page<'_> {
     /// The whole page.

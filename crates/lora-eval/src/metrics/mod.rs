@@ -19,6 +19,9 @@ pub(crate) use extract::Extraction;
 pub(crate) use metric::{Better, Metric, Scale, Sums};
 pub(crate) use rouge::is_readable;
 
+/// The metrics, in the order of their grades.
+pub(crate) const OF_CHOICES: [&str; 2] = ["acc", "acc_norm"];
+
 /// Metrics of the losses: always measured.
 pub(crate) const OF_LOSSES: [&str; 3] = ["loss", "perplexity", "token_accuracy"];
 

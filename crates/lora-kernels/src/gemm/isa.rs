@@ -1,7 +1,11 @@
 //! The kernels of the instruction set that this machine has, found once.
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512};
 use super::simd::{Portable, Simd};
 use super::tile::{Out, Part, Strides, Tile, tile};
 use super::transpose::{Transpose, transpose};
+#[cfg(target_arch = "x86_64")]
+use super::transpose_avx2::transpose as transpose_avx2;
 use std::sync::OnceLock;
 
 /// One instruction set's kernels, and the shape of its tiles.
@@ -43,7 +47,7 @@ impl<const PARTS: usize> Pair<PARTS> {
 macro_rules! kernels {
     ($module:ident, $name:literal, $simd:ty, $rows:literal, $transpose:path $(, $features:literal)?) => {
         mod $module {
-            use super::*;
+            use crate::gemm::isa::*;
 
             const PACKED: Strides = Strides { left_row: 1, left_step: $rows, right_step: 2 * <$simd>::LANES };
 
@@ -83,21 +87,14 @@ macro_rules! kernels {
 
 kernels!(portable, "portable", Portable<4>, 6, transpose);
 #[cfg(target_arch = "x86_64")]
-kernels!(
-    avx2,
-    "AVX2",
-    super::super::simd::Avx2,
-    6,
-    super::super::transpose_avx2::transpose,
-    "avx2,fma"
-);
+kernels!(avx2, "AVX2", Avx2, 6, transpose_avx2, "avx2,fma");
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx512,
     "AVX-512",
-    super::super::simd::Avx512,
+    Avx512,
     12,
-    super::super::transpose_avx2::transpose,
+    transpose_avx2,
     "avx512f,avx2,fma"
 );
 

@@ -79,7 +79,7 @@ mod x86 {
         ($name:ident, $doc:literal, $vector:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident, $mul:ident) => {
             #[doc = $doc]
             #[derive(Clone, Copy)]
-            pub(in super::super) struct $name;
+            pub(crate) struct $name;
 
             impl Simd for $name {
                 type Vector = $vector;

@@ -3,115 +3,11 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use super::batch::{Batch, Prefixes, neighbours};
+use super::batch_size::{BatchSize, attention_shape};
 use super::keep::Plan;
-use crate::Packed;
 use crate::spec::HEAD;
 use lora_checkpoint::ModelConfig;
 use lora_core::TargetedModule;
-use lora_kernels::attention;
-use lora_kernels::layout::Layout;
-
-/// A micro-batch as memory sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BatchSize {
-    /// Tokens, T.
-    pub tokens: usize,
-    /// Tokens of its longest sequence.
-    pub longest: usize,
-    /// Supervised tokens, n.
-    pub supervised: usize,
-    /// Values of the gradients of keys and values that attention's backward pass holds apart: few, unless many sequences
-    /// share a long beginning.
-    pub attention: usize,
-    /// The most keys of a sequence that are no neighbouring rows, because it shares its beginning: a GPU gathers them.
-    pub gathered: usize,
-}
-
-impl BatchSize {
-    /// Of a pack, with common beginnings computed once if `share`.
-    #[must_use]
-    pub fn of(config: &ModelConfig, packed: &Packed, share: bool) -> Self {
-        let prefixes = if share {
-            Prefixes::Shared
-        } else {
-            Prefixes::Separate
-        };
-        let variants = |length| {
-            let ropes = config.ropes.iter();
-            ropes.map(|rope| rope.variant(length)).collect::<Vec<_>>()
-        };
-        let batch = Batch::of(packed, prefixes, variants);
-        Self {
-            tokens: batch.tokens(),
-            longest: packed.longest(),
-            supervised: packed.supervised(),
-            attention: held_apart(config, &batch.layout),
-            gathered: gathered(&batch.layout),
-        }
-    }
-
-    /// Of sequences of these lengths, of which nothing is shared.
-    #[must_use]
-    pub fn alone(config: &ModelConfig, lengths: &[usize], supervised: usize) -> Self {
-        let mut starts = vec![0];
-        for length in lengths {
-            starts.push(starts[starts.len() - 1] + length);
-        }
-        Self {
-            tokens: starts[lengths.len()],
-            longest: lengths.iter().copied().max().unwrap_or(0),
-            supervised,
-            attention: held_apart(config, &Layout::packed(&starts)),
-            gathered: 0,
-        }
-    }
-
-    /// The most of both, part by part.
-    #[must_use]
-    pub fn cover(self, other: Self) -> Self {
-        Self {
-            tokens: self.tokens.max(other.tokens),
-            longest: self.longest.max(other.longest),
-            supervised: self.supervised.max(other.supervised),
-            attention: self.attention.max(other.attention),
-            gathered: self.gathered.max(other.gathered),
-        }
-    }
-}
-
-/// The most keys of a segment that lie apart.
-fn gathered(layout: &Layout) -> usize {
-    let segments = layout.segments().iter();
-    let apart = segments.filter(|segment| neighbours(layout, segment).is_none());
-    apart.map(|s| s.past + s.queries).max().unwrap_or(0)
-}
-
-/// The most that attention's workspace holds in any layer.
-fn held_apart(config: &ModelConfig, layout: &Layout) -> usize {
-    let mut windows: Vec<_> = config.layers.iter().map(|layer| layer.window).collect();
-    windows.sort_unstable();
-    windows.dedup();
-    let shapes = windows
-        .into_iter()
-        .map(|window| attention_shape(config, window));
-    shapes
-        .map(|shape| attention::workspace_len(shape, layout))
-        .max()
-        .unwrap_or(0)
-}
-
-/// Attention of a layer with this window, as far as memory is concerned.
-fn attention_shape(config: &ModelConfig, window: Option<usize>) -> attention::Shape {
-    attention::Shape {
-        heads: config.num_attention_heads,
-        kv_heads: config.num_key_value_heads,
-        head_dim: config.head_dim,
-        scale: 1.0,
-        window,
-        softcap: None,
-    }
-}
 
 /// Bytes that the route holds beside the weights, which stay where they lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

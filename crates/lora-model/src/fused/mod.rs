@@ -7,6 +7,7 @@
 mod adopt;
 mod attend;
 pub(crate) mod batch;
+mod batch_size;
 pub(crate) mod binding;
 mod buffers;
 mod cache;
@@ -35,10 +36,11 @@ mod weights;
 
 use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use batch::Prefixes;
+pub use batch_size::BatchSize;
 use binding::Binding;
 use engine::Engine;
 pub(crate) use footprint::lowest_layer;
-pub use footprint::{BatchSize, Footprint, footprint};
+pub use footprint::{Footprint, footprint};
 use head::Scaled;
 pub use keep::Plan;
 use lora_core::Adapter;

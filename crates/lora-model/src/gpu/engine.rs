@@ -3,7 +3,7 @@ use super::bound::Bound;
 use super::buffer::{Buffer, InTurn, together};
 use super::by_scores::scores_of;
 use super::factors::OnDevice;
-use super::head::{self, HeadBuffers};
+use super::head_room::{self, HeadBuffers};
 use super::pass::{LayerPass, Pass};
 use super::rotation::{Rotations, Tables};
 use super::scratch::{Asked, Buffers, Saved, Scratch, Widths};
@@ -153,7 +153,7 @@ impl<'b> Engine<'b> {
     fn reserve(&mut self, rows: usize, targets: usize) -> Result<(), Error> {
         let dtype = self.gpu.dtype();
         let wide = self.weights.head.widened();
-        let of_head = head::of_loss(self.config, targets, wide, dtype);
+        let of_head = head_room::of_loss(self.config, targets, wide, dtype);
         let of_layers = self.widths().of_layers(rows, self.weights.widened(), dtype);
         let most = together(&of_head).max(together(&of_layers));
         Ok(self.in_turn.reserve(&self.gpu, most)?)

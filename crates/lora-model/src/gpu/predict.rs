@@ -1,7 +1,7 @@
 //! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
 use super::buffer::together;
 use super::by_scores;
-use super::head;
+use super::head_room;
 use super::rotation;
 use super::scratch::{Saved, Widths};
 use super::sizes::{GpuBase, Sizes};
@@ -168,10 +168,10 @@ fn step(
     let acts = t * w.hidden + heads + dropped + attention.activations;
     let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
     let wide = sizes.head.unwrap_or(sizes.embedding).widened();
-    let of_loss = head::of_loss(config, n, wide, activations);
+    let of_loss = head_room::of_loss(config, n, wide, activations);
     let of_layers = w.of_layers(t, sizes.widened(), activations);
     let in_turn = together(&of_loss).max(together(&of_layers));
-    let head = head::bytes(n) + sizes.embedding.looked_up(t, act);
+    let head = head_room::bytes(n) + sizes.embedding.looked_up(t, act);
     let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n;
     GpuStep {
         layers: config.num_hidden_layers.saturating_sub(sizes.lowest + 1), // the last one's activations are those at work

@@ -1,42 +1,11 @@
 //! Fitting a plan into memory and time: what is given up first, and what it takes in the end.
-use super::choices::Plan;
 use super::machine::{Machine, Need};
+use super::plan::{Cost, Plan};
 use super::situation::Situation;
 use crate::cost::{BaseType, Workload};
 use lora_cli::{Result, human_bytes, human_seconds};
 use lora_core::LoraConfig;
 use lora_training::{Batching, LEAST_EVALUATIONS};
-use serde::Serialize;
-
-/// What a plan takes.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Cost {
-    /// Predicted peak memory, bytes.
-    pub memory: u64,
-    /// Predicted seconds of training.
-    pub seconds: f64,
-    /// Trainable parameters.
-    pub trainable: u64,
-    /// It fits into the memory and time that were given.
-    pub fits: bool,
-}
-
-impl Cost {
-    pub(super) fn lines(&self) -> Vec<String> {
-        let bytes = human_bytes(self.memory);
-        let mut lines = vec![match self.seconds.is_finite() {
-            true => format!(
-                "It will take about {} and {bytes}.",
-                human_seconds(self.seconds)
-            ),
-            false => format!("It will take about {bytes}."),
-        }];
-        if !self.fits {
-            lines.push("That is more than the budget: nothing more can be given up. Fewer rows, a smaller base or a larger budget would do.".to_owned());
-        }
-        lines
-    }
-}
 
 /// What the plan takes now, and its trainable parameters.
 fn cost(

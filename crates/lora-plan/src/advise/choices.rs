@@ -1,106 +1,14 @@
 //! The rules at work: each setting, its reason, and what was decided where rules disagree.
-use super::budget::{self, Cost};
+use super::args::{Strength, Task};
+use super::budget;
 use super::machine::Machine;
-use super::situation::{Situation, Strength, Task};
+use super::plan::{Cost, Plan};
+use super::situation::Situation;
 use crate::cost::{Card, Speed};
-use crate::rules::{self, Rule};
+use crate::rules;
 use lora_cli::Result;
 use lora_core::{LoraConfig, thousands};
 use lora_model::Base;
-use serde::Serialize;
-
-/// One setting.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Choice {
-    /// What is set.
-    pub what: String,
-    /// To what.
-    pub value: String,
-    /// Why.
-    pub reason: String,
-    /// Where the rule or the figure comes from.
-    pub source: String,
-}
-
-/// Two rules that disagree.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Conflict {
-    /// What one says.
-    pub one: String,
-    /// What the other says.
-    pub other: String,
-    /// Which won, and why.
-    pub won: String,
-}
-
-/// A whole configuration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Plan {
-    /// Rank r.
-    pub rank: usize,
-    /// α.
-    pub alpha: f64,
-    /// Scale by α/√r.
-    pub rslora: bool,
-    /// Set of targets: attention, full-attention or all.
-    pub targets: &'static str,
-    /// Dropout.
-    pub dropout: f64,
-    /// Peak learning rate.
-    pub lr: f64,
-    /// Passes over the data.
-    pub epochs: f64,
-    /// Examples in a batch.
-    pub batch: usize,
-    /// Batches whose gradients make a step.
-    pub accumulation: usize,
-    /// The base is stored in 8-bit blocks first, by lora-export.
-    pub quantise: bool,
-    /// The GPU that it trains on.
-    pub device: Option<Card>,
-    /// Each setting with its reason.
-    pub choices: Vec<Choice>,
-    /// Where rules disagreed.
-    pub conflicts: Vec<Conflict>,
-    /// What it will take.
-    pub cost: Cost,
-}
-
-impl Plan {
-    pub(super) fn choose(
-        &mut self,
-        what: &str,
-        value: impl ToString,
-        reason: impl Into<String>,
-        source: &str,
-    ) {
-        let (reason, source) = (reason.into(), source.to_owned());
-        self.choices.retain(|choice| choice.what != what);
-        self.choices.push(Choice {
-            what: what.to_owned(),
-            value: value.to_string(),
-            reason,
-            source,
-        });
-    }
-
-    fn rule(&mut self, what: &str, value: impl ToString, rule: Rule) {
-        self.choose(what, value, rule.says, rule.source);
-    }
-
-    pub(super) fn conflict(
-        &mut self,
-        one: impl Into<String>,
-        other: impl Into<String>,
-        won: impl Into<String>,
-    ) {
-        self.conflicts.push(Conflict {
-            one: one.into(),
-            other: other.into(),
-            won: won.into(),
-        });
-    }
-}
 
 /// Chooses for a situation, within `memory` bytes and `seconds` where given, on a machine of that speed.
 ///

@@ -1,5 +1,5 @@
 //! A plan as commands to paste.
-use super::choices::Plan;
+use super::plan::Plan;
 use super::situation::Situation;
 use crate::run::{CommandLine, quoted};
 use std::fmt::Write as _;

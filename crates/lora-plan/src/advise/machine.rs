@@ -1,5 +1,5 @@
 //! What a plan is fitted into: this machine, or a GPU.
-use super::choices::Plan;
+use super::plan::Plan;
 use crate::cost::{BaseType, Card, Speed, Workload, memory, on_card, time, time_on_card};
 use crate::model::shape::Shape;
 use lora_model::Base;

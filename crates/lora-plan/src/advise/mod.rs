@@ -1,80 +1,31 @@
 //! `lora-plan advise`: a whole configuration for this data, task and machine, each choice with its reason.
 //!
-//! `situation` gathers the facts, `choices` applies the rules and settles conflicts, `budget` fits the result into time
+//! `situation` gathers the facts, `choices` applies the rules and settles conflicts, `budget` fits the `plan` into time
 //! and memory of a `machine`, `command` and `pipeline` write it down.
+mod args;
 mod budget;
 mod choices;
 mod command;
 mod machine;
 mod pipeline;
+mod plan;
 mod situation;
 
-pub use choices::{Choice, Conflict, Plan, advise, advise_on};
+pub use args::{AdviseArgs, Strength, Task};
+pub use choices::{advise, advise_on};
 pub use pipeline::pipeline;
-pub use situation::{DataFacts, Situation, Strength, Task};
+pub use plan::{Choice, Conflict, Plan};
+pub use situation::{DataFacts, Situation};
 
-use crate::cost::{BaseType, Card, Speed, Workload, files, micro_steps, threads};
+use crate::cost::{BaseType, Speed, Workload, files, micro_steps, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::Foreign as _;
-use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory, values};
+use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory};
 use lora_core::LoraConfig;
 use lora_kernels::peak::measure_peak;
 use lora_training::Batching;
 use std::path::{Path, PathBuf};
-
-/// Choose rank, alpha, targets, dropout, learning rate, epochs, batch and base precision, with reasons.
-///
-/// The rules are those of practice, each printed with its source; where two disagree, both are named and which one won.
-/// Nothing is trained; the base's loss on a few held-out rows is measured if its weights are here.
-#[derive(Debug, Clone, clap::Args, serde::Serialize)]
-#[command(after_help = EXAMPLES)]
-#[serde(rename_all = "kebab-case")]
-pub struct AdviseArgs {
-    /// Model: a Hugging Face folder, a GGUF file, hub:OWNER/NAME, or a name such as llama-3-8b (a
-    /// wrong name lists them).
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
-    /// Dataset folder of lora-prep, or hub:OWNER/NAME of one.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// What the model shall learn: another format, another style, a new domain, or new behaviour.
-    #[arg(long, value_enum, value_name = "TASK")]
-    pub task: Task,
-    /// How strongly the adapter shall change the model.
-    #[arg(long, value_enum, default_value_t = Strength::Normal)]
-    pub strength: Strength,
-    /// Time that the training may take, e.g. 20m or 2h.
-    #[arg(long, value_name = "TIME", value_parser = values::seconds)]
-    pub time: Option<f64>,
-    /// Memory that it may take, e.g. 2GB [default: what is free].
-    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
-    pub memory: Option<u64>,
-    /// Train on a GPU: its memory, as in cuda:24GB, or its name, as in rtx-3090 or h100 (a wrong name lists them).
-    #[arg(long, value_name = "CARD", conflicts_with = "memory")]
-    pub device: Option<Card>,
-    /// Threads [default: as many as this process may use].
-    #[arg(long, value_name = "N", value_parser = values::threads)]
-    pub threads: Option<usize>,
-    /// Don't run the base on held-out rows.
-    #[arg(long)]
-    pub no_measure: bool,
-    /// Write a pipeline for lora-run.
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
-    pub write: Option<PathBuf>,
-    /// Replace an existing pipeline.
-    #[arg(long, requires = "write")]
-    #[serde(skip)]
-    pub force: bool,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  lora-plan advise --model smollm2.gguf --data dataset --task behaviour
-  lora-plan advise --model smollm2.gguf --data dataset --task style --time 20m --memory 1GB
-  lora-plan advise --model m --data d --task domain --device cuda:24GB
-  lora-plan advise --model m --data d --task domain --write pipelines/mine.yaml && lora-run pipelines/mine.yaml";
 
 pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
     if let Some(path) = args

@@ -1,5 +1,5 @@
 //! A plan as a pipeline that lora-run runs as it is.
-use super::choices::Plan;
+use super::plan::Plan;
 use super::situation::Situation;
 use serde_json::Value;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
 //! The facts that advice rests on: the data, the base, what it already knows, the machine.
-use super::AdviseArgs;
+use super::args::{AdviseArgs, Strength, Task};
 use crate::cost::Rows;
 use crate::model::shape::Shape;
 use crate::run::DatasetFacts;
@@ -10,32 +10,6 @@ use lora_model::{Base, Fused, Packed, Route, SequenceLoss};
 use lora_receipt::{Artefact, FILE_NAME, Receipt};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-/// What the model shall learn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// Answers in another format; what they say is known.
-    Format,
-    /// Another tone or manner.
-    Style,
-    /// A field that the base knows little of.
-    Domain,
-    /// Something that the base does not do at all.
-    Behaviour,
-}
-
-/// How strongly the adapter shall change the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Strength {
-    /// alpha = rank/2.
-    Gentle,
-    /// alpha = rank.
-    Normal,
-    /// alpha = 2·rank.
-    Strong,
-}
 
 /// The rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]

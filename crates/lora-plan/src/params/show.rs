@@ -1,5 +1,5 @@
 //! A plan for people, for pipes, and as a file.
-use super::ParamsArgs;
+use super::args::ParamsArgs;
 use super::count::{LayerCount, Params, RANKS, TARGETS};
 use crate::model::shape::Shape;
 use crate::show::tagged;

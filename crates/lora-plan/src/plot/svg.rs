@@ -1,5 +1,5 @@
 //! A chart as an SVG document: axes, round numbers, lines in colours that colour-blind people can tell apart.
-use super::Chart;
+use super::chart::Chart;
 use super::scale::{Scale, label};
 use std::fmt::Write as _;
 

@@ -1,6 +1,6 @@
 //! A chart as text: one mark a line of the chart, one character a cell.
+use super::chart::{Chart, Line};
 use super::scale::{Scale, label};
-use super::{Chart, Line};
 use lora_cli::wrapped;
 use unicode_width::UnicodeWidthStr as _;
 

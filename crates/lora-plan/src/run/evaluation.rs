@@ -61,7 +61,7 @@ impl Evaluation {
     pub(crate) fn read(receipt: &Receipt, adapter: &Path) -> Result<Option<Self>> {
         let is_ours = |model: &ModelReport| {
             let path = model.adapter.as_deref();
-            path.is_some_and(|path| super::same_place(path, adapter))
+            path.is_some_and(|path| super::place::same_place(path, adapter))
         };
         Self::of_model(receipt, is_ours)
     }

@@ -3,6 +3,7 @@ mod answers;
 mod command;
 mod dataset;
 mod evaluation;
+mod place;
 mod training;
 
 pub use command::CommandLine;
@@ -10,6 +11,8 @@ pub(crate) use command::{FreeNames, output_again, prep_again, quoted, train_agai
 pub(crate) use dataset::{DatasetFacts, SplitFacts};
 pub(crate) use evaluation::Evaluation;
 pub(crate) use training::Training;
+
+use place::{beside, same_place};
 
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};
@@ -256,22 +259,6 @@ fn changed(training: &Training, evaluations: &[Evaluation]) -> Result<Vec<String
         found.extend(change.map(|change| change.to_string()));
     }
     Ok(found)
-}
-
-/// True if a path of a receipt means this folder, also if both were moved together.
-fn same_place(written: &Path, folder: &Path) -> bool {
-    match (written.canonicalize(), folder.canonicalize()) {
-        (Ok(written), Ok(folder)) => written == folder,
-        _ => written.file_name() == folder.file_name(),
-    }
-}
-
-/// Where an input of a run lies: where its receipt says, or beside the run if all was moved.
-fn beside(written: &Path, folder: &Path) -> Option<PathBuf> {
-    let moved = || Some(folder.parent()?.join(written.file_name()?));
-    Some(written.to_path_buf())
-        .filter(|path| path.exists())
-        .or_else(|| moved().filter(|path| path.exists()))
 }
 
 /// Steps of a pipeline whose log ends in an error and that left no output.

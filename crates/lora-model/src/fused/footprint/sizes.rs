@@ -1,5 +1,5 @@
 //! How many values each kind of buffer holds, from shapes alone.
-use super::BatchSize;
+use crate::fused::batch_size::BatchSize;
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
 use lora_kernels::{attention, gemm, linear, loss};

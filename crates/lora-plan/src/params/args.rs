@@ -1,0 +1,77 @@
+//! The command line.
+use crate::model::shape::Shape;
+use lora_cli::{Error, Result, artefact_input, is_hub};
+use lora_core::{CONFIG_FILE, LoraConfig};
+use lora_receipt::Artefact;
+use std::path::PathBuf;
+
+/// Count trainable parameters as PEFT does: in all, per kind of module and layer, and for other ranks and targets.
+///
+/// Only the model's shape is read, never its weights: a config.json or the name of a well-known model is enough.
+#[derive(Debug, Clone, clap::Args, serde::Serialize)]
+#[command(after_help = EXAMPLES)]
+#[serde(rename_all = "kebab-case")]
+pub struct ParamsArgs {
+    /// Model: a Hugging Face folder, a config.json, a GGUF file, hub:OWNER/NAME, or a name such as llama-3-8b (a
+    /// wrong name lists them); `-` takes it from an upstream receipt.
+    #[arg(long, value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Adapter folder or adapter_config.json of PEFT whose setting is counted, in place of the flags below.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rank", "alpha", "targets", "rslora"])]
+    pub config: Option<PathBuf>,
+    /// Rank r of the adapters.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub rank: usize,
+    /// α; the adapters' output is scaled by α/r [default: the rank].
+    #[arg(long, value_name = "X")]
+    pub alpha: Option<f64>,
+    /// Modules that carry an adapter: names (q_proj,v_proj), a regular expression on the module path, all-linear, or
+    /// attention (q, v), full-attention (q, k, v, o), all (all seven).
+    #[arg(long, value_name = "NAMES", default_value = "all-linear")]
+    pub targets: Vec<String>,
+    /// Scale by α/√r (rsLoRA).
+    #[arg(long)]
+    pub rslora: bool,
+    /// Also write the plan to this JSON file, with a receipt beside it.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub out: Option<PathBuf>,
+    /// Replace an existing output.
+    #[arg(long, requires = "out")]
+    #[serde(skip)]
+    pub force: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lora-plan params --model smollm2.gguf --rank 16
+  lora-plan params --model llama-3-8b --rank 8 --targets attention
+  lora-plan params --model ./config.json --rank 64 --rslora --targets q_proj,v_proj
+  lora-plan params --model smollm2.gguf --config adapter
+  lora-plan params --model tinyllama-1.1b --json | jq 'select(.event == \"rank\" and .rank == 8)'";
+
+impl ParamsArgs {
+    /// The LoRA settings that were asked for.
+    pub(super) fn lora_config(&self, shape: &Shape) -> Result<LoraConfig> {
+        if let Some(path) = &self.config {
+            let path = match is_hub(path) {
+                true => &artefact_input(path, Artefact::Adapter)?,
+                false => path,
+            };
+            let file = if path.is_dir() {
+                path.join(CONFIG_FILE)
+            } else {
+                path.clone()
+            };
+            return Ok(LoraConfig::load(&file)?);
+        }
+        let targets = shape.targets(&self.targets.join(","))?;
+        let mut config =
+            LoraConfig::new(self.rank, self.alpha.unwrap_or(self.rank as f64), targets);
+        config.use_rslora = self.rslora;
+        config
+            .validate()
+            .map_err(|e| Error::from(e).hint("choose --rank and --alpha above 0"))?;
+        Ok(config)
+    }
+}
