@@ -2,7 +2,7 @@
 use crate::model::Model;
 use crate::prepared::Prepared;
 use crate::text::{Text, style};
-use lora_cli::{Ui, table};
+use lora_cli::Ui;
 use lora_data::{IGNORE, Manifest};
 use serde_json::json;
 
@@ -39,9 +39,7 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
             .for_each(|line| ui.out(line));
         ui.out("");
     }
-    table(&splits(manifest))
-        .lines()
-        .for_each(|line| ui.out(line));
+    ui.table(&splits(manifest));
     if !prepared.sources().is_empty() {
         ui.out("");
         let mut rows = vec![
@@ -53,7 +51,7 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
             let counts = [count.read, count.usable, count.rows].map(|n| n.to_string());
             [vec![name.clone()], counts.to_vec()].concat()
         }));
-        table(&rows).lines().for_each(|line| ui.out(line));
+        ui.table(&rows);
     }
     let refused: usize = manifest.refused.values().sum();
     if refused > 0 {

@@ -101,3 +101,8 @@ pub(crate) fn pairs(rows: usize, times: usize) -> String {
         .map(|n| row(n / times, n % times))
         .collect()
 }
+
+/// Rows of a file, as JSON lines.
+pub(crate) fn lines(rows: impl IntoIterator<Item = Value>) -> String {
+    rows.into_iter().map(|row| format!("{row}\n")).collect()
+}
