@@ -1,7 +1,7 @@
 //! A translated template says what the model's own says, character by character, or there is none.
 use super::infer::{Turns, messages};
 use super::thinking::Thinking;
-use super::{beyond, go};
+use super::{beyond, go, write};
 use lora_data::ChatTemplate;
 
 /// A template in Ollama's language.
@@ -19,10 +19,10 @@ pub(super) fn checked(template: &ChatTemplate, added: &str) -> Result<Checked, S
     let bare = turns.clone().without_bos(added);
     // Thoughts go with it if every character is right; else they are said to be lost.
     let thinking = Thinking::infer(template, &turns).filter(|thinking| {
-        let written = go::write(&bare, Some(thinking));
+        let written = write::write(&bare, Some(thinking));
         thinking.is_exact(template, &written, added)
     });
-    let written = go::write(&bare, thinking.as_ref());
+    let written = write::write(&bare, thinking.as_ref());
     let mut notes = Vec::new();
     for (system, chat, last) in CHATS {
         let system = system.filter(|_| turns.system.is_some());
@@ -173,7 +173,10 @@ mod tests {
         let source = "{% for m in messages %}<{{ m.role }}>\u{a0}{{ m.content }}👩\u{200d}🔬\u{feff}\n{% endfor %}";
         let template = ChatTemplate::new(source, None, None).unwrap();
         let written = checked(&template, "").unwrap().written;
-        assert!(written.chars().all(go::is_kept), "{written:?}");
+        assert!(
+            written.chars().all(crate::modelfile::plain::is_kept),
+            "{written:?}"
+        );
         assert!(
             written.contains("\\U000000a0") && written.contains("👩\\U0000200d🔬"),
             "{written}"

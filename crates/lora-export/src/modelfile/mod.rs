@@ -1,13 +1,15 @@
 //! An Ollama Modelfile beside an exported GGUF: the model, its chat template in Go's language, its stop texts.
 //!
-//! The template is inferred from the model's own Jinja template (`infer`), written for Go (`go`), and both are rendered on
+//! The template is inferred from the model's own Jinja template (`infer`), written for Go (`write`), and both are rendered (`go`) on
 //! chats that were not used for inferring; if a single character differs, there is no Modelfile. What the model's template
 //! does beyond turns and thoughts (`thinking`) is said (`beyond`).
 mod beyond;
 mod exact;
 mod go;
 mod infer;
+mod plain;
 mod thinking;
+mod write;
 
 use crate::inputs::Source;
 use crate::output::Output;
@@ -65,7 +67,7 @@ pub(crate) fn translate(model: &Checkpoint, served: &Served) -> Result<Translate
 
 /// A Modelfile has no escapes for the system text.
 fn refuse_unwritable(system: &str) -> Result<()> {
-    let dropped = system.chars().find(|&c| !go::is_kept(c));
+    let dropped = system.chars().find(|&c| !plain::is_kept(c));
     let why = match dropped {
         Some(c) => format!("Ollama's reader drops {c:?}"),
         None if system.contains("\"\"\"") => "three quotation marks stand in it".to_owned(),

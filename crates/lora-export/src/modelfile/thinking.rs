@@ -2,6 +2,7 @@
 //! by rendering, and checked on other chats.
 use super::go::{self, Chat, Said};
 use super::infer::{Turns, messages};
+use super::plain;
 use lora_data::{ChatTemplate, Message};
 use serde_json::{Map, Value, json};
 
@@ -39,7 +40,7 @@ impl Thinking {
             Some("next"),
             None,
         )?;
-        let is_plain = |text: &str| !text.trim().is_empty() && go::is_plain(text);
+        let is_plain = |text: &str| !text.trim().is_empty() && plain::is_plain(text);
         (is_plain(open) && is_plain(close)).then(|| Self {
             open: open.to_owned(),
             close: close.to_owned(),
