@@ -275,8 +275,10 @@ fn send(stream: &mut TcpStream, answer: &Answer) -> std::io::Result<()> {
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     stream.write_all(&answer.body)?;
-    while answer.is_endless {
-        stream.write_all(&answer.body)?;
+    if answer.is_endless {
+        loop {
+            stream.write_all(&answer.body)?;
+        }
     }
     stream.flush()
 }
