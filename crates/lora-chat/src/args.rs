@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[command(name = "lora-chat", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct Args {
-    /// Base model: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE].
+    /// Base model: a Hugging Face folder, a GGUF file, or `hub:OWNER/NAME[@REVISION][/FILE]`.
     #[arg(long, value_name = "MODEL")]
     pub base: PathBuf,
     /// Adapter folder (PEFT's layout) or hub:OWNER/NAME, may be repeated; the first one answers until you say otherwise.

@@ -19,7 +19,7 @@ pub(crate) const SAME_PROMPT: &str = "same-prompt";
 #[command(name = "lora-eval", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct Args {
-    /// Base model: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE].
+    /// Base model: a Hugging Face folder, a GGUF file, or `hub:OWNER/NAME[@REVISION][/FILE]`.
     #[arg(long, value_name = "MODEL")]
     pub base: PathBuf,
     /// Dataset folder of lora-prep, hub:OWNER/NAME of one, or a parquet file with input_ids and labels; `-` takes it from an

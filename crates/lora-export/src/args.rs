@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[command(name = "lora-export", version, after_help = EXAMPLES)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["model", "adapter"])))]
 pub struct Args {
-    /// Model to export: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE]; `-` takes it from an upstream
+    /// Model to export: a Hugging Face folder, a GGUF file, or `hub:OWNER/NAME[@REVISION][/FILE]`; `-` takes it from an upstream
     /// receipt.
     #[arg(long, value_name = "MODEL", conflicts_with = "base")]
     pub model: Option<PathBuf>,

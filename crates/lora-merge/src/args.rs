@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[command(name = "lora-merge", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct Args {
-    /// Base model: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE] [default: the one named by the
+    /// Base model: a Hugging Face folder, a GGUF file, or `hub:OWNER/NAME[@REVISION][/FILE]` [default: the one named by the
     /// adapter's receipt or config].
     #[arg(long, value_name = "MODEL")]
     pub base: Option<PathBuf>,

@@ -21,12 +21,12 @@ pub struct Args {
     #[command(subcommand)]
     #[serde(skip)]
     pub(crate) command: Option<Command>,
-    /// Raw records: files, folders, patterns ("rows/*.jsonl"), hub:OWNER/NAME[@REVISION][/FILE] of a dataset; `-` reads
+    /// Raw records: files, folders, patterns ("rows/*.jsonl"), `hub:OWNER/NAME[@REVISION][/FILE]` of a dataset; `-` reads
     /// standard input.
     #[arg(required = true, value_name = "RAW")]
     pub raw: Vec<PathBuf>,
     /// Model whose tokenizer and chat template are used: a Hugging Face folder (weights are not needed), a GGUF file, or
-    /// hub:OWNER/NAME[@REVISION][/FILE]; `-` takes it from an upstream receipt.
+    /// `hub:OWNER/NAME[@REVISION][/FILE]`; `-` takes it from an upstream receipt.
     #[arg(long, value_name = "MODEL", required = true)]
     pub base: Option<PathBuf>,
     /// Folder to write: train.parquet, valid.parquet, test.parquet, dataset.json, receipt.json.

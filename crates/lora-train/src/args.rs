@@ -18,7 +18,7 @@ use std::str::FromStr;
 #[command(name = "lora-train", version, after_help = EXAMPLES)]
 #[serde(rename_all = "kebab-case")]
 pub struct Args {
-    /// Base model: a Hugging Face folder, a GGUF file, or hub:OWNER/NAME[@REVISION][/FILE]; `-` takes it from an upstream
+    /// Base model: a Hugging Face folder, a GGUF file, or `hub:OWNER/NAME[@REVISION][/FILE]`; `-` takes it from an upstream
     /// receipt.
     #[arg(long, value_name = "MODEL")]
     pub base: PathBuf,
