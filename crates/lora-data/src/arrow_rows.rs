@@ -92,7 +92,9 @@ impl ArrowRows {
                     place,
                     value,
                 }),
-                Err(what) => Err(Error::invalid(&self.path, format!("{place}, {what}"))),
+                Err(what) => Err(Error::invalid(&self.path, format!("{place}, {what}")).hint(
+                    "write the file again without this value, or leave such rows out with --on-bad-line skip",
+                )),
             });
         }
         Ok(Some(()))
