@@ -122,9 +122,12 @@ fn not_a_row(text: &str, at: At, error: &serde_json::Error) -> Mistake {
             "each line must hold one whole JSON object; is this line broken or cut off? --on-bad-line skip leaves such \
              lines out and counts them"
         }
+        At::Element { .. } if error.is_eof() => {
+            "the file is cut off: copy or download it again, and look at its last row"
+        }
         At::Element { .. } => {
-            "each element of the array must be one whole JSON object; is the file cut off? --on-bad-line skip leaves \
-             out what can't be read and counts it"
+            "each element of the array must be one whole JSON object; --on-bad-line skip leaves out what can't be \
+             read and counts it"
         }
     })
 }
