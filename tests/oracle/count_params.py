@@ -26,6 +26,10 @@ SHAPES = {
     "exaone-4.0-1.2b": ("exaone4", 102400, 2048, 4096, 30, 32, 8, 64, True),
     "ministral-3-3b": ("ministral3", 131072, 3072, 9216, 26, 32, 8, 128, True),
     "hunyuan-7b": ("hunyuan_v1_dense", 128167, 4096, 14336, 32, 32, 8, 128, True),
+    "ministral-8b": ("ministral", 131072, 4096, 12288, 36, 32, 8, 128, False),
+    "starcoder2-3b": ("starcoder2", 49152, 3072, 12288, 30, 24, 2, 128, True),
+    "apertus-8b": ("apertus", 131072, 4096, 21504, 32, 32, 8, 128, False),
+    "command-r7b": ("cohere2", 256000, 4096, 14336, 32, 32, 8, 128, True),
 }
 SETTINGS = [
     {"r": 8, "target_modules": None},

@@ -54,6 +54,15 @@ MODELS = {
     "ministral3": {"model_type": "ministral3", "head_dim": 32, "rope_parameters": {
         "rope_type": "yarn", "rope_theta": 1000000.0, "factor": 64.0, "original_max_position_embeddings": 32, "beta_fast": 32.0,
         "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.3}},
+    "ministral": {"model_type": "ministral", "sliding_window": 1024, "head_dim": 32},  # longer than any row
+    "starcoder2": {"model_type": "starcoder2", "tie_word_embeddings": True},
+    "starcoder2-untied": {"model_type": "starcoder2", "rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 512}},
+    "apertus": {"model_type": "apertus", "head_dim": 32, "rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 256}},
+    "cohere2": {"model_type": "cohere2", "sliding_window": 32, "num_hidden_layers": 5, "logit_scale": 0.25,
+                "tie_word_embeddings": True},
     "hunyuan": {"model_type": "hunyuan_v1_dense", "head_dim": 32, "tie_word_embeddings": True,
                 "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 1000.0, "factor": 1.0}},
 }  # fmt: skip

@@ -1,14 +1,14 @@
 //! An opened model: which file holds which weight. Every weight that the config calls for is present, of the right
 //! shape and readable, so that later reads can't fail.
-use crate::config::Part;
 use crate::config_json::{self, Loaded};
 use crate::error::{Error, Fault, Result, invalid, io};
+use crate::families::is_rounded;
 use crate::gguf::parse::{Gguf, parse};
-use crate::gguf::{config::model_config, names, rope};
+use crate::gguf::{config::model_config, entries::entries};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
 use crate::{Chat, ModelConfig, TokenizerBundle, safetensors_files, text_part};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Layout of a model file.
@@ -97,6 +97,7 @@ impl Checkpoint {
         if model.config.tie_word_embeddings {
             model.entries.remove("lm_head.weight");
         }
+        model.take_constants()?;
         model.check_weights()?;
         Ok(model)
     }
@@ -106,7 +107,7 @@ impl Checkpoint {
         let wrap = |fault: Fault| invalid(file, fault);
         let gguf = parse(mapped.bytes()).map_err(wrap)?;
         let config = model_config(&gguf, mapped.bytes()).map_err(wrap)?;
-        let entries = gguf_entries(&config, &gguf).map_err(wrap)?;
+        let entries = entries(&config, &gguf).map_err(wrap)?;
         let model = Self {
             path: path.to_path_buf(),
             config,
@@ -138,6 +139,25 @@ impl Checkpoint {
     pub fn with_chat(mut self, chat: Chat) -> Self {
         self.chat = Some(chat);
         self
+    }
+
+    /// Leaves out what transformers keeps beside the weights, if it has the values of its class.
+    fn take_constants(&mut self) -> Result<()> {
+        for (name, constant) in self.config.constants() {
+            let Some(entry) = self.entries.remove(&name) else {
+                continue;
+            };
+            let file = &self.files[entry.file];
+            let stored = TensorView::new(&name, &entry, file.bytes()).to_f32();
+            let is_same = |x: &f32| is_rounded(*x, constant);
+            if stored.len() != 1 || !stored.iter().all(is_same) {
+                let message = format!(
+                    "{name} is {stored:?}, only {constant} is supported, as transformers has it"
+                );
+                return Err(invalid(file.path(), message));
+            }
+        }
+        Ok(())
     }
 
     /// Every weight of the config is present in its shape, and nothing else is.
@@ -255,51 +275,6 @@ impl Checkpoint {
     /// A GGUF metadata value; None for a Hugging Face folder or an absent key.
     pub fn metadata(&self, key: &str) -> Option<&crate::gguf::Value> {
         self.gguf.as_ref()?.metadata.get(key)
-    }
-}
-
-/// Where the weights lie in a GGUF file, under their Hugging Face names.
-fn gguf_entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, Entry>, Fault> {
-    let facts = config.facts();
-    let mut unknown: BTreeSet<&str> = gguf.tensors.keys().map(String::as_str).collect();
-    rope::tensors()
-        .iter()
-        .for_each(|name| _ = unknown.remove(name));
-    let mut entries = BTreeMap::new();
-    for (part, name, _) in config.parts() {
-        let stored = names::tensor(facts, part);
-        let Some(tensor) = gguf.tensors.get(&stored) else {
-            continue;
-        };
-        unknown.remove(stored.as_str());
-        let permuted =
-            (facts.gguf.permuted && names::is_query_or_key(part)).then_some(config.head_dim);
-        if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
-            return Err(Fault::new(format!(
-                "tensor {stored}: a quantised bias can't be read"
-            )));
-        }
-        let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) {
-            facts.norm_offset
-        } else {
-            0.0
-        };
-        let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
-        entries.insert(
-            name,
-            Entry {
-                file: 0,
-                range,
-                shape,
-                dtype,
-                permuted,
-                offset,
-            },
-        );
-    }
-    match unknown.first() {
-        None => Ok(entries),
-        Some(name) => Err(Fault::new(format!("unknown tensor {name}"))),
     }
 }
 

@@ -23,8 +23,8 @@ pub struct ModelConfig {
     pub num_key_value_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
-    /// RMSNorm epsilon.
-    pub rms_norm_eps: f64,
+    /// ε of the norms.
+    pub norm_eps: f64,
     /// The rotary embeddings that layers refer to.
     pub ropes: Vec<Rope>,
     /// What differs from layer to layer, one entry a layer.
@@ -72,6 +72,15 @@ pub struct Biases {
     pub mlp: bool,
 }
 
+impl Biases {
+    /// Biases everywhere.
+    pub(crate) const ALL: Self = Self {
+        qkv: true,
+        output: true,
+        mlp: true,
+    };
+}
+
 /// Factors beside the matrices, where a family has them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Multipliers {
@@ -94,17 +103,6 @@ impl Default for Multipliers {
             logits: 1.0,
         }
     }
-}
-
-/// Whose weight it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    Embedding,
-    Norm(usize, Norm),
-    Linear(usize, Projection),
-    Bias(usize, Projection),
-    FinalNorm,
-    Head,
 }
 
 /// Largest dimension of any weight: far above every real model, small enough that products of two fit 64 bits.
@@ -178,6 +176,12 @@ impl ModelConfig {
         self.facts().projections
     }
 
+    /// Name of a linear layer without `.weight`, e.g. `model.layers.3.mlp.up_proj`.
+    #[must_use]
+    pub fn path(&self, projection: Projection, layer: usize) -> String {
+        format!("model.layers.{layer}.{}", self.facts().path(projection))
+    }
+
     /// Name of a layer's norm without `.weight`, if the family has it.
     #[must_use]
     pub fn norm_path(&self, layer: usize, norm: Norm) -> Option<String> {
@@ -196,53 +200,6 @@ impl ModelConfig {
             HeadNorms::EachHead | HeadNorms::EachRotatedHead => self.head_dim,
             HeadNorms::AllHeads => self.shape(projection).0,
         }
-    }
-
-    /// The name and shape of every weight of this decoder, in the order of the forward pass. A tied head is not among them.
-    pub fn weights(&self) -> Vec<(String, Vec<usize>)> {
-        self.parts()
-            .into_iter()
-            .map(|(_, name, shape)| (name, shape))
-            .collect()
-    }
-
-    /// [`ModelConfig::weights`] with what each is.
-    pub(crate) fn parts(&self) -> Vec<(Part, String, Vec<usize>)> {
-        let (v, h) = (self.vocab_size, self.hidden_size);
-        let mut parts = vec![(
-            Part::Embedding,
-            "model.embed_tokens.weight".to_owned(),
-            vec![v, h],
-        )];
-        for layer in 0..self.num_hidden_layers {
-            for &(norm, path) in self.facts().norms {
-                parts.push((
-                    Part::Norm(layer, norm),
-                    format!("model.layers.{layer}.{path}.weight"),
-                    vec![self.norm_width(norm)],
-                ));
-            }
-            for &projection in self.projections() {
-                let (path, (out, inn)) = (projection.path(layer), self.shape(projection));
-                parts.push((
-                    Part::Linear(layer, projection),
-                    format!("{path}.weight"),
-                    vec![out, inn],
-                ));
-                if self.has_bias(projection) {
-                    parts.push((
-                        Part::Bias(layer, projection),
-                        format!("{path}.bias"),
-                        vec![out],
-                    ));
-                }
-            }
-        }
-        parts.push((Part::FinalNorm, "model.norm.weight".to_owned(), vec![h]));
-        if !self.tie_word_embeddings {
-            parts.push((Part::Head, "lm_head.weight".to_owned(), vec![v, h]));
-        }
-        parts
     }
 
     /// Checks that the numbers make a decoder; the message names the key as config.json has it.
@@ -288,10 +245,11 @@ impl ModelConfig {
     }
 
     fn validate_reals(&self) -> Result<(), String> {
-        if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
+        if !(self.norm_eps.is_finite() && self.norm_eps >= 0.0) {
+            let key = self.facts().json.norm_eps.0;
             return Err(format!(
-                "rms_norm_eps is {}, expected a number that is not negative",
-                self.rms_norm_eps
+                "{key} is {}, expected a number that is not negative",
+                self.norm_eps
             ));
         }
         let positive = [

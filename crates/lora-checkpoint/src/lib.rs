@@ -46,12 +46,16 @@ mod storage;
 mod text_part;
 mod tokenizer;
 mod view;
+mod weights;
 
 pub use chat::{Chat, shown, template_sha256};
 pub use checkpoint::{Checkpoint, Format};
 pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
 pub use error::Error;
-pub use families::{Activation, Facts, Family, HeadNorms, Norm, Published, RotaryPairs};
+pub use families::{
+    Activation, Block, Facts, Family, HeadNorms, Mlp, Norm, NormKind, Published, RotaryPairs,
+    XIELU_BETA, XIELU_EPS, XieluNumber,
+};
 pub use importance::Importance;
 pub use projection::Projection;
 pub use rope::{Growth, Rope, RopeScaling};

@@ -35,9 +35,9 @@ impl Projection {
         self as usize
     }
 
-    /// Module path inside a layer.
+    /// Module path inside a layer, in most families (see [`crate::Facts::path`]).
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn usual_path(self) -> &'static str {
         match self {
             Q => "self_attn.q_proj",
             K => "self_attn.k_proj",
@@ -49,12 +49,6 @@ impl Projection {
             Qkv => "self_attn.qkv_proj",
             GateUp => "mlp.gate_up_proj",
         }
-    }
-
-    /// Module path in the model, e.g. `model.layers.3.mlp.up_proj`.
-    #[must_use]
-    pub fn path(self, layer: usize) -> String {
-        format!("model.layers.{layer}.{}", self.name())
     }
 
     /// What its rows hold, in order: itself, or the stacked parts.

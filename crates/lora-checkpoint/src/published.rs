@@ -27,7 +27,7 @@ impl ModelConfig {
             num_attention_heads: shape.heads,
             num_key_value_heads: shape.kv_heads,
             head_dim: shape.head,
-            rms_norm_eps: 1e-5,
+            norm_eps: 1e-5,
             ropes: vec![rope; 1 + usize::from(family.facts().json.query_growth)],
             layers: vec![layer; shape.layers],
             query_pre_attn_scalar: shape.head as f64,
@@ -38,7 +38,8 @@ impl ModelConfig {
             max_position_embeddings: 2048,
             biases: Biases {
                 qkv: family.facts().json.qkv_bias.default(),
-                ..Biases::default()
+                output: family.facts().json.output_bias.default(),
+                mlp: family.facts().json.mlp_bias.default(),
             },
             bos_token_id: None,
             eos_token_ids: Vec::new(),

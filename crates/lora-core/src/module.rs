@@ -13,7 +13,10 @@ pub enum ModuleKind {
     /// Rows of a table of shape (in, out): `in` is the vocabulary, `out` the width.
     Embedding,
     /// A norm with a weight of shape (out).
-    Norm,
+    Norm {
+        /// Whether the base has a bias here.
+        bias: bool,
+    },
     /// Something without weights (an activation, a rotary embedding): nothing of it can train, but an expression can match it.
     Weightless,
 }
@@ -83,10 +86,10 @@ impl Module {
         }
     }
 
-    /// A norm.
+    /// A norm without bias.
     pub fn norm(path: impl Into<String>, width: usize) -> Self {
         Self {
-            kind: ModuleKind::Norm,
+            kind: ModuleKind::Norm { bias: false },
             ..Self::linear(path, width, width)
         }
     }
@@ -96,6 +99,14 @@ impl Module {
         Self {
             kind: ModuleKind::Weightless,
             ..Self::linear(path, 0, 0)
+        }
+    }
+
+    /// Says that the base has a bias here.
+    pub fn add_bias(&mut self) {
+        match &mut self.kind {
+            ModuleKind::Linear { bias } | ModuleKind::Norm { bias } => *bias = true,
+            ModuleKind::Embedding | ModuleKind::Weightless => {}
         }
     }
 
@@ -111,7 +122,10 @@ impl Module {
 
     /// Whether the base has a bias here.
     pub fn has_bias(&self) -> bool {
-        self.kind == ModuleKind::Linear { bias: true }
+        matches!(
+            self.kind,
+            ModuleKind::Linear { bias: true } | ModuleKind::Norm { bias: true }
+        )
     }
 
     /// Shape of its weight.
@@ -119,7 +133,7 @@ impl Module {
         match self.kind {
             ModuleKind::Linear { .. } => vec![self.out_features, self.in_features],
             ModuleKind::Embedding => vec![self.in_features, self.out_features],
-            ModuleKind::Norm => vec![self.out_features],
+            ModuleKind::Norm { .. } => vec![self.out_features],
             ModuleKind::Weightless => Vec::new(),
         }
     }
@@ -158,7 +172,8 @@ pub(crate) fn short_name(path: &str) -> &str {
 
 /// Last components of the paths of the modules that LoRA can be put on, sorted, each once.
 pub(crate) fn short_names(modules: &[Module]) -> String {
-    let carries_lora = |m: &&Module| !matches!(m.kind, ModuleKind::Norm | ModuleKind::Weightless);
+    let carries_lora =
+        |m: &&Module| !matches!(m.kind, ModuleKind::Norm { .. } | ModuleKind::Weightless);
     let names: BTreeSet<&str> = modules
         .iter()
         .filter(carries_lora)

@@ -44,7 +44,7 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 found.targeted.push(i);
                 continue;
             }
-            ModuleKind::Norm => ("is a norm", "train it as a whole with modules_to_save"),
+            ModuleKind::Norm { .. } => ("is a norm", "train it as a whole with modules_to_save"),
             ModuleKind::Weightless => (
                 "has no weights",
                 "narrow the pattern, e.g. by _proj at its end",

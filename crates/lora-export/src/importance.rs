@@ -74,7 +74,7 @@ fn measure(base: &Base, rows: &[Example], ui: &Ui) -> Result<InputSquares> {
 fn named(base: &Base, squares: &InputSquares) -> Importance {
     let mut columns = BTreeMap::new();
     for (&(layer, projection), sums) in &squares.sums {
-        let weight = format!("model.layers.{layer}.{}.weight", projection.name());
+        let weight = format!("{}.weight", base.config().path(projection, layer));
         if let Some(name) = gguf::tensor_name(base.config(), &weight) {
             columns.insert(name, sums.iter().map(|sum| *sum as f32).collect());
         }

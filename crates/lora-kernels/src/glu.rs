@@ -1,53 +1,9 @@
 //! Gated linear units (Shazeer 2020): SwiGLU, silu(gate) ∘ up, and GeGLU, gelu(gate) ∘ up.
+pub use crate::activation::Activation;
+use crate::activation::{CHUNK, GeluTanh, Sigmoid, Silu};
 use crate::dispatch::vectorised;
 use crate::vector::sigmoid;
 use rayon::prelude::*;
-
-/// What the gate goes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x·σ(x).
-    Silu,
-    /// GELU by the tanh formula, ½x(1 + tanh(√(2/π)(x + 0.044715x³))) (Hendrycks and Gimpel 2016).
-    GeluTanh,
-}
-
-/// Values handed to a thread at once.
-const CHUNK: usize = 1 << 14;
-
-/// An activation of the form x·σ(z(x)); GELU's is one because ½(1 + tanh u) = σ(2u).
-trait Gate {
-    fn z(x: f32) -> f32;
-    fn slope(x: f32) -> f32;
-}
-
-struct Silu;
-impl Gate for Silu {
-    #[inline(always)]
-    fn z(x: f32) -> f32 {
-        x
-    }
-    #[inline(always)]
-    fn slope(_: f32) -> f32 {
-        1.0
-    }
-}
-
-/// 2·√(2/π)
-const SCALE: f32 = 1.595_769_2;
-const CUBIC: f32 = 0.044_715;
-
-struct GeluTanh;
-impl Gate for GeluTanh {
-    #[inline(always)]
-    fn z(x: f32) -> f32 {
-        SCALE * (x + CUBIC * x * x * x)
-    }
-    #[inline(always)]
-    fn slope(x: f32) -> f32 {
-        SCALE * (1.0 + 3.0 * CUBIC * x * x)
-    }
-}
 
 /// out = activation(gate)·up, element by element.
 pub fn forward(activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
@@ -68,14 +24,14 @@ pub fn backward(activation: Activation, d: &[f32], gate: &mut [f32], up: &mut [f
 }
 
 #[inline(always)]
-fn forward_with<A: Gate>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+fn forward_with<A: Sigmoid>(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((o, &g), &u) in out.iter_mut().zip(gate).zip(up) {
         *o = g * sigmoid(A::z(g)) * u;
     }
 }
 
 #[inline(always)]
-fn backward_with<A: Gate>(d: &[f32], gate: &mut [f32], up: &mut [f32]) {
+fn backward_with<A: Sigmoid>(d: &[f32], gate: &mut [f32], up: &mut [f32]) {
     for ((g, u), &d) in gate.iter_mut().zip(up).zip(d) {
         let s = sigmoid(A::z(*g));
         let activated = *g * s;

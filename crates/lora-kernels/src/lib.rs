@@ -18,6 +18,7 @@
 //!   and what an implementation says afterwards can only make a bounds check fail.
 #![allow(unsafe_code)] // vector instructions, and parts of one output for several threads (`shared.rs`)
 
+pub mod activation;
 pub mod adapted;
 pub mod attention;
 mod dispatch;
@@ -26,6 +27,7 @@ pub mod embedding;
 pub mod gemm;
 pub mod glu;
 pub mod half;
+pub mod layer_norm;
 pub mod layout;
 pub mod linear;
 pub mod lora;

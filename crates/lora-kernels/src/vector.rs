@@ -21,6 +21,22 @@ vectorised! {
 }
 
 vectorised! {
+    /// Σ aᵢ·(bᵢ − mean), in the order of [`dot`].
+    #[must_use]
+    pub fn centred_dot(a: &[f32], b: &[f32], mean: f32) -> f32 {
+        let mut lanes = [0.0f32; LANES];
+        let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+        let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * (y - mean)).sum();
+        for (x, y) in a_chunks.zip(b_chunks) {
+            for i in 0..LANES {
+                lanes[i] += x[i] * (y[i] - mean);
+            }
+        }
+        fold(lanes, |x, y| x + y) + tail
+    }
+}
+
+vectorised! {
     /// Σ aᵢ, in the order of [`dot`].
     #[must_use]
     pub fn sum(a: &[f32]) -> f32 {

@@ -4,7 +4,7 @@
 //! Everything here is written for clarity and for any device, not for speed: the graph keeps every intermediate value, and
 //! candle also computes the gradients of frozen weights. Operations of candle that silently cut gradients (fused softmax,
 //! RMSNorm and rotary embedding) are not used.
-//! - `graph`: the decoder, from ids to hidden states and logits.
+//! - `graph`: the decoder, from ids to hidden states and logits; `mlp`: its MLPs.
 //! - `patches`: an adapter in the graph.
 //! - `rope`: rotary embedding tables.
 //! - `softmax`: soft cap, mask and softmax of scores.
@@ -14,6 +14,7 @@
 mod full;
 mod graph;
 mod loss;
+mod mlp;
 mod patches;
 mod rope;
 mod route;

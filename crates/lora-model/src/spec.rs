@@ -1,6 +1,6 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
 use lora_checkpoint::ModelConfig;
-use lora_core::{Module, ModuleKind, Role};
+use lora_core::{Module, Role};
 
 pub use lora_checkpoint::Projection;
 
@@ -17,12 +17,13 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
     for (name, shape) in config.weights() {
         if let Some(path) = name.strip_suffix(".bias") {
             let biased = modules.iter_mut().rev().find(|m| m.path == path);
-            biased
-                .into_iter()
-                .for_each(|m| m.kind = ModuleKind::Linear { bias: true });
+            biased.into_iter().for_each(Module::add_bias);
             continue;
         }
-        let path = name.strip_suffix(".weight").unwrap_or(&name);
+        // What an activation learns is no module's weight, and nothing that an adapter trains.
+        let Some(path) = name.strip_suffix(".weight") else {
+            continue;
+        };
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
             [out_features, in_features] => Module {
@@ -54,7 +55,7 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
 
 /// The roles of a linear layer: none outside the decoder's layers.
 fn roles_of(config: &ModelConfig, path: &str) -> &'static [Role] {
-    let own = |p: &&Projection| path.ends_with(p.name());
+    let own = |p: &&Projection| path.ends_with(config.facts().path(**p));
     let projection = config.projections().iter().find(own);
     projection.map_or(&[], |&p| roles(p))
 }

@@ -5,7 +5,9 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 18] = [
+pub const FAMILIES: [(&str, &str); 22] = [
+    ("apertus", "apertus_xielu"),
+    ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
     ("exaone4", "exaone4_windows"),
     ("gemma", "gemma_wide_heads"),
@@ -15,6 +17,7 @@ pub const FAMILIES: [(&str, &str); 18] = [
     ("granite", "granite_multipliers"),
     ("hunyuan_v1_dense", "hunyuan_alpha"),
     ("llama", "llama_gqa_tied"),
+    ("ministral", "ministral_mixed"),
     ("ministral3", "ministral3_growth"),
     ("mistral", "mistral_patterns"),
     ("olmo2", "olmo2_norms_after"),
@@ -24,6 +27,7 @@ pub const FAMILIES: [(&str, &str); 18] = [
     ("qwen3", "qwen3_modules_to_save"),
     ("seed_oss", "seed_oss_biases"),
     ("smollm3", "smollm3_nope"),
+    ("starcoder2", "starcoder2_biases"),
 ];
 
 /// Writes a Hugging Face folder into `to`: the base of a golden `case`, whose embedding and head are as long as the embedded

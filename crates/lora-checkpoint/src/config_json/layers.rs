@@ -1,7 +1,7 @@
 //! Windows and rotary embeddings, layer by layer.
 use super::value::{Object, flag, non_null, size};
 use crate::config::LayerSpec;
-use crate::families::{Facts, Sliding};
+use crate::families::{Facts, RopeInWindows, Sliding};
 use serde_json::Value;
 
 /// transformers' default of `sliding_window` where layers alternate.
@@ -16,7 +16,11 @@ pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Laye
         None => vec![true; count],
     };
     let (named, windows) = windows(json, facts.json.sliding, count, &rotated)?;
-    let in_windows_alone = facts.json.rope_in_windows && named.is_some();
+    let in_windows_alone = match facts.json.rope_in_windows {
+        RopeInWindows::Never => false,
+        RopeInWindows::IfNamed => named.is_some(),
+        RopeInWindows::Always => true,
+    };
     // The second rotary embedding is that of the sliding layers.
     let has_local = facts.json.local_rope.is_some();
     let rope = |window: Option<usize>| usize::from(has_local && window.is_some());
@@ -38,7 +42,7 @@ fn windows(
 ) -> Result<(Option<usize>, Vec<Option<usize>>), String> {
     let named = match json.get("sliding_window") {
         None => match sliding {
-            Sliding::All(default) => default,
+            Sliding::All(default) | Sliding::Named(default) => default,
             Sliding::WithoutRope => None,
             _ => Some(WINDOW),
         },
@@ -54,6 +58,7 @@ fn windows(
             let first = size(json, "max_window_layers")?.unwrap_or(MAX_WINDOW_LAYERS);
             Box::new(move |i| named.is_some() && i >= first)
         }
+        Sliding::Named(_) => Box::new(|_| named.is_some()),
         Sliding::WithoutRope => Box::new(|i| named.is_some() && !rotated[i]),
         Sliding::Pattern(default) => {
             // Where layers have types, it may also be a text, and is not read.

@@ -10,7 +10,7 @@ mod value;
 
 use crate::config::{Biases, Multipliers, check_layers};
 use crate::error::{Error, Fault, Result, invalid};
-use crate::families::{Activation, BiasKey, Facts, Family, SoftCap};
+use crate::families::{Activation, BiasKey, Facts, Family, Mlp, SoftCap};
 use crate::files::read_json;
 use crate::text_part;
 use crate::{ModelConfig, Rope};
@@ -100,7 +100,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
             _ => size_or("num_key_value_heads", heads)?,
         },
         head_dim,
-        rms_norm_eps: real(json, "rms_norm_eps")?.unwrap_or(default.rms_norm_eps),
+        norm_eps: real(json, default.norm_eps.0)?.unwrap_or(default.norm_eps.1),
         ropes,
         layers,
         query_pre_attn_scalar: match default.query_pre_attn_scalar {
@@ -140,9 +140,12 @@ fn family(json: &Object) -> Result<Family, Fault> {
 
 fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
     let key = facts.json.activation;
-    let expected: &[&str] = match facts.activation {
-        Activation::Silu => &["silu", "swish"],
-        Activation::GeluTanh => &["gelu_pytorch_tanh"],
+    let expected: &[&str] = match facts.mlp {
+        Mlp::Gated(Activation::Silu) | Mlp::Plain(Activation::Silu) => &["silu", "swish"],
+        Mlp::Gated(Activation::GeluTanh) | Mlp::Plain(Activation::GeluTanh) => {
+            &["gelu_pytorch_tanh"]
+        }
+        Mlp::Xielu => &["xielu"],
     };
     match non_null(json, key) {
         None => {}
@@ -200,6 +203,9 @@ fn biases(json: &Object, facts: &Facts) -> Result<Biases, String> {
 
 /// Of a family that reads them; absent ones are 1.
 fn multipliers(json: &Object, facts: &Facts) -> Result<Multipliers, String> {
+    if let Some(default) = facts.json.logit_scale {
+        return logit_scale(json, default);
+    }
     if !facts.json.multipliers {
         return Ok(Multipliers::default());
     }
@@ -209,6 +215,20 @@ fn multipliers(json: &Object, facts: &Facts) -> Result<Multipliers, String> {
         attention: Some(read("attention_multiplier")?),
         residual: read("residual_multiplier")?,
         logits: read("logits_scaling")?,
+    })
+}
+
+/// Of a family whose logits are multiplied by `logit_scale`.
+fn logit_scale(json: &Object, default: f64) -> Result<Multipliers, String> {
+    let scale = real(json, "logit_scale")?.unwrap_or(default);
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(format!(
+            "logit_scale is {scale}, expected a positive number"
+        ));
+    }
+    Ok(Multipliers {
+        logits: 1.0 / scale,
+        ..Multipliers::default()
     })
 }
 

@@ -2,7 +2,7 @@
 //! with `rope_scaling` (transformers 4).
 use super::value::{Object, flag, non_null, real, reals, size};
 use crate::error::Fault;
-use crate::families::{Facts, LocalRope};
+use crate::families::{DefaultRope, Facts, LocalRope};
 use crate::rope::{longrope_attention_factor, yarn_attention_factor};
 use crate::{Growth, Rope, RopeScaling};
 use serde_json::{Map, Value};
@@ -26,12 +26,13 @@ pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope
     if let Some(local) = facts.json.local_rope {
         return by_kind(json, facts, shape, local);
     }
-    let nested = scaling
-        .filter(|o| !o.is_empty())
-        .or(parameters)
-        .cloned()
-        .unwrap_or_default();
     let theta = real(json, "rope_theta")?;
+    let named = scaling.filter(|o| !o.is_empty()).or(parameters);
+    let nested = match (named, facts.json.default_rope) {
+        (Some(named), _) => named.clone(),
+        (None, Some(default)) => by_default(default, theta, facts)?,
+        (None, None) => Object::default(),
+    };
     let of_keys = one(json, &nested, facts, shape, theta)?;
     if !facts.json.query_growth {
         return Ok(vec![of_keys]);
@@ -41,6 +42,31 @@ pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope
         ..of_keys.clone()
     };
     Ok(vec![of_keys, of_queries])
+}
+
+/// The parameters of a family that has its own where the file names none; a base beside them is not read then.
+fn by_default(default: DefaultRope, theta: Option<f64>, facts: &Facts) -> Result<Object, Fault> {
+    if let Some(theta) = theta.filter(|&theta| theta != default.theta) {
+        let message = format!(
+            "rope_theta is {theta}, and without rope_parameters transformers gives {} {} and Llama 3's scaling",
+            facts.model_type, default.theta
+        );
+        return Err(Fault::new(message).hint("say both in rope_parameters"));
+    }
+    Ok(Object::from_iter([
+        ("rope_type".to_owned(), "llama3".into()),
+        ("rope_theta".to_owned(), default.theta.into()),
+        ("factor".to_owned(), default.factor.into()),
+        ("low_freq_factor".to_owned(), default.low_freq_factor.into()),
+        (
+            "high_freq_factor".to_owned(),
+            default.high_freq_factor.into(),
+        ),
+        (
+            "original_max_position_embeddings".to_owned(),
+            default.original_max_position_embeddings.into(),
+        ),
+    ]))
 }
 
 /// That of the full layers, and that of the sliding ones.

@@ -3,7 +3,7 @@
 use super::value::{Object, non_null};
 use crate::LayerSpec;
 use crate::error::Fault;
-use crate::families::{Activation, Facts, Norm, Sliding, SoftCap};
+use crate::families::{Activation, Facts, Mlp, Norm, Sliding, SoftCap};
 use serde_json::Value;
 
 /// Refuses keys that the family doesn't read and that would change what is computed.
@@ -66,6 +66,8 @@ pub(super) fn notes(json: &Object) -> Vec<String> {
         "resid_pdrop",
         "embd_pdrop",
         "hidden_dropout",
+        "residual_dropout",
+        "embedding_dropout",
     ];
     keys.into_iter()
         .filter_map(|key| Some((key, json.get(key)?.as_f64().filter(|&p| p > 0.0)?)))
@@ -132,7 +134,7 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
             has_bias_key("attention_out_bias"),
         ),
         ("mlp_bias", False, has_bias_key("mlp_bias")),
-        ("use_bias", False, false),
+        ("use_bias", False, has_bias_key("use_bias")),
         ("lm_head_bias", False, false),
         (
             "query_pre_attn_scalar",
@@ -154,7 +156,7 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
         ("residual_multiplier", One, own.multipliers),
         ("attention_multiplier", Nothing, own.multipliers),
         ("logits_scaling", One, own.multipliers),
-        ("logit_scale", One, false),
+        ("logit_scale", One, own.logit_scale.is_some()),
         ("num_experts", AtMostOne, false),
         ("num_local_experts", AtMostOne, false),
         ("n_routed_experts", AtMostOne, false),
@@ -184,9 +186,12 @@ fn refuse_other_activation(json: &Object, facts: &Facts) -> Result<(), Fault> {
         _ => "hidden_act",
     };
     // Gemma's files have said "gelu" under the other key since its first version, and meant the tanh formula.
-    let known: &[&str] = match facts.activation {
-        Activation::Silu => &["silu", "swish"],
-        Activation::GeluTanh => &["gelu_pytorch_tanh", "gelu"],
+    let known: &[&str] = match facts.mlp {
+        Mlp::Gated(Activation::Silu) | Mlp::Plain(Activation::Silu) => &["silu", "swish"],
+        Mlp::Gated(Activation::GeluTanh) | Mlp::Plain(Activation::GeluTanh) => {
+            &["gelu_pytorch_tanh", "gelu"]
+        }
+        Mlp::Xielu => &["xielu"],
     };
     match non_null(json, other) {
         Some(value) if !value.as_str().is_some_and(|name| known.contains(&name)) => {

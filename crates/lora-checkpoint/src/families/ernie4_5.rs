@@ -16,7 +16,7 @@ pub(super) const FACTS: Facts = Facts {
         num_key_value_heads: Some(2),
         head_dim: Some(128),
         max_position_embeddings: 131_072,
-        rms_norm_eps: 1e-5,
+        norm_eps: ("rms_norm_eps", 1e-5),
         rope_theta: 500_000.0,
         tie_word_embeddings: true,
         bos: Some(1),

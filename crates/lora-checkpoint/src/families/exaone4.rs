@@ -1,6 +1,8 @@
 //! EXAONE 4: norms after attention and MLP alone, q and k normalised head by head. The larger ones have a window in all but
 //! every fourth layer, and there alone a rotary embedding.
-use super::facts::{Facts, GgufFacts, GgufWindows, JsonFacts, Sliding, Unloaded, published};
+use super::facts::{
+    Facts, GgufFacts, GgufWindows, JsonFacts, RopeInWindows, Sliding, Unloaded, published,
+};
 use super::parts::{AFTER_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
@@ -12,11 +14,11 @@ pub(super) const FACTS: Facts = Facts {
         vocab_size: 102_400,
         intermediate_size: 16_384,
         num_key_value_heads: Some(32),
-        rms_norm_eps: 1e-5,
+        norm_eps: ("rms_norm_eps", 1e-5),
         bos: Some(0),
         eos: &[2],
         sliding: Sliding::Pattern(4),
-        rope_in_windows: true,
+        rope_in_windows: RopeInWindows::IfNamed,
         ..PLAIN_JSON
     },
     gguf: GgufFacts {

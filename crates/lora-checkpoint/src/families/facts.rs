@@ -1,51 +1,6 @@
 //! What can be said of a family: the types that the files beside this one fill in. No family is named here.
+pub use super::kinds::{Activation, Block, HeadNorms, Mlp, Norm, NormKind, RotaryPairs};
 use crate::Projection;
-
-/// A norm of a decoder layer, by what it normalises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Norm {
-    /// Input of attention.
-    Input,
-    /// Each head of the queries.
-    Query,
-    /// Each head of the keys.
-    Key,
-    /// Output of attention, before it is added to the residual.
-    AttentionOutput,
-    /// Input of the MLP.
-    MlpInput,
-    /// Output of the MLP, before it is added to the residual.
-    MlpOutput,
-}
-
-/// What the gate of the MLP goes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x·σ(x).
-    Silu,
-    /// GELU by the tanh formula (torch's `approximate="tanh"`).
-    GeluTanh,
-}
-
-/// What the norms of queries and keys are taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadNorms {
-    /// Each head for itself.
-    EachHead,
-    /// Each head for itself, after its rotary embedding.
-    EachRotatedHead,
-    /// All heads of a token together.
-    AllHeads,
-}
-
-/// Which features of a head the rotary embedding turns together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RotaryPairs {
-    /// i and i + half of those that are rotated (transformers' `rotate_half` of Llama).
-    Halves,
-    /// 2i and 2i + 1.
-    Neighbours,
-}
 
 /// One family: all that is known of it.
 #[derive(Debug)]
@@ -56,18 +11,24 @@ pub struct Facts {
     pub architecture: &'static str,
     /// The linear layers of a layer, in the order of the forward pass.
     pub projections: &'static [Projection],
+    /// Module paths in a layer of those that are not called as in most families.
+    pub names: &'static [(Projection, &'static str)],
     /// The norms of a layer and their module paths, in the order of the forward pass.
     pub norms: &'static [(Norm, &'static str)],
     /// What else a layer holds in transformers, without weights: an expression of PEFT's can match it.
     pub weightless: &'static [&'static str],
+    /// What its norms compute.
+    pub norm_kind: NormKind,
+    /// How attention and MLP stand to each other.
+    pub block: Block,
     /// Where there are norms of queries and keys.
     pub head_norms: HeadNorms,
     /// Of the rotary embedding.
     pub rotary_pairs: RotaryPairs,
     /// What is added to the stored weight of a norm: Gemma stores γ − 1.
     pub norm_offset: f32,
-    /// Of the MLP.
-    pub activation: Activation,
+    /// What its MLP computes.
+    pub mlp: Mlp,
     /// Whether embeddings are multiplied by √H.
     pub scaled_embedding: bool,
     /// Names of the modules that PEFT targets where nothing is said
@@ -94,7 +55,8 @@ pub(crate) struct JsonFacts {
     /// None: hidden_size / num_attention_heads.
     pub(crate) head_dim: Option<usize>,
     pub(crate) max_position_embeddings: usize,
-    pub(crate) rms_norm_eps: f64,
+    /// The key of the norms' ε, and its default.
+    pub(crate) norm_eps: (&'static str, f64),
     pub(crate) rope_theta: f64,
     pub(crate) tie_word_embeddings: bool,
     pub(crate) bos: Option<u32>,
@@ -112,6 +74,8 @@ pub(crate) struct JsonFacts {
     pub(crate) mlp_bias: BiasKey,
     /// `embedding_multiplier`, `attention_multiplier`, `residual_multiplier` and `logits_scaling` are read.
     pub(crate) multipliers: bool,
+    /// `logit_scale` is read, by which logits are multiplied, and this is its default.
+    pub(crate) logit_scale: Option<f64>,
     /// `query_pre_attn_scalar`; None: the key is not read, scores are divided by √head_dim.
     pub(crate) query_pre_attn_scalar: Option<f64>,
     /// `attn_logit_softcapping`.
@@ -128,12 +92,35 @@ pub(crate) struct JsonFacts {
     pub(crate) local_rope: Option<LocalRope>,
     /// `no_rope_layers` is read; the number is the default of `no_rope_layer_interval`.
     pub(crate) no_rope_interval: Option<usize>,
-    /// In a model that has a window, layers without it have no rotary embedding.
-    pub(crate) rope_in_windows: bool,
+    /// Whether layers without a window have a rotary embedding.
+    pub(crate) rope_in_windows: RopeInWindows,
     /// The scaling "dynamic" with `alpha` is a larger base at every length.
     pub(crate) rope_alpha: bool,
+    /// The rotary parameters where the file names none.
+    pub(crate) default_rope: Option<DefaultRope>,
     /// `llama_4_scaling_beta` among the rotary parameters is needed: queries grow with their position.
     pub(crate) query_growth: bool,
+}
+
+/// Where layers without a window go without a rotary embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RopeInWindows {
+    /// Nowhere.
+    Never,
+    /// In a model whose configuration names a window.
+    IfNamed,
+    /// Always.
+    Always,
+}
+
+/// Rotary parameters of Llama 3's scaling, which a family takes where its config.json has none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct DefaultRope {
+    pub(crate) theta: f64,
+    pub(crate) factor: f64,
+    pub(crate) low_freq_factor: f64,
+    pub(crate) high_freq_factor: f64,
+    pub(crate) original_max_position_embeddings: usize,
 }
 
 /// Whether some linear layers have biases.
@@ -180,6 +167,8 @@ pub(crate) enum Sliding {
     Never,
     /// All do if `sliding_window` is set; the number is its default.
     All(Option<usize>),
+    /// If `sliding_window` is set, those that `layer_types` names, else all; the number is its default.
+    Named(Option<usize>),
     /// If `use_sliding_window`, those that `layer_types` names, else those from `max_window_layers` on.
     FromLayer,
     /// Those that `layer_types` names, else all but every n-th (`sliding_window_pattern`).
@@ -256,6 +245,8 @@ pub(crate) enum Unloaded {
     WideHeads,
     /// Divisors of rotary frequencies, one each.
     RopeFactors,
+    /// Linear layers without biases.
+    NoBiases,
 }
 
 /// Models in whose mixes of block types llama.cpp gives the matrices of values more bits, since they are small.
@@ -352,6 +343,26 @@ impl Facts {
             .iter()
             .find(|(n, _)| *n == norm)
             .map(|(_, path)| *path)
+    }
+
+    /// Module path in a layer of a projection.
+    #[must_use]
+    pub fn path(&self, projection: Projection) -> &'static str {
+        let own = self.names.iter().find(|(p, _)| *p == projection);
+        own.map_or(projection.usual_path(), |(_, path)| path)
+    }
+
+    /// Whether its norms subtract the mean.
+    #[must_use]
+    pub fn subtracts_mean(&self, norm: Norm) -> bool {
+        let of_heads = matches!(norm, Norm::Query | Norm::Key);
+        !of_heads && matches!(self.norm_kind, NormKind::Layer { .. })
+    }
+
+    /// Whether a norm has a bias.
+    #[must_use]
+    pub fn has_norm_bias(&self, norm: Norm) -> bool {
+        self.subtracts_mean(norm) && self.norm_kind.has_bias()
     }
 
     /// The linear layer in which a projection lies: itself, or the stacked one.

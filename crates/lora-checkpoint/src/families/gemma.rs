@@ -1,12 +1,12 @@
 //! Gemma 1: norms before attention and MLP, stored as γ − 1; GeGLU; embeddings times √H.
-use super::facts::{Activation, Facts, GgufFacts, JsonFacts, published};
+use super::facts::{Activation, Facts, GgufFacts, JsonFacts, Mlp, published};
 use super::parts::{ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "gemma",
     architecture: "GemmaForCausalLM",
     norm_offset: 1.0,
-    activation: Activation::GeluTanh,
+    mlp: Mlp::Gated(Activation::GeluTanh),
     scaled_embedding: true,
     json: JsonFacts {
         vocab_size: 256_000,

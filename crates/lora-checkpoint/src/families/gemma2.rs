@@ -1,6 +1,6 @@
 //! Gemma 2: norms before and after, stored as γ − 1; GeGLU; soft caps; a window in every second layer.
 use super::facts::{
-    Activation, Facts, GgufCap, GgufFacts, GgufWindows, JsonFacts, Sliding, SoftCap, published,
+    Activation, Facts, GgufCap, GgufFacts, GgufWindows, JsonFacts, Mlp, Sliding, SoftCap, published,
 };
 use super::parts::{AROUND, ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
@@ -9,7 +9,7 @@ pub(super) const FACTS: Facts = Facts {
     architecture: "Gemma2ForCausalLM",
     norms: AROUND,
     norm_offset: 1.0,
-    activation: Activation::GeluTanh,
+    mlp: Mlp::Gated(Activation::GeluTanh),
     scaled_embedding: true,
     json: JsonFacts {
         vocab_size: 256_000,

@@ -1,7 +1,7 @@
 //! Gemma 3 (text): Gemma 2's norms and MLP without a cap on scores; q and k normalised; a window in all but every sixth
 //! layer, and there a rotary embedding of its own.
 use super::facts::{
-    Activation, Facts, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, JsonFacts, LocalRope,
+    Activation, Facts, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, JsonFacts, LocalRope, Mlp,
     Sliding, SoftCap, published,
 };
 use super::parts::{AROUND_AND_HEADS, ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
@@ -11,7 +11,7 @@ pub(super) const FACTS: Facts = Facts {
     architecture: "Gemma3ForCausalLM",
     norms: AROUND_AND_HEADS,
     norm_offset: 1.0,
-    activation: Activation::GeluTanh,
+    mlp: Mlp::Gated(Activation::GeluTanh),
     scaled_embedding: true,
     json: JsonFacts {
         vocab_size: 262_208,

@@ -22,7 +22,7 @@ pub(super) const FACTS: Facts = Facts {
         num_key_value_heads: Some(2),
         head_dim: Some(128),
         max_position_embeddings: 131_072,
-        rms_norm_eps: 0.000_000_156_25,
+        norm_eps: ("rms_norm_eps", 0.000_000_156_25),
         pad: Some(151_329),
         eos: &[151_329, 151_336, 151_338],
         qkv_bias: BiasKey::Read("attention_bias", true),

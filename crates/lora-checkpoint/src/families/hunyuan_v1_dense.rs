@@ -15,7 +15,7 @@ pub(super) const FACTS: Facts = Facts {
     peft_targets: &[],
     json: JsonFacts {
         vocab_size: 290_943,
-        rms_norm_eps: 1e-5,
+        norm_eps: ("rms_norm_eps", 1e-5),
         bos: Some(1),
         eos: &[2],
         pad: Some(0),

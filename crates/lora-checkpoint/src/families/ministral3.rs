@@ -13,7 +13,7 @@ pub(super) const FACTS: Facts = Facts {
         num_key_value_heads: Some(8),
         head_dim: Some(128),
         max_position_embeddings: 262_144,
-        rms_norm_eps: 1e-5,
+        norm_eps: ("rms_norm_eps", 1e-5),
         bos: Some(1),
         eos: &[2],
         pad: Some(11),

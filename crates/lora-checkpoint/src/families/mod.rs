@@ -1,6 +1,8 @@
 //! The families of decoders, one file each: a new family of known parts is a new file and a line in [`FAMILIES`]. Everything
 //! else reads [`Facts`], and names no family.
 
+mod apertus;
+mod cohere2;
 mod ernie4_5;
 mod exaone4;
 mod facts;
@@ -10,7 +12,9 @@ mod gemma3;
 mod glm4;
 mod granite;
 mod hunyuan_v1_dense;
+mod kinds;
 mod llama;
+mod ministral;
 mod ministral3;
 mod mistral;
 mod olmo2;
@@ -21,17 +25,24 @@ mod qwen2;
 mod qwen3;
 mod seed_oss;
 mod smollm3;
+mod starcoder2;
 
-pub use facts::{Activation, Facts, HeadNorms, Norm, Published, RotaryPairs};
 pub(crate) use facts::{
-    BiasKey, GgufCap, GgufLocalBase, GgufWindows, LocalRope, Sliding, SmallValues, SoftCap,
-    Unloaded,
+    BiasKey, DefaultRope, GgufCap, GgufLocalBase, GgufWindows, LocalRope, RopeInWindows, Sliding,
+    SmallValues, SoftCap, Unloaded,
+};
+pub use facts::{Facts, Published};
+pub(crate) use kinds::is_rounded;
+pub use kinds::{
+    Activation, Block, HeadNorms, Mlp, Norm, NormKind, RotaryPairs, XIELU_BETA, XIELU_EPS,
+    XieluNumber,
 };
 
 use std::fmt;
 
-/// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more.
-static FAMILIES: [&Facts; 18] = [
+/// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
+/// has no name of its own there stands behind those that its files are read as.
+static FAMILIES: [&Facts; 22] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -48,8 +59,12 @@ static FAMILIES: [&Facts; 18] = [
     &seed_oss::FACTS,
     &olmo3::FACTS,
     &exaone4::FACTS,
+    &ministral::FACTS,
     &ministral3::FACTS,
     &hunyuan_v1_dense::FACTS,
+    &starcoder2::FACTS,
+    &apertus::FACTS,
+    &cohere2::FACTS,
 ];
 
 /// A family of decoders: a place in the registry.
@@ -118,7 +133,7 @@ mod tests {
     use crate::Projection;
 
     #[test]
-    fn every_family_has_all_seven_parts_once_and_its_own_name() {
+    fn every_family_has_all_parts_once_and_its_own_name() {
         for family in Family::all() {
             let facts = family.facts();
             let parts: Vec<Projection> = facts
@@ -127,7 +142,11 @@ mod tests {
                 .flat_map(|p| p.parts())
                 .copied()
                 .collect();
-            assert_eq!(parts, parts::APART, "{family:?}");
+            let expected = match facts.mlp.is_gated() {
+                true => parts::APART,
+                false => parts::WITHOUT_GATE,
+            };
+            assert_eq!(parts, expected, "{family:?}");
             assert!(
                 parts
                     .iter()
@@ -135,11 +154,16 @@ mod tests {
             );
             let normed = |before, after| facts.norm(before).or(facts.norm(after)).is_some();
             assert!(normed(Norm::Input, Norm::AttentionOutput));
-            assert!(normed(Norm::MlpInput, Norm::MlpOutput));
+            let is_parallel = facts.block == Block::Parallel;
+            assert_ne!(normed(Norm::MlpInput, Norm::MlpOutput), is_parallel);
             assert_eq!(Family::of_model_type(facts.model_type).unwrap(), family);
             let marked = facts.gguf.marked_by_window;
             let found = Family::of_gguf(facts.gguf.architecture, marked).unwrap();
-            assert_eq!(found, family, "{}", facts.gguf.architecture);
+            // A family without a name of its own in GGUF has the layers of the one that its files are read as.
+            let layers = |f: &Facts| (f.projections, f.norms, f.head_norms, f.gguf.permuted);
+            assert_eq!(layers(found.facts()), layers(facts), "{family:?}");
+            let reads_alike = found == family || found.facts().gguf.architecture == "llama";
+            assert!(reads_alike, "{}", facts.gguf.architecture);
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) const FACTS: Facts = Facts {
     peft_targets: &[],
     json: JsonFacts {
         vocab_size: 50_304,
-        rms_norm_eps: 1e-5,
+        norm_eps: ("rms_norm_eps", 1e-5),
         eos: &[50_279],
         pad: Some(1),
         qkv_bias: ATTENTION_BIAS,

@@ -1,13 +1,15 @@
 //! Parts that families share: lists of linear layers and norms, and the facts of a plain decoder, from which every family
 //! says where it differs.
 use super::facts::{
-    Activation, BiasKey, Facts, GgufCap, GgufFacts, GgufWindows, HeadNorms, JsonFacts, Norm,
-    RotaryPairs, Sliding, SmallValues, SoftCap, Unloaded,
+    Activation, BiasKey, Block, Facts, GgufCap, GgufFacts, GgufWindows, HeadNorms, JsonFacts, Mlp,
+    Norm, NormKind, RopeInWindows, RotaryPairs, Sliding, SmallValues, SoftCap, Unloaded,
 };
 use crate::projection::Projection::{self, Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
 
 /// The seven linear layers, each for itself.
 pub(super) const APART: &[Projection] = &[Q, K, V, O, Gate, Up, Down];
+/// The same without a gate.
+pub(super) const WITHOUT_GATE: &[Projection] = &[Q, K, V, O, Up, Down];
 /// gate and up in one.
 pub(super) const GATE_UP_STACKED: &[Projection] = &[Q, K, V, O, GateUp, Down];
 /// q, k and v in one, gate and up in one.
@@ -63,12 +65,15 @@ pub(super) const PLAIN: Facts = Facts {
     model_type: "",
     architecture: "",
     projections: APART,
+    names: &[],
     norms: BEFORE,
     weightless: &["mlp.act_fn"],
+    norm_kind: NormKind::Rms,
+    block: Block::Sequential,
     head_norms: HeadNorms::EachHead,
     rotary_pairs: RotaryPairs::Halves,
     norm_offset: 0.0,
-    activation: Activation::Silu,
+    mlp: Mlp::Gated(Activation::Silu),
     scaled_embedding: false,
     peft_targets: QUERY_AND_VALUE,
     json: PLAIN_JSON,
@@ -86,7 +91,7 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     num_key_value_heads: None,
     head_dim: None,
     max_position_embeddings: 2048,
-    rms_norm_eps: 1e-6,
+    norm_eps: ("rms_norm_eps", 1e-6),
     rope_theta: 10_000.0,
     tie_word_embeddings: false,
     bos: None,
@@ -98,6 +103,7 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     output_bias: BiasKey::Never,
     mlp_bias: BiasKey::Never,
     multipliers: false,
+    logit_scale: None,
     query_pre_attn_scalar: None,
     attention_softcap: SoftCap::Absent,
     logit_softcap: SoftCap::Absent,
@@ -106,8 +112,9 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     rope_types: &[],
     local_rope: None,
     no_rope_interval: None,
-    rope_in_windows: false,
+    rope_in_windows: RopeInWindows::Never,
     rope_alpha: false,
+    default_rope: None,
     query_growth: false,
 };
 

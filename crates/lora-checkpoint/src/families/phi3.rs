@@ -17,7 +17,7 @@ pub(super) const FACTS: Facts = Facts {
         hidden_size: 3072,
         intermediate_size: 8192,
         max_position_embeddings: 4096,
-        rms_norm_eps: 1e-5,
+        norm_eps: ("rms_norm_eps", 1e-5),
         bos: Some(1),
         eos: &[32_000],
         pad: Some(32_000),

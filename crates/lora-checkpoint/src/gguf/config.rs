@@ -5,11 +5,13 @@ use super::parse::Gguf;
 use super::rope;
 use super::unread;
 use super::value::Value;
+use super::xielu;
 use crate::ModelConfig;
 use crate::Projection;
-use crate::config::{Biases, LayerSpec, Multipliers, Part, check_layers};
+use crate::config::{Biases, LayerSpec, Multipliers, check_layers};
 use crate::error::Fault;
-use crate::families::{Facts, Family, GgufWindows};
+use crate::families::{Facts, Family, GgufWindows, RopeInWindows};
+use crate::weights::Part;
 
 /// The decoder that the metadata and the tensor table describe. `bytes` is the whole file.
 pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fault> {
@@ -50,6 +52,7 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fau
     let num_hidden_layers = keys.need("block_count")?;
     check_layers(num_hidden_layers)?;
     let max_position_embeddings = keys.need("context_length")?;
+    xielu::check(gguf, facts, num_hidden_layers)?;
     let config = ModelConfig {
         family,
         vocab_size: embedding.shape[0],
@@ -59,9 +62,9 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fau
         num_attention_heads: heads,
         num_key_value_heads: keys.size("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
-        rms_norm_eps: keys
-            .real("attention.layer_norm_rms_epsilon")?
-            .ok_or_else(|| format!("no {}", keys.name("attention.layer_norm_rms_epsilon")))?,
+        norm_eps: keys
+            .real(names::norm_eps_key(facts))?
+            .ok_or_else(|| format!("no {}", keys.name(names::norm_eps_key(facts))))?,
         ropes: rope::read(&keys, bytes, facts, rotated, max_position_embeddings)?,
         layers: layers(&keys, facts, num_hidden_layers)?,
         query_pre_attn_scalar: query_pre_attn_scalar(
@@ -125,7 +128,11 @@ pub(crate) fn layers_of(
         } => window.filter(|_| count == layers && !every(period.unwrap_or(n), i)),
     };
     let has_windows = (0..count).any(|i| window_of(i).is_some());
-    let in_windows_alone = facts.json.rope_in_windows && has_windows;
+    let in_windows_alone = match facts.json.rope_in_windows {
+        RopeInWindows::Never => false,
+        RopeInWindows::IfNamed => has_windows,
+        RopeInWindows::Always => true,
+    };
     let layer = |i: usize| {
         let window = window_of(i);
         let is_local = facts.json.local_rope.is_some() && window.is_some();
@@ -194,10 +201,16 @@ pub(crate) fn query_pre_attn_scalar(
 
 /// Of a family that has them; those that the file doesn't name are as llama.cpp takes them.
 fn multipliers(keys: &Keys<'_>, facts: &Facts, head_dim: usize) -> Result<Multipliers, String> {
+    let named = |key: &str| Ok::<_, String>(keys.real(key)?.filter(|&x| x != 0.0));
+    if facts.json.logit_scale.is_some() {
+        return Ok(Multipliers {
+            logits: 1.0 / named("logit_scale")?.unwrap_or(1.0),
+            ..Multipliers::default()
+        });
+    }
     if !facts.json.multipliers {
         return Ok(Multipliers::default());
     }
-    let named = |key: &str| Ok::<_, String>(keys.real(key)?.filter(|&x| x != 0.0));
     let usual = 1.0 / (head_dim as f64).sqrt();
     Ok(Multipliers {
         embedding: named("embedding_scale")?.unwrap_or(1.0),

@@ -1,9 +1,10 @@
 //! GGUF files: the strict parser (`parse`), what its metadata says about a decoder (`config`, `rope`),
-//! tensor names (`names`) and the order of rows (`order`).
+//! where weights lie (`entries`, `xielu`), names (`names`) and the order of rows (`order`).
 //!
 //! Specification: ggml's docs/gguf.md. Versions 2 and 3, little-endian.
 
 pub(crate) mod config;
+pub(crate) mod entries;
 mod file;
 mod keys;
 pub(crate) mod names;
@@ -12,6 +13,7 @@ pub(crate) mod parse;
 pub(crate) mod rope;
 mod unread;
 mod value;
+pub(crate) mod xielu;
 
 pub use file::GgufFile;
 pub use order::{architecture, permute_rows, restore_rows, tensor_name};

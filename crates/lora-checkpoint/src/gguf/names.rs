@@ -1,21 +1,44 @@
-//! Tensor names: llama.cpp's for what a weight is. Architectures share them; which tensors a model has is its config's.
+//! Names of tensors and of some keys: llama.cpp's for what a weight is. Architectures share them; which tensors a model has is its config's.
 use crate::Projection;
-use crate::config::Part;
-use crate::families::{Facts, Norm};
+use crate::families::{Facts, Norm, NormKind, XIELU_BETA, XIELU_EPS, XieluNumber};
+use crate::weights::Part;
 
 /// llama.cpp's name of a part of a model.
 pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
     match part {
         Part::Embedding => "token_embd.weight".to_owned(),
         Part::FinalNorm => "output_norm.weight".to_owned(),
+        Part::FinalNormBias => "output_norm.bias".to_owned(),
         Part::Head => "output.weight".to_owned(),
         Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(facts, norm)),
+        Part::NormBias(layer, norm) => format!("blk.{layer}.{}.bias", of_norm(facts, norm)),
+        Part::Xielu(_, number) => xielu_key(number).to_owned(),
         Part::Linear(layer, projection) => {
             format!("blk.{layer}.{}.weight", of_projection(projection))
         }
         Part::Bias(layer, projection) => format!("blk.{layer}.{}.bias", of_projection(projection)),
     }
 }
+
+/// The key of the norms' ε.
+pub(crate) fn norm_eps_key(facts: &Facts) -> &'static str {
+    match facts.norm_kind {
+        NormKind::Rms => "attention.layer_norm_rms_epsilon",
+        NormKind::Layer { .. } => "attention.layer_norm_epsilon",
+    }
+}
+
+/// The key of what xIELU learns: in GGUF it is no tensor, but a list among the metadata, one number a layer.
+pub(crate) fn xielu_key(number: XieluNumber) -> &'static str {
+    match number {
+        XieluNumber::AlphaP => "xielu.alpha_p",
+        XieluNumber::AlphaN => "xielu.alpha_n",
+    }
+}
+
+/// The keys of xIELU's constants β and ε, lists as well.
+pub(crate) const XIELU_CONSTANTS: [(&str, f32); 2] =
+    [("xielu.beta", XIELU_BETA), ("xielu.eps", XIELU_EPS)];
 
 fn of_norm(facts: &Facts, norm: Norm) -> &'static str {
     let own = facts.gguf.norm_names.iter().find(|(n, _)| *n == norm);

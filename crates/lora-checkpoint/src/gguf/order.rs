@@ -1,8 +1,8 @@
 //! What others ask of a weight in GGUF: its name, and the order of its rows.
 use super::names;
 use crate::ModelConfig;
-use crate::config::Part;
 use crate::view::{hugging_face_row, stored_row};
+use crate::weights::Part;
 
 /// llama.cpp's name of a weight of a model: `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`.
 pub fn tensor_name(config: &ModelConfig, hugging_face_name: &str) -> Option<String> {

@@ -1,11 +1,12 @@
 //! Metadata that changes what a decoder computes in some architecture and is not read here: refused unless its value means
 //! that nothing changes.
 use super::keys::Keys;
+use super::names;
 use super::value::Value;
 use crate::families::Facts;
 
 /// Keys and the values that mean nothing.
-const NEUTRAL: [(&str, &[f64]); 13] = [
+const NEUTRAL: [(&str, &[f64]); 14] = [
     ("expert_count", &[0.0]),
     ("attention.scale", &[0.0]),
     ("attention.clamp_kqv", &[0.0]),
@@ -13,6 +14,7 @@ const NEUTRAL: [(&str, &[f64]); 13] = [
     ("attention.causal", &[1.0]),
     ("attention.temperature_scale", &[0.0]),
     ("attention.layer_norm_epsilon", &[0.0]),
+    ("attention.layer_norm_rms_epsilon", &[0.0]),
     ("embedding_scale", &[0.0, 1.0]),
     ("residual_scale", &[0.0, 1.0]),
     ("logit_scale", &[0.0, 1.0]),
@@ -38,6 +40,12 @@ const GROWTH: [&str; 2] = [
 /// Refuses keys that would make another model of it.
 pub(super) fn refuse(keys: &Keys<'_>, facts: &Facts) -> Result<(), String> {
     for (key, neutral) in NEUTRAL {
+        if key == names::norm_eps_key(facts) {
+            continue;
+        }
+        if facts.json.logit_scale.is_some() && key == "logit_scale" {
+            continue;
+        }
         if facts.json.multipliers && MULTIPLIERS.contains(&key) {
             continue;
         }

@@ -2,7 +2,7 @@
 //! to transformers 4.
 use super::encode::SaveDtype;
 use crate::error::Fault;
-use crate::families::{Activation, Sliding, SoftCap};
+use crate::families::{Activation, Mlp, Sliding, SoftCap};
 use crate::rope::recover_llama3;
 use crate::{ModelConfig, Rope, RopeScaling};
 use serde_json::{Map, Value, json};
@@ -25,15 +25,16 @@ pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Fau
         "num_attention_heads": config.num_attention_heads,
         "num_hidden_layers": config.num_hidden_layers,
         "num_key_value_heads": config.num_key_value_heads,
-        "rms_norm_eps": config.rms_norm_eps,
         "tie_word_embeddings": config.tie_word_embeddings,
         "torch_dtype": dtype.torch_name(),
         "use_cache": true,
         "vocab_size": config.vocab_size,
     }));
-    let activation = match facts.activation {
-        Activation::Silu => "silu",
-        Activation::GeluTanh => "gelu_pytorch_tanh",
+    map.insert(facts.json.norm_eps.0.to_owned(), config.norm_eps.into());
+    let activation = match facts.mlp {
+        Mlp::Gated(Activation::Silu) | Mlp::Plain(Activation::Silu) => "silu",
+        Mlp::Gated(Activation::GeluTanh) | Mlp::Plain(Activation::GeluTanh) => "gelu_pytorch_tanh",
+        Mlp::Xielu => "xielu",
     };
     map.insert(facts.json.activation.to_owned(), activation.into());
     map.extend(special_ids(config));
@@ -75,13 +76,19 @@ fn of_family(config: &ModelConfig) -> Object {
         put("residual_multiplier", own.residual.into());
         put("logits_scaling", own.logits.into());
     }
+    if json.logit_scale.is_some() {
+        put("logit_scale", (1.0 / config.multipliers.logits).into());
+    }
     if json.attention_softcap != SoftCap::Absent {
         put("attn_logit_softcapping", config.attention_softcap.into());
     }
     if json.logit_softcap != SoftCap::Absent {
         put("final_logit_softcapping", config.logit_softcap.into());
     }
-    if matches!(json.sliding, Sliding::Pattern(_) | Sliding::AllBut(_)) {
+    if matches!(
+        json.sliding,
+        Sliding::Pattern(_) | Sliding::AllBut(_) | Sliding::Named(_)
+    ) {
         put("layer_types", types().into());
     }
     if json.query_pre_attn_scalar.is_some() {

@@ -58,6 +58,7 @@ pub(crate) fn save_sharded<E: From<Error>>(
     json::write_configs(dir, model, dtype, &mut saved.files)?;
     write_tokenizer(dir, model, &mut saved)?;
     write_chat(dir, model, &mut saved)?;
+    let constants = model.config().constants();
     let mut buffers = (Encoder::default(), Vec::new());
     let mut rounding = Rounding::watch(model, dtype.storage())?;
     let mut edit = |view: &TensorView<'_>, first: usize, rows: &mut [f32]| {
@@ -66,7 +67,12 @@ pub(crate) fn save_sharded<E: From<Error>>(
     };
     for (index, names) in shards.iter().enumerate() {
         let path = dir.join(shard_name(index, shards.len()));
-        write_shard(&path, model, names, dtype, &mut buffers, &mut edit)?;
+        let is_last = index + 1 == shards.len();
+        let held = Held {
+            names,
+            constants: if is_last { &constants } else { &[] },
+        };
+        write_shard(&path, model, held, dtype, &mut buffers, &mut edit)?;
         saved.files.push(path);
     }
     if shards.len() > 1 {
@@ -106,19 +112,26 @@ fn shard_name(index: usize, count: usize) -> String {
     }
 }
 
+/// What a file holds: weights, and after them constants (see [`ModelConfig::constants`](crate::ModelConfig::constants)).
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    names: &'a [String],
+    constants: &'a [(String, f32)],
+}
+
 fn write_shard<E: From<Error>>(
     path: &Path,
     model: &Checkpoint,
-    names: &[String],
+    held: Held<'_>,
     dtype: SaveDtype,
     (encoder, rows): &mut (Encoder, Vec<f32>),
     edit: &mut impl FnMut(&TensorView<'_>, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut file =
         BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
-    file.write_all(&header(model, names, dtype)?)
+    file.write_all(&header(model, held, dtype)?)
         .map_err(io("write", path))?;
-    for name in names {
+    for name in held.names {
         let view = model.tensor(name)?;
         let columns = view.columns();
         let per_chunk = (CHUNK_VALUES / columns).max(1);
@@ -139,26 +152,43 @@ fn write_shard<E: From<Error>>(
             first += rows.len() / columns;
         }
     }
+    for (name, value) in held.constants {
+        let values = std::slice::from_ref(value);
+        let chunk = Rows {
+            values,
+            columns: 1,
+            importance: None,
+        };
+        let bytes = encoder.encode(dtype.storage(), chunk);
+        let bytes = bytes.map_err(|fault| invalid(path, fault.at(format!("tensor {name}"))))?;
+        file.write_all(bytes).map_err(io("write", path))?;
+    }
     file.flush().map_err(io("write", path))?;
     Ok(())
 }
 
 /// Length, JSON table and padding to 8 bytes.
-fn header(model: &Checkpoint, names: &[String], dtype: SaveDtype) -> Result<Vec<u8>, Error> {
+fn header(model: &Checkpoint, held: Held<'_>, dtype: SaveDtype) -> Result<Vec<u8>, Error> {
     let mut table = Map::new();
     table.insert(
         "__metadata__".to_owned(),
         serde_json::json!({"format": "pt"}),
     );
     let mut at = 0;
-    for name in names {
-        let view = model.tensor(name)?;
-        let end = at + view.len() * dtype.storage().unit().1;
+    let mut add = |name: &String, shape: &[usize]| {
+        let values: usize = shape.iter().product();
+        let end = at + values * dtype.storage().unit().1;
         let row = serde_json::json!({
-            "dtype": dtype.safetensors_name(), "shape": view.shape(), "data_offsets": [at, end],
+            "dtype": dtype.safetensors_name(), "shape": shape, "data_offsets": [at, end],
         });
         table.insert(name.clone(), row);
         at = end;
+    };
+    for name in held.names {
+        add(name, model.tensor(name)?.shape());
+    }
+    for (name, _) in held.constants {
+        add(name, &[]);
     }
     let mut text = Value::Object(table).to_string().into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
@@ -181,7 +211,12 @@ fn write_index(
             parameters += model.tensor(name)?.len();
         }
     }
-    let size = parameters * dtype.storage().unit().1;
+    let last = shard_name(shards.len().saturating_sub(1), shards.len());
+    let constants = model.config().constants();
+    let size = (parameters + constants.len()) * dtype.storage().unit().1;
+    for (name, _) in constants {
+        map.insert(name, Value::String(last.clone()));
+    }
     let path = dir.join("model.safetensors.index.json");
     let json = serde_json::json!({
         "metadata": {"total_parameters": parameters, "total_size": size}, "weight_map": map,

@@ -3,7 +3,7 @@
 use crate::error::Fault;
 use crate::families::{Facts, Family, GgufCap, GgufWindows, Unloaded};
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
-use crate::{ModelConfig, Projection, RopeScaling};
+use crate::{Biases, ModelConfig, Projection, RopeScaling};
 
 /// The configuration that a reader will find in the file: the model's own but for what was said in `warnings`.
 pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<ModelConfig, Fault> {
@@ -66,6 +66,9 @@ fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
             }
             Unloaded::RopeFactors if config.ropes.iter().any(|r| has_factors(&r.scaling)) => {
                 Some("rotary factors one by one (llama3, longrope)")
+            }
+            Unloaded::NoBiases if config.biases != Biases::ALL => {
+                Some("linear layers without biases")
             }
             _ => None,
         }

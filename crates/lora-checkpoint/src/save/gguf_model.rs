@@ -2,14 +2,15 @@
 use super::dtype::GgufDtype;
 use super::gguf::{GgufTensor, write_weighted};
 use super::gguf_holds::held;
+use super::gguf_metadata::{carried, metadata};
 use super::mix::Mix;
 use super::rounding::Rounding;
 use super::verify::verify;
-use crate::config::Part;
 use crate::error::{Error, Fault, invalid};
 use crate::gguf::rope::{self, Written};
-use crate::gguf::{self, Value, names};
+use crate::gguf::{Value, names};
 use crate::view::{TensorView, hugging_face_row};
+use crate::weights::Part;
 use crate::{Chat, Checkpoint, Format, Importance, ModelConfig};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,7 +72,7 @@ pub fn save_gguf<'a, E: From<Error>>(
     let rope = rope::write(model.config()).map_err(|m| invalid(model.path(), m))?;
     warnings.extend(rope.warning.clone());
     let mut held = held(model.config(), &mut warnings).map_err(|m| invalid(model.path(), m))?;
-    let mut all = metadata(model, storage.file_type(), name, &rope);
+    let mut all = metadata(model, storage.file_type(), name, &rope)?;
     all.extend(tokenizer(model, &mut held, &mut warnings)?);
     let (tensors, sources) = plan(model, storage, &rope, &mut warnings)?;
     let weights = weights(&tensors, storage.importance()).map_err(|m| invalid(model.path(), m))?;
@@ -152,6 +153,9 @@ fn plan<'a>(
     }
     let mut fallen_back = BTreeMap::new();
     for (part, name, shape) in model.config().parts() {
+        if matches!(part, Part::Xielu(..)) {
+            continue; // among the metadata
+        }
         let view = model.tensor(&name)?;
         let mut dtype = GgufDtype::F32;
         if shape.len() > 1 {
@@ -214,29 +218,6 @@ fn read_rows(
     }
 }
 
-/// What is said of the model and its decoder, in the order of llama.cpp's converter.
-fn metadata(
-    model: &Checkpoint,
-    file_type: u32,
-    name: &str,
-    rope: &Written,
-) -> Vec<(String, Value)> {
-    let config = model.config();
-    let mut all = match model.format() {
-        Format::Gguf => carried(model, "general."),
-        Format::HuggingFace => vec![
-            pair("general.architecture", text(gguf::architecture(config))),
-            pair("general.type", text("model")),
-            pair("general.name", text(name)),
-            pair("general.size_label", text(&size_label(parameters(config)))),
-        ],
-    };
-    all.extend(decoder(config, rope));
-    all.push(pair("general.file_type", Value::U32(file_type)));
-    all.push(pair("general.quantization_version", Value::U32(2)));
-    all
-}
-
 /// The tokenizer's metadata. Token ids stand there and nowhere else in the file: `held` gets them as they are written.
 fn tokenizer(
     model: &Checkpoint,
@@ -274,99 +255,4 @@ fn system(chat: Chat) -> Vec<(String, Value)> {
         ..chat
     };
     chat.metadata()
-}
-
-/// A GGUF source's own entries, but for those that describe its storage.
-fn carried(model: &Checkpoint, prefix: &str) -> Vec<(String, Value)> {
-    let storage = [
-        "general.file_type",
-        "general.quantization_version",
-        "general.alignment",
-    ];
-    let keep = |key: &str| key.starts_with(prefix) && !storage.contains(&key);
-    model
-        .all_metadata()
-        .filter(|(key, _)| keep(key))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-}
-
-fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
-    let key = |key: &str| format!("{}.{key}", config.facts().gguf.architecture);
-    let size = |name: &str, n: usize| (key(name), Value::U32(n as u32));
-    let real = |name: &str, x: f64| (key(name), Value::F32(x as f32));
-    let mut all = vec![
-        size("block_count", config.num_hidden_layers),
-        size("context_length", config.max_position_embeddings),
-        size("embedding_length", config.hidden_size),
-        size("feed_forward_length", config.intermediate_size),
-        size("attention.head_count", config.num_attention_heads),
-        size("attention.head_count_kv", config.num_key_value_heads),
-        real("attention.layer_norm_rms_epsilon", config.rms_norm_eps),
-        size("attention.key_length", config.head_dim),
-        size("attention.value_length", config.head_dim),
-        size("vocab_size", config.vocab_size),
-    ];
-    all.extend(
-        rope.metadata
-            .iter()
-            .map(|(name, value)| (key(name), value.clone())),
-    );
-    all.extend(
-        config
-            .layers
-            .iter()
-            .find_map(|l| l.window)
-            .map(|n| size("attention.sliding_window", n)),
-    );
-    all.extend(
-        config
-            .attention_softcap
-            .map(|cap| real("attn_logit_softcapping", cap)),
-    );
-    if config.facts().json.multipliers {
-        let own = &config.multipliers;
-        all.extend([
-            real("attention.scale", config.attention_scale()),
-            real("embedding_scale", own.embedding),
-            real("residual_scale", own.residual),
-            real("logit_scale", own.logits),
-        ]);
-    }
-    all.extend(
-        config
-            .logit_softcap
-            .map(|cap| real("final_logit_softcapping", cap)),
-    );
-    all
-}
-
-/// Parameters of the model; a tied head counts once.
-fn parameters(config: &ModelConfig) -> usize {
-    config
-        .weights()
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .sum()
-}
-
-/// "135M", "1.1B": gguf-py's `model_weight_count_rounded_notation`.
-fn size_label(parameters: usize) -> String {
-    let n = parameters as f64;
-    let (scaled, suffix) = match n {
-        n if n > 1e12 => (n * 1e-12, "T"),
-        n if n > 1e9 => (n * 1e-9, "B"),
-        n if n > 1e6 => (n * 1e-6, "M"),
-        n => (n * 1e-3, "K"),
-    };
-    let decimals = if scaled.round() >= 10.0 { 0 } else { 1 };
-    format!("{scaled:.decimals$}{suffix}")
-}
-
-fn pair(key: &str, value: Value) -> (String, Value) {
-    (key.to_owned(), value)
-}
-
-fn text(text: &str) -> Value {
-    Value::String(text.to_owned())
 }

@@ -1,8 +1,8 @@
 //! Which tensor gets which type in a quantised model: llama.cpp's choice (`llama_tensor_get_type` of its llama-quant.cpp),
 //! for the families that are read here.
 use super::dtype::GgufDtype;
-use crate::config::Part;
 use crate::families::SmallValues;
+use crate::weights::Part;
 use crate::{ModelConfig, Projection};
 
 /// A quantised model's types: most matrices have the one of the name, `_M` and `_L` give those more bits that suffer most.

@@ -38,7 +38,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         num_attention_heads,
         num_key_value_heads,
         head_dim,
-        rms_norm_eps,
+        norm_eps,
         ropes,
         layers,
         query_pre_attn_scalar,
@@ -74,7 +74,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         w.max_position_embeddings,
         *max_position_embeddings,
     );
-    found.real("rms_norm_eps", Some(w.rms_norm_eps), Some(*rms_norm_eps));
+    found.real("the ε of the norms", Some(w.norm_eps), Some(*norm_eps));
     let (own, named) = (&w.multipliers, multipliers);
     found.real(
         "embedding_multiplier",

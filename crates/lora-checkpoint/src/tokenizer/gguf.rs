@@ -174,7 +174,7 @@ impl<'a> Source<'a> {
             }
             merges.push(json!([left, right]));
         }
-        let normalizer = if name == "qwen2" {
+        let normalizer = if pre::COMPOSING.contains(&name) {
             json!({"type": "NFC"})
         } else {
             json!(null)

@@ -100,6 +100,9 @@ const KNOWN: [Known; 10] = [
     },
 ];
 
+/// Names of those whose tokenizer.json composes characters first (NFC), which llama.cpp leaves out.
+pub(crate) const COMPOSING: [&str; 2] = ["qwen2", "command-r"];
+
 fn bytes() -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})
 }
@@ -135,11 +138,16 @@ pub(crate) fn detect(tokenizer: &Value) -> Result<&'static str, Fault> {
         .as_bool()
         .unwrap_or(false);
     let normalizer = &tokenizer["normalizer"];
+    let composes = normalizer["type"] == "NFC";
+    let name_of = |known: &Known| match known.names {
+        _ if normalizer.is_null() => Some(known.names[0]),
+        names if composes => names.iter().copied().find(|name| COMPOSING.contains(name)),
+        _ => None,
+    };
     KNOWN
         .iter()
         .find(|k| plain((k.structure)()) == found && k.ignore_merges == ignore_merges)
-        .filter(|k| normalizer.is_null() || (k.names[0] == "qwen2" && normalizer["type"] == "NFC"))
-        .map(|k| k.names[0])
+        .and_then(name_of)
         .ok_or_else(|| {
             Fault::new("llama.cpp's name for this tokenizer's pre-tokenizer is not known").hint(
                 format!(

@@ -17,6 +17,7 @@ fn plain(family: &str) -> Value {
         }
         "gemma3_text" => json!({"sliding_window": 8, "query_pre_attn_scalar": 16}),
         "mistral" | "olmo3" => json!({"sliding_window": 8}),
+        "cohere2" => json!({"sliding_window": 8, "tie_word_embeddings": true}),
         "ministral3" => {
             json!({"rope_parameters": {"rope_theta": 10000.0, "llama_4_scaling_beta": 0.1,
             "original_max_position_embeddings": 512}})
@@ -124,6 +125,8 @@ fn changes() -> Vec<(&'static str, Value)> {
             json!({"max_position_embeddings": 1000}),
         ),
         ("biases", json!({"attention_bias": true})),
+        ("biases", json!({"use_bias": false})),
+        ("multipliers", json!({"logit_scale": 0.5})),
         ("biases", json!({"mlp_bias": true})),
         ("bos_token_id", json!({"bos_token_id": null})),
         ("eos_token_ids", json!({"eos_token_id": null})),
@@ -221,8 +224,9 @@ fn same(found: &ModelConfig, source: &ModelConfig, what: &str) {
         ],
         "{what}"
     );
-    assert_eq!(a.rms_norm_eps as f32, b.rms_norm_eps as f32, "{what}");
+    assert_eq!(a.norm_eps as f32, b.norm_eps as f32, "{what}");
     assert_eq!(a.attention_scale(), b.attention_scale(), "{what}");
+    assert_eq!(a.multipliers, b.multipliers, "{what}");
     assert_eq!(
         (a.attention_softcap, a.logit_softcap),
         (b.attention_softcap, b.logit_softcap),

@@ -51,7 +51,7 @@ fn absent_keys_have_transformers_defaults() {
     assert_eq!(
         (
             parsed.ropes[0].theta,
-            parsed.rms_norm_eps,
+            parsed.norm_eps,
             parsed.max_position_embeddings
         ),
         (10_000.0, 1e-6, 2048)

@@ -339,6 +339,20 @@ pub fn storable() -> Vec<Value> {
             "hunyuan_v1_dense",
             json!({"rope_scaling": {"type": "dynamic", "alpha": 1.0, "factor": 1.0}, "attention_bias": true}),
         ),
+        of("ministral", json!({"sliding_window": 8})),
+        of(
+            "starcoder2",
+            json!({"tie_word_embeddings": true, "norm_epsilon": 2e-5}),
+        ),
+        of(
+            "apertus",
+            json!({"rope_parameters": {"rope_type": "linear", "rope_theta": 12000000.0, "factor": 2.0}}),
+        ),
+        of(
+            "cohere2",
+            json!({"num_hidden_layers": 5, "sliding_window": 8, "tie_word_embeddings": true, "logit_scale": 0.25,
+            "layer_norm_eps": 2e-5}),
+        ),
     ]
 }
 
@@ -351,7 +365,11 @@ fn every_family_goes_through_gguf_and_back() {
         let path = dir.path().join("m.gguf");
         save_gguf(&path, &source, GgufDtype::F32, "m", keep).unwrap();
         let stored = Checkpoint::open(&path).unwrap();
-        same_config(stored.config(), source.config());
+        let mut expected = source.config().clone();
+        if config["model_type"] == "ministral" {
+            expected.family = Family::of_model_type("mistral").unwrap(); // GGUF has no name of its own for it
+        }
+        same_config(stored.config(), &expected);
         same_weights(&stored, &source);
         let back = dir.path().join("back");
         std::fs::create_dir(&back).unwrap();
@@ -373,7 +391,7 @@ fn every_family_goes_through_gguf_and_back() {
 fn same_config(a: &ModelConfig, b: &ModelConfig) {
     let narrow = |config: &ModelConfig| {
         let mut config = config.clone();
-        config.rms_norm_eps = f64::from(config.rms_norm_eps as f32);
+        config.norm_eps = f64::from(config.norm_eps as f32);
         for rope in &mut config.ropes {
             let (frequencies, factor) = (
                 [0, 1].map(|v| rope.inverse_frequencies(v)),

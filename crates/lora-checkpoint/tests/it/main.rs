@@ -9,6 +9,7 @@ mod folder;
 mod gguf;
 mod hostile;
 mod lost;
+mod plain_mlps;
 mod support;
 mod tokenizer;
 

@@ -31,11 +31,13 @@ pub fn config() -> Value {
     })
 }
 
-/// `config()` with some keys changed. Gemma names its activation under another key.
+/// `config()` with some keys changed. Some families have another activation, or name it under
+/// another key.
 pub fn config_with(changes: Value) -> Value {
     let mut config = config();
     let model_type = changes["model_type"].as_str().unwrap_or_default();
-    if model_type.starts_with("gemma") {
+    let own_activation = ["gemma", "starcoder2", "apertus"];
+    if own_activation.iter().any(|own| model_type.starts_with(own)) {
         config.as_object_mut().unwrap().remove("hidden_act");
     }
     for (key, value) in changes.as_object().unwrap() {

@@ -228,6 +228,8 @@ fn pre_tokenizers_have_llama_cpps_names_in_every_spelling() {
         let pre = file.metadata("tokenizer.ggml.pre").unwrap();
         Ok::<_, String>(pre.as_str().unwrap().to_owned())
     };
+    let digits = tokenizer()["pre_tokenizer"].clone();
+    assert_eq!(written(digits).unwrap(), "smollm");
     let known = [
         (split(&gpt4, "Isolated", false), "smaug-bpe"),
         (split(&gpt4, "Removed", true), "smaug-bpe"),
@@ -286,4 +288,29 @@ fn a_merge_longer_than_every_token_is_an_error() {
     json["model"]["merges"] = json!([["<|endoftext|>", "<|endoftext|>"]]);
     std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
     assert!(source.tokenizer().unwrap_err().told().contains("merge"));
+}
+
+/// Command R's tokenizer: the split of others behind a normalizer that llama.cpp leaves out, by a name of its own.
+#[test]
+fn a_split_that_composes_first_has_a_name_of_its_own() {
+    let (dir, _) = model(&config());
+    let mut json = tokenizer();
+    json["normalizer"] = json!({"type": "NFC"});
+    std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+    let source = Checkpoint::open(dir.path()).unwrap();
+    let path = dir.path().join("m.gguf");
+    save_gguf(&path, &source, GgufDtype::F32, "m", keep).unwrap();
+    let file = gguf::GgufFile::open(&path).unwrap();
+    let pre = file.metadata("tokenizer.ggml.pre").unwrap();
+    assert_eq!(pre.as_str(), Some("command-r"));
+    let back = Checkpoint::open(&path).unwrap().tokenizer().unwrap();
+    let (composed, apart) = ("é", "e\u{301}");
+    let ids = |text: &str| {
+        back.tokenizer
+            .encode(text, false)
+            .unwrap()
+            .get_ids()
+            .to_vec()
+    };
+    assert_eq!(ids(apart), ids(composed));
 }

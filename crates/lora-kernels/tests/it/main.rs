@@ -7,6 +7,7 @@ mod invariants;
 mod linear;
 mod loss;
 mod optim;
+mod plain;
 mod pointwise;
 mod stack;
 mod threads;

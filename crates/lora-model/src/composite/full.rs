@@ -46,7 +46,7 @@ impl FullModel {
         })
     }
 
-    /// Random weights: N(0, 0.02²) matrices (transformers' `initializer_range`), norms γ = 1, biases 0; from a generator keyed by
+    /// Random weights: N(0, 0.02²) matrices (transformers' `initializer_range`), norms γ = 1, biases 0, xIELU's α = 0.8; from a generator keyed by
     /// (seed, name).
     pub fn random(config: ModelConfig, seed: u64) -> Result<Self, Error> {
         let (mut tensors, mut params) = (Vec::new(), Vec::new());
@@ -63,8 +63,7 @@ impl FullModel {
                 params.resize(end, 0.0);
                 Generator::of_weight(seed, &name).normal(0.02, &mut params[start..]);
             } else {
-                let norm = 1.0 - config.facts().norm_offset;
-                params.resize(end, if name.ends_with("bias") { 0.0 } else { norm });
+                params.resize(end, config.initial(&name));
             }
             tensors.push((name, shape, start..end));
         }
@@ -88,7 +87,10 @@ impl FullModel {
                 .collect(),
             false => Vec::new(),
         };
-        let mut views = Vec::with_capacity(self.tensors.len());
+        let constants = self.config.constants();
+        let (names, values): (Vec<String>, Vec<f32>) = constants.into_iter().unzip();
+        let rounded: Vec<half::bf16> = values.iter().map(|&v| half::bf16::from_f32(v)).collect();
+        let mut views = Vec::with_capacity(self.tensors.len() + names.len());
         for (name, shape, place) in &self.tensors {
             let (dtype, bytes) = match bf16 {
                 true => (Dtype::BF16, bytemuck::cast_slice(&narrow[place.clone()])),
@@ -101,6 +103,14 @@ impl FullModel {
                 name,
                 TensorView::new(dtype, shape.clone(), bytes).map_err(|e| fail(e.to_string()))?,
             ));
+        }
+        for (index, name) in names.iter().enumerate() {
+            let (dtype, bytes) = match bf16 {
+                true => (Dtype::BF16, bytemuck::bytes_of(&rounded[index])),
+                false => (Dtype::F32, bytemuck::bytes_of(&values[index])),
+            };
+            let view = TensorView::new(dtype, Vec::new(), bytes);
+            views.push((name, view.map_err(|e| fail(e.to_string()))?));
         }
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         let bytes =

@@ -4,7 +4,7 @@ use super::rope::RopeTables;
 use super::softmax::{mask_of, masked_softmax, soft_cap};
 use crate::{Packed, spec};
 use candle_core::{D, Device, Error, Result, Tensor};
-use lora_checkpoint::{Activation, HeadNorms, ModelConfig, Norm, Projection};
+use lora_checkpoint::{Block, HeadNorms, ModelConfig, Norm, Projection};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -20,12 +20,12 @@ struct Run {
 }
 
 /// The outputs of the linear layer that was computed last.
-type Last = Option<(Projection, Tensor)>;
+pub(super) type Last = Option<(Projection, Tensor)>;
 
 /// One pass through a decoder.
 #[derive(Debug)]
 pub(super) struct Graph<'a> {
-    config: &'a ModelConfig,
+    pub(super) config: &'a ModelConfig,
     weights: &'a Weights,
     patches: Option<&'a Patches>,
     ropes: RopeTables,
@@ -69,14 +69,19 @@ impl<'a> Graph<'a> {
         let embedded = self.embedding(ids)?; // (T) -> (T, H)
         let mut x = (embedded * self.config.embedding_scale())?;
         for layer in 0..self.config.num_hidden_layers {
-            let attended = self.attention(&self.norm(&x, layer, Norm::Input)?, layer)?;
+            let normed = self.norm(&x, layer, Norm::Input)?;
+            let attended = self.attention(&normed, layer)?;
             let attended = self.norm(&attended, layer, Norm::AttentionOutput)?;
             x = (x + (attended * self.config.multipliers.residual)?)?;
-            let activated = self.mlp(&self.norm(&x, layer, Norm::MlpInput)?, layer)?;
+            let read = match self.config.facts().block {
+                Block::Sequential => self.norm(&x, layer, Norm::MlpInput)?,
+                Block::Parallel => normed,
+            };
+            let activated = self.mlp(&read, layer)?;
             let activated = self.norm(&activated, layer, Norm::MlpOutput)?;
             x = (x + (activated * self.config.multipliers.residual)?)?;
         }
-        self.rms_norm(&x, "model.norm")? / self.config.multipliers.logits
+        self.norm_at(&x, "model.norm", Norm::Input)? / self.config.multipliers.logits
     }
 
     /// Logits of rows of hidden states, (N, H) -> (N, V).
@@ -86,7 +91,7 @@ impl<'a> Graph<'a> {
     }
 
     /// A weight: the adapter's, where it trains as a whole, else the base's. A tied head that has none is the base's embedding.
-    fn weight(&self, name: &str) -> Result<&Tensor> {
+    pub(super) fn weight(&self, name: &str) -> Result<&Tensor> {
         let is_tied_head =
             self.config.tie_word_embeddings && name.strip_suffix(".weight") == Some(spec::HEAD);
         let base = || match is_tied_head {
@@ -138,7 +143,7 @@ impl<'a> Graph<'a> {
 
     /// A projection of a layer, (T, in) -> (T, out): a linear layer, or a range of the outputs of a stacked one, which is
     /// kept in `last` for the next range.
-    fn projection(
+    pub(super) fn projection(
         &self,
         x: &Tensor,
         layer: usize,
@@ -148,7 +153,7 @@ impl<'a> Graph<'a> {
         let linear = self.config.facts().linear_of(projection);
         let y = match last.take() {
             Some((same, y)) if same == linear => y,
-            _ => self.linear(x, &linear.path(layer))?,
+            _ => self.linear(x, &self.config.path(linear, layer))?,
         };
         if linear == projection {
             return Ok(y);
@@ -168,30 +173,27 @@ impl<'a> Graph<'a> {
     /// A norm of a layer; a family that does not have it leaves x as it is.
     fn norm(&self, x: &Tensor, layer: usize, norm: Norm) -> Result<Tensor> {
         match self.config.norm_path(layer, norm) {
-            Some(path) => self.rms_norm(x, &path),
+            Some(path) => self.norm_at(x, &path, norm),
             None => Ok(x.clone()),
         }
     }
 
-    /// γ · x / √(mean(x²) + ε) over the last dimension.
-    fn rms_norm(&self, x: &Tensor, path: &str) -> Result<Tensor> {
-        let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
-        let inverse = (mean_square + self.config.rms_norm_eps)?.sqrt()?.recip()?;
-        let gamma =
-            (self.weight(&format!("{path}.weight"))? + f64::from(self.config.facts().norm_offset))?;
-        x.broadcast_mul(&inverse)?.broadcast_mul(&gamma)
-    }
-
-    /// down(activation(gate(x)) · up(x)), (T, H).
-    fn mlp(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
-        let mut last = None;
-        let gate = self.projection(x, layer, Projection::Gate, &mut last)?;
-        let gate = match self.config.facts().activation {
-            Activation::Silu => gate.silu()?,
-            Activation::GeluTanh => gate.gelu()?, // candle's gelu is the tanh formula
+    /// γ · x / √(mean(x²) + ε) over the last dimension; where the kind of norm does so, of x without its mean, and with a
+    /// bias.
+    fn norm_at(&self, x: &Tensor, path: &str, norm: Norm) -> Result<Tensor> {
+        let facts = self.config.facts();
+        let x = match facts.subtracts_mean(norm) {
+            true => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
+            false => x.clone(),
         };
-        let up = self.projection(x, layer, Projection::Up, &mut last)?;
-        self.projection(&(gate * up)?, layer, Projection::Down, &mut None)
+        let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+        let inverse = (mean_square + self.config.norm_eps)?.sqrt()?.recip()?;
+        let gamma = (self.weight(&format!("{path}.weight"))? + f64::from(facts.norm_offset))?;
+        let normed = x.broadcast_mul(&inverse)?.broadcast_mul(&gamma)?;
+        match facts.has_norm_bias(norm) {
+            true => normed.broadcast_add(self.weight(&format!("{path}.bias"))?),
+            false => Ok(normed),
+        }
     }
 
     /// Causal attention inside each sequence, (T, H).

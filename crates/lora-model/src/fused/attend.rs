@@ -1,6 +1,7 @@
 //! Attention of one layer: queries, keys and values of the normalised hidden state, and what is made of them.
 use super::buffers::{Buffer, Saved, Scratch};
 use super::cache::LayerCache;
+use super::norms::NormLayer;
 use super::pass::LayerPass;
 use crate::spec::Projection::{self, K, O, Q, V};
 use lora_checkpoint::{HeadNorms, Norm};
@@ -33,14 +34,14 @@ pub(super) fn attend(
         raw: &mut saved.q_raw,
         rstd: &mut saved.q_rstd,
     };
-    queries.place(at, layer.query_norm.as_deref(), q_size);
+    queries.place(at, layer.query_norm.as_ref(), q_size);
     let keys = Heads {
         projection: K,
         values: &mut saved.k,
         raw: &mut saved.k_raw,
         rstd: &mut saved.k_rstd,
     };
-    keys.place(at, layer.key_norm.as_deref(), kv_size);
+    keys.place(at, layer.key_norm.as_ref(), kv_size);
 
     let shape = pass.shape(at.index);
     let layout = &pass.batch.layout;
@@ -84,12 +85,12 @@ struct Heads<'s> {
 
 impl Heads<'_> {
     /// Norm and rotary embedding, in the family's order.
-    fn place(mut self, at: LayerPass<'_, '_>, gamma: Option<&[f32]>, size: usize) {
+    fn place(mut self, at: LayerPass<'_, '_>, norm: Option<&NormLayer>, size: usize) {
         if rotates_first(at) {
             self.rotate(at, size);
-            self.norm(at, gamma, size);
+            self.norm(at, norm, size);
         } else {
-            self.norm(at, gamma, size);
+            self.norm(at, norm, size);
             self.rotate(at, size);
         }
     }
@@ -101,12 +102,12 @@ impl Heads<'_> {
     }
 
     /// Normalises head by head, if the family does so.
-    fn norm(&mut self, at: LayerPass<'_, '_>, gamma: Option<&[f32]>, size: usize) {
-        let Some(gamma) = gamma else { return };
+    fn norm(&mut self, at: LayerPass<'_, '_>, norm: Option<&NormLayer>, size: usize) {
+        let Some(norm) = norm else { return };
         self.raw.set(self.values.read(size));
-        let rstd = self.rstd.get(size / gamma.len());
+        let rstd = self.rstd.get(size / norm.width());
         at.pass
-            .norm(self.raw.read(size), gamma, self.values.get(size), rstd);
+            .norm(self.raw.read(size), norm, self.values.get(size), rstd);
     }
 }
 
@@ -146,7 +147,7 @@ pub(super) fn attend_backward(
         rstd: &saved.q_rstd,
         d: &mut scratch.d_q,
     };
-    queries.backward(at, layer.query_norm.as_deref(), q_size, gradients, before);
+    queries.backward(at, layer.query_norm.as_ref(), q_size, gradients, before);
     let keys = HeadGradients {
         projection: K,
         norm: Norm::Key,
@@ -154,7 +155,7 @@ pub(super) fn attend_backward(
         rstd: &saved.k_rstd,
         d: &mut scratch.d_k,
     };
-    keys.backward(at, layer.key_norm.as_deref(), kv_size, gradients, before);
+    keys.backward(at, layer.key_norm.as_ref(), kv_size, gradients, before);
 }
 
 /// The gradient of queries or keys, and what the norm of their heads saw.
@@ -171,17 +172,17 @@ impl HeadGradients<'_> {
     fn backward(
         mut self,
         at: LayerPass<'_, '_>,
-        gamma: Option<&[f32]>,
+        norm: Option<&NormLayer>,
         size: usize,
         gradients: &mut [f32],
         before: &mut Buffer,
     ) {
         if rotates_first(at) {
-            self.norm(at, gamma, size, gradients, before);
+            self.norm(at, norm, size, gradients, before);
             self.rotate(at, size);
         } else {
             self.rotate(at, size);
-            self.norm(at, gamma, size, gradients, before);
+            self.norm(at, norm, size, gradients, before);
         }
     }
 
@@ -194,20 +195,22 @@ impl HeadGradients<'_> {
     fn norm(
         &mut self,
         at: LayerPass<'_, '_>,
-        gamma: Option<&[f32]>,
+        norm: Option<&NormLayer>,
         size: usize,
         gradients: &mut [f32],
         before: &mut Buffer,
     ) {
-        let Some(gamma) = gamma else { return };
+        let Some(norm) = norm else { return };
         let raw = self.raw.read(size);
-        let rstd = self.rstd.read(size / gamma.len());
-        let norm = (Some(at.index), self.norm);
+        let rstd = self.rstd.read(size / norm.width());
+        let place = (Some(at.index), self.norm);
         let d = self.d.get(size);
-        at.pass.binding.norm_gradient(norm, raw, rstd, d, gradients);
+        at.pass
+            .binding
+            .norm_gradient((place, norm), raw, rstd, d, gradients);
         let d_raw = before.get(size);
         d_raw.fill(0.0);
-        at.pass.norm_backward(raw, gamma, rstd, d, d_raw);
+        at.pass.norm_backward(raw, norm, rstd, d, d_raw);
         std::mem::swap(self.d, before);
     }
 }

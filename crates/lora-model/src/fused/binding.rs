@@ -1,4 +1,5 @@
 //! Where an adapter sits in a decoder: what trains at each linear layer, at the embedding and at the norms.
+use super::norms::{NormLayer, NormPart};
 use super::site::{Dora, Factors, Site};
 use super::unbound::{Slot, Unbound};
 use crate::spec::{EMBEDDING, HEAD, Projection};
@@ -12,6 +13,9 @@ use lora_random::Mask;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Whose norm it is: the layer (none for the last norm), and which.
+pub(super) type NormPlace = (Option<usize>, Norm);
+
 /// An adapter bound to a decoder.
 #[derive(Debug, Clone)]
 pub(crate) struct Binding<'a> {
@@ -20,8 +24,8 @@ pub(crate) struct Binding<'a> {
     layers: Vec<[Slot; Projection::ALL.len()]>,
     pub(crate) embedding: Slot,
     pub(crate) head: Slot,
-    /// Trained weights of norms: the layer (none for the last norm), which, and the trained tensor.
-    norms: Vec<(Option<usize>, Norm, usize)>,
+    /// Trained vectors of norms: whose, which, and the trained tensor.
+    norms: Vec<(NormPlace, NormPart, usize)>,
     dropout: Option<Dropout>,
     /// DoRA's norms and gains, by module.
     dora: Arc<Vec<Option<Dora>>>,
@@ -51,21 +55,23 @@ impl<'a> Binding<'a> {
         binding.embedding = open.slot(EMBEDDING, (h, v))?;
         for layer in 0..config.num_hidden_layers {
             for &projection in config.projections() {
-                let slot = open.slot(&projection.path(layer), config.shape(projection))?;
+                let slot = open.slot(&config.path(projection, layer), config.shape(projection))?;
                 binding.layers[layer][projection.index()] = slot;
             }
             for &(norm, _) in config.facts().norms {
-                let path = config.norm_path(layer, norm);
-                let trained = path.and_then(|path| open.tensor(&format!("{path}.weight")));
+                let path = config.norm_path(layer, norm).unwrap_or_default();
+                let trained = open.norm(&path).into_iter();
+                let place = (Some(layer), norm);
                 binding
                     .norms
-                    .extend(trained.map(|index| (Some(layer), norm, index)));
+                    .extend(trained.map(|(part, index)| (place, part, index)));
             }
         }
-        let last = open.tensor("model.norm.weight");
+        let last = open.norm("model.norm").into_iter();
+        let place = (None, Norm::Input);
         binding
             .norms
-            .extend(last.map(|index| (None, Norm::Input, index)));
+            .extend(last.map(|(part, index)| (place, part, index)));
         binding.head = open.slot(HEAD, (v, h))?;
         open.nothing_left()?;
         Ok(binding)
@@ -148,36 +154,34 @@ impl<'a> Binding<'a> {
             })
     }
 
-    /// Norms that train (no layer for the last norm), with their weights.
-    pub(crate) fn norms(&self) -> impl Iterator<Item = (Option<usize>, Norm, &'a [f32])> + '_ {
-        self.norms.iter().filter_map(|&(layer, norm, index)| {
-            let adapter = self.adapter?;
-            Some((
-                layer,
-                norm,
-                &adapter.params[adapter.trained[index].range.clone()],
-            ))
-        })
+    /// Vectors of norms that train (no layer for the last norm), with their values.
+    pub(super) fn norms(
+        &self,
+    ) -> impl Iterator<Item = (Option<usize>, Norm, NormPart, &'a [f32])> + '_ {
+        self.norms
+            .iter()
+            .filter_map(|&((layer, norm), part, index)| {
+                let adapter = self.adapter?;
+                let values = &adapter.params[adapter.trained[index].range.clone()];
+                Some((layer, norm, part, values))
+            })
     }
 
-    /// Adds to the gradient of a norm's weight, if it trains: `x` and `rstd` are those of the forward pass.
-    pub(crate) fn norm_gradient(
+    /// Adds to the gradients of what trains of a norm: `x` and `rstd` are those of the forward pass.
+    pub(super) fn norm_gradient(
         &self,
-        (layer, norm): (Option<usize>, Norm),
+        (place, norm): (NormPlace, &NormLayer),
         x: &[f32],
         rstd: &[f32],
         dy: &[f32],
         gradients: &mut [f32],
     ) {
-        let found = self
-            .norms
-            .iter()
-            .find(|(l, n, _)| (*l, *n) == (layer, norm));
-        let Some((adapter, &(.., index))) = self.adapter.zip(found) else {
-            return;
-        };
-        let place = adapter.trained[index].range.clone();
-        lora_kernels::norm::weight_gradient(x, rstd, dy, &mut gradients[place]);
+        let Some(adapter) = self.adapter else { return };
+        let own = self.norms.iter().filter(|(own, ..)| *own == place);
+        for &(_, part, index) in own {
+            let to = adapter.trained[index].range.clone();
+            norm.gradient(part, x, rstd, dy, &mut gradients[to]);
+        }
     }
 
     /// The first layer in or below which something trains: nothing below it needs a gradient.
@@ -189,7 +193,11 @@ impl<'a> Binding<'a> {
             .layers
             .iter()
             .position(|slots| slots.iter().any(|slot| *slot != Slot::default()));
-        let norms = self.norms.iter().filter_map(|(layer, ..)| *layer).min();
+        let norms = self
+            .norms
+            .iter()
+            .filter_map(|((layer, _), ..)| *layer)
+            .min();
         linears
             .into_iter()
             .chain(norms)

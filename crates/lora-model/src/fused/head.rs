@@ -13,7 +13,7 @@ use crate::SequenceLoss;
 use lora_checkpoint::Norm;
 use lora_kernels::loss::{self, CrossEntropy, Frozen, Head, TokenLoss};
 use lora_kernels::matrix::Place;
-use lora_kernels::{Rows, norm, vector};
+use lora_kernels::{Rows, vector};
 
 /// Where `scale` times the gradients of the loss are added.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Engine<'_> {
     /// Copies the given rows of the hidden state and normalises them: (n, H) in `head.normed`.
     fn final_norm(&mut self, rows: &[usize]) {
         let h = self.config.hidden_size;
-        let eps = self.config.rms_norm_eps as f32;
+        let eps = self.config.norm_eps as f32;
         let end = rows.iter().max().map_or(0, |&r| (r + 1) * h);
         let x = self.x.read(end);
         let gathered = self.head.rows.get(rows.len() * h);
@@ -36,7 +36,7 @@ impl Engine<'_> {
         }
         let normed = self.head.normed.get(rows.len() * h);
         let rstd = self.head.rstd.get(rows.len());
-        norm::forward(gathered, &self.weights.norm, eps, normed, rstd);
+        self.weights.norm.forward(gathered, eps, normed, rstd);
         self.divide_for_logits(rows.len());
     }
 
@@ -88,9 +88,11 @@ impl Engine<'_> {
             let rstd = head.rstd.read(rows.len());
             let normed = head.normed.get(rows.len() * h);
             let d_rows = head.d_rows.get(rows.len() * h);
-            binding.norm_gradient((None, Norm::Input), x, rstd, normed, gradients);
+            let norm = &self.weights.norm;
+            let place = (None, Norm::Input);
+            binding.norm_gradient((place, norm), x, rstd, normed, gradients);
             d_rows.fill(0.0);
-            norm::backward(x, &self.weights.norm, rstd, normed, d_rows);
+            norm.backward(x, rstd, normed, d_rows);
             let dx = self.d_x.get(batch.tokens() * h);
             dx.fill(0.0);
             for (from, &to) in d_rows.chunks_exact(h).zip(rows) {

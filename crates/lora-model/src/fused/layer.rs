@@ -7,10 +7,12 @@ use super::output::{add_output, output_backward};
 use super::pass::{LayerPass, add};
 use super::project::Back;
 use super::rows;
+use super::weights::Activated;
 use crate::spec::Projection::{Down, Gate, K, O, Q, Up, V};
 use lora_checkpoint::Norm;
-use lora_kernels::glu;
+use lora_kernels::matrix::{Place, Write};
 use lora_kernels::profile::Part;
+use lora_kernels::{activation, glu};
 
 /// What a forward pass does beside the layer itself.
 #[derive(Debug, Default)]
@@ -62,27 +64,32 @@ fn activations(
 
     saved.x.set(x);
     let n = scratch.normed.get(x.len());
-    pass.input(x, layer.input_norm.as_deref(), n, saved.input_rstd.get(t)); // (T, H)
+    pass.input(x, layer.input_norm.as_ref(), n, saved.input_rstd.get(t)); // (T, H)
     attend(at, saved, reads.cache, scratch); // (T, H) -> (T, heads·d)
     if let Some(wanted) = reads.wanted {
         rows::keep(wanted, x, t);
         rows::keep(wanted, saved.o.get(at.size(Q)), t);
+        if at.is_parallel() {
+            rows::keep(wanted, scratch.normed.get(at.size(O)), t);
+        }
     }
     let at = at.of_rows(reads.wanted.map_or(t, <[usize]>::len));
     let x = &mut x[..at.size(O)];
     add_output(at, O, x, saved, scratch); // (T, heads·d) -> += (T, H)
 
-    saved.middle.set(x);
-    let n = scratch.normed.get(x.len());
-    pass.input(
-        x,
-        layer.mlp_norm.as_deref(),
-        n,
-        saved.middle_rstd.get(at.rows),
-    );
-    let wide = at.size(Gate);
+    if !at.is_parallel() {
+        saved.middle.set(x);
+        let n = scratch.normed.get(x.len());
+        let rstd = saved.middle_rstd.get(at.rows);
+        pass.input(x, layer.mlp_norm.as_ref(), n, rstd);
+    }
+    let gated = at.gate_size();
     let Saved { gate, up, u, .. } = saved;
-    let outputs = &mut [(Gate, gate.get(wide)), (Up, up.get(wide))];
+    let both = &mut [(Up, up.get(at.size(Up))), (Gate, gate.get(gated))];
+    let outputs = match gated {
+        0 => &mut both[..1],
+        _ => &mut both[..],
+    };
     let normed = scratch.normed.read(x.len());
     at.fan_out(
         normed,
@@ -90,20 +97,22 @@ fn activations(
         u,
         &mut scratch.stacked,
         &mut scratch.project,
-    ); // (T, H) -> 2 × (T, I)
+    ); // (T, H) -> 1 or 2 × (T, I)
     activate(at, saved, scratch);
     at.rows
 }
 
-/// activation(gate)∘up, (T, I), in `scratch.activated`.
+/// What Down reads, (T, I), in `scratch.activated`.
 fn activate(at: LayerPass<'_, '_>, saved: &Saved, scratch: &mut Scratch) {
-    let wide = at.size(Gate);
-    let gate = saved.gate.read(wide);
-    let up = saved.up.read(wide);
-    let out = scratch.activated.get(wide);
-    at.pass.profile.time(Part::Activation, 0, || {
-        glu::forward(at.pass.activation(), gate, up, out);
-    });
+    let up = saved.up.read(at.size(Up));
+    let gate = saved.gate.read(at.gate_size());
+    let out = scratch.activated.get(up.len());
+    at.pass
+        .profile
+        .time(Part::Activation, 0, || match at.layer.activated {
+            Activated::Gated(activation) => glu::forward(activation, gate, up, out),
+            Activated::Plain(plain) => activation::forward(plain, up, out),
+        });
 }
 
 /// dx (T, H), the gradient of the layer's output, becomes that of its input; adds to the adapter's `gradients`. If only some
@@ -118,12 +127,15 @@ pub(super) fn backward(
 ) {
     let few = at.of_rows(wanted.map_or(at.rows, <[usize]>::len));
     let few_dx = &mut dx[..few.size(O)];
-    mlp_backward(few, few_dx, saved, gradients, scratch);
+    mlp_backward(few, few_dx, saved, wanted, gradients, scratch);
     output_backward(few, O, few_dx, saved, gradients, scratch);
     if let Some(wanted) = wanted {
         rows::spread(wanted, dx, at.rows);
         rows::spread(wanted, scratch.d_o.get(at.size(Q)), at.rows);
         rows::spread(wanted, saved.o.get(at.size(Q)), at.rows);
+        if at.is_parallel() {
+            rows::spread(wanted, scratch.d_normed.get(at.size(O)), at.rows);
+        }
     }
 
     attend_backward(at, saved, gradients, scratch);
@@ -132,8 +144,8 @@ pub(super) fn backward(
     let rstd = saved.input_rstd.read(at.rows);
     let n = scratch.normed.get(hidden);
     let dn = scratch.d_normed.get(hidden);
-    let gamma = at.layer.input_norm.as_deref();
-    at.pass.input_again(x, gamma, rstd, n);
+    let norm = at.layer.input_norm.as_ref();
+    at.pass.input_again(x, norm, rstd, n);
     let outputs = &[
         (Q, scratch.d_q.read(at.size(Q))),
         (K, scratch.d_k.read(at.size(K))),
@@ -143,51 +155,97 @@ pub(super) fn backward(
         gradients,
         scratch: &mut scratch.project,
     };
-    at.fan_in(n, outputs, dn, &saved.u, &mut scratch.stacked, back);
-    let Some(gamma) = gamma else {
+    // What the MLP has left there already.
+    let write = match at.is_parallel() {
+        true => Write::Add,
+        false => Write::Replace,
+    };
+    let to = Place::new(dn, at.rows, at.out_features(O)).with(write);
+    at.fan_in(n, outputs, to, &saved.u, &mut scratch.stacked, back);
+    let Some(norm) = norm else {
         return add(dx, dn);
     };
-    let norm = (Some(at.index), Norm::Input);
-    at.pass.binding.norm_gradient(norm, x, rstd, dn, gradients);
-    at.pass.norm_backward(x, gamma, rstd, dn, dx);
+    let place = (Some(at.index), Norm::Input);
+    at.pass
+        .binding
+        .norm_gradient((place, norm), x, rstd, dn, gradients);
+    at.pass.norm_backward(x, norm, rstd, dn, dx);
 }
 
-/// dx (T, H), the gradient of the layer's output, becomes that of the hidden state between attention and MLP.
+/// dx (T, H), the gradient of the layer's output, becomes that of the hidden state between attention and MLP. Where the MLP
+/// reads what attention reads dx stays, and `scratch.d_normed` gets the gradient of that.
 fn mlp_backward(
     at: LayerPass<'_, '_>,
     dx: &mut [f32],
     saved: &mut Saved,
+    wanted: Option<&[usize]>,
     gradients: &mut [f32],
     scratch: &mut Scratch,
 ) {
     activate(at, saved, scratch);
     output_backward(at, Down, dx, saved, gradients, scratch);
-    let wide = at.size(Gate);
+    let (wide, gated) = (at.size(Up), at.gate_size());
     let d = scratch.d_activated.read(wide);
-    let gate = saved.gate.get(wide);
+    let gate = saved.gate.get(gated);
     let up = saved.up.get(wide);
-    at.pass.profile.time(Part::Activation, 0, || {
-        glu::backward(at.pass.activation(), d, gate, up);
-    });
+    at.pass
+        .profile
+        .time(Part::Activation, 0, || match at.layer.activated {
+            Activated::Gated(activation) => glu::backward(activation, d, gate, up),
+            Activated::Plain(plain) => activation::backward(plain, d, up),
+        });
+    mlp_input_again(at, saved, wanted, scratch);
     let hidden = at.size(O);
-    let middle = saved.middle.read(hidden);
-    let rstd = saved.middle_rstd.read(at.rows);
-    let n = scratch.normed.get(hidden);
+    let n = scratch.normed.read(hidden);
     let dn = scratch.d_normed.get(hidden);
-    let gamma = at.layer.mlp_norm.as_deref();
-    at.pass.input_again(middle, gamma, rstd, n);
-    let outputs = &[(Gate, saved.gate.read(wide)), (Up, saved.up.read(wide))];
+    let both = [(Up, saved.up.read(wide)), (Gate, saved.gate.read(gated))];
+    let outputs = match gated {
+        0 => &both[..1],
+        _ => &both[..],
+    };
     let back = Back {
         gradients,
         scratch: &mut scratch.project,
     };
-    at.fan_in(n, outputs, dn, &saved.u, &mut scratch.stacked, back);
-    let Some(gamma) = gamma else {
+    let to = Place::new(dn, at.rows, at.out_features(O));
+    at.fan_in(n, outputs, to, &saved.u, &mut scratch.stacked, back);
+    if at.is_parallel() {
+        return;
+    }
+    let Some(norm) = &at.layer.mlp_norm else {
         return add(dx, dn);
     };
-    let norm = (Some(at.index), Norm::MlpInput);
+    let middle = saved.middle.read(hidden);
+    let rstd = saved.middle_rstd.read(at.rows);
+    let place = (Some(at.index), Norm::MlpInput);
     at.pass
         .binding
-        .norm_gradient(norm, middle, rstd, dn, gradients);
-    at.pass.norm_backward(middle, gamma, rstd, dn, dx);
+        .norm_gradient((place, norm), middle, rstd, dn, gradients);
+    at.pass.norm_backward(middle, norm, rstd, dn, dx);
+}
+
+/// What the MLP has read, in `scratch.normed`.
+fn mlp_input_again(
+    at: LayerPass<'_, '_>,
+    saved: &Saved,
+    wanted: Option<&[usize]>,
+    scratch: &mut Scratch,
+) {
+    if !at.is_parallel() {
+        let middle = saved.middle.read(at.size(O));
+        let rstd = saved.middle_rstd.read(at.rows);
+        let n = scratch.normed.get(middle.len());
+        return at
+            .pass
+            .input_again(middle, at.layer.mlp_norm.as_ref(), rstd, n);
+    }
+    let all = at.of_rows(at.pass.tokens());
+    let x = saved.x.read(all.size(O));
+    let rstd = saved.input_rstd.read(all.rows);
+    let n = scratch.normed.get(x.len());
+    at.pass
+        .input_again(x, at.layer.input_norm.as_ref(), rstd, n);
+    if let Some(wanted) = wanted {
+        rows::keep(wanted, n, all.rows);
+    }
 }

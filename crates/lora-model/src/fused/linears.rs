@@ -25,6 +25,14 @@ impl LayerPass<'_, '_> {
         self.rows * self.out_features(projection)
     }
 
+    /// Values that the gate gives: none where there is none.
+    pub(super) fn gate_size(self) -> usize {
+        match self.pass.config.facts().mlp.is_gated() {
+            true => self.size(Projection::Gate),
+            false => 0,
+        }
+    }
+
     /// Values that a projection takes.
     pub(super) fn input_size(self, projection: Projection) -> usize {
         self.rows * self.in_features(projection)
@@ -144,18 +152,18 @@ impl LayerPass<'_, '_> {
         }
     }
 
-    /// The way back: d_input (T, in) from the gradients of several outputs.
+    /// The way back: d_input (T, in) from the gradients of several outputs, written or added to as its place says.
     pub(super) fn fan_in(
         self,
         input: &[f32],
         outputs: &[(Projection, &[f32])],
-        d_input: &mut [f32],
+        mut d_input: Place<'_>,
         inner: &Inner,
         stacked: &mut Buffer,
         mut back: Back<'_>,
     ) {
         let of = |part: &Projection| outputs.iter().find(|(p, _)| p == part).map(|(_, d)| *d);
-        let mut write = Write::Replace;
+        let mut write = d_input.write();
         for linear in self.holding(|p| of(&p).is_some()) {
             let dy = match linear.parts() {
                 [part] => of(part).unwrap_or_default(),
@@ -171,7 +179,7 @@ impl LayerPass<'_, '_> {
                     all
                 }
             };
-            let to = Place::new(d_input, self.rows, self.in_features(linear)).with(write);
+            let to = d_input.reborrow().with(write);
             self.backward(linear, input, dy, to, inner, back.reborrow());
             write = Write::Add;
         }

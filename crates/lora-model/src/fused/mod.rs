@@ -21,6 +21,7 @@ mod keep;
 mod layer;
 mod linears;
 mod matrix;
+mod norms;
 mod output;
 mod pass;
 mod project;

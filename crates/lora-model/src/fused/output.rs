@@ -16,7 +16,7 @@ pub(super) fn add_output(
     scratch: &mut Scratch,
 ) {
     let size = at.input_size(projection);
-    let (input, gamma, output, rstd) = match projection {
+    let (input, norm, output, rstd) = match projection {
         O => (
             saved.o.read(size),
             &at.layer.attention_output_norm,
@@ -33,7 +33,7 @@ pub(super) fn add_output(
     let hidden = at.out_features(projection);
     let project = &mut scratch.project;
     let multiplier = at.residual_multiplier();
-    let Some(gamma) = gamma else {
+    let Some(norm) = norm else {
         if multiplier == 1.0 {
             let to = Place::new(x, at.rows, hidden).adding();
             return at.forward(projection, input, to, &mut saved.u, project);
@@ -48,7 +48,7 @@ pub(super) fn add_output(
     at.forward(projection, input, to, &mut saved.u, project);
     let n = scratch.normed.get(x.len());
     at.pass
-        .norm(output.read(x.len()), gamma, n, rstd.get(at.rows));
+        .norm(output.read(x.len()), norm, n, rstd.get(at.rows));
     if multiplier != 1.0 {
         scale(n, multiplier);
     }
@@ -66,7 +66,7 @@ pub(super) fn output_backward(
     scratch: &mut Scratch,
 ) {
     let size = at.input_size(projection);
-    let (input, d_input, gamma, output, rstd, norm) = match projection {
+    let (input, d_input, norm, output, rstd, which) = match projection {
         O => (
             saved.o.read(size),
             scratch.d_o.get(size),
@@ -86,7 +86,7 @@ pub(super) fn output_backward(
     };
     let to = Place::new(d_input, at.rows, at.in_features(projection));
     let multiplier = at.residual_multiplier();
-    let Some(gamma) = gamma else {
+    let Some(norm) = norm else {
         let back = Back {
             gradients,
             scratch: &mut scratch.project,
@@ -107,12 +107,12 @@ pub(super) fn output_backward(
     if multiplier != 1.0 {
         scale(dn, multiplier);
     }
-    let norm = (Some(at.index), norm);
+    let place = (Some(at.index), which);
     at.pass
         .binding
-        .norm_gradient(norm, output, rstd, dn, gradients);
+        .norm_gradient((place, norm), output, rstd, dn, gradients);
     dy.fill(0.0);
-    at.pass.norm_backward(output, gamma, rstd, dn, dy);
+    at.pass.norm_backward(output, norm, rstd, dn, dy);
     let back = Back {
         gradients,
         scratch: &mut scratch.project,

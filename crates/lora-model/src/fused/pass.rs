@@ -1,15 +1,14 @@
 //! What is the same for every layer of one pass through the decoder (tokens, layout, rotary tables), and one layer in it.
 use super::batch::Batch;
 use super::binding::Binding;
+use super::norms::NormLayer;
 use super::rotation::Rotation;
 use super::watch::Watch;
 use super::weights::Layer;
 use crate::spec::Projection;
-use lora_checkpoint::{Activation, ModelConfig, RotaryPairs};
+use lora_checkpoint::{Block, ModelConfig, RotaryPairs};
 use lora_kernels::attention::Shape;
-use lora_kernels::glu;
 use lora_kernels::layout::Segment;
-use lora_kernels::norm;
 use lora_kernels::profile::{Part, Profile};
 use lora_kernels::rope::{self, Heads, Pairs, Turn};
 use lora_kernels::vector;
@@ -47,6 +46,11 @@ impl LayerPass<'_, '_> {
         self.pass.config.multipliers.residual as f32
     }
 
+    /// Whether the MLP reads what attention reads.
+    pub(super) fn is_parallel(self) -> bool {
+        self.pass.config.facts().block == Block::Parallel
+    }
+
     /// The same layer, for so many rows.
     pub(super) fn of_rows(self, rows: usize) -> Self {
         Self { rows, ..self }
@@ -58,25 +62,24 @@ impl Pass<'_> {
         self.batch.tokens()
     }
 
-    pub(super) fn activation(&self) -> glu::Activation {
-        match self.config.facts().activation {
-            Activation::Silu => glu::Activation::Silu,
-            Activation::GeluTanh => glu::Activation::GeluTanh,
-        }
-    }
-
-    /// n = RMSNorm(x), both (T, width of γ); `rstd` (T) is for the backward pass.
-    pub(super) fn norm(&self, x: &[f32], gamma: &[f32], n: &mut [f32], rstd: &mut [f32]) {
-        let eps = self.config.rms_norm_eps as f32;
+    /// n = the norm of x, both (T, width of γ); `rstd` (T) is for the backward pass.
+    pub(super) fn norm(&self, x: &[f32], norm: &NormLayer, n: &mut [f32], rstd: &mut [f32]) {
+        let eps = self.config.norm_eps as f32;
         self.profile.time(Part::Norm, 0, || {
-            norm::forward(x, gamma, eps, n, rstd);
+            norm.forward(x, eps, n, rstd);
         });
     }
 
     /// What a layer's attention or MLP reads of the hidden state: its norm, or where the family has none itself.
-    pub(super) fn input(&self, x: &[f32], gamma: Option<&[f32]>, n: &mut [f32], rstd: &mut [f32]) {
-        match gamma {
-            Some(gamma) => self.norm(x, gamma, n, rstd),
+    pub(super) fn input(
+        &self,
+        x: &[f32],
+        norm: Option<&NormLayer>,
+        n: &mut [f32],
+        rstd: &mut [f32],
+    ) {
+        match norm {
+            Some(norm) => self.norm(x, norm, n, rstd),
             None => n.copy_from_slice(x),
         }
     }
@@ -85,20 +88,20 @@ impl Pass<'_> {
     pub(super) fn input_again(
         &self,
         x: &[f32],
-        gamma: Option<&[f32]>,
+        norm: Option<&NormLayer>,
         rstd: &[f32],
         n: &mut [f32],
     ) {
-        match gamma {
-            Some(gamma) => self.norm_again(x, gamma, rstd, n),
+        match norm {
+            Some(norm) => self.norm_again(x, norm, rstd, n),
             None => n.copy_from_slice(x),
         }
     }
 
     /// n as [`Self::norm`] wrote it.
-    fn norm_again(&self, x: &[f32], gamma: &[f32], rstd: &[f32], n: &mut [f32]) {
+    fn norm_again(&self, x: &[f32], norm: &NormLayer, rstd: &[f32], n: &mut [f32]) {
         self.profile.time(Part::Norm, 0, || {
-            norm::recompute(x, gamma, rstd, n);
+            norm.again(x, rstd, n);
         });
     }
 
@@ -106,13 +109,13 @@ impl Pass<'_> {
     pub(super) fn norm_backward(
         &self,
         x: &[f32],
-        gamma: &[f32],
+        norm: &NormLayer,
         rstd: &[f32],
         dn: &mut [f32],
         dx: &mut [f32],
     ) {
         self.profile.time(Part::Norm, 0, || {
-            norm::backward(x, gamma, rstd, dn, dx);
+            norm.backward(x, rstd, dn, dx);
         });
     }
 

@@ -1,4 +1,5 @@
 //! What of an adapter has not found its place in the decoder yet: nothing may be left.
+use super::norms::NormPart;
 use crate::Error;
 use lora_core::Adapter;
 use std::collections::HashMap;
@@ -32,6 +33,13 @@ impl<'a> Unbound<'a> {
     /// The trained tensor of a name.
     pub(crate) fn tensor(&mut self, name: &str) -> Option<usize> {
         self.trained.remove(name)
+    }
+
+    /// What trains of the norm at a path.
+    pub(super) fn norm(&mut self, path: &str) -> Vec<(NormPart, usize)> {
+        let parts = [(NormPart::Weight, "weight"), (NormPart::Bias, "bias")];
+        let found = parts.map(|(part, name)| Some((part, self.tensor(&format!("{path}.{name}"))?)));
+        found.into_iter().flatten().collect()
     }
 
     /// What trains at a path, of shape (out, in).

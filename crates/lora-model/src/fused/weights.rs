@@ -1,9 +1,12 @@
 //! The weights of a base, borrowed where they lie. Norms and biases are copies, in whose place an adapter may put its own.
 use super::binding::Binding;
 use super::matrix::Matrix;
+use super::norms::{NormLayer, NormPart};
 use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::Norm;
+use lora_checkpoint::{Activation, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber};
+use lora_kernels::activation::{Plain, Xielu};
+use lora_kernels::glu;
 
 /// A linear layer of the base.
 #[derive(Debug)]
@@ -12,16 +15,26 @@ pub(super) struct Linear<'b> {
     pub(super) bias: Option<Vec<f32>>,
 }
 
-/// One decoder layer. The weights of norms are γ, whatever the file adds to them.
+/// What lies between the projections of an MLP.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Activated {
+    /// activation(gate)∘up.
+    Gated(glu::Activation),
+    /// Of up alone.
+    Plain(Plain),
+}
+
+/// One decoder layer.
 #[derive(Debug)]
 pub(super) struct Layer<'b> {
-    pub(super) input_norm: Option<Vec<f32>>,
+    pub(super) input_norm: Option<NormLayer>,
     /// Of each head, (d), or of all of them.
-    pub(super) query_norm: Option<Vec<f32>>,
-    pub(super) key_norm: Option<Vec<f32>>,
-    pub(super) attention_output_norm: Option<Vec<f32>>,
-    pub(super) mlp_norm: Option<Vec<f32>>,
-    pub(super) mlp_output_norm: Option<Vec<f32>>,
+    pub(super) query_norm: Option<NormLayer>,
+    pub(super) key_norm: Option<NormLayer>,
+    pub(super) attention_output_norm: Option<NormLayer>,
+    pub(super) mlp_norm: Option<NormLayer>,
+    pub(super) mlp_output_norm: Option<NormLayer>,
+    pub(super) activated: Activated,
     /// The family's linear layers in the order of the forward pass.
     linears: Vec<Linear<'b>>,
     /// Place of each projection in `linears`, by [`Projection::index`]; behind its end for those that the family lacks.
@@ -37,7 +50,7 @@ impl<'b> Layer<'b> {
         &self.linears[self.places[projection.index()]]
     }
 
-    fn norm_mut(&mut self, norm: Norm) -> Option<&mut Vec<f32>> {
+    fn norm_mut(&mut self, norm: Norm) -> Option<&mut NormLayer> {
         match norm {
             Norm::Input => self.input_norm.as_mut(),
             Norm::Query => self.query_norm.as_mut(),
@@ -52,7 +65,7 @@ impl<'b> Layer<'b> {
 /// A norm's or a bias' place in the decoder.
 #[derive(Debug, Clone, Copy)]
 enum Vector {
-    Norm(Option<usize>, Norm),
+    Norm(Option<usize>, Norm, NormPart),
     Bias(usize, Projection),
 }
 
@@ -61,7 +74,7 @@ enum Vector {
 pub(super) struct Weights<'b> {
     pub(super) embedding: Matrix<'b>,
     pub(super) layers: Vec<Layer<'b>>,
-    pub(super) norm: Vec<f32>,
+    pub(super) norm: NormLayer,
     /// The embedding again if tied.
     pub(super) head: Linear<'b>,
     /// Norms and biases that are not the base's own at present.
@@ -74,22 +87,33 @@ impl<'b> Weights<'b> {
         let source = Source { base };
         for vector in std::mem::take(&mut self.changed) {
             let own = match vector {
-                Vector::Norm(None, _) => source.gamma("model.norm")?,
-                Vector::Norm(Some(layer), norm) => match base.config().norm_path(layer, norm) {
-                    Some(path) => source.gamma(&path)?,
-                    None => continue,
-                },
+                Vector::Norm(layer, norm, part) => {
+                    let path = match layer {
+                        None => Some("model.norm".to_owned()),
+                        Some(layer) => base.config().norm_path(layer, norm),
+                    };
+                    match (path, part) {
+                        (Some(path), NormPart::Weight) => source.gamma(&path)?,
+                        (Some(path), NormPart::Bias) => source.vector(&format!("{path}.bias"))?,
+                        (None, _) => continue,
+                    }
+                }
                 Vector::Bias(layer, projection) => {
-                    source.vector(&format!("{}.bias", projection.path(layer)))?
+                    let path = base.config().path(projection, layer);
+                    source.vector(&format!("{path}.bias"))?
                 }
             };
             self.set(vector, &own);
         }
-        let offset = base.config().facts().norm_offset;
-        for (layer, norm, values) in binding.norms() {
-            let gamma: Vec<f32> = values.iter().map(|g| g + offset).collect();
-            self.set(Vector::Norm(layer, norm), &gamma);
-            self.changed.push(Vector::Norm(layer, norm));
+        let facts = base.config().facts();
+        for (layer, norm, part, values) in binding.norms() {
+            let offset = match part {
+                NormPart::Weight => facts.norm_offset,
+                NormPart::Bias => 0.0,
+            };
+            let values: Vec<f32> = values.iter().map(|v| v + offset).collect();
+            self.set(Vector::Norm(layer, norm, part), &values);
+            self.changed.push(Vector::Norm(layer, norm, part));
         }
         for (layer, projection, values) in binding.biases() {
             self.set(Vector::Bias(layer, projection), values);
@@ -100,8 +124,11 @@ impl<'b> Weights<'b> {
 
     fn set(&mut self, vector: Vector, values: &[f32]) {
         let place = match vector {
-            Vector::Norm(None, _) => Some(&mut self.norm),
-            Vector::Norm(Some(layer), norm) => self.layers[layer].norm_mut(norm),
+            Vector::Norm(None, _, part) => self.norm.vector_mut(part),
+            Vector::Norm(Some(layer), norm, part) => {
+                let norm = self.layers[layer].norm_mut(norm);
+                norm.and_then(|norm| norm.vector_mut(part))
+            }
             Vector::Bias(layer, projection) => {
                 let layer = &mut self.layers[layer];
                 layer.linears[layer.places[projection.index()]]
@@ -126,7 +153,7 @@ impl<'b> Weights<'b> {
             layers: (0..base.config().num_hidden_layers)
                 .map(|i| source.layer(i))
                 .collect::<Result<_, _>>()?,
-            norm: source.gamma("model.norm")?,
+            norm: source.norm("model.norm", Norm::Input)?,
             head: Linear {
                 weight: source.matrix(head)?,
                 bias: None,
@@ -158,8 +185,41 @@ impl<'b> Source<'b> {
         Ok(gamma)
     }
 
+    /// The norm at a path; the last norm is of the kind of all norms of the hidden state.
+    fn norm(self, path: &str, norm: Norm) -> Result<NormLayer, Error> {
+        let facts = self.base.config().facts();
+        let bias = facts.has_norm_bias(norm);
+        Ok(NormLayer {
+            gamma: self.gamma(path)?,
+            bias: bias
+                .then(|| self.vector(&format!("{path}.bias")))
+                .transpose()?,
+            subtracts_mean: facts.subtracts_mean(norm),
+        })
+    }
+
+    fn activated(self, layer: usize) -> Result<Activated, Error> {
+        let of = |activation| match activation {
+            Activation::Silu => glu::Activation::Silu,
+            Activation::GeluTanh => glu::Activation::GeluTanh,
+        };
+        Ok(match self.base.config().facts().mlp {
+            Mlp::Gated(activation) => Activated::Gated(of(activation)),
+            Mlp::Plain(activation) => Activated::Plain(Plain::Of(of(activation))),
+            Mlp::Xielu => {
+                let mut learned = [0.0; XieluNumber::ALL.len()];
+                for (to, number) in learned.iter_mut().zip(XieluNumber::ALL) {
+                    let name = format!("model.layers.{layer}.{}", number.path());
+                    let values = self.vector(&name)?;
+                    *to = values.first().copied().unwrap_or_default();
+                }
+                Activated::Plain(Plain::Xielu(Xielu::of(learned, XIELU_BETA, XIELU_EPS)))
+            }
+        })
+    }
+
     fn linear(self, layer: usize, projection: Projection) -> Result<Linear<'b>, Error> {
-        let path = projection.path(layer);
+        let path = self.base.config().path(projection, layer);
         let biased = self.base.config().has_bias(projection);
         let bias = biased
             .then(|| self.vector(&format!("{path}.bias")))
@@ -176,7 +236,7 @@ impl<'b> Source<'b> {
         let norm = |norm| {
             config
                 .norm_path(layer, norm)
-                .map(|path| self.gamma(&path))
+                .map(|path| self.norm(&path, norm))
                 .transpose()
         };
         Ok(Layer {
@@ -186,6 +246,7 @@ impl<'b> Source<'b> {
             attention_output_norm: norm(Norm::AttentionOutput)?,
             mlp_norm: norm(Norm::MlpInput)?,
             mlp_output_norm: norm(Norm::MlpOutput)?,
+            activated: self.activated(layer)?,
             linears: own
                 .iter()
                 .map(|&p| self.linear(layer, p))

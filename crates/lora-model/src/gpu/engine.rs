@@ -2,6 +2,7 @@
 use super::bound::Bound;
 use super::buffer::{Buffer, InTurn, together};
 use super::by_scores::scores_of;
+use super::decoders;
 use super::factors::OnDevice;
 use super::head_room::{self, HeadBuffers};
 use super::pass::{LayerPass, Pass};
@@ -55,6 +56,7 @@ const PART: usize = 1 << 16;
 impl<'b> Engine<'b> {
     /// Takes a base to the device, with room for the factors of `adapter`.
     pub(super) fn new(base: &'b Base, gpu: Gpu, adapter: Option<&Adapter>) -> Result<Self, Error> {
+        decoders::gate(base.config())?;
         let binding = Binding::new(base.config(), adapter, None)?;
         let bound = Bound::of(base.config(), &binding)?;
         Ok(Self {

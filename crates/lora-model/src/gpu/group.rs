@@ -117,8 +117,9 @@ impl Group {
             outputs += rows;
             inputs = width;
         }
-        let name =
-            |linear: &Linear, part: &str| format!("{}.{part}", linear.projection.path(layer));
+        let name = |linear: &Linear, part: &str| {
+            format!("{}.{part}", config.path(linear.projection, layer))
+        };
         let views: Vec<TensorView<'_>> = linears
             .iter()
             .map(|linear| Ok(base.checkpoint().tensor(&name(linear, "weight"))?))

@@ -52,7 +52,7 @@ impl Engine<'_> {
         let which = gpu.uploaded(Dtype::U32, rows)?;
         let hidden = to.hidden.mat(n, h);
         gpu.gather(x.mat(t, h), &which, 0, hidden)?;
-        let eps = self.config.rms_norm_eps as f32;
+        let eps = self.config.norm_eps as f32;
         let normed = to.normed.mat(n, h);
         gpu.norm(hidden, &self.weights.norm, eps, normed, &to.rstd)?;
         self.divide_for_logits(normed)

@@ -4,19 +4,12 @@ use super::group::Kind;
 use super::pass::LayerPass;
 use super::scratch::Saved;
 use lora_checkpoint as checkpoint;
-use lora_gpu::{Activation, Error, Mat, Tensor, Write};
+use lora_gpu::{Error, Mat, Tensor, Write};
 use lora_kernels::profile::Part;
 
 impl<'p> LayerPass<'p> {
     fn eps(self) -> f32 {
-        self.pass.config.rms_norm_eps as f32
-    }
-
-    fn activation(self) -> Activation {
-        match self.pass.config.facts().activation {
-            checkpoint::Activation::Silu => Activation::Silu,
-            checkpoint::Activation::GeluTanh => Activation::GeluTanh,
-        }
+        self.pass.config.norm_eps as f32
     }
 
     /// What the outputs of attention and MLP are multiplied by; no family has it and norms of the outputs.
@@ -163,7 +156,7 @@ impl<'p> LayerPass<'p> {
         self.forward(Kind::GateUp, n, gate_up)?; // (T, H) -> (T, 2·I)
         let to = self.plain(Kind::Down, activated);
         self.pass.timed(Part::Activation, 0, || {
-            gpu.gated(gate_up, self.activation(), to)
+            gpu.gated(gate_up, self.layer.gate, to)
         })?;
         self.add_output(Kind::Down, activated, hidden, saved) // (T, I) -> += (T, H)
     }
@@ -227,7 +220,7 @@ impl<'p> LayerPass<'p> {
         let gate_up = self.gate_up(&saved.gate_up);
         let d_gate_up = self.gate_up(&self.scratch.d_outputs);
         self.pass.timed(Part::Activation, 0, || {
-            gpu.gated_backward(gate_up, self.activation(), d_activated, d_gate_up)
+            gpu.gated_backward(gate_up, self.layer.gate, d_activated, d_gate_up)
         })?;
         let dn = self.backward(Kind::GateUp, n2, d_gate_up, gradients)?;
         let norm = (&self.layer.mlp_norm, &saved.middle_rstd);

@@ -7,6 +7,7 @@ mod attention;
 mod bound;
 mod buffer;
 mod by_scores;
+mod decoders;
 mod engine;
 mod factors;
 mod footprint;
@@ -35,6 +36,7 @@ use bound::Bound;
 use engine::Engine;
 pub use footprint::GpuMemory;
 use learning::Learning;
+use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
 use lora_gpu::Gpu;
 use lora_kernels::profile::Profile;
@@ -79,6 +81,14 @@ impl<'b> OnGpu<'b> {
             route.check(adapter)?;
         }
         Ok(route)
+    }
+
+    /// Whether a decoder can be computed here.
+    ///
+    /// # Errors
+    /// If its layers hold something that this route does not compute.
+    pub fn check_decoder(config: &ModelConfig) -> Result<(), Error> {
+        decoders::gate(config).map(|_| ())
     }
 
     /// Whether an adapter can be computed here.

@@ -51,7 +51,7 @@ impl GpuBase<'_> {
                 Some((rows * columns).div_ceil(values.max(1)) * bytes)
             }
             Self::Files(base) => {
-                let name = format!("{}.weight", projection.path(layer));
+                let name = format!("{}.weight", config.path(projection, layer));
                 let view = base.checkpoint().tensor(&name).ok()?;
                 blocks_of(&view).map(|_| view.stored_bytes())
             }
@@ -104,7 +104,7 @@ impl Sizes {
                 let (rows, width) = config.shape(projection);
                 size.outputs += rows;
                 size.inputs = width;
-                let rank = ranks.get(&projection.path(layer)[..]);
+                let rank = ranks.get(&config.path(projection, layer)[..]);
                 size.columns += rank.copied().unwrap_or(0);
                 let blocks = base.blocks(config, layer, projection);
                 size.blocks = size.blocks.zip(blocks).map(|(sum, more)| sum + more);

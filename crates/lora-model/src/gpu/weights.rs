@@ -1,11 +1,12 @@
 //! A base's weights on the device.
 use super::bound::Bound;
+use super::decoders;
 use super::group::{Group, Kind};
 use super::load::Loader;
 use super::table::Table;
 use crate::{Base, Error};
 use lora_checkpoint::Norm;
-use lora_gpu::{Dtype, Gpu, Tensor};
+use lora_gpu::{Activation, Dtype, Gpu, Tensor};
 
 /// One decoder layer. The weights of norms are γ, whatever the file adds to them.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Layer {
     pub(super) attention_output_norm: Option<Tensor>,
     pub(super) mlp_norm: Option<Tensor>,
     pub(super) mlp_output_norm: Option<Tensor>,
+    /// What the gate goes through.
+    pub(super) gate: Activation,
     /// By [`Kind`].
     pub(super) groups: Vec<Group>,
 }
@@ -106,6 +109,7 @@ fn load_layer(
         attention_output_norm: norm(Norm::AttentionOutput)?,
         mlp_norm: norm(Norm::MlpInput)?,
         mlp_output_norm: norm(Norm::MlpOutput)?,
+        gate: decoders::gate(base.config())?,
         groups,
     })
 }

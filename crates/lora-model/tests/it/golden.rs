@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 36] = [
+pub(crate) const CASES: [&str; 43] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -30,6 +30,13 @@ pub(crate) const CASES: [&str; 36] = [
     "exaone4_windows",
     "ministral3_growth",
     "hunyuan_alpha",
+    "ministral_mixed",
+    "starcoder2_biases",
+    "starcoder2_norms",
+    "apertus_xielu",
+    "apertus_tied",
+    "cohere2_parallel",
+    "cohere2_norms",
     "llama_dora",
     "mistral_patterns",
     "qwen3_modules_to_save",

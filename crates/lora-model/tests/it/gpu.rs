@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 10] = [
+const REFUSED: [(&str, &str); 16] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -27,6 +27,12 @@ const REFUSED: [(&str, &str); 10] = [
     ("save_linear_head_tied", "which trains as a whole"),
     ("pissa_dora", "LoRA on lm_head"),
     ("saved_bias_all", "which trains as a whole"),
+    ("starcoder2_biases", "LayerNorm, which starcoder2 has"),
+    ("starcoder2_norms", "LayerNorm, which starcoder2 has"),
+    ("apertus_xielu", "xIELU, which apertus has"),
+    ("apertus_tied", "xIELU, which apertus has"),
+    ("cohere2_parallel", "LayerNorm, which cohere2 has"),
+    ("cohere2_norms", "LayerNorm, which cohere2 has"),
 ];
 
 fn is_refused(name: &str) -> bool {

@@ -30,7 +30,7 @@ fn config(from: &ModelConfig) -> Config {
         num_attention_heads: from.num_attention_heads,
         num_key_value_heads: from.num_key_value_heads,
         use_flash_attn: false,
-        rms_norm_eps: from.rms_norm_eps,
+        rms_norm_eps: from.norm_eps,
         rope_theta: from.ropes[0].theta as f32,
         bos_token_id: None,
         eos_token_id: None,

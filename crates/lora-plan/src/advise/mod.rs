@@ -24,6 +24,7 @@ use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory};
 use lora_core::LoraConfig;
 use lora_kernels::peak::measure_peak;
+use lora_model::OnGpu;
 use lora_training::Batching;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,7 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
     let situation = situation::look(args, shape.clone(), measured.as_deref(), threads, ui)?;
     let plan = match args.device {
         Some(card) => {
+            OnGpu::check_decoder(&shape.config)?;
             let files = files(&shape, BaseType::own(&shape))?;
             advise_on(&situation, card, files.as_ref(), args.time)?
         }

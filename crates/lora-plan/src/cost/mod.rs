@@ -25,6 +25,7 @@ use crate::model::shape::{self, Shape};
 use lora_cli::{Error, Result, Status, Ui, artefact_input, available_memory, values};
 use lora_core::{LoraConfig, TargetModules};
 use lora_kernels::peak::measure_peak;
+use lora_model::OnGpu;
 use lora_receipt::Artefact;
 use lora_training::Batching;
 use std::path::PathBuf;
@@ -260,6 +261,7 @@ fn memory_on(card: &Card, args: &MemoryArgs, ui: &Ui) -> Result<Status> {
         return Err(Error::new("--svg draws the CPU's memory").hint("leave out --svg or --device"));
     }
     let shape = shape::resolve(&args.cost.model)?;
+    OnGpu::check_decoder(&shape.config)?;
     let (shape, workloads) = args.cost.with_all_bases(&shape).workloads()?;
     let files = files(&shape, BaseType::own(&shape))?;
     let predictions: Vec<(Workload, OnCard)> = workloads
@@ -280,6 +282,7 @@ fn time_on(card: &Card, args: &TimeArgs, ui: &Ui) -> Result<Status> {
             .hint("name a card as --device: rtx-3090, rtx-4090, l4, a100-80gb, h100 and others")
     })?;
     let (shape, workloads) = args.cost.workloads()?;
+    OnGpu::check_decoder(&shape.config)?;
     let files = files(&shape, BaseType::own(&shape))?;
     let predictions: Vec<(Workload, OnCard, TimeOnCard)> = workloads
         .into_iter()

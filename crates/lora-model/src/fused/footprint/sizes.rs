@@ -1,6 +1,6 @@
 //! How many values each kind of buffer holds, from shapes alone.
 use crate::fused::batch_size::BatchSize;
-use lora_checkpoint::{ModelConfig, Norm, Projection};
+use lora_checkpoint::{Block, ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
 use lora_kernels::{attention, gemm, linear, loss};
 
@@ -16,7 +16,7 @@ fn has(config: &ModelConfig, norm: Norm) -> bool {
 pub(super) fn saved(config: &ModelConfig) -> (usize, usize) {
     let h = config.hidden_size;
     let heads = config.num_attention_heads;
-    let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
+    let [q, k, up] = [Projection::Q, Projection::K, Projection::Up].map(|p| width(config, p));
     let raw = |norm, values| {
         if has(config, norm) {
             (values / config.norm_width(norm), values)
@@ -30,15 +30,24 @@ pub(super) fn saved(config: &ModelConfig) -> (usize, usize) {
         .into_iter()
         .filter(|norm| has(config, *norm))
         .count();
-    let exact = q + k + heads + 2 + q_rstd + k_rstd + outputs; // q, k, the log-sum-exp, and all 1/rms
-    let rounded = 2 * h + q + k + 2 * gate + q_raw + k_raw + outputs * h; // x, middle; o; v; gate, up
+    // The layer's input, and the hidden state between attention and MLP where that is read.
+    let states = match config.facts().block {
+        Block::Sequential => 2,
+        Block::Parallel => 1,
+    };
+    let wide = match config.facts().mlp.is_gated() {
+        true => 2 * up,
+        false => up,
+    };
+    let exact = q + k + heads + states + q_rstd + k_rstd + outputs; // q, k, the log-sum-exp, and all 1/rms
+    let rounded = states * h + q + k + wide + q_raw + k_raw + outputs * h; // states; o; v; gate, up
     (exact, rounded)
 }
 
 /// Values a token that Down keeps for its own backward pass.
 pub(super) fn down(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
     let of_layer = |layer: usize| {
-        let path = Projection::Down.path(layer);
+        let path = config.path(Projection::Down, layer);
         targeted
             .iter()
             .filter(|module| module.path == path)
@@ -70,9 +79,9 @@ pub(super) fn inner(config: &ModelConfig, targeted: &[TargetedModule]) -> usize 
 /// Values a token in `Scratch`, and in the hidden state and its gradient.
 pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool) -> usize {
     let h = config.hidden_size;
-    let [q, k, gate] = [Projection::Q, Projection::K, Projection::Gate].map(|p| width(config, p));
+    let [q, k, up] = [Projection::Q, Projection::K, Projection::Up].map(|p| width(config, p));
     let state = 2 * h;
-    let always = 2 * h + 2 * gate + 2 * q + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
+    let always = 2 * h + 2 * up + 2 * q + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
     // The gradient before a norm of heads takes a buffer of its own, which then stands for that of the keys too.
     let head_norms = if has(config, Norm::Key) { 2 * q - k } else { 0 };
     let has_output_norm = has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput);

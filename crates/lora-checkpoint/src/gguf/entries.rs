@@ -1,0 +1,71 @@
+//! Where the weights of a model lie in its GGUF file.
+use super::parse::Gguf;
+use super::{names, rope, xielu};
+use crate::error::Fault;
+use crate::view::Entry;
+use crate::weights::Part;
+use crate::{ModelConfig, StorageDtype};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// Where the weights lie in a GGUF file, under their Hugging Face names.
+pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<String, Entry>, Fault> {
+    let facts = config.facts();
+    let mut unknown: BTreeSet<&str> = gguf.tensors.keys().map(String::as_str).collect();
+    rope::tensors()
+        .iter()
+        .for_each(|name| _ = unknown.remove(name));
+    let mut entries = BTreeMap::new();
+    for (part, name, shape) in config.parts() {
+        if let Part::Xielu(layer, number) = part {
+            let place = xielu::place(gguf, number, layer, config.num_hidden_layers);
+            entries.extend(place.map(|range| (name, number_at(range, shape))));
+            continue;
+        }
+        let stored = names::tensor(facts, part);
+        let Some(tensor) = gguf.tensors.get(&stored) else {
+            continue;
+        };
+        unknown.remove(stored.as_str());
+        let permuted =
+            (facts.gguf.permuted && names::is_query_or_key(part)).then_some(config.head_dim);
+        if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
+            return Err(Fault::new(format!(
+                "tensor {stored}: a quantised bias can't be read"
+            )));
+        }
+        let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) {
+            facts.norm_offset
+        } else {
+            0.0
+        };
+        let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
+        entries.insert(
+            name,
+            Entry {
+                file: 0,
+                range,
+                shape,
+                dtype,
+                permuted,
+                offset,
+            },
+        );
+    }
+    match unknown.first() {
+        None => Ok(entries),
+        Some(name) => Err(Fault::new(format!("unknown tensor {name}"))),
+    }
+}
+
+/// A number that lies among the metadata.
+fn number_at(range: Range<usize>, shape: Vec<usize>) -> Entry {
+    Entry {
+        file: 0,
+        range,
+        shape,
+        dtype: StorageDtype::F32,
+        permuted: None,
+        offset: 0.0,
+    }
+}

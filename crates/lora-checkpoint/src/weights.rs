@@ -1,0 +1,107 @@
+//! The weights that a decoder of a shape has: what each is, its name and its shape.
+use crate::families::{Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber};
+use crate::{ModelConfig, Projection};
+
+/// Whose weight it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Embedding,
+    Norm(usize, Norm),
+    NormBias(usize, Norm),
+    Linear(usize, Projection),
+    Bias(usize, Projection),
+    Xielu(usize, XieluNumber),
+    FinalNorm,
+    FinalNormBias,
+    Head,
+}
+
+impl ModelConfig {
+    /// The name and shape of every weight of this decoder, in the order of the forward pass. A tied head is not among them.
+    pub fn weights(&self) -> Vec<(String, Vec<usize>)> {
+        self.parts()
+            .into_iter()
+            .map(|(_, name, shape)| (name, shape))
+            .collect()
+    }
+
+    /// [`ModelConfig::weights`] with what each is.
+    pub(crate) fn parts(&self) -> Vec<(Part, String, Vec<usize>)> {
+        let (v, h) = (self.vocab_size, self.hidden_size);
+        let mut parts = vec![(
+            Part::Embedding,
+            "model.embed_tokens.weight".to_owned(),
+            vec![v, h],
+        )];
+        for layer in 0..self.num_hidden_layers {
+            for &(norm, path) in self.facts().norms {
+                let width = vec![self.norm_width(norm)];
+                let path = format!("model.layers.{layer}.{path}");
+                parts.push((
+                    Part::Norm(layer, norm),
+                    format!("{path}.weight"),
+                    width.clone(),
+                ));
+                if self.facts().has_norm_bias(norm) {
+                    parts.push((Part::NormBias(layer, norm), format!("{path}.bias"), width));
+                }
+            }
+            for &projection in self.projections() {
+                let path = self.path(projection, layer);
+                let (out, inn) = self.shape(projection);
+                parts.push((
+                    Part::Linear(layer, projection),
+                    format!("{path}.weight"),
+                    vec![out, inn],
+                ));
+                if self.has_bias(projection) {
+                    parts.push((
+                        Part::Bias(layer, projection),
+                        format!("{path}.bias"),
+                        vec![out],
+                    ));
+                }
+            }
+            if self.facts().mlp == Mlp::Xielu {
+                for number in XieluNumber::ALL {
+                    let name = format!("model.layers.{layer}.{}", number.path());
+                    parts.push((Part::Xielu(layer, number), name, vec![1]));
+                }
+            }
+        }
+        parts.push((Part::FinalNorm, "model.norm.weight".to_owned(), vec![h]));
+        if self.facts().norm_kind.has_bias() {
+            parts.push((Part::FinalNormBias, "model.norm.bias".to_owned(), vec![h]));
+        }
+        if !self.tie_word_embeddings {
+            parts.push((Part::Head, "lm_head.weight".to_owned(), vec![v, h]));
+        }
+        parts
+    }
+
+    /// Name and value of what transformers keeps beside the weights and no model changes: β and ε of xIELU, layer by layer.
+    #[must_use]
+    pub fn constants(&self) -> Vec<(String, f32)> {
+        if self.facts().mlp != Mlp::Xielu {
+            return Vec::new();
+        }
+        let of_layer = |layer: usize| {
+            let name = |constant: &str| format!("model.layers.{layer}.mlp.act_fn.{constant}");
+            [(name("beta"), XIELU_BETA), (name("eps"), XIELU_EPS)]
+        };
+        (0..self.num_hidden_layers).flat_map(of_layer).collect()
+    }
+
+    /// What every value of a vector among the weights begins with, in a model that is trained from scratch.
+    #[must_use]
+    pub fn initial(&self, name: &str) -> f32 {
+        let number = XieluNumber::ALL
+            .into_iter()
+            .find(|n| name.ends_with(n.path()));
+        match number {
+            Some(number) => number.initial(),
+            None if name.ends_with(".bias") => 0.0,
+            None => 1.0 - self.facts().norm_offset,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Which decoders this route computes: those whose layers consist of what the device has kernels for.
+use crate::Error;
+use lora_checkpoint::{Activation, Block, Mlp, ModelConfig, NormKind};
+
+/// What the gate goes through.
+///
+/// # Errors
+/// If the layers hold something that is not computed here: refused by name.
+pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> {
+    let facts = config.facts();
+    let lacking = match (facts.norm_kind, facts.block, facts.mlp) {
+        (NormKind::Layer { .. }, ..) => "LayerNorm",
+        (_, Block::Parallel, _) => "attention and MLP side by side",
+        (.., Mlp::Plain(_)) => "an MLP without a gate",
+        (.., Mlp::Xielu) => "xIELU",
+        (.., Mlp::Gated(Activation::Silu)) => return Ok(lora_gpu::Activation::Silu),
+        (.., Mlp::Gated(Activation::GeluTanh)) => return Ok(lora_gpu::Activation::GeluTanh),
+    };
+    let model = facts.model_type;
+    let message = format!("on a GPU this version does not compute {lacking}, which {model} has");
+    Err(Error::invalid(message).hint("--device cpu does"))
+}
