@@ -23,7 +23,7 @@ def is_opened(model_type):
             AutoConfig.for_model(model_type).save_pretrained(folder)
         except Exception:  # it needs arguments
             return None
-        plan = [sys.argv[1], "params", str(Path(folder) / "config.json"), "--json"]
+        plan = [sys.argv[1], "params", "--model", str(Path(folder) / "config.json"), "--json"]
         return subprocess.run(plan, capture_output=True).returncode == 0
 
 
