@@ -17,14 +17,13 @@ pub use pipeline::pipeline;
 pub use plan::{Choice, Conflict, Plan};
 pub use situation::{DataFacts, Situation};
 
-use crate::cost::{BaseType, Speed, Workload, files, micro_steps, threads};
+use crate::cost::{BaseType, Speed, Workload, check_decoder, files, micro_steps, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result, Status, Ui, available_memory};
 use lora_core::LoraConfig;
 use lora_kernels::peak::measure_peak;
-use lora_model::OnGpu;
 use lora_training::Batching;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &AdviseArgs, ui: &Ui) -> Result<Status> {
     let situation = situation::look(args, shape.clone(), measured.as_deref(), threads, ui)?;
     let plan = match args.device {
         Some(card) => {
-            OnGpu::check_decoder(&shape.config)?;
+            check_decoder(&shape)?;
             let files = files(&shape, BaseType::own(&shape))?;
             advise_on(&situation, card, files.as_ref(), args.time)?
         }

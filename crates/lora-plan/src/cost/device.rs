@@ -3,8 +3,8 @@ use super::card::{Card, Rates};
 use super::time::flops;
 use super::workload::{BaseType, Keep, Workload};
 use crate::model::shape::Shape;
-use lora_cli::Result;
-use lora_model::{Base, GpuBase, GpuDemand, GpuPeak};
+use lora_cli::{Error, Result};
+use lora_model::{Base, GpuBase, GpuDemand, GpuPeak, OnGpu};
 use serde::Serialize;
 
 /// Bytes of a card's memory, part by part.
@@ -32,6 +32,16 @@ pub struct OnCard {
 
 /// What a process held on an H100 for a model of 1 MB.
 const DRIVER: u64 = 700_000_000;
+
+/// Whether a GPU computes such a decoder.
+///
+/// # Errors
+/// If it does not, with what it lacks.
+pub fn check_decoder(shape: &Shape) -> Result<()> {
+    OnGpu::check_decoder(&shape.config).map_err(|lacking| {
+        Error::new(lacking.to_string()).hint("leave out --device: the plan is for the CPU then")
+    })
+}
 
 /// Predicts what a run takes of a card. `files` are the base's, if it is planned as it is stored.
 pub fn on_card(shape: &Shape, work: &Workload, files: Option<&Base>, card: &Card) -> OnCard {

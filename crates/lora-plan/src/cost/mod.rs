@@ -12,7 +12,7 @@ mod time;
 mod workload;
 
 pub use card::Card;
-pub use device::{OnCard, TimeOnCard, on_card, time_on_card};
+pub use device::{OnCard, TimeOnCard, check_decoder, on_card, time_on_card};
 pub use memory::{Memory, memory};
 pub use time::{Speed, Time, time};
 pub use workload::{BaseType, Keep, Rows, Workload};
@@ -25,7 +25,6 @@ use crate::model::shape::{self, Shape};
 use lora_cli::{Error, Result, Status, Ui, artefact_input, available_memory, values};
 use lora_core::{LoraConfig, TargetModules};
 use lora_kernels::peak::measure_peak;
-use lora_model::OnGpu;
 use lora_receipt::Artefact;
 use lora_training::Batching;
 use std::path::PathBuf;
@@ -261,7 +260,7 @@ fn memory_on(card: &Card, args: &MemoryArgs, ui: &Ui) -> Result<Status> {
         return Err(Error::new("--svg draws the CPU's memory").hint("leave out --svg or --device"));
     }
     let shape = shape::resolve(&args.cost.model)?;
-    OnGpu::check_decoder(&shape.config)?;
+    check_decoder(&shape)?;
     let (shape, workloads) = args.cost.with_all_bases(&shape).workloads()?;
     let files = files(&shape, BaseType::own(&shape))?;
     let predictions: Vec<(Workload, OnCard)> = workloads
@@ -282,7 +281,7 @@ fn time_on(card: &Card, args: &TimeArgs, ui: &Ui) -> Result<Status> {
             .hint("name a card as --device: rtx-3090, rtx-4090, l4, a100-80gb, h100 and others")
     })?;
     let (shape, workloads) = args.cost.workloads()?;
-    OnGpu::check_decoder(&shape.config)?;
+    check_decoder(&shape)?;
     let files = files(&shape, BaseType::own(&shape))?;
     let predictions: Vec<(Workload, OnCard, TimeOnCard)> = workloads
         .into_iter()
