@@ -1,6 +1,6 @@
 //! Multiple choice by likelihood, as lm-evaluation-harness computes it: each choice is scored as the completion of the row's
 //! prompt, Σ log p of its tokens. `acc` is how often the right one has the largest sum, `acc_norm` how often it has the
-//! largest sum by byte of its text (UTF-8).
+//! largest sum by character of its text, `acc_bytes` by byte (UTF-8).
 use crate::Args;
 use crate::load::{Loaded, Model};
 use crate::measure::Measure;
@@ -17,9 +17,16 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(crate) struct Choices {
     completions: Vec<Example>,
-    /// Bytes of each choice's text.
-    bytes: Vec<usize>,
+    /// Of each choice's text.
+    lengths: Vec<Length>,
     rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Length {
+    /// Code points, as Python counts them.
+    characters: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -38,7 +45,7 @@ impl Choices {
         };
         let mut choices = Self {
             completions: Vec::new(),
-            bytes: Vec::new(),
+            lengths: Vec::new(),
             rows: Vec::new(),
         };
         for (number, (row, value)) in loaded.rows.iter().zip(loaded.column(column)?).enumerate() {
@@ -71,7 +78,10 @@ impl Choices {
                 right = Some(number);
             }
             self.completions.push(completed(row, ids));
-            self.bytes.push(text.len());
+            self.lengths.push(Length {
+                characters: text.chars().count(),
+                bytes: text.len(),
+            });
         }
         self.rows.push(Row {
             choices: start..self.completions.len(),
@@ -87,19 +97,23 @@ impl Choices {
             .map(|name| Measure::of_scores(name, Scale::Share))
     }
 
-    /// Grades one model under both metrics, beside guessing.
+    /// Grades one model under all of `OF_CHOICES`, beside guessing.
     pub(crate) fn grade(
         &self,
         route: &mut dyn Generate,
         model: &Model<'_>,
         batch_tokens: usize,
         ui: &Ui,
-    ) -> Result<[Grades; 2]> {
+    ) -> Result<[Grades; OF_CHOICES.len()]> {
         let label = format!("choices, {}", model.name);
         let losses = packed_losses(route, model, &self.completions, batch_tokens, &label, ui)?;
         let sum = |choice: usize| losses[choice].nll;
-        let by_byte = |choice: usize| losses[choice].nll / self.bytes[choice] as f64;
-        Ok([self.graded(sum), self.graded(by_byte)])
+        let by = |choice: usize, length: usize| losses[choice].nll / length as f64;
+        Ok([
+            self.graded(sum),
+            self.graded(|choice| by(choice, self.lengths[choice].characters)),
+            self.graded(|choice| by(choice, self.lengths[choice].bytes)),
+        ])
     }
 
     /// Grades by what is least for the choice that a model takes.
