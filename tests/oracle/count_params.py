@@ -52,6 +52,10 @@ def main():
     for name, shape in SHAPES.items():
         for setting in SETTINGS:
             config = peft.LoraConfig(task_type="CAUSAL_LM", **setting)
+            names = setting["target_modules"]
+            own = {module.rsplit(".", 1)[-1] for module, _ in model(*shape).named_modules()}
+            if isinstance(names, list) and not own.issuperset(names):
+                continue  # PEFT passes over a name that matches nothing, lora-plan refuses it
             try:
                 adapted = peft.get_peft_model(model(*shape), config, low_cpu_mem_usage=True)
             except ValueError:  # PEFT has no default targets for this family

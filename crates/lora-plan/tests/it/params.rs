@@ -138,7 +138,7 @@ fn peft_lines() {
 fn peft_counts() {
     let file: Value = serde_json::from_str(include_str!("peft_counts.json")).unwrap();
     let counts = file["counts"].as_array().unwrap();
-    assert_eq!(counts.len(), 33);
+    assert_eq!(counts.len(), 40);
     for row in counts {
         let targets: Vec<&str> = row["target_modules"]
             .as_array()
