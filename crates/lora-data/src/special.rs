@@ -49,7 +49,8 @@ pub(crate) struct Specials {
 }
 
 impl Specials {
-    pub(crate) fn of(tokenizer: &Tokenizer) -> Self {
+    /// The control tokens of a tokenizer; `in_texts` are those that stand in texts.
+    pub(crate) fn of(tokenizer: &Tokenizer, in_texts: &[String]) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
         let special = || added.iter().filter(|(_, token)| token.special);
         let mut texts: Vec<String> = special()
@@ -60,7 +61,7 @@ impl Specials {
         texts.sort_by_key(|text| (std::cmp::Reverse(text.len()), text.clone()));
         let names: Vec<String> = texts
             .iter()
-            .filter(|text| !PART_OF_TEXT.contains(&text.as_str()))
+            .filter(|text| !PART_OF_TEXT.contains(&text.as_str()) && !in_texts.contains(text))
             .map(|text| regex::escape(text))
             .collect();
         let find = (!names.is_empty())

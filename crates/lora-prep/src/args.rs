@@ -138,6 +138,11 @@ pub struct Args {
     #[arg(long, value_name = "HOW", value_parser = ["refuse", "escape", "keep"], default_value = "refuse", help_heading = "Learning")]
     pub special_in_text: String,
 
+    /// New special tokens, in texts or in a template: with commas between them, or a file with one a line. The dataset carries
+    /// the tokenizer that knows them; what is trained on it gets rows for them, which begin as the mean of the others.
+    #[arg(long, value_name = "TOKENS|FILE", help_heading = "Template")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_tokens: Vec<String>,
     /// System message for rows that bring none; goes with what is trained into model, GGUF and Modelfile.
     #[arg(long, value_name = "TEXT", help_heading = "Template")]
     pub system: Option<String>,

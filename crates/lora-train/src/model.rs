@@ -6,6 +6,7 @@ use crate::device;
 use crate::failure::explain;
 use crate::inputs::{Inputs, Start};
 use crate::memory::{self, Carried};
+use crate::tokens;
 use lora_cli::{DeviceChoice, Error, Result, Ui};
 use lora_core::{Adapter, BaseModel, Init, Layout, LoraConfig, trainable_line};
 use lora_data::Example;
@@ -37,9 +38,11 @@ pub(crate) fn build<'b>(
     rows: &Rows,
     ui: &Ui,
 ) -> Result<Model<'b>> {
+    tokens::check(args, inputs)?;
     match (&inputs.base, args.method) {
         (Start::Weights(base), Method::Lora) => {
             inputs.check_base(args, base, ui)?;
+            tokens::say_unused(base, &rows.train, ui);
             lora(args, base, rows, ui)
         }
         (Start::Weights(base), Method::Full) => {
@@ -175,6 +178,7 @@ impl Plan {
         if let Some(dir) = &args.adapter {
             let (mut adapter, warnings) = Adapter::load(dir, base)?;
             warnings.iter().for_each(|warning| ui.warn(warning));
+            tokens::check_loaded(&adapter, base)?;
             if let Some(dropout) = args.dropout {
                 adapter.config.lora_dropout = dropout;
             }
@@ -183,6 +187,7 @@ impl Plan {
         let modules = base.modules();
         let targets = args.targets()?.resolve(&modules)?;
         let mut config = args.lora_config(targets)?;
+        tokens::train_rows(&mut config, base);
         config.require_effect(&modules)?;
         if matches!(config.init, Init::Pissa(Some(_))) {
             ui.say(
@@ -220,7 +225,11 @@ impl Plan {
     fn adapter(self, args: &Args, base: &Base) -> Result<Adapter> {
         let mut adapter = match self {
             Self::Loaded(adapter) => adapter,
-            Self::New(config, _) => Adapter::init(config, base, args.seed)?,
+            Self::New(config, _) => {
+                let mut adapter = Adapter::init(config, base, args.seed)?;
+                tokens::begin(&mut adapter, base)?;
+                adapter
+            }
         };
         adapter.config.base_model_name_or_path = Some(base_name(&args.base));
         Ok(adapter)

@@ -27,10 +27,14 @@ pub struct TokenizerBundle {
     pub add_bos_token: bool,
     /// sha256 of the canonical vocabulary (id, token, special), hex: equal for a GGUF and the Hugging Face folder of the same model.
     pub sha256: String,
+    /// Tokens that were added for texts that hold them: control tokens that are a part of what is said.
+    pub added_tokens: Vec<String>,
     /// tokenizer.json as it was read or built.
     pub(super) json: String,
     /// The folder that the files came from; None if built from GGUF metadata.
     pub(super) folder: Option<PathBuf>,
+    /// True if its tokenizer.json has more tokens than the folder's.
+    pub(super) has_added: bool,
 }
 
 impl TokenizerBundle {

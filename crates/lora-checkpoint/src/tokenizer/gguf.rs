@@ -35,6 +35,8 @@ impl TokenizerBundle {
             tokenizer,
             json,
             folder: None,
+            added_tokens: Vec::new(),
+            has_added: false,
         })
     }
 }

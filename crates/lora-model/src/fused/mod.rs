@@ -23,6 +23,7 @@ mod linears;
 mod matrix;
 mod output;
 mod pass;
+mod patched;
 mod project;
 mod project_dora;
 mod rotation;

@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 10] = [
+const REFUSED: [(&str, &str); 15] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -27,6 +27,11 @@ const REFUSED: [(&str, &str); 10] = [
     ("save_linear_head_tied", "which trains as a whole"),
     ("pissa_dora", "LoRA on lm_head"),
     ("saved_bias_all", "which trains as a whole"),
+    ("tokens_tied", "trainable_token_indices"),
+    ("tokens_untied", "trainable_token_indices"),
+    ("tokens_added_tied", "trainable_token_indices"),
+    ("tokens_added_untied", "trainable_token_indices"),
+    ("saved_resized", "which trains as a whole"),
 ];
 
 fn is_refused(name: &str) -> bool {
