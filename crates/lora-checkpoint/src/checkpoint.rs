@@ -273,10 +273,11 @@ impl Checkpoint {
         if folder == self.path {
             return Ok(bundle);
         }
-        let mut bundle = bundle.with_chat_template(Chat::of_folder(&self.path)?.template);
-        let added = self.added.as_ref();
-        bundle.added_tokens = added.map_or_else(Vec::new, |a| a.tokens.values().cloned().collect());
-        Ok(bundle)
+        let own = Chat::of_folder(&self.path)?.template;
+        let added = self.added.iter().flat_map(|added| added.tokens.values());
+        Ok(bundle
+            .with_chat_template(own)
+            .with_added(added.cloned().collect()))
     }
     /// The folder that the tokenizer's files are read from.
     pub(crate) fn tokenizer_folder(&self) -> &Path {

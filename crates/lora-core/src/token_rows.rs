@@ -128,7 +128,8 @@ fn of_modules(
         ];
         if let Some((how, _)) = otherwise.iter().find(|(_, all)| all.contains(&index)) {
             return Err(Error::config(format!(
-                "{path} {how}, and rows of its weight are to train by trainable_token_indices\nhint: choose one of them"
+                "{path} {how}, and rows of its weight are to train by trainable_token_indices\nhint: leave it out of target_modules; to train more of \
+                 it, name it in modules_to_save alone"
             )));
         }
     }

@@ -97,7 +97,7 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
     let mut split = Split::read(&args.data, &args.split)?;
     let tokenizer = match base.checkpoint().tokenizer() {
         Ok(bundle) => {
-            split.check_tokenizer(&bundle.sha256, &args.data)?;
+            split.check_tokenizer_of(&bundle, &args.data)?;
             Some(bundle)
         }
         Err(error) if split.tokenizer_sha256.is_some() => {

@@ -100,7 +100,7 @@ pub(crate) fn rows(args: &Args, base: &Base) -> Result<Vec<Example>> {
 pub(crate) fn split(path: &Path, name: &str, base: &Base, rows: usize) -> Result<Vec<Example>> {
     let mut split = Split::read(path, name)?;
     if let Ok(bundle) = base.checkpoint().tokenizer() {
-        split.check_tokenizer(&bundle.sha256, path)?;
+        split.check_tokenizer_of(&bundle, path)?;
     }
     split.check_vocabulary(base.config().vocab_size, path)?;
     split.examples.truncate(rows);

@@ -153,12 +153,17 @@ pub(crate) fn commit(
 }
 
 fn results(moved: &Moved, check: Option<&Check>, inputs: &Inputs) -> Value {
-    json!({
+    let mut results = json!({
         "combined": inputs.combined,
         "targeted_weights": moved.values,
         "moved_weights": moved.rounded,
         "kept": moved.kept(),
         "check": check.map(Check::figures),
         "chat": inputs.served.result(),
-    })
+    });
+    if let Some(added) = inputs.base.checkpoint().added_vocabulary() {
+        results["vocabulary"] = added.rows.into();
+        results["added_tokens"] = added.tokens.values().cloned().collect();
+    }
+    results
 }

@@ -227,6 +227,7 @@ Examples:
   lora-prep tasks.jsonl --base data/tiny-chat --out work/dataset
   cat raw.jsonl.gz | lora-prep - --base model.gguf --out work/dataset --valid 0.05 --max-length 2048
   lora-prep corpus.jsonl --base model --out work/text --text-block 256
+  lora-prep calls.jsonl --base model --out work/calls --add-tokens '<|call|>,<|result|>'
   lora-prep chats.jsonl notes.jsonl --base model --out work/mixed --weight chats.jsonl=0.7 --weight notes.jsonl=0.3
   lora-prep show work/dataset --split valid -n 5
   lora-prep stats work/dataset --svg lengths.svg";

@@ -117,3 +117,11 @@ pub(crate) fn say_unused(base: &Base, rows: &[Example], ui: &Ui) {
         ));
     }
 }
+
+/// The tokens that were added to the base, by id, for the receipt and the card.
+pub(crate) fn named(inputs: &Inputs) -> Vec<String> {
+    match &inputs.base {
+        Start::Weights(base) => added(base).into_values().collect(),
+        Start::Shape(_) => Vec::new(),
+    }
+}

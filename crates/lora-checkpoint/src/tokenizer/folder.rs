@@ -54,6 +54,7 @@ impl TokenizerBundle {
             tokenizer,
             json,
             folder: Some(dir.to_path_buf()),
+            sha256_without_added: None,
             added_tokens: Vec::new(),
             has_added: false,
         })

@@ -81,7 +81,13 @@ impl<B: BaseModel> Fill<'_, B> {
     }
 }
 
-/// True if the base's value is the copy's, or what 16 bits make of it.
+/// True if both are the same value, perhaps rounded to 16 bits on one side.
 fn is_same(copy: f32, own: f32) -> bool {
-    copy == own || bf16::from_f32(copy).to_f32() == own || f16::from_f32(copy).to_f32() == own
+    let rounded = |value: f32| {
+        [
+            bf16::from_f32(value).to_f32(),
+            f16::from_f32(value).to_f32(),
+        ]
+    };
+    copy == own || rounded(copy).contains(&own) || rounded(own).contains(&copy)
 }

@@ -43,6 +43,7 @@ impl Tokens {
         };
         let width = shape.config.hidden_size * sides;
         work.trainable += (self.count * width) as u64;
+        work.embedding |= self.count > 0;
         let rows = shape.config.vocab_size;
         if let BaseType::File(bytes) = &mut work.base
             && rows > own
