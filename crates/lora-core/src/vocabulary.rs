@@ -37,10 +37,10 @@ pub fn adapter_vocabulary(
     (embedding, head): (&str, &str),
     own: usize,
 ) -> Result<AdapterVocabulary, Error> {
-    if !dir.is_dir() || folder::kind(dir) != Kind::Peft {
-        return Ok(AdapterVocabulary::default());
+    let has = |file: &str| dir.join(file).is_file();
+    if folder::kind(dir) != Kind::Peft || !has(CONFIG_FILE) || !has(crate::WEIGHTS_FILE) {
+        return Ok(AdapterVocabulary::default()); // whatever it is, its own reader says what is wrong with it
     }
-    folder::require(dir)?;
     let config = LoraConfig::load(&dir.join(CONFIG_FILE))?;
     let file = TensorFile::read(&dir.join(crate::WEIGHTS_FILE))?;
     let tensors = file.tensors()?;
