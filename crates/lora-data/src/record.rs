@@ -99,17 +99,18 @@ fn unknown(row: &Map<String, Value>) -> Fault {
         keys.join(", ")
     };
     let mistake = Mistake::new(format!("the row lacks the needed keys; it has {found}"));
+    let known = format!(
+        "known are {KNOWN_KEYS}; --columns prompt=KEY,completion=KEY names others, and --prompt-template joins several"
+    );
     // A table of one column whose name holds the separator of another kind of table.
     let separator = [";", "\t", "|"]
         .into_iter()
         .find(|separator| row.len() == 1 && row.keys().all(|key| key.contains(separator)));
     Fault::Shape(mistake.hint(match separator {
-        Some(separator) => format!(
-            "its columns are separated by {separator:?}: name that with --separator"
-        ),
-        None => format!(
-            "known are {KNOWN_KEYS}; --columns prompt=KEY,completion=KEY names others, and --prompt-template joins several"
-        ),
+        Some(separator) => {
+            format!("if the columns of a table are separated by {separator:?}, name that with --separator; else {known}")
+        }
+        None => known,
     }))
 }
 

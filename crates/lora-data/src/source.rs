@@ -95,9 +95,7 @@ impl RawRows {
         let begun = unpack::begin(name, reader)?;
         let start = &begun.start;
         if start.is_empty() {
-            return Err(Error::invalid(name, "the file is empty").hint(
-                "one JSON object a line is expected, e.g. {\"prompt\": …, \"completion\": …}",
-            ));
+            return Err(Error::invalid(name, "the file is empty").hint(expected(name)));
         }
         match Kind::of(start) {
             Kind::ArrowStream => Ok(Self::of_arrow(ArrowRows::stream(name, begun.reader)?)),
@@ -158,6 +156,16 @@ impl RawRows {
 
     fn of_arrow(rows: ArrowRows) -> Self {
         Self::new(rows.map(|row| row.map(Unread::Row)))
+    }
+}
+
+/// What should stand in a file of this name.
+fn expected(name: &Path) -> &'static str {
+    match unpack::extension(name).as_str() {
+        "csv" | "tsv" => {
+            "a line with the names of the columns is expected, e.g. prompt and completion, then a row a line"
+        }
+        _ => "one JSON object a line is expected, e.g. {\"prompt\": …, \"completion\": …}",
     }
 }
 

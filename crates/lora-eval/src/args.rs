@@ -86,7 +86,8 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN", help_heading = METRICS)]
     pub references: Option<String>,
     /// Multiple choice by likelihood: a column (lora-prep --keep) with a list of choices, one of which is the row's
-    /// completion. Adds acc (the right one is the most probable) and acc_norm (by byte of its text).
+    /// completion. Adds acc (the right one is the most probable) and acc_norm (by character
+    /// of its text) and acc_bytes.
     #[arg(long, value_name = "COLUMN", help_heading = METRICS)]
     pub choices: Option<String>,
     /// Show the figures for each value of this column (lora-prep --keep), may be repeated.

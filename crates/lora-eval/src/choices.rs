@@ -1,12 +1,14 @@
 //! Multiple choice by likelihood, as lm-evaluation-harness computes it: each choice is scored as the completion of the row's
 //! prompt, Σ log p of its tokens. `acc` is how often the right one has the largest sum, `acc_norm` how often it has the
-//! largest sum by byte of its text (UTF-8).
+//! largest sum by character of its text, `acc_bytes` by byte (UTF-8). White space at the prompt's end is scored with each
+//! choice, as there; a choice is tokenised apart from its prompt, where the harness tokenises both together.
 use crate::Args;
 use crate::load::{Loaded, Model};
 use crate::measure::Measure;
 use crate::measured::Grades;
 use crate::metrics::{OF_CHOICES, Scale};
 use crate::scores::packed_losses;
+use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Ui};
 use lora_data::{Example, IGNORE};
 use lora_model::Generate;
@@ -17,9 +19,16 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(crate) struct Choices {
     completions: Vec<Example>,
-    /// Bytes of each choice's text.
-    bytes: Vec<usize>,
+    /// Of each choice's text.
+    lengths: Vec<Length>,
     rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Length {
+    /// Code points, as Python counts them.
+    characters: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -38,7 +47,7 @@ impl Choices {
         };
         let mut choices = Self {
             completions: Vec::new(),
-            bytes: Vec::new(),
+            lengths: Vec::new(),
             rows: Vec::new(),
         };
         for (number, (row, value)) in loaded.rows.iter().zip(loaded.column(column)?).enumerate() {
@@ -58,6 +67,7 @@ impl Choices {
         let tokenizer = loaded.tokenizer.as_ref();
         let tokenizer = tokenizer.ok_or("the base comes without a tokenizer")?;
         let own = completion(row);
+        let given = without_end(row.prompt_ids(), tokenizer)?;
         let start = self.completions.len();
         let mut right = None;
         for (number, text) in texts.iter().enumerate() {
@@ -70,8 +80,11 @@ impl Choices {
             if own.starts_with(ids) && is_end(&own[ids.len()..], loaded) {
                 right = Some(number);
             }
-            self.completions.push(completed(row, ids));
-            self.bytes.push(text.len());
+            self.completions.push(completed(row, given, ids));
+            self.lengths.push(Length {
+                characters: text.chars().count(),
+                bytes: text.len(),
+            });
         }
         self.rows.push(Row {
             choices: start..self.completions.len(),
@@ -87,19 +100,23 @@ impl Choices {
             .map(|name| Measure::of_scores(name, Scale::Share))
     }
 
-    /// Grades one model under both metrics, beside guessing.
+    /// Grades one model under all of `OF_CHOICES`, beside guessing.
     pub(crate) fn grade(
         &self,
         route: &mut dyn Generate,
         model: &Model<'_>,
         batch_tokens: usize,
         ui: &Ui,
-    ) -> Result<[Grades; 2]> {
+    ) -> Result<[Grades; OF_CHOICES.len()]> {
         let label = format!("choices, {}", model.name);
         let losses = packed_losses(route, model, &self.completions, batch_tokens, &label, ui)?;
         let sum = |choice: usize| losses[choice].nll;
-        let by_byte = |choice: usize| losses[choice].nll / self.bytes[choice] as f64;
-        Ok([self.graded(sum), self.graded(by_byte)])
+        let by = |choice: usize, length: usize| losses[choice].nll / length as f64;
+        Ok([
+            self.graded(sum),
+            self.graded(|choice| by(choice, self.lengths[choice].characters)),
+            self.graded(|choice| by(choice, self.lengths[choice].bytes)),
+        ])
     }
 
     /// Grades by what is least for the choice that a model takes.
@@ -155,15 +172,27 @@ fn is_end(rest: &[u32], loaded: &Loaded) -> bool {
     matches!(text, Some(Ok(text)) if text.trim().is_empty())
 }
 
-/// The row's prompt, and these ids as what is learned after it.
-fn completed(row: &Example, ids: &[u32]) -> Example {
-    let prompt = row.prompt_ids();
-    let learned = ids.iter().map(|&id| id as i32);
+/// How many ids of a prompt are left without the white space at its end.
+fn without_end(prompt: &[u32], tokenizer: &TokenizerBundle) -> Result<usize, String> {
+    let text = |ids: &[u32]| {
+        let decoded = tokenizer.tokenizer.decode(ids, false);
+        decoded.map_err(|error| error.to_string())
+    };
+    let whole = text(prompt)?;
+    let mut left = prompt.len();
+    while left > 0 && text(&prompt[..left - 1])?.trim_end() == whole.trim_end() {
+        left -= 1;
+    }
+    Ok(left)
+}
+
+/// The row's prompt, of which the first `given` ids are not scored, and these ids after it.
+fn completed(row: &Example, given: usize, ids: &[u32]) -> Example {
+    let input_ids = [row.prompt_ids(), ids].concat();
+    let scored = input_ids[given..].iter().map(|&id| id as i32);
     Example {
-        input_ids: [prompt, ids].concat(),
-        labels: std::iter::repeat_n(IGNORE, prompt.len())
-            .chain(learned)
-            .collect(),
+        labels: std::iter::repeat_n(IGNORE, given).chain(scored).collect(),
+        input_ids,
         ..row.clone()
     }
 }

@@ -17,6 +17,8 @@ pub fn refuse_overlap(out: &Path, input: &Path) -> Result<(), Error> {
 pub struct Overlaps {
     /// Paths without links; none of what is not there.
     real: HashMap<PathBuf, Option<PathBuf>>,
+    /// Folders without links, also of what is not there yet.
+    wholes: HashMap<PathBuf, PathBuf>,
     /// The last output: its path as it was asked for, without links, and that of what is written first.
     written: Option<(PathBuf, [PathBuf; 2])>,
     /// What relative paths count from.
@@ -80,15 +82,20 @@ impl Overlaps {
             .here
             .get_or_insert_with(|| std::env::current_dir().unwrap_or_default());
         let path = here.join(path);
-        for above in path.ancestors() {
-            if let (Some(real), Ok(rest)) = (self.real(above), path.strip_prefix(above)) {
-                return if rest.as_os_str().is_empty() {
-                    real
-                } else {
-                    real.join(rest)
-                };
+        if let Some(real) = self.real(&path) {
+            return real;
+        }
+        let Some(above) = path.parent() else {
+            return path;
+        };
+        let name = path.strip_prefix(above).unwrap_or(&path);
+        match self.wholes.get(above) {
+            Some(whole) => whole.join(name),
+            None => {
+                let whole = self.whole(above);
+                self.wholes.insert(above.to_path_buf(), whole.clone());
+                whole.join(name)
             }
         }
-        path
     }
 }

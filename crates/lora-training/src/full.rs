@@ -175,9 +175,12 @@ impl Trainable for FullTrainable {
                 fs::write(dir.join(name), bytes).map_err(failed("write", &dir.join(name)))?;
             }
         }
-        if let Some(chat) = &self.chat {
-            chat.write(dir).map_err(lora_model::Error::from)?;
-        }
+        let chat = match &self.chat {
+            Some(chat) => Ok(chat.clone()),
+            None => Chat::of_folder(&self.base),
+        };
+        chat.and_then(|chat| chat.write(dir))
+            .map_err(lora_model::Error::from)?;
         Ok(())
     }
 }

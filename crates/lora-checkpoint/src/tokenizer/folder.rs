@@ -1,4 +1,4 @@
-//! The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer_config.json, chat_template.jinja.
+//! The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer_config.json and its chat template.
 use super::bundle::{TokenizerBundle, fingerprint, from_json_text};
 use crate::ModelConfig;
 use crate::error::{Result, invalid};
@@ -6,6 +6,9 @@ use crate::files::{read_json, read_text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// The file of a chat template.
+pub(crate) const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 impl TokenizerBundle {
     /// Reads the tokenizer files of a folder (which may lack weights); `config` supplies BOS and EOS where
@@ -90,24 +93,34 @@ pub(crate) fn template_of_folder(dir: &Path) -> Result<Option<String>> {
     chat_template(dir, &settings(dir)?)
 }
 
-/// chat_template.jinja; else `chat_template` in tokenizer_config.json, a text or a list of named ones.
+/// chat_template.jinja; else `chat_template` in tokenizer_config.json, a text or a list of named ones; else that of a
+/// processor of older models with towers, chat_template.json.
 fn chat_template(dir: &Path, settings: &serde_json::Map<String, Value>) -> Result<Option<String>> {
-    let path = dir.join("chat_template.jinja");
+    let path = dir.join(TEMPLATE_FILE);
     if path.is_file() {
         return read_text(&path).map(Some);
     }
-    Ok(match settings.get("chat_template") {
-        Some(Value::String(template)) => Some(template.clone()),
+    match settings.get("chat_template") {
+        Some(Value::String(template)) => Ok(Some(template.clone())),
         Some(Value::Array(list)) => {
-            let named = |name: &str| {
-                list.iter()
-                    .find(|t| t["name"] == name)
-                    .and_then(|t| t["template"].as_str())
-            };
-            named("default").map(str::to_owned)
+            let default = list.iter().find(|one| one["name"] == "default");
+            let source = default.and_then(|one| one["template"].as_str());
+            Ok(source.map(str::to_owned))
         }
-        _ => None,
-    })
+        _ => template_of_processor(dir),
+    }
+}
+
+fn template_of_processor(dir: &Path) -> Result<Option<String>> {
+    let path = dir.join("chat_template.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    match &read_json(&path)?["chat_template"] {
+        Value::String(template) => Ok(Some(template.clone())),
+        _ => Err(invalid(&path, "`chat_template` is no text")
+            .hint("copy the template into chat_template.jinja, which is read before it")),
+    }
 }
 
 /// The templates that a folder has beside its own, by name: those of a list, and files of `additional_chat_templates`.

@@ -11,5 +11,5 @@ mod to_gguf;
 mod write;
 
 pub use bundle::TokenizerBundle;
-pub(crate) use folder::template_of_folder;
-pub(crate) use write::{TEMPLATE_FILE, copy_files, set_template};
+pub(crate) use folder::{TEMPLATE_FILE, template_of_folder};
+pub(crate) use write::{copy_files, set_template};

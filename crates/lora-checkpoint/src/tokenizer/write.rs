@@ -1,13 +1,10 @@
 //! Tokenizer files as transformers' AutoTokenizer reads them.
 use super::bundle::TokenizerBundle;
-use super::folder::template_of_folder;
+use super::folder::{TEMPLATE_FILE, template_of_folder};
 use crate::error::{Error, io};
 use crate::files::{read_json, write_json};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-
-/// The file of a chat template.
-pub(crate) const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// The files that make a tokenizer in a Hugging Face folder.
 const FILES: [&str; 8] = [
@@ -21,7 +18,8 @@ const FILES: [&str; 8] = [
     "merges.txt",
 ];
 
-/// Copies the tokenizer files of one folder into another, unchanged. Returns the copies.
+/// Copies the tokenizer files of one folder into another, unchanged; a chat template that lies in none of them gets a file.
+/// Returns the copies.
 pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut copies = Vec::new();
     for name in FILES {
@@ -33,6 +31,10 @@ pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<Vec<PathBuf>, Error> 
             std::fs::write(&copy, bytes).map_err(io("write", &copy))?;
             copies.push(copy);
         }
+    }
+    let template = template_of_folder(from)?;
+    if template_of_folder(to)? != template {
+        set_template(to, template.as_deref(), &mut copies)?;
     }
     Ok(copies)
 }
@@ -81,7 +83,7 @@ impl TokenizerBundle {
             let path = dir.join("tokenizer.json");
             std::fs::write(&path, &self.json).map_err(io("write", &path))?;
         }
-        if template_of_folder(folder)? != self.chat_template {
+        if template_of_folder(dir)? != self.chat_template {
             set_template(dir, self.chat_template.as_deref(), &mut files)?;
         }
         Ok(files)

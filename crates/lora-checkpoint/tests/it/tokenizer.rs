@@ -265,6 +265,27 @@ fn chat_templates_are_found_where_transformers_puts_them() {
 }
 
 #[test]
+fn the_template_of_a_processor_is_the_last_that_is_looked_for() {
+    let (dir, _) = model(&config());
+    let of_processor = dir.path().join("chat_template.json");
+    std::fs::write(&of_processor, json!({"chat_template": "P"}).to_string()).unwrap();
+    let tokenizer = || Checkpoint::open(dir.path()).unwrap().tokenizer();
+    assert_eq!(
+        tokenizer().unwrap().chat_template.as_deref(),
+        Some("{{ messages }}")
+    );
+    std::fs::write(dir.path().join("tokenizer_config.json"), "{}").unwrap();
+    assert_eq!(tokenizer().unwrap().chat_template.as_deref(), Some("P"));
+    let copy = tempfile::tempdir().unwrap();
+    tokenizer().unwrap().write(copy.path()).unwrap();
+    let written = std::fs::read_to_string(copy.path().join("chat_template.jinja"));
+    assert_eq!(written.unwrap(), "P", "where every reader finds it");
+    std::fs::write(&of_processor, "[]").unwrap();
+    let error = tokenizer().map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("chat_template.json"), "{error}");
+}
+
+#[test]
 fn a_folder_tokenizer_is_copied_unchanged() {
     let (dir, source) = model(&config());
     let copy = tempfile::tempdir().unwrap();

@@ -157,7 +157,7 @@ fn broken_tables_are_errors() {
     assert!(
         open("raw.csv", b"")
             .unwrap_err()
-            .contains("the file is empty\nhint: ")
+            .contains("the file is empty\nhint: a line with the names of the columns")
     );
     assert!(
         open("raw.csv", b"a,b\n1,\xff\n")

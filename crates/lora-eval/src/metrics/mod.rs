@@ -20,7 +20,7 @@ pub(crate) use metric::{Better, Metric, Scale, Sums};
 pub(crate) use rouge::is_readable;
 
 /// The metrics, in the order of their grades.
-pub(crate) const OF_CHOICES: [&str; 2] = ["acc", "acc_norm"];
+pub(crate) const OF_CHOICES: [&str; 3] = ["acc", "acc_norm", "acc_bytes"];
 
 /// Metrics of the losses: always measured.
 pub(crate) const OF_LOSSES: [&str; 3] = ["loss", "perplexity", "token_accuracy"];

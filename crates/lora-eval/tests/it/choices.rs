@@ -1,4 +1,4 @@
-//! Multiple choice by likelihood: row by row what transformers computes (tests/oracle/make_choices.py).
+//! Multiple choice by likelihood: row by row what lm-evaluation-harness computes (tests/oracle/make_choices.py).
 use crate::harness::{assert_code, eval, json, stderr};
 use lora_data::{ChatTemplate, Encoder, Record, Split};
 use lora_model::Base;
@@ -45,7 +45,7 @@ fn dataset(dir: &Path, rows: &[Value]) -> PathBuf {
 }
 
 #[test]
-fn choices_are_taken_as_transformers_takes_them() {
+fn choices_are_taken_as_the_harness_takes_them() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path(), &rows());
     let flags = [
@@ -64,7 +64,7 @@ fn choices_are_taken_as_transformers_takes_them() {
     for (line, wanted) in predictions.lines().zip(wanted.as_array().unwrap()) {
         let line: Value = serde_json::from_str(line).unwrap();
         let scores = &line["models"]["base"]["scores"];
-        for metric in ["acc", "acc_norm"] {
+        for metric in ["acc", "acc_norm", "acc_bytes"] {
             assert_eq!(scores[metric], wanted[metric], "{metric}: {line}");
         }
         right += wanted["acc"].as_f64().unwrap();
