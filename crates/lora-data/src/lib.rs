@@ -54,6 +54,7 @@ mod prompt;
 mod python;
 mod raw_row;
 mod reading;
+mod reasoning;
 mod record;
 mod refusal;
 mod roles;
