@@ -55,6 +55,7 @@ mod prompt;
 mod python;
 mod raw_row;
 mod reading;
+mod reasoning;
 mod record;
 mod refusal;
 mod roles;

@@ -1,5 +1,5 @@
 //! Control tokens of a model inside the text of messages: there they would end a turn or begin another one.
-use crate::messages::REASONING;
+use crate::reasoning;
 use crate::refusal::Refusal;
 use crate::template::Message;
 use regex::Regex;
@@ -103,7 +103,10 @@ impl Specials {
         policy: SpecialInText,
     ) -> Result<Option<String>, Refusal> {
         let mut found = None;
-        for key in ["content", "name", "tool_calls"].iter().chain(&REASONING) {
+        for key in ["content", "name", "tool_calls"]
+            .iter()
+            .chain(&reasoning::KEYS)
+        {
             if let Some(value) = message.get_mut(*key) {
                 self.treat_value(value, policy, &mut found)?;
             }
