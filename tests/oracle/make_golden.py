@@ -3,7 +3,8 @@
 usage: make_golden.py OUT CASES.json [NAME ...]
 
 A case of CASES.json: name, seed, model (arguments of the family's config class), lora (arguments of LoraConfig), and
-optionally lens (lengths of the rows), base_dtype, max_shard_size, optim, merge (false where PEFT's merge is not the adapter:
+optionally lens (lengths of the rows), added_tokens (rows by which the vocabulary of the base is made larger, each the
+mean of its own), added_rows ("random": those rows are not), base_dtype, max_shard_size, optim, merge (false where PEFT's merge is not the adapter:
 it adds both sides of a tied pair to the one tensor), convert (false where PEFT can't bring PiSSA or OLoRA back to the
 unchanged base: it loses DoRA's magnitudes). Written for each: base/, adapter/,
 adapter_trained/, case.json and golden.safetensors, as tests/fixtures/golden/README.md describes them.
@@ -48,6 +49,29 @@ def read(folder):
     return model.eval()
 
 
+def with_tokens(model, case):
+    """The model with rows for so many tokens more, each the mean of its own rows (or, if the case says so, random)."""
+    count = case.get("added_tokens", 0)
+    if count:
+        own = model.config.vocab_size
+        model.resize_token_embeddings(own + count, mean_resizing=False)
+        generator = torch.Generator().manual_seed(case["seed"] + 2)
+        with torch.no_grad():
+            sides = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+            for side in {id(side): side for side in sides}.values():
+                side[own:] = side[:own].double().mean(0).float()
+                if case.get("added_rows") == "random":
+                    side[own:] += torch.randn(side[own:].shape, generator=generator) * 0.1
+    return model
+
+
+def tokens_of(case, vocabulary):
+    """Tokens that must stand in the rows: those that were added, and those whose rows train."""
+    named = case["lora"].get("trainable_token_indices", [])
+    named = sum(named.values(), []) if isinstance(named, dict) else named
+    return sorted({*named, *range(vocabulary - case.get("added_tokens", 0), vocabulary)})
+
+
 def random_rows(case, vocabulary):
     """Right-padded ids, mask and labels, (B, T) each."""
     generator = torch.Generator().manual_seed(case["seed"] + 1)
@@ -56,6 +80,8 @@ def random_rows(case, vocabulary):
     ids = torch.randint(3, vocabulary, shape, generator=generator)
     mask = (torch.arange(shape[1]) < torch.tensor(lens)[:, None]).long()
     labels = ids.masked_fill(mask == 0, -100)
+    for i, token in enumerate(tokens_of(case, vocabulary)):  # in the prompt, and among what is learned
+        ids[0, i], ids[0, PROMPT + i], labels[0, PROMPT + i] = token, token, token
     labels[:, :PROMPT] = -100
     return ids * mask, mask, labels
 
@@ -65,12 +91,15 @@ def plain(name):
     return name.replace(".default", "").replace(".modules_to_save", "")
 
 
-def leave_the_beginning(model):
+def leave_the_beginning(model, case):
     """What is zero or neutral in a new adapter gets values."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.requires_grad and ("lora_B" in name or "lora_embedding_A" in name):
                 weight.copy_(torch.randn_like(weight) * 0.05)
+            is_saved = "modules_to_save" in name and case.get("added_tokens", 0)
+            if weight.requires_grad and ("trainable_tokens_delta" in name or is_saved):
+                weight.add_(torch.randn_like(weight) * 0.05)
             if "lora_magnitude_vector" in name:
                 weight.mul_(1 + 0.05 * torch.randn_like(weight))
 
@@ -119,7 +148,7 @@ def make(case, out):
     if case.get("base_dtype") == "bfloat16":
         base = base.to(torch.bfloat16)
     base.save_pretrained(folder / "base", max_shard_size=case.get("max_shard_size", "5GB"))
-    base = read(folder / "base")
+    base = with_tokens(read(folder / "base"), case)
 
     ids, mask, labels = random_rows(case, base.config.vocab_size)
     inputs = {"input_ids": ids, "attention_mask": mask}
@@ -134,7 +163,7 @@ def make(case, out):
     model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", **case["lora"]))
     decomposed = case["lora"].get("init_lora_weights") in ("pissa", "olora")
     if not decomposed:  # else A and B are a part of the base, and the adapter is as PEFT begins it
-        leave_the_beginning(model)
+        leave_the_beginning(model, case)
     save(model, folder / "adapter")
     initial = save_initial(model) if decomposed and case.get("convert", True) else None
     trainable, parameters = model.get_nb_trainable_parameters()
@@ -150,7 +179,8 @@ def make(case, out):
     golden["logits_trained"] = logits(model)
     save(model, folder / "adapter_trained", initial)
 
-    merged = peft.PeftModel.from_pretrained(read(folder / "base"), folder / "adapter").merge_and_unload()
+    again = with_tokens(read(folder / "base"), case)
+    merged = peft.PeftModel.from_pretrained(again, folder / "adapter").merge_and_unload()
     if case.get("merge", True):
         golden["logits_merged"] = logits(merged)
     if case.get("merged_weights"):

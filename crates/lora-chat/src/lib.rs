@@ -31,7 +31,12 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     }
     let ui = &ui.without_events();
     let door = args.serve.map(|at| serve::open(at, &args)).transpose()?;
-    let base = lora_model::Base::open(&args.base)?;
+    let adding = lora_model::Adding {
+        adapters: &args.adapter,
+        dataset: None,
+    };
+    let lora_model::Opened { base, notes } = lora_model::open_for(&args.base, adding)?;
+    notes.iter().for_each(|note| ui.say(note));
     let voices = Arc::new(voices::open(&args, &base, ui)?);
     let mut route = route::route(&args, &base, &voices, ui)?;
     let mut speaker = answer::Speaker {

@@ -7,6 +7,7 @@ use crate::gguf::parse::{Gguf, parse};
 use crate::gguf::{config::model_config, entries::entries};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
+use crate::vocabulary::{Enlarged, Vocabulary, mean_row, refuse_gguf};
 use crate::{Chat, ModelConfig, TokenizerBundle, safetensors_files, text_part};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,9 @@ pub struct Checkpoint {
     notes: Vec<String>,
     /// How chats are written, where that is not what the files say.
     chat: Option<Chat>,
+    /// What was added to the vocabulary, and the weights that it made larger.
+    added: Option<Vocabulary>,
+    enlarged: BTreeMap<String, Enlarged>,
 }
 
 impl Checkpoint {
@@ -90,6 +94,8 @@ impl Checkpoint {
             gguf: None,
             notes,
             chat: None,
+            added: None,
+            enlarged: BTreeMap::new(),
         };
         model
             .entries
@@ -116,6 +122,8 @@ impl Checkpoint {
             gguf: Some(gguf),
             notes: Vec::new(),
             chat: None,
+            added: None,
+            enlarged: BTreeMap::new(),
         };
         model.check_weights()?;
         Ok(model)
@@ -128,6 +136,9 @@ impl Checkpoint {
             && let Some(entry) = self.entries.get("model.embed_tokens.weight").cloned()
         {
             self.entries.insert("lm_head.weight".to_owned(), entry);
+            if let Some(enlarged) = self.enlarged.get("model.embed_tokens.weight").cloned() {
+                self.enlarged.insert("lm_head.weight".to_owned(), enlarged);
+            }
             self.config.tie_word_embeddings = false;
         }
         self
@@ -158,6 +169,47 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    /// The same model with a larger vocabulary: the embedding, and a head of its own, get rows behind the files', in memory
+    /// and in the files' type.
+    ///
+    /// # Errors
+    /// If it is a GGUF file, its rows are stored in blocks, or the rows are not as many as they should be.
+    pub fn with_vocabulary(mut self, added: Vocabulary) -> Result<Self, Error> {
+        if self.gguf.is_some() {
+            return Err(refuse_gguf(&self.path));
+        }
+        if added.rows > self.config.vocab_size {
+            let sides = [
+                ("model.embed_tokens.weight", &added.embedding),
+                ("lm_head.weight", &added.head),
+            ];
+            for (name, values) in sides {
+                let Some(entry) = self.entries.get(name) else {
+                    continue; // a tied head
+                };
+                let view = self.tensor(name)?;
+                let enlarged =
+                    Enlarged::new(&self.path, (&view, entry), added.rows, values.as_deref())?;
+                self.enlarged.insert(name.to_owned(), enlarged);
+            }
+            self.config.vocab_size = added.rows;
+        }
+        self.added = Some(added);
+        Ok(self)
+    }
+
+    /// The same files opened anew, with the same vocabulary.
+    ///
+    /// # Errors
+    /// If they are not what they were.
+    pub fn reopened(&self) -> Result<Self, Error> {
+        let again = Self::open(&self.path)?;
+        match &self.added {
+            Some(added) => again.with_vocabulary(added.clone()),
+            None => Ok(again),
+        }
     }
 
     /// Every weight of the config is present in its shape, and nothing else is.
@@ -215,6 +267,9 @@ impl Checkpoint {
     }
     /// A view of one weight by its Hugging Face name.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
+        if let Some((name, enlarged)) = self.enlarged.get_key_value(name) {
+            return Ok(enlarged.view(name));
+        }
         match self.entries.get_key_value(name) {
             Some((name, entry)) => Ok(TensorView::new(name, entry, self.files[entry.file].bytes())),
             None => Err(invalid(&self.path, format!("no tensor {name}"))),
@@ -224,12 +279,57 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<TokenizerBundle, Error> {
         let own = match &self.gguf {
             Some(gguf) => TokenizerBundle::from_gguf(self.files[0].path(), gguf),
-            None => TokenizerBundle::from_folder(&self.path, &self.config),
+            None => self.folder_tokenizer(),
         }?;
         Ok(match &self.chat {
             Some(chat) => own.with_chat_template(chat.template.clone()),
             None => own,
         })
+    }
+    /// The tokenizer of a folder. One that knows added tokens writes chats as the model's own does.
+    fn folder_tokenizer(&self) -> Result<TokenizerBundle> {
+        let folder = self.tokenizer_folder();
+        let bundle = TokenizerBundle::from_folder(folder, &self.config)?;
+        if folder == self.path {
+            return Ok(bundle);
+        }
+        let own = Chat::of_folder(&self.path)?.template;
+        let added = self.added.iter().flat_map(|added| added.tokens.values());
+        Ok(bundle
+            .with_chat_template(own)
+            .with_added(added.cloned().collect()))
+    }
+    /// The folder that the tokenizer's files are read from.
+    pub(crate) fn tokenizer_folder(&self) -> &Path {
+        let added = self.added.as_ref();
+        let own = added.and_then(|added| added.tokenizer.as_deref());
+        own.unwrap_or(&self.path)
+    }
+    /// What was added to the vocabulary of the files.
+    pub fn added_vocabulary(&self) -> Option<&Vocabulary> {
+        self.added.as_ref()
+    }
+    /// Rows of the vocabulary in the files.
+    pub fn file_rows(&self) -> usize {
+        let entry = self.entries.get("model.embed_tokens.weight");
+        entry.map_or(0, |entry| entry.shape[0])
+    }
+    /// The mean of the rows that the files have of a weight.
+    ///
+    /// # Errors
+    /// If there is no such weight.
+    pub fn mean_row(&self, name: &str) -> Result<Vec<f32>, Error> {
+        match self.entries.get_key_value(name) {
+            Some((name, entry)) => {
+                let bytes = self.files[entry.file].bytes();
+                Ok(mean_row(&TensorView::new(name, entry, bytes)))
+            }
+            None => Err(invalid(&self.path, format!("no tensor {name}"))),
+        }
+    }
+    /// Bytes of weights that are held in memory beside the files: those whose vocabulary was made larger.
+    pub fn enlarged_bytes(&self) -> usize {
+        self.enlarged.values().map(|own| own.bytes.len()).sum()
     }
     /// Chat template and system text, without the tokenizer.
     pub fn chat(&self) -> Result<Chat, Error> {

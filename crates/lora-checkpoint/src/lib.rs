@@ -46,6 +46,7 @@ mod storage;
 mod text_part;
 mod tokenizer;
 mod view;
+mod vocabulary;
 mod weights;
 
 pub use chat::{Chat, shown, template_sha256};
@@ -66,3 +67,4 @@ pub use save::{
 pub use storage::StorageDtype;
 pub use tokenizer::TokenizerBundle;
 pub use view::TensorView;
+pub use vocabulary::Vocabulary;

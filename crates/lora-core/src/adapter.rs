@@ -1,7 +1,7 @@
 //! [`Adapter`]: everything that trains in one flat vector, and what lies where.
 use crate::layout::{AdapterTensor, Part, TargetedModule, TrainedTensor, tensors};
 use crate::values::zeros;
-use crate::{Error, Init, Layout, LoraConfig, Module};
+use crate::{Error, Init, Layout, LoraConfig, Module, TrainedRows};
 use std::borrow::Cow;
 
 /// An adapter: its config, its modules in model order, and all its values in one flat f32 vector.
@@ -13,6 +13,8 @@ pub struct Adapter {
     pub modules: Vec<TargetedModule>,
     /// Tensors of the base that train as a whole, in model order.
     pub trained: Vec<TrainedTensor>,
+    /// Rows of the vocabulary that train, in model order.
+    pub rows: Vec<TrainedRows>,
     /// All values; `modules` and `trained` say where.
     pub params: Vec<f32>,
     /// PiSSA and OLoRA: A and B as they were initialised, laid out as `params`. The base lacks s·B·A of these, and a way through the
@@ -41,6 +43,7 @@ impl Adapter {
             config,
             modules: layout.modules,
             trained: layout.trained,
+            rows: layout.rows,
             params,
             origin: None,
         })
@@ -61,6 +64,7 @@ impl Adapter {
             ("lora_bias", is(Part::LoraBias)),
             ("modules_to_save", is(Part::Weight)),
             ("trained biases", is(Part::Bias)),
+            ("trainable_token_indices", is(Part::Rows)),
         ];
         kinds
             .iter()
@@ -117,9 +121,29 @@ impl Adapter {
             .map(|t| &self.params[t.range.clone()])
     }
 
+    /// The rows of a module's weight that train alone, with their values.
+    pub fn rows_of(&self, path: &str) -> Option<(&TrainedRows, &[f32])> {
+        let rows = self.rows.iter().find(|rows| rows.are_of(path))?;
+        Some((rows, &self.params[rows.range.clone()]))
+    }
+
+    /// Sets a row of a module's weight, if it trains alone.
+    ///
+    /// # Panics
+    /// If the row has another width.
+    pub fn set_row(&mut self, path: &str, row: usize, values: &[f32]) {
+        let Some(rows) = self.rows.iter().find(|rows| rows.are_of(path)) else {
+            return;
+        };
+        if let Some(place) = rows.place_of(row) {
+            let start = rows.range.start + place * rows.width;
+            self.params[start..start + rows.width].copy_from_slice(values);
+        }
+    }
+
     /// All tensors, in the order of the flat parameters.
     pub fn tensors(&self) -> Vec<AdapterTensor> {
-        tensors(&self.modules, &self.trained)
+        tensors(&self.modules, &self.trained, &self.rows)
     }
 
     /// Trainable parameters.
@@ -158,7 +182,9 @@ impl Adapter {
         config.rank_pattern = config.rank_pattern.map(|rank| rank.saturating_mul(2));
         config.alpha_pattern = config.alpha_pattern.map(|alpha| factor * alpha);
         config.init = Init::Kaiming;
-        let (mut modules, mut trained) = (self.modules.clone(), self.trained.clone());
+        let mut modules = self.modules.clone();
+        let mut trained = self.trained.clone();
+        let mut rows = self.rows.clone();
         let mut params = Vec::new();
         params
             .try_reserve_exact(2 * self.params.len())
@@ -193,10 +219,14 @@ impl Adapter {
         for tensor in &mut trained {
             tensor.range = push(&mut self.params[tensor.range.clone()].iter().copied());
         }
+        for own in &mut rows {
+            own.range = push(&mut self.params[own.range.clone()].iter().copied());
+        }
         Ok(Self {
             config,
             modules,
             trained,
+            rows,
             params,
             origin: None,
         })

@@ -1,6 +1,6 @@
 //! [`LoraConfig`]: PEFT's LoraConfig, and which of its options go together. Its file is in `config_json`.
 use crate::targets::ModuleNames;
-use crate::{Bias, Error, Init, Pattern, TargetModules, keys};
+use crate::{Bias, Error, Init, Pattern, TargetModules, TokenIndices, keys};
 use serde_json::{Map, Value};
 
 /// PEFT's LoraConfig: the keys honoured here; the rest is carried in `extra`.
@@ -34,6 +34,8 @@ pub struct LoraConfig {
     pub alpha_pattern: Pattern<f64>,
     /// Modules that train as a whole.
     pub modules_to_save: Vec<String>,
+    /// Tokens whose rows of the vocabulary train.
+    pub trainable_token_indices: TokenIndices,
     /// How A and B begin.
     pub init: Init,
     /// One adapter for a tied embedding and head.
@@ -62,6 +64,7 @@ impl LoraConfig {
             rank_pattern: Pattern::default(),
             alpha_pattern: Pattern::default(),
             modules_to_save: Vec::new(),
+            trainable_token_indices: TokenIndices::None,
             init: Init::Kaiming,
             ensure_weight_tying: false,
             base_model_name_or_path: None,

@@ -29,13 +29,7 @@ impl Adapter {
                 TargetModules::List(names.into_iter().map(str::to_string).collect());
         }
         let params = zeros(layout.parameters())?;
-        let mut adapter = Self {
-            config,
-            modules: layout.modules,
-            trained: layout.trained,
-            params,
-            origin: None,
-        };
+        let mut adapter = Self::from_layout(config, layout, params)?;
         adapter.fill_factors(seed);
         if adapter.config.init.changes_base() {
             adapter.decompose(base)?;
@@ -44,6 +38,7 @@ impl Adapter {
         for tensor in &adapter.trained {
             base.read(&tensor.tensor, 0, &mut adapter.params[tensor.range.clone()])?;
         }
+        adapter.fill_rows(base)?;
         Ok(adapter)
     }
 
@@ -93,6 +88,18 @@ impl Adapter {
                 self.origin_factors(index),
             )?;
             self.params[magnitude].copy_from_slice(&norms);
+        }
+        Ok(())
+    }
+
+    /// Rows of the vocabulary begin as the base's.
+    fn fill_rows(&mut self, base: &impl BaseModel) -> Result<(), Error> {
+        for own in &self.rows {
+            let tensor = format!("{}.weight", own.paths[0]);
+            let values = self.params[own.range.clone()].chunks_exact_mut(own.width.max(1));
+            for (&row, values) in own.rows.iter().zip(values) {
+                base.read(&tensor, row * own.width, values)?;
+            }
         }
         Ok(())
     }

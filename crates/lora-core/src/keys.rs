@@ -53,7 +53,7 @@ pub(crate) const KEYS: [(&str, &str, Role); 41] = [
     ("target_modules",          "null",               Role::Honoured),
     ("target_parameters",       "null",               Role::Refused),
     ("task_type",               "\"CAUSAL_LM\"",      Role::Honoured),
-    ("trainable_token_indices", "null",               Role::Refused),
+    ("trainable_token_indices", "null",               Role::Honoured),
     ("use_bdlora",              "null",               Role::Refused),
     ("use_dora",                "false",              Role::Honoured),
     ("use_qalora",              "false",              Role::Refused),

@@ -1,5 +1,5 @@
 //! [`Layout`]: what an adapter trains, where each tensor lies in the flat parameters, and what it is called in a file.
-use crate::ModuleKind;
+use crate::{ModuleKind, TrainedRows};
 use std::ops::Range;
 
 /// What PEFT puts before a module's path.
@@ -58,6 +58,8 @@ pub enum Part {
     LoraBias,
     /// DoRA's magnitude.
     Magnitude,
+    /// Rows of the vocabulary.
+    Rows,
     /// A weight of the base.
     Weight,
     /// A bias of the base.
@@ -84,6 +86,8 @@ pub struct Layout {
     pub modules: Vec<TargetedModule>,
     /// Tensors that train as a whole, in model order.
     pub trained: Vec<TrainedTensor>,
+    /// Rows of the vocabulary that train, in model order.
+    pub rows: Vec<TrainedRows>,
 }
 
 impl Layout {
@@ -105,12 +109,16 @@ impl Layout {
 
     /// All tensors, in the order of the flat parameters.
     pub fn tensors(&self) -> Vec<AdapterTensor> {
-        tensors(&self.modules, &self.trained)
+        tensors(&self.modules, &self.trained, &self.rows)
     }
 }
 
 /// All tensors of an adapter, in the order of the flat parameters.
-pub(crate) fn tensors(modules: &[TargetedModule], trained: &[TrainedTensor]) -> Vec<AdapterTensor> {
+pub(crate) fn tensors(
+    modules: &[TargetedModule],
+    trained: &[TrainedTensor],
+    rows: &[TrainedRows],
+) -> Vec<AdapterTensor> {
     let mut all: Vec<AdapterTensor> = modules.iter().flat_map(TargetedModule::tensors).collect();
     all.extend(trained.iter().map(|t| AdapterTensor {
         name: t.name.clone(),
@@ -118,7 +126,19 @@ pub(crate) fn tensors(modules: &[TargetedModule], trained: &[TrainedTensor]) -> 
         shape: t.shape.clone(),
         range: t.range.clone(),
     }));
+    all.extend(rows.iter().map(rows_tensor));
     all
+}
+
+/// What rows of the vocabulary are in the adapter's file.
+fn rows_tensor(rows: &TrainedRows) -> AdapterTensor {
+    let path = rows.paths.first().map_or("", String::as_str);
+    AdapterTensor {
+        name: format!("{PREFIX}{path}.token_adapter.trainable_tokens_delta"),
+        part: Part::Rows,
+        shape: vec![rows.rows.len(), rows.width],
+        range: rows.range.clone(),
+    }
 }
 
 impl TargetedModule {
@@ -156,6 +176,7 @@ impl TargetedModule {
             (Part::Magnitude, _) => "lora_magnitude_vector",
             (Part::Weight, _) => "base_layer.weight",
             (Part::Bias, _) => "base_layer.bias",
+            (Part::Rows, _) => "token_adapter.trainable_tokens_delta",
         };
         format!("{PREFIX}{}.{suffix}", self.path)
     }

@@ -34,7 +34,10 @@ mod summary;
 mod targets;
 mod tensor_file;
 mod tensor_names;
+mod token_rows;
+mod tokens;
 mod values;
+mod vocabulary;
 
 pub use adapter::Adapter;
 pub use bias::Bias;
@@ -53,6 +56,8 @@ pub use pattern::Pattern;
 pub use presets::{Preset, TARGET_PRESETS};
 pub use summary::{thousands, trainable_line};
 pub use targets::{ModuleNames, TargetModules, Targets};
+pub use tokens::{TokenIndices, TrainedRows};
+pub use vocabulary::{AdapterVocabulary, adapter_vocabulary};
 
 /// Name of the config file in an adapter folder.
 pub const CONFIG_FILE: &str = "adapter_config.json";

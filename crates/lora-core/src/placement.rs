@@ -1,7 +1,7 @@
 //! From a config and a model's modules to a [`Layout`]: what trains, and where it lies.
 use crate::layout::{PREFIX, Part, TargetedModule, TrainedTensor};
 use crate::module::short_names;
-use crate::{Bias, Error, Init, Layout, LoraConfig, Module, ModuleKind, select};
+use crate::{Bias, Error, Init, Layout, LoraConfig, Module, ModuleKind, select, token_rows};
 use std::ops::Range;
 
 impl LoraConfig {
@@ -64,6 +64,7 @@ impl LoraConfig {
         let mut layout = Layout {
             modules: Vec::new(),
             trained: Vec::new(),
+            rows: Vec::new(),
         };
         for &i in &found.targeted {
             layout.modules.push(place.targeted(&modules[i])?);
@@ -71,6 +72,10 @@ impl LoraConfig {
         for (i, module) in modules.iter().enumerate() {
             let (saved, targeted) = (found.saved.contains(&i), found.targeted.contains(&i));
             place.trained(module, saved, targeted, &mut layout.trained)?;
+        }
+        for mut rows in token_rows::rows_of(self, modules, &found)? {
+            rows.range = place.take(&rows.paths[0], rows.rows.len(), rows.width)?;
+            layout.rows.push(rows);
         }
         Ok((layout, found.unmatched))
     }

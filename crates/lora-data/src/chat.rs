@@ -368,7 +368,7 @@ impl Encoder {
 /// True for a message that is its text alone.
 fn is_text(message: &Message) -> bool {
     crate::messages::calls(message).is_empty()
-        && crate::messages::REASONING
+        && crate::reasoning::KEYS
             .iter()
             .all(|key| !message.contains_key(*key))
 }

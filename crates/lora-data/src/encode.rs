@@ -91,7 +91,15 @@ impl Encoder {
         let failed =
             |error: tokenizers::Error| Error::invalid("tokenizer".as_ref(), error.to_string());
         tokenizer.with_truncation(None).map_err(failed)?;
-        let specials = Specials::of(&tokenizer);
+        // What a template writes itself ends or begins turns.
+        let writes = |token: &&String| {
+            template
+                .as_ref()
+                .is_some_and(|template| template.source().contains(token.as_str()))
+        };
+        let in_texts = bundle.added_tokens.iter().filter(|token| !writes(token));
+        let in_texts: Vec<String> = in_texts.cloned().collect();
+        let specials = Specials::of(&tokenizer, &in_texts);
         let bos = bundle.bos_token.as_ref().filter(|_| bundle.add_bos_token);
         let prefix = bos.and_then(|bos| tokenizer.token_to_id(bos));
         let end = bundle

@@ -1,7 +1,7 @@
 //! One prepared row, and one split of them.
 use crate::Error;
 use crate::error::Mistake;
-use lora_checkpoint::Chat;
+use lora_checkpoint::{Chat, TokenizerBundle};
 use std::path::Path;
 
 /// The label of a position that is not supervised (the Hugging Face convention).
@@ -120,6 +120,17 @@ impl Split {
             )
             .hint("prepare it again with lora-prep --base and this base")),
             _ => Ok(()),
+        }
+    }
+
+    /// The same for a tokenizer to which tokens may have been added: a dataset of before has the ids that it would have with
+    /// them.
+    pub fn check_tokenizer_of(&self, base: &TokenizerBundle, path: &Path) -> Result<(), Error> {
+        let is_of_before = base.sha256_without_added.is_some()
+            && base.sha256_without_added == self.tokenizer_sha256;
+        match is_of_before {
+            true => Ok(()),
+            false => self.check_tokenizer(&base.sha256, path),
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Manifest {
     pub splits: Splits,
     /// Fingerprint of the tokenizer.
     pub tokenizer_sha256: String,
+    /// Tokens that were added to the model's tokenizer; the dataset carries the larger one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added_tokens: Vec<String>,
     /// sha256 of the chat template's source, if one was used.
     pub template_sha256: Option<String>,
     /// The system text of the rows: what was put before those that brought none, or what all of them brought.

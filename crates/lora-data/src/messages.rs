@@ -9,9 +9,6 @@ use serde_json::{Map, Value, json};
 /// Keys by which a message says whether it is learned.
 const MARKS: [&str; 4] = ["weight", "train", "training", "loss"];
 
-/// Keys under which a message holds what was thought before the answer.
-pub(crate) const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
-
 /// A message, and what its row says about it.
 pub(crate) struct Read {
     pub(crate) message: Message,

@@ -1,5 +1,5 @@
 //! Control tokens of a model inside the text of messages: there they would end a turn or begin another one.
-use crate::messages::REASONING;
+use crate::reasoning;
 use crate::refusal::Refusal;
 use crate::template::Message;
 use regex::Regex;
@@ -49,7 +49,8 @@ pub(crate) struct Specials {
 }
 
 impl Specials {
-    pub(crate) fn of(tokenizer: &Tokenizer) -> Self {
+    /// The control tokens of a tokenizer; `in_texts` are those that stand in texts.
+    pub(crate) fn of(tokenizer: &Tokenizer, in_texts: &[String]) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
         let special = || added.iter().filter(|(_, token)| token.special);
         let mut texts: Vec<String> = special()
@@ -60,7 +61,7 @@ impl Specials {
         texts.sort_by_key(|text| (std::cmp::Reverse(text.len()), text.clone()));
         let names: Vec<String> = texts
             .iter()
-            .filter(|text| !PART_OF_TEXT.contains(&text.as_str()))
+            .filter(|text| !PART_OF_TEXT.contains(&text.as_str()) && !in_texts.contains(text))
             .map(|text| regex::escape(text))
             .collect();
         let find = (!names.is_empty())
@@ -102,7 +103,10 @@ impl Specials {
         policy: SpecialInText,
     ) -> Result<Option<String>, Refusal> {
         let mut found = None;
-        for key in ["content", "name", "tool_calls"].iter().chain(&REASONING) {
+        for key in ["content", "name", "tool_calls"]
+            .iter()
+            .chain(&reasoning::KEYS)
+        {
             if let Some(value) = message.get_mut(*key) {
                 self.treat_value(value, policy, &mut found)?;
             }

@@ -1,6 +1,7 @@
 //! Chat templates, rendered as transformers renders them: the same Jinja settings, filters and Python ways.
 use crate::guard;
 use crate::python::{self, Dumps};
+use crate::reasoning;
 use crate::strings;
 use chrono::{NaiveDate, NaiveTime};
 use lora_checkpoint::template_sha256;
@@ -181,7 +182,10 @@ impl ChatTemplate {
             return Err(Self::GIVEN_UP.to_owned());
         }
         let tools = python::value(tools.unwrap_or(&Json::Null));
-        let messages: Vec<Value> = messages.iter().map(python::object).collect();
+        let messages = messages
+            .iter()
+            .map(|message| python::object(&reasoning::under_all_names(message)));
+        let messages: Vec<Value> = messages.collect();
         if let Some(key) = OWN.iter().find(|key| arguments.contains_key(**key)) {
             return Err(format!("'{key}' can't be given by chat_template_kwargs"));
         }

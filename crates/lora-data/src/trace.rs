@@ -1,7 +1,8 @@
 //! What of a chat its template leaves out: every message's text, calls, reasoning and the tools must leave a trace in what
 //! is written, or a model would learn silence in their place.
 use crate::Conversation;
-use crate::messages::{REASONING, calls, content, role};
+use crate::messages::{calls, content, role};
+use crate::reasoning;
 use crate::refusal::Refusal;
 use crate::template::{ChatTemplate, Message};
 use serde_json::{Map, Value, json};
@@ -31,7 +32,7 @@ impl Written<'_> {
     /// The parts of a chat that must leave a trace; the shape of a chat, in which a template treats all alike.
     pub(crate) fn shape(&self) -> String {
         let message = |message: &Message| {
-            let reasons = REASONING.iter().any(|key| message.contains_key(*key));
+            let reasons = reasoning::KEYS.iter().any(|key| message.contains_key(*key));
             let is_silent = content(message).trim().is_empty();
             let calls = calls(message).len();
             format!("{}{calls}{reasons}{is_silent} ", role(message))
@@ -54,7 +55,7 @@ impl Written<'_> {
                 let marked = format!("{}{}", content(message), mark());
                 message.insert("content".to_owned(), json!(marked));
             }
-            for key in REASONING {
+            for key in reasoning::KEYS {
                 if let Some(Value::String(text)) = message.get_mut(key).filter(|_| is_learned(at)) {
                     text.push_str(&mark());
                 }
@@ -102,13 +103,17 @@ impl Written<'_> {
             if shape_is_shown {
                 continue;
             }
-            let reasoning = REASONING
+            let thought = reasoning::KEYS
                 .into_iter()
                 .filter(|key| is_learned(at) && message.get(*key).is_some_and(|value| value != ""));
             let calls = (!calls(message).is_empty()).then_some("tool_calls");
-            for key in reasoning.chain(calls) {
+            for key in thought.chain(calls) {
+                // Reasoning goes by several names: it is gone when no name has it.
                 let without = |message: &mut Message| {
-                    message.shift_remove(key);
+                    let value = message.shift_remove(key);
+                    message.retain(|name, held| {
+                        !reasoning::KEYS.contains(&name.as_str()) || Some(&*held) != value.as_ref()
+                    });
                 };
                 if self.says_the_same(text, at, without) {
                     return Err(Refusal::LeftOut(format!("'{key}'")));
@@ -166,7 +171,7 @@ pub(crate) fn unread(conversation: &Conversation, template: &ChatTemplate) -> Ve
     let of_arguments = of_arguments.map(|key| (key, format!("chat_template_kwargs.{key}")));
     let of_messages = conversation.messages.iter().flat_map(Map::keys);
     let of_messages = of_messages
-        .filter(|key| !KNOWN.contains(&key.as_str()) && !REASONING.contains(&key.as_str()))
+        .filter(|key| !KNOWN.contains(&key.as_str()) && !reasoning::KEYS.contains(&key.as_str()))
         .map(|key| (key, format!("{key} (of messages)")));
     let mut unread: Vec<String> = of_arguments
         .chain(of_messages)

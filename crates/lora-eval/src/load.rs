@@ -5,8 +5,8 @@ use crate::trained_rows;
 use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
-use lora_data::{Example, Split, read_column};
-use lora_model::{Base, TrainedOn, trained_chat, trained_otherwise};
+use lora_data::{Example, Split, dataset_tokenizer, read_column};
+use lora_model::{Adding, Base, Opened, TrainedOn, open_for, trained_chat, trained_otherwise};
 use lora_receipt::{Artefact, Input};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -87,11 +87,17 @@ pub(crate) fn resolve_pipes(args: &mut Args) -> Result<()> {
 
 /// Opens base, split and adapters.
 pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
-    let base = Base::open(&args.base)?;
+    let dataset = dataset_tokenizer(&args.data);
+    let adding = Adding {
+        adapters: &args.adapter,
+        dataset: dataset.as_deref(),
+    };
+    let Opened { base, notes } = open_for(&args.base, adding)?;
+    notes.iter().for_each(|note| ui.say(note));
     let mut split = Split::read(&args.data, &args.split)?;
     let tokenizer = match base.checkpoint().tokenizer() {
         Ok(bundle) => {
-            split.check_tokenizer(&bundle.sha256, &args.data)?;
+            split.check_tokenizer_of(&bundle, &args.data)?;
             Some(bundle)
         }
         Err(error) if split.tokenizer_sha256.is_some() => {

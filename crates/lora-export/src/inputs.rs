@@ -3,7 +3,7 @@ use crate::{Args, Dtype, Format, gguf_adapter};
 use lora_checkpoint::{Checkpoint, SaveDtype};
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
-use lora_model::{Base, Served};
+use lora_model::{Adding, Base, Opened, Served, open_for, rows_left_behind};
 use lora_receipt::{Artefact, Receipt};
 use std::path::{Path, PathBuf};
 
@@ -92,7 +92,12 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Source> {
     match (&args.model, &args.adapter, &args.base) {
         (Some(model), ..) => Ok(Source::Model(Checkpoint::open(model)?)),
         (None, Some(path), Some(base)) => {
-            let base = Base::open(base)?;
+            let adding = Adding {
+                adapters: std::slice::from_ref(path),
+                dataset: None,
+            };
+            let Opened { base, notes } = open_for(base, adding)?;
+            notes.iter().for_each(|note| ui.say(note));
             if gguf_adapter::is_gguf(path) {
                 let adapter = gguf_adapter::read(path, &base)?;
                 return Ok(Source::Adapter(base, adapter));
@@ -169,6 +174,14 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
             args.out_path().display(),
             args.format.name()
         )));
+    }
+    if let Source::Adapter(base, adapter) = source
+        && let Some(what) = rows_left_behind(base, adapter)
+    {
+        return Err(Error::new(format!(
+            "the adapter brings {what}, which have no place in an adapter that is written here"
+        ))
+        .hint("merge it, and export the model: lora-merge --adapter A --out M"));
     }
     let blocks = args.dtype.filter(|dtype| dtype.is_quantised());
     match (source, args.format) {

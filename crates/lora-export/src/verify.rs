@@ -5,7 +5,7 @@ use crate::inputs::Source;
 use lora_cli::{Error, Result, Status, Ui};
 use lora_core::Adapter;
 use lora_data::{Example, Split};
-use lora_model::Base;
+use lora_model::{Adding, Base, open_for};
 use lora_receipt::{Input, Receipt};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -100,7 +100,7 @@ pub(crate) fn rows(args: &Args, base: &Base) -> Result<Vec<Example>> {
 pub(crate) fn split(path: &Path, name: &str, base: &Base, rows: usize) -> Result<Vec<Example>> {
     let mut split = Split::read(path, name)?;
     if let Ok(bundle) = base.checkpoint().tokenizer() {
-        split.check_tokenizer(&bundle.sha256, path)?;
+        split.check_tokenizer_of(&bundle, path)?;
     }
     split.check_vocabulary(base.config().vocab_size, path)?;
     split.examples.truncate(rows);
@@ -149,7 +149,11 @@ pub(crate) fn reference(args: &Args, source: &Source, ui: &Ui) -> Result<Referen
             return itself(&format!("{} has changed since", input.path.display()));
         }
     }
-    let opened = Base::open(&base.path)?;
+    let adding = Adding {
+        adapters: std::slice::from_ref(&adapter.path),
+        dataset: None,
+    };
+    let opened = open_for(&base.path, adding)?.base;
     let (loaded, _) = Adapter::load(&adapter.path, &opened)?;
     Ok(Reference {
         adapter: Some(loaded.into_plain()?),

@@ -256,7 +256,9 @@ impl<'l> Here<'l> {
                 format!("raw rows are prepared first: lora-prep {name} --base MODEL --out DIR"),
             ));
         }
-        Ok(self.filter(|path| !path.contains('/') && is_read(path)))
+        // A dataset with added tokens has a tokenizer of its own.
+        let is_own = |path: &str| !path.contains('/') || path.starts_with("tokenizer/");
+        Ok(self.filter(|path| is_own(path) && is_read(path)))
     }
 
     /// Rows at the top, or in `data`, or in the folders of a saved `DatasetDict`.

@@ -17,6 +17,9 @@ pub(crate) fn run(args: &Args, output: Staged, started: Instant, ui: &Ui) -> Res
         base,
         hashed,
     } = inputs::open_adapters(args, ui)?;
+    for adapter in &loaded {
+        inputs::refuse_left_behind(base.as_ref(), adapter)?;
+    }
     let (adapter, combined) = combine::adapters(args, loaded, &modules, ui)?;
     adapter.save(output.path())?;
     let served = inputs::served(args, base.as_ref(), ui)?;

@@ -266,7 +266,7 @@ fn rows(args: &Args, inputs: &Inputs) -> Result<Vec<Vec<u32>>> {
     };
     let split = Split::read(data, &args.split)?;
     if let Ok(bundle) = inputs.base.checkpoint().tokenizer() {
-        split.check_tokenizer(&bundle.sha256, data)?;
+        split.check_tokenizer_of(&bundle, data)?;
     }
     split.check_vocabulary(config.vocab_size, data)?;
     let mut rows: Vec<Vec<u32>> = split

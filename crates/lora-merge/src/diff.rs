@@ -2,7 +2,6 @@
 use crate::{Args, inputs};
 use lora_cli::{Error, Result, Ui};
 use lora_core::{Adapter, Comparison};
-use lora_model::Base;
 use serde_json::json;
 use std::path::Path;
 
@@ -11,7 +10,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
     let [first, second] = args.diff.as_slice() else {
         return Err(Error::new("--diff takes two adapters"));
     };
-    let base = args.base.as_deref().map(Base::open).transpose()?;
+    let base = inputs::open_base(args, &args.diff, ui)?;
     let load = |path: &Path| -> Result<Adapter> {
         let (adapter, warnings) = inputs::load_adapter(path, base.as_ref())?;
         warnings.iter().for_each(|warning| ui.warn(warning));

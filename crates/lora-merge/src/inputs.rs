@@ -3,7 +3,9 @@ use crate::{Args, Dtype, combine};
 use lora_checkpoint::{Format, SaveDtype};
 use lora_cli::{Error, Result, Ui};
 use lora_core::{Adapter, BaseModel, Module, ModuleKind};
-use lora_model::{Base, Served, TrainedOn, model_input};
+use lora_model::{
+    Adding, Base, Opened, Served, TrainedOn, model_input, open_for, rows_left_behind,
+};
 use lora_receipt::{Artefact, Identity, Input};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -144,7 +146,7 @@ pub(crate) fn served(args: &Args, base: Option<&Base>, ui: &Ui) -> Result<Served
 
 /// Opens the adapters, on their base if there is one.
 pub(crate) fn open_adapters(args: &Args, ui: &Ui) -> Result<Adapters> {
-    let base = args.base.as_deref().map(Base::open).transpose()?;
+    let base = open_base(args, &args.adapter, ui)?;
     let mut loaded = Vec::new();
     for path in &args.adapter {
         let (adapter, warnings) = load_adapter(path, base.as_ref())?;
@@ -184,6 +186,31 @@ pub(crate) fn open_adapters(args: &Args, ui: &Ui) -> Result<Adapters> {
         base,
         hashed,
     })
+}
+
+/// The base, with the vocabulary that these adapters were trained with.
+pub(crate) fn open_base(args: &Args, adapters: &[PathBuf], ui: &Ui) -> Result<Option<Base>> {
+    let Some(path) = &args.base else {
+        return Ok(None);
+    };
+    let adding = Adding {
+        adapters,
+        dataset: None,
+    };
+    let Opened { base, notes } = open_for(path, adding)?;
+    notes.iter().for_each(|note| ui.say(note));
+    Ok(Some(base))
+}
+
+/// An adapter is written without rows of the vocabulary that it brought for its base.
+pub(crate) fn refuse_left_behind(base: Option<&Base>, adapter: &Adapter) -> Result<()> {
+    match base.and_then(|base| rows_left_behind(base, adapter)) {
+        None => Ok(()),
+        Some(what) => Err(Error::new(format!(
+            "the adapter brings {what}, which an adapter that is written here would not have"
+        ))
+        .hint("merge it into a model: leave --to-adapter out")),
+    }
 }
 
 /// Every adapter was trained on this base.
@@ -239,7 +266,11 @@ fn union(lists: Vec<Vec<Module>>) -> Vec<Module> {
 /// True if head and embedding, which the base ties, are two in the merged model.
 pub(crate) fn unties(base: &Base, adapter: &Adapter) -> bool {
     let takes = |path: &str| {
-        adapter.find(path).is_some() || adapter.replacement(&format!("{path}.weight")).is_some()
+        adapter.find(path).is_some()
+            || adapter.replacement(&format!("{path}.weight")).is_some()
+            || adapter
+                .rows_of(path)
+                .is_some_and(|(own, _)| own.paths.len() == 1)
     };
     let is_side = |m: &Module| m.tied || m.kind == ModuleKind::Embedding;
     base.config().tie_word_embeddings && base.modules().iter().any(|m| is_side(m) && takes(&m.path))

@@ -88,7 +88,7 @@ impl<'a> Merger<'a> {
     /// # Errors
     /// If a weight that DoRA's norms need can't be read.
     pub(crate) fn new(base: &impl BaseModel, adapter: &'a Adapter, dtype: Dtype) -> Result<Self> {
-        let tensors = adapter.modules.len() + adapter.trained.len();
+        let tensors = adapter.modules.len() + adapter.trained.len() + adapter.rows.len();
         let moved = Moved {
             kept: vec![Kept::default(); tensors],
             ..Moved::default()
@@ -113,8 +113,15 @@ impl<'a> Merger<'a> {
             Some(&self.adapter.modules[self.adapter.find(name.strip_suffix(suffix)?)?])
         };
         self.adapter.trained.iter().any(|t| t.tensor == name)
+            || self.rows_of(name).is_some()
             || module(".weight").is_some()
             || module(".bias").is_some_and(|module| module.lora_bias.is_some())
+    }
+
+    /// The rows of a weight that train alone, by their number among the adapter's.
+    fn rows_of(&self, name: &str) -> Option<usize> {
+        let path = name.strip_suffix(".weight")?;
+        self.adapter.rows.iter().position(|own| own.are_of(path))
     }
 
     /// Values of the weights that change.
@@ -175,6 +182,11 @@ impl<'a> Merger<'a> {
             let columns = tensor.shape.last().copied().unwrap_or(1);
             let start = tensor.range.start + first * columns;
             rows.copy_from_slice(&adapter.params[start..start + rows.len()]);
+        }
+        if let Some(index) = self.rows_of(name) {
+            let own = &adapter.rows[index];
+            let changed = own.put(&adapter.params[own.range.clone()], first, rows);
+            return changed.then(|| adapter.modules.len() + adapter.trained.len() + index);
         }
         let of_whole = whole.map(|index| adapter.modules.len() + index);
         if let Some(index) = name

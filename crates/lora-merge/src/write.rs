@@ -3,9 +3,10 @@ use crate::check::Check;
 use crate::inputs::{Inputs, unties};
 use crate::weights::{Merger, Moved};
 use crate::{Args, Dtype};
-use lora_checkpoint::{Checkpoint, Edit, SaveDtype, TensorView, rewrite_gguf, save_folder};
+use lora_checkpoint::{Edit, SaveDtype, TensorView, rewrite_gguf, save_folder};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui};
+use lora_core::Adapter;
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -25,7 +26,7 @@ pub(crate) fn stage(args: &Args) -> Result<Staged> {
 
 /// Writes the base's GGUF file again, with the adapted weights in it.
 pub(crate) fn gguf(path: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
-    let mut target = Checkpoint::open(inputs.base.checkpoint().path())?;
+    let mut target = inputs.base.checkpoint().reopened()?;
     let own = target.chat()?;
     if inputs.served.adapter.is_some() && inputs.served.chat != own {
         target = target.with_chat(inputs.served.chat.clone());
@@ -70,7 +71,7 @@ pub(crate) fn folder(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     let checkpoint = inputs.base.checkpoint();
     let progress = ui.progress("merge", inputs.base.total_parameters(), "weights");
     let mut merger = Merger::new(&inputs.base, &inputs.adapter, inputs.dtype)?;
-    let mut target = Checkpoint::open(checkpoint.path())?;
+    let mut target = checkpoint.reopened()?;
     if unties(&inputs.base, &inputs.adapter) {
         ui.say("embedding and head of the base are one tensor; in the merged model they are two");
         target = target.untied();
@@ -110,11 +111,20 @@ pub(crate) fn report(moved: &Moved, inputs: &Inputs, ui: &Ui) {
         ));
     } else {
         ui.say(&format!(
-            "merged {} modules and {} whole tensors as {dtype}; {:.1} % of their weights moved",
+            "merged {} modules and {} whole tensors{} as {dtype}; {:.1} % of their weights moved",
             inputs.adapter.modules.len(),
             inputs.adapter.trained.len(),
+            rows_merged(&inputs.adapter),
             share(moved.rounded)
         ));
+    }
+}
+
+/// The rows of the vocabulary that were merged, as a part of the line.
+fn rows_merged(adapter: &Adapter) -> String {
+    match adapter.rows.iter().map(|own| own.rows.len()).sum::<usize>() {
+        0 => String::new(),
+        count => format!(" and {count} rows of the vocabulary"),
     }
 }
 
@@ -143,12 +153,17 @@ pub(crate) fn commit(
 }
 
 fn results(moved: &Moved, check: Option<&Check>, inputs: &Inputs) -> Value {
-    json!({
+    let mut results = json!({
         "combined": inputs.combined,
         "targeted_weights": moved.values,
         "moved_weights": moved.rounded,
         "kept": moved.kept(),
         "check": check.map(Check::figures),
         "chat": inputs.served.result(),
-    })
+    });
+    if let Some(added) = inputs.base.checkpoint().added_vocabulary() {
+        results["vocabulary"] = added.rows.into();
+        results["added_tokens"] = added.tokens.values().cloned().collect();
+    }
+    results
 }

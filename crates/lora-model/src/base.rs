@@ -1,6 +1,6 @@
 //! A base model, checked against its spec.
 use crate::{Error, spec};
-use lora_checkpoint::{Checkpoint, ModelConfig};
+use lora_checkpoint::{Checkpoint, ModelConfig, Vocabulary};
 use lora_core::{BaseModel, Module};
 use std::path::Path;
 
@@ -21,6 +21,15 @@ impl Base {
         })
     }
 
+    /// The same base with a larger vocabulary, see [`Checkpoint::with_vocabulary`].
+    ///
+    /// # Errors
+    /// If tokens can't be added to this model.
+    pub fn with_vocabulary(self, added: Vocabulary) -> Result<Self, Error> {
+        let checkpoint = self.checkpoint.with_vocabulary(added)?;
+        Ok(Self { checkpoint })
+    }
+
     /// The files below.
     #[must_use]
     pub fn checkpoint(&self) -> &Checkpoint {
@@ -33,14 +42,16 @@ impl Base {
         self.checkpoint.config()
     }
 
-    /// Bytes of all weights in their files.
+    /// Bytes of all weights in their files, and of those that are in memory beside them because their vocabulary was made
+    /// larger.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         let weights = self.config().weights();
-        weights
+        let stored: u64 = weights
             .iter()
             .filter_map(|(name, _)| Some(self.checkpoint.tensor(name).ok()?.stored_bytes() as u64))
-            .sum()
+            .sum();
+        stored + self.checkpoint.enlarged_bytes() as u64
     }
 
     /// All parameters, a tied head counted once.

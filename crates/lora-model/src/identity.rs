@@ -25,7 +25,15 @@ pub fn model_input(
     Ok(input)
 }
 
+/// The marks of a model as its files are: what was added to its vocabulary is no part of it.
 fn marks(model: &Checkpoint) -> Marks {
+    let files = model
+        .added_vocabulary()
+        .map(|_| Checkpoint::open(model.path()));
+    let model = match &files {
+        Some(Ok(files)) => files,
+        _ => model,
+    };
     let names = model.tensor_names();
     let views: Vec<TensorView<'_>> = names
         .iter()

@@ -45,6 +45,7 @@ mod resident;
 mod route;
 mod sampling;
 pub mod spec;
+mod vocabulary;
 
 pub use base::Base;
 pub use chat::{Served, chat_result, tokenizer_folder, trained_chat, trained_otherwise};
@@ -60,3 +61,4 @@ pub use peak::{Peak, Process};
 pub use resident::{Resident, SlotStep};
 pub use route::{ProductPeak, Route};
 pub use sampling::Sampling;
+pub use vocabulary::{Adding, Opened, open_for, rows_left_behind};

@@ -138,6 +138,11 @@ pub struct Args {
     #[arg(long, value_name = "HOW", value_parser = ["refuse", "escape", "keep"], default_value = "refuse", help_heading = "Learning")]
     pub special_in_text: String,
 
+    /// New special tokens, in texts or in a template: with commas between them, or a file with one a line. The dataset carries
+    /// the tokenizer that knows them; what is trained on it gets rows for them, which begin as the mean of the others.
+    #[arg(long, value_name = "TOKENS|FILE", help_heading = "Template")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_tokens: Vec<String>,
     /// System message for rows that bring none; goes with what is trained into model, GGUF and Modelfile.
     #[arg(long, value_name = "TEXT", help_heading = "Template")]
     pub system: Option<String>,
@@ -222,6 +227,7 @@ Examples:
   lora-prep tasks.jsonl --base data/tiny-chat --out work/dataset
   cat raw.jsonl.gz | lora-prep - --base model.gguf --out work/dataset --valid 0.05 --max-length 2048
   lora-prep corpus.jsonl --base model --out work/text --text-block 256
+  lora-prep calls.jsonl --base model --out work/calls --add-tokens '<|call|>,<|result|>'
   lora-prep chats.jsonl notes.jsonl --base model --out work/mixed --weight chats.jsonl=0.7 --weight notes.jsonl=0.3
   lora-prep show work/dataset --split valid -n 5
   lora-prep stats work/dataset --svg lengths.svg";

@@ -1,8 +1,8 @@
 //! The tokenizer and chat template that rows are prepared for.
 use crate::Args;
 use lora_checkpoint::{Chat, Checkpoint, ModelConfig, TokenizerBundle};
-use lora_cli::{Error, Result};
-use lora_data::{ChatTemplate, Encoder, Rules};
+use lora_cli::{Error, Foreign as _, Result};
+use lora_data::{ChatTemplate, Encoder, Rules, TOKENIZER_FOLDER};
 use lora_receipt::Input;
 use std::path::Path;
 
@@ -24,6 +24,34 @@ pub(crate) fn tokenizer(base: &Path) -> Result<(TokenizerBundle, usize)> {
         checkpoint.tokenizer()?,
         checkpoint.config().max_position_embeddings,
     ))
+}
+
+/// The tokens of `--add-tokens`: of a file one a line, else between commas.
+fn added_tokens(args: &Args, inputs: &mut Vec<Input>) -> Result<Vec<String>> {
+    let mut tokens = Vec::new();
+    for given in &args.add_tokens {
+        let file = Path::new(given);
+        if file.is_file() {
+            let text = std::fs::read_to_string(file);
+            let text = text.map_err(|e| {
+                Error::foreign(e).context(format!("failed to read {}", file.display()))
+            })?;
+            inputs.push(Input::read("tokens", file)?);
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            tokens.extend(lines.map(str::to_owned));
+        } else {
+            let words = given
+                .split(',')
+                .map(str::trim)
+                .filter(|word| !word.is_empty());
+            tokens.extend(words.map(str::to_owned));
+        }
+    }
+    match tokens.is_empty() && !args.add_tokens.is_empty() {
+        true => Err(Error::new("--add-tokens names no token")
+            .hint("name some, e.g. --add-tokens '<|tool|>,<|answer|>', or a file with one a line")),
+        false => Ok(tokens),
+    }
 }
 
 /// How the base's own chats are written. Of a Hugging Face folder no weights are read.
@@ -64,6 +92,8 @@ fn own_template(bundle: &TokenizerBundle, args: &Args, base: &Path) -> Result<Op
 /// What turns records into rows, and the length limit.
 pub(crate) struct Model {
     pub(crate) encoder: Encoder,
+    /// The base's tokenizer, with the tokens that were added.
+    pub(crate) tokenizer: TokenizerBundle,
     pub(crate) tokenizer_sha256: String,
     pub(crate) max_length: usize,
     pub(crate) context: usize,
@@ -81,6 +111,8 @@ impl Model {
     pub(crate) fn open(args: &Args, base: &Path) -> Result<Self> {
         let (bundle, context) = tokenizer(base)?;
         let mut inputs = vec![Input::read("base", base)?];
+        let added = added_tokens(args, &mut inputs)?;
+        let bundle = bundle.with_added_tokens(&added)?;
         let mut origin = base.display().to_string();
         let source = match &args.template {
             Some(file) => {
@@ -123,7 +155,8 @@ impl Model {
         let max_length = args.max_length.unwrap_or(shortest);
         Ok(Self {
             encoder,
-            tokenizer_sha256: bundle.sha256,
+            tokenizer_sha256: bundle.sha256.clone(),
+            tokenizer: bundle,
             max_length,
             context,
             base_system: chat(base)?.system,
@@ -131,6 +164,17 @@ impl Model {
             origin,
             inputs,
         })
+    }
+
+    /// Writes the tokenizer into the dataset, if tokens were added to it.
+    pub(crate) fn write_tokenizer(&self, dataset: &Path) -> Result<()> {
+        if self.tokenizer.added_tokens.is_empty() {
+            return Ok(());
+        }
+        let folder = dataset.join(TOKENIZER_FOLDER);
+        std::fs::create_dir(&folder).foreign()?;
+        self.tokenizer.write(&folder)?;
+        Ok(())
     }
 
     /// What is said of a template that can't be used.

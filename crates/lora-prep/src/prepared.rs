@@ -156,10 +156,12 @@ impl Prepared {
             sources: self.sources().clone(),
             splits: Splits { train, valid, test },
             tokenizer_sha256: model.tokenizer_sha256.clone(),
+            added_tokens: model.tokenizer.added_tokens.clone(),
             template_sha256: self.about.template_sha256.clone(),
             system: self.about.chat.as_ref().and_then(|c| c.system.clone()),
         };
         manifest.write(folder)?;
+        model.write_tokenizer(folder)?;
         Ok(manifest)
     }
 

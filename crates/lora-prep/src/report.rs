@@ -40,6 +40,12 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
         ui.out("");
     }
     ui.table(&splits(manifest));
+    if !manifest.added_tokens.is_empty() {
+        ui.say(&format!(
+            "tokens added to the model's: {}; the dataset carries the tokenizer that knows them",
+            manifest.added_tokens.join(", ")
+        ));
+    }
     if !prepared.sources().is_empty() {
         ui.out("");
         let mut rows = vec![

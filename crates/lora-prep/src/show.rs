@@ -6,7 +6,7 @@ use crate::source::SOURCE;
 use crate::text::{BRACKETS, Text, style};
 use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
-use lora_data::{Split, read_column};
+use lora_data::{Split, dataset_tokenizer, read_column};
 use lora_receipt::{Artefact, Receipt};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -83,6 +83,11 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
 
 /// The tokenizer that decodes the ids: the one asked for, or the receipt's if it is still there and still the same.
 fn bundle(args: &ShowArgs, data: &Path, split: &Split) -> Result<Option<TokenizerBundle>> {
+    if let Some(folder) = dataset_tokenizer(data) {
+        let bundle = TokenizerBundle::from_files(&folder)?;
+        split.check_tokenizer(&bundle.sha256, data)?;
+        return Ok(Some(bundle));
+    }
     if let Some(base) = &args.base {
         let (bundle, _) = model::tokenizer(base)?;
         split.check_tokenizer(&bundle.sha256, data)?;

@@ -5,7 +5,7 @@ use lora_training::Outcome;
 use std::fmt::Write as _;
 
 /// Renders the card.
-pub(crate) fn render(args: &Args, outcome: &Outcome, summary: &str) -> String {
+pub(crate) fn render(args: &Args, outcome: &Outcome, summary: &str, added: &[String]) -> String {
     let state = &outcome.state;
     let (kind, library) = match args.method {
         Method::Lora => ("LoRA adapter", "peft"),
@@ -31,6 +31,14 @@ pub(crate) fn render(args: &Args, outcome: &Outcome, summary: &str) -> String {
         summary
     );
 
+    if !added.is_empty() {
+        let _ = write!(
+            text,
+            "Tokens added to the base: {}. This folder's tokenizer knows them; before PEFT loads the adapter the base needs \
+             rows for them: `model.resize_token_embeddings(len(tokenizer))`.\n\n",
+            added.join(", ")
+        );
+    }
     text += "| result | |\n|---|---|\n";
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "| {name} | {value} |");

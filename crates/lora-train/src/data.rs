@@ -63,7 +63,7 @@ fn chat(args: &Args, inputs: &Inputs, split: &Split) -> Result<Option<Chat>> {
 fn load_split(args: &Args, inputs: &Inputs, name: &str) -> Result<Split> {
     let split = Split::read(&args.data, name)?;
     if split.tokenizer_sha256.is_some() {
-        split.check_tokenizer(&inputs.tokenizer(&args.base)?.sha256, &args.data)?;
+        split.check_tokenizer_of(&inputs.tokenizer(&args.base)?, &args.data)?;
     }
     split.check_vocabulary(inputs.config().vocab_size, &args.data)?;
     let context = inputs.config().max_position_embeddings;

@@ -5,6 +5,7 @@ use crate::choices::Method;
 use crate::failure::{explain, failed};
 use crate::inputs::{Inputs, Start};
 use crate::model::Model;
+use crate::tokens;
 use lora_cli::Foreign as _;
 use lora_cli::Result;
 use lora_receipt::{Artefact, Draft, Receipt, Staged};
@@ -33,10 +34,18 @@ pub(crate) fn finish(
     let params = outcome.best.as_deref().unwrap_or(weights.params());
     weights.save(params, dir).map_err(explain)?;
     let card = dir.join("README.md");
-    std::fs::write(&card, card::render(args, outcome, &model.summary))
-        .map_err(failed("write", &card))?;
+    std::fs::write(
+        &card,
+        card::render(args, outcome, &model.summary, &tokens::named(inputs)),
+    )
+    .map_err(failed("write", &card))?;
     if let Start::Weights(base) = &inputs.base {
         base.checkpoint().check_unchanged()?;
+    }
+    let mut results = results(trained);
+    let added = tokens::named(inputs);
+    if !added.is_empty() {
+        results["added_tokens"] = added.into();
     }
     let draft = Draft {
         tool: env!("CARGO_PKG_NAME").to_owned(),
@@ -49,7 +58,7 @@ pub(crate) fn finish(
         config: serde_json::to_value(args).foreign()?,
         seed: Some(args.seed),
         inputs: inputs.hashes.clone(),
-        results: results(trained),
+        results,
         measured: measured(outcome, model),
         started,
     };

@@ -6,7 +6,8 @@ use lora_checkpoint::{Chat, ModelConfig, TokenizerBundle};
 use lora_cli::Foreign as _;
 use lora_cli::{Result, Ui, artefact_input};
 use lora_core::BaseModel as _;
-use lora_model::{Base, TrainedOn, model_input};
+use lora_data::dataset_tokenizer;
+use lora_model::{Adding, Base, TrainedOn, model_input, open_for};
 use lora_receipt::{Artefact, Input};
 use std::path::Path;
 
@@ -25,7 +26,7 @@ pub(crate) enum Start {
 
 impl Inputs {
     /// Resolves `-`, opens the base and hashes everything.
-    pub(crate) fn open(args: &mut Args) -> Result<Self> {
+    pub(crate) fn open(args: &mut Args, ui: &Ui) -> Result<Self> {
         args.base = artefact_input(&args.base, Artefact::Model)?;
         args.data = artefact_input(&args.data, Artefact::Dataset)?;
         if let Some(adapter) = &mut args.adapter {
@@ -36,7 +37,14 @@ impl Inputs {
                 &args.base.join("config.json"),
             )?))
         } else {
-            Start::Weights(Box::new(Base::open(&args.base)?))
+            let dataset = dataset_tokenizer(&args.data);
+            let adding = Adding {
+                adapters: args.adapter.as_slice(),
+                dataset: dataset.as_deref(),
+            };
+            let opened = open_for(&args.base, adding)?;
+            opened.notes.iter().for_each(|note| ui.say(note));
+            Start::Weights(Box::new(opened.base))
         };
         let named = [
             ("base", Some(&args.base)),

@@ -19,6 +19,7 @@ mod model;
 mod profile;
 mod show;
 mod stage;
+mod tokens;
 mod train;
 mod values;
 
@@ -33,7 +34,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     let started = Instant::now();
     args.resolve()?;
     stage::check(&args)?;
-    let inputs = inputs::Inputs::open(&mut args)?;
+    let inputs = inputs::Inputs::open(&mut args, ui)?;
     let rows = data::load(&args, &inputs)?;
     chat::say(&args, &inputs, &rows, ui)?;
     let mut model = model::build(&args, &inputs, &rows, ui)?;

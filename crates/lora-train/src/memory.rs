@@ -22,6 +22,8 @@ pub(crate) struct Carried<'a> {
     /// The parameters as they began are kept, too.
     pub(crate) keeps_origin: bool,
     pub(crate) dropout: bool,
+    /// The embedding trains, or rows of it.
+    pub(crate) embedding: bool,
 }
 
 /// Chooses the plan and says it; an error if even the leanest plan does not fit.
@@ -37,6 +39,7 @@ pub(crate) fn choose(
     let gradients = gradient_buffers(batching.most_in_a_step(rows.train.len()));
     let copies = usize::from(rows.valid.is_some()) + usize::from(carried.keeps_origin);
     let demand = Demand {
+        embedding: carried.embedding,
         config: base.config(),
         modules: carried.modules,
         dropout: carried.dropout,

@@ -6,11 +6,14 @@ use crate::device;
 use crate::failure::explain;
 use crate::inputs::{Inputs, Start};
 use crate::memory::{self, Carried};
+use crate::tokens;
 use lora_cli::{DeviceChoice, Error, Result, Ui};
-use lora_core::{Adapter, BaseModel, Init, Layout, LoraConfig, trainable_line};
+use lora_core::{
+    Adapter, BaseModel, Init, Layout, LoraConfig, TrainedRows, TrainedTensor, trainable_line,
+};
 use lora_data::Example;
 use lora_gpu::Identity;
-use lora_model::{Base, Composite, FullModel, Fused, GpuMemory, Route};
+use lora_model::{Base, Composite, FullModel, Fused, GpuMemory, Route, spec};
 use lora_receipt::HubPlace;
 use lora_training::{
     FullTrainable, LoraSettings, LoraTrainable, MemoryPlan, Trainable, rank_warning,
@@ -37,9 +40,11 @@ pub(crate) fn build<'b>(
     rows: &Rows,
     ui: &Ui,
 ) -> Result<Model<'b>> {
+    tokens::check(args, inputs)?;
     match (&inputs.base, args.method) {
         (Start::Weights(base), Method::Lora) => {
             inputs.check_base(args, base, ui)?;
+            tokens::say_unused(base, &rows.train, ui);
             lora(args, base, rows, ui)
         }
         (Start::Weights(base), Method::Full) => {
@@ -175,6 +180,7 @@ impl Plan {
         if let Some(dir) = &args.adapter {
             let (mut adapter, warnings) = Adapter::load(dir, base)?;
             warnings.iter().for_each(|warning| ui.warn(warning));
+            tokens::check_loaded(&adapter, base)?;
             if let Some(dropout) = args.dropout {
                 adapter.config.lora_dropout = dropout;
             }
@@ -183,6 +189,7 @@ impl Plan {
         let modules = base.modules();
         let targets = args.targets()?.resolve(&modules)?;
         let mut config = args.lora_config(targets)?;
+        tokens::train_rows(&mut config, base);
         config.require_effect(&modules)?;
         if matches!(config.init, Init::Pissa(Some(_))) {
             ui.say(
@@ -207,12 +214,14 @@ impl Plan {
                 trainable: adapter.params.len() as u64,
                 keeps_origin: adapter.origin.is_some(),
                 dropout: adapter.config.lora_dropout > 0.0,
+                embedding: trains_embedding(&adapter.trained, &adapter.rows),
             },
             Self::New(config, layout) => Carried {
                 modules: &layout.modules,
                 trainable: layout.parameters() as u64,
                 keeps_origin: config.init.changes_base(),
                 dropout: config.lora_dropout > 0.0,
+                embedding: trains_embedding(&layout.trained, &layout.rows),
             },
         }
     }
@@ -220,11 +229,22 @@ impl Plan {
     fn adapter(self, args: &Args, base: &Base) -> Result<Adapter> {
         let mut adapter = match self {
             Self::Loaded(adapter) => adapter,
-            Self::New(config, _) => Adapter::init(config, base, args.seed)?,
+            Self::New(config, _) => {
+                let mut adapter = Adapter::init(config, base, args.seed)?;
+                tokens::begin(&mut adapter, base)?;
+                adapter
+            }
         };
         adapter.config.base_model_name_or_path = Some(base_name(&args.base));
         Ok(adapter)
     }
+}
+
+/// True if the embedding trains as a whole, or rows of it.
+fn trains_embedding(trained: &[TrainedTensor], rows: &[TrainedRows]) -> bool {
+    let is_table =
+        |tensor: &TrainedTensor| tensor.tensor.strip_suffix(".weight") == Some(spec::EMBEDDING);
+    trained.iter().any(is_table) || rows.iter().any(|own| own.are_of(spec::EMBEDDING))
 }
 
 /// What the adapter calls its base: a folder of the hub's cache by its name on the hub, as PEFT does, else its path.

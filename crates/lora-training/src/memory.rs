@@ -16,6 +16,8 @@ pub struct Demand<'m> {
     pub modules: &'m [TargetedModule],
     /// Dropout is on.
     pub dropout: bool,
+    /// The embedding trains, or rows of it: every layer needs a gradient.
+    pub embedding: bool,
     /// The largest micro-batch.
     pub batch: BatchSize,
     /// What the process holds beside its steps.
@@ -55,7 +57,11 @@ pub struct MemoryPlan {
 impl Demand<'_> {
     /// The buffers of a step.
     pub fn step(&self) -> Footprint {
-        footprint(self.config, self.modules, self.dropout, self.batch)
+        let mut step = footprint(self.config, self.modules, self.dropout, self.batch);
+        if self.embedding {
+            step.layers = self.config.num_hidden_layers - 1;
+        }
+        step
     }
 
     /// The peak of the process under a plan.

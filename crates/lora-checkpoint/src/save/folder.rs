@@ -229,11 +229,11 @@ fn write_index(
 fn write_tokenizer(dir: &Path, model: &Checkpoint, saved: &mut Saved) -> Result<(), Error> {
     match model.format() {
         Format::HuggingFace => {
-            let copied = copy_files(model.path(), dir)?;
+            let copied = copy_files(model.tokenizer_folder(), dir)?;
             if copied.is_empty() {
                 saved.warnings.push(format!(
                     "{} has no tokenizer files to copy",
-                    model.path().display()
+                    model.tokenizer_folder().display()
                 ));
             }
             saved.files.extend(copied);

@@ -18,7 +18,8 @@ pub(crate) fn write_configs(
     let config = match model.format() {
         Format::HuggingFace => {
             let own = read_json(&model.path().join("config.json"))?;
-            with_tying(with_dtype(own, dtype), model.config().tie_word_embeddings)
+            let own = with_vocabulary(with_dtype(own, dtype), model);
+            with_tying(own, model.config().tie_word_embeddings)
         }
         Format::Gguf => build(model.config(), dtype).map_err(|m| invalid(model.path(), m))?,
     };
@@ -47,6 +48,22 @@ fn with_dtype(mut config: Value, dtype: SaveDtype) -> Value {
         if !old_key || map.contains_key("dtype") {
             map.insert("dtype".to_owned(), dtype.torch_name().into());
         }
+    }
+    config
+}
+
+/// The rows of a vocabulary that was made larger; a text part has a number of its own.
+fn with_vocabulary(mut config: Value, model: &Checkpoint) -> Value {
+    if model.added_vocabulary().is_none() {
+        return config;
+    }
+    let part = match config.get("text_config") {
+        Some(text) if text.is_object() => "/text_config",
+        _ => "",
+    };
+    let part = config.pointer_mut(part).and_then(Value::as_object_mut);
+    if let Some(map) = part {
+        map.insert("vocab_size".to_owned(), model.config().vocab_size.into());
     }
     config
 }

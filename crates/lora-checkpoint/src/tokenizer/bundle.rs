@@ -27,13 +27,26 @@ pub struct TokenizerBundle {
     pub add_bos_token: bool,
     /// sha256 of the canonical vocabulary (id, token, special), hex: equal for a GGUF and the Hugging Face folder of the same model.
     pub sha256: String,
+    /// The same of the vocabulary without added tokens: of the tokenizer that they were added to.
+    pub sha256_without_added: Option<String>,
+    /// Tokens that were added for texts that hold them: control tokens that are a part of what is said.
+    pub added_tokens: Vec<String>,
     /// tokenizer.json as it was read or built.
     pub(super) json: String,
     /// The folder that the files came from; None if built from GGUF metadata.
     pub(super) folder: Option<PathBuf>,
+    /// True if its tokenizer.json has more tokens than the folder's.
+    pub(super) has_added: bool,
 }
 
 impl TokenizerBundle {
+    /// The same tokenizer, of which some tokens were added to another's.
+    pub(crate) fn with_added(mut self, tokens: Vec<String>) -> Self {
+        self.sha256_without_added = Some(fingerprint_without(&self.tokenizer, &tokens));
+        self.added_tokens = tokens;
+        self
+    }
+
     /// The same tokenizer with another chat template, or with none.
     #[must_use]
     pub fn with_chat_template(mut self, template: Option<String>) -> Self {
@@ -44,10 +57,16 @@ impl TokenizerBundle {
 
 /// sha256 over (id, token, special) in the order of the ids.
 pub(super) fn fingerprint(tokenizer: &Tokenizer) -> String {
+    fingerprint_without(tokenizer, &[])
+}
+
+/// The same without some tokens.
+fn fingerprint_without(tokenizer: &Tokenizer, left_out: &[String]) -> String {
     let added = tokenizer.get_added_tokens_decoder();
     let mut vocabulary: Vec<(u32, String)> = tokenizer
         .get_vocab(true)
         .into_iter()
+        .filter(|(token, _)| !left_out.contains(token))
         .map(|(token, id)| (id, token))
         .collect();
     vocabulary.sort();

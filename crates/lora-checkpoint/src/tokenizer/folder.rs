@@ -17,6 +17,19 @@ impl TokenizerBundle {
     /// # Errors
     /// If a file is missing or not what it should be.
     pub fn from_folder(dir: &Path, config: &ModelConfig) -> Result<Self> {
+        let ends = (config.bos_token_id, config.eos_token_ids.first().copied());
+        Self::read(dir, ends)
+    }
+
+    /// Reads the tokenizer files of a folder that is no model's.
+    ///
+    /// # Errors
+    /// As for [`TokenizerBundle::from_folder`].
+    pub fn from_files(dir: &Path) -> Result<Self> {
+        Self::read(dir, (None, None))
+    }
+
+    fn read(dir: &Path, (bos, eos): (Option<u32>, Option<u32>)) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
             let hint = match dir.join("tokenizer.model").is_file() {
@@ -35,8 +48,8 @@ impl TokenizerBundle {
         Ok(Self {
             chat_template: chat_template(dir, &settings)?,
             named_templates: named_templates(dir, &settings)?,
-            bos_token: token("bos_token").or_else(|| by_id(config.bos_token_id)),
-            eos_token: token("eos_token").or_else(|| by_id(config.eos_token_ids.first().copied())),
+            bos_token: token("bos_token").or_else(|| by_id(bos)),
+            eos_token: token("eos_token").or_else(|| by_id(eos)),
             unk_token: token("unk_token"),
             pad_token: token("pad_token"),
             add_bos_token: adds_bos(&json, &settings),
@@ -44,6 +57,9 @@ impl TokenizerBundle {
             tokenizer,
             json,
             folder: Some(dir.to_path_buf()),
+            sha256_without_added: None,
+            added_tokens: Vec::new(),
+            has_added: false,
         })
     }
 }

@@ -35,6 +35,9 @@ impl TokenizerBundle {
             tokenizer,
             json,
             folder: None,
+            sha256_without_added: None,
+            added_tokens: Vec::new(),
+            has_added: false,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What turns text into ids and back, from a Hugging Face folder (`folder`) or from GGUF metadata (`gguf`).
 //! Rendering chats is lora-data's.
 
+mod added;
 mod bundle;
 mod folder;
 mod gguf;

@@ -72,13 +72,17 @@ pub(crate) fn set_template(
 
 impl TokenizerBundle {
     /// Writes the tokenizer into an existing folder: the original files unchanged if it came from a folder (but for a chat
-    /// template that was put in place of their own), else tokenizer.json, tokenizer_config.json, special_tokens_map.json
+    /// template that was put in place of their own, and for tokens that were added), else tokenizer.json, tokenizer_config.json, special_tokens_map.json
     /// and chat_template.jinja. Returns the files.
     pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>, Error> {
         let Some(folder) = &self.folder else {
             return self.write_built(dir);
         };
         let mut files = copy_files(folder, dir)?;
+        if self.has_added {
+            let path = dir.join("tokenizer.json");
+            std::fs::write(&path, &self.json).map_err(io("write", &path))?;
+        }
         if template_of_folder(dir)? != self.chat_template {
             set_template(dir, self.chat_template.as_deref(), &mut files)?;
         }

@@ -5,7 +5,7 @@ use super::value::{
 use crate::config::needs_a_list;
 use crate::keys::{self, KEYS, Role};
 use crate::targets::ModuleNames;
-use crate::{Bias, Error, Init, LoraConfig, TargetModules};
+use crate::{Bias, Error, Init, LoraConfig, TargetModules, TokenIndices};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -91,6 +91,7 @@ impl LoraConfig {
                 Value::as_f64,
             )?,
             modules_to_save: read_list(get("modules_to_save"), "modules_to_save")?,
+            trainable_token_indices: read_tokens(get("trainable_token_indices"))?,
             init: Init::from_value(get("init_lora_weights"))
                 .ok_or_else(|| refusal("init_lora_weights", get("init_lora_weights")))?,
             ensure_weight_tying: flag("ensure_weight_tying")?,
@@ -150,6 +151,30 @@ fn read_names(value: &Value, key: &str) -> Result<Option<ModuleNames>, String> {
             let names = read_list(value, key)?;
             Ok((!names.is_empty()).then_some(ModuleNames::List(names)))
         }
+    }
+}
+
+/// PEFT's `trainable_token_indices`: a list of tokens, or one for each module; empty ones are unset.
+fn read_tokens(value: &Value) -> Result<TokenIndices, String> {
+    let key = "trainable_token_indices";
+    let tokens = |value: &Value| one_or_list(value, key, "whole numbers", as_count);
+    match value {
+        Value::Null => Ok(TokenIndices::None),
+        Value::Array(items) if items.is_empty() => Ok(TokenIndices::None),
+        Value::Array(_) => Ok(TokenIndices::Embedding(tokens(value)?)),
+        Value::Object(fields) => {
+            let own = fields.iter().filter(|(_, tokens)| tokens != &&json!([]));
+            let own = own.map(|(name, list)| Ok((name.clone(), tokens(list)?)));
+            let own: Vec<_> = own.collect::<Result<_, String>>()?;
+            Ok(if own.is_empty() {
+                TokenIndices::None
+            } else {
+                TokenIndices::Modules(own)
+            })
+        }
+        _ => Err(format!(
+            "{key} must be a list of whole numbers, or map names of modules to such, not {value}"
+        )),
     }
 }
 

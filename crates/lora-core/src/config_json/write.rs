@@ -1,7 +1,7 @@
 //! adapter_config.json written as PEFT writes it.
 use crate::keys::{self, KEYS};
 use crate::targets::ModuleNames;
-use crate::{LoraConfig, Pattern, TargetModules};
+use crate::{LoraConfig, Pattern, TargetModules, TokenIndices};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -59,6 +59,10 @@ impl LoraConfig {
             ),
             ("alpha_pattern", object(&self.alpha_pattern, number)),
             ("modules_to_save", list(&self.modules_to_save)),
+            (
+                "trainable_token_indices",
+                tokens(&self.trainable_token_indices),
+            ),
             ("init_lora_weights", self.init.value()),
             ("ensure_weight_tying", json!(self.ensure_weight_tying)),
             (
@@ -78,6 +82,17 @@ fn number(value: f64) -> Value {
         json!(value as i64)
     } else {
         json!(value)
+    }
+}
+
+fn tokens(indices: &TokenIndices) -> Value {
+    match indices {
+        TokenIndices::None => Value::Null,
+        TokenIndices::Embedding(rows) => json!(rows),
+        TokenIndices::Modules(named) => named
+            .iter()
+            .map(|(name, rows)| (name.clone(), json!(rows)))
+            .collect(),
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn unexpected(name: &str, config: &LoraConfig, modules: &[Module]) ->
     }
     if !name.contains("lora_") {
         return format!(
-            "{what}\nhint: fully trained tensors must be named in the config, by modules_to_save or bias"
+            "{what}\nhint: fully trained tensors must be named in the config, by modules_to_save, trainable_token_indices or bias"
         );
     }
     let last = modules

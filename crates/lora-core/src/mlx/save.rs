@@ -82,6 +82,9 @@ impl Adapter {
         if let Some(tensor) = self.trained.first() {
             return fail(&format!("fully trained tensors such as {}", tensor.tensor));
         }
+        if !self.rows.is_empty() {
+            return fail("rows of the vocabulary (trainable_token_indices)");
+        }
         if self.config.lora_bias {
             return fail("lora_bias");
         }

@@ -29,6 +29,8 @@ impl<B: BaseModel> Fill<'_, B> {
         }
         self.pass_over_copied_base(&mut left, warnings)?;
         self.pass_over_repeated_biases(&mut left, warnings)?;
+        self.pass_over_repeated_rows(&mut left)?;
+        self.pass_over_vocabulary(&mut left)?;
         if let Some(name) = left.first() {
             return Err(self.invalid(unexpected(name, self.config, self.modules)));
         }
@@ -52,7 +54,7 @@ impl<B: BaseModel> Fill<'_, B> {
         }
     }
 
-    fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
+    pub(super) fn tensor(&self, name: &str) -> Result<TensorView<'_>, Error> {
         self.tensors.get(name).ok_or_else(|| {
             let present: Vec<&str> = self.tensors.names().collect();
             let base = self.config.base_model_name_or_path.as_deref();
@@ -65,7 +67,12 @@ impl<B: BaseModel> Fill<'_, B> {
         })
     }
 
-    fn wrong_shape(&self, name: &str, part: Part, (found, needed): (&[usize], &[usize])) -> Error {
+    pub(super) fn wrong_shape(
+        &self,
+        name: &str,
+        part: Part,
+        (found, needed): (&[usize], &[usize]),
+    ) -> Error {
         let path = name.strip_prefix(PREFIX).unwrap_or(name);
         let of_module = |module: &&Module| {
             let rest = path.strip_prefix(module.path.as_str());
@@ -142,6 +149,34 @@ impl<B: BaseModel> Fill<'_, B> {
         Ok(())
     }
 
+    /// PEFT also writes the rows of a tied head, which are the embedding's.
+    fn pass_over_repeated_rows(&self, left: &mut BTreeSet<&str>) -> Result<(), Error> {
+        for tensor in self.layout.tensors() {
+            let Some((own, suffix)) = tensor.name.split_once(".token_adapter.") else {
+                continue;
+            };
+            for module in self.modules.iter().filter(|m| m.tied) {
+                let again = format!("{PREFIX}{}.token_adapter.{suffix}", module.path);
+                let Some(second) = self
+                    .tensors
+                    .get(&again)
+                    .filter(|_| left.contains(again.as_str()))
+                else {
+                    continue;
+                };
+                let first = self.tensor(&tensor.name)?;
+                if (first.dtype(), first.data()) != (second.dtype(), second.data()) {
+                    return Err(self.invalid(format!(
+                        "{own} is tied to {}, and their rows {again} differ",
+                        module.path
+                    )));
+                }
+                left.remove(again.as_str());
+            }
+        }
+        Ok(())
+    }
+
     /// A copy of a tensor of the base, if the file has one: it should be the base's own, where that is named.
     fn pass_over_copy(
         &self,
@@ -171,7 +206,7 @@ impl<B: BaseModel> Fill<'_, B> {
         Ok(())
     }
 
-    fn invalid(&self, message: String) -> Error {
+    pub(super) fn invalid(&self, message: String) -> Error {
         Error::invalid(self.path, message)
     }
 }

@@ -2,7 +2,7 @@
 use super::fill::Fill;
 use crate::tensor_file::TensorFile;
 use crate::tensor_names::TensorNames;
-use crate::{Adapter, BaseModel, CONFIG_FILE, Error, Layout, LoraConfig, WEIGHTS_FILE};
+use crate::{Adapter, BaseModel, CONFIG_FILE, Error, LoraConfig, WEIGHTS_FILE};
 use std::path::Path;
 
 /// Loads a folder that holds both files; see [`Adapter::load`].
@@ -44,14 +44,7 @@ pub(crate) fn load(dir: &Path, base: &impl BaseModel) -> Result<(Adapter, Vec<St
         base,
     }
     .params(&mut warnings)?;
-    let Layout { modules, trained } = layout;
-    let mut adapter = Adapter {
-        config,
-        modules,
-        trained,
-        params,
-        origin: None,
-    };
+    let mut adapter = Adapter::from_layout(config, layout, params)?;
     if adapter.config.init.changes_base() {
         let loaded = adapter.params.clone();
         adapter.decompose(base)?; // PEFT takes the same out of the base when it loads such an adapter

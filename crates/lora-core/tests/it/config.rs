@@ -89,7 +89,6 @@ fn active_options_that_we_lack_are_refused_by_name_and_value() {
         ("fan_in_fan_out", json!(true)),
         ("init_lora_weights", json!("corda")),
         ("init_lora_weights", json!("loftq")),
-        ("trainable_token_indices", json!([1])),
         ("target_parameters", json!(["x"])),
         ("loftq_config", json!({"loftq_bits": 4})),
         ("use_qalora", json!(true)),
@@ -119,7 +118,8 @@ fn options_survive_a_round_trip() {
         "target_modules": ["q_proj", "v_proj"], "use_rslora": true, "use_dora": true, "bias": "lora_only",
         "exclude_modules": ["layers.0.mlp"], "layers_to_transform": [1, 2], "layers_pattern": ["layers"],
         "rank_pattern": {"v_proj": 2, "q_proj": 8, "^model": 1}, "alpha_pattern": {"q_proj": 4, "v": 0.5},
-        "modules_to_save": ["lm_head"], "init_lora_weights": "gaussian", "ensure_weight_tying": true
+        "modules_to_save": ["lm_head"], "init_lora_weights": "gaussian", "ensure_weight_tying": true,
+        "trainable_token_indices": {"lm_head": [7, 3], "embed_tokens": [3]}
     });
     let config = load(options.clone()).unwrap();
     assert_eq!(

@@ -12,3 +12,4 @@ mod known_answers;
 mod mlx;
 mod support;
 mod targets;
+mod tokens;

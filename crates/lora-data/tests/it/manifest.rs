@@ -18,6 +18,7 @@ fn manifest() -> Manifest {
             test: None,
         },
         tokenizer_sha256: "t".into(),
+        added_tokens: Vec::new(),
         template_sha256: None,
         system: None,
     }

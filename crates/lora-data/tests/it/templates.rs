@@ -249,3 +249,15 @@ fn a_row_gives_its_template_arguments() {
             .contains("'messages' can't be given")
     );
 }
+
+#[test]
+fn reasoning_is_found_under_the_name_that_a_template_reads() {
+    for key in ["reasoning_content", "thinking", "reasoning"] {
+        let chat = messages(&json!([{"role": "assistant", "content": "a", (key): "r"}]));
+        for read in ["thinking", "reasoning_content"] {
+            let source = format!("{{% for m in messages %}}{{{{ m.{read} }}}}{{% endfor %}}");
+            let template = ChatTemplate::new(&source, None, None).unwrap();
+            assert_eq!(template.render(&chat, None, false).unwrap(), "r", "{key}");
+        }
+    }
+}

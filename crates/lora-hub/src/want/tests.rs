@@ -105,8 +105,14 @@ fn only_what_is_needed_is_chosen() {
         (
             Want::Dataset,
             "hub:o/n",
-            &["dataset.json", "train.parquet", "README.md"],
-            &["dataset.json", "train.parquet"],
+            &[
+                "dataset.json",
+                "train.parquet",
+                "tokenizer/tokenizer.json",
+                "more/rows.jsonl",
+                "README.md",
+            ],
+            &["dataset.json", "train.parquet", "tokenizer/tokenizer.json"],
             "",
         ),
         (

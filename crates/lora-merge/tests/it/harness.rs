@@ -14,7 +14,7 @@ pub(crate) const CASES: [&str; 5] = [
 ];
 
 /// What else an adapter can train.
-pub(crate) const MORE: [&str; 13] = [
+pub(crate) const MORE: [&str; 19] = [
     "llama_dora",
     "mistral_patterns",
     "qwen3_modules_to_save",
@@ -28,6 +28,12 @@ pub(crate) const MORE: [&str; 13] = [
     "olora",
     "pissa_dora",
     "saved_bias_all",
+    "tokens_tied",
+    "tokens_untied",
+    "tokens_added_tied",
+    "tokens_added_untied",
+    "saved_resized",
+    "lora_resized",
 ];
 
 /// A copy of a golden adapter whose values went through `change`.

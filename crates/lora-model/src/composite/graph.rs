@@ -32,6 +32,8 @@ pub(super) struct Graph<'a> {
     runs: Vec<Run>,
     /// By (length, window).
     masks: BTreeMap<(usize, Option<usize>), Tensor>,
+    /// Weights of which rows train, by name.
+    patched: Weights,
 }
 
 impl<'a> Graph<'a> {
@@ -54,14 +56,26 @@ impl<'a> Graph<'a> {
                 place.insert(mask_of(key.0, key.1, device)?);
             }
         }
-        Ok(Self {
+        let mut graph = Self {
             config,
             weights,
             patches,
             ropes,
             runs,
             masks,
-        })
+            patched: Weights::new(),
+        };
+        for path in [spec::EMBEDDING, spec::HEAD] {
+            let name = format!("{path}.weight");
+            let patched = match patches {
+                Some(patches) => patches.patched(path, graph.weight(&name)?)?,
+                None => None,
+            };
+            if let Some(patched) = patched {
+                graph.patched.insert(name, patched);
+            }
+        }
+        Ok(graph)
     }
 
     /// Hidden states as the head reads them, after the last norm, (T, H).
@@ -90,8 +104,11 @@ impl<'a> Graph<'a> {
         soft_cap(logits, self.config.logit_softcap)
     }
 
-    /// A weight: the adapter's, where it trains as a whole, else the base's. A tied head that has none is the base's embedding.
+    /// A weight: the adapter's, where it or rows of it train, else the base's. A tied head that has none is the base's embedding.
     pub(super) fn weight(&self, name: &str) -> Result<&Tensor> {
+        if let Some(patched) = self.patched.get(name) {
+            return Ok(patched);
+        }
         let is_tied_head =
             self.config.tie_word_embeddings && name.strip_suffix(".weight") == Some(spec::HEAD);
         let base = || match is_tied_head {

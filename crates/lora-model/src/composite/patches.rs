@@ -25,6 +25,8 @@ pub(super) struct Patches {
     by_path: BTreeMap<String, Patch>,
     /// By the name of the base's tensor.
     replaced: BTreeMap<String, Tensor>,
+    /// Rows of the vocabulary that train, (rows, width), with the modules whose they are and their numbers.
+    rows: Vec<(Vec<String>, Vec<usize>, Tensor)>,
     dropout: Option<Dropout>,
 }
 
@@ -76,9 +78,14 @@ impl Patches {
         for trained in &adapter.trained {
             replaced.insert(trained.tensor.clone(), next()?);
         }
+        let mut rows = Vec::new();
+        for own in &adapter.rows {
+            rows.push((own.paths.clone(), own.rows.clone(), next()?));
+        }
         Ok(Self {
             by_path,
             replaced,
+            rows,
             dropout: dropout.filter(|d| d.p > 0.0),
         })
     }
@@ -86,6 +93,27 @@ impl Patches {
     /// The tensor that stands in the place of the base's.
     pub(super) fn replacement(&self, name: &str) -> Option<&Tensor> {
         self.replaced.get(name)
+    }
+
+    /// A weight of the vocabulary (V, H) with the rows that train in it, of the modules at which some do.
+    pub(super) fn patched(&self, path: &str, weight: &Tensor) -> Result<Option<Tensor>> {
+        let found = self
+            .rows
+            .iter()
+            .find(|(paths, ..)| paths.iter().any(|own| own == path));
+        let Some((_, rows, own)) = found else {
+            return Ok(None);
+        };
+        let (vocabulary, device) = (weight.dim(0)?, weight.device());
+        let mut kept = vec![1f32; vocabulary];
+        let mut chosen = vec![0f32; vocabulary * rows.len()];
+        for (place, &row) in rows.iter().enumerate() {
+            kept[row] = 0.0;
+            chosen[row * rows.len() + place] = 1.0;
+        }
+        let kept = Tensor::from_vec(kept, (vocabulary, 1), device)?;
+        let chosen = Tensor::from_vec(chosen, (vocabulary, rows.len()), device)?; // (V, n)
+        Ok(Some((weight.broadcast_mul(&kept)? + chosen.matmul(own)?)?))
     }
 
     /// The output (T, out) of the linear layer at `path` without its bias, if it carries LoRA: x·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ with d the

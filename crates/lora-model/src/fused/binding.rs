@@ -1,5 +1,7 @@
 //! Where an adapter sits in a decoder: what trains at each linear layer, at the embedding and at the norms.
+use super::matrix::Matrix;
 use super::norms::{NormLayer, NormPart};
+use super::patched::Patched;
 use super::site::{Dora, Factors, Site};
 use super::unbound::{Slot, Unbound};
 use crate::spec::{EMBEDDING, HEAD, Projection};
@@ -120,6 +122,17 @@ impl<'a> Binding<'a> {
         });
         site.places.lora_bias = module.lora_bias.clone();
         site.places.magnitude = module.magnitude.clone();
+        site
+    }
+
+    /// What trains at the embedding or the head, whose base weight is `table`: rows of it can train alone.
+    pub(super) fn table<'s>(&'s self, slot: Slot, table: &'s Matrix<'s>) -> Site<'s> {
+        let mut site = self.site(slot);
+        let own = self.adapter.zip(slot.rows);
+        site.patched = own.map(|(adapter, index)| {
+            let rows = &adapter.rows[index];
+            Patched::new(table, (rows, &adapter.params[rows.range.clone()]))
+        });
         site
     }
 

@@ -48,6 +48,9 @@ impl Embedding<'_> {
         if let Some(place) = &site.places.weight {
             embedding::scatter_rows(dx, h, ids, scale, &mut gradients[place.clone()]);
         }
+        if let Some(patched) = &site.patched {
+            patched.embedding_gradient(dx, ids, scale, gradients);
+        }
         let Some((lora, places)) = site.lora.as_ref().zip(site.places.factors.as_ref()) else {
             return;
         };

@@ -109,7 +109,7 @@ impl<'b> Engine<'b> {
     /// The hidden state before the first layer, in `self.x`.
     pub(super) fn embed(&mut self, binding: &Binding<'_>, ids: &[u32]) {
         let x = self.x.get(ids.len() * self.config.hidden_size);
-        let site = binding.site(binding.embedding);
+        let site = binding.table(binding.embedding, &self.weights.embedding);
         let embedding = embed::Embedding {
             site: &site,
             ids,

@@ -54,7 +54,7 @@ impl Engine<'_> {
         self.final_norm(rows);
         let vocabulary = self.config.vocab_size;
         let mut logits = vec![0.0; rows.len() * vocabulary];
-        let site = binding.site(binding.head);
+        let site = binding.table(binding.head, &self.weights.head.weight);
         let applied = Applied {
             site: &site,
             linear: &self.weights.head,
@@ -112,7 +112,7 @@ impl Engine<'_> {
     ) -> Vec<TokenLoss> {
         let rows = &targets.wanted.places;
         self.final_norm(rows);
-        let site = binding.site(binding.head);
+        let site = binding.table(binding.head, &self.weights.head.weight);
         let loss = CrossEntropy {
             targets: &targets.ids,
             softcap: self.config.logit_softcap.map(|cap| cap as f32),

@@ -24,6 +24,7 @@ mod matrix;
 mod norms;
 mod output;
 mod pass;
+mod patched;
 mod project;
 mod project_dora;
 mod rotation;

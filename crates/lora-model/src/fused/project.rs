@@ -110,6 +110,9 @@ impl<'p> Applied<'p> {
         if let Some(place) = &places.weight {
             linear::weight_gradient(self.input(), dy, &mut gradients[place.clone()]);
         }
+        if let Some(patched) = &self.site.patched {
+            patched.head_gradient(self.input(), dy, gradients);
+        }
         if let Some(place) = &places.bias {
             dora::bias_gradient(dy.values(), 1.0, &mut gradients[place.clone()]);
         }

@@ -1,5 +1,6 @@
 //! What trains at one linear layer or at the embedding, ready to compute with.
 use super::matrix::Matrix;
+use super::patched::Patched;
 use lora_kernels::Rows;
 use lora_kernels::lora::Lora;
 use lora_kernels::rows::Dense;
@@ -16,6 +17,8 @@ pub(super) struct Site<'s> {
     pub(super) origin: Option<Lora<'s>>,
     pub(super) mask: Option<Mask>,
     pub(super) weight: Option<Dense<'s>>,
+    /// The weight, where some of its rows train.
+    pub(super) patched: Option<Patched<'s>>,
     pub(super) places: Places,
 }
 
@@ -54,14 +57,15 @@ impl Factors {
 impl Site<'_> {
     /// The weight that trains, or the base's.
     pub(super) fn weight<'w>(&'w self, base: &'w Matrix<'_>) -> &'w dyn Rows {
-        match &self.weight {
-            Some(trained) => trained,
-            None => base,
+        match (&self.weight, &self.patched) {
+            (Some(trained), _) => trained,
+            (None, Some(patched)) => patched,
+            (None, None) => base,
         }
     }
 
     /// True if nothing trains here.
     pub(super) fn is_plain(&self) -> bool {
-        self.lora.is_none() && self.weight.is_none()
+        self.lora.is_none() && self.weight.is_none() && self.patched.is_none()
     }
 }

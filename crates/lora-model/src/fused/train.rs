@@ -127,7 +127,7 @@ impl Engine<'_> {
 
     /// Adds to the gradients of what trains at the embedding, from that of the hidden state before the first layer.
     fn embed_backward(&mut self, binding: &Binding<'_>, batch: &Batch, gradients: &mut [f32]) {
-        let site = binding.site(binding.embedding);
+        let site = binding.table(binding.embedding, &self.weights.embedding);
         let embedding = Embedding {
             site: &site,
             ids: &batch.ids,

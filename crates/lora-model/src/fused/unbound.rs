@@ -1,15 +1,17 @@
 //! What of an adapter has not found its place in the decoder yet: nothing may be left.
 use super::norms::NormPart;
 use crate::Error;
-use lora_core::Adapter;
+use lora_core::{Adapter, TrainedRows};
 use std::collections::HashMap;
 
-/// What trains at one linear layer or at the embedding: indices into the adapter's modules and trained tensors.
+/// What trains at one linear layer or at the embedding: indices into the adapter's modules, trained tensors and rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) module: Option<usize>,
     pub(crate) weight: Option<usize>,
     pub(crate) bias: Option<usize>,
+    /// Rows that train, of the vocabulary alone.
+    pub(crate) rows: Option<usize>,
 }
 
 /// Modules by path and trained tensors by name.
@@ -17,16 +19,21 @@ pub(crate) struct Unbound<'a> {
     adapter: &'a Adapter,
     modules: HashMap<&'a str, usize>,
     trained: HashMap<&'a str, usize>,
+    rows: HashMap<&'a str, usize>,
 }
 
 impl<'a> Unbound<'a> {
     pub(crate) fn of(adapter: &'a Adapter) -> Self {
         let modules = adapter.modules.iter().enumerate();
         let trained = adapter.trained.iter().enumerate();
+        let rows = adapter.rows.iter().enumerate();
         Self {
             adapter,
             modules: modules.map(|(i, m)| (m.path.as_str(), i)).collect(),
             trained: trained.map(|(i, t)| (t.tensor.as_str(), i)).collect(),
+            rows: rows
+                .flat_map(|(i, r)| r.paths.iter().map(move |path| (path.as_str(), i)))
+                .collect(),
         }
     }
 
@@ -49,6 +56,7 @@ impl<'a> Unbound<'a> {
             module: self.modules.remove(path),
             weight: self.tensor(&format!("{path}.weight")),
             bias: self.tensor(&format!("{path}.bias")),
+            rows: self.rows.remove(path),
         };
         if let Some(m) = slot.module.map(|index| &self.adapter.modules[index])
             && (m.out_features, m.in_features) != shape
@@ -67,11 +75,30 @@ impl<'a> Unbound<'a> {
             ))
             .hint("use the base that the adapter was trained on"));
         }
+        if let Some(own) = slot.rows.map(|index| &self.adapter.rows[index]) {
+            self.check_rows(path, own, values)?;
+        }
         Ok(slot)
+    }
+
+    /// Rows of a weight of so many values in all.
+    fn check_rows(&self, path: &str, own: &TrainedRows, values: usize) -> Result<(), Error> {
+        let vocabulary = values / own.width.max(1);
+        let outside = own.rows.iter().find(|row| **row >= vocabulary);
+        if values == vocabulary * own.width && outside.is_none() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{path}: the adapter trains rows of {} values (tokens up to {}), the base's weight is of {values} values",
+            own.width,
+            own.rows.iter().max().copied().unwrap_or(0)
+        ))
+        .hint("use the base that the adapter was trained on"))
     }
 
     pub(crate) fn nothing_left(self) -> Result<(), Error> {
         let left = self.modules.into_keys().chain(self.trained.into_keys());
+        let left = left.chain(self.rows.into_keys());
         match left.min() {
             None => Ok(()),
             Some(path) => Err(Error::invalid(format!(

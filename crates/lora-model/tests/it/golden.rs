@@ -1,13 +1,13 @@
 //! The golden cases, and what every route must make of them: PEFT's logits, losses, gradients and AdamW trajectories.
 use lora_core::Adapter;
 use lora_kernels::optim::{AdamW, Moments, Step, clip_factor, global_norm};
-use lora_model::{Base, Packed, Route, SequenceLoss};
+use lora_model::{Adding, Base, Packed, Route, SequenceLoss, open_for};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 43] = [
+pub(crate) const CASES: [&str; 49] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -51,6 +51,12 @@ pub(crate) const CASES: [&str; 43] = [
     "olora",
     "pissa_dora",
     "saved_bias_all",
+    "tokens_tied",
+    "tokens_untied",
+    "tokens_added_tied",
+    "tokens_added_untied",
+    "saved_resized",
+    "lora_resized",
 ];
 /// Those of [`CASES`] that are plain Llama.
 pub(crate) const LLAMA: [&str; 2] = [CASES[0], CASES[1]];
@@ -73,7 +79,11 @@ impl Golden {
             "/../../tests/fixtures/golden"
         ))
         .join(case);
-        let base = Base::open(&folder.join("base")).unwrap();
+        let adding = Adding {
+            adapters: &[folder.join("adapter")],
+            dataset: None,
+        };
+        let base = open_for(&folder.join("base"), adding).unwrap().base;
         let (adapter, warnings) = Adapter::load(&folder.join("adapter"), &base).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
         Self::with(folder, base, adapter)

@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 16] = [
+const REFUSED: [(&str, &str); 21] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -33,6 +33,11 @@ const REFUSED: [(&str, &str); 16] = [
     ("apertus_tied", "xIELU, which apertus has"),
     ("cohere2_parallel", "LayerNorm, which cohere2 has"),
     ("cohere2_norms", "LayerNorm, which cohere2 has"),
+    ("tokens_tied", "trainable_token_indices"),
+    ("tokens_untied", "trainable_token_indices"),
+    ("tokens_added_tied", "trainable_token_indices"),
+    ("tokens_added_untied", "trainable_token_indices"),
+    ("saved_resized", "which trains as a whole"),
 ];
 
 fn is_refused(name: &str) -> bool {

@@ -33,6 +33,7 @@ pub fn memory(shape: &Shape, work: &Workload) -> Memory {
     let parameters = shape.total_parameters();
     let gradients = gradient_buffers(work.accumulation.min(work.batches));
     let demand = Demand {
+        embedding: work.embedding,
         config,
         modules: &work.targeted,
         dropout: work.dropout,

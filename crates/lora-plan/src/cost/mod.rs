@@ -9,6 +9,7 @@ mod memory;
 mod show;
 mod show_device;
 mod time;
+mod tokens;
 mod workload;
 
 pub use card::Card;
@@ -27,7 +28,8 @@ use lora_core::{LoraConfig, TargetModules};
 use lora_kernels::peak::measure_peak;
 use lora_receipt::Artefact;
 use lora_training::Batching;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tokens::Tokens;
 
 /// What to predict for. Every flag that can hold several values, separated by commas, makes a line of the table each.
 #[derive(Debug, Clone, clap::Args, serde::Serialize)]
@@ -153,8 +155,14 @@ impl CostArgs {
     /// When the model or the dataset can't be read, or a target is not in the model.
     pub fn workloads(&self) -> Result<(Shape, Vec<Workload>)> {
         let shape = shape::resolve(&self.model)?;
-        let rows = self.all_rows(&shape)?;
+        let data = self.data.as_ref();
+        let data = data.map(|data| artefact_input(data, Artefact::Dataset));
+        let data = data.transpose()?;
+        let rows = self.all_rows(&shape, data.as_deref())?;
         let bases = self.bases(&shape);
+        let tokens = data.as_deref().map_or(Ok(Tokens::default()), Tokens::of)?;
+        let own = shape.config.vocab_size;
+        let shape = tokens.on(shape);
         let mut all = Vec::new();
         for targets in &self.targets {
             for &rank in &self.rank {
@@ -168,12 +176,13 @@ impl CostArgs {
                             let batching = Batching::of_examples(batch);
                             let new =
                                 Workload::new(&shape, &targeted, targets, rows, batching, base);
-                            let new = Workload {
+                            let mut new = Workload {
                                 rank,
                                 dropout: self.dropout,
                                 threads: threads(self.threads),
                                 ..new
                             };
+                            tokens.add_to(&shape, own, &mut new);
                             all.extend(self.keep.iter().map(|&keep| Workload {
                                 keep,
                                 ..new.clone()
@@ -208,9 +217,9 @@ impl CostArgs {
         }
     }
 
-    fn all_rows(&self, shape: &Shape) -> Result<Vec<Rows>> {
-        if let Some(data) = &self.data {
-            return Ok(vec![Rows::read(&artefact_input(data, Artefact::Dataset)?)?]);
+    fn all_rows(&self, shape: &Shape, data: Option<&Path>) -> Result<Vec<Rows>> {
+        if let Some(data) = data {
+            return Ok(vec![Rows::read(data)?]);
         }
         let context = shape.config.max_position_embeddings;
         let too_long = self.length.iter().find(|length| **length > context);

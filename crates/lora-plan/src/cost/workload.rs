@@ -275,6 +275,9 @@ pub struct Workload {
     /// Σ over held-out rows of tokens².
     #[serde(skip)]
     pub valid_squares: f64,
+    /// Rows of the embedding train as well.
+    #[serde(skip)]
+    pub embedding: bool,
     /// The adapter's modules.
     #[serde(skip)]
     pub targeted: Vec<TargetedModule>,
@@ -330,6 +333,7 @@ impl Workload {
                 .iter()
                 .map(|row| (row.tokens * row.tokens) as f64)
                 .sum(),
+            embedding: false,
             targeted: targeted.to_vec(),
         }
     }

@@ -1,7 +1,8 @@
 //! The command line.
 use crate::model::shape::Shape;
 use lora_cli::{Error, Result, artefact_input, is_hub};
-use lora_core::{CONFIG_FILE, LoraConfig};
+use lora_core::{CONFIG_FILE, LoraConfig, adapter_vocabulary};
+use lora_model::spec;
 use lora_receipt::Artefact;
 use std::path::PathBuf;
 
@@ -51,6 +52,20 @@ Examples:
   lora-plan params --model tinyllama-1.1b --json | jq 'select(.event == \"rank\" and .rank == 8)'";
 
 impl ParamsArgs {
+    /// Rows of the vocabulary that the adapter needs whose setting is counted; 0 if any number will do.
+    pub(super) fn rows_of_config(&self, config: &LoraConfig) -> Result<usize> {
+        let last = config.trainable_token_indices.all().last().copied();
+        let trained = last.map_or(0, |last| last.saturating_add(1));
+        let folder = self.config.as_ref().filter(|path| path.is_dir());
+        let saved = match folder {
+            Some(folder) => {
+                adapter_vocabulary(folder, (spec::EMBEDDING, spec::HEAD), usize::MAX)?.rows
+            }
+            None => None,
+        };
+        Ok(trained.max(saved.unwrap_or(0)))
+    }
+
     /// The LoRA settings that were asked for.
     pub(super) fn lora_config(&self, shape: &Shape) -> Result<LoraConfig> {
         if let Some(path) = &self.config {

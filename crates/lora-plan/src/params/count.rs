@@ -138,7 +138,7 @@ impl Count {
     }
 }
 
-/// A module that trains, or a tensor that trains as a whole.
+/// A module that trains, a tensor that trains as a whole, or rows of the vocabulary.
 struct Trained {
     path: String,
     in_features: usize,
@@ -159,7 +159,13 @@ fn trained(layout: &Layout) -> Vec<Trained> {
         out_features: t.shape[0],
         parameters: t.range.len() as u64,
     });
-    lora.chain(whole).collect()
+    let rows = layout.rows.iter().map(|own| Trained {
+        path: format!("{}.rows", own.paths[0]),
+        in_features: own.width,
+        out_features: own.rows.len(),
+        parameters: own.range.len() as u64,
+    });
+    lora.chain(whole).chain(rows).collect()
 }
 
 /// Sums what trains under one name and shape, in the order of its first appearance.
@@ -191,7 +197,7 @@ fn by_kind(trained: &[Trained]) -> Vec<ModuleCount> {
 fn kind_of(path: &str) -> String {
     let mut parts = path.rsplit('.');
     match (parts.next(), parts.next()) {
-        (Some(tensor @ ("weight" | "bias")), Some(module)) => format!("{module}.{tensor}"),
+        (Some(tensor @ ("weight" | "bias" | "rows")), Some(module)) => format!("{module}.{tensor}"),
         (last, _) => last.unwrap_or(path).to_owned(),
     }
 }

@@ -11,6 +11,7 @@ mod hub;
 mod limits;
 mod mistakes;
 mod session;
+mod tokens;
 mod work;
 
 /// Compares a text with `tests/snapshots/NAME.snap`.
