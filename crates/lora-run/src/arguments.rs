@@ -6,22 +6,19 @@ use lora_cli::Foreign as _;
 use lora_cli::{Context as _, Error, Result};
 use lora_records::Refusal;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 
 /// The tools that parse the steps' command lines, each at work while the next steps are looked at.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Checks {
-    by_program: BTreeMap<PathBuf, Vec<Asked>>,
-    cores: usize,
+    by_program: BTreeMap<PathBuf, Asked>,
 }
 
-/// So many command lines keep a process of a tool busy for a while: with more, another core gets one, too.
-const MANY: usize = 1000;
-
-/// A process of a tool, and the steps whose command lines it was sent.
+/// One tool, and the steps whose command lines it was sent.
 #[derive(Debug)]
 struct Asked {
     program: PathBuf,
@@ -30,28 +27,15 @@ struct Asked {
     steps: Vec<usize>,
 }
 
-impl Default for Checks {
-    fn default() -> Self {
-        Self {
-            by_program: BTreeMap::new(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-        }
-    }
-}
-
 impl Checks {
     /// Sends the command line of the step at `index` to its tool.
     pub(crate) fn ask(&mut self, index: usize, tool: &Tool, arguments: &[String]) -> Result<()> {
         if !tool.checks_arguments() {
             return Ok(());
         }
-        let asked = self.by_program.entry(tool.program.clone()).or_default();
-        let has_time = |asked: &Asked| asked.steps.len() < MANY;
-        if asked.is_empty() || asked.len() < self.cores && !asked.iter().any(has_time) {
-            asked.push(Asked::start(&tool.program)?);
-        }
-        let Some(asked) = asked.iter_mut().min_by_key(|asked| asked.steps.len()) else {
-            return Ok(());
+        let asked = match self.by_program.entry(tool.program.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Asked::start(&tool.program)?),
         };
         let line = serde_json::to_string(arguments).foreign()? + "\n";
         let _ = asked.lines.send(line); // a tool that stops reading has told why
@@ -62,7 +46,7 @@ impl Checks {
     /// Fails, pointing into the file, at the first step whose values its tool refuses.
     pub(crate) fn answers(self, source: &Source, steps: &[Ready]) -> Result<()> {
         let mut refusals = BTreeMap::new();
-        for asked in self.by_program.into_values().flatten() {
+        for asked in self.by_program.into_values() {
             refusals.extend(asked.answers()?);
         }
         let first = refusals
