@@ -158,7 +158,7 @@ fn rows_of(path: &Path, args: &Args, loaded: &mut Loaded) -> Result<Vec<Example>
     let path = &lora_cli::artefact_input(path, Artefact::Dataset)?;
     let mut split = Split::read(path, &args.split)?;
     if let Some(bundle) = &loaded.tokenizer {
-        split.check_tokenizer_of(&bundle, path)?;
+        split.check_tokenizer_of(bundle, path)?;
     }
     split.check_vocabulary(loaded.base.checkpoint().config().vocab_size, path)?;
     split.examples.truncate(args.limit.unwrap_or(usize::MAX));

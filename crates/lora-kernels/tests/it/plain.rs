@@ -82,9 +82,12 @@ fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
 }
 
+/// An activation, in f64.
+type Curve = fn(f64) -> f64;
+
 #[test]
 fn activations_without_a_gate_both_ways() {
-    let kinds: [(Plain, fn(f64) -> f64); 3] = [
+    let kinds: [(Plain, Curve); 3] = [
         (Plain::Of(Activation::Silu), silu),
         (Plain::Of(Activation::GeluTanh), gelu),
         (Plain::Xielu(Xielu::of(LEARNED, BETA, EPS)), xielu),
