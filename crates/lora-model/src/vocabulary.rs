@@ -52,7 +52,7 @@ pub fn open_for(path: &Path, adding: Adding<'_>) -> Result<Opened, Error> {
         notes.extend(untrained.clone());
         untrained.is_none()
     });
-    let rows = rows(own, tokens.as_ref(), &of_adapters);
+    let rows = rows(own, tokens.as_ref(), &of_adapters)?;
     if rows == own && tokens.is_none() {
         return Ok(Opened { base, notes });
     }
@@ -134,19 +134,37 @@ fn one_of(mut all: Vec<Tokens>) -> Result<Option<Tokens>, Error> {
     }
 }
 
-/// Rows of the vocabulary that all of them need.
-fn rows(own: usize, tokens: Option<&Tokens>, adapters: &[(&PathBuf, AdapterVocabulary)]) -> usize {
-    let behind = |id: usize| id.saturating_add(1);
-    let of_tokens = tokens.and_then(|tokens| tokens.by_id.keys().last().copied());
-    let of_adapters = adapters.iter().flat_map(|(_, found)| {
-        let trained = found.tokens.last().copied().map(behind);
-        found.rows.into_iter().chain(trained)
+/// Rows behind the base's that may lie between added tokens without being named: vocabularies are padded to a multiple.
+const MOST_UNNAMED: usize = 4096;
+
+/// Rows of the vocabulary that all of them need: those that an adapter brings, and one for every token.
+fn rows(
+    own: usize,
+    tokens: Option<&Tokens>,
+    adapters: &[(&PathBuf, AdapterVocabulary)],
+) -> Result<usize, Error> {
+    let brought = adapters.iter().filter_map(|(_, found)| found.rows);
+    let brought = brought.fold(own, usize::max);
+    let named = tokens.iter().flat_map(|tokens| {
+        let ids = tokens.by_id.keys();
+        ids.map(|id| (*id as usize, &tokens.of))
     });
-    let all = of_tokens
-        .map(|id| behind(id as usize))
-        .into_iter()
-        .chain(of_adapters);
-    all.max().map_or(own, |rows| rows.max(own))
+    let trained = adapters
+        .iter()
+        .flat_map(|(path, found)| found.tokens.iter().map(|id| (*id, *path)));
+    let behind: BTreeMap<usize, &PathBuf> =
+        named.chain(trained).filter(|(id, _)| *id >= own).collect();
+    match behind.last_key_value() {
+        Some((id, of)) if *id >= brought && id - own > behind.len() + MOST_UNNAMED => {
+            Err(Error::invalid(format!(
+                "{} names token {id}, and the base has {own} rows: nothing says what the tokens between them are",
+                of.display()
+            ))
+            .hint("name the base that the tokens were added to, with its larger vocabulary"))
+        }
+        Some((id, _)) => Ok(brought.max(id + 1)),
+        None => Ok(brought),
+    }
 }
 
 /// What is said of tokens that an adapter's tokenizer has and for which nothing was trained, where the base has no place
@@ -274,4 +292,32 @@ pub fn rows_left_behind(base: &Base, adapter: &Adapter) -> Option<String> {
         .into_iter()
         .find(|(path, brought)| brought.is_some() && !is_kept(path));
     lost.map(|(path, _)| format!("rows of {path} for the tokens that were added to its base"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number in a file must not take memory that nothing in the files asks for.
+    #[test]
+    fn a_token_far_behind_the_base_is_refused_by_its_number() {
+        let path = PathBuf::from("adapter");
+        let of = |tokens: &[usize], rows: Option<usize>| {
+            let found = AdapterVocabulary {
+                tokens: tokens.iter().copied().collect(),
+                rows,
+                ..AdapterVocabulary::default()
+            };
+            super::rows(100, None, &[(&path, found)])
+        };
+        assert_eq!(of(&[5, 99], None).unwrap(), 100);
+        assert_eq!(of(&[100, 101], None).unwrap(), 102);
+        assert_eq!(of(&[127], None).unwrap(), 128, "padded to a multiple");
+        assert_eq!(of(&[9000], Some(10_000)).unwrap(), 10_000);
+        for far in [9_000, 200_000_000, usize::MAX] {
+            let error = of(&[100, far], None).unwrap_err().to_string();
+            let wanted = format!("adapter names token {far}, and the base has 100 rows");
+            assert!(error.starts_with(&wanted), "{error}");
+        }
+    }
 }
