@@ -80,7 +80,9 @@ impl Table<'_, '_> {
     fn rows(&self) -> Option<usize> {
         let shape = |suffix: &str| {
             let tensor = self.names.get(&format!("{}{suffix}", self.path))?;
-            (tensor.shape().len() == 2).then(|| tensor.shape().to_vec())
+            // A tensor without values has as many rows as it likes.
+            let is_table = tensor.shape().len() == 2 && !tensor.shape().contains(&0);
+            is_table.then(|| tensor.shape().to_vec())
         };
         let whole = COPIES.iter().copied().chain([".weight"]).find_map(shape);
         let by_rows = whole

@@ -1,6 +1,7 @@
 //! Rows of the vocabulary that train alone: which they are, and what is refused.
 use crate::support::{Told, list, llama};
-use lora_core::{Adapter, BaseModel, Error, LoraConfig, Module, TokenIndices};
+use lora_core::{Adapter, BaseModel, Error, LoraConfig, Module, TokenIndices, adapter_vocabulary};
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
 /// A model of two layers, hidden 8, with 20 tokens.
 fn modules(tied: bool) -> Vec<Module> {
@@ -152,4 +153,22 @@ fn rows_that_can_not_train_are_refused_with_the_reason() {
         ..config(of(&[("lm_head", &[9]), ("embed_tokens", &[3])]))
     };
     assert!(told(tying, true).contains("ensure_weight_tying asks for the same"));
+}
+
+/// A tensor of 0 by 4,000,000,000 takes no bytes: it must not ask for as many rows.
+#[test]
+fn a_table_without_values_brings_no_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let json =
+        r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["embed_tokens"]}"#;
+    std::fs::write(dir.path().join("adapter_config.json"), json).unwrap();
+    for (shape, rows) in [([0, 4_000_000_000], None), ([2, 30], Some(30))] {
+        let bytes = vec![0; 4 * shape[0] * shape[1]];
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).unwrap();
+        let name = "base_model.model.model.embed_tokens.lora_embedding_A";
+        let file = dir.path().join("adapter_model.safetensors");
+        serialize_to_file([(name, view)], None, &file).unwrap();
+        let found = adapter_vocabulary(dir.path(), ("model.embed_tokens", "lm_head"), 20).unwrap();
+        assert_eq!(found.rows, rows);
+    }
 }
