@@ -304,7 +304,7 @@ mod tests {
         let path = PathBuf::from("adapter");
         let of = |tokens: &[usize], rows: Option<usize>| {
             let found = AdapterVocabulary {
-                tokens: tokens.iter().copied().collect(),
+                tokens: tokens.to_vec(),
                 rows,
                 ..AdapterVocabulary::default()
             };
