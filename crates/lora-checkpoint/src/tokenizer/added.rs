@@ -3,7 +3,7 @@ use super::bundle::{TokenizerBundle, fingerprint, from_json_text};
 use crate::error::{Error, Result, invalid};
 use crate::files::read_json;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 impl TokenizerBundle {
@@ -27,9 +27,15 @@ impl TokenizerBundle {
         let mut json: Value =
             serde_json::from_str(&self.json).map_err(|e| invalid(&path, e.to_string()))?;
         let mut next = self.next_id();
+        let added: HashSet<u32> = self
+            .tokenizer
+            .get_added_tokens_decoder()
+            .into_keys()
+            .collect();
         let mut expected = Vec::new();
+        let mut seen = HashSet::new();
         for token in tokens {
-            if self.is_added(&path, token)? || expected.iter().any(|(_, known)| known == token) {
+            if self.is_added(&path, token, &added)? || !seen.insert(token) {
                 continue;
             }
             let list = json["added_tokens"].as_array_mut();
@@ -71,8 +77,8 @@ impl TokenizerBundle {
         vocabulary.values().max().map_or(0, |last| last + 1)
     }
 
-    /// True if a token is an added one already; one that is a word of the vocabulary can't become one.
-    fn is_added(&self, path: &Path, token: &str) -> Result<bool> {
+    /// True if a token is an `added` one already, by their ids; one that is a word of the vocabulary can't become one.
+    fn is_added(&self, path: &Path, token: &str, added: &HashSet<u32>) -> Result<bool> {
         if token.trim().is_empty() || token.trim() != token {
             return Err(invalid(path, format!("{token:?} can't be a token"))
                 .hint("name tokens without spaces around them, e.g. <|tool|>"));
@@ -80,7 +86,7 @@ impl TokenizerBundle {
         let Some(id) = self.tokenizer.token_to_id(token) else {
             return Ok(false);
         };
-        match self.tokenizer.get_added_tokens_decoder().contains_key(&id) {
+        match added.contains(&id) {
             true => Ok(true),
             false => Err(invalid(
                 path,
