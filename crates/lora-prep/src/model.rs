@@ -26,6 +26,12 @@ pub(crate) fn tokenizer(base: &Path) -> Result<(TokenizerBundle, usize)> {
     ))
 }
 
+/// True for a name that people give to a list of tokens, not to a token.
+fn is_like_a_file(name: &Path) -> bool {
+    let ending = name.extension().and_then(|ending| ending.to_str());
+    matches!(ending, Some("txt" | "json" | "jsonl" | "csv"))
+}
+
 /// The tokens of `--add-tokens`: of a file one a line, else between commas.
 fn added_tokens(args: &Args, inputs: &mut Vec<Input>) -> Result<Vec<String>> {
     let mut tokens = Vec::new();
@@ -39,6 +45,11 @@ fn added_tokens(args: &Args, inputs: &mut Vec<Input>) -> Result<Vec<String>> {
             inputs.push(Input::read("tokens", file)?);
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             tokens.extend(lines.map(str::to_owned));
+        } else if is_like_a_file(file) {
+            return Err(
+                Error::new(format!("--add-tokens {given}: there is no such file"))
+                    .hint("check the path; tokens themselves are written like <|tool|>"),
+            );
         } else {
             let words = given
                 .split(',')
