@@ -60,6 +60,7 @@ mod record;
 mod refusal;
 mod roles;
 mod seen;
+mod sharing;
 mod source;
 mod special;
 mod spool;
@@ -97,7 +98,7 @@ pub use source::{Format, RawRows};
 pub use special::SpecialInText;
 pub use spool::Spool;
 pub use template::{ChatTemplate, Message};
-pub use units::{Belonging, Group, Joined, Units, splits_of};
+pub use units::{Belonging, Group, Joined, Units, share_of, splits_of};
 pub use unread::UnreadRow;
 
 /// Version of the parquet schema that this crate writes and reads (`lora.schema`).

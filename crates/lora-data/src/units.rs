@@ -4,18 +4,20 @@ use crate::conversation::{Conversation, Learn};
 use crate::messages::{calls, content, role};
 use crate::minhash::{Near, Sketch};
 use crate::record::{Content, Record};
-use crate::seen::{Key, Seen, start};
+use crate::seen::Key;
+use crate::sharing::Sharing;
 use crate::spool::Spool;
 use crate::template::{Message, hex};
 use crate::{Example, SplitName};
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use sha2::{Digest, Sha256};
 use std::fmt::{Display, Formatter};
 use std::io;
 
 /// Up to how many units a share is an exact count: chance would often leave a split of them empty.
 const FEW: usize = 30;
+
+/// Hashes of prompts that are read at a time.
+const BLOCK: usize = 1024;
 
 /// sha256 of a rendered prompt: what a unit is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,175 +68,215 @@ impl Belonging {
     }
 }
 
-/// Joins rows into units. A row takes some 80 bytes.
+/// Joins rows into units. A row takes 4 bytes; its keys wait on disk.
 #[derive(Debug)]
 pub struct Units {
     /// For each row the first row of its unit known so far, and in the end its root.
     parents: Vec<u32>,
-    /// The keys of rows, and the row that each was first seen at.
-    keys: Seen,
-    first: Vec<u32>,
+    /// Rows with one rendered prompt, and those that share another key.
+    same: Sharing,
+    keys: Sharing,
     near: Option<Near>,
-    /// Rows that were joined to an earlier one of another prompt.
-    joined: usize,
-    /// Hash of each row's rendered prompt, and the first row of each.
-    groups: Vec<Group>,
-    first_of_group: HashTable<u32>,
+    /// Hash of each row's rendered prompt, one after the other.
+    groups: Spool,
 }
 
 impl Units {
-    /// With `near`, prompts that share at least this part of their pieces (Jaccard) are one; their texts wait in the spool.
-    pub fn new(near: Option<f64>, texts: Spool) -> Self {
+    /// With `near`, prompts that share at least this part of their pieces (Jaccard) are one. What is not held in memory
+    /// waits in spools.
+    pub fn new(near: Option<f64>, spool: impl Fn() -> Spool) -> Self {
         Self {
             parents: Vec::new(),
-            keys: Seen::default(),
-            first: Vec::new(),
-            near: near.map(|least| Near::new(least, texts)),
-            joined: 0,
-            groups: Vec::new(),
-            first_of_group: HashTable::new(),
+            same: Sharing::new(spool()),
+            keys: Sharing::new(spool()),
+            near: near.map(|least| Near::new(least, spool())),
+            groups: spool(),
         }
     }
 
     /// The next row.
     ///
     /// # Errors
-    /// When the spool can't be read or written.
+    /// When a spool can't be read or written.
     pub fn add(&mut self, belonging: Belonging) -> io::Result<()> {
-        let row = self.parents.len();
-        self.parents.push(row as u32);
-        self.groups.push(belonging.group);
-        let same = self.first_of(row);
-        self.unite(row, same);
-        for key in belonging.keys {
-            let (number, is_new) = self.keys.number(key);
-            if is_new {
-                self.first.push(row as u32);
+        let row = self.parents.len() as u32;
+        self.parents.push(row);
+        let Group(group) = belonging.group;
+        self.groups.push(&group)?;
+        self.same.add(&std::array::from_fn(|at| group[at]), row)?;
+        for key in &belonging.keys {
+            self.keys.add(key, row)?;
+        }
+        let (Some(near), Some(sketch)) = (&mut self.near, belonging.sketch) else {
+            return Ok(());
+        };
+        let parents = &mut self.parents;
+        near.add(sketch, |other, is_near| {
+            let other = other as u32;
+            // Of rows that are one already nothing is to be known.
+            if root(parents, row) != root(parents, other) && is_near()? {
+                unite(parents, row, other);
             }
-            self.unite(row, self.first[number] as usize);
-        }
-        if let (Some(mut near), Some(sketch)) = (self.near.take(), belonging.sketch) {
-            near.add(sketch, |other, is_near| {
-                // Of rows that are one already nothing is to be known.
-                if self.root(row) != self.root(other) && is_near()? {
-                    self.unite(row, other);
-                }
-                Ok(())
-            })?;
-            self.near = Some(near);
-        }
-        Ok(())
-    }
-
-    /// The first row with the rendered prompt of this one.
-    fn first_of(&mut self, row: usize) -> usize {
-        let groups = &self.groups;
-        let group = groups[row];
-        let hash = |at: &u32| start(&groups[*at as usize].0);
-        let same = |at: &u32| groups[*at as usize] == group;
-        match self.first_of_group.entry(start(&group.0), same, hash) {
-            Entry::Occupied(first) => *first.get() as usize,
-            Entry::Vacant(entry) => {
-                entry.insert(row as u32);
-                row
-            }
-        }
-    }
-
-    fn unite(&mut self, a: usize, b: usize) {
-        let (a, b) = (self.root(a), self.root(b));
-        if a == b {
-            return;
-        }
-        self.joined += usize::from(self.groups[a] != self.groups[b]);
-        // The earlier row stands for both, so that rows added later move none.
-        self.parents[a.max(b)] = a.min(b) as u32;
-    }
-
-    fn root(&mut self, mut row: usize) -> usize {
-        while self.parents[row] as usize != row {
-            let above = self.parents[row] as usize;
-            self.parents[row] = self.parents[above];
-            row = self.parents[row] as usize;
-        }
-        row
-    }
-
-    /// How often rows of different prompts were joined.
-    pub fn joined(&self) -> usize {
-        self.joined
+            Ok(())
+        })
     }
 
     /// The units, once all rows are there.
-    pub fn finish(mut self) -> Joined {
-        for row in 0..self.parents.len() {
-            self.parents[row] = self.root(row) as u32;
+    ///
+    /// # Errors
+    /// When a spool can't be read.
+    pub fn finish(self) -> io::Result<Joined> {
+        let mut parents = self.parents;
+        let mut prompts = parents.len();
+        self.same.each(|first, row| {
+            prompts -= 1;
+            unite(&mut parents, first, row);
+        })?;
+        self.keys
+            .each(|first, row| unite(&mut parents, first, row))?;
+        let mut units = 0;
+        for row in 0..parents.len() as u32 {
+            let root = root(&mut parents, row);
+            units += usize::from(root == row);
+            parents[row as usize] = root;
         }
-        Joined {
-            roots: self.parents,
+        Ok(Joined {
+            roots: parents,
+            joined: prompts - units,
             groups: self.groups,
-        }
+            block: Block::default(),
+        })
     }
+}
+
+/// Makes one unit of those of two rows. The earlier row stands for both, so that rows added later move none.
+fn unite(parents: &mut [u32], a: u32, b: u32) {
+    let (a, b) = (root(parents, a), root(parents, b));
+    parents[a.max(b) as usize] = a.min(b);
+}
+
+fn root(parents: &mut [u32], mut row: u32) -> u32 {
+    while parents[row as usize] != row {
+        let above = parents[row as usize];
+        parents[row as usize] = parents[above as usize];
+        row = parents[row as usize];
+    }
+    row
 }
 
 /// Rows that were joined.
 #[derive(Debug)]
 pub struct Joined {
     roots: Vec<u32>,
-    groups: Vec<Group>,
+    joined: usize,
+    groups: Spool,
+    block: Block,
+}
+
+/// Hashes of rows that follow each other, as they were read.
+#[derive(Debug, Default)]
+struct Block {
+    start: usize,
+    groups: Vec<[u8; 32]>,
 }
 
 impl Joined {
+    /// How often rows of different prompts were joined.
+    pub fn joined(&self) -> usize {
+        self.joined
+    }
+
     /// The number of a row's unit: that of its first row.
     pub fn unit(&self, row: usize) -> usize {
         self.roots[row] as usize
     }
 
-    /// The key of a row's unit: the hash of the prompt of its first row.
-    pub fn key(&self, row: usize) -> &Group {
-        &self.groups[self.unit(row)]
+    /// The key of a row's unit: the hash of the prompt of its first row. Quick where rows are asked for in their order.
+    ///
+    /// # Errors
+    /// When the spool can't be read.
+    pub fn key(&mut self, row: usize) -> io::Result<Group> {
+        let unit = self.unit(row);
+        let start = row - row % BLOCK;
+        if self.block.groups.is_empty() || self.block.start != start {
+            let mut groups = vec![[0; 32]; BLOCK.min(self.roots.len() - start)];
+            let bytes = groups.as_flattened_mut();
+            self.groups.read(32 * start as u64, bytes)?;
+            self.block = Block { start, groups };
+        }
+        let near = unit.checked_sub(start);
+        if let Some(group) = near.and_then(|at| self.block.groups.get(at)) {
+            return Ok(Group(*group));
+        }
+        let mut group = [0; 32];
+        self.groups.read(32 * unit as u64, &mut group)?;
+        Ok(Group(group))
+    }
+
+    /// The split of each row that is `divided`: a unit's hash, keyed by the seed, as a share of 1. A unit lies in one split
+    /// as a whole and stays there when rows are added; of fewer than 30 units the shares are exact counts.
+    ///
+    /// # Errors
+    /// When the spool can't be read.
+    pub fn divide(
+        &mut self,
+        is_divided: impl Fn(usize) -> bool,
+        (seed, valid, test): (u64, f64, f64),
+    ) -> io::Result<Vec<Option<SplitName>>> {
+        let rows = self.roots.len();
+        let mut is_known = vec![false; rows];
+        let (mut units, mut shares) = (Vec::new(), Vec::new());
+        for row in (0..rows).filter(|row| is_divided(*row)) {
+            let unit = self.unit(row);
+            if !std::mem::replace(&mut is_known[unit], true) {
+                units.push(self.roots[row]);
+                shares.push(share_of(&self.key(row)?, seed));
+            }
+        }
+        drop(is_known);
+        let mut of_units = vec![None; rows];
+        for (unit, split) in units.into_iter().zip(splits_of(&shares, valid, test)) {
+            of_units[unit as usize] = Some(split);
+        }
+        let split = |row: usize| of_units[self.unit(row)].filter(|_| is_divided(row));
+        Ok((0..rows).map(split).collect())
     }
 }
 
-/// The split of each of the rows with these unit keys: a unit's hash, keyed by the seed, as a share of 1. A unit lies in
-/// one split as a whole and stays there when rows are added; of fewer than 30 units the share is an exact count.
-pub fn splits_of<U: Ord + Display>(
-    units: &[U],
-    seed: u64,
-    valid: f64,
-    test: f64,
-) -> Vec<SplitName> {
-    let share = |unit: &U| lora_random::share("split", seed, &unit.to_string());
-    let in_order = |a: &(f64, &U), b: &(f64, &U)| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1));
-    let places: Vec<(f64, &U)> = units.iter().map(|unit| (share(unit), unit)).collect();
-    let mut ranked = places.clone();
-    ranked.sort_unstable_by(in_order);
-    ranked.dedup_by(|a, b| a.1 == b.1);
-    let count = ranked.len();
+/// A unit's number between 0 and 1, by which it is put into a split.
+pub fn share_of(key: &impl Display, seed: u64) -> f64 {
+    lora_random::share("split", seed, &key.to_string())
+}
+
+/// The splits of units with these shares. If there are few, or a split would be left without any, the shares of the splits
+/// are counts, of units in the order of their shares.
+pub fn splits_of(shares: &[f64], valid: f64, test: f64) -> Vec<SplitName> {
+    let count = shares.len();
+    let mut ranked: Vec<u32> = (0..count as u32).collect();
+    ranked.sort_unstable_by(|a, b| {
+        let share = |at: &u32| shares[*at as usize];
+        share(a).total_cmp(&share(b)).then(a.cmp(b))
+    });
+    let below = |end: f64| ranked.partition_point(|at| shares[*at as usize] < end);
     let wanted = |part: f64| match part > 0.0 {
         true => ((part * count as f64).round() as usize).max(1),
         false => 0,
     };
-    let (mut valid_end, mut test_end) = (
-        ranked.partition_point(|(share, _)| *share < valid),
-        ranked.partition_point(|(share, _)| *share < valid + test),
-    );
+    let (mut valid_end, mut test_end) = (below(valid), below(valid + test));
     let is_short = (valid > 0.0 && valid_end == 0) || (test > 0.0 && test_end == valid_end);
     // A single unit can't be divided; of several one is left to train on.
     if count > 1 && (count < FEW || is_short) {
         valid_end = wanted(valid).min(count - 1);
         test_end = (valid_end + wanted(test)).min(count - 1);
     }
-    let is_before = |place: &(f64, &U), end: usize| {
-        let end = ranked.get(end);
-        end.is_none_or(|end| in_order(place, end).is_lt())
-    };
-    let name = |place: &(f64, &U)| match () {
-        () if is_before(place, valid_end) => SplitName::Valid,
-        () if is_before(place, test_end) => SplitName::Test,
-        () => SplitName::Train,
-    };
-    places.iter().map(name).collect()
+    let mut splits = vec![SplitName::Train; count];
+    for (rank, at) in ranked.iter().enumerate().take(valid_end.max(test_end)) {
+        splits[*at as usize] = match rank < valid_end {
+            true => SplitName::Valid,
+            false => SplitName::Test,
+        };
+    }
+    splits
 }
 
 /// A row's prompt without case, spaces and punctuation, and the keys by which it belongs to others.

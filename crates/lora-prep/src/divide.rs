@@ -1,9 +1,9 @@
 //! Puts rows into splits, once all are known: which are drawn, and where their units lie.
 use crate::rows::Rows;
-use crate::stored::{Store, Stored};
+use crate::stored::{Store, Stored, no_room};
 use crate::{Args, mixture};
 use lora_cli::Result;
-use lora_data::{Group, Joined, SourceCount, SplitName, splits_of};
+use lora_data::{Group, Joined, SourceCount, SplitName};
 use std::collections::BTreeMap;
 
 /// Where rows were put.
@@ -19,11 +19,11 @@ pub(crate) struct Division {
 }
 
 /// Where a row was put.
-pub(crate) struct Placed<'d> {
+pub(crate) struct Placed {
     pub(crate) split: SplitName,
     /// The number and the key of its unit, and the place of its source's name.
     pub(crate) unit: usize,
-    pub(crate) group: &'d Group,
+    pub(crate) group: Group,
     pub(crate) source: usize,
 }
 
@@ -57,13 +57,13 @@ impl Division {
             false => BTreeMap::new(),
         };
         let mut made = Self {
-            splits: rows.splits.clone(),
+            splits: Vec::new(),
             rows,
             joined,
             leaked: 0,
             sources,
         };
-        made.divide(&is_drawn, args);
+        made.divide(&is_drawn, args)?;
         if !own.is_empty() {
             made.count_leaked(&is_drawn);
         }
@@ -71,20 +71,15 @@ impl Division {
     }
 
     /// Puts each row that is drawn and has no split of its own into one.
-    fn divide(&mut self, is_drawn: &[bool], args: &Args) {
-        let places = 0..self.splits.len();
-        let is_divided = |at: &usize| is_drawn[*at] && self.splits[*at].is_none();
-        let units: Vec<&Group> = places
-            .filter(is_divided)
-            .map(|at| self.joined.key(at))
-            .collect();
-        let valid = args.valid.unwrap_or(0.0);
-        let mut names = splits_of(&units, args.seed, valid, args.test).into_iter();
-        for (split, is_drawn) in self.splits.iter_mut().zip(is_drawn) {
-            if *is_drawn && split.is_none() {
-                *split = names.next();
-            }
+    fn divide(&mut self, is_drawn: &[bool], args: &Args) -> Result<()> {
+        let own = &self.rows.splits;
+        let is_divided = |row: usize| is_drawn[row] && own[row].is_none();
+        let shares = (args.seed, args.valid.unwrap_or(0.0), args.test);
+        self.splits = self.joined.divide(is_divided, shares).map_err(no_room)?;
+        for (split, own) in self.splits.iter_mut().zip(own) {
+            *split = split.or(*own);
         }
+        Ok(())
     }
 
     /// Counts the rows that are held out though rows of their unit, further up, are trained on.
@@ -102,9 +97,9 @@ impl Division {
 
     /// Gives the rows that stand in a split, one after the other.
     pub(crate) fn each(
-        &self,
+        &mut self,
         store: &mut Store,
-        mut take: impl FnMut(Stored, Placed<'_>) -> Result<()>,
+        mut take: impl FnMut(Stored, Placed) -> Result<()>,
     ) -> Result<()> {
         let mut is_kept = self.rows.is_kept.iter();
         let mut kept = 0;
@@ -120,15 +115,15 @@ impl Division {
             let placed = Placed {
                 split,
                 unit: self.joined.unit(at),
-                group: self.joined.key(at),
-                source: self.rows.sources[at] as usize,
+                group: self.joined.key(at).map_err(no_room)?,
+                source: self.rows.source(at),
             };
             take(stored, placed)
         })
     }
 
     /// What the splits are going to hold, where texts are cut into blocks if so.
-    pub(crate) fn held(&self, store: &mut Store, block: Option<usize>) -> Result<Held> {
+    pub(crate) fn held(&mut self, store: &mut Store, block: Option<usize>) -> Result<Held> {
         let mut held = Held::default();
         let Some(block) = block else {
             for split in self.splits.iter().flatten() {
@@ -170,8 +165,8 @@ fn counts(
     for (count, read) in counts.iter_mut().zip(read_of) {
         count.read = *read;
     }
-    for (source, is_drawn) in rows.sources.iter().zip(is_drawn) {
-        let count = &mut counts[*source as usize];
+    for (source, is_drawn) in rows.sources().zip(is_drawn) {
+        let count = &mut counts[source];
         count.usable += 1;
         count.rows += usize::from(*is_drawn);
     }

@@ -28,9 +28,9 @@ pub(crate) fn drawn(args: &Args, names: &[String], rows: &Rows) -> Result<Vec<bo
     }
     let is_held_out = |place: usize| rows.splits[place].is_some();
     let mut by_source: BTreeMap<usize, Vec<(f64, usize)>> = BTreeMap::new();
-    for (place, source) in rows.sources.iter().enumerate() {
+    for (place, source) in rows.sources().enumerate() {
         if !is_held_out(place) {
-            let numbered = by_source.entry(*source as usize).or_default();
+            let numbered = by_source.entry(source).or_default();
             numbered.push((rows.numbers[place], place));
         }
     }

@@ -3,7 +3,7 @@ use crate::divide::{Division, Held};
 use crate::model::Model;
 use crate::refused::hint;
 use crate::source::SOURCE;
-use crate::stored::Store;
+use crate::stored::{Store, no_room};
 use crate::tally::Tally;
 use crate::way::Way;
 use crate::write::{Output, Written};
@@ -46,9 +46,9 @@ impl Prepared {
         own: &[SplitName],
     ) -> Result<Self> {
         let mut store = way.store;
-        let joined = way.units.joined();
-        let units = way.units.finish();
-        let division = Division::of(way.rows, units, &names, &way.read_of, (args, own))?;
+        let units = way.units.finish().map_err(no_room)?;
+        let joined = units.joined();
+        let mut division = Division::of(way.rows, units, &names, &way.read_of, (args, own))?;
         let held = division.held(&mut store, args.text_block)?;
         let system = way.systems.common(args.system.as_deref());
         Ok(Self {

@@ -6,6 +6,9 @@ use lora_cli::Ui;
 use lora_data::{IGNORE, Manifest};
 use serde_json::json;
 
+/// Most added tokens that are named.
+const SHOWN: usize = 8;
+
 /// Prints the splits, the refused rows and one example; warns of what is suspicious.
 pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
     for (reason, rows, first) in prepared.refused.iter() {
@@ -43,7 +46,7 @@ pub(crate) fn print(manifest: &Manifest, prepared: &Prepared, model: &Model, ui:
     if !manifest.added_tokens.is_empty() {
         ui.say(&format!(
             "tokens added to the model's: {}; the dataset carries the tokenizer that knows them",
-            manifest.added_tokens.join(", ")
+            named(&manifest.added_tokens)
         ));
     }
     if !prepared.sources().is_empty() {
@@ -163,4 +166,14 @@ fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
             prepared.train.rows
         ));
     }
+}
+
+/// The first of them, and how many more there are.
+fn named(tokens: &[String]) -> String {
+    let first = tokens.len().min(SHOWN);
+    let mut text = tokens[..first].join(", ");
+    if tokens.len() > SHOWN {
+        text += &format!(" and {} more", tokens.len() - SHOWN);
+    }
+    text
 }

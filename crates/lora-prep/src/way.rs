@@ -13,7 +13,7 @@ use std::path::Path;
 /// Most rows that are told apart.
 const MOST: usize = u32::MAX as usize;
 
-/// What is known of the rows so far. A row takes some 120 bytes.
+/// What is known of the rows so far. A row takes some 30 bytes.
 pub(crate) struct Way<'a> {
     args: &'a Args,
     model: &'a Model,
@@ -40,18 +40,18 @@ pub(crate) struct Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    /// Before the first row. What takes more than `memory` bytes waits in `folder`.
+    /// Before the first row. Rows of more than `memory` bytes wait in `folder`, as does what is known of each.
     pub(crate) fn new(args: &'a Args, model: &'a Model, memory: usize, folder: &Path) -> Self {
-        let spool = || Spool::new(memory, folder);
+        let spool = |memory| Spool::new(memory, folder);
         Self {
             args,
             model,
             seen: Seen::default(),
             excesses: 0,
             rows: Rows::default(),
-            store: Store::new(spool(), args.keep.len()),
+            store: Store::new(spool(memory), args.keep.len()),
             systems: Systems::default(),
-            units: Units::new(args.near, spool()),
+            units: Units::new(args.near, || spool(memory / 8)),
             refused: Tally::default(),
             bad: Tally::default(),
             unused: Tally::default(),
@@ -115,7 +115,7 @@ impl<'a> Way<'a> {
         match outcome {
             Outcome::Refused(reason) => self.refused.add(reason, place),
             Outcome::Row(row) => {
-                let is_new = self.seen.number(row.fingerprint).1;
+                let is_new = self.seen.is_new(row.fingerprint);
                 let is_kept = is_new || self.args.keep_duplicates;
                 self.rows.is_kept.push(is_kept);
                 match is_kept {
@@ -149,8 +149,7 @@ impl<'a> Way<'a> {
         for (has, row_has) in self.has.iter_mut().zip(row.has) {
             *has |= row_has;
         }
-        self.rows.splits.push(split);
-        self.rows.sources.push(source as u32);
+        self.rows.push(split, source);
         if self.args.draws() {
             self.rows.numbers.push(row.number);
         }

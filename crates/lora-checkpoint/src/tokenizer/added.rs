@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+/// Most tokens that are added: tokenizers look for each of them in every text.
+const MOST_ADDED: usize = 65_536;
+
 impl TokenizerBundle {
     /// The same tokenizer with new special tokens behind its own, in the order of `tokens`; those that it has as added
     /// tokens already are left out.
@@ -24,6 +27,12 @@ impl TokenizerBundle {
             .hint("take the model's folder of Hugging Face: its tokenizer files are enough"));
         };
         let path = folder.join("tokenizer.json");
+        if tokens.len() > MOST_ADDED {
+            let what = format!("{} tokens are too many to be added", tokens.len());
+            return Err(invalid(&path, what).hint(format!(
+                "add up to {MOST_ADDED}; for a new language train a vocabulary of its own"
+            )));
+        }
         let mut json: Value =
             serde_json::from_str(&self.json).map_err(|e| invalid(&path, e.to_string()))?;
         let mut next = self.next_id();

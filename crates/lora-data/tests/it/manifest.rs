@@ -1,5 +1,5 @@
 //! dataset.json: figures, and strict reading.
-use lora_data::{Distribution, Manifest, SplitName, SplitSummary, Splits, splits_of};
+use lora_data::{Distribution, Manifest, SplitName, SplitSummary, Splits, share_of, splits_of};
 use lora_testkit::Told as _;
 use std::collections::BTreeMap;
 
@@ -99,9 +99,9 @@ fn save_then_load_is_the_identity_and_the_reader_is_strict() {
 #[test]
 fn a_group_has_one_split_about_as_often_as_asked() {
     let mut counts = BTreeMap::new();
-    let groups: Vec<String> = (0..20_000).map(|group| group.to_string()).collect();
-    let splits = splits_of(&groups, 7, 0.1, 0.2);
-    let fewer = splits_of(&groups[..10_000], 7, 0.1, 0.2);
+    let shares: Vec<f64> = (0..20_000).map(|group| share_of(&group, 7)).collect();
+    let splits = splits_of(&shares, 0.1, 0.2);
+    let fewer = splits_of(&shares[..10_000], 0.1, 0.2);
     assert_eq!(
         splits[..10_000],
         fewer,
@@ -118,7 +118,7 @@ fn a_group_has_one_split_about_as_often_as_asked() {
         (3700..4300).contains(&counts[&SplitName::Test]),
         "{counts:?}"
     );
-    let one = |seed, valid| splits_of(&["a".to_owned()], seed, valid, 0.0)[0];
+    let one = |seed, valid| splits_of(&[share_of(&"a", seed)], valid, 0.0)[0];
     assert_eq!(one(0, 0.0), SplitName::Train);
     let seeds: Vec<_> = (0..50).map(|seed| one(seed, 0.5)).collect();
     assert!(seeds.contains(&SplitName::Train) && seeds.contains(&SplitName::Valid));

@@ -186,6 +186,14 @@ fn what_has_no_place_for_added_tokens_is_refused_by_name() {
         "lora-prep asked.jsonl --base model --out d --add-tokens the",
         &["\"the\" is a word of the vocabulary already"],
     );
+    refused(
+        &mut session,
+        "lora-prep asked.jsonl --base model --out d --add-tokens token.txt",
+        &[
+            "--add-tokens token.txt: there is no such file",
+            "check the path",
+        ],
+    );
     done(
         &mut session,
         "lora-prep rows.jsonl --base model --out plain --quiet",
