@@ -3,7 +3,8 @@
 use crate::config_json::{self, Loaded};
 use crate::error::{Error, Fault, Result, invalid, io};
 use crate::families::is_rounded;
-use crate::gguf::parse::{Gguf, parse};
+use crate::gguf::parse::Gguf;
+use crate::gguf::split::{self, Opened};
 use crate::gguf::{config::model_config, entries::entries};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
@@ -47,7 +48,7 @@ impl Checkpoint {
         self.files.iter().try_for_each(Mapped::check_unchanged)
     }
 
-    /// Opens a Hugging Face folder, a `.gguf` file, or a folder that holds exactly one `.gguf`.
+    /// Opens a Hugging Face folder, a `.gguf` file, or a folder that holds exactly one `.gguf` or all parts of one that is split.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let metadata = std::fs::metadata(path).map_err(io("open", path))?;
         if !metadata.is_dir() {
@@ -66,6 +67,9 @@ impl Checkpoint {
         }
         let ggufs = gguf_files(path)?;
         match ggufs.as_slice() {
+            parts if split::are_parts(path, parts)? => {
+                Self::of_gguf(path, split::open_parts(path, parts)?)
+            }
             [one] => Self::open_gguf(path, one),
             [] if path.join("adapter_config.json").is_file() => {
                 Err(invalid(path, "an adapter, not a model: no config.json")
@@ -73,6 +77,11 @@ impl Checkpoint {
             }
             [] => Err(invalid(path, "no config.json and no .gguf file")
                 .hint("name a Hugging Face model folder or a GGUF file")),
+            many if many.iter().any(|file| split::is_part(file)) => Err(invalid(
+                path,
+                format!("{} .gguf files, some of them parts of a model", many.len()),
+            )
+            .hint("put the parts of one model into a folder of their own, and name that")),
             many => Err(invalid(path, format!("{} .gguf files", many.len()))
                 .hint(format!("name one of them, e.g. {}", many[0].display()))),
         }
@@ -109,15 +118,18 @@ impl Checkpoint {
     }
 
     fn open_gguf(path: &Path, file: &Path) -> Result<Self> {
-        let mapped = Mapped::open(file)?;
-        let wrap = |fault: Fault| invalid(file, fault);
-        let gguf = parse(mapped.bytes()).map_err(wrap)?;
-        let config = model_config(&gguf, mapped.bytes()).map_err(wrap)?;
+        Self::of_gguf(path, split::open(file)?)
+    }
+
+    fn of_gguf(path: &Path, opened: Opened) -> Result<Self> {
+        let Opened { files, gguf } = opened;
+        let wrap = |fault: Fault| invalid(files[0].path(), fault);
+        let config = model_config(&gguf, &files).map_err(wrap)?;
         let entries = entries(&config, &gguf).map_err(wrap)?;
         let model = Self {
             path: path.to_path_buf(),
             config,
-            files: vec![mapped],
+            files,
             entries,
             gguf: Some(gguf),
             notes: Vec::new(),
@@ -257,6 +269,10 @@ impl Checkpoint {
             Format::HuggingFace
         }
     }
+    /// How many files hold its weights.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
     /// Shape of the decoder.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -364,9 +380,9 @@ impl Checkpoint {
             }
         }
     }
-    /// The GGUF file behind the model, parsed and as it is.
-    pub(crate) fn gguf_file(&self) -> Option<(&Gguf, &[u8])> {
-        Some((self.gguf.as_ref()?, self.files[0].bytes()))
+    /// The GGUF files behind the model, parsed and as they are.
+    pub(crate) fn gguf_files(&self) -> Option<(&Gguf, &[Mapped])> {
+        Some((self.gguf.as_ref()?, &self.files))
     }
     /// All GGUF metadata in the order of its keys; nothing for a Hugging Face folder.
     pub(crate) fn all_metadata(&self) -> impl Iterator<Item = (&String, &crate::gguf::Value)> {

@@ -1,6 +1,8 @@
 //! Texts that are nearly the same: MinHash (Broder 1997) over pieces of five characters, with bands to find candidates
 //! among many, each of which is then compared by its pieces.
+use crate::seen::Key;
 use crate::spool::Spool;
+use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::io;
 
@@ -13,6 +15,7 @@ const HASHES: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Sketch {
     text: String,
+    key: Key,
     pieces: HashSet<u64>,
     bands: Vec<u64>,
 }
@@ -27,8 +30,10 @@ impl Sketch {
             let band = mixed(band as u64);
             hashes.iter().fold(band, |hash, one| mixed(hash ^ one))
         });
+        let hash = Sha256::digest(&text);
         Self {
             bands: bands.collect(),
+            key: std::array::from_fn(|at| hash[at]),
             text,
             pieces,
         }
@@ -54,6 +59,8 @@ pub(crate) struct Near {
     bands: HashMap<u64, (u32, u32)>,
     /// For each band of each text the next one that shares it; itself for the last.
     next: Vec<u32>,
+    /// The first text of those that are equal; the others are compared with nothing.
+    firsts: HashMap<Key, u32>,
     texts: Spool,
     /// Where each text ends.
     ends: Vec<u64>,
@@ -66,6 +73,7 @@ impl Near {
             least,
             bands: HashMap::new(),
             next: Vec::new(),
+            firsts: HashMap::new(),
             texts,
             ends: Vec::new(),
         }
@@ -77,8 +85,17 @@ impl Near {
         sketch: Sketch,
         mut candidate: impl FnMut(usize, &mut dyn FnMut() -> io::Result<bool>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut compared = HashSet::new();
         let bands = sketch.bands.len();
+        let start = self.ends.last().copied().unwrap_or(0);
+        let number = self.ends.len() as u32;
+        if let Some(first) = self.firsts.get(&sketch.key) {
+            let own = self.next.len() as u32;
+            self.next.extend(own..own + bands as u32);
+            self.ends.push(start);
+            return candidate(*first as usize, &mut || Ok(true));
+        }
+        self.firsts.insert(sketch.key, number);
+        let mut compared = HashSet::new();
         for band in &sketch.bands {
             let own = self.next.len() as u32;
             let Some((first, last)) = self.bands.get_mut(band) else {
@@ -102,7 +119,6 @@ impl Near {
             self.next.push(own);
         }
         self.texts.push(sketch.text.as_bytes())?;
-        let start = self.ends.last().copied().unwrap_or(0);
         self.ends.push(start + sketch.text.len() as u64);
         Ok(())
     }
@@ -191,6 +207,26 @@ mod tests {
                     share >= least,
                     "{least} {letters} {share}"
                 );
+            }
+        }
+    }
+    /// A text that many rows have is compared once.
+    #[test]
+    fn equal_texts_meet_the_first() {
+        let folder = std::env::temp_dir();
+        let mut near = Near::new(0.9, Spool::new(1 << 20, &folder));
+        let text = |n: usize| format!("which is number {} of these?", "no ".repeat(40 * (n % 2)));
+        for n in 0..60_000 {
+            let mut candidates = Vec::new();
+            near.add(Sketch::of(text(n), 0.9), |other, is_near| {
+                candidates.push((other, is_near()?));
+                Ok(())
+            })
+            .unwrap();
+            if n < 2 {
+                assert!(candidates.iter().all(|(_, is_near)| !is_near));
+            } else {
+                assert_eq!(candidates, [(n % 2, true)], "{n}");
             }
         }
     }

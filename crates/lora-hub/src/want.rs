@@ -78,7 +78,7 @@ impl Want {
             return self.of_folder(name, all, String::new());
         };
         if let Some(entry) = all.iter().find(|entry| entry.path == *file) {
-            return self.one(name, entry);
+            return self.one(name, entry, all);
         }
         let folder = format!("{file}/");
         if all.iter().any(|entry| entry.path.starts_with(&folder)) {
@@ -98,7 +98,7 @@ impl Want {
     }
 
     /// A file that was named.
-    fn one(self, name: &Name, entry: &Entry) -> Result<Chosen> {
+    fn one(self, name: &Name, entry: &Entry, all: &[Entry]) -> Result<Chosen> {
         let fits = match self {
             Self::Model | Self::Adapter | Self::Shape => ending(&entry.path) == "gguf",
             Self::Rows => is_rows(&entry.path),
@@ -118,6 +118,15 @@ impl Want {
                 format!("{name}: {what}"),
                 format!("name the repository, or the folder in it: {way}"),
             ));
+        }
+        if let Some(model) = split_model(&entry.path) {
+            let parts = all
+                .iter()
+                .filter(|other| split_model(&other.path) == Some(model));
+            return Ok(Chosen {
+                files: parts.cloned().collect(),
+                place: folder_of(&entry.path).to_owned(),
+            });
         }
         Ok(Chosen {
             files: vec![entry.clone()],
@@ -145,6 +154,7 @@ impl Want {
         };
         let place = match &files[..] {
             [one] if ending(&one.path) == "gguf" => one.path.clone(),
+            [part, _, ..] if split_model(&part.path).is_some() => folder_of(&part.path).to_owned(),
             _ => folder.trim_end_matches('/').to_owned(),
         };
         Ok(Chosen {
@@ -200,12 +210,15 @@ impl<'l> Here<'l> {
         }))
     }
 
-    /// The one GGUF file that there is.
+    /// The one GGUF file that there is, or all parts of the one model that there is.
     fn only_gguf(&self) -> Result<Vec<&'l Entry>> {
         let name = self.name;
         let found = self.filter(|path| ending(path) == "gguf");
+        let model = found.first().and_then(|first| split_model(&first.path));
+        let is_one = |entry: &&Entry| split_model(&entry.path) == model;
         match (&found[..], names(found.iter().copied())) {
             ([_], _) => Ok(found),
+            _ if model.is_some() && found.iter().all(is_one) => Ok(found),
             (_, Some(names)) => Err(refused(
                 format!(
                     "{name} holds {} GGUF files, and no config.json",
@@ -314,6 +327,19 @@ impl<'l> Here<'l> {
             ),
         }
     }
+}
+
+/// The model that a GGUF file is a part of, by its name: `MODEL-00001-of-00003.gguf`.
+fn split_model(path: &str) -> Option<(&str, &str)> {
+    let is_number = |digits: &str| digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
+    let (rest, count) = path.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (model, number) = rest.rsplit_once('-')?;
+    (is_number(number) && is_number(count)).then_some((model, count))
+}
+
+/// The folder of a file, without a `/` at its end.
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 fn is_beside_weights(path: &str) -> bool {

@@ -316,6 +316,16 @@ fn refuse_infinite(adapter: &Adapter, path: &Path) -> Result<()> {
 
 /// The type of the merged weights; a name that ends in .gguf asks for the base's own.
 fn dtype(args: &Args, base: &Base) -> Result<Dtype> {
+    let is_split = base.checkpoint().format() == Format::Gguf && base.checkpoint().files() > 1;
+    if args.writes_gguf() && is_split {
+        let what = format!(
+            "{} is a model in several files, which are not written again",
+            base.checkpoint().path().display()
+        );
+        return Err(Error::new(what).hint(
+            "merge into a folder (--out DIR), and export that: lora-export --model DIR --dtype q4_k_m --out m.gguf",
+        ));
+    }
     match (args.dtype, args.writes_gguf()) {
         (None | Some(Dtype::Base), true) if base.checkpoint().format() == Format::Gguf => {
             Ok(Dtype::Base)

@@ -11,10 +11,11 @@ use crate::Projection;
 use crate::config::{Biases, LayerSpec, Multipliers, check_layers};
 use crate::error::Fault;
 use crate::families::{Facts, Family, GgufWindows, RopeInWindows};
+use crate::mapped::Mapped;
 use crate::weights::Part;
 
-/// The decoder that the metadata and the tensor table describe. `bytes` is the whole file.
-pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fault> {
+/// The decoder that the metadata and the tensor table describe, which are of these files.
+pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig, Fault> {
     let family = family(gguf)?;
     let facts = family.facts();
     let keys = Keys::new(gguf, facts.gguf.architecture);
@@ -65,7 +66,7 @@ pub(crate) fn model_config(gguf: &Gguf, bytes: &[u8]) -> Result<ModelConfig, Fau
         norm_eps: keys
             .real(names::norm_eps_key(facts))?
             .ok_or_else(|| format!("no {}", keys.name(names::norm_eps_key(facts))))?,
-        ropes: rope::read(&keys, bytes, facts, rotated, max_position_embeddings)?,
+        ropes: rope::read(&keys, files, facts, rotated, max_position_embeddings)?,
         layers: layers(&keys, facts, num_hidden_layers)?,
         query_pre_attn_scalar: query_pre_attn_scalar(
             facts,

@@ -43,7 +43,7 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
         entries.insert(
             name,
             Entry {
-                file: 0,
+                file: tensor.file,
                 range,
                 shape,
                 dtype,

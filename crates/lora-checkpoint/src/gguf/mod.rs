@@ -1,5 +1,5 @@
 //! GGUF files: the strict parser (`parse`), what its metadata says about a decoder (`config`, `rope`),
-//! where weights lie (`entries`, `xielu`), names (`names`) and the order of rows (`order`).
+//! where weights lie (`entries`, `xielu`), models in several files (`split`), names (`names`) and the order of rows (`order`).
 //!
 //! Specification: ggml's docs/gguf.md. Versions 2 and 3, little-endian.
 
@@ -11,6 +11,7 @@ pub(crate) mod names;
 mod order;
 pub(crate) mod parse;
 pub(crate) mod rope;
+pub(crate) mod split;
 mod unread;
 mod value;
 pub(crate) mod xielu;

@@ -38,6 +38,8 @@ pub(crate) struct Tensor {
     pub(crate) shape: Vec<usize>,
     pub(crate) dtype: StorageDtype,
     pub(crate) range: Range<usize>,
+    /// Which of the files of a split model it lies in.
+    pub(crate) file: usize,
 }
 
 /// ggml's own limit.
@@ -178,6 +180,7 @@ fn table(
                     shape,
                     dtype,
                     range,
+                    file: 0,
                 },
             )
             .is_some()

@@ -2,6 +2,7 @@
 use super::keys::Keys;
 use super::value::Value;
 use crate::families::{Facts, GgufLocalBase};
+use crate::mapped::Mapped;
 use crate::rope::yarn_attention_factor;
 use crate::storage::StorageDtype;
 use crate::view::{Entry, TensorView};
@@ -23,7 +24,7 @@ pub(crate) fn tensors() -> [&'static str; 3] {
 /// The rotary embeddings of a file: `dim` features of a head are rotated.
 pub(super) fn read(
     keys: &Keys<'_>,
-    bytes: &[u8],
+    files: &[Mapped],
     facts: &Facts,
     dim: usize,
     context: usize,
@@ -32,7 +33,7 @@ pub(super) fn read(
     let mut ropes = vec![Rope {
         theta,
         dim,
-        scaling: scaling(keys, bytes, dim, context)?,
+        scaling: scaling(keys, files, dim, context)?,
         growth: None,
     }];
     if let Some(local) = facts.json.local_rope {
@@ -75,14 +76,14 @@ fn original_context(keys: &Keys<'_>, context: usize) -> Result<usize, String> {
 
 fn scaling(
     keys: &Keys<'_>,
-    bytes: &[u8],
+    files: &[Mapped],
     dim: usize,
     context: usize,
 ) -> Result<RopeScaling, String> {
     let original = original_context(keys, context)?;
     if let (Some(long), Some(short)) = (
-        divisors(keys, bytes, LONG, dim)?,
-        divisors(keys, bytes, SHORT, dim)?,
+        divisors(keys, files, LONG, dim)?,
+        divisors(keys, files, SHORT, dim)?,
     ) {
         return Ok(RopeScaling::LongRope {
             short_factor: short.into_iter().map(f64::from).collect(),
@@ -91,7 +92,7 @@ fn scaling(
             original_max_position_embeddings: original,
         });
     }
-    if let Some(factors) = divisors(keys, bytes, FACTORS, dim)? {
+    if let Some(factors) = divisors(keys, files, FACTORS, dim)? {
         if factor(keys)? != 1.0 && keys.text("rope.scaling.type") != Some("none") {
             return Err(format!(
                 "{FACTORS} beside {} is not supported",
@@ -151,7 +152,7 @@ fn factor(keys: &Keys<'_>) -> Result<f64, String> {
 
 fn divisors(
     keys: &Keys<'_>,
-    bytes: &[u8],
+    files: &[Mapped],
     name: &str,
     dim: usize,
 ) -> Result<Option<Vec<f32>>, String> {
@@ -166,15 +167,18 @@ fn divisors(
         ));
     }
     let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
+    let file = tensor.file;
     let entry = Entry {
-        file: 0,
+        file,
         range,
         shape,
         dtype,
         permuted: None,
         offset: 0.0,
     };
-    Ok(Some(TensorView::new(name, &entry, bytes).to_f32()))
+    Ok(Some(
+        TensorView::new(name, &entry, files[file].bytes()).to_f32(),
+    ))
 }
 
 /// What a model's rotary embedding becomes in a file.

@@ -37,9 +37,16 @@ pub fn rewrite_gguf<E: From<Error>>(
     edit: &mut impl Edit<E>,
 ) -> Result<(), E> {
     model.refuse_own_file(path)?;
-    let Some((gguf, bytes)) = model.gguf_file() else {
+    let Some((gguf, files)) = model.gguf_files() else {
         return Err(invalid(model.path(), "not a GGUF file").into());
     };
+    let [file] = files else {
+        let what = format!("a model in {} files can't be written again", files.len());
+        let hint =
+            "write a folder, and export that: lora-export --model DIR --dtype TYPE --out m.gguf";
+        return Err(invalid(model.path(), what).hint(hint).into());
+    };
+    let bytes = file.bytes();
     let mut file =
         BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
     let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(io("write", path));

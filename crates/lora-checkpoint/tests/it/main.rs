@@ -10,6 +10,7 @@ mod gguf;
 mod hostile;
 mod lost;
 mod plain_mlps;
+mod split;
 mod support;
 mod tokenizer;
 

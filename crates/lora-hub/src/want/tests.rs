@@ -20,7 +20,7 @@ fn only_what_is_needed_is_chosen() {
         &'static [&'static str],
         &'static str,
     );
-    let cases: [Case; 12] = [
+    let cases: [Case; 14] = [
         (
             Want::Model,
             "hub:o/n",
@@ -75,6 +75,28 @@ fn only_what_is_needed_is_chosen() {
             &["README.md", "m.Q4.gguf"],
             &["m.Q4.gguf"],
             "m.Q4.gguf",
+        ),
+        (
+            Want::Model,
+            "hub:o/n/BF16",
+            &[
+                "Q4/m.gguf",
+                "BF16/m-00001-of-00002.gguf",
+                "BF16/m-00002-of-00002.gguf",
+            ],
+            &["BF16/m-00001-of-00002.gguf", "BF16/m-00002-of-00002.gguf"],
+            "BF16",
+        ),
+        (
+            Want::Model,
+            "hub:o/n/m-00002-of-00002.gguf",
+            &[
+                "m-00001-of-00002.gguf",
+                "m-00002-of-00002.gguf",
+                "q-00001-of-00002.gguf",
+            ],
+            &["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"],
+            "",
         ),
         (
             Want::Model,
