@@ -39,6 +39,7 @@ mod encode;
 mod error;
 mod example;
 mod guard;
+mod jinja;
 mod keys;
 mod lines;
 mod manifest;

@@ -1,5 +1,6 @@
 //! Chat templates, rendered as transformers renders them: the same Jinja settings, filters and Python ways.
 use crate::guard;
+use crate::jinja::Source;
 use crate::python::{self, Dumps};
 use crate::reasoning;
 use crate::strings;
@@ -68,15 +69,16 @@ impl ChatTemplate {
         bos_token: Option<&str>,
         eos_token: Option<&str>,
     ) -> Result<Self, String> {
-        // Jinja drops one newline at the end of a source, so that it is no part of the template.
-        let bare = source.strip_suffix('\n').unwrap_or(source);
-        check_size(bare)?;
-        // Jinja reads every kind of line break as a newline.
-        let bare = bare.replace("\r\n", "\n").replace('\r', "\n");
+        check_size(source)?;
+        let Source {
+            text,
+            has_generation,
+        } = Source::new(source);
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .lstrip_blocks(true)
+            .keep_trailing_newline(true) // the one that Jinja takes off is off already
             .build();
         environment.set_syntax(syntax.map_err(|error| describe(&error))?);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -91,9 +93,7 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("generated", generated);
         environment.add_test("iterable", is_iterable);
-        let filtered = with_filters_for_generation(&bare);
-        let has_generation = filtered != bare;
-        let environment = compile(environment, filtered)?;
+        let environment = compile(environment, text)?;
         Ok(Self {
             environment: Arc::new(environment),
             bos_token: bos_token.map(str::to_owned),
@@ -257,31 +257,6 @@ impl ChatTemplate {
             excesses: AtomicUsize::new(0),
         }
     }
-}
-
-/// transformers' `{% generation %}` marks what the assistant wrote: a filter of ours that prints its body, between marks if
-/// they are asked for.
-fn with_filters_for_generation(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(open) = rest.find("{%") {
-        let (before, tag) = rest.split_at(open);
-        out.push_str(before);
-        let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
-        let (tag, after) = tag.split_at(end);
-        let word = tag
-            .trim_start_matches(['{', '%', '-', '+'])
-            .trim_end_matches(['}', '%', '-', '+'])
-            .trim();
-        match word {
-            "generation" => out.push_str(&tag.replacen("generation", "filter generated", 1)),
-            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endfilter", 1)),
-            _ => out.push_str(tag),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
 }
 
 /// Code points that no text has, around what the assistant wrote.
