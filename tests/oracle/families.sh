@@ -26,7 +26,9 @@ ours lora-prep "$out/rows.jsonl" --base "$hf" --out "$out/data" --seed 0
 while read -r name; do
   model=$out/models/$name work=$out/work-$name
   mkdir -p "$work"
-  ours lora-train --base "$model" --data "$out/data" --out "$work/adapter" --rank 4 --alpha 8 --targets all-linear --batch 4 \
+  targets=all-linear
+  [[ $name == *-moe ]] && targets=full-attention # experts are parameters, which can't carry LoRA here
+  ours lora-train --base "$model" --data "$out/data" --out "$work/adapter" --rank 4 --alpha 8 --targets "$targets" --batch 4 \
     --lr 1e-2 --steps 4 --schedule constant --warmup 0 --seed 0
   ours lora-eval --base "$model" --data "$out/data" --adapter "$work/adapter" --out "$work/report" --generate 10 --max-new-tokens 24
   ours lora-merge --base "$model" --adapter "$work/adapter" --out "$work/merged" --dtype f32

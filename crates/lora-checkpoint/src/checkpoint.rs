@@ -9,7 +9,7 @@ use crate::gguf::{config::model_config, entries::entries};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
 use crate::vocabulary::{Enlarged, Vocabulary, mean_row, refuse_gguf};
-use crate::{Chat, ModelConfig, TokenizerBundle, safetensors_files, text_part};
+use crate::{Chat, ModelConfig, TokenizerBundle, expert_rows, safetensors_files, text_part};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +94,8 @@ impl Checkpoint {
             notes,
         } = config_json::load(&path.join("config.json"))?;
         let (files, entries) = safetensors_files::open(path)?;
-        let entries = text_part::weights(entries, has_towers);
+        let mut entries = text_part::weights(entries, has_towers);
+        expert_rows::apart(&config, &mut entries).map_err(|fault| invalid(path, fault))?;
         let mut model = Self {
             path: path.to_path_buf(),
             config,

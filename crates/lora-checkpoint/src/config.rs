@@ -2,7 +2,7 @@
 //! Where it comes from (config.json, GGUF metadata) lives elsewhere.
 use crate::Projection;
 use crate::Rope;
-use crate::families::{Facts, Family, HeadNorms, Norm};
+use crate::families::{Experts, Facts, Family, HeadNorms, Norm};
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,8 @@ pub struct ModelConfig {
     pub max_position_embeddings: usize,
     /// Which linear layers have biases.
     pub biases: Biases,
+    /// The experts of the layers that have some.
+    pub experts: Option<Experts>,
     /// BOS id.
     pub bos_token_id: Option<u32>,
     /// Ids that end a generation (config and generation_config together).
@@ -59,6 +61,8 @@ pub struct LayerSpec {
     pub window: Option<usize>,
     /// Place of its rotary embedding in [`ModelConfig::ropes`]. None: positions are not encoded.
     pub rope: Option<usize>,
+    /// Whether experts stand in the place of its MLP.
+    pub experts: bool,
 }
 
 /// Which linear layers have biases.
@@ -107,6 +111,8 @@ impl Default for Multipliers {
 
 /// Largest dimension of any weight: far above every real model, small enough that products of two fit 64 bits.
 const MAX_DIMENSION: usize = 1 << 28;
+/// Largest number of experts in a layer.
+const MAX_EXPERTS: usize = 4096;
 /// Largest number of layers.
 pub(crate) const MAX_LAYERS: usize = 4096;
 
@@ -176,6 +182,43 @@ impl ModelConfig {
         self.facts().projections
     }
 
+    /// Those of one layer that are no expert's.
+    #[must_use]
+    pub fn projections_of(&self, layer: usize) -> &'static [Projection] {
+        let all = self.projections();
+        match self.experts_of(layer) {
+            None => all,
+            Some(_) => {
+                let of_attention = all.iter().take_while(|p| !p.is_of_mlp()).count();
+                &all[..of_attention]
+            }
+        }
+    }
+
+    /// The experts of a layer.
+    #[must_use]
+    pub fn experts_of(&self, layer: usize) -> Option<Experts> {
+        self.experts.filter(|_| self.layers[layer].experts)
+    }
+
+    /// MLP width that a token meets in a layer: that of all experts which are chosen for it, or of the one MLP.
+    #[must_use]
+    pub fn mlp_width(&self, layer: usize) -> usize {
+        match self.experts_of(layer) {
+            Some(experts) => experts.chosen * experts.width,
+            None => self.intermediate_size,
+        }
+    }
+
+    /// (out, in) features of a projection of an expert.
+    #[must_use]
+    pub fn expert_shape(&self, experts: Experts, projection: Projection) -> (usize, usize) {
+        match projection {
+            Projection::Down => (self.hidden_size, experts.width),
+            _ => (experts.width, self.hidden_size),
+        }
+    }
+
     /// Name of a linear layer without `.weight`, e.g. `model.layers.3.mlp.up_proj`.
     #[must_use]
     pub fn path(&self, projection: Projection, layer: usize) -> String {
@@ -241,7 +284,25 @@ impl ModelConfig {
         if self.layers.iter().any(|l| l.window == Some(0)) {
             return Err("sliding_window is 0, expected at least 1".to_owned());
         }
+        self.validate_experts()?;
         self.validate_reals()
+    }
+
+    fn validate_experts(&self) -> Result<(), String> {
+        let (Some(experts), Some(facts)) = (self.experts, self.facts().experts) else {
+            return Ok(());
+        };
+        let sizes = [
+            (facts.count.0[0], experts.count, MAX_EXPERTS),
+            ("num_experts_per_tok", experts.chosen, experts.count),
+            (facts.width.0, experts.width, MAX_DIMENSION),
+        ];
+        for (key, size, most) in sizes {
+            if size == 0 || size > most {
+                return Err(format!("{key} is {size}, expected 1 to {most}"));
+            }
+        }
+        Ok(())
     }
 
     fn validate_reals(&self) -> Result<(), String> {

@@ -28,6 +28,7 @@ mod checkpoint;
 mod config;
 mod config_json;
 mod error;
+mod expert_rows;
 mod families;
 mod files;
 pub mod gguf;
@@ -54,8 +55,8 @@ pub use checkpoint::{Checkpoint, Format};
 pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
 pub use error::Error;
 pub use families::{
-    Activation, Block, Facts, Family, HeadNorms, Mlp, Norm, NormKind, Published, RotaryPairs,
-    XIELU_BETA, XIELU_EPS, XieluNumber,
+    Activation, Block, EXPERT_PROJECTIONS, ExpertFacts, Experts, Facts, Family, HeadNorms, Mlp,
+    Norm, NormKind, Published, RotaryPairs, XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 pub use importance::Importance;
 pub use projection::Projection;

@@ -51,6 +51,12 @@ impl Projection {
         }
     }
 
+    /// Whether it belongs to the MLP.
+    #[must_use]
+    pub const fn is_of_mlp(self) -> bool {
+        matches!(self, Gate | Up | Down | GateUp)
+    }
+
     /// What its rows hold, in order: itself, or the stacked parts.
     #[must_use]
     pub const fn parts(self) -> &'static [Self] {

@@ -11,6 +11,7 @@ impl ModelConfig {
         let layer = LayerSpec {
             window: None,
             rope: Some(0),
+            experts: shape.experts.is_some(),
         };
         let rope = Rope {
             theta: 10_000.0,
@@ -41,6 +42,7 @@ impl ModelConfig {
                 output: family.facts().json.output_bias.default(),
                 mlp: family.facts().json.mlp_bias.default(),
             },
+            experts: shape.experts,
             bos_token_id: None,
             eos_token_ids: Vec::new(),
             pad_token_id: None,

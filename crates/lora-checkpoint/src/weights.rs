@@ -1,5 +1,5 @@
 //! The weights that a decoder of a shape has: what each is, its name and its shape.
-use crate::families::{Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber};
+use crate::families::{EXPERT_PROJECTIONS, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber};
 use crate::{ModelConfig, Projection};
 
 /// Whose weight it is.
@@ -10,6 +10,10 @@ pub(crate) enum Part {
     NormBias(usize, Norm),
     Linear(usize, Projection),
     Bias(usize, Projection),
+    /// Of a layer with experts.
+    Router(usize),
+    /// Of a layer, the expert's number, and which of its projections.
+    Expert(usize, usize, Projection),
     Xielu(usize, XieluNumber),
     FinalNorm,
     FinalNormBias,
@@ -46,7 +50,7 @@ impl ModelConfig {
                     parts.push((Part::NormBias(layer, norm), format!("{path}.bias"), width));
                 }
             }
-            for &projection in self.projections() {
+            for &projection in self.projections_of(layer) {
                 let path = self.path(projection, layer);
                 let (out, inn) = self.shape(projection);
                 parts.push((
@@ -62,6 +66,7 @@ impl ModelConfig {
                     ));
                 }
             }
+            parts.extend(self.expert_parts(layer));
             if self.facts().mlp == Mlp::Xielu {
                 for number in XieluNumber::ALL {
                     let name = format!("model.layers.{layer}.{}", number.path());
@@ -75,6 +80,24 @@ impl ModelConfig {
         }
         if !self.tie_word_embeddings {
             parts.push((Part::Head, "lm_head.weight".to_owned(), vec![v, h]));
+        }
+        parts
+    }
+
+    /// The weights of a layer's router and experts: gates, ups and downs of all, each kind together.
+    fn expert_parts(&self, layer: usize) -> Vec<(Part, String, Vec<usize>)> {
+        let (Some(experts), Some(names)) = (self.experts_of(layer), self.facts().experts) else {
+            return Vec::new();
+        };
+        let name = |path: &str| format!("model.layers.{layer}.{path}.weight");
+        let shape = vec![experts.count, self.hidden_size];
+        let mut parts = vec![(Part::Router(layer), name(names.router), shape)];
+        for projection in EXPERT_PROJECTIONS {
+            let (out, inn) = self.expert_shape(experts, projection);
+            parts.extend((0..experts.count).map(|expert| {
+                let part = Part::Expert(layer, expert, projection);
+                (part, name(&names.of(expert, projection)), vec![out, inn])
+            }));
         }
         parts
     }

@@ -17,6 +17,9 @@ pub enum ModuleKind {
         /// Whether the base has a bias here.
         bias: bool,
     },
+    /// A weight of a mixture of experts, which PEFT 0.21 takes as a parameter of its module (`target_parameters`), whatever
+    /// asks for it: the router's, or one of the experts', y = x·Wᵀ for some tokens.
+    Parameter,
     /// Something without weights (an activation, a rotary embedding): nothing of it can train, but an expression can match it.
     Weightless,
 }
@@ -94,6 +97,14 @@ impl Module {
         }
     }
 
+    /// A weight of a mixture of experts.
+    pub fn parameter(path: impl Into<String>, in_features: usize, out_features: usize) -> Self {
+        Self {
+            kind: ModuleKind::Parameter,
+            ..Self::linear(path, in_features, out_features)
+        }
+    }
+
     /// Something without weights.
     pub fn weightless(path: impl Into<String>) -> Self {
         Self {
@@ -106,7 +117,7 @@ impl Module {
     pub fn add_bias(&mut self) {
         match &mut self.kind {
             ModuleKind::Linear { bias } | ModuleKind::Norm { bias } => *bias = true,
-            ModuleKind::Embedding | ModuleKind::Weightless => {}
+            ModuleKind::Embedding | ModuleKind::Parameter | ModuleKind::Weightless => {}
         }
     }
 
@@ -131,7 +142,9 @@ impl Module {
     /// Shape of its weight.
     pub fn weight_shape(&self) -> Vec<usize> {
         match self.kind {
-            ModuleKind::Linear { .. } => vec![self.out_features, self.in_features],
+            ModuleKind::Linear { .. } | ModuleKind::Parameter => {
+                vec![self.out_features, self.in_features]
+            }
             ModuleKind::Embedding => vec![self.in_features, self.out_features],
             ModuleKind::Norm { .. } => vec![self.out_features],
             ModuleKind::Weightless => Vec::new(),
@@ -173,7 +186,7 @@ pub(crate) fn short_name(path: &str) -> &str {
 /// Last components of the paths of the modules that LoRA can be put on, sorted, each once.
 pub(crate) fn short_names(modules: &[Module]) -> String {
     let carries_lora =
-        |m: &&Module| !matches!(m.kind, ModuleKind::Norm { .. } | ModuleKind::Weightless);
+        |m: &&Module| matches!(m.kind, ModuleKind::Linear { .. } | ModuleKind::Embedding);
     let names: BTreeSet<&str> = modules
         .iter()
         .filter(carries_lora)

@@ -27,6 +27,12 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
             .modules_to_save
             .iter()
             .any(|entry| is_saved(entry, &module.path));
+        if saved && module.kind == ModuleKind::Parameter {
+            return Err(Error::config(format!(
+                "modules_to_save takes in {}, a weight of a mixture of experts, which can't train here\nhint: name other modules",
+                module.path
+            )));
+        }
         if saved && module.kind != ModuleKind::Weightless {
             found.saved.push(i);
         }
@@ -44,6 +50,7 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 found.targeted.push(i);
                 continue;
             }
+            ModuleKind::Parameter => return Err(of_experts(module)),
             ModuleKind::Norm { .. } => ("is a norm", "train it as a whole with modules_to_save"),
             ModuleKind::Weightless => (
                 "has no weights",
@@ -62,6 +69,7 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
         found.unmatched = unmatched.cloned().collect();
     }
     refuse_containers(config, modules, &rules)?;
+    refuse_widened(config, modules, &rules, &found)?;
     if found.targeted.is_empty() {
         return Err(nothing(config, modules));
     }
@@ -112,6 +120,10 @@ impl Rules {
     }
 
     fn targets(&self, config: &LoraConfig, module: &Module) -> Result<bool, Error> {
+        if config.target_modules == TargetModules::AllLinear && module.kind == ModuleKind::Parameter
+        {
+            return Ok(true);
+        }
         if config.target_modules == TargetModules::AllLinear
             && (module.is_head || !module.is_linear())
         {
@@ -182,6 +194,43 @@ fn refuse_containers(config: &LoraConfig, modules: &[Module], rules: &Rules) -> 
             return Err(Error::config(format!(
                 "target_modules `{}` matches {path}, which is no linear layer but holds some\nhint: name what is inside, {}",
                 config.target_modules, "e.g. with a pattern that ends in _proj"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A target that PEFT would put on the router or the experts.
+fn of_experts(module: &Module) -> Error {
+    Error::config(format!(
+        "target {} is a weight of a mixture of experts, which PEFT takes as a parameter (target_parameters): it can't carry LoRA here\nhint: train attention alone, e.g. with the targets full-attention",
+        module.path
+    ))
+}
+
+/// Beside experts PEFT 0.21 takes an expression for the names of what it matches, in whichever layer they are
+/// (`_resolve_string_target_modules`): one that means only some of those is refused.
+fn refuse_widened(
+    config: &LoraConfig,
+    modules: &[Module],
+    rules: &Rules,
+    found: &Selection,
+) -> Result<(), Error> {
+    let TargetModules::Regex(pattern) = &config.target_modules else {
+        return Ok(());
+    };
+    if modules.iter().all(|m| m.kind != ModuleKind::Parameter) {
+        return Ok(());
+    }
+    let names: BTreeSet<&str> = found.targeted.iter().map(|&i| modules[i].name()).collect();
+    for (i, module) in modules.iter().enumerate() {
+        if names.contains(module.name())
+            && !found.targeted.contains(&i)
+            && !rules.excludes(config, &module.path)?
+        {
+            return Err(Error::config(format!(
+                "in a model with experts PEFT takes `{pattern}` for names, and would target {} as well\nhint: name modules (q_proj,v_proj), and layers with layers_to_transform (--layers)",
+                module.path
             )));
         }
     }

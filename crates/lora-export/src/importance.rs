@@ -17,6 +17,12 @@ pub(crate) fn of(args: &Args, source: &Source, ui: &Ui) -> Result<Option<Importa
     let Some(path) = &args.importance else {
         return Ok(None);
     };
+    if source.model().config().experts.is_some() {
+        return Err(
+            Error::new("--importance is not measured or read for a mixture of experts")
+                .hint("leave it out: blocks are then searched without weights"),
+        );
+    }
     if path.is_file() {
         if args.importance_out.is_some() {
             return Err(Error::new(

@@ -24,6 +24,7 @@ pub mod attention;
 mod dispatch;
 pub mod dora;
 pub mod embedding;
+pub mod experts;
 pub mod gemm;
 pub mod glu;
 pub mod half;

@@ -4,13 +4,14 @@
 //! Everything here is written for clarity and for any device, not for speed: the graph keeps every intermediate value, and
 //! candle also computes the gradients of frozen weights. Operations of candle that silently cut gradients (fused softmax,
 //! RMSNorm and rotary embedding) are not used.
-//! - `graph`: the decoder, from ids to hidden states and logits; `mlp`: its MLPs.
+//! - `graph`: the decoder, from ids to hidden states and logits; `mlp`: its MLPs, `experts` its mixtures.
 //! - `patches`: an adapter in the graph.
 //! - `rope`: rotary embedding tables.
 //! - `softmax`: soft cap, mask and softmax of scores.
 //! - `loss`: cross-entropy on supervised rows.
 //! - `route`: [`Composite`], a base with an adapter.
 //! - `full`: [`FullModel`], all weights as parameters.
+mod experts;
 mod full;
 mod graph;
 mod loss;

@@ -1,5 +1,5 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{EXPERT_PROJECTIONS, ModelConfig};
 use lora_core::{Module, Role};
 
 pub use lora_checkpoint::Projection;
@@ -24,6 +24,10 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         let Some(path) = name.strip_suffix(".weight") else {
             continue;
         };
+        if let Some(module) = of_experts(config, path, &shape) {
+            modules.extend(module);
+            continue;
+        }
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
             [out_features, in_features] => Module {
@@ -46,11 +50,42 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         module.is_default_target = config.facts().peft_targets.contains(&module.name());
     }
     for layer in 0..config.num_hidden_layers {
-        let own = config.facts().weightless.iter();
-        modules.extend(own.map(|path| Module::weightless(format!("model.layers.{layer}.{path}"))));
+        let facts = config.facts();
+        let of_experts = facts.experts.filter(|_| config.layers[layer].experts);
+        for own in facts.weightless {
+            let path = match of_experts {
+                // The experts share one activation.
+                Some(experts) => own.replace("mlp", experts.path),
+                None => (*own).to_owned(),
+            };
+            modules.push(Module::weightless(format!("model.layers.{layer}.{path}")));
+        }
     }
     modules.push(Module::weightless("model.rotary_emb"));
     modules
+}
+
+/// The module of a weight that PEFT takes for a parameter of a mixture, if it is one: the router, the experts (one module
+/// for each of their projections, however many they are: none for those after the first), and the projections of layers
+/// without experts, whose names are theirs.
+fn of_experts(config: &ModelConfig, path: &str, shape: &[usize]) -> Option<Option<Module>> {
+    let own = config.facts().experts?;
+    let parameter = |path: &str, roles| Module {
+        roles,
+        ..Module::parameter(path, shape[1], shape[0])
+    };
+    if path.ends_with(&format!(".{}", own.router)) {
+        return Some(Some(parameter(path, &[])));
+    }
+    if let Some((before, name)) = path.split_once(&format!(".{}.", own.path)) {
+        let (expert, name) = name.split_once('.')?;
+        let projection = EXPERT_PROJECTIONS.iter().find(|&&p| own.name(p) == name)?;
+        let path = format!("{before}.{}.{name}", own.path);
+        return Some((expert == "0").then(|| parameter(&path, roles(*projection))));
+    }
+    let is_own = |p: &&Projection| path.ends_with(&format!(".{}", config.facts().path(**p)));
+    let projection = config.projections().iter().find(is_own)?;
+    (projection.is_of_mlp()).then(|| Some(parameter(path, roles(*projection))))
 }
 
 /// The roles of a linear layer: none outside the decoder's layers.

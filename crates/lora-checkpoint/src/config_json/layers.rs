@@ -29,6 +29,7 @@ pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Laye
         .map(|(window, rotated)| LayerSpec {
             window,
             rope: (rotated && (window.is_some() || !in_windows_alone)).then(|| rope(window)),
+            experts: false,
         })
         .collect())
 }
@@ -51,9 +52,12 @@ fn windows(
     let slides: Box<dyn Fn(usize) -> bool> = match sliding {
         Sliding::Never => return Ok((named, vec![None; count])),
         Sliding::All(_) => return Ok((named, vec![named; count])),
-        Sliding::FromLayer | Sliding::WithoutRope if !flag(json, "use_sliding_window", false)? => {
+        Sliding::IfUsed | Sliding::FromLayer | Sliding::WithoutRope
+            if !flag(json, "use_sliding_window", false)? =>
+        {
             return Ok((named, vec![None; count]));
         }
+        Sliding::IfUsed => return Ok((named, vec![named; count])),
         Sliding::FromLayer => {
             let first = size(json, "max_window_layers")?.unwrap_or(MAX_WINDOW_LAYERS);
             Box::new(move |i| named.is_some() && i >= first)

@@ -1,8 +1,10 @@
 //! config.json as transformers 4 and 5 write it → [`ModelConfig`]. What can't be honoured is refused by name.
+//! - `experts`: of a mixture.
 //! - `layers`: windows and rotary embeddings layer by layer.
 //! - `rope`: rotary embedding parameters.
 //! - `unread`: keys that a family does not read and that would change what is computed.
 //! - `value`: typed look-ups.
+mod experts;
 mod layers;
 mod rope;
 mod unread;
@@ -58,11 +60,12 @@ pub(crate) fn load(path: &Path) -> Result<Loaded> {
         }
     }
     let has_towers = text_part.is_some();
+    let of_experts = experts::notes(&json, config.facts());
     let notes = text_part.into_iter().chain(unread::notes(&json));
     Ok(Loaded {
         config,
         has_towers,
-        notes: notes.collect(),
+        notes: notes.chain(of_experts).collect(),
     })
 }
 
@@ -86,7 +89,8 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         theta: default.rope_theta,
     };
     let ropes: Vec<Rope> = rope::all(json, facts, shape)?;
-    let layers = layers::all(json, facts, num_hidden_layers)?;
+    let mut layers = layers::all(json, facts, num_hidden_layers)?;
+    let experts = experts::read(json, facts, &mut layers)?;
     unread::refuse_layer_types(json, facts, &layers)?;
     let config = ModelConfig {
         family,
@@ -113,6 +117,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         tie_word_embeddings: flag(json, "tie_word_embeddings", default.tie_word_embeddings)?,
         max_position_embeddings,
         biases: biases(json, facts)?,
+        experts,
         bos_token_id: ids_or(json, "bos_token_id", default.bos.as_slice())?
             .first()
             .copied(),

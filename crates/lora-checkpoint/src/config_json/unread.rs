@@ -45,7 +45,10 @@ pub(super) fn refuse_layer_types(
     let Some(Value::Array(types)) = non_null(json, "layer_types") else {
         return Ok(());
     };
-    let is_read = !matches!(facts.json.sliding, Sliding::Never | Sliding::All(_));
+    let is_read = !matches!(
+        facts.json.sliding,
+        Sliding::Never | Sliding::All(_) | Sliding::IfUsed
+    );
     let agrees = |(kind, layer): (&Value, &LayerSpec)| {
         kind == match layer.window {
             None => "full_attention",
@@ -125,6 +128,10 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
     let norms_heads = facts.norm(Norm::Query).is_some();
     let own = &facts.json;
     let biases = [own.qkv_bias, own.output_bias, own.mlp_bias];
+    let counts_experts = |key| {
+        let experts = facts.experts.as_ref();
+        experts.is_some_and(|own| own.count.0.contains(&key))
+    };
     let has_bias_key = |name| biases.iter().any(|bias| bias.key() == Some(name));
     let keys = [
         ("attention_bias", False, has_bias_key("attention_bias")),
@@ -157,8 +164,12 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
         ("attention_multiplier", Nothing, own.multipliers),
         ("logits_scaling", One, own.multipliers),
         ("logit_scale", One, own.logit_scale.is_some()),
-        ("num_experts", AtMostOne, false),
-        ("num_local_experts", AtMostOne, false),
+        ("num_experts", AtMostOne, counts_experts("num_experts")),
+        (
+            "num_local_experts",
+            AtMostOne,
+            counts_experts("num_local_experts"),
+        ),
         ("n_routed_experts", AtMostOne, false),
         ("use_qk_norm", Always(norms_heads), false),
         ("qk_layernorm", Always(norms_heads), false),

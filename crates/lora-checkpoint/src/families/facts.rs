@@ -1,4 +1,5 @@
 //! What can be said of a family: the types that the files beside this one fill in. No family is named here.
+use super::experts::{ExpertFacts, Experts};
 pub use super::kinds::{Activation, Block, HeadNorms, Mlp, Norm, NormKind, RotaryPairs};
 use crate::Projection;
 
@@ -29,6 +30,8 @@ pub struct Facts {
     pub norm_offset: f32,
     /// What its MLP computes.
     pub mlp: Mlp,
+    /// Its experts, in layers that have some: each is such an MLP, without biases.
+    pub experts: Option<ExpertFacts>,
     /// Whether embeddings are multiplied by √H.
     pub scaled_embedding: bool,
     /// Names of the modules that PEFT targets where nothing is said
@@ -169,6 +172,8 @@ pub(crate) enum Sliding {
     All(Option<usize>),
     /// If `sliding_window` is set, those that `layer_types` names, else all; the number is its default.
     Named(Option<usize>),
+    /// If `use_sliding_window`, all do.
+    IfUsed,
     /// If `use_sliding_window`, those that `layer_types` names, else those from `max_window_layers` on.
     FromLayer,
     /// Those that `layer_types` names, else all but every n-th (`sliding_window_pattern`).
@@ -312,6 +317,8 @@ pub struct Published {
     pub head: usize,
     /// Head shares the embedding matrix.
     pub tied: bool,
+    /// Experts, where all layers have some.
+    pub experts: Option<Experts>,
 }
 
 /// A row of [`Facts::published`]: name, [V, H, MLP width], layers, [query heads, key/value heads, width of a head], tied.
@@ -332,6 +339,7 @@ pub(super) const fn published(
         kv_heads,
         head,
         tied,
+        experts: None,
     }
 }
 

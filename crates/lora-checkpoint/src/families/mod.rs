@@ -5,6 +5,7 @@ mod apertus;
 mod cohere2;
 mod ernie4_5;
 mod exaone4;
+mod experts;
 mod facts;
 mod gemma;
 mod gemma2;
@@ -23,10 +24,13 @@ mod parts;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
 mod seed_oss;
 mod smollm3;
 mod starcoder2;
 
+pub(crate) use experts::Normalised;
+pub use experts::{EXPERT_PROJECTIONS, ExpertFacts, Experts};
 pub(crate) use facts::{
     BiasKey, DefaultRope, GgufCap, GgufLocalBase, GgufWindows, LocalRope, RopeInWindows, Sliding,
     SmallValues, SoftCap, Unloaded,
@@ -42,12 +46,13 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 22] = [
+static FAMILIES: [&Facts; 23] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
     &qwen2::FACTS,
     &qwen3::FACTS,
+    &qwen3_moe::FACTS,
     &gemma::FACTS,
     &gemma2::FACTS,
     &gemma3::FACTS,

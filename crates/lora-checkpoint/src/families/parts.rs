@@ -74,6 +74,7 @@ pub(super) const PLAIN: Facts = Facts {
     rotary_pairs: RotaryPairs::Halves,
     norm_offset: 0.0,
     mlp: Mlp::Gated(Activation::Silu),
+    experts: None,
     scaled_embedding: false,
     peft_targets: QUERY_AND_VALUE,
     json: PLAIN_JSON,

@@ -1,4 +1,5 @@
 //! GGUF metadata → [`ModelConfig`].
+use super::experts;
 use super::keys::Keys;
 use super::names;
 use super::parse::Gguf;
@@ -54,6 +55,8 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
     check_layers(num_hidden_layers)?;
     let max_position_embeddings = keys.need("context_length")?;
     xielu::check(gguf, facts, num_hidden_layers)?;
+    let mut layers = layers(&keys, facts, num_hidden_layers)?;
+    let experts = experts::read(&keys, facts, &mut layers)?;
     let config = ModelConfig {
         family,
         vocab_size: embedding.shape[0],
@@ -67,7 +70,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
             .real(names::norm_eps_key(facts))?
             .ok_or_else(|| format!("no {}", keys.name(names::norm_eps_key(facts))))?,
         ropes: rope::read(&keys, files, facts, rotated, max_position_embeddings)?,
-        layers: layers(&keys, facts, num_hidden_layers)?,
+        layers,
         query_pre_attn_scalar: query_pre_attn_scalar(
             facts,
             num_hidden_layers,
@@ -81,6 +84,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         tie_word_embeddings: !gguf.tensors.contains_key("output.weight"),
         max_position_embeddings,
         biases: biases(gguf, facts),
+        experts,
         bos_token_id: id(gguf, "bos")?,
         eos_token_ids: eos_ids(gguf)?,
         pad_token_id: id(gguf, "padding")?,
@@ -144,6 +148,7 @@ pub(crate) fn layers_of(
         LayerSpec {
             window,
             rope: rotates.then_some(usize::from(is_local)),
+            experts: false,
         }
     };
     (0..count).map(layer).collect()

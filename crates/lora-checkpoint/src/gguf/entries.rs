@@ -1,7 +1,8 @@
 //! Where the weights of a model lie in its GGUF file.
-use super::parse::Gguf;
+use super::parse::{Gguf, Tensor};
 use super::{names, rope, xielu};
 use crate::error::Fault;
+use crate::expert_rows::rows_of;
 use crate::view::Entry;
 use crate::weights::Part;
 use crate::{ModelConfig, StorageDtype};
@@ -34,6 +35,12 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
                 "tensor {stored}: a quantised bias can't be read"
             )));
         }
+        if let Part::Expert(layer, expert, _) = part {
+            let own = one_of(config, tensor, (layer, expert), &shape);
+            let own = own.map_err(|fault| fault.at(format_args!("tensor {stored}")))?;
+            entries.insert(name, own);
+            continue;
+        }
         let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) {
             facts.norm_offset
         } else {
@@ -56,6 +63,28 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
         None => Ok(entries),
         Some(name) => Err(Fault::new(format!("unknown tensor {name}"))),
     }
+}
+
+/// One of a layer's experts, a matrix of this shape, in the tensor that holds all of them.
+fn one_of(
+    config: &ModelConfig,
+    tensor: &Tensor,
+    (layer, expert): (usize, usize),
+    shape: &[usize],
+) -> Result<Entry, Fault> {
+    let count = config.experts_of(layer).map_or(0, |experts| experts.count);
+    let expected = [&[count], shape].concat();
+    if tensor.shape != expected {
+        return Err(Fault::new(format!(
+            "its shape is {:?}, the metadata call for {expected:?}",
+            tensor.shape
+        )));
+    }
+    let whole = Entry {
+        dtype: tensor.dtype,
+        ..number_at(tensor.range.clone(), expected)
+    };
+    Ok(rows_of(&whole, expert * shape[0]..(expert + 1) * shape[0]))
 }
 
 /// A number that lies among the metadata.

@@ -5,6 +5,7 @@
 
 pub(crate) mod config;
 pub(crate) mod entries;
+pub(crate) mod experts;
 mod file;
 mod keys;
 pub(crate) mod names;

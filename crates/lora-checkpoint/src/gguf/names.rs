@@ -17,6 +17,11 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
             format!("blk.{layer}.{}.weight", of_projection(projection))
         }
         Part::Bias(layer, projection) => format!("blk.{layer}.{}.bias", of_projection(projection)),
+        Part::Router(layer) => format!("blk.{layer}.ffn_gate_inp.weight"),
+        // Those of all experts lie in one tensor.
+        Part::Expert(layer, _, projection) => {
+            format!("blk.{layer}.{}_exps.weight", of_projection(projection))
+        }
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) fn refuse(keys: &Keys<'_>, facts: &Facts) -> Result<(), String> {
         if facts.json.logit_scale.is_some() && key == "logit_scale" {
             continue;
         }
+        if facts.experts.is_some() && key == "expert_count" {
+            continue;
+        }
         if facts.json.multipliers && MULTIPLIERS.contains(&key) {
             continue;
         }

@@ -2,7 +2,7 @@
 //! to transformers 4.
 use super::encode::SaveDtype;
 use crate::error::Fault;
-use crate::families::{Activation, Mlp, Sliding, SoftCap};
+use crate::families::{Activation, Mlp, Normalised, Sliding, SoftCap};
 use crate::rope::recover_llama3;
 use crate::{ModelConfig, Rope, RopeScaling};
 use serde_json::{Map, Value, json};
@@ -39,6 +39,7 @@ pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Fau
     map.insert(facts.json.activation.to_owned(), activation.into());
     map.extend(special_ids(config));
     map.extend(of_family(config));
+    map.extend(experts(config));
     map.extend(rope(config)?);
     Ok(Value::Object(map))
 }
@@ -97,13 +98,41 @@ fn of_family(config: &ModelConfig) -> Object {
     if json.sliding != Sliding::Never {
         put("sliding_window", window.into());
     }
-    if matches!(json.sliding, Sliding::FromLayer | Sliding::WithoutRope) {
+    if matches!(
+        json.sliding,
+        Sliding::IfUsed | Sliding::FromLayer | Sliding::WithoutRope
+    ) {
         put("use_sliding_window", window.is_some().into());
+    }
+    if matches!(json.sliding, Sliding::FromLayer | Sliding::WithoutRope) {
         put("layer_types", types().into());
     }
     if json.no_rope_interval.is_some() {
         let rotates = config.layers.iter().map(|l| u8::from(l.rope.is_some()));
         put("no_rope_layers", rotates.collect::<Vec<_>>().into());
+    }
+    map
+}
+
+/// The keys of a mixture of experts.
+fn experts(config: &ModelConfig) -> Object {
+    let mut map = Object::new();
+    let (Some(experts), Some(own)) = (config.experts, config.facts().experts) else {
+        return map;
+    };
+    let mut put = |key: &str, value: Value| _ = map.insert(key.to_owned(), value);
+    put(own.count.0[0], experts.count.into());
+    put("num_experts_per_tok", experts.chosen.into());
+    put(own.width.0, experts.width.into());
+    put("output_router_logits", false.into());
+    if own.normalised != Normalised::Always {
+        put("norm_topk_prob", experts.normalised.into());
+    }
+    if own.some_layers {
+        let layers = config.layers.iter().enumerate();
+        let without = layers.filter(|(_, layer)| !layer.experts).map(|(i, _)| i);
+        put("decoder_sparse_step", 1.into());
+        put("mlp_only_layers", without.collect::<Vec<_>>().into());
     }
     map
 }

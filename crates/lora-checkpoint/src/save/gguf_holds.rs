@@ -27,6 +27,7 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
         config.logit_softcap,
     )?;
     check_scalar(config)?;
+    check_experts(config)?;
     warnings.extend(unloaded(config));
     let mut held = config.clone();
     check_layers(&mut held, warnings)?;
@@ -80,6 +81,29 @@ fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
     })
 }
 
+/// llama.cpp has a mixture of experts in every layer, and weights in one way.
+fn check_experts(config: &ModelConfig) -> Result<(), Fault> {
+    let (Some(experts), Some(facts)) = (config.experts, config.facts().experts) else {
+        return Ok(());
+    };
+    let architecture = config.facts().gguf.architecture;
+    if let Some(layer) = config.layers.iter().position(|layer| !layer.experts) {
+        return Err(refused(format!(
+            "llama.cpp's {architecture} has experts in every layer, layer {layer} of this model has none"
+        )));
+    }
+    if experts.normalised != facts.normalised.in_gguf() {
+        let how = match experts.normalised {
+            true => {
+                "doesn't divide the weights of the chosen experts by their sum, this model does"
+            }
+            false => "divides the weights of the chosen experts by their sum, this model doesn't",
+        };
+        return Err(refused(format!("llama.cpp's {architecture} {how}")));
+    }
+    Ok(())
+}
+
 fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result<(), Fault> {
     let architecture = facts.gguf.architecture;
     match (cap, own) {
@@ -122,7 +146,11 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
             "GGUF can't say that a {architecture} has no sliding window: its readers take {default} where the key is missing"
         )));
     }
-    let own = layers_of(facts, held.num_hidden_layers, window, None);
+    let mut own = layers_of(facts, held.num_hidden_layers, window, None);
+    let experts = held.layers.iter().map(|layer| layer.experts);
+    own.iter_mut()
+        .zip(experts)
+        .for_each(|(own, has)| own.experts = has);
     let mut pairs = own.iter().zip(&held.layers);
     if pairs.any(|(a, b)| a.rope != b.rope) {
         return Err(refused(format!(

@@ -1,7 +1,7 @@
 //! What a GGUF file says of a model and its decoder beside the tokenizer.
 use crate::error::Error;
 use crate::gguf::rope::Written;
-use crate::gguf::{self, Value, names};
+use crate::gguf::{self, Value, experts, names};
 use crate::weights::Part;
 use crate::{Checkpoint, Format, ModelConfig};
 
@@ -83,6 +83,13 @@ fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
         size("attention.value_length", config.head_dim),
         size("vocab_size", config.vocab_size),
     ];
+    if let Some(experts) = config.experts {
+        all.extend([
+            size(experts::COUNT, experts.count),
+            size(experts::CHOSEN, experts.chosen),
+            size(experts::WIDTH, experts.width),
+        ]);
+    }
     all.extend(
         rope.metadata
             .iter()

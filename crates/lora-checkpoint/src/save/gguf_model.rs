@@ -95,6 +95,14 @@ pub fn save_gguf<'a, E: From<Error>>(
                         rounding.see(view, rows);
                     }
                 }
+                Source::Experts(views) => {
+                    read_experts(views, first, rows);
+                    if let Some((rounding, dtype)) = &mut rounding
+                        && tensors[index].dtype == *dtype
+                    {
+                        rounding.see(&views[0], rows);
+                    }
+                }
                 Source::Divisors(values) => rows.copy_from_slice(values),
             }
             progress(rows.len() as u64)
@@ -132,6 +140,8 @@ fn weights<'a>(
 /// Where the values of a tensor come from.
 enum Source<'a> {
     Weight(Part, TensorView<'a>),
+    /// All experts of a layer, one behind the other.
+    Experts(Vec<TensorView<'a>>),
     Divisors(&'a [f32]),
 }
 
@@ -157,23 +167,50 @@ fn plan<'a>(
             continue; // among the metadata
         }
         let view = model.tensor(&name)?;
+        if let (Part::Expert(_, 1.., _), Some(Source::Experts(views))) = (part, sources.last_mut())
+        {
+            views.push(view);
+            continue;
+        }
         let mut dtype = GgufDtype::F32;
-        if shape.len() > 1 {
+        // llama.cpp leaves routers as they are.
+        if shape.len() > 1 && !matches!(part, Part::Router(_)) {
             let (chosen, wanted) = storage.of(model.config(), part, view.columns());
             dtype = chosen;
             if dtype != wanted {
                 *fallen_back.entry((wanted, dtype)).or_insert(0) += 1;
             }
         }
+        let experts = model.config().experts.map(|experts| experts.count);
+        let (shape, source) = match (part, experts) {
+            (Part::Expert(..), Some(count)) => {
+                let all = [&[count], shape.as_slice()].concat();
+                (all, Source::Experts(vec![view]))
+            }
+            _ => (shape, Source::Weight(part, view)),
+        };
         tensors.push(GgufTensor {
             name: names::tensor(model.config().facts(), part),
             shape,
             dtype,
         });
-        sources.push(Source::Weight(part, view));
+        sources.push(source);
     }
     warnings.extend(fallen_back.into_iter().map(said));
     Ok((tensors, sources))
+}
+
+/// Rows of a tensor that holds several matrices of as many rows.
+fn read_experts(views: &[TensorView<'_>], first: usize, rows: &mut [f32]) {
+    let (each, columns) = (views[0].rows(), views[0].columns());
+    let (mut row, mut rest) = (first, rows);
+    while !rest.is_empty() {
+        let (view, own) = (&views[row / each], row % each);
+        let count = (each - own).min(rest.len() / columns);
+        let (part, after) = rest.split_at_mut(count * columns);
+        view.read_rows(own, part);
+        (row, rest) = (row + count, after);
+    }
 }
 
 /// What is said of matrices that have another type than the one that was wanted.

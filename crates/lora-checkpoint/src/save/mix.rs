@@ -77,11 +77,18 @@ impl Mix {
     /// The type of a matrix, whatever its rows are. `weighted` if errors are weighted by importance.
     fn wanted(self, config: &ModelConfig, part: Part, columns: usize, weighted: bool) -> GgufDtype {
         let most = self.row().1;
+        let eight_experts = config.experts.is_some_and(|experts| experts.count == 8);
         match part {
             Part::Head => self.head(columns),
             Part::Embedding if config.tie_word_embeddings => self.head(columns),
+            // Beside eight experts, these are small.
+            Part::Linear(_, Projection::K | Projection::V) if eight_experts => GgufDtype::Q8_0,
+            Part::Linear(_, Projection::O) if eight_experts => match self {
+                Self::Q2K | Self::Q3KS | Self::Q3KM | Self::Q4KS | Self::Q4KM => GgufDtype::Q5K,
+                _ => most,
+            },
             Part::Linear(layer, Projection::V | Projection::Qkv) => self.values(config, layer),
-            Part::Linear(layer, Projection::Down) => {
+            Part::Linear(layer, Projection::Down) | Part::Expert(layer, _, Projection::Down) => {
                 self.down(layer, config.num_hidden_layers, weighted)
             }
             Part::Linear(_, Projection::O) => match self {

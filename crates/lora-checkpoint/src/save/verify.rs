@@ -48,6 +48,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         tie_word_embeddings,
         max_position_embeddings,
         biases,
+        experts,
         bos_token_id,
         eos_token_ids,
         pad_token_id,
@@ -106,6 +107,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         tie_word_embeddings,
     );
     found.other("biases", &w.biases, biases);
+    found.other("experts", &w.experts, experts);
     found.other("bos_token_id", &w.bos_token_id, bos_token_id);
     found.other("pad_token_id", &w.pad_token_id, pad_token_id);
     found.other(
@@ -165,6 +167,11 @@ impl Found {
                     &format!("the rotary embedding of layer {layer}"),
                     &written.rope,
                     &expected.rope,
+                );
+                self.other(
+                    &format!("whether layer {layer} has experts"),
+                    &written.experts,
+                    &expected.experts,
                 );
                 return;
             }

@@ -16,6 +16,10 @@ fn plain(family: &str) -> Value {
             json!({"sliding_window": 8, "query_pre_attn_scalar": 16, "tie_word_embeddings": true})
         }
         "gemma3_text" => json!({"sliding_window": 8, "query_pre_attn_scalar": 16}),
+        "qwen3_moe" => {
+            json!({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+            "norm_topk_prob": true})
+        }
         "mistral" | "olmo3" => json!({"sliding_window": 8}),
         "cohere2" => json!({"sliding_window": 8, "tie_word_embeddings": true}),
         "ministral3" => {
@@ -128,6 +132,12 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("biases", json!({"use_bias": false})),
         ("multipliers", json!({"logit_scale": 0.5})),
         ("biases", json!({"mlp_bias": true})),
+        ("experts", json!({"num_experts": 3})),
+        ("experts", json!({"num_experts_per_tok": 1})),
+        ("experts", json!({"moe_intermediate_size": 16})),
+        ("experts", json!({"norm_topk_prob": false})),
+        ("layers", json!({"mlp_only_layers": [1]})),
+        ("layers", json!({"decoder_sparse_step": 2})),
         ("bos_token_id", json!({"bos_token_id": null})),
         ("eos_token_ids", json!({"eos_token_id": null})),
         ("eos_token_ids", json!({"eos_token_id": [2, 0, 5, 6, 7]})),
@@ -237,6 +247,7 @@ fn same(found: &ModelConfig, source: &ModelConfig, what: &str) {
         (b.tie_word_embeddings, b.biases),
         "{what}"
     );
+    assert_eq!(a.experts, b.experts, "{what}");
     assert_eq!(a.layers, b.layers, "{what}");
     assert_eq!(a.ropes.len(), b.ropes.len(), "{what}");
     for (a, b) in a.ropes.iter().zip(&b.ropes) {

@@ -341,6 +341,10 @@ pub fn storable() -> Vec<Value> {
         ),
         of("ministral", json!({"sliding_window": 8})),
         of(
+            "qwen3_moe",
+            json!({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": true}),
+        ),
+        of(
             "starcoder2",
             json!({"tie_word_embeddings": true, "norm_epsilon": 2e-5}),
         ),

@@ -4,6 +4,7 @@
 mod absent;
 mod chats;
 mod config;
+mod experts;
 mod families;
 mod folder;
 mod gguf;

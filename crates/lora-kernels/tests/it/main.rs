@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test may fail loudly, in its helpers too
 mod attention;
 mod dora;
+mod experts;
 mod harness;
 mod invariants;
 mod linear;

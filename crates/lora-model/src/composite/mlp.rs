@@ -4,8 +4,14 @@ use candle_core::{Result, Tensor};
 use lora_checkpoint::{Activation, Mlp, Projection, XIELU_BETA, XIELU_EPS, XieluNumber};
 
 impl Graph<'_> {
-    /// down(activation(gate(x)) · up(x)), or without a gate down(activation(up(x))), (T, H).
+    /// down(activation(gate(x)) · up(x)), or without a gate down(activation(up(x))), (T, H); of a layer with experts the
+    /// weighted sum of what those give.
     pub(super) fn mlp(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
+        if let (Some(experts), Mlp::Gated(activation)) =
+            (self.config.experts_of(layer), self.config.facts().mlp)
+        {
+            return self.mixture(x, layer, (experts, activation));
+        }
         let mut last = None;
         let activated = match self.config.facts().mlp {
             Mlp::Gated(activation) => {
@@ -40,7 +46,7 @@ impl Graph<'_> {
     }
 }
 
-fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+pub(super) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     match activation {
         Activation::Silu => x.silu(),
         Activation::GeluTanh => x.gelu(), // candle's gelu is the tanh formula

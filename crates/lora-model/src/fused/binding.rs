@@ -56,7 +56,7 @@ impl<'a> Binding<'a> {
         let (h, v) = (config.hidden_size, config.vocab_size);
         binding.embedding = open.slot(EMBEDDING, (h, v))?;
         for layer in 0..config.num_hidden_layers {
-            for &projection in config.projections() {
+            for &projection in config.projections_of(layer) {
                 let slot = open.slot(&config.path(projection, layer), config.shape(projection))?;
                 binding.layers[layer][projection.index()] = slot;
             }

@@ -1,5 +1,6 @@
 //! Memory that lives as long as the route: grown to the largest batch seen, never shrunk, never cleared.
 use crate::spec::Projection;
+use lora_kernels::experts::Routing;
 use lora_kernels::linear::Workspace;
 use lora_kernels::{attention, memory};
 use rayon::prelude::*;
@@ -112,6 +113,8 @@ pub(super) struct Saved {
     pub(super) gate: Buffer,
     /// Up, (T, I).
     pub(super) up: Buffer,
+    /// Of a layer with experts, the softmax of its router, (T, E); gate and up are then those of the chosen, (T·k, I).
+    pub(super) router: Buffer,
     /// Output of the MLP before its norm, (T, H), and 1/rms of it, where there is one.
     pub(super) mlp_output: Buffer,
     pub(super) mlp_output_rstd: Buffer,
@@ -153,10 +156,11 @@ impl Saved {
         let Self {
             mlp_output,
             mlp_output_rstd,
+            router,
             u,
             ..
         } = self;
-        for buffer in [attention_output_rstd, middle_rstd, mlp_output_rstd] {
+        for buffer in [attention_output_rstd, middle_rstd, mlp_output_rstd, router] {
             visit(buffer, Precision::Exact);
         }
         for buffer in [attention_output, middle, gate, up, mlp_output] {
@@ -191,9 +195,23 @@ pub(super) struct Scratch {
     pub(super) d_output: Buffer,
     /// Outputs of a stacked linear layer, or their gradients.
     pub(super) stacked: Buffer,
+    pub(super) experts: ExpertScratch,
     pub(super) project: ProjectScratch,
     /// Of attention's backward pass.
     pub(super) attention: attention::Workspace,
+}
+
+/// Scratch of mixtures of experts.
+#[derive(Debug, Default)]
+pub(super) struct ExpertScratch {
+    /// What the chosen experts read or give, or its gradient, (T·k, H).
+    pub(super) rows: Buffer,
+    /// Gradient of the router's logits, (T, E).
+    pub(super) d_logits: Buffer,
+    /// Gradient of the weights of what the experts give, (T·k).
+    pub(super) d_weights: Buffer,
+    /// Who chose whom.
+    pub(super) routing: Routing,
 }
 
 /// Memory of the head and the loss. n = rows whose logits are wanted.

@@ -99,6 +99,7 @@ pub fn footprint(
         scratch: F32
             * (t * sizes::scratch(config, targeted, dropout)
                 + sizes::workspace(config, targeted, dropout, t)
+                + sizes::expert_starts(config)
                 + batch.attention),
         head: F32 * sizes::head(config, batch.supervised),
         vectors: F32 * sizes::vectors(config),

@@ -3,6 +3,7 @@
 use super::attend::{attend, attend_backward};
 use super::buffers::{Saved, Scratch};
 use super::cache::LayerCache;
+use super::experts;
 use super::output::{add_output, output_backward};
 use super::pass::{LayerPass, add};
 use super::project::Back;
@@ -34,7 +35,11 @@ pub(super) fn forward(
 ) {
     let rows = activations(at, x, saved, reads, scratch);
     let at = at.of_rows(rows);
-    add_output(at, Down, &mut x[..at.size(O)], saved, scratch); // (T, I) -> += (T, H)
+    let x = &mut x[..at.size(O)];
+    match &at.layer.mixture {
+        Some(mixture) => experts::add_output(at, mixture, x, scratch), // (T·k, I) -> += (T, H)
+        None => add_output(at, Down, x, saved, scratch),               // (T, I) -> += (T, H)
+    }
 }
 
 /// A forward pass again, from the layer's input `x`, for its backward pass: `saved` holds what it held, and what Down's
@@ -82,6 +87,10 @@ fn activations(
         let n = scratch.normed.get(x.len());
         let rstd = saved.middle_rstd.get(at.rows);
         pass.input(x, layer.mlp_norm.as_ref(), n, rstd);
+    }
+    if let Some(mixture) = &at.layer.mixture {
+        experts::activations(at, mixture, saved, scratch);
+        return at.rows;
     }
     let gated = at.gate_size();
     let Saved { gate, up, u, .. } = saved;
@@ -182,6 +191,36 @@ fn mlp_backward(
     gradients: &mut [f32],
     scratch: &mut Scratch,
 ) {
+    match &at.layer.mixture {
+        Some(mixture) => experts::backward(at, mixture, dx, saved, scratch),
+        None => plain_backward(at, dx, saved, wanted, gradients, scratch),
+    }
+    if at.is_parallel() {
+        return;
+    }
+    let hidden = at.size(O);
+    let dn = scratch.d_normed.get(hidden);
+    let Some(norm) = &at.layer.mlp_norm else {
+        return add(dx, dn);
+    };
+    let middle = saved.middle.read(hidden);
+    let rstd = saved.middle_rstd.read(at.rows);
+    let place = (Some(at.index), Norm::MlpInput);
+    at.pass
+        .binding
+        .norm_gradient((place, norm), middle, rstd, dn, gradients);
+    at.pass.norm_backward(middle, norm, rstd, dn, dx);
+}
+
+/// The same for an MLP: `scratch.d_normed` gets the gradient of what it reads.
+fn plain_backward(
+    at: LayerPass<'_, '_>,
+    dx: &[f32],
+    saved: &mut Saved,
+    wanted: Option<&[usize]>,
+    gradients: &mut [f32],
+    scratch: &mut Scratch,
+) {
     activate(at, saved, scratch);
     output_backward(at, Down, dx, saved, gradients, scratch);
     let (wide, gated) = (at.size(Up), at.gate_size());
@@ -209,19 +248,6 @@ fn mlp_backward(
     };
     let to = Place::new(dn, at.rows, at.out_features(O));
     at.fan_in(n, outputs, to, &saved.u, &mut scratch.stacked, back);
-    if at.is_parallel() {
-        return;
-    }
-    let Some(norm) = &at.layer.mlp_norm else {
-        return add(dx, dn);
-    };
-    let middle = saved.middle.read(hidden);
-    let rstd = saved.middle_rstd.read(at.rows);
-    let place = (Some(at.index), Norm::MlpInput);
-    at.pass
-        .binding
-        .norm_gradient((place, norm), middle, rstd, dn, gradients);
-    at.pass.norm_backward(middle, norm, rstd, dn, dx);
 }
 
 /// What the MLP has read, in `scratch.normed`.

@@ -14,6 +14,7 @@ mod cache;
 mod dropout;
 mod embed;
 mod engine;
+mod experts;
 mod footprint;
 mod generate;
 mod head;

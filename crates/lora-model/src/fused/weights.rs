@@ -1,5 +1,6 @@
 //! The weights of a base, borrowed where they lie. Norms and biases are copies, in whose place an adapter may put its own.
 use super::binding::Binding;
+use super::experts::Mixture;
 use super::matrix::Matrix;
 use super::norms::{NormLayer, NormPart};
 use crate::spec::Projection;
@@ -35,6 +36,8 @@ pub(super) struct Layer<'b> {
     pub(super) mlp_norm: Option<NormLayer>,
     pub(super) mlp_output_norm: Option<NormLayer>,
     pub(super) activated: Activated,
+    /// The experts in the place of an MLP.
+    pub(super) mixture: Option<Mixture<'b>>,
     /// The family's linear layers in the order of the forward pass.
     linears: Vec<Linear<'b>>,
     /// Place of each projection in `linears`, by [`Projection::index`]; behind its end for those that the family lacks.
@@ -232,7 +235,12 @@ impl<'b> Source<'b> {
 
     fn layer(self, layer: usize) -> Result<Layer<'b>, Error> {
         let config = self.base.config();
-        let own = config.projections();
+        let own = config.projections_of(layer);
+        let activated = self.activated(layer)?;
+        let mixture = match activated {
+            Activated::Gated(activation) => Mixture::of(self.base, layer, activation)?,
+            Activated::Plain(_) => None,
+        };
         let norm = |norm| {
             config
                 .norm_path(layer, norm)
@@ -246,7 +254,8 @@ impl<'b> Source<'b> {
             attention_output_norm: norm(Norm::AttentionOutput)?,
             mlp_norm: norm(Norm::MlpInput)?,
             mlp_output_norm: norm(Norm::MlpOutput)?,
-            activated: self.activated(layer)?,
+            activated,
+            mixture,
             linears: own
                 .iter()
                 .map(|&p| self.linear(layer, p))

@@ -9,6 +9,7 @@ use lora_checkpoint::{Activation, Block, Mlp, ModelConfig, NormKind};
 pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> {
     let facts = config.facts();
     let lacking = match (facts.norm_kind, facts.block, facts.mlp) {
+        _ if config.experts.is_some() => "mixtures of experts",
         (NormKind::Layer { .. }, ..) => "LayerNorm",
         (_, Block::Parallel, _) => "attention and MLP side by side",
         (.., Mlp::Plain(_)) => "an MLP without a gate",

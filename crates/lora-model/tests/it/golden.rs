@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 49] = [
+pub(crate) const CASES: [&str; 51] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -37,6 +37,8 @@ pub(crate) const CASES: [&str; 49] = [
     "apertus_tied",
     "cohere2_parallel",
     "cohere2_norms",
+    "qwen3_moe_experts",
+    "qwen3_moe_mixed",
     "llama_dora",
     "mistral_patterns",
     "qwen3_modules_to_save",

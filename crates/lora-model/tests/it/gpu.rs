@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 21] = [
+const REFUSED: [(&str, &str); 23] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -33,6 +33,14 @@ const REFUSED: [(&str, &str); 21] = [
     ("apertus_tied", "xIELU, which apertus has"),
     ("cohere2_parallel", "LayerNorm, which cohere2 has"),
     ("cohere2_norms", "LayerNorm, which cohere2 has"),
+    (
+        "qwen3_moe_experts",
+        "mixtures of experts, which qwen3_moe has",
+    ),
+    (
+        "qwen3_moe_mixed",
+        "mixtures of experts, which qwen3_moe has",
+    ),
     ("tokens_tied", "trainable_token_indices"),
     ("tokens_untied", "trainable_token_indices"),
     ("tokens_added_tied", "trainable_token_indices"),

@@ -77,14 +77,24 @@ const AUTOGRAD: f64 = 2.7;
 /// the logits about five times (slice, log-softmax, their gradients).
 fn peft(config: &ModelConfig, work: &Workload, parameters: u64) -> u64 {
     let heads = config.num_attention_heads * config.head_dim;
-    let a_layer = 4 * config.hidden_size + 5 * heads + 4 * config.intermediate_size;
+    let a_layer = 4 * config.hidden_size + 5 * heads;
+    let of_mlps: usize = (0..config.num_hidden_layers)
+        .map(|layer| {
+            // What experts read and give lies apart for each that is chosen.
+            let rows = config
+                .experts_of(layer)
+                .map_or(0, |experts| 2 * experts.chosen);
+            4 * config.mlp_width(layer) + rows * config.hidden_size
+        })
+        .sum();
     let rank = work
         .targeted
         .iter()
         .map(|module| module.rank)
         .sum::<usize>();
     let tokens = work.padded.1 as f64;
-    let kept = AUTOGRAD * tokens * 4.0 * (config.num_hidden_layers * a_layer + rank) as f64;
+    let kept =
+        AUTOGRAD * tokens * 4.0 * (config.num_hidden_layers * a_layer + of_mlps + rank) as f64;
     let logits = 5.0 * tokens * 4.0 * config.vocab_size as f64;
     TORCH + 4 * parameters + 16 * work.trainable + (kept + logits) as u64
 }

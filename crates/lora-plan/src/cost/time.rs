@@ -1,6 +1,7 @@
 //! Predicted time: operations of a step divided by the machine's rate, plus what every micro-batch costs anyway.
 use super::workload::{Keep, Workload};
 use crate::model::shape::Shape;
+use lora_checkpoint::ModelConfig;
 use lora_training::EVALUATION_TOKENS;
 use serde::Serialize;
 
@@ -135,7 +136,9 @@ pub(crate) fn flops(
 fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f64) -> f64 {
     let layers = shape.layers() as f64;
     let share = (backward - 1.0 / layers).max(0.0);
-    let down = layers * (shape.config.intermediate_size * shape.config.hidden_size) as f64;
+    let config = &shape.config;
+    let widths = (0..config.num_hidden_layers).map(|layer| config.mlp_width(layer));
+    let down = (widths.sum::<usize>() * config.hidden_size) as f64;
     let factors = work
         .targeted
         .iter()
@@ -145,14 +148,28 @@ fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f6
     share * (forward + attention(shape, squares) * 2.0 / 7.0)
 }
 
-/// Weights of the layers' linear modules.
+/// Weights of the layers' linear modules that a token meets: of experts those that are chosen for it.
 fn linear_weights(shape: &Shape) -> f64 {
     let modules = shape.modules();
-    modules
+    let linear: f64 = modules
         .iter()
         .filter(|m| m.is_linear() && !m.is_head)
         .map(|m| (m.in_features * m.out_features) as f64)
-        .sum()
+        .sum();
+    linear + mixture_weights(&shape.config)
+}
+
+/// Of a family with experts, what its MLPs and routers add: they are no linear modules for an adapter.
+fn mixture_weights(config: &ModelConfig) -> f64 {
+    if config.experts.is_none() {
+        return 0.0;
+    }
+    let of_layer = |layer| {
+        let routed = config.experts_of(layer).map_or(0, |experts| experts.count);
+        (routed + 3 * config.mlp_width(layer)) * config.hidden_size
+    };
+    let all = (0..config.num_hidden_layers).map(of_layer);
+    all.sum::<usize>() as f64
 }
 
 fn head_weights(shape: &Shape) -> f64 {

@@ -16,7 +16,8 @@ fn has(config: &ModelConfig, norm: Norm) -> bool {
 pub(super) fn saved(config: &ModelConfig) -> (usize, usize) {
     let h = config.hidden_size;
     let heads = config.num_attention_heads;
-    let [q, k, up] = [Projection::Q, Projection::K, Projection::Up].map(|p| width(config, p));
+    let [q, k] = [Projection::Q, Projection::K].map(|p| width(config, p));
+    let up = wide(config);
     let raw = |norm, values| {
         if has(config, norm) {
             (values / config.norm_width(norm), values)
@@ -35,13 +36,32 @@ pub(super) fn saved(config: &ModelConfig) -> (usize, usize) {
         Block::Sequential => 2,
         Block::Parallel => 1,
     };
+    let experts = config.experts.map_or(0, |experts| experts.count); // the router's softmax
     let wide = match config.facts().mlp.is_gated() {
         true => 2 * up,
         false => up,
     };
-    let exact = q + k + heads + states + q_rstd + k_rstd + outputs; // q, k, the log-sum-exp, and all 1/rms
+    let exact = q + k + heads + states + q_rstd + k_rstd + outputs + experts; // q, k, the log-sum-exp, and all 1/rms
     let rounded = states * h + q + k + wide + q_raw + k_raw + outputs * h; // states; o; v; gate, up
     (exact, rounded)
+}
+
+/// Values a token between gate, up and down, in the layer that has most of them.
+fn wide(config: &ModelConfig) -> usize {
+    let all = (0..config.num_hidden_layers).map(|layer| config.mlp_width(layer));
+    all.max().unwrap_or(0)
+}
+
+/// Values a token of a mixture's scratch: rows of the chosen; the gradient of logits and weights; the choice four times.
+fn expert_scratch(config: &ModelConfig) -> usize {
+    config.experts.map_or(0, |experts| {
+        experts.chosen * (config.hidden_size + 5) + experts.count
+    })
+}
+
+/// Where the rows of each expert begin.
+pub(super) fn expert_starts(config: &ModelConfig) -> usize {
+    config.experts.map_or(0, |experts| experts.count + 1)
 }
 
 /// Values a token that Down keeps for its own backward pass.
@@ -79,7 +99,8 @@ pub(super) fn inner(config: &ModelConfig, targeted: &[TargetedModule]) -> usize 
 /// Values a token in `Scratch`, and in the hidden state and its gradient.
 pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool) -> usize {
     let h = config.hidden_size;
-    let [q, k, up] = [Projection::Q, Projection::K, Projection::Up].map(|p| width(config, p));
+    let [q, k] = [Projection::Q, Projection::K].map(|p| width(config, p));
+    let up = wide(config);
     let state = 2 * h;
     let always = 2 * h + 2 * up + 2 * q + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
     // The gradient before a norm of heads takes a buffer of its own, which then stands for that of the keys too.
@@ -109,7 +130,15 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
         0
     };
     let gained = 2 * targeted.iter().map(dora).max().unwrap_or(0); // gain∘dy, and what it has beyond dy
-    state + always + head_norms + sandwich + stacked + rank + dropped + gained
+    state
+        + always
+        + expert_scratch(config)
+        + head_norms
+        + sandwich
+        + stacked
+        + rank
+        + dropped
+        + gained
 }
 
 /// Outputs of a module with DoRA, 0 without.
@@ -128,15 +157,25 @@ pub(super) fn workspace(
     dropout: bool,
     tokens: usize,
 ) -> usize {
-    let wide = |&p: &Projection| {
-        let (out_features, in_features) = config.shape(p);
+    let wide = |(out_features, in_features): (usize, usize)| {
         linear::packed_len(tokens, in_features, out_features)
     };
+    let of_layer = |layer| {
+        let own = config.projections_of(layer).iter();
+        // An expert has at most all tokens.
+        let experts = config.experts_of(layer).into_iter().flat_map(|experts| {
+            let router = (experts.count, config.hidden_size);
+            let gate = config.expert_shape(experts, Projection::Gate);
+            [router, gate]
+        });
+        own.map(|&p| config.shape(p)).chain(experts).map(wide).max()
+    };
+    let widest = (0..config.num_hidden_layers).filter_map(of_layer).max();
     let narrow = |m: &TargetedModule| {
         linear::packed_len(tokens, m.rank, if dropout { m.in_features } else { 0 })
     };
     let beside = targeted.iter().filter(|module| module.magnitude.is_none()); // DoRA's products are apart
-    config.projections().iter().map(wide).max().unwrap_or(0) + beside.map(narrow).max().unwrap_or(0)
+    widest.unwrap_or(0) + beside.map(narrow).max().unwrap_or(0)
 }
 
 /// Values of head and loss: the supervised rows three times, their 1/rms, a chunk of logits, packed operands.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 use super::{BatchSize, F32, Plan, footprint};
 use crate::Packed;
-use crate::fused::buffers::{Buffer, Kept, ProjectScratch, Saved, Scratch};
+use crate::fused::buffers::{Buffer, ExpertScratch, Kept, ProjectScratch, Saved, Scratch};
 use crate::{Base, Fused, Route};
 use lora_core::{Adapter, LoraConfig, TargetModules};
 use std::path::Path;
@@ -39,6 +39,7 @@ fn of_saved(saved: &Saved) -> usize {
     let Saved {
         mlp_output,
         mlp_output_rstd,
+        router,
         u,
         ..
     } = saved;
@@ -58,6 +59,7 @@ fn of_saved(saved: &Saved) -> usize {
         attention_output,
         attention_output_rstd,
     ]) + sum(&[middle, middle_rstd, gate, up, mlp_output, mlp_output_rstd])
+        + router.len()
         + inner
 }
 
@@ -75,6 +77,12 @@ fn of_scratch(scratch: &Scratch) -> usize {
         d_output,
         ..
     } = scratch;
+    let ExpertScratch {
+        rows,
+        d_logits,
+        d_weights,
+        routing,
+    } = &scratch.experts;
     let ProjectScratch {
         workspace: _,
         dropped,
@@ -96,6 +104,8 @@ fn of_scratch(scratch: &Scratch) -> usize {
         d_output,
         &scratch.stacked,
     ]) + sum(&[dropped, d_u, d_dropped, scaled, beyond])
+        + sum(&[rows, d_logits, d_weights])
+        + routing.values()
 }
 
 #[test]
@@ -109,11 +119,19 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
         "starcoder2_biases",
         "apertus_xielu",
         "cohere2_parallel",
+        "qwen3_moe_experts",
+        "qwen3_moe_mixed",
     ];
     for case in cases {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden");
         let base = Base::open(&root.join(case).join("base")).unwrap();
-        let mut config = LoraConfig::new(4, 4.0, TargetModules::AllLinear);
+        let targets = match base.config().experts {
+            Some(_) => {
+                TargetModules::List(["q_proj", "v_proj", "o_proj"].map(str::to_owned).into())
+            }
+            None => TargetModules::AllLinear,
+        };
+        let mut config = LoraConfig::new(4, 4.0, targets);
         config.use_dora = case == "llama_gqa_tied";
         let adapter = Adapter::init(config, &base, 1).unwrap();
         let ids: Vec<u32> = (3..20).collect();
@@ -154,11 +172,19 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
                     .iter()
                     .map(|s| s.bytes() + F32 * of_saved(&s.all))
                     .sum();
-                assert_eq!(
+                let (found, predicted) = (
                     F32 * of_saved(&engine.work) + stored,
                     expected.activations(plan),
-                    "{case} {plan:?}"
                 );
+                // Where layers differ, each counts as the largest.
+                let is_mixed = case == "qwen3_moe_mixed" && plan != Plan::LEANEST;
+                assert!(found <= predicted, "{case} {plan:?}");
+                let least = if is_mixed {
+                    predicted * 9 / 10
+                } else {
+                    predicted
+                };
+                assert!(found >= least, "{case} {plan:?}: {found} of {predicted}");
                 let state = 2 * packed.tokens() * base.config().hidden_size;
                 let found = of_scratch(&engine.scratch)
                     + state

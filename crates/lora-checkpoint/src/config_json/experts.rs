@@ -1,0 +1,84 @@
+//! Experts: how many, how wide, which layers have some.
+use super::value::{Object, flag, non_null, size};
+use crate::config::LayerSpec;
+use crate::families::{Experts, Facts, Normalised};
+use serde_json::Value;
+
+/// The experts of a model whose family has some; marks the layers that have them.
+pub(super) fn read(
+    json: &Object,
+    facts: &Facts,
+    layers: &mut [LayerSpec],
+) -> Result<Option<Experts>, String> {
+    let Some(own) = &facts.experts else {
+        return Ok(None);
+    };
+    let (keys, default) = own.count;
+    let named = keys.iter().map(|key| size(json, key));
+    let named: Vec<usize> = named
+        .filter_map(Result::transpose)
+        .collect::<Result<_, _>>()?;
+    if named.iter().any(|&count| count != named[0]) {
+        return Err(format!("{} say different things", keys.join(" and ")));
+    }
+    let (key, width) = own.width;
+    let experts = Experts {
+        count: named.first().copied().unwrap_or(default),
+        chosen: size(json, "num_experts_per_tok")?.unwrap_or(own.chosen),
+        width: size(json, key)?.unwrap_or(width),
+        normalised: match own.normalised {
+            Normalised::Always => true,
+            Normalised::Read { .. } => flag(json, "norm_topk_prob", false)?,
+        },
+    };
+    let has = match own.some_layers {
+        true => some_layers(json)?,
+        false => Box::new(|_| true),
+    };
+    for (index, layer) in layers.iter_mut().enumerate() {
+        layer.experts = has(index);
+    }
+    Ok(Some(experts))
+}
+
+/// Every n-th layer (`decoder_sparse_step`), but for those of `mlp_only_layers`.
+fn some_layers(json: &Object) -> Result<Box<dyn Fn(usize) -> bool>, String> {
+    let step = size(json, "decoder_sparse_step")?.unwrap_or(1);
+    if step == 0 {
+        return Err("decoder_sparse_step is 0, expected at least 1".to_owned());
+    }
+    let number = |layer: &Value| {
+        let number = layer.as_u64().and_then(|n| usize::try_from(n).ok());
+        number.ok_or_else(|| format!("mlp_only_layers has {layer}, expected numbers of layers"))
+    };
+    let without: Vec<usize> = match non_null(json, "mlp_only_layers") {
+        None => Vec::new(),
+        Some(Value::Array(list)) => list.iter().map(number).collect::<Result<_, _>>()?,
+        Some(_) => return Err("mlp_only_layers is not a list".to_owned()),
+    };
+    Ok(Box::new(move |layer| {
+        (layer + 1).is_multiple_of(step) && !without.contains(&layer)
+    }))
+}
+
+/// What transformers adds to the loss of a mixture, or does to its inputs in training, and is not done here.
+pub(super) fn notes(json: &Object, facts: &Facts) -> Vec<String> {
+    let mut notes = Vec::new();
+    if facts.experts.is_none() {
+        return notes;
+    }
+    if json.get("output_router_logits") == Some(&Value::Bool(true)) {
+        notes.push(
+            "config.json has output_router_logits true: transformers adds a loss for the balance of experts \
+             (router_aux_loss_coef), here the loss is that of the tokens alone"
+                .to_owned(),
+        );
+    }
+    let noise = json.get("router_jitter_noise").and_then(Value::as_f64);
+    if let Some(noise) = noise.filter(|&noise| noise > 0.0) {
+        notes.push(format!(
+            "config.json has router_jitter_noise {noise}: transformers adds noise in training, here there is none"
+        ));
+    }
+    notes
+}

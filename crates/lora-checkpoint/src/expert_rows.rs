@@ -1,0 +1,63 @@
+//! Experts that lie stacked in one tensor: each is a range of its rows, read where it lies.
+use crate::ModelConfig;
+use crate::error::Fault;
+use crate::projection::Projection::{self, Down, Gate, Up};
+use crate::view::Entry;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Some rows of a stored tensor, as a matrix of their own: (rows, last dimension).
+pub(crate) fn rows_of(entry: &Entry, rows: Range<usize>) -> Entry {
+    let (&columns, outer) = entry.shape.split_last().unwrap_or((&0, &[]));
+    let all: usize = outer.iter().product();
+    let row_bytes = entry.range.len() / all.max(1);
+    let start = entry.range.start;
+    Entry {
+        range: start + rows.start * row_bytes..start + rows.end * row_bytes,
+        shape: vec![rows.len(), columns],
+        ..entry.clone()
+    }
+}
+
+/// The tensors of transformers 5's modules, which files may hold as they are: gate and up of all experts in one
+/// (E, 2·I, H), down in another (E, H, I). Takes them apart into each expert's own.
+pub(crate) fn apart(
+    config: &ModelConfig,
+    entries: &mut BTreeMap<String, Entry>,
+) -> Result<(), Fault> {
+    let Some(names) = config.facts().experts else {
+        return Ok(());
+    };
+    for layer in 0..config.num_hidden_layers {
+        let Some(experts) = config.experts_of(layer) else {
+            continue;
+        };
+        let (gate_up, down): (&[Projection], &[Projection]) = (&[Gate, Up], &[Down]);
+        for (name, parts) in [("gate_up_proj", gate_up), ("down_proj", down)] {
+            let name = format!("model.layers.{layer}.{}.{name}", names.path);
+            let Some(stacked) = entries.remove(&name) else {
+                continue;
+            };
+            let (out, inn) = config.expert_shape(experts, parts[0]);
+            let expected = [experts.count, parts.len() * out, inn];
+            if stacked.shape != expected {
+                return Err(Fault::new(format!(
+                    "tensor {name} has shape {:?}, the config calls for {expected:?}",
+                    stacked.shape
+                )));
+            }
+            for expert in 0..experts.count {
+                for (place, &part) in parts.iter().enumerate() {
+                    let first = (expert * parts.len() + place) * out;
+                    let own = rows_of(&stacked, first..first + out);
+                    let path = names.of(expert, part);
+                    let path = format!("model.layers.{layer}.{path}.weight");
+                    if entries.insert(path.clone(), own).is_some() {
+                        return Err(Fault::new(format!("tensor {path} is also in {name}")));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Mixtures of experts: a router chooses some of several MLPs for each token, and the layer's output is their weighted sum
+//! (Shazeer et al. 2017). No family is named here.
+use crate::Projection;
+
+/// The experts of a model's layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Experts {
+    /// E, in each layer that has some.
+    pub count: usize,
+    /// k, those that are chosen for a token.
+    pub chosen: usize,
+    /// MLP width of one.
+    pub width: usize,
+    /// Whether the weights of the chosen, parts of a softmax over all, are divided by their sum. (To take the softmax over
+    /// the chosen alone is the same.)
+    pub normalised: bool,
+}
+
+/// How a family's experts are called, and what its config.json says of them.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertFacts {
+    /// Module path in a layer of the router, whose weight (E, H) gives the logits.
+    pub router: &'static str,
+    /// Module path in a layer of the experts.
+    pub path: &'static str,
+    /// Their names for gate, up and down.
+    pub names: [&'static str; 3],
+    /// The keys of E, of which any may stand there; the first is written. Its default.
+    pub(crate) count: (&'static [&'static str], usize),
+    /// Default of `num_experts_per_tok`.
+    pub(crate) chosen: usize,
+    /// The key of an expert's width, and its default.
+    pub(crate) width: (&'static str, usize),
+    /// Whether weights are normalised.
+    pub(crate) normalised: Normalised,
+    /// `decoder_sparse_step` and `mlp_only_layers` are read: some layers may have one MLP, of the model's own width.
+    pub(crate) some_layers: bool,
+}
+
+/// Whether the weights of the chosen experts are divided by their sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Normalised {
+    /// They are.
+    Always,
+    /// If `norm_topk_prob` says so, which is false by default. llama.cpp has the family in one way alone.
+    Read {
+        /// Whether llama.cpp does it.
+        in_gguf: bool,
+    },
+}
+
+impl Normalised {
+    /// As llama.cpp does it.
+    pub(crate) fn in_gguf(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Read { in_gguf } => in_gguf,
+        }
+    }
+}
+
+/// The projections of an expert, in the order of its forward pass.
+pub const EXPERT_PROJECTIONS: [Projection; 3] =
+    [Projection::Gate, Projection::Up, Projection::Down];
+
+impl ExpertFacts {
+    /// Path in a layer of a projection of an expert.
+    ///
+    /// # Panics
+    /// If it is none of [`EXPERT_PROJECTIONS`].
+    #[must_use]
+    pub fn of(&self, expert: usize, projection: Projection) -> String {
+        format!("{}.{expert}.{}", self.path, self.name(projection))
+    }
+
+    /// What a projection of an expert is called.
+    ///
+    /// # Panics
+    /// If it is none of [`EXPERT_PROJECTIONS`].
+    #[must_use]
+    pub fn name(&self, projection: Projection) -> &'static str {
+        let place = EXPERT_PROJECTIONS.iter().position(|&p| p == projection);
+        self.names[place.expect("a projection of an expert")]
+    }
+}

@@ -1,0 +1,68 @@
+//! Experts among the metadata, and which layers have some: llama.cpp reads the keys, here the tensors say the same.
+use super::keys::Keys;
+use crate::config::LayerSpec;
+use crate::error::Fault;
+use crate::families::{Experts, Facts};
+use crate::gguf::names;
+use crate::weights::Part;
+
+/// The experts of a model whose family has some; marks the layers that have them.
+pub(super) fn read(
+    keys: &Keys<'_>,
+    facts: &Facts,
+    layers: &mut [LayerSpec],
+) -> Result<Option<Experts>, Fault> {
+    let Some(own) = &facts.experts else {
+        return Ok(None);
+    };
+    let width = match own.width.0 {
+        "intermediate_size" => keys.need("feed_forward_length")?,
+        _ => keys.need(WIDTH)?,
+    };
+    for (index, layer) in layers.iter_mut().enumerate() {
+        let router = names::tensor(facts, Part::Router(index));
+        layer.experts = keys.gguf.tensors.contains_key(&router);
+    }
+    let experts = Experts {
+        count: keys.need(COUNT)?,
+        chosen: keys.need(CHOSEN)?,
+        width,
+        normalised: own.normalised.in_gguf(),
+    };
+    refuse_others(keys, experts)?;
+    Ok(Some(experts))
+}
+
+/// E, k and the width of one.
+pub(crate) const COUNT: &str = "expert_count";
+pub(crate) const CHOSEN: &str = "expert_used_count";
+pub(crate) const WIDTH: &str = "expert_feed_forward_length";
+
+/// Keys that some architectures read, whose other values would make another model of it.
+fn refuse_others(keys: &Keys<'_>, experts: Experts) -> Result<(), Fault> {
+    let normalised = f64::from(u8::from(experts.normalised));
+    let neutral = [
+        ("expert_shared_count", 0.0),
+        ("expert_shared_feed_forward_length", 0.0),
+        ("expert_weights_scale", 1.0),
+        ("expert_weights_norm", normalised),
+        ("expert_gating_func", 1.0), // the softmax
+        ("expert_group_count", 0.0),
+    ];
+    for (key, neutral) in neutral {
+        let number = match keys.value(key) {
+            None => continue,
+            Some(super::value::Value::Bool(on)) => Some(f64::from(u8::from(*on))),
+            Some(other) => other.as_f64(),
+        };
+        // 0 is llama.cpp's own "not said".
+        if !number.is_some_and(|x| x == neutral || (x == 0.0 && key != "expert_weights_norm")) {
+            return Err(Fault::new(format!(
+                "{} is {}, which is not supported here: it changes what the model computes",
+                keys.name(key),
+                number.map_or("set".to_owned(), |x| x.to_string())
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Mixtures of experts (Shazeer et al. 2017): each token goes through k of E layers, which a router chooses, and what they
+//! give is summed with the router's weights.
+//! - `routing`: which tokens each expert has, and with which weights; the softmax of a router, both ways.
+//! - `rows`: tokens' rows sorted by expert, and back.
+//! - `products`: each expert times its own rows.
+mod products;
+mod routing;
+mod rows;
+
+pub use products::{backward, forward};
+pub use routing::{Choice, Routing, softmax};
+pub use rows::{add_rows, copy_rows, weigh};

@@ -1,0 +1,192 @@
+//! Mixtures of experts: the choice, and a whole mixture both ways against f64 and finite differences, with any number of
+//! threads.
+use crate::harness::{Dense, assert_close, gradient, values, weigh, wide};
+use lora_kernels::experts::{self, Choice, Routing};
+use lora_kernels::glu::{self, Activation};
+use lora_kernels::linear::{self, Workspace};
+use lora_kernels::matrix::{Mat, Place, Write};
+
+const H: usize = 13;
+const I: usize = 7;
+
+/// A router and the experts' three weights.
+struct Mixture {
+    choice: Choice,
+    router: Dense,
+    gate: Vec<Dense>,
+    up: Vec<Dense>,
+    down: Vec<Dense>,
+}
+
+impl Mixture {
+    fn new(choice: Choice) -> Self {
+        let dense = |rows: usize, columns: usize, seed| Dense {
+            values: values(rows * columns, seed),
+            columns,
+            in_place: seed % 2 == 0,
+        };
+        let all = |rows, columns, seed: u64| {
+            let of = |expert| dense(rows, columns, seed + expert as u64);
+            (0..choice.experts).map(of).collect::<Vec<_>>()
+        };
+        Self {
+            choice,
+            router: dense(choice.experts, H, 99),
+            gate: all(I, H, 100),
+            up: all(I, H, 200),
+            down: all(H, I, 300),
+        }
+    }
+
+    /// The sum over the chosen, in f64; `chosen` are the experts of each token.
+    fn reference(&self, x: &[f64], chosen: &[Vec<usize>]) -> Vec<f64> {
+        let times = |w: &Dense, x: &[f64]| -> Vec<f64> {
+            let rows = wide(&w.values);
+            let rows = rows.chunks(w.columns);
+            rows.map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum())
+                .collect()
+        };
+        let mut y = Vec::new();
+        for (x, chosen) in x.chunks(H).zip(chosen) {
+            let exps: Vec<f64> = times(&self.router, x).iter().map(|l| l.exp()).collect();
+            let all: f64 = match self.choice.normalised {
+                true => chosen.iter().map(|&e| exps[e]).sum(),
+                false => exps.iter().sum(),
+            };
+            let mut sum = vec![0.0; H];
+            for &e in chosen {
+                let (gate, up) = (times(&self.gate[e], x), times(&self.up[e], x));
+                let inner = gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u);
+                let out = times(&self.down[e], &inner.collect::<Vec<_>>());
+                let parts = sum.iter_mut().zip(out);
+                parts.for_each(|(s, o)| *s += exps[e] / all * o);
+            }
+            y.extend(sum);
+        }
+        y
+    }
+
+    /// What the kernels make of it: y, and the gradients of Σ w·y with respect to x and to the router's logits.
+    fn run(&self, x: &[f32], w: &[f32]) -> (Routing, [Vec<f32>; 3]) {
+        let (t, e) = (x.len() / H, self.choice.experts);
+        let mut space = Workspace::default();
+        let mut probabilities = vec![0.0; t * e];
+        let to = Place::new(&mut probabilities, t, e);
+        linear::forward(&self.router, Mat::new(x, t, H), to, &mut space);
+        experts::softmax(&mut probabilities, e);
+        let mut routing = Routing::default();
+        // What an earlier batch has left is no part of it.
+        routing.choose(&values(3 * t * e, 5), self.choice);
+        routing.choose(&probabilities, self.choice);
+        let n = routing.len();
+        let (mut rows, mut gate, mut up) = (vec![0.0; n * H], vec![0.0; n * I], vec![0.0; n * I]);
+        experts::copy_rows(x, &routing, &mut rows);
+        experts::forward(&self.gate, &rows, &routing, &mut gate, &mut space);
+        experts::forward(&self.up, &rows, &routing, &mut up, &mut space);
+        let mut inner = vec![0.0; n * I];
+        glu::forward(Activation::Silu, &gate, &up, &mut inner);
+        experts::forward(&self.down, &inner, &routing, &mut rows, &mut space);
+        let mut y = vec![0.0; t * H];
+        experts::add_rows(&rows, &routing, true, &mut y);
+
+        experts::copy_rows(w, &routing, &mut rows);
+        let (mut d, mut d_weights) = (vec![0.0; n * I], vec![0.0; n]);
+        let to = (&mut d[..], Write::Replace);
+        experts::backward(&self.down, &rows, &routing, to, &mut space);
+        experts::weigh(&mut d, &inner, &routing, &mut d_weights);
+        glu::backward(Activation::Silu, &d, &mut gate, &mut up);
+        for (weights, dy, write) in [
+            (&self.gate, &gate, Write::Replace),
+            (&self.up, &up, Write::Add),
+        ] {
+            experts::backward(weights, dy, &routing, (&mut rows, write), &mut space);
+        }
+        let mut d_logits = vec![0.0; t * e];
+        routing.logit_gradients(&probabilities, &d_weights, self.choice, &mut d_logits);
+        let mut dx = vec![0.0; t * H];
+        let to = Place::new(&mut dx, t, H);
+        linear::backward(&self.router, Mat::new(&d_logits, t, e), to, &mut space);
+        experts::add_rows(&rows, &routing, false, &mut dx);
+        (routing, [y, dx, d_logits])
+    }
+}
+
+/// The experts of each token.
+fn chosen(routing: &Routing, x: &[f32]) -> Vec<Vec<usize>> {
+    let tokens: Vec<f32> = (0..x.len() / H).map(|t| t as f32).collect();
+    let mut of_rows = vec![0.0; routing.len()];
+    experts::copy_rows(&tokens, routing, &mut of_rows);
+    let mut found = vec![Vec::new(); tokens.len()];
+    for (expert, rows) in routing.ranges() {
+        let own = of_rows[rows].iter();
+        own.for_each(|&token| found[token as usize].push(expert));
+    }
+    found
+}
+
+fn choice(experts: usize, chosen: usize, normalised: bool) -> Choice {
+    Choice {
+        experts,
+        chosen,
+        normalised,
+    }
+}
+
+#[test]
+fn a_mixture_both_ways() {
+    // Experts with many rows, few, none; one expert that takes all; all that are there.
+    for (t, experts, k) in [(40, 3, 2), (9, 6, 2), (1, 5, 3), (17, 1, 1), (6, 4, 4)] {
+        for normalised in [true, false] {
+            let mixture = Mixture::new(choice(experts, k, normalised));
+            let (x, w) = (values(t * H, 1), values(t * H, 2));
+            let (routing, [y, dx, _]) = mixture.run(&x, &w);
+            let chosen = chosen(&routing, &x);
+            assert!(chosen.iter().all(|own| own.len() == k));
+            let of = |x: &[f64]| mixture.reference(x, &chosen);
+            assert_close("y", &y, &of(&wide(&x)), 2e-6);
+            let want = gradient(&wide(&x), |x| weigh(&w, &of(x)));
+            assert_close("dx", &dx, &want, 5e-6);
+        }
+    }
+}
+
+#[test]
+fn the_largest_are_chosen_and_of_equals_the_first() {
+    let rows = [
+        [0.1, 0.4, 0.4, 0.1],
+        [0.25, 0.25, 0.25, 0.25],
+        [0.0, 0.2, 0.3, 0.5],
+    ]
+    .concat();
+    let mut routing = Routing::default();
+    routing.choose(&rows, choice(4, 2, false));
+    let ranges: Vec<_> = routing.ranges().collect();
+    // Expert 0: token 1; 1: tokens 0 and 1; 2: tokens 0 and 2; 3: token 2.
+    assert_eq!(ranges, [(0, 0..1), (1, 1..3), (2, 3..5), (3, 5..6)]);
+    let mut tokens = [0.0; 6];
+    experts::copy_rows(&[0.0, 1.0, 2.0], &routing, &mut tokens);
+    assert_eq!(tokens, [1.0, 0.0, 1.0, 0.0, 2.0, 2.0]);
+    let mut sums = [0.0; 3];
+    experts::add_rows(&[1.0; 6], &routing, true, &mut sums);
+    assert_eq!(sums, [0.8, 0.5, 0.8]);
+    // Whatever a diverged run makes of a router, each token has k experts.
+    routing.choose(&[f32::NAN; 8], choice(4, 2, true));
+    assert_eq!(
+        routing.ranges().map(|(_, rows)| rows.len()).sum::<usize>(),
+        4
+    );
+}
+
+#[test]
+fn the_bits_of_a_mixture_do_not_depend_on_threads() {
+    let mixture = Mixture::new(choice(6, 2, true));
+    let (x, w) = (values(150 * H, 3), values(150 * H, 4));
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| mixture.run(&x, &w).1)
+    };
+    let one = with(1);
+    for threads in [2, 3, 8] {
+        assert_eq!(with(threads), one, "{threads} threads");
+    }
+}

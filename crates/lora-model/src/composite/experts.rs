@@ -1,0 +1,74 @@
+//! A mixture of experts in the graph: each expert computes the tokens that chose it, and what they give is added where the
+//! tokens are.
+use super::graph::Graph;
+use super::mlp::activate;
+use candle_core::{D, Result, Tensor};
+use lora_checkpoint::{Activation, Experts, Projection};
+
+/// The tokens that chose each expert.
+type Chosen = Vec<Vec<u32>>;
+
+impl Graph<'_> {
+    /// Σ wₑ · downₑ(activation(gateₑ(x)) · upₑ(x)) over the chosen experts, (T, H).
+    pub(super) fn mixture(
+        &self,
+        x: &Tensor,
+        layer: usize,
+        (experts, activation): (Experts, Activation),
+    ) -> Result<Tensor> {
+        let path = |of_experts: String| format!("model.layers.{layer}.{of_experts}.weight");
+        let Some(names) = self.config.facts().experts else {
+            return Err(candle_core::Error::Msg("a family without experts".into()));
+        };
+        let router = self.weight(&path(names.router.to_owned()))?;
+        let logits = x.matmul(&router.t()?)?; // (T, E)
+        let largest = logits.detach().max_keepdim(D::Minus1)?;
+        let exps = logits.broadcast_sub(&largest)?.exp()?;
+        let probabilities = exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?;
+        let (chosen, mask) = choose(&probabilities, experts)?;
+        let weights = match experts.normalised {
+            true => {
+                let sum = (&probabilities * mask)?.sum_keepdim(D::Minus1)?;
+                probabilities.broadcast_div(&sum)?
+            }
+            false => probabilities,
+        };
+        let mut y = x.zeros_like()?;
+        for (expert, tokens) in chosen.into_iter().enumerate() {
+            if tokens.is_empty() {
+                continue;
+            }
+            let count = tokens.len();
+            let tokens = Tensor::from_vec(tokens, count, x.device())?;
+            let own = x.index_select(&tokens, 0)?; // (n, H)
+            let linear = |x: &Tensor, projection| {
+                let weight = self.weight(&path(names.of(expert, projection)))?;
+                x.matmul(&weight.t()?)
+            };
+            let gate = activate(&linear(&own, Projection::Gate)?, activation)?;
+            let inner = (gate * linear(&own, Projection::Up)?)?;
+            let out = linear(&inner, Projection::Down)?;
+            let weight = weights.narrow(1, expert, 1)?.contiguous()?;
+            let weight = weight.index_select(&tokens, 0)?; // (n, 1)
+            y = y.index_add(&tokens, &out.broadcast_mul(&weight)?, 0)?;
+        }
+        Ok(y)
+    }
+}
+
+/// The tokens of each expert, and 1 where a token chose an expert, (T, E): the largest, of equals the first.
+fn choose(probabilities: &Tensor, experts: Experts) -> Result<(Chosen, Tensor)> {
+    let rows = probabilities.detach().to_vec2::<f32>()?;
+    let mut chosen: Chosen = vec![Vec::new(); experts.count];
+    let mut mask = vec![0f32; rows.len() * experts.count];
+    for (token, row) in rows.iter().enumerate() {
+        let mut order: Vec<usize> = (0..experts.count).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        for &expert in &order[..experts.chosen] {
+            chosen[expert].push(token as u32);
+            mask[token * experts.count + expert] = 1.0;
+        }
+    }
+    let mask = Tensor::from_vec(mask, (rows.len(), experts.count), probabilities.device())?;
+    Ok((chosen, mask))
+}
