@@ -13,6 +13,10 @@ use crate::{Chat, ModelConfig, TokenizerBundle, expert_rows, safetensors_files, 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// What is said of a mixture of experts.
+const FROZEN_EXPERTS: &str =
+    "router and experts of this model stay as they are: LoRA trains its attention";
+
 /// Layout of a model file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -93,6 +97,8 @@ impl Checkpoint {
             has_towers,
             notes,
         } = config_json::load(&path.join("config.json"))?;
+        let frozen = config.experts.map(|_| FROZEN_EXPERTS.to_owned());
+        let notes = notes.into_iter().chain(frozen).collect();
         let (files, entries) = safetensors_files::open(path)?;
         let mut entries = text_part::weights(entries, has_towers);
         expert_rows::apart(&config, &mut entries).map_err(|fault| invalid(path, fault))?;
@@ -127,13 +133,15 @@ impl Checkpoint {
         let wrap = |fault: Fault| invalid(files[0].path(), fault);
         let config = model_config(&gguf, &files).map_err(wrap)?;
         let entries = entries(&config, &gguf).map_err(wrap)?;
+        let notes = config.experts.map(|_| FROZEN_EXPERTS.to_owned());
+        let notes = notes.into_iter().collect();
         let model = Self {
             path: path.to_path_buf(),
             config,
             files,
             entries,
             gguf: Some(gguf),
-            notes: Vec::new(),
+            notes,
             chat: None,
             added: None,
             enlarged: BTreeMap::new(),

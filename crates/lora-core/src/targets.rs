@@ -1,6 +1,6 @@
 //! Names of modules as people and PEFT write them: `target_modules` and `exclude_modules`.
 use crate::module::short_names;
-use crate::{Error, Module, Role, TARGET_PRESETS};
+use crate::{Error, Module, ModuleKind, Role, TARGET_PRESETS};
 use fancy_regex::Regex;
 use std::fmt;
 use std::str::FromStr;
@@ -122,13 +122,14 @@ fn distinct<'m>(modules: impl Iterator<Item = &'m Module>) -> Vec<String> {
 
 /// What can be asked for instead.
 fn ways(modules: &[Module]) -> String {
+    let has_all_linear = modules.iter().all(|m| m.kind != ModuleKind::Parameter);
     let sets = TARGET_PRESETS
         .iter()
         .map(|(set, roles)| (set, names_of_roles(roles, modules)));
     let sets: Vec<String> = sets
         .filter(|(_, names)| !names.is_empty())
         .map(|(set, names)| format!("{set} ({})", names.join(", ")))
-        .chain(["all-linear".to_owned()])
+        .chain(has_all_linear.then(|| "all-linear".to_owned()))
         .collect();
     format!(
         "use {}, or names of its modules: {}",

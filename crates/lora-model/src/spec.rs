@@ -1,5 +1,5 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
-use lora_checkpoint::{EXPERT_PROJECTIONS, ModelConfig};
+use lora_checkpoint::ModelConfig;
 use lora_core::{Module, Role};
 
 pub use lora_checkpoint::Projection;
@@ -67,25 +67,19 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
 
 /// The module of a weight that PEFT takes for a parameter of a mixture, if it is one: the router, the experts (one module
 /// for each of their projections, however many they are: none for those after the first), and the projections of layers
-/// without experts, whose names are theirs.
+/// without experts, whose names are theirs. They have no roles: sets of targets leave them out.
 fn of_experts(config: &ModelConfig, path: &str, shape: &[usize]) -> Option<Option<Module>> {
     let own = config.facts().experts?;
-    let parameter = |path: &str, roles| Module {
-        roles,
-        ..Module::parameter(path, shape[1], shape[0])
-    };
-    if path.ends_with(&format!(".{}", own.router)) {
-        return Some(Some(parameter(path, &[])));
-    }
+    let parameter = |path: &str| Module::parameter(path, shape[1], shape[0]);
     if let Some((before, name)) = path.split_once(&format!(".{}.", own.path)) {
         let (expert, name) = name.split_once('.')?;
-        let projection = EXPERT_PROJECTIONS.iter().find(|&&p| own.name(p) == name)?;
         let path = format!("{before}.{}.{name}", own.path);
-        return Some((expert == "0").then(|| parameter(&path, roles(*projection))));
+        return Some((expert == "0").then(|| parameter(&path)));
     }
-    let is_own = |p: &&Projection| path.ends_with(&format!(".{}", config.facts().path(**p)));
-    let projection = config.projections().iter().find(is_own)?;
-    (projection.is_of_mlp()).then(|| Some(parameter(path, roles(*projection))))
+    let is_at = |module: &str| path.ends_with(&format!(".{module}"));
+    let mut mlp = config.projections().iter().filter(|p| p.is_of_mlp());
+    let is_own = is_at(own.router) || mlp.any(|&p| is_at(config.facts().path(p)));
+    is_own.then(|| Some(parameter(path)))
 }
 
 /// The roles of a linear layer: none outside the decoder's layers.

@@ -147,7 +147,7 @@ impl<'s> Kinds<'s> {
                 .map(|l| l.modules)
         };
         let mut kinds: Vec<Kind> = Vec::new();
-        for module in &names(TargetModules::AllLinear)? {
+        for module in &names(shape.targets("all")?)? {
             let (name, i, o) = (short(&module.path), module.in_features, module.out_features);
             let at = kinds
                 .iter()

@@ -85,10 +85,13 @@ fn keys_say_how_many_how_wide_and_where() {
 fn what_transformers_adds_to_the_loss_is_said() {
     let asks = small(json!({"output_router_logits": true, "router_jitter_noise": 0.1}));
     let (_dir, asks) = model(&asks);
-    assert_eq!(asks.notes().len(), 2);
+    assert_eq!(asks.notes().len(), 3);
     assert!(asks.notes()[0].contains("router_aux_loss_coef"));
     let (_dir, plain) = model(&small(json!({"output_router_logits": false})));
-    assert!(plain.notes().is_empty());
+    let [frozen] = plain.notes() else {
+        panic!("{:?}", plain.notes())
+    };
+    assert!(frozen.contains("stay as they are"), "{frozen}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Laws of the fused route.
 use crate::golden::{self, CASES, Golden, largest_difference};
-use lora_core::{Adapter, LoraConfig, TargetModules};
+use lora_core::{Adapter, LoraConfig, TargetModules, Targets};
 use lora_model::{
     Composite, Decoding, Dropout, Fused, Generate as _, Packed, Plan, Route, Sampling,
 };
@@ -551,6 +551,9 @@ fn experts_are_no_targets_yet() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("modules_to_save"), "{error}");
+    // The house's sets leave out what can't carry LoRA.
+    let all = "all".parse::<Targets>().unwrap().resolve(&modules).unwrap();
+    assert_eq!(all, list(&["q_proj", "k_proj", "v_proj", "o_proj"]));
     for targets in [
         list(&["q_proj", "o_proj"]),
         regex(r".*self_attn\.[qv]_proj"),
