@@ -1,76 +1,24 @@
 //! A mixture of experts in the place of a layer's MLP, forward and backward. Experts and router are frozen: gradients pass
 //! through what is chosen and through its weights.
 use super::buffers::{ExpertScratch, Saved, Scratch};
-use super::matrix::Matrix;
+use super::mixture::Mixture;
 use super::pass::{LayerPass, add, scale};
 use crate::spec::Projection::O;
-use crate::{Base, Error};
-use lora_checkpoint::EXPERT_PROJECTIONS;
 use lora_kernels::experts::{self, Choice};
-use lora_kernels::glu::{self, Activation};
+use lora_kernels::glu;
+use lora_kernels::linear;
 use lora_kernels::matrix::{Mat, Place, Write};
 use lora_kernels::profile::Part;
-use lora_kernels::{Rows, linear};
 
-/// Router and experts of a layer.
-#[derive(Debug)]
-pub(super) struct Mixture<'b> {
-    choice: Choice,
-    activation: Activation,
-    /// (E, H).
-    router: Matrix<'b>,
-    /// Each expert's gate (I, H), up (I, H) and down (H, I).
-    gate: Vec<Matrix<'b>>,
-    up: Vec<Matrix<'b>>,
-    down: Vec<Matrix<'b>>,
-}
-
-impl<'b> Mixture<'b> {
-    /// That of a layer, if it has one.
-    pub(super) fn of(
-        base: &'b Base,
-        layer: usize,
-        activation: Activation,
-    ) -> Result<Option<Self>, Error> {
-        let config = base.config();
-        let (Some(own), Some(names)) = (config.experts_of(layer), config.facts().experts) else {
-            return Ok(None);
-        };
-        let matrix = |path: &str| {
-            let name = format!("model.layers.{layer}.{path}.weight");
-            Ok::<_, Error>(Matrix(base.checkpoint().tensor(&name)?))
-        };
-        let all = |projection| {
-            let each = (0..own.count).map(|expert| matrix(&names.of(expert, projection)));
-            each.collect::<Result<Vec<_>, _>>()
-        };
-        let [gate, up, down] = EXPERT_PROJECTIONS.map(all);
-        Ok(Some(Self {
-            choice: Choice {
-                experts: own.count,
-                chosen: own.chosen,
-                normalised: own.normalised,
-            },
-            activation,
-            router: matrix(names.router)?,
-            gate: gate?,
-            up: up?,
-            down: down?,
-        }))
-    }
-
-    /// Values that the gates give for so many tokens.
-    fn wide(&self, tokens: usize) -> usize {
-        let width = self.gate.first().map_or(0, Rows::rows);
-        tokens * self.choice.chosen * width
-    }
-
-    /// Floating-point operations of products with so many of an expert's weights, and the router's.
-    fn operations(&self, at: LayerPass<'_, '_>, projections: usize, routers: usize) -> u64 {
-        let hidden = at.out_features(O);
-        let weights = projections * self.wide(at.rows) + routers * at.rows * self.choice.experts;
-        2 * (weights * hidden) as u64
-    }
+/// Floating-point operations of products with so many of an expert's weights, and the router's.
+fn operations(
+    at: LayerPass<'_, '_>,
+    mixture: &Mixture<'_>,
+    projections: usize,
+    routers: usize,
+) -> u64 {
+    let weights = projections * mixture.wide(at.rows) + routers * at.rows * mixture.choice.experts;
+    2 * (weights * at.out_features(O)) as u64
 }
 
 /// From what the MLP reads, in `scratch.normed` (T, H), to what the experts' down projections read.
@@ -87,7 +35,7 @@ pub(super) fn activations(
     let Choice { experts, .. } = mixture.choice;
     let probabilities = saved.router.get(at.rows * experts);
     let (gate, up) = (saved.gate.get(wide), saved.up.get(wide));
-    let work = mixture.operations(at, 2, 1);
+    let work = operations(at, mixture, 2, 1);
     at.pass.profile.time(Part::LinearForward, work, || {
         let x = Mat::new(normed, at.rows, at.out_features(O));
         let logits = Place::new(probabilities, at.rows, experts);
@@ -123,7 +71,7 @@ pub(super) fn add_output(
     let activated = scratch.activated.read(mixture.wide(at.rows));
     let rows = rows.get(x.len() * mixture.choice.chosen);
     let multiplier = at.residual_multiplier();
-    let work = mixture.operations(at, 1, 0);
+    let work = operations(at, mixture, 1, 0);
     at.pass.profile.time(Part::LinearForward, work, || {
         experts::forward(&mixture.down, activated, routing, rows, workspace); // (T·k, I) -> (T·k, H)
         if multiplier == 1.0 {
@@ -180,7 +128,7 @@ pub(super) fn backward(
     let rows = rows.get(dx.len() * choice.chosen);
     let d = d_activated.get(wide);
     let d_weights = d_weights.get(routing.len());
-    let work = mixture.operations(at, 1, 0);
+    let work = operations(at, mixture, 1, 0);
     at.pass.profile.time(Part::LinearBackward, work, || {
         experts::copy_rows(dy, routing, rows);
         let to = (&mut d[..], Write::Replace);
@@ -192,7 +140,7 @@ pub(super) fn backward(
     at.pass.profile.time(Part::Activation, 0, run);
     let dn = d_normed.get(dx.len());
     let d_logits = d_logits.get(probabilities.len());
-    let work = mixture.operations(at, 2, 1);
+    let work = operations(at, mixture, 2, 1);
     at.pass.profile.time(Part::LinearBackward, work, || {
         let to = (&mut rows[..], Write::Replace);
         experts::backward(&mixture.gate, gate, routing, to, workspace); // (T·k, I) -> (T·k, H)

@@ -22,6 +22,7 @@ mod keep;
 mod layer;
 mod linears;
 mod matrix;
+mod mixture;
 mod norms;
 mod output;
 mod pass;

@@ -1,7 +1,7 @@
 //! The weights of a base, borrowed where they lie. Norms and biases are copies, in whose place an adapter may put its own.
 use super::binding::Binding;
-use super::experts::Mixture;
 use super::matrix::Matrix;
+use super::mixture::Mixture;
 use super::norms::{NormLayer, NormPart};
 use crate::spec::Projection;
 use crate::{Base, Error};

@@ -28,7 +28,7 @@ pub struct ParamsArgs {
     pub alpha: Option<f64>,
     /// Modules that carry an adapter: names (q_proj,v_proj), a regular expression on the module path, all-linear, or
     /// attention (q, v), full-attention (q, k, v, o), all (all seven).
-    #[arg(long, value_name = "NAMES", default_value = "all-linear")]
+    #[arg(long, value_name = "NAMES", default_value = "all")]
     pub targets: Vec<String>,
     /// Scale by α/√r (rsLoRA).
     #[arg(long)]

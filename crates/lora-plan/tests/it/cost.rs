@@ -1,6 +1,6 @@
 //! Predictions: against what then happens, against known figures, and against each other.
 use crate::house::{House, base};
-use lora_core::{LoraConfig, TargetModules};
+use lora_core::{LoraConfig, Targets};
 use lora_plan::{
     BaseType, Card, Keep, Known, Memory, Rows, Shape, Speed, Workload, memory, on_card, time,
     time_on_card,
@@ -15,7 +15,8 @@ fn shape(name: &str) -> Shape {
 
 fn work(shape: &Shape, rows: &Rows, rank: usize, batch: usize, base: BaseType) -> Workload {
     let modules = lora_model::spec::modules(&shape.config);
-    let targeted = LoraConfig::new(rank, 1.0, TargetModules::AllLinear)
+    let all = "all".parse::<Targets>().unwrap().resolve(&modules).unwrap();
+    let targeted = LoraConfig::new(rank, 1.0, all)
         .layout(&modules)
         .unwrap()
         .modules;
