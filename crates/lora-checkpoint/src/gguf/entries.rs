@@ -81,6 +81,7 @@ fn one_of(
         )));
     }
     let whole = Entry {
+        file: tensor.file,
         dtype: tensor.dtype,
         ..number_at(tensor.range.clone(), expected)
     };

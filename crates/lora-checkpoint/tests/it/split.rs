@@ -108,3 +108,31 @@ fn parts_in_a_folder_are_one_model() {
         &["4 .gguf files, some of them parts", "a folder of their own"],
     );
 }
+
+/// Each expert lies in the part that holds its layer's tensor.
+#[test]
+fn experts_in_parts_are_one_model() {
+    let experts = json!({"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32, "norm_topk_prob": true});
+    let (dir, source) = model(&config_with(experts));
+    let whole = dir.path().join("whole.gguf");
+    save_gguf(&whole, &source, GgufDtype::F32, "m", keep).unwrap();
+    let file = GgufFile::open(&whole).unwrap();
+    let names: Vec<&str> = file.tensor_names().collect();
+    let folder = dir.path().join("parts");
+    std::fs::create_dir(&folder).unwrap();
+    let of: Vec<&[&str]> = names.chunks(names.len().div_ceil(PARTS)).collect();
+    let later = of[1..].iter().flat_map(|part| part.iter());
+    assert!(later.filter(|name| name.ends_with("_exps.weight")).count() > 2);
+    for number in 0..PARTS {
+        let claims = [number, PARTS, names.len()];
+        let path = part(&folder, number);
+        write_part(&file, &path, of[number], claims, number == 0);
+    }
+    let split = Checkpoint::open(&folder).unwrap();
+    assert_eq!(split.tensor_names(), source.tensor_names());
+    for name in source.tensor_names() {
+        let values = |model: &Checkpoint| model.tensor(&name).unwrap().to_f32();
+        assert_eq!(values(&split), values(&source), "{name}");
+    }
+}
