@@ -64,22 +64,20 @@ pub const EXPERT_PROJECTIONS: [Projection; 3] =
     [Projection::Gate, Projection::Up, Projection::Down];
 
 impl ExpertFacts {
-    /// Path in a layer of a projection of an expert.
-    ///
-    /// # Panics
-    /// If it is none of [`EXPERT_PROJECTIONS`].
+    /// Path in a layer of one of an expert's [`EXPERT_PROJECTIONS`].
     #[must_use]
     pub fn of(&self, expert: usize, projection: Projection) -> String {
         format!("{}.{expert}.{}", self.path, self.name(projection))
     }
 
-    /// What a projection of an expert is called.
-    ///
-    /// # Panics
-    /// If it is none of [`EXPERT_PROJECTIONS`].
+    /// What one of an expert's [`EXPERT_PROJECTIONS`] is called.
     #[must_use]
     pub fn name(&self, projection: Projection) -> &'static str {
-        let place = EXPERT_PROJECTIONS.iter().position(|&p| p == projection);
-        self.names[place.expect("a projection of an expert")]
+        let [gate, up, down] = self.names;
+        match projection {
+            Projection::Gate => gate,
+            Projection::Up => up,
+            _ => down,
+        }
     }
 }

@@ -240,8 +240,7 @@ fn mixes_give_attention_more_bits_beside_eight_experts() {
         let file = GgufFile::open(&path).unwrap();
         ["attn_q", "attn_k", "attn_output", "ffn_down_exps"].map(|name| {
             let tensor = file.tensor(&format!("blk.1.{name}.weight")).unwrap();
-            let bytes = tensor.stored_bytes() * 256 / tensor.len();
-            bytes // of 256 values
+            tensor.stored_bytes() * 256 / tensor.len() // bytes of 256 values
         })
     };
     let (q4_k, q5_k, q6_k, q8_0) = (144, 176, 210, 272);
