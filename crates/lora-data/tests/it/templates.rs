@@ -49,7 +49,7 @@ fn renderings_equal_those_of_transformers() {
         }
         checked += 1;
     }
-    assert_eq!(checked, 40);
+    assert_eq!(checked, 50);
 }
 
 #[test]
