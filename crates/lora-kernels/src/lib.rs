@@ -21,6 +21,7 @@
 pub mod activation;
 pub mod adapted;
 pub mod attention;
+pub mod delta;
 mod dispatch;
 pub mod dora;
 pub mod embedding;
