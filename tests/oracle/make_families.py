@@ -65,6 +65,12 @@ MODELS = {
         "original_max_position_embeddings": 256}},
     "cohere2": {"model_type": "cohere2", "sliding_window": 32, "num_hidden_layers": 5, "logit_scale": 0.25,
                 "tie_word_embeddings": True},
+    # llama.cpp's rule has keys as wide as values.
+    "qwen3_5": {"model_type": "qwen3_5_text", "num_hidden_layers": 5, "head_dim": 32, "linear_num_key_heads": 2,
+                "linear_num_value_heads": 6, "linear_key_head_dim": 16, "linear_value_head_dim": 16},
+    "qwen3_5-even": {"model_type": "qwen3_5_text", "num_hidden_layers": 4, "head_dim": 32, "linear_num_key_heads": 2,
+                     "linear_num_value_heads": 2, "linear_key_head_dim": 32, "linear_value_head_dim": 32,
+                     "tie_word_embeddings": True},
     "hunyuan": {"model_type": "hunyuan_v1_dense", "head_dim": 32, "tie_word_embeddings": True,
                 "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 1000.0, "factor": 1.0}},
 }  # fmt: skip
@@ -80,9 +86,11 @@ def main():
         config = transformers.AutoConfig.for_model(**{**SHAPE, **special, **own})
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         with torch.no_grad():
-            for weight in model.parameters():
+            for part, weight in model.named_parameters():
                 noise = torch.randn_like(weight)
                 weight.copy_(noise * 0.15) if weight.dim() >= 2 else weight.add_(noise * 0.1)
+                if part.endswith("dt_bias"):
+                    weight.sub_(5.0)  # states that last for some tokens, as those of trained models do
         model.tie_weights()
         shutil.rmtree(out / name, ignore_errors=True)
         model.save_pretrained(out / name)

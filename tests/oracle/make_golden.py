@@ -3,7 +3,8 @@
 usage: make_golden.py OUT CASES.json [NAME ...]
 
 A case of CASES.json: name, seed, model (arguments of the family's config class), lora (arguments of LoraConfig), and
-optionally lens (lengths of the rows), added_tokens (rows by which the vocabulary of the base is made larger, each the
+optionally lens (lengths of the rows), std (of the matrices), stds (of those whose name holds a text), shifts (added
+to vectors whose name holds a text), added_tokens (rows by which the vocabulary of the base is made larger, each the
 mean of its own), added_rows ("random": those rows are not), base_dtype, max_shard_size, optim, merge (false where PEFT's merge is not the adapter:
 it adds both sides of a tied pair to the one tensor), convert (false where PEFT can't bring PiSSA or OLoRA back to the
 unchanged base: it loses DoRA's magnitudes). Written for each: base/, adapter/,
@@ -34,9 +35,11 @@ def random_base(case):
         for name, weight in model.named_parameters():
             noise = torch.randn_like(weight)
             if weight.dim() >= 2:
-                weight.copy_(noise * case.get("std", 0.1))
+                own = [std for part, std in case.get("stds", {}).items() if part in name]
+                weight.copy_(noise * (own[0] if own else case.get("std", 0.1)))
             else:
-                weight.add_(noise * 0.05)
+                own = [shift for part, shift in case.get("shifts", {}).items() if part in name]
+                weight.add_(noise * 0.05 + sum(own))
     model.tie_weights()
     return model
 

@@ -46,6 +46,7 @@ PUBLISHED = {
     "SmolLM3, GLM-4": (splits(WORDS + "{1,3}" + REST), False),
     "Phi-4, OLMo 2 and 3": (splits(WORDS + "{1,3}" + REST, removed=True), False),
     "Qwen 2": (splits(WORDS + REST), False),
+    "Qwen 3.5": (splits((WORDS + REST).replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"\s\p{L}\p{N}", r"\s\p{L}\p{M}\p{N}")), False),
     "Mistral (Tekken)": (splits("|".join(CASED) + r"|\p{N}" + SLASHED), True),
     "Phi-4-mini (o200k)": (splits("|".join(c + SUFFIX for c in CASED) + r"|\p{N}{1,3}" + SLASHED, removed=True), False),
     "Seed": (splits(SEED), False),

@@ -116,6 +116,9 @@ impl Checkpoint {
         model
             .entries
             .retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
+        let unread = model.config.facts().unread_weights;
+        let is_read = |name: &str| !unread.iter().any(|begin| name.starts_with(begin));
+        model.entries.retain(|name, _| is_read(name));
         if model.config.tie_word_embeddings {
             model.entries.remove("lm_head.weight");
         }
@@ -147,7 +150,21 @@ impl Checkpoint {
             enlarged: BTreeMap::new(),
         };
         model.check_weights()?;
+        model.check_rates()?;
         Ok(model)
+    }
+
+    /// Rates of decay, which GGUF stores as such, are negative.
+    fn check_rates(&self) -> Result<()> {
+        for (name, entry) in self.entries.iter().filter(|(_, entry)| entry.is_rate) {
+            let file = &self.files[entry.file];
+            let values = TensorView::new(name, entry, file.bytes()).to_f32();
+            if !values.iter().all(|value| value.is_finite()) {
+                let message = format!("tensor {name} holds a rate of decay that is not negative");
+                return Err(invalid(file.path(), message));
+            }
+        }
+        Ok(())
     }
 
     /// The same model with a head of its own: a tied one becomes a tensor, of the same values as the embedding.

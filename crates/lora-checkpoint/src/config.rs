@@ -2,7 +2,7 @@
 //! Where it comes from (config.json, GGUF metadata) lives elsewhere.
 use crate::Projection;
 use crate::Rope;
-use crate::families::{Experts, Facts, Family, HeadNorms, Norm};
+use crate::families::{DeltaShape, Experts, Facts, Family, HeadNorms, Mixer, Norm};
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub struct ModelConfig {
     pub ropes: Vec<Rope>,
     /// What differs from layer to layer, one entry a layer.
     pub layers: Vec<LayerSpec>,
+    /// Heads of the recurrent layers, of a family that has such.
+    pub delta: Option<DeltaShape>,
     /// Scores are divided by its root, unless `multipliers` name their own; the width of a head unless the family names
     /// another number.
     pub query_pre_attn_scalar: f64,
@@ -63,6 +65,8 @@ pub struct LayerSpec {
     pub rope: Option<usize>,
     /// Whether experts stand in the place of its MLP.
     pub experts: bool,
+    /// What mixes its tokens.
+    pub mixer: Mixer,
 }
 
 /// Which linear layers have biases.
@@ -113,6 +117,8 @@ impl Default for Multipliers {
 const MAX_DIMENSION: usize = 1 << 28;
 /// Largest number of experts in a layer.
 const MAX_EXPERTS: usize = 4096;
+/// Most taps of a convolution.
+const MAX_TAPS: usize = 64;
 /// Largest number of layers.
 pub(crate) const MAX_LAYERS: usize = 4096;
 
@@ -153,14 +159,20 @@ impl ModelConfig {
         let (hidden, mlp) = (self.hidden_size, self.intermediate_size);
         let queries = self.num_attention_heads * self.head_dim;
         let keys = self.num_key_value_heads * self.head_dim;
+        let delta = |of: fn(DeltaShape) -> usize| self.delta.map_or(0, of);
         match projection {
-            Projection::Q => (queries, hidden),
+            Projection::Q | Projection::OutputGate => (queries, hidden),
+            Projection::QGate => (2 * queries, hidden),
             Projection::K | Projection::V => (keys, hidden),
             Projection::O => (hidden, queries),
             Projection::Gate | Projection::Up => (mlp, hidden),
             Projection::Down => (hidden, mlp),
             Projection::Qkv => (queries + 2 * keys, hidden),
             Projection::GateUp => (2 * mlp, hidden),
+            Projection::DeltaQkv => (delta(DeltaShape::columns), hidden),
+            Projection::DeltaZ => (delta(DeltaShape::values), hidden),
+            Projection::DeltaB | Projection::DeltaA => (delta(|d| d.value_heads), hidden),
+            Projection::DeltaOut => (hidden, delta(DeltaShape::values)),
         }
     }
 
@@ -168,31 +180,56 @@ impl ModelConfig {
     #[must_use]
     pub const fn has_bias(&self, projection: Projection) -> bool {
         match projection {
-            Projection::Q | Projection::K | Projection::V | Projection::Qkv => self.biases.qkv,
+            Projection::Q
+            | Projection::K
+            | Projection::V
+            | Projection::Qkv
+            | Projection::QGate
+            | Projection::OutputGate => self.biases.qkv,
             Projection::O => self.biases.output,
             Projection::Gate | Projection::Up | Projection::Down | Projection::GateUp => {
                 self.biases.mlp
             }
+            Projection::DeltaQkv
+            | Projection::DeltaZ
+            | Projection::DeltaB
+            | Projection::DeltaA
+            | Projection::DeltaOut => false,
         }
     }
 
-    /// The linear layers of every decoder layer, in the order of the forward pass.
-    #[must_use]
-    pub fn projections(&self) -> &'static [Projection] {
-        self.facts().projections
+    /// The linear layers that any decoder layer has, each once.
+    pub fn projections(&self) -> impl Iterator<Item = Projection> + use<> {
+        let attention = self.facts().projections;
+        let recurrent = self
+            .facts()
+            .recurrent
+            .as_ref()
+            .map_or(&[][..], |r| r.projections);
+        let others = recurrent.iter().filter(|p| !attention.contains(p));
+        attention.iter().chain(others).copied()
     }
 
-    /// Those of one layer that are no expert's.
+    /// The linear layers of a decoder layer that are no expert's, in the order of the forward pass.
     #[must_use]
     pub fn projections_of(&self, layer: usize) -> &'static [Projection] {
-        let all = self.projections();
+        let all = match (self.layers[layer].mixer, &self.facts().recurrent) {
+            (Mixer::Delta, Some(recurrent)) => recurrent.projections,
+            _ => self.facts().projections,
+        };
         match self.experts_of(layer) {
             None => all,
             Some(_) => {
-                let of_attention = all.iter().take_while(|p| !p.is_of_mlp()).count();
-                &all[..of_attention]
+                let of_mixer = all.iter().take_while(|p| !p.is_of_mlp()).count();
+                &all[..of_mixer]
             }
         }
+    }
+
+    /// Whether some layer keeps a state: a sequence can't begin with rows of another then.
+    #[must_use]
+    pub fn is_recurrent(&self) -> bool {
+        self.layers.iter().any(|layer| layer.mixer == Mixer::Delta)
     }
 
     /// The experts of a layer.
@@ -225,9 +262,13 @@ impl ModelConfig {
         format!("model.layers.{layer}.{}", self.facts().path(projection))
     }
 
-    /// Name of a layer's norm without `.weight`, if the family has it.
+    /// Name of a layer's norm without `.weight`, if it has it.
     #[must_use]
     pub fn norm_path(&self, layer: usize, norm: Norm) -> Option<String> {
+        let of_heads = matches!(norm, Norm::Query | Norm::Key);
+        if of_heads && self.layers[layer].mixer == Mixer::Delta {
+            return None;
+        }
         Some(format!("model.layers.{layer}.{}", self.facts().norm(norm)?))
     }
 
@@ -281,6 +322,7 @@ impl ModelConfig {
                 self.num_hidden_layers
             ));
         }
+        self.validate_recurrent()?;
         if self.layers.iter().any(|l| l.window == Some(0)) {
             return Err("sliding_window is 0, expected at least 1".to_owned());
         }
@@ -301,6 +343,45 @@ impl ModelConfig {
             if size == 0 || size > most {
                 return Err(format!("{key} is {size}, expected 1 to {most}"));
             }
+        }
+        Ok(())
+    }
+
+    fn validate_recurrent(&self) -> Result<(), String> {
+        let Some(delta) = self.delta else {
+            return match self.is_recurrent() {
+                true => Err("recurrent layers without heads".to_owned()),
+                false => Ok(()),
+            };
+        };
+        for (key, size) in delta.named() {
+            if size == 0 || size > MAX_DIMENSION {
+                return Err(format!("{key} is {size}, expected 1 to {MAX_DIMENSION}"));
+            }
+        }
+        let widths = [
+            delta.key_heads.saturating_mul(delta.key_dim),
+            delta.value_heads.saturating_mul(delta.value_dim),
+        ];
+        if widths.iter().any(|&width| width > MAX_DIMENSION / 4) || delta.taps > MAX_TAPS {
+            return Err(format!(
+                "linear attention with heads of {} and {} columns and {} taps is absurdly large",
+                widths[0], widths[1], delta.taps
+            ));
+        }
+        if !delta.value_heads.is_multiple_of(delta.key_heads) {
+            return Err(format!(
+                "linear_num_value_heads {} is not a multiple of linear_num_key_heads {}",
+                delta.value_heads, delta.key_heads
+            ));
+        }
+        // A text that is read again from its begin would need the states of its begin.
+        let changes = |rope: &Rope| rope.changes_beyond().is_some();
+        if self.is_recurrent() && self.ropes.iter().any(changes) {
+            return Err(
+                "a rotary embedding that depends on the length (dynamic, longrope) is not supported beside linear_attention layers"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

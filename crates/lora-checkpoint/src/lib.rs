@@ -35,6 +35,7 @@ pub mod gguf;
 mod importance;
 mod lost;
 mod mapped;
+mod order;
 mod projection;
 mod published;
 // One index runs over several arrays, in the order of the reference.
@@ -55,8 +56,9 @@ pub use checkpoint::{Checkpoint, Format};
 pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
 pub use error::Error;
 pub use families::{
-    Activation, Block, EXPERT_PROJECTIONS, ExpertFacts, Experts, Facts, Family, HeadNorms, Mlp,
-    Norm, NormKind, Published, RotaryPairs, XIELU_BETA, XIELU_EPS, XieluNumber,
+    Activation, Block, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts, Facts,
+    Family, HeadNorms, Mixer, Mlp, Norm, NormKind, Published, Recurrent, RotaryPairs, XIELU_BETA,
+    XIELU_EPS, XieluNumber,
 };
 pub use importance::Importance;
 pub use projection::Projection;

@@ -21,13 +21,33 @@ pub enum Projection {
     Qkv,
     /// Gate and up stacked in one linear layer.
     GateUp,
+    /// Queries, and beside those of each head the gate of its output.
+    QGate,
+    /// The gate of attention's output.
+    OutputGate,
+    /// Queries, keys and values of a recurrent layer, which its convolution runs over.
+    DeltaQkv,
+    /// The gate of a recurrent layer's output.
+    DeltaZ,
+    /// What a recurrent layer's β is made of, a number a head.
+    DeltaB,
+    /// What its decay is made of, a number a head.
+    DeltaA,
+    /// A recurrent layer's output.
+    DeltaOut,
 }
 
-use Projection::{Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
+use Projection::{
+    DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, Down, Gate, GateUp, K, O, OutputGate, Q, QGate,
+    Qkv, Up, V,
+};
 
 impl Projection {
     /// All kinds of projections, in the order of [`Projection::index`].
-    pub const ALL: [Self; 9] = [Q, K, V, O, Gate, Up, Down, Qkv, GateUp];
+    pub const ALL: [Self; 16] = [
+        Q, K, V, O, Gate, Up, Down, Qkv, GateUp, QGate, OutputGate, DeltaQkv, DeltaZ, DeltaB,
+        DeltaA, DeltaOut,
+    ];
 
     /// Its place among the kinds.
     #[must_use]
@@ -39,7 +59,7 @@ impl Projection {
     #[must_use]
     pub(crate) const fn usual_path(self) -> &'static str {
         match self {
-            Q => "self_attn.q_proj",
+            Q | QGate | OutputGate => "self_attn.q_proj",
             K => "self_attn.k_proj",
             V => "self_attn.v_proj",
             O => "self_attn.o_proj",
@@ -48,6 +68,11 @@ impl Projection {
             Down => "mlp.down_proj",
             Qkv => "self_attn.qkv_proj",
             GateUp => "mlp.gate_up_proj",
+            DeltaQkv => "linear_attn.in_proj_qkv",
+            DeltaZ => "linear_attn.in_proj_z",
+            DeltaB => "linear_attn.in_proj_b",
+            DeltaA => "linear_attn.in_proj_a",
+            DeltaOut => "linear_attn.out_proj",
         }
     }
 
@@ -57,7 +82,7 @@ impl Projection {
         matches!(self, Gate | Up | Down | GateUp)
     }
 
-    /// What its rows hold, in order: itself, or the stacked parts.
+    /// What its rows hold, in order (of each head, if [`Self::is_by_heads`]): itself, or the stacked parts.
     #[must_use]
     pub const fn parts(self) -> &'static [Self] {
         match self {
@@ -70,6 +95,19 @@ impl Projection {
             Down => &[Down],
             Qkv => &[Q, K, V],
             GateUp => &[Gate, Up],
+            QGate => &[Q, OutputGate],
+            OutputGate => &[OutputGate],
+            DeltaQkv => &[DeltaQkv],
+            DeltaZ => &[DeltaZ],
+            DeltaB => &[DeltaB],
+            DeltaA => &[DeltaA],
+            DeltaOut => &[DeltaOut],
         }
+    }
+
+    /// Whether its parts lie side by side in each head, not one behind the other.
+    #[must_use]
+    pub const fn is_by_heads(self) -> bool {
+        matches!(self, QGate)
     }
 }

@@ -1,6 +1,6 @@
 //! The shape of a published model as a config, for plans.
 use crate::config::{Biases, LayerSpec, Multipliers};
-use crate::families::{Family, Published};
+use crate::families::{DeltaShape, Family, Mixer, Published};
 use crate::{ModelConfig, Rope, RopeScaling};
 
 impl ModelConfig {
@@ -12,6 +12,7 @@ impl ModelConfig {
             window: None,
             rope: Some(0),
             experts: shape.experts.is_some(),
+            mixer: Mixer::Attention,
         };
         let rope = Rope {
             theta: 10_000.0,
@@ -30,7 +31,10 @@ impl ModelConfig {
             head_dim: shape.head,
             norm_eps: 1e-5,
             ropes: vec![rope; 1 + usize::from(family.facts().json.query_growth)],
-            layers: vec![layer; shape.layers],
+            layers: mixers(family, shape.layers)
+                .map(|mixer| LayerSpec { mixer, ..layer })
+                .collect(),
+            delta: delta(family, shape),
             query_pre_attn_scalar: shape.head as f64,
             multipliers: Multipliers::default(),
             attention_softcap: None,
@@ -48,4 +52,27 @@ impl ModelConfig {
             pad_token_id: None,
         }
     }
+}
+
+/// Heads of the recurrent layers.
+fn delta(family: Family, shape: &Published) -> Option<DeltaShape> {
+    let usual = family.facts().recurrent.as_ref()?.shape;
+    let [key_heads, value_heads] = shape
+        .state_heads
+        .unwrap_or([usual.key_heads, usual.value_heads]);
+    Some(DeltaShape {
+        key_heads,
+        value_heads,
+        ..usual
+    })
+}
+
+/// What mixes the tokens of each layer, where nothing is said.
+fn mixers(family: Family, count: usize) -> impl Iterator<Item = Mixer> {
+    let recurrent = family.facts().recurrent.as_ref();
+    let every = recurrent.map_or(1, |r| r.attention_every);
+    (1..=count).map(move |layer| match layer.is_multiple_of(every) {
+        true => Mixer::Attention,
+        false => Mixer::Delta,
+    })
 }

@@ -116,7 +116,9 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
                 shape: info.shape.clone(),
                 dtype,
                 permuted: None,
+                columns: None,
                 offset: 0.0,
+                is_rate: false,
             },
         ));
     }

@@ -1,5 +1,6 @@
 //! One weight where it lies: its shape, its storage, and its rows widened to f32 on demand.
 use crate::blocks;
+use crate::order::Order;
 use crate::storage::StorageDtype;
 use std::ops::Range;
 
@@ -11,10 +12,14 @@ pub(crate) struct Entry {
     pub(crate) range: Range<usize>,
     pub(crate) shape: Vec<usize>,
     pub(crate) dtype: StorageDtype,
-    /// Rows of a head, if the rows lie in GGUF's order for llama's q and k.
-    pub(crate) permuted: Option<usize>,
+    /// The order of its rows, if that is GGUF's own; of the values of a vector.
+    pub(crate) permuted: Option<Order>,
+    /// The order of its columns, if that is GGUF's own.
+    pub(crate) columns: Option<Order>,
     /// What the file adds to the values: GGUF stores Gemma's norms as γ, Hugging Face as γ − 1.
     pub(crate) offset: f32,
+    /// The file has −eˣ for x.
+    pub(crate) is_rate: bool,
 }
 
 /// One weight where it lies in the mapped file. 1-D weights have one row. GGUF's permuted q/k rows are already
@@ -53,9 +58,9 @@ impl TensorView<'_> {
     pub fn stored_bytes(&self) -> usize {
         self.bytes.len()
     }
-    /// Whether the stored rows are in Hugging Face's order (GGUF stores those of Llama's q and k in another).
+    /// Whether the stored values are in Hugging Face's order (GGUF stores Llama's q and k in another).
     pub fn lies_in_order(&self) -> bool {
-        self.entry.permuted.is_none()
+        self.entry.permuted.is_none() && self.entry.columns.is_none()
     }
     /// The stored bytes of a row, in Hugging Face's order.
     ///
@@ -63,10 +68,7 @@ impl TensorView<'_> {
     /// If there is no such row.
     pub fn stored_row(&self, row: usize) -> &[u8] {
         assert!(row < self.rows(), "{}: row {row}", self.name);
-        let row = match self.entry.permuted {
-            Some(width) => stored_row(row, width),
-            None => row,
-        };
+        let row = self.place(row);
         let bytes = self.bytes.len() / self.rows();
         &self.bytes[row * bytes..(row + 1) * bytes]
     }
@@ -81,8 +83,20 @@ impl TensorView<'_> {
     /// The stored place of a row in Hugging Face's order; of a value in a vector.
     pub(crate) fn place(&self, row: usize) -> usize {
         match self.entry.permuted {
-            Some(width) => stored_row(row, width),
+            Some(order) => order.stored(row),
             None => row,
+        }
+    }
+    /// Whole rows in Hugging Face's order of columns, in the stored one.
+    pub(crate) fn store_columns(&self, rows: &mut [f32]) {
+        if let Some(order) = self.entry.columns {
+            reorder(rows, self.columns(), |place| order.hugging_face(place));
+        }
+    }
+    /// The way back.
+    pub(crate) fn restore_columns(&self, rows: &mut [f32]) {
+        if let Some(order) = self.entry.columns {
+            reorder(rows, self.columns(), |place| order.stored(place));
         }
     }
     /// How the values are stored.
@@ -128,17 +142,18 @@ impl TensorView<'_> {
         );
         match self.entry.permuted {
             None => self.widen(first * columns, out),
-            Some(width) if self.entry.shape.len() == 1 => {
+            Some(order) if self.entry.shape.len() == 1 => {
                 for (i, value) in out.iter_mut().enumerate() {
-                    self.widen(stored_row(i, width), std::slice::from_mut(value));
+                    self.widen(order.stored(i), std::slice::from_mut(value));
                 }
             }
-            Some(width) => {
+            Some(order) => {
                 for (i, row) in out.chunks_exact_mut(columns).enumerate() {
-                    self.widen(stored_row(first + i, width) * columns, row);
+                    self.widen(order.stored(first + i) * columns, row);
                 }
             }
         }
+        self.restore_columns(out);
     }
     /// Values of a row that can be read alone: a block's, 1 for plain floats. Rows are whole multiples of it.
     pub fn unit(&self) -> usize {
@@ -166,8 +181,11 @@ impl TensorView<'_> {
                 out.copy_from_slice(&whole[column..column + out.len()]);
             }
             permuted => {
+                if let Some(order) = self.entry.columns {
+                    return self.widen_runs(order, self.place(row) * columns, column, out);
+                }
                 let start =
-                    |row| permuted.map_or(row, |width| stored_row(row, width)) * columns + column;
+                    |row| permuted.map_or(row, |order: Order| order.stored(row)) * columns + column;
                 self.fetch(start(row + AHEAD), out.len());
                 self.widen(start(row), out);
             }
@@ -191,8 +209,9 @@ impl TensorView<'_> {
     }
     /// The values in place, if stored as aligned, unpermuted f32.
     pub fn as_f32(&self) -> Option<&[f32]> {
-        match (self.entry.dtype, self.entry.permuted, self.entry.offset) {
-            (StorageDtype::F32, None, 0.0) => bytemuck::try_cast_slice(self.bytes).ok(),
+        let is_plain = self.lies_in_order() && !self.entry.is_rate;
+        match (self.entry.dtype, is_plain, self.entry.offset) {
+            (StorageDtype::F32, true, 0.0) => bytemuck::try_cast_slice(self.bytes).ok(),
             _ => None,
         }
     }
@@ -213,6 +232,43 @@ impl TensorView<'_> {
         if self.entry.offset != 0.0 {
             out.iter_mut().for_each(|v| *v -= self.entry.offset);
         }
+        if self.entry.is_rate {
+            out.iter_mut().for_each(|v| *v = (-*v).ln());
+        }
+    }
+
+    /// Widens the columns from `column` on of the row that is stored from `start` on, run by run of those that stayed
+    /// neighbours; a run may begin and end within a block.
+    fn widen_runs(&self, order: Order, start: usize, column: usize, out: &mut [f32]) {
+        let unit = self.unit();
+        let mut blocks = Vec::new();
+        let mut done = 0;
+        while done < out.len() {
+            let place = order.stored(column + done);
+            let run = order.run(column + done).min(out.len() - done);
+            let to = &mut out[done..done + run];
+            let first = place / unit * unit;
+            let end = (place + run).next_multiple_of(unit);
+            if (first, end) == (place, place + run) {
+                self.widen(start + place, to);
+            } else {
+                blocks.resize(end - first, 0.0);
+                self.widen(start + first, &mut blocks);
+                to.copy_from_slice(&blocks[place - first..][..run]);
+            }
+            done += run;
+        }
+    }
+}
+
+/// Each row's values at `source` of their places.
+fn reorder(rows: &mut [f32], columns: usize, source: impl Fn(usize) -> usize) {
+    let mut before = vec![0.0; columns];
+    for row in rows.chunks_exact_mut(columns) {
+        before.copy_from_slice(row);
+        for (place, value) in row.iter_mut().enumerate() {
+            *value = before[source(place)];
+        }
     }
 }
 
@@ -232,36 +288,4 @@ fn prefetch(byte: &u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = byte;
-}
-
-/// The stored row of Hugging Face row `row`, where a head is `width` rows. llama.cpp's converter lays each head out as
-/// reshape(2, width/2) with the axes swapped: the halves (j, j + width/2) that rotate together become neighbours.
-pub(crate) fn stored_row(row: usize, width: usize) -> usize {
-    let (head, within) = (row / width, row % width);
-    let (half, j) = (within / (width / 2), within % (width / 2));
-    head * width + 2 * j + half
-}
-
-/// The way back: the Hugging Face row of stored row `row`.
-pub(crate) fn hugging_face_row(row: usize, width: usize) -> usize {
-    let (head, within) = (row / width, row % width);
-    head * width + within % 2 * (width / 2) + within / 2
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn permutation_is_llama_cpps_and_has_its_inverse() {
-        // np.arange(8).reshape(1, 2, 4).swapaxes(1, 2).reshape(8): what the converter does to one head of 8 rows.
-        let converted = [0, 4, 1, 5, 2, 6, 3, 7];
-        for (stored, row) in converted.into_iter().enumerate() {
-            assert_eq!(
-                (stored_row(row, 8), hugging_face_row(stored, 8)),
-                (stored, row)
-            );
-        }
-        assert!((0..24).all(|row| hugging_face_row(stored_row(row, 12), 12) == row));
-    }
 }

@@ -1,5 +1,7 @@
 //! The weights that a decoder of a shape has: what each is, its name and its shape.
-use crate::families::{EXPERT_PROJECTIONS, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber};
+use crate::families::{
+    DeltaPart, EXPERT_PROJECTIONS, Mixer, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber,
+};
 use crate::{ModelConfig, Projection};
 
 /// Whose weight it is.
@@ -15,6 +17,7 @@ pub(crate) enum Part {
     /// Of a layer, the expert's number, and which of its projections.
     Expert(usize, usize, Projection),
     Xielu(usize, XieluNumber),
+    Delta(usize, DeltaPart),
     FinalNorm,
     FinalNormBias,
     Head,
@@ -38,9 +41,11 @@ impl ModelConfig {
             vec![v, h],
         )];
         for layer in 0..self.num_hidden_layers {
-            for &(norm, path) in self.facts().norms {
+            for &(norm, _) in self.facts().norms {
                 let width = vec![self.norm_width(norm)];
-                let path = format!("model.layers.{layer}.{path}");
+                let Some(path) = self.norm_path(layer, norm) else {
+                    continue;
+                };
                 parts.push((
                     Part::Norm(layer, norm),
                     format!("{path}.weight"),
@@ -67,6 +72,12 @@ impl ModelConfig {
                 }
             }
             parts.extend(self.expert_parts(layer));
+            if let (Mixer::Delta, Some(delta)) = (self.layers[layer].mixer, self.delta) {
+                for part in DeltaPart::ALL {
+                    let name = format!("model.layers.{layer}.{}", part.path());
+                    parts.push((Part::Delta(layer, part), name, part.shape(delta)));
+                }
+            }
             if self.facts().mlp == Mlp::Xielu {
                 for number in XieluNumber::ALL {
                     let name = format!("model.layers.{layer}.{}", number.path());
@@ -121,6 +132,12 @@ impl ModelConfig {
         let number = XieluNumber::ALL
             .into_iter()
             .find(|n| name.ends_with(n.path()));
+        let delta = DeltaPart::ALL
+            .into_iter()
+            .find(|part| name.ends_with(part.path()));
+        if let Some(part) = delta {
+            return part.initial();
+        }
         match number {
             Some(number) => number.initial(),
             None if name.ends_with(".bias") => 0.0,

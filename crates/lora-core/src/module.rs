@@ -20,6 +20,11 @@ pub enum ModuleKind {
     /// A weight of a mixture of experts, which PEFT 0.21 takes as a parameter of its module (`target_parameters`), whatever
     /// asks for it: the router's, or one of the experts', y = x·Wᵀ for some tokens.
     Parameter,
+    /// Something whose weights an adapter here leaves as they are, of so many values (a convolution).
+    Frozen {
+        /// Values.
+        values: usize,
+    },
     /// Something without weights (an activation, a rotary embedding): nothing of it can train, but an expression can match it.
     Weightless,
 }
@@ -105,6 +110,14 @@ impl Module {
         }
     }
 
+    /// Something whose weights stay as they are.
+    pub fn frozen(path: impl Into<String>, values: usize) -> Self {
+        Self {
+            kind: ModuleKind::Frozen { values },
+            ..Self::linear(path, 0, 0)
+        }
+    }
+
     /// Something without weights.
     pub fn weightless(path: impl Into<String>) -> Self {
         Self {
@@ -117,7 +130,10 @@ impl Module {
     pub fn add_bias(&mut self) {
         match &mut self.kind {
             ModuleKind::Linear { bias } | ModuleKind::Norm { bias } => *bias = true,
-            ModuleKind::Embedding | ModuleKind::Parameter | ModuleKind::Weightless => {}
+            ModuleKind::Embedding
+            | ModuleKind::Parameter
+            | ModuleKind::Frozen { .. }
+            | ModuleKind::Weightless => {}
         }
     }
 
@@ -147,6 +163,7 @@ impl Module {
             }
             ModuleKind::Embedding => vec![self.in_features, self.out_features],
             ModuleKind::Norm { .. } => vec![self.out_features],
+            ModuleKind::Frozen { values } => vec![values],
             ModuleKind::Weightless => Vec::new(),
         }
     }

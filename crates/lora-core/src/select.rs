@@ -33,6 +33,13 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 module.path
             )));
         }
+        if saved && matches!(module.kind, ModuleKind::Frozen { .. }) {
+            return Err(Error::config(format!(
+                "modules_to_save takes {}, whose weights can't train beside an adapter here\nhint: write the whole names of \
+                 others, e.g. model.norm",
+                module.path
+            )));
+        }
         if saved && module.kind != ModuleKind::Weightless {
             found.saved.push(i);
         }
@@ -52,6 +59,10 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
             }
             ModuleKind::Parameter => return Err(of_experts(module)),
             ModuleKind::Norm { .. } => ("is a norm", "train it as a whole with modules_to_save"),
+            ModuleKind::Frozen { .. } => (
+                "is no linear layer",
+                "narrow the pattern, e.g. by _proj at its end",
+            ),
             ModuleKind::Weightless => (
                 "has no weights",
                 "narrow the pattern, e.g. by _proj at its end",

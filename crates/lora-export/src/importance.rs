@@ -82,7 +82,9 @@ fn named(base: &Base, squares: &InputSquares) -> Importance {
     for (&(layer, projection), sums) in &squares.sums {
         let weight = format!("{}.weight", base.config().path(projection, layer));
         if let Some(name) = gguf::tensor_name(base.config(), &weight) {
-            columns.insert(name, sums.iter().map(|sum| *sum as f32).collect());
+            let sums: Vec<f32> = sums.iter().map(|sum| *sum as f32).collect();
+            let own = gguf::permute_columns(base.config(), &weight, &sums, sums.len());
+            columns.insert(name, own);
         }
     }
     Importance::of_sums(columns, squares.tokens)

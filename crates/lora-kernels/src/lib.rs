@@ -26,6 +26,7 @@ mod dispatch;
 pub mod dora;
 pub mod embedding;
 pub mod experts;
+pub mod gate;
 pub mod gemm;
 pub mod glu;
 pub mod half;

@@ -11,6 +11,7 @@
 //! - `loss`: cross-entropy on supervised rows.
 //! - `route`: [`Composite`], a base with an adapter.
 //! - `full`: [`FullModel`], all weights as parameters.
+mod delta;
 mod experts;
 mod full;
 mod graph;

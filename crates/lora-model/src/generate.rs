@@ -115,12 +115,8 @@ pub(crate) fn packed(
         let mut ropes = config.ropes.iter();
         ropes.any(|rope| rope.variant(n) != rope.variant(n + max_new_tokens))
     };
-    let prefixes = if prompts.iter().any(|p| grows(p.len())) {
-        Prefixes::Separate
-    } else {
-        Prefixes::Shared
-    };
-    Ok((packed, prefixes))
+    let changes = prompts.iter().any(|p| grows(p.len()));
+    Ok((packed, Prefixes::of(config, !changes)))
 }
 
 /// Rows of the cache that a generation takes: the prompts' rows, then a region for what follows each.

@@ -1,5 +1,5 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{DeltaPart, ModelConfig};
 use lora_core::{Module, Role};
 
 pub use lora_checkpoint::Projection;
@@ -30,6 +30,12 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         }
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
+            _ if DeltaPart::ALL
+                .iter()
+                .any(|part| name.ends_with(part.path())) =>
+            {
+                Module::frozen(path, shape.iter().product())
+            }
             [out_features, in_features] => Module {
                 is_head: path == HEAD,
                 roles: roles_of(config, path),
@@ -77,29 +83,32 @@ fn of_experts(config: &ModelConfig, path: &str, shape: &[usize]) -> Option<Optio
         return Some((expert == "0").then(|| parameter(&path)));
     }
     let is_at = |module: &str| path.ends_with(&format!(".{module}"));
-    let mut mlp = config.projections().iter().filter(|p| p.is_of_mlp());
-    let is_own = is_at(own.router) || mlp.any(|&p| is_at(config.facts().path(p)));
+    let mut mlp = config.projections().filter(|p| p.is_of_mlp());
+    let is_own = is_at(own.router) || mlp.any(|p| is_at(config.facts().path(p)));
     is_own.then(|| Some(parameter(path)))
 }
 
 /// The roles of a linear layer: none outside the decoder's layers.
 fn roles_of(config: &ModelConfig, path: &str) -> &'static [Role] {
-    let own = |p: &&Projection| path.ends_with(config.facts().path(**p));
-    let projection = config.projections().iter().find(own);
-    projection.map_or(&[], |&p| roles(p))
+    let own = |p: &Projection| path.ends_with(config.facts().path(*p));
+    config.projections().find(own).map_or(&[], roles)
 }
 
-/// What a projection is for, as lora-core calls it.
+/// What a projection is for, as lora-core calls it. In a recurrent layer queries, keys and values are one, the gate of its
+/// output belongs to the output, and what decay and β are made of (a number a head) has no role: all-linear alone takes it.
 const fn roles(projection: Projection) -> &'static [Role] {
     match projection {
-        Projection::Q => &[Role::Query],
+        Projection::Q | Projection::QGate => &[Role::Query],
         Projection::K => &[Role::Key],
         Projection::V => &[Role::Value],
-        Projection::O => &[Role::Output],
+        Projection::O | Projection::OutputGate | Projection::DeltaZ | Projection::DeltaOut => {
+            &[Role::Output]
+        }
         Projection::Gate => &[Role::Gate],
         Projection::Up => &[Role::Up],
         Projection::Down => &[Role::Down],
-        Projection::Qkv => &[Role::Query, Role::Key, Role::Value],
+        Projection::Qkv | Projection::DeltaQkv => &[Role::Query, Role::Key, Role::Value],
+        Projection::DeltaB | Projection::DeltaA => &[],
         Projection::GateUp => &[Role::Gate, Role::Up],
     }
 }

@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 23] = [
+pub const FAMILIES: [(&str, &str); 24] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -25,6 +25,7 @@ pub const FAMILIES: [(&str, &str); 23] = [
     ("phi3", "phi3_fused"),
     ("qwen2", "qwen2_bias_all_linear"),
     ("qwen3", "qwen3_modules_to_save"),
+    ("qwen3_5_text", "qwen3_5_grouped"),
     ("qwen3_moe", "qwen3_moe_experts"),
     ("seed_oss", "seed_oss_biases"),
     ("smollm3", "smollm3_nope"),

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::trainable::RowSize;
 use lora_checkpoint::ModelConfig;
 use lora_core::TargetedModule;
-use lora_model::{BatchSize, Footprint, Peak, Plan, Process, footprint};
+use lora_model::{BatchSize, Footprint, Peak, Plan, Process, footprint, footprint_from};
 use serde::Serialize;
 
 /// What a run on the fused route takes memory for.
@@ -57,11 +57,11 @@ pub struct MemoryPlan {
 impl Demand<'_> {
     /// The buffers of a step.
     pub fn step(&self) -> Footprint {
-        let mut step = footprint(self.config, self.modules, self.dropout, self.batch);
-        if self.embedding {
-            step.layers = self.config.num_hidden_layers - 1;
+        let (config, modules) = (self.config, self.modules);
+        match self.embedding {
+            true => footprint_from(0, config, modules, self.dropout, self.batch),
+            false => footprint(config, modules, self.dropout, self.batch),
         }
-        step
     }
 
     /// The peak of the process under a plan.
@@ -77,7 +77,7 @@ impl Demand<'_> {
         let step = self.step();
         let leanest = Peak::of(&self.process, &step, Plan::LEANEST);
         let all = Plan {
-            exact: step.layers,
+            exact: step.layers.len(),
             rounded: 0,
         };
         let plan = match budget {
@@ -99,7 +99,7 @@ impl Demand<'_> {
             peak,
             kept_layers: plan.exact,
             bf16_layers: plan.rounded,
-            recomputed_layers: step.layers - plan.exact - plan.rounded,
+            recomputed_layers: step.layers.len() - plan.exact - plan.rounded,
             largest_batch_tokens: self.batch.tokens,
             predicted_peak_bytes: peak.total(),
         })

@@ -1,7 +1,7 @@
 //! Windows and rotary embeddings, layer by layer.
 use super::value::{Object, flag, non_null, size};
 use crate::config::LayerSpec;
-use crate::families::{Facts, RopeInWindows, Sliding};
+use crate::families::{Facts, Mixer, RopeInWindows, Sliding};
 use serde_json::Value;
 
 /// transformers' default of `sliding_window` where layers alternate.
@@ -24,14 +24,46 @@ pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Laye
     // The second rotary embedding is that of the sliding layers.
     let has_local = facts.json.local_rope.is_some();
     let rope = |window: Option<usize>| usize::from(has_local && window.is_some());
-    let layers = windows.into_iter().zip(rotated);
+    let layers = windows
+        .into_iter()
+        .zip(rotated)
+        .zip(mixers(json, facts, count)?);
     Ok(layers
-        .map(|(window, rotated)| LayerSpec {
+        .map(|((window, rotated), mixer)| LayerSpec {
             window,
             rope: (rotated && (window.is_some() || !in_windows_alone)).then(|| rope(window)),
             experts: false,
+            mixer,
         })
         .collect())
+}
+
+/// What mixes the tokens of each layer: those that `layer_types` names, else attention in every so many-th.
+fn mixers(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Mixer>, String> {
+    let Some(recurrent) = &facts.recurrent else {
+        return Ok(vec![Mixer::Attention; count]);
+    };
+    if let Some(list) = per_layer(json, "layer_types", count)? {
+        let named = |kind: &Value| {
+            let known = [Mixer::Attention, Mixer::Delta];
+            let found = known.into_iter().find(|mixer| kind == mixer.word());
+            found.ok_or_else(|| {
+                format!(
+                    "layer_types has {kind}, known are \"linear_attention\" and \"full_attention\""
+                )
+            })
+        };
+        return list.iter().map(named).collect();
+    }
+    match size(json, "full_attention_interval")?.unwrap_or(recurrent.attention_every) {
+        0 => Err("full_attention_interval is 0, expected at least 1".to_owned()),
+        every => Ok((1..=count)
+            .map(|layer| match layer.is_multiple_of(every) {
+                true => Mixer::Attention,
+                false => Mixer::Delta,
+            })
+            .collect()),
+    }
 }
 
 /// `sliding_window`, and the window of each layer.

@@ -12,7 +12,7 @@ mod value;
 
 use crate::config::{Biases, Multipliers, check_layers};
 use crate::error::{Error, Fault, Result, invalid};
-use crate::families::{Activation, BiasKey, Facts, Family, Mlp, SoftCap};
+use crate::families::{Activation, BiasKey, DeltaShape, Facts, Family, Mlp, SoftCap};
 use crate::files::read_json;
 use crate::text_part;
 use crate::{ModelConfig, Rope};
@@ -107,6 +107,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         norm_eps: real(json, default.norm_eps.0)?.unwrap_or(default.norm_eps.1),
         ropes,
         layers,
+        delta: delta(json, facts)?,
         query_pre_attn_scalar: match default.query_pre_attn_scalar {
             None => head_dim as f64,
             Some(default) => real(json, "query_pre_attn_scalar")?.unwrap_or(default),
@@ -178,6 +179,24 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
         .hint("use its unquantised folder, or a GGUF file"));
     }
     unread::refuse(json, facts)
+}
+
+/// Heads of the recurrent layers, of a family that has such.
+fn delta(json: &Object, facts: &Facts) -> Result<Option<DeltaShape>, String> {
+    let Some(recurrent) = &facts.recurrent else {
+        return Ok(None);
+    };
+    let [key_heads, value_heads, key_dim, value_dim, taps] = recurrent
+        .shape
+        .named()
+        .map(|(key, default)| Ok::<_, String>(size(json, key)?.unwrap_or(default)));
+    Ok(Some(DeltaShape {
+        key_heads: key_heads?,
+        value_heads: value_heads?,
+        key_dim: key_dim?,
+        value_dim: value_dim?,
+        taps: taps?,
+    }))
 }
 
 /// The width of a head: named, the family's own, or the hidden state shared out.

@@ -1,9 +1,9 @@
 //! Keys of config.json that change what a decoder computes in some family. Where the model's own family doesn't read
 //! them, transformers ignores them silently; here they are refused, unless their value means that nothing changes.
 use super::value::{Object, non_null};
-use crate::LayerSpec;
 use crate::error::Fault;
 use crate::families::{Activation, Facts, Mlp, Norm, Sliding, SoftCap};
+use crate::{LayerSpec, Projection};
 use serde_json::Value;
 
 /// Refuses keys that the family doesn't read and that would change what is computed.
@@ -21,8 +21,8 @@ pub(super) fn refuse(json: &Object, facts: &Facts) -> Result<(), Fault> {
     for rope in nested.iter().filter_map(|key| json.get(*key)?.as_object()) {
         let own = &facts.json;
         for (key, is_read) in [
-            ("mrope_section", false),
-            ("mrope_interleaved", false),
+            ("mrope_section", own.sectioned_rope),
+            ("mrope_interleaved", own.sectioned_rope),
             ("short_mscale", false),
             ("long_mscale", false),
             ("alpha", own.rope_alpha),
@@ -45,10 +45,11 @@ pub(super) fn refuse_layer_types(
     let Some(Value::Array(types)) = non_null(json, "layer_types") else {
         return Ok(());
     };
-    let is_read = !matches!(
-        facts.json.sliding,
-        Sliding::Never | Sliding::All(_) | Sliding::IfUsed
-    );
+    let is_read = facts.recurrent.is_some()
+        || !matches!(
+            facts.json.sliding,
+            Sliding::Never | Sliding::All(_) | Sliding::IfUsed
+        );
     let agrees = |(kind, layer): (&Value, &LayerSpec)| {
         kind == match layer.window {
             None => "full_attention",
@@ -173,6 +174,11 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
         ("n_routed_experts", AtMostOne, false),
         ("use_qk_norm", Always(norms_heads), false),
         ("qk_layernorm", Always(norms_heads), false),
+        (
+            "attn_output_gate",
+            Always(facts.projections.contains(&Projection::QGate)),
+            false,
+        ),
         ("use_cla", False, false),
         ("use_rotary_pos_emb", Always(true), false),
         ("use_mrope", False, false),

@@ -1,6 +1,7 @@
 //! What can be said of a family: the types that the files beside this one fill in. No family is named here.
 use super::experts::{ExpertFacts, Experts};
 pub use super::kinds::{Activation, Block, HeadNorms, Mlp, Norm, NormKind, RotaryPairs};
+use super::mixers::Recurrent;
 use crate::Projection;
 
 /// One family: all that is known of it.
@@ -12,6 +13,8 @@ pub struct Facts {
     pub architecture: &'static str,
     /// The linear layers of a layer, in the order of the forward pass.
     pub projections: &'static [Projection],
+    /// Where some layers keep a state instead of keys and values.
+    pub recurrent: Option<Recurrent>,
     /// Module paths in a layer of those that are not called as in most families.
     pub names: &'static [(Projection, &'static str)],
     /// The norms of a layer and their module paths, in the order of the forward pass.
@@ -37,6 +40,8 @@ pub struct Facts {
     /// Names of the modules that PEFT targets where nothing is said
     /// (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING); empty where PEFT has no default.
     pub peft_targets: &'static [&'static str],
+    /// Beginnings of names of weights that files hold beside the decoder's, and that transformers does not read.
+    pub(crate) unread_weights: &'static [&'static str],
     /// Its config.json.
     pub(crate) json: JsonFacts,
     /// Its GGUF files.
@@ -89,6 +94,8 @@ pub(crate) struct JsonFacts {
     pub(crate) sliding: Sliding,
     /// `partial_rotary_factor` is read, and this is its default.
     pub(crate) partial_rotary_factor: Option<f64>,
+    /// Positions may have several dimensions (`mrope_section`), all of which are the same in a text.
+    pub(crate) sectioned_rope: bool,
     /// Names of rotary scalings that mean another here: (written, meant).
     pub(crate) rope_types: &'static [(&'static str, &'static str)],
     /// The rotary embedding of sliding layers, where it is another than that of the full ones.
@@ -240,6 +247,8 @@ pub(crate) struct GgufFacts {
 /// What a model can have and llama.cpp's loader of an architecture does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unloaded {
+    /// Biases on q, k and v.
+    QkvBias,
     /// A bias on the output of attention.
     OutputBias,
     /// Biases on gate, up and down.
@@ -252,6 +261,8 @@ pub(crate) enum Unloaded {
     RopeFactors,
     /// Linear layers without biases.
     NoBiases,
+    /// Keys of another width than values, where there is a state.
+    UnevenHeads,
 }
 
 /// Models in whose mixes of block types llama.cpp gives the matrices of values more bits, since they are small.
@@ -319,6 +330,18 @@ pub struct Published {
     pub tied: bool,
     /// Experts, where all layers have some.
     pub experts: Option<Experts>,
+    /// Key heads and value heads of recurrent layers, where those are others than the family's usual ones.
+    pub state_heads: Option<[usize; 2]>,
+}
+
+impl Published {
+    /// The same with so many key heads and value heads in its recurrent layers.
+    pub(super) const fn with_states(self, state_heads: [usize; 2]) -> Self {
+        Self {
+            state_heads: Some(state_heads),
+            ..self
+        }
+    }
 }
 
 /// A row of [`Facts::published`]: name, [V, H, MLP width], layers, [query heads, key/value heads, width of a head], tied.
@@ -340,6 +363,7 @@ pub(super) const fn published(
         head,
         tied,
         experts: None,
+        state_heads: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ModelConfig;
 use crate::Projection;
 use crate::config::{Biases, LayerSpec, Multipliers, check_layers};
 use crate::error::Fault;
-use crate::families::{Facts, Family, GgufWindows, RopeInWindows};
+use crate::families::{DeltaShape, Facts, Family, GgufWindows, Mixer, RopeInWindows};
 use crate::mapped::Mapped;
 use crate::weights::Part;
 
@@ -51,7 +51,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         .tensors
         .get("token_embd.weight")
         .ok_or("no tensor token_embd.weight")?;
-    let num_hidden_layers = keys.need("block_count")?;
+    let num_hidden_layers = keys.need("block_count")?.saturating_sub(predictors(gguf));
     check_layers(num_hidden_layers)?;
     let max_position_embeddings = keys.need("context_length")?;
     xielu::check(gguf, facts, num_hidden_layers)?;
@@ -71,6 +71,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
             .ok_or_else(|| format!("no {}", keys.name(names::norm_eps_key(facts))))?,
         ropes: rope::read(&keys, files, facts, rotated, max_position_embeddings)?,
         layers,
+        delta: delta(&keys, facts)?,
         query_pre_attn_scalar: query_pre_attn_scalar(
             facts,
             num_hidden_layers,
@@ -83,7 +84,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         logit_softcap: keys.cap("final_logit_softcapping", facts.gguf.logit_softcap)?,
         tie_word_embeddings: !gguf.tensors.contains_key("output.weight"),
         max_position_embeddings,
-        biases: biases(gguf, facts),
+        biases: biases(gguf, facts, num_hidden_layers),
         experts,
         bos_token_id: id(gguf, "bos")?,
         eos_token_ids: eos_ids(gguf)?,
@@ -91,6 +92,41 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
     };
     config.validate()?;
     Ok(config)
+}
+
+/// Layers behind the decoder's that predict further tokens, of an architecture that can have them: they stay unread.
+pub(crate) fn predictors(gguf: &Gguf) -> usize {
+    let family = family(gguf).ok();
+    let facts = family
+        .map(Family::facts)
+        .filter(|f| !f.unread_weights.is_empty());
+    let named = facts.and_then(|facts| {
+        let keys = Keys::new(gguf, facts.gguf.architecture);
+        keys.size("nextn_predict_layers").ok().flatten()
+    });
+    named.unwrap_or(0)
+}
+
+/// Heads of the recurrent layers, of a family that has such.
+fn delta(keys: &Keys<'_>, facts: &Facts) -> Result<Option<DeltaShape>, String> {
+    if facts.recurrent.is_none() {
+        return Ok(None);
+    }
+    let value_heads = keys.need("ssm.time_step_rank")?;
+    let values = keys.need("ssm.inner_size")?;
+    if value_heads == 0 || !values.is_multiple_of(value_heads) {
+        return Err(format!(
+            "{} {values} is no whole number of {value_heads} heads",
+            keys.name("ssm.inner_size")
+        ));
+    }
+    Ok(Some(DeltaShape {
+        key_heads: keys.need("ssm.group_count")?,
+        value_heads,
+        key_dim: keys.need("ssm.state_size")?,
+        value_dim: values / value_heads,
+        taps: keys.need("ssm.conv_kernel")?,
+    }))
 }
 
 /// The family of an architecture.
@@ -116,12 +152,13 @@ fn family(gguf: &Gguf) -> Result<Family, Fault> {
 }
 
 /// How llama.cpp spaces the layers of an architecture that differ: every n-th sees everything, or has no rotary embedding.
-/// `period` is n where a file names it.
+/// `period` is n where a file names it; of a family with recurrent layers every `attention_every`-th is none.
 pub(crate) fn layers_of(
     facts: &Facts,
     count: usize,
     window: Option<usize>,
     period: Option<usize>,
+    attention_every: Option<usize>,
 ) -> Vec<LayerSpec> {
     let every = |n: usize, i: usize| (i + 1).is_multiple_of(n);
     let window_of = |i: usize| match facts.gguf.windows {
@@ -149,6 +186,10 @@ pub(crate) fn layers_of(
             window,
             rope: rotates.then_some(usize::from(is_local)),
             experts: false,
+            mixer: match attention_every {
+                Some(n) if !every(n, i) => Mixer::Delta,
+                _ => Mixer::Attention,
+            },
         }
     };
     (0..count).map(layer).collect()
@@ -160,9 +201,10 @@ fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>
         .filter(|&n| n > 0)
         .or(default_window(facts, count));
     let pattern = "attention.sliding_window_pattern";
+    let attention_every = attention_every(keys, facts)?;
     if let Some(named) = keys.flags(pattern) {
         // llama.cpp doesn't read a list: where it says otherwise, readers of the file differ.
-        let layers = layers_of(facts, count, window, None);
+        let layers = layers_of(facts, count, window, None, attention_every);
         let own = layers.iter().map(|layer| layer.window.is_some());
         return match own.eq(named.iter().copied()) || layers.iter().all(|l| l.window.is_none()) {
             true => Ok(layers),
@@ -179,7 +221,19 @@ fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>
             keys.name("attention.sliding_window_pattern")
         ));
     }
-    Ok(layers_of(facts, count, window, period))
+    Ok(layers_of(facts, count, window, period, attention_every))
+}
+
+/// Which layers of a family with recurrent ones have attention: every so many-th.
+fn attention_every(keys: &Keys<'_>, facts: &Facts) -> Result<Option<usize>, String> {
+    let Some(recurrent) = &facts.recurrent else {
+        return Ok(None);
+    };
+    let key = "full_attention_interval";
+    match keys.size(key)?.unwrap_or(recurrent.attention_every) {
+        0 => Err(format!("{} is 0, expected at least 1", keys.name(key))),
+        every => Ok(Some(every)),
+    }
 }
 
 /// The window of a model of so many layers where the file names none.
@@ -226,11 +280,12 @@ fn multipliers(keys: &Keys<'_>, facts: &Facts, head_dim: usize) -> Result<Multip
     })
 }
 
-fn biases(gguf: &Gguf, facts: &Facts) -> Biases {
+fn biases(gguf: &Gguf, facts: &Facts, layers: usize) -> Biases {
+    // Not all layers have all linear layers.
     let biased = |projection| {
         let linear = facts.linear_of(projection);
-        gguf.tensors
-            .contains_key(&names::tensor(facts, Part::Bias(0, linear)))
+        let name = |layer| names::tensor(facts, Part::Bias(layer, linear));
+        (0..layers).any(|layer| gguf.tensors.contains_key(&name(layer)))
     };
     Biases {
         qkv: biased(Projection::Q),

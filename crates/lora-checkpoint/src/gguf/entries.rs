@@ -1,8 +1,10 @@
 //! Where the weights of a model lie in its GGUF file.
+use super::config::predictors;
 use super::parse::{Gguf, Tensor};
-use super::{names, rope, xielu};
+use super::{arrangement, names, rope, xielu};
 use crate::error::Fault;
 use crate::expert_rows::rows_of;
+use crate::families::DeltaPart;
 use crate::view::Entry;
 use crate::weights::Part;
 use crate::{ModelConfig, StorageDtype};
@@ -28,8 +30,8 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
             continue;
         };
         unknown.remove(stored.as_str());
-        let permuted =
-            (facts.gguf.permuted && names::is_query_or_key(part)).then_some(config.head_dim);
+        let own = arrangement(config, part);
+        let permuted = own.rows;
         if permuted.is_some() && tensor.shape.len() == 1 && tensor.dtype.unit().0 != 1 {
             return Err(Fault::new(format!(
                 "tensor {stored}: a quantised bias can't be read"
@@ -41,12 +43,16 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
             entries.insert(name, own);
             continue;
         }
-        let offset = if matches!(part, Part::Norm(..) | Part::FinalNorm) {
-            facts.norm_offset
-        } else {
-            0.0
+        let (range, dtype) = (tensor.range.clone(), tensor.dtype);
+        // The convolution's middle dimension, of 1, is not stored.
+        let is_taps = matches!(part, Part::Delta(_, DeltaPart::Convolution));
+        let shape = match is_taps
+            && [tensor.shape[0], 1] == shape[..2]
+            && tensor.shape[1..] == shape[2..]
+        {
+            true => shape,
+            false => tensor.shape.clone(),
         };
-        let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
         entries.insert(
             name,
             Entry {
@@ -55,10 +61,14 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
                 shape,
                 dtype,
                 permuted,
-                offset,
+                columns: own.columns,
+                offset: own.offset,
+                is_rate: own.is_rate,
             },
         );
     }
+    let is_read = |name: &&str| !is_of_predictor(name, gguf, config.num_hidden_layers);
+    unknown.retain(is_read);
     match unknown.first() {
         None => Ok(entries),
         Some(name) => Err(Fault::new(format!("unknown tensor {name}"))),
@@ -88,6 +98,15 @@ fn one_of(
     Ok(rows_of(&whole, expert * shape[0]..(expert + 1) * shape[0]))
 }
 
+/// Whether a tensor is of the layers behind the decoder's that predict further tokens.
+fn is_of_predictor(name: &str, gguf: &Gguf, layers: usize) -> bool {
+    let layer = name
+        .strip_prefix("blk.")
+        .and_then(|rest| rest.split_once('.'));
+    let number = layer.and_then(|(number, _)| number.parse::<usize>().ok());
+    number.is_some_and(|n| n >= layers && n < layers + predictors(gguf))
+}
+
 /// A number that lies among the metadata.
 fn number_at(range: Range<usize>, shape: Vec<usize>) -> Entry {
     Entry {
@@ -96,6 +115,8 @@ fn number_at(range: Range<usize>, shape: Vec<usize>) -> Entry {
         shape,
         dtype: StorageDtype::F32,
         permuted: None,
+        columns: None,
         offset: 0.0,
+        is_rate: false,
     }
 }

@@ -33,7 +33,9 @@ impl GgufFile {
                     shape,
                     dtype,
                     permuted: None,
+                    columns: None,
                     offset: 0.0,
+                    is_rate: false,
                 },
             )
         };

@@ -18,6 +18,9 @@ mod value;
 pub(crate) mod xielu;
 
 pub use file::GgufFile;
-pub use order::{architecture, permute_rows, restore_rows, tensor_name};
+pub(crate) use order::arrangement;
+pub use order::{
+    architecture, permute_columns, permute_rows, restore_columns, restore_rows, tensor_name,
+};
 pub use value::Value;
 pub(crate) use value::scalar_bytes;

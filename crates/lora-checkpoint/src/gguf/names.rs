@@ -1,6 +1,6 @@
 //! Names of tensors and of some keys: llama.cpp's for what a weight is. Architectures share them; which tensors a model has is its config's.
 use crate::Projection;
-use crate::families::{Facts, Norm, NormKind, XIELU_BETA, XIELU_EPS, XieluNumber};
+use crate::families::{DeltaPart, Facts, Norm, NormKind, XIELU_BETA, XIELU_EPS, XieluNumber};
 use crate::weights::Part;
 
 /// llama.cpp's name of a part of a model.
@@ -13,6 +13,7 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
         Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(facts, norm)),
         Part::NormBias(layer, norm) => format!("blk.{layer}.{}.bias", of_norm(facts, norm)),
         Part::Xielu(_, number) => xielu_key(number).to_owned(),
+        Part::Delta(layer, part) => format!("blk.{layer}.{}", of_delta(part)),
         Part::Linear(layer, projection) => {
             format!("blk.{layer}.{}.weight", of_projection(projection))
         }
@@ -63,14 +64,28 @@ fn of_norm(facts: &Facts, norm: Norm) -> &'static str {
 /// Phi-3's stacked gate and up lie under the name of up.
 fn of_projection(projection: Projection) -> &'static str {
     match projection {
-        Projection::Q => "attn_q",
+        Projection::Q | Projection::QGate | Projection::OutputGate => "attn_q",
         Projection::K => "attn_k",
         Projection::V => "attn_v",
-        Projection::Qkv => "attn_qkv",
+        Projection::Qkv | Projection::DeltaQkv => "attn_qkv",
         Projection::O => "attn_output",
         Projection::Gate => "ffn_gate",
         Projection::Up | Projection::GateUp => "ffn_up",
         Projection::Down => "ffn_down",
+        Projection::DeltaZ => "attn_gate",
+        Projection::DeltaB => "ssm_beta",
+        Projection::DeltaA => "ssm_alpha",
+        Projection::DeltaOut => "ssm_out",
+    }
+}
+
+/// The name in a layer of what a recurrent layer learns beside its linear layers.
+fn of_delta(part: DeltaPart) -> &'static str {
+    match part {
+        DeltaPart::Convolution => "ssm_conv1d.weight",
+        DeltaPart::DecayLog => "ssm_a",
+        DeltaPart::StepBias => "ssm_dt.bias",
+        DeltaPart::Norm => "ssm_norm.weight",
     }
 }
 

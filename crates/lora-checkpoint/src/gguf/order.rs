@@ -1,8 +1,9 @@
 //! What others ask of a weight in GGUF: its name, and the order of its rows.
 use super::names;
-use crate::ModelConfig;
-use crate::view::{hugging_face_row, stored_row};
+use crate::families::DeltaPart;
+use crate::order::{Order, Tiled};
 use crate::weights::Part;
+use crate::{ModelConfig, Projection};
 
 /// llama.cpp's name of a weight of a model: `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`.
 pub fn tensor_name(config: &ModelConfig, hugging_face_name: &str) -> Option<String> {
@@ -22,8 +23,68 @@ pub fn architecture(config: &ModelConfig) -> &'static str {
     config.facts().gguf.architecture
 }
 
+/// How GGUF has the values of a weight: in which order, and made of what.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Arrangement {
+    /// Of rows; of the values of a vector.
+    pub(crate) rows: Option<Order>,
+    pub(crate) columns: Option<Order>,
+    /// What is added: norms are stored as they are multiplied.
+    pub(crate) offset: f32,
+    /// −eˣ is stored for x.
+    pub(crate) is_rate: bool,
+}
+
+/// How GGUF has a part of a model.
+pub(crate) fn arrangement(config: &ModelConfig, part: Part) -> Arrangement {
+    let facts = config.facts();
+    let rows = |order| Arrangement {
+        rows: order,
+        ..Arrangement::default()
+    };
+    // Heads of a recurrent layer, of so many rows each.
+    let tiled = |before: usize, width: usize| {
+        let delta = config.delta.filter(|d| d.key_heads != d.value_heads)?;
+        Some(Order::Tiled(Tiled {
+            before,
+            key_heads: delta.key_heads,
+            group: delta.value_heads / delta.key_heads,
+            width,
+        }))
+    };
+    let (keys, value) = config
+        .delta
+        .map_or((0, 0), |delta| (2 * delta.keys(), delta.value_dim));
+    match part {
+        _ if facts.gguf.permuted && names::is_query_or_key(part) => {
+            rows(Some(Order::Interleaved {
+                width: config.head_dim,
+            }))
+        }
+        Part::Norm(..) | Part::FinalNorm => Arrangement {
+            offset: facts.norm_offset,
+            ..Arrangement::default()
+        },
+        Part::Linear(_, Projection::DeltaQkv) | Part::Delta(_, DeltaPart::Convolution) => {
+            rows(tiled(keys, value))
+        }
+        Part::Linear(_, Projection::DeltaZ) => rows(tiled(0, value)),
+        Part::Linear(_, Projection::DeltaB | Projection::DeltaA)
+        | Part::Delta(_, DeltaPart::StepBias) => rows(tiled(0, 1)),
+        Part::Delta(_, DeltaPart::DecayLog) => Arrangement {
+            is_rate: true,
+            ..rows(tiled(0, 1))
+        },
+        Part::Linear(_, Projection::DeltaOut) => Arrangement {
+            columns: tiled(0, value),
+            ..Arrangement::default()
+        },
+        _ => Arrangement::default(),
+    }
+}
+
 /// Rows of a matrix with as many rows as the named weight, in the order that GGUF has them: in some architectures q and k
-/// are permuted within each head, all others stay as they are.
+/// are permuted within each head, or heads that share keys are, all others stay as they are.
 ///
 /// # Panics
 /// If `values` is no whole number of rows of `columns`.
@@ -33,7 +94,10 @@ pub fn permute_rows(
     values: &[f32],
     columns: usize,
 ) -> Vec<f32> {
-    reorder(config, hugging_face_name, values, columns, hugging_face_row)
+    let order = of_name(config, hugging_face_name).rows;
+    reordered(values, columns, |row| {
+        order.map_or(row, |o| o.hugging_face(row))
+    })
 }
 
 /// The way back: rows in the order of transformers, from GGUF's.
@@ -46,26 +110,54 @@ pub fn restore_rows(
     values: &[f32],
     columns: usize,
 ) -> Vec<f32> {
-    reorder(config, hugging_face_name, values, columns, stored_row)
+    let order = of_name(config, hugging_face_name).rows;
+    reordered(values, columns, |row| order.map_or(row, |o| o.stored(row)))
 }
 
-fn reorder(
+/// Rows of values for each column of the named weight, (rows, columns), in the order that GGUF has these columns.
+///
+/// # Panics
+/// If `values` is no whole number of rows of `columns`.
+pub fn permute_columns(
     config: &ModelConfig,
     hugging_face_name: &str,
     values: &[f32],
     columns: usize,
-    source: fn(usize, usize) -> usize,
 ) -> Vec<f32> {
-    let permuted = part(config, hugging_face_name).is_some_and(names::is_query_or_key);
-    if !(permuted && config.facts().gguf.permuted) {
-        return values.to_vec();
-    }
+    let order = of_name(config, hugging_face_name).columns;
+    let source = |place| order.map_or(place, |o: Order| o.hugging_face(place));
+    let rows = values.chunks_exact(columns);
+    rows.flat_map(|row| reordered(row, 1, source)).collect()
+}
+
+/// The way back.
+///
+/// # Panics
+/// If `values` is no whole number of rows of `columns`.
+pub fn restore_columns(
+    config: &ModelConfig,
+    hugging_face_name: &str,
+    values: &[f32],
+    columns: usize,
+) -> Vec<f32> {
+    let order = of_name(config, hugging_face_name).columns;
+    let source = |place| order.map_or(place, |o: Order| o.stored(place));
+    let rows = values.chunks_exact(columns);
+    rows.flat_map(|row| reordered(row, 1, source)).collect()
+}
+
+fn of_name(config: &ModelConfig, hugging_face_name: &str) -> Arrangement {
+    let part = part(config, hugging_face_name);
+    part.map_or(Arrangement::default(), |part| arrangement(config, part))
+}
+
+fn reordered(values: &[f32], columns: usize, source: impl Fn(usize) -> usize) -> Vec<f32> {
     assert_eq!(
         values.len() % columns,
         0,
         "{} values are no whole number of rows of {columns}",
         values.len()
     );
-    let row = |row: usize| &values[source(row, config.head_dim) * columns..][..columns];
+    let row = |row: usize| &values[source(row) * columns..][..columns];
     (0..values.len() / columns).flat_map(row).copied().collect()
 }

@@ -3,7 +3,7 @@ use super::keys::Keys;
 use super::value::Value;
 use crate::families::{Facts, GgufLocalBase};
 use crate::mapped::Mapped;
-use crate::rope::yarn_attention_factor;
+use crate::rope::{covers, yarn_attention_factor};
 use crate::storage::StorageDtype;
 use crate::view::{Entry, TensorView};
 use crate::{Growth, ModelConfig, Rope, RopeScaling};
@@ -13,6 +13,8 @@ const FACTORS: &str = "rope_freqs.weight";
 /// LongRoPE's divisors.
 const LONG: &str = "rope_factors_long.weight";
 const SHORT: &str = "rope_factors_short.weight";
+/// Frequencies of each dimension of a position.
+const SECTIONS: &str = "rope.dimension_sections";
 /// transformers' `mscale_all_dim`, beside an `mscale` of 1.
 const LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
 
@@ -29,6 +31,7 @@ pub(super) fn read(
     dim: usize,
     context: usize,
 ) -> Result<Vec<Rope>, String> {
+    check_sections(keys, facts, dim)?;
     let theta = keys.real("rope.freq_base")?.unwrap_or(10_000.0);
     let mut ropes = vec![Rope {
         theta,
@@ -66,6 +69,18 @@ pub(super) fn read(
         });
     }
     Ok(ropes)
+}
+
+/// Of a family whose positions may have several dimensions: each frequency has one that texts have.
+fn check_sections(keys: &Keys<'_>, facts: &Facts, dim: usize) -> Result<(), String> {
+    match keys.value(SECTIONS) {
+        Some(Value::I32s(sections)) if covers(sections, dim) => Ok(()),
+        Some(_) if facts.json.sectioned_rope => Err(format!(
+            "{} leaves a rotary frequency without a position of the text: not supported",
+            keys.name(SECTIONS)
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Tokens of the model's original context.
@@ -174,7 +189,9 @@ fn divisors(
         shape,
         dtype,
         permuted: None,
+        columns: None,
         offset: 0.0,
+        is_rate: false,
     };
     Ok(Some(
         TensorView::new(name, &entry, files[file].bytes()).to_f32(),
@@ -214,6 +231,11 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
         .push(("rope.freq_base", Value::F32(rope.theta as f32)));
     out.metadata
         .push(("rope.dimension_count", Value::U32(rope.dim as u32)));
+    if config.facts().json.sectioned_rope {
+        let sections = Rope::sections(rope.dim).map(|n| n as i32);
+        out.metadata
+            .push((SECTIONS, Value::I32s(sections.to_vec())));
+    }
     let narrow = |values: &[f64]| values.iter().map(|&f| f as f32).collect::<Vec<_>>();
     let kind = |name: &str| ("rope.scaling.type", Value::String(name.to_owned()));
     let original = |n: usize| ("rope.scaling.original_context_length", Value::U32(n as u32));

@@ -70,7 +70,7 @@ pub(super) fn refuse(keys: &Keys<'_>, facts: &Facts) -> Result<(), String> {
             ));
         }
     }
-    if keys.value("rope.dimension_sections").is_some() {
+    if keys.value("rope.dimension_sections").is_some() && !facts.json.sectioned_rope {
         return Err(format!(
             "{} (positions in several dimensions) is not supported",
             keys.name("rope.dimension_sections")

@@ -1,8 +1,10 @@
 //! Rotary embedding: its scalings, and the frequencies that transformers computes for them (modeling_rope_utils.py).
 mod growth;
+mod sections;
 mod valid;
 
 pub use growth::Growth;
+pub(crate) use sections::covers;
 
 use std::f64::consts::PI;
 

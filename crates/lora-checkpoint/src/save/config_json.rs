@@ -4,7 +4,7 @@ use super::encode::SaveDtype;
 use crate::error::Fault;
 use crate::families::{Activation, Mlp, Normalised, Sliding, SoftCap};
 use crate::rope::recover_llama3;
-use crate::{ModelConfig, Rope, RopeScaling};
+use crate::{LayerSpec, ModelConfig, Rope, RopeScaling};
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
@@ -48,14 +48,11 @@ pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Fau
 fn of_family(config: &ModelConfig) -> Object {
     let window = config.layers.iter().find_map(|l| l.window);
     let types = || -> Vec<&str> {
-        let name = |window: Option<usize>| {
-            if window.is_some() {
-                "sliding_attention"
-            } else {
-                "full_attention"
-            }
+        let name = |layer: &LayerSpec| match layer.window {
+            Some(_) => "sliding_attention",
+            None => layer.mixer.word(),
         };
-        config.layers.iter().map(|l| name(l.window)).collect()
+        config.layers.iter().map(name).collect()
     };
     let json = &config.facts().json;
     let mut map = Object::new();
@@ -90,6 +87,12 @@ fn of_family(config: &ModelConfig) -> Object {
         json.sliding,
         Sliding::Pattern(_) | Sliding::AllBut(_) | Sliding::Named(_)
     ) {
+        put("layer_types", types().into());
+    }
+    if let Some(delta) = config.delta {
+        for (key, size) in delta.named() {
+            put(key, size.into());
+        }
         put("layer_types", types().into());
     }
     if json.query_pre_attn_scalar.is_some() {
@@ -165,6 +168,12 @@ fn rope(config: &ModelConfig) -> Result<Object, Fault> {
         let part = (first.dim as f64 + 1e-6) / config.head_dim as f64;
         parameters.insert("partial_rotary_factor".to_owned(), part.into());
         map.insert("partial_rotary_factor".to_owned(), part.into());
+    }
+    if config.facts().json.sectioned_rope {
+        let [first, second, third, _] = Rope::sections(first.dim);
+        parameters.insert("mrope_interleaved".to_owned(), true.into());
+        let sections = vec![first, second, third];
+        parameters.insert("mrope_section".to_owned(), sections.into());
     }
     if let RopeScaling::LongRope {
         original_max_position_embeddings,

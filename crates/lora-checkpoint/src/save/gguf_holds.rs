@@ -1,6 +1,7 @@
 //! What GGUF can say of a model. What its readers take by themselves where a key is missing, or compute in another way at
 //! any length, is refused where the model differs; what differs only in long texts is said.
 use crate::error::Fault;
+use crate::families::Mixer;
 use crate::families::{Facts, Family, GgufCap, GgufWindows, Unloaded};
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
 use crate::{Biases, ModelConfig, Projection, RopeScaling};
@@ -59,6 +60,10 @@ fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
             )
         };
         match what {
+            Unloaded::QkvBias if config.biases.qkv => Some("biases on q, k and v"),
+            Unloaded::UnevenHeads if config.delta.is_some_and(|d| d.key_dim != d.value_dim) => {
+                Some("linear attention whose keys are of another width than its values")
+            }
             Unloaded::OutputBias if config.biases.output => Some("bias on o_proj"),
             Unloaded::MlpBias if config.biases.mlp => Some("biases in the MLP"),
             Unloaded::TiedHead if config.tie_word_embeddings => Some("head that is the embedding"),
@@ -146,11 +151,19 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
             "GGUF can't say that a {architecture} has no sliding window: its readers take {default} where the key is missing"
         )));
     }
-    let mut own = layers_of(facts, held.num_hidden_layers, window, None);
+    let every = attention_every(held);
+    let mut own = layers_of(facts, held.num_hidden_layers, window, None, every);
     let experts = held.layers.iter().map(|layer| layer.experts);
     own.iter_mut()
         .zip(experts)
         .for_each(|(own, has)| own.experts = has);
+    let mut pairs = own.iter().zip(&held.layers);
+    if pairs.any(|(a, b)| a.mixer != b.mixer) {
+        return Err(refused(
+            "in GGUF every so many-th layer has attention and the others don't, this model is otherwise"
+                .to_owned(),
+        ));
+    }
     let mut pairs = own.iter().zip(&held.layers);
     if pairs.any(|(a, b)| a.rope != b.rope) {
         return Err(refused(format!(
@@ -170,6 +183,16 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
     }
     held.layers = own;
     Ok(())
+}
+
+/// As many layers as lead to the first that has attention, of a family with recurrent ones: so often another should follow.
+pub(super) fn attention_every(config: &ModelConfig) -> Option<usize> {
+    config.facts().recurrent.as_ref()?;
+    let first = config
+        .layers
+        .iter()
+        .position(|layer| layer.mixer == Mixer::Attention);
+    Some(first.unwrap_or(config.num_hidden_layers) + 1)
 }
 
 /// What no GGUF file says stays where it can be said.

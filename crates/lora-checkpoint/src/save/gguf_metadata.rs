@@ -1,4 +1,5 @@
 //! What a GGUF file says of a model and its decoder beside the tokenizer.
+use super::gguf_holds::attention_every;
 use crate::error::Error;
 use crate::gguf::rope::Written;
 use crate::gguf::{self, Value, experts, names};
@@ -102,6 +103,16 @@ fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
             .find_map(|l| l.window)
             .map(|n| size("attention.sliding_window", n)),
     );
+    if let Some(delta) = config.delta {
+        all.extend([
+            size("ssm.conv_kernel", delta.taps),
+            size("ssm.state_size", delta.key_dim),
+            size("ssm.group_count", delta.key_heads),
+            size("ssm.time_step_rank", delta.value_heads),
+            size("ssm.inner_size", delta.values()),
+        ]);
+    }
+    all.extend(attention_every(config).map(|n| size("full_attention_interval", n)));
     all.extend(
         config
             .attention_softcap

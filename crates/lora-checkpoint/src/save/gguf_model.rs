@@ -7,9 +7,11 @@ use super::mix::Mix;
 use super::rounding::Rounding;
 use super::verify::verify;
 use crate::error::{Error, Fault, invalid};
+use crate::families::DeltaPart;
 use crate::gguf::rope::{self, Written};
-use crate::gguf::{Value, names};
-use crate::view::{TensorView, hugging_face_row};
+use crate::gguf::{Value, arrangement, names};
+use crate::order::Order;
+use crate::view::TensorView;
 use crate::weights::Part;
 use crate::{Chat, Checkpoint, Format, Importance, ModelConfig};
 use std::collections::BTreeMap;
@@ -173,8 +175,13 @@ fn plan<'a>(
             continue;
         }
         let mut dtype = GgufDtype::F32;
+        // The convolution is stored without its middle dimension of 1, and never in blocks.
+        let shape = match part {
+            Part::Delta(_, DeltaPart::Convolution) => vec![shape[0], shape[2]],
+            _ => shape,
+        };
         // llama.cpp leaves routers as they are.
-        if shape.len() > 1 && !matches!(part, Part::Router(_)) {
+        if shape.len() > 1 && !matches!(part, Part::Router(_) | Part::Delta(..)) {
             let (chosen, wanted) = storage.of(model.config(), part, view.columns());
             dtype = chosen;
             if dtype != wanted {
@@ -228,8 +235,7 @@ fn said(((wanted, dtype), count): ((GgufDtype, GgufDtype), usize)) -> String {
     }
 }
 
-/// Rows as GGUF has them: where the architecture permutes q and k, row g of the file is Hugging Face row
-/// `hugging_face_row(g)`; norms carry the family's offset.
+/// Rows as GGUF has them: in its order, norms with the family's offset, rates of decay as such.
 fn read_rows(
     config: &ModelConfig,
     part: Part,
@@ -237,20 +243,40 @@ fn read_rows(
     first: usize,
     rows: &mut [f32],
 ) {
-    let facts = config.facts();
-    if !(facts.gguf.permuted && names::is_query_or_key(part)) {
-        source.read_rows(first, rows);
-        if matches!(part, Part::Norm(..) | Part::FinalNorm) {
-            rows.iter_mut().for_each(|v| *v += facts.norm_offset);
+    let own = arrangement(config, part);
+    let columns = source.columns();
+    match own.rows {
+        None => source.read_rows(first, rows),
+        Some(order) if source.shape().len() == 1 => {
+            let values = source.to_f32();
+            for (i, value) in rows.iter_mut().enumerate() {
+                *value = values[order.hugging_face(i)];
+            }
         }
-    } else if source.shape().len() == 1 {
-        let values = source.to_f32();
-        for (i, value) in rows.iter_mut().enumerate() {
-            *value = values[hugging_face_row(i, config.head_dim)];
+        Some(order) => {
+            for (i, row) in rows.chunks_exact_mut(columns).enumerate() {
+                source.read_rows(order.hugging_face(first + i), row);
+            }
         }
-    } else {
-        for (i, row) in rows.chunks_exact_mut(source.columns()).enumerate() {
-            source.read_rows(hugging_face_row(first + i, config.head_dim), row);
+    }
+    if own.offset != 0.0 {
+        rows.iter_mut().for_each(|v| *v += own.offset);
+    }
+    if own.is_rate {
+        rows.iter_mut().for_each(|v| *v = -v.exp());
+    }
+    if let Some(order) = own.columns {
+        store_columns(rows, columns, order);
+    }
+}
+
+/// Each row's values in GGUF's order.
+fn store_columns(rows: &mut [f32], columns: usize, order: Order) {
+    let mut before = vec![0.0; columns];
+    for row in rows.chunks_exact_mut(columns) {
+        before.copy_from_slice(row);
+        for (place, value) in row.iter_mut().enumerate() {
+            *value = before[order.hugging_face(place)];
         }
     }
 }

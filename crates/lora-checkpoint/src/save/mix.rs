@@ -87,7 +87,9 @@ impl Mix {
                 Self::Q2K | Self::Q3KS | Self::Q3KM | Self::Q4KS | Self::Q4KM => GgufDtype::Q5K,
                 _ => most,
             },
-            Part::Linear(layer, Projection::V | Projection::Qkv) => self.values(config, layer),
+            Part::Linear(layer, Projection::V | Projection::Qkv | Projection::DeltaQkv) => {
+                self.values(config, layer)
+            }
             Part::Linear(layer, Projection::Down) | Part::Expert(layer, _, Projection::Down) => {
                 self.down(layer, config.num_hidden_layers, weighted)
             }

@@ -138,6 +138,8 @@ impl Changed {
         let offset = view.offset();
         let (values, bytes) = view.dtype().unit();
         let units = |rows: &[f32]| rows.len() / values;
+        view.store_columns(&mut self.rows);
+        view.store_columns(&mut self.before);
         let is_same: Vec<bool> = (0..units(&self.rows))
             .map(|unit| unit * values..(unit + 1) * values)
             .map(|unit| self.rows[unit.clone()] == self.before[unit])
@@ -170,6 +172,7 @@ impl Changed {
             self.stored[place * bytes..][..bytes]
                 .copy_from_slice(&encoded[unit * bytes..][..bytes]);
         }
+        view.restore_columns(&mut self.rounded);
         Ok(())
     }
 }

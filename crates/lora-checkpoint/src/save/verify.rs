@@ -41,6 +41,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         norm_eps,
         ropes,
         layers,
+        delta,
         query_pre_attn_scalar,
         multipliers,
         attention_softcap,
@@ -100,6 +101,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         *attention_softcap,
     );
     found.real("final_logit_softcapping", w.logit_softcap, *logit_softcap);
+    found.other("the heads of linear attention", &w.delta, delta);
     found.other("model_type", &w.family, family);
     found.other(
         "tie_word_embeddings",

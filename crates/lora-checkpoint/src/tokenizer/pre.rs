@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen 2's split.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Qwen 3.5's split: marks are part of words.
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Mistral's Tekken split.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -39,7 +41,7 @@ const DEFAULT: [&str; 4] = [
     r"[0-9][0-9][0-9]",
 ];
 
-const KNOWN: [Known; 10] = [
+const KNOWN: [Known; 11] = [
     Known {
         names: &[
             "smollm",
@@ -79,6 +81,11 @@ const KNOWN: [Known; 10] = [
         ignore_merges: false,
     },
     Known {
+        names: &["qwen35"],
+        structure: || splits_then_bytes(&[QWEN35]),
+        ignore_merges: false,
+    },
+    Known {
         names: &["tekken"],
         structure: || splits_then_bytes(&[TEKKEN]),
         ignore_merges: true,
@@ -101,7 +108,7 @@ const KNOWN: [Known; 10] = [
 ];
 
 /// Names of those whose tokenizer.json composes characters first (NFC), which llama.cpp leaves out.
-pub(crate) const COMPOSING: [&str; 2] = ["qwen2", "command-r"];
+pub(crate) const COMPOSING: [&str; 3] = ["qwen2", "qwen35", "command-r"];
 
 fn bytes() -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})
@@ -185,7 +192,7 @@ fn plain(mut value: Value) -> Value {
 /// Whether no character lies outside of a pattern's matches: every letter, number, other visible character and space is in
 /// one of the alternatives.
 fn matches_everything(regex: &Value) -> bool {
-    [LLAMA3, QWEN2, TEKKEN, GPT4O, SEED]
+    [LLAMA3, QWEN2, QWEN35, TEKKEN, GPT4O, SEED]
         .iter()
         .any(|known| regex == known)
 }

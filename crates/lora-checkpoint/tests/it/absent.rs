@@ -21,6 +21,10 @@ fn plain(family: &str) -> Value {
             "norm_topk_prob": true})
         }
         "mistral" | "olmo3" => json!({"sliding_window": 8}),
+        "qwen3_5_text" => {
+            json!({"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8})
+        }
         "cohere2" => json!({"sliding_window": 8, "tie_word_embeddings": true}),
         "ministral3" => {
             json!({"rope_parameters": {"rope_theta": 10000.0, "llama_4_scaling_beta": 0.1,

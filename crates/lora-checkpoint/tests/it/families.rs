@@ -353,6 +353,11 @@ pub fn storable() -> Vec<Value> {
             json!({"rope_parameters": {"rope_type": "linear", "rope_theta": 12000000.0, "factor": 2.0}}),
         ),
         of(
+            "qwen3_5_text",
+            json!({"num_hidden_layers": 5, "linear_num_key_heads": 2, "linear_num_value_heads": 6, "linear_key_head_dim": 8,
+            "linear_value_head_dim": 16, "full_attention_interval": 2, "attention_bias": true}),
+        ),
+        of(
             "cohere2",
             json!({"num_hidden_layers": 5, "sliding_window": 8, "tie_word_embeddings": true, "logit_scale": 0.25,
             "layer_norm_eps": 2e-5}),

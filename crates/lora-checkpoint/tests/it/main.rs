@@ -11,6 +11,7 @@ mod gguf;
 mod hostile;
 mod lost;
 mod plain_mlps;
+mod recurrent;
 mod split;
 mod support;
 mod tokenizer;

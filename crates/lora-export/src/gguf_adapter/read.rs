@@ -115,7 +115,7 @@ fn factors<'m>(
         let a = if is_embedding {
             transposed(&a.to_f32(), rank)
         } else {
-            a.to_f32()
+            gguf::restore_columns(config, &weight, &a.to_f32(), module.in_features)
         };
         let b = gguf::restore_rows(config, &weight, &b.to_f32(), rank);
         all.push(Factors { module, rank, a, b });

@@ -47,7 +47,10 @@ pub(crate) fn write(
                 transposed(a, module.in_features),
                 vec![module.in_features, module.rank],
             ),
-            false => (a.to_vec(), vec![module.rank, module.in_features]),
+            false => (
+                gguf::permute_columns(base.config(), &weight, a, module.in_features),
+                vec![module.rank, module.in_features],
+            ),
         };
         let mut b = gguf::permute_rows(base.config(), &weight, b, module.rank);
         let fold = module.scaling / (alpha / module.rank as f32);

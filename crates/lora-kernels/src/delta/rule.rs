@@ -1,26 +1,13 @@
 //! The gated delta rule, forward: sequences and key heads side by side, each from chunk to chunk.
-use super::gates::Gates;
+use super::inputs::Inputs;
 use super::keys::Keys;
+use super::shape::{CHUNK, Shape};
 use super::values::Values;
-use super::{CHUNK, Shape};
 use crate::layout::{Layout, Segment};
 use crate::memory::grow;
 use crate::shared::SharedMut;
 use rayon::prelude::*;
 use std::cell::RefCell;
-
-/// What the rule reads.
-#[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a> {
-    /// Queries, keys and values of all heads side by side, (T, [`Shape::columns`]), as the convolution gives them.
-    pub mixed: &'a [f32],
-    /// What decay is made of, (T, value heads).
-    pub a: &'a [f32],
-    /// What β is made of, (T, value heads).
-    pub b: &'a [f32],
-    /// What the gates have learned.
-    pub gates: Gates<'a>,
-}
 
 /// What a thread holds.
 #[derive(Debug, Default)]

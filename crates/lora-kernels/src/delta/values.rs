@@ -1,10 +1,9 @@
 //! A value head in a chunk: its gates and values, the updates that the chunk writes into the state, and the state's way
 //! through the chunk.
 use super::block::{add_product, product, solve};
-use super::gates::{Gates, logistic};
+use super::inputs::{Gates, Inputs, logistic};
 use super::keys::Keys;
-use super::rule::Inputs;
-use super::{CHUNK, Shape};
+use super::shape::{CHUNK, Shape};
 use crate::memory::grow;
 
 /// Of a value head in a chunk of c tokens.
@@ -102,11 +101,11 @@ impl Values {
         let gates: Gates<'_> = inputs.gates;
         let mut sums = [0.0f32; CHUNK];
         let mut sum = 0.0;
-        for i in 0..c {
+        for (i, until_here) in sums.iter_mut().enumerate().take(c) {
             let at = (first + i) * shape.value_heads + head;
             self.beta[i] = logistic(inputs.b[at]);
             sum += gates.decay(head, inputs.a[at]);
-            sums[i] = sum;
+            *until_here = sum;
             self.since[i] = sum.exp();
         }
         grow(&mut self.decay, c * c);

@@ -4,6 +4,7 @@ use crate::harness::{assert_close, gradient, values, weigh, wide};
 use lora_kernels::delta::{
     self, Gates, Gradients, Inputs, Shape, conv, gated_norm, l2_backward, l2_norm,
 };
+use lora_kernels::gate;
 use lora_kernels::layout::{Layout, Span};
 
 /// The recurrence, token by token, from [mixed, a, b, A, bias] of a pack.
@@ -358,4 +359,26 @@ fn any_number_of_threads_gives_the_same_bytes() {
         });
         assert!(same, "{threads} threads");
     }
+}
+
+#[test]
+fn gates_on_outputs_both_ways() {
+    let n = 100;
+    let (x, w) = (values(n, 1), values(n, 2));
+    let gate: Vec<f32> = values(n, 3).iter().map(|v| v * 5.0).collect();
+    let of = |x: &[f64], gate: &[f64]| {
+        let both = x.iter().zip(gate);
+        both.map(|(x, g)| x / (1.0 + (-g).exp()))
+            .collect::<Vec<_>>()
+    };
+    let (x64, gate64) = (wide(&x), wide(&gate));
+    let mut y = vec![0.0; n];
+    gate::forward(&x, &gate, &mut y);
+    assert_close("y", &y, &of(&x64, &gate64), 1e-6);
+    let (mut dx, mut d_gate) = (w.clone(), vec![0.0; n]);
+    gate::backward(&x, &gate, &mut dx, &mut d_gate);
+    let want = gradient(&x64, |x| weigh(&w, &of(x, &gate64)));
+    assert_close("dx", &dx, &want, 1e-5);
+    let want = gradient(&gate64, |gate| weigh(&w, &of(&x64, gate)));
+    assert_close("the gate's gradient", &d_gate, &want, 1e-5);
 }

@@ -4,7 +4,7 @@ use super::rope::RopeTables;
 use super::softmax::{mask_of, masked_softmax, soft_cap};
 use crate::{Packed, spec};
 use candle_core::{D, Device, Error, Result, Tensor};
-use lora_checkpoint::{Block, HeadNorms, ModelConfig, Norm, Projection};
+use lora_checkpoint::{Block, HeadNorms, Mixer, ModelConfig, Norm, Projection};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -13,10 +13,10 @@ pub(super) type Weights = BTreeMap<String, Tensor>;
 
 /// Neighbouring sequences of one length: their attention is one batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Run {
-    row: usize,
-    sequences: usize,
-    length: usize,
+pub(super) struct Run {
+    pub(super) row: usize,
+    pub(super) sequences: usize,
+    pub(super) length: usize,
 }
 
 /// The outputs of the linear layer that was computed last.
@@ -29,7 +29,7 @@ pub(super) struct Graph<'a> {
     weights: &'a Weights,
     patches: Option<&'a Patches>,
     ropes: RopeTables,
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
     /// By (length, window).
     masks: BTreeMap<(usize, Option<usize>), Tensor>,
     /// Weights of which rows train, by name.
@@ -84,7 +84,10 @@ impl<'a> Graph<'a> {
         let mut x = (embedded * self.config.embedding_scale())?;
         for layer in 0..self.config.num_hidden_layers {
             let normed = self.norm(&x, layer, Norm::Input)?;
-            let attended = self.attention(&normed, layer)?;
+            let attended = match self.config.layers[layer].mixer {
+                Mixer::Attention => self.attention(&normed, layer)?,
+                Mixer::Delta => self.delta(&normed, layer)?,
+            };
             let attended = self.norm(&attended, layer, Norm::AttentionOutput)?;
             x = (x + (attended * self.config.multipliers.residual)?)?;
             let read = match self.config.facts().block {
@@ -175,14 +178,21 @@ impl<'a> Graph<'a> {
         if linear == projection {
             return Ok(y);
         }
+        // Its parts stand side by side once, or in each head.
+        let heads = match linear.is_by_heads() {
+            true => self.config.num_attention_heads,
+            false => 1,
+        };
         let before = linear
             .parts()
             .iter()
             .take_while(|&&part| part != projection);
-        let start = before.map(|&part| self.config.shape(part).0).sum();
+        let start: usize = before.map(|&part| self.config.shape(part).0).sum();
+        let (rows, width) = (y.dim(0)?, self.config.shape(projection).0);
         let range = y
-            .narrow(1, start, self.config.shape(projection).0)?
-            .contiguous();
+            .reshape((rows, heads, ()))?
+            .narrow(2, start / heads, width / heads)?
+            .reshape((rows, width));
         *last = Some((linear, y));
         range
     }
@@ -217,6 +227,12 @@ impl<'a> Graph<'a> {
     fn attention(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
         let mut last = None;
         let q = self.projection(x, layer, Projection::Q, &mut last)?; // (T, heads·d)
+        let gate = match self.config.facts().linear_of(Projection::Q) {
+            Projection::QGate => {
+                Some(self.projection(x, layer, Projection::OutputGate, &mut last)?)
+            }
+            _ => None,
+        };
         let k = self.projection(x, layer, Projection::K, &mut last)?; // (T, kv_heads·d)
         let v = self.projection(x, layer, Projection::V, &mut last)?;
         let (q, k) = match self.config.facts().head_norms {
@@ -230,11 +246,14 @@ impl<'a> Graph<'a> {
         for run in &self.runs {
             outputs.push(self.attend(run, layer, &q, &k, &v)?);
         }
-        let output = if outputs.len() == 1 {
+        let mut output = if outputs.len() == 1 {
             outputs.swap_remove(0)
         } else {
             Tensor::cat(&outputs, 0)?
         };
+        if let Some(gate) = gate {
+            output = (output * sigmoid(&gate)?)?;
+        }
         self.projection(&output, layer, Projection::O, &mut None)
     }
 
@@ -303,6 +322,11 @@ impl<'a> Graph<'a> {
             .transpose(1, 2)?
             .reshape((sequences * length, heads * width))
     }
+}
+
+/// 1/(1 + e⁻ˣ).
+pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    (x.neg()?.exp()? + 1.0)?.recip()
 }
 
 /// Groups neighbouring sequences of equal length; empty ones have no rows.

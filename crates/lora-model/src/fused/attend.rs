@@ -3,9 +3,10 @@ use super::buffers::{Buffer, Saved, Scratch};
 use super::cache::LayerCache;
 use super::norms::NormLayer;
 use super::pass::LayerPass;
-use crate::spec::Projection::{self, K, O, Q, V};
+use crate::spec::Projection::{self, K, O, OutputGate, Q, V};
 use lora_checkpoint::{HeadNorms, Norm};
 use lora_kernels::attention::{self, Inputs, Outputs};
+use lora_kernels::gate;
 use lora_kernels::profile::Part;
 use lora_kernels::rope::Turn;
 
@@ -18,8 +19,25 @@ pub(super) fn attend(
 ) {
     let (pass, layer) = (at.pass, at.layer);
     let (q_size, kv_size) = (at.size(Q), at.size(K));
-    let Saved { q, k, v, u, .. } = saved;
-    let outputs = &mut [(Q, q.get(q_size)), (K, k.get(kv_size)), (V, v.get(kv_size))];
+    let gate_size = if at.has_output_gate() { q_size } else { 0 };
+    let Saved {
+        q,
+        k,
+        v,
+        output_gate,
+        u,
+        ..
+    } = saved;
+    let all = &mut [
+        (Q, q.get(q_size)),
+        (K, k.get(kv_size)),
+        (V, v.get(kv_size)),
+        (OutputGate, output_gate.get(gate_size)),
+    ];
+    let outputs = match gate_size {
+        0 => &mut all[..3],
+        _ => &mut all[..],
+    };
     let normed = scratch.normed.read(at.size(O));
     at.fan_out(
         normed,
@@ -54,19 +72,33 @@ pub(super) fn attend(
         o: saved.o.get(q_size),
         lse: saved.lse.get(at.rows * shape.heads),
     };
-    let Some(cache) = cache else {
+    if let Some(cache) = cache {
+        cache.append(layout, own.k, own.v);
+        let cached = Inputs {
+            k: &cache.k,
+            v: &cache.v,
+            ..own
+        };
+        attention::forward(shape, layout, cached, outputs);
+    } else {
         let work = 2 * pass.attention_operations(at.index);
-        return pass.profile.time(Part::AttentionForward, work, || {
+        pass.profile.time(Part::AttentionForward, work, || {
             attention::forward(shape, layout, own, outputs);
         });
-    };
-    cache.append(layout, own.k, own.v);
-    let cached = Inputs {
-        k: &cache.k,
-        v: &cache.v,
-        ..own
-    };
-    attention::forward(shape, layout, cached, outputs);
+    }
+    if at.has_output_gate() {
+        gated_again(at, saved, scratch);
+    }
+}
+
+/// Attention's output through its gate, as the output projection reads it, in `scratch.gated`.
+pub(super) fn gated_again(at: LayerPass<'_, '_>, saved: &Saved, scratch: &mut Scratch) {
+    let size = at.size(Q);
+    let (o, gate) = (saved.o.read(size), saved.output_gate.read(size));
+    let gated = scratch.gated.get(size);
+    at.pass
+        .profile
+        .time(Part::Activation, 0, || gate::forward(o, gate, gated));
 }
 
 /// Whether heads are rotated before their norm.
@@ -111,7 +143,8 @@ impl Heads<'_> {
     }
 }
 
-/// From `scratch.d_o` to the gradients of the projected queries, keys and values, in `scratch.d_q`, `d_k` and `d_v`.
+/// From `scratch.d_o` to the gradients of the projected queries, keys and values, in `scratch.d_q`, `d_k` and `d_v`, and of the
+/// output's gate, in `scratch.d_gate`.
 pub(super) fn attend_backward(
     at: LayerPass<'_, '_>,
     saved: &Saved,
@@ -121,6 +154,13 @@ pub(super) fn attend_backward(
     let (pass, layer) = (at.pass, at.layer);
     let (q_size, kv_size) = (at.size(Q), at.size(K));
     let shape = pass.shape(at.index);
+    if at.has_output_gate() {
+        let (o, gate) = (saved.o.read(q_size), saved.output_gate.read(q_size));
+        let (d_o, d_gate) = (scratch.d_o.get(q_size), scratch.d_gate.get(q_size));
+        pass.profile.time(Part::Activation, 0, || {
+            gate::backward(o, gate, d_o, d_gate);
+        });
+    }
     let forward = attention::Saved {
         q: saved.q.read(q_size),
         k: saved.k.read(kv_size),

@@ -1,6 +1,7 @@
 //! A pack as the fused route computes it: tokens that several sequences begin with stand once. Under causal attention a
 //! row depends only on the tokens before it, so that sharing changes no value; its gradient is the sum over its sequences.
 use crate::Packed;
+use lora_checkpoint::ModelConfig;
 use lora_kernels::layout::{Layout, Segment, Span};
 
 /// Fewer saved rows than this are not worth an own segment.
@@ -13,6 +14,16 @@ pub(crate) enum Prefixes {
     Shared,
     /// For each sequence.
     Separate,
+}
+
+impl Prefixes {
+    /// Whether a model can share at all: a layer that keeps a state would have to begin with another's.
+    pub(crate) fn of(config: &ModelConfig, may_share: bool) -> Self {
+        match may_share && !config.is_recurrent() {
+            true => Self::Shared,
+            false => Self::Separate,
+        }
+    }
 }
 
 /// The row of the first key of a segment whose keys are neighbouring rows.

@@ -25,11 +25,7 @@ impl BatchSize {
     /// Of a pack, with common beginnings computed once if `share`.
     #[must_use]
     pub fn of(config: &ModelConfig, packed: &Packed, share: bool) -> Self {
-        let prefixes = if share {
-            Prefixes::Shared
-        } else {
-            Prefixes::Separate
-        };
+        let prefixes = Prefixes::of(config, share);
         let variants = |length| {
             let ropes = config.ropes.iter();
             ropes.map(|rope| rope.variant(length)).collect::<Vec<_>>()

@@ -61,7 +61,9 @@ impl<'a> Binding<'a> {
                 binding.layers[layer][projection.index()] = slot;
             }
             for &(norm, _) in config.facts().norms {
-                let path = config.norm_path(layer, norm).unwrap_or_default();
+                let Some(path) = config.norm_path(layer, norm) else {
+                    continue;
+                };
                 let trained = open.norm(&path).into_iter();
                 let place = (Some(layer), norm);
                 binding

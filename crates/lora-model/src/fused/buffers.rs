@@ -98,10 +98,19 @@ pub(super) struct Saved {
     /// 1/rms of their heads, (T, heads).
     pub(super) q_rstd: Buffer,
     pub(super) k_rstd: Buffer,
-    /// Attention output before o_proj, (T, heads · d).
+    /// Attention output before o_proj and its gate, (T, heads · d); in a recurrent layer that of its rule, (T, values).
     pub(super) o: Buffer,
     /// Log-sum-exp of the scores, (T, heads).
     pub(super) lse: Buffer,
+    /// The gate of that output, where there is one, of the same shape.
+    pub(super) output_gate: Buffer,
+    /// In a recurrent layer 1/rms of each head of its output, (T, value heads).
+    pub(super) o_rstd: Buffer,
+    /// In a recurrent layer queries, keys and values before its convolution, side by side.
+    pub(super) qkv: Buffer,
+    /// What its decay and its β are made of, (T, value heads).
+    pub(super) a: Buffer,
+    pub(super) b: Buffer,
     /// Output of attention before its norm, (T, H), and 1/rms of it, where there is one.
     pub(super) attention_output: Buffer,
     pub(super) attention_output_rstd: Buffer,
@@ -142,6 +151,20 @@ impl Saved {
             visit(buffer, Precision::Exact);
         }
         for buffer in [x, v, q_raw, k_raw, o] {
+            visit(buffer, Precision::Rounded);
+        }
+        let Self {
+            output_gate,
+            o_rstd,
+            qkv,
+            a,
+            b,
+            ..
+        } = self;
+        for buffer in [o_rstd, a, b] {
+            visit(buffer, Precision::Exact);
+        }
+        for buffer in [output_gate, qkv] {
             visit(buffer, Precision::Rounded);
         }
         let Self {
@@ -189,6 +212,17 @@ pub(super) struct Scratch {
     pub(super) d_q: Buffer,
     pub(super) d_k: Buffer,
     pub(super) d_v: Buffer,
+    /// Attention's or the rule's output as the output projection reads it, where there is a gate.
+    pub(super) gated: Buffer,
+    /// Gradient of that gate.
+    pub(super) d_gate: Buffer,
+    /// In a recurrent layer queries, keys and values behind its convolution, their gradient, and that before it.
+    pub(super) mixed: Buffer,
+    pub(super) d_mixed: Buffer,
+    pub(super) d_qkv: Buffer,
+    /// Gradients of what its decay and its β are made of.
+    pub(super) d_a: Buffer,
+    pub(super) d_b: Buffer,
     /// Gradient of heads before their norm.
     pub(super) d_head: Buffer,
     /// Gradient of the output of attention or MLP before its norm, (T, H).

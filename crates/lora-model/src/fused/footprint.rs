@@ -6,21 +6,19 @@ mod tests;
 use super::batch_size::{BatchSize, attention_shape};
 use super::keep::Plan;
 use crate::spec::HEAD;
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{Mixer, ModelConfig};
 use lora_core::TargetedModule;
 
 /// Bytes that the route holds beside the weights, which stay where they lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Footprint {
-    /// Activations of one layer: of the one at work, and of each that keeps them all. (The last layer computes less, but an
+    /// Activations of the layer at work: it has the buffers of all kinds of layers. (The last layer computes less, but an
     /// evaluation between the steps does not.)
-    pub all: usize,
-    /// Activations of a layer that keeps them in bfloat16.
-    pub half: usize,
+    pub work: usize,
     /// What a layer keeps that is computed again.
     pub input: usize,
-    /// Layers below the last one that need a gradient.
-    pub layers: usize,
+    /// Layers below the last one that need a gradient, from the lowest on.
+    pub layers: Vec<Kept>,
     /// Scratch that all layers share, the hidden state and its gradient.
     pub scratch: usize,
     /// Output head and loss.
@@ -31,16 +29,25 @@ pub struct Footprint {
     pub per_thread: usize,
 }
 
+/// Bytes that one layer keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// Of all its activations.
+    pub all: usize,
+    /// Of the same in bfloat16.
+    pub half: usize,
+}
+
 impl Footprint {
     /// What the layers keep under a plan, with the layer at work.
     #[must_use]
     pub fn activations(&self, plan: Plan) -> usize {
-        let exact = plan.exact.min(self.layers);
-        let rounded = plan.rounded.min(self.layers - exact);
-        self.all
-            + exact * self.all
-            + rounded * self.half
-            + (self.layers - exact - rounded) * self.input
+        let exact = plan.exact.min(self.layers.len());
+        let (exact, rest) = self.layers.split_at(exact);
+        let (rounded, again) = rest.split_at(plan.rounded.min(rest.len()));
+        let all: usize = exact.iter().map(|layer| layer.all).sum();
+        let half: usize = rounded.iter().map(|layer| layer.half).sum();
+        self.work + all + half + again.len() * self.input
     }
 
     /// All of it under a plan.
@@ -54,24 +61,35 @@ impl Footprint {
     #[must_use]
     pub fn plan(&self, bytes: usize, may_round: bool) -> Option<Plan> {
         let rest = bytes.checked_sub(self.total(Plan::LEANEST))?;
-        let fitting = |rest: usize, each: usize| (rest / each.max(1)).min(self.layers);
-        let exact = fitting(rest, self.all - self.input);
-        if !may_round || exact == self.layers {
+        let layers = self.layers.len();
+        let more = |layer: &Kept| layer.all - self.input;
+        let exact = fitting(rest, self.layers.iter().map(more));
+        if !may_round || exact == layers {
             return Some(Plan { exact, rounded: 0 });
         }
-        let rounded = fitting(rest, self.half - self.input);
-        if rounded < self.layers {
+        let more = |layer: &Kept| layer.half - self.input;
+        let rounded = fitting(rest, self.layers.iter().map(more));
+        if rounded < layers {
             return Some(Plan { exact: 0, rounded });
         }
-        let exact = fitting(
-            rest - self.layers * (self.half - self.input),
-            self.all - self.half,
-        );
+        let rest = rest - self.layers.iter().map(more).sum::<usize>();
+        let more = |layer: &Kept| layer.all - layer.half;
+        let exact = fitting(rest, self.layers.iter().map(more));
         Some(Plan {
             exact,
-            rounded: self.layers - exact,
+            rounded: layers - exact,
         })
     }
+}
+
+/// How many of the first ones fit into so many bytes.
+fn fitting(mut rest: usize, each: impl Iterator<Item = usize>) -> usize {
+    let fits = |bytes: &usize| {
+        let left = rest.checked_sub(*bytes);
+        rest = left.unwrap_or(0);
+        left.is_some()
+    };
+    each.take_while(fits).count()
 }
 
 const F32: usize = size_of::<f32>();
@@ -86,16 +104,40 @@ pub fn footprint(
     dropout: bool,
     batch: BatchSize,
 ) -> Footprint {
+    footprint_from(lowest_layer(targeted), config, targeted, dropout, batch)
+}
+
+/// The same where a gradient is needed from the layer `lowest` on, as below it (of the embedding, say) something trains.
+#[must_use]
+pub fn footprint_from(
+    lowest: usize,
+    config: &ModelConfig,
+    targeted: &[TargetedModule],
+    dropout: bool,
+    batch: BatchSize,
+) -> Footprint {
     let t = batch.tokens;
-    let (exact, rounded) = sizes::saved(config);
-    let inner = sizes::inner(config, targeted);
+    let kept = |mixer: Mixer| {
+        let (exact, rounded) = sizes::saved(config, mixer);
+        let inner = sizes::inner(config, targeted, mixer);
+        Kept {
+            all: F32 * t * (exact + rounded + inner),
+            half: t * (F32 * exact + BF16 * (rounded + inner)),
+        }
+    };
+    let (attention, recurrent) = (kept(Mixer::Attention), kept(Mixer::Delta));
+    let last = config.num_hidden_layers - 1;
+    let below = &config.layers[lowest.min(last)..last];
     Footprint {
-        all: F32 * t * (exact + rounded + inner),
-        half: t * (F32 * exact + BF16 * (rounded + inner)),
+        work: F32 * t * sizes::work(config, targeted),
         input: F32 * t * (config.hidden_size + sizes::down(config, targeted)),
-        layers: config.num_hidden_layers
-            - 1
-            - lowest_layer(targeted).min(config.num_hidden_layers - 1),
+        layers: below
+            .iter()
+            .map(|layer| match layer.mixer {
+                Mixer::Attention => attention,
+                Mixer::Delta => recurrent,
+            })
+            .collect(),
         scratch: F32
             * (t * sizes::scratch(config, targeted, dropout)
                 + sizes::workspace(config, targeted, dropout, t)

@@ -7,6 +7,7 @@ use super::engine::{Around, Engine};
 use super::rows::Wanted;
 use crate::Error;
 use crate::generate::{Decoder, Decoding, Generate, Watch, cache_rows, continued, packed};
+use lora_checkpoint::Mixer;
 use lora_core::Adapter;
 
 impl Generate for Fused<'_> {
@@ -31,7 +32,12 @@ impl Generate for Fused<'_> {
             let mut cached = Cached {
                 engine,
                 binding: &binding,
-                cache: layers.map(|_| LayerCache::new(rows, width)).collect(),
+                cache: layers
+                    .map(|layer| match config.layers[layer].mixer {
+                        Mixer::Attention => LayerCache::new(rows, width),
+                        Mixer::Delta => LayerCache::new(0, width),
+                    })
+                    .collect(),
             };
             continued(config, prompts, &batch, how, watch, &mut cached)
         })?

@@ -1,15 +1,18 @@
 //! One decoder layer, forward and backward. Reads top to bottom as the model does; what a family does not have is skipped.
 //! Attention is in `attend`, the two places where x is added to in `output`.
-use super::attend::{attend, attend_backward};
+use super::attend::{self, attend, attend_backward};
 use super::buffers::{Saved, Scratch};
 use super::cache::LayerCache;
+use super::delta;
 use super::experts;
 use super::output::{add_output, output_backward};
 use super::pass::{LayerPass, add};
 use super::project::Back;
 use super::rows;
 use super::weights::Activated;
-use crate::spec::Projection::{Down, Gate, K, O, Q, Up, V};
+use crate::spec::Projection::{
+    DeltaA, DeltaB, DeltaQkv, DeltaZ, Down, Gate, K, O, OutputGate, Q, Up, V,
+};
 use lora_checkpoint::Norm;
 use lora_kernels::matrix::{Place, Write};
 use lora_kernels::profile::Part;
@@ -70,17 +73,25 @@ fn activations(
     saved.x.set(x);
     let n = scratch.normed.get(x.len());
     pass.input(x, layer.input_norm.as_ref(), n, saved.input_rstd.get(t)); // (T, H)
-    attend(at, saved, reads.cache, scratch); // (T, H) -> (T, heads·d)
+    match at.is_recurrent() {
+        true => delta::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, values)
+        false => attend(at, saved, reads.cache, scratch),    // (T, H) -> (T, heads·d)
+    }
+    let output = at.output();
     if let Some(wanted) = reads.wanted {
         rows::keep(wanted, x, t);
-        rows::keep(wanted, saved.o.get(at.size(Q)), t);
+        let mixed = at.input_size(output);
+        match at.has_output_gate() {
+            true => rows::keep(wanted, scratch.gated.get(mixed), t),
+            false => rows::keep(wanted, saved.o.get(mixed), t),
+        }
         if at.is_parallel() {
             rows::keep(wanted, scratch.normed.get(at.size(O)), t);
         }
     }
     let at = at.of_rows(reads.wanted.map_or(t, <[usize]>::len));
     let x = &mut x[..at.size(O)];
-    add_output(at, O, x, saved, scratch); // (T, heads·d) -> += (T, H)
+    add_output(at, output, x, saved, scratch); // (T, heads·d) -> += (T, H)
 
     if !at.is_parallel() {
         saved.middle.set(x);
@@ -137,17 +148,24 @@ pub(super) fn backward(
     let few = at.of_rows(wanted.map_or(at.rows, <[usize]>::len));
     let few_dx = &mut dx[..few.size(O)];
     mlp_backward(few, few_dx, saved, wanted, gradients, scratch);
-    output_backward(few, O, few_dx, saved, gradients, scratch);
+    let (output, mixed) = (at.output(), at.input_size(at.output()));
+    gated_again(at, saved, wanted, scratch);
+    output_backward(few, output, few_dx, saved, gradients, scratch);
     if let Some(wanted) = wanted {
         rows::spread(wanted, dx, at.rows);
-        rows::spread(wanted, scratch.d_o.get(at.size(Q)), at.rows);
-        rows::spread(wanted, saved.o.get(at.size(Q)), at.rows);
+        rows::spread(wanted, scratch.d_o.get(mixed), at.rows);
+        if !at.has_output_gate() {
+            rows::spread(wanted, saved.o.get(mixed), at.rows);
+        }
         if at.is_parallel() {
             rows::spread(wanted, scratch.d_normed.get(at.size(O)), at.rows);
         }
     }
 
-    attend_backward(at, saved, gradients, scratch);
+    match at.is_recurrent() {
+        true => delta::mix_backward(at, saved, scratch),
+        false => attend_backward(at, saved, gradients, scratch),
+    }
     let hidden = at.size(O);
     let x = saved.x.read(hidden);
     let rstd = saved.input_rstd.read(at.rows);
@@ -155,11 +173,24 @@ pub(super) fn backward(
     let dn = scratch.d_normed.get(hidden);
     let norm = at.layer.input_norm.as_ref();
     at.pass.input_again(x, norm, rstd, n);
-    let outputs = &[
-        (Q, scratch.d_q.read(at.size(Q))),
-        (K, scratch.d_k.read(at.size(K))),
-        (V, scratch.d_v.read(at.size(V))),
-    ];
+    let all = match at.is_recurrent() {
+        true => [
+            (DeltaQkv, scratch.d_qkv.read(at.size(DeltaQkv))),
+            (DeltaZ, scratch.d_gate.read(at.size(DeltaZ))),
+            (DeltaB, scratch.d_b.read(at.size(DeltaB))),
+            (DeltaA, scratch.d_a.read(at.size(DeltaA))),
+        ],
+        false => [
+            (Q, scratch.d_q.read(at.size(Q))),
+            (K, scratch.d_k.read(at.size(K))),
+            (V, scratch.d_v.read(at.size(V))),
+            (OutputGate, scratch.d_gate.used()),
+        ],
+    };
+    let outputs = match at.has_output_gate() {
+        true => &all[..],
+        false => &all[..3],
+    };
     let back = Back {
         gradients,
         scratch: &mut scratch.project,
@@ -179,6 +210,26 @@ pub(super) fn backward(
         .binding
         .norm_gradient((place, norm), x, rstd, dn, gradients);
     at.pass.norm_backward(x, norm, rstd, dn, dx);
+}
+
+/// What the output projection has read, of the `wanted` rows if only some are, where that is made of more than is kept.
+fn gated_again(
+    at: LayerPass<'_, '_>,
+    saved: &Saved,
+    wanted: Option<&[usize]>,
+    scratch: &mut Scratch,
+) {
+    if !at.has_output_gate() {
+        return;
+    }
+    match at.is_recurrent() {
+        true => delta::gated_again(at, saved, scratch),
+        false => attend::gated_again(at, saved, scratch),
+    }
+    if let Some(wanted) = wanted {
+        let size = at.input_size(at.output());
+        rows::keep(wanted, scratch.gated.get(size), at.rows);
+    }
 }
 
 /// dx (T, H), the gradient of the layer's output, becomes that of the hidden state between attention and MLP. Where the MLP

@@ -115,7 +115,7 @@ impl LayerPass<'_, '_> {
 
     /// All linear layers that hold one of these outputs.
     fn holding(self, outputs: impl Fn(Projection) -> bool) -> impl Iterator<Item = Projection> {
-        let all = self.pass.config.projections().iter().copied();
+        let all = self.pass.config.projections_of(self.index).iter().copied();
         all.filter(move |p| p.parts().iter().all(|&part| outputs(part)))
     }
 
@@ -142,13 +142,22 @@ impl LayerPass<'_, '_> {
             let out = Place::new(all, self.rows, width);
             self.forward(linear, input, out, inner, scratch);
             let mut at = 0;
+            let heads = self.stacks(linear);
             for part in linear.parts() {
-                let columns = self.out_features(*part);
+                let columns = self.out_features(*part) / heads;
                 for (_, out) in outputs.iter_mut().filter(|(p, _)| p == part) {
-                    stack::take(all, width, at, out, columns);
+                    stack::take(all, width / heads, at, out, columns);
                 }
                 at += columns;
             }
+        }
+    }
+
+    /// How often the parts of a stacked layer stand side by side: in each head, or once.
+    fn stacks(self, linear: Projection) -> usize {
+        match linear.is_by_heads() {
+            true => self.pass.config.num_attention_heads,
+            false => 1,
         }
     }
 
@@ -171,9 +180,11 @@ impl LayerPass<'_, '_> {
                     let all = stacked.get(self.size(linear));
                     let width = self.out_features(linear);
                     let mut at = 0;
+                    let heads = self.stacks(linear);
                     for part in parts {
-                        let columns = self.out_features(*part);
-                        stack::put(all, width, at, of(part).unwrap_or_default(), columns);
+                        let columns = self.out_features(*part) / heads;
+                        let values = of(part).unwrap_or_default();
+                        stack::put(all, width / heads, at, values, columns);
                         at += columns;
                     }
                     all

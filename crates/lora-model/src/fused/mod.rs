@@ -3,7 +3,7 @@
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits); the `engine` walks the layers with
 //! them, `train` in a training step, `generate` token by token. A `layer` reads top to bottom as the model does: `attend`
-//! and `output` are its halves, `linears` its linear layers, `project` one of them with what trains at it (`site`).
+//! (or `delta`, where a layer keeps a state) and `output` are its halves, `linears` its linear layers, `project` one of them with what trains at it (`site`).
 mod adopt;
 mod attend;
 pub(crate) mod batch;
@@ -11,6 +11,7 @@ mod batch_size;
 pub(crate) mod binding;
 mod buffers;
 mod cache;
+mod delta;
 mod dropout;
 mod embed;
 mod engine;
@@ -44,7 +45,7 @@ pub use batch_size::BatchSize;
 use binding::Binding;
 use engine::Engine;
 pub(crate) use footprint::lowest_layer;
-pub use footprint::{Footprint, footprint};
+pub use footprint::{Footprint, footprint, footprint_from};
 use head::Scaled;
 pub use keep::Plan;
 use lora_core::Adapter;
@@ -138,11 +139,8 @@ impl<'b> Fused<'b> {
     }
 
     fn prefixes(&self, dropout: Option<Dropout>) -> Prefixes {
-        if self.share_prefixes && dropout.is_none_or(|d| d.p == 0.0) {
-            Prefixes::Shared
-        } else {
-            Prefixes::Separate
-        }
+        let may_share = self.share_prefixes && dropout.is_none_or(|d| d.p == 0.0);
+        Prefixes::of(self.base.config(), may_share)
     }
 
     /// Runs `work` on the engine inside the pool, after the batch and the adapter were checked against the base.

@@ -3,7 +3,7 @@
 use super::buffers::{Saved, Scratch};
 use super::pass::{LayerPass, add, scale};
 use super::project::Back;
-use crate::spec::Projection::{self, O};
+use crate::spec::Projection::{self, DeltaOut, O};
 use lora_checkpoint::Norm;
 use lora_kernels::matrix::Place;
 
@@ -17,8 +17,11 @@ pub(super) fn add_output(
 ) {
     let size = at.input_size(projection);
     let (input, norm, output, rstd) = match projection {
-        O => (
-            saved.o.read(size),
+        O | DeltaOut => (
+            match at.has_output_gate() {
+                true => scratch.gated.read(size),
+                false => saved.o.read(size),
+            },
             &at.layer.attention_output_norm,
             &mut saved.attention_output,
             &mut saved.attention_output_rstd,
@@ -67,8 +70,11 @@ pub(super) fn output_backward(
 ) {
     let size = at.input_size(projection);
     let (input, d_input, norm, output, rstd, which) = match projection {
-        O => (
-            saved.o.read(size),
+        O | DeltaOut => (
+            match at.has_output_gate() {
+                true => scratch.gated.read(size),
+                false => saved.o.read(size),
+            },
             scratch.d_o.get(size),
             &at.layer.attention_output_norm,
             &saved.attention_output,

@@ -51,6 +51,25 @@ impl LayerPass<'_, '_> {
         self.pass.config.facts().block == Block::Parallel
     }
 
+    /// Whether it keeps a state in place of keys and values.
+    pub(super) fn is_recurrent(self) -> bool {
+        self.layer.delta.is_some()
+    }
+
+    /// Whether what the output projection reads has gone through a gate.
+    pub(super) fn has_output_gate(self) -> bool {
+        let linears = self.pass.config.projections_of(self.index);
+        self.is_recurrent() || linears.contains(&Projection::QGate)
+    }
+
+    /// The projection of attention's output, or of the rule's.
+    pub(super) fn output(self) -> Projection {
+        match self.is_recurrent() {
+            true => Projection::DeltaOut,
+            false => Projection::O,
+        }
+    }
+
     /// The same layer, for so many rows.
     pub(super) fn of_rows(self, rows: usize) -> Self {
         Self { rows, ..self }

@@ -5,7 +5,9 @@ use super::mixture::Mixture;
 use super::norms::{NormLayer, NormPart};
 use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{Activation, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber};
+use lora_checkpoint::{
+    Activation, DeltaPart, Mixer, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber,
+};
 use lora_kernels::activation::{Plain, Xielu};
 use lora_kernels::glu;
 
@@ -25,6 +27,19 @@ pub(super) enum Activated {
     Plain(Plain),
 }
 
+/// What a recurrent layer learns beside its linear layers.
+#[derive(Debug)]
+pub(super) struct DeltaLayer {
+    /// The convolution, (taps, columns).
+    pub(super) taps: Vec<f32>,
+    /// Logarithms of the rates of decay, (value heads).
+    pub(super) decay_log: Vec<f32>,
+    /// (value heads).
+    pub(super) step_bias: Vec<f32>,
+    /// γ of the gated norm, (value width).
+    pub(super) norm: Vec<f32>,
+}
+
 /// One decoder layer.
 #[derive(Debug)]
 pub(super) struct Layer<'b> {
@@ -38,17 +53,19 @@ pub(super) struct Layer<'b> {
     pub(super) activated: Activated,
     /// The experts in the place of an MLP.
     pub(super) mixture: Option<Mixture<'b>>,
-    /// The family's linear layers in the order of the forward pass.
+    /// Of a layer that keeps a state.
+    pub(super) delta: Option<DeltaLayer>,
+    /// The layer's linear layers in the order of the forward pass.
     linears: Vec<Linear<'b>>,
-    /// Place of each projection in `linears`, by [`Projection::index`]; behind its end for those that the family lacks.
+    /// Place of each projection in `linears`, by [`Projection::index`]; behind its end for those that the layer lacks.
     places: [usize; Projection::ALL.len()],
 }
 
 impl<'b> Layer<'b> {
-    /// A linear layer of the family.
+    /// One of its linear layers.
     ///
     /// # Panics
-    /// If the family does not have it.
+    /// If it does not have it.
     pub(super) fn linear(&self, projection: Projection) -> &Linear<'b> {
         &self.linears[self.places[projection.index()]]
     }
@@ -221,6 +238,23 @@ impl<'b> Source<'b> {
         })
     }
 
+    fn delta(self, layer: usize) -> Result<Option<DeltaLayer>, Error> {
+        let config = self.base.config();
+        let (Mixer::Delta, Some(shape)) = (config.layers[layer].mixer, config.delta) else {
+            return Ok(None);
+        };
+        let read = |part: DeltaPart| self.vector(&format!("model.layers.{layer}.{}", part.path()));
+        let by_column = read(DeltaPart::Convolution)?; // (columns, 1, taps)
+        let taps = 0..shape.taps;
+        let tap = |tap: usize| by_column.iter().skip(tap).step_by(shape.taps);
+        Ok(Some(DeltaLayer {
+            taps: taps.flat_map(tap).copied().collect(),
+            decay_log: read(DeltaPart::DecayLog)?,
+            step_bias: read(DeltaPart::StepBias)?,
+            norm: read(DeltaPart::Norm)?,
+        }))
+    }
+
     fn linear(self, layer: usize, projection: Projection) -> Result<Linear<'b>, Error> {
         let path = self.base.config().path(projection, layer);
         let biased = self.base.config().has_bias(projection);
@@ -256,6 +290,7 @@ impl<'b> Source<'b> {
             mlp_output_norm: norm(Norm::MlpOutput)?,
             activated,
             mixture,
+            delta: self.delta(layer)?,
             linears: own
                 .iter()
                 .map(|&p| self.linear(layer, p))

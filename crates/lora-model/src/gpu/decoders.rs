@@ -8,6 +8,13 @@ use lora_checkpoint::{Activation, Block, Mlp, ModelConfig, NormKind};
 /// If the layers hold something that is not computed here: refused by name.
 pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> {
     let facts = config.facts();
+    let linears = facts.projections.iter();
+    if config.is_recurrent() || facts.recurrent.is_some() {
+        return Err(refused("linear attention", facts.model_type));
+    }
+    if linears.clone().any(|p| p.is_by_heads()) {
+        return Err(refused("a gate on attention's output", facts.model_type));
+    }
     let lacking = match (facts.norm_kind, facts.block, facts.mlp) {
         _ if config.experts.is_some() => "mixtures of experts",
         (NormKind::Layer { .. }, ..) => "LayerNorm",
@@ -17,7 +24,10 @@ pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> 
         (.., Mlp::Gated(Activation::Silu)) => return Ok(lora_gpu::Activation::Silu),
         (.., Mlp::Gated(Activation::GeluTanh)) => return Ok(lora_gpu::Activation::GeluTanh),
     };
-    let model = facts.model_type;
+    Err(refused(lacking, facts.model_type))
+}
+
+fn refused(lacking: &str, model: &str) -> Error {
     let message = format!("on a GPU this version does not compute {lacking}, which {model} has");
-    Err(Error::invalid(message).hint("--device cpu does"))
+    Error::invalid(message).hint("--device cpu does")
 }

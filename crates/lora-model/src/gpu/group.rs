@@ -28,7 +28,7 @@ impl Kind {
             Self::GateUp => Projection::GateUp.parts(),
             Self::Down => Projection::Down.parts(),
         };
-        let all = config.projections().iter().copied();
+        let all = config.projections();
         all.filter(|p| p.parts().iter().all(|part| parts.contains(part)))
     }
 }

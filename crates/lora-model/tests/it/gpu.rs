@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 23] = [
+const REFUSED: [(&str, &str); 25] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -40,6 +40,14 @@ const REFUSED: [(&str, &str); 23] = [
     (
         "qwen3_moe_mixed",
         "mixtures of experts, which qwen3_moe has",
+    ),
+    (
+        "qwen3_5_grouped",
+        "linear attention, which qwen3_5_text has",
+    ),
+    (
+        "qwen3_5_recurrent",
+        "linear attention, which qwen3_5_text has",
     ),
     ("tokens_tied", "trainable_token_indices"),
     ("tokens_untied", "trainable_token_indices"),

@@ -1,7 +1,7 @@
 //! Predicted time: operations of a step divided by the machine's rate, plus what every micro-batch costs anyway.
 use super::workload::{Keep, Workload};
 use crate::model::shape::Shape;
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{Mixer, ModelConfig};
 use lora_training::EVALUATION_TOKENS;
 use serde::Serialize;
 
@@ -70,7 +70,8 @@ pub fn time(shape: &Shape, work: &Workload, speed: &Speed) -> Time {
     let per_batch = speed.per_batch * work.batches as f64;
     let epoch = flops / speed.rate + per_batch;
     let dense = linear_weights(shape) + head_weights(shape);
-    let full = 6.0 * dense * work.tokens as f64 + attention(shape, work.squares);
+    let tokens = work.tokens as f64;
+    let full = 6.0 * dense * tokens + attention(shape, work.squares) + 4.0 * rule(shape, tokens);
     Time {
         step: epoch / work.steps.max(1) as f64,
         epoch,
@@ -92,7 +93,8 @@ fn evaluation(shape: &Shape, work: &Workload, speed: &Speed) -> f64 {
     let flops = 2.0
         * (tokens as f64 * (linear_weights(shape) + adapters)
             + supervised as f64 * head_weights(shape))
-        + attention(shape, work.valid_squares) * 2.0 / 7.0;
+        + attention(shape, work.valid_squares) * 2.0 / 7.0
+        + rule(shape, tokens as f64);
     flops / speed.rate + 0.5 * speed.per_batch * tokens.div_ceil(EVALUATION_TOKENS) as f64
 }
 
@@ -128,6 +130,7 @@ pub(crate) fn flops(
     tokens * (frozen + 6.0 * adapters)
         + supervised * 4.0 * head_weights(shape)
         + attention(shape, squares)
+        + 4.0 * rule(shape, tokens)
         + again
 }
 
@@ -145,7 +148,7 @@ fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f6
         .filter(|m| !m.path.ends_with(".down_proj"))
         .map(|m| (m.a.len() + m.b.len()) as f64);
     let forward = 2.0 * tokens * (linear_weights(shape) - down + factors.sum::<f64>());
-    share * (forward + attention(shape, squares) * 2.0 / 7.0)
+    share * (forward + attention(shape, squares) * 2.0 / 7.0 + rule(shape, tokens))
 }
 
 /// Weights of the layers' linear modules that a token meets: of experts those that are chosen for it.
@@ -179,7 +182,25 @@ fn head_weights(shape: &Shape) -> f64 {
 /// Scores and values, forward (2 products of L²/2) and backward (5).
 fn attention(shape: &Shape, squares: f64) -> f64 {
     let config = &shape.config;
-    7.0 * squares * (config.num_attention_heads * config.head_dim * shape.layers()) as f64
+    let layers = layers_with(shape, Mixer::Attention);
+    7.0 * squares * (config.num_attention_heads * config.head_dim * layers) as f64
+}
+
+fn layers_with(shape: &Shape, mixer: Mixer) -> usize {
+    let layers = shape.config.layers.iter();
+    layers.filter(|layer| layer.mixer == mixer).count()
+}
+
+/// The delta rule of recurrent layers, forward; a training step takes four times that. In its chunks each token meets the
+/// state thrice and the others of its chunk four times, by keys' width and by values'.
+fn rule(shape: &Shape, tokens: f64) -> f64 {
+    let Some(delta) = shape.config.delta else {
+        return 0.0;
+    };
+    let state = 3 * delta.key_dim * delta.value_dim;
+    let others = 2 * lora_kernels::delta::CHUNK * (delta.key_dim + delta.value_dim);
+    let each = 2 * delta.value_heads * (state + others);
+    tokens * (each * layers_with(shape, Mixer::Delta)) as f64
 }
 
 /// Share of our gemm peak that torch with MKL reaches in PEFT's step (SmolLM2-135M, dense rows, AVX2: `just bench`).

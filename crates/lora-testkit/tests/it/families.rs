@@ -26,7 +26,13 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 4] = ["apertus", "cohere2", "qwen3_moe", "starcoder2"];
+const ON_CPU_ALONE: [&str; 5] = [
+    "apertus",
+    "cohere2",
+    "qwen3_5_text",
+    "qwen3_moe",
+    "starcoder2",
+];
 
 #[test]
 fn every_tool_on_every_family_with_default_flags() {

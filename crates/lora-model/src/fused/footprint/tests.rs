@@ -28,6 +28,15 @@ fn of_saved(saved: &Saved) -> usize {
         ..
     } = saved;
     let Saved {
+        output_gate,
+        o_rstd,
+        qkv,
+        a,
+        b,
+        ..
+    } = saved;
+    let of_rule = sum(&[output_gate, o_rstd, qkv, a, b]);
+    let Saved {
         attention_output,
         attention_output_rstd,
         middle,
@@ -61,6 +70,7 @@ fn of_saved(saved: &Saved) -> usize {
     ]) + sum(&[middle, middle_rstd, gate, up, mlp_output, mlp_output_rstd])
         + router.len()
         + inner
+        + of_rule
 }
 
 fn of_scratch(scratch: &Scratch) -> usize {
@@ -83,6 +93,17 @@ fn of_scratch(scratch: &Scratch) -> usize {
         d_weights,
         routing,
     } = &scratch.experts;
+    let Scratch {
+        gated,
+        d_gate,
+        mixed,
+        d_mixed,
+        d_qkv,
+        d_a,
+        d_b,
+        ..
+    } = scratch;
+    let of_gates = sum(&[gated, d_gate, mixed, d_mixed, d_qkv, d_a, d_b]);
     let ProjectScratch {
         workspace: _,
         dropped,
@@ -106,6 +127,7 @@ fn of_scratch(scratch: &Scratch) -> usize {
     ]) + sum(&[dropped, d_u, d_dropped, scaled, beyond])
         + sum(&[rows, d_logits, d_weights])
         + routing.values()
+        + of_gates
 }
 
 #[test]
@@ -121,6 +143,8 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
         "cohere2_parallel",
         "qwen3_moe_experts",
         "qwen3_moe_mixed",
+        "qwen3_5_grouped",
+        "qwen3_5_recurrent",
     ];
     for case in cases {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden");
@@ -159,10 +183,14 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
                     step: 1,
                 }),
             ] {
-                fused
-                    .gradients(&adapter, &packed, dropout, 1.0, &mut gradients)
-                    .unwrap();
+                // Twice: gradients of heads change places, and all places become as large as queries.
+                for _ in 0..2 {
+                    fused
+                        .gradients(&adapter, &packed, dropout, 1.0, &mut gradients)
+                        .unwrap();
+                }
                 fused.losses(Some(&adapter), &packed).unwrap();
+                fused.logits(Some(&adapter), &packed).unwrap(); // of all rows, in the last layer too
                 let batch = BatchSize::of(base.config(), &packed, false);
                 assert_eq!((batch.tokens, batch.longest), (packed.tokens(), 17));
                 let expected = footprint(base.config(), &adapter.modules, dropout.is_some(), batch);

@@ -1,4 +1,17 @@
-//! The gates of the rule: β = σ(b) says how much of a value is written, g = −e^A·softplus(a + bias) how fast the state decays.
+//! What the rule reads, and its gates: β = σ(b) says how much of a value is written, g = −e^A·softplus(a + bias) how fast the state decays.
+
+/// What the rule reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Queries, keys and values of all heads side by side, (T, [`Shape::columns`]), as the convolution gives them.
+    pub mixed: &'a [f32],
+    /// What decay is made of, (T, value heads).
+    pub a: &'a [f32],
+    /// What β is made of, (T, value heads).
+    pub b: &'a [f32],
+    /// What the gates have learned.
+    pub gates: Gates<'a>,
+}
 
 /// What a layer's gates learn, one number a value head each.
 #[derive(Debug, Clone, Copy)]

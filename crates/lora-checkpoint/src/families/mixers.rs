@@ -1,0 +1,132 @@
+//! What mixes the tokens of a layer: attention, or a recurrence that keeps a state instead of all keys and values (Gated
+//! DeltaNet). No family is named here.
+use crate::Projection;
+
+/// What mixes the tokens of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mixer {
+    /// Causal attention.
+    Attention,
+    /// Gated DeltaNet (Yang, Kautz and Hatamizadeh 2024), behind a short causal convolution.
+    Delta,
+}
+
+impl Mixer {
+    /// transformers' word in `layer_types`, of a layer without a window.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Attention => "full_attention",
+            Self::Delta => "linear_attention",
+        }
+    }
+}
+
+/// Heads and widths of the recurrent layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaShape {
+    /// Heads of queries and of keys.
+    pub key_heads: usize,
+    /// Heads of values, gates and states; each key head serves neighbouring ones.
+    pub value_heads: usize,
+    /// Width of a query and of a key.
+    pub key_dim: usize,
+    /// Width of a value.
+    pub value_dim: usize,
+    /// Taps of the convolution.
+    pub taps: usize,
+}
+
+impl DeltaShape {
+    /// Columns of all queries, or of all keys.
+    #[must_use]
+    pub fn keys(self) -> usize {
+        self.key_heads * self.key_dim
+    }
+
+    /// Columns of all values.
+    #[must_use]
+    pub fn values(self) -> usize {
+        self.value_heads * self.value_dim
+    }
+
+    /// Columns of queries, keys and values side by side: what the convolution runs over.
+    #[must_use]
+    pub fn columns(self) -> usize {
+        2 * self.keys() + self.values()
+    }
+
+    /// Its numbers under config.json's keys.
+    pub(crate) fn named(self) -> [(&'static str, usize); 5] {
+        [
+            ("linear_num_key_heads", self.key_heads),
+            ("linear_num_value_heads", self.value_heads),
+            ("linear_key_head_dim", self.key_dim),
+            ("linear_value_head_dim", self.value_dim),
+            ("linear_conv_kernel_dim", self.taps),
+        ]
+    }
+}
+
+/// Recurrent layers, as a family has them.
+#[derive(Debug)]
+pub struct Recurrent {
+    /// The linear layers of such a layer, in the order of the forward pass.
+    pub projections: &'static [Projection],
+    /// Where nothing is said.
+    pub(crate) shape: DeltaShape,
+    /// Where nothing is said every so many-th layer has attention; the key `full_attention_interval` says another number.
+    pub(crate) attention_every: usize,
+}
+
+/// What a recurrent layer learns beside its linear layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeltaPart {
+    /// The convolution's taps, (columns, 1, taps).
+    Convolution,
+    /// The logarithm of each head's rate of decay.
+    DecayLog,
+    /// What is added to that which the decay is made of, a head each.
+    StepBias,
+    /// γ of the norm behind the rule, of a value's width; it is stored as it is multiplied.
+    Norm,
+}
+
+impl DeltaPart {
+    /// All of them, in the order of the forward pass.
+    pub const ALL: [Self; 4] = [
+        Self::Convolution,
+        Self::DecayLog,
+        Self::StepBias,
+        Self::Norm,
+    ];
+
+    /// Its tensor's name in a layer.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Convolution => "linear_attn.conv1d.weight",
+            Self::DecayLog => "linear_attn.A_log",
+            Self::StepBias => "linear_attn.dt_bias",
+            Self::Norm => "linear_attn.norm.weight",
+        }
+    }
+
+    /// Its shape.
+    pub(crate) fn shape(self, delta: DeltaShape) -> Vec<usize> {
+        match self {
+            Self::Convolution => vec![delta.columns(), 1, delta.taps],
+            Self::DecayLog | Self::StepBias => vec![delta.value_heads],
+            Self::Norm => vec![delta.value_dim],
+        }
+    }
+
+    /// What its values begin with, in a model that is trained from scratch: transformers draws rates of decay between 0.01
+    /// and 16, of which this is the middle.
+    pub(crate) fn initial(self) -> f32 {
+        match self {
+            Self::Convolution => 0.0,
+            Self::DecayLog => 8.0f32.ln(),
+            Self::StepBias | Self::Norm => 1.0,
+        }
+    }
+}
