@@ -59,7 +59,7 @@ impl FullModel {
                 .ok_or_else(|| {
                     Error::invalid(format!("no memory for weight {name} of shape {shape:?}"))
                 })?;
-            if shape.len() == 2 {
+            if shape.len() > 1 {
                 params.resize(end, 0.0);
                 Generator::of_weight(seed, &name).normal(0.02, &mut params[start..]);
             } else {
