@@ -3,7 +3,7 @@
 /// What the rule reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
-    /// Queries, keys and values of all heads side by side, (T, [`Shape::columns`]), as the convolution gives them.
+    /// Queries, keys and values of all heads side by side, (T, [`Shape::columns`](super::Shape::columns)), as the convolution gives them.
     pub mixed: &'a [f32],
     /// What decay is made of, (T, value heads).
     pub a: &'a [f32],
