@@ -130,9 +130,9 @@ fn round_away(value: f32) -> u8 {
 
 /// The whole part of a value from 0 to 255.
 fn whole(value: f32) -> u8 {
-    let nearest = (value + MAGIC) - MAGIC;
-    let above = if nearest > value { 1.0 } else { 0.0 };
-    (nearest - above + MAGIC).to_bits() as u8
+    let nearest = value + MAGIC;
+    let is_above = nearest - MAGIC > value;
+    (nearest.to_bits() - u32::from(is_above)) as u8
 }
 
 /// The greatest of |x|.
