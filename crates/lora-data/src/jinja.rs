@@ -53,12 +53,11 @@ impl Source {
         if after.starts_with('\n') && !tag.ends_with("-%}") {
             self.text.push('\n');
         }
-        let is_end = |at: &usize| word(&after[*at..][..end_of_tag(&after[*at..])]) == "endraw";
-        let end = after.match_indices("{%").map(|(at, _)| at).find(is_end);
+        // Whatever quotes lie before it.
+        let mut tags = after.match_indices("{%").map(|(at, _)| at);
+        let end = tags.find_map(|at| Some(at + end_of_raw(&after[at..])?));
         let (body, after) = after.split_at(end.unwrap_or(after.len()));
         self.text.push_str(body);
-        let (tag, after) = after.split_at(end_of_tag(after));
-        self.text.push_str(tag);
         after
     }
 
@@ -132,6 +131,16 @@ fn end_of_tag(text: &str) -> usize {
     text.len()
 }
 
+/// Where the tag ends that ends a raw block, if `text` begins with one.
+fn end_of_raw(text: &str) -> Option<usize> {
+    let sign = ['-', '+'];
+    let rest = text.strip_prefix("{%")?;
+    let rest = rest.trim_start_matches(sign).trim_start();
+    let rest = rest.strip_prefix("endraw")?.trim_start();
+    let rest = rest.trim_start_matches(sign).strip_prefix("%}")?;
+    Some(text.len() - rest.len())
+}
+
 /// The word that is all of a tag.
 fn word(tag: &str) -> &str {
     match tag.strip_prefix("{%") {
@@ -174,11 +183,18 @@ mod tests {
             ("{%", "{%"),
             ("{{ '\\", "{{ '\\"),
             ("{% raw %}", "{% raw %}"),
+            (
+                "{% raw %}{%\"{%- endraw +%}{{ '\\a'",
+                "{% raw %}{%\"{%- endraw +%}{{ '\\x07'",
+            ),
         ] {
             let made = Source::new(source);
             assert_eq!(made.text, expected, "{source:?}");
             assert!(!made.has_generation);
         }
+        // No tag of a raw block is read up to the end.
+        let long = "{% raw %}".to_owned() + &"{%\\\"%}".repeat(100_000);
+        assert_eq!(Source::new(&long).text, long);
         let made = Source::new("{%- generation -%}a{% endgeneration +%}");
         assert!(made.has_generation);
         assert_eq!(made.text, "{%- filter generated -%}a{% endfilter +%}");
