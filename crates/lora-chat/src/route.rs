@@ -22,7 +22,6 @@ pub(crate) fn route<'b>(
         ui.say(&format!("device: {} ({})", identity.name, identity.driver));
         return Ok(Box::new(route));
     }
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.unwrap_or_else(available);
+    let threads = args.threads.unwrap_or_else(lora_cli::cores);
     Ok(Box::new(Fused::new(base, threads)?))
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use lora_records::Event;
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{BufReader, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -95,7 +95,7 @@ fn about_itself<A: ToolArgs>() -> Option<ExitCode> {
             .into_iter()
             .chain(*b"\n")
             .collect(),
-        "--check-args" => match check_arguments::<A>(std::io::stdin().lock()) {
+        "--check-args" => match check_arguments::<A>(BufReader::new(std::io::stdin())) {
             Ok(answers) => answers.into_bytes(),
             Err(error) => {
                 let _ = anstream::stderr().write_all(error.render(paint).as_bytes());

@@ -43,6 +43,6 @@ pub use other_base::OtherBase;
 pub use progress::Progress;
 pub use sampling::SamplingArgs;
 pub use table::{human_bytes, human_seconds, markdown, table, table_within, wrapped};
-pub use threads::{MORE_THREADS, refused, thread};
+pub use threads::{MORE_THREADS, cores, refused, thread};
 pub use tool::{Common, Print, Status, ToolArgs};
 pub use ui::Ui;

@@ -28,8 +28,7 @@ pub(crate) fn route<'b>(
         });
         return Ok((Box::new(route), device));
     }
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.unwrap_or_else(available);
+    let threads = args.threads.unwrap_or_else(lora_cli::cores);
     let route = Fused::new(&loaded.base, threads)?;
     Ok((Box::new(route), "cpu".into()))
 }

@@ -47,7 +47,7 @@ pub(crate) fn measure(
     label: &str,
     ui: &Ui,
 ) -> Result<Divergence> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = lora_cli::cores();
     let vocabulary = reference.base.config().vocab_size;
     let mut first = Fused::new(reference.base, threads)?;
     let mut second = Fused::new(other.base, threads)?;

@@ -56,7 +56,7 @@ pub(crate) fn of(args: &Args, source: &Source, ui: &Ui) -> Result<Option<Importa
 }
 
 fn measure(base: &Base, rows: &[Example], ui: &Ui) -> Result<InputSquares> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = lora_cli::cores();
     let mut model = Fused::new(base, threads)?;
     let tokens: usize = rows.iter().map(|row| row.input_ids.len()).sum();
     let progress = ui.progress("importance", tokens as u64, "tok");

@@ -139,8 +139,7 @@ impl<'b> Routes<'b> {
             ui.say(&format!("device of the check: {}", routes.device));
             return Ok(routes);
         }
-        let available = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = args.threads.unwrap_or_else(available);
+        let threads = args.threads.unwrap_or_else(lora_cli::cores);
         Ok(Self {
             base: Box::new(Fused::new(&inputs.base, threads)?),
             merged: Box::new(Fused::new(merged, threads)?),

@@ -272,8 +272,7 @@ impl Args {
 
     /// Threads that encode rows.
     pub(crate) fn threads(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.threads.unwrap_or_else(all)
+        self.threads.unwrap_or_else(lora_cli::cores)
     }
 
     /// Bad lines are counted, not errors.

@@ -219,8 +219,7 @@ impl Args {
             self.device = DeviceChoice::Cpu;
         }
         self.check_route()?;
-        self.threads
-            .get_or_insert_with(|| std::thread::available_parallelism().map_or(1, usize::from));
+        self.threads.get_or_insert_with(lora_cli::cores);
         Ok(())
     }
 

@@ -114,9 +114,7 @@ impl Keep {
 
 /// Threads to plan for.
 pub(crate) fn threads(asked: Option<usize>) -> usize {
-    asked
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-        .max(1)
+    asked.unwrap_or_else(lora_cli::cores).max(1)
 }
 
 /// Bytes of the weight files at a path; none for a bare config.json.

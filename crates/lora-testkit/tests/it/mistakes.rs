@@ -91,6 +91,32 @@ fn of_pipelines() {
     assert_snapshot("mistakes-lora-run", &session.transcript());
 }
 
+/// A tool answers many command lines in parts, by all cores: each answer is that of its own line.
+#[test]
+fn of_some_of_many_steps() {
+    let mut session = Session::new();
+    let lr = |step: usize| {
+        if [1_150, 1_177].contains(&step) {
+            "much"
+        } else {
+            "1e-3"
+        }
+    };
+    let step = |i: usize| {
+        format!(
+            "  t{i}: {{ use: lora-train, in: {{ base: model, data: rows.jsonl }}, with: {{ lr: {} }} }}\n",
+            lr(i)
+        )
+    };
+    let steps: String = (0..1_300).map(step).collect();
+    session.write("many.yaml", &format!("version: 1\nsteps:\n{steps}"));
+    session.run("lora-run many.yaml");
+    let said = session.transcript();
+    assert!(said.contains("many.yaml:1153:"), "{said}");
+    assert!(said.contains("steps.t1150.with.lr: "), "{said}");
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+}
+
 /// No machine has a GPU of this number; the way out of whatever is missing first is told, by every tool that would take one.
 #[test]
 fn of_a_gpu_that_is_not_there() {
