@@ -184,20 +184,20 @@ impl TensorView<'_> {
                 if let Some(order) = self.entry.columns {
                     return self.widen_runs(order, self.place(row) * columns, column, out);
                 }
-                let start =
-                    |row| permuted.map_or(row, |order: Order| order.stored(row)) * columns + column;
-                self.fetch(start(row + AHEAD), out.len());
-                self.widen(start(row), out);
+                self.widen(self.place(row) * columns + column, out);
             }
         }
     }
 
-    /// Asks for stored values that are read soon: rows are read one after the other, and parts of them lie too far apart
-    /// for the machine to see where this leads.
-    fn fetch(&self, start: usize, len: usize) {
+    /// Asks the machine for the stored values of a part that is read soon; one that lies outside is passed over.
+    pub fn prefetch_part(&self, row: usize, column: usize, len: usize) {
+        if row >= self.rows() {
+            return;
+        }
         let (values, bytes) = self.entry.dtype.unit();
-        let (from, to) = (start / values * bytes, (start + len) / values * bytes);
-        if let Some(part) = self.bytes.get(from..to) {
+        let start = self.place(row) * self.columns() + column;
+        let (from, to) = (start.div_ceil(values), (start + len).div_ceil(values));
+        if let Some(part) = self.bytes.get(from * bytes..to * bytes) {
             part.iter().step_by(CACHE_LINE).for_each(prefetch);
         }
     }
@@ -272,8 +272,6 @@ fn reorder(rows: &mut [f32], columns: usize, source: impl Fn(usize) -> usize) {
     }
 }
 
-/// Rows that are fetched ahead of the one that is read.
-const AHEAD: usize = 8;
 /// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
 

@@ -2,60 +2,16 @@
 //! `cargo run --release -p lora-kernels --example experts [THREADS [SECONDS]]`. Every figure is the median over rounds in
 //! which all are measured in turn, as a share of the plain layer of the same round: machines are noisy.
 #![allow(clippy::print_stdout)] // a measurement that prints its figures
-use lora_kernels::Rows;
+#[path = "../support/mod.rs"]
+mod support;
 use lora_kernels::experts::{self, Choice, Routing};
 use lora_kernels::linear::{self, Workspace};
 use lora_kernels::matrix::{Mat, Place, Write};
 use std::time::Instant;
-
-/// A weight in bfloat16.
-struct Bf16 {
-    bits: Vec<u16>,
-    columns: usize,
-}
-
-impl Rows for Bf16 {
-    fn rows(&self) -> usize {
-        self.bits.len() / self.columns
-    }
-    fn columns(&self) -> usize {
-        self.columns
-    }
-    fn read_rows(&self, first: usize, out: &mut [f32]) {
-        lora_kernels::half::widen(&self.bits[first * self.columns..][..out.len()], out);
-    }
-    fn unit(&self) -> usize {
-        1
-    }
-    fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
-        let from = &self.bits[row * self.columns + column..];
-        lora_kernels::half::widen(&from[..out.len()], out);
-    }
-}
-
-fn values(n: usize, seed: u32) -> Vec<f32> {
-    let mut z = seed;
-    let next = |_| {
-        z = z.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (z >> 8) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..n).map(next).collect()
-}
-
-fn weight(rows: usize, columns: usize, seed: u32) -> Bf16 {
-    let all = values(rows * columns, seed);
-    let bits = all.iter().map(|v| (v.to_bits() >> 16) as u16).collect();
-    Bf16 { bits, columns }
-}
+use support::{Bf16, on_threads, values};
 
 fn main() {
-    let argument = |n: usize| {
-        let text = std::env::args().nth(n)?;
-        text.parse::<f64>().ok()
-    };
-    let threads = argument(1).unwrap_or(2.0) as usize;
-    let limit = argument(2).unwrap_or(4.0);
-    let run = || {
+    on_threads(4.0, |limit| {
         println!("{}", lora_kernels::gemm::instruction_set());
         // One projection of Qwen3-30B-A3B, of OLMoE, and a quarter of one of Mixtral 8x7B.
         for (experts, chosen, hidden, width) in
@@ -65,11 +21,7 @@ fn main() {
                 measure((experts, chosen), (hidden, width), tokens, limit);
             }
         }
-    };
-    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-        Ok(pool) => pool.install(run),
-        Err(e) => println!("no {threads} threads: {e}"),
-    }
+    });
 }
 
 fn measure(
@@ -86,9 +38,9 @@ fn measure(
     let mut routing = Routing::default();
     routing.choose(&values(tokens * experts, 3), choice);
     let all: Vec<Bf16> = (0..experts as u32)
-        .map(|seed| weight(width, hidden, seed))
+        .map(|seed| Bf16::new(width, hidden, seed))
         .collect();
-    let one = weight(width, hidden, 1);
+    let one = Bf16::new(width, hidden, 1);
     let rows = routing.len();
     let x = values(rows * hidden, 7);
     let (mut y, mut dx) = (vec![0.0; rows * width], vec![0.0; rows * hidden]);

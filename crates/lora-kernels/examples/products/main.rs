@@ -2,7 +2,8 @@
 //! `cargo run --release -p lora-kernels --example products [THREADS [SECONDS]]`. Every figure is the median over rounds in
 //! which all are measured in turn, as a share of the plain product of the same round: machines are noisy.
 #![allow(clippy::print_stdout)] // a measurement that prints its figures
-use lora_kernels::Rows;
+#[path = "../support/mod.rs"]
+mod support;
 use lora_kernels::adapted::Adapted;
 use lora_kernels::attention::{self, Inputs, Outputs, Saved, Shape};
 use lora_kernels::layout::{Layout, Span};
@@ -11,46 +12,9 @@ use lora_kernels::lora::{Gradients, Lora};
 use lora_kernels::matmul::matmul;
 use lora_kernels::matrix::{Mat, Place};
 use std::time::Instant;
-
-/// A weight in bfloat16.
-struct Bf16 {
-    bits: Vec<u16>,
-    columns: usize,
-}
-
-impl Rows for Bf16 {
-    fn rows(&self) -> usize {
-        self.bits.len() / self.columns
-    }
-    fn columns(&self) -> usize {
-        self.columns
-    }
-    fn read_rows(&self, first: usize, out: &mut [f32]) {
-        lora_kernels::half::widen(&self.bits[first * self.columns..][..out.len()], out);
-    }
-    fn unit(&self) -> usize {
-        1
-    }
-    fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
-        for (out, &bits) in out
-            .iter_mut()
-            .zip(&self.bits[row * self.columns + column..])
-        {
-            *out = f32::from_bits(u32::from(bits) << 16);
-        }
-    }
-}
+use support::{Bf16, on_threads, values};
 
 const RANK: usize = 16;
-
-fn values(n: usize, seed: u32) -> Vec<f32> {
-    let mut z = seed;
-    let next = |_| {
-        z = z.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (z >> 8) as f32 / (1 << 24) as f32 - 0.5
-    };
-    (0..n).map(next).collect()
-}
 
 fn seconds(work: impl FnOnce()) -> f64 {
     let began = Instant::now();
@@ -64,17 +28,7 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    let argument = |n: usize| {
-        std::env::args()
-            .nth(n)
-            .and_then(|text| text.parse::<f64>().ok())
-    };
-    let (threads, limit) = (
-        argument(1).unwrap_or(2.0) as usize,
-        argument(2).unwrap_or(2.0),
-    );
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let run = || {
+    on_threads(2.0, |limit| {
         println!(
             "{}; share of a plain product (512, 1024)·(1024, 1024)",
             lora_kernels::gemm::instruction_set()
@@ -91,11 +45,7 @@ fn main() {
                 layer(t, out, inn, limit);
             }
         }
-    };
-    match pool {
-        Ok(pool) => pool.install(run),
-        Err(e) => println!("no {threads} threads: {e}"),
-    }
+    });
 }
 
 /// Attention of SmolLM2-135M: `rows` sequences that begin with the same `shared` tokens and go on alone for `own`.
@@ -206,13 +156,7 @@ fn attention(layout: &Layout, tokens: usize, name: &str, limit: f64) {
 }
 
 fn layer(t: usize, out: usize, inn: usize, limit: f64) {
-    let w = Bf16 {
-        bits: values(out * inn, 2)
-            .iter()
-            .map(|v| (v.to_bits() >> 16) as u16)
-            .collect(),
-        columns: inn,
-    };
+    let w = Bf16::new(out, inn, 2);
     let (x, dy, a, b) = (
         values(t * inn, 1),
         values(t * out, 3),

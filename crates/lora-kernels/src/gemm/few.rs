@@ -1,4 +1,4 @@
-//! A few rows through a weight, as in generation: each row of the weight is widened once and used at once, unpacked.
+//! One row through a weight, as in generation: each row of the weight is widened and used at once, unpacked.
 use crate::matrix::{Mat, Place, Write};
 use crate::rows::Rows;
 use crate::shared::SharedMut;
@@ -6,8 +6,8 @@ use crate::vector::dot;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Rows up to which this is faster than packing the weight.
-pub(crate) const FEW: usize = 12;
+/// Rows up to which this is faster than packing the weight: two cost hardly more than one, packed.
+pub(crate) const FEW: usize = 1;
 
 /// Rows of the weight that a thread takes at once.
 const OUTPUTS: usize = 32;

@@ -17,8 +17,8 @@ pub(super) struct Kernels {
     pub(super) rows: usize,
     /// Columns of a tile and of a panel: two vectors.
     pub(super) columns: usize,
-    /// Tiles of packed operands, whose strides are known.
-    pub(super) packed: Pair<2>,
+    /// Tiles of packed operands, whose strides are known: of a third, of two thirds and of all of the rows.
+    pub(super) packed: [Pair<2>; 3],
     /// Tiles of operands where they lie, whose rows on the left are neighbours.
     pub(super) across: Pair<1>,
     /// The same, where the steps on the left are neighbours.
@@ -54,9 +54,13 @@ macro_rules! kernels {
             /// # Safety
             /// As for [`tile`].
             $(#[target_feature(enable = $features)])?
-            unsafe fn packed<const VECTORS: usize>(parts: [Part; 2], _: Strides, out: Out) {
+            unsafe fn packed<const ROWS: usize, const VECTORS: usize>(
+                parts: [Part; 2],
+                _: Strides,
+                out: Out,
+            ) {
                 // SAFETY: handed on.
-                unsafe { tile::<$simd, $rows, VECTORS, _>(parts, PACKED, out) }
+                unsafe { tile::<$simd, ROWS, VECTORS, _>(parts, PACKED, out) }
             }
             /// # Safety
             /// As for [`tile`].
@@ -76,7 +80,11 @@ macro_rules! kernels {
                 name: $name,
                 rows: $rows,
                 columns: 2 * <$simd>::LANES,
-                packed: Pair { whole: packed::<2>, half: packed::<1> },
+                packed: [
+                    Pair { whole: packed::<{ $rows / 3 }, 2>, half: packed::<{ $rows / 3 }, 1> },
+                    Pair { whole: packed::<{ $rows / 3 * 2 }, 2>, half: packed::<{ $rows / 3 * 2 }, 1> },
+                    Pair { whole: packed::<$rows, 2>, half: packed::<$rows, 1> },
+                ],
                 across: Pair { whole: across::<2>, half: across::<1> },
                 along: Pair { whole: along::<2>, half: along::<1> },
                 transpose: $transpose,

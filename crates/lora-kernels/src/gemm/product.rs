@@ -195,15 +195,23 @@ impl Running<'_> {
                 extra: if is_last { extra_memory } else { &[] },
             };
             let write = if first > 0 { Write::Add } else { self.write };
-            self.tiles(region, k, packed, write);
+            let next = k.end..left.k.min(k.end + left.block);
+            self.tiles(region, (k, next), packed, write);
         }
     }
 
-    /// All tiles of one block.
-    fn tiles(&self, region: &Region, k: Range<usize>, packed: Packed<'_>, write: Write) {
+    /// All tiles of one block of steps; meanwhile those of the next are on their way from memory.
+    fn tiles(
+        &self,
+        region: &Region,
+        (k, next): (Range<usize>, Range<usize>),
+        packed: Packed<'_>,
+        write: Write,
+    ) {
         let Product {
             kernels,
             left,
+            right: weight,
             extra,
             ..
         } = self.product;
@@ -213,6 +221,10 @@ impl Running<'_> {
             let group = group..region.panels.end.min(group + at_once);
             for (column, first) in region.columns.clone().step_by(width).enumerate() {
                 let right = &packed.values[column * width * k.len()..][..width * k.len()];
+                if group.start == region.panels.start {
+                    let columns = first..region.columns.end.min(first + width);
+                    weight.prefetch(next.clone(), columns);
+                }
                 for panel in group.clone() {
                     let mut parts = [
                         Part {
@@ -251,7 +263,10 @@ impl Running<'_> {
             packed,
             ..
         } = *self.product.kernels;
-        let run = packed.of(spot.live_columns, columns);
+        // Behind the last whole tile one of fewer rows does, so that few rows cost little more than their number.
+        let third = rows / packed.len();
+        let thirds = spot.live_rows.div_ceil(third);
+        let run = packed[thirds - 1].of(spot.live_columns, columns);
         let stride = self.columns;
         let shape = Pieces {
             rows: spot.live_rows,
@@ -267,7 +282,7 @@ impl Running<'_> {
             let to = self
                 .to
                 .pieces(spot.task, spot.row * stride + spot.column, shape);
-            if spot.live_rows == rows && fills_tile {
+            if spot.live_rows == thirds * third && fills_tile {
                 let out = Out {
                     pointer: to,
                     stride,

@@ -5,6 +5,10 @@ use crate::memory::grow;
 use crate::rows::Rows;
 use std::ops::Range;
 
+/// Rows of a weight that are asked for ahead of the one that is read: parts of them lie too far apart for the machine to
+/// see where this leads.
+const AHEAD: usize = 8;
+
 /// A right operand.
 pub(crate) trait Right: Sync {
     /// Inner dimension and columns.
@@ -23,6 +27,8 @@ pub(crate) trait Right: Sync {
         panels: &mut [f32],
         rows: &mut Vec<f32>,
     );
+    /// Asks the machine for what is packed soon; it may do nothing.
+    fn prefetch(&self, _k: Range<usize>, _n: Range<usize>) {}
 }
 
 /// A strided matrix in memory.
@@ -105,10 +111,15 @@ impl Right for Transposed<'_> {
         {
             let live = packing.width.min(n.end - first);
             for (row, values) in rows.chunks_exact_mut(steps).take(live).enumerate() {
+                self.0.prefetch_part(first + row + AHEAD, k.start, steps);
                 self.0.read_part(first + row, k.start, values);
             }
             packing.pack(Mat::new(rows, live, steps), 0..live, 0..steps, panel);
         }
+    }
+
+    fn prefetch(&self, k: Range<usize>, n: Range<usize>) {
+        n.for_each(|row| self.0.prefetch_part(row, k.start, k.len()));
     }
 }
 
@@ -163,6 +174,7 @@ impl Right for Plain<'_> {
         let row = &mut rows[..padded];
         row[n.len()..].fill(0.0);
         for (step, k) in k.enumerate() {
+            self.weight.prefetch_part(k + AHEAD, n.start, n.len());
             self.weight.read_part(k, n.start, &mut row[..n.len()]);
             for (panel, part) in panels
                 .chunks_exact_mut(panel_len)
@@ -171,5 +183,10 @@ impl Right for Plain<'_> {
                 panel[step * width..(step + 1) * width].copy_from_slice(part);
             }
         }
+    }
+
+    fn prefetch(&self, k: Range<usize>, n: Range<usize>) {
+        let rows = self.rows.start + k.start..self.rows.start + k.end;
+        rows.for_each(|row| self.weight.prefetch_part(row, n.start, n.len()));
     }
 }

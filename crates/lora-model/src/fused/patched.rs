@@ -67,6 +67,9 @@ impl Rows for Patched<'_> {
     fn unit(&self) -> usize {
         self.base.unit()
     }
+    fn prefetch_part(&self, row: usize, column: usize, len: usize) {
+        self.base.prefetch_part(row, column, len);
+    }
     fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
         match self.own.place_of(row) {
             Some(place) => {

@@ -1,0 +1,79 @@
+//! What the measurements share.
+use lora_kernels::Rows;
+use lora_kernels::half::widen;
+
+/// A weight in bfloat16, read as lora-checkpoint's are: what comes next is asked for meanwhile.
+pub struct Bf16 {
+    bits: Vec<u16>,
+    columns: usize,
+}
+
+impl Bf16 {
+    /// Some values (rows, columns).
+    pub fn new(rows: usize, columns: usize, seed: u32) -> Self {
+        let all = values(rows * columns, seed);
+        let bits = all.iter().map(|v| (v.to_bits() >> 16) as u16).collect();
+        Self { bits, columns }
+    }
+}
+
+impl Rows for Bf16 {
+    fn rows(&self) -> usize {
+        self.bits.len() / self.columns
+    }
+    fn columns(&self) -> usize {
+        self.columns
+    }
+    fn read_rows(&self, first: usize, out: &mut [f32]) {
+        widen(&self.bits[first * self.columns..][..out.len()], out);
+    }
+    fn unit(&self) -> usize {
+        1
+    }
+    fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
+        let from = &self.bits[row * self.columns + column..][..out.len()];
+        for (to, &bits) in out.iter_mut().zip(from) {
+            *to = f32::from_bits(u32::from(bits) << 16);
+        }
+    }
+    fn prefetch_part(&self, row: usize, column: usize, len: usize) {
+        let start = row * self.columns + column;
+        if let Some(part) = self.bits.get(start..start + len) {
+            part.iter().step_by(32).for_each(prefetch);
+        }
+    }
+}
+
+#[allow(unsafe_code)] // a hint that reads nothing
+fn prefetch(bits: &u16) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE, which all of x86-64 has; a prefetch changes nothing but caches.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(bits).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bits;
+}
+
+/// n values between −0.5 and 0.5.
+pub fn values(n: usize, seed: u32) -> Vec<f32> {
+    let mut z = seed;
+    let next = |_| {
+        z = z.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (z >> 8) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..n).map(next).collect()
+}
+
+/// Runs `work`, told the seconds for each measurement, on the threads that the command line asks for:
+/// `[THREADS [SECONDS]]`.
+pub fn on_threads(seconds: f64, work: impl FnOnce(f64) + Send) {
+    let argument = |n: usize| std::env::args().nth(n)?.parse::<f64>().ok();
+    let threads = argument(1).unwrap_or(2.0) as usize;
+    let seconds = argument(2).unwrap_or(seconds);
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool.install(|| work(seconds)),
+        Err(e) => println!("no {threads} threads: {e}"),
+    }
+}
