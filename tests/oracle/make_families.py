@@ -26,6 +26,8 @@ MODELS = {
     "qwen3": {"model_type": "qwen3", "head_dim": 32},
     "qwen3-moe": {"model_type": "qwen3_moe", "head_dim": 32, "num_experts": 6, "num_experts_per_tok": 2,
                   "moe_intermediate_size": 48, "norm_topk_prob": True},
+    # llama.cpp has no keys that heads share here.
+    "olmoe": {"model_type": "olmoe", "num_key_value_heads": 4, "num_experts": 6, "num_experts_per_tok": 3},
     "gemma2": {"model_type": "gemma2", "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32,
                "tie_word_embeddings": True},
     "gemma3": {"model_type": "gemma3_text", "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32,

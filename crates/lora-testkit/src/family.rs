@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 24] = [
+pub const FAMILIES: [(&str, &str); 25] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -22,6 +22,7 @@ pub const FAMILIES: [(&str, &str); 24] = [
     ("mistral", "mistral_patterns"),
     ("olmo2", "olmo2_norms_after"),
     ("olmo3", "olmo3_windows"),
+    ("olmoe", "olmoe_experts"),
     ("phi3", "phi3_fused"),
     ("qwen2", "qwen2_bias_all_linear"),
     ("qwen3", "qwen3_modules_to_save"),

@@ -8,6 +8,14 @@ use serde_json::Value;
 
 /// Refuses keys that the family doesn't read and that would change what is computed.
 pub(super) fn refuse(json: &Object, facts: &Facts) -> Result<(), Fault> {
+    for key in facts.json.unsupported {
+        if let Some(value) = non_null(json, key) {
+            return Err(Fault::new(format!(
+                "{key} is {value}, which changes what the model computes and is not supported"
+            ))
+            .hint(format!("only a {} without it is", facts.model_type)));
+        }
+    }
     for (key, neutral) in unread(facts) {
         let Some(value) = non_null(json, key) else {
             continue;

@@ -110,6 +110,8 @@ pub(crate) struct JsonFacts {
     pub(crate) default_rope: Option<DefaultRope>,
     /// `llama_4_scaling_beta` among the rotary parameters is needed: queries grow with their position.
     pub(crate) query_growth: bool,
+    /// Keys that transformers reads and that are not supported here: null, or refused.
+    pub(crate) unsupported: &'static [&'static str],
 }
 
 /// Where layers without a window go without a rotary embedding.
@@ -238,6 +240,8 @@ pub(crate) struct GgufFacts {
     pub(crate) own_head: bool,
     /// What llama.cpp doesn't load, though a file can say it.
     pub(crate) unloaded: &'static [Unloaded],
+    /// What it loads and leaves out of what it computes.
+    pub(crate) uncomputed: &'static [Unloaded],
     /// Where the matrix of values is so small that it gets more bits.
     pub(crate) small_values: SmallValues,
     /// Models of so many layers divide scores by the root of hidden_size / heads, all others by that of the head's width.
@@ -257,6 +261,8 @@ pub(crate) enum Unloaded {
     TiedHead,
     /// Queries of another width than the hidden state.
     WideHeads,
+    /// Keys that several heads of queries share.
+    SharedKeys,
     /// Divisors of rotary frequencies, one each.
     RopeFactors,
     /// Linear layers without biases.

@@ -21,6 +21,7 @@ mod mistral;
 mod mixers;
 mod olmo2;
 mod olmo3;
+mod olmoe;
 mod parts;
 mod phi3;
 mod qwen2;
@@ -34,8 +35,8 @@ mod starcoder2;
 pub(crate) use experts::Normalised;
 pub use experts::{EXPERT_PROJECTIONS, ExpertFacts, Experts};
 pub(crate) use facts::{
-    BiasKey, DefaultRope, GgufCap, GgufLocalBase, GgufWindows, LocalRope, RopeInWindows, Sliding,
-    SmallValues, SoftCap, Unloaded,
+    BiasKey, DefaultRope, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, LocalRope, RopeInWindows,
+    Sliding, SmallValues, SoftCap, Unloaded,
 };
 pub use facts::{Facts, Published};
 pub(crate) use kinds::is_rounded;
@@ -50,7 +51,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 24] = [
+static FAMILIES: [&Facts; 25] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -67,6 +68,7 @@ static FAMILIES: [&Facts; 24] = [
     &ernie4_5::FACTS,
     &seed_oss::FACTS,
     &olmo3::FACTS,
+    &olmoe::FACTS,
     &exaone4::FACTS,
     &ministral::FACTS,
     &ministral3::FACTS,

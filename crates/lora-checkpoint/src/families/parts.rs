@@ -120,6 +120,7 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     rope_alpha: false,
     default_rope: None,
     query_growth: false,
+    unsupported: &[],
 };
 
 /// What llama.cpp's loader of OLMo 2 and 3 does not know.
@@ -148,6 +149,7 @@ pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
         Unloaded::MlpBias,
         Unloaded::RopeFactors,
     ],
+    uncomputed: &[],
     small_values: SmallValues::Never,
     shared_scalar_layers: None,
 };

@@ -2,7 +2,7 @@
 use super::keys::Keys;
 use crate::config::LayerSpec;
 use crate::error::Fault;
-use crate::families::{Experts, Facts};
+use crate::families::{ExpertFacts, Experts, Facts};
 use crate::gguf::names;
 use crate::weights::Part;
 
@@ -15,10 +15,7 @@ pub(super) fn read(
     let Some(own) = &facts.experts else {
         return Ok(None);
     };
-    let width = match own.width.0 {
-        "intermediate_size" => keys.need("feed_forward_length")?,
-        _ => keys.need(WIDTH)?,
-    };
+    let width = keys.need(width_key(own))?;
     for (index, layer) in layers.iter_mut().enumerate() {
         let router = names::tensor(facts, Part::Router(index));
         layer.experts = keys.gguf.tensors.contains_key(&router);
@@ -33,10 +30,17 @@ pub(super) fn read(
     Ok(Some(experts))
 }
 
-/// E, k and the width of one.
+/// E and k.
 pub(crate) const COUNT: &str = "expert_count";
 pub(crate) const CHOSEN: &str = "expert_used_count";
-pub(crate) const WIDTH: &str = "expert_feed_forward_length";
+
+/// The width of one: where there is no other MLP, the model's.
+pub(crate) fn width_key(facts: &ExpertFacts) -> &'static str {
+    match facts.width.0 {
+        "intermediate_size" => "feed_forward_length",
+        _ => "expert_feed_forward_length",
+    }
+}
 
 /// Keys that some architectures read, whose other values would make another model of it.
 fn refuse_others(keys: &Keys<'_>, experts: Experts) -> Result<(), Fault> {

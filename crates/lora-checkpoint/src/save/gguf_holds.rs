@@ -2,7 +2,7 @@
 //! any length, is refused where the model differs; what differs only in long texts is said.
 use crate::error::Fault;
 use crate::families::Mixer;
-use crate::families::{Facts, Family, GgufCap, GgufWindows, Unloaded};
+use crate::families::{Facts, Family, GgufCap, GgufFacts, GgufWindows, Unloaded};
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
 use crate::{Biases, ModelConfig, Projection, RopeScaling};
 
@@ -29,6 +29,7 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
     )?;
     check_scalar(config)?;
     check_experts(config)?;
+    check_computed(config)?;
     warnings.extend(unloaded(config));
     let mut held = config.clone();
     check_layers(&mut held, warnings)?;
@@ -52,38 +53,58 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
 
 /// A line for each thing that this model has and llama.cpp's loader does not know: it refuses such a file.
 fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
-    let has = |what: &Unloaded| {
-        let has_factors = |scaling: &RopeScaling| {
-            matches!(
-                scaling,
-                RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) | RopeScaling::LongRope { .. }
-            )
-        };
-        match what {
-            Unloaded::QkvBias if config.biases.qkv => Some("biases on q, k and v"),
-            Unloaded::UnevenHeads if config.delta.is_some_and(|d| d.key_dim != d.value_dim) => {
-                Some("linear attention whose keys are of another width than its values")
-            }
-            Unloaded::OutputBias if config.biases.output => Some("bias on o_proj"),
-            Unloaded::MlpBias if config.biases.mlp => Some("biases in the MLP"),
-            Unloaded::TiedHead if config.tie_word_embeddings => Some("head that is the embedding"),
-            Unloaded::WideHeads if config.shape(Projection::Q).0 != config.hidden_size => {
-                Some("heads that are wider or narrower than the hidden state")
-            }
-            Unloaded::RopeFactors if config.ropes.iter().any(|r| has_factors(&r.scaling)) => {
-                Some("rotary factors one by one (llama3, longrope)")
-            }
-            Unloaded::NoBiases if config.biases != Biases::ALL => {
-                Some("linear layers without biases")
-            }
-            _ => None,
-        }
-    };
-    let architecture = config.facts().gguf.architecture;
-    let all = config.facts().gguf.unloaded.iter().filter_map(has);
+    let GgufFacts {
+        architecture,
+        unloaded,
+        ..
+    } = config.facts().gguf;
+    let all = unloaded.iter().filter_map(|&what| named(config, what));
     all.map(move |what| {
         format!("llama.cpp will not load this file: its {architecture} knows no {what}")
     })
+}
+
+/// Refuses what llama.cpp would load and leave out of what it computes.
+fn check_computed(config: &ModelConfig) -> Result<(), Fault> {
+    let facts = &config.facts().gguf;
+    let mut left_out = facts.uncomputed.iter();
+    match left_out.find_map(|&what| named(config, what)) {
+        None => Ok(()),
+        Some(what) => Err(refused(format!(
+            "llama.cpp's {} leaves out the {what}, which this model has",
+            facts.architecture
+        ))),
+    }
+}
+
+/// What this model has of what an architecture does not know.
+fn named(config: &ModelConfig, what: Unloaded) -> Option<&'static str> {
+    let has_factors = |scaling: &RopeScaling| {
+        matches!(
+            scaling,
+            RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) | RopeScaling::LongRope { .. }
+        )
+    };
+    match what {
+        Unloaded::QkvBias if config.biases.qkv => Some("biases on q, k and v"),
+        Unloaded::UnevenHeads if config.delta.is_some_and(|d| d.key_dim != d.value_dim) => {
+            Some("linear attention whose keys are of another width than its values")
+        }
+        Unloaded::OutputBias if config.biases.output => Some("bias on o_proj"),
+        Unloaded::MlpBias if config.biases.mlp => Some("biases in the MLP"),
+        Unloaded::TiedHead if config.tie_word_embeddings => Some("head that is the embedding"),
+        Unloaded::WideHeads if config.shape(Projection::Q).0 != config.hidden_size => {
+            Some("heads that are wider or narrower than the hidden state")
+        }
+        Unloaded::SharedKeys if config.num_key_value_heads != config.num_attention_heads => {
+            Some("keys that several heads share")
+        }
+        Unloaded::RopeFactors if config.ropes.iter().any(|r| has_factors(&r.scaling)) => {
+            Some("rotary factors one by one (llama3, longrope)")
+        }
+        Unloaded::NoBiases if config.biases != Biases::ALL => Some("linear layers without biases"),
+        _ => None,
+    }
 }
 
 /// llama.cpp has a mixture of experts in every layer, and weights in one way.

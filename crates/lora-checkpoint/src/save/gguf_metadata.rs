@@ -84,12 +84,15 @@ fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
         size("attention.value_length", config.head_dim),
         size("vocab_size", config.vocab_size),
     ];
-    if let Some(experts) = config.experts {
+    if let (Some(own), Some(facts)) = (config.experts, &config.facts().experts) {
         all.extend([
-            size(experts::COUNT, experts.count),
-            size(experts::CHOSEN, experts.chosen),
-            size(experts::WIDTH, experts.width),
+            size(experts::COUNT, own.count),
+            size(experts::CHOSEN, own.chosen),
         ]);
+        let width = size(experts::width_key(facts), own.width);
+        if !all.contains(&width) {
+            all.push(width);
+        }
     }
     all.extend(
         rope.metadata

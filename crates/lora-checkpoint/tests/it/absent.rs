@@ -20,6 +20,7 @@ fn plain(family: &str) -> Value {
             json!({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
             "norm_topk_prob": true})
         }
+        "olmoe" => json!({"num_experts": 4, "num_experts_per_tok": 2}),
         "mistral" | "olmo3" => json!({"sliding_window": 8}),
         "qwen3_5_text" => {
             json!({"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
@@ -140,6 +141,7 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("experts", json!({"num_experts_per_tok": 1})),
         ("experts", json!({"moe_intermediate_size": 16})),
         ("experts", json!({"norm_topk_prob": false})),
+        ("experts", json!({"norm_topk_prob": true})),
         ("layers", json!({"mlp_only_layers": [1]})),
         ("layers", json!({"decoder_sparse_step": 2})),
         ("bos_token_id", json!({"bos_token_id": null})),

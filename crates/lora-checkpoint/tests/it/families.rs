@@ -345,6 +345,10 @@ pub fn storable() -> Vec<Value> {
             json!({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": true}),
         ),
         of(
+            "olmoe",
+            json!({"num_experts": 4, "num_experts_per_tok": 2, "rms_norm_eps": 2e-5}),
+        ),
+        of(
             "starcoder2",
             json!({"tie_word_embeddings": true, "norm_epsilon": 2e-5}),
         ),

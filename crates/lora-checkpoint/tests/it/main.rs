@@ -10,6 +10,7 @@ mod folder;
 mod gguf;
 mod hostile;
 mod lost;
+mod mixtures;
 mod plain_mlps;
 mod recurrent;
 mod split;

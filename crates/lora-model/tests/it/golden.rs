@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 53] = [
+pub(crate) const CASES: [&str; 55] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -39,6 +39,8 @@ pub(crate) const CASES: [&str; 53] = [
     "cohere2_norms",
     "qwen3_moe_experts",
     "qwen3_moe_mixed",
+    "olmoe_experts",
+    "olmoe_tied",
     "qwen3_5_grouped",
     "qwen3_5_recurrent",
     "llama_dora",

@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 25] = [
+const REFUSED: [(&str, &str); 27] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -41,6 +41,8 @@ const REFUSED: [(&str, &str); 25] = [
         "qwen3_moe_mixed",
         "mixtures of experts, which qwen3_moe has",
     ),
+    ("olmoe_experts", "mixtures of experts, which olmoe has"),
+    ("olmoe_tied", "mixtures of experts, which olmoe has"),
     (
         "qwen3_5_grouped",
         "linear attention, which qwen3_5_text has",

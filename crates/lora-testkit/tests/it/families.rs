@@ -26,9 +26,10 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 5] = [
+const ON_CPU_ALONE: [&str; 6] = [
     "apertus",
     "cohere2",
+    "olmoe",
     "qwen3_5_text",
     "qwen3_moe",
     "starcoder2",

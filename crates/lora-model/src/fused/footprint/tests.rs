@@ -143,6 +143,8 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
         "cohere2_parallel",
         "qwen3_moe_experts",
         "qwen3_moe_mixed",
+        "olmoe_experts",
+        "olmoe_tied",
         "qwen3_5_grouped",
         "qwen3_5_recurrent",
     ];

@@ -1,0 +1,65 @@
+//! OLMoE: experts in every layer; all heads of q, and all of k, normalised together, norms before attention and experts.
+use super::experts::{ExpertFacts, Experts, Normalised};
+use super::facts::{Facts, GgufFacts, HeadNorms, JsonFacts, Published, Unloaded, published};
+use super::parts::{ATTENTION_BIAS, BEFORE_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
+
+pub(super) const FACTS: Facts = Facts {
+    model_type: "olmoe",
+    architecture: "OlmoeForCausalLM",
+    norms: BEFORE_AND_HEADS,
+    head_norms: HeadNorms::AllHeads,
+    experts: Some(ExpertFacts {
+        router: "mlp.gate",
+        path: "mlp.experts",
+        names: ["gate_proj", "up_proj", "down_proj"],
+        count: (&["num_experts", "num_local_experts"], 64),
+        chosen: 8,
+        width: ("intermediate_size", 2048),
+        normalised: Normalised::Read { in_gguf: false },
+        some_layers: false,
+    }),
+    peft_targets: &[],
+    json: JsonFacts {
+        vocab_size: 50_304,
+        hidden_size: 2048,
+        intermediate_size: 2048,
+        num_hidden_layers: 16,
+        num_attention_heads: 16,
+        max_position_embeddings: 4096,
+        norm_eps: ("rms_norm_eps", 1e-5),
+        eos: &[50_279],
+        pad: Some(1),
+        qkv_bias: ATTENTION_BIAS,
+        output_bias: ATTENTION_BIAS,
+        unsupported: &["clip_qkv"],
+        ..PLAIN_JSON
+    },
+    gguf: GgufFacts {
+        architecture: "olmoe",
+        unloaded: &[
+            Unloaded::OutputBias,
+            Unloaded::TiedHead,
+            Unloaded::WideHeads,
+            Unloaded::SharedKeys,
+            Unloaded::RopeFactors,
+        ],
+        uncomputed: &[Unloaded::QkvBias],
+        ..PLAIN_GGUF
+    },
+    published: &[Published {
+        experts: Some(Experts {
+            count: 64,
+            chosen: 8,
+            width: 1024,
+            normalised: false,
+        }),
+        ..published(
+            "olmoe-1b-7b",
+            [50_304, 2048, 1024],
+            16,
+            [16, 16, 128],
+            false,
+        )
+    }],
+    ..PLAIN
+};
