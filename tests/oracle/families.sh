@@ -27,7 +27,7 @@ while read -r name; do
   model=$out/models/$name work=$out/work-$name
   mkdir -p "$work"
   targets=all-linear
-  [[ $name == *-moe || $name == olmoe* ]] && targets=full-attention # experts are parameters, which can't carry LoRA here
+  [[ $name == *-moe || $name == olmoe* || $name == mixtral* ]] && targets=full-attention # experts are parameters, which can't carry LoRA here
   ours lora-train --base "$model" --data "$out/data" --out "$work/adapter" --rank 4 --alpha 8 --targets "$targets" --batch 4 \
     --lr 1e-2 --steps 4 --schedule constant --warmup 0 --seed 0
   ours lora-eval --base "$model" --data "$out/data" --adapter "$work/adapter" --out "$work/report" --generate 10 --max-new-tokens 24

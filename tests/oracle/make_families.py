@@ -26,6 +26,11 @@ MODELS = {
     "qwen3": {"model_type": "qwen3", "head_dim": 32},
     "qwen3-moe": {"model_type": "qwen3_moe", "head_dim": 32, "num_experts": 6, "num_experts_per_tok": 2,
                   "moe_intermediate_size": 48, "norm_topk_prob": True},
+    "mixtral": {"model_type": "mixtral", "head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 2},
+    "mixtral-windows": {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 3, "sliding_window": 1024,
+                        "tie_word_embeddings": True, "rope_parameters": {
+                            "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                            "high_freq_factor": 4.0, "original_max_position_embeddings": 256}},
     # llama.cpp has no keys that heads share here.
     "olmoe": {"model_type": "olmoe", "num_key_value_heads": 4, "num_experts": 6, "num_experts_per_tok": 3},
     "gemma2": {"model_type": "gemma2", "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32,

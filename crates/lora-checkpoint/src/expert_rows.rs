@@ -19,8 +19,8 @@ pub(crate) fn rows_of(entry: &Entry, rows: Range<usize>) -> Entry {
     }
 }
 
-/// The tensors of transformers 5's modules, which files may hold as they are: gate and up of all experts in one
-/// (E, 2·I, H), down in another (E, H, I). Takes them apart into each expert's own.
+/// The tensors of transformers 5's modules, which files may hold as they are: the router under its module's path, gate and
+/// up of all experts in one (E, 2·I, H), down in another (E, H, I). Takes them apart into each expert's own.
 pub(crate) fn apart(
     config: &ModelConfig,
     entries: &mut BTreeMap<String, Entry>,
@@ -28,13 +28,20 @@ pub(crate) fn apart(
     let Some(names) = config.facts().experts else {
         return Ok(());
     };
+    let [router, path] = names.modules();
     for layer in 0..config.num_hidden_layers {
         let Some(experts) = config.experts_of(layer) else {
             continue;
         };
+        let of_layer = |name: &str| format!("model.layers.{layer}.{name}");
+        let own = of_layer(&format!("{}.weight", names.router));
+        let renamed = of_layer(&format!("{router}.weight"));
+        if let Some(entry) = entries.remove(&renamed) {
+            put(entries, own, entry, &renamed)?;
+        }
         let (gate_up, down): (&[Projection], &[Projection]) = (&[Gate, Up], &[Down]);
         for (name, parts) in [("gate_up_proj", gate_up), ("down_proj", down)] {
-            let name = format!("model.layers.{layer}.{}.{name}", names.path);
+            let name = of_layer(&format!("{path}.{name}"));
             let Some(stacked) = entries.remove(&name) else {
                 continue;
             };
@@ -49,15 +56,25 @@ pub(crate) fn apart(
             for expert in 0..experts.count {
                 for (place, &part) in parts.iter().enumerate() {
                     let first = (expert * parts.len() + place) * out;
-                    let own = rows_of(&stacked, first..first + out);
-                    let path = names.of(expert, part);
-                    let path = format!("model.layers.{layer}.{path}.weight");
-                    if entries.insert(path.clone(), own).is_some() {
-                        return Err(Fault::new(format!("tensor {path} is also in {name}")));
-                    }
+                    let rows = rows_of(&stacked, first..first + out);
+                    let own = of_layer(&format!("{}.weight", names.of(expert, part)));
+                    put(entries, own, rows, &name)?;
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Puts a weight under its name, which no other may have.
+fn put(
+    entries: &mut BTreeMap<String, Entry>,
+    name: String,
+    entry: Entry,
+    found_in: &str,
+) -> Result<(), Fault> {
+    match entries.insert(name.clone(), entry) {
+        None => Ok(()),
+        Some(_) => Err(Fault::new(format!("tensor {name} is also in {found_in}"))),
+    }
 }

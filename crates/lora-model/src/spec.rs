@@ -61,7 +61,7 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         for own in facts.weightless {
             let path = match of_experts {
                 // The experts share one activation.
-                Some(experts) => own.replace("mlp", experts.path),
+                Some(experts) => own.replace("mlp", experts.modules()[1]),
                 None => (*own).to_owned(),
             };
             modules.push(Module::weightless(format!("model.layers.{layer}.{path}")));
@@ -76,15 +76,21 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
 /// without experts, whose names are theirs. They have no roles: sets of targets leave them out.
 fn of_experts(config: &ModelConfig, path: &str, shape: &[usize]) -> Option<Option<Module>> {
     let own = config.facts().experts?;
+    let [router, experts] = own.modules();
     let parameter = |path: &str| Module::parameter(path, shape[1], shape[0]);
     if let Some((before, name)) = path.split_once(&format!(".{}.", own.path)) {
         let (expert, name) = name.split_once('.')?;
-        let path = format!("{before}.{}.{name}", own.path);
+        let path = format!("{before}.{experts}.{name}");
         return Some((expert == "0").then(|| parameter(&path)));
+    }
+    if let Some(before) = path.strip_suffix(own.router)
+        && before.ends_with('.')
+    {
+        return Some(Some(parameter(&format!("{before}{router}"))));
     }
     let is_at = |module: &str| path.ends_with(&format!(".{module}"));
     let mut mlp = config.projections().filter(|p| p.is_of_mlp());
-    let is_own = is_at(own.router) || mlp.any(|p| is_at(config.facts().path(p)));
+    let is_own = mlp.any(|p| is_at(config.facts().path(p)));
     is_own.then(|| Some(parameter(path)))
 }
 

@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 25] = [
+pub const FAMILIES: [(&str, &str); 26] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -20,6 +20,7 @@ pub const FAMILIES: [(&str, &str); 25] = [
     ("ministral", "ministral_mixed"),
     ("ministral3", "ministral3_growth"),
     ("mistral", "mistral_patterns"),
+    ("mixtral", "mixtral_windows"),
     ("olmo2", "olmo2_norms_after"),
     ("olmo3", "olmo3_windows"),
     ("olmoe", "olmoe_experts"),

@@ -19,12 +19,14 @@ pub struct Experts {
 /// How a family's experts are called, and what its config.json says of them.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpertFacts {
-    /// Module path in a layer of the router, whose weight (E, H) gives the logits.
+    /// Path in a layer of the router, whose weight (E, H) gives the logits.
     pub router: &'static str,
-    /// Module path in a layer of the experts.
+    /// Path in a layer of the experts.
     pub path: &'static str,
     /// Their names for gate, up and down.
     pub names: [&'static str; 3],
+    /// Module paths in a layer of router and experts in transformers 5, where those are other than the weights' names.
+    pub modules: Option<[&'static str; 2]>,
     /// The keys of E, of which any may stand there; the first is written. Its default.
     pub(crate) count: (&'static [&'static str], usize),
     /// Default of `num_experts_per_tok`.
@@ -64,6 +66,12 @@ pub const EXPERT_PROJECTIONS: [Projection; 3] =
     [Projection::Gate, Projection::Up, Projection::Down];
 
 impl ExpertFacts {
+    /// Module paths in a layer of router and experts, as an adapter's targets are matched with them.
+    #[must_use]
+    pub fn modules(&self) -> [&'static str; 2] {
+        self.modules.unwrap_or([self.router, self.path])
+    }
+
     /// Path in a layer of one of an expert's [`EXPERT_PROJECTIONS`].
     #[must_use]
     pub fn of(&self, expert: usize, projection: Projection) -> String {

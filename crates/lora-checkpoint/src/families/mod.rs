@@ -19,6 +19,7 @@ mod ministral;
 mod ministral3;
 mod mistral;
 mod mixers;
+mod mixtral;
 mod olmo2;
 mod olmo3;
 mod olmoe;
@@ -51,7 +52,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 25] = [
+static FAMILIES: [&Facts; 26] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -69,6 +70,7 @@ static FAMILIES: [&Facts; 25] = [
     &seed_oss::FACTS,
     &olmo3::FACTS,
     &olmoe::FACTS,
+    &mixtral::FACTS,
     &exaone4::FACTS,
     &ministral::FACTS,
     &ministral3::FACTS,
@@ -101,9 +103,12 @@ impl Family {
         Self::all().find(|f| f.0.model_type == model_type)
     }
 
-    /// The family of a GGUF architecture, in a file that names a window or doesn't.
-    pub(crate) fn of_gguf(architecture: &str, has_window: bool) -> Option<Self> {
-        let own = || Self::all().filter(|f| f.0.gguf.architecture == architecture);
+    /// The family of a GGUF architecture, in a file that names a window or doesn't, experts or not.
+    pub(crate) fn of_gguf(architecture: &str, has_window: bool, has_experts: bool) -> Option<Self> {
+        let is_own = |f: &Self| f.0.gguf.architecture == architecture;
+        let is_alike = |f: &Self| f.0.experts.is_some() == has_experts;
+        let are_told_apart = Self::all().any(|f| is_own(&f) && is_alike(&f));
+        let own = || Self::all().filter(|f| is_own(f) && (is_alike(f) || !are_told_apart));
         own()
             .find(|f| f.0.gguf.marked_by_window && has_window)
             .or_else(|| own().find(|f| !f.0.gguf.marked_by_window))
@@ -171,7 +176,8 @@ mod tests {
             assert_ne!(normed(Norm::MlpInput, Norm::MlpOutput), is_parallel);
             assert_eq!(Family::of_model_type(facts.model_type).unwrap(), family);
             let marked = facts.gguf.marked_by_window;
-            let found = Family::of_gguf(facts.gguf.architecture, marked).unwrap();
+            let found =
+                Family::of_gguf(facts.gguf.architecture, marked, facts.experts.is_some()).unwrap();
             // A family without a name of its own in GGUF has the layers of the one that its files are read as.
             let layers = |f: &Facts| (f.projections, f.norms, f.head_norms, f.gguf.permuted);
             assert_eq!(layers(found.facts()), layers(facts), "{family:?}");

@@ -12,6 +12,7 @@ pub(super) const FACTS: Facts = Facts {
         router: "mlp.gate",
         path: "mlp.experts",
         names: ["gate_proj", "up_proj", "down_proj"],
+        modules: None,
         count: (&["num_experts", "num_local_experts"], 64),
         chosen: 8,
         width: ("intermediate_size", 2048),

@@ -11,6 +11,7 @@ pub(super) const FACTS: Facts = Facts {
         router: "mlp.gate",
         path: "mlp.experts",
         names: ["gate_proj", "up_proj", "down_proj"],
+        modules: None,
         count: (&["num_experts", "num_local_experts"], 128),
         chosen: 8,
         width: ("moe_intermediate_size", 768),

@@ -141,11 +141,12 @@ fn family(gguf: &Gguf) -> Result<Family, Fault> {
         .get("general.architecture")
         .and_then(|v| v.as_str());
     let arch = arch.ok_or("no general.architecture in the metadata")?;
-    let window = gguf
-        .metadata
-        .get(&format!("{arch}.attention.sliding_window"))
-        .and_then(Value::as_u64);
-    Family::of_gguf(arch, window.is_some_and(|n| n > 0)).ok_or_else(|| {
+    let names = |key: &str| {
+        let number = gguf.metadata.get(&format!("{arch}.{key}"));
+        number.and_then(Value::as_u64).is_some_and(|n| n > 0)
+    };
+    let has_window = names("attention.sliding_window");
+    Family::of_gguf(arch, has_window, names(experts::COUNT)).ok_or_else(|| {
         Fault::new(format!("architecture \"{arch}\" is not supported"))
             .hint(format!("known are {}", Family::gguf_names()))
     })

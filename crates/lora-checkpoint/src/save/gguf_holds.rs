@@ -40,7 +40,8 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
         }
     }
     let has_window = held.layers.iter().any(|l| l.window.is_some());
-    held.family = Family::of_gguf(architecture, has_window).unwrap_or(held.family);
+    let has_experts = held.experts.is_some();
+    held.family = Family::of_gguf(architecture, has_window, has_experts).unwrap_or(held.family);
     let other = held.family.facts();
     if other.json.local_rope != facts.json.local_rope {
         return Err(refused(format!(

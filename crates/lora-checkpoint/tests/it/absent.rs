@@ -20,6 +20,7 @@ fn plain(family: &str) -> Value {
             json!({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
             "norm_topk_prob": true})
         }
+        "mixtral" => json!({"num_local_experts": 4, "num_experts_per_tok": 2}),
         "olmoe" => json!({"num_experts": 4, "num_experts_per_tok": 2}),
         "mistral" | "olmo3" => json!({"sliding_window": 8}),
         "qwen3_5_text" => {
@@ -138,6 +139,7 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("multipliers", json!({"logit_scale": 0.5})),
         ("biases", json!({"mlp_bias": true})),
         ("experts", json!({"num_experts": 3})),
+        ("experts", json!({"num_local_experts": 3})),
         ("experts", json!({"num_experts_per_tok": 1})),
         ("experts", json!({"moe_intermediate_size": 16})),
         ("experts", json!({"norm_topk_prob": false})),
@@ -400,7 +402,6 @@ fn gguf_metadata_that_changes_the_model_is_read_or_refused() {
     let path = dir.path().join("m.gguf");
     for (key, value, neutral) in [
         ("llama.attention.scale", Meta::F32(0.2), Meta::F32(0.0)),
-        ("llama.expert_count", Meta::U32(8), Meta::U32(0)),
         ("llama.attention.clamp_kqv", Meta::F32(8.0), Meta::F32(0.0)),
         (
             "llama.attention.max_alibi_bias",
@@ -430,6 +431,10 @@ fn gguf_metadata_that_changes_the_model_is_read_or_refused() {
         assert!(error.contains(key), "{error}");
         with_metadata(&path, &[(key, neutral)]).unwrap();
     }
+    // Experts make it a Mixtral, which must have all of them.
+    let error = with_metadata(&path, &[("llama.expert_count", Meta::U32(8))]).unwrap_err();
+    assert!(error.contains("no llama.expert_used_count"), "{error}");
+    with_metadata(&path, &[("llama.expert_count", Meta::U32(0))]).unwrap();
     // llama.cpp scales linearly where a file names a factor and no type, under the old key, too.
     for key in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
         let config = with_metadata(&path, &[(key, Meta::F32(4.0))]).unwrap();

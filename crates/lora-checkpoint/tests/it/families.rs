@@ -349,6 +349,10 @@ pub fn storable() -> Vec<Value> {
             json!({"num_experts": 4, "num_experts_per_tok": 2, "rms_norm_eps": 2e-5}),
         ),
         of(
+            "mixtral",
+            json!({"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}),
+        ),
+        of(
             "starcoder2",
             json!({"tie_word_embeddings": true, "norm_epsilon": 2e-5}),
         ),

@@ -1,9 +1,12 @@
 //! What each family of mixtures has of its own: keys, names of weights, GGUF, and what is refused.
 use crate::support::{config_with, keep, model};
-use lora_checkpoint::gguf::GgufFile;
-use lora_checkpoint::{Experts, GgufDtype, ModelConfig, Norm, save_gguf};
+use lora_checkpoint::gguf::{GgufFile, Value as Meta};
+use lora_checkpoint::{Checkpoint, Experts, GgufDtype, ModelConfig, Norm, save_gguf};
 use lora_testkit::Told as _;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 fn of(model_type: &str, count_key: &str, more: Value) -> Value {
     let mut all = json!({"model_type": model_type, "num_experts_per_tok": 2});
@@ -97,5 +100,123 @@ fn gguf_has_one_olmoe() {
         let (_, said) = written(&olmoe(change.clone())).unwrap();
         let is_named = said.iter().any(|line| line.contains(what));
         assert!(is_named, "{change}: {said:?}");
+    }
+}
+
+fn mixtral(more: Value) -> Value {
+    of("mixtral", "num_local_experts", more)
+}
+
+#[test]
+fn mixtral_divides_the_weights_of_the_chosen_by_their_sum() {
+    let config = parse(&mixtral(json!({"sliding_window": 8}))).unwrap();
+    let own = config.experts.unwrap();
+    assert_eq!([own.count, own.chosen, own.width], [4, 2, 96]);
+    assert!(own.normalised);
+    assert!(
+        config
+            .layers
+            .iter()
+            .all(|l| l.experts && l.window == Some(8))
+    );
+    let names: Vec<String> = config.weights().into_iter().map(|(name, _)| name).collect();
+    for name in ["gate", "experts.0.w1", "experts.3.w2", "experts.1.w3"] {
+        let name = format!("model.layers.1.block_sparse_moe.{name}.weight");
+        assert!(names.contains(&name), "{name}");
+    }
+    let of_class = parse(&json!({"model_type": "mixtral"})).unwrap();
+    let own = of_class.experts.unwrap();
+    assert_eq!([own.count, own.chosen, own.width], [8, 2, 14_336]);
+    assert_eq!(of_class.ropes[0].theta, 1e6);
+    assert_eq!(of_class.layers[0].window, None);
+    // Of another family: transformers' class doesn't read it.
+    for key in ["attention_bias", "mlp_bias"] {
+        let mut other = mixtral(json!({}));
+        other[key] = true.into();
+        assert!(
+            parse(&other)
+                .unwrap_err()
+                .contains("transformers would ignore")
+        );
+    }
+}
+
+/// The names of transformers 5's modules, beside those that it writes.
+#[test]
+fn a_mixtral_folder_may_have_the_names_of_the_modules() {
+    let (dir, source) = model(&mixtral(json!({})));
+    let before = values(&source);
+    let path = dir.path().join("model.safetensors");
+    let stacked = |projections: &[&str], layer: usize| -> Vec<u8> {
+        let of = |expert: usize, name: &str| {
+            let name =
+                format!("model.layers.{layer}.block_sparse_moe.experts.{expert}.{name}.weight");
+            before[&name].clone()
+        };
+        let each = (0..4).flat_map(|e| projections.iter().flat_map(move |p| of(e, p)));
+        each.flat_map(f32::to_le_bytes).collect()
+    };
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    for name in source.tensor_names() {
+        let view = source.tensor(&name).unwrap();
+        let bytes = before[&name].iter().copied().flat_map(f32::to_le_bytes);
+        if !name.contains(".experts.") {
+            let name = name.replace("block_sparse_moe", "mlp");
+            tensors.push((name, view.shape().to_vec(), bytes.collect()));
+        }
+    }
+    for layer in 0..2 {
+        let at = format!("model.layers.{layer}.mlp.experts");
+        let both = stacked(&["w1", "w3"], layer);
+        tensors.push((format!("{at}.gate_up_proj"), vec![4, 192, 64], both));
+        let down = stacked(&["w2"], layer);
+        tensors.push((format!("{at}.down_proj"), vec![4, 64, 96], down));
+    }
+    drop(source);
+    write(&path, &tensors);
+    assert_eq!(values(&Checkpoint::open(dir.path()).unwrap()), before);
+    // The router under both names.
+    let gate = tensors
+        .iter()
+        .find(|(name, ..)| name.contains("1.mlp.gate"))
+        .cloned();
+    let (name, shape, bytes) = gate.unwrap();
+    tensors.push((name.replace("mlp", "block_sparse_moe"), shape, bytes));
+    write(&path, &tensors);
+    let error = Checkpoint::open(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("is also in model.layers.1.mlp.gate.weight"),
+        "{error}"
+    );
+}
+
+fn values(model: &Checkpoint) -> BTreeMap<String, Vec<f32>> {
+    let names = model.tensor_names().into_iter();
+    names
+        .map(|name| (name.clone(), model.tensor(&name).unwrap().to_f32()))
+        .collect()
+}
+
+fn write(path: &Path, tensors: &[(String, Vec<usize>, Vec<u8>)]) {
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+        (name.as_str(), view)
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn experts_make_a_llama_file_a_mixtral() {
+    for window in [json!(null), json!(8)] {
+        let (dir, said) = written(&mixtral(json!({"sliding_window": window}))).unwrap();
+        assert_eq!(said.is_empty(), window.is_null(), "{said:?}");
+        let path = dir.path().join("m.gguf");
+        let read = Checkpoint::open(&path).unwrap();
+        assert_eq!(read.config().facts().model_type, "mixtral");
+        let file = GgufFile::open(&path).unwrap();
+        let architecture = file.metadata("general.architecture").cloned();
+        assert_eq!(architecture, Some(Meta::String("llama".to_owned())));
+        let router = file.tensor("blk.0.ffn_gate_inp.weight").unwrap();
+        assert_eq!(router.shape(), [4, 64]);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 55] = [
+pub(crate) const CASES: [&str; 57] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -41,6 +41,8 @@ pub(crate) const CASES: [&str; 55] = [
     "qwen3_moe_mixed",
     "olmoe_experts",
     "olmoe_tied",
+    "mixtral_windows",
+    "mixtral_tied",
     "qwen3_5_grouped",
     "qwen3_5_recurrent",
     "llama_dora",

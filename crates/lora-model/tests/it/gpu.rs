@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 27] = [
+const REFUSED: [(&str, &str); 29] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -43,6 +43,8 @@ const REFUSED: [(&str, &str); 27] = [
     ),
     ("olmoe_experts", "mixtures of experts, which olmoe has"),
     ("olmoe_tied", "mixtures of experts, which olmoe has"),
+    ("mixtral_windows", "mixtures of experts, which mixtral has"),
+    ("mixtral_tied", "mixtures of experts, which mixtral has"),
     (
         "qwen3_5_grouped",
         "linear attention, which qwen3_5_text has",

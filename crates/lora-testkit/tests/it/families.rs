@@ -26,9 +26,10 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 6] = [
+const ON_CPU_ALONE: [&str; 7] = [
     "apertus",
     "cohere2",
+    "mixtral",
     "olmoe",
     "qwen3_5_text",
     "qwen3_moe",

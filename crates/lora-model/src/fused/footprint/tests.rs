@@ -145,6 +145,8 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
         "qwen3_moe_mixed",
         "olmoe_experts",
         "olmoe_tied",
+        "mixtral_windows",
+        "mixtral_tied",
         "qwen3_5_grouped",
         "qwen3_5_recurrent",
     ];
