@@ -26,6 +26,8 @@ MODELS = {
     "qwen3": {"model_type": "qwen3", "head_dim": 32},
     "qwen3-moe": {"model_type": "qwen3_moe", "head_dim": 32, "num_experts": 6, "num_experts_per_tok": 2,
                   "moe_intermediate_size": 48, "norm_topk_prob": True},
+    "granitemoe": {"model_type": "granitemoe", "num_local_experts": 6, "num_experts_per_tok": 3, "embedding_multiplier": 12.0,
+                   "attention_multiplier": 0.3, "residual_multiplier": 0.22, "logits_scaling": 3.0, "attention_bias": True},
     "mixtral": {"model_type": "mixtral", "head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 2},
     "mixtral-windows": {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 3, "sliding_window": 1024,
                         "tie_word_embeddings": True, "rope_parameters": {

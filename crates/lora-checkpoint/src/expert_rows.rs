@@ -3,7 +3,7 @@ use crate::ModelConfig;
 use crate::error::Fault;
 use crate::projection::Projection::{self, Down, Gate, Up};
 use crate::view::Entry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Some rows of a stored tensor, as a matrix of their own: (rows, last dimension).
@@ -40,10 +40,21 @@ pub(crate) fn apart(
             put(entries, own, entry, &renamed)?;
         }
         let (gate_up, down): (&[Projection], &[Projection]) = (&[Gate, Up], &[Down]);
-        for (name, parts) in [("gate_up_proj", gate_up), ("down_proj", down)] {
-            let name = of_layer(&format!("{path}.{name}"));
+        for (place, name, parts) in [(0, "gate_up_proj", gate_up), (1, "down_proj", down)] {
+            let in_files = names.stacked.map(|stacked| of_layer(stacked[place]));
+            let of_module = of_layer(&format!("{path}.{name}"));
+            let name = match &in_files {
+                Some(name) if entries.contains_key(name) => name.clone(),
+                _ => of_module,
+            };
             let Some(stacked) = entries.remove(&name) else {
-                continue;
+                match in_files {
+                    None => continue,
+                    Some(name) => {
+                        let missing = Fault::new(format!("tensor {name} is missing"));
+                        return Err(missing.hint("is every shard there?"));
+                    }
+                }
             };
             let (out, inn) = config.expert_shape(experts, parts[0]);
             let expected = [experts.count, parts.len() * out, inn];
@@ -64,6 +75,68 @@ pub(crate) fn apart(
         }
     }
     Ok(())
+}
+
+/// A tensor of a folder, and the weights that lie in it one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Names of the weights, one or those of all experts of a layer.
+    pub weights: Vec<String>,
+}
+
+impl ModelConfig {
+    /// The tensors in which transformers' files hold these weights of the model, by name.
+    #[must_use]
+    pub fn stored(&self, weights: impl IntoIterator<Item = (String, Vec<usize>)>) -> Vec<Stored> {
+        let mut all = self.stacks();
+        let within: Vec<&String> = all.iter().flat_map(|stack| &stack.weights).collect();
+        let within: BTreeSet<String> = within.into_iter().cloned().collect();
+        let alone = weights
+            .into_iter()
+            .filter(|(name, _)| !within.contains(name));
+        all.extend(alone.map(|(name, shape)| Stored {
+            weights: vec![name.clone()],
+            name,
+            shape,
+        }));
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Those that hold all experts of a layer.
+    fn stacks(&self) -> Vec<Stored> {
+        let Some((names, [gate_up, down])) = self
+            .facts()
+            .experts
+            .and_then(|own| Some((own, own.stacked?)))
+        else {
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for layer in 0..self.num_hidden_layers {
+            let Some(experts) = self.experts_of(layer) else {
+                continue;
+            };
+            let of_layer = |name: &str| format!("model.layers.{layer}.{name}");
+            let stacks: [(&str, &[Projection]); 2] = [(gate_up, &[Gate, Up]), (down, &[Down])];
+            for (name, parts) in stacks {
+                let (out, inn) = self.expert_shape(experts, parts[0]);
+                let each =
+                    (0..experts.count).flat_map(|e| parts.iter().map(move |&part| (e, part)));
+                let path = |(expert, part)| of_layer(&format!("{}.weight", names.of(expert, part)));
+                all.push(Stored {
+                    name: of_layer(name),
+                    shape: vec![experts.count, parts.len() * out, inn],
+                    weights: each.map(path).collect(),
+                });
+            }
+        }
+        all
+    }
 }
 
 /// Puts a weight under its name, which no other may have.

@@ -55,6 +55,7 @@ pub use chat::{Chat, shown, template_sha256};
 pub use checkpoint::{Checkpoint, Format};
 pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
 pub use error::Error;
+pub use expert_rows::Stored;
 pub use families::{
     Activation, Block, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts, Facts,
     Family, HeadNorms, Mixer, Mlp, Norm, NormKind, Published, Recurrent, RotaryPairs, XIELU_BETA,

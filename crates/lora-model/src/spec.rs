@@ -73,13 +73,22 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
 
 /// The module of a weight that PEFT takes for a parameter of a mixture, if it is one: the router, the experts (one module
 /// for each of their projections, however many they are: none for those after the first), and the projections of layers
-/// without experts, whose names are theirs. They have no roles: sets of targets leave them out.
+/// without experts, whose names are theirs. They have no roles: sets of targets leave them out. Of a family whose experts
+/// PEFT doesn't know there are two modules that stay as they are, router and experts.
 fn of_experts(config: &ModelConfig, path: &str, shape: &[usize]) -> Option<Option<Module>> {
     let own = config.facts().experts?;
     let [router, experts] = own.modules();
-    let parameter = |path: &str| Module::parameter(path, shape[1], shape[0]);
+    let parameter = |path: &str| match own.are_parameters {
+        true => Module::parameter(path, shape[1], shape[0]),
+        false => Module::frozen(path, shape.iter().product()),
+    };
     if let Some((before, name)) = path.split_once(&format!(".{}.", own.path)) {
         let (expert, name) = name.split_once('.')?;
+        if !own.are_parameters {
+            let is_first = expert == "0" && name == own.names[0];
+            let all = config.experts.map_or(0, |e| 3 * e.count * e.width) * config.hidden_size;
+            return Some(is_first.then(|| Module::frozen(format!("{before}.{experts}"), all)));
+        }
         let path = format!("{before}.{experts}.{name}");
         return Some((expert == "0").then(|| parameter(&path)));
     }

@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 26] = [
+pub const FAMILIES: [(&str, &str); 27] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -15,6 +15,7 @@ pub const FAMILIES: [(&str, &str); 26] = [
     ("gemma3_text", "gemma3_text"),
     ("glm4", "glm4_partial"),
     ("granite", "granite_multipliers"),
+    ("granitemoe", "granitemoe_multipliers"),
     ("hunyuan_v1_dense", "hunyuan_alpha"),
     ("llama", "llama_gqa_tied"),
     ("ministral", "ministral_mixed"),

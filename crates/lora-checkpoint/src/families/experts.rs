@@ -27,6 +27,12 @@ pub struct ExpertFacts {
     pub names: [&'static str; 3],
     /// Module paths in a layer of router and experts in transformers 5, where those are other than the weights' names.
     pub modules: Option<[&'static str; 2]>,
+    /// Names in a layer of the tensors that hold all experts in the files of transformers: gate and up in one (E, 2·I, H),
+    /// down in another (E, H, I). None: each expert has its own.
+    pub(crate) stacked: Option<[&'static str; 2]>,
+    /// Whether PEFT 0.21 takes router and experts for parameters where a target means them, with `all-linear` too; else
+    /// it knows nothing there that could carry LoRA.
+    pub are_parameters: bool,
     /// The keys of E, of which any may stand there; the first is written. Its default.
     pub(crate) count: (&'static [&'static str], usize),
     /// Default of `num_experts_per_tok`.

@@ -240,8 +240,6 @@ pub(crate) struct GgufFacts {
     pub(crate) own_head: bool,
     /// What llama.cpp doesn't load, though a file can say it.
     pub(crate) unloaded: &'static [Unloaded],
-    /// What it loads and leaves out of what it computes.
-    pub(crate) uncomputed: &'static [Unloaded],
     /// Where the matrix of values is so small that it gets more bits.
     pub(crate) small_values: SmallValues,
     /// Models of so many layers divide scores by the root of hidden_size / heads, all others by that of the head's width.

@@ -12,6 +12,8 @@ pub(super) const FACTS: Facts = Facts {
         path: "block_sparse_moe.experts",
         names: ["w1", "w3", "w2"],
         modules: Some(["mlp.gate", "mlp.experts"]),
+        stacked: None,
+        are_parameters: true,
         count: (&["num_local_experts", "num_experts"], 8),
         chosen: 2,
         width: ("intermediate_size", 14_336),

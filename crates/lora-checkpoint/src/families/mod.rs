@@ -12,6 +12,7 @@ mod gemma2;
 mod gemma3;
 mod glm4;
 mod granite;
+mod granitemoe;
 mod hunyuan_v1_dense;
 mod kinds;
 mod llama;
@@ -52,7 +53,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 26] = [
+static FAMILIES: [&Facts; 27] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -71,6 +72,7 @@ static FAMILIES: [&Facts; 26] = [
     &olmo3::FACTS,
     &olmoe::FACTS,
     &mixtral::FACTS,
+    &granitemoe::FACTS,
     &exaone4::FACTS,
     &ministral::FACTS,
     &ministral3::FACTS,

@@ -13,6 +13,8 @@ pub(super) const FACTS: Facts = Facts {
         path: "mlp.experts",
         names: ["gate_proj", "up_proj", "down_proj"],
         modules: None,
+        stacked: None,
+        are_parameters: true,
         count: (&["num_experts", "num_local_experts"], 64),
         chosen: 8,
         width: ("intermediate_size", 2048),
@@ -44,7 +46,6 @@ pub(super) const FACTS: Facts = Facts {
             Unloaded::SharedKeys,
             Unloaded::RopeFactors,
         ],
-        uncomputed: &[Unloaded::QkvBias],
         ..PLAIN_GGUF
     },
     published: &[Published {

@@ -149,7 +149,6 @@ pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
         Unloaded::MlpBias,
         Unloaded::RopeFactors,
     ],
-    uncomputed: &[],
     small_values: SmallValues::Never,
     shared_scalar_layers: None,
 };

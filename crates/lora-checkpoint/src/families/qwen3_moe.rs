@@ -12,6 +12,8 @@ pub(super) const FACTS: Facts = Facts {
         path: "mlp.experts",
         names: ["gate_proj", "up_proj", "down_proj"],
         modules: None,
+        stacked: None,
+        are_parameters: true,
         count: (&["num_experts", "num_local_experts"], 128),
         chosen: 8,
         width: ("moe_intermediate_size", 768),

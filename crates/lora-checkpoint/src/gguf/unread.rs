@@ -6,7 +6,7 @@ use super::value::Value;
 use crate::families::Facts;
 
 /// Keys and the values that mean nothing.
-const NEUTRAL: [(&str, &[f64]); 14] = [
+const NEUTRAL: [(&str, &[f64]); 15] = [
     ("expert_count", &[0.0]),
     ("attention.scale", &[0.0]),
     ("attention.clamp_kqv", &[0.0]),
@@ -19,6 +19,7 @@ const NEUTRAL: [(&str, &[f64]); 14] = [
     ("residual_scale", &[0.0, 1.0]),
     ("logit_scale", &[0.0, 1.0]),
     ("use_parallel_residual", &[0.0]),
+    ("rope.scaling.finetuned", &[1.0]),
     ("rope.scaling.yarn_ext_factor", &[1.0]),
     ("rope.scaling.yarn_log_multiplier", &[0.0]),
 ];
@@ -53,6 +54,10 @@ pub(super) fn refuse(keys: &Keys<'_>, facts: &Facts) -> Result<(), String> {
             continue;
         }
         if facts.json.query_growth && GROWTH.contains(&key) {
+            continue;
+        }
+        // Granite's switch of the rotary embedding; elsewhere it says how the model was trained.
+        if !facts.json.multipliers && key == "rope.scaling.finetuned" {
             continue;
         }
         let Some(value) = keys.value(key) else {

@@ -4,6 +4,7 @@ use super::json;
 use super::rounding::Rounding;
 use super::verify::verify;
 use crate::error::{Error, invalid, io};
+use crate::expert_rows::Stored;
 use crate::files::write_json;
 use crate::tokenizer::copy_files;
 use crate::view::TensorView;
@@ -65,11 +66,11 @@ pub(crate) fn save_sharded<E: From<Error>>(
         rounding.see(view, rows);
         edit(view, first, rows)
     };
-    for (index, names) in shards.iter().enumerate() {
+    for (index, tensors) in shards.iter().enumerate() {
         let path = dir.join(shard_name(index, shards.len()));
         let is_last = index + 1 == shards.len();
         let held = Held {
-            names,
+            tensors,
             constants: if is_last { &constants } else { &[] },
         };
         write_shard(&path, model, held, dtype, &mut buffers, &mut edit)?;
@@ -83,23 +84,29 @@ pub(crate) fn save_sharded<E: From<Error>>(
     Ok(saved)
 }
 
-/// Tensor names by shard; a tensor is never split.
+/// Tensors by shard; none is ever split.
 fn plan_shards(
     model: &Checkpoint,
     dtype: SaveDtype,
     shard_bytes: u64,
-) -> Result<Vec<Vec<String>>, Error> {
+) -> Result<Vec<Vec<Stored>>, Error> {
     let mut shards = vec![Vec::new()];
     let mut used = 0;
+    let mut weights = Vec::new();
     for name in model.tensor_names() {
-        let bytes = (model.tensor(&name)?.len() * dtype.storage().unit().1) as u64;
+        let shape = model.tensor(&name)?.shape().to_vec();
+        weights.push((name, shape));
+    }
+    for tensor in model.config().stored(weights) {
+        let values: usize = tensor.shape.iter().product();
+        let bytes = (values * dtype.storage().unit().1) as u64;
         if used > 0 && used + bytes > shard_bytes {
             shards.push(Vec::new());
             used = 0;
         }
         used += bytes;
         if let Some(shard) = shards.last_mut() {
-            shard.push(name);
+            shard.push(tensor);
         }
     }
     Ok(shards)
@@ -115,7 +122,7 @@ fn shard_name(index: usize, count: usize) -> String {
 /// What a file holds: weights, and after them constants (see [`ModelConfig::constants`](crate::ModelConfig::constants)).
 #[derive(Clone, Copy)]
 struct Held<'a> {
-    names: &'a [String],
+    tensors: &'a [Stored],
     constants: &'a [(String, f32)],
 }
 
@@ -129,9 +136,9 @@ fn write_shard<E: From<Error>>(
 ) -> Result<(), E> {
     let mut file =
         BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
-    file.write_all(&header(model, held, dtype)?)
+    file.write_all(&header(held, dtype))
         .map_err(io("write", path))?;
-    for name in held.names {
+    for name in held.tensors.iter().flat_map(|tensor| &tensor.weights) {
         let view = model.tensor(name)?;
         let columns = view.columns();
         let per_chunk = (CHUNK_VALUES / columns).max(1);
@@ -168,7 +175,7 @@ fn write_shard<E: From<Error>>(
 }
 
 /// Length, JSON table and padding to 8 bytes.
-fn header(model: &Checkpoint, held: Held<'_>, dtype: SaveDtype) -> Result<Vec<u8>, Error> {
+fn header(held: Held<'_>, dtype: SaveDtype) -> Vec<u8> {
     let mut table = Map::new();
     table.insert(
         "__metadata__".to_owned(),
@@ -184,8 +191,8 @@ fn header(model: &Checkpoint, held: Held<'_>, dtype: SaveDtype) -> Result<Vec<u8
         table.insert(name.clone(), row);
         at = end;
     };
-    for name in held.names {
-        add(name, model.tensor(name)?.shape());
+    for tensor in held.tensors {
+        add(&tensor.name, &tensor.shape);
     }
     for (name, _) in held.constants {
         add(name, &[]);
@@ -194,21 +201,22 @@ fn header(model: &Checkpoint, held: Held<'_>, dtype: SaveDtype) -> Result<Vec<u8
     text.resize(text.len().next_multiple_of(8), b' ');
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.append(&mut text);
-    Ok(bytes)
+    bytes
 }
 
 fn write_index(
     dir: &Path,
     model: &Checkpoint,
     dtype: SaveDtype,
-    shards: &[Vec<String>],
+    shards: &[Vec<Stored>],
 ) -> Result<PathBuf, Error> {
     let mut map = Map::new();
     let mut parameters = 0;
-    for (index, names) in shards.iter().enumerate() {
-        for name in names {
-            map.insert(name.clone(), Value::String(shard_name(index, shards.len())));
-            parameters += model.tensor(name)?.len();
+    for (index, tensors) in shards.iter().enumerate() {
+        for tensor in tensors {
+            let shard = Value::String(shard_name(index, shards.len()));
+            map.insert(tensor.name.clone(), shard);
+            parameters += tensor.shape.iter().product::<usize>();
         }
     }
     let last = shard_name(shards.len().saturating_sub(1), shards.len());

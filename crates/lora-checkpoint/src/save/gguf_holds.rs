@@ -29,7 +29,6 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
     )?;
     check_scalar(config)?;
     check_experts(config)?;
-    check_computed(config)?;
     warnings.extend(unloaded(config));
     let mut held = config.clone();
     check_layers(&mut held, warnings)?;
@@ -63,19 +62,6 @@ fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
     all.map(move |what| {
         format!("llama.cpp will not load this file: its {architecture} knows no {what}")
     })
-}
-
-/// Refuses what llama.cpp would load and leave out of what it computes.
-fn check_computed(config: &ModelConfig) -> Result<(), Fault> {
-    let facts = &config.facts().gguf;
-    let mut left_out = facts.uncomputed.iter();
-    match left_out.find_map(|&what| named(config, what)) {
-        None => Ok(()),
-        Some(what) => Err(refused(format!(
-            "llama.cpp's {} leaves out the {what}, which this model has",
-            facts.architecture
-        ))),
-    }
 }
 
 /// What this model has of what an architecture does not know.

@@ -353,6 +353,11 @@ pub fn storable() -> Vec<Value> {
             json!({"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}),
         ),
         of(
+            "granitemoe",
+            json!({"num_local_experts": 4, "num_experts_per_tok": 2, "attention_bias": true,
+            "embedding_multiplier": 12.0, "attention_multiplier": 0.25, "residual_multiplier": 0.22, "logits_scaling": 8.0}),
+        ),
+        of(
             "starcoder2",
             json!({"tie_word_embeddings": true, "norm_epsilon": 2e-5}),
         ),

@@ -1,9 +1,12 @@
 //! What each family of mixtures has of its own: keys, names of weights, GGUF, and what is refused.
 use crate::support::{config_with, keep, model};
 use lora_checkpoint::gguf::{GgufFile, Value as Meta};
-use lora_checkpoint::{Checkpoint, Experts, GgufDtype, ModelConfig, Norm, save_gguf};
+use lora_checkpoint::{
+    Checkpoint, Error, Experts, GgufDtype, ModelConfig, Norm, SaveDtype, TensorView as View,
+    save_folder, save_gguf,
+};
 use lora_testkit::Told as _;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -76,11 +79,6 @@ fn olmoe_normalises_all_heads_together_and_weights_if_asked() {
 
 #[test]
 fn gguf_has_one_olmoe() {
-    // llama.cpp loads the biases and leaves them out.
-    is_refused(
-        &olmoe(json!({"attention_bias": true})),
-        "leaves out the biases on q, k and v",
-    );
     let normalised = olmoe(json!({"norm_topk_prob": true}));
     is_refused(&normalised, "doesn't divide the weights of the chosen");
     let (dir, said) = written(&olmoe(json!({"num_key_value_heads": 4}))).unwrap();
@@ -91,6 +89,7 @@ fn gguf_has_one_olmoe() {
     assert_eq!(width.and_then(|w| w.as_u64()), Some(96));
     for (change, what) in [
         (json!({}), "keys that several heads share"),
+        (json!({"attention_bias": true}), "bias on o_proj"),
         (
             json!({"tie_word_embeddings": true}),
             "head that is the embedding",
@@ -219,4 +218,92 @@ fn experts_make_a_llama_file_a_mixtral() {
         let router = file.tensor("blk.0.ffn_gate_inp.weight").unwrap();
         assert_eq!(router.shape(), [4, 64]);
     }
+}
+
+fn granitemoe(more: Value) -> Value {
+    of("granitemoe", "num_local_experts", more)
+}
+
+#[test]
+fn granite_has_its_factors_beside_experts() {
+    let factors = json!({"embedding_multiplier": 12.0, "attention_multiplier": 0.25, "residual_multiplier": 0.22,
+        "logits_scaling": 8.0, "attention_bias": true});
+    let config = parse(&granitemoe(factors.clone())).unwrap();
+    assert!(config.experts.unwrap().normalised);
+    assert_eq!(config.multipliers.residual, 0.22);
+    assert!(config.biases.qkv && config.biases.output && !config.biases.mlp);
+    let of_class = parse(&json!({"model_type": "granitemoe"})).unwrap();
+    let own = of_class.experts.unwrap();
+    assert_eq!([own.count, own.chosen, own.width], [8, 2, 11_008]);
+    let (dir, said) = written(&granitemoe(factors)).unwrap();
+    assert!(said.is_empty(), "{said:?}");
+    let file = GgufFile::open(&dir.path().join("m.gguf")).unwrap();
+    let scale = file.metadata("granitemoe.residual_scale").cloned();
+    assert_eq!(scale, Some(Meta::F32(0.22)));
+}
+
+/// A folder's own tensors: name and shape.
+fn tensors(path: &Path) -> BTreeMap<String, Vec<usize>> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let all = file.tensors().into_iter();
+    all.map(|(name, view)| (name, view.shape().to_vec()))
+        .collect()
+}
+
+#[test]
+fn granite_folders_hold_the_experts_stacked() {
+    let (_dir, source) = model(&granitemoe(json!({})));
+    let again = tempfile::tempdir().unwrap();
+    let nothing = |_: &View<'_>, _: usize, _: &mut [f32]| Ok::<_, Error>(());
+    save_folder(again.path(), &source, SaveDtype::F32, nothing).unwrap();
+    let path = again.path().join("model.safetensors");
+    let found = tensors(&path);
+    let of = |name: &str| {
+        found
+            .get(&format!("model.layers.1.block_sparse_moe.{name}"))
+            .cloned()
+    };
+    assert_eq!(of("input_linear.weight"), Some(vec![4, 192, 64]));
+    assert_eq!(of("output_linear.weight"), Some(vec![4, 64, 96]));
+    assert_eq!(of("router.layer.weight"), Some(vec![4, 64]));
+    assert!(found.keys().all(|name| !name.contains(".experts.")));
+    let read = Checkpoint::open(again.path()).unwrap();
+    assert_eq!(values(&read), values(&source));
+    // Gate and up of an expert lie one behind the other, as transformers' chunk(2) takes them apart.
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let stack = file
+        .tensor("model.layers.1.block_sparse_moe.input_linear.weight")
+        .unwrap();
+    let stack: Vec<f32> = stack
+        .data()
+        .chunks(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    let up = source
+        .tensor("model.layers.1.block_sparse_moe.experts.2.up_proj.weight")
+        .unwrap();
+    assert_eq!(stack[(2 * 192 + 96) * 64..][..96 * 64], up.to_f32());
+}
+
+#[test]
+fn a_granite_folder_without_a_stack_is_refused_by_its_name() {
+    let (dir, source) = model(&granitemoe(json!({})));
+    drop(source);
+    let path = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let gone = "model.layers.0.block_sparse_moe.output_linear.weight";
+    let rest = file.tensors().into_iter().filter(|(name, _)| name != gone);
+    let rest: Vec<_> = rest
+        .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    write(&path, &rest);
+    let error = Checkpoint::open(dir.path()).unwrap_err().told();
+    assert!(
+        error.contains(&format!("tensor {gone} is missing")),
+        "{error}"
+    );
+    assert!(error.contains("hint:"), "{error}");
 }

@@ -2,6 +2,7 @@
 use lora_checkpoint::{Checkpoint, ModelConfig};
 pub use lora_testkit::Noise as Random;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Texts that tokenizers stumble over.
@@ -110,16 +111,19 @@ pub fn write_folder(dir: &Path, config: &Value) {
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
     let parsed = ModelConfig::from_json(&dir.join("config.json")).unwrap();
     let mut random = Random(7);
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = parsed
+    let weights: BTreeMap<String, Vec<u8>> = parsed
         .weights()
         .into_iter()
         .map(|(name, shape)| {
             let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.real()).collect();
-            (
-                name,
-                shape,
-                values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            )
+            (name, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        })
+        .collect();
+    let stored = parsed.stored(parsed.weights()).into_iter();
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = stored
+        .map(|tensor| {
+            let bytes = tensor.weights.iter().flat_map(|name| weights[name].clone());
+            (tensor.name, tensor.shape, bytes.collect())
         })
         .collect();
     let views = tensors.iter().map(|(name, shape, bytes)| {

@@ -4,10 +4,11 @@ use super::loss::{Ask, Supervised};
 use super::route::{backward, select};
 use crate::{Base, Error, Packed, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{ModelConfig, Stored};
 use lora_random::Generator;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
@@ -90,19 +91,16 @@ impl FullModel {
         let constants = self.config.constants();
         let (names, values): (Vec<String>, Vec<f32>) = constants.into_iter().unzip();
         let rounded: Vec<half::bf16> = values.iter().map(|&v| half::bf16::from_f32(v)).collect();
-        let mut views = Vec::with_capacity(self.tensors.len() + names.len());
-        for (name, shape, place) in &self.tensors {
-            let (dtype, bytes) = match bf16 {
-                true => (Dtype::BF16, bytemuck::cast_slice(&narrow[place.clone()])),
-                false => (
-                    Dtype::F32,
-                    bytemuck::cast_slice(&self.params[place.clone()]),
-                ),
-            };
-            views.push((
-                name,
-                TensorView::new(dtype, shape.clone(), bytes).map_err(|e| fail(e.to_string()))?,
-            ));
+        let dtype = if bf16 { Dtype::BF16 } else { Dtype::F32 };
+        let all: &[u8] = match bf16 {
+            true => bytemuck::cast_slice(&narrow),
+            false => bytemuck::cast_slice(&self.params),
+        };
+        let stored = self.stored(all);
+        let mut views = Vec::with_capacity(stored.len() + names.len());
+        for (tensor, bytes) in &stored {
+            let view = TensorView::new(dtype, tensor.shape.clone(), bytes);
+            views.push((&tensor.name, view.map_err(|e| fail(e.to_string()))?));
         }
         for (index, name) in names.iter().enumerate() {
             let (dtype, bytes) = match bf16 {
@@ -116,6 +114,32 @@ impl FullModel {
         let bytes =
             safetensors::serialize(views, Some(metadata)).map_err(|e| fail(e.to_string()))?;
         std::fs::write(&path, bytes).map_err(|e| fail(e.to_string()))
+    }
+
+    /// The tensors of a file and the bytes of each, from those of all parameters.
+    fn stored<'a>(&self, all: &'a [u8]) -> Vec<(Stored, Cow<'a, [u8]>)> {
+        let width = all.len() / self.params.len().max(1);
+        let places: BTreeMap<&str, &Range<usize>> = self
+            .tensors
+            .iter()
+            .map(|(name, _, place)| (name.as_str(), place))
+            .collect();
+        let bytes = |name: &String| {
+            let place = places[name.as_str()];
+            &all[place.start * width..place.end * width]
+        };
+        let weights = self.tensors.iter();
+        let weights = weights.map(|(name, shape, _)| (name.clone(), shape.clone()));
+        let tensors = self.config.stored(weights).into_iter();
+        tensors
+            .map(|tensor| {
+                let bytes = match tensor.weights.as_slice() {
+                    [one] => Cow::Borrowed(bytes(one)),
+                    stack => Cow::Owned(stack.iter().map(bytes).collect::<Vec<_>>().concat()),
+                };
+                (tensor, bytes)
+            })
+            .collect()
     }
 
     /// Loss of each sequence.

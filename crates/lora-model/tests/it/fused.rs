@@ -1,6 +1,6 @@
 //! Laws of the fused route.
 use crate::golden::{self, CASES, Golden, largest_difference};
-use lora_core::{Adapter, LoraConfig, TargetModules, Targets};
+use lora_core::{Adapter, LoraConfig, TargetModules};
 use lora_model::{
     Composite, Decoding, Dropout, Fused, Generate as _, Packed, Plan, Route, Sampling,
 };
@@ -505,65 +505,4 @@ fn modules_without_weights_are_named_as_in_transformers() {
             .chain(["model.rotary_emb".to_owned()])
             .collect::<Vec<_>>()
     );
-}
-
-/// A mixture's router and experts are parameters in PEFT: whatever asks for one is refused, in one line with a way out.
-#[test]
-fn experts_are_no_targets_yet() {
-    let golden = Golden::open("qwen3_moe_mixed");
-    let modules = lora_model::spec::modules(golden.base.config());
-    let parameters: Vec<&str> = modules
-        .iter()
-        .filter(|m| m.kind == lora_core::ModuleKind::Parameter)
-        .map(|m| m.path.as_str())
-        .collect();
-    let mlp = ["gate_proj", "up_proj", "down_proj"];
-    let sparse = |layer: usize| {
-        let experts = mlp.map(|name| format!("model.layers.{layer}.mlp.experts.{name}"));
-        [
-            vec![format!("model.layers.{layer}.mlp.gate")],
-            experts.to_vec(),
-        ]
-        .concat()
-    };
-    let dense = mlp
-        .map(|name| format!("model.layers.1.mlp.{name}"))
-        .to_vec();
-    assert_eq!(parameters, [sparse(0), dense, sparse(2)].concat());
-    let list =
-        |names: &[&str]| TargetModules::List(names.iter().map(|name| (*name).to_owned()).collect());
-    let regex = |pattern: &str| TargetModules::Regex(pattern.to_owned());
-    for targets in [
-        TargetModules::AllLinear,
-        list(&["q_proj", "down_proj"]),
-        list(&["gate"]),
-        list(&["model.layers.1.mlp.up_proj"]),
-        regex(r".*_proj"),
-        regex(r".*\.mlp\.gate"),
-        // PEFT would take it for the name, in all layers.
-        regex(r".*layers\.0\..*q_proj"),
-        regex(r".*act_fn"),
-        list(&["experts"]),
-    ] {
-        let config = LoraConfig::new(2, 4.0, targets.clone());
-        let error = Adapter::init(config, &golden.base, 1)
-            .unwrap_err()
-            .to_string();
-        assert!(!error.contains('\n'), "{targets}: {error}");
-    }
-    let mut saves = LoraConfig::new(2, 4.0, list(&["q_proj"]));
-    saves.modules_to_save = vec!["gate".to_owned()];
-    let error = Adapter::init(saves, &golden.base, 1)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("modules_to_save"), "{error}");
-    // The house's sets leave out what can't carry LoRA.
-    let all = "all".parse::<Targets>().unwrap().resolve(&modules).unwrap();
-    assert_eq!(all, list(&["q_proj", "k_proj", "v_proj", "o_proj"]));
-    for targets in [
-        list(&["q_proj", "o_proj"]),
-        regex(r".*self_attn\.[qv]_proj"),
-    ] {
-        assert!(Adapter::init(LoraConfig::new(2, 4.0, targets), &golden.base, 1).is_ok());
-    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 57] = [
+pub(crate) const CASES: [&str; 59] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -43,6 +43,8 @@ pub(crate) const CASES: [&str; 57] = [
     "olmoe_tied",
     "mixtral_windows",
     "mixtral_tied",
+    "granitemoe_multipliers",
+    "granitemoe_untied",
     "qwen3_5_grouped",
     "qwen3_5_recurrent",
     "llama_dora",

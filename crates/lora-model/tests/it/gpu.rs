@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 29] = [
+const REFUSED: [(&str, &str); 31] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -45,6 +45,14 @@ const REFUSED: [(&str, &str); 29] = [
     ("olmoe_tied", "mixtures of experts, which olmoe has"),
     ("mixtral_windows", "mixtures of experts, which mixtral has"),
     ("mixtral_tied", "mixtures of experts, which mixtral has"),
+    (
+        "granitemoe_multipliers",
+        "mixtures of experts, which granitemoe has",
+    ),
+    (
+        "granitemoe_untied",
+        "mixtures of experts, which granitemoe has",
+    ),
     (
         "qwen3_5_grouped",
         "linear attention, which qwen3_5_text has",

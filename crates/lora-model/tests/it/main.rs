@@ -6,4 +6,5 @@ mod fused;
 mod golden;
 mod gpu;
 mod gpu_memory;
+mod mixtures;
 mod reference;

@@ -69,6 +69,8 @@ fn known_models_have_their_published_sizes() {
         ("olmoe-1b-7b", 6_919_161_856),
         ("mixtral-8x7b", 46_702_792_704),
         ("mixtral-8x22b", 140_620_634_112),
+        ("granite-3.1-1b-a400m", 1_334_628_352),
+        ("granite-3.1-3b-a800m", 3_298_793_472),
         ("qwen3.5-0.8b", 752_393_024),
         ("qwen3.5-9b", 8_953_803_264),
         ("gemma-2-2b", 2_614_341_888),

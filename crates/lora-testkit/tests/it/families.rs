@@ -26,9 +26,10 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 7] = [
+const ON_CPU_ALONE: [&str; 8] = [
     "apertus",
     "cohere2",
+    "granitemoe",
     "mixtral",
     "olmoe",
     "qwen3_5_text",

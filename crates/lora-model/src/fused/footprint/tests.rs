@@ -147,6 +147,7 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
         "olmoe_tied",
         "mixtral_windows",
         "mixtral_tied",
+        "granitemoe_multipliers",
         "qwen3_5_grouped",
         "qwen3_5_recurrent",
     ];
