@@ -1,6 +1,5 @@
 //! Laws of the fused route.
 use crate::golden::{self, CASES, Golden, largest_difference};
-use lora_core::{Adapter, LoraConfig, TargetModules};
 use lora_model::{
     Composite, Decoding, Dropout, Fused, Generate as _, Packed, Plan, Route, Sampling,
 };
