@@ -365,9 +365,18 @@ fn dropout_of_the_base_is_said() {
     assert!(source.notes().is_empty());
 }
 
-/// Copies a GGUF file with other metadata.
+/// Copies a llama GGUF file with other metadata.
 fn with_metadata(path: &std::path::Path, more: &[(&str, Meta)]) -> Result<ModelConfig, String> {
-    let (dir, source) = model(&config_with(json!({})));
+    with_metadata_of(&config_with(json!({})), path, more)
+}
+
+/// Copies a model's GGUF file with other metadata.
+fn with_metadata_of(
+    config: &Value,
+    path: &std::path::Path,
+    more: &[(&str, Meta)],
+) -> Result<ModelConfig, String> {
+    let (dir, source) = model(config);
     let plain = dir.path().join("m.gguf");
     save_gguf(&plain, &source, GgufDtype::F32, "m", keep).unwrap();
     let file = GgufFile::open(&plain).unwrap();
@@ -444,6 +453,26 @@ fn gguf_metadata_that_changes_the_model_is_read_or_refused() {
             "{key}"
         );
     }
+}
+
+/// Granite's switch of the rotary embedding; elsewhere it says how the model was trained.
+#[test]
+fn a_granite_file_without_a_rotary_embedding_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    for family in ["granite", "granitemoe"] {
+        let config = plain(family);
+        let key = format!("{family}.rope.scaling.finetuned");
+        let with = |on| with_metadata_of(&config, &path, &[(&key, Meta::Bool(on))]);
+        let error = with(false).unwrap_err();
+        assert!(error.contains(&key), "{error}");
+        with(true).unwrap();
+    }
+    with_metadata(
+        &path,
+        &[("llama.rope.scaling.finetuned", Meta::Bool(false))],
+    )
+    .unwrap();
 }
 
 /// A model whose weights are what `edit` makes of them, in `dtype`.
