@@ -180,7 +180,7 @@ impl TensorView<'_> {
                 let whole = self.to_f32();
                 out.copy_from_slice(&whole[column..column + out.len()]);
             }
-            permuted => {
+            _ => {
                 if let Some(order) = self.entry.columns {
                     return self.widen_runs(order, self.place(row) * columns, column, out);
                 }
