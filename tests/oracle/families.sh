@@ -28,6 +28,8 @@ while read -r name; do
   mkdir -p "$work"
   targets=all-linear
   [[ $name == *-moe || $name == olmoe* || $name == mixtral* ]] && targets=full-attention # experts are parameters, which can't carry LoRA here
+  # llama.cpp doesn't apply LoRA to per_layer_model_projection.
+  [[ $name == gemma4 ]] && targets=q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,per_layer_input_gate,per_layer_projection
   ours lora-train --base "$model" --data "$out/data" --out "$work/adapter" --rank 4 --alpha 8 --targets "$targets" --batch 4 \
     --lr 1e-2 --steps 4 --schedule constant --warmup 0 --seed 0
   ours lora-eval --base "$model" --data "$out/data" --adapter "$work/adapter" --out "$work/report" --generate 10 --max-new-tokens 24

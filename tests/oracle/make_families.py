@@ -74,6 +74,16 @@ MODELS = {
         "original_max_position_embeddings": 256}},
     "cohere2": {"model_type": "cohere2", "sliding_window": 32, "num_hidden_layers": 5, "logit_scale": 0.25,
                 "tie_word_embeddings": True},
+    # llama.cpp gives sharing layers the keys of the last full and the last but one sliding layer.
+    "gemma4": {"model_type": "gemma4_text", "head_dim": 16, "global_head_dim": 32, "sliding_window": 32, "num_hidden_layers": 8,
+               "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"] * 2,
+               "num_kv_shared_layers": 4, "use_double_wide_mlp": True, "hidden_size_per_layer_input": 16,
+               "final_logit_softcapping": 30.0, "tie_word_embeddings": True},
+    "gemma4-keys": {"model_type": "gemma4_text", "head_dim": 16, "global_head_dim": 32, "num_global_key_value_heads": 1,
+                    "attention_k_eq_v": True, "sliding_window": 32, "num_hidden_layers": 6, "hidden_size_per_layer_input": 0,
+                    "rope_parameters": {
+                        "full_attention": {"rope_type": "proportional", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+                        "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0}}},
     # llama.cpp's rule has keys as wide as values.
     "qwen3_5": {"model_type": "qwen3_5_text", "num_hidden_layers": 5, "head_dim": 32, "linear_num_key_heads": 2,
                 "linear_num_value_heads": 6, "linear_key_head_dim": 16, "linear_value_head_dim": 16},
@@ -92,7 +102,8 @@ def main():
     special = {"vocab_size": ids.vocab_size, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
     for seed, (name, own) in enumerate(MODELS.items()):
         torch.manual_seed(seed)
-        config = transformers.AutoConfig.for_model(**{**SHAPE, **special, **own})
+        own_table = {"vocab_size_per_layer_input": ids.vocab_size} if "hidden_size_per_layer_input" in own else {}
+        config = transformers.AutoConfig.for_model(**{**SHAPE, **special, **own, **own_table})
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         with torch.no_grad():
             for part, weight in model.named_parameters():
@@ -100,6 +111,9 @@ def main():
                 weight.copy_(noise * 0.15) if weight.dim() >= 2 else weight.add_(noise * 0.1)
                 if part.endswith("dt_bias"):
                     weight.sub_(5.0)  # states that last for some tokens, as those of trained models do
+            for part, buffer in model.named_buffers():
+                if part.endswith("layer_scalar"):
+                    buffer.mul_(1 + 0.2 * torch.randn_like(buffer))
         model.tie_weights()
         shutil.rmtree(out / name, ignore_errors=True)
         model.save_pretrained(out / name)

@@ -40,6 +40,9 @@ def random_base(case):
             else:
                 own = [shift for part, shift in case.get("shifts", {}).items() if part in name]
                 weight.add_(noise * 0.05 + sum(own))
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):  # learned once, and kept as a buffer
+                buffer.mul_(1 + 0.2 * torch.randn_like(buffer))
     model.tie_weights()
     return model
 

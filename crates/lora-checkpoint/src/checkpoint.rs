@@ -8,7 +8,7 @@ use crate::gguf::split::{self, Opened};
 use crate::gguf::{config::model_config, entries::entries};
 use crate::mapped::Mapped;
 use crate::view::{Entry, TensorView};
-use crate::vocabulary::{Enlarged, Vocabulary, mean_row, refuse_gguf};
+use crate::vocabulary::{Enlarged, Vocabulary, mean_row, refuse_gguf, refuse_per_layer};
 use crate::{Chat, ModelConfig, TokenizerBundle, expert_rows, safetensors_files, text_part};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,9 @@ impl Checkpoint {
             .retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
         let unread = model.config.facts().unread_weights;
         let is_read = |name: &str| !unread.iter().any(|begin| name.starts_with(begin));
-        model.entries.retain(|name, _| is_read(name));
+        let config = &model.config;
+        let entries = &mut model.entries;
+        entries.retain(|name, _| is_read(name) && !config.is_left_unread(name));
         if model.config.tie_word_embeddings {
             model.entries.remove("lm_head.weight");
         }
@@ -219,6 +221,9 @@ impl Checkpoint {
             return Err(refuse_gguf(&self.path));
         }
         if added.rows > self.config.vocab_size {
+            if self.config.per_layer().is_some() {
+                return Err(refuse_per_layer(&self.path));
+            }
             let sides = [
                 ("model.embed_tokens.weight", &added.embedding),
                 ("lm_head.weight", &added.head),

@@ -1,8 +1,7 @@
 //! The shape of a decoder, checked for sense: all that a route, a file format or a plan needs to know of a model.
 //! Where it comes from (config.json, GGUF metadata) lives elsewhere.
-use crate::Projection;
 use crate::Rope;
-use crate::families::{DeltaShape, Experts, Facts, Family, HeadNorms, Mixer, Norm};
+use crate::families::{DeltaShape, Experts, Facts, Family, Mixer, Variants};
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +47,8 @@ pub struct ModelConfig {
     pub biases: Biases,
     /// The experts of the layers that have some.
     pub experts: Option<Experts>,
+    /// Where attention layers differ beside that.
+    pub variants: Variants,
     /// BOS id.
     pub bos_token_id: Option<u32>,
     /// Ids that end a generation (config and generation_config together).
@@ -132,7 +133,7 @@ impl ModelConfig {
     /// What attention scores are multiplied by.
     #[must_use]
     pub fn attention_scale(&self) -> f64 {
-        let own = self.multipliers.attention;
+        let own = self.facts().attention_scale.or(self.multipliers.attention);
         own.unwrap_or_else(|| 1.0 / self.query_pre_attn_scalar.sqrt())
     }
 
@@ -143,146 +144,6 @@ impl ModelConfig {
             (self.hidden_size as f64).sqrt()
         } else {
             self.multipliers.embedding
-        }
-    }
-
-    /// Place of the rotary embedding of a layer's queries in [`ModelConfig::ropes`]; that of its keys is the layer's own.
-    #[must_use]
-    pub fn query_rope(&self, layer: usize) -> Option<usize> {
-        let grows = usize::from(self.facts().json.query_growth);
-        self.layers[layer].rope.map(|of_keys| of_keys + grows)
-    }
-
-    /// (out, in) features of a projection.
-    #[must_use]
-    pub fn shape(&self, projection: Projection) -> (usize, usize) {
-        let (hidden, mlp) = (self.hidden_size, self.intermediate_size);
-        let queries = self.num_attention_heads * self.head_dim;
-        let keys = self.num_key_value_heads * self.head_dim;
-        let delta = |of: fn(DeltaShape) -> usize| self.delta.map_or(0, of);
-        match projection {
-            Projection::Q | Projection::OutputGate => (queries, hidden),
-            Projection::QGate => (2 * queries, hidden),
-            Projection::K | Projection::V => (keys, hidden),
-            Projection::O => (hidden, queries),
-            Projection::Gate | Projection::Up => (mlp, hidden),
-            Projection::Down => (hidden, mlp),
-            Projection::Qkv => (queries + 2 * keys, hidden),
-            Projection::GateUp => (2 * mlp, hidden),
-            Projection::DeltaQkv => (delta(DeltaShape::columns), hidden),
-            Projection::DeltaZ => (delta(DeltaShape::values), hidden),
-            Projection::DeltaB | Projection::DeltaA => (delta(|d| d.value_heads), hidden),
-            Projection::DeltaOut => (hidden, delta(DeltaShape::values)),
-        }
-    }
-
-    /// Whether a projection has a bias.
-    #[must_use]
-    pub const fn has_bias(&self, projection: Projection) -> bool {
-        match projection {
-            Projection::Q
-            | Projection::K
-            | Projection::V
-            | Projection::Qkv
-            | Projection::QGate
-            | Projection::OutputGate => self.biases.qkv,
-            Projection::O => self.biases.output,
-            Projection::Gate | Projection::Up | Projection::Down | Projection::GateUp => {
-                self.biases.mlp
-            }
-            Projection::DeltaQkv
-            | Projection::DeltaZ
-            | Projection::DeltaB
-            | Projection::DeltaA
-            | Projection::DeltaOut => false,
-        }
-    }
-
-    /// The linear layers that any decoder layer has, each once.
-    pub fn projections(&self) -> impl Iterator<Item = Projection> + use<> {
-        let attention = self.facts().projections;
-        let recurrent = self
-            .facts()
-            .recurrent
-            .as_ref()
-            .map_or(&[][..], |r| r.projections);
-        let others = recurrent.iter().filter(|p| !attention.contains(p));
-        attention.iter().chain(others).copied()
-    }
-
-    /// The linear layers of a decoder layer that are no expert's, in the order of the forward pass.
-    #[must_use]
-    pub fn projections_of(&self, layer: usize) -> &'static [Projection] {
-        let all = match (self.layers[layer].mixer, &self.facts().recurrent) {
-            (Mixer::Delta, Some(recurrent)) => recurrent.projections,
-            _ => self.facts().projections,
-        };
-        match self.experts_of(layer) {
-            None => all,
-            Some(_) => {
-                let of_mixer = all.iter().take_while(|p| !p.is_of_mlp()).count();
-                &all[..of_mixer]
-            }
-        }
-    }
-
-    /// Whether some layer keeps a state: a sequence can't begin with rows of another then.
-    #[must_use]
-    pub fn is_recurrent(&self) -> bool {
-        self.layers.iter().any(|layer| layer.mixer == Mixer::Delta)
-    }
-
-    /// The experts of a layer.
-    #[must_use]
-    pub fn experts_of(&self, layer: usize) -> Option<Experts> {
-        self.experts.filter(|_| self.layers[layer].experts)
-    }
-
-    /// MLP width that a token meets in a layer: that of all experts which are chosen for it, or of the one MLP.
-    #[must_use]
-    pub fn mlp_width(&self, layer: usize) -> usize {
-        match self.experts_of(layer) {
-            Some(experts) => experts.chosen * experts.width,
-            None => self.intermediate_size,
-        }
-    }
-
-    /// (out, in) features of a projection of an expert.
-    #[must_use]
-    pub fn expert_shape(&self, experts: Experts, projection: Projection) -> (usize, usize) {
-        match projection {
-            Projection::Down => (self.hidden_size, experts.width),
-            _ => (experts.width, self.hidden_size),
-        }
-    }
-
-    /// Name of a linear layer without `.weight`, e.g. `model.layers.3.mlp.up_proj`.
-    #[must_use]
-    pub fn path(&self, projection: Projection, layer: usize) -> String {
-        format!("model.layers.{layer}.{}", self.facts().path(projection))
-    }
-
-    /// Name of a layer's norm without `.weight`, if it has it.
-    #[must_use]
-    pub fn norm_path(&self, layer: usize, norm: Norm) -> Option<String> {
-        let of_heads = matches!(norm, Norm::Query | Norm::Key);
-        if of_heads && self.layers[layer].mixer == Mixer::Delta {
-            return None;
-        }
-        Some(format!("model.layers.{layer}.{}", self.facts().norm(norm)?))
-    }
-
-    /// Width of a norm of a layer, that of its weight.
-    #[must_use]
-    pub fn norm_width(&self, norm: Norm) -> usize {
-        let projection = match norm {
-            Norm::Query => Projection::Q,
-            Norm::Key => Projection::K,
-            _ => return self.hidden_size,
-        };
-        match self.facts().head_norms {
-            HeadNorms::EachHead | HeadNorms::EachRotatedHead => self.head_dim,
-            HeadNorms::AllHeads => self.shape(projection).0,
         }
     }
 
@@ -303,17 +164,10 @@ impl ModelConfig {
             }
         }
         check_layers(self.num_hidden_layers)?;
-        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
-        if heads.saturating_mul(self.head_dim) > MAX_DIMENSION {
-            return Err(format!(
-                "num_attention_heads {heads} times head_dim {} is absurdly large",
-                self.head_dim
-            ));
-        }
-        if heads % kv_heads != 0 {
-            return Err(format!(
-                "num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
-            ));
+        let usual = (self.num_key_value_heads, self.head_dim);
+        let full = self.variants.full.map(|own| (own.kv, own.width));
+        for (kv_heads, width) in [usual].into_iter().chain(full) {
+            self.validate_heads(kv_heads, width)?;
         }
         if self.layers.len() != self.num_hidden_layers {
             return Err(format!(
@@ -327,7 +181,43 @@ impl ModelConfig {
             return Err("sliding_window is 0, expected at least 1".to_owned());
         }
         self.validate_experts()?;
-        self.validate_reals()
+        self.validate_variants()?;
+        self.validate_sizes()?;
+        self.validate_reals()?;
+        self.validate_ropes()
+    }
+
+    fn validate_heads(&self, kv_heads: usize, width: usize) -> Result<(), String> {
+        let heads = self.num_attention_heads;
+        if heads.saturating_mul(width) > MAX_DIMENSION {
+            return Err(format!(
+                "num_attention_heads {heads} times head_dim {width} is absurdly large"
+            ));
+        }
+        match kv_heads > 0 && heads.is_multiple_of(kv_heads) {
+            true => Ok(()),
+            false => Err(format!(
+                "num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
+            )),
+        }
+    }
+
+    /// Sizes that are products.
+    fn validate_sizes(&self) -> Result<(), String> {
+        let own = self.variants.per_layer;
+        let table = own.map_or(0, |own| own.width.saturating_mul(self.num_hidden_layers));
+        let rows = own.map_or(0, |own| own.vocabulary);
+        let wide = self.intermediate_size * (1 + usize::from(self.variants.double_wide));
+        for (key, size) in [
+            ("hidden_size_per_layer_input of all layers", table),
+            ("vocab_size_per_layer_input", rows),
+            ("the double intermediate_size", wide),
+        ] {
+            if size > MAX_DIMENSION {
+                return Err(format!("{key} is {size}, expected at most {MAX_DIMENSION}"));
+            }
+        }
+        Ok(())
     }
 
     fn validate_experts(&self) -> Result<(), String> {
@@ -411,22 +301,28 @@ impl ModelConfig {
                 ));
             }
         }
-        for rope in &self.ropes {
-            let fits = rope.dim.next_multiple_of(2) <= self.head_dim;
-            if rope.dim == self.head_dim && !fits {
+        Ok(())
+    }
+
+    /// Rotary embeddings: the first is that of layers without a window, which may have heads of their own.
+    fn validate_ropes(&self) -> Result<(), String> {
+        for (index, rope) in self.ropes.iter().enumerate() {
+            let full = self.variants.full.filter(|_| index == 0);
+            let width = full.map_or(self.head_dim, |own| own.width);
+            let fits = rope.dim.next_multiple_of(2) <= width;
+            if rope.dim == width && !fits {
                 return Err(format!(
-                    "head_dim {} is odd, rotary embedding needs pairs",
-                    self.head_dim
+                    "head_dim {width} is odd, rotary embedding needs pairs"
                 ));
             }
             if rope.dim == 0 || !fits {
                 return Err(format!(
-                    "{} features of a head are rotated, expected 1 to {}",
-                    rope.dim, self.head_dim
+                    "{} features of a head are rotated, expected 1 to {width}",
+                    rope.dim
                 ));
             }
             rope.validate()?;
-            if rope.growth.is_some() && rope.dim != self.head_dim {
+            if rope.growth.is_some() && rope.dim != width {
                 return Err("queries that grow need a rotary embedding of all features".to_owned());
             }
         }

@@ -33,6 +33,7 @@ mod families;
 mod files;
 pub mod gguf;
 mod importance;
+mod layer_shapes;
 mod lost;
 mod mapped;
 mod order;
@@ -58,8 +59,8 @@ pub use error::Error;
 pub use expert_rows::Stored;
 pub use families::{
     Activation, Block, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts, Facts,
-    Family, HeadNorms, Mixer, Mlp, Norm, NormKind, Published, Recurrent, RotaryPairs, XIELU_BETA,
-    XIELU_EPS, XieluNumber,
+    Family, HeadNorms, Heads, Mixer, Mlp, Norm, NormKind, PER_LAYER_EMBEDDING, PerLayer, Published,
+    Recurrent, RotaryPairs, Variants, XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 pub use importance::Importance;
 pub use projection::Projection;

@@ -35,18 +35,41 @@ pub enum Projection {
     DeltaA,
     /// A recurrent layer's output.
     DeltaOut,
+    /// From the embedding to the inputs of all layers: one for the model, which stands with the first layer's.
+    PerLayerModel,
+    /// The gate of a layer's own input.
+    PerLayerGate,
+    /// From a layer's own input to the hidden state.
+    PerLayerOut,
 }
 
 use Projection::{
-    DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, Down, Gate, GateUp, K, O, OutputGate, Q, QGate,
-    Qkv, Up, V,
+    DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, Down, Gate, GateUp, K, O, OutputGate, PerLayerGate,
+    PerLayerModel, PerLayerOut, Q, QGate, Qkv, Up, V,
 };
 
 impl Projection {
     /// All kinds of projections, in the order of [`Projection::index`].
-    pub const ALL: [Self; 16] = [
-        Q, K, V, O, Gate, Up, Down, Qkv, GateUp, QGate, OutputGate, DeltaQkv, DeltaZ, DeltaB,
-        DeltaA, DeltaOut,
+    pub const ALL: [Self; 19] = [
+        Q,
+        K,
+        V,
+        O,
+        Gate,
+        Up,
+        Down,
+        Qkv,
+        GateUp,
+        QGate,
+        OutputGate,
+        DeltaQkv,
+        DeltaZ,
+        DeltaB,
+        DeltaA,
+        DeltaOut,
+        PerLayerModel,
+        PerLayerGate,
+        PerLayerOut,
     ];
 
     /// Its place among the kinds.
@@ -73,6 +96,9 @@ impl Projection {
             DeltaB => "linear_attn.in_proj_b",
             DeltaA => "linear_attn.in_proj_a",
             DeltaOut => "linear_attn.out_proj",
+            PerLayerModel => "per_layer_model_projection",
+            PerLayerGate => "per_layer_input_gate",
+            PerLayerOut => "per_layer_projection",
         }
     }
 
@@ -102,6 +128,9 @@ impl Projection {
             DeltaB => &[DeltaB],
             DeltaA => &[DeltaA],
             DeltaOut => &[DeltaOut],
+            PerLayerModel => &[PerLayerModel],
+            PerLayerGate => &[PerLayerGate],
+            PerLayerOut => &[PerLayerOut],
         }
     }
 

@@ -1,6 +1,6 @@
 //! The shape of a published model as a config, for plans.
 use crate::config::{Biases, LayerSpec, Multipliers};
-use crate::families::{DeltaShape, Family, Mixer, Published};
+use crate::families::{DeltaShape, Family, Mixer, Published, Variants};
 use crate::{ModelConfig, Rope, RopeScaling};
 
 impl ModelConfig {
@@ -47,6 +47,7 @@ impl ModelConfig {
                 mlp: family.facts().json.mlp_bias.default(),
             },
             experts: shape.experts,
+            variants: Variants::default(),
             bos_token_id: None,
             eos_token_ids: Vec::new(),
             pad_token_id: None,

@@ -119,3 +119,12 @@ pub(crate) fn refuse_gguf(path: &Path) -> Error {
     )
     .hint("take the model's folder of Hugging Face in place of the GGUF file")
 }
+
+/// The same of one whose layers have inputs that are looked up by token.
+pub(crate) fn refuse_per_layer(path: &Path) -> Error {
+    invalid(
+        path,
+        "tokens were added, and the table of this model's layers (embed_tokens_per_layer) can't be made larger here",
+    )
+    .hint("enlarge the model with transformers (resize_token_embeddings), and take that folder")
+}

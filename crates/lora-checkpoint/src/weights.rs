@@ -18,6 +18,10 @@ pub(crate) enum Part {
     Expert(usize, usize, Projection),
     Xielu(usize, XieluNumber),
     Delta(usize, DeltaPart),
+    /// The table of the layers' own inputs.
+    PerLayerEmbedding,
+    /// What a layer's output is multiplied by.
+    OutputScale(usize),
     FinalNorm,
     FinalNormBias,
     Head,
@@ -40,9 +44,12 @@ impl ModelConfig {
             "model.embed_tokens.weight".to_owned(),
             vec![v, h],
         )];
+        if let Some((name, shape)) = self.per_layer_table() {
+            parts.push((Part::PerLayerEmbedding, name, shape.to_vec()));
+        }
         for layer in 0..self.num_hidden_layers {
             for &(norm, _) in self.facts().norms {
-                let width = vec![self.norm_width(norm)];
+                let width = vec![self.norm_width(layer, norm)];
                 let Some(path) = self.norm_path(layer, norm) else {
                     continue;
                 };
@@ -55,9 +62,9 @@ impl ModelConfig {
                     parts.push((Part::NormBias(layer, norm), format!("{path}.bias"), width));
                 }
             }
-            for &projection in self.projections_of(layer) {
+            for projection in self.projections_of(layer) {
                 let path = self.path(projection, layer);
-                let (out, inn) = self.shape(projection);
+                let (out, inn) = self.shape(layer, projection);
                 parts.push((
                     Part::Linear(layer, projection),
                     format!("{path}.weight"),
@@ -72,6 +79,9 @@ impl ModelConfig {
                 }
             }
             parts.extend(self.expert_parts(layer));
+            if let Some(name) = self.output_scale(layer) {
+                parts.push((Part::OutputScale(layer), name, vec![1]));
+            }
             if let (Mixer::Delta, Some(delta)) = (self.layers[layer].mixer, self.delta) {
                 for part in DeltaPart::ALL {
                     let name = format!("model.layers.{layer}.{}", part.path());

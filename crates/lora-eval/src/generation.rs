@@ -163,11 +163,11 @@ fn of_ids(ids: Vec<u32>, plan: &Plan, tokenizer: &Tokenizer) -> Result<Answer> {
 /// Positions for which keys and values fit into the cache's budget.
 fn cache_positions(loaded: &Loaded) -> usize {
     let config = loaded.base.checkpoint().config();
-    let position = 2
-        * config.num_key_value_heads
-        * config.head_dim
-        * config.num_hidden_layers
-        * size_of::<f32>();
+    let own = (0..config.num_hidden_layers).filter(|&layer| config.keys_of(layer).is_none());
+    let widths = own
+        .map(|layer| config.heads_of(layer))
+        .map(|heads| heads.kv * heads.width);
+    let position = 2 * widths.sum::<usize>() * size_of::<f32>();
     CACHE_BYTES / position.max(1)
 }
 

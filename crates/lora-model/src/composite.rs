@@ -5,6 +5,7 @@
 //! candle also computes the gradients of frozen weights. Operations of candle that silently cut gradients (fused softmax,
 //! RMSNorm and rotary embedding) are not used.
 //! - `graph`: the decoder, from ids to hidden states and logits; `mlp`: its MLPs, `experts` its mixtures.
+//! - `per_layer`: inputs of each layer; the norm of values, the factor of a layer's output.
 //! - `patches`: an adapter in the graph.
 //! - `rope`: rotary embedding tables.
 //! - `softmax`: soft cap, mask and softmax of scores.
@@ -18,6 +19,7 @@ mod graph;
 mod loss;
 mod mlp;
 mod patches;
+mod per_layer;
 mod rope;
 mod route;
 mod softmax;

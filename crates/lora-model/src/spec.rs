@@ -1,5 +1,5 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
-use lora_checkpoint::{DeltaPart, ModelConfig};
+use lora_checkpoint::{DeltaPart, ModelConfig, PER_LAYER_EMBEDDING};
 use lora_core::{Module, Role};
 
 pub use lora_checkpoint::Projection;
@@ -30,6 +30,7 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         }
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
+            _ if path == PER_LAYER_EMBEDDING => Module::frozen(path, shape.iter().product()),
             _ if DeltaPart::ALL
                 .iter()
                 .any(|part| name.ends_with(part.path())) =>
@@ -123,7 +124,11 @@ const fn roles(projection: Projection) -> &'static [Role] {
         Projection::Up => &[Role::Up],
         Projection::Down => &[Role::Down],
         Projection::Qkv | Projection::DeltaQkv => &[Role::Query, Role::Key, Role::Value],
-        Projection::DeltaB | Projection::DeltaA => &[],
+        Projection::DeltaB
+        | Projection::DeltaA
+        | Projection::PerLayerModel
+        | Projection::PerLayerGate
+        | Projection::PerLayerOut => &[],
         Projection::GateUp => &[Role::Gate, Role::Up],
     }
 }

@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 27] = [
+pub const FAMILIES: [(&str, &str); 28] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -13,6 +13,7 @@ pub const FAMILIES: [(&str, &str); 27] = [
     ("gemma", "gemma_wide_heads"),
     ("gemma2", "gemma2_capped"),
     ("gemma3_text", "gemma3_text"),
+    ("gemma4_text", "gemma4_shared"),
     ("glm4", "glm4_partial"),
     ("granite", "granite_multipliers"),
     ("granitemoe", "granitemoe_multipliers"),
@@ -57,6 +58,9 @@ pub fn write_family(case: &str, to: &Path) {
     if config.get("query_pre_attn_scalar").is_some() {
         config["query_pre_attn_scalar"] = config["head_dim"].clone();
     }
+    if config.get("vocab_size_per_layer_input").is_some() {
+        config["vocab_size_per_layer_input"] = own["vocab_size"].clone();
+    }
     let layers = config["num_hidden_layers"].as_u64().unwrap() as usize;
     if config["model_type"] == "gemma3_text" || config["model_type"] == "olmo3" {
         config["layer_types"] = vec!["sliding_attention"; layers].into(); // but every sixth or fourth
@@ -81,7 +85,7 @@ pub fn write_family(case: &str, to: &Path) {
         floats(&golden(case).join("base/model.safetensors"))
             .into_iter()
             .map(|(name, mut shape, mut values)| {
-                if name.ends_with("embed_tokens.weight") || name == "lm_head.weight" {
+                if name.contains("embed_tokens") || name == "lm_head.weight" {
                     shape[0] = vocabulary;
                     values = (0..vocabulary * shape[1])
                         .map(|_| 0.1 * noise.real())

@@ -76,6 +76,7 @@ fn windows(
     let named = match json.get("sliding_window") {
         None => match sliding {
             Sliding::All(default) | Sliding::Named(default) => default,
+            Sliding::AllButLast { window, .. } => Some(window),
             Sliding::WithoutRope => None,
             _ => Some(WINDOW),
         },
@@ -107,12 +108,18 @@ fn windows(
             }
             Box::new(move |i| !(i + 1).is_multiple_of(every))
         }
-        Sliding::AllBut(every) => Box::new(move |i| !(i + 1).is_multiple_of(every)),
+        Sliding::AllBut(every) | Sliding::AllButLast { every, .. } => {
+            Box::new(move |i| !(i + 1).is_multiple_of(every))
+        }
     };
     let slides = match layer_types(json, count)? {
         Some(types) => types,
         None => (0..count).map(slides).collect(),
     };
+    let mut slides: Vec<bool> = slides;
+    if let (Sliding::AllButLast { .. }, Some(last)) = (sliding, slides.last_mut()) {
+        *last = false;
+    }
     if named.is_none() && slides.contains(&true) {
         return Err("layer_types has sliding layers, but sliding_window is null".to_owned());
     }

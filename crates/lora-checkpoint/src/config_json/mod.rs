@@ -4,15 +4,17 @@
 //! - `rope`: rotary embedding parameters.
 //! - `unread`: keys that a family does not read and that would change what is computed.
 //! - `value`: typed look-ups.
+//! - `variants`: where attention layers differ beside windows.
 mod experts;
 mod layers;
 mod rope;
 mod unread;
 mod value;
+mod variants;
 
 use crate::config::{Biases, Multipliers, check_layers};
 use crate::error::{Error, Fault, Result, invalid};
-use crate::families::{Activation, BiasKey, DeltaShape, Facts, Family, Mlp, SoftCap};
+use crate::families::{Activation, BiasKey, DeltaShape, Facts, Family, Heads, Mlp, SoftCap};
 use crate::files::read_json;
 use crate::text_part;
 use crate::{ModelConfig, Rope};
@@ -83,13 +85,23 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
     check_layers(num_hidden_layers)?;
     let max_position_embeddings =
         size_or("max_position_embeddings", default.max_position_embeddings)?;
+    let mut layers = layers::all(json, facts, num_hidden_layers)?;
+    let num_key_value_heads = match json.get("num_key_value_heads") {
+        None => default.num_key_value_heads.unwrap_or(heads),
+        _ => size_or("num_key_value_heads", heads)?,
+    };
+    let usual = Heads {
+        kv: num_key_value_heads,
+        width: head_dim,
+    };
+    let variants = variants::read(json, facts, usual, &layers)?;
     let shape = rope::Shape {
         head_dim,
+        full_head_dim: variants.full.map_or(head_dim, |own| own.width),
         max_position_embeddings,
         theta: default.rope_theta,
     };
     let ropes: Vec<Rope> = rope::all(json, facts, shape)?;
-    let mut layers = layers::all(json, facts, num_hidden_layers)?;
     let experts = experts::read(json, facts, &mut layers)?;
     unread::refuse_layer_types(json, facts, &layers)?;
     let config = ModelConfig {
@@ -99,10 +111,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         intermediate_size: size_or("intermediate_size", default.intermediate_size)?,
         num_hidden_layers,
         num_attention_heads: heads,
-        num_key_value_heads: match json.get("num_key_value_heads") {
-            None => default.num_key_value_heads.unwrap_or(heads),
-            _ => size_or("num_key_value_heads", heads)?,
-        },
+        num_key_value_heads,
         head_dim,
         norm_eps: real(json, default.norm_eps.0)?.unwrap_or(default.norm_eps.1),
         ropes,
@@ -119,6 +128,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         max_position_embeddings,
         biases: biases(json, facts)?,
         experts,
+        variants,
         bos_token_id: ids_or(json, "bos_token_id", default.bos.as_slice())?
             .first()
             .copied(),
@@ -164,7 +174,13 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
             )));
         }
     }
-    if flag(json, "use_bidirectional_attention", false)? {
+    // Between images alone, which stay unread.
+    let of_vision = json
+        .get("use_bidirectional_attention")
+        .and_then(Value::as_str)
+        == Some("vision");
+    let is_read = of_vision && facts.json.variants.is_some();
+    if !is_read && is_set(json, "use_bidirectional_attention") {
         return Err(Fault::new(
             "use_bidirectional_attention is not supported: every token sees only those before it",
         ));
@@ -179,6 +195,11 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
         .hint("use its unquantised folder, or a GGUF file"));
     }
     unread::refuse(json, facts)
+}
+
+/// Whether a key has any value that is neither null nor false.
+fn is_set(json: &Object, key: &str) -> bool {
+    non_null(json, key).is_some_and(|value| value != &Value::Bool(false))
 }
 
 /// Heads of the recurrent layers, of a family that has such.

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) head_dim: usize,
+    /// In layers without a window.
+    pub(super) full_head_dim: usize,
     pub(super) max_position_embeddings: usize,
     /// The family's default base.
     pub(super) theta: f64,
@@ -91,6 +93,24 @@ fn by_kind(
         Ok::<_, String>(own.cloned().unwrap_or_default())
     };
     let (mut full, sliding) = (of_kind(kinds[0])?, of_kind(kinds[1])?);
+    let of_full = Shape {
+        head_dim: shape.full_head_dim,
+        ..shape
+    };
+    if let Some(part) = facts.json.proportional_rope {
+        refuse_beside(json, facts)?;
+        match parameters {
+            None => full = proportional(part),
+            Some(named) => {
+                if let Some(kind) = kinds
+                    .into_iter()
+                    .find(|kind| non_null(named, kind).is_none())
+                {
+                    return Err(Fault::new(format!("rope_parameters has no {kind}")));
+                }
+            }
+        }
+    }
     full.extend(object(json, "rope_scaling")?.cloned().unwrap_or_default());
     let theta = real(json, "rope_theta")?;
     let local_theta = local.key.map(|key| real(json, key)).transpose()?.flatten();
@@ -111,9 +131,59 @@ fn by_kind(
         ..shape
     };
     Ok(vec![
-        one(json, &full, facts, shape, theta)?,
+        one(json, &full, facts, of_full, theta)?,
         one(json, &sliding, facts, of_sliding, local_theta)?,
     ])
+}
+
+/// Rotary parameters by the proportional rule.
+fn proportional(part: f64) -> Object {
+    Object::from_iter([
+        ("rope_type".to_owned(), "proportional".into()),
+        ("partial_rotary_factor".to_owned(), part.into()),
+    ])
+}
+
+/// Keys beside `rope_parameters` that a family of transformers 5 alone does not read.
+fn refuse_beside(json: &Object, facts: &Facts) -> Result<(), Fault> {
+    for key in [
+        "rope_theta",
+        "rope_scaling",
+        "rope_local_base_freq",
+        "partial_rotary_factor",
+    ] {
+        if non_null(json, key).is_some() {
+            let message = format!(
+                "{key} stands beside rope_parameters, where {} does not read it",
+                facts.model_type
+            );
+            return Err(Fault::new(message).hint("say it in rope_parameters"));
+        }
+    }
+    Ok(())
+}
+
+/// The pairs that rotate by the proportional rule, in a family that has it: a part of all pairs.
+fn proportional_pairs(
+    nested: &Object,
+    facts: &Facts,
+    dim: usize,
+) -> Result<Option<RopeScaling>, Fault> {
+    let kind = non_null(nested, "rope_type").or_else(|| non_null(nested, "type"));
+    let is_named = kind.and_then(Value::as_str) == Some("proportional");
+    if !is_named || facts.json.proportional_rope.is_none() {
+        return Ok(None);
+    }
+    let part = real(nested, "partial_rotary_factor")?.unwrap_or(1.0);
+    if !(0.0..=1.0).contains(&part) {
+        return Err(Fault::new(format!(
+            "partial_rotary_factor is {part}, expected 0 to 1"
+        )));
+    }
+    Ok(Some(RopeScaling::Proportional {
+        pairs: (part * dim as f64 / 2.0) as usize,
+        factor: real(nested, "factor")?.unwrap_or(1.0),
+    }))
 }
 
 fn object<'a>(json: &'a Object, key: &str) -> Result<Option<&'a Map<String, Value>>, String> {
@@ -133,6 +203,14 @@ fn one(
     theta: Option<f64>,
 ) -> Result<Rope, Fault> {
     let theta = real(nested, "rope_theta")?.or(theta).unwrap_or(shape.theta);
+    if let Some(scaling) = proportional_pairs(nested, facts, shape.head_dim)? {
+        return Ok(Rope {
+            theta,
+            dim: shape.head_dim,
+            scaling,
+            growth: None,
+        });
+    }
     let part = match real(nested, "partial_rotary_factor")? {
         Some(part) => part,
         None => real(json, "partial_rotary_factor")?

@@ -111,6 +111,8 @@ enum Neutral {
     AtMostOne,
     /// Every layer rotates.
     AllOnes,
+    /// 0.
+    Zero,
     /// What the family does in any case.
     Always(bool),
 }
@@ -121,6 +123,7 @@ impl Neutral {
             Self::Nothing => false,
             Self::False => value == &Value::Bool(false),
             Self::One => value.as_f64() == Some(1.0),
+            Self::Zero => value.as_f64() == Some(0.0),
             Self::Always(does) => value == &Value::Bool(does),
             Self::AtMostOne => value.as_f64().is_some_and(|n| n <= 1.0),
             Self::AllOnes => {
@@ -133,7 +136,7 @@ impl Neutral {
 
 /// The keys that this family doesn't read.
 fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
-    use Neutral::{AllOnes, Always, AtMostOne, False, Nothing, One};
+    use Neutral::{AllOnes, Always, AtMostOne, False, Nothing, One, Zero};
     let norms_heads = facts.norm(Norm::Query).is_some();
     let own = &facts.json;
     let biases = [own.qkv_bias, own.output_bias, own.mlp_bias];
@@ -141,6 +144,7 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
         let experts = facts.experts.as_ref();
         experts.is_some_and(|own| own.count.0.contains(&key))
     };
+    let varies = own.variants.is_some();
     let has_bias_key = |name| biases.iter().any(|bias| bias.key() == Some(name));
     let keys = [
         ("attention_bias", False, has_bias_key("attention_bias")),
@@ -179,6 +183,14 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
             AtMostOne,
             counts_experts("num_local_experts"),
         ),
+        ("enable_moe_block", False, varies),
+        ("num_kv_shared_layers", Zero, varies),
+        ("hidden_size_per_layer_input", Zero, varies),
+        ("attention_k_eq_v", False, varies),
+        ("use_double_wide_mlp", False, varies),
+        ("global_head_dim", Nothing, varies),
+        ("num_global_key_value_heads", Nothing, varies),
+        ("per_layer_config", Nothing, varies),
         ("n_routed_experts", AtMostOne, false),
         ("use_qk_norm", Always(norms_heads), false),
         ("qk_layernorm", Always(norms_heads), false),

@@ -2,6 +2,7 @@
 use super::experts::{ExpertFacts, Experts};
 pub use super::kinds::{Activation, Block, HeadNorms, Mlp, Norm, NormKind, RotaryPairs};
 use super::mixers::Recurrent;
+use super::variants::VariantDefaults;
 use crate::Projection;
 
 /// One family: all that is known of it.
@@ -29,6 +30,12 @@ pub struct Facts {
     pub head_norms: HeadNorms,
     /// Of the rotary embedding.
     pub rotary_pairs: RotaryPairs,
+    /// Whether values are normalised head by head, without a weight.
+    pub normalised_values: bool,
+    /// Name in a layer of a number that the layer's output is multiplied by. transformers keeps it as a buffer: nothing trains it.
+    pub output_scale: Option<&'static str>,
+    /// What scores are multiplied by, whatever the width of heads.
+    pub attention_scale: Option<f64>,
     /// What is added to the stored weight of a norm: Gemma stores γ − 1.
     pub norm_offset: f32,
     /// What its MLP computes.
@@ -108,6 +115,11 @@ pub(crate) struct JsonFacts {
     pub(crate) rope_alpha: bool,
     /// The rotary parameters where the file names none.
     pub(crate) default_rope: Option<DefaultRope>,
+    /// `rope_type` "proportional" is read, and layers without a window have it where the file says nothing, with so large a
+    /// part of each head rotated.
+    pub(crate) proportional_rope: Option<f64>,
+    /// The keys of [`super::variants::Variants`] are read.
+    pub(crate) variants: Option<VariantDefaults>,
     /// `llama_4_scaling_beta` among the rotary parameters is needed: queries grow with their position.
     pub(crate) query_growth: bool,
     /// Keys that transformers reads and that are not supported here: null, or refused.
@@ -189,6 +201,13 @@ pub(crate) enum Sliding {
     Pattern(usize),
     /// Those that `layer_types` names, else all but every n-th.
     AllBut(usize),
+    /// The same; the last layer never does, whatever is named.
+    AllButLast {
+        /// n.
+        every: usize,
+        /// The default of `sliding_window`.
+        window: usize,
+    },
     /// If `use_sliding_window`, those that `layer_types` names, else those without a rotary embedding.
     WithoutRope,
 }
@@ -211,6 +230,8 @@ pub(crate) enum GgufLocalBase {
     Default,
     /// That of the full layers.
     OfFullLayers,
+    /// What the file names, or that of the full layers.
+    Named,
 }
 
 /// How a family lies in GGUF, and what llama.cpp knows of it by itself.
@@ -267,6 +288,8 @@ pub(crate) enum Unloaded {
     NoBiases,
     /// Keys of another width than values, where there is a state.
     UnevenHeads,
+    /// A table of the layers' inputs with more rows than the vocabulary.
+    LongTable,
 }
 
 /// Models in whose mixes of block types llama.cpp gives the matrices of values more bits, since they are small.
@@ -287,6 +310,8 @@ pub(crate) enum GgufWindows {
     Never,
     /// The key is written for all layers, and llama.cpp doesn't apply it.
     Unapplied,
+    /// A list says it, layer by layer.
+    Listed,
     /// All layers but every n-th.
     AllBut(usize),
     /// The same in models of so many layers alone; in others none slides, whatever the file names.

@@ -15,6 +15,10 @@ pub enum Norm {
     MlpInput,
     /// Output of the MLP, before it is added to the residual.
     MlpOutput,
+    /// What the embedding gives for the inputs of each layer: one norm for all layers.
+    PerLayerInput,
+    /// What a layer makes of its own input, before it is added to the residual.
+    PerLayerOutput,
 }
 
 /// What the gate of the MLP goes through, or where there is no gate what its up projection gives.

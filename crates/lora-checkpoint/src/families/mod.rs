@@ -10,6 +10,7 @@ mod facts;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma4;
 mod glm4;
 mod granite;
 mod granitemoe;
@@ -33,6 +34,7 @@ mod qwen3_moe;
 mod seed_oss;
 mod smollm3;
 mod starcoder2;
+mod variants;
 
 pub(crate) use experts::Normalised;
 pub use experts::{EXPERT_PROJECTIONS, ExpertFacts, Experts};
@@ -48,12 +50,13 @@ pub use kinds::{
 };
 
 pub use mixers::{DeltaPart, DeltaShape, Mixer, Recurrent};
+pub use variants::{Heads, PER_LAYER_EMBEDDING, PerLayer, Variants};
 
 use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 27] = [
+static FAMILIES: [&Facts; 28] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -63,6 +66,7 @@ static FAMILIES: [&Facts; 27] = [
     &gemma::FACTS,
     &gemma2::FACTS,
     &gemma3::FACTS,
+    &gemma4::FACTS,
     &phi3::FACTS,
     &glm4::FACTS,
     &granite::FACTS,

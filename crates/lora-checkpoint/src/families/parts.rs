@@ -73,6 +73,9 @@ pub(super) const PLAIN: Facts = Facts {
     block: Block::Sequential,
     head_norms: HeadNorms::EachHead,
     rotary_pairs: RotaryPairs::Halves,
+    normalised_values: false,
+    output_scale: None,
+    attention_scale: None,
     norm_offset: 0.0,
     mlp: Mlp::Gated(Activation::Silu),
     experts: None,
@@ -119,6 +122,8 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     rope_in_windows: RopeInWindows::Never,
     rope_alpha: false,
     default_rope: None,
+    proportional_rope: None,
+    variants: None,
     query_growth: false,
     unsupported: &[],
 };

@@ -6,12 +6,15 @@ use super::parse::Gguf;
 use super::rope;
 use super::unread;
 use super::value::Value;
+use super::variants;
 use super::xielu;
 use crate::ModelConfig;
 use crate::Projection;
 use crate::config::{Biases, LayerSpec, Multipliers, check_layers};
 use crate::error::Fault;
-use crate::families::{DeltaShape, Facts, Family, GgufWindows, Mixer, RopeInWindows};
+use crate::families::{
+    DeltaShape, Facts, Family, GgufWindows, Heads, Mixer, RopeInWindows, Variants,
+};
 use crate::mapped::Mapped;
 use crate::weights::Part;
 
@@ -25,6 +28,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         keys.need("attention.head_count")?,
         keys.need("embedding_length")?,
     );
+    let is_listed = variants::are_listed(facts);
     let rotated = keys.size("rope.dimension_count")?;
     let head_dim = match keys.size("attention.key_length")? {
         Some(n) => n,
@@ -57,19 +61,40 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
     xielu::check(gguf, facts, num_hidden_layers)?;
     let mut layers = layers(&keys, facts, num_hidden_layers)?;
     let experts = experts::read(&keys, facts, &mut layers)?;
+    let own = match is_listed {
+        true => variants::read(&keys, &layers)?,
+        false => variants::Read {
+            usual: Heads {
+                kv: keys.size("attention.head_count_kv")?.unwrap_or(heads),
+                width: head_dim,
+            },
+            intermediate_size: keys.need("feed_forward_length")?,
+            variants: Variants::default(),
+        },
+    };
+    let head_dim = own.usual.width;
     let config = ModelConfig {
         family,
         vocab_size: embedding.shape[0],
         hidden_size: hidden,
-        intermediate_size: keys.need("feed_forward_length")?,
+        intermediate_size: own.intermediate_size,
         num_hidden_layers,
         num_attention_heads: heads,
-        num_key_value_heads: keys.size("attention.head_count_kv")?.unwrap_or(heads),
+        num_key_value_heads: own.usual.kv,
         head_dim,
         norm_eps: keys
             .real(names::norm_eps_key(facts))?
             .ok_or_else(|| format!("no {}", keys.name(names::norm_eps_key(facts))))?,
-        ropes: rope::read(&keys, files, facts, rotated, max_position_embeddings)?,
+        ropes: rope::read(
+            &keys,
+            files,
+            facts,
+            rope::Widths {
+                first: rotated,
+                local: if is_listed { head_dim } else { rotated },
+            },
+            max_position_embeddings,
+        )?,
         layers,
         delta: delta(&keys, facts)?,
         query_pre_attn_scalar: query_pre_attn_scalar(
@@ -86,6 +111,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         max_position_embeddings,
         biases: biases(gguf, facts, num_hidden_layers),
         experts,
+        variants: own.variants,
         bos_token_id: id(gguf, "bos")?,
         eos_token_ids: eos_ids(gguf)?,
         pad_token_id: id(gguf, "padding")?,
@@ -163,7 +189,7 @@ pub(crate) fn layers_of(
 ) -> Vec<LayerSpec> {
     let every = |n: usize, i: usize| (i + 1).is_multiple_of(n);
     let window_of = |i: usize| match facts.gguf.windows {
-        GgufWindows::Never => None,
+        GgufWindows::Never | GgufWindows::Listed => None,
         GgufWindows::Unapplied => window,
         GgufWindows::AllBut(n) => window.filter(|_| !every(period.unwrap_or(n), i)),
         GgufWindows::AllButIn {
@@ -197,6 +223,9 @@ pub(crate) fn layers_of(
 }
 
 fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>, String> {
+    if facts.gguf.windows == GgufWindows::Listed {
+        return variants::layers(keys, count);
+    }
     let window = keys
         .size("attention.sliding_window")?
         .filter(|&n| n > 0)

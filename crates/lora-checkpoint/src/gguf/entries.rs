@@ -69,6 +69,13 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
     }
     let is_read = |name: &&str| !is_of_predictor(name, gguf, config.num_hidden_layers);
     unknown.retain(is_read);
+    // Keys and values of layers that read others' stay unread.
+    let of_sharing = |layer: usize| {
+        ["attn_k", "attn_v", "attn_k_norm"].map(|name| format!("blk.{layer}.{name}.weight"))
+    };
+    for name in (config.first_sharing()..config.num_hidden_layers).flat_map(of_sharing) {
+        unknown.remove(name.as_str());
+    }
     match unknown.first() {
         None => Ok(entries),
         Some(name) => Err(Fault::new(format!("unknown tensor {name}"))),

@@ -44,6 +44,24 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A whole number for each layer: a list, or one for all.
+    pub(super) fn list(&self, key: &str, count: usize) -> Result<Vec<usize>, String> {
+        let wrong = || format!("{} is no list of {count} whole numbers", self.name(key));
+        let numbers: Option<Vec<usize>> = match self.value(key) {
+            Some(Value::I32s(list)) => list.iter().map(|&n| n.try_into().ok()).collect(),
+            Some(Value::Others { code: 4, bytes }) => {
+                let (four, _) = bytes.as_chunks();
+                let number = |four: &[u8; 4]| u32::from_le_bytes(*four).try_into().ok();
+                four.iter().map(number).collect()
+            }
+            _ => return Ok(vec![self.need(key)?; count]),
+        };
+        match numbers {
+            Some(list) if list.len() >= count => Ok(list[..count].to_vec()),
+            _ => Err(wrong()),
+        }
+    }
+
     /// A list of truth values.
     pub(super) fn flags(&self, key: &str) -> Option<Vec<bool>> {
         match self.value(key)? {

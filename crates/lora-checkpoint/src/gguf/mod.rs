@@ -15,12 +15,14 @@ pub(crate) mod rope;
 pub(crate) mod split;
 mod unread;
 mod value;
+pub(crate) mod variants;
 pub(crate) mod xielu;
 
 pub use file::GgufFile;
 pub(crate) use order::arrangement;
 pub use order::{
-    architecture, permute_columns, permute_rows, restore_columns, restore_rows, tensor_name,
+    applies_lora, architecture, permute_columns, permute_rows, restore_columns, restore_rows,
+    tensor_name,
 };
 pub use value::Value;
 pub(crate) use value::scalar_bytes;

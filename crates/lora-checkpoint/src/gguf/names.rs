@@ -10,6 +10,8 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
         Part::FinalNorm => "output_norm.weight".to_owned(),
         Part::FinalNormBias => "output_norm.bias".to_owned(),
         Part::Head => "output.weight".to_owned(),
+        Part::Norm(_, Norm::PerLayerInput) => "per_layer_proj_norm.weight".to_owned(),
+        Part::Linear(_, Projection::PerLayerModel) => "per_layer_model_proj.weight".to_owned(),
         Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(facts, norm)),
         Part::NormBias(layer, norm) => format!("blk.{layer}.{}.bias", of_norm(facts, norm)),
         Part::Xielu(_, number) => xielu_key(number).to_owned(),
@@ -18,6 +20,8 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
             format!("blk.{layer}.{}.weight", of_projection(projection))
         }
         Part::Bias(layer, projection) => format!("blk.{layer}.{}.bias", of_projection(projection)),
+        Part::PerLayerEmbedding => "per_layer_token_embd.weight".to_owned(),
+        Part::OutputScale(layer) => format!("blk.{layer}.layer_output_scale.weight"),
         Part::Router(layer) => format!("blk.{layer}.ffn_gate_inp.weight"),
         // Those of all experts lie in one tensor.
         Part::Expert(layer, _, projection) => {
@@ -58,6 +62,8 @@ fn of_norm(facts: &Facts, norm: Norm) -> &'static str {
         Norm::AttentionOutput => "post_attention_norm",
         Norm::MlpInput => "ffn_norm",
         Norm::MlpOutput => "post_ffw_norm",
+        Norm::PerLayerInput => "per_layer_proj_norm",
+        Norm::PerLayerOutput => "post_norm",
     }
 }
 
@@ -76,6 +82,9 @@ fn of_projection(projection: Projection) -> &'static str {
         Projection::DeltaB => "ssm_beta",
         Projection::DeltaA => "ssm_alpha",
         Projection::DeltaOut => "ssm_out",
+        Projection::PerLayerModel => "per_layer_model_proj",
+        Projection::PerLayerGate => "inp_gate",
+        Projection::PerLayerOut => "proj",
     }
 }
 

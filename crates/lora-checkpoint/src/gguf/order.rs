@@ -18,6 +18,13 @@ fn part(config: &ModelConfig, hugging_face_name: &str) -> Option<Part> {
     Some(part)
 }
 
+/// Whether llama.cpp applies an adapter to a weight: not to the projection of the embedding to the layers' inputs, which its graph
+/// multiplies without.
+pub fn applies_lora(config: &ModelConfig, hugging_face_name: &str) -> bool {
+    let found = part(config, hugging_face_name);
+    !matches!(found, Some(Part::Linear(_, Projection::PerLayerModel)))
+}
+
 /// llama.cpp's `general.architecture` of a model.
 pub fn architecture(config: &ModelConfig) -> &'static str {
     config.facts().gguf.architecture

@@ -3,7 +3,7 @@ use super::keys::Keys;
 use super::value::Value;
 use crate::families::{Facts, GgufLocalBase};
 use crate::mapped::Mapped;
-use crate::rope::{covers, yarn_attention_factor};
+use crate::rope::{STILL, covers, yarn_attention_factor};
 use crate::storage::StorageDtype;
 use crate::view::{Entry, TensorView};
 use crate::{Growth, ModelConfig, Rope, RopeScaling};
@@ -23,14 +23,22 @@ pub(crate) fn tensors() -> [&'static str; 3] {
     [FACTORS, LONG, SHORT]
 }
 
-/// The rotary embeddings of a file: `dim` features of a head are rotated.
+/// Features of a head that are rotated: in all layers, or in those without a window, and in the sliding ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Widths {
+    pub(super) first: usize,
+    pub(super) local: usize,
+}
+
+/// The rotary embeddings of a file.
 pub(super) fn read(
     keys: &Keys<'_>,
     files: &[Mapped],
     facts: &Facts,
-    dim: usize,
+    widths: Widths,
     context: usize,
 ) -> Result<Vec<Rope>, String> {
+    let dim = widths.first;
     check_sections(keys, facts, dim)?;
     let theta = keys.real("rope.freq_base")?.unwrap_or(10_000.0);
     let mut ropes = vec![Rope {
@@ -43,6 +51,7 @@ pub(super) fn read(
         let named = keys.real("rope.freq_base_swa")?;
         let own = match local.in_gguf {
             GgufLocalBase::Default => named.unwrap_or(local.theta),
+            GgufLocalBase::Named => named.unwrap_or(theta),
             GgufLocalBase::OfFullLayers if named.is_none_or(|named| named == theta) => theta,
             GgufLocalBase::OfFullLayers => {
                 return Err(format!(
@@ -53,7 +62,7 @@ pub(super) fn read(
         };
         ropes.push(Rope {
             theta: own,
-            dim,
+            dim: widths.local,
             scaling: RopeScaling::None,
             growth: None,
         });
@@ -117,6 +126,8 @@ fn scaling(
         let plain = factors.iter().all(|&f| f == 1.0);
         return Ok(if plain {
             RopeScaling::None
+        } else if let Some(own) = proportional(&factors) {
+            own
         } else {
             RopeScaling::Factors(factors)
         });
@@ -148,6 +159,19 @@ fn scaling(
             keys.name("rope.scaling.type")
         )),
     }
+}
+
+/// The proportional rule whose divisors these are: one for the first pairs, and one so large that the others stay.
+fn proportional(factors: &[f32]) -> Option<RopeScaling> {
+    let stays = |factor: &f32| f64::from(*factor) >= 0.999 * STILL;
+    let pairs = factors.iter().position(stays)?;
+    let factor = factors[..pairs].first().copied().unwrap_or(1.0);
+    let (turning, still) = factors.split_at(pairs);
+    let is_rule = turning.iter().all(|&own| own == factor) && still.iter().all(stays);
+    is_rule.then(|| RopeScaling::Proportional {
+        pairs,
+        factor: factor.into(),
+    })
 }
 
 /// What llama.cpp's yarn multiplies cos and sin by, where the file names no factor for it.
@@ -218,6 +242,7 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
     if let (Some(local), Some(own)) = (config.ropes.get(1), config.facts().json.local_rope) {
         let base = match own.in_gguf {
             GgufLocalBase::Default => own.theta,
+            GgufLocalBase::Named => local.theta,
             GgufLocalBase::OfFullLayers => rope.theta,
         };
         if local.theta != base || local.scaling != RopeScaling::None {
@@ -225,6 +250,11 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
                 "llama.cpp has the base {base} and no scaling for sliding layers, this model another"
             ));
         }
+    }
+    let is_proportional = config.facts().json.proportional_rope.is_some();
+    if let (true, Some(local)) = (is_proportional, config.ropes.get(1)) {
+        let base = Value::F32(local.theta as f32);
+        out.metadata.push(("rope.freq_base_swa", base));
     }
     let growth = config.ropes.get(1).and_then(|rope| rope.growth);
     out.metadata
@@ -249,11 +279,24 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
         }
     }
     match &rope.scaling {
+        // llama.cpp wants divisors there, whatever they are.
+        RopeScaling::None if is_proportional => {
+            out.tensors.push((FACTORS, vec![1.0; rope.dim / 2]));
+        }
+        RopeScaling::Linear { .. } if is_proportional => {
+            let divisors = rope.divisors(0).unwrap_or_default();
+            out.tensors.push((FACTORS, narrow(&divisors)));
+        }
+        RopeScaling::Yarn { .. } | RopeScaling::LongRope { .. } | RopeScaling::Dynamic { .. }
+            if is_proportional =>
+        {
+            return Err("llama.cpp has no such rotary scaling for this architecture".to_owned());
+        }
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => out
             .metadata
             .extend([kind("linear"), real("rope.scaling.factor", *factor)]),
-        RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) => {
+        RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) | RopeScaling::Proportional { .. } => {
             out.tensors
                 .push((FACTORS, narrow(&rope.divisors(0).unwrap_or_default())));
         }

@@ -76,9 +76,21 @@ pub enum RopeScaling {
         /// Context length of the original model, tokens.
         original_max_position_embeddings: usize,
     },
+    /// The first pairs of a head rotate, with frequencies spaced over all of it; the others stay
+    /// (`_compute_proportional_rope_parameters`).
+    Proportional {
+        /// Pairs that rotate.
+        pairs: usize,
+        /// What frequencies are divided by.
+        factor: f64,
+    },
     /// Divisors of the inverse frequencies read from a GGUF `rope_freqs.weight` tensor, dim/2 values.
     Factors(Vec<f32>),
 }
+
+/// What the frequency of a pair that stays is divided by, as llama.cpp's converter writes it: no angle differs from 0 then in
+/// f32.
+pub(crate) const STILL: f64 = 1e30;
 
 impl Rope {
     /// Which frequencies a sequence of `length` tokens has: sequences of equal variants share them. 0 unless the scaling
@@ -174,6 +186,13 @@ impl Rope {
             RopeScaling::None | RopeScaling::Dynamic { .. } => None,
             RopeScaling::Factors(factors) => Some(factors.iter().map(|&f| f64::from(f)).collect()),
             RopeScaling::Linear { factor } => Some(vec![*factor; pairs]),
+            RopeScaling::Proportional {
+                pairs: rotated,
+                factor,
+            } => {
+                let divisor = |pair: usize| if pair < *rotated { *factor } else { STILL };
+                Some((0..pairs).map(divisor).collect())
+            }
             RopeScaling::LongRope {
                 short_factor,
                 long_factor,

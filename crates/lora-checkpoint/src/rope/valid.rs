@@ -20,6 +20,12 @@ impl Rope {
         match &self.scaling {
             RopeScaling::None => Ok(()),
             RopeScaling::Linear { factor } => positive("rope factor", *factor),
+            RopeScaling::Proportional { pairs, factor } => {
+                if *pairs > self.dim / 2 {
+                    return Err(format!("{pairs} pairs of {} features rotate", self.dim));
+                }
+                positive("rope factor", *factor)
+            }
             RopeScaling::Dynamic {
                 factor,
                 original_max_position_embeddings: context,

@@ -40,6 +40,7 @@ pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Fau
     map.extend(special_ids(config));
     map.extend(of_family(config));
     map.extend(experts(config));
+    map.extend(variants(config));
     map.extend(rope(config)?);
     Ok(Value::Object(map))
 }
@@ -85,7 +86,7 @@ fn of_family(config: &ModelConfig) -> Object {
     }
     if matches!(
         json.sliding,
-        Sliding::Pattern(_) | Sliding::AllBut(_) | Sliding::Named(_)
+        Sliding::Pattern(_) | Sliding::AllBut(_) | Sliding::AllButLast { .. } | Sliding::Named(_)
     ) {
         put("layer_types", types().into());
     }
@@ -140,6 +141,44 @@ fn experts(config: &ModelConfig) -> Object {
     map
 }
 
+/// Where attention layers differ, in both spellings: transformers' own (`per_layer_config`) and that of published files.
+fn variants(config: &ModelConfig) -> Object {
+    let mut map = Object::new();
+    if config.facts().json.variants.is_none() {
+        return map;
+    }
+    let own = &config.variants;
+    let mut put = |key: &str, value: Value| _ = map.insert(key.to_owned(), value);
+    let layers = config.layers.iter().enumerate();
+    let full = layers.filter(|(_, layer)| layer.window.is_none());
+    let of_full = full.clone().next().map(|(index, _)| config.heads_of(index));
+    let said = full.map(|(index, _)| {
+        let heads = config.heads_of(index);
+        let own = json!({"head_dim": heads.width, "num_key_value_heads": heads.kv});
+        (index.to_string(), own)
+    });
+    put("per_layer_config", Value::Object(said.collect()));
+    if let Some(heads) = of_full {
+        if own.values_are_keys || heads.kv == config.num_key_value_heads {
+            put("global_head_dim", heads.width.into());
+        }
+        if own.values_are_keys {
+            put("num_global_key_value_heads", heads.kv.into());
+        }
+    }
+    put("attention_k_eq_v", own.values_are_keys.into());
+    put("enable_moe_block", false.into());
+    put("num_kv_shared_layers", own.sharing.into());
+    put("use_double_wide_mlp", own.double_wide.into());
+    let width = own.per_layer.map_or(0, |own| own.width);
+    put("hidden_size_per_layer_input", width.into());
+    let rows = own
+        .per_layer
+        .map_or(config.vocab_size, |own| own.vocabulary);
+    put("vocab_size_per_layer_input", rows.into());
+    map
+}
+
 /// A whole number as such: transformers wants no fraction for some keys.
 fn whole(x: f64) -> Value {
     if x.fract() == 0.0 && x.abs() < 1e15 {
@@ -163,7 +202,8 @@ fn rope(config: &ModelConfig) -> Result<Object, Fault> {
     };
     let mut map = Object::new();
     let mut parameters = whole(scaling.clone(), first.theta);
-    if first.dim != config.head_dim {
+    let is_proportional = config.facts().json.proportional_rope.is_some();
+    if first.dim != config.head_dim && !is_proportional {
         // Rounded up within the last place, so that the product with head_dim, cut to a whole number, is `dim` again.
         let part = (first.dim as f64 + 1e-6) / config.head_dim as f64;
         parameters.insert("partial_rotary_factor".to_owned(), part.into());
@@ -201,6 +241,9 @@ fn rope(config: &ModelConfig) -> Result<Object, Fault> {
         }
     }
     map.insert("rope_parameters".to_owned(), Value::Object(parameters));
+    if is_proportional {
+        return Ok(map);
+    }
     map.insert(
         "rope_scaling".to_owned(),
         scaling.map_or(Value::Null, Value::Object),
@@ -220,6 +263,16 @@ fn scaling(rope: &Rope, positions: usize) -> Result<Option<Object>, Fault> {
     Ok(Some(object(match recovered {
         RopeScaling::None | RopeScaling::Factors(_) => return Ok(None),
         RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+        RopeScaling::Proportional { pairs, factor } => {
+            // Rounded up within the last place, so that the product with the pairs, cut to a whole number, is `pairs` again.
+            let part = (2.0 * pairs as f64 + 1e-6) / rope.dim as f64;
+            let part = if 2 * pairs == rope.dim { 1.0 } else { part };
+            let mut said = json!({"rope_type": "proportional", "partial_rotary_factor": part});
+            if factor != 1.0 {
+                said["factor"] = factor.into();
+            }
+            said
+        }
         RopeScaling::Dynamic { factor, .. } => json!({"rope_type": "dynamic", "factor": factor}),
         RopeScaling::Llama3 {
             factor,

@@ -4,6 +4,7 @@ use crate::error::Fault;
 use crate::families::Mixer;
 use crate::families::{Facts, Family, GgufCap, GgufFacts, GgufWindows, Unloaded};
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
+use crate::gguf::variants;
 use crate::{Biases, ModelConfig, Projection, RopeScaling};
 
 /// The configuration that a reader will find in the file: the model's own but for what was said in `warnings`.
@@ -80,7 +81,7 @@ fn named(config: &ModelConfig, what: Unloaded) -> Option<&'static str> {
         Unloaded::OutputBias if config.biases.output => Some("bias on o_proj"),
         Unloaded::MlpBias if config.biases.mlp => Some("biases in the MLP"),
         Unloaded::TiedHead if config.tie_word_embeddings => Some("head that is the embedding"),
-        Unloaded::WideHeads if config.shape(Projection::Q).0 != config.hidden_size => {
+        Unloaded::WideHeads if config.shape(0, Projection::Q).0 != config.hidden_size => {
             Some("heads that are wider or narrower than the hidden state")
         }
         Unloaded::SharedKeys if config.num_key_value_heads != config.num_attention_heads => {
@@ -88,6 +89,13 @@ fn named(config: &ModelConfig, what: Unloaded) -> Option<&'static str> {
         }
         Unloaded::RopeFactors if config.ropes.iter().any(|r| has_factors(&r.scaling)) => {
             Some("rotary factors one by one (llama3, longrope)")
+        }
+        Unloaded::LongTable
+            if config
+                .per_layer()
+                .is_some_and(|own| own.vocabulary != config.vocab_size) =>
+        {
+            Some("table of the layers' inputs with more rows than the vocabulary")
         }
         Unloaded::NoBiases if config.biases != Biases::ALL => Some("linear layers without biases"),
         _ => None,
@@ -159,6 +167,9 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
             "GGUF can't say that a {architecture} has no sliding window: its readers take {default} where the key is missing"
         )));
     }
+    if facts.gguf.windows == GgufWindows::Listed {
+        return check_listed(held);
+    }
     let every = attention_every(held);
     let mut own = layers_of(facts, held.num_hidden_layers, window, None, every);
     let experts = held.layers.iter().map(|layer| layer.experts);
@@ -191,6 +202,23 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
     }
     held.layers = own;
     Ok(())
+}
+
+/// Of an architecture that lists its windows, where layers can read keys and values of others.
+fn check_listed(held: &ModelConfig) -> Result<(), Fault> {
+    let architecture = held.facts().gguf.architecture;
+    if held.layers.iter().all(|layer| layer.window.is_none()) {
+        return Err(refused(format!(
+            "GGUF can't say that a {architecture} has no sliding window"
+        )));
+    }
+    match variants::sources_agree(held) {
+        true => Ok(()),
+        false => Err(refused(format!(
+            "llama.cpp's {architecture} shares the keys of the last full and the last but one sliding layer, this model \
+             those of others"
+        ))),
+    }
 }
 
 /// As many layers as lead to the first that has attention, of a family with recurrent ones: so often another should follow.

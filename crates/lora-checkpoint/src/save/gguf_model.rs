@@ -13,7 +13,7 @@ use crate::gguf::{Value, arrangement, names};
 use crate::order::Order;
 use crate::view::TensorView;
 use crate::weights::Part;
-use crate::{Chat, Checkpoint, Format, Importance, ModelConfig};
+use crate::{Chat, Checkpoint, Format, Importance, ModelConfig, Projection};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -184,7 +184,11 @@ fn plan<'a>(
         if shape.len() > 1 && !matches!(part, Part::Router(_) | Part::Delta(..)) {
             let (chosen, wanted) = storage.of(model.config(), part, view.columns());
             dtype = chosen;
-            if dtype != wanted {
+            // It is small, and llama.cpp leaves it as it is.
+            let is_left = matches!(part, Part::Linear(_, Projection::PerLayerModel));
+            if is_left && dtype.unit() > 1 {
+                dtype = GgufDtype::F32;
+            } else if dtype != wanted {
                 *fallen_back.entry((wanted, dtype)).or_insert(0) += 1;
             }
         }

@@ -50,6 +50,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         max_position_embeddings,
         biases,
         experts,
+        variants,
         bos_token_id,
         eos_token_ids,
         pad_token_id,
@@ -110,6 +111,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
     );
     found.other("biases", &w.biases, biases);
     found.other("experts", &w.experts, experts);
+    found.other("heads and inputs of layers", &w.variants, variants);
     found.other("bos_token_id", &w.bos_token_id, bos_token_id);
     found.other("pad_token_id", &w.pad_token_id, pad_token_id);
     found.other(

@@ -16,6 +16,10 @@ fn plain(family: &str) -> Value {
             json!({"sliding_window": 8, "query_pre_attn_scalar": 16, "tie_word_embeddings": true})
         }
         "gemma3_text" => json!({"sliding_window": 8, "query_pre_attn_scalar": 16}),
+        "gemma4_text" => {
+            json!({"sliding_window": 8, "global_head_dim": 32, "hidden_size_per_layer_input": 4,
+            "vocab_size_per_layer_input": 300})
+        }
         "qwen3_moe" => {
             json!({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
             "norm_topk_prob": true})
@@ -39,7 +43,7 @@ fn plain(family: &str) -> Value {
         .unwrap()
         .extend(own.as_object().unwrap().clone());
     let mut config = config_with(all);
-    if ["gemma3_text", "olmo3"].contains(&family) {
+    if ["gemma3_text", "gemma4_text", "olmo3"].contains(&family) {
         config.as_object_mut().unwrap().remove("rope_parameters");
     }
     config

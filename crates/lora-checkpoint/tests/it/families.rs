@@ -375,6 +375,14 @@ pub fn storable() -> Vec<Value> {
             json!({"num_hidden_layers": 5, "sliding_window": 8, "tie_word_embeddings": true, "logit_scale": 0.25,
             "layer_norm_eps": 2e-5}),
         ),
+        of(
+            "gemma4_text",
+            json!({"num_hidden_layers": 6, "sliding_window": 8, "global_head_dim": 24, "num_global_key_value_heads": 1,
+            "attention_k_eq_v": true, "num_kv_shared_layers": 2, "use_double_wide_mlp": true, "hidden_size_per_layer_input": 6,
+            "vocab_size_per_layer_input": 300, "final_logit_softcapping": 30.0, "rope_parameters": null,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention",
+                "sliding_attention", "full_attention"]}),
+        ),
     ]
 }
 
@@ -454,7 +462,7 @@ fn rows_are_permuted_where_llama_cpp_wants_it() {
         ("phi3_fused", false),
     ] {
         let base = Checkpoint::open(&golden(format!("{case}/base"))).unwrap();
-        let rows = base.config().shape(Projection::Q).0;
+        let rows = base.config().shape(0, Projection::Q).0;
         let values: Vec<f32> = (0..rows).map(|i| i as f32).collect();
         let name = "model.layers.0.self_attn.q_proj.weight";
         assert_eq!(

@@ -16,5 +16,6 @@ mod recurrent;
 mod split;
 mod support;
 mod tokenizer;
+mod variants;
 
 use lora_testkit::golden;

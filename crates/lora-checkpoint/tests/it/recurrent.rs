@@ -94,8 +94,8 @@ fn a_layer_has_the_weights_of_its_kind() {
         let name = format!("model.layers.{layer}.{name}");
         assert_eq!(has(&name), is_there, "{name}");
     }
-    assert_eq!(config.shape(Projection::QGate), (2 * 64, 64));
-    assert_eq!(config.shape(Projection::DeltaQkv), (2 * 16 + 96, 64));
+    assert_eq!(config.shape(3, Projection::QGate), (2 * 64, 64));
+    assert_eq!(config.shape(0, Projection::DeltaQkv), (2 * 16 + 96, 64));
 }
 
 /// Names and values of a folder's weights; then other tensors beside them, which the predictor of further tokens has.

@@ -41,6 +41,13 @@ pub(crate) fn write(
         let target = gguf::tensor_name(base.config(), &weight).ok_or_else(|| {
             Error::new(format!("GGUF has no name for the module {}", module.path))
         })?;
+        if !gguf::applies_lora(base.config(), &weight) {
+            return Err(Error::new(format!(
+                "llama.cpp loads LoRA on {} and does not apply it",
+                module.path
+            ))
+            .hint("merge the adapter into the model, or train with other targets (all: attention and MLP)"));
+        }
         let (a, b) = adapter.factors(index);
         let (a, a_shape) = match module.is_embedding() {
             true => (

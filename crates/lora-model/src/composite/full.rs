@@ -32,6 +32,7 @@ pub struct FullModel {
 impl FullModel {
     /// A copy of a base's weights.
     pub fn from_base(base: &Base) -> Result<Self, Error> {
+        refuse_buffers(base.config())?;
         let checkpoint = base.checkpoint();
         let (mut tensors, mut params) = (Vec::new(), Vec::new());
         for name in checkpoint.tensor_names() {
@@ -50,6 +51,7 @@ impl FullModel {
     /// Random weights: N(0, 0.02²) matrices (transformers' `initializer_range`), norms γ = 1, biases 0, xIELU's α = 0.8; from a generator keyed by
     /// (seed, name).
     pub fn random(config: ModelConfig, seed: u64) -> Result<Self, Error> {
+        refuse_buffers(&config)?;
         let (mut tensors, mut params) = (Vec::new(), Vec::new());
         for (name, shape) in config.weights() {
             let start = params.len();
@@ -216,6 +218,17 @@ impl FullModel {
         let logits = graph.head(&select(&graph.hidden(&ids)?, &supervised)?)?;
         supervised.losses(&logits, packed.sequences(), ask)
     }
+}
+
+/// Refuses a model with numbers that transformers keeps as buffers: as parameters they would train.
+fn refuse_buffers(config: &ModelConfig) -> Result<(), Error> {
+    let Some(name) = config.facts().output_scale else {
+        return Ok(());
+    };
+    let family = config.facts().model_type;
+    let message =
+        format!("all weights of a {family} can't be trained: its {name} are no parameters");
+    Err(Error::invalid(message).hint("train an adapter"))
 }
 
 /// Splits a pack between sequences into packs of at least [`CHUNK_TOKENS`] tokens (the last may be shorter).

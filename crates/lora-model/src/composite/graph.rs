@@ -19,6 +19,9 @@ pub(super) struct Run {
     pub(super) length: usize,
 }
 
+/// Keys and values as projected, by their layer.
+type Shared = BTreeMap<usize, (Tensor, Tensor)>;
+
 /// The outputs of the linear layer that was computed last.
 pub(super) type Last = Option<(Projection, Tensor)>;
 
@@ -82,10 +85,12 @@ impl<'a> Graph<'a> {
     pub(super) fn hidden(&self, ids: &Tensor) -> Result<Tensor> {
         let embedded = self.embedding(ids)?; // (T) -> (T, H)
         let mut x = (embedded * self.config.embedding_scale())?;
+        let inputs = self.layer_inputs(ids, &x)?;
+        let mut shared = BTreeMap::new();
         for layer in 0..self.config.num_hidden_layers {
             let normed = self.norm(&x, layer, Norm::Input)?;
             let attended = match self.config.layers[layer].mixer {
-                Mixer::Attention => self.attention(&normed, layer)?,
+                Mixer::Attention => self.attention(&normed, layer, &mut shared)?,
                 Mixer::Delta => self.delta(&normed, layer)?,
             };
             let attended = self.norm(&attended, layer, Norm::AttentionOutput)?;
@@ -97,6 +102,7 @@ impl<'a> Graph<'a> {
             let activated = self.mlp(&read, layer)?;
             let activated = self.norm(&activated, layer, Norm::MlpOutput)?;
             x = (x + (activated * self.config.multipliers.residual)?)?;
+            x = self.with_own_input(x, layer, inputs.as_ref())?;
         }
         self.norm_at(&x, "model.norm", Norm::Input)? / self.config.multipliers.logits
     }
@@ -139,7 +145,7 @@ impl<'a> Graph<'a> {
     }
 
     /// x·Wᵀ + bias with the module's adapter, (T, in) -> (T, out).
-    fn linear(&self, x: &Tensor, path: &str) -> Result<Tensor> {
+    pub(super) fn linear(&self, x: &Tensor, path: &str) -> Result<Tensor> {
         let weight = self.weight(&format!("{path}.weight"))?;
         let patched = self
             .patches
@@ -187,8 +193,8 @@ impl<'a> Graph<'a> {
             .parts()
             .iter()
             .take_while(|&&part| part != projection);
-        let start: usize = before.map(|&part| self.config.shape(part).0).sum();
-        let (rows, width) = (y.dim(0)?, self.config.shape(projection).0);
+        let start: usize = before.map(|&part| self.config.shape(layer, part).0).sum();
+        let (rows, width) = (y.dim(0)?, self.config.shape(layer, projection).0);
         let range = y
             .reshape((rows, heads, ()))?
             .narrow(2, start / heads, width / heads)?
@@ -198,7 +204,7 @@ impl<'a> Graph<'a> {
     }
 
     /// A norm of a layer; a family that does not have it leaves x as it is.
-    fn norm(&self, x: &Tensor, layer: usize, norm: Norm) -> Result<Tensor> {
+    pub(super) fn norm(&self, x: &Tensor, layer: usize, norm: Norm) -> Result<Tensor> {
         match self.config.norm_path(layer, norm) {
             Some(path) => self.norm_at(x, &path, norm),
             None => Ok(x.clone()),
@@ -207,7 +213,7 @@ impl<'a> Graph<'a> {
 
     /// γ · x / √(mean(x²) + ε) over the last dimension; where the kind of norm does so, of x without its mean, and with a
     /// bias.
-    fn norm_at(&self, x: &Tensor, path: &str, norm: Norm) -> Result<Tensor> {
+    pub(super) fn norm_at(&self, x: &Tensor, path: &str, norm: Norm) -> Result<Tensor> {
         let facts = self.config.facts();
         let x = match facts.subtracts_mean(norm) {
             true => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
@@ -224,7 +230,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Causal attention inside each sequence, (T, H).
-    fn attention(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
+    fn attention(&self, x: &Tensor, layer: usize, shared: &mut Shared) -> Result<Tensor> {
         let mut last = None;
         let q = self.projection(x, layer, Projection::Q, &mut last)?; // (T, heads·d)
         let gate = match self.config.facts().linear_of(Projection::Q) {
@@ -233,8 +239,18 @@ impl<'a> Graph<'a> {
             }
             _ => None,
         };
-        let k = self.projection(x, layer, Projection::K, &mut last)?; // (T, kv_heads·d)
-        let v = self.projection(x, layer, Projection::V, &mut last)?;
+        let (k, v) = match self.config.keys_of(layer).and_then(|own| shared.get(&own)) {
+            Some((k, v)) => (k.clone(), v.clone()),
+            None => {
+                let k = self.projection(x, layer, Projection::K, &mut last)?; // (T, kv_heads·d)
+                let v = match self.config.values_are_keys(layer) {
+                    true => k.clone(),
+                    false => self.projection(x, layer, Projection::V, &mut last)?,
+                };
+                (k, v)
+            }
+        };
+        shared.insert(layer, (k.clone(), v.clone()));
         let (q, k) = match self.config.facts().head_norms {
             HeadNorms::EachHead | HeadNorms::EachRotatedHead => (q, k),
             HeadNorms::AllHeads => (
@@ -271,11 +287,10 @@ impl<'a> Graph<'a> {
             sequences,
             length,
         } = *run;
-        let (heads, kv_heads, width) = (
-            self.config.num_attention_heads,
-            self.config.num_key_value_heads,
-            self.config.head_dim,
-        );
+        let own = self.config.heads_of(layer);
+        let (heads, kv_heads, width) = (self.config.num_attention_heads, own.kv, own.width);
+        // Their norm and their rotary embedding are those of the layer whose they are.
+        let of_keys = self.config.keys_of(layer).unwrap_or(layer);
         let split = |x: &Tensor, heads: usize| {
             let rows = if x.dim(0)? == sequences * length {
                 x.clone()
@@ -293,16 +308,21 @@ impl<'a> Graph<'a> {
                 .apply(&x, self.config.facts().rotary_pairs),
             None => Ok(x),
         };
-        let place = |x: Tensor, norm, rope| match self.config.facts().head_norms {
+        let place = |x: Tensor, layer: usize, norm, rope| match self.config.facts().head_norms {
             HeadNorms::EachHead => rotate(self.norm(&x, layer, norm)?, rope),
             HeadNorms::EachRotatedHead => self.norm(&rotate(x, rope)?, layer, norm),
             HeadNorms::AllHeads => rotate(x, rope),
         };
-        let q = place(split(q, heads)?, Norm::Query, self.config.query_rope(layer))?;
+        let q = place(
+            split(q, heads)?,
+            layer,
+            Norm::Query,
+            self.config.query_rope(layer),
+        )?;
         let q = (q * self.config.attention_scale())?;
-        let of_keys = self.config.layers[layer].rope;
-        let k = place(split(k, kv_heads)?, Norm::Key, of_keys)?;
-        let v = split(v, kv_heads)?;
+        let rope = self.config.layers[of_keys].rope;
+        let k = place(split(k, kv_heads)?, of_keys, Norm::Key, rope)?;
+        let v = self.values(split(v, kv_heads)?)?;
         // The heads of a group share their keys: their queries are stacked, so that keys need no copies.
         let grouped = q.reshape((sequences, kv_heads, heads / kv_heads * length, width))?;
         let scores = grouped

@@ -2,7 +2,8 @@
 use super::buffers::{Buffer, Saved, Scratch};
 use super::cache::LayerCache;
 use super::norms::NormLayer;
-use super::pass::LayerPass;
+use super::pass::{LayerPass, add};
+use super::sharing;
 use crate::spec::Projection::{self, K, O, OutputGate, Q, V};
 use lora_checkpoint::{HeadNorms, Norm};
 use lora_kernels::attention::{self, Inputs, Outputs};
@@ -28,10 +29,15 @@ pub(super) fn attend(
         u,
         ..
     } = saved;
+    // A layer that reads those of another has none.
+    let own_size = match layer.keys_of {
+        None => kv_size,
+        Some(_) => 0,
+    };
     let all = &mut [
         (Q, q.get(q_size)),
-        (K, k.get(kv_size)),
-        (V, v.get(kv_size)),
+        (K, k.get(own_size)),
+        (V, v.get(own_size)),
         (OutputGate, output_gate.get(gate_size)),
     ];
     let outputs = match gate_size {
@@ -53,42 +59,61 @@ pub(super) fn attend(
         rstd: &mut saved.q_rstd,
     };
     queries.place(at, layer.query_norm.as_ref(), q_size);
+    if layer.keys_of.is_none() {
+        own_keys(at, saved, kv_size);
+    }
+
+    let shape = pass.shape(at.index);
+    let layout = &pass.batch.layout;
+    let own = (saved.k.read(own_size), saved.v.read(own_size));
+    let outputs = Outputs {
+        o: saved.o.get(q_size),
+        lse: saved.lse.get(at.rows * shape.heads),
+    };
+    let q = saved.q.read(q_size);
+    if let Some(cache) = cache {
+        if layer.keys_of.is_none() {
+            cache.append(layout, own.0, own.1);
+        }
+        let cached = Inputs {
+            q,
+            k: &cache.k,
+            v: &cache.v,
+        };
+        attention::forward(shape, layout, cached, outputs);
+    } else {
+        let work = 2 * pass.attention_operations(at.index);
+        sharing::keep(at, own, &mut scratch.shared);
+        let (k, v) = sharing::keys_and_values(at, own, kv_size, &scratch.shared);
+        let inputs = Inputs { q, k, v };
+        pass.profile.time(Part::AttentionForward, work, || {
+            attention::forward(shape, layout, inputs, outputs);
+        });
+    }
+    if at.has_output_gate() {
+        gated_again(at, saved, scratch);
+    }
+}
+
+/// Norms and rotary embedding of the layer's own keys, and norm of its values, which may be the projected keys.
+fn own_keys(at: LayerPass<'_, '_>, saved: &mut Saved, size: usize) {
+    if at.pass.config.values_are_keys(at.index) {
+        saved.v.set(saved.k.read(size));
+    }
     let keys = Heads {
         projection: K,
         values: &mut saved.k,
         raw: &mut saved.k_raw,
         rstd: &mut saved.k_rstd,
     };
-    keys.place(at, layer.key_norm.as_ref(), kv_size);
-
-    let shape = pass.shape(at.index);
-    let layout = &pass.batch.layout;
-    let own = Inputs {
-        q: saved.q.read(q_size),
-        k: saved.k.read(kv_size),
-        v: saved.v.read(kv_size),
+    keys.place(at, at.layer.key_norm.as_ref(), size);
+    let mut values = Heads {
+        projection: V,
+        values: &mut saved.v,
+        raw: &mut saved.v_raw,
+        rstd: &mut saved.v_rstd,
     };
-    let outputs = Outputs {
-        o: saved.o.get(q_size),
-        lse: saved.lse.get(at.rows * shape.heads),
-    };
-    if let Some(cache) = cache {
-        cache.append(layout, own.k, own.v);
-        let cached = Inputs {
-            k: &cache.k,
-            v: &cache.v,
-            ..own
-        };
-        attention::forward(shape, layout, cached, outputs);
-    } else {
-        let work = 2 * pass.attention_operations(at.index);
-        pass.profile.time(Part::AttentionForward, work, || {
-            attention::forward(shape, layout, own, outputs);
-        });
-    }
-    if at.has_output_gate() {
-        gated_again(at, saved, scratch);
-    }
+    values.norm(at, at.layer.value_norm.as_ref(), size);
 }
 
 /// Attention's output through its gate, as the output projection reads it, in `scratch.gated`.
@@ -161,10 +186,16 @@ pub(super) fn attend_backward(
             gate::backward(o, gate, d_o, d_gate);
         });
     }
+    let own_size = match layer.keys_of {
+        None => kv_size,
+        Some(_) => 0,
+    };
+    let own = (saved.k.read(own_size), saved.v.read(own_size));
+    let (k, v) = sharing::keys_and_values(at, own, kv_size, &scratch.shared);
     let forward = attention::Saved {
         q: saved.q.read(q_size),
-        k: saved.k.read(kv_size),
-        v: saved.v.read(kv_size),
+        k,
+        v,
         o: saved.o.read(q_size),
         lse: saved.lse.read(at.rows * shape.heads),
         d_o: scratch.d_o.read(q_size),
@@ -179,6 +210,7 @@ pub(super) fn attend_backward(
     pass.profile.time(Part::AttentionBackward, work, || {
         attention::backward(shape, &pass.batch.layout, forward, to, workspace);
     });
+    sharing::join(at, kv_size, scratch);
     let before = &mut scratch.d_head;
     let queries = HeadGradients {
         projection: Q,
@@ -188,6 +220,9 @@ pub(super) fn attend_backward(
         d: &mut scratch.d_q,
     };
     queries.backward(at, layer.query_norm.as_ref(), q_size, gradients, before);
+    if layer.keys_of.is_some() {
+        return;
+    }
     let keys = HeadGradients {
         projection: K,
         norm: Norm::Key,
@@ -196,6 +231,30 @@ pub(super) fn attend_backward(
         d: &mut scratch.d_k,
     };
     keys.backward(at, layer.key_norm.as_ref(), kv_size, gradients, before);
+    if let Some(norm) = &layer.value_norm {
+        let (raw, rstd) = (&saved.v_raw, &saved.v_rstd);
+        let d = &mut scratch.d_v;
+        norm_of_heads(at, norm, (raw, rstd), (d, kv_size), before);
+    }
+    if pass.config.values_are_keys(at.index) {
+        add(scratch.d_k.get(kv_size), scratch.d_v.read(kv_size));
+    }
+}
+
+/// The gradient behind the norm of heads becomes that before it; `before` is scratch.
+fn norm_of_heads(
+    at: LayerPass<'_, '_>,
+    norm: &NormLayer,
+    (raw, rstd): (&Buffer, &Buffer),
+    (d, size): (&mut Buffer, usize),
+    before: &mut Buffer,
+) {
+    let d_raw = before.get(size);
+    d_raw.fill(0.0);
+    let rstd = rstd.read(size / norm.width());
+    at.pass
+        .norm_backward(raw.read(size), norm, rstd, d.get(size), d_raw);
+    d.set(d_raw);
 }
 
 /// The gradient of queries or keys, and what the norm of their heads saw.
@@ -248,9 +307,6 @@ impl HeadGradients<'_> {
         at.pass
             .binding
             .norm_gradient((place, norm), raw, rstd, d, gradients);
-        let d_raw = before.get(size);
-        d_raw.fill(0.0);
-        at.pass.norm_backward(raw, norm, rstd, d, d_raw);
-        std::mem::swap(self.d, before);
+        norm_of_heads(at, norm, (self.raw, self.rstd), (self.d, size), before);
     }
 }

@@ -78,26 +78,31 @@ fn gathered(layout: &Layout) -> usize {
 
 /// The most that attention's workspace holds in any layer.
 fn held_apart(config: &ModelConfig, layout: &Layout) -> usize {
-    let mut windows: Vec<_> = config.layers.iter().map(|layer| layer.window).collect();
-    windows.sort_unstable();
-    windows.dedup();
-    let shapes = windows
+    attention_shapes(config)
         .into_iter()
-        .map(|window| attention_shape(config, window));
-    shapes
         .map(|shape| attention::workspace_len(shape, layout))
         .max()
         .unwrap_or(0)
 }
 
-/// Attention of a layer with this window, as far as memory is concerned.
-pub(super) fn attention_shape(config: &ModelConfig, window: Option<usize>) -> attention::Shape {
-    attention::Shape {
+/// Attention of all kinds of layers, as far as memory is concerned.
+pub(super) fn attention_shapes(config: &ModelConfig) -> Vec<attention::Shape> {
+    let layers = config.layers.iter().enumerate();
+    let mut kinds: Vec<_> = layers
+        .map(|(index, layer)| {
+            let heads = config.heads_of(index);
+            (layer.window, heads.kv, heads.width)
+        })
+        .collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let shape = |(window, kv_heads, head_dim)| attention::Shape {
         heads: config.num_attention_heads,
-        kv_heads: config.num_key_value_heads,
-        head_dim: config.head_dim,
+        kv_heads,
+        head_dim,
         scale: 1.0,
         window,
         softcap: None,
-    }
+    };
+    kinds.into_iter().map(shape).collect()
 }

@@ -56,8 +56,9 @@ impl<'a> Binding<'a> {
         let (h, v) = (config.hidden_size, config.vocab_size);
         binding.embedding = open.slot(EMBEDDING, (h, v))?;
         for layer in 0..config.num_hidden_layers {
-            for &projection in config.projections_of(layer) {
-                let slot = open.slot(&config.path(projection, layer), config.shape(projection))?;
+            for projection in config.projections_of(layer) {
+                let shape = config.shape(layer, projection);
+                let slot = open.slot(&config.path(projection, layer), shape)?;
                 binding.layers[layer][projection.index()] = slot;
             }
             for &(norm, _) in config.facts().norms {

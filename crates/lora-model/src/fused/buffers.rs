@@ -4,6 +4,7 @@ use lora_kernels::experts::Routing;
 use lora_kernels::linear::Workspace;
 use lora_kernels::{attention, memory};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// Values that a thread copies at once.
 const PART: usize = 1 << 16;
@@ -98,6 +99,9 @@ pub(super) struct Saved {
     /// 1/rms of their heads, (T, heads).
     pub(super) q_rstd: Buffer,
     pub(super) k_rstd: Buffer,
+    /// Values before the norm of their heads, and 1/rms of these, where there is one.
+    pub(super) v_raw: Buffer,
+    pub(super) v_rstd: Buffer,
     /// Attention output before o_proj and its gate, (T, heads · d); in a recurrent layer that of its rule, (T, values).
     pub(super) o: Buffer,
     /// Log-sum-exp of the scores, (T, heads).
@@ -127,6 +131,12 @@ pub(super) struct Saved {
     /// Output of the MLP before its norm, (T, H), and 1/rms of it, where there is one.
     pub(super) mlp_output: Buffer,
     pub(super) mlp_output_rstd: Buffer,
+    /// Where layers have inputs of their own: the hidden state after the MLP, (T, H), the gate of the input, (T, P), what is
+    /// made of it before its norm, (T, H), and 1/rms of that.
+    pub(super) last: Buffer,
+    pub(super) layer_gate: Buffer,
+    pub(super) layer_output: Buffer,
+    pub(super) layer_output_rstd: Buffer,
     pub(super) u: Inner,
 }
 
@@ -168,15 +178,27 @@ impl Saved {
             visit(buffer, Precision::Rounded);
         }
         let Self {
+            v_raw,
+            v_rstd,
+            last,
+            layer_gate,
+            layer_output,
+            layer_output_rstd,
+            ..
+        } = self;
+        for buffer in [v_rstd, layer_output_rstd] {
+            visit(buffer, Precision::Exact);
+        }
+        for buffer in [v_raw, last, layer_gate, layer_output] {
+            visit(buffer, Precision::Rounded);
+        }
+        let Self {
             attention_output,
             attention_output_rstd,
             middle,
             middle_rstd,
             gate,
             up,
-            ..
-        } = self;
-        let Self {
             mlp_output,
             mlp_output_rstd,
             router,
@@ -230,6 +252,10 @@ pub(super) struct Scratch {
     /// Outputs of a stacked linear layer, or their gradients.
     pub(super) stacked: Buffer,
     pub(super) experts: ExpertScratch,
+    /// Keys and values that later layers read.
+    pub(super) shared: Shared,
+    /// Inputs of each layer.
+    pub(super) per_layer: PerLayerScratch,
     pub(super) project: ProjectScratch,
     /// Of attention's backward pass.
     pub(super) attention: attention::Workspace,
@@ -247,6 +273,35 @@ pub(super) struct ExpertScratch {
     /// Who chose whom.
     pub(super) routing: Routing,
 }
+
+/// Memory of the layers' inputs. P: width of one layer's, L: layers.
+#[derive(Debug, Default)]
+pub(super) struct PerLayerScratch {
+    /// The inputs, (L, T, P).
+    pub(super) inputs: Buffer,
+    /// Their gradients.
+    pub(super) d_inputs: Buffer,
+    /// The projected embedding before its norm, (T, L·P), and 1/rms of each layer's part, (T·L).
+    pub(super) raw: Buffer,
+    pub(super) rstd: Buffer,
+    /// All layers' side by side, (T, L·P), twice.
+    pub(super) beside: Buffer,
+    pub(super) table: Buffer,
+    /// Those of the layer at work, of the rows at work, (T, P).
+    pub(super) own: Buffer,
+}
+
+/// Keys and values of one layer, placed, (T, kv_heads · d), and their gradients by the layers that read them.
+#[derive(Debug, Default)]
+pub(super) struct SharedKeys {
+    pub(super) k: Buffer,
+    pub(super) v: Buffer,
+    pub(super) d_k: Buffer,
+    pub(super) d_v: Buffer,
+}
+
+/// By the layer whose they are.
+pub(super) type Shared = BTreeMap<usize, SharedKeys>;
 
 /// Memory of the head and the loss. n = rows whose logits are wanted.
 #[derive(Debug, Default)]

@@ -136,8 +136,10 @@ impl<'b> Engine<'b> {
                 layer,
                 rows: batch.tokens(),
             };
+            // A layer that reads the keys of an earlier one reads its cache.
+            let own = layer.keys_of.unwrap_or(index);
             let reads = Reads {
-                cache: cache.as_deref_mut().map(|caches| &mut caches[index]),
+                cache: cache.as_deref_mut().map(|caches| &mut caches[own]),
                 wanted: around.wanted.filter(|_| index + 1 == layers),
             };
             layer::forward(at, x, &mut self.work, reads, &mut self.scratch);

@@ -3,10 +3,10 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use super::batch_size::{BatchSize, attention_shape};
+use super::batch_size::{BatchSize, attention_shapes};
 use super::keep::Plan;
 use crate::spec::HEAD;
-use lora_checkpoint::{Mixer, ModelConfig};
+use lora_checkpoint::ModelConfig;
 use lora_core::TargetedModule;
 
 /// Bytes that the route holds beside the weights, which stay where they lie.
@@ -117,27 +117,20 @@ pub fn footprint_from(
     batch: BatchSize,
 ) -> Footprint {
     let t = batch.tokens;
-    let kept = |mixer: Mixer| {
-        let (exact, rounded) = sizes::saved(config, mixer);
-        let inner = sizes::inner(config, targeted, mixer);
+    let kept = |layer: usize| {
+        let (exact, rounded) = sizes::saved(config, layer);
+        let inner = sizes::inner(config, targeted, layer);
         Kept {
             all: F32 * t * (exact + rounded + inner),
             half: t * (F32 * exact + BF16 * (rounded + inner)),
         }
     };
-    let (attention, recurrent) = (kept(Mixer::Attention), kept(Mixer::Delta));
     let last = config.num_hidden_layers - 1;
-    let below = &config.layers[lowest.min(last)..last];
+    let below = lowest.min(last)..last;
     Footprint {
         work: F32 * t * sizes::work(config, targeted),
         input: F32 * t * (config.hidden_size + sizes::down(config, targeted)),
-        layers: below
-            .iter()
-            .map(|layer| match layer.mixer {
-                Mixer::Attention => attention,
-                Mixer::Delta => recurrent,
-            })
-            .collect(),
+        layers: below.map(kept).collect(),
         scratch: F32
             * (t * sizes::scratch(config, targeted, dropout)
                 + sizes::workspace(config, targeted, dropout, t)
@@ -145,7 +138,7 @@ pub fn footprint_from(
                 + batch.attention),
         head: F32 * sizes::head(config, batch.supervised),
         vectors: F32 * sizes::vectors(config),
-        per_thread: F32 * sizes::per_thread(config, attention_shape(config, None), targeted, batch),
+        per_thread: F32 * sizes::per_thread(config, &attention_shapes(config), targeted, batch),
     }
 }
 

@@ -26,16 +26,17 @@ impl Generate for Fused<'_> {
         };
         self.run(adapter, &packed, None, |engine, binding| {
             let batch = engine.batch(&packed, prefixes);
-            let width = config.num_key_value_heads * config.head_dim;
             let rows = cache_rows(&batch, prompts.len(), how.max_new_tokens);
             let layers = 0..config.num_hidden_layers;
             let mut cached = Cached {
                 engine,
                 binding: &binding,
                 cache: layers
-                    .map(|layer| match config.layers[layer].mixer {
-                        Mixer::Attention => LayerCache::new(rows, width),
-                        Mixer::Delta => LayerCache::new(0, width),
+                    .map(|layer| {
+                        let heads = config.heads_of(layer);
+                        let keeps = config.layers[layer].mixer == Mixer::Attention
+                            && config.keys_of(layer).is_none();
+                        LayerCache::new(if keeps { rows } else { 0 }, heads.kv * heads.width)
                     })
                     .collect(),
             };

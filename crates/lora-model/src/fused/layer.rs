@@ -7,6 +7,7 @@ use super::delta;
 use super::experts;
 use super::output::{add_output, output_backward};
 use super::pass::{LayerPass, add};
+use super::per_layer;
 use super::project::Back;
 use super::rows;
 use super::weights::Activated;
@@ -36,6 +37,7 @@ pub(super) fn forward(
     reads: Reads<'_>,
     scratch: &mut Scratch,
 ) {
+    let wanted = reads.wanted;
     let rows = activations(at, x, saved, reads, scratch);
     let at = at.of_rows(rows);
     let x = &mut x[..at.size(O)];
@@ -43,6 +45,7 @@ pub(super) fn forward(
         Some(mixture) => experts::add_output(at, mixture, x, scratch), // (T·k, I) -> += (T, H)
         None => add_output(at, Down, x, saved, scratch),               // (T, I) -> += (T, H)
     }
+    per_layer::add_input(at, x, saved, wanted, scratch);
 }
 
 /// A forward pass again, from the layer's input `x`, for its backward pass: `saved` holds what it held, and what Down's
@@ -54,8 +57,9 @@ pub(super) fn recompute(
     scratch: &mut Scratch,
 ) {
     activations(at, x, saved, Reads::default(), scratch);
-    if at.layer.mlp_output_norm.is_some() {
+    if at.layer.mlp_output_norm.is_some() || at.layer.per_layer_output_norm.is_some() {
         add_output(at, Down, x, saved, scratch);
+        per_layer::add_input(at, x, saved, None, scratch);
     }
 }
 
@@ -71,6 +75,7 @@ fn activations(
     let (pass, layer, t) = (at.pass, at.layer, at.rows);
 
     saved.x.set(x);
+    per_layer::prepare(at, x, saved, scratch); // (T, H) -> (L, T, P)
     let n = scratch.normed.get(x.len());
     pass.input(x, layer.input_norm.as_ref(), n, saved.input_rstd.get(t)); // (T, H)
     match at.is_recurrent() {
@@ -147,6 +152,7 @@ pub(super) fn backward(
 ) {
     let few = at.of_rows(wanted.map_or(at.rows, <[usize]>::len));
     let few_dx = &mut dx[..few.size(O)];
+    per_layer::backward(few, few_dx, saved, wanted, gradients, scratch);
     mlp_backward(few, few_dx, saved, wanted, gradients, scratch);
     let (output, mixed) = (at.output(), at.input_size(at.output()));
     gated_again(at, saved, wanted, scratch);
@@ -166,6 +172,19 @@ pub(super) fn backward(
         true => delta::mix_backward(at, saved, scratch),
         false => attend_backward(at, saved, gradients, scratch),
     }
+    mixer_backward(at, dx, saved, gradients, scratch);
+    per_layer::prepare_backward(at, dx, saved, gradients, scratch);
+}
+
+/// Adds to dx (T, H), the gradient of the hidden state between attention and MLP, what comes back through the linear layers that
+/// read the layer's input.
+fn mixer_backward(
+    at: LayerPass<'_, '_>,
+    dx: &mut [f32],
+    saved: &Saved,
+    gradients: &mut [f32],
+    scratch: &mut Scratch,
+) {
     let hidden = at.size(O);
     let x = saved.x.read(hidden);
     let rstd = saved.input_rstd.read(at.rows);

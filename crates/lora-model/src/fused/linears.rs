@@ -12,12 +12,12 @@ use lora_kernels::stack;
 impl LayerPass<'_, '_> {
     /// Output features of a projection.
     pub(super) fn out_features(self, projection: Projection) -> usize {
-        self.pass.config.shape(projection).0
+        self.pass.config.shape(self.index, projection).0
     }
 
     /// Input features of a projection.
     pub(super) fn in_features(self, projection: Projection) -> usize {
-        self.pass.config.shape(projection).1
+        self.pass.config.shape(self.index, projection).1
     }
 
     /// Values that a projection gives.
@@ -102,20 +102,20 @@ impl LayerPass<'_, '_> {
 
     /// Floating-point operations of one product with the weight and with both factors.
     fn operations(self, projection: Projection, site: &Site<'_>) -> u64 {
-        let (out_features, in_features) = self.pass.config.shape(projection);
+        let (out_features, in_features) = self.pass.config.shape(self.index, projection);
         let weight = 2 * self.rows * out_features * in_features;
         weight as u64 + self.factor_operations(projection, site)
     }
 
     fn factor_operations(self, projection: Projection, site: &Site<'_>) -> u64 {
-        let (out_features, in_features) = self.pass.config.shape(projection);
+        let (out_features, in_features) = self.pass.config.shape(self.index, projection);
         let rank = site.lora.as_ref().map_or(0, |lora| lora.rank());
         (2 * self.rows * (out_features + in_features) * rank) as u64
     }
 
     /// All linear layers that hold one of these outputs.
     fn holding(self, outputs: impl Fn(Projection) -> bool) -> impl Iterator<Item = Projection> {
-        let all = self.pass.config.projections_of(self.index).iter().copied();
+        let all = self.pass.config.projections_of(self.index).into_iter();
         all.filter(move |p| p.parts().iter().all(|&part| outputs(part)))
     }
 

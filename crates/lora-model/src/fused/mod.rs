@@ -3,7 +3,8 @@
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits); the `engine` walks the layers with
 //! them, `train` in a training step, `generate` token by token. A `layer` reads top to bottom as the model does: `attend`
-//! (or `delta`, where a layer keeps a state) and `output` are its halves, `linears` its linear layers, `project` one of them with what trains at it (`site`).
+//! (or `delta`, where a layer keeps a state) and `output` are its halves, `per_layer` what it makes of an input of its own, `sharing` the
+//! keys that later layers read, `linears` its linear layers, `project` one of them with what trains at it (`site`).
 mod adopt;
 mod attend;
 pub(crate) mod batch;
@@ -28,10 +29,12 @@ mod norms;
 mod output;
 mod pass;
 mod patched;
+mod per_layer;
 mod project;
 mod project_dora;
 mod rotation;
 pub(crate) mod rows;
+mod sharing;
 mod site;
 pub(crate) mod targets;
 mod train;

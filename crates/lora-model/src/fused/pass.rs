@@ -141,10 +141,11 @@ impl Pass<'_> {
     /// Attention of a layer.
     pub(super) fn shape(&self, layer: usize) -> Shape {
         let c = self.config;
+        let own = c.heads_of(layer);
         Shape {
             heads: c.num_attention_heads,
-            kv_heads: c.num_key_value_heads,
-            head_dim: c.head_dim,
+            kv_heads: own.kv,
+            head_dim: own.width,
             scale: c.attention_scale() as f32,
             window: c.layers[layer].window,
             softcap: c.attention_softcap.map(|cap| cap as f32),
@@ -171,10 +172,11 @@ impl Pass<'_> {
             _ => self.config.layers[layer].rope,
         };
         let Some(rope) = rope else { return };
-        let width = self.config.shape(projection).0;
+        let width = self.config.shape(layer, projection).0;
+        let head = self.config.heads_of(layer).width;
         let heads = Heads {
-            count: width / self.config.head_dim,
-            width: self.config.head_dim,
+            count: width / head,
+            width: head,
             pairs: match self.config.facts().rotary_pairs {
                 RotaryPairs::Halves => Pairs::Halves,
                 RotaryPairs::Neighbours => Pairs::Neighbours,

@@ -51,6 +51,19 @@ pub(super) struct Layer<'b> {
     pub(super) mlp_norm: Option<NormLayer>,
     pub(super) mlp_output_norm: Option<NormLayer>,
     pub(super) activated: Activated,
+    /// Of the inputs of all layers, and their table: in the first layer.
+    pub(super) per_layer_input_norm: Option<NormLayer>,
+    pub(super) per_layer_table: Option<Matrix<'b>>,
+    /// Of what the layer makes of its own input.
+    pub(super) per_layer_output_norm: Option<NormLayer>,
+    /// Of each head of the values, γ = 1.
+    pub(super) value_norm: Option<NormLayer>,
+    /// What its output is multiplied by.
+    pub(super) output_scale: Option<f32>,
+    /// The layer whose keys and values it reads in the place of its own.
+    pub(super) keys_of: Option<usize>,
+    /// Whether others read its own.
+    pub(super) shares_keys: bool,
     /// The experts in the place of an MLP.
     pub(super) mixture: Option<Mixture<'b>>,
     /// Of a layer that keeps a state.
@@ -78,6 +91,8 @@ impl<'b> Layer<'b> {
             Norm::AttentionOutput => self.attention_output_norm.as_mut(),
             Norm::MlpInput => self.mlp_norm.as_mut(),
             Norm::MlpOutput => self.mlp_output_norm.as_mut(),
+            Norm::PerLayerInput => self.per_layer_input_norm.as_mut(),
+            Norm::PerLayerOutput => self.per_layer_output_norm.as_mut(),
         }
     }
 }
@@ -255,6 +270,32 @@ impl<'b> Source<'b> {
         }))
     }
 
+    /// The norm of values, which has no weight.
+    fn value_norm(self, layer: usize) -> Option<NormLayer> {
+        let config = self.base.config();
+        let has = config.facts().normalised_values && config.keys_of(layer).is_none();
+        has.then(|| NormLayer {
+            gamma: vec![1.0; config.heads_of(layer).width],
+            bias: None,
+            subtracts_mean: false,
+        })
+    }
+
+    /// The number that the layer's output is multiplied by.
+    fn output_scale(self, layer: usize) -> Result<Option<f32>, Error> {
+        let Some(name) = self.base.config().output_scale(layer) else {
+            return Ok(None);
+        };
+        Ok(self.vector(&name)?.first().copied())
+    }
+
+    /// The table of all layers' inputs, for the first layer.
+    fn per_layer_table(self, layer: usize) -> Result<Option<Matrix<'b>>, Error> {
+        let table = self.base.config().per_layer_table();
+        let own = table.filter(|_| layer == 0);
+        own.map(|(name, _)| self.matrix(&name)).transpose()
+    }
+
     fn linear(self, layer: usize, projection: Projection) -> Result<Linear<'b>, Error> {
         let path = self.base.config().path(projection, layer);
         let biased = self.base.config().has_bias(projection);
@@ -288,6 +329,13 @@ impl<'b> Source<'b> {
             attention_output_norm: norm(Norm::AttentionOutput)?,
             mlp_norm: norm(Norm::MlpInput)?,
             mlp_output_norm: norm(Norm::MlpOutput)?,
+            per_layer_input_norm: norm(Norm::PerLayerInput)?,
+            per_layer_table: self.per_layer_table(layer)?,
+            per_layer_output_norm: norm(Norm::PerLayerOutput)?,
+            value_norm: self.value_norm(layer),
+            output_scale: self.output_scale(layer)?,
+            keys_of: config.keys_of(layer),
+            shares_keys: config.shares_keys(layer),
             activated,
             mixture,
             delta: self.delta(layer)?,

@@ -67,7 +67,7 @@ impl Bound {
                 let mut factors = GroupFactors::default();
                 let mut rows = 0;
                 for projection in kind.projections(config) {
-                    let outputs = config.shape(projection).0;
+                    let outputs = config.shape(layer, projection).0;
                     factors.add(
                         adapter,
                         binding.slot(layer, projection),

@@ -15,6 +15,12 @@ pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> 
     if linears.clone().any(|p| p.is_by_heads()) {
         return Err(refused("a gate on attention's output", facts.model_type));
     }
+    if facts.output_scale.is_some() {
+        return Err(refused(
+            "values with a norm of their own, and layers' outputs times a number",
+            facts.model_type,
+        ));
+    }
     let lacking = match (facts.norm_kind, facts.block, facts.mlp) {
         _ if config.experts.is_some() => "mixtures of experts",
         (NormKind::Layer { .. }, ..) => "LayerNorm",

@@ -109,7 +109,7 @@ impl Group {
         let mut linears = Vec::new();
         let (mut outputs, mut inputs) = (0, 0);
         for projection in kind.projections(config) {
-            let (rows, width) = config.shape(projection);
+            let (rows, width) = config.shape(layer, projection);
             linears.push(Linear {
                 projection,
                 rows: outputs..outputs + rows,

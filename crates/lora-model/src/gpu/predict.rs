@@ -126,7 +126,7 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
     let mut bytes: usize = tables.iter().flatten().map(|table| table.bytes(act)).sum();
     bytes += 4 * config.hidden_size; // the last norm
     let norms = config.facts().norms.iter();
-    let norms = norms.map(|(norm, _)| config.norm_width(*norm));
+    let norms = norms.map(|(norm, _)| config.norm_width(0, *norm));
     bytes += 4 * config.num_hidden_layers * norms.sum::<usize>();
     for layer in &sizes.layers {
         for (group, kind) in layer.iter().zip(super::group::Kind::ALL) {

@@ -47,7 +47,7 @@ impl GpuBase<'_> {
         match self {
             Self::Dense => None,
             Self::Blocks { values, bytes } => {
-                let (rows, columns) = config.shape(projection);
+                let (rows, columns) = config.shape(layer, projection);
                 Some((rows * columns).div_ceil(values.max(1)) * bytes)
             }
             Self::Files(base) => {
@@ -101,7 +101,7 @@ impl Sizes {
                 blocks: Some(0),
             };
             for projection in kind.projections(config) {
-                let (rows, width) = config.shape(projection);
+                let (rows, width) = config.shape(layer, projection);
                 size.outputs += rows;
                 size.inputs = width;
                 let rank = ranks.get(&config.path(projection, layer)[..]);

@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 31] = [
+const REFUSED: [(&str, &str); 34] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -61,6 +61,9 @@ const REFUSED: [(&str, &str); 31] = [
         "qwen3_5_recurrent",
         "linear attention, which qwen3_5_text has",
     ),
+    ("gemma4_shared", "values with a norm of their own"),
+    ("gemma4_keys_as_values", "values with a norm of their own"),
+    ("gemma4_per_layer", "values with a norm of their own"),
     ("tokens_tied", "trainable_token_indices"),
     ("tokens_untied", "trainable_token_indices"),
     ("tokens_added_tied", "trainable_token_indices"),

@@ -76,8 +76,12 @@ const AUTOGRAD: f64 = 2.7;
 /// two residuals and two normed inputs, q, k, v and o at the width of all heads, four MLP-wide values; of all positions
 /// the logits about five times (slice, log-softmax, their gradients).
 fn peft(config: &ModelConfig, work: &Workload, parameters: u64) -> u64 {
-    let heads = config.num_attention_heads * config.head_dim;
-    let a_layer = 4 * config.hidden_size + 5 * heads;
+    let heads = |layer: usize| config.num_attention_heads * config.heads_of(layer).width;
+    // What layers make of inputs of their own: the states before and behind it, gate, input and their product.
+    let inputs = |own: lora_checkpoint::PerLayer| 4 * config.hidden_size + 5 * own.width;
+    let own_input = config.per_layer().map_or(0, inputs);
+    let a_layer = |layer: usize| 4 * config.hidden_size + 5 * heads(layer) + own_input;
+    let layers = (0..config.num_hidden_layers).map(a_layer).sum::<usize>();
     let of_mlps: usize = (0..config.num_hidden_layers)
         .map(|layer| {
             // What experts read and give lies apart for each that is chosen.
@@ -93,8 +97,7 @@ fn peft(config: &ModelConfig, work: &Workload, parameters: u64) -> u64 {
         .map(|module| module.rank)
         .sum::<usize>();
     let tokens = work.padded.1 as f64;
-    let kept =
-        AUTOGRAD * tokens * 4.0 * (config.num_hidden_layers * a_layer + of_mlps + rank) as f64;
+    let kept = AUTOGRAD * tokens * 4.0 * (layers + of_mlps + rank) as f64;
     let logits = 5.0 * tokens * 4.0 * config.vocab_size as f64;
     TORCH + 4 * parameters + 16 * work.trainable + (kept + logits) as u64
 }

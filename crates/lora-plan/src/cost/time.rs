@@ -182,8 +182,10 @@ fn head_weights(shape: &Shape) -> f64 {
 /// Scores and values, forward (2 products of L²/2) and backward (5).
 fn attention(shape: &Shape, squares: f64) -> f64 {
     let config = &shape.config;
-    let layers = layers_with(shape, Mixer::Attention);
-    7.0 * squares * (config.num_attention_heads * config.head_dim * layers) as f64
+    let layers = config.layers.iter().enumerate();
+    let attending = layers.filter(|(_, layer)| layer.mixer == Mixer::Attention);
+    let widths = attending.map(|(index, _)| config.heads_of(index).width);
+    7.0 * squares * (config.num_attention_heads * widths.sum::<usize>()) as f64
 }
 
 fn layers_with(shape: &Shape, mixer: Mixer) -> usize {

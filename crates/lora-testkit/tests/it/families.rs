@@ -26,9 +26,10 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 8] = [
+const ON_CPU_ALONE: [&str; 9] = [
     "apertus",
     "cohere2",
+    "gemma4_text",
     "granitemoe",
     "mixtral",
     "olmoe",

@@ -5,78 +5,129 @@ use lora_checkpoint::{Block, Mixer, ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
 use lora_kernels::{attention, gemm, linear, loss};
 
-fn width(config: &ModelConfig, projection: Projection) -> usize {
-    config.shape(projection).0
+/// The largest output of a projection, of all layers that mix tokens by attention.
+fn widest(config: &ModelConfig, projection: Projection) -> usize {
+    let layers = config.layers.iter().enumerate();
+    let attention = layers.filter(|(_, layer)| layer.mixer == Mixer::Attention);
+    let widths = attention.map(|(index, _)| config.shape(index, projection).0);
+    widths.max().unwrap_or(0)
 }
 
 fn has(config: &ModelConfig, norm: Norm) -> bool {
     config.facts().norm(norm).is_some()
 }
 
-/// Values a token in `Saved`, but for x·Aᵀ, in a layer with such a mixer: those that are always kept exactly, and those that
-/// may be rounded.
-pub(super) fn saved(config: &ModelConfig, mixer: Mixer) -> (usize, usize) {
-    let (exact, rounded) = match mixer {
-        Mixer::Attention => attention(config),
+/// Buffers of `Saved`, but for x·Aᵀ: 1/rms five times, the router's softmax, q, k, the log-sum-exp, 1/rms of heads four times,
+/// what gates of a recurrent layer are made of (two).
+const EXACT: usize = 15;
+/// And: x, middle, the outputs before their norms, gate, up, v, o and its gate, heads before their norms (three), what a
+/// convolution reads; what a layer's own input meets (three).
+const ROUNDED: usize = 16;
+
+/// Values a token of each buffer in a layer: those that are always kept exactly, and those that may be rounded.
+fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUNDED]) {
+    let h = config.hidden_size;
+    let if_normed = |norm, values: usize| if has(config, norm) { values } else { 0 };
+    let [attended, output] =
+        [Norm::AttentionOutput, Norm::MlpOutput].map(|norm| if_normed(norm, h));
+    let middle = match config.facts().block {
+        Block::Sequential => h,
+        Block::Parallel => 0,
+    };
+    let up = config.mlp_width(layer);
+    let gate = if config.facts().mlp.is_gated() { up } else { 0 };
+    let router = config.experts_of(layer).map_or(0, |own| own.count);
+    let rstd = |values: usize| usize::from(values > 0);
+    let (own, last) = config.per_layer().map_or((0, 0), |own| (own.width, h));
+    let mixer = match config.layers[layer].mixer {
+        Mixer::Attention => attention(config, layer),
         Mixer::Delta => recurrent(config),
     };
-    let (both_exact, both_rounded) = around(config);
-    (exact + both_exact, rounded + both_rounded)
+    let [q, k, lse, q_rstd, k_rstd, v_rstd, o_rstd, a, b] = mixer.exact;
+    let [v, o, o_gate, q_raw, k_raw, v_raw, qkv] = mixer.rounded;
+    let of_norms = [1, rstd(middle), rstd(attended), rstd(output), rstd(last)];
+    let exact = [router, q, k, lse, q_rstd, k_rstd, v_rstd, o_rstd, a, b];
+    let mut all_exact = [0; EXACT];
+    let both = of_norms.into_iter().chain(exact);
+    all_exact.iter_mut().zip(both).for_each(|(to, n)| *to = n);
+    let rounded = [
+        h, middle, attended, output, gate, up, v, o, o_gate, q_raw, k_raw, v_raw, qkv, last, own,
+        last,
+    ];
+    (all_exact, rounded)
 }
 
-/// What every layer has: states, what the MLP keeps, outputs before their norms.
-fn around(config: &ModelConfig) -> (usize, usize) {
-    let (h, up) = (config.hidden_size, wide(config));
-    let outputs = [Norm::AttentionOutput, Norm::MlpOutput]
-        .into_iter()
-        .filter(|norm| has(config, *norm))
-        .count();
-    // The layer's input, and the hidden state between attention and MLP where that is read.
-    let states = match config.facts().block {
-        Block::Sequential => 2,
-        Block::Parallel => 1,
-    };
-    let experts = config.experts.map_or(0, |experts| experts.count); // the router's softmax
-    let wide = match config.facts().mlp.is_gated() {
-        true => 2 * up,
-        false => up,
-    };
-    (states + outputs + experts, states * h + wide + outputs * h) // all 1/rms, the router's softmax; states; gate, up
+/// Values a token in `Saved`, but for x·Aᵀ, in a layer: those that are always kept exactly, and those that may be rounded.
+pub(super) fn saved(config: &ModelConfig, layer: usize) -> (usize, usize) {
+    let (exact, rounded) = buffers(config, layer);
+    (exact.iter().sum(), rounded.iter().sum())
 }
 
-/// What attention keeps: q, k, the log-sum-exp and 1/rms of heads; o, its gate, v, and heads before their norms.
-fn attention(config: &ModelConfig) -> (usize, usize) {
-    let [q, k] = [Projection::Q, Projection::K].map(|p| width(config, p));
-    let raw = |norm, values| {
-        if has(config, norm) {
-            (values / config.norm_width(norm), values)
+/// What a mixer keeps: q, k, the log-sum-exp, 1/rms of heads of q, k, v and of a rule's output, what a rule's gates are made of;
+/// v, o, its gate, q, k and v before their norms, what a convolution reads.
+#[derive(Default)]
+struct OfMixer {
+    exact: [usize; 9],
+    rounded: [usize; 7],
+}
+
+fn attention(config: &ModelConfig, layer: usize) -> OfMixer {
+    let [q, all_keys] = [Projection::Q, Projection::K].map(|p| config.shape(layer, p).0);
+    // A layer that reads those of another keeps none.
+    let k = match config.keys_of(layer) {
+        None => all_keys,
+        Some(_) => 0,
+    };
+    let raw = |norm, values: usize| {
+        if has(config, norm) && values > 0 {
+            (values / config.norm_width(layer, norm), values)
         } else {
             (0, 0)
         }
     };
     let (q_rstd, q_raw) = raw(Norm::Query, q);
     let (k_rstd, k_raw) = raw(Norm::Key, k);
-    let exact = q + k + config.num_attention_heads + q_rstd + k_rstd;
-    (exact, q + output_gate(config) + k + q_raw + k_raw)
+    let (v_rstd, v_raw) = match config.facts().normalised_values {
+        true => (k / config.heads_of(layer).width, k),
+        false => (0, 0),
+    };
+    let gate = output_gate(config);
+    OfMixer {
+        exact: [
+            q,
+            k,
+            config.num_attention_heads,
+            q_rstd,
+            k_rstd,
+            v_rstd,
+            0,
+            0,
+            0,
+        ],
+        rounded: [k, q, gate, q_raw, k_raw, v_raw, 0],
+    }
 }
 
 /// Values a token of the gate of attention's output.
 fn output_gate(config: &ModelConfig) -> usize {
     let has_gate = config.facts().projections.contains(&Projection::QGate);
     if has_gate {
-        width(config, Projection::OutputGate)
+        widest(config, Projection::OutputGate)
     } else {
         0
     }
 }
 
-/// What a recurrent layer keeps: what its gates are made of and 1/rms of its heads; its output, the gate of that, and what
-/// its convolution reads.
-fn recurrent(config: &ModelConfig) -> (usize, usize) {
+/// What a recurrent layer keeps.
+fn recurrent(config: &ModelConfig) -> OfMixer {
     let Some(delta) = config.delta else {
-        return (0, 0);
+        return OfMixer::default();
     };
-    (3 * delta.value_heads, 2 * delta.values() + delta.columns())
+    let heads = delta.value_heads;
+    OfMixer {
+        exact: [0, 0, 0, 0, 0, 0, heads, heads, heads],
+        rounded: [0, delta.values(), delta.values(), 0, 0, 0, delta.columns()],
+    }
 }
 
 /// Values a token of the output of a recurrent layer's rule, and of what its convolution reads; 0 where there are none.
@@ -85,27 +136,17 @@ fn of_rule(config: &ModelConfig) -> (usize, usize, usize) {
     delta.map_or((0, 0, 0), |d| (d.values(), d.columns(), d.value_heads))
 }
 
-/// Values a token of the layer at work, whose buffers are those of all kinds of layers.
+/// Values a token of the layer at work, whose buffers are those of all layers.
 pub(super) fn work(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
-    let of = |mixer| {
-        let (exact, rounded) = saved(config, mixer);
-        exact + rounded
-    };
-    let kinds = [Mixer::Attention, Mixer::Delta];
-    let mut own = kinds.into_iter().filter(|kind| {
-        let mut layers = config.layers.iter();
-        layers.any(|layer| layer.mixer == *kind)
-    });
-    let (first, second) = (own.next(), own.next());
-    let (Some(attention), Some(recurrent)) = (first, second) else {
-        let kind = first.unwrap_or(Mixer::Attention);
-        return of(kind) + inner(config, targeted, kind);
-    };
-    let (exact, rounded) = around(config);
-    // Output and gate stand in the same buffers.
-    let (values, ..) = of_rule(config);
-    let shared = width(config, Projection::Q).min(values) + output_gate(config).min(values);
-    of(attention) + of(recurrent) - (exact + rounded) - shared + inner_of_all(config, targeted)
+    let mut most = ([0; EXACT], [0; ROUNDED]);
+    for layer in 0..config.num_hidden_layers {
+        let (exact, rounded) = buffers(config, layer);
+        let all = most.0.iter_mut().chain(&mut most.1);
+        all.zip(exact.into_iter().chain(rounded))
+            .for_each(|(most, own)| *most = own.max(*most));
+    }
+    let buffers = most.0.iter().chain(&most.1).sum::<usize>();
+    buffers + inner_of_all(config, targeted)
 }
 
 /// Values a token of x·Aᵀ in a layer that has every kind of linear layer.
@@ -116,6 +157,22 @@ fn inner_of_all(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
         own.map(|m| m.rank + dora(m)).max().unwrap_or(0)
     };
     config.projections().map(of).sum()
+}
+
+/// Values a token of the inputs of each layer: five times those of all layers, 1/rms of each, those of one.
+fn of_per_layer(config: &ModelConfig) -> usize {
+    let layers = config.num_hidden_layers;
+    config
+        .per_layer()
+        .map_or(0, |own| (5 * own.width + 1) * layers + own.width)
+}
+
+/// Values a token of keys and values that later layers read, and of their gradients.
+fn of_shared(config: &ModelConfig) -> usize {
+    let sources = (0..config.num_hidden_layers).filter(|&layer| config.shares_keys(layer));
+    sources
+        .map(|layer| 4 * config.shape(layer, Projection::K).0)
+        .sum()
 }
 
 /// Values a token between gate, up and down, in the layer that has most of them.
@@ -152,32 +209,28 @@ pub(super) fn down(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
         .unwrap_or(0)
 }
 
-/// Values a token of x·Aᵀ, and with DoRA of the output before its gain, in the layer with such a mixer that has most of them.
-pub(super) fn inner(config: &ModelConfig, targeted: &[TargetedModule], mixer: Mixer) -> usize {
-    let of_layer = |layer: usize| -> usize {
-        let prefix = format!("model.layers.{layer}.");
-        targeted
-            .iter()
-            .filter(|module| module.path.starts_with(&prefix))
-            .map(|m| m.rank + dora(m))
-            .sum()
-    };
-    (0..config.num_hidden_layers)
-        .filter(|&layer| config.layers[layer].mixer == mixer)
-        .map(of_layer)
-        .max()
-        .unwrap_or(0)
+/// Values a token of x·Aᵀ, and with DoRA of the output before its gain, in a layer.
+pub(super) fn inner(config: &ModelConfig, targeted: &[TargetedModule], layer: usize) -> usize {
+    let own: Vec<String> = config
+        .projections_of(layer)
+        .into_iter()
+        .map(|projection| config.path(projection, layer))
+        .collect();
+    targeted
+        .iter()
+        .filter(|module| own.contains(&module.path))
+        .map(|m| m.rank + dora(m))
+        .sum()
 }
 
 /// Values a token in `Scratch`, and in the hidden state and its gradient.
 pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout: bool) -> usize {
     let h = config.hidden_size;
-    let [q, k] = [Projection::Q, Projection::K].map(|p| width(config, p));
-    let up = wide(config);
+    let [q, k] = [Projection::Q, Projection::K].map(|p| widest(config, p));
+    let up = wide(config).max(config.per_layer().map_or(0, |own| own.width));
     let state = 2 * h;
     let has_attention = config.layers.iter().any(|l| l.mixer == Mixer::Attention);
     let (values, columns, value_heads) = of_rule(config);
-    let [q, k] = if has_attention { [q, k] } else { [0, 0] };
     let always = 2 * h + 2 * up + q + q.max(values) + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
     let gate = if has_attention {
         output_gate(config)
@@ -186,11 +239,7 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
     };
     let gated = 2 * gate.max(values); // the gated output, and the gradient of its gate
     let of_rule = 3 * columns + 2 * value_heads; // behind the convolution, its gradient, that before it; of the gates
-    // The gradient before a norm of heads takes a buffer of its own, which then stands for that of the keys too.
-    let head_norms = match has(config, Norm::Key) {
-        true if q > 0 => 2 * q - k,
-        _ => 0,
-    };
+    let head_norms = if has(config, Norm::Key) { q } else { 0 }; // the gradient before a norm of heads
     let has_output_norm = has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput);
     let sandwich = if has_output_norm || config.multipliers.residual != 1.0 {
         h
@@ -199,9 +248,11 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
     };
     let is_stacked = |p: &Projection| p.parts().len() > 1;
     let stacked = (0..config.num_hidden_layers)
-        .flat_map(|layer| config.projections_of(layer).iter().copied())
-        .filter(is_stacked)
-        .map(|p| width(config, p))
+        .flat_map(|layer| {
+            let own = config.projections_of(layer).into_iter();
+            own.filter(is_stacked)
+                .map(move |p| config.shape(layer, p).0)
+        })
         .max()
         .unwrap_or(0);
     let rank = targeted.iter().map(|module| module.rank).max().unwrap_or(0);
@@ -219,6 +270,8 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
         + always
         + gated
         + of_rule
+        + of_per_layer(config)
+        + of_shared(config)
         + expert_scratch(config)
         + head_norms
         + sandwich
@@ -248,14 +301,17 @@ pub(super) fn workspace(
         linear::packed_len(tokens, in_features, out_features)
     };
     let of_layer = |layer| {
-        let own = config.projections_of(layer).iter();
+        let own = config.projections_of(layer).into_iter();
         // An expert has at most all tokens.
         let experts = config.experts_of(layer).into_iter().flat_map(|experts| {
             let router = (experts.count, config.hidden_size);
             let gate = config.expert_shape(experts, Projection::Gate);
             [router, gate]
         });
-        own.map(|&p| config.shape(p)).chain(experts).map(wide).max()
+        own.map(|p| config.shape(layer, p))
+            .chain(experts)
+            .map(wide)
+            .max()
     };
     let widest = (0..config.num_hidden_layers).filter_map(of_layer).max();
     let narrow = |m: &TargetedModule| {
@@ -288,7 +344,7 @@ const PANEL: usize = 32;
 /// Values that a thread holds: blocks of attention, packed panels of weights, packed ranks, the slopes of capped logits.
 pub(super) fn per_thread(
     config: &ModelConfig,
-    shape: attention::Shape,
+    shapes: &[attention::Shape],
     targeted: &[TargetedModule],
     batch: BatchSize,
 ) -> usize {
@@ -298,7 +354,10 @@ pub(super) fn per_thread(
         None => 0,
     };
     let rule = config.delta.filter(|_| config.is_recurrent());
-    attention::scratch_len(shape, batch.longest)
+    let scores = shapes
+        .iter()
+        .map(|&shape| attention::scratch_len(shape, batch.longest));
+    scores.max().unwrap_or(0)
         + rule.map_or(0, |rule| {
             lora_kernels::delta::scratch_len(of_kernels(rule), batch.longest)
         })

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 use super::{BatchSize, F32, Plan, footprint};
 use crate::Packed;
-use crate::fused::buffers::{Buffer, ExpertScratch, Kept, ProjectScratch, Saved, Scratch};
+use crate::fused::buffers::{
+    Buffer, ExpertScratch, Kept, PerLayerScratch, ProjectScratch, Saved, Scratch,
+};
 use crate::{Base, Fused, Route};
 use lora_core::{Adapter, LoraConfig, TargetModules};
 use std::path::Path;
@@ -36,6 +38,23 @@ fn of_saved(saved: &Saved) -> usize {
         ..
     } = saved;
     let of_rule = sum(&[output_gate, o_rstd, qkv, a, b]);
+    let Saved {
+        v_raw,
+        v_rstd,
+        last,
+        layer_gate,
+        layer_output,
+        layer_output_rstd,
+        ..
+    } = saved;
+    let of_input = sum(&[
+        v_raw,
+        v_rstd,
+        last,
+        layer_gate,
+        layer_output,
+        layer_output_rstd,
+    ]);
     let Saved {
         attention_output,
         attention_output_rstd,
@@ -71,6 +90,7 @@ fn of_saved(saved: &Saved) -> usize {
         + router.len()
         + inner
         + of_rule
+        + of_input
 }
 
 fn of_scratch(scratch: &Scratch) -> usize {
@@ -103,6 +123,20 @@ fn of_scratch(scratch: &Scratch) -> usize {
         d_b,
         ..
     } = scratch;
+    let PerLayerScratch {
+        inputs,
+        d_inputs,
+        raw,
+        rstd,
+        beside,
+        table,
+        own,
+    } = &scratch.per_layer;
+    let of_inputs = sum(&[inputs, d_inputs, raw, rstd, beside, table, own]);
+    let shared = scratch.shared.values();
+    let of_shared: usize = shared
+        .map(|own| sum(&[&own.k, &own.v, &own.d_k, &own.d_v]))
+        .sum();
     let of_gates = sum(&[gated, d_gate, mixed, d_mixed, d_qkv, d_a, d_b]);
     let ProjectScratch {
         workspace: _,
@@ -128,6 +162,8 @@ fn of_scratch(scratch: &Scratch) -> usize {
         + sum(&[rows, d_logits, d_weights])
         + routing.values()
         + of_gates
+        + of_inputs
+        + of_shared
 }
 
 #[test]
@@ -150,6 +186,9 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
         "granitemoe_multipliers",
         "qwen3_5_grouped",
         "qwen3_5_recurrent",
+        "gemma4_shared",
+        "gemma4_keys_as_values",
+        "gemma4_per_layer",
     ];
     for case in cases {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/golden");

@@ -1,0 +1,296 @@
+//! What each layer of a decoder consists of, and the shapes and names of that.
+use crate::families::{
+    DeltaShape, Experts, HeadNorms, Heads, Mixer, Norm, PER_LAYER_EMBEDDING, PerLayer,
+};
+use crate::{ModelConfig, Projection};
+
+impl ModelConfig {
+    /// Place of the rotary embedding of a layer's queries in [`ModelConfig::ropes`]; that of its keys is the layer's own.
+    #[must_use]
+    pub fn query_rope(&self, layer: usize) -> Option<usize> {
+        let grows = usize::from(self.facts().json.query_growth);
+        self.layers[layer].rope.map(|of_keys| of_keys + grows)
+    }
+
+    /// The heads of a layer's keys and values, and the width of all its heads.
+    #[must_use]
+    pub fn heads_of(&self, layer: usize) -> Heads {
+        let usual = Heads {
+            kv: self.num_key_value_heads,
+            width: self.head_dim,
+        };
+        match self.layers[layer].window {
+            None => self.variants.full.unwrap_or(usual),
+            Some(_) => usual,
+        }
+    }
+
+    /// The first of the layers that read keys and values of earlier ones; the number of layers where none does.
+    #[must_use]
+    pub fn first_sharing(&self) -> usize {
+        self.num_hidden_layers.saturating_sub(self.variants.sharing)
+    }
+
+    /// The layer whose keys and values a layer reads in the place of its own: the last of its kind before all that do so.
+    #[must_use]
+    pub fn keys_of(&self, layer: usize) -> Option<usize> {
+        let first = self.first_sharing();
+        let slides = |layer: usize| self.layers[layer].window.is_some();
+        match layer < first {
+            true => None,
+            false => (0..first).rev().find(|&own| slides(own) == slides(layer)),
+        }
+    }
+
+    /// Whether others read a layer's keys and values.
+    #[must_use]
+    pub fn shares_keys(&self, layer: usize) -> bool {
+        let first = self.first_sharing();
+        layer < first && (first..self.num_hidden_layers).any(|l| self.keys_of(l) == Some(layer))
+    }
+
+    /// Whether a layer's values are its keys as projected.
+    #[must_use]
+    pub fn values_are_keys(&self, layer: usize) -> bool {
+        self.variants.values_are_keys && self.layers[layer].window.is_none()
+    }
+
+    /// The inputs of each layer, if there are such.
+    #[must_use]
+    pub fn per_layer(&self) -> Option<PerLayer> {
+        self.variants.per_layer
+    }
+
+    /// Name and shape of the table of the layers' inputs, those of all layers side by side.
+    #[must_use]
+    pub fn per_layer_table(&self) -> Option<(String, [usize; 2])> {
+        let own = self.per_layer()?;
+        let shape = [own.vocabulary, self.num_hidden_layers * own.width];
+        Some((format!("{PER_LAYER_EMBEDDING}.weight"), shape))
+    }
+
+    /// (out, in) features of a projection of a layer.
+    #[must_use]
+    pub fn shape(&self, layer: usize, projection: Projection) -> (usize, usize) {
+        let hidden = self.hidden_size;
+        let mlp = self.single_mlp_width(layer);
+        let heads = self.heads_of(layer);
+        let queries = self.num_attention_heads * heads.width;
+        let keys = heads.kv * heads.width;
+        let delta = |of: fn(DeltaShape) -> usize| self.delta.map_or(0, of);
+        let own = self.per_layer().map_or(0, |own| own.width);
+        match projection {
+            Projection::Q | Projection::OutputGate => (queries, hidden),
+            Projection::QGate => (2 * queries, hidden),
+            Projection::K | Projection::V => (keys, hidden),
+            Projection::O => (hidden, queries),
+            Projection::Gate | Projection::Up => (mlp, hidden),
+            Projection::Down => (hidden, mlp),
+            Projection::Qkv => (queries + 2 * keys, hidden),
+            Projection::GateUp => (2 * mlp, hidden),
+            Projection::DeltaQkv => (delta(DeltaShape::columns), hidden),
+            Projection::DeltaZ => (delta(DeltaShape::values), hidden),
+            Projection::DeltaB | Projection::DeltaA => (delta(|d| d.value_heads), hidden),
+            Projection::DeltaOut => (hidden, delta(DeltaShape::values)),
+            Projection::PerLayerModel => (self.num_hidden_layers * own, hidden),
+            Projection::PerLayerGate => (own, hidden),
+            Projection::PerLayerOut => (hidden, own),
+        }
+    }
+
+    /// Whether a projection has a bias.
+    #[must_use]
+    pub const fn has_bias(&self, projection: Projection) -> bool {
+        match projection {
+            Projection::Q
+            | Projection::K
+            | Projection::V
+            | Projection::Qkv
+            | Projection::QGate
+            | Projection::OutputGate => self.biases.qkv,
+            Projection::O => self.biases.output,
+            Projection::Gate | Projection::Up | Projection::Down | Projection::GateUp => {
+                self.biases.mlp
+            }
+            Projection::DeltaQkv
+            | Projection::DeltaZ
+            | Projection::DeltaB
+            | Projection::DeltaA
+            | Projection::DeltaOut
+            | Projection::PerLayerModel
+            | Projection::PerLayerGate
+            | Projection::PerLayerOut => false,
+        }
+    }
+
+    /// The linear layers that any decoder layer has, each once.
+    pub fn projections(&self) -> impl Iterator<Item = Projection> + use<> {
+        let mut all: Vec<Projection> = Vec::new();
+        for layer in 0..self.num_hidden_layers {
+            for projection in self.with_experts_as_one(layer) {
+                if !all.contains(&projection) {
+                    all.push(projection);
+                }
+            }
+        }
+        all.into_iter()
+    }
+
+    /// The linear layers of a decoder layer that are no expert's, in the order of the forward pass.
+    #[must_use]
+    pub fn projections_of(&self, layer: usize) -> Vec<Projection> {
+        let all = self.with_experts_as_one(layer);
+        match self.experts_of(layer) {
+            None => all,
+            Some(_) => all.into_iter().take_while(|p| !p.is_of_mlp()).collect(),
+        }
+    }
+
+    /// The same; a layer with experts has the MLP that it would have without.
+    fn with_experts_as_one(&self, layer: usize) -> Vec<Projection> {
+        let usual = match (self.layers[layer].mixer, &self.facts().recurrent) {
+            (Mixer::Delta, Some(recurrent)) => recurrent.projections,
+            _ => self.facts().projections,
+        };
+        let shares = self.keys_of(layer).is_some();
+        let has = |projection: Projection| match projection {
+            Projection::K => !shares,
+            Projection::V => !shares && !self.values_are_keys(layer),
+            _ => true,
+        };
+        let mut all: Vec<Projection> = usual.iter().copied().filter(|&p| has(p)).collect();
+        if self.per_layer().is_some() {
+            if layer == 0 {
+                all.insert(0, Projection::PerLayerModel);
+            }
+            all.extend([Projection::PerLayerGate, Projection::PerLayerOut]);
+        }
+        all
+    }
+
+    /// Whether some layer keeps a state: a sequence can't begin with rows of another then.
+    #[must_use]
+    pub fn is_recurrent(&self) -> bool {
+        self.layers.iter().any(|layer| layer.mixer == Mixer::Delta)
+    }
+
+    /// The experts of a layer.
+    #[must_use]
+    pub fn experts_of(&self, layer: usize) -> Option<Experts> {
+        self.experts.filter(|_| self.layers[layer].experts)
+    }
+
+    /// MLP width that a token meets in a layer: that of all experts which are chosen for it, or of the one MLP.
+    #[must_use]
+    pub fn mlp_width(&self, layer: usize) -> usize {
+        match self.experts_of(layer) {
+            Some(experts) => experts.chosen * experts.width,
+            None => self.single_mlp_width(layer),
+        }
+    }
+
+    /// Width of the one MLP of a layer.
+    fn single_mlp_width(&self, layer: usize) -> usize {
+        let is_wide = self.variants.double_wide && layer >= self.first_sharing();
+        self.intermediate_size * (1 + usize::from(is_wide))
+    }
+
+    /// (out, in) features of a projection of an expert.
+    #[must_use]
+    pub fn expert_shape(&self, experts: Experts, projection: Projection) -> (usize, usize) {
+        match projection {
+            Projection::Down => (self.hidden_size, experts.width),
+            _ => (experts.width, self.hidden_size),
+        }
+    }
+
+    /// Name of a linear layer without `.weight`, e.g. `model.layers.3.mlp.up_proj`.
+    #[must_use]
+    pub fn path(&self, projection: Projection, layer: usize) -> String {
+        let own = self.facts().path(projection);
+        match projection {
+            Projection::PerLayerModel => format!("model.{own}"),
+            _ => format!("model.layers.{layer}.{own}"),
+        }
+    }
+
+    /// Name of a layer's norm without `.weight`, if it has it. The norm of the layers' inputs stands with the first layer's.
+    #[must_use]
+    pub fn norm_path(&self, layer: usize, norm: Norm) -> Option<String> {
+        let own = self.facts().norm(norm)?;
+        let is_recurrent = self.layers[layer].mixer == Mixer::Delta;
+        let has = match norm {
+            Norm::Query => !is_recurrent,
+            Norm::Key => !is_recurrent && self.keys_of(layer).is_none(),
+            Norm::PerLayerInput => layer == 0 && self.per_layer().is_some(),
+            Norm::PerLayerOutput => self.per_layer().is_some(),
+            _ => true,
+        };
+        has.then(|| match norm {
+            Norm::PerLayerInput => format!("model.{own}"),
+            _ => format!("model.layers.{layer}.{own}"),
+        })
+    }
+
+    /// Width of a norm of a layer, that of its weight.
+    #[must_use]
+    pub fn norm_width(&self, layer: usize, norm: Norm) -> usize {
+        let projection = match norm {
+            Norm::Query => Projection::Q,
+            Norm::Key => Projection::K,
+            Norm::PerLayerInput => return self.per_layer().map_or(0, |own| own.width),
+            _ => return self.hidden_size,
+        };
+        match self.facts().head_norms {
+            HeadNorms::EachHead | HeadNorms::EachRotatedHead => self.heads_of(layer).width,
+            HeadNorms::AllHeads => self.shape(layer, projection).0,
+        }
+    }
+
+    /// Name of the number that a layer's output is multiplied by, if it has one.
+    #[must_use]
+    pub fn output_scale(&self, layer: usize) -> Option<String> {
+        let own = self.facts().output_scale?;
+        Some(format!("model.layers.{layer}.{own}"))
+    }
+
+    /// Weights that transformers does not read, though files may hold them: keys and values of layers that read others'.
+    pub(crate) fn is_left_unread(&self, name: &str) -> bool {
+        let Some(rest) = name.strip_prefix("model.layers.") else {
+            return false;
+        };
+        let Some((layer, own)) = rest.split_once('.') else {
+            return false;
+        };
+        let sharing = self.first_sharing()..self.num_hidden_layers;
+        let is_sharing = layer.parse().is_ok_and(|layer| sharing.contains(&layer));
+        let keys = ["k_proj.", "v_proj.", "k_norm.", "v_norm."];
+        let own = own.strip_prefix("self_attn.");
+        is_sharing && own.is_some_and(|own| keys.iter().any(|key| own.starts_with(key)))
+    }
+
+    /// Whether the layers that read earlier keys and values find some.
+    pub(crate) fn validate_variants(&self) -> Result<(), String> {
+        let sharing = self.variants.sharing;
+        if sharing >= self.num_hidden_layers && sharing > 0 {
+            return Err(format!(
+                "num_kv_shared_layers is {sharing}, expected less than num_hidden_layers {}",
+                self.num_hidden_layers
+            ));
+        }
+        let finds = |layer: usize| self.keys_of(layer).is_some();
+        if let Some(layer) = (self.first_sharing()..self.num_hidden_layers).find(|&l| !finds(l)) {
+            return Err(format!(
+                "layer {layer} reads keys and values of an earlier layer of its kind (num_kv_shared_layers {sharing}), and there \
+                 is none"
+            ));
+        }
+        match self.per_layer() {
+            Some(own) if own.vocabulary < self.vocab_size => Err(format!(
+                "vocab_size_per_layer_input {} is less than vocab_size {}",
+                own.vocabulary, self.vocab_size
+            )),
+            _ => Ok(()),
+        }
+    }
+}
