@@ -58,7 +58,10 @@ fn olmoe_normalises_all_heads_together_and_weights_if_asked() {
     assert_eq!(config.experts, Some(expected));
     assert!(config.layers.iter().all(|layer| layer.experts));
     assert_eq!(
-        [config.norm_width(0, Norm::Query), config.norm_width(0, Norm::Key)],
+        [
+            config.norm_width(0, Norm::Query),
+            config.norm_width(0, Norm::Key)
+        ],
         [64, 32]
     );
     let asks = parse(&olmoe(json!({"norm_topk_prob": true}))).unwrap();
