@@ -3,6 +3,7 @@ use super::experts;
 use super::keys::Keys;
 use super::names;
 use super::parse::Gguf;
+use super::predictors;
 use super::rope;
 use super::unread;
 use super::value::Value;
@@ -55,7 +56,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         .tensors
         .get("token_embd.weight")
         .ok_or("no tensor token_embd.weight")?;
-    let num_hidden_layers = keys.need("block_count")?.saturating_sub(predictors(gguf));
+    let num_hidden_layers = predictors::decoder_layers(&keys, facts)?;
     check_layers(num_hidden_layers)?;
     let max_position_embeddings = keys.need("context_length")?;
     xielu::check(gguf, facts, num_hidden_layers)?;
@@ -118,19 +119,6 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
     };
     config.validate()?;
     Ok(config)
-}
-
-/// Layers behind the decoder's that predict further tokens, of an architecture that can have them: they stay unread.
-pub(crate) fn predictors(gguf: &Gguf) -> usize {
-    let family = family(gguf).ok();
-    let facts = family
-        .map(Family::facts)
-        .filter(|f| !f.unread_weights.is_empty());
-    let named = facts.and_then(|facts| {
-        let keys = Keys::new(gguf, facts.gguf.architecture);
-        keys.size("nextn_predict_layers").ok().flatten()
-    });
-    named.unwrap_or(0)
 }
 
 /// Heads of the recurrent layers, of a family that has such.

@@ -1,7 +1,7 @@
 //! Where the weights of a model lie in its GGUF file.
-use super::config::predictors;
+use super::keys::Keys;
 use super::parse::{Gguf, Tensor};
-use super::{arrangement, names, rope, xielu};
+use super::{arrangement, names, predictors, rope, xielu};
 use crate::error::Fault;
 use crate::expert_rows::rows_of;
 use crate::families::DeltaPart;
@@ -67,7 +67,8 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
             },
         );
     }
-    let is_read = |name: &&str| !is_of_predictor(name, gguf, config.num_hidden_layers);
+    let keys = Keys::new(gguf, facts.gguf.architecture);
+    let is_read = |name: &&str| !predictors::has(name, &keys, facts, config.num_hidden_layers);
     unknown.retain(is_read);
     // Keys and values of layers that read others' stay unread.
     let of_sharing = |layer: usize| {
@@ -103,15 +104,6 @@ fn one_of(
         ..number_at(tensor.range.clone(), expected)
     };
     Ok(rows_of(&whole, expert * shape[0]..(expert + 1) * shape[0]))
-}
-
-/// Whether a tensor is of the layers behind the decoder's that predict further tokens.
-fn is_of_predictor(name: &str, gguf: &Gguf, layers: usize) -> bool {
-    let layer = name
-        .strip_prefix("blk.")
-        .and_then(|rest| rest.split_once('.'));
-    let number = layer.and_then(|(number, _)| number.parse::<usize>().ok());
-    number.is_some_and(|n| n >= layers && n < layers + predictors(gguf))
 }
 
 /// A number that lies among the metadata.

@@ -11,6 +11,7 @@ mod keys;
 pub(crate) mod names;
 mod order;
 pub(crate) mod parse;
+mod predictors;
 pub(crate) mod rope;
 pub(crate) mod split;
 mod unread;

@@ -12,6 +12,7 @@ mod hostile;
 mod lost;
 mod mixtures;
 mod plain_mlps;
+mod predictors;
 mod recurrent;
 mod split;
 mod support;
