@@ -56,25 +56,19 @@ fn a_lost_adapter_is_told_from_rounding() {
         kept: 1.0,
         weights_range: (1.0, 1.0),
         difference: 2.0,
+        beyond: 1,
         bound: 1.0,
         ..Check::default()
     };
     assert!(judge(&beyond, Dtype::Bf16, &Ui::silent()).is_err());
     // A token that chose another expert is not all of them.
-    let chose = |median| Check {
-        median,
-        chooses: true,
+    let chose = |tokens| Check {
+        beyond: tokens,
+        may_be_beyond: 2,
         ..beyond.clone()
     };
-    assert!(judge(&chose(0.5), Dtype::Bf16, &Ui::silent()).is_ok());
-    assert!(judge(&chose(1.5), Dtype::Bf16, &Ui::silent()).is_err());
-}
-
-#[test]
-fn half_of_the_tokens_are_up_to_the_median() {
-    assert_eq!(median(vec![9.0, 0.0, 2.0]), 2.0);
-    assert_eq!(median(vec![9.0, 0.0, 2.0, 3.0]), 3.0);
-    assert_eq!(median(Vec::new()), 0.0);
+    assert!(judge(&chose(2), Dtype::Bf16, &Ui::silent()).is_ok());
+    assert!(judge(&chose(3), Dtype::Bf16, &Ui::silent()).is_err());
 }
 
 #[test]
