@@ -126,5 +126,5 @@ pub(crate) fn refuse_per_layer(path: &Path) -> Error {
         path,
         "tokens were added, and the table of this model's layers (embed_tokens_per_layer) can't be made larger here",
     )
-    .hint("enlarge the model with transformers (resize_token_embeddings), and take that folder")
+    .hint("in place of new tokens take some that the vocabulary has and no text uses, such as <unused0>")
 }

@@ -1,12 +1,14 @@
 //! Attention layers that differ beside windows: heads of another width, keys and values of earlier layers, inputs of each layer.
 use crate::support::{config_with, keep, model};
 use lora_checkpoint::{
-    Checkpoint, GgufDtype, Heads, ModelConfig, PerLayer, Projection, RopeScaling, save_gguf,
+    Checkpoint, GgufDtype, Heads, ModelConfig, PerLayer, Projection, RopeScaling, Vocabulary,
+    save_gguf,
 };
 use lora_testkit::{Told as _, floats, golden, json as read_json};
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize_to_file};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const SLIDING: &str = "sliding_attention";
 const FULL: &str = "full_attention";
@@ -317,4 +319,22 @@ fn what_llama_cpp_shares_or_holds_otherwise_is_refused_or_said() {
         let error = save(changes.clone()).expect_err(&changes.to_string());
         assert!(error.contains(what), "{changes}: {error}");
     }
+}
+
+#[test]
+fn a_table_of_the_layers_gets_no_rows() {
+    let model = Checkpoint::open(&golden("gemma4_per_layer").join("base")).unwrap();
+    let rows = model.config().vocab_size;
+    let added = |rows| Vocabulary {
+        rows,
+        tokens: BTreeMap::new(),
+        tokenizer: None,
+        embedding: None,
+        head: None,
+    };
+    let refusal = model.with_vocabulary(added(rows + 2)).unwrap_err().told();
+    assert!(refusal.contains("embed_tokens_per_layer"), "{refusal}");
+    assert!(refusal.contains("<unused0>"), "{refusal}");
+    let model = Checkpoint::open(&golden("gemma4_per_layer").join("base")).unwrap();
+    assert!(model.with_vocabulary(added(rows)).is_ok());
 }
