@@ -1,12 +1,15 @@
 //! Are the merged weights the adapted model? The same rows through base + adapter and through what was written.
+mod along_effect;
+mod routes;
+
 use crate::inputs::Inputs;
 use crate::weights::Moved;
 use crate::{Args, Dtype};
+use along_effect::AlongEffect;
 use lora_cli::{Error, Result, Ui};
-use lora_core::Adapter;
 use lora_data::Split;
-use lora_gpu::Precision;
-use lora_model::{Base, Fused, OnGpu, Packed, Route};
+use lora_model::{Base, Packed};
+use routes::{OfRow, Routes};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -24,10 +27,6 @@ const NOISE: f64 = 32.0 * f32::EPSILON as f64;
 /// A merge whose weights keep less of the adapter's change than this is warned of.
 const LITTLE_KEPT: f64 = 0.9;
 
-/// One token of so many may differ by more than rounding does in a mixture of experts: near a tie, rounding sends it to
-/// another expert. A fault of the merge is in all of them.
-const OTHER_EXPERTS: usize = 8;
-
 /// What the check saw.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Check {
@@ -35,9 +34,8 @@ pub(crate) struct Check {
     pub(crate) tokens: usize,
     /// Largest |logit of merged − logit of base + adapter|.
     pub(crate) difference: f64,
-    /// Tokens that differ by more than the bound, and how many may: see [`OTHER_EXPERTS`].
-    pub(crate) beyond: usize,
-    pub(crate) may_be_beyond: usize,
+    /// Tokens for which the merged model would have chosen other experts than base + adapter; it is sent to the same.
+    pub(crate) elsewhere: usize,
     /// Largest |logit of base + adapter|.
     pub(crate) largest: f64,
     /// Largest |logit of base + adapter − logit of base|: what the adapter does at all.
@@ -56,13 +54,28 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    fn add(&mut self, of_row: &OfRow, tokens: usize) {
+        let OfRow {
+            plain,
+            adapted,
+            merged,
+            elsewhere,
+        } = of_row;
+        let largest = adapted.iter().map(|x| f64::from(x.abs()));
+        self.tokens += tokens;
+        self.elsewhere += elsewhere;
+        self.largest = largest.fold(self.largest, f64::max);
+        self.difference = self.difference.max(largest_difference(merged, adapted));
+        self.effect = self.effect.max(largest_difference(plain, adapted));
+    }
+
     /// The receipt's account.
     pub(crate) fn figures(&self) -> Value {
         json!({
             "rows": self.rows,
             "tokens": self.tokens,
             "largest_difference": self.difference,
-            "tokens_beyond_bound": self.beyond,
+            "tokens_of_other_experts": self.elsewhere,
             "largest_logit": self.largest,
             "adapter_effect": self.effect,
             "bound": self.bound,
@@ -92,70 +105,6 @@ pub(crate) fn relative_bound(dtype: Dtype, layers: usize, rounded: f64) -> f64 {
     }
 }
 
-/// The difference d = merged − adapted against the adapter's effect e = adapted − base, summed over all logits.
-///
-/// A merge with the wrong scaling or without one of its modules differs along e. Rounding does so only as far as it
-/// swallows small changes, and how far that is, is known from the weights. So 1 + Σde/Σee is what the weights kept, up
-/// to its error, which is taken from what is left of d, with the tokens as independent samples.
-#[derive(Debug, Clone, Copy, Default)]
-struct AlongEffect {
-    ee: f64,
-    de: f64,
-    dd: f64,
-}
-
-impl AlongEffect {
-    fn add(&mut self, merged: &[f32], adapted: &[f32], plain: &[f32]) {
-        for ((&m, &a), &p) in merged.iter().zip(adapted).zip(plain) {
-            let (d, e) = (f64::from(m - a), f64::from(a - p));
-            self.ee += e * e;
-            self.de += d * e;
-            self.dd += d * d;
-        }
-    }
-
-    /// Kept share and its standard error; an adapter without effect has nothing to keep.
-    fn kept(&self, tokens: usize) -> (f64, f64) {
-        if self.ee == 0.0 {
-            return (1.0, 0.0);
-        }
-        let along = self.de / self.ee;
-        let rest = (self.dd / self.ee - along * along).max(0.0);
-        (1.0 + along, (rest / tokens as f64).sqrt())
-    }
-}
-
-/// The ways through base and merged model. A GPU computes in f32 here, too: bfloat16 would hide what is looked for.
-struct Routes<'b> {
-    base: Box<dyn Route + 'b>,
-    merged: Box<dyn Route + 'b>,
-    device: String,
-}
-
-impl<'b> Routes<'b> {
-    fn open(args: &Args, inputs: &'b Inputs, merged: &'b Base, ui: &Ui) -> Result<Self> {
-        let on_gpu = args.device.open(ui, |ordinal| {
-            let gpu = lora_gpu::cuda(ordinal, Precision::F32)?;
-            let adapter = std::iter::once(&inputs.adapter);
-            Ok(Self {
-                base: Box::new(OnGpu::for_adapters(&inputs.base, gpu.clone(), adapter)?),
-                merged: Box::new(OnGpu::new(merged, gpu.clone(), None)?),
-                device: gpu.identity().name.clone(),
-            })
-        })?;
-        if let Some(routes) = on_gpu {
-            ui.say(&format!("device of the check: {}", routes.device));
-            return Ok(routes);
-        }
-        let threads = args.threads.unwrap_or_else(lora_cli::cores);
-        Ok(Self {
-            base: Box::new(Fused::new(&inputs.base, threads)?),
-            merged: Box::new(Fused::new(merged, threads)?),
-            device: "cpu".to_owned(),
-        })
-    }
-}
-
 /// Runs the check; a difference beyond the bound is an error, so that the output is never finished.
 pub(crate) fn run(
     args: &Args,
@@ -181,57 +130,25 @@ pub(crate) fn run(
         ..Check::default()
     };
     let mut along = AlongEffect::default();
-    let mut of_tokens = Vec::new();
     for row in &rows {
         ui.check_interrupt()?;
         let labels = vec![lora_data::IGNORE; row.len()];
         let packed = Packed::from_rows([(row.as_slice(), labels.as_slice())]);
-        let adapted = logits(&mut *routes.base, Some(&inputs.adapter), &packed)?;
-        let plain = logits(&mut *routes.base, None, &packed)?;
-        let ours = logits(&mut *routes.merged, None, &packed)?;
-        check.tokens += row.len();
-        check.largest = check.largest.max(
-            adapted
-                .iter()
-                .fold(0.0, |most, x| most.max(f64::from(x.abs()))),
-        );
-        let vocabulary = adapted.len() / row.len();
-        let tokens = ours.chunks(vocabulary).zip(adapted.chunks(vocabulary));
-        of_tokens.extend(tokens.map(|(ours, adapted)| largest_difference(ours, adapted)));
-        check.effect = check.effect.max(largest_difference(&plain, &adapted));
-        along.add(&ours, &adapted, &plain);
+        let of_row = routes.row(&inputs.adapter, &packed)?;
+        check.add(&of_row, row.len());
+        along.add(&of_row.merged, &of_row.adapted, &of_row.plain);
         progress.inc(1);
     }
     drop(progress);
-    check.difference = of_tokens.iter().copied().fold(0.0, f64::max);
     (check.kept, check.kept_error) = along.kept(check.tokens);
     // What rounding swallowed of a module's change is missing in the logits as well.
     check.bound = relative_bound(inputs.dtype, layers, moved.rounding()) * check.largest
         + (1.0 - weights_range.0) * check.effect;
-    check.beyond = of_tokens.iter().filter(|&&d| d > check.bound).count();
-    if inputs.base.checkpoint().config().experts.is_some() {
-        check.may_be_beyond = check.tokens / OTHER_EXPERTS;
-    }
     judge(&check, inputs.dtype, ui)?;
     Ok(Some(check))
 }
 
-fn logits(route: &mut dyn Route, adapter: Option<&Adapter>, packed: &Packed) -> Result<Vec<f32>> {
-    let logits = route.logits(adapter, packed)?;
-    if logits.iter().all(|x| x.is_finite()) {
-        return Ok(logits);
-    }
-    let which = if adapter.is_some() {
-        "base + adapter"
-    } else {
-        "the model"
-    };
-    Err(Error::new(format!(
-        "the check failed: {which} gives logits that are NaN or infinite"
-    )))
-}
-
-/// NaN can't occur: [`logits`] refuses it.
+/// NaN can't occur: [`Routes::row`] refuses it.
 fn largest_difference(left: &[f32], right: &[f32]) -> f64 {
     left.iter()
         .zip(right)
@@ -239,12 +156,12 @@ fn largest_difference(left: &[f32], right: &[f32]) -> f64 {
 }
 
 fn judge(check: &Check, dtype: Dtype, ui: &Ui) -> Result<()> {
-    let of_some = match check.beyond {
+    let sent = match check.elsewhere {
         0 => String::new(),
-        some => format!(", in {some} tokens beyond the bound"),
+        some => format!(", {some} of them sent to the experts that base + adapter chose"),
     };
     let line = format!(
-        "largest difference of logits, merged − (base + adapter): {:.2e}{of_some} over {} rows, {} tokens (bound for {dtype}: \
+        "largest difference of logits, merged − (base + adapter): {:.2e} over {} rows, {} tokens{sent} (bound for {dtype}: \
          {:.2e}; largest logit {:.1}); the merged model keeps {:.1} ± {:.1} % of the adapter's effect, up to {:.2e}",
         check.difference,
         check.rows,
@@ -259,7 +176,7 @@ fn judge(check: &Check, dtype: Dtype, ui: &Ui) -> Result<()> {
     let slack = KEPT_TOLERANCE + STANDARD_ERRORS * check.kept_error;
     let acts = check.effect > NOISE * check.largest;
     let lost = acts && (check.kept < least - slack || check.kept > most + slack);
-    if check.beyond > check.may_be_beyond || lost {
+    if check.difference > check.bound || lost {
         return Err(Error::new(format!("the merged model is not base + adapter: {line}"))
             .hint("rounding can't explain it; this is a fault of lora-merge or of the disk: please report it"));
     }

@@ -51,7 +51,9 @@ pub use base::Base;
 pub use chat::{Served, chat_result, tokenizer_folder, trained_chat, trained_otherwise};
 pub use composite::{Composite, FullModel};
 pub use error::Error;
-pub use fused::{BatchSize, Footprint, Fused, InputSquares, Plan, footprint, footprint_from};
+pub use fused::{
+    BatchSize, ChosenExperts, Footprint, Fused, InputSquares, Plan, footprint, footprint_from,
+};
 pub use generate::{Decoding, Generate, Watch};
 pub use gpu::{GpuBase, GpuDemand, GpuMemory, GpuPeak, GpuStep, OnGpu, attends_on_gpu};
 pub use identity::{TrainedOn, model_input};

@@ -52,6 +52,24 @@ impl Routing {
     /// # Panics
     /// If more are chosen than there are, or rows are too many to be numbered.
     pub fn choose(&mut self, probabilities: &[f32], choice: Choice) {
+        self.place(probabilities, choice, None);
+    }
+
+    /// As [`Self::choose`], but with the experts (T, k) that are given: only their weights are of `probabilities`.
+    ///
+    /// # Panics
+    /// As [`Self::choose`], and if there are not k experts a token, each of them below E.
+    pub fn follow(&mut self, probabilities: &[f32], choice: Choice, experts: &[u32]) {
+        self.place(probabilities, choice, Some(experts));
+    }
+
+    /// The experts of each token, (T, k); where it chose them itself, by falling weight.
+    #[must_use]
+    pub fn experts(&self) -> &[u32] {
+        &self.experts[..self.len()]
+    }
+
+    fn place(&mut self, probabilities: &[f32], choice: Choice, given: Option<&[u32]>) {
         let Choice {
             experts,
             chosen,
@@ -67,6 +85,11 @@ impl Routing {
         (self.chosen, self.tokens) = (chosen, tokens);
         grow(&mut self.experts, slots);
         grow(&mut self.weights, slots);
+        if let Some(given) = given {
+            let are_some = given.iter().all(|&expert| (expert as usize) < experts);
+            assert!(are_some && given.len() == slots, "experts of other tokens");
+            self.experts[..slots].copy_from_slice(given);
+        }
         let of_tokens = self.experts[..slots]
             .par_chunks_mut(TOKENS * chosen)
             .zip(self.weights[..slots].par_chunks_mut(TOKENS * chosen))
@@ -76,7 +99,9 @@ impl Routing {
                 .chunks_exact_mut(chosen)
                 .zip(weights.chunks_exact_mut(chosen));
             for ((own, weights), row) in each.zip(probabilities.chunks_exact(experts)) {
-                largest(row, own);
+                if given.is_none() {
+                    largest(row, own);
+                }
                 let values = own.iter().map(|&expert| row[expert as usize]);
                 weights.iter_mut().zip(values).for_each(|(w, p)| *w = p);
                 if normalised {

@@ -177,6 +177,48 @@ fn the_largest_are_chosen_and_of_equals_the_first() {
     );
 }
 
+/// Tokens sent to given experts have the weights of these, and the order of rows that a choice of them would have.
+#[test]
+fn a_choice_can_be_followed() {
+    let rows = [[0.1, 0.5, 0.3, 0.1], [0.4, 0.2, 0.3, 0.1]].concat();
+    for normalised in [false, true] {
+        let choice = choice(4, 2, normalised);
+        let (mut own, mut followed) = (Routing::default(), Routing::default());
+        own.choose(&rows, choice);
+        assert_eq!(own.experts(), [1, 2, 0, 2]);
+        followed.follow(&rows, choice, own.experts());
+        let sums = |routing: &Routing| {
+            let mut sums = [0.0; 2];
+            experts::add_rows(&[1.0, 10.0, 100.0, 1000.0], routing, true, &mut sums);
+            sums
+        };
+        assert_eq!(sums(&followed), sums(&own));
+        followed.follow(&rows, choice, &[3, 1, 0, 3]);
+        let ranges: Vec<_> = followed.ranges().collect();
+        assert_eq!(ranges, [(0, 0..1), (1, 1..2), (3, 2..4)]);
+        // Token 0: rows 2 and 1, token 1: rows 0 and 3.
+        let (first, second): ([f32; 2], [f32; 2]) = match normalised {
+            false => ([0.1, 0.5], [0.4, 0.1]),
+            true => ([0.1 / 0.6, 0.5 / 0.6], [0.8, 0.2]),
+        };
+        let want = [
+            100.0 * first[0] + 10.0 * first[1],
+            second[0] + 1000.0 * second[1],
+        ];
+        let near = sums(&followed)
+            .iter()
+            .zip(want)
+            .all(|(a, b)| (a - b).abs() < 1e-4);
+        assert!(near, "{:?} for {want:?}", sums(&followed));
+    }
+}
+
+#[test]
+#[should_panic(expected = "experts of other tokens")]
+fn an_expert_that_is_not_there_is_not_followed() {
+    Routing::default().follow(&[0.5, 0.5], choice(2, 1, false), &[2]);
+}
+
 #[test]
 fn the_bits_of_a_mixture_do_not_depend_on_threads() {
     let mixture = Mixture::new(choice(6, 2, true));

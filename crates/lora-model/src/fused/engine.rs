@@ -4,6 +4,7 @@ use super::batch::{Batch, Prefixes};
 use super::binding::Binding;
 use super::buffers::{Buffer, HeadBuffers, Kept, Saved, Scratch};
 use super::cache::LayerCache;
+use super::chosen::{Chooser, ChosenExperts};
 use super::embed;
 use super::keep::{Plan, Store};
 use super::layer::{self, Reads};
@@ -42,6 +43,8 @@ pub(super) struct Engine<'b> {
     pub(super) profile: Arc<Profile>,
     /// Who looks at the inputs of linear layers.
     pub(super) watch: Watch,
+    /// Who sees or gives the experts that tokens choose.
+    pub(super) chooser: Chooser,
     /// Σ W² of each output of the modules that DoRA has met.
     pub(super) squares: BTreeMap<String, Vec<f64>>,
 }
@@ -73,6 +76,7 @@ impl<'b> Engine<'b> {
             embedded: Kept::default(),
             profile: Arc::default(),
             watch: Watch::default(),
+            chooser: Chooser::default(),
             squares: BTreeMap::new(),
         })
     }
@@ -103,6 +107,7 @@ impl<'b> Engine<'b> {
             rotations,
             profile: Arc::clone(&self.profile),
             watch: self.watch.clone(),
+            chooser: self.chooser.clone(),
         }
     }
 
@@ -156,6 +161,19 @@ impl<'b> Engine<'b> {
         let batch = self.batch(packed, Prefixes::Separate);
         self.forward(binding, &batch, Around::default());
         self.logits_of(binding, places)
+    }
+
+    /// Logits of all positions, (T, V), and the experts that the tokens choose; where some are `followed`, they go to those.
+    pub(super) fn logits_by_experts(
+        &mut self,
+        binding: &Binding<'_>,
+        packed: &Packed,
+        followed: Option<ChosenExperts>,
+    ) -> (Vec<f32>, ChosenExperts) {
+        self.chooser = Chooser::begun(followed);
+        let places: Vec<usize> = (0..packed.tokens()).collect();
+        let logits = self.logits(binding, packed, &places);
+        (logits, std::mem::take(&mut self.chooser).ended())
     }
 
     /// Runs a pack through the decoder, and adds the squares of all linear layers' inputs.

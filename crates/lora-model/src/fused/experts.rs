@@ -41,7 +41,8 @@ pub(super) fn activations(
         let logits = Place::new(probabilities, at.rows, experts);
         linear::forward(&mixture.router, x, logits, workspace); // (T, H) -> (T, E)
         experts::softmax(probabilities, experts);
-        routing.choose(probabilities, mixture.choice);
+        let chooser = &at.pass.chooser;
+        chooser.choose(at.index, probabilities, mixture.choice, routing);
         let rows = rows.get(hidden * mixture.choice.chosen);
         experts::copy_rows(normed, routing, rows); // (T, H) -> (T·k, H)
         experts::forward(&mixture.gate, rows, routing, gate, workspace); // -> (T·k, I)

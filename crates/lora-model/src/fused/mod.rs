@@ -12,6 +12,7 @@ mod batch_size;
 pub(crate) mod binding;
 mod buffers;
 mod cache;
+mod chosen;
 mod delta;
 mod dropout;
 mod embed;
@@ -46,6 +47,7 @@ use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
 use batch::Prefixes;
 pub use batch_size::BatchSize;
 use binding::Binding;
+pub use chosen::ChosenExperts;
 use engine::Engine;
 pub(crate) use footprint::lowest_layer;
 pub use footprint::{Footprint, footprint, footprint_from};
@@ -138,6 +140,25 @@ impl<'b> Fused<'b> {
     ) -> Result<(), Error> {
         self.run(adapter, packed, None, |engine, binding| {
             engine.watch_inputs(&binding, packed, squares);
+        })
+    }
+
+    /// Logits of all positions, (T, V) row-major, and the experts that the tokens choose. Those of another pass over the same
+    /// pack may be `followed`: tokens go to them, whatever they would choose.
+    ///
+    /// # Errors
+    /// As for [`Route::logits`].
+    ///
+    /// # Panics
+    /// If those followed are of another pack, or of a base with fewer experts.
+    pub fn logits_by_experts(
+        &mut self,
+        adapter: Option<&Adapter>,
+        packed: &Packed,
+        followed: Option<&ChosenExperts>,
+    ) -> Result<(Vec<f32>, ChosenExperts), Error> {
+        self.run(adapter, packed, None, |engine, binding| {
+            engine.logits_by_experts(&binding, packed, followed.cloned())
         })
     }
 

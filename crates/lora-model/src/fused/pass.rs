@@ -1,6 +1,7 @@
 //! What is the same for every layer of one pass through the decoder (tokens, layout, rotary tables), and one layer in it.
 use super::batch::Batch;
 use super::binding::Binding;
+use super::chosen::Chooser;
 use super::norms::NormLayer;
 use super::rotation::Rotation;
 use super::watch::Watch;
@@ -28,6 +29,8 @@ pub(super) struct Pass<'a> {
     pub(super) profile: Arc<Profile>,
     /// Who looks at the inputs of linear layers.
     pub(super) watch: Watch,
+    /// Who sees or gives the experts that tokens choose.
+    pub(super) chooser: Chooser,
 }
 
 /// A decoder layer in a pass.

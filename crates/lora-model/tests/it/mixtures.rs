@@ -1,7 +1,7 @@
 //! What an adapter can train beside a mixture of experts, and how a model that is trained whole is written.
 use crate::golden::Golden;
 use lora_core::{Adapter, LoraConfig, ModuleKind, TargetModules, Targets};
-use lora_model::{Base, FullModel};
+use lora_model::{Base, FullModel, Fused, Packed, Route};
 
 fn list(names: &[&str]) -> TargetModules {
     TargetModules::List(names.iter().map(|name| (*name).to_owned()).collect())
@@ -162,5 +162,38 @@ fn a_granite_that_is_trained_whole_is_written_with_stacks() {
             let own: Vec<f32> = model.params[place.clone()].iter().map(rounded).collect();
             assert_eq!(read, own, "{name}");
         }
+    }
+}
+
+/// A pass that follows another's experts goes where that went: its own choice gives the same bits, another's other logits.
+#[test]
+fn experts_of_another_pass_are_followed() {
+    for name in [
+        "qwen3_moe_experts",
+        "qwen3_moe_mixed",
+        "olmoe_experts",
+        "mixtral_windows",
+    ] {
+        let golden = Golden::open(name);
+        let mut fused = Fused::new(&golden.base, 2).unwrap();
+        let vocabulary = golden.base.config().vocab_size as u32;
+        let ids: Vec<u32> = (0..24).map(|i| (7 * i + 3) % vocabulary).collect();
+        let packed = Packed::from_rows([(&ids[..], &[lora_model::IGNORE; 24][..])]);
+        let adapter = Some(&golden.adapter);
+        let plain = fused.logits(None, &packed).unwrap();
+        let (adapted, chosen) = fused.logits_by_experts(adapter, &packed, None).unwrap();
+        assert_eq!(adapted, fused.logits(adapter, &packed).unwrap(), "{name}");
+        let (again, own) = fused
+            .logits_by_experts(adapter, &packed, Some(&chosen))
+            .unwrap();
+        assert_eq!((&again, &own), (&adapted, &chosen), "{name}");
+        let (sent, own) = fused
+            .logits_by_experts(None, &packed, Some(&chosen))
+            .unwrap();
+        let elsewhere = own.tokens_elsewhere(&chosen);
+        assert!((1..=ids.len()).contains(&elsewhere), "{name}: {elsewhere}");
+        assert_ne!(sent, plain, "{name}");
+        // What was followed once is forgotten.
+        assert_eq!(fused.logits(None, &packed).unwrap(), plain, "{name}");
     }
 }
