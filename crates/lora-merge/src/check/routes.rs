@@ -15,8 +15,8 @@ pub(super) struct Routes<'b> {
 
 /// A GPU computes in f32 here, too: bfloat16 would hide what is looked for. It has no mixtures of experts.
 enum Way<'b> {
-    Cpu(Fused<'b>),
-    Gpu(OnGpu<'b>),
+    Cpu(Box<Fused<'b>>),
+    Gpu(Box<OnGpu<'b>>),
 }
 
 /// Logits of one row, (T, V) each. The tokens of a mixture go through the experts that base + adapter chose in all three.
@@ -34,8 +34,12 @@ impl<'b> Routes<'b> {
             let gpu = lora_gpu::cuda(ordinal, Precision::F32)?;
             let adapter = std::iter::once(&inputs.adapter);
             Ok(Self {
-                base: Way::Gpu(OnGpu::for_adapters(&inputs.base, gpu.clone(), adapter)?),
-                merged: Way::Gpu(OnGpu::new(merged, gpu.clone(), None)?),
+                base: Way::Gpu(Box::new(OnGpu::for_adapters(
+                    &inputs.base,
+                    gpu.clone(),
+                    adapter,
+                )?)),
+                merged: Way::Gpu(Box::new(OnGpu::new(merged, gpu.clone(), None)?)),
                 device: gpu.identity().name.clone(),
             })
         })?;
@@ -45,8 +49,8 @@ impl<'b> Routes<'b> {
         }
         let threads = args.threads.unwrap_or_else(lora_cli::cores);
         Ok(Self {
-            base: Way::Cpu(Fused::new(&inputs.base, threads)?),
-            merged: Way::Cpu(Fused::new(merged, threads)?),
+            base: Way::Cpu(Box::new(Fused::new(&inputs.base, threads)?)),
+            merged: Way::Cpu(Box::new(Fused::new(merged, threads)?)),
             device: "cpu".to_owned(),
         })
     }
