@@ -7,6 +7,7 @@
 mod adapters;
 mod data;
 mod files;
+mod hub;
 mod models;
 mod notes;
 
@@ -14,7 +15,7 @@ mod notes;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its file in `fuzz/fuzz_targets` and of its folder in `fuzz/seeds`.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("safetensors", models::safetensors),
     ("gguf", models::gguf),
     ("config_json", models::config_json),
@@ -32,6 +33,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("predictions", notes::predictions),
     ("event", notes::event),
     ("pipeline", notes::pipeline),
+    ("hub", hub::hub),
 ];
 
 /// Runs a target by its name.
