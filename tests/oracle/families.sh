@@ -23,14 +23,19 @@ python "$here/make_families.py" "$out/models" "$hf" >"$out/names" 2>>"$out/peers
 head -n 200 "$root/data/tasks.jsonl" >"$out/rows.jsonl"
 ours lora-prep "$out/rows.jsonl" --base "$hf" --out "$out/data" --seed 0
 
+is_mixture() { [[ $1 == *-moe || $1 == *moe || $1 == olmoe* || $1 == mixtral* ]]; }
+# A mixture twice: an adapter on the attention, and one on experts and router beside it.
+while read -r name; do echo "$name"; is_mixture "$name" && echo "$name+experts"; done <"$out/names" >"$out/rows" || true
+
 while read -r name; do
-  model=$out/models/$name work=$out/work-$name
+  model=$out/models/${name%+experts} work=$out/work-$name
   mkdir -p "$work"
-  targets=all-linear
-  [[ $name == *-moe || $name == olmoe* || $name == mixtral* ]] && targets=full-attention # experts are parameters, which can't carry LoRA here
+  targets=(--targets all-linear)
+  is_mixture "${name%+experts}" && targets=(--targets full-attention)
+  [[ $name == *+experts ]] && targets+=(--target-parameters experts,router)
   # llama.cpp doesn't apply LoRA to per_layer_model_projection.
-  [[ $name == gemma4 ]] && targets=q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,per_layer_input_gate,per_layer_projection
-  ours lora-train --base "$model" --data "$out/data" --out "$work/adapter" --rank 4 --alpha 8 --targets "$targets" --batch 4 \
+  [[ $name == gemma4 ]] && targets=(--targets q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,per_layer_input_gate,per_layer_projection)
+  ours lora-train --base "$model" --data "$out/data" --out "$work/adapter" --rank 4 --alpha 8 "${targets[@]}" --batch 4 \
     --lr 1e-2 --steps 4 --schedule constant --warmup 0 --seed 0
   ours lora-eval --base "$model" --data "$out/data" --adapter "$work/adapter" --out "$work/report" --generate 10 --max-new-tokens 24
   ours lora-merge --base "$model" --adapter "$work/adapter" --out "$work/merged" --dtype f32
@@ -49,5 +54,5 @@ while read -r name; do
   check llamacpp --name "merged GGUF" --model "$work/merged.gguf" "${llama[@]}" --of adapter
   echo "== $name"
   python "$here/table.py" <"$out/checks.jsonl" || failed=1
-done <"$out/names"
+done <"$out/rows"
 exit "$failed"

@@ -99,6 +99,18 @@ impl Adapter {
         )
     }
 
+    /// A and B of one expert of module `index`, (rank, in) and (out, rank).
+    ///
+    /// # Panics
+    /// If there is no such module, or it has no such expert.
+    pub fn factors_of(&self, index: usize, expert: usize) -> (&[f32], &[f32]) {
+        let module = &self.modules[index];
+        let (a, b) = self.factors(index);
+        let [a_len, b_len] = [module.in_features, module.out_features].map(|n| n * module.rank);
+        let part = |len: usize| expert * len..(expert + 1) * len;
+        (&a[part(a_len)], &b[part(b_len)])
+    }
+
     /// A and B of module `index` as they were initialised, if the base lacks them.
     ///
     /// # Panics

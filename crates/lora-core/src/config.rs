@@ -22,6 +22,9 @@ pub struct LoraConfig {
     pub bias: Bias,
     /// Which modules carry an adapter.
     pub target_modules: TargetModules,
+    /// Parameters of mixtures of experts that carry one, each by its path or the end of it; PEFT writes none as null or as an
+    /// empty list.
+    pub target_parameters: Option<Vec<String>>,
     /// Which don't, though targeted.
     pub exclude_modules: Option<ModuleNames>,
     /// Layers whose modules are targeted; all if empty.
@@ -58,6 +61,7 @@ impl LoraConfig {
             lora_bias: false,
             bias: Bias::None,
             target_modules,
+            target_parameters: None,
             exclude_modules: None,
             layers_to_transform: Vec::new(),
             layers_pattern: Vec::new(),
@@ -129,6 +133,7 @@ impl LoraConfig {
             ));
         }
         self.check_layers()?;
+        self.check_parameters()?;
         self.check_combinations()
     }
 

@@ -59,9 +59,9 @@ struct Side {
 }
 
 impl Side {
-    fn of(adapter: &Adapter, index: usize) -> Self {
+    fn of(adapter: &Adapter, index: usize, expert: usize) -> Self {
         let module = &adapter.modules[index];
-        let (a, b) = adapter.factors(index);
+        let (a, b) = adapter.factors_of(index, expert);
         Self {
             b: Matrix::from_rows(b, module.rank).scale(f64::from(module.scaling)),
             a: Matrix::from_columns(a, module.in_features),
@@ -101,32 +101,38 @@ pub fn diff(first: &Adapter, second: &Adapter) -> Result<AdapterDiff, Error> {
 }
 
 fn compare(first: &Adapter, second: &Adapter, path: &str) -> Result<Sums, Error> {
-    let alone = |side: Side| side.inner(&side);
+    let alone = |adapter: &Adapter, index: usize| {
+        let experts = adapter.modules[index].experts().unwrap_or(1);
+        let sides = (0..experts).map(|expert| Side::of(adapter, index, expert));
+        sides.map(|side| side.inner(&side)).sum::<f64>()
+    };
     match (first.find(path), second.find(path)) {
         (Some(i), Some(j)) => {
             let shape = |adapter: &Adapter, index: usize| {
                 let module = &adapter.modules[index];
-                (module.out_features, module.in_features)
+                let experts = module.experts();
+                (experts, module.out_features, module.in_features)
             };
             let (one, two) = (shape(first, i), shape(second, j));
             if one != two {
+                let [one, two] = [one, two].map(|(experts, out, inn)| match experts {
+                    None => format!("({out}, {inn})"),
+                    Some(experts) => format!("({experts}, {out}, {inn})"),
+                });
                 return Err(Error::config(format!(
-                    "{path}: the first adapter is for weights of shape {one:?}, the second for {two:?}\n\
+                    "{path}: the first adapter is for weights of shape {one}, the second for {two}\n\
                      hint: adapters can be compared only if they were trained on the same base"
                 )));
             }
-            let (one, two) = (Side::of(first, i), Side::of(second, j));
-            let (first, second, both) = (one.inner(&one), two.inner(&two), one.inner(&two));
-            let apart = product_norm(one.b.scale(-1.0).beside(&two.b), one.a.beside(&two.a));
-            Ok(Sums {
-                first,
-                second,
-                both,
-                distance: apart * apart,
-            })
+            let mut all = Sums::default();
+            for expert in 0..one.0.unwrap_or(1) {
+                let sides = (Side::of(first, i, expert), Side::of(second, j, expert));
+                all.add(side_by_side(sides));
+            }
+            Ok(all)
         }
         (Some(i), None) => {
-            let square = alone(Side::of(first, i));
+            let square = alone(first, i);
             Ok(Sums {
                 first: square,
                 distance: square,
@@ -134,7 +140,7 @@ fn compare(first: &Adapter, second: &Adapter, path: &str) -> Result<Sums, Error>
             })
         }
         (None, Some(j)) => {
-            let square = alone(Side::of(second, j));
+            let square = alone(second, j);
             Ok(Sums {
                 second: square,
                 distance: square,
@@ -142,5 +148,17 @@ fn compare(first: &Adapter, second: &Adapter, path: &str) -> Result<Sums, Error>
             })
         }
         (None, None) => Ok(Sums::default()),
+    }
+}
+
+/// The sums of one matrix in both.
+fn side_by_side((one, two): (Side, Side)) -> Sums {
+    let (first, second, both) = (one.inner(&one), two.inner(&two), one.inner(&two));
+    let apart = product_norm(one.b.scale(-1.0).beside(&two.b), one.a.beside(&two.a));
+    Sums {
+        first,
+        second,
+        both,
+        distance: apart * apart,
     }
 }

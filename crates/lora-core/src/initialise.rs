@@ -23,8 +23,8 @@ impl Adapter {
         }
         let layout = config.layout(&base.modules())?;
         if config.target_modules == TargetModules::AllLinear {
-            let names: BTreeSet<&str> =
-                layout.modules.iter().map(|m| short_name(&m.path)).collect();
+            let linear = layout.modules.iter().filter(|m| m.kind.is_linear());
+            let names: BTreeSet<&str> = linear.map(|m| short_name(&m.path)).collect();
             config.target_modules =
                 TargetModules::List(names.into_iter().map(str::to_string).collect());
         }
@@ -52,7 +52,9 @@ impl Adapter {
         for module in modules.iter() {
             let mut rng = Generator::named("lora init", seed, &module.path);
             let root = |n: usize| 1.0 / (n as f32).sqrt();
-            let (in_bound, rank_bound) = (root(module.in_features), root(module.rank));
+            // To PEFT the factors of all experts are two linear layers.
+            let ranks = module.rank * module.experts().unwrap_or(1);
+            let (in_bound, rank_bound) = (root(module.in_features), root(ranks));
             let (a, b) = (module.a.clone(), module.b.clone());
             match (&config.init, module.is_embedding()) {
                 (Init::Linear, true) => {

@@ -51,7 +51,7 @@ pub(crate) const KEYS: [(&str, &str, Role); 41] = [
     ("rank_pattern",            "{}",                 Role::Honoured),
     ("revision",                "null",               Role::Carried),
     ("target_modules",          "null",               Role::Honoured),
-    ("target_parameters",       "null",               Role::Refused),
+    ("target_parameters",       "null",               Role::Honoured),
     ("task_type",               "\"CAUSAL_LM\"",      Role::Honoured),
     ("trainable_token_indices", "null",               Role::Honoured),
     ("use_bdlora",              "null",               Role::Refused),

@@ -8,9 +8,11 @@ pub(crate) const PREFIX: &str = "base_model.model.";
 /// A module that carries LoRA, and where its parts lie in the flat parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetedModule {
-    /// Module path.
+    /// Module path, of a parameter of a mixture the parameter's.
     pub path: String,
-    /// Linear or embedding.
+    /// What PEFT's file calls the module: its path, but for parameters of a mixture (see [`parameters`](crate::Parameters)).
+    pub name: String,
+    /// Linear, embedding, or a parameter of a mixture.
     pub kind: ModuleKind,
     /// Columns of A: input features, of an embedding its vocabulary.
     pub in_features: usize,
@@ -20,9 +22,9 @@ pub struct TargetedModule {
     pub rank: usize,
     /// s = α/r or α/√r.
     pub scaling: f32,
-    /// A, (rank, in) row-major.
+    /// A, (rank, in) row-major; of experts one behind the other, (experts, rank, in).
     pub a: Range<usize>,
-    /// B, (out, rank) row-major.
+    /// B, (out, rank) row-major; of experts one behind the other, (experts, out, rank).
     pub b: Range<usize>,
     /// Bias on B, (out): PEFT's `lora_bias`.
     pub lora_bias: Option<Range<usize>>,
@@ -73,10 +75,13 @@ pub struct AdapterTensor {
     pub name: String,
     /// What it is.
     pub part: Part,
-    /// Its shape.
+    /// Its shape in the file.
     pub shape: Vec<usize>,
     /// Its place in the flat parameters.
     pub range: Range<usize>,
+    /// Of the B of so many experts: the flat parameters hold it as (experts, out, rank), the file as (out, rank·experts),
+    /// column j·experts + e.
+    pub experts: Option<usize>,
 }
 
 /// Everything that an adapter trains on a model.
@@ -125,6 +130,7 @@ pub(crate) fn tensors(
         part: t.part,
         shape: t.shape.clone(),
         range: t.range.clone(),
+        experts: None,
     }));
     all.extend(rows.iter().map(rows_tensor));
     all
@@ -138,6 +144,7 @@ fn rows_tensor(rows: &TrainedRows) -> AdapterTensor {
         part: Part::Rows,
         shape: vec![rows.rows.len(), rows.width],
         range: rows.range.clone(),
+        experts: None,
     }
 }
 
@@ -157,7 +164,15 @@ impl TargetedModule {
         self.kind == ModuleKind::Embedding
     }
 
-    /// Shape of the base's weight, (rows, columns).
+    /// How many experts' matrices it has in one, if it is such a parameter.
+    pub fn experts(&self) -> Option<usize> {
+        match self.kind {
+            ModuleKind::Experts { count } => Some(count),
+            _ => None,
+        }
+    }
+
+    /// Shape of the base's weight, (rows, columns), or of that of one expert.
     pub fn weight_shape(&self) -> [usize; 2] {
         if self.is_embedding() {
             [self.in_features, self.out_features]
@@ -178,7 +193,7 @@ impl TargetedModule {
             (Part::Bias, _) => "base_layer.bias",
             (Part::Rows, _) => "token_adapter.trainable_tokens_delta",
         };
-        format!("{PREFIX}{}.{suffix}", self.path)
+        format!("{PREFIX}{}.{suffix}", self.name)
     }
 
     /// Name of the copy of the base's weight that PEFT also writes for a targeted embedding or head.
@@ -193,10 +208,12 @@ impl TargetedModule {
             part,
             shape: shape.to_vec(),
             range: range.clone(),
+            experts: self.experts().filter(|_| part == Part::B),
         };
+        let ranks = self.rank * self.experts().unwrap_or(1);
         let mut all = vec![
-            tensor(Part::A, &[self.rank, self.in_features], &self.a),
-            tensor(Part::B, &[self.out_features, self.rank], &self.b),
+            tensor(Part::A, &[ranks, self.in_features], &self.a),
+            tensor(Part::B, &[self.out_features, ranks], &self.b),
         ];
         all.extend(
             self.lora_bias

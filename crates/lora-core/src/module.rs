@@ -17,9 +17,18 @@ pub enum ModuleKind {
         /// Whether the base has a bias here.
         bias: bool,
     },
-    /// A weight of a mixture of experts, which PEFT 0.21 takes as a parameter of its module (`target_parameters`), whatever
-    /// asks for it: the router's, or one of the experts', y = x·Wᵀ for some tokens.
+    /// A weight of a mixture of experts under the name that it had as a linear layer, by which `target_modules` means it: PEFT
+    /// 0.21 turns that into a parameter ([`Self::Experts`], [`Self::Router`]), which is asked for by `target_parameters` here.
     Parameter,
+    /// The matrices of all experts of a layer in one parameter, (experts, out, in), y = x·Wᵀ for the tokens that chose the
+    /// expert. Its path is the parameter's (`mlp.experts.down_proj`); `target_parameters` alone means it.
+    Experts {
+        /// Experts.
+        count: usize,
+    },
+    /// The weight of a router, (out, in), a parameter of its module. Its path is the parameter's (`mlp.gate.weight`);
+    /// `target_parameters` alone means it.
+    Router,
     /// Something whose weights an adapter here leaves as they are, of so many values (a convolution).
     Frozen {
         /// Values.
@@ -27,6 +36,13 @@ pub enum ModuleKind {
     },
     /// Something without weights (an activation, a rotary embedding): nothing of it can train, but an expression can match it.
     Weightless,
+}
+
+impl ModuleKind {
+    /// True for a linear layer.
+    pub fn is_linear(self) -> bool {
+        matches!(self, Self::Linear { .. })
+    }
 }
 
 /// What a linear layer is for in a decoder layer: named sets of targets ask for roles, and every model says which of its
@@ -110,6 +126,27 @@ impl Module {
         }
     }
 
+    /// The matrices of so many experts in one parameter.
+    pub fn experts(
+        path: impl Into<String>,
+        count: usize,
+        in_features: usize,
+        out_features: usize,
+    ) -> Self {
+        Self {
+            kind: ModuleKind::Experts { count },
+            ..Self::linear(path, in_features, out_features)
+        }
+    }
+
+    /// The weight of a router.
+    pub fn router(path: impl Into<String>, in_features: usize, out_features: usize) -> Self {
+        Self {
+            kind: ModuleKind::Router,
+            ..Self::linear(path, in_features, out_features)
+        }
+    }
+
     /// Something whose weights stay as they are.
     pub fn frozen(path: impl Into<String>, values: usize) -> Self {
         Self {
@@ -132,6 +169,8 @@ impl Module {
             ModuleKind::Linear { bias } | ModuleKind::Norm { bias } => *bias = true,
             ModuleKind::Embedding
             | ModuleKind::Parameter
+            | ModuleKind::Experts { .. }
+            | ModuleKind::Router
             | ModuleKind::Frozen { .. }
             | ModuleKind::Weightless => {}
         }
@@ -142,9 +181,14 @@ impl Module {
         short_name(&self.path)
     }
 
+    /// True for a parameter of a mixture, which is asked for by `target_parameters`.
+    pub fn is_of_mixture(&self) -> bool {
+        matches!(self.kind, ModuleKind::Experts { .. } | ModuleKind::Router)
+    }
+
     /// True for a linear layer.
     pub fn is_linear(&self) -> bool {
-        matches!(self.kind, ModuleKind::Linear { .. })
+        self.kind.is_linear()
     }
 
     /// Whether the base has a bias here.
@@ -158,9 +202,10 @@ impl Module {
     /// Shape of its weight.
     pub fn weight_shape(&self) -> Vec<usize> {
         match self.kind {
-            ModuleKind::Linear { .. } | ModuleKind::Parameter => {
+            ModuleKind::Linear { .. } | ModuleKind::Parameter | ModuleKind::Router => {
                 vec![self.out_features, self.in_features]
             }
+            ModuleKind::Experts { count } => vec![count, self.out_features, self.in_features],
             ModuleKind::Embedding => vec![self.in_features, self.out_features],
             ModuleKind::Norm { .. } => vec![self.out_features],
             ModuleKind::Frozen { values } => vec![values],

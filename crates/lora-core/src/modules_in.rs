@@ -2,7 +2,7 @@
 use crate::folder::{self, Kind};
 use crate::tensor_file::TensorFile;
 use crate::tensor_names::TensorNames;
-use crate::{Error, Module};
+use crate::{CONFIG_FILE, Error, LoraConfig, Module};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,6 +15,13 @@ pub fn modules_of(dir: &Path) -> Result<Vec<Module>, Error> {
     let kind = folder::kind(dir);
     if kind == Kind::Peft {
         folder::require(dir)?;
+        let path = dir.join(CONFIG_FILE);
+        if LoraConfig::load(&path)?.targets_parameters() {
+            return Err(Error::invalid(
+                &path,
+                "target_parameters are parameters that only the base knows\nhint: name the base model as well: --base MODEL",
+            ));
+        }
     }
     let file = TensorFile::read(&dir.join(kind.weights_file()))?;
     let tensors = file.tensors()?;

@@ -1,7 +1,9 @@
 //! From a config and a model's modules to a [`Layout`]: what trains, and where it lies.
 use crate::layout::{PREFIX, Part, TargetedModule, TrainedTensor};
 use crate::module::short_names;
-use crate::{Bias, Error, Init, Layout, LoraConfig, Module, ModuleKind, select, token_rows};
+use crate::{
+    Bias, Error, Init, Layout, LoraConfig, Module, ModuleKind, parameters, select, token_rows,
+};
 use std::ops::Range;
 
 impl LoraConfig {
@@ -11,6 +13,9 @@ impl LoraConfig {
     /// If the config is not sound, or can't be honoured on this model.
     pub fn layout(&self, modules: &[Module]) -> Result<Layout, Error> {
         let (layout, unmatched) = self.layout_leniently(modules)?;
+        if let Some(name) = parameters::unmatched(self, modules).first() {
+            return Err(parameters::absent(name, modules));
+        }
         match unmatched.first() {
             None => Ok(layout),
             Some(name) => Err(Error::config(format!(
@@ -69,6 +74,7 @@ impl LoraConfig {
         for &i in &found.targeted {
             layout.modules.push(place.targeted(&modules[i])?);
         }
+        parameters::name(&mut layout.modules);
         for (i, module) in modules.iter().enumerate() {
             let (saved, targeted) = (found.saved.contains(&i), found.targeted.contains(&i));
             place.trained(module, saved, targeted, &mut layout.trained)?;
@@ -146,8 +152,12 @@ impl Placement<'_> {
                 "{path}: init_lora_weights \"orthogonal\" needs an even rank, not {rank}"
             )));
         }
-        let a = self.take(path, rank, module.in_features)?;
-        let b = self.take(path, rank, module.out_features)?;
+        let ranks = match module.kind {
+            ModuleKind::Experts { count } => rank.saturating_mul(count),
+            _ => rank,
+        };
+        let a = self.take(path, ranks, module.in_features)?;
+        let b = self.take(path, ranks, module.out_features)?;
         let lora_bias = config
             .lora_bias
             .then(|| self.take(path, 1, module.out_features))
@@ -157,6 +167,7 @@ impl Placement<'_> {
             .then(|| self.take(path, 1, module.out_features))
             .transpose()?;
         Ok(TargetedModule {
+            name: path.clone(),
             path: path.clone(),
             kind: module.kind,
             in_features: module.in_features,

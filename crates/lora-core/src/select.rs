@@ -1,8 +1,8 @@
 //! Which modules an adapter takes: PEFT's `check_target_module_exists` with all its options, and `modules_to_save`.
-use crate::module::short_names;
-use crate::targets::{ModuleNames, compile, is_suffix};
-use crate::{Error, LoraConfig, Module, ModuleKind, TargetModules};
-use fancy_regex::Regex;
+use crate::effect::{notes, nothing};
+use crate::rules::{Rules, containers, is_saved};
+use crate::targets::is_suffix;
+use crate::{Error, LoraConfig, Module, ModuleKind, TargetModules, parameters};
 use std::collections::BTreeSet;
 
 /// What a config takes of a model, as indices into its modules.
@@ -23,6 +23,12 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
     let rules = Rules::of(config)?;
     let mut found = Selection::default();
     for (i, module) in modules.iter().enumerate() {
+        if module.is_of_mixture() {
+            if parameters::means(config, &module.path) {
+                found.targeted.push(i);
+            }
+            continue;
+        }
         let saved = config
             .modules_to_save
             .iter()
@@ -57,7 +63,9 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 found.targeted.push(i);
                 continue;
             }
-            ModuleKind::Parameter => return Err(of_experts(module)),
+            ModuleKind::Parameter | ModuleKind::Experts { .. } | ModuleKind::Router => {
+                return Err(of_experts(module));
+            }
             ModuleKind::Norm { .. } => ("is a norm", "train it as a whole with modules_to_save"),
             ModuleKind::Frozen { .. } => (
                 "is no linear layer",
@@ -74,9 +82,11 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
         )));
     }
     if let TargetModules::List(targets) = &config.target_modules {
-        let unmatched = targets
-            .iter()
-            .filter(|t| !modules.iter().any(|m| is_suffix(t, &m.path)));
+        let is_there = |t: &str| {
+            let mut own = modules.iter().filter(|m| !m.is_of_mixture());
+            own.any(|m| is_suffix(t, &m.path))
+        };
+        let unmatched = targets.iter().filter(|t| !is_there(t));
         found.unmatched = unmatched.cloned().collect();
     }
     refuse_containers(config, modules, &rules)?;
@@ -84,114 +94,8 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
     if found.targeted.is_empty() {
         return Err(nothing(config, modules));
     }
-    found.notes = notes(config, modules, &found, &rules)?;
+    found.notes = notes(config, modules, &found.targeted, &rules)?;
     Ok(found)
-}
-
-/// The config's expressions, compiled.
-struct Rules {
-    target: Option<Regex>,
-    exclude: Option<Regex>,
-    /// `modules_to_save`, as targets avoid them.
-    saved: Vec<Regex>,
-    layers: Vec<Regex>,
-}
-
-impl Rules {
-    fn of(config: &LoraConfig) -> Result<Self, Error> {
-        let target = match &config.target_modules {
-            TargetModules::Regex(pattern) => {
-                Some(compile("target_modules", &format!("^(?:{pattern})$"))?)
-            }
-            _ => None,
-        };
-        let exclude = match &config.exclude_modules {
-            Some(ModuleNames::Regex(pattern)) => {
-                Some(compile("exclude_modules", &format!("^(?:{pattern})$"))?)
-            }
-            _ => None,
-        };
-        let saved = config.modules_to_save.iter();
-        let saved =
-            saved.map(|m| compile("modules_to_save", &format!(r"^(?:(^|.*\.){m}($|\..*))")));
-        let layers: Vec<String> = match config.layers_pattern.as_slice() {
-            [] => vec![r"^.*?\.[^.]*\.(?P<idx>\d+)\.".to_string()],
-            patterns => patterns
-                .iter()
-                .map(|p| format!(r"^(?:^|.*?\.){p}\.(?P<idx>\d+)\."))
-                .collect(),
-        };
-        let layers = layers.iter().map(|p| compile("layers_pattern", p));
-        Ok(Self {
-            target,
-            exclude,
-            saved: saved.collect::<Result<_, _>>()?,
-            layers: layers.collect::<Result<_, _>>()?,
-        })
-    }
-
-    fn targets(&self, config: &LoraConfig, module: &Module) -> Result<bool, Error> {
-        if config.target_modules == TargetModules::AllLinear && module.kind == ModuleKind::Parameter
-        {
-            return Ok(true);
-        }
-        if config.target_modules == TargetModules::AllLinear
-            && (module.is_head || !module.is_linear())
-        {
-            return Ok(false);
-        }
-        self.matches(config, &module.path)
-    }
-
-    /// PEFT's `check_target_module_exists`; `all-linear` matches every path.
-    fn matches(&self, config: &LoraConfig, path: &str) -> Result<bool, Error> {
-        if self.excludes(config, path)? {
-            return Ok(false);
-        }
-        for saved in &self.saved {
-            if is_match(saved, path)? {
-                return Ok(false);
-            }
-        }
-        match (&config.target_modules, &self.target) {
-            (TargetModules::AllLinear, _) => Ok(true),
-            (_, Some(regex)) => is_match(regex, path),
-            (TargetModules::List(targets), None) if targets.iter().any(|t| t == path) => Ok(true),
-            (TargetModules::List(targets), None) => {
-                Ok(targets.iter().any(|t| is_suffix(t, path)) && self.in_layers(config, path)?)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    fn excludes(&self, config: &LoraConfig, path: &str) -> Result<bool, Error> {
-        match (&config.exclude_modules, &self.exclude) {
-            (_, Some(regex)) => is_match(regex, path),
-            (Some(ModuleNames::List(names)), None) => {
-                Ok(names.iter().any(|name| is_suffix(name, path)))
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// `layers_to_transform`: the first number after a dotted name, or after the pattern.
-    fn in_layers(&self, config: &LoraConfig, path: &str) -> Result<bool, Error> {
-        if config.layers_to_transform.is_empty() {
-            return Ok(true);
-        }
-        for regex in &self.layers {
-            let found = regex
-                .captures(path)
-                .map_err(|e| Error::config(format!("layers_pattern: {e}")))?;
-            if let Some(index) = found.as_ref().and_then(|c| c.name("idx")) {
-                return Ok(index
-                    .as_str()
-                    .parse()
-                    .is_ok_and(|i: usize| config.layers_to_transform.contains(&i)));
-            }
-        }
-        Ok(false)
-    }
 }
 
 /// A target that names a module of modules (`mlp`, `model.layers.0`) is refused, as by PEFT: LoRA can't be put on it.
@@ -200,7 +104,8 @@ fn refuse_containers(config: &LoraConfig, modules: &[Module], rules: &Rules) -> 
         return Ok(());
     }
     let mut seen = BTreeSet::new();
-    for path in modules.iter().flat_map(|m| containers(&m.path)) {
+    let own = modules.iter().filter(|m| !m.is_of_mixture());
+    for path in own.flat_map(|m| containers(&m.path)) {
         if seen.insert(path) && rules.matches(config, path)? {
             return Err(Error::config(format!(
                 "target_modules `{}` matches {path}, which is no linear layer but holds some\nhint: name what is inside, {}",
@@ -214,7 +119,7 @@ fn refuse_containers(config: &LoraConfig, modules: &[Module], rules: &Rules) -> 
 /// A target that PEFT would put on the router or the experts.
 fn of_experts(module: &Module) -> Error {
     Error::config(format!(
-        "target {} is a weight of a mixture of experts, which PEFT takes as a parameter (target_parameters): it can't carry LoRA here\nhint: train attention alone, e.g. with the targets full-attention",
+        "target {} is a weight of a mixture of experts, which PEFT takes as a parameter (target_parameters)\nhint: name experts and router by --target-parameters experts,router, and attention by the targets full-attention",
         module.path
     ))
 }
@@ -233,8 +138,11 @@ fn refuse_widened(
     if modules.iter().all(|m| m.kind != ModuleKind::Parameter) {
         return Ok(());
     }
-    let names: BTreeSet<&str> = found.targeted.iter().map(|&i| modules[i].name()).collect();
-    for (i, module) in modules.iter().enumerate() {
+    let targeted = found.targeted.iter().map(|&i| &modules[i]);
+    let targeted = targeted.filter(|module| !module.is_of_mixture());
+    let names: BTreeSet<&str> = targeted.map(Module::name).collect();
+    let own = modules.iter().enumerate();
+    for (i, module) in own.filter(|(_, module)| !module.is_of_mixture()) {
         if names.contains(module.name())
             && !found.targeted.contains(&i)
             && !rules.excludes(config, &module.path)?
@@ -246,105 +154,4 @@ fn refuse_widened(
         }
     }
     Ok(())
-}
-
-/// The paths of the modules that hold this one, outermost first.
-fn containers(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('.').map(|(dot, _)| &path[..dot])
-}
-
-/// PEFT's `_set_trainable`: a module, or one that holds it, whose path ends with the entry.
-fn is_saved(entry: &str, path: &str) -> bool {
-    path.ends_with(entry) || containers(path).any(|container| container.ends_with(entry))
-}
-
-fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
-    let narrowed = [
-        ("exclude_modules", config.exclude_modules.is_some()),
-        ("modules_to_save", !config.modules_to_save.is_empty()),
-        (
-            "layers_to_transform",
-            !config.layers_to_transform.is_empty(),
-        ),
-    ];
-    let narrowed: Vec<&str> = narrowed
-        .iter()
-        .filter(|(_, given)| *given)
-        .map(|(key, _)| *key)
-        .collect();
-    let with = if narrowed.is_empty() {
-        String::new()
-    } else {
-        format!(" with {}", narrowed.join(", "))
-    };
-    Error::config(format!(
-        "target_modules `{}`{with} matches no module of this model\nhint: its modules are {}",
-        config.target_modules,
-        short_names(modules)
-    ))
-}
-
-fn notes(
-    config: &LoraConfig,
-    modules: &[Module],
-    found: &Selection,
-    rules: &Rules,
-) -> Result<Vec<String>, Error> {
-    let mut notes = Vec::new();
-    if let Some(exclude) = &config.exclude_modules {
-        let mut hits = false;
-        for path in modules
-            .iter()
-            .flat_map(|m| containers(&m.path).chain([m.path.as_str()]))
-        {
-            hits |= rules.excludes(config, path)?;
-        }
-        if !hits {
-            notes.push(format!(
-                "exclude_modules `{exclude}` excludes no module of this model"
-            ));
-        }
-    }
-    for entry in &config.modules_to_save {
-        if !modules.iter().any(|m| is_saved(entry, &m.path)) {
-            notes.push(format!(
-                "modules_to_save names `{entry}`, which is not in this model"
-            ));
-        }
-    }
-    for layer in &config.layers_to_transform {
-        let number = format!(".{layer}.");
-        let mut targeted = found.targeted.iter().map(|&i| &modules[i].path);
-        if !targeted.any(|path| path.contains(&number)) {
-            notes.push(format!(
-                "layers_to_transform names layer {layer}, in which no module is targeted"
-            ));
-        }
-    }
-    let ranks = config.rank_pattern.keys().map(|key| ("rank_pattern", key));
-    for (option, key) in ranks.chain(
-        config
-            .alpha_pattern
-            .keys()
-            .map(|key| ("alpha_pattern", key)),
-    ) {
-        let regex = crate::pattern::compile_key(option, key)?;
-        let mut hits = false;
-        for &i in &found.targeted {
-            hits |= is_match(&regex, &modules[i].path)?;
-        }
-        if !hits {
-            notes.push(format!("{option} `{key}` matches no targeted module"));
-        }
-    }
-    Ok(notes)
-}
-
-fn is_match(regex: &Regex, path: &str) -> Result<bool, Error> {
-    regex.is_match(path).map_err(|e| {
-        Error::config(format!(
-            "the expression {} can't be matched: {e}",
-            regex.as_str()
-        ))
-    })
 }

@@ -39,8 +39,8 @@ pub enum ModuleNames {
 impl FromStr for Targets {
     type Err = Error;
 
-    /// Reads what a person writes: a set (`attention`, `full-attention`, `all`), `all-linear`, `default`, a
-    /// comma-separated list of names, or, if it holds any other sign than letters, digits, `_`, `-`, `.` and commas, a
+    /// Reads what a person writes: a set (`attention`, `full-attention`, `all`), `all-linear`, `default`, `none` (beside
+    /// parameters), a comma-separated list of names, or, if it holds any other sign than letters, digits, `_`, `-`, `.` and commas, a
     /// regular expression.
     fn from_str(text: &str) -> Result<Self, Error> {
         let text = text.trim();
@@ -49,6 +49,9 @@ impl FromStr for Targets {
         }
         if text == "default" {
             return Ok(Self::PeftDefault);
+        }
+        if text == "none" {
+            return Ok(Self::Modules(TargetModules::List(Vec::new())));
         }
         if text.eq_ignore_ascii_case("all-linear") {
             return Ok(Self::Modules(TargetModules::AllLinear));

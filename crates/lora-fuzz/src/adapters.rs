@@ -28,7 +28,7 @@ fn folder(dir: &std::path::Path) {
     let _ = lora_core::base_name(dir);
 }
 
-/// Two layers of a decoder.
+/// Two layers of a decoder, with experts beside its linear layers.
 fn modules() -> Vec<Module> {
     let mut modules = vec![Module::embedding("model.embed_tokens", 8, 4)];
     for layer in 0..2 {
@@ -36,6 +36,10 @@ fn modules() -> Vec<Module> {
             let path = format!("model.layers.{layer}.{name}");
             modules.push(Module::linear(path, 4, 4));
         }
+        let own = |name: &str| format!("model.layers.{layer}.mlp.{name}");
+        modules.push(Module::router(own("gate.weight"), 4, 3));
+        modules.push(Module::experts(own("experts.gate_up_proj"), 3, 4, 4));
+        modules.push(Module::experts(own("experts.down_proj"), 3, 2, 4));
     }
     modules
 }

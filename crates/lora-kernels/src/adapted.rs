@@ -44,6 +44,18 @@ impl Adapted<'_> {
         both((x, &Transposed(weight)), (u, &b), y);
     }
 
+    /// u (T, r) = x·Aᵀ alone, as the forward pass has it without dropout.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn inner(self, u: &mut [f32], workspace: &mut Workspace) {
+        let Self { weight, lora, x } = self;
+        let tokens = x.rows();
+        let x = Left::pack(x, weight.unit(), &mut workspace.wide);
+        let a = MatRight::new(lora.a.t());
+        Product::new(x, &a).run(Place::new(u, tokens, lora.rank()));
+    }
+
     /// The way back, without dropout: du (T, r) = s·dy·B; dx (T, in) = dy·W + du·A; dB += s·dyᵀ·u; dA += duᵀ·x. `u` (T, r)
     /// is that of the forward pass.
     ///

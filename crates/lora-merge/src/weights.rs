@@ -2,9 +2,11 @@
 //! or what stands in the tensor's place; bias + s·(bias on B).
 use crate::Dtype;
 use half::{bf16, f16};
-use lora_checkpoint::Checkpoint;
+use lora_checkpoint::{Checkpoint, ModelConfig};
 use lora_cli::{Error, Result};
-use lora_core::{Adapter, BaseModel};
+use lora_core::{Adapter, add_delta};
+use lora_model::Base;
+use lora_model::spec::{ExpertPart, part_of};
 
 /// How far the weights that carry an adapter moved.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,6 +72,7 @@ impl Moved {
 
 /// Adds the adapter to the base's weights as they pass, some rows at a time.
 pub(crate) struct Merger<'a> {
+    config: &'a ModelConfig,
     adapter: &'a Adapter,
     dtype: Dtype,
     /// The last rows before the merge, after it, and the place in `moved` of what changed them.
@@ -87,7 +90,7 @@ impl<'a> Merger<'a> {
     ///
     /// # Errors
     /// If a weight that DoRA's norms need can't be read.
-    pub(crate) fn new(base: &impl BaseModel, adapter: &'a Adapter, dtype: Dtype) -> Result<Self> {
+    pub(crate) fn new(base: &'a Base, adapter: &'a Adapter, dtype: Dtype) -> Result<Self> {
         let tensors = adapter.modules.len() + adapter.trained.len() + adapter.rows.len();
         let moved = Moved {
             kept: vec![Kept::default(); tensors],
@@ -97,6 +100,7 @@ impl<'a> Merger<'a> {
             .map(|index| adapter.dora_gains(base, index))
             .collect::<Result<_, _>>()?;
         Ok(Self {
+            config: base.config(),
             adapter,
             dtype,
             before: Vec::new(),
@@ -115,7 +119,14 @@ impl<'a> Merger<'a> {
         self.adapter.trained.iter().any(|t| t.tensor == name)
             || self.rows_of(name).is_some()
             || module(".weight").is_some()
+            || self.of_mixture(name).is_some()
             || module(".bias").is_some_and(|module| module.lora_bias.is_some())
+    }
+
+    /// The module of the adapter that a router's or an expert's weight is a part of, and which part.
+    fn of_mixture(&self, name: &str) -> Option<(usize, ExpertPart)> {
+        let part = part_of(self.config, name)?;
+        Some((self.adapter.find(&part.path)?, part))
     }
 
     /// The rows of a weight that train alone, by their number among the adapter's.
@@ -187,6 +198,13 @@ impl<'a> Merger<'a> {
             let own = &adapter.rows[index];
             let changed = own.put(&adapter.params[own.range.clone()], first, rows);
             return changed.then(|| adapter.modules.len() + adapter.trained.len() + index);
+        }
+        if let Some((index, part)) = self.of_mixture(name) {
+            let module = &adapter.modules[index];
+            let (a, b) = adapter.factors_of(index, part.expert);
+            let first = part.rows.start + first;
+            add_delta(rows, first, a, b, module.rank, module.scaling);
+            return Some(index);
         }
         let of_whole = whole.map(|index| adapter.modules.len() + index);
         if let Some(index) = name

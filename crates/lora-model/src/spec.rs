@@ -2,6 +2,11 @@
 use lora_checkpoint::{DeltaPart, ModelConfig, PER_LAYER_EMBEDDING};
 use lora_core::{Module, Role};
 
+mod mixtures;
+
+pub(crate) use mixtures::MixturePaths;
+pub use mixtures::{ExpertPart, part_of, parts_in};
+
 pub use lora_checkpoint::Projection;
 
 /// Path of the token embedding.
@@ -45,6 +50,7 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
             _ => Module::norm(path, shape.iter().product()),
         });
     }
+    modules.extend(mixtures::parameters(config));
     if config.tie_word_embeddings {
         let head = Module::linear(HEAD, config.hidden_size, config.vocab_size);
         modules.push(Module {

@@ -4,7 +4,7 @@ use crate::lora_args::LoraArgs;
 use crate::values::{accumulation, warmup};
 use lora_cli::values::{at_least_one, below_one, not_negative, positive, rank, threads};
 use lora_cli::{ChangedInput, Common, DeviceChoice, Error, OtherBase, Result, ToolArgs};
-use lora_core::{LoraConfig, Preset, TargetModules, Targets};
+use lora_core::{LoraConfig, Parameters, Preset, TargetModules, Targets};
 use lora_training::{Batching, Length, TrainConfig};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Start from this adapter (PEFT's layout) and keep its rank, alpha and targets; `-` takes it from a receipt.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "rank", "alpha", "targets", "rslora"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "rank", "alpha", "targets", "target_parameters", "rslora"])]
     pub adapter: Option<PathBuf>,
     /// Bases that are not the adapter's own.
     #[command(flatten)]
@@ -65,9 +65,14 @@ pub struct Args {
     pub alpha: Option<f64>,
     /// Modules that carry an adapter: names (q_proj,v_proj), a regular expression on the module path, all-linear, or
     /// attention (q, v), full-attention (q, k, v, o), all (all seven), each by the names that the base has for them, default
-    /// (PEFT's own for the family, mostly q_proj and v_proj) [default: the preset's]. The embedding (embed_tokens) and the head (lm_head) can carry one, too.
+    /// (PEFT's own for the family, mostly q_proj and v_proj), none (beside --target-parameters) [default: the preset's]. The embedding (embed_tokens) and the head (lm_head) can carry one, too.
     #[arg(long, value_name = "NAMES", help_heading = "What trains")]
     pub targets: Vec<String>,
+    /// Weights of a mixture of experts that carry an adapter, beside --targets: experts (gate, up and down of all of them),
+    /// router, or names as PEFT takes them (mlp.experts.down_proj, layers.0.mlp.gate.weight). Each expert has factors of its
+    /// own; gate and up share their A.
+    #[arg(long, value_name = "NAMES", help_heading = "What trains")]
+    pub target_parameters: Vec<String>,
     /// Scale by α/√r (rsLoRA).
     #[arg(long, help_heading = "What trains")]
     pub rslora: bool,
@@ -170,6 +175,7 @@ Examples:
   lora-train --base m --data d --rank 8 --targets '.*layers\\.[0-3]\\..*_proj' --out adapter
   lora-train --base m --data d --dora --layers 8-15 --targets q_proj,v_proj --out adapter
   lora-train --base m --data d --rank-pattern down_proj=32 --modules-to-save lm_head,norm --out adapter
+  lora-train --base qwen3-30b-a3b.gguf --data d --target-parameters experts --out adapter
   lora-train --base m --data d --init pissa --rslora --rank 64 --lora-plus-ratio 16 --out adapter
   lora-train --base llama-3.1-8b-q4_k_m.gguf --data d --device cuda --out adapter
   lora-train --base m --data d --adapter adapter --lr 5e-5 --epochs 1 --out adapter2
@@ -241,7 +247,12 @@ impl Args {
             self.targets.push(preset.targets.to_owned());
         }
         self.dropout.get_or_insert(preset.dropout);
-        self.lora_config(self.targets()?.unresolved())?.validate()?;
+        let mut config = self.lora_config(self.targets()?.unresolved())?;
+        config.lora_dropout = self.dropout.unwrap_or_default();
+        if self.target_parameters()?.is_some() {
+            config.target_parameters = Some(self.target_parameters.clone());
+        }
+        config.validate()?;
         Ok(())
     }
 
@@ -302,6 +313,7 @@ impl Args {
             ("--rank", self.rank.is_some()),
             ("--alpha", self.alpha.is_some()),
             ("--targets", !self.targets.is_empty()),
+            ("--target-parameters", !self.target_parameters.is_empty()),
             ("--rslora", self.rslora),
             ("--dropout", self.dropout.is_some()),
             ("--route fused", self.route == Some(RouteKind::Fused)),
@@ -324,6 +336,13 @@ impl Args {
     /// `--targets`, which only the base can turn into names of modules.
     pub(crate) fn targets(&self) -> Result<Targets> {
         Ok(Targets::from_str(&self.targets.join(","))?)
+    }
+
+    /// `--target-parameters`, whose words only the base can turn into names.
+    pub(crate) fn target_parameters(&self) -> Result<Option<Parameters>> {
+        let given = !self.target_parameters.is_empty();
+        let text = self.target_parameters.join(",");
+        Ok(given.then(|| text.parse()).transpose()?)
     }
 
     /// Threads to use, after [`Args::resolve`].

@@ -183,12 +183,16 @@ impl Plan {
             tokens::check_loaded(&adapter, base)?;
             if let Some(dropout) = args.dropout {
                 adapter.config.lora_dropout = dropout;
+                adapter.config.validate()?;
             }
             return Ok(Self::Loaded(adapter));
         }
         let modules = base.modules();
         let targets = args.targets()?.resolve(&modules)?;
         let mut config = args.lora_config(targets)?;
+        if let Some(parameters) = args.target_parameters()? {
+            config.target_parameters = Some(parameters.resolve(&modules)?);
+        }
         tokens::train_rows(&mut config, base);
         config.require_effect(&modules)?;
         if matches!(config.init, Init::Pissa(Some(_))) {

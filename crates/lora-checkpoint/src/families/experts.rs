@@ -33,6 +33,9 @@ pub struct ExpertFacts {
     /// Whether PEFT 0.21 takes router and experts for parameters where a target means them, with `all-linear` too; else
     /// it knows nothing there that could carry LoRA.
     pub are_parameters: bool,
+    /// Whether they carry LoRA here where `target_parameters` names them: the experts' module then has `gate_up_proj`, gate's
+    /// rows before up's (E, 2·I, H), and `down_proj` (E, H, I), registered in this order, and the router's has `weight` (E, H).
+    pub carry_lora: bool,
     /// The keys of E, of which any may stand there; the first is written. Its default.
     pub(crate) count: (&'static [&'static str], usize),
     /// Default of `num_experts_per_tok`.

@@ -43,6 +43,14 @@ fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
     if adapters.is_empty() {
         return fail("no adapters to combine".to_owned());
     }
+    let of_parameters = |(adapter, _): &&(&Adapter, f64)| adapter.config.targets_parameters();
+    if adapters.iter().any(|own| of_parameters(&own)) {
+        return fail(
+            "an adapter with target_parameters can't be weighted or added to others, as in PEFT (add_weighted_adapter)\nhint: merge one \
+             after the other into the base (lora-merge --adapter A --out M, then --base M)"
+                .to_owned(),
+        );
+    }
     if let Some((_, weight)) = adapters.iter().find(|(_, weight)| !weight.is_finite()) {
         return fail(format!(
             "an adapter's weight must be a finite number, not {weight}"

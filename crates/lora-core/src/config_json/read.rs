@@ -64,7 +64,17 @@ impl LoraConfig {
                 "\"none\", \"all\" or \"lora_only\"",
                 bias,
             )?,
-            target_modules: read_targets(get("target_modules"))?,
+            target_modules: match (get("target_modules"), get("target_parameters")) {
+                // PEFT knows no default for models with experts but Mixtral's, and writes that down.
+                (Value::Null, Value::Array(named)) if !named.is_empty() => {
+                    TargetModules::List(Vec::new())
+                }
+                (targets, _) => read_targets(targets)?,
+            },
+            target_parameters: match get("target_parameters") {
+                Value::Null => None,
+                value => Some(read_list(value, "target_parameters")?),
+            },
             exclude_modules: read_names(get("exclude_modules"), "exclude_modules")?,
             layers_to_transform: one_or_list(
                 get("layers_to_transform"),

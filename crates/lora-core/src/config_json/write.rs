@@ -43,6 +43,7 @@ impl LoraConfig {
             ("lora_bias", json!(self.lora_bias)),
             ("bias", json!(self.bias.word())),
             ("target_modules", targets),
+            ("target_parameters", json!(self.target_parameters)),
             ("exclude_modules", excluded),
             (
                 "layers_to_transform",

@@ -121,6 +121,20 @@ pub(crate) fn unexpected(name: &str, config: &LoraConfig, modules: &[Module]) ->
         let rest = path.strip_prefix(module.path.as_str());
         rest.is_some_and(|rest| rest.starts_with(".lora_"))
     };
+    let of_mixture = |module: &&Module| {
+        let holder = module
+            .path
+            .rsplit_once('.')
+            .map_or("", |(holder, _)| holder);
+        let rest = path.strip_prefix(holder);
+        let rest = rest.map(|rest| rest.strip_prefix(".base_layer").unwrap_or(rest));
+        module.is_of_mixture() && rest.is_some_and(|rest| rest.starts_with(".lora_"))
+    };
+    if modules.iter().any(|m| of_mixture(&m)) {
+        return format!(
+            "{what}\nhint: target_parameters in adapter_config.json does not reach it: is the config that of this adapter?"
+        );
+    }
     match modules.iter().find(is_part) {
         Some(module) => format!(
             "{what}\nhint: target_modules in adapter_config.json does not reach {}: is the config that of this adapter?",

@@ -85,6 +85,11 @@ impl Adapter {
         if !self.rows.is_empty() {
             return fail("rows of the vocabulary (trainable_token_indices)");
         }
+        if self.config.targets_parameters() {
+            return fail(
+                "LoRA on experts or a router (target_parameters) as PEFT shares it between gate and up",
+            );
+        }
         if self.config.lora_bias {
             return fail("lora_bias");
         }

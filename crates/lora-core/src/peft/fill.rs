@@ -35,10 +35,13 @@ impl<B: BaseModel> Fill<'_, B> {
             return Err(self.invalid(unexpected(name, self.config, self.modules)));
         }
         let mut params = zeros(self.layout.parameters())?;
-        for AdapterTensor { name, range, .. } in wanted {
-            let tensor = self.tensor(&name)?;
-            widen(&tensor, &mut params[range])
+        for tensor in wanted {
+            let (name, view) = (&tensor.name, self.tensor(&tensor.name)?);
+            widen(&view, &mut params[tensor.range.clone()])
                 .map_err(|why| self.invalid(format!("tensor {name} {why}")))?;
+            if let Some(own) = tensor.from_file(&params[tensor.range.clone()]) {
+                params[tensor.range].copy_from_slice(&own);
+            }
         }
         Ok(params)
     }

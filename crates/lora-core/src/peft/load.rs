@@ -2,7 +2,7 @@
 use super::fill::Fill;
 use crate::tensor_file::TensorFile;
 use crate::tensor_names::TensorNames;
-use crate::{Adapter, BaseModel, CONFIG_FILE, Error, LoraConfig, WEIGHTS_FILE};
+use crate::{Adapter, BaseModel, CONFIG_FILE, Error, LoraConfig, WEIGHTS_FILE, parameters};
 use std::path::Path;
 
 /// Loads a folder that holds both files; see [`Adapter::load`].
@@ -24,6 +24,11 @@ pub(crate) fn load(dir: &Path, base: &impl BaseModel) -> Result<(Adapter, Vec<St
         unmatched
             .iter()
             .map(|name| format!("target module `{name}` is not in this model")),
+    );
+    warnings.extend(
+        parameters::unmatched(&config, &modules)
+            .iter()
+            .map(|name| format!("target parameter `{name}` is not in this model")),
     );
     warnings.extend(config.notes(&modules).map_err(in_config)?);
     let mut warnings: Vec<_> = warnings

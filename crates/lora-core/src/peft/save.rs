@@ -1,7 +1,8 @@
 //! PEFT's folder written, byte for byte as PEFT writes it.
 use crate::layout::AdapterTensor;
 use crate::{Adapter, CONFIG_FILE, Error, Layout, WEIGHTS_FILE};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, View};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -44,15 +45,38 @@ impl Adapter {
         path: &Path,
     ) -> Result<(), safetensors::SafeTensorError> {
         let views = self.tensors().into_iter().map(|tensor| {
-            let bytes = bytemuck::cast_slice(&params[tensor.range]);
-            Ok((
-                tensor.name,
-                TensorView::new(Dtype::F32, tensor.shape, bytes)?,
-            ))
+            let values = &params[tensor.range.clone()];
+            (tensor.name.clone(), InFile { tensor, values })
         });
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        let views = views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
         safetensors::serialize_to_file(views, Some(metadata), path)
+    }
+}
+
+/// A tensor as the file holds it, made when it is written: factors of experts lie otherwise in memory.
+struct InFile<'p> {
+    tensor: AdapterTensor,
+    values: &'p [f32],
+}
+
+impl View for InFile<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.tensor.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.tensor.to_file(self.values) {
+            Cow::Borrowed(values) => Cow::Borrowed(bytemuck::cast_slice(values)),
+            Cow::Owned(values) => Cow::Owned(bytemuck::cast_slice(&values).to_vec()),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
     }
 }
 

@@ -89,7 +89,6 @@ fn active_options_that_we_lack_are_refused_by_name_and_value() {
         ("fan_in_fan_out", json!(true)),
         ("init_lora_weights", json!("corda")),
         ("init_lora_weights", json!("loftq")),
-        ("target_parameters", json!(["x"])),
         ("loftq_config", json!({"loftq_bits": 4})),
         ("use_qalora", json!(true)),
         ("alora_invocation_tokens", json!([1, 2])),

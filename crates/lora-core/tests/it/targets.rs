@@ -120,7 +120,7 @@ fn an_unknown_name_lists_the_models_modules() {
         "target module `c_attn` is not in this model\n\
          hint: its modules are down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj"
     );
-    assert!(error(TargetModules::List(vec![])).contains("matches no module"));
+    assert!(error(TargetModules::List(vec![])).contains("no module is targeted"));
 }
 
 #[test]

@@ -1,22 +1,14 @@
 //! A GGUF LoRA → an adapter on its base, as strictly as PEFT's folder is read.
+use super::factors::{Factors, OTHER_BASE, check, pair};
+use super::mixtures;
+use lora_checkpoint::ModelConfig;
 use lora_checkpoint::gguf::{self, GgufFile, Value};
-use lora_checkpoint::{ModelConfig, TensorView};
 use lora_cli::{Error, Result};
-use lora_core::{Adapter, BaseModel, LoraConfig, Module, Pattern, TargetModules};
+use lora_core::{Adapter, BaseModel, LoraConfig, Module, ModuleKind, Pattern, TargetModules};
 use lora_model::Base;
+use lora_model::spec::parts_in;
 use std::collections::BTreeSet;
 use std::path::Path;
-
-const OTHER_BASE: &str = "the adapter was probably made for another base model";
-
-/// A module's factors as PEFT has them.
-struct Factors<'m> {
-    module: &'m Module,
-    rank: usize,
-    /// (rank, in) and (out, rank).
-    a: Vec<f32>,
-    b: Vec<f32>,
-}
 
 /// True for a single file, and not a folder of PEFT's or mlx-lm's.
 pub(crate) fn is_gguf(path: &Path) -> bool {
@@ -36,7 +28,7 @@ pub(crate) fn read(path: &Path, base: &Base) -> Result<Adapter> {
         |error: Error| error.context(format!("failed to read the adapter {}", path.display()));
     let alpha = alpha(&file, base.config()).map_err(fail)?;
     let modules = base.modules();
-    let factors = factors(&file, base.config(), &modules).map_err(fail)?;
+    let factors = factors(&file, (base.config(), alpha), &modules).map_err(fail)?;
     let config = config(alpha, &factors);
     let layout = config.layout(&modules)?;
     let mut params = vec![0.0; layout.parameters()];
@@ -84,25 +76,35 @@ fn alpha(file: &GgufFile, config: &ModelConfig) -> Result<f64> {
 /// The factors of every module that has any, in the base's order; every tensor of the file is used.
 fn factors<'m>(
     file: &GgufFile,
-    config: &ModelConfig,
+    (config, alpha): (&ModelConfig, f64),
     modules: &'m [Module],
 ) -> Result<Vec<Factors<'m>>> {
     let mut left: BTreeSet<&str> = file.tensor_names().collect();
     let mut all = Vec::new();
     for module in modules {
+        if let Some(parts) = parts_in(config, &module.path).filter(|_| module.is_of_mixture()) {
+            all.extend(mixtures::read(
+                (file, config),
+                (module, &parts),
+                alpha,
+                &mut left,
+            )?);
+            continue;
+        }
+        let can_carry = matches!(
+            module.kind,
+            ModuleKind::Linear { .. } | ModuleKind::Embedding
+        );
+        if !can_carry {
+            continue; // its tensors, if there are any, are of no module
+        }
         let weight = format!("{}.weight", module.path);
         let Some(target) = gguf::tensor_name(config, &weight) else {
             continue;
         };
-        let [a_name, b_name] = ["lora_a", "lora_b"].map(|factor| format!("{target}.{factor}"));
-        let (a, b) = match (file.tensor(&a_name), file.tensor(&b_name)) {
-            (None, None) => continue,
-            (Some(a), Some(b)) => (a, b),
-            (None, _) => return Err(Error::new(format!("tensor {a_name} is missing"))),
-            (_, None) => return Err(Error::new(format!("tensor {b_name} is missing"))),
+        let Some((a, b)) = pair(file, &target, &mut left)? else {
+            continue;
         };
-        left.remove(a_name.as_str());
-        left.remove(b_name.as_str());
         let rank = b.columns();
         let is_embedding = !module.is_linear();
         let wide = if is_embedding {
@@ -129,19 +131,6 @@ fn factors<'m>(
     }
 }
 
-fn check(tensor: &TensorView<'_>, wanted: &[usize]) -> Result<()> {
-    match tensor.shape() == wanted {
-        true => Ok(()),
-        false => {
-            let (name, found) = (tensor.name(), tensor.shape());
-            Err(Error::new(format!(
-                "tensor {name} has shape {found:?}, this base needs {wanted:?}"
-            ))
-            .hint(OTHER_BASE))
-        }
-    }
-}
-
 /// (rows, columns) → (columns, rows).
 pub(super) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
     (0..columns)
@@ -152,12 +141,17 @@ pub(super) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 /// PEFT's config: one alpha; ranks that differ, and their scaling if alpha says 1, as patterns.
 fn config(alpha: f64, factors: &[Factors<'_>]) -> LoraConfig {
     let rank = factors.iter().map(|f| f.rank).max().unwrap_or(1);
-    let paths: Vec<String> = factors.iter().map(|f| f.module.path.clone()).collect();
+    let paths = |of_mixture: bool| {
+        let own = factors.iter().map(|f| f.module);
+        let own = own.filter(|module| module.is_of_mixture() == of_mixture);
+        own.map(|module| module.path.clone()).collect::<Vec<_>>()
+    };
     let mut config = LoraConfig::new(
         rank,
         if alpha == 0.0 { rank as f64 } else { alpha },
-        TargetModules::List(paths),
+        TargetModules::List(paths(false)),
     );
+    config.target_parameters = Some(paths(true)).filter(|paths| !paths.is_empty());
     let others = || {
         factors
             .iter()

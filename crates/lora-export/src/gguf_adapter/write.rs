@@ -1,4 +1,5 @@
 //! An adapter → a GGUF LoRA, as llama.cpp's convert_lora_to_gguf.py writes it.
+use super::mixtures;
 use super::read::transposed;
 use crate::model::size;
 use crate::output::{Output, name};
@@ -7,6 +8,7 @@ use lora_checkpoint::gguf::Value as Meta;
 use lora_checkpoint::{Checkpoint, GgufDtype, GgufTensor, gguf, write_gguf};
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
+use lora_model::spec::parts_in;
 use serde_json::{Value, json};
 
 /// One matrix of the file.
@@ -37,6 +39,19 @@ pub(crate) fn write(
         .unwrap_or(GgufDtype::F32);
     let (mut tensors, mut factors) = (Vec::new(), Vec::new());
     for (index, module) in adapter.modules.iter().enumerate() {
+        let fold = module.scaling / (alpha / module.rank as f32);
+        if let Some(parts) = parts_in(base.config(), &module.path) {
+            let all = mixtures::factors(base.config(), module, adapter.factors(index), &parts)?;
+            for (name, shape, mut values) in all {
+                if name.ends_with(".lora_b") {
+                    fold_into(&mut values, fold);
+                }
+                let columns = shape.last().copied().unwrap_or(1);
+                factors.push(Factor { values, columns });
+                tensors.push(GgufTensor { name, shape, dtype });
+            }
+            continue;
+        }
         let weight = format!("{}.weight", module.path);
         let target = gguf::tensor_name(base.config(), &weight).ok_or_else(|| {
             Error::new(format!("GGUF has no name for the module {}", module.path))
@@ -60,10 +75,7 @@ pub(crate) fn write(
             ),
         };
         let mut b = gguf::permute_rows(base.config(), &weight, b, module.rank);
-        let fold = module.scaling / (alpha / module.rank as f32);
-        if (fold - 1.0).abs() > 1e-6 {
-            b.iter_mut().for_each(|v| *v *= fold);
-        }
+        fold_into(&mut b, fold);
         for (name, values, shape) in [
             (format!("{target}.lora_a"), a, a_shape),
             (
@@ -106,6 +118,13 @@ pub(crate) fn write(
     Ok(
         json!({"modules": adapter.modules.len(), "tensors": tensors.len(), "alpha": alpha, "bytes": bytes, "dtype": args.dtype}),
     )
+}
+
+/// What a module's scaling has beyond that of the file, in its B.
+fn fold_into(b: &mut [f32], fold: f32) {
+    if (fold - 1.0).abs() > 1e-6 {
+        b.iter_mut().for_each(|v| *v *= fold);
+    }
 }
 
 fn metadata(architecture: &str, name: &str, alpha: f32, dtype: GgufDtype) -> Vec<(String, Meta)> {

@@ -2,11 +2,13 @@
 //! give is summed with the router's weights.
 //! - `routing`: which tokens each expert has, and with which weights; the softmax of a router, both ways.
 //! - `rows`: tokens' rows sorted by expert, and back.
-//! - `products`: each expert times its own rows.
+//! - `products`: each expert times its own rows; `factors`: its LoRA beside it.
+mod factors;
 mod products;
 mod routing;
 mod rows;
 
+pub use factors::Factors;
 pub use products::{backward, forward};
 pub use routing::{Choice, Routing, softmax};
-pub use rows::{add_rows, copy_rows, weigh};
+pub use rows::{add_rows, copy_rows, scale_rows, weigh};

@@ -61,6 +61,22 @@ pub fn weigh(d: &mut [f32], x: &[f32], routing: &Routing, d_weights: &mut [f32])
         });
 }
 
+/// Each row of values (T·k, n) times its weight.
+///
+/// # Panics
+/// If the length is not that of the routing.
+pub fn scale_rows(values: &mut [f32], routing: &Routing) {
+    let width = width(values.len(), routing.len());
+    assert_eq!(values.len(), routing.len() * width, "rows of experts");
+    values
+        .par_chunks_mut(width)
+        .enumerate()
+        .for_each(|(row, values)| {
+            let (_, weight) = routing.of_row(row);
+            values.iter_mut().for_each(|v| *v *= weight);
+        });
+}
+
 /// Values of a row; at least 1, so that no rows are no chunks.
 fn width(values: usize, rows: usize) -> usize {
     (values / rows.max(1)).max(1)

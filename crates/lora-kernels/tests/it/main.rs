@@ -3,6 +3,7 @@
 mod attention;
 mod delta;
 mod dora;
+mod expert_factors;
 mod experts;
 mod harness;
 mod invariants;

@@ -14,7 +14,7 @@ pub(crate) const CASES: [&str; 5] = [
 ];
 
 /// What else an adapter can train.
-pub(crate) const MORE: [&str; 19] = [
+pub(crate) const MORE: [&str; 24] = [
     "llama_dora",
     "mistral_patterns",
     "qwen3_modules_to_save",
@@ -34,6 +34,11 @@ pub(crate) const MORE: [&str; 19] = [
     "tokens_added_untied",
     "saved_resized",
     "lora_resized",
+    "parameters_all",
+    "parameters_gate_up",
+    "parameters_down",
+    "parameters_converted",
+    "parameters_stacked",
 ];
 
 /// A copy of a golden adapter whose values went through `change`.

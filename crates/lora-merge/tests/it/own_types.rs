@@ -43,6 +43,46 @@ fn within(view: &TensorView<'_>, exact: &[f32], bits: i32) {
     }
 }
 
+/// Experts lie in one tensor of the file, an adapter's factors in one of its own: each of its values is the folder's.
+#[test]
+fn experts_are_merged_into_the_file_as_into_a_folder() {
+    for name in [
+        "parameters_gate_up",
+        "parameters_down",
+        "parameters_stacked",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, folder) = (dir.path().join("base.gguf"), dir.path().join("base"));
+        lora_testkit::write_family(name, &folder);
+        let base = Checkpoint::open(&folder).unwrap();
+        save_gguf(
+            &path,
+            &base,
+            lora_checkpoint::GgufDtype::F32,
+            "base",
+            |_| Ok::<(), Error>(()),
+        )
+        .unwrap();
+        let adapter = case(name).join("adapter");
+        for (base, more) in [
+            (&path, &["--out", "merged.gguf"][..]),
+            (&folder, &["--out", "merged", "--dtype", "f32"]),
+        ] {
+            assert_code(&merge(dir.path(), base, &adapter, more), 0);
+        }
+        let [file, folder, base] = ["merged.gguf", "merged", "base"]
+            .map(|name| Checkpoint::open(&dir.path().join(name)).unwrap());
+        let mut changed = 0;
+        for name in folder.tensor_names() {
+            let [one, two, before] =
+                [&file, &folder, &base].map(|model| model.tensor(&name).unwrap().to_f32());
+            assert!(one == two, "{name}");
+            changed += usize::from(one != before && name.contains("experts"));
+        }
+        assert!(changed >= 5, "{name}: {changed} experts' weights changed");
+    }
+}
+
 #[test]
 fn only_adapted_tensors_change_and_each_keeps_its_type() {
     for (name, mix, bits) in [

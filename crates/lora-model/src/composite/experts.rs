@@ -2,6 +2,7 @@
 //! tokens are.
 use super::graph::Graph;
 use super::mlp::activate;
+use crate::spec;
 use candle_core::{D, Result, Tensor};
 use lora_checkpoint::{Activation, Experts, Projection};
 
@@ -20,8 +21,7 @@ impl Graph<'_> {
         let Some(names) = self.config.facts().experts else {
             return Err(candle_core::Error::Msg("a family without experts".into()));
         };
-        let router = self.weight(&path(names.router.to_owned()))?;
-        let logits = x.matmul(&router.t()?)?; // (T, E)
+        let logits = self.of_mixture(x, &path(names.router.to_owned()))?; // (T, E)
         let largest = logits.detach().max_keepdim(D::Minus1)?;
         let exps = logits.broadcast_sub(&largest)?.exp()?;
         let probabilities = exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?;
@@ -41,10 +41,8 @@ impl Graph<'_> {
             let count = tokens.len();
             let tokens = Tensor::from_vec(tokens, count, x.device())?;
             let own = x.index_select(&tokens, 0)?; // (n, H)
-            let linear = |x: &Tensor, projection| {
-                let weight = self.weight(&path(names.of(expert, projection)))?;
-                x.matmul(&weight.t()?)
-            };
+            let linear =
+                |x: &Tensor, projection| self.of_mixture(x, &path(names.of(expert, projection)));
             let gate = activate(&linear(&own, Projection::Gate)?, activation)?;
             let inner = (gate * linear(&own, Projection::Up)?)?;
             let out = linear(&inner, Projection::Down)?;
@@ -53,6 +51,24 @@ impl Graph<'_> {
             y = y.index_add(&tokens, &out.broadcast_mul(&weight)?, 0)?;
         }
         Ok(y)
+    }
+}
+
+impl Graph<'_> {
+    /// x·Wᵀ of a router or an expert, with what an adapter adds.
+    fn of_mixture(&self, x: &Tensor, name: &str) -> Result<Tensor> {
+        let weight = self.weight(name)?;
+        let plain = x.matmul(&weight.t()?)?;
+        let (Some(patches), Some(part)) = (self.patches, spec::part_of(self.config, name)) else {
+            return Ok(plain);
+        };
+        if let Some(patched) = patches.linear(&part.path, x, weight)? {
+            return Ok(patched);
+        }
+        match patches.expert((&part.path, part.expert), part.rows, x)? {
+            Some(delta) => plain + delta,
+            None => Ok(plain),
+        }
     }
 }
 

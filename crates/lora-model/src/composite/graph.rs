@@ -30,7 +30,7 @@ pub(super) type Last = Option<(Projection, Tensor)>;
 pub(super) struct Graph<'a> {
     pub(super) config: &'a ModelConfig,
     weights: &'a Weights,
-    patches: Option<&'a Patches>,
+    pub(super) patches: Option<&'a Patches>,
     ropes: RopeTables,
     pub(super) runs: Vec<Run>,
     /// By (length, window).

@@ -3,6 +3,7 @@ use crate::Dropout;
 use candle_core::{D, Result, Tensor};
 use lora_core::{Adapter, AdapterTensor, TargetedModule};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// What a module computes beside its frozen weight.
 #[derive(Debug)]
@@ -19,10 +20,21 @@ struct Patch {
     index: usize,
 }
 
+/// What all experts' matrices of a layer compute beside their frozen weights.
+#[derive(Debug)]
+struct ExpertPatch {
+    /// (E, r, in).
+    a: Tensor,
+    /// (E, out, r).
+    b: Tensor,
+    scaling: f64,
+}
+
 /// An adapter in the graph.
 #[derive(Debug)]
 pub(super) struct Patches {
     by_path: BTreeMap<String, Patch>,
+    of_experts: BTreeMap<String, ExpertPatch>,
     /// By the name of the base's tensor.
     replaced: BTreeMap<String, Tensor>,
     /// Rows of the vocabulary that train, (rows, width), with the modules whose they are and their numbers.
@@ -49,7 +61,23 @@ impl Patches {
                 .ok_or_else(|| candle_core::Error::Msg("the adapter lacks a tensor".into()))
         };
         let mut by_path = BTreeMap::new();
+        let mut of_experts = BTreeMap::new();
+        let dropout = dropout.filter(|d| d.p > 0.0);
+        if dropout.is_some() && adapter.config.targets_parameters() {
+            let message = "there is no dropout on the parameters of a mixture of experts";
+            return Err(candle_core::Error::Msg(message.into()));
+        }
         for (index, module) in adapter.modules.iter().enumerate() {
+            if let Some(experts) = module.experts() {
+                let (rank, out) = (module.rank, module.out_features);
+                let patch = ExpertPatch {
+                    a: next()?.reshape((experts, rank, module.in_features))?,
+                    b: next()?.reshape((experts, out, rank))?,
+                    scaling: f64::from(module.scaling),
+                };
+                of_experts.insert(module.path.clone(), patch);
+                continue;
+            }
             let origin = adapter.origin_factors(index).map(|(a, b)| {
                 let TargetedModule {
                     rank,
@@ -84,9 +112,10 @@ impl Patches {
         }
         Ok(Self {
             by_path,
+            of_experts,
             replaced,
             rows,
-            dropout: dropout.filter(|d| d.p > 0.0),
+            dropout,
         })
     }
 
@@ -144,6 +173,22 @@ impl Patches {
         Ok(Some(
             ((plain - &seen)? + (seen + delta)?.broadcast_mul(&gain)?)?,
         ))
+    }
+
+    /// s·x·Aᵀ·Bᵀ (n, rows) with one expert's factors, x (n, in), for some rows of B, if experts' matrices at `path` carry LoRA.
+    pub(super) fn expert(
+        &self,
+        (path, expert): (&str, usize),
+        rows: Range<usize>,
+        x: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        let Some(patch) = self.of_experts.get(path) else {
+            return Ok(None);
+        };
+        let a = patch.a.get(expert)?; // (r, in)
+        let b = patch.b.get(expert)?.narrow(0, rows.start, rows.len())?; // (rows, r)
+        let delta = x.matmul(&a.t()?)?.matmul(&b.t()?)?;
+        Ok(Some((delta * patch.scaling)?))
     }
 
     /// The rows `ids` of the embedding at `path`, (T, H), if it carries LoRA: g·(E[id] + s·B·A[:, id]), g = 1 without DoRA.

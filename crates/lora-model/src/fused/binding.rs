@@ -1,4 +1,5 @@
 //! Where an adapter sits in a decoder: what trains at each linear layer, at the embedding and at the norms.
+use super::expert_sites::{MixtureSite, MixtureSlots};
 use super::matrix::Matrix;
 use super::norms::{NormLayer, NormPart};
 use super::patched::Patched;
@@ -24,6 +25,8 @@ pub(crate) struct Binding<'a> {
     pub(crate) adapter: Option<&'a Adapter>,
     /// By layer and [`Projection::index`].
     layers: Vec<[Slot; Projection::ALL.len()]>,
+    /// By layer.
+    mixtures: Vec<MixtureSlots>,
     pub(crate) embedding: Slot,
     pub(crate) head: Slot,
     /// Trained vectors of norms: whose, which, and the trained tensor.
@@ -43,6 +46,7 @@ impl<'a> Binding<'a> {
         let mut binding = Self {
             adapter,
             layers: vec![Default::default(); config.num_hidden_layers],
+            mixtures: vec![MixtureSlots::default(); config.num_hidden_layers],
             embedding: Slot::default(),
             head: Slot::default(),
             norms: Vec::new(),
@@ -61,6 +65,7 @@ impl<'a> Binding<'a> {
                 let slot = open.slot(&config.path(projection, layer), shape)?;
                 binding.layers[layer][projection.index()] = slot;
             }
+            binding.mixtures[layer] = MixtureSlots::of(&mut open, config, layer)?;
             for &(norm, _) in config.facts().norms {
                 let Some(path) = config.norm_path(layer, norm) else {
                     continue;
@@ -79,6 +84,11 @@ impl<'a> Binding<'a> {
             .extend(last.map(|(part, index)| (place, part, index)));
         binding.head = open.slot(HEAD, (v, h))?;
         open.nothing_left()?;
+        let of_mixture = |slots: &MixtureSlots| *slots != MixtureSlots::default();
+        if binding.drops() && binding.mixtures.iter().any(of_mixture) {
+            let message = "there is no dropout on the parameters of a mixture of experts";
+            return Err(Error::invalid(message.to_owned()).hint("train without dropout"));
+        }
         Ok(binding)
     }
 
@@ -90,6 +100,12 @@ impl<'a> Binding<'a> {
     /// Module index of a projection, if it carries LoRA.
     pub(crate) fn slot(&self, layer: usize, projection: Projection) -> Slot {
         self.layers[layer][projection.index()]
+    }
+
+    /// What trains at the router and the experts of a layer.
+    pub(super) fn mixture(&self, layer: usize) -> MixtureSite<'_> {
+        let site = |adapter| self.mixtures[layer].site(adapter);
+        self.adapter.map(site).unwrap_or_default()
     }
 
     /// What trains in a slot.
@@ -214,8 +230,13 @@ impl<'a> Binding<'a> {
             .iter()
             .filter_map(|((layer, _), ..)| *layer)
             .min();
+        let mixtures = self
+            .mixtures
+            .iter()
+            .position(|slots| *slots != MixtureSlots::default());
         linears
             .into_iter()
+            .chain(mixtures)
             .chain(norms)
             .min()
             .unwrap_or(self.layers.len())

@@ -270,6 +270,9 @@ pub(super) struct ExpertScratch {
     pub(super) d_logits: Buffer,
     /// Gradient of the weights of what the experts give, (T·k).
     pub(super) d_weights: Buffer,
+    /// What factors make of an input, (T·k, r) or of a router's (T, r), and its gradient.
+    pub(super) u: Buffer,
+    pub(super) d_u: Buffer,
     /// Who chose whom.
     pub(super) routing: Routing,
 }

@@ -262,7 +262,12 @@ fn mlp_backward(
     scratch: &mut Scratch,
 ) {
     match &at.layer.mixture {
-        Some(mixture) => experts::backward(at, mixture, dx, saved, scratch),
+        Some(mixture) => {
+            if experts::reads_input(at) {
+                mlp_input_again(at, saved, wanted, scratch);
+            }
+            experts::backward(at, mixture, dx, saved, gradients, scratch);
+        }
         None => plain_backward(at, dx, saved, wanted, gradients, scratch),
     }
     if at.is_parallel() {

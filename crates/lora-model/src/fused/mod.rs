@@ -17,6 +17,8 @@ mod delta;
 mod dropout;
 mod embed;
 mod engine;
+mod expert_factors;
+mod expert_sites;
 mod experts;
 mod footprint;
 mod generate;

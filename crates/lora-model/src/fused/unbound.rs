@@ -81,6 +81,33 @@ impl<'a> Unbound<'a> {
         Ok(slot)
     }
 
+    /// The module of a parameter of a mixture, of shape (out, in), or of so many experts' matrices of this shape.
+    pub(super) fn parameter(
+        &mut self,
+        path: &str,
+        experts: Option<usize>,
+        shape: (usize, usize),
+    ) -> Result<Option<usize>, Error> {
+        let Some(index) = self.modules.remove(path) else {
+            return Ok(None);
+        };
+        let m = &self.adapter.modules[index];
+        let found = (m.experts(), (m.out_features, m.in_features));
+        if found == (experts, shape) {
+            return Ok(Some(index));
+        }
+        let described = |(experts, (out, inn)): (Option<usize>, (usize, usize))| match experts {
+            Some(experts) => format!("({experts}, {out}, {inn})"),
+            None => format!("({out}, {inn})"),
+        };
+        Err(Error::invalid(format!(
+            "{path}: the adapter is for a parameter of shape {}, the base's is {}",
+            described(found),
+            described((experts, shape))
+        ))
+        .hint("use the base that the adapter was trained on"))
+    }
+
     /// Rows of a weight of so many values in all.
     fn check_rows(&self, path: &str, own: &TrainedRows, values: usize) -> Result<(), Error> {
         let vocabulary = values / own.width.max(1);

@@ -1,5 +1,5 @@
 //! The golden cases, and what every route must make of them: PEFT's logits, losses, gradients and AdamW trajectories.
-use lora_core::Adapter;
+use lora_core::{Adapter, AdapterTensor};
 use lora_kernels::optim::{AdamW, Moments, Step, clip_factor, global_norm};
 use lora_model::{Adding, Base, Packed, Route, SequenceLoss, open_for};
 use safetensors::SafeTensors;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 62] = [
+pub(crate) const CASES: [&str; 67] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -70,6 +70,11 @@ pub(crate) const CASES: [&str; 62] = [
     "tokens_added_untied",
     "saved_resized",
     "lora_resized",
+    "parameters_all",
+    "parameters_gate_up",
+    "parameters_down",
+    "parameters_converted",
+    "parameters_stacked",
 ];
 /// Those of [`CASES`] that are plain Llama.
 pub(crate) const LLAMA: [&str; 2] = [CASES[0], CASES[1]];
@@ -146,6 +151,16 @@ impl Golden {
         self.case["name"].as_str().unwrap()
     }
 
+    /// One of its folders.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Whether its adapter can drop inputs.
+    pub(crate) fn drops(&self) -> bool {
+        !self.adapter.config.targets_parameters()
+    }
+
     /// The adapter after training.
     pub(crate) fn trained(&self) -> Adapter {
         Adapter::load(&self.folder.join("adapter_trained"), &self.base)
@@ -186,20 +201,20 @@ impl Golden {
     /// Golden tensors of all that trains, laid out as the adapter's parameters.
     fn flat(&self, prefix: &str) -> Vec<f32> {
         let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
-        let names = self
-            .adapter
+        let of_tensor = |tensor: AdapterTensor| {
+            let name = format!("{prefix}.{}", tensor.name);
+            // torch names a magnitude's parameter by its module, the file does not.
+            let values = match tensors.tensor(&name) {
+                Ok(_) => self.values(&name),
+                Err(_) => self.values(&format!("{name}.weight")),
+            };
+            tensor.from_file(&values).unwrap_or(values)
+        };
+        self.adapter
             .tensors()
             .into_iter()
-            .map(|tensor| format!("{prefix}.{}", tensor.name));
-        // torch names a magnitude's parameter by its module, the file does not.
-        let named = names.map(|name| {
-            if tensors.tensor(&name).is_ok() {
-                name
-            } else {
-                format!("{name}.weight")
-            }
-        });
-        named.flat_map(|name| self.values(&name)).collect()
+            .flat_map(of_tensor)
+            .collect()
     }
 
     /// How many tensors PEFT has a gradient for.
@@ -386,8 +401,21 @@ pub(crate) fn check_edges(golden: &Golden, route: &mut dyn Route) {
     );
 }
 
-/// Dropout: the same (seed, step) gives the same gradients, another step gives others, and both differ from none.
+/// Dropout: the same (seed, step) gives the same gradients, another step gives others, and both differ from none. Beside
+/// parameters of a mixture it is refused.
 pub(crate) fn check_dropout(golden: &Golden, route: &mut dyn Route) {
+    if !golden.drops() {
+        let dropout = lora_model::Dropout {
+            p: 0.3,
+            seed: 7,
+            step: 1,
+        };
+        let mut gradients = vec![0f32; golden.adapter.params.len()];
+        let (adapter, packed) = (&golden.adapter, &golden.packed);
+        let refused = route.gradients(adapter, packed, Some(dropout), 1.0, &mut gradients);
+        assert!(refused.unwrap_err().to_string().contains("no dropout"));
+        return;
+    }
     let mut run = |dropout| {
         let mut gradients = vec![0f32; golden.adapter.params.len()];
         route

@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 34] = [
+const REFUSED: [(&str, &str); 39] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -69,6 +69,17 @@ const REFUSED: [(&str, &str); 34] = [
     ("tokens_added_tied", "trainable_token_indices"),
     ("tokens_added_untied", "trainable_token_indices"),
     ("saved_resized", "which trains as a whole"),
+    ("parameters_all", "mixtures of experts, which qwen3_moe has"),
+    ("parameters_gate_up", "mixtures of experts, which olmoe has"),
+    ("parameters_down", "mixtures of experts, which mixtral has"),
+    (
+        "parameters_converted",
+        "mixtures of experts, which mixtral has",
+    ),
+    (
+        "parameters_stacked",
+        "mixtures of experts, which granitemoe has",
+    ),
 ];
 
 fn is_refused(name: &str) -> bool {

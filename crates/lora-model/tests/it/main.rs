@@ -7,4 +7,5 @@ mod golden;
 mod gpu;
 mod gpu_memory;
 mod mixtures;
+mod parameters;
 mod reference;

@@ -65,6 +65,9 @@ pub struct CostArgs {
         default_value = "all"
     )]
     pub targets: Vec<String>,
+    /// Weights of a mixture of experts that carry adapters, too: experts, router, or names as PEFT takes them.
+    #[arg(long, value_name = "NAMES")]
+    pub target_parameters: Vec<String>,
     /// Storage of the base [default: as its file is; bf16 for a name; with --device memory shows all that a card holds].
     #[arg(long, value_enum, value_name = "TYPE,…", value_delimiter = ',')]
     pub dtype: Vec<BaseType>,
@@ -167,9 +170,10 @@ impl CostArgs {
         for targets in &self.targets {
             for &rank in &self.rank {
                 let modules = target_set(&shape, targets)?;
-                let targeted = LoraConfig::new(rank, rank as f64, modules)
-                    .layout(&shape.modules())?
-                    .modules;
+                let mut config = LoraConfig::new(rank, rank as f64, modules);
+                config.target_parameters = shape.target_parameters(&self.target_parameters)?;
+                config.lora_dropout = if self.dropout { 0.1 } else { 0.0 };
+                let targeted = config.layout(&shape.modules())?.modules;
                 for &base in &bases {
                     for rows in &rows {
                         for &batch in &self.batch {

@@ -2,6 +2,7 @@
 use super::workload::{Keep, Workload};
 use crate::model::shape::Shape;
 use lora_checkpoint::{Mixer, ModelConfig};
+use lora_core::TargetedModule;
 use lora_training::EVALUATION_TOKENS;
 use serde::Serialize;
 
@@ -88,7 +89,7 @@ fn evaluation(shape: &Shape, work: &Workload, speed: &Speed) -> f64 {
     let adapters: f64 = work
         .targeted
         .iter()
-        .map(|m| (m.a.len() + m.b.len()) as f64)
+        .map(|module| factor_weights(shape, module))
         .sum();
     let flops = 2.0
         * (tokens as f64 * (linear_weights(shape) + adapters)
@@ -146,9 +147,18 @@ fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f6
         .targeted
         .iter()
         .filter(|m| !m.path.ends_with(".down_proj"))
-        .map(|m| (m.a.len() + m.b.len()) as f64);
+        .map(|module| factor_weights(shape, module));
     let forward = 2.0 * tokens * (linear_weights(shape) - down + factors.sum::<f64>());
     share * (forward + attention(shape, squares) * 2.0 / 7.0 + rule(shape, tokens))
+}
+
+/// Values of a module's factors that a token meets: of experts those that are chosen for it.
+fn factor_weights(shape: &Shape, module: &TargetedModule) -> f64 {
+    let all = (module.a.len() + module.b.len()) as f64;
+    match (module.experts(), shape.config.experts) {
+        (Some(count), Some(own)) => all * own.chosen as f64 / count.max(1) as f64,
+        _ => all,
+    }
 }
 
 /// Weights of the layers' linear modules that a token meets: of experts those that are chosen for it.

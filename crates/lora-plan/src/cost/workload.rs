@@ -307,7 +307,7 @@ impl Workload {
             keep: Keep::All,
             trainable: targeted
                 .iter()
-                .map(|m| (m.rank * (m.in_features + m.out_features)) as u64)
+                .map(|m| (m.a.len() + m.b.len()) as u64)
                 .sum(),
             rows: sizes.len(),
             tokens: all.tokens.total,

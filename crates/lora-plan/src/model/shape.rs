@@ -2,7 +2,7 @@
 use crate::model::known::Known;
 use lora_checkpoint::{Checkpoint, ModelConfig};
 use lora_cli::{Error, Result, artefact_input, hub_shape, is_hub};
-use lora_core::{Module, TargetModules, Targets};
+use lora_core::{Module, Parameters, TargetModules, Targets};
 use lora_receipt::Artefact;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,15 @@ impl Shape {
     pub(crate) fn targets(&self, text: &str) -> Result<TargetModules> {
         let targets: Targets = text.parse()?;
         Ok(targets.resolve(&self.modules())?)
+    }
+
+    /// The parameters of mixtures that a person asks for, if any, on this model.
+    pub(crate) fn target_parameters(&self, given: &[String]) -> Result<Option<Vec<String>>> {
+        if given.is_empty() {
+            return Ok(None);
+        }
+        let parameters: Parameters = given.join(",").parse()?;
+        Ok(Some(parameters.resolve(&self.modules())?))
     }
 
     /// Decoder layers.

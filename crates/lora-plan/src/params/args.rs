@@ -18,7 +18,7 @@ pub struct ParamsArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder or adapter_config.json of PEFT whose setting is counted, in place of the flags below.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["rank", "alpha", "targets", "rslora"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rank", "alpha", "targets", "target_parameters", "rslora"])]
     pub config: Option<PathBuf>,
     /// Rank r of the adapters.
     #[arg(long, value_name = "N", default_value_t = 16)]
@@ -30,6 +30,9 @@ pub struct ParamsArgs {
     /// attention (q, v), full-attention (q, k, v, o), all (all seven).
     #[arg(long, value_name = "NAMES", default_value = "all")]
     pub targets: Vec<String>,
+    /// Weights of a mixture of experts that carry an adapter, beside --targets: experts, router, or names as PEFT takes them.
+    #[arg(long, value_name = "NAMES")]
+    pub target_parameters: Vec<String>,
     /// Scale by α/√r (rsLoRA).
     #[arg(long)]
     pub rslora: bool,
@@ -84,6 +87,7 @@ impl ParamsArgs {
         let mut config =
             LoraConfig::new(self.rank, self.alpha.unwrap_or(self.rank as f64), targets);
         config.use_rslora = self.rslora;
+        config.target_parameters = shape.target_parameters(&self.target_parameters)?;
         config
             .validate()
             .map_err(|e| Error::from(e).hint("choose --rank and --alpha above 0"))?;

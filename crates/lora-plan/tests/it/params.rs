@@ -212,6 +212,50 @@ fn golden_cases() {
     }
 }
 
+/// LoRA on a mixture's experts and router is counted as PEFT counts it, by flags and from PEFT's own configs.
+#[test]
+fn parameters_of_mixtures() {
+    for case in [
+        "parameters_all",
+        "parameters_gate_up",
+        "parameters_down",
+        "parameters_converted",
+        "parameters_stacked",
+    ] {
+        let expected: Value =
+            serde_json::from_slice(&std::fs::read(golden(case) + "/case.json").unwrap()).unwrap();
+        let config = golden(case) + "/adapter";
+        let found = plan(
+            &(golden(case) + "/base/config.json"),
+            &["--config", &config],
+        )
+        .unwrap();
+        let file = std::fs::metadata(config + "/adapter_model.safetensors").unwrap();
+        assert_eq!(
+            (&found["trainable"], &found["all"], &found["adapter_bytes"]),
+            (
+                &expected["trainable_params"],
+                &expected["all_params"],
+                &file.len().into()
+            ),
+            "{case}"
+        );
+    }
+    let base = golden("parameters_gate_up") + "/base";
+    let flags = ["--rank", "2", "--targets", "none", "--target-parameters"];
+    let count = |names: &str| {
+        let found = plan(&base, &[&flags[..], &[names]].concat()).unwrap();
+        found["trainable"].as_u64().unwrap()
+    };
+    // Two layers, six experts: A (2·6, 36) and B (24, 2·6); A (2·6, 12) and B (36, 2·6); A (2, 36) and B (6, 2).
+    let [gate_up, down, router] = [2 * 12 * (36 + 24), 2 * 12 * (12 + 36), 2 * 2 * (36 + 6)];
+    assert_eq!(count("experts.gate_up_proj"), gate_up);
+    assert_eq!(count("experts"), gate_up + down);
+    assert_eq!(count("experts,router"), gate_up + down + router);
+    let error = plan(&base, &[&flags[..], &["experts.w1"]].concat()).unwrap_err();
+    assert!(error.contains("mlp.experts.gate_up_proj"), "{error}");
+}
+
 /// An adapter's own config is counted as it is, from its folder and from the file.
 #[test]
 fn an_adapters_config_in_place_of_flags() {

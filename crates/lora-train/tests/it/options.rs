@@ -63,6 +63,21 @@ fn trains(base: &str, flags: &[&str]) -> Value {
     config(&out)
 }
 
+/// A mixture of experts with room for the rows' tokens, trained from random weights for a step.
+fn mixture(dir: &Path, case: &str) -> String {
+    let [shape, base] = ["shape", "base"].map(|name| dir.join(format!("{case}-{name}")));
+    std::fs::create_dir(&shape).unwrap();
+    let text = std::fs::read_to_string(golden(case, "base").join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["vocab_size"] = json!(160);
+    std::fs::write(shape.join("config.json"), config.to_string()).unwrap();
+    let data = dataset(dir);
+    let [from, to] = [&shape, &base].map(|path| path.to_str().unwrap());
+    let fixed = ["--base", from, "--data", &data, "--out", to, "--steps", "1"];
+    train(&[&fixed[..], &["--method", "full", "--warmup", "0"]].concat());
+    to.to_owned()
+}
+
 /// A base, flags, and what they make of the adapter's config.
 type Case<'c> = (&'c str, &'c [&'c str], &'c [(&'c str, Value)]);
 
@@ -72,7 +87,12 @@ fn each_option_trains_alike_in_both_routes_and_is_written() {
         .display()
         .to_string();
     let tied = base();
-    let cases: [Case<'_>; 12] = [
+    let dir = tempfile::tempdir().unwrap();
+    let (qwen, granite) = (
+        mixture(dir.path(), "parameters_all"),
+        mixture(dir.path(), "parameters_stacked"),
+    );
+    let cases: [Case<'_>; 14] = [
         (
             &tied,
             &["--dora", "--dropout", "0.2"],
@@ -159,6 +179,44 @@ fn each_option_trains_alike_in_both_routes_and_is_written() {
                 ("exclude_modules", json!(["mlp.up_proj"])),
                 ("rank_pattern", json!({"v_proj": 2})),
                 ("alpha_pattern", json!({"q_proj": 9})),
+            ],
+        ),
+        (
+            &qwen,
+            &["--targets", "none", "--target-parameters", "experts,router"],
+            &[
+                ("target_modules", json!([])),
+                (
+                    "target_parameters",
+                    json!([
+                        "mlp.experts.down_proj",
+                        "mlp.experts.gate_up_proj",
+                        "mlp.gate.weight"
+                    ]),
+                ),
+            ],
+        ),
+        (
+            &granite,
+            &[
+                "--target-parameters",
+                "layers.1.block_sparse_moe.experts.down_proj",
+                "--target-parameters",
+                "router",
+                "--rslora",
+            ],
+            &[
+                (
+                    "target_modules",
+                    json!(["k_proj", "o_proj", "q_proj", "v_proj"]),
+                ),
+                (
+                    "target_parameters",
+                    json!([
+                        "layers.1.block_sparse_moe.experts.down_proj",
+                        "block_sparse_moe.router.weight"
+                    ]),
+                ),
             ],
         ),
     ];
@@ -293,5 +351,65 @@ fn what_does_not_go_together_is_refused_before_anything_is_opened() {
     ] {
         let stderr = with(flags);
         assert!(stderr.contains(reason), "{flags:?}: {stderr}");
+    }
+}
+
+#[test]
+fn parameters_that_can_not_carry_lora_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dense, data) = (base(), dataset(dir.path()));
+    let mixture = mixture(dir.path(), "parameters_all");
+    let out = dir.path().join("out").display().to_string();
+    let cases: [(&str, &[&str], &str); 8] = [
+        (
+            &dense,
+            &["--target-parameters", "experts"],
+            "it has no experts",
+        ),
+        (
+            &mixture,
+            &["--target-parameters", "q_proj.weight"],
+            "is a linear layer's",
+        ),
+        (
+            &mixture,
+            &["--target-parameters", "experts", "--dropout", "0.1"],
+            "--dropout 0",
+        ),
+        (
+            &mixture,
+            &["--target-parameters", "experts", "--preset", "conservative"],
+            "--dropout 0",
+        ),
+        (
+            &mixture,
+            &["--target-parameters", "experts", "--dora"],
+            "use_dora",
+        ),
+        (
+            &mixture,
+            &[
+                "--target-parameters",
+                "experts",
+                "--targets",
+                "q_proj",
+                "--layers",
+                "0",
+            ],
+            "layers.0.mlp.experts.down_proj",
+        ),
+        (&mixture, &["--targets", "none"], "--target-parameters"),
+        (
+            &mixture,
+            &["--method", "full", "--target-parameters", "experts"],
+            "--method full",
+        ),
+    ];
+    for (base, flags, what) in cases {
+        let fixed = [
+            "--base", base, "--data", &data, "--out", &out, "--steps", "1",
+        ];
+        let stderr = refused(&[&fixed[..], flags].concat());
+        assert!(stderr.contains(what), "{flags:?}: {stderr}");
     }
 }

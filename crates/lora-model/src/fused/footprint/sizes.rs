@@ -2,7 +2,7 @@
 use crate::fused::batch_size::BatchSize;
 use crate::fused::delta::shape as of_kernels;
 use lora_checkpoint::{Block, Mixer, ModelConfig, Norm, Projection};
-use lora_core::TargetedModule;
+use lora_core::{ModuleKind, TargetedModule};
 use lora_kernels::{attention, gemm, linear, loss};
 
 /// The largest output of a projection, of all layers that mix tokens by attention.
@@ -181,11 +181,23 @@ fn wide(config: &ModelConfig) -> usize {
     all.max().unwrap_or(0)
 }
 
-/// Values a token of a mixture's scratch: rows of the chosen; the gradient of logits and weights; the choice four times.
-fn expert_scratch(config: &ModelConfig) -> usize {
+/// Values a token of a mixture's scratch: rows of the chosen; the gradient of logits and weights; the choice four times; what
+/// factors make of their input, and its gradient.
+fn expert_scratch(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
     config.experts.map_or(0, |experts| {
-        experts.chosen * (config.hidden_size + 5) + experts.count
+        let of_mixtures = targeted.iter().filter(|m| is_of_mixture(m));
+        let inner = of_mixtures.map(|m| match m.experts() {
+            Some(_) => experts.chosen * m.rank,
+            None => m.rank,
+        });
+        let inner = 2 * inner.max().unwrap_or(0);
+        experts.chosen * (config.hidden_size + 5) + experts.count + inner
     })
+}
+
+/// True for a parameter of a mixture, whose scratch is that of the mixture.
+fn is_of_mixture(module: &TargetedModule) -> bool {
+    matches!(module.kind, ModuleKind::Experts { .. } | ModuleKind::Router)
 }
 
 /// Where the rows of each expert begin.
@@ -255,7 +267,8 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
         })
         .max()
         .unwrap_or(0);
-    let rank = targeted.iter().map(|module| module.rank).max().unwrap_or(0);
+    let beside = targeted.iter().filter(|module| !is_of_mixture(module));
+    let rank = beside.map(|module| module.rank).max().unwrap_or(0);
     let dropped = if dropout {
         2 * targeted
             .iter()
@@ -272,7 +285,7 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
         + of_rule
         + of_per_layer(config)
         + of_shared(config)
-        + expert_scratch(config)
+        + expert_scratch(config, targeted)
         + head_norms
         + sandwich
         + stacked
