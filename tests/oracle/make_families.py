@@ -90,6 +90,10 @@ MODELS = {
     "qwen3_5-even": {"model_type": "qwen3_5_text", "num_hidden_layers": 4, "head_dim": 32, "linear_num_key_heads": 2,
                      "linear_num_value_heads": 2, "linear_key_head_dim": 32, "linear_value_head_dim": 32,
                      "tie_word_embeddings": True},
+    "lfm2": {"model_type": "lfm2", "num_hidden_layers": 5, "tie_word_embeddings": True, "block_multiple_of": 64,
+             "layer_types": ["conv", "conv", "full_attention", "conv", "full_attention"]},
+    "lfm2-head": {"model_type": "lfm2", "num_hidden_layers": 4, "tie_word_embeddings": False, "conv_L_cache": 4,
+                  "block_auto_adjust_ff_dim": False, "full_attn_idxs": [0, 3]},
     "hunyuan": {"model_type": "hunyuan_v1_dense", "head_dim": 32, "tie_word_embeddings": True,
                 "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 1000.0, "factor": 1.0}},
 }  # fmt: skip

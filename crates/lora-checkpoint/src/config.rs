@@ -1,7 +1,7 @@
 //! The shape of a decoder, checked for sense: all that a route, a file format or a plan needs to know of a model.
 //! Where it comes from (config.json, GGUF metadata) lives elsewhere.
 use crate::Rope;
-use crate::families::{DeltaShape, Experts, Facts, Family, Mixer, Variants};
+use crate::families::{DeltaShape, Experts, Facts, Family, Mixer, ShortConv, Variants};
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct ModelConfig {
     pub layers: Vec<LayerSpec>,
     /// Heads of the recurrent layers, of a family that has such.
     pub delta: Option<DeltaShape>,
+    /// The convolution of layers that have nothing else, of a family that has such.
+    pub short_conv: Option<ShortConv>,
     /// Scores are divided by its root, unless `multipliers` name their own; the width of a head unless the family names
     /// another number.
     pub query_pre_attn_scalar: f64,
@@ -238,11 +240,34 @@ impl ModelConfig {
     }
 
     fn validate_recurrent(&self) -> Result<(), String> {
+        let known = |mixer| match mixer {
+            Mixer::Attention => true,
+            Mixer::Delta => self.delta.is_some(),
+            Mixer::ShortConv => self.short_conv.is_some(),
+        };
+        if !self.layers.iter().all(|layer| known(layer.mixer)) {
+            return Err("recurrent layers whose shape is not known".to_owned());
+        }
+        let taps = self.short_conv.map_or(1, |own| own.taps);
+        if taps == 0 || taps > MAX_TAPS {
+            let key = ShortConv::KEY;
+            return Err(format!("{key} is {taps}, expected 1 to {MAX_TAPS}"));
+        }
+        self.validate_delta()?;
+        // A text that is read again from its begin would need the states of its begin.
+        let changes = |rope: &Rope| rope.changes_beyond().is_some();
+        if self.is_recurrent() && self.ropes.iter().any(changes) {
+            return Err(
+                "a rotary embedding that depends on the length (dynamic, longrope) is not supported beside layers that keep a state"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_delta(&self) -> Result<(), String> {
         let Some(delta) = self.delta else {
-            return match self.is_recurrent() {
-                true => Err("recurrent layers without heads".to_owned()),
-                false => Ok(()),
-            };
+            return Ok(());
         };
         for (key, size) in delta.named() {
             if size == 0 || size > MAX_DIMENSION {
@@ -264,14 +289,6 @@ impl ModelConfig {
                 "linear_num_value_heads {} is not a multiple of linear_num_key_heads {}",
                 delta.value_heads, delta.key_heads
             ));
-        }
-        // A text that is read again from its begin would need the states of its begin.
-        let changes = |rope: &Rope| rope.changes_beyond().is_some();
-        if self.is_recurrent() && self.ropes.iter().any(changes) {
-            return Err(
-                "a rotary embedding that depends on the length (dynamic, longrope) is not supported beside linear_attention layers"
-                    .to_owned(),
-            );
         }
         Ok(())
     }

@@ -92,6 +92,8 @@ impl ModelConfig {
             Projection::DeltaZ => (delta(DeltaShape::values), hidden),
             Projection::DeltaB | Projection::DeltaA => (delta(|d| d.value_heads), hidden),
             Projection::DeltaOut => (hidden, delta(DeltaShape::values)),
+            Projection::ConvIn => (3 * hidden, hidden),
+            Projection::ConvOut => (hidden, hidden),
             Projection::PerLayerModel => (self.num_hidden_layers * own, hidden),
             Projection::PerLayerGate => (own, hidden),
             Projection::PerLayerOut => (hidden, own),
@@ -117,6 +119,8 @@ impl ModelConfig {
             | Projection::DeltaB
             | Projection::DeltaA
             | Projection::DeltaOut
+            | Projection::ConvIn
+            | Projection::ConvOut
             | Projection::PerLayerModel
             | Projection::PerLayerGate
             | Projection::PerLayerOut => false,
@@ -149,8 +153,8 @@ impl ModelConfig {
     /// The same; a layer with experts has the MLP that it would have without.
     fn with_experts_as_one(&self, layer: usize) -> Vec<Projection> {
         let usual = match (self.layers[layer].mixer, &self.facts().recurrent) {
-            (Mixer::Delta, Some(recurrent)) => recurrent.projections,
-            _ => self.facts().projections,
+            (Mixer::Attention, _) | (_, None) => self.facts().projections,
+            (_, Some(recurrent)) => recurrent.projections,
         };
         let shares = self.keys_of(layer).is_some();
         let has = |projection: Projection| match projection {
@@ -171,7 +175,8 @@ impl ModelConfig {
     /// Whether some layer keeps a state: a sequence can't begin with rows of another then.
     #[must_use]
     pub fn is_recurrent(&self) -> bool {
-        self.layers.iter().any(|layer| layer.mixer == Mixer::Delta)
+        let mut layers = self.layers.iter();
+        layers.any(|layer| layer.mixer != Mixer::Attention)
     }
 
     /// The experts of a layer.
@@ -218,7 +223,7 @@ impl ModelConfig {
     #[must_use]
     pub fn norm_path(&self, layer: usize, norm: Norm) -> Option<String> {
         let own = self.facts().norm(norm)?;
-        let is_recurrent = self.layers[layer].mixer == Mixer::Delta;
+        let is_recurrent = self.layers[layer].mixer != Mixer::Attention;
         let has = match norm {
             Norm::Query => !is_recurrent,
             Norm::Key => !is_recurrent && self.keys_of(layer).is_none(),

@@ -60,7 +60,7 @@ pub use expert_rows::Stored;
 pub use families::{
     Activation, Block, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts, Facts,
     Family, HeadNorms, Heads, Mixer, Mlp, Norm, NormKind, PER_LAYER_EMBEDDING, PerLayer, Published,
-    Recurrent, RotaryPairs, Variants, XIELU_BETA, XIELU_EPS, XieluNumber,
+    Recurrent, RotaryPairs, ShortConv, Variants, XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 pub use importance::Importance;
 pub use projection::Projection;

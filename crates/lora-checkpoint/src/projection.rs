@@ -35,6 +35,10 @@ pub enum Projection {
     DeltaA,
     /// A recurrent layer's output.
     DeltaOut,
+    /// What a layer of a short convolution reads: the gate before it, the gate behind it, its input.
+    ConvIn,
+    /// Its output.
+    ConvOut,
     /// From the embedding to the inputs of all layers: one for the model, which stands with the first layer's.
     PerLayerModel,
     /// The gate of a layer's own input.
@@ -44,13 +48,13 @@ pub enum Projection {
 }
 
 use Projection::{
-    DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, Down, Gate, GateUp, K, O, OutputGate, PerLayerGate,
-    PerLayerModel, PerLayerOut, Q, QGate, Qkv, Up, V,
+    ConvIn, ConvOut, DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, Down, Gate, GateUp, K, O,
+    OutputGate, PerLayerGate, PerLayerModel, PerLayerOut, Q, QGate, Qkv, Up, V,
 };
 
 impl Projection {
     /// All kinds of projections, in the order of [`Projection::index`].
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Q,
         K,
         V,
@@ -67,6 +71,8 @@ impl Projection {
         DeltaB,
         DeltaA,
         DeltaOut,
+        ConvIn,
+        ConvOut,
         PerLayerModel,
         PerLayerGate,
         PerLayerOut,
@@ -96,6 +102,8 @@ impl Projection {
             DeltaB => "linear_attn.in_proj_b",
             DeltaA => "linear_attn.in_proj_a",
             DeltaOut => "linear_attn.out_proj",
+            ConvIn => "conv.in_proj",
+            ConvOut => "conv.out_proj",
             PerLayerModel => "per_layer_model_projection",
             PerLayerGate => "per_layer_input_gate",
             PerLayerOut => "per_layer_projection",
@@ -128,6 +136,8 @@ impl Projection {
             DeltaB => &[DeltaB],
             DeltaA => &[DeltaA],
             DeltaOut => &[DeltaOut],
+            ConvIn => &[ConvIn],
+            ConvOut => &[ConvOut],
             PerLayerModel => &[PerLayerModel],
             PerLayerGate => &[PerLayerGate],
             PerLayerOut => &[PerLayerOut],

@@ -1,6 +1,6 @@
 //! The shape of a published model as a config, for plans.
 use crate::config::{Biases, LayerSpec, Multipliers};
-use crate::families::{DeltaShape, Family, Mixer, Published, Variants};
+use crate::families::{DeltaShape, Family, Mixer, Published, RecurrentKind, ShortConv, Variants};
 use crate::{ModelConfig, Rope, RopeScaling};
 
 impl ModelConfig {
@@ -31,10 +31,11 @@ impl ModelConfig {
             head_dim: shape.head,
             norm_eps: 1e-5,
             ropes: vec![rope; 1 + usize::from(family.facts().json.query_growth)],
-            layers: mixers(family, shape.layers)
+            layers: mixers(family, shape)
                 .map(|mixer| LayerSpec { mixer, ..layer })
                 .collect(),
             delta: delta(family, shape),
+            short_conv: short_conv(family),
             query_pre_attn_scalar: shape.head as f64,
             multipliers: Multipliers::default(),
             attention_softcap: None,
@@ -55,9 +56,15 @@ impl ModelConfig {
     }
 }
 
-/// Heads of the recurrent layers.
+fn kind(family: Family) -> Option<RecurrentKind> {
+    family.facts().recurrent.as_ref().map(|own| own.kind)
+}
+
+/// Heads of layers of Gated DeltaNet.
 fn delta(family: Family, shape: &Published) -> Option<DeltaShape> {
-    let usual = family.facts().recurrent.as_ref()?.shape;
+    let RecurrentKind::Delta { shape: usual, .. } = kind(family)? else {
+        return None;
+    };
     let [key_heads, value_heads] = shape
         .state_heads
         .unwrap_or([usual.key_heads, usual.value_heads]);
@@ -68,12 +75,22 @@ fn delta(family: Family, shape: &Published) -> Option<DeltaShape> {
     })
 }
 
-/// What mixes the tokens of each layer, where nothing is said.
-fn mixers(family: Family, count: usize) -> impl Iterator<Item = Mixer> {
-    let recurrent = family.facts().recurrent.as_ref();
-    let every = recurrent.map_or(1, |r| r.attention_every);
-    (1..=count).map(move |layer| match layer.is_multiple_of(every) {
-        true => Mixer::Attention,
-        false => Mixer::Delta,
+fn short_conv(family: Family) -> Option<ShortConv> {
+    match kind(family)? {
+        RecurrentKind::ShortConv(usual) => Some(usual),
+        RecurrentKind::Delta { .. } => None,
+    }
+}
+
+/// What mixes the tokens of each layer.
+fn mixers(family: Family, shape: &Published) -> impl Iterator<Item = Mixer> + use<'_> {
+    (0..shape.layers).map(move |layer| match kind(family) {
+        Some(RecurrentKind::Delta {
+            attention_every, ..
+        }) if !(layer + 1).is_multiple_of(attention_every) => Mixer::Delta,
+        Some(RecurrentKind::ShortConv(_)) if !shape.attention_in.contains(&layer) => {
+            Mixer::ShortConv
+        }
+        _ => Mixer::Attention,
     })
 }

@@ -1,6 +1,6 @@
 //! The weights that a decoder of a shape has: what each is, its name and its shape.
 use crate::families::{
-    DeltaPart, EXPERT_PROJECTIONS, Mixer, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber,
+    DeltaPart, EXPERT_PROJECTIONS, Mixer, Mlp, Norm, ShortConv, XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 use crate::{ModelConfig, Projection};
 
@@ -18,6 +18,8 @@ pub(crate) enum Part {
     Expert(usize, usize, Projection),
     Xielu(usize, XieluNumber),
     Delta(usize, DeltaPart),
+    /// The taps of a layer's short convolution.
+    ShortConv(usize),
     /// The table of the layers' own inputs.
     PerLayerEmbedding,
     /// What a layer's output is multiplied by.
@@ -88,6 +90,10 @@ impl ModelConfig {
                     parts.push((Part::Delta(layer, part), name, part.shape(delta)));
                 }
             }
+            if let (Mixer::ShortConv, Some(conv)) = (self.layers[layer].mixer, self.short_conv) {
+                let name = format!("model.layers.{layer}.{}", ShortConv::PATH);
+                parts.push((Part::ShortConv(layer), name, vec![h, 1, conv.taps]));
+            }
             if self.facts().mlp == Mlp::Xielu {
                 for number in XieluNumber::ALL {
                     let name = format!("model.layers.{layer}.{}", number.path());
@@ -95,9 +101,10 @@ impl ModelConfig {
                 }
             }
         }
-        parts.push((Part::FinalNorm, "model.norm.weight".to_owned(), vec![h]));
+        let last = self.facts().last_norm;
+        parts.push((Part::FinalNorm, format!("{last}.weight"), vec![h]));
         if self.facts().norm_kind.has_bias() {
-            parts.push((Part::FinalNormBias, "model.norm.bias".to_owned(), vec![h]));
+            parts.push((Part::FinalNormBias, format!("{last}.bias"), vec![h]));
         }
         if !self.tie_word_embeddings {
             parts.push((Part::Head, "lm_head.weight".to_owned(), vec![v, h]));

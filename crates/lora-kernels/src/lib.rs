@@ -21,6 +21,7 @@
 pub mod activation;
 pub mod adapted;
 pub mod attention;
+pub mod conv;
 pub mod delta;
 mod dispatch;
 pub mod dora;
@@ -45,6 +46,7 @@ pub mod profile;
 pub mod rope;
 pub mod rows;
 mod shared;
+pub mod short_conv;
 pub mod stack;
 pub mod vector;
 

@@ -22,6 +22,7 @@ mod patches;
 mod per_layer;
 mod rope;
 mod route;
+mod short_conv;
 mod softmax;
 
 pub use full::FullModel;

@@ -1,5 +1,5 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
-use lora_checkpoint::{DeltaPart, ModelConfig, PER_LAYER_EMBEDDING};
+use lora_checkpoint::{DeltaPart, ModelConfig, PER_LAYER_EMBEDDING, ShortConv};
 use lora_core::{Module, Role};
 
 mod mixtures;
@@ -36,12 +36,7 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
             _ if path == PER_LAYER_EMBEDDING => Module::frozen(path, shape.iter().product()),
-            _ if DeltaPart::ALL
-                .iter()
-                .any(|part| name.ends_with(part.path())) =>
-            {
-                Module::frozen(path, shape.iter().product())
-            }
+            _ if is_of_state(&name) => Module::frozen(path, shape.iter().product()),
             [out_features, in_features] => Module {
                 is_head: path == HEAD,
                 roles: roles_of(config, path),
@@ -76,6 +71,12 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
     }
     modules.push(Module::weightless("model.rotary_emb"));
     modules
+}
+
+/// Whether it is what a recurrent layer learns beside its linear layers.
+fn is_of_state(name: &str) -> bool {
+    let mut paths = DeltaPart::ALL.map(DeltaPart::path).into_iter();
+    name.ends_with(ShortConv::PATH) || paths.any(|path| name.ends_with(path))
 }
 
 /// The module of a weight that PEFT takes for a parameter of a mixture, if it is one: the router, the experts (one module
@@ -116,20 +117,24 @@ fn roles_of(config: &ModelConfig, path: &str) -> &'static [Role] {
     config.projections().find(own).map_or(&[], roles)
 }
 
-/// What a projection is for, as lora-core calls it. In a recurrent layer queries, keys and values are one, the gate of its
+/// What a projection is for, as lora-core calls it. What a short convolution reads is for queries, keys and values; in a recurrent layer queries, keys and values are one, the gate of its
 /// output belongs to the output, and what decay and β are made of (a number a head) has no role: all-linear alone takes it.
 const fn roles(projection: Projection) -> &'static [Role] {
     match projection {
         Projection::Q | Projection::QGate => &[Role::Query],
         Projection::K => &[Role::Key],
         Projection::V => &[Role::Value],
-        Projection::O | Projection::OutputGate | Projection::DeltaZ | Projection::DeltaOut => {
-            &[Role::Output]
-        }
+        Projection::O
+        | Projection::OutputGate
+        | Projection::DeltaZ
+        | Projection::DeltaOut
+        | Projection::ConvOut => &[Role::Output],
         Projection::Gate => &[Role::Gate],
         Projection::Up => &[Role::Up],
         Projection::Down => &[Role::Down],
-        Projection::Qkv | Projection::DeltaQkv => &[Role::Query, Role::Key, Role::Value],
+        Projection::Qkv | Projection::DeltaQkv | Projection::ConvIn => {
+            &[Role::Query, Role::Key, Role::Value]
+        }
         Projection::DeltaB
         | Projection::DeltaA
         | Projection::PerLayerModel

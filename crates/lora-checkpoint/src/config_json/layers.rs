@@ -1,7 +1,7 @@
 //! Windows and rotary embeddings, layer by layer.
-use super::value::{Object, flag, non_null, size};
+use super::value::{Object, flag, non_null, size, sizes};
 use crate::config::LayerSpec;
-use crate::families::{Facts, Mixer, RopeInWindows, Sliding};
+use crate::families::{Facts, Mixer, RecurrentKind, RopeInWindows, Sliding};
 use serde_json::Value;
 
 /// transformers' default of `sliding_window` where layers alternate.
@@ -45,25 +45,32 @@ fn mixers(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Mixer>, Stri
     };
     if let Some(list) = per_layer(json, "layer_types", count)? {
         let named = |kind: &Value| {
-            let known = [Mixer::Attention, Mixer::Delta];
+            let known = [recurrent.mixer(), Mixer::Attention];
             let found = known.into_iter().find(|mixer| kind == mixer.word());
             found.ok_or_else(|| {
-                format!(
-                    "layer_types has {kind}, known are \"linear_attention\" and \"full_attention\""
-                )
+                let [own, attention] = known.map(Mixer::word);
+                format!("layer_types has {kind}, known are \"{own}\" and \"{attention}\"")
             })
         };
         return list.iter().map(named).collect();
     }
-    match size(json, "full_attention_interval")?.unwrap_or(recurrent.attention_every) {
-        0 => Err("full_attention_interval is 0, expected at least 1".to_owned()),
-        every => Ok((1..=count)
-            .map(|layer| match layer.is_multiple_of(every) {
-                true => Mixer::Attention,
-                false => Mixer::Delta,
-            })
-            .collect()),
-    }
+    let has_attention: Box<dyn Fn(usize) -> bool> = match recurrent.kind {
+        RecurrentKind::Delta {
+            attention_every, ..
+        } => match size(json, "full_attention_interval")?.unwrap_or(attention_every) {
+            0 => return Err("full_attention_interval is 0, expected at least 1".to_owned()),
+            every => Box::new(move |layer| (layer + 1).is_multiple_of(every)),
+        },
+        RecurrentKind::ShortConv(_) => {
+            let listed = sizes(json, "full_attn_idxs")?;
+            Box::new(move |layer| listed.as_ref().is_none_or(|list| list.contains(&layer)))
+        }
+    };
+    let mixer = |layer| match has_attention(layer) {
+        true => Mixer::Attention,
+        false => recurrent.mixer(),
+    };
+    Ok((0..count).map(mixer).collect())
 }
 
 /// `sliding_window`, and the window of each layer.

@@ -1,12 +1,16 @@
 //! config.json as transformers 4 and 5 write it → [`ModelConfig`]. What can't be honoured is refused by name.
+//! - `blocks`: the width of an MLP in blocks.
 //! - `experts`: of a mixture.
 //! - `layers`: windows and rotary embeddings layer by layer.
+//! - `recurrent`: layers that keep a state.
 //! - `rope`: rotary embedding parameters.
 //! - `unread`: keys that a family does not read and that would change what is computed.
 //! - `value`: typed look-ups.
 //! - `variants`: where attention layers differ beside windows.
+mod blocks;
 mod experts;
 mod layers;
+mod recurrent;
 mod rope;
 mod unread;
 mod value;
@@ -14,7 +18,7 @@ mod variants;
 
 use crate::config::{Biases, Multipliers, check_layers};
 use crate::error::{Error, Fault, Result, invalid};
-use crate::families::{Activation, BiasKey, DeltaShape, Facts, Family, Heads, Mlp, SoftCap};
+use crate::families::{Activation, BiasKey, Facts, Family, Heads, Mlp, SoftCap};
 use crate::files::read_json;
 use crate::text_part;
 use crate::{ModelConfig, Rope};
@@ -108,7 +112,10 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         family,
         vocab_size: size_or("vocab_size", default.vocab_size)?,
         hidden_size,
-        intermediate_size: size_or("intermediate_size", default.intermediate_size)?,
+        intermediate_size: match default.block_width {
+            true => blocks::width(json, default.intermediate_size)?,
+            false => size_or("intermediate_size", default.intermediate_size)?,
+        },
         num_hidden_layers,
         num_attention_heads: heads,
         num_key_value_heads,
@@ -116,7 +123,8 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         norm_eps: real(json, default.norm_eps.0)?.unwrap_or(default.norm_eps.1),
         ropes,
         layers,
-        delta: delta(json, facts)?,
+        delta: recurrent::delta(json, facts)?,
+        short_conv: recurrent::short_conv(json, facts)?,
         query_pre_attn_scalar: match default.query_pre_attn_scalar {
             None => head_dim as f64,
             Some(default) => real(json, "query_pre_attn_scalar")?.unwrap_or(default),
@@ -124,7 +132,10 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         multipliers: multipliers(json, facts)?,
         attention_softcap: soft_cap(json, "attn_logit_softcapping", default.attention_softcap)?,
         logit_softcap: soft_cap(json, "final_logit_softcapping", default.logit_softcap)?,
-        tie_word_embeddings: flag(json, "tie_word_embeddings", default.tie_word_embeddings)?,
+        tie_word_embeddings: match default.block_width {
+            true => blocks::tied(json, default.tie_word_embeddings)?,
+            false => flag(json, "tie_word_embeddings", default.tie_word_embeddings)?,
+        },
         max_position_embeddings,
         biases: biases(json, facts)?,
         experts,
@@ -200,24 +211,6 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
 /// Whether a key has any value that is neither null nor false.
 fn is_set(json: &Object, key: &str) -> bool {
     non_null(json, key).is_some_and(|value| value != &Value::Bool(false))
-}
-
-/// Heads of the recurrent layers, of a family that has such.
-fn delta(json: &Object, facts: &Facts) -> Result<Option<DeltaShape>, String> {
-    let Some(recurrent) = &facts.recurrent else {
-        return Ok(None);
-    };
-    let [key_heads, value_heads, key_dim, value_dim, taps] = recurrent
-        .shape
-        .named()
-        .map(|(key, default)| Ok::<_, String>(size(json, key)?.unwrap_or(default)));
-    Ok(Some(DeltaShape {
-        key_heads: key_heads?,
-        value_heads: value_heads?,
-        key_dim: key_dim?,
-        value_dim: value_dim?,
-        taps: taps?,
-    }))
 }
 
 /// The width of a head: named, the family's own, or the hidden state shared out.

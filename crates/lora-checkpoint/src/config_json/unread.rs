@@ -2,7 +2,7 @@
 //! them, transformers ignores them silently; here they are refused, unless their value means that nothing changes.
 use super::value::{Object, non_null};
 use crate::error::Fault;
-use crate::families::{Activation, Facts, Mlp, Norm, Sliding, SoftCap};
+use crate::families::{Activation, Facts, Mixer, Mlp, Norm, ShortConv, Sliding, SoftCap};
 use crate::{LayerSpec, Projection};
 use serde_json::Value;
 
@@ -145,6 +145,8 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
         experts.is_some_and(|own| own.count.0.contains(&key))
     };
     let varies = own.variants.is_some();
+    let recurrent = facts.recurrent.as_ref();
+    let has_short_conv = recurrent.is_some_and(|own| own.mixer() == Mixer::ShortConv);
     let has_bias_key = |name| biases.iter().any(|bias| bias.key() == Some(name));
     let keys = [
         ("attention_bias", False, has_bias_key("attention_bias")),
@@ -199,6 +201,9 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
             Always(facts.projections.contains(&Projection::QGate)),
             false,
         ),
+        ("conv_bias", False, false),
+        ("full_attn_idxs", Nothing, has_short_conv),
+        (ShortConv::KEY, Nothing, has_short_conv),
         ("use_cla", False, false),
         ("use_rotary_pos_emb", Always(true), false),
         ("use_mrope", False, false),

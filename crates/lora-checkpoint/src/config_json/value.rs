@@ -27,6 +27,19 @@ pub(super) fn real(json: &Object, key: &str) -> Result<Option<f64>, String> {
     }
 }
 
+/// A list of whole numbers.
+pub(super) fn sizes(json: &Object, key: &str) -> Result<Option<Vec<usize>>, String> {
+    let number = |v: &Value| {
+        let found = v.as_u64().and_then(|n| usize::try_from(n).ok());
+        found.ok_or_else(|| format!("{key} has {v}, expected whole numbers"))
+    };
+    match non_null(json, key) {
+        None => Ok(None),
+        Some(Value::Array(list)) => list.iter().map(number).collect::<Result<_, _>>().map(Some),
+        Some(v) => Err(format!("{key} is {v}, expected a list of whole numbers")),
+    }
+}
+
 /// A list of numbers.
 pub(super) fn reals(json: &Object, key: &str) -> Result<Option<Vec<f64>>, String> {
     let number = |v: &Value| {

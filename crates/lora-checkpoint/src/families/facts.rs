@@ -27,6 +27,8 @@ pub struct Facts {
     pub names: &'static [(Projection, &'static str)],
     /// The norms of a layer and their module paths, in the order of the forward pass.
     pub norms: &'static [(Norm, &'static str)],
+    /// Module path of the last norm.
+    pub last_norm: &'static str,
     /// What else a layer holds in transformers, without weights: an expression of PEFT's can match it.
     pub weightless: &'static [&'static str],
     /// What its norms compute.

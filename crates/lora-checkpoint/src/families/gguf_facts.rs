@@ -12,6 +12,8 @@ pub(crate) struct GgufFacts {
     pub(crate) permuted: bool,
     /// Norms that lie under another name than in most architectures.
     pub(crate) norm_names: &'static [(Norm, &'static str)],
+    /// The last norm's name.
+    pub(crate) last_norm: &'static str,
     /// Which layers slide in a file that names a window.
     pub(crate) windows: GgufWindows,
     /// The window where the file names none.

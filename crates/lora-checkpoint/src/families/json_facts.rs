@@ -65,6 +65,8 @@ pub(crate) struct JsonFacts {
     pub(crate) proportional_rope: Option<f64>,
     /// The keys of [`super::variants::Variants`] are read.
     pub(crate) variants: Option<VariantDefaults>,
+    /// The width of the MLP is made of `block_ff_dim` or `intermediate_size`, as the `block_` keys say; `tie_embedding` is read.
+    pub(crate) block_width: bool,
     /// `llama_4_scaling_beta` among the rotary parameters is needed: queries grow with their position.
     pub(crate) query_growth: bool,
     /// Keys that transformers reads and that are not supported here: null, or refused.

@@ -1,5 +1,5 @@
-//! What mixes the tokens of a layer: attention, or a recurrence that keeps a state instead of all keys and values (Gated
-//! DeltaNet). No family is named here.
+//! What mixes the tokens of a layer: attention, or something that keeps a state instead of all keys and values (Gated
+//! DeltaNet, a short convolution). No family is named here.
 use crate::Projection;
 
 /// What mixes the tokens of a layer.
@@ -9,6 +9,8 @@ pub enum Mixer {
     Attention,
     /// Gated DeltaNet (Yang, Kautz and Hatamizadeh 2024), behind a short causal convolution.
     Delta,
+    /// A short causal convolution between two gates (LFM2, Liquid AI 2025).
+    ShortConv,
 }
 
 impl Mixer {
@@ -17,6 +19,7 @@ impl Mixer {
         match self {
             Self::Attention => "full_attention",
             Self::Delta => "linear_attention",
+            Self::ShortConv => "conv",
         }
     }
 }
@@ -67,15 +70,50 @@ impl DeltaShape {
     }
 }
 
+/// The convolution of layers that have nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortConv {
+    /// Taps of each column of the hidden state.
+    pub taps: usize,
+}
+
+impl ShortConv {
+    /// The name of its taps in a layer, (H, 1, taps).
+    pub const PATH: &'static str = "conv.conv.weight";
+    /// The key of their number in config.json.
+    pub(crate) const KEY: &'static str = "conv_L_cache";
+}
+
 /// Recurrent layers, as a family has them.
 #[derive(Debug)]
 pub struct Recurrent {
     /// The linear layers of such a layer, in the order of the forward pass.
     pub projections: &'static [Projection],
-    /// Where nothing is said.
-    pub(crate) shape: DeltaShape,
-    /// Where nothing is said every so many-th layer has attention; the key `full_attention_interval` says another number.
-    pub(crate) attention_every: usize,
+    /// What they are.
+    pub(crate) kind: RecurrentKind,
+}
+
+/// What recurrent layers are, with what is taken where nothing is said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RecurrentKind {
+    /// Gated DeltaNet; every so many-th layer has attention, unless the key `full_attention_interval` says another number.
+    Delta {
+        shape: DeltaShape,
+        attention_every: usize,
+    },
+    /// Short convolutions, but for the layers that `full_attn_idxs` lists: those have attention, without the list all.
+    ShortConv(ShortConv),
+}
+
+impl Recurrent {
+    /// What mixes their tokens.
+    #[must_use]
+    pub fn mixer(&self) -> Mixer {
+        match self.kind {
+            RecurrentKind::Delta { .. } => Mixer::Delta,
+            RecurrentKind::ShortConv(_) => Mixer::ShortConv,
+        }
+    }
 }
 
 /// What a recurrent layer learns beside its linear layers.

@@ -18,6 +18,7 @@ mod granitemoe;
 mod hunyuan_v1_dense;
 mod json_facts;
 mod kinds;
+mod lfm2;
 mod llama;
 mod ministral;
 mod ministral3;
@@ -52,14 +53,15 @@ pub use kinds::{
     XieluNumber,
 };
 
-pub use mixers::{DeltaPart, DeltaShape, Mixer, Recurrent};
+pub(crate) use mixers::RecurrentKind;
+pub use mixers::{DeltaPart, DeltaShape, Mixer, Recurrent, ShortConv};
 pub use variants::{Heads, PER_LAYER_EMBEDDING, PerLayer, Variants};
 
 use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 28] = [
+static FAMILIES: [&Facts; 29] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -88,6 +90,7 @@ static FAMILIES: [&Facts; 28] = [
     &apertus::FACTS,
     &cohere2::FACTS,
     &qwen3_5::FACTS,
+    &lfm2::FACTS,
 ];
 
 /// A family of decoders: a place in the registry.

@@ -68,6 +68,7 @@ pub(super) const PLAIN: Facts = Facts {
     recurrent: None,
     names: &[],
     norms: BEFORE,
+    last_norm: "model.norm",
     weightless: &["mlp.act_fn"],
     norm_kind: NormKind::Rms,
     block: Block::Sequential,
@@ -124,6 +125,7 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     default_rope: None,
     proportional_rope: None,
     variants: None,
+    block_width: false,
     query_growth: false,
     unsupported: &[],
 };
@@ -142,6 +144,7 @@ pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
     marked_by_window: false,
     permuted: false,
     norm_names: &[],
+    last_norm: "output_norm",
     windows: GgufWindows::Never,
     default_window: None,
     no_rope_every: None,

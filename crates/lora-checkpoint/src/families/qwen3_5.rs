@@ -1,7 +1,7 @@
 //! Qwen 3.5 (dense; also Qwen 3.6): Gated DeltaNet in three of four layers, in every fourth attention whose output has a
 //! gate, which lies beside the queries; q and k normalised head by head, norms stored as γ − 1, a quarter of a head rotated.
 use super::facts::{Facts, GgufFacts, JsonFacts, Norm, Unloaded, published};
-use super::mixers::{DeltaShape, Recurrent};
+use super::mixers::{DeltaShape, Recurrent, RecurrentKind};
 use super::parts::{ATTENTION_BIAS, BEFORE_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 use crate::projection::Projection::{
     DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, Down, Gate, K, O, QGate, Up, V,
@@ -13,14 +13,16 @@ pub(super) const FACTS: Facts = Facts {
     projections: &[QGate, K, V, O, Gate, Up, Down],
     recurrent: Some(Recurrent {
         projections: &[DeltaQkv, DeltaZ, DeltaB, DeltaA, DeltaOut, Gate, Up, Down],
-        shape: DeltaShape {
-            key_heads: 16,
-            value_heads: 32,
-            key_dim: 128,
-            value_dim: 128,
-            taps: 4,
+        kind: RecurrentKind::Delta {
+            shape: DeltaShape {
+                key_heads: 16,
+                value_heads: 32,
+                key_dim: 128,
+                value_dim: 128,
+                taps: 4,
+            },
+            attention_every: 4,
         },
-        attention_every: 4,
     }),
     norms: BEFORE_AND_HEADS,
     norm_offset: 1.0,

@@ -26,6 +26,8 @@ pub struct Published {
     pub experts: Option<Experts>,
     /// Key heads and value heads of recurrent layers, where those are others than the family's usual ones.
     pub state_heads: Option<[usize; 2]>,
+    /// The layers with attention, where those are listed.
+    pub attention_in: &'static [usize],
 }
 
 impl Published {
@@ -33,6 +35,14 @@ impl Published {
     pub(super) const fn with_states(self, state_heads: [usize; 2]) -> Self {
         Self {
             state_heads: Some(state_heads),
+            ..self
+        }
+    }
+
+    /// The same with attention in these layers, and in no others.
+    pub(super) const fn with_attention_in(self, attention_in: &'static [usize]) -> Self {
+        Self {
+            attention_in,
             ..self
         }
     }
@@ -58,5 +68,6 @@ pub(super) const fn published(
         tied,
         experts: None,
         state_heads: None,
+        attention_in: &[],
     }
 }

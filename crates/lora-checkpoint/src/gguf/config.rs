@@ -4,6 +4,7 @@ use super::keys::Keys;
 use super::names;
 use super::parse::Gguf;
 use super::predictors;
+use super::recurrent;
 use super::rope;
 use super::unread;
 use super::value::Value;
@@ -13,9 +14,7 @@ use crate::ModelConfig;
 use crate::Projection;
 use crate::config::{Biases, LayerSpec, Multipliers, check_layers};
 use crate::error::Fault;
-use crate::families::{
-    DeltaShape, Facts, Family, GgufWindows, Heads, Mixer, RopeInWindows, Variants,
-};
+use crate::families::{Facts, Family, GgufWindows, Heads, Mixer, RopeInWindows, Variants};
 use crate::mapped::Mapped;
 use crate::weights::Part;
 
@@ -66,7 +65,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         true => variants::read(&keys, &layers)?,
         false => variants::Read {
             usual: Heads {
-                kv: keys.size("attention.head_count_kv")?.unwrap_or(heads),
+                kv: recurrent::key_heads(&keys, facts, &layers)?.unwrap_or(heads),
                 width: head_dim,
             },
             intermediate_size: keys.need("feed_forward_length")?,
@@ -97,7 +96,8 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
             max_position_embeddings,
         )?,
         layers,
-        delta: delta(&keys, facts)?,
+        delta: recurrent::delta(&keys, facts)?,
+        short_conv: recurrent::short_conv(&keys, facts)?,
         query_pre_attn_scalar: query_pre_attn_scalar(
             facts,
             num_hidden_layers,
@@ -119,28 +119,6 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
     };
     config.validate()?;
     Ok(config)
-}
-
-/// Heads of the recurrent layers, of a family that has such.
-fn delta(keys: &Keys<'_>, facts: &Facts) -> Result<Option<DeltaShape>, String> {
-    if facts.recurrent.is_none() {
-        return Ok(None);
-    }
-    let value_heads = keys.need("ssm.time_step_rank")?;
-    let values = keys.need("ssm.inner_size")?;
-    if value_heads == 0 || !values.is_multiple_of(value_heads) {
-        return Err(format!(
-            "{} {values} is no whole number of {value_heads} heads",
-            keys.name("ssm.inner_size")
-        ));
-    }
-    Ok(Some(DeltaShape {
-        key_heads: keys.need("ssm.group_count")?,
-        value_heads,
-        key_dim: keys.need("ssm.state_size")?,
-        value_dim: values / value_heads,
-        taps: keys.need("ssm.conv_kernel")?,
-    }))
 }
 
 /// The family of an architecture.
@@ -219,7 +197,7 @@ fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>
         .filter(|&n| n > 0)
         .or(default_window(facts, count));
     let pattern = "attention.sliding_window_pattern";
-    let attention_every = attention_every(keys, facts)?;
+    let attention_every = recurrent::attention_every(keys, facts)?;
     if let Some(named) = keys.flags(pattern) {
         // llama.cpp doesn't read a list: where it says otherwise, readers of the file differ.
         let layers = layers_of(facts, count, window, None, attention_every);
@@ -239,19 +217,9 @@ fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>
             keys.name("attention.sliding_window_pattern")
         ));
     }
-    Ok(layers_of(facts, count, window, period, attention_every))
-}
-
-/// Which layers of a family with recurrent ones have attention: every so many-th.
-fn attention_every(keys: &Keys<'_>, facts: &Facts) -> Result<Option<usize>, String> {
-    let Some(recurrent) = &facts.recurrent else {
-        return Ok(None);
-    };
-    let key = "full_attention_interval";
-    match keys.size(key)?.unwrap_or(recurrent.attention_every) {
-        0 => Err(format!("{} is 0, expected at least 1", keys.name(key))),
-        every => Ok(Some(every)),
-    }
+    let mut layers = layers_of(facts, count, window, period, attention_every);
+    recurrent::listed(keys, facts, &mut layers)?;
+    Ok(layers)
 }
 
 /// The window of a model of so many layers where the file names none.

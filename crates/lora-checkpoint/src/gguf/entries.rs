@@ -45,11 +45,11 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
         }
         let (range, dtype) = (tensor.range.clone(), tensor.dtype);
         // The convolution's middle dimension, of 1, is not stored.
-        let is_taps = matches!(part, Part::Delta(_, DeltaPart::Convolution));
-        let shape = match is_taps
-            && [tensor.shape[0], 1] == shape[..2]
-            && tensor.shape[1..] == shape[2..]
-        {
+        let is_taps = matches!(
+            part,
+            Part::Delta(_, DeltaPart::Convolution) | Part::ShortConv(_)
+        );
+        let shape = match is_taps && tensor.shape == [shape[0], shape[2]] {
             true => shape,
             false => tensor.shape.clone(),
         };

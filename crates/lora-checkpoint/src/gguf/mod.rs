@@ -12,6 +12,7 @@ pub(crate) mod names;
 mod order;
 pub(crate) mod parse;
 mod predictors;
+pub(crate) mod recurrent;
 pub(crate) mod rope;
 pub(crate) mod split;
 mod unread;

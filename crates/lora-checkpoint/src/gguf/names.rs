@@ -7,14 +7,15 @@ use crate::weights::Part;
 pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
     match part {
         Part::Embedding => "token_embd.weight".to_owned(),
-        Part::FinalNorm => "output_norm.weight".to_owned(),
-        Part::FinalNormBias => "output_norm.bias".to_owned(),
+        Part::FinalNorm => format!("{}.weight", facts.gguf.last_norm),
+        Part::FinalNormBias => format!("{}.bias", facts.gguf.last_norm),
         Part::Head => "output.weight".to_owned(),
         Part::Norm(_, Norm::PerLayerInput) => "per_layer_proj_norm.weight".to_owned(),
         Part::Linear(_, Projection::PerLayerModel) => "per_layer_model_proj.weight".to_owned(),
         Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(facts, norm)),
         Part::NormBias(layer, norm) => format!("blk.{layer}.{}.bias", of_norm(facts, norm)),
         Part::Xielu(_, number) => xielu_key(number).to_owned(),
+        Part::ShortConv(layer) => format!("blk.{layer}.shortconv.conv.weight"),
         Part::Delta(layer, part) => format!("blk.{layer}.{}", of_delta(part)),
         Part::Linear(layer, projection) => {
             format!("blk.{layer}.{}.weight", of_projection(projection))
@@ -82,6 +83,8 @@ fn of_projection(projection: Projection) -> &'static str {
         Projection::DeltaB => "ssm_beta",
         Projection::DeltaA => "ssm_alpha",
         Projection::DeltaOut => "ssm_out",
+        Projection::ConvIn => "shortconv.in_proj",
+        Projection::ConvOut => "shortconv.out_proj",
         Projection::PerLayerModel => "per_layer_model_proj",
         Projection::PerLayerGate => "inp_gate",
         Projection::PerLayerOut => "proj",

@@ -2,7 +2,7 @@
 //! to transformers 4.
 use super::encode::SaveDtype;
 use crate::error::Fault;
-use crate::families::{Activation, Mlp, Normalised, Sliding, SoftCap};
+use crate::families::{Activation, Mlp, Normalised, ShortConv, Sliding, SoftCap};
 use crate::rope::recover_llama3;
 use crate::{LayerSpec, ModelConfig, Rope, RopeScaling};
 use serde_json::{Map, Value, json};
@@ -95,6 +95,18 @@ fn of_family(config: &ModelConfig) -> Object {
             put(key, size.into());
         }
         put("layer_types", types().into());
+    }
+    if let Some(own) = config.short_conv {
+        put(ShortConv::KEY, own.taps.into());
+        put("conv_bias", false.into());
+        put("layer_types", types().into());
+    }
+    if json.block_width {
+        put("block_ff_dim", config.intermediate_size.into());
+        put("block_auto_adjust_ff_dim", false.into());
+        put("block_ffn_dim_multiplier", 1.0.into());
+        put("block_multiple_of", 256.into());
+        put("tie_embedding", config.tie_word_embeddings.into());
     }
     if json.query_pre_attn_scalar.is_some() {
         put("query_pre_attn_scalar", whole(config.query_pre_attn_scalar));

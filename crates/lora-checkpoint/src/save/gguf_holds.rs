@@ -2,7 +2,7 @@
 //! any length, is refused where the model differs; what differs only in long texts is said.
 use crate::error::Fault;
 use crate::families::Mixer;
-use crate::families::{Facts, Family, GgufCap, GgufFacts, GgufWindows, Unloaded};
+use crate::families::{Facts, Family, GgufCap, GgufFacts, GgufWindows, RecurrentKind, Unloaded};
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
 use crate::gguf::variants;
 use crate::{Biases, ModelConfig, Projection, RopeScaling};
@@ -176,6 +176,22 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
     own.iter_mut()
         .zip(experts)
         .for_each(|(own, has)| own.experts = has);
+    if every.is_none() {
+        // A list says it, by the heads of attention.
+        if held
+            .layers
+            .iter()
+            .all(|layer| layer.mixer != Mixer::Attention)
+        {
+            return Err(refused(format!(
+                "a {architecture} in GGUF has attention in some layer, this model in none"
+            )));
+        }
+        let mixers = held.layers.iter().map(|layer| layer.mixer);
+        own.iter_mut()
+            .zip(mixers)
+            .for_each(|(own, mixer)| own.mixer = mixer);
+    }
     let mut pairs = own.iter().zip(&held.layers);
     if pairs.any(|(a, b)| a.mixer != b.mixer) {
         return Err(refused(
@@ -221,9 +237,12 @@ fn check_listed(held: &ModelConfig) -> Result<(), Fault> {
     }
 }
 
-/// As many layers as lead to the first that has attention, of a family with recurrent ones: so often another should follow.
+/// As many layers as lead to the first that has attention, of a family where it is every so many-th.
 pub(super) fn attention_every(config: &ModelConfig) -> Option<usize> {
-    config.facts().recurrent.as_ref()?;
+    let recurrent = config.facts().recurrent.as_ref()?;
+    if !matches!(recurrent.kind, RecurrentKind::Delta { .. }) {
+        return None;
+    }
     let first = config
         .layers
         .iter()

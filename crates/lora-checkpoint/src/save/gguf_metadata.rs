@@ -2,7 +2,7 @@
 use super::gguf_holds::attention_every;
 use crate::error::Error;
 use crate::gguf::rope::Written;
-use crate::gguf::{self, Value, experts, names, variants};
+use crate::gguf::{self, Value, experts, names, recurrent, variants};
 use crate::weights::Part;
 use crate::{Checkpoint, Format, ModelConfig};
 
@@ -84,8 +84,12 @@ fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
         size("attention.value_length", config.head_dim),
         size("vocab_size", config.vocab_size),
     ];
-    if variants::are_listed(config.facts()) {
-        let own = variants::written(config).into_iter();
+    let own = match variants::are_listed(config.facts()) {
+        true => variants::written(config),
+        false => recurrent::written(config),
+    };
+    if !own.is_empty() {
+        let own = own.into_iter();
         let own: Vec<_> = own.map(|(name, value)| (key(name), value)).collect();
         all.retain(|(name, _)| own.iter().all(|(key, _)| key != name));
         all.extend(own);

@@ -177,11 +177,12 @@ fn plan<'a>(
         let mut dtype = GgufDtype::F32;
         // The convolution is stored without its middle dimension of 1, and never in blocks.
         let shape = match part {
-            Part::Delta(_, DeltaPart::Convolution) => vec![shape[0], shape[2]],
+            Part::Delta(_, DeltaPart::Convolution) | Part::ShortConv(_) => vec![shape[0], shape[2]],
             _ => shape,
         };
         // llama.cpp leaves routers as they are.
-        if shape.len() > 1 && !matches!(part, Part::Router(_) | Part::Delta(..)) {
+        let is_left = matches!(part, Part::Router(_) | Part::Delta(..) | Part::ShortConv(_));
+        if shape.len() > 1 && !is_left {
             let (chosen, wanted) = storage.of(model.config(), part, view.columns());
             dtype = chosen;
             // It is small, and llama.cpp leaves it as it is.

@@ -116,7 +116,10 @@ impl Mix {
     /// The values of the attention, alone or stacked with queries and keys.
     fn values(self, config: &ModelConfig, layer: usize) -> GgufDtype {
         let most = self.row().1;
-        let layers = config.num_hidden_layers;
+        // llama.cpp counts such matrices, which not every layer has.
+        let has = |&layer: &usize| config.projections_of(layer).into_iter().any(is_of_values);
+        let all = (0..config.num_hidden_layers).filter(has);
+        let (layers, layer) = (all.clone().count(), all.filter(|&own| own < layer).count());
         let (heads, shared) = (config.num_attention_heads, config.num_key_value_heads);
         let dtype = match self {
             Self::Q2K if heads / shared.max(1) >= 4 => GgufDtype::Q4K,
@@ -165,6 +168,14 @@ impl Mix {
         let wanted = self.wanted(config, part, columns, weighted);
         (in_whole_blocks(wanted, columns), wanted)
     }
+}
+
+/// Whether a matrix is that of values, alone or stacked.
+fn is_of_values(projection: Projection) -> bool {
+    matches!(
+        projection,
+        Projection::V | Projection::Qkv | Projection::DeltaQkv
+    )
 }
 
 /// The first and the last eighth of the layers, and every third between.

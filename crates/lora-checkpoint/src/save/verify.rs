@@ -42,6 +42,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         ropes,
         layers,
         delta,
+        short_conv,
         query_pre_attn_scalar,
         multipliers,
         attention_softcap,
@@ -103,6 +104,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
     );
     found.real("final_logit_softcapping", w.logit_softcap, *logit_softcap);
     found.other("the heads of linear attention", &w.delta, delta);
+    found.other("the short convolution", &w.short_conv, short_conv);
     found.other("model_type", &w.family, family);
     found.other(
         "tie_word_embeddings",
@@ -171,6 +173,11 @@ impl Found {
                     &format!("the rotary embedding of layer {layer}"),
                     &written.rope,
                     &expected.rope,
+                );
+                self.other(
+                    &format!("what mixes the tokens of layer {layer}"),
+                    &written.mixer,
+                    &expected.mixer,
                 );
                 self.other(
                     &format!("whether layer {layer} has experts"),

@@ -31,6 +31,7 @@ fn plain(family: &str) -> Value {
             json!({"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
             "linear_value_head_dim": 8})
         }
+        "lfm2" => json!({"full_attn_idxs": [1, 3], "tie_word_embeddings": true}),
         "cohere2" => json!({"sliding_window": 8, "tie_word_embeddings": true}),
         "ministral3" => {
             json!({"rope_parameters": {"rope_theta": 10000.0, "llama_4_scaling_beta": 0.1,

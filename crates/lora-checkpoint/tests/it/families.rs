@@ -371,6 +371,11 @@ pub fn storable() -> Vec<Value> {
             "linear_value_head_dim": 16, "full_attention_interval": 2, "attention_bias": true}),
         ),
         of(
+            "lfm2",
+            json!({"num_hidden_layers": 5, "layer_types": ["conv", "full_attention", "conv", "conv", "full_attention"],
+            "conv_L_cache": 4, "norm_eps": 2e-5, "block_multiple_of": 8, "tie_word_embeddings": true}),
+        ),
+        of(
             "cohere2",
             json!({"num_hidden_layers": 5, "sliding_window": 8, "tie_word_embeddings": true, "logit_scale": 0.25,
             "layer_norm_eps": 2e-5}),

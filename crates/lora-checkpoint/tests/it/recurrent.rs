@@ -29,6 +29,7 @@ fn mixers(config: &ModelConfig) -> String {
     let letter = |mixer| match mixer {
         Mixer::Attention => 'a',
         Mixer::Delta => 'd',
+        Mixer::ShortConv => 'c',
     };
     config.layers.iter().map(|l| letter(l.mixer)).collect()
 }
@@ -275,4 +276,83 @@ fn a_rate_that_is_not_negative_is_refused() {
         let error = Checkpoint::open(&path).unwrap_err();
         assert!(error.told().contains("not negative"), "{error}");
     }
+}
+
+/// A model of four layers, three of which are short convolutions.
+fn short(more: Value) -> Value {
+    let mut all = json!({"model_type": "lfm2", "num_hidden_layers": 4, "full_attn_idxs": [2],
+        "tie_word_embeddings": true});
+    let own = more.as_object().unwrap().clone();
+    all.as_object_mut().unwrap().extend(own);
+    config_with(all)
+}
+
+#[test]
+fn short_convolutions_are_in_the_layers_that_no_list_names() {
+    let plain = parse(&short(json!({}))).unwrap();
+    assert_eq!(
+        (mixers(&plain).as_str(), plain.short_conv.unwrap().taps),
+        ("ccac", 3)
+    );
+    let all = parse(&short(json!({"full_attn_idxs": null}))).unwrap();
+    assert_eq!(mixers(&all), "aaaa");
+    let types = ["conv", "full_attention", "conv", "full_attention"];
+    let named = parse(&short(json!({"layer_types": types, "conv_L_cache": 5}))).unwrap();
+    assert_eq!(
+        (mixers(&named).as_str(), named.short_conv.unwrap().taps),
+        ("caca", 5)
+    );
+    assert_eq!(named.shape(0, Projection::ConvIn), (3 * 64, 64));
+    // The early names go before the others.
+    let early = json!({"block_ff_dim": 300, "block_multiple_of": 16, "tie_embedding": false});
+    let early = parse(&short(early)).unwrap();
+    assert_eq!(
+        (early.intermediate_size, early.tie_word_embeddings),
+        (208, false)
+    );
+    for (bad, said) in [
+        (
+            json!({"layer_types": ["conv", "linear_attention", "conv", "conv"]}),
+            "linear_attention",
+        ),
+        (json!({"full_attn_idxs": [-1]}), "full_attn_idxs has -1"),
+        (json!({"conv_L_cache": 0}), "conv_L_cache is 0"),
+        (json!({"conv_L_cache": 1000}), "conv_L_cache is 1000"),
+        (json!({"conv_bias": true}), "conv_bias is true"),
+        (json!({"block_multiple_of": 0}), "block_multiple_of is 0"),
+    ] {
+        let error = parse(&short(bad)).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    let other = config_with(json!({"model_type": "llama", "full_attn_idxs": [0]}));
+    assert!(parse(&other).unwrap_err().contains("full_attn_idxs"));
+}
+
+/// Taps lie in GGUF without their middle dimension and never in blocks; a file's list of heads says which layers they are of.
+#[test]
+fn a_short_convolution_lies_in_gguf_as_it_is() {
+    let (dir, source) = model(&short(json!({})));
+    let path = dir.path().join("m.gguf");
+    save_gguf(&path, &source, GgufDtype::Q8_0, "m", keep).unwrap();
+    let stored = Checkpoint::open(&path).unwrap();
+    assert_eq!(mixers(stored.config()), "ccac");
+    let name = "model.layers.0.conv.conv.weight";
+    let [ours, theirs] = [&stored, &source].map(|model| model.tensor(name).unwrap());
+    assert_eq!(ours.shape(), theirs.shape());
+    assert_eq!(ours.to_f32(), theirs.to_f32());
+    let without = short(json!({"full_attn_idxs": []}));
+    let (dir, source) = model(&without);
+    let error = save_gguf(
+        &dir.path().join("m.gguf"),
+        &source,
+        GgufDtype::F32,
+        "m",
+        keep,
+    );
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("attention in some layer")
+    );
 }

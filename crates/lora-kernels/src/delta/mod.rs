@@ -9,11 +9,10 @@
 //! with q and k divided by their lengths. It is computed in chunks of [`CHUNK`] tokens: within one, the updates are the
 //! solution of a triangular system, and only the state goes from chunk to chunk, so that time is linear in tokens.
 //!
-//! `conv` is the convolution, `inputs` has what is read, and makes g and β of it, `rule` computes forward and `gradient` backward (`chunk`), both of what `keys` and
+//! [`crate::conv`] is the convolution, `inputs` has what is read, and makes g and β of it, `rule` computes forward and `gradient` backward (`chunk`), both of what `keys` and
 //! `values` hold of a chunk; `block` multiplies; `gated_norm` follows.
 mod block;
 mod chunk;
-pub mod conv;
 pub mod gated_norm;
 mod gradient;
 mod inputs;

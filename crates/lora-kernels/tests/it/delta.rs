@@ -1,8 +1,9 @@
-//! The gated delta rule in chunks against the recurrence in f64, its gradients against finite differences; the convolution
-//! before it and the norm behind it the same way. Linear in tokens, and the same bytes with any number of threads.
+//! The gated delta rule in chunks against the recurrence in f64, its gradients against finite differences and the
+//! norm behind it the same way. Linear in tokens, and the same bytes with any number of threads.
 use crate::harness::{assert_close, gradient, values, weigh, wide};
+use lora_kernels::conv;
 use lora_kernels::delta::{
-    self, Gates, Gradients, Inputs, Shape, conv, gated_norm, l2_backward, l2_norm,
+    self, Gates, Gradients, Inputs, Shape, gated_norm, l2_backward, l2_norm,
 };
 use lora_kernels::gate;
 use lora_kernels::layout::{Layout, Span};
@@ -203,72 +204,6 @@ fn a_sequence_does_not_go_on_without_its_state() {
     delta::forward(SMALL, &layout, case.inputs(), &mut o, None);
 }
 
-fn convolved(x: &[f64], w: &[f64], columns: usize, starts: &[usize]) -> Vec<f64> {
-    let taps = w.len() / columns;
-    let mut y = vec![0.0; x.len()];
-    for bounds in starts.windows(2) {
-        for t in bounds[0]..bounds[1] {
-            for c in 0..columns {
-                let term = |j: usize| {
-                    let at = (t + j + 1).checked_sub(taps).filter(|at| *at >= bounds[0]);
-                    at.map_or(0.0, |at| w[j * columns + c] * x[at * columns + c])
-                };
-                let sum: f64 = (0..taps).map(term).sum();
-                y[t * columns + c] = sum / (1.0 + (-sum).exp());
-            }
-        }
-    }
-    y
-}
-
-#[test]
-fn convolutions_see_their_own_sequence_alone() {
-    let (columns, starts) = (7, [0, 2, 2, 75, 76]);
-    for count in [1, 4] {
-        let (x, w) = (values(76 * columns, 1), values(count * columns, 2));
-        let taps = conv::Taps {
-            values: &w,
-            columns,
-        };
-        let layout = Layout::packed(&starts);
-        let mut y = vec![f32::NAN; x.len()];
-        conv::forward(taps, &layout, &x, &mut y, None);
-        let (x64, w64) = (wide(&x), wide(&w));
-        assert_close("y", &y, &convolved(&x64, &w64, columns, &starts), 1e-6);
-
-        let weights = values(x.len(), 3);
-        let (mut dy, mut dx) = (weights.clone(), vec![f32::NAN; x.len()]);
-        conv::backward(taps, &layout, &x, &mut dy, &mut dx);
-        let want = gradient(&x64, |x| {
-            weigh(&weights, &convolved(x, &w64, columns, &starts))
-        });
-        assert_close("dx", &dx, &want, 1e-5);
-    }
-}
-
-#[test]
-fn a_convolution_goes_on_from_its_tail() {
-    let (columns, t) = (5, 40);
-    let (x, w) = (values(t * columns, 1), values(4 * columns, 2));
-    let taps = conv::Taps {
-        values: &w,
-        columns,
-    };
-    let mut whole = vec![0.0; x.len()];
-    conv::forward(taps, &Layout::packed(&[0, t]), &x, &mut whole, None);
-    let (mut y, mut tail) = (vec![f32::NAN; x.len()], vec![0.0; 3 * columns]);
-    for rows in [0..1, 1..3, 3..30, 30..31, 31..40] {
-        let mut layout = Layout::default();
-        let seen = Span {
-            start: 0,
-            len: rows.end,
-        };
-        layout.push(rows.start, rows.len(), [seen]);
-        conv::forward(taps, &layout, &x, &mut y, Some(&mut tail));
-    }
-    assert_eq!(whole, y, "the same sums in the same order");
-}
-
 #[test]
 fn gated_norms_both_ways() {
     let (t, h, eps) = (70, 21, 1e-6f32);
@@ -339,6 +274,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
         let taps = conv::Taps {
             values: &w,
             columns: shape.columns(),
+            behind: conv::Behind::Silu,
         };
         let layout = Layout::packed(&case.starts);
         let (mut y, mut dx) = (vec![0.0; mixed.len()], vec![0.0; mixed.len()]);

@@ -1,6 +1,7 @@
 //! A layer of Gated DeltaNet in the graph: the recurrence as it is written down, token by token, all sequences of one length
 //! and all heads at once.
 use super::graph::{Graph, Run, sigmoid};
+use super::short_conv::convolve;
 use candle_core::{D, Error, Result, Tensor};
 use lora_checkpoint::{DeltaPart, DeltaShape, Projection};
 
@@ -59,7 +60,7 @@ fn rule(shape: DeltaShape, run: &Run, inputs: &Inputs, taps: &Tensor) -> Result<
         let all = x.narrow(0, run.row, batch * length)?;
         all.reshape((batch, length, ()))
     };
-    let mixed = convolve(shape, &rows(&inputs.qkv)?, taps)?;
+    let mixed = convolve(&rows(&inputs.qkv)?, taps)?.silu()?;
     let (keys, heads) = (shape.keys(), shape.key_heads);
     let group = shape.value_heads / heads;
     // Each key head serves neighbouring value heads.
@@ -103,25 +104,4 @@ fn rule(shape: DeltaShape, run: &Run, inputs: &Inputs, taps: &Tensor) -> Result<
     }
     let output = Tensor::stack(&outputs, 1)?; // (B, length, value heads, n)
     output.reshape((batch * length, shape.value_heads, shape.value_dim))
-}
-
-/// The causal convolution of each column with SiLU, (B, length, columns).
-fn convolve(shape: DeltaShape, x: &Tensor, taps: &Tensor) -> Result<Tensor> {
-    let (batch, length, columns) = x.dims3()?;
-    let before = shape.taps - 1;
-    let zeros = Tensor::zeros((batch, before, columns), x.dtype(), x.device())?;
-    let padded = Tensor::cat(&[&zeros, x], 1)?;
-    let mut sum: Option<Tensor> = None;
-    for tap in 0..shape.taps {
-        let weight = taps.narrow(1, tap, 1)?.reshape((1, 1, columns))?;
-        let term = padded.narrow(1, tap, length)?.broadcast_mul(&weight)?;
-        sum = Some(match sum {
-            None => term,
-            Some(sum) => (sum + term)?,
-        });
-    }
-    match sum {
-        Some(sum) => sum.silu(),
-        None => Err(Error::Msg("a convolution without taps".into())),
-    }
 }

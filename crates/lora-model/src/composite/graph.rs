@@ -92,6 +92,7 @@ impl<'a> Graph<'a> {
             let attended = match self.config.layers[layer].mixer {
                 Mixer::Attention => self.attention(&normed, layer, &mut shared)?,
                 Mixer::Delta => self.delta(&normed, layer)?,
+                Mixer::ShortConv => self.short_conv(&normed, layer)?,
             };
             let attended = self.norm(&attended, layer, Norm::AttentionOutput)?;
             x = (x + (attended * self.config.multipliers.residual)?)?;
@@ -104,7 +105,8 @@ impl<'a> Graph<'a> {
             x = (x + (activated * self.config.multipliers.residual)?)?;
             x = self.with_own_input(x, layer, inputs.as_ref())?;
         }
-        self.norm_at(&x, "model.norm", Norm::Input)? / self.config.multipliers.logits
+        self.norm_at(&x, self.config.facts().last_norm, Norm::Input)?
+            / self.config.multipliers.logits
     }
 
     /// Logits of rows of hidden states, (N, H) -> (N, V).

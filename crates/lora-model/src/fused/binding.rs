@@ -77,7 +77,7 @@ impl<'a> Binding<'a> {
                     .extend(trained.map(|(part, index)| (place, part, index)));
             }
         }
-        let last = open.norm("model.norm").into_iter();
+        let last = open.norm(config.facts().last_norm).into_iter();
         let place = (None, Norm::Input);
         binding
             .norms

@@ -110,7 +110,8 @@ pub(super) struct Saved {
     pub(super) output_gate: Buffer,
     /// In a recurrent layer 1/rms of each head of its output, (T, value heads).
     pub(super) o_rstd: Buffer,
-    /// In a recurrent layer queries, keys and values before its convolution, side by side.
+    /// In a recurrent layer queries, keys and values before its convolution, side by side; in one that has nothing else both
+    /// gates and the input.
     pub(super) qkv: Buffer,
     /// What its decay and its β are made of, (T, value heads).
     pub(super) a: Buffer,
@@ -238,7 +239,8 @@ pub(super) struct Scratch {
     pub(super) gated: Buffer,
     /// Gradient of that gate.
     pub(super) d_gate: Buffer,
-    /// In a recurrent layer queries, keys and values behind its convolution, their gradient, and that before it.
+    /// In a recurrent layer queries, keys and values behind its convolution, their gradient, and that before it. In one that
+    /// has nothing else what the convolution reads, what it gives, and the gradient of both gates and the input.
     pub(super) mixed: Buffer,
     pub(super) d_mixed: Buffer,
     pub(super) d_qkv: Buffer,

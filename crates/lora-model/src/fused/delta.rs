@@ -7,7 +7,8 @@ use super::pass::LayerPass;
 use super::weights::DeltaLayer;
 use crate::spec::Projection::{DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ};
 use lora_checkpoint::DeltaShape;
-use lora_kernels::delta::{self, Gates, Gradients, Inputs, Shape, conv, gated_norm};
+use lora_kernels::conv;
+use lora_kernels::delta::{self, Gates, Gradients, Inputs, Shape, gated_norm};
 use lora_kernels::profile::Part;
 
 /// A recurrent layer's own weights and heads.
@@ -22,6 +23,7 @@ impl Own<'_> {
         conv::Taps {
             values: &self.layer.taps,
             columns: self.shape.columns(),
+            behind: conv::Behind::Silu,
         }
     }
 

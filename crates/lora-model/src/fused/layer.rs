@@ -10,11 +10,12 @@ use super::pass::{LayerPass, add};
 use super::per_layer;
 use super::project::Back;
 use super::rows;
+use super::short_conv;
 use super::weights::Activated;
 use crate::spec::Projection::{
-    DeltaA, DeltaB, DeltaQkv, DeltaZ, Down, Gate, K, O, OutputGate, Q, Up, V,
+    ConvIn, DeltaA, DeltaB, DeltaQkv, DeltaZ, Down, Gate, K, O, OutputGate, Q, Up, V,
 };
-use lora_checkpoint::Norm;
+use lora_checkpoint::{Mixer, Norm};
 use lora_kernels::matrix::{Place, Write};
 use lora_kernels::profile::Part;
 use lora_kernels::{activation, glu};
@@ -78,9 +79,10 @@ fn activations(
     per_layer::prepare(at, x, saved, scratch); // (T, H) -> (L, T, P)
     let n = scratch.normed.get(x.len());
     pass.input(x, layer.input_norm.as_ref(), n, saved.input_rstd.get(t)); // (T, H)
-    match at.is_recurrent() {
-        true => delta::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, values)
-        false => attend(at, saved, reads.cache, scratch),    // (T, H) -> (T, heads·d)
+    match at.mixer() {
+        Mixer::Attention => attend(at, saved, reads.cache, scratch), // (T, H) -> (T, heads·d)
+        Mixer::Delta => delta::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, values)
+        Mixer::ShortConv => short_conv::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, H)
     }
     let output = at.output();
     if let Some(wanted) = reads.wanted {
@@ -168,9 +170,10 @@ pub(super) fn backward(
         }
     }
 
-    match at.is_recurrent() {
-        true => delta::mix_backward(at, saved, scratch),
-        false => attend_backward(at, saved, gradients, scratch),
+    match at.mixer() {
+        Mixer::Attention => attend_backward(at, saved, gradients, scratch),
+        Mixer::Delta => delta::mix_backward(at, saved, scratch),
+        Mixer::ShortConv => short_conv::mix_backward(at, saved, scratch),
     }
     mixer_backward(at, dx, saved, gradients, scratch);
     per_layer::prepare_backward(at, dx, saved, gradients, scratch);
@@ -192,23 +195,30 @@ fn mixer_backward(
     let dn = scratch.d_normed.get(hidden);
     let norm = at.layer.input_norm.as_ref();
     at.pass.input_again(x, norm, rstd, n);
-    let all = match at.is_recurrent() {
-        true => [
-            (DeltaQkv, scratch.d_qkv.read(at.size(DeltaQkv))),
-            (DeltaZ, scratch.d_gate.read(at.size(DeltaZ))),
-            (DeltaB, scratch.d_b.read(at.size(DeltaB))),
-            (DeltaA, scratch.d_a.read(at.size(DeltaA))),
-        ],
-        false => [
-            (Q, scratch.d_q.read(at.size(Q))),
-            (K, scratch.d_k.read(at.size(K))),
-            (V, scratch.d_v.read(at.size(V))),
-            (OutputGate, scratch.d_gate.used()),
-        ],
-    };
-    let outputs = match at.has_output_gate() {
-        true => &all[..],
-        false => &all[..3],
+    let four;
+    let outputs = match at.mixer() {
+        Mixer::Attention => {
+            four = [
+                (Q, scratch.d_q.read(at.size(Q))),
+                (K, scratch.d_k.read(at.size(K))),
+                (V, scratch.d_v.read(at.size(V))),
+                (OutputGate, scratch.d_gate.used()),
+            ];
+            match at.has_output_gate() {
+                true => &four[..],
+                false => &four[..3],
+            }
+        }
+        Mixer::Delta => {
+            four = [
+                (DeltaQkv, scratch.d_qkv.read(at.size(DeltaQkv))),
+                (DeltaZ, scratch.d_gate.read(at.size(DeltaZ))),
+                (DeltaB, scratch.d_b.read(at.size(DeltaB))),
+                (DeltaA, scratch.d_a.read(at.size(DeltaA))),
+            ];
+            &four[..]
+        }
+        Mixer::ShortConv => &[(ConvIn, scratch.d_qkv.read(at.size(ConvIn)))][..],
     };
     let back = Back {
         gradients,
@@ -241,9 +251,10 @@ fn gated_again(
     if !at.has_output_gate() {
         return;
     }
-    match at.is_recurrent() {
-        true => delta::gated_again(at, saved, scratch),
-        false => attend::gated_again(at, saved, scratch),
+    match at.mixer() {
+        Mixer::Attention => attend::gated_again(at, saved, scratch),
+        Mixer::Delta => delta::gated_again(at, saved, scratch),
+        Mixer::ShortConv => short_conv::mixed_again(at, saved, scratch),
     }
     if let Some(wanted) = wanted {
         let size = at.input_size(at.output());

@@ -3,7 +3,7 @@
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits); the `engine` walks the layers with
 //! them, `train` in a training step, `generate` token by token. A `layer` reads top to bottom as the model does: `attend`
-//! (or `delta`, where a layer keeps a state) and `output` are its halves, `per_layer` what it makes of an input of its own, `sharing` the
+//! (or `delta` and `short_conv`, where a layer keeps a state) and `output` are its halves, `per_layer` what it makes of an input of its own, `sharing` the
 //! keys that later layers read, `linears` its linear layers, `project` one of them with what trains at it (`site`).
 mod adopt;
 mod attend;
@@ -38,6 +38,7 @@ mod project_dora;
 mod rotation;
 pub(crate) mod rows;
 mod sharing;
+mod short_conv;
 mod site;
 pub(crate) mod targets;
 mod train;

@@ -7,7 +7,7 @@ use super::rotation::Rotation;
 use super::watch::Watch;
 use super::weights::Layer;
 use crate::spec::Projection;
-use lora_checkpoint::{Block, ModelConfig, RotaryPairs};
+use lora_checkpoint::{Block, Mixer, ModelConfig, RotaryPairs};
 use lora_kernels::attention::Shape;
 use lora_kernels::layout::Segment;
 use lora_kernels::profile::{Part, Profile};
@@ -54,9 +54,14 @@ impl LayerPass<'_, '_> {
         self.pass.config.facts().block == Block::Parallel
     }
 
+    /// What mixes its tokens.
+    pub(super) fn mixer(self) -> Mixer {
+        self.pass.config.layers[self.index].mixer
+    }
+
     /// Whether it keeps a state in place of keys and values.
     pub(super) fn is_recurrent(self) -> bool {
-        self.layer.delta.is_some()
+        self.mixer() != Mixer::Attention
     }
 
     /// Whether what the output projection reads has gone through a gate.
@@ -67,9 +72,10 @@ impl LayerPass<'_, '_> {
 
     /// The projection of attention's output, or of the rule's.
     pub(super) fn output(self) -> Projection {
-        match self.is_recurrent() {
-            true => Projection::DeltaOut,
-            false => Projection::O,
+        match self.mixer() {
+            Mixer::Attention => Projection::O,
+            Mixer::Delta => Projection::DeltaOut,
+            Mixer::ShortConv => Projection::ConvOut,
         }
     }
 

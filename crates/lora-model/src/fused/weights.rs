@@ -6,7 +6,7 @@ use super::norms::{NormLayer, NormPart};
 use crate::spec::Projection;
 use crate::{Base, Error};
 use lora_checkpoint::{
-    Activation, DeltaPart, Mixer, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber,
+    Activation, DeltaPart, Mixer, Mlp, Norm, ShortConv, XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 use lora_kernels::activation::{Plain, Xielu};
 use lora_kernels::glu;
@@ -68,6 +68,8 @@ pub(super) struct Layer<'b> {
     pub(super) mixture: Option<Mixture<'b>>,
     /// Of a layer that keeps a state.
     pub(super) delta: Option<DeltaLayer>,
+    /// The taps of a layer of a short convolution, (taps, H).
+    pub(super) short_conv: Option<Vec<f32>>,
     /// The layer's linear layers in the order of the forward pass.
     linears: Vec<Linear<'b>>,
     /// Place of each projection in `linears`, by [`Projection::index`]; behind its end for those that the layer lacks.
@@ -124,7 +126,7 @@ impl<'b> Weights<'b> {
             let own = match vector {
                 Vector::Norm(layer, norm, part) => {
                     let path = match layer {
-                        None => Some("model.norm".to_owned()),
+                        None => Some(base.config().facts().last_norm.to_owned()),
                         Some(layer) => base.config().norm_path(layer, norm),
                     };
                     match (path, part) {
@@ -188,7 +190,7 @@ impl<'b> Weights<'b> {
             layers: (0..base.config().num_hidden_layers)
                 .map(|i| source.layer(i))
                 .collect::<Result<_, _>>()?,
-            norm: source.norm("model.norm", Norm::Input)?,
+            norm: source.norm(base.config().facts().last_norm, Norm::Input)?,
             head: Linear {
                 weight: source.matrix(head)?,
                 bias: None,
@@ -259,15 +261,27 @@ impl<'b> Source<'b> {
             return Ok(None);
         };
         let read = |part: DeltaPart| self.vector(&format!("model.layers.{layer}.{}", part.path()));
-        let by_column = read(DeltaPart::Convolution)?; // (columns, 1, taps)
-        let taps = 0..shape.taps;
-        let tap = |tap: usize| by_column.iter().skip(tap).step_by(shape.taps);
         Ok(Some(DeltaLayer {
-            taps: taps.flat_map(tap).copied().collect(),
+            taps: self.taps(layer, DeltaPart::Convolution.path(), shape.taps)?,
             decay_log: read(DeltaPart::DecayLog)?,
             step_bias: read(DeltaPart::StepBias)?,
             norm: read(DeltaPart::Norm)?,
         }))
+    }
+
+    fn short_conv(self, layer: usize) -> Result<Option<Vec<f32>>, Error> {
+        let config = self.base.config();
+        let (Mixer::ShortConv, Some(own)) = (config.layers[layer].mixer, config.short_conv) else {
+            return Ok(None);
+        };
+        self.taps(layer, ShortConv::PATH, own.taps).map(Some)
+    }
+
+    /// The taps of a layer's convolution, (columns, 1, taps) -> (taps, columns).
+    fn taps(self, layer: usize, path: &str, count: usize) -> Result<Vec<f32>, Error> {
+        let by_column = self.vector(&format!("model.layers.{layer}.{path}"))?;
+        let tap = |tap: usize| by_column.iter().skip(tap).step_by(count);
+        Ok((0..count).flat_map(tap).copied().collect())
     }
 
     /// The norm of values, which has no weight.
@@ -339,6 +353,7 @@ impl<'b> Source<'b> {
             activated,
             mixture,
             delta: self.delta(layer)?,
+            short_conv: self.short_conv(layer)?,
             linears: own
                 .iter()
                 .map(|&p| self.linear(layer, p))

@@ -10,7 +10,7 @@ pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> 
     let facts = config.facts();
     let linears = facts.projections.iter();
     if config.is_recurrent() || facts.recurrent.is_some() {
-        return Err(refused("linear attention", facts.model_type));
+        return Err(refused("layers that keep a state", facts.model_type));
     }
     if linears.clone().any(|p| p.is_by_heads()) {
         return Err(refused("a gate on attention's output", facts.model_type));

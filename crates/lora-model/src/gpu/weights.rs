@@ -64,7 +64,7 @@ impl Weights {
         Ok(Self {
             embedding,
             layers,
-            norm: gamma(base, gpu, "model.norm")?,
+            norm: gamma(base, gpu, config.facts().last_norm)?,
             head,
             is_tied: config.tie_word_embeddings,
         })

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 67] = [
+pub(crate) const CASES: [&str; 69] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -47,6 +47,8 @@ pub(crate) const CASES: [&str; 67] = [
     "granitemoe_untied",
     "qwen3_5_grouped",
     "qwen3_5_recurrent",
+    "lfm2_mixed",
+    "lfm2_tied",
     "gemma4_shared",
     "gemma4_keys_as_values",
     "gemma4_per_layer",

@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 39] = [
+const REFUSED: [(&str, &str); 41] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -55,12 +55,14 @@ const REFUSED: [(&str, &str); 39] = [
     ),
     (
         "qwen3_5_grouped",
-        "linear attention, which qwen3_5_text has",
+        "layers that keep a state, which qwen3_5_text has",
     ),
     (
         "qwen3_5_recurrent",
-        "linear attention, which qwen3_5_text has",
+        "layers that keep a state, which qwen3_5_text has",
     ),
+    ("lfm2_mixed", "layers that keep a state, which lfm2 has"),
+    ("lfm2_tied", "layers that keep a state, which lfm2 has"),
     ("gemma4_shared", "values with a norm of their own"),
     ("gemma4_keys_as_values", "values with a norm of their own"),
     ("gemma4_per_layer", "values with a norm of their own"),

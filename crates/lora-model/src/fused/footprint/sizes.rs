@@ -41,7 +41,11 @@ fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUND
     let (own, last) = config.per_layer().map_or((0, 0), |own| (own.width, h));
     let mixer = match config.layers[layer].mixer {
         Mixer::Attention => attention(config, layer),
-        Mixer::Delta => recurrent(config),
+        Mixer::Delta => delta(config),
+        Mixer::ShortConv => OfMixer {
+            rounded: [0, 0, 0, 0, 0, 0, config.shape(layer, Projection::ConvIn).0],
+            ..OfMixer::default()
+        },
     };
     let [q, k, lse, q_rstd, k_rstd, v_rstd, o_rstd, a, b] = mixer.exact;
     let [v, o, o_gate, q_raw, k_raw, v_raw, qkv] = mixer.rounded;
@@ -118,8 +122,8 @@ fn output_gate(config: &ModelConfig) -> usize {
     }
 }
 
-/// What a recurrent layer keeps.
-fn recurrent(config: &ModelConfig) -> OfMixer {
+/// What a layer of Gated DeltaNet keeps.
+fn delta(config: &ModelConfig) -> OfMixer {
     let Some(delta) = config.delta else {
         return OfMixer::default();
     };
@@ -130,10 +134,37 @@ fn recurrent(config: &ModelConfig) -> OfMixer {
     }
 }
 
-/// Values a token of the output of a recurrent layer's rule, and of what its convolution reads; 0 where there are none.
-fn of_rule(config: &ModelConfig) -> (usize, usize, usize) {
-    let delta = config.delta.filter(|_| config.is_recurrent());
-    delta.map_or((0, 0, 0), |d| (d.values(), d.columns(), d.value_heads))
+/// Values a token in the scratch of recurrent layers; 0 where there are none.
+#[derive(Default)]
+struct OfState {
+    /// What the output projection reads.
+    values: usize,
+    /// The gate of that.
+    gate: usize,
+    /// Behind the convolution, its gradient, that before it.
+    mixed: usize,
+    /// Gradients of what gates are made of.
+    gates: usize,
+}
+
+fn of_state(config: &ModelConfig) -> OfState {
+    let hidden = config.hidden_size;
+    match (config.delta, config.short_conv) {
+        _ if !config.is_recurrent() => OfState::default(),
+        (Some(delta), _) => OfState {
+            values: delta.values(),
+            gate: delta.values(),
+            mixed: 3 * delta.columns(),
+            gates: 2 * delta.value_heads,
+        },
+        (None, Some(_)) => OfState {
+            values: hidden,
+            gate: 0,
+            mixed: 5 * hidden,
+            gates: 0,
+        },
+        (None, None) => OfState::default(),
+    }
 }
 
 /// Values a token of the layer at work, whose buffers are those of all layers.
@@ -242,15 +273,15 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
     let up = wide(config).max(config.per_layer().map_or(0, |own| own.width));
     let state = 2 * h;
     let has_attention = config.layers.iter().any(|l| l.mixer == Mixer::Attention);
-    let (values, columns, value_heads) = of_rule(config);
-    let always = 2 * h + 2 * up + q + q.max(values) + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
+    let of_state = of_state(config);
+    let always = 2 * h + 2 * up + q + q.max(of_state.values) + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
     let gate = if has_attention {
         output_gate(config)
     } else {
         0
     };
-    let gated = 2 * gate.max(values); // the gated output, and the gradient of its gate
-    let of_rule = 3 * columns + 2 * value_heads; // behind the convolution, its gradient, that before it; of the gates
+    let gated = gate.max(of_state.values) + gate.max(of_state.gate); // the gated output, and the gradient of its gate
+    let of_rule = of_state.mixed + of_state.gates;
     let head_norms = if has(config, Norm::Key) { q } else { 0 }; // the gradient before a norm of heads
     let has_output_norm = has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput);
     let sandwich = if has_output_norm || config.multipliers.residual != 1.0 {

@@ -188,6 +188,8 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
         "granitemoe_multipliers",
         "qwen3_5_grouped",
         "qwen3_5_recurrent",
+        "lfm2_mixed",
+        "lfm2_tied",
         "gemma4_shared",
         "gemma4_keys_as_values",
         "gemma4_per_layer",

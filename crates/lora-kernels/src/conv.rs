@@ -1,5 +1,5 @@
-//! A causal convolution of each column by itself, with SiLU: y(t) = silu(Σⱼ w(j)∘x(t − taps + 1 + j)), where what lies before a
-//! sequence is 0, or the rows that were read before it.
+//! A causal convolution of each column by itself: y(t) = f(Σⱼ w(j)∘x(t − taps + 1 + j)), where what lies before a sequence is 0,
+//! or the rows that were read before it; f is SiLU or nothing.
 use crate::dispatch::vectorised;
 use crate::layout::{Layout, Segment};
 use crate::vector::sigmoid;
@@ -8,6 +8,15 @@ use rayon::prelude::*;
 /// Rows of a task.
 const ROWS: usize = 32;
 
+/// What the sum goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// It is the output.
+    Nothing,
+    /// x·σ(x).
+    Silu,
+}
+
 /// The weight, (taps, columns): the last tap is that of the token itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Taps<'a> {
@@ -15,6 +24,8 @@ pub struct Taps<'a> {
     pub values: &'a [f32],
     /// Columns.
     pub columns: usize,
+    /// What follows.
+    pub behind: Behind,
 }
 
 impl<'a> Taps<'a> {
@@ -69,7 +80,9 @@ pub fn forward(
         };
         for (row, y) in y.chunks_exact_mut(columns).enumerate() {
             source.sum(taps, first + row, y);
-            silu(y);
+            if taps.behind == Behind::Silu {
+                silu(y);
+            }
         }
     });
     if let Some(tails) = tails {
@@ -122,7 +135,7 @@ impl Source<'_> {
     }
 }
 
-/// dx (T, columns) from dy, which is used as scratch.
+/// dx (T, columns) from dy, which becomes the gradient of the sum.
 ///
 /// # Panics
 /// If rows lie outside the slices, or a segment continues a sequence.
@@ -140,13 +153,16 @@ pub fn backward(taps: Taps<'_>, layout: &Layout, x: &[f32], dy: &mut [f32], dx: 
             columns,
         };
         let parts = dy[place.clone()].par_chunks_mut(ROWS * columns).enumerate();
-        parts.for_each(|(part, dy)| {
+        let through = |(part, dy): (usize, &mut [f32])| {
             let mut sum = vec![0.0; columns];
             for (row, dy) in dy.chunks_exact_mut(columns).enumerate() {
                 source.sum(taps, part * ROWS + row, &mut sum);
                 through_silu(&sum, dy);
             }
-        });
+        };
+        if taps.behind == Behind::Silu {
+            parts.for_each(through);
+        }
         let dy = &dy[place.clone()];
         let parts = dx[place].par_chunks_mut(ROWS * columns).enumerate();
         parts.for_each(|(part, dx)| {

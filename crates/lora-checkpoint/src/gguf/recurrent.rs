@@ -1,0 +1,116 @@
+//! Layers that keep a state in place of keys and values, in GGUF: their heads and taps, and which they are.
+use super::keys::Keys;
+use super::value::Value;
+use crate::ModelConfig;
+use crate::config::LayerSpec;
+use crate::families::{DeltaShape, Facts, Mixer, RecurrentKind, ShortConv};
+
+/// The key of the heads of keys: a list with a 0 for layers of short convolutions.
+const KEY_HEADS: &str = "attention.head_count_kv";
+/// Taps of a short convolution.
+const TAPS: &str = "shortconv.l_cache";
+
+fn kind(facts: &Facts) -> Option<RecurrentKind> {
+    facts.recurrent.as_ref().map(|own| own.kind)
+}
+
+/// Heads of layers of Gated DeltaNet, of a family that has such.
+pub(super) fn delta(keys: &Keys<'_>, facts: &Facts) -> Result<Option<DeltaShape>, String> {
+    let Some(RecurrentKind::Delta { .. }) = kind(facts) else {
+        return Ok(None);
+    };
+    let value_heads = keys.need("ssm.time_step_rank")?;
+    let values = keys.need("ssm.inner_size")?;
+    if value_heads == 0 || !values.is_multiple_of(value_heads) {
+        return Err(format!(
+            "{} {values} is no whole number of {value_heads} heads",
+            keys.name("ssm.inner_size")
+        ));
+    }
+    Ok(Some(DeltaShape {
+        key_heads: keys.need("ssm.group_count")?,
+        value_heads,
+        key_dim: keys.need("ssm.state_size")?,
+        value_dim: values / value_heads,
+        taps: keys.need("ssm.conv_kernel")?,
+    }))
+}
+
+/// Which layers have attention, of a family where that is every so many-th.
+pub(super) fn attention_every(keys: &Keys<'_>, facts: &Facts) -> Result<Option<usize>, String> {
+    let Some(RecurrentKind::Delta {
+        attention_every, ..
+    }) = kind(facts)
+    else {
+        return Ok(None);
+    };
+    let key = "full_attention_interval";
+    match keys.size(key)?.unwrap_or(attention_every) {
+        0 => Err(format!("{} is 0, expected at least 1", keys.name(key))),
+        every => Ok(Some(every)),
+    }
+}
+
+/// The convolution of layers that have nothing else, of a family that has such.
+pub(super) fn short_conv(keys: &Keys<'_>, facts: &Facts) -> Result<Option<ShortConv>, String> {
+    match kind(facts) {
+        Some(RecurrentKind::ShortConv(_)) => Ok(Some(ShortConv {
+            taps: keys.need(TAPS)?,
+        })),
+        _ => Ok(None),
+    }
+}
+
+/// Gives layers without heads of keys their mixer, in a family of short convolutions.
+pub(super) fn listed(
+    keys: &Keys<'_>,
+    facts: &Facts,
+    layers: &mut [LayerSpec],
+) -> Result<(), String> {
+    if let Some(RecurrentKind::ShortConv(_)) = kind(facts) {
+        let heads = keys.list(KEY_HEADS, layers.len())?;
+        let without = layers
+            .iter_mut()
+            .zip(heads)
+            .filter(|(_, heads)| *heads == 0);
+        without.for_each(|(layer, _)| layer.mixer = Mixer::ShortConv);
+    }
+    Ok(())
+}
+
+/// The heads of keys of all layers that have attention.
+pub(super) fn key_heads(
+    keys: &Keys<'_>,
+    facts: &Facts,
+    layers: &[LayerSpec],
+) -> Result<Option<usize>, String> {
+    let Some(RecurrentKind::ShortConv(_)) = kind(facts) else {
+        return keys.size(KEY_HEADS);
+    };
+    let mut heads = keys.list(KEY_HEADS, layers.len())?;
+    heads.retain(|&heads| heads > 0);
+    heads.dedup();
+    match heads[..] {
+        [] => Ok(None),
+        [all] => Ok(Some(all)),
+        _ => Err(format!(
+            "{} differs among the layers with attention: not supported",
+            keys.name(KEY_HEADS)
+        )),
+    }
+}
+
+/// What stands in a file of a model with short convolutions, keys without the architecture.
+pub(crate) fn written(config: &ModelConfig) -> Vec<(&'static str, Value)> {
+    let Some(own) = config.short_conv else {
+        return Vec::new();
+    };
+    let heads = config.layers.iter().map(|layer| match layer.mixer {
+        Mixer::Attention => config.num_key_value_heads as i32,
+        _ => 0,
+    });
+    vec![
+        (KEY_HEADS, Value::I32s(heads.collect())),
+        (TAPS, Value::U32(own.taps as u32)),
+    ]
+}
