@@ -164,6 +164,11 @@ impl TargetedModule {
         self.kind == ModuleKind::Embedding
     }
 
+    /// True for a parameter of a mixture, which is asked for by `target_parameters`.
+    pub fn is_of_mixture(&self) -> bool {
+        self.kind.is_of_mixture()
+    }
+
     /// How many experts' matrices it has in one, if it is such a parameter.
     pub fn experts(&self) -> Option<usize> {
         match self.kind {

@@ -43,6 +43,11 @@ impl ModuleKind {
     pub fn is_linear(self) -> bool {
         matches!(self, Self::Linear { .. })
     }
+
+    /// True for a parameter of a mixture, which is asked for by `target_parameters`.
+    pub fn is_of_mixture(self) -> bool {
+        matches!(self, Self::Experts { .. } | Self::Router)
+    }
 }
 
 /// What a linear layer is for in a decoder layer: named sets of targets ask for roles, and every model says which of its
@@ -183,7 +188,7 @@ impl Module {
 
     /// True for a parameter of a mixture, which is asked for by `target_parameters`.
     pub fn is_of_mixture(&self) -> bool {
-        matches!(self.kind, ModuleKind::Experts { .. } | ModuleKind::Router)
+        self.kind.is_of_mixture()
     }
 
     /// True for a linear layer.

@@ -132,10 +132,7 @@ pub(crate) fn absent(name: &str, modules: &[Module]) -> Error {
 pub(crate) fn name(modules: &mut [TargetedModule]) {
     let holder = |m: &TargetedModule| m.path.rsplit_once('.').map(|(holder, _)| holder.to_owned());
     for index in 0..modules.len() {
-        let is_of_mixture = matches!(
-            modules[index].kind,
-            ModuleKind::Experts { .. } | ModuleKind::Router
-        );
+        let is_of_mixture = modules[index].is_of_mixture();
         let Some(own) = holder(&modules[index]).filter(|_| is_of_mixture) else {
             continue;
         };
@@ -156,6 +153,14 @@ impl LoraConfig {
         self.target_parameters
             .as_ref()
             .is_some_and(|all| !all.is_empty())
+    }
+
+    /// What is targeted, modules and parameters, as people read it.
+    pub fn targets_line(&self) -> String {
+        let modules = Some(self.target_modules.to_string()).filter(|line| !line.is_empty());
+        let parameters = self.target_parameters.iter().flatten().cloned();
+        let all: Vec<String> = modules.into_iter().chain(parameters).collect();
+        all.join(",")
     }
 
     /// What PEFT's `ParamWrapper` refuses: there is no input of its own to drop, and what it wraps has no weight of its own.

@@ -32,12 +32,14 @@ pub(crate) fn micro_steps(
         path: None,
         config: base.config().clone(),
     };
-    let names = work
-        .targeted
-        .iter()
-        .map(|module| module.path.clone())
-        .collect();
-    let config = LoraConfig::new(work.rank, work.rank as f64, TargetModules::List(names));
+    let paths = |of_mixture: bool| {
+        let own = work.targeted.iter();
+        let own = own.filter(|module| module.is_of_mixture() == of_mixture);
+        own.map(|module| module.path.clone()).collect::<Vec<_>>()
+    };
+    let targets = TargetModules::List(paths(false));
+    let mut config = LoraConfig::new(work.rank, work.rank as f64, targets);
+    config.target_parameters = Some(paths(true));
     let adapter = Adapter::init(config, &base, 0)?;
     let mut gradients = vec![0.0; adapter.params.len()];
     let mut route = Fused::new(&base, threads)?;

@@ -167,7 +167,15 @@ impl CostArgs {
         let own = shape.config.vocab_size;
         let shape = tokens.on(shape);
         let mut all = Vec::new();
+        let with_parameters = |targets: &String| {
+            let named = std::iter::once(targets).chain(&self.target_parameters);
+            named
+                .map(|name| name.replace(',', "+"))
+                .collect::<Vec<_>>()
+                .join("+")
+        };
         for targets in &self.targets {
+            let label = with_parameters(targets);
             for &rank in &self.rank {
                 let modules = target_set(&shape, targets)?;
                 let mut config = LoraConfig::new(rank, rank as f64, modules);
@@ -179,7 +187,7 @@ impl CostArgs {
                         for &batch in &self.batch {
                             let batching = Batching::of_examples(batch);
                             let new =
-                                Workload::new(&shape, &targeted, targets, rows, batching, base);
+                                Workload::new(&shape, &targeted, &label, rows, batching, base);
                             let mut new = Workload {
                                 rank,
                                 dropout: self.dropout,

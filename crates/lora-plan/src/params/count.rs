@@ -115,7 +115,7 @@ pub fn count(shape: &Shape, config: &LoraConfig) -> Result<Params> {
         alpha: config.lora_alpha,
         rslora: config.use_rslora,
         scaling: config.scaling(config.r),
-        targets: config.target_modules.to_string(),
+        targets: config.targets_line(),
         count,
         line: trainable_line(count.trainable, count.all - base, base),
         modules: by_kind(&trained),

@@ -247,6 +247,8 @@ fn parameters_of_mixtures() {
         let found = plan(&base, &[&flags[..], &[names]].concat()).unwrap();
         found["trainable"].as_u64().unwrap()
     };
+    let found = plan(&base, &[&flags[..], &["router"]].concat()).unwrap();
+    assert_eq!(found["targets"], "mlp.gate.weight");
     // Two layers, six experts: A (2·6, 36) and B (24, 2·6); A (2·6, 12) and B (36, 2·6); A (2, 36) and B (6, 2).
     let [gate_up, down, router] = [2 * 12 * (36 + 24), 2 * 12 * (12 + 36), 2 * 2 * (36 + 6)];
     assert_eq!(count("experts.gate_up_proj"), gate_up);

@@ -2,7 +2,7 @@
 use crate::fused::batch_size::BatchSize;
 use crate::fused::delta::shape as of_kernels;
 use lora_checkpoint::{Block, Mixer, ModelConfig, Norm, Projection};
-use lora_core::{ModuleKind, TargetedModule};
+use lora_core::TargetedModule;
 use lora_kernels::{attention, gemm, linear, loss};
 
 /// The largest output of a projection, of all layers that mix tokens by attention.
@@ -216,7 +216,7 @@ fn wide(config: &ModelConfig) -> usize {
 /// factors make of their input, and its gradient.
 fn expert_scratch(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
     config.experts.map_or(0, |experts| {
-        let of_mixtures = targeted.iter().filter(|m| is_of_mixture(m));
+        let of_mixtures = targeted.iter().filter(|m| m.is_of_mixture());
         let inner = of_mixtures.map(|m| match m.experts() {
             Some(_) => experts.chosen * m.rank,
             None => m.rank,
@@ -224,11 +224,6 @@ fn expert_scratch(config: &ModelConfig, targeted: &[TargetedModule]) -> usize {
         let inner = 2 * inner.max().unwrap_or(0);
         experts.chosen * (config.hidden_size + 5) + experts.count + inner
     })
-}
-
-/// True for a parameter of a mixture, whose scratch is that of the mixture.
-fn is_of_mixture(module: &TargetedModule) -> bool {
-    matches!(module.kind, ModuleKind::Experts { .. } | ModuleKind::Router)
 }
 
 /// Where the rows of each expert begin.
@@ -298,7 +293,7 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
         })
         .max()
         .unwrap_or(0);
-    let beside = targeted.iter().filter(|module| !is_of_mixture(module));
+    let beside = targeted.iter().filter(|module| !module.is_of_mixture());
     let rank = beside.map(|module| module.rank).max().unwrap_or(0);
     let dropped = if dropout {
         2 * targeted
