@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from mxfp4 import pack
 
 SHAPE = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
          "num_key_value_heads": 2, "max_position_embeddings": 2048, "tie_word_embeddings": False}  # fmt: skip
@@ -28,6 +29,13 @@ MODELS = {
                   "moe_intermediate_size": 48, "norm_topk_prob": True},
     "granitemoe": {"model_type": "granitemoe", "num_local_experts": 6, "num_experts_per_tok": 3, "embedding_multiplier": 12.0,
                    "attention_multiplier": 0.3, "residual_multiplier": 0.22, "logits_scaling": 3.0, "attention_bias": True},
+    # llama.cpp rounds the range of yarn: here it holds all frequencies, rounded or not.
+    "gpt_oss": {"model_type": "gpt_oss", "head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 32,
+                "max_position_embeddings": 800, "rope_parameters": {
+                    "rope_type": "yarn", "rope_theta": 5.0, "factor": 4.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+                    "original_max_position_embeddings": 200}},
+    "gpt_oss-mxfp4": {"model_type": "gpt_oss", "head_dim": 32, "num_local_experts": 8, "num_experts_per_tok": 3,
+                      "sliding_window": 16, "num_hidden_layers": 4, "rope_parameters": {"rope_type": "default", "rope_theta": 150000.0}},
     "mixtral": {"model_type": "mixtral", "head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 2},
     "mixtral-windows": {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 3, "sliding_window": 1024,
                         "tie_word_embeddings": True, "rope_parameters": {
@@ -121,6 +129,8 @@ def main():
         model.tie_weights()
         shutil.rmtree(out / name, ignore_errors=True)
         model.save_pretrained(out / name)
+        if name.endswith("-mxfp4"):
+            pack(out / name)
         for file in TOKENIZER:
             if (source / file).exists():
                 shutil.copy(source / file, out / name / file)

@@ -5,7 +5,7 @@ usage: make_golden.py OUT CASES.json [NAME ...]
 A case of CASES.json: name, seed, model (arguments of the family's config class), lora (arguments of LoraConfig), and
 optionally lens (lengths of the rows), std (of the matrices), stds (of those whose name holds a text), shifts (added
 to vectors whose name holds a text), added_tokens (rows by which the vocabulary of the base is made larger, each the
-mean of its own), added_rows ("random": those rows are not), base_dtype, max_shard_size, optim, merge (false where PEFT's merge is not the adapter:
+mean of its own), mxfp4 (experts are stored in such blocks), added_rows ("random": those rows are not), base_dtype, max_shard_size, optim, merge (false where PEFT's merge is not the adapter:
 it adds both sides of a tied pair to the one tensor), convert (false where PEFT can't bring PiSSA or OLoRA back to the
 unchanged base: it loses DoRA's magnitudes). Written for each: base/, adapter/,
 adapter_trained/, case.json and golden.safetensors, as tests/fixtures/golden/README.md describes them.
@@ -21,6 +21,7 @@ from pathlib import Path
 import peft
 import torch
 import transformers
+from mxfp4 import pack
 from safetensors.torch import save_file
 
 OPTIM = {"lr": 1e-2, "weight_decay": 0.01, "steps": 8, "clip": 1.0}
@@ -154,12 +155,17 @@ def make(case, out):
     if case.get("base_dtype") == "bfloat16":
         base = base.to(torch.bfloat16)
     base.save_pretrained(folder / "base", max_shard_size=case.get("max_shard_size", "5GB"))
+    if case.get("mxfp4"):
+        pack(folder / "base")
     base = with_tokens(read(folder / "base"), case)
 
     ids, mask, labels = random_rows(case, base.config.vocab_size)
     inputs = {"input_ids": ids, "attention_mask": mask}
     batch = {**inputs, "labels": labels}
     golden = dict(batch)
+    if case.get("mxfp4"):  # as transformers dequantises them, (E, in, out)
+        first = base.model.layers[0].mlp.experts
+        golden.update(dequantised_gate_up=first.gate_up_proj.data.clone(), dequantised_down=first.down_proj.data.clone())
 
     def logits(model):
         with torch.no_grad():

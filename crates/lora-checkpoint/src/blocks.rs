@@ -1,5 +1,6 @@
 //! Stored values → f32. Plain floats are widened here, and so are the GGUF blocks that are met most, in vectors; the others by
 //! candle's dequantisers on the mapped bytes, whose values ours are, bit for bit.
+use crate::mxfp4::{doubled, half_scale};
 use crate::storage::StorageDtype;
 use candle_core::quantized::{GgmlDType, GgmlType, k_quants as k};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -11,6 +12,10 @@ pub(crate) fn widen(dtype: StorageDtype, bytes: &[u8], out: &mut [f32]) {
         StorageDtype::F16 => widen_f16(bytes, out),
         StorageDtype::BF16 => widen_bf16(bytes, out),
         StorageDtype::Quantised(dtype) => dequantise(dtype, bytes, out),
+        StorageDtype::Mxfp4 => mxfp4(bytes, out),
+        StorageDtype::Mxfp4Apart => {
+            unreachable!("its exponents lie elsewhere: `mxfp4::widen_apart`")
+        }
     }
 }
 
@@ -135,6 +140,16 @@ dequantiser! {
     }
 }
 
+dequantiser! {
+    fn mxfp4(block: &[u8; 17], out: &mut [f32; 32]) {
+        let half = half_scale(block[0]);
+        for (j, &pair) in block[1..].iter().enumerate() {
+            out[j] = doubled(pair & 15) * half;
+            out[j + 16] = doubled(pair >> 4) * half;
+        }
+    }
+}
+
 /// Dequantises mapped blocks of one kind.
 #[allow(unsafe_code)] // candle's blocks are plain data, but don't say so to bytemuck
 fn blocks<T: GgmlType>(bytes: &[u8], out: &mut [f32]) {
@@ -162,6 +177,59 @@ fn blocks<T: GgmlType>(bytes: &[u8], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mxfp4::{Blocks, widen_apart};
+
+    fn some_bytes(count: usize) -> Vec<u8> {
+        let mut state = 7u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as u8
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    /// The table of the format's section 5.3.3, and the scales as powers of two.
+    #[test]
+    fn values_of_mxfp4_are_those_of_its_table() {
+        let magnitudes = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+        for e in 0..=254u8 {
+            let scale = 2f64.powi(i32::from(e) - 127);
+            for code in 0..16u8 {
+                let sign = if code < 8 { 1.0 } else { -1.0 };
+                let value =
+                    |sign: f64, place: u8| (sign * magnitudes[usize::from(place)] * scale) as f32;
+                let pair = code | (15 - code) << 4;
+                let expected = (value(sign, code & 7), value(-sign, 7 - (code & 7)));
+                let mut block = [0; 17];
+                (block[0], block[3]) = (e, pair);
+                let mut out = [f32::NAN; 32];
+                widen(StorageDtype::Mxfp4, &block, &mut out);
+                assert_eq!((out[2], out[18]), expected, "{code} with {e}");
+                assert_eq!((out[0], out[31]), (0.0, 0.0));
+                widen_apart(&block[1..], &[e], &mut out);
+                assert_eq!((out[4], out[5]), expected, "{code} with {e}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_layouts_of_mxfp4_say_the_same() {
+        let gguf: Vec<u8> = some_bytes(1000 * 17)
+            .chunks(17)
+            .flat_map(|block| [&[block[0].min(254)], &block[1..]].concat())
+            .collect();
+        let apart = Blocks::of_gguf(&gguf);
+        assert_eq!(apart.to_gguf(), gguf);
+        let mut values = [vec![0.0; 1000 * 32], vec![0.0; 1000 * 32]];
+        widen(StorageDtype::Mxfp4, &gguf, &mut values[0]);
+        widen_apart(&apart.codes, &apart.exponents, &mut values[1]);
+        assert_eq!(values[0], values[1]);
+        assert!(apart.check().is_ok());
+        let damaged = Blocks::of_gguf(&[255; 17]);
+        assert!(damaged.check().is_err());
+    }
 
     /// Any bytes, so all scales, infinities and NaN among them, and all values.
     #[test]

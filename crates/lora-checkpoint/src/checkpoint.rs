@@ -85,7 +85,15 @@ impl Checkpoint {
             return Ok(enlarged.view(name));
         }
         match self.entries.get_key_value(name) {
-            Some((name, entry)) => Ok(TensorView::new(name, entry, self.files[entry.file].bytes())),
+            Some((name, entry)) => {
+                let view = TensorView::new(name, entry, self.files[entry.file].bytes());
+                Ok(match &entry.exponents {
+                    None => view,
+                    Some((file, range)) => {
+                        view.with_exponents(&self.files[*file].bytes()[range.clone()])
+                    }
+                })
+            }
             None => Err(invalid(&self.path, format!("no tensor {name}"))),
         }
     }

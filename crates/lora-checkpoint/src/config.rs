@@ -236,6 +236,15 @@ impl ModelConfig {
                 return Err(format!("{key} is {size}, expected 1 to {most}"));
             }
         }
+        let clamp = experts.clamp.map(|own| [own.alpha, own.limit]);
+        for (key, x) in ["swiglu_alpha", "swiglu_limit"]
+            .iter()
+            .zip(clamp.into_iter().flatten())
+        {
+            if !(x.is_finite() && x > 0.0) {
+                return Err(format!("{key} is {x}, expected a positive number"));
+            }
+        }
         Ok(())
     }
 

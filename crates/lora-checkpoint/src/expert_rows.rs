@@ -1,7 +1,11 @@
-//! Experts that lie stacked in one tensor: each is a range of its rows, read where it lies.
+//! Experts that lie stacked in one tensor: each is a range of its rows, read where it lies; `expert_columns` has those that are
+//! turned round.
 use crate::ModelConfig;
 use crate::error::Fault;
+use crate::expert_columns;
+use crate::families::Stacked;
 use crate::projection::Projection::{self, Down, Gate, Up};
+use crate::stored::{Laid, Stored, put};
 use crate::view::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -28,6 +32,9 @@ pub(crate) fn apart(
     let Some(names) = config.facts().experts else {
         return Ok(());
     };
+    if let Some(Stacked::Columns(stacks)) = names.stacked {
+        return expert_columns::apart(config, stacks, entries);
+    }
     let [router, path] = names.modules();
     for layer in 0..config.num_hidden_layers {
         let Some(experts) = config.experts_of(layer) else {
@@ -41,7 +48,10 @@ pub(crate) fn apart(
         }
         let (gate_up, down): (&[Projection], &[Projection]) = (&[Gate, Up], &[Down]);
         for (place, name, parts) in [(0, "gate_up_proj", gate_up), (1, "down_proj", down)] {
-            let in_files = names.stacked.map(|stacked| of_layer(stacked[place]));
+            let in_files = match names.stacked {
+                Some(Stacked::Rows(stacks)) => Some(of_layer(stacks[place])),
+                _ => None,
+            };
             let of_module = of_layer(&format!("{path}.{name}"));
             let name = match &in_files {
                 Some(name) if entries.contains_key(name) => name.clone(),
@@ -77,17 +87,6 @@ pub(crate) fn apart(
     Ok(())
 }
 
-/// A tensor of a folder, and the weights that lie in it one behind the other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// Its name.
-    pub name: String,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Names of the weights, one or those of all experts of a layer.
-    pub weights: Vec<String>,
-}
-
 impl ModelConfig {
     /// The tensors in which transformers' files hold these weights of the model, by name.
     #[must_use]
@@ -102,6 +101,7 @@ impl ModelConfig {
             weights: vec![name.clone()],
             name,
             shape,
+            laid: Laid::Whole,
         }));
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
@@ -109,12 +109,13 @@ impl ModelConfig {
 
     /// Those that hold all experts of a layer.
     fn stacks(&self) -> Vec<Stored> {
-        let Some((names, [gate_up, down])) = self
-            .facts()
-            .experts
-            .and_then(|own| Some((own, own.stacked?)))
-        else {
+        let Some(names) = self.facts().experts else {
             return Vec::new();
+        };
+        let [gate_up, down] = match names.stacked {
+            None => return Vec::new(),
+            Some(Stacked::Columns(stacks)) => return expert_columns::stacks(self, stacks),
+            Some(Stacked::Rows(stacks)) => stacks,
         };
         let mut all = Vec::new();
         for layer in 0..self.num_hidden_layers {
@@ -132,22 +133,10 @@ impl ModelConfig {
                     name: of_layer(name),
                     shape: vec![experts.count, parts.len() * out, inn],
                     weights: each.map(path).collect(),
+                    laid: Laid::Whole,
                 });
             }
         }
         all
-    }
-}
-
-/// Puts a weight under its name, which no other may have.
-fn put(
-    entries: &mut BTreeMap<String, Entry>,
-    name: String,
-    entry: Entry,
-    found_in: &str,
-) -> Result<(), Fault> {
-    match entries.insert(name.clone(), entry) {
-        None => Ok(()),
-        Some(_) => Err(Fault::new(format!("tensor {name} is also in {found_in}"))),
     }
 }

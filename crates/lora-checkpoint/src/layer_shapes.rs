@@ -252,6 +252,13 @@ impl ModelConfig {
         }
     }
 
+    /// Name of the scores of a layer's attention sinks, if it has such.
+    #[must_use]
+    pub fn sinks(&self, layer: usize) -> Option<String> {
+        let own = self.facts().sinks?;
+        Some(format!("model.layers.{layer}.{own}"))
+    }
+
     /// Name of the number that a layer's output is multiplied by, if it has one.
     #[must_use]
     pub fn output_scale(&self, layer: usize) -> Option<String> {

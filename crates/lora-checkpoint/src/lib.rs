@@ -28,6 +28,7 @@ mod checkpoint;
 mod config;
 mod config_json;
 mod error;
+mod expert_columns;
 mod expert_rows;
 mod families;
 mod files;
@@ -36,6 +37,7 @@ mod importance;
 mod layer_shapes;
 mod lost;
 mod mapped;
+mod mxfp4;
 mod order;
 mod projection;
 mod published;
@@ -46,6 +48,7 @@ mod rope;
 mod safetensors_files;
 mod save;
 mod storage;
+mod stored;
 mod text_part;
 mod tokenizer;
 mod view;
@@ -56,11 +59,10 @@ pub use chat::{Chat, shown, template_sha256};
 pub use checkpoint::{Checkpoint, Format};
 pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
 pub use error::Error;
-pub use expert_rows::Stored;
 pub use families::{
-    Activation, Block, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts, Facts,
-    Family, HeadNorms, Heads, Mixer, Mlp, Norm, NormKind, PER_LAYER_EMBEDDING, PerLayer, Published,
-    Recurrent, RotaryPairs, ShortConv, Variants, XIELU_BETA, XIELU_EPS, XieluNumber,
+    Activation, Block, Clamp, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts,
+    Facts, Family, HeadNorms, Heads, Mixer, Mlp, Norm, NormKind, PER_LAYER_EMBEDDING, PerLayer,
+    Published, Recurrent, RotaryPairs, ShortConv, Variants, XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 pub use importance::Importance;
 pub use projection::Projection;
@@ -70,6 +72,7 @@ pub use save::{
     save_gguf, write_gguf,
 };
 pub use storage::StorageDtype;
+pub use stored::Stored;
 pub use tokenizer::TokenizerBundle;
 pub use view::TensorView;
 pub use vocabulary::Vocabulary;

@@ -8,6 +8,10 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// How names end of tensors of bytes that hold blocks of MXFP4, and of those that hold their exponents.
+pub(crate) const BLOCKS: &str = "_blocks";
+pub(crate) const EXPONENTS: &str = "_scales";
+
 /// Opens every safetensors file of a folder. Returns the mapped files and where each tensor lies in them.
 pub(crate) fn open(dir: &Path) -> Result<(Vec<Mapped>, BTreeMap<String, Entry>)> {
     let single = dir.join("model.safetensors");
@@ -98,6 +102,10 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
             safetensors::Dtype::F32 => StorageDtype::F32,
             safetensors::Dtype::F16 => StorageDtype::F16,
             safetensors::Dtype::BF16 => StorageDtype::BF16,
+            // Blocks and exponents, of which `expert_stacks` makes matrices.
+            safetensors::Dtype::U8 if name.ends_with(BLOCKS) || name.ends_with(EXPONENTS) => {
+                StorageDtype::Mxfp4Apart
+            }
             other => {
                 return Err(invalid(
                     path,
@@ -108,19 +116,7 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Entry)>> {
         };
         let (from, to) = info.data_offsets;
         let range = start + from..start + to;
-        tensors.push((
-            name,
-            Entry {
-                file: 0,
-                range,
-                shape: info.shape.clone(),
-                dtype,
-                permuted: None,
-                columns: None,
-                offset: 0.0,
-                is_rate: false,
-            },
-        ));
+        tensors.push((name, Entry::plain(0, range, info.shape.clone(), dtype)));
     }
     Ok(tensors)
 }

@@ -1,5 +1,7 @@
 //! One weight where it lies: its shape, its storage, and its rows widened to f32 on demand.
-use crate::blocks;
+mod strided;
+
+use crate::mxfp4::VALUES;
 use crate::order::Order;
 use crate::storage::StorageDtype;
 use std::ops::Range;
@@ -20,6 +22,33 @@ pub(crate) struct Entry {
     pub(crate) offset: f32,
     /// The file has −eˣ for x.
     pub(crate) is_rate: bool,
+    /// Where its values lie, if not one behind the other.
+    pub(crate) strides: Option<Strides>,
+    /// The file and place of the exponents of its blocks, where those are a tensor of their own.
+    pub(crate) exponents: Option<(usize, Range<usize>)>,
+}
+
+impl Entry {
+    /// A tensor whose values lie as they are read.
+    pub(crate) fn plain(
+        file: usize,
+        range: Range<usize>,
+        shape: Vec<usize>,
+        dtype: StorageDtype,
+    ) -> Self {
+        Self {
+            file,
+            range,
+            shape,
+            dtype,
+            permuted: None,
+            columns: None,
+            offset: 0.0,
+            is_rate: false,
+            strides: None,
+            exponents: None,
+        }
+    }
 }
 
 /// One weight where it lies in the mapped file. 1-D weights have one row. GGUF's permuted q/k rows are already
@@ -29,6 +58,8 @@ pub struct TensorView<'a> {
     name: &'a str,
     entry: &'a Entry,
     bytes: &'a [u8],
+    /// Of its blocks, where those are a tensor of their own.
+    exponents: &'a [u8],
 }
 
 impl<'a> TensorView<'a> {
@@ -37,7 +68,13 @@ impl<'a> TensorView<'a> {
             name,
             entry,
             bytes: &file[entry.range.clone()],
+            exponents: &[],
         }
+    }
+
+    /// The same with the exponents of its blocks.
+    pub(crate) fn with_exponents(self, exponents: &'a [u8]) -> Self {
+        Self { exponents, ..self }
     }
 }
 
@@ -56,11 +93,16 @@ impl TensorView<'_> {
     }
     /// Bytes of the stored values.
     pub fn stored_bytes(&self) -> usize {
-        self.bytes.len()
+        match self.entry.dtype {
+            StorageDtype::Mxfp4Apart => self.len() / VALUES * 17,
+            dtype => self.len() / dtype.unit().0 * dtype.unit().1,
+        }
     }
     /// Whether the stored values are in Hugging Face's order (GGUF stores Llama's q and k in another).
     pub fn lies_in_order(&self) -> bool {
-        self.entry.permuted.is_none() && self.entry.columns.is_none()
+        self.entry.permuted.is_none()
+            && self.entry.columns.is_none()
+            && self.entry.strides.is_none()
     }
     /// The stored bytes of a row, in Hugging Face's order.
     ///
@@ -140,6 +182,12 @@ impl TensorView<'_> {
             self.name,
             self.rows()
         );
+        if let Some(strides) = self.entry.strides {
+            for (i, row) in out.chunks_exact_mut(columns).enumerate() {
+                self.widen_strided(strides, first + i, 0, row);
+            }
+            return;
+        }
         match self.entry.permuted {
             None => self.widen(first * columns, out),
             Some(order) if self.entry.shape.len() == 1 => {
@@ -175,6 +223,9 @@ impl TensorView<'_> {
             "{}: part of a block",
             self.name
         );
+        if let Some(strides) = self.entry.strides {
+            return self.widen_strided(strides, row, column, out);
+        }
         match self.entry.permuted {
             Some(_) if self.entry.shape.len() == 1 => {
                 let whole = self.to_f32();
@@ -195,7 +246,14 @@ impl TensorView<'_> {
             return;
         }
         let (values, bytes) = self.entry.dtype.unit();
-        let start = self.place(row) * self.columns() + column;
+        let start = match self.entry.strides {
+            None => self.place(row) * self.columns() + column,
+            Some(Strides {
+                row: own,
+                column: 1,
+            }) => row * own * values + column,
+            Some(_) => return, // each value has a cache line of its own
+        };
         let (from, to) = (start.div_ceil(values), (start + len).div_ceil(values));
         if let Some(part) = self.bytes.get(from * bytes..to * bytes) {
             part.iter().step_by(CACHE_LINE).for_each(prefetch);
@@ -226,9 +284,8 @@ impl TensorView<'_> {
 
     /// Widens the stored values from `start` (a multiple of the unit) into `out`.
     fn widen(&self, start: usize, out: &mut [f32]) {
-        let (values, bytes) = self.entry.dtype.unit();
-        let range = start / values * bytes..(start + out.len()) / values * bytes;
-        blocks::widen(self.entry.dtype, &self.bytes[range], out);
+        let values = self.entry.dtype.unit().0;
+        self.widen_units(start / values..(start + out.len()) / values, out);
         if self.entry.offset != 0.0 {
             out.iter_mut().for_each(|v| *v -= self.entry.offset);
         }
@@ -259,6 +316,14 @@ impl TensorView<'_> {
             done += run;
         }
     }
+}
+
+/// Where the values of a matrix lie: from one row to the next, and from one unit of a row (a value or a block) to the next, in
+/// units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Strides {
+    pub(crate) row: usize,
+    pub(crate) column: usize,
 }
 
 /// Each row's values at `source` of their places.

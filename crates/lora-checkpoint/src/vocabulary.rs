@@ -107,7 +107,7 @@ fn stored(dtype: StorageDtype, values: &[f32]) -> Option<Vec<u8>> {
                 .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
                 .collect(),
         ),
-        StorageDtype::Quantised(_) => None,
+        StorageDtype::Quantised(_) | StorageDtype::Mxfp4 | StorageDtype::Mxfp4Apart => None,
     }
 }
 

@@ -16,6 +16,11 @@ pub(crate) enum Part {
     Router(usize),
     /// Of a layer, the expert's number, and which of its projections.
     Expert(usize, usize, Projection),
+    /// Where a family has such: of a layer's router, and of an expert's projections.
+    RouterBias(usize),
+    ExpertBias(usize, usize, Projection),
+    /// The scores of attention's sinks, one a head.
+    Sinks(usize),
     Xielu(usize, XieluNumber),
     Delta(usize, DeltaPart),
     /// The taps of a layer's short convolution.
@@ -80,6 +85,10 @@ impl ModelConfig {
                     ));
                 }
             }
+            if let Some(name) = self.sinks(layer) {
+                let heads = vec![self.num_attention_heads];
+                parts.push((Part::Sinks(layer), name, heads));
+            }
             parts.extend(self.expert_parts(layer));
             if let Some(name) = self.output_scale(layer) {
                 parts.push((Part::OutputScale(layer), name, vec![1]));
@@ -117,14 +126,29 @@ impl ModelConfig {
         let (Some(experts), Some(names)) = (self.experts_of(layer), self.facts().experts) else {
             return Vec::new();
         };
-        let name = |path: &str| format!("model.layers.{layer}.{path}.weight");
+        let name = |path: &str, of: &str| format!("model.layers.{layer}.{path}.{of}");
+        let weight = |path: &str| name(path, "weight");
         let shape = vec![experts.count, self.hidden_size];
-        let mut parts = vec![(Part::Router(layer), name(names.router), shape)];
+        let mut parts = vec![(Part::Router(layer), weight(names.router), shape)];
+        if names.biased {
+            let bias = (
+                Part::RouterBias(layer),
+                name(names.router, "bias"),
+                vec![experts.count],
+            );
+            parts.push(bias);
+        }
         for projection in EXPERT_PROJECTIONS {
             let (out, inn) = self.expert_shape(experts, projection);
             parts.extend((0..experts.count).map(|expert| {
                 let part = Part::Expert(layer, expert, projection);
-                (part, name(&names.of(expert, projection)), vec![out, inn])
+                (part, weight(&names.of(expert, projection)), vec![out, inn])
+            }));
+            let biases = (0..experts.count).filter(|_| names.biased);
+            parts.extend(biases.map(|expert| {
+                let part = Part::ExpertBias(layer, expert, projection);
+                let name = name(&names.of(expert, projection), "bias");
+                (part, name, vec![out])
             }));
         }
         parts

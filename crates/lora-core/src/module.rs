@@ -33,6 +33,8 @@ pub enum ModuleKind {
     Frozen {
         /// Values.
         values: usize,
+        /// Whether the base has a bias here.
+        bias: bool,
     },
     /// Something without weights (an activation, a rotary embedding): nothing of it can train, but an expression can match it.
     Weightless,
@@ -155,7 +157,10 @@ impl Module {
     /// Something whose weights stay as they are.
     pub fn frozen(path: impl Into<String>, values: usize) -> Self {
         Self {
-            kind: ModuleKind::Frozen { values },
+            kind: ModuleKind::Frozen {
+                values,
+                bias: false,
+            },
             ..Self::linear(path, 0, 0)
         }
     }
@@ -172,11 +177,11 @@ impl Module {
     pub fn add_bias(&mut self) {
         match &mut self.kind {
             ModuleKind::Linear { bias } | ModuleKind::Norm { bias } => *bias = true,
+            ModuleKind::Frozen { bias, .. } => *bias = true,
             ModuleKind::Embedding
             | ModuleKind::Parameter
             | ModuleKind::Experts { .. }
             | ModuleKind::Router
-            | ModuleKind::Frozen { .. }
             | ModuleKind::Weightless => {}
         }
     }
@@ -213,7 +218,7 @@ impl Module {
             ModuleKind::Experts { count } => vec![count, self.out_features, self.in_features],
             ModuleKind::Embedding => vec![self.in_features, self.out_features],
             ModuleKind::Norm { .. } => vec![self.out_features],
-            ModuleKind::Frozen { values } => vec![values],
+            ModuleKind::Frozen { values, .. } => vec![values],
             ModuleKind::Weightless => Vec::new(),
         }
     }

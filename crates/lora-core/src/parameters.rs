@@ -111,12 +111,29 @@ pub(crate) fn absent(name: &str, modules: &[Module]) -> Error {
             module.name()
         ));
     }
+    let holder = name.rsplit_once('.').map_or(name, |(holder, _)| holder);
+    let mut frozen = modules
+        .iter()
+        .filter(|m| matches!(m.kind, ModuleKind::Frozen { .. }));
+    let stays = |m: &&Module| is_suffix(name, &m.path) || is_suffix(holder, &m.path);
+    if let Some(module) = frozen.clone().find(stays) {
+        return Error::config(format!(
+            "target parameter `{name}` is of {}, whose weights can't carry LoRA here\nhint: name linear layers in target_modules \
+             (--targets)",
+            module.path
+        ));
+    }
+    let has_experts = frozen.any(|m| is_suffix(WORDS[0], &m.path));
     let own: std::collections::BTreeSet<String> = modules
         .iter()
         .filter(|m| m.is_of_mixture())
         .map(short)
         .collect();
     let hint = match own.is_empty() {
+        true if has_experts => {
+            "its experts stay as they are: name linear layers in target_modules (--targets)"
+                .to_owned()
+        }
         true => "it has no experts: name linear layers in target_modules (--targets)".to_owned(),
         false => format!(
             "its parameters are {}",

@@ -2,7 +2,7 @@
 use crate::effect::{notes, nothing};
 use crate::rules::{Rules, containers, is_saved};
 use crate::targets::is_suffix;
-use crate::{Error, LoraConfig, Module, ModuleKind, TargetModules, parameters};
+use crate::{Bias, Error, LoraConfig, Module, ModuleKind, TargetModules, parameters};
 use std::collections::BTreeSet;
 
 /// What a config takes of a model, as indices into its modules.
@@ -36,6 +36,13 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
         if saved && module.kind == ModuleKind::Parameter {
             return Err(Error::config(format!(
                 "modules_to_save takes in {}, a weight of a mixture of experts, which can't train here\nhint: name other modules",
+                module.path
+            )));
+        }
+        let trains_bias = config.bias == Bias::All;
+        if trains_bias && matches!(module.kind, ModuleKind::Frozen { bias: true, .. }) {
+            return Err(Error::config(format!(
+                "bias all takes in those of {}, which can't train beside an adapter here\nhint: bias lora_only leaves them as they are",
                 module.path
             )));
         }

@@ -1,9 +1,7 @@
 //! A model → one GGUF file, or a Hugging Face folder.
 use crate::output::{Output, name};
 use crate::{Args, Dtype, Format};
-use lora_checkpoint::{
-    Checkpoint, GgufDtype, Importance, SaveDtype, StorageDtype, save_folder, save_gguf,
-};
+use lora_checkpoint::{Checkpoint, GgufDtype, Importance, SaveDtype, save_folder, save_gguf};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui, human_bytes};
 use serde_json::{Map, Value, json};
@@ -95,9 +93,7 @@ fn say_if_quantised_again(model: &Checkpoint, dtype: Dtype, ui: &Ui) -> Result<(
     let stored = tensors
         .map(|tensor| Ok(tensor?.dtype()))
         .collect::<Result<Vec<_>>>()?;
-    let is_quantised = stored
-        .iter()
-        .any(|d| matches!(d, StorageDtype::Quantised(_)));
+    let is_quantised = stored.iter().any(|d| d.is_quantised());
     if is_quantised && dtype.is_quantised() {
         ui.say("the model is quantised already: what that lost is not regained, and it is rounded a second time");
     }

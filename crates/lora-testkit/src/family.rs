@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 29] = [
+pub const FAMILIES: [(&str, &str); 30] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -15,6 +15,7 @@ pub const FAMILIES: [(&str, &str); 29] = [
     ("gemma3_text", "gemma3_text"),
     ("gemma4_text", "gemma4_shared"),
     ("glm4", "glm4_partial"),
+    ("gpt_oss", "gpt_oss_sinks"),
     ("granite", "granite_multipliers"),
     ("granitemoe", "granitemoe_multipliers"),
     ("hunyuan_v1_dense", "hunyuan_alpha"),
@@ -77,6 +78,10 @@ pub fn write_family(case: &str, to: &Path) {
     if config["model_type"] == "smollm3" {
         let rope = (1..=layers).map(|layer| u8::from(layer % 4 != 0));
         config["no_rope_layers"] = rope.collect::<Vec<_>>().into();
+    }
+    if config.get("swiglu_limit").is_some() {
+        config["swiglu_alpha"] = 1.702.into();
+        config["swiglu_limit"] = 7.0.into();
     }
     std::fs::write(to.join("config.json"), config.to_string()).unwrap();
 

@@ -4,7 +4,7 @@ use crate::config_json::{self, Loaded};
 use crate::error::{Error, Fault, Result, invalid, io};
 use crate::families::is_rounded;
 use crate::gguf::split::{self, Opened};
-use crate::gguf::{config::model_config, entries::entries};
+use crate::gguf::{config::model_config, entries::entries, rope::rounded};
 use crate::view::TensorView;
 use crate::{expert_rows, safetensors_files, text_part};
 use std::collections::BTreeMap;
@@ -101,8 +101,8 @@ impl Checkpoint {
         let wrap = |fault: Fault| invalid(files[0].path(), fault);
         let config = model_config(&gguf, &files).map_err(wrap)?;
         let entries = entries(&config, &gguf).map_err(wrap)?;
-        let notes = config.experts.map(|_| FROZEN_EXPERTS.to_owned());
-        let notes = notes.into_iter().collect();
+        let frozen = config.experts.map(|_| FROZEN_EXPERTS.to_owned());
+        let notes = frozen.into_iter().chain(rounded(&config)).collect();
         let model = Self {
             path: path.to_path_buf(),
             config,

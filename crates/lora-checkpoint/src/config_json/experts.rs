@@ -1,7 +1,7 @@
 //! Experts: how many, how wide, which layers have some.
-use super::value::{Object, flag, non_null, size};
+use super::value::{Object, flag, non_null, real, size};
 use crate::config::LayerSpec;
-use crate::families::{Experts, Facts, Normalised};
+use crate::families::{Clamp, Experts, Facts, Normalised};
 use serde_json::Value;
 
 /// The experts of a model whose family has some; marks the layers that have them.
@@ -29,6 +29,13 @@ pub(super) fn read(
         normalised: match own.normalised {
             Normalised::Always => true,
             Normalised::Read { .. } => flag(json, "norm_topk_prob", false)?,
+        },
+        clamp: match own.clamp {
+            None => None,
+            Some(default) => Some(Clamp {
+                alpha: real(json, "swiglu_alpha")?.unwrap_or(default.alpha),
+                limit: real(json, "swiglu_limit")?.unwrap_or(default.limit),
+            }),
         },
     };
     let has = match own.some_layers {

@@ -83,7 +83,7 @@ fn windows(
     let named = match json.get("sliding_window") {
         None => match sliding {
             Sliding::All(default) | Sliding::Named(default) => default,
-            Sliding::AllButLast { window, .. } => Some(window),
+            Sliding::AllButLast { window, .. } | Sliding::AllButWith { window, .. } => Some(window),
             Sliding::WithoutRope => None,
             _ => Some(WINDOW),
         },
@@ -115,9 +115,9 @@ fn windows(
             }
             Box::new(move |i| !(i + 1).is_multiple_of(every))
         }
-        Sliding::AllBut(every) | Sliding::AllButLast { every, .. } => {
-            Box::new(move |i| !(i + 1).is_multiple_of(every))
-        }
+        Sliding::AllBut(every)
+        | Sliding::AllButWith { every, .. }
+        | Sliding::AllButLast { every, .. } => Box::new(move |i| !(i + 1).is_multiple_of(every)),
     };
     let slides = match layer_types(json, count)? {
         Some(types) => types,

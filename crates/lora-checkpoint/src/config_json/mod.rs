@@ -18,7 +18,7 @@ mod variants;
 
 use crate::config::{Biases, Multipliers, check_layers};
 use crate::error::{Error, Fault, Result, invalid};
-use crate::families::{Activation, BiasKey, Facts, Family, Heads, Mlp, SoftCap};
+use crate::families::{Activation, BiasKey, Facts, Family, Heads, Mlp, SoftCap, Stacked};
 use crate::files::read_json;
 use crate::text_part;
 use crate::{ModelConfig, Rope};
@@ -196,9 +196,8 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
             "use_bidirectional_attention is not supported: every token sees only those before it",
         ));
     }
-    if json
-        .get("quantization_config")
-        .is_some_and(|v| !v.is_null())
+    if let Some(quantised) = non_null(json, "quantization_config")
+        && !is_mxfp4(quantised, facts)
     {
         return Err(Fault::new(
             "a model quantised by another library (quantization_config) can't be read",
@@ -206,6 +205,13 @@ fn refuse_unsupported(json: &Object, facts: &Facts) -> Result<(), Fault> {
         .hint("use its unquantised folder, or a GGUF file"));
     }
     unread::refuse(json, facts)
+}
+
+/// Whether what another library quantised are the experts alone, in blocks that are read here.
+fn is_mxfp4(quantised: &Value, facts: &Facts) -> bool {
+    let stacked = facts.experts.and_then(|own| own.stacked);
+    let method = quantised.get("quant_method").and_then(Value::as_str);
+    matches!(stacked, Some(Stacked::Columns(_))) && method == Some("mxfp4")
 }
 
 /// Whether a key has any value that is neither null nor false.

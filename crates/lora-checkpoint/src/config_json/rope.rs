@@ -50,25 +50,26 @@ pub(super) fn all(json: &Object, facts: &Facts, shape: Shape) -> Result<Vec<Rope
 fn by_default(default: DefaultRope, theta: Option<f64>, facts: &Facts) -> Result<Object, Fault> {
     if let Some(theta) = theta.filter(|&theta| theta != default.theta) {
         let message = format!(
-            "rope_theta is {theta}, and without rope_parameters transformers gives {} {} and Llama 3's scaling",
-            facts.model_type, default.theta
+            "rope_theta is {theta}, and without rope_parameters transformers gives {} {} and the scaling {}",
+            facts.model_type, default.theta, default.rope_type
         );
         return Err(Fault::new(message).hint("say both in rope_parameters"));
     }
-    Ok(Object::from_iter([
-        ("rope_type".to_owned(), "llama3".into()),
-        ("rope_theta".to_owned(), default.theta.into()),
-        ("factor".to_owned(), default.factor.into()),
-        ("low_freq_factor".to_owned(), default.low_freq_factor.into()),
-        (
-            "high_freq_factor".to_owned(),
-            default.high_freq_factor.into(),
-        ),
-        (
-            "original_max_position_embeddings".to_owned(),
-            default.original_max_position_embeddings.into(),
-        ),
-    ]))
+    let numbers = default.numbers.iter();
+    let mut all: Object = numbers
+        .map(|&(key, number)| (key.to_owned(), number.into()))
+        .collect();
+    let mut put = |key: &str, value: Value| _ = all.insert(key.to_owned(), value);
+    put("rope_type", default.rope_type.into());
+    put("rope_theta", default.theta.into());
+    put(
+        "original_max_position_embeddings",
+        default.original_max_position_embeddings.into(),
+    );
+    if let Some(truncate) = default.truncate {
+        put("truncate", truncate.into());
+    }
+    Ok(all)
 }
 
 /// That of the full layers, and that of the sliding ones.

@@ -147,6 +147,7 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
     let varies = own.variants.is_some();
     let recurrent = facts.recurrent.as_ref();
     let has_short_conv = recurrent.is_some_and(|own| own.mixer() == Mixer::ShortConv);
+    let clamps = facts.experts.is_some_and(|own| own.clamp.is_some());
     let has_bias_key = |name| biases.iter().any(|bias| bias.key() == Some(name));
     let keys = [
         ("attention_bias", False, has_bias_key("attention_bias")),
@@ -185,6 +186,8 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
             AtMostOne,
             counts_experts("num_local_experts"),
         ),
+        ("swiglu_alpha", Nothing, clamps),
+        ("swiglu_limit", Nothing, clamps),
         ("enable_moe_block", False, varies),
         ("num_kv_shared_layers", Zero, varies),
         ("hidden_size_per_layer_input", Zero, varies),

@@ -26,11 +26,15 @@ pub(super) const FACTS: Facts = Facts {
         qkv_bias: ATTENTION_BIAS,
         output_bias: ATTENTION_BIAS,
         default_rope: Some(DefaultRope {
+            rope_type: "llama3",
             theta: 12_000_000.0,
-            factor: 8.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
+            numbers: &[
+                ("factor", 8.0),
+                ("low_freq_factor", 1.0),
+                ("high_freq_factor", 4.0),
+            ],
             original_max_position_embeddings: 8192,
+            truncate: None,
         }),
         ..PLAIN_JSON
     },

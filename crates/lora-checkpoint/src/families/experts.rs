@@ -3,7 +3,7 @@
 use crate::Projection;
 
 /// The experts of a model's layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Experts {
     /// E, in each layer that has some.
     pub count: usize,
@@ -14,6 +14,27 @@ pub struct Experts {
     /// Whether the weights of the chosen, parts of a softmax over all, are divided by their sum. (To take the softmax over
     /// the chosen alone is the same.)
     pub normalised: bool,
+    /// What stands in the place of the activation, if it does.
+    pub clamp: Option<Clamp>,
+}
+
+/// A clamped unit, (u + 1)·g·σ(α·g): g is the gate, at most the limit, u is up, within it on both sides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clamp {
+    /// α.
+    pub alpha: f64,
+    /// The limit.
+    pub limit: f64,
+}
+
+/// How the tensors lie that hold all experts of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stacked {
+    /// Gate and up in one (E, 2·I, H), down in another (E, H, I): their names in a layer.
+    Rows([&'static str; 2]),
+    /// The same turned round, (E, H, 2·I) and (E, I, H), with gates in the even columns and ups in the odd ones, biases in
+    /// tensors of (E, 2·I) and (E, H). Or in blocks of MXFP4, not turned round, in pairs of tensors.
+    Columns([&'static str; 2]),
 }
 
 /// How a family's experts are called, and what its config.json says of them.
@@ -27,9 +48,12 @@ pub struct ExpertFacts {
     pub names: [&'static str; 3],
     /// Module paths in a layer of router and experts in transformers 5, where those are other than the weights' names.
     pub modules: Option<[&'static str; 2]>,
-    /// Names in a layer of the tensors that hold all experts in the files of transformers: gate and up in one (E, 2·I, H),
-    /// down in another (E, H, I). None: each expert has its own.
-    pub(crate) stacked: Option<[&'static str; 2]>,
+    /// The tensors that hold all experts in the files of transformers. None: each expert has its own.
+    pub(crate) stacked: Option<Stacked>,
+    /// Whether router and projections have biases.
+    pub biased: bool,
+    /// The default of what stands in the place of the activation (`swiglu_alpha`, `swiglu_limit`); llama.cpp knows no other.
+    pub(crate) clamp: Option<Clamp>,
     /// Whether PEFT 0.21 takes router and experts for parameters where a target means them, with `all-linear` too; else
     /// it knows nothing there that could carry LoRA.
     pub are_parameters: bool,
@@ -44,6 +68,8 @@ pub struct ExpertFacts {
     pub(crate) width: (&'static str, usize),
     /// Whether weights are normalised.
     pub(crate) normalised: Normalised,
+    /// Whether GGUF has a key of an expert's width, though it is the model's.
+    pub(crate) own_width_key: bool,
     /// `decoder_sparse_step` and `mlp_only_layers` are read: some layers may have one MLP, of the model's own width.
     pub(crate) some_layers: bool,
 }

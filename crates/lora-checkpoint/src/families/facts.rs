@@ -43,13 +43,16 @@ pub struct Facts {
     pub normalised_values: bool,
     /// Name in a layer of a number that the layer's output is multiplied by. transformers keeps it as a buffer: nothing trains it.
     pub output_scale: Option<&'static str>,
+    /// Name in a layer of a score of each head that stands in the softmax beside those of the keys and has no value (attention
+    /// sinks; Xiao et al. 2024).
+    pub sinks: Option<&'static str>,
     /// What scores are multiplied by, whatever the width of heads.
     pub attention_scale: Option<f64>,
     /// What is added to the stored weight of a norm: Gemma stores γ − 1.
     pub norm_offset: f32,
     /// What its MLP computes.
     pub mlp: Mlp,
-    /// Its experts, in layers that have some: each is such an MLP, without biases.
+    /// Its experts, in layers that have some: each is such an MLP, without biases unless it says so.
     pub experts: Option<ExpertFacts>,
     /// Whether embeddings are multiplied by √H.
     pub scaled_embedding: bool,

@@ -32,6 +32,8 @@ pub(crate) struct GgufFacts {
     pub(crate) unloaded: &'static [Unloaded],
     /// Where the matrix of values is so small that it gets more bits.
     pub(crate) small_values: SmallValues,
+    /// The range of yarn is not rounded (`truncate` false), and llama.cpp rounds it all the same.
+    pub(crate) unrounded_yarn: bool,
     /// Models of so many layers divide scores by the root of hidden_size / heads, all others by that of the head's width.
     pub(crate) shared_scalar_layers: Option<usize>,
 }
@@ -55,6 +57,10 @@ pub(crate) enum Unloaded {
     RopeFactors,
     /// Linear layers without biases.
     NoBiases,
+    /// Attention without biases.
+    NoAttentionBiases,
+    /// Layers of which none has a window.
+    NoWindows,
     /// Keys of another width than values, where there is a state.
     UnevenHeads,
     /// A table of the layers' inputs with more rows than the vocabulary.

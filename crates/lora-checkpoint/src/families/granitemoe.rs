@@ -1,5 +1,5 @@
 //! Granite 3 with experts: Granite's factors beside the matrices, experts in the place of the MLP, stacked in the files.
-use super::experts::{ExpertFacts, Experts, Normalised};
+use super::experts::{ExpertFacts, Experts, Normalised, Stacked};
 use super::facts::{Facts, GgufFacts, JsonFacts, Published, published};
 use super::parts::{ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
@@ -10,17 +10,20 @@ pub(super) const FACTS: Facts = Facts {
         router: "block_sparse_moe.router.layer",
         path: "block_sparse_moe.experts",
         names: ["gate_proj", "up_proj", "down_proj"],
+        biased: false,
+        clamp: None,
         modules: Some(["block_sparse_moe.router", "block_sparse_moe.experts"]),
-        stacked: Some([
+        stacked: Some(Stacked::Rows([
             "block_sparse_moe.input_linear.weight",
             "block_sparse_moe.output_linear.weight",
-        ]),
+        ])),
         are_parameters: false,
         carry_lora: true,
         count: (&["num_local_experts"], 8),
         chosen: 2,
         width: ("intermediate_size", 11_008),
         normalised: Normalised::Always,
+        own_width_key: false,
         some_layers: false,
     }),
     peft_targets: &[],
@@ -58,5 +61,6 @@ const fn eight_of(count: usize) -> Experts {
         chosen: 8,
         width: 512,
         normalised: true,
+        clamp: None,
     }
 }

@@ -84,14 +84,15 @@ pub(crate) enum RopeInWindows {
     Always,
 }
 
-/// Rotary parameters of Llama 3's scaling, which a family takes where its config.json has none.
+/// Rotary parameters that a family takes where its config.json has none: the key of each number beside the base.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct DefaultRope {
+    pub(crate) rope_type: &'static str,
     pub(crate) theta: f64,
-    pub(crate) factor: f64,
-    pub(crate) low_freq_factor: f64,
-    pub(crate) high_freq_factor: f64,
+    pub(crate) numbers: &'static [(&'static str, f64)],
     pub(crate) original_max_position_embeddings: usize,
+    /// yarn's `truncate`.
+    pub(crate) truncate: Option<bool>,
 }
 
 /// Whether some linear layers have biases.
@@ -148,7 +149,14 @@ pub(crate) enum Sliding {
     Pattern(usize),
     /// Those that `layer_types` names, else all but every n-th.
     AllBut(usize),
-    /// The same; the last layer never does, whatever is named.
+    /// The same, with the default of `sliding_window`.
+    AllButWith {
+        /// n.
+        every: usize,
+        /// Where nothing is said.
+        window: usize,
+    },
+    /// As `AllBut`; the last layer never does, whatever is named.
     AllButLast {
         /// n.
         every: usize,

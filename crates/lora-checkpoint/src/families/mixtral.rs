@@ -11,6 +11,8 @@ pub(super) const FACTS: Facts = Facts {
         router: "block_sparse_moe.gate",
         path: "block_sparse_moe.experts",
         names: ["w1", "w3", "w2"],
+        biased: false,
+        clamp: None,
         modules: Some(["mlp.gate", "mlp.experts"]),
         stacked: None,
         are_parameters: true,
@@ -19,6 +21,7 @@ pub(super) const FACTS: Facts = Facts {
         chosen: 2,
         width: ("intermediate_size", 14_336),
         normalised: Normalised::Always,
+        own_width_key: false,
         some_layers: false,
     }),
     json: JsonFacts {
@@ -59,5 +62,6 @@ const fn two_of_8(width: usize) -> Experts {
         chosen: 2,
         width,
         normalised: true,
+        clamp: None,
     }
 }

@@ -13,6 +13,7 @@ mod gemma3;
 mod gemma4;
 mod gguf_facts;
 mod glm4;
+mod gpt_oss;
 mod granite;
 mod granitemoe;
 mod hunyuan_v1_dense;
@@ -40,8 +41,8 @@ mod smollm3;
 mod starcoder2;
 mod variants;
 
-pub(crate) use experts::Normalised;
-pub use experts::{EXPERT_PROJECTIONS, ExpertFacts, Experts};
+pub use experts::{Clamp, EXPERT_PROJECTIONS, ExpertFacts, Experts};
+pub(crate) use experts::{Normalised, Stacked};
 pub(crate) use facts::{
     BiasKey, DefaultRope, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, LocalRope, RopeInWindows,
     Sliding, SmallValues, SoftCap, Unloaded,
@@ -61,7 +62,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 29] = [
+static FAMILIES: [&Facts; 30] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -82,6 +83,7 @@ static FAMILIES: [&Facts; 29] = [
     &olmoe::FACTS,
     &mixtral::FACTS,
     &granitemoe::FACTS,
+    &gpt_oss::FACTS,
     &exaone4::FACTS,
     &ministral::FACTS,
     &ministral3::FACTS,

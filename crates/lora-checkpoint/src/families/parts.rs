@@ -76,6 +76,7 @@ pub(super) const PLAIN: Facts = Facts {
     rotary_pairs: RotaryPairs::Halves,
     normalised_values: false,
     output_scale: None,
+    sinks: None,
     attention_scale: None,
     norm_offset: 0.0,
     mlp: Mlp::Gated(Activation::Silu),
@@ -158,5 +159,6 @@ pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
         Unloaded::RopeFactors,
     ],
     small_values: SmallValues::Never,
+    unrounded_yarn: false,
     shared_scalar_layers: None,
 };

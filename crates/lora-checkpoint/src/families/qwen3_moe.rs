@@ -11,6 +11,8 @@ pub(super) const FACTS: Facts = Facts {
         router: "mlp.gate",
         path: "mlp.experts",
         names: ["gate_proj", "up_proj", "down_proj"],
+        biased: false,
+        clamp: None,
         modules: None,
         stacked: None,
         are_parameters: true,
@@ -19,6 +21,7 @@ pub(super) const FACTS: Facts = Facts {
         chosen: 8,
         width: ("moe_intermediate_size", 768),
         normalised: Normalised::Read { in_gguf: true },
+        own_width_key: false,
         some_layers: true,
     }),
     peft_targets: &[],
@@ -70,5 +73,6 @@ const fn chosen_of_128(width: usize) -> Experts {
         chosen: 8,
         width,
         normalised: true,
+        clamp: None,
     }
 }

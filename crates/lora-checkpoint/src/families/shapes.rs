@@ -2,7 +2,7 @@
 use super::experts::Experts;
 
 /// Shape of a published model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Published {
     /// Name, in lower case, without what changes no shape (`-instruct`).
     pub name: &'static str,

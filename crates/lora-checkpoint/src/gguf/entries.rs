@@ -37,7 +37,7 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
                 "tensor {stored}: a quantised bias can't be read"
             )));
         }
-        if let Part::Expert(layer, expert, _) = part {
+        if let Part::Expert(layer, expert, _) | Part::ExpertBias(layer, expert, _) = part {
             let own = one_of(config, tensor, (layer, expert), &shape);
             let own = own.map_err(|fault| fault.at(format_args!("tensor {stored}")))?;
             entries.insert(name, own);
@@ -56,14 +56,11 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
         entries.insert(
             name,
             Entry {
-                file: tensor.file,
-                range,
-                shape,
-                dtype,
                 permuted,
                 columns: own.columns,
                 offset: own.offset,
                 is_rate: own.is_rate,
+                ..Entry::plain(tensor.file, range, shape, dtype)
             },
         );
     }
@@ -83,7 +80,7 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
     }
 }
 
-/// One of a layer's experts, a matrix of this shape, in the tensor that holds all of them.
+/// One of a layer's experts, a matrix or a bias of this shape, in the tensor that holds all of them.
 fn one_of(
     config: &ModelConfig,
     tensor: &Tensor,
@@ -98,24 +95,19 @@ fn one_of(
             tensor.shape
         )));
     }
-    let whole = Entry {
-        file: tensor.file,
-        dtype: tensor.dtype,
-        ..number_at(tensor.range.clone(), expected)
+    let whole = Entry::plain(tensor.file, tensor.range.clone(), expected, tensor.dtype);
+    // A bias is one row of all biases.
+    let rows = match shape.len() {
+        1 => 1,
+        _ => shape[0],
     };
-    Ok(rows_of(&whole, expert * shape[0]..(expert + 1) * shape[0]))
+    Ok(Entry {
+        shape: shape.to_vec(),
+        ..rows_of(&whole, expert * rows..(expert + 1) * rows)
+    })
 }
 
 /// A number that lies among the metadata.
 fn number_at(range: Range<usize>, shape: Vec<usize>) -> Entry {
-    Entry {
-        file: 0,
-        range,
-        shape,
-        dtype: StorageDtype::F32,
-        permuted: None,
-        columns: None,
-        offset: 0.0,
-        is_rate: false,
-    }
+    Entry::plain(0, range, shape, StorageDtype::F32)
 }

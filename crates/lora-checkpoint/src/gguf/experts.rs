@@ -25,6 +25,7 @@ pub(super) fn read(
         chosen: keys.need(CHOSEN)?,
         width,
         normalised: own.normalised.in_gguf(),
+        clamp: own.clamp,
     };
     refuse_others(keys, experts)?;
     Ok(Some(experts))
@@ -37,7 +38,7 @@ pub(crate) const CHOSEN: &str = "expert_used_count";
 /// The width of one: where there is no other MLP, the model's.
 pub(crate) fn width_key(facts: &ExpertFacts) -> &'static str {
     match facts.width.0 {
-        "intermediate_size" => "feed_forward_length",
+        "intermediate_size" if !facts.own_width_key => "feed_forward_length",
         _ => "expert_feed_forward_length",
     }
 }

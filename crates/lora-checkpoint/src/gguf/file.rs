@@ -25,19 +25,7 @@ impl GgufFile {
         let gguf = parse(file.bytes()).map_err(|message| invalid(path, message))?;
         let entry = |(name, tensor): (&String, &Tensor)| {
             let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
-            (
-                name.clone(),
-                Entry {
-                    file: 0,
-                    range,
-                    shape,
-                    dtype,
-                    permuted: None,
-                    columns: None,
-                    offset: 0.0,
-                    is_rate: false,
-                },
-            )
+            (name.clone(), Entry::plain(0, range, shape, dtype))
         };
         let entries = gguf.tensors.iter().map(entry).collect();
         Ok(Self {

@@ -24,10 +24,15 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
         Part::PerLayerEmbedding => "per_layer_token_embd.weight".to_owned(),
         Part::OutputScale(layer) => format!("blk.{layer}.layer_output_scale.weight"),
         Part::Router(layer) => format!("blk.{layer}.ffn_gate_inp.weight"),
+        Part::RouterBias(layer) => format!("blk.{layer}.ffn_gate_inp.bias"),
         // Those of all experts lie in one tensor.
         Part::Expert(layer, _, projection) => {
             format!("blk.{layer}.{}_exps.weight", of_projection(projection))
         }
+        Part::ExpertBias(layer, _, projection) => {
+            format!("blk.{layer}.{}_exps.bias", of_projection(projection))
+        }
+        Part::Sinks(layer) => format!("blk.{layer}.attn_sinks.weight"),
     }
 }
 

@@ -217,6 +217,7 @@ fn dtype(code: u32) -> Result<StorageDtype, Fault> {
         0 => return Ok(StorageDtype::F32),
         1 => return Ok(StorageDtype::F16),
         30 => return Ok(StorageDtype::BF16),
+        39 => return Ok(StorageDtype::Mxfp4),
         2 => Q4_0,
         3 => Q4_1,
         6 => Q5_0,
@@ -229,7 +230,7 @@ fn dtype(code: u32) -> Result<StorageDtype, Fault> {
         14 => Q6K,
         other => {
             return Err(Fault::new(format!("ggml type {other} can't be read"))
-                .hint("F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K can"));
+                .hint("F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K and MXFP4 can"));
         }
     };
     debug_assert!(blocks::is_readable(quantised));

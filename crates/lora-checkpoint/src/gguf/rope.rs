@@ -44,7 +44,10 @@ pub(super) fn read(
     let mut ropes = vec![Rope {
         theta,
         dim,
-        scaling: scaling(keys, files, dim, context)?,
+        scaling: match facts.gguf.unrounded_yarn {
+            true => unrounded(scaling(keys, files, dim, context)?),
+            false => scaling(keys, files, dim, context)?,
+        },
         growth: None,
     }];
     if let Some(local) = facts.json.local_rope {
@@ -161,6 +164,14 @@ fn scaling(
     }
 }
 
+/// yarn as a family has it whose models were trained with the range as it is.
+fn unrounded(mut scaling: RopeScaling) -> RopeScaling {
+    if let RopeScaling::Yarn { truncate, .. } = &mut scaling {
+        *truncate = false;
+    }
+    scaling
+}
+
 /// The proportional rule whose divisors these are: one for the first pairs, and one so large that the others stay.
 fn proportional(factors: &[f32]) -> Option<RopeScaling> {
     let stays = |factor: &f32| f64::from(*factor) >= 0.999 * STILL;
@@ -207,19 +218,27 @@ fn divisors(
     }
     let (range, shape, dtype) = (tensor.range.clone(), tensor.shape.clone(), tensor.dtype);
     let file = tensor.file;
-    let entry = Entry {
-        file,
-        range,
-        shape,
-        dtype,
-        permuted: None,
-        columns: None,
-        offset: 0.0,
-        is_rate: false,
-    };
+    let entry = Entry::plain(file, range, shape, dtype);
     Ok(Some(
         TensorView::new(name, &entry, files[file].bytes()).to_f32(),
     ))
+}
+
+/// What is said where llama.cpp rounds a range that the model does not.
+const ROUNDED_YARN: &str = "llama.cpp rounds the range of yarn's frequencies, this model was trained with the range as it is: its \
+     numbers differ a little there";
+
+/// What is to be said of a model whose frequencies llama.cpp rounds, if that changes some.
+pub(crate) fn rounded(config: &ModelConfig) -> Option<String> {
+    let rope = config
+        .ropes
+        .first()
+        .filter(|_| config.facts().gguf.unrounded_yarn)?;
+    let mut other = rope.clone();
+    if let RopeScaling::Yarn { truncate, .. } = &mut other.scaling {
+        *truncate = true;
+    }
+    (other.divisors(0) != rope.divisors(0)).then(|| ROUNDED_YARN.to_owned())
 }
 
 /// What a model's rotary embedding becomes in a file.
@@ -236,6 +255,7 @@ pub(crate) struct Written {
 /// Metadata and tensors for a model; what llama.cpp can't compute is refused.
 pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
     let mut out = Written::default();
+    let facts = config.facts();
     let Some(rope) = config.ropes.first() else {
         return Ok(out);
     };
@@ -333,11 +353,21 @@ pub(crate) fn write(config: &ModelConfig) -> Result<Written, String> {
             original_max_position_embeddings,
             truncate,
         } => {
-            if !truncate {
-                return Err(
-                    "llama.cpp can't compute yarn without rounding its range (truncate: false)"
-                        .to_owned(),
-                );
+            match (facts.gguf.unrounded_yarn, *truncate) {
+                (false, false) => {
+                    return Err(
+                        "llama.cpp can't compute yarn without rounding its range (truncate: false)"
+                            .to_owned(),
+                    );
+                }
+                (true, true) => {
+                    return Err(format!(
+                        "GGUF can't say that yarn's range is rounded (truncate: true): that of a {} is not",
+                        facts.model_type
+                    ));
+                }
+                (true, false) => out.warning = rounded(config),
+                _ => {}
             }
             out.metadata.extend([
                 kind("yarn"),

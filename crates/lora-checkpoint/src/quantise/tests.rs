@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 const ROWS: usize = 16;
 const COLUMNS: usize = 768;
-const ALL: [GgufDtype; 10] = [
+const ALL: [GgufDtype; 11] = [
     GgufDtype::Q4_0,
     GgufDtype::Q4_1,
     GgufDtype::Q5_0,
@@ -21,14 +21,8 @@ const ALL: [GgufDtype; 10] = [
     GgufDtype::Q4K,
     GgufDtype::Q5K,
     GgufDtype::Q6K,
+    GgufDtype::Mxfp4,
 ];
-
-fn blocks_of(dtype: GgufDtype) -> GgmlDType {
-    match dtype.storage() {
-        StorageDtype::Quantised(blocks) => blocks,
-        other => panic!("{other:?} is no block type"),
-    }
-}
 
 /// 24 bits each of a linear congruential generator, as whole numbers.
 fn uniform(count: usize, mut state: u64) -> impl Iterator<Item = f32> {
@@ -74,8 +68,9 @@ fn importance() -> Vec<f32> {
         .collect()
 }
 
-fn quantised(dtype: GgmlDType, x: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
-    let mut out = vec![0; x.len() / dtype.block_size() * dtype.type_size()];
+fn quantised(dtype: StorageDtype, x: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
+    let (values, bytes) = dtype.unit();
+    let mut out = vec![0; x.len() / values * bytes];
     rows(dtype, x, COLUMNS, importance, &mut out);
     out
 }
@@ -88,7 +83,7 @@ fn blocks_are_llama_cpps_byte_for_byte() {
     let (x, weights) = (values(), importance());
     for dtype in ALL {
         for (suffix, importance) in [("", None), (" weighted", Some(weights.as_slice()))] {
-            let blocks = quantised(blocks_of(dtype), &x, importance);
+            let blocks = quantised(dtype.storage(), &x, importance);
             let name = format!("{}{suffix}", dtype.name());
             assert_eq!(
                 format!("{:x}", Sha256::digest(&blocks)),
@@ -103,20 +98,21 @@ fn blocks_are_llama_cpps_byte_for_byte() {
 fn importance_moves_the_error_to_where_it_weighs_less() {
     let (x, weights) = (values(), importance());
     let x = &x[..2 * COLUMNS];
-    let weighted_error = |dtype: GgmlDType, blocks: &[u8]| {
+    let weighted_error = |dtype: StorageDtype, blocks: &[u8]| {
         let mut back = vec![0.0; x.len()];
-        widen(StorageDtype::Quantised(dtype), blocks, &mut back);
+        widen(dtype, blocks, &mut back);
         let columns = weights.iter().cycle();
         let errors = x.iter().zip(&back).zip(columns);
         errors
             .map(|((a, b), w)| f64::from(w * (a - b) * (a - b)))
             .sum::<f64>()
     };
-    for dtype in ALL.map(blocks_of) {
+    for dtype in ALL.map(GgufDtype::storage) {
         let plain = weighted_error(dtype, &quantised(dtype, x, None));
         let weighted = weighted_error(dtype, &quantised(dtype, x, Some(&weights)));
         let is_worth_it = match dtype {
-            GgmlDType::Q8_0 => weighted == plain, // ggml's Q8_0 knows no importance
+            // ggml knows no importance there
+            StorageDtype::Quantised(GgmlDType::Q8_0) | StorageDtype::Mxfp4 => weighted == plain,
             _ => weighted < plain,
         };
         assert!(is_worth_it, "{dtype:?}: {weighted} against {plain}");
@@ -127,9 +123,13 @@ fn importance_moves_the_error_to_where_it_weighs_less() {
 fn a_scale_that_f16_cannot_hold_is_found() {
     let mut x = vec![1.0; COLUMNS];
     x[700] = 1e9;
-    for dtype in ALL.map(blocks_of) {
+    for dtype in ALL.map(GgufDtype::storage) {
         let found = overflow(dtype, &quantised(dtype, &x, None));
-        assert_eq!(found, Some(700 / dtype.block_size()), "{dtype:?}");
+        let expected = match dtype {
+            StorageDtype::Mxfp4 => None, // whose scales are powers of two
+            _ => Some(700 / dtype.unit().0),
+        };
+        assert_eq!(found, expected, "{dtype:?}");
         assert_eq!(overflow(dtype, &quantised(dtype, &x[..0], None)), None);
     }
 }

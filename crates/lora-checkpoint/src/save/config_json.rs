@@ -86,7 +86,11 @@ fn of_family(config: &ModelConfig) -> Object {
     }
     if matches!(
         json.sliding,
-        Sliding::Pattern(_) | Sliding::AllBut(_) | Sliding::AllButLast { .. } | Sliding::Named(_)
+        Sliding::Pattern(_)
+            | Sliding::AllBut(_)
+            | Sliding::AllButWith { .. }
+            | Sliding::AllButLast { .. }
+            | Sliding::Named(_)
     ) {
         put("layer_types", types().into());
     }
@@ -141,6 +145,10 @@ fn experts(config: &ModelConfig) -> Object {
     put("num_experts_per_tok", experts.chosen.into());
     put(own.width.0, experts.width.into());
     put("output_router_logits", false.into());
+    if let Some(clamp) = experts.clamp {
+        put("swiglu_alpha", clamp.alpha.into());
+        put("swiglu_limit", clamp.limit.into());
+    }
     if own.normalised != Normalised::Always {
         put("norm_topk_prob", experts.normalised.into());
     }

@@ -31,6 +31,8 @@ pub enum GgufDtype {
     Q3K,
     /// Blocks of 256 values in 2 bits, with a scale and a least value of 4 bits for 16 of them.
     Q2K,
+    /// Blocks of 32 values in 4-bit floats with one exponent of 8 bits.
+    Mxfp4,
 }
 
 impl GgufDtype {
@@ -53,6 +55,7 @@ impl GgufDtype {
                 GgmlDType::Q2K => Self::Q2K,
                 _ => return None,
             },
+            StorageDtype::Mxfp4 | StorageDtype::Mxfp4Apart => Self::Mxfp4,
         })
     }
 
@@ -61,6 +64,7 @@ impl GgufDtype {
             Self::F32 => return StorageDtype::F32,
             Self::F16 => return StorageDtype::F16,
             Self::BF16 => return StorageDtype::BF16,
+            Self::Mxfp4 => return StorageDtype::Mxfp4,
             Self::Q8_0 => GgmlDType::Q8_0,
             Self::Q5_1 => GgmlDType::Q5_1,
             Self::Q5_0 => GgmlDType::Q5_0,
@@ -91,6 +95,7 @@ impl GgufDtype {
             Self::Q4K => ("q4_k", 12, 14),
             Self::Q3K => ("q3_k", 11, 11),
             Self::Q2K => ("q2_k", 10, 10),
+            Self::Mxfp4 => ("mxfp4", 39, 38),
         }
     }
 

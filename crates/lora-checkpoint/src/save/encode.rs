@@ -4,7 +4,6 @@ use crate::error::Fault;
 use crate::quantise;
 use crate::storage::StorageDtype;
 use crate::{Checkpoint, Error};
-use candle_core::quantized::GgmlDType;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
@@ -29,7 +28,7 @@ impl SaveDtype {
             }
         }
         let is = |dtype: StorageDtype| own.contains(&dtype);
-        let is_quantised = own.iter().any(|d| matches!(d, StorageDtype::Quantised(_)));
+        let is_quantised = own.iter().any(|d| d.is_quantised());
         Ok(
             match (
                 is(StorageDtype::F32),
@@ -132,7 +131,10 @@ impl Encoder {
                 self.halves
                     .extend(values.iter().map(|&v| half::bf16::from_f32(v).to_bits()));
             }
-            StorageDtype::Quantised(dtype) => {
+            StorageDtype::Mxfp4Apart => {
+                return Err(Fault::new("MXFP4 can be written in GGUF alone"));
+            }
+            StorageDtype::Quantised(_) | StorageDtype::Mxfp4 => {
                 self.quantise(dtype, rows)?;
                 return Ok(&self.bytes);
             }
@@ -141,8 +143,9 @@ impl Encoder {
     }
 
     /// Quantises rows, some of them in each task. Refuses a block whose scale f16 can't hold.
-    fn quantise(&mut self, dtype: GgmlDType, rows: Rows<'_>) -> Result<(), Fault> {
-        let row_bytes = rows.columns / dtype.block_size() * dtype.type_size();
+    fn quantise(&mut self, dtype: StorageDtype, rows: Rows<'_>) -> Result<(), Fault> {
+        let (block_values, block_bytes) = dtype.unit();
+        let row_bytes = rows.columns / block_values * block_bytes;
         let count = rows.values.len() / rows.columns;
         self.bytes.clear();
         self.bytes.resize(count * row_bytes, 0);
@@ -155,7 +158,7 @@ impl Encoder {
         let Some(block) = quantise::overflow(dtype, &self.bytes) else {
             return Ok(());
         };
-        let values = &rows.values[block * dtype.block_size()..][..dtype.block_size()];
+        let values = &rows.values[block * block_values..][..block_values];
         let largest = values
             .iter()
             .fold(0.0f32, |m, &v| if v.abs() > m.abs() { v } else { m });
@@ -168,7 +171,7 @@ impl Encoder {
 }
 
 /// The name of a block type, as llama.cpp writes it.
-fn name(dtype: GgmlDType) -> String {
-    let written = GgufDtype::of(StorageDtype::Quantised(dtype));
+fn name(dtype: StorageDtype) -> String {
+    let written = GgufDtype::of(dtype);
     written.map_or_else(|| format!("{dtype:?}"), |dtype| dtype.name().to_owned())
 }

@@ -2,10 +2,11 @@
 use super::encode::{Encoder, Rows, SaveDtype};
 use super::json;
 use super::rounding::Rounding;
+use super::stacks;
 use super::verify::verify;
 use crate::error::{Error, invalid, io};
-use crate::expert_rows::Stored;
 use crate::files::write_json;
+use crate::stored::{Laid, Stored};
 use crate::tokenizer::copy_files;
 use crate::view::TensorView;
 use crate::{Chat, Checkpoint, Format};
@@ -97,9 +98,8 @@ fn plan_shards(
         let shape = model.tensor(&name)?.shape().to_vec();
         weights.push((name, shape));
     }
-    for tensor in model.config().stored(weights) {
-        let values: usize = tensor.shape.iter().product();
-        let bytes = (values * dtype.storage().unit().1) as u64;
+    for tensor in stacks::chosen(model, weights)? {
+        let bytes = size(&tensor, dtype);
         if used > 0 && used + bytes > shard_bytes {
             shards.push(Vec::new());
             used = 0;
@@ -110,6 +110,16 @@ fn plan_shards(
         }
     }
     Ok(shards)
+}
+
+/// Bytes of a tensor.
+fn size(tensor: &Stored, dtype: SaveDtype) -> u64 {
+    let values: usize = tensor.shape.iter().product();
+    let each = match tensor.is_of_bytes() {
+        true => 1,
+        false => dtype.storage().unit().1,
+    };
+    (values * each) as u64
 }
 
 fn shard_name(index: usize, count: usize) -> String {
@@ -138,7 +148,52 @@ fn write_shard<E: From<Error>>(
         BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
     file.write_all(&header(held, dtype))
         .map_err(io("write", path))?;
-    for name in held.tensors.iter().flat_map(|tensor| &tensor.weights) {
+    for tensor in held.tensors {
+        if tensor.laid != Laid::Whole {
+            stacks::write(
+                path,
+                &mut file,
+                (model, tensor),
+                dtype,
+                (encoder, rows),
+                edit,
+            )?;
+            continue;
+        }
+        write_whole(
+            path,
+            &mut file,
+            (model, tensor),
+            dtype,
+            (encoder, rows),
+            edit,
+        )?;
+    }
+    for (name, value) in held.constants {
+        let values = std::slice::from_ref(value);
+        let chunk = Rows {
+            values,
+            columns: 1,
+            importance: None,
+        };
+        let bytes = encoder.encode(dtype.storage(), chunk);
+        let bytes = bytes.map_err(|fault| invalid(path, fault.at(format!("tensor {name}"))))?;
+        file.write_all(bytes).map_err(io("write", path))?;
+    }
+    file.flush().map_err(io("write", path))?;
+    Ok(())
+}
+
+/// Weights one behind the other.
+fn write_whole<E: From<Error>>(
+    path: &Path,
+    file: &mut impl Write,
+    (model, tensor): (&Checkpoint, &Stored),
+    dtype: SaveDtype,
+    (encoder, rows): (&mut Encoder, &mut Vec<f32>),
+    edit: &mut impl FnMut(&TensorView<'_>, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    for name in &tensor.weights {
         let view = model.tensor(name)?;
         let columns = view.columns();
         let per_chunk = (CHUNK_VALUES / columns).max(1);
@@ -159,18 +214,6 @@ fn write_shard<E: From<Error>>(
             first += rows.len() / columns;
         }
     }
-    for (name, value) in held.constants {
-        let values = std::slice::from_ref(value);
-        let chunk = Rows {
-            values,
-            columns: 1,
-            importance: None,
-        };
-        let bytes = encoder.encode(dtype.storage(), chunk);
-        let bytes = bytes.map_err(|fault| invalid(path, fault.at(format!("tensor {name}"))))?;
-        file.write_all(bytes).map_err(io("write", path))?;
-    }
-    file.flush().map_err(io("write", path))?;
     Ok(())
 }
 
@@ -182,20 +225,27 @@ fn header(held: Held<'_>, dtype: SaveDtype) -> Vec<u8> {
         serde_json::json!({"format": "pt"}),
     );
     let mut at = 0;
-    let mut add = |name: &String, shape: &[usize]| {
-        let values: usize = shape.iter().product();
-        let end = at + values * dtype.storage().unit().1;
-        let row = serde_json::json!({
-            "dtype": dtype.safetensors_name(), "shape": shape, "data_offsets": [at, end],
-        });
+    let mut add = |name: &String, kind: &str, shape: &[usize], bytes: usize| {
+        let end = at + bytes;
+        let row = serde_json::json!({"dtype": kind, "shape": shape, "data_offsets": [at, end]});
         table.insert(name.clone(), row);
         at = end;
     };
     for tensor in held.tensors {
-        add(&tensor.name, &tensor.shape);
+        let kind = match tensor.is_of_bytes() {
+            true => "U8",
+            false => dtype.safetensors_name(),
+        };
+        let bytes = size(tensor, dtype) as usize;
+        add(&tensor.name, kind, &tensor.shape, bytes);
     }
     for (name, _) in held.constants {
-        add(name, &[]);
+        add(
+            name,
+            dtype.safetensors_name(),
+            &[],
+            dtype.storage().unit().1,
+        );
     }
     let mut text = Value::Object(table).to_string().into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
@@ -211,17 +261,22 @@ fn write_index(
     shards: &[Vec<Stored>],
 ) -> Result<PathBuf, Error> {
     let mut map = Map::new();
-    let mut parameters = 0;
+    let (mut parameters, mut size) = (0, 0);
     for (index, tensors) in shards.iter().enumerate() {
         for tensor in tensors {
             let shard = Value::String(shard_name(index, shards.len()));
             map.insert(tensor.name.clone(), shard);
-            parameters += tensor.shape.iter().product::<usize>();
+            size += self::size(tensor, dtype);
+            parameters += match tensor.laid {
+                Laid::Blocks(_) => 2 * tensor.shape.iter().product::<usize>(),
+                Laid::Exponents(_) => 0,
+                _ => tensor.shape.iter().product(),
+            };
         }
     }
     let last = shard_name(shards.len().saturating_sub(1), shards.len());
     let constants = model.config().constants();
-    let size = (parameters + constants.len()) * dtype.storage().unit().1;
+    size += (constants.len() * dtype.storage().unit().1) as u64;
     for (name, _) in constants {
         map.insert(name, Value::String(last.clone()));
     }

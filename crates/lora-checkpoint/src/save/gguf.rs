@@ -45,18 +45,21 @@ pub fn write_gguf<E: From<Error>>(
     path: &Path,
     metadata: &[(String, Value)],
     tensors: &[GgufTensor],
-    fill: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
+    mut fill: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<(), E> {
+    let fill =
+        |tensor: usize, first: usize, rows: &mut [f32]| fill(tensor, first, rows).map(|()| None);
     write_weighted(path, metadata, tensors, |_| None, fill)
 }
 
-/// As [`write_gguf`]; `importance(tensor)` has what an error in each column of a tensor in blocks weighs.
+/// As [`write_gguf`]; `importance(tensor)` has what an error in each column of a tensor in blocks weighs. `fill` gives the
+/// bytes of rows that are written as they are, in the place of values.
 pub(super) fn write_weighted<'a, E: From<Error>>(
     path: &Path,
     metadata: &[(String, Value)],
     tensors: &[GgufTensor],
     importance: impl Fn(usize) -> Option<&'a [f32]>,
-    mut fill: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
+    mut fill: impl FnMut(usize, usize, &mut [f32]) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<(), E> {
     let mut file =
         BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
@@ -75,7 +78,12 @@ pub(super) fn write_weighted<'a, E: From<Error>>(
         let mut first = 0;
         while first < tensor.rows() {
             rows.resize(per_chunk.min(tensor.rows() - first) * columns, 0.0);
-            fill(index, first, &mut rows)?;
+            let count = rows.len() / columns;
+            if let Some(bytes) = fill(index, first, &mut rows)? {
+                file.write_all(&bytes).map_err(io("write", path))?;
+                first += count;
+                continue;
+            }
             let chunk = Rows {
                 values: &rows,
                 columns,
@@ -88,7 +96,7 @@ pub(super) fn write_weighted<'a, E: From<Error>>(
                     invalid(path, fault.at(place))
                 })?;
             file.write_all(bytes).map_err(io("write", path))?;
-            first += rows.len() / columns;
+            first += count;
         }
         file.write_all(&[0; ALIGNMENT][..padding(tensor.bytes())])
             .map_err(io("write", path))?;

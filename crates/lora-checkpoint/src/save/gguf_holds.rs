@@ -97,6 +97,12 @@ fn named(config: &ModelConfig, what: Unloaded) -> Option<&'static str> {
         {
             Some("table of the layers' inputs with more rows than the vocabulary")
         }
+        Unloaded::NoAttentionBiases if !(config.biases.qkv && config.biases.output) => {
+            Some("attention without biases")
+        }
+        Unloaded::NoWindows if config.layers.iter().all(|layer| layer.window.is_none()) => {
+            Some("model without windows")
+        }
         Unloaded::NoBiases if config.biases != Biases::ALL => Some("linear layers without biases"),
         _ => None,
     }
@@ -111,6 +117,14 @@ fn check_experts(config: &ModelConfig) -> Result<(), Fault> {
     if let Some(layer) = config.layers.iter().position(|layer| !layer.experts) {
         return Err(refused(format!(
             "llama.cpp's {architecture} has experts in every layer, layer {layer} of this model has none"
+        )));
+    }
+    if let (Some(own), Some(only)) = (experts.clamp, facts.clamp)
+        && own != only
+    {
+        return Err(refused(format!(
+            "llama.cpp's {architecture} has swiglu_alpha {} and swiglu_limit {}, this model {} and {}",
+            only.alpha, only.limit, own.alpha, own.limit
         )));
     }
     if experts.normalised != facts.normalised.in_gguf() {

@@ -1,6 +1,7 @@
 //! A model as GGUF: which tensors in which dtype, and the metadata that llama.cpp's converter writes.
 use super::dtype::GgufDtype;
 use super::gguf::{GgufTensor, write_weighted};
+use super::gguf_experts::{mxfp4_experts, read_experts, stay_mxfp4};
 use super::gguf_holds::held;
 use super::gguf_metadata::{carried, metadata};
 use super::mix::Mix;
@@ -82,12 +83,13 @@ pub fn save_gguf<'a, E: From<Error>>(
         GgufStorage::All(dtype) => Some((Rounding::watch(model, dtype.storage())?, dtype)),
         GgufStorage::Mixed(..) => None,
     };
-    write_weighted(
+    write_weighted::<E>(
         path,
         &all,
         &tensors,
         |index| weights[index],
         |index, first, rows| {
+            let mut as_they_are = None;
             match &sources[index] {
                 Source::Weight(part, view) => {
                     read_rows(model.config(), *part, view, first, rows);
@@ -96,6 +98,13 @@ pub fn save_gguf<'a, E: From<Error>>(
                     {
                         rounding.see(view, rows);
                     }
+                }
+                Source::Experts(views) if stay_mxfp4(&tensors[index], views) => {
+                    let blocks = mxfp4_experts(views, first, rows.len());
+                    as_they_are = Some(blocks.map_err(|fault| {
+                        let place = format_args!("tensor {}", tensors[index].name);
+                        E::from(invalid(model.path(), fault.at(place)))
+                    })?);
                 }
                 Source::Experts(views) => {
                     read_experts(views, first, rows);
@@ -107,7 +116,8 @@ pub fn save_gguf<'a, E: From<Error>>(
                 }
                 Source::Divisors(values) => rows.copy_from_slice(values),
             }
-            progress(rows.len() as u64)
+            progress(rows.len() as u64)?;
+            Ok(as_they_are)
         },
     )?;
     warnings.extend(rounding.and_then(|(rounding, _)| rounding.warning()));
@@ -164,12 +174,16 @@ fn plan<'a>(
         sources.push(Source::Divisors(values));
     }
     let mut fallen_back = BTreeMap::new();
+    let mut in_mxfp4 = 0;
     for (part, name, shape) in model.config().parts() {
         if matches!(part, Part::Xielu(..)) {
             continue; // among the metadata
         }
         let view = model.tensor(&name)?;
-        if let (Part::Expert(_, 1.., _), Some(Source::Experts(views))) = (part, sources.last_mut())
+        if let (
+            Part::Expert(_, 1.., _) | Part::ExpertBias(_, 1.., _),
+            Some(Source::Experts(views)),
+        ) = (part, sources.last_mut())
         {
             views.push(view);
             continue;
@@ -183,7 +197,13 @@ fn plan<'a>(
         // llama.cpp leaves routers as they are.
         let is_left = matches!(part, Part::Router(_) | Part::Delta(..) | Part::ShortConv(_));
         if shape.len() > 1 && !is_left {
-            let (chosen, wanted) = storage.of(model.config(), part, view.columns());
+            let (chosen, wanted) = match view.is_mxfp4() && matches!(part, Part::Expert(..)) {
+                true => {
+                    in_mxfp4 += 1;
+                    (GgufDtype::Mxfp4, GgufDtype::Mxfp4)
+                }
+                false => storage.of(model.config(), part, view.columns()),
+            };
             dtype = chosen;
             // It is small, and llama.cpp leaves it as it is.
             let is_left = matches!(part, Part::Linear(_, Projection::PerLayerModel));
@@ -195,7 +215,7 @@ fn plan<'a>(
         }
         let experts = model.config().experts.map(|experts| experts.count);
         let (shape, source) = match (part, experts) {
-            (Part::Expert(..), Some(count)) => {
+            (Part::Expert(..) | Part::ExpertBias(..), Some(count)) => {
                 let all = [&[count], shape.as_slice()].concat();
                 (all, Source::Experts(vec![view]))
             }
@@ -209,20 +229,12 @@ fn plan<'a>(
         sources.push(source);
     }
     warnings.extend(fallen_back.into_iter().map(said));
-    Ok((tensors, sources))
-}
-
-/// Rows of a tensor that holds several matrices of as many rows.
-fn read_experts(views: &[TensorView<'_>], first: usize, rows: &mut [f32]) {
-    let (each, columns) = (views[0].rows(), views[0].columns());
-    let (mut row, mut rest) = (first, rows);
-    while !rest.is_empty() {
-        let (view, own) = (&views[row / each], row % each);
-        let count = (each - own).min(rest.len() / columns);
-        let (part, after) = rest.split_at_mut(count * columns);
-        view.read_rows(own, part);
-        (row, rest) = (row + count, after);
+    if in_mxfp4 > 0 {
+        warnings.push(format!(
+            "{in_mxfp4} tensors of experts stay MXFP4, as the model has them"
+        ));
     }
+    Ok((tensors, sources))
 }
 
 /// What is said of matrices that have another type than the one that was wanted.

@@ -1,10 +1,11 @@
 //! config.json and generation_config.json of a written folder.
 use super::config_json::{build, special_ids};
 use super::encode::SaveDtype;
+use super::stacks;
 use crate::error::{Error, invalid, io};
 use crate::files::{read_json, write_json};
 use crate::{Checkpoint, Format};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Both config files. A Hugging Face source keeps every key of its own; only the dtype is the new one.
@@ -23,6 +24,7 @@ pub(crate) fn write_configs(
         }
         Format::Gguf => build(model.config(), dtype).map_err(|m| invalid(model.path(), m))?,
     };
+    let config = with_blocks(config, stacks::has_blocks(model)?);
     write_json(&path, &config)?;
     files.push(path);
     let path = dir.join("generation_config.json");
@@ -64,6 +66,25 @@ fn with_vocabulary(mut config: Value, model: &Checkpoint) -> Value {
     let part = config.pointer_mut(part).and_then(Value::as_object_mut);
     if let Some(map) = part {
         map.insert("vocab_size".to_owned(), model.config().vocab_size.into());
+    }
+    config
+}
+
+/// Says whether experts are in blocks of MXFP4, as published folders say it.
+fn with_blocks(mut config: Value, has_blocks: bool) -> Value {
+    if let Some(map) = config.as_object_mut() {
+        if !has_blocks {
+            map.remove("quantization_config");
+        } else if map.get("quantization_config").is_none_or(Value::is_null) {
+            let other = [
+                "model.layers.*.self_attn",
+                "model.layers.*.mlp.router",
+                "model.embed_tokens",
+                "lm_head",
+            ];
+            let own = json!({"quant_method": "mxfp4", "modules_to_not_convert": other});
+            map.insert("quantization_config".to_owned(), own);
+        }
     }
     config
 }

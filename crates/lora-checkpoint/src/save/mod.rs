@@ -1,4 +1,4 @@
-//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`), GGUF files (`gguf`, `gguf_metadata`) and the
+//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`), experts in both (`stacks`, `gguf_experts`), GGUF files (`gguf`, `gguf_metadata`) and the
 //! types of their tensors (`dtype`, `mix`), a GGUF file again with some of its weights changed (`rewrite`), the rounding that both share (`encode`, `rounding`), and the look at what was written (`verify`). Memory is bounded by one chunk of rows.
 
 mod config_json;
@@ -6,6 +6,7 @@ mod dtype;
 mod encode;
 mod folder;
 mod gguf;
+mod gguf_experts;
 mod gguf_holds;
 mod gguf_metadata;
 mod gguf_model;
@@ -13,6 +14,7 @@ mod json;
 mod mix;
 mod rewrite;
 mod rounding;
+mod stacks;
 mod verify;
 
 pub use dtype::GgufDtype;

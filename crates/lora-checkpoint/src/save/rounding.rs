@@ -27,7 +27,7 @@ impl Rounding {
         let Some(own) = self.own else {
             return;
         };
-        let is_float = !matches!(view.dtype(), StorageDtype::Quantised(_));
+        let is_float = !view.dtype().is_quantised();
         if !is_float || view.dtype() == own.storage() {
             return;
         }

@@ -24,7 +24,9 @@ fn plain(family: &str) -> Value {
             json!({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
             "norm_topk_prob": true})
         }
-        "mixtral" | "granitemoe" => json!({"num_local_experts": 4, "num_experts_per_tok": 2}),
+        "mixtral" | "granitemoe" | "gpt_oss" => {
+            json!({"num_local_experts": 4, "num_experts_per_tok": 2})
+        }
         "olmoe" => json!({"num_experts": 4, "num_experts_per_tok": 2}),
         "mistral" | "olmo3" => json!({"sliding_window": 8}),
         "qwen3_5_text" => {

@@ -41,6 +41,7 @@ fn keys_say_how_many_how_wide_and_where() {
         chosen: 2,
         width: 32,
         normalised: true,
+        clamp: None,
     };
     assert_eq!(config.experts, Some(expected));
     assert_eq!(sparse(&config), [false, true, false, true, false]);

@@ -353,6 +353,12 @@ pub fn storable() -> Vec<Value> {
             json!({"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}),
         ),
         of(
+            "gpt_oss",
+            json!({"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8, "rope_parameters": {
+            "rope_type": "yarn", "rope_theta": 150000.0, "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
+            "original_max_position_embeddings": 64}}),
+        ),
+        of(
             "granitemoe",
             json!({"num_local_experts": 4, "num_experts_per_tok": 2, "attention_bias": true,
             "embedding_multiplier": 12.0, "attention_multiplier": 0.25, "residual_multiplier": 0.22, "logits_scaling": 8.0}),

@@ -175,6 +175,43 @@ fn weights_that_f16_cannot_hold_are_refused() {
     );
 }
 
+/// A file in MXFP4, by us: values are multiples of a power of two from the format's table, the nearest there is, and what
+/// is on the grid stays where it is.
+#[test]
+fn mxfp4_is_read_in_place_and_written_to_the_nearest_value() {
+    let shape = json!({"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "vocab_size": 300});
+    let (dir, source) = model(&config_with(shape));
+    let path = dir.path().join("m.gguf");
+    save_gguf(&path, &source, GgufDtype::Mxfp4, "m", keep).unwrap();
+    let read = Checkpoint::open(&path).unwrap();
+    let name = "model.layers.0.mlp.down_proj.weight";
+    let (exact, view) = (
+        source.tensor(name).unwrap().to_f32(),
+        read.tensor(name).unwrap(),
+    );
+    assert_eq!(view.dtype(), StorageDtype::Mxfp4);
+    assert_eq!(view.stored_bytes(), view.len() / 32 * 17);
+    let rounded = view.to_f32();
+    let grid = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    for (exact, rounded) in exact.chunks(32).zip(rounded.chunks(32)) {
+        let largest = exact.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let scale = 2f32.powi(largest.log2().floor() as i32 - 2);
+        for (exact, rounded) in exact.iter().zip(rounded) {
+            let error = |level: f32| (exact.abs() - level * scale).abs();
+            let least = grid.map(error).into_iter().fold(f32::MAX, f32::min);
+            assert!(grid.contains(&(rounded.abs() / scale)), "{rounded}");
+            assert_eq!((exact - rounded).abs(), least, "{exact} became {rounded}");
+        }
+    }
+    let mut part = vec![0.0; 32];
+    view.read_part(3, 64, &mut part);
+    assert_eq!(part, rounded[3 * 96 + 64..][..32]);
+    let again = dir.path().join("again.gguf");
+    save_gguf(&again, &read, GgufDtype::Mxfp4, "m", keep).unwrap();
+    let again = Checkpoint::open(&again).unwrap();
+    assert_eq!(again.tensor(name).unwrap().to_f32(), rounded);
+}
+
 /// A file by candle's writer, every block type in turn: the values are candle's own dequantisation.
 #[test]
 fn every_block_type_is_read_in_place() {

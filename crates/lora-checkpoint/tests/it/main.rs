@@ -14,6 +14,7 @@ mod mixtures;
 mod plain_mlps;
 mod predictors;
 mod recurrent;
+mod sinks_and_blocks;
 mod split;
 mod support;
 mod tokenizer;

@@ -125,6 +125,7 @@ fn attention(layout: &Layout, tokens: usize, name: &str, limit: f64) {
             q: &q,
             k: &k,
             v: &v,
+            sinks: None,
         };
         let outputs = Outputs {
             o: &mut o,
@@ -137,6 +138,7 @@ fn attention(layout: &Layout, tokens: usize, name: &str, limit: f64) {
             v: &v,
             o: &o,
             lse: &lse,
+            has_sinks: false,
             d_o: &d_o,
         };
         let to = attention::Gradients {

@@ -6,6 +6,7 @@ use super::task::Task;
 use crate::layout::Layout;
 use crate::memory::grow;
 use crate::shared::SharedMut;
+use crate::vector::exp;
 use rayon::prelude::*;
 
 /// Queries of a task.
@@ -20,6 +21,9 @@ pub struct Inputs<'a> {
     pub k: &'a [f32],
     /// Values, (keys, kv_heads · d).
     pub v: &'a [f32],
+    /// A score of each head, (heads), that stands in the softmax beside those of the keys and has no value (gpt-oss' attention
+    /// sinks; Xiao et al. 2024).
+    pub sinks: Option<&'a [f32]>,
 }
 
 /// What it writes.
@@ -27,7 +31,7 @@ pub struct Inputs<'a> {
 pub struct Outputs<'a> {
     /// (T, heads · d).
     pub o: &'a mut [f32],
-    /// Log-sum-exp of the scores, (T, heads).
+    /// Log-sum-exp of the scores, that of the sink among them, (T, heads).
     pub lse: &'a mut [f32],
 }
 
@@ -37,6 +41,10 @@ pub struct Outputs<'a> {
 /// If the layout's rows lie outside the slices, heads do not fall into groups, or the window is 0.
 pub fn forward(shape: Shape, layout: &Layout, inputs: Inputs<'_>, outputs: Outputs<'_>) {
     shape.check();
+    assert!(
+        inputs.sinks.is_none_or(|sinks| sinks.len() == shape.heads),
+        "a sink of each head"
+    );
     let o = SharedMut::new(outputs.o);
     let lse = SharedMut::new(outputs.lse);
     let segments = layout.segments();
@@ -101,7 +109,8 @@ fn attend(task: Task<'_>, inputs: Inputs<'_>, to: Shared<'_>, scratch: &mut Scra
         let rows = scratch.out.chunks_exact(shape.wide()).take(block.n);
         for (lane, out) in rows.enumerate() {
             let row = block.first + lane;
-            let inverse = 1.0 / totals[lane];
+            let sink = inputs.sinks.map(|sinks| sinks[task.lse(row) % shape.heads]);
+            let (inverse, lse) = normaliser(largest[lane], totals[lane], sink);
             // SAFETY: the heads of this key/value head in the rows of these queries belong to this task alone: `Layout`
             // gives each row of queries to one segment, and `Task::new` each query of a segment to one part.
             unsafe {
@@ -109,8 +118,19 @@ fn attend(task: Task<'_>, inputs: Inputs<'_>, to: Shared<'_>, scratch: &mut Scra
                 o.iter_mut()
                     .zip(out)
                     .for_each(|(o, value)| *o = value * inverse);
-                to.lse.part(to.job, task.lse(row), 1)[0] = largest[lane] + totals[lane].ln();
+                to.lse.part(to.job, task.lse(row), 1)[0] = lse;
             }
         }
     }
+}
+
+/// What Σ e^(score − largest)·v is multiplied by, and the log-sum-exp, from the sum of e^(score − largest).
+fn normaliser(largest: f32, total: f32, sink: Option<f32>) -> (f32, f32) {
+    let Some(sink) = sink else {
+        return (1.0 / total, largest + total.ln());
+    };
+    let all = largest.max(sink);
+    let of_keys = exp(largest - all);
+    let total = total * of_keys + exp(sink - all);
+    (of_keys / total, all + total.ln())
 }

@@ -1,6 +1,8 @@
 //! The backward pass of one task.
 //!
-//! A query that sees one key has the probability 1, whatever its score: no gradient passes to it or to the key's own. There
+//! A sink has no value, so that nothing of it is in D or dS: it is in the log-sum-exp alone.
+//!
+//! A query that sees one key and no sink has the probability 1, whatever its score: no gradient passes to it or to the key's own. There
 //! D is dP itself, summed in the same order, so that dS is 0 exactly and not what rounding leaves of it.
 use super::block::{Block, LANES, Scratch};
 use super::shape::LINE;
@@ -24,6 +26,8 @@ pub struct Saved<'a> {
     pub o: &'a [f32],
     /// (T, heads).
     pub lse: &'a [f32],
+    /// Whether there were sinks.
+    pub has_sinks: bool,
     /// dL/dO, (T, heads · d).
     pub d_o: &'a [f32],
 }
@@ -83,8 +87,10 @@ pub(super) fn differentiate<'s>(
             block.scores(&panel, shape.scale, keys, q_t, p);
             block.scores(&panel, 1.0, values, d_o_t, ds);
             let seen = block.keys(panel.clone());
-            for (lane, key) in block.only_keys(&panel) {
-                delta[lane] = ds[key * block.stride + lane];
+            if !saved.has_sinks {
+                for (lane, key) in block.only_keys(&panel) {
+                    delta[lane] = ds[key * block.stride + lane];
+                }
             }
             for lane in panel.clone().step_by(LINE) {
                 let scores = seen.start * block.stride + lane..seen.end * block.stride;

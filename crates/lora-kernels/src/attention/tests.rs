@@ -44,6 +44,7 @@ fn all(shape: Shape, layout: &Layout, t: usize) -> [Vec<f32>; 5] {
         q: &q,
         k: &k,
         v: &v,
+        sinks: None,
     };
     let outputs = Outputs {
         o: &mut o,
@@ -57,6 +58,7 @@ fn all(shape: Shape, layout: &Layout, t: usize) -> [Vec<f32>; 5] {
         v: &v,
         o: &o,
         lse: &lse,
+        has_sinks: false,
         d_o: &d_o,
     };
     let to = Gradients {

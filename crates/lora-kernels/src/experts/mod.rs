@@ -2,12 +2,15 @@
 //! give is summed with the router's weights.
 //! - `routing`: which tokens each expert has, and with which weights; the softmax of a router, both ways.
 //! - `rows`: tokens' rows sorted by expert, and back.
+//! - `biases`: each expert's, beside its rows.
 //! - `products`: each expert times its own rows; `factors`: its LoRA beside it.
+mod biases;
 mod factors;
 mod products;
 mod routing;
 mod rows;
 
+pub use biases::{add_biases, weigh_biases};
 pub use factors::Factors;
 pub use products::{backward, forward};
 pub use routing::{Choice, Routing, softmax};

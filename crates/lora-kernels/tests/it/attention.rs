@@ -82,7 +82,17 @@ fn attend(shape: Shape, layout: &Layout, q: &[f32], k: &[f32], v: &[f32]) -> [Ve
         o: &mut o,
         lse: &mut lse,
     };
-    forward(shape, layout, Inputs { q, k, v }, outputs);
+    forward(
+        shape,
+        layout,
+        Inputs {
+            q,
+            k,
+            v,
+            sinks: None,
+        },
+        outputs,
+    );
     [o, lse]
 }
 
@@ -109,6 +119,7 @@ fn values_and_gradients_of_packed_sequences() {
             v: &v,
             o: &o,
             lse: &lse,
+            has_sinks: false,
             d_o: &w,
         };
         let [dq, dk, dv] = gradients(shape, &s, saved);
@@ -163,6 +174,7 @@ fn windows_move_across_tiles() {
             v: &v,
             o: &o,
             lse: &lse,
+            has_sinks: false,
             d_o: &w,
         };
         let [dq, dk, dv] = gradients(shape, &s, saved);
@@ -260,6 +272,7 @@ fn check_tree(shape: Shape) {
         v: &v,
         o: &o,
         lse: &lse,
+        has_sinks: false,
         d_o: &w,
     };
     let [dq, dk, dv] = gradients(shape, &layout, saved);
@@ -300,6 +313,7 @@ fn check_tree(shape: Shape) {
                 v: &v,
                 o: &own,
                 lse: &lse,
+                has_sinks: false,
                 d_o: &d_o,
             },
         );
@@ -339,6 +353,7 @@ fn queries_that_see_one_key_have_no_gradient() {
                 v: &v,
                 o: &o,
                 lse: &lse,
+                has_sinks: false,
                 d_o: &w,
             };
             let [dq, dk, _] = gradients(shape, &layout, saved);

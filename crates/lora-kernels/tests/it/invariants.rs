@@ -130,6 +130,7 @@ fn backward(layout: &Layout, shape: Shape, x: &[f32]) {
         v: x,
         o: x,
         lse: x,
+        has_sinks: false,
         d_o: x,
     };
     let [mut q, mut k, mut v] = [0; 3].map(|_| vec![0.0; x.len()]);
@@ -177,7 +178,12 @@ fn attention_has_a_shape() {
 }
 
 fn forward(layout: &Layout, shape: Shape, x: &[f32], room: usize) {
-    let inputs = Inputs { q: x, k: x, v: x };
+    let inputs = Inputs {
+        q: x,
+        k: x,
+        v: x,
+        sinks: None,
+    };
     let outputs = Outputs {
         o: &mut vec![0.0; room],
         lse: &mut vec![0.0; x.len()],

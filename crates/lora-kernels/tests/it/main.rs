@@ -1,6 +1,7 @@
 //! Every kernel against an f64 reference: its values, and its backward pass against finite differences.
 #![allow(clippy::unwrap_used)] // a test may fail loudly, in its helpers too
 mod attention;
+mod clamped;
 mod conv;
 mod delta;
 mod dora;
@@ -13,5 +14,6 @@ mod loss;
 mod optim;
 mod plain;
 mod pointwise;
+mod sinks;
 mod stack;
 mod threads;

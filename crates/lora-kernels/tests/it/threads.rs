@@ -115,7 +115,17 @@ fn attends(q: &[f32], values: &[f32]) -> Vec<Vec<f32>> {
         o: &mut o,
         lse: &mut lse,
     };
-    forward(shape, &layout, Inputs { q, k, v }, outputs);
+    forward(
+        shape,
+        &layout,
+        Inputs {
+            q,
+            k,
+            v,
+            sinks: None,
+        },
+        outputs,
+    );
     let mut dq = vec![0.0; T * 576];
     let mut dk = vec![0.0; T * 192];
     let mut dv = vec![0.0; T * 192];
@@ -125,6 +135,7 @@ fn attends(q: &[f32], values: &[f32]) -> Vec<Vec<f32>> {
         v,
         o: &o,
         lse: &lse,
+        has_sinks: false,
         d_o: q,
     };
     let to = attention::Gradients {

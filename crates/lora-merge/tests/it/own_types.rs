@@ -1,7 +1,9 @@
 //! `--out X.gguf`: the base's file again, with the adapted weights in it.
 use crate::harness::{assert_code, case, stderr};
 use lora_checkpoint::gguf::GgufFile;
-use lora_checkpoint::{Chat, Checkpoint, Error, GgufStorage, Mix, TensorView, save_gguf};
+use lora_checkpoint::{
+    Chat, Checkpoint, Error, GgufDtype, GgufStorage, Mix, TensorView, save_gguf,
+};
 use lora_core::Adapter;
 use lora_model::Base;
 use std::path::{Path, PathBuf};
@@ -19,15 +21,16 @@ fn merge(dir: &Path, base: &Path, adapter: &Path, more: &[&str]) -> Output {
 }
 
 /// A golden case's base, with a tokenizer, in a GGUF file of these types.
-fn quantised(dir: &Path, name: &str, mix: Mix) -> PathBuf {
+fn quantised(dir: &Path, name: &str, storage: GgufStorage<'static>) -> PathBuf {
     let (path, folder) = (dir.join("base.gguf"), dir.join("base"));
     lora_testkit::write_family(name, &folder);
     let base = Checkpoint::open(&folder).unwrap();
-    save_gguf(&path, &base, GgufStorage::Mixed(mix, None), "base", |_| {
-        Ok::<(), Error>(())
-    })
-    .unwrap();
+    save_gguf(&path, &base, storage, "base", |_| Ok::<(), Error>(())).unwrap();
     path
+}
+
+fn mix(mix: Mix) -> GgufStorage<'static> {
+    GgufStorage::Mixed(mix, None)
 }
 
 /// The most that rounding to a tensor's type moves a value: a step of its block, at most this share of the largest value.
@@ -85,19 +88,22 @@ fn experts_are_merged_into_the_file_as_into_a_folder() {
 
 #[test]
 fn only_adapted_tensors_change_and_each_keeps_its_type() {
-    for (name, mix, bits) in [
-        ("llama_gqa_tied", Mix::Q8_0, 8),
-        ("llama_gqa_tied", Mix::Q4_1, 4),
-        ("gemma3_text", Mix::Q5_0, 5),
-        ("phi3_fused", Mix::Q8_0, 8),
-        ("qwen2_bias_all_linear", Mix::Q5_1, 5),
+    // Half of MXFP4's values are within 1 of the largest 6, and up to 8 becomes 6.
+    let mxfp4 = GgufStorage::All(GgufDtype::Mxfp4);
+    for (name, storage, bits) in [
+        ("llama_gqa_tied", mix(Mix::Q8_0), 8),
+        ("llama_gqa_tied", mix(Mix::Q4_1), 4),
+        ("gemma3_text", mix(Mix::Q5_0), 5),
+        ("phi3_fused", mix(Mix::Q8_0), 8),
+        ("qwen2_bias_all_linear", mix(Mix::Q5_1), 5),
+        ("llama_gqa_tied", mxfp4, 3),
         // Near a tie rounding sends a token to another expert: the check follows those that base + adapter chose.
-        ("qwen3_moe_experts", Mix::Q4_0, 4),
-        ("olmoe_experts", Mix::Q8_0, 8),
-        ("mixtral_windows", Mix::Q4_1, 4),
+        ("qwen3_moe_experts", mix(Mix::Q4_0), 4),
+        ("olmoe_experts", mix(Mix::Q8_0), 8),
+        ("mixtral_windows", mix(Mix::Q4_1), 4),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let base_path = quantised(dir.path(), name, mix);
+        let base_path = quantised(dir.path(), name, storage);
         let adapter_path = case(name).join("adapter");
         let out = dir.path().join("merged.gguf");
         let done = merge(
@@ -150,7 +156,7 @@ fn only_adapted_tensors_change_and_each_keeps_its_type() {
 #[test]
 fn the_chats_of_the_rows_replace_the_base_s_and_nothing_else_moves() {
     let dir = tempfile::tempdir().unwrap();
-    let base_path = quantised(dir.path(), "llama_gqa_tied", Mix::Q8_0);
+    let base_path = quantised(dir.path(), "llama_gqa_tied", mix(Mix::Q8_0));
     let adapter = dir.path().join("adapter");
     std::fs::create_dir(&adapter).unwrap();
     for file in ["adapter_config.json", "adapter_model.safetensors"] {
@@ -184,7 +190,7 @@ fn what_a_file_cannot_hold_is_refused_with_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let folder = case("llama_gqa_tied").join("base");
     let adapter = case("llama_gqa_tied").join("adapter");
-    let gguf = quantised(dir.path(), "llama_gqa_tied", Mix::Q8_0);
+    let gguf = quantised(dir.path(), "llama_gqa_tied", mix(Mix::Q8_0));
     for (base, args, message) in [
         (
             &folder,

@@ -1,10 +1,10 @@
 //! A mixture of experts in the graph: each expert computes the tokens that chose it, and what they give is added where the
 //! tokens are.
-use super::graph::Graph;
+use super::graph::{Graph, sigmoid};
 use super::mlp::activate;
 use crate::spec;
 use candle_core::{D, Result, Tensor};
-use lora_checkpoint::{Activation, Experts, Projection};
+use lora_checkpoint::{Activation, Clamp, Experts, Projection};
 
 /// The tokens that chose each expert.
 type Chosen = Vec<Vec<u32>>;
@@ -18,10 +18,18 @@ impl Graph<'_> {
         (experts, activation): (Experts, Activation),
     ) -> Result<Tensor> {
         let path = |of_experts: String| format!("model.layers.{layer}.{of_experts}.weight");
+        let with_bias = |y: Tensor, of_experts: &str| {
+            let name = format!("model.layers.{layer}.{of_experts}.bias");
+            match self.config.facts().experts.is_some_and(|own| own.biased) {
+                true => y.broadcast_add(self.weight(&name)?),
+                false => Ok(y),
+            }
+        };
         let Some(names) = self.config.facts().experts else {
             return Err(candle_core::Error::Msg("a family without experts".into()));
         };
         let logits = self.of_mixture(x, &path(names.router.to_owned()))?; // (T, E)
+        let logits = with_bias(logits, names.router)?;
         let largest = logits.detach().max_keepdim(D::Minus1)?;
         let exps = logits.broadcast_sub(&largest)?.exp()?;
         let probabilities = exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?;
@@ -41,10 +49,16 @@ impl Graph<'_> {
             let count = tokens.len();
             let tokens = Tensor::from_vec(tokens, count, x.device())?;
             let own = x.index_select(&tokens, 0)?; // (n, H)
-            let linear =
-                |x: &Tensor, projection| self.of_mixture(x, &path(names.of(expert, projection)));
-            let gate = activate(&linear(&own, Projection::Gate)?, activation)?;
-            let inner = (gate * linear(&own, Projection::Up)?)?;
+            let linear = |x: &Tensor, projection| {
+                let own = names.of(expert, projection);
+                with_bias(self.of_mixture(x, &path(own.clone()))?, &own)
+            };
+            let gate = linear(&own, Projection::Gate)?;
+            let up = linear(&own, Projection::Up)?;
+            let inner = match experts.clamp {
+                Some(clamp) => clamped(&gate, &up, clamp)?,
+                None => (activate(&gate, activation)? * up)?,
+            };
             let out = linear(&inner, Projection::Down)?;
             let weight = weights.narrow(1, expert, 1)?.contiguous()?;
             let weight = weight.index_select(&tokens, 0)?; // (n, 1)
@@ -70,6 +84,14 @@ impl Graph<'_> {
             None => Ok(plain),
         }
     }
+}
+
+/// (u + 1)·g·σ(α·g), with g the gate, at most the limit, and u up, within it on both sides.
+fn clamped(gate: &Tensor, up: &Tensor, clamp: Clamp) -> Result<Tensor> {
+    let gate = gate.minimum(clamp.limit)?;
+    let up = up.minimum(clamp.limit)?.maximum(-clamp.limit)?;
+    let glu = (&gate * sigmoid(&(&gate * clamp.alpha)?)?)?;
+    (up + 1.0)? * glu
 }
 
 /// The tokens of each expert, and 1 where a token chose an expert, (T, E): the largest, of equals the first.

@@ -220,14 +220,20 @@ impl FullModel {
     }
 }
 
-/// Refuses a model with numbers that transformers keeps as buffers: as parameters they would train.
+/// Refuses a model with numbers that transformers keeps as buffers (as parameters they would train), or with experts in another
+/// form than theirs.
 fn refuse_buffers(config: &ModelConfig) -> Result<(), Error> {
-    let Some(name) = config.facts().output_scale else {
-        return Ok(());
+    let facts = config.facts();
+    let family = facts.model_type;
+    let reason = match facts.output_scale {
+        Some(name) => format!("its {name} are no parameters"),
+        // Their stacks are turned round in files, and a step would have to leave MXFP4.
+        None if facts.experts.is_some_and(|own| own.biased) => {
+            "its experts stay as they are".to_owned()
+        }
+        None => return Ok(()),
     };
-    let family = config.facts().model_type;
-    let message =
-        format!("all weights of a {family} can't be trained: its {name} are no parameters");
+    let message = format!("all weights of a {family} can't be trained: {reason}");
     Err(Error::invalid(message).hint("train an adapter"))
 }
 

@@ -331,10 +331,10 @@ impl<'a> Graph<'a> {
             .matmul(&k.t()?)?
             .reshape((sequences, heads, length, length))?;
         let scores = soft_cap(scores, self.config.attention_softcap)?;
-        let (weights, sum) = masked_softmax(
-            &scores,
-            &self.masks[&(length, self.config.layers[layer].window)],
-        )?;
+        let sinks = self.config.sinks(layer);
+        let sinks = sinks.map(|name| self.weight(&name)).transpose()?;
+        let mask = &self.masks[&(length, self.config.layers[layer].window)];
+        let (weights, sum) = masked_softmax(&scores, mask, sinks)?;
         let weights = weights.reshape((sequences, kv_heads, heads / kv_heads * length, length))?;
         let output = weights
             .matmul(&v)?

@@ -10,15 +10,30 @@ pub(super) fn soft_cap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
 }
 
 /// The softmax over the keys that a query sees, (B, heads, T, T), as numerators and their sums (B, heads, T, 1): dividing
-/// after the product with v is cheaper.
-pub(super) fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<(Tensor, Tensor)> {
+/// after the product with v is cheaper. `sinks`, of each head (heads), are in the sums alone.
+pub(super) fn masked_softmax(
+    scores: &Tensor,
+    mask: &Tensor,
+    sinks: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
     let largest = scores
         .detach()
         .broadcast_add(mask)?
         .max_keepdim(D::Minus1)?;
+    let sinks = sinks
+        .map(|sinks| sinks.reshape((1, (), 1, 1))?.broadcast_as(largest.shape()))
+        .transpose()?;
+    let largest = match &sinks {
+        Some(sinks) => largest.maximum(&sinks.detach())?,
+        None => largest,
+    };
     let shift = largest.neg()?.broadcast_add(mask)?; // mask and shift are constants: one sum in the graph
     let numerators = (scores + shift)?.exp()?;
-    let sum = numerators.sum_keepdim(D::Minus1)?;
+    let of_keys = numerators.sum_keepdim(D::Minus1)?;
+    let sum = match sinks {
+        Some(sinks) => (of_keys + (sinks - largest)?.exp()?)?,
+        None => of_keys,
+    };
     Ok((numerators, sum))
 }
 

@@ -71,6 +71,7 @@ pub(super) fn attend(
         lse: saved.lse.get(at.rows * shape.heads),
     };
     let q = saved.q.read(q_size);
+    let sinks = layer.sinks.as_deref();
     if let Some(cache) = cache {
         if layer.keys_of.is_none() {
             cache.append(layout, own.0, own.1);
@@ -79,13 +80,14 @@ pub(super) fn attend(
             q,
             k: &cache.k,
             v: &cache.v,
+            sinks,
         };
         attention::forward(shape, layout, cached, outputs);
     } else {
         let work = 2 * pass.attention_operations(at.index);
         sharing::keep(at, own, &mut scratch.shared);
         let (k, v) = sharing::keys_and_values(at, own, kv_size, &scratch.shared);
-        let inputs = Inputs { q, k, v };
+        let inputs = Inputs { q, k, v, sinks };
         pass.profile.time(Part::AttentionForward, work, || {
             attention::forward(shape, layout, inputs, outputs);
         });
@@ -198,6 +200,7 @@ pub(super) fn attend_backward(
         v,
         o: saved.o.read(q_size),
         lse: saved.lse.read(at.rows * shape.heads),
+        has_sinks: layer.sinks.is_some(),
         d_o: scratch.d_o.read(q_size),
     };
     let to = attention::Gradients {

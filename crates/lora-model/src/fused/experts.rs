@@ -7,7 +7,7 @@ use super::mixture::Mixture;
 use super::pass::{LayerPass, add, scale};
 use crate::spec::Projection::O;
 use lora_kernels::experts::{self, Choice};
-use lora_kernels::glu;
+use lora_kernels::linear;
 use lora_kernels::matrix::{Mat, Place, Write};
 use lora_kernels::profile::Part;
 
@@ -56,6 +56,9 @@ pub(super) fn activations(
         let x = Mat::new(normed, at.rows, at.out_features(O));
         let logits = Place::new(probabilities, at.rows, experts);
         expert_factors::router(&site, mixture, x, logits, &mut inner); // (T, H) -> (T, E)
+        if let Some(biases) = &mixture.biases {
+            linear::add_bias(&biases.router, probabilities);
+        }
         experts::softmax(probabilities, experts);
         let chooser = &at.pass.chooser;
         chooser.choose(at.index, probabilities, mixture.choice, routing);
@@ -63,6 +66,10 @@ pub(super) fn activations(
         experts::copy_rows(normed, routing, rows); // (T, H) -> (T·k, H)
         experts::forward(&mixture.gate, rows, routing, gate, inner.workspace); // -> (T·k, I)
         experts::forward(&mixture.up, rows, routing, up, inner.workspace);
+        if let Some(biases) = &mixture.biases {
+            experts::add_biases(&biases.gate, routing, gate);
+            experts::add_biases(&biases.up, routing, up);
+        }
         if let Some(site) = &site.gate_up {
             site.add_to_both(rows, routing, Both { gate, up }, &mut inner);
         }
@@ -75,7 +82,7 @@ fn activate(at: LayerPass<'_, '_>, mixture: &Mixture<'_>, saved: &Saved, scratch
     let wide = mixture.wide(at.rows);
     let (gate, up) = (saved.gate.read(wide), saved.up.read(wide));
     let out = scratch.activated.get(wide);
-    let run = || glu::forward(mixture.activation, gate, up, out);
+    let run = || mixture.activate(gate, up, out);
     at.pass.profile.time(Part::Activation, 0, run);
 }
 
@@ -103,6 +110,9 @@ pub(super) fn add_output(
         + site.operations_of_down(Way::Forward, at.rows, mixture.choice.chosen);
     at.pass.profile.time(Part::LinearForward, work, || {
         experts::forward(&mixture.down, activated, routing, rows, inner.workspace); // (T·k, I) -> (T·k, H)
+        if let Some(biases) = &mixture.biases {
+            experts::add_biases(&biases.down, routing, rows);
+        }
         if let Some(site) = &site.down {
             site.add(activated, routing, rows, &mut inner);
         }
@@ -135,7 +145,7 @@ pub(super) fn backward(
     let wide = mixture.wide(at.rows);
     let (gate, up) = (saved.gate.get(wide), saved.up.get(wide));
     let d = scratch.d_activated.read(wide);
-    let run = || glu::backward(mixture.activation, d, gate, up);
+    let run = || mixture.activate_backward(d, gate, up);
     at.pass.profile.time(Part::Activation, 0, run);
     reads_backward(at, mixture, dx, saved, gradients, scratch);
 }
@@ -185,6 +195,9 @@ fn down_backward(
             site.backward((x, rows), routing, d, gradients, &mut inner);
         }
         experts::weigh(d, x, routing, d_weights);
+        if let Some(biases) = &mixture.biases {
+            experts::weigh_biases(&biases.down, rows, routing, d_weights);
+        }
     });
 }
 

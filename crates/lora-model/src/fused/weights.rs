@@ -58,6 +58,8 @@ pub(super) struct Layer<'b> {
     pub(super) per_layer_output_norm: Option<NormLayer>,
     /// Of each head of the values, γ = 1.
     pub(super) value_norm: Option<NormLayer>,
+    /// The score of each head's sink.
+    pub(super) sinks: Option<Vec<f32>>,
     /// What its output is multiplied by.
     pub(super) output_scale: Option<f32>,
     /// The layer whose keys and values it reads in the place of its own.
@@ -347,6 +349,10 @@ impl<'b> Source<'b> {
             per_layer_table: self.per_layer_table(layer)?,
             per_layer_output_norm: norm(Norm::PerLayerOutput)?,
             value_norm: self.value_norm(layer),
+            sinks: config
+                .sinks(layer)
+                .map(|name| self.vector(&name))
+                .transpose()?,
             output_scale: self.output_scale(layer)?,
             keys_of: config.keys_of(layer),
             shares_keys: config.shares_keys(layer),

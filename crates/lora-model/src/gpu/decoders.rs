@@ -23,6 +23,7 @@ pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> 
     }
     let lacking = match (facts.norm_kind, facts.block, facts.mlp) {
         _ if config.experts.is_some() => "mixtures of experts",
+        _ if facts.sinks.is_some() => "attention sinks",
         (NormKind::Layer { .. }, ..) => "LayerNorm",
         (_, Block::Parallel, _) => "attention and MLP side by side",
         (.., Mlp::Plain(_)) => "an MLP without a gate",

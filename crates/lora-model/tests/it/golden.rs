@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 69] = [
+pub(crate) const CASES: [&str; 71] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -45,6 +45,8 @@ pub(crate) const CASES: [&str; 69] = [
     "mixtral_tied",
     "granitemoe_multipliers",
     "granitemoe_untied",
+    "gpt_oss_sinks",
+    "gpt_oss_mxfp4",
     "qwen3_5_grouped",
     "qwen3_5_recurrent",
     "lfm2_mixed",

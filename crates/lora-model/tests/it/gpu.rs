@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 41] = [
+const REFUSED: [(&str, &str); 43] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -53,6 +53,8 @@ const REFUSED: [(&str, &str); 41] = [
         "granitemoe_untied",
         "mixtures of experts, which granitemoe has",
     ),
+    ("gpt_oss_sinks", "mixtures of experts, which gpt_oss has"),
+    ("gpt_oss_mxfp4", "mixtures of experts, which gpt_oss has"),
     (
         "qwen3_5_grouped",
         "layers that keep a state, which qwen3_5_text has",

@@ -9,3 +9,4 @@ mod gpu_memory;
 mod mixtures;
 mod parameters;
 mod reference;
+mod sinks;

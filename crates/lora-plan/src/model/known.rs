@@ -3,7 +3,7 @@ use lora_checkpoint::{Family, ModelConfig, Published};
 use std::ops::Deref;
 
 /// A published model, and the family whose layers it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Known {
     family: Family,
     shape: &'static Published,

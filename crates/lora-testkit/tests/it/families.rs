@@ -26,10 +26,11 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 10] = [
+const ON_CPU_ALONE: [&str; 11] = [
     "apertus",
     "cohere2",
     "gemma4_text",
+    "gpt_oss",
     "granitemoe",
     "lfm2",
     "mixtral",

@@ -186,6 +186,8 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
         "mixtral_windows",
         "mixtral_tied",
         "granitemoe_multipliers",
+        "gpt_oss_sinks",
+        "gpt_oss_mxfp4",
         "qwen3_5_grouped",
         "qwen3_5_recurrent",
         "lfm2_mixed",
