@@ -1,4 +1,5 @@
 //! How much memory the fused route takes, from shapes alone: every buffer that it holds after a training step.
+mod mixers;
 mod sizes;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,10 @@
 //! How many values each kind of buffer holds, from shapes alone.
+use super::mixers::{OfMixer, has, of_state, output_gate, widest};
 use crate::fused::batch_size::BatchSize;
 use crate::fused::delta::shape as of_kernels;
 use lora_checkpoint::{Block, Mixer, ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
 use lora_kernels::{attention, gemm, linear, loss};
-
-/// The largest output of a projection, of all layers that mix tokens by attention.
-fn widest(config: &ModelConfig, projection: Projection) -> usize {
-    let layers = config.layers.iter().enumerate();
-    let attention = layers.filter(|(_, layer)| layer.mixer == Mixer::Attention);
-    let widths = attention.map(|(index, _)| config.shape(index, projection).0);
-    widths.max().unwrap_or(0)
-}
-
-fn has(config: &ModelConfig, norm: Norm) -> bool {
-    config.facts().norm(norm).is_some()
-}
 
 /// Buffers of `Saved`, but for x·Aᵀ: 1/rms five times, the router's softmax, q, k, the log-sum-exp, 1/rms of heads four times,
 /// what gates of a recurrent layer are made of (two).
@@ -39,14 +28,7 @@ fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUND
     let router = config.experts_of(layer).map_or(0, |own| own.count);
     let rstd = |values: usize| usize::from(values > 0);
     let (own, last) = config.per_layer().map_or((0, 0), |own| (own.width, h));
-    let mixer = match config.layers[layer].mixer {
-        Mixer::Attention => attention(config, layer),
-        Mixer::Delta => delta(config),
-        Mixer::ShortConv => OfMixer {
-            rounded: [0, 0, 0, 0, 0, 0, config.shape(layer, Projection::ConvIn).0],
-            ..OfMixer::default()
-        },
-    };
+    let mixer = OfMixer::of(config, layer);
     let [q, k, lse, q_rstd, k_rstd, v_rstd, o_rstd, a, b] = mixer.exact;
     let [v, o, o_gate, q_raw, k_raw, v_raw, qkv] = mixer.rounded;
     let of_norms = [1, rstd(middle), rstd(attended), rstd(output), rstd(last)];
@@ -65,106 +47,6 @@ fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUND
 pub(super) fn saved(config: &ModelConfig, layer: usize) -> (usize, usize) {
     let (exact, rounded) = buffers(config, layer);
     (exact.iter().sum(), rounded.iter().sum())
-}
-
-/// What a mixer keeps: q, k, the log-sum-exp, 1/rms of heads of q, k, v and of a rule's output, what a rule's gates are made of;
-/// v, o, its gate, q, k and v before their norms, what a convolution reads.
-#[derive(Default)]
-struct OfMixer {
-    exact: [usize; 9],
-    rounded: [usize; 7],
-}
-
-fn attention(config: &ModelConfig, layer: usize) -> OfMixer {
-    let [q, all_keys] = [Projection::Q, Projection::K].map(|p| config.shape(layer, p).0);
-    // A layer that reads those of another keeps none.
-    let k = match config.keys_of(layer) {
-        None => all_keys,
-        Some(_) => 0,
-    };
-    let raw = |norm, values: usize| {
-        if has(config, norm) && values > 0 {
-            (values / config.norm_width(layer, norm), values)
-        } else {
-            (0, 0)
-        }
-    };
-    let (q_rstd, q_raw) = raw(Norm::Query, q);
-    let (k_rstd, k_raw) = raw(Norm::Key, k);
-    let (v_rstd, v_raw) = match config.facts().normalised_values {
-        true => (k / config.heads_of(layer).width, k),
-        false => (0, 0),
-    };
-    let gate = output_gate(config);
-    OfMixer {
-        exact: [
-            q,
-            k,
-            config.num_attention_heads,
-            q_rstd,
-            k_rstd,
-            v_rstd,
-            0,
-            0,
-            0,
-        ],
-        rounded: [k, q, gate, q_raw, k_raw, v_raw, 0],
-    }
-}
-
-/// Values a token of the gate of attention's output.
-fn output_gate(config: &ModelConfig) -> usize {
-    let has_gate = config.facts().projections.contains(&Projection::QGate);
-    if has_gate {
-        widest(config, Projection::OutputGate)
-    } else {
-        0
-    }
-}
-
-/// What a layer of Gated DeltaNet keeps.
-fn delta(config: &ModelConfig) -> OfMixer {
-    let Some(delta) = config.delta else {
-        return OfMixer::default();
-    };
-    let heads = delta.value_heads;
-    OfMixer {
-        exact: [0, 0, 0, 0, 0, 0, heads, heads, heads],
-        rounded: [0, delta.values(), delta.values(), 0, 0, 0, delta.columns()],
-    }
-}
-
-/// Values a token in the scratch of recurrent layers; 0 where there are none.
-#[derive(Default)]
-struct OfState {
-    /// What the output projection reads.
-    values: usize,
-    /// The gate of that.
-    gate: usize,
-    /// Behind the convolution, its gradient, that before it.
-    mixed: usize,
-    /// Gradients of what gates are made of.
-    gates: usize,
-}
-
-fn of_state(config: &ModelConfig) -> OfState {
-    let hidden = config.hidden_size;
-    match (config.delta, config.short_conv) {
-        _ if !config.is_recurrent() => OfState::default(),
-        (Some(delta), _) => OfState {
-            values: delta.values(),
-            gate: delta.values(),
-            mixed: 3 * delta.columns(),
-            gates: 2 * delta.value_heads,
-        },
-        (None, Some(_)) => OfState {
-            values: hidden,
-            gate: 0,
-            mixed: 5 * hidden,
-            gates: 0,
-        },
-        (None, None) => OfState::default(),
-    }
 }
 
 /// Values a token of the layer at work, whose buffers are those of all layers.
