@@ -13,5 +13,5 @@ mod told;
 pub use family::{FAMILIES, write_family};
 pub use fixtures::{GoldenRow, floats, golden, golden_rows, json, repository, tiny_chat};
 pub use noise::Noise;
-pub use process::{assert_code, piped, receipt, stderr};
+pub use process::{assert_code, ignores_hangups, piped, receipt, stderr};
 pub use told::Told;

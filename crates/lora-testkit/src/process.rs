@@ -19,6 +19,23 @@ pub fn piped(command: &mut Command, stdin: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// Whether this process, and what it starts, was told to ignore SIGHUP, as by nohup.
+///
+/// # Panics
+/// When /proc doesn't say.
+#[cfg(target_os = "linux")]
+pub fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    u64::from_str_radix(mask.unwrap().trim(), 16).unwrap() & 1 == 1
+}
+
+/// The same where nothing says: no.
+#[cfg(not(target_os = "linux"))]
+pub fn ignores_hangups() -> bool {
+    false
+}
+
 /// Asserts the exit code and shows all that was said if it is another.
 ///
 /// # Panics

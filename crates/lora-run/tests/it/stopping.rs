@@ -215,7 +215,7 @@ fn what_a_step_has_started_ends_with_the_run() {
         ("-KILL", None),
     ] {
         // Under nohup a run goes on, as it should.
-        if signal == "-HUP" && ignores_hangups() {
+        if signal == "-HUP" && lora_testkit::ignores_hangups() {
             continue;
         }
         let mark = format!(
@@ -241,14 +241,6 @@ fn what_a_step_has_started_ends_with_the_run() {
             assert_eq!(said.code, Some(0), "{said:?}");
         }
     }
-}
-
-/// Whether this process, and what it starts, was told to ignore SIGHUP.
-#[cfg(target_os = "linux")]
-fn ignores_hangups() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    u64::from_str_radix(mask.unwrap().trim(), 16).unwrap() & 1 == 1
 }
 
 #[cfg(unix)]
