@@ -6,13 +6,21 @@ use crate::families::is_rounded;
 use crate::gguf::split::{self, Opened};
 use crate::gguf::{config::model_config, entries::entries, rope::rounded};
 use crate::view::TensorView;
-use crate::{expert_rows, safetensors_files, text_part};
+use crate::{ModelConfig, expert_rows, safetensors_files, text_part};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What is said of a mixture of experts.
-const FROZEN_EXPERTS: &str =
-    "router and experts of this model stay as they are: LoRA trains its attention";
+fn of_experts(config: &ModelConfig) -> Option<String> {
+    let facts = config.experts.and(config.facts().experts)?;
+    let said = match facts.carry_lora {
+        true => {
+            "router and experts of this model train only where --target-parameters names them: sets of targets are its attention"
+        }
+        false => "router and experts of this model stay as they are: LoRA trains its attention",
+    };
+    Some(said.to_owned())
+}
 
 impl Checkpoint {
     /// Opens a Hugging Face folder, a `.gguf` file, or a folder that holds exactly one `.gguf` or all parts of one that is split.
@@ -60,7 +68,7 @@ impl Checkpoint {
             has_towers,
             notes,
         } = config_json::load(&path.join("config.json"))?;
-        let frozen = config.experts.map(|_| FROZEN_EXPERTS.to_owned());
+        let frozen = of_experts(&config);
         let notes = notes.into_iter().chain(frozen).collect();
         let (files, entries) = safetensors_files::open(path)?;
         let mut entries = text_part::weights(entries, has_towers);
@@ -101,7 +109,7 @@ impl Checkpoint {
         let wrap = |fault: Fault| invalid(files[0].path(), fault);
         let config = model_config(&gguf, &files).map_err(wrap)?;
         let entries = entries(&config, &gguf).map_err(wrap)?;
-        let frozen = config.experts.map(|_| FROZEN_EXPERTS.to_owned());
+        let frozen = of_experts(&config);
         let notes = frozen.into_iter().chain(rounded(&config)).collect();
         let model = Self {
             path: path.to_path_buf(),

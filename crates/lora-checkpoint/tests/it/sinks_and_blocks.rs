@@ -25,6 +25,15 @@ fn parse(config: &Value) -> Result<ModelConfig, String> {
     ModelConfig::from_json(&path).map_err(|e| e.told())
 }
 
+#[test]
+fn experts_that_carry_no_lora_are_said_to_stay_as_they_are() {
+    let (_dir, model) = model(&small(json!({})));
+    let [said] = model.notes() else {
+        panic!("{:?}", model.notes())
+    };
+    assert!(said.contains("stay as they are"), "{said}");
+}
+
 fn nothing(_: &View<'_>, _: usize, _: &mut [f32]) -> Result<(), Error> {
     Ok(())
 }

@@ -47,7 +47,7 @@ fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
     if adapters.iter().any(|own| of_parameters(&own)) {
         return fail(
             "an adapter with target_parameters can't be weighted or added to others, as in PEFT (add_weighted_adapter)\nhint: merge one \
-             after the other into the base (lora-merge --adapter A --out M, then --base M)"
+             after the other into the base (lora-merge --adapter A --out M, then --base M --allow-other-base)"
                 .to_owned(),
         );
     }
