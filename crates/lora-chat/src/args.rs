@@ -93,18 +93,10 @@ impl ToolArgs for Args {
     const OUTPUTS: &'static [&'static str] = &[];
 
     fn check(&self) -> Result<()> {
-        self.check_values()
+        self.sampling.check()
     }
 
     fn common(&self) -> &Common {
         &self.common
-    }
-}
-
-impl Args {
-    /// Refuses values that are none, before any file is opened.
-    pub(crate) fn check_values(&self) -> Result<()> {
-        self.sampling.check()?;
-        Ok(())
     }
 }

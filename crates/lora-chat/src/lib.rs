@@ -17,18 +17,15 @@ mod voices;
 
 pub use args::Args;
 
-use lora_cli::{Result, Status, Ui, artefact_input};
+use lora_cli::{Result, Status, Ui, artefact_input, resolve_names};
 use lora_receipt::Artefact;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, stdin, stdout};
 use std::sync::Arc;
 
 /// Talks to the person at the terminal, or answers what comes through the pipe.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
-    args.check_values()?;
     args.base = artefact_input(&args.base, Artefact::Model)?;
-    for adapter in &mut args.adapter {
-        *adapter = artefact_input(adapter, Artefact::Adapter)?;
-    }
+    resolve_names(&mut args.adapter, Artefact::Adapter)?;
     let ui = &ui.without_events();
     let door = args.serve.map(|at| serve::open(at, &args)).transpose()?;
     let adding = lora_model::Adding {

@@ -5,10 +5,9 @@ use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
 use lora_data::{ChatTemplate, Encoder, Message, Record};
 use lora_model::{Base, TrainedOn, trained_chat};
-use lora_receipt::Input;
+use lora_receipt::{Input, name_among};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// One that answers.
 pub(crate) struct Voice {
@@ -68,13 +67,10 @@ pub(crate) fn open(args: &Args, base: &Base, ui: &Ui) -> Result<Vec<Voice>> {
         for warning in warnings {
             ui.warn(&warning);
         }
-        let trained = TrainedOn::of(path);
-        let name = trained.name();
-        let identity = trained.is(base, &given);
-        args.other_base
-            .check(ui, path, name.as_deref(), &args.base, identity)?;
+        let own_base = TrainedOn::of(path).beside(base, &given);
+        args.other_base.check(ui, path, &given, own_base)?;
         let chat = trained_chat(path)?.unwrap_or_else(|| own.clone());
-        let name = unique_name(path, &voices);
+        let name = name_among(path, |name| voices.iter().any(|voice| voice.name == name));
         voices.push(voice(name, Some(adapter), &bundle, chat, args)?);
     }
     Ok(voices)
@@ -110,15 +106,6 @@ fn voice(
         encoder: Encoder::new(bundle, template, None)?,
         system,
     })
-}
-
-/// The folder's name (on the hub, the repository's), made unique by a number.
-fn unique_name(path: &Path, taken: &[Voice]) -> String {
-    let stem = lora_receipt::short_name(path).unwrap_or_else(|| "adapter".to_owned());
-    let is_free = |name: &String| taken.iter().all(|voice| voice.name != *name);
-    let numbered = (2..).map(|n| format!("{stem}-{n}"));
-    let mut names = std::iter::once(stem.clone()).chain(numbered);
-    names.find(is_free).unwrap_or(stem)
 }
 
 /// What ends an answer: the model's end ids, and the special token that ends a turn of each voice's chats.

@@ -44,7 +44,11 @@ pub fn main<A: ToolArgs>(run: fn(A, &Ui) -> Result<Status>) -> ExitCode {
     if let Some(cache) = cache::folder() {
         lora_receipt::keep_hashes_in(&cache);
     }
-    let work = || overlap.and_then(|()| run(args, &ui));
+    let work = || {
+        overlap?;
+        args.check()?;
+        run(args, &ui)
+    };
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => finish(&ui, result, A::command().get_name()),
         Err(_) => {

@@ -75,6 +75,20 @@ pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
     }
 }
 
+/// Puts the path of what is there in the place of every name: of a flag that may be left out, of one that may stand often.
+///
+/// # Errors
+/// As [`artefact_input`].
+pub fn resolve_names<'a>(
+    names: impl IntoIterator<Item = &'a mut PathBuf>,
+    kind: Artefact,
+) -> Result<()> {
+    names.into_iter().try_for_each(|name| {
+        *name = artefact_input(name, kind)?;
+        Ok(())
+    })
+}
+
 /// The output named by the receipt in the last line of an upstream tool's stdout.
 ///
 /// # Errors

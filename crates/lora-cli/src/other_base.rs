@@ -1,6 +1,6 @@
 //! `--allow-other-base`: an adapter and the base that it was trained on.
 use crate::{Error, Result, Ui};
-use lora_receipt::Identity;
+use lora_receipt::{Belonging, Identity, Input};
 use std::path::Path;
 
 /// The way past a base that is not the adapter's own; flatten with `#[command(flatten)] #[serde(flatten)]`.
@@ -13,22 +13,16 @@ pub struct OtherBase {
 }
 
 impl OtherBase {
-    /// Refuses a base that the adapter was not trained on, unless the user allows it; says or warns of what is not
-    /// certain. `trained_on` is what the adapter calls its base.
+    /// Refuses a base, read as `given`, that the adapter was not trained on, unless the user allows it; says or warns of
+    /// what is not certain.
     ///
     /// # Errors
     /// When the base is another one.
-    pub fn check(
-        self,
-        ui: &Ui,
-        adapter: &Path,
-        trained_on: Option<&str>,
-        base: &Path,
-        identity: Identity,
-    ) -> Result<()> {
+    pub fn check(self, ui: &Ui, adapter: &Path, given: &Input, own: Belonging) -> Result<()> {
+        let trained_on = own.trained_on.as_deref();
         let named = trained_on.unwrap_or("an unnamed base");
-        let (adapter, base) = (adapter.display(), base.display());
-        match identity {
+        let (adapter, base) = (adapter.display(), given.path.display());
+        match own.identity {
             Identity::Same => {}
             Identity::Likely(signs) => ui.say(&format!(
                 "{adapter} was trained on {named}; {base} is another file of that model, by all signs: {signs}"

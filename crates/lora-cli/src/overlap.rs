@@ -1,6 +1,7 @@
 //! The one place where inputs and outputs meet: before anything is written, an output that is, contains or lies in an input is
-//! refused. Paths of the command line are checked when it is parsed, others when they are found.
-use crate::{Result, ToolArgs};
+//! refused, and so are two inputs from stdin. Paths of the command line are checked when it is parsed, others when they are
+//! found.
+use crate::{Error, Result, ToolArgs};
 use clap::ArgMatches;
 use lora_receipt::refuse_overlap;
 use std::any::TypeId;
@@ -38,6 +39,7 @@ pub(crate) fn check<A: ToolArgs>(matches: &ArgMatches) -> Result<()> {
             _ => break,
         }
     }
+    refuse_two_from_stdin(&inputs)?;
     let outputs = OUTPUTS.get_or_init(|| outputs);
     for out in outputs {
         for input in &inputs {
@@ -45,6 +47,18 @@ pub(crate) fn check<A: ToolArgs>(matches: &ArgMatches) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses `-` for more than one input.
+fn refuse_two_from_stdin(inputs: &[PathBuf]) -> Result<()> {
+    let from_stdin = inputs.iter().filter(|path| path.as_os_str() == "-");
+    match from_stdin.count() {
+        0 | 1 => Ok(()),
+        _ => Err(
+            Error::new("only one input can be `-`, since stdin can be read once")
+                .hint("name the others by their paths"),
+        ),
+    }
 }
 
 /// Refuses an input that was found later: through a pipe, or by the receipt of another.

@@ -6,6 +6,7 @@ use indicatif::MultiProgress;
 use lora_records::{Event, Warning};
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Columns where nothing says how wide the terminal is.
 const WIDTH: usize = 100;
@@ -19,6 +20,8 @@ pub struct Ui {
 #[derive(Debug)]
 struct Inner {
     mode: Mode,
+    /// When the work began.
+    started: Instant,
     quiet: bool,
     /// Progress bars may be drawn on stderr.
     bars: bool,
@@ -53,6 +56,7 @@ impl Inner {
     fn new(mode: Mode) -> Self {
         Self {
             mode,
+            started: Instant::now(),
             quiet: true,
             bars: false,
             progress_events: false,
@@ -96,8 +100,14 @@ impl Ui {
         Self::with(Inner {
             quiet: self.inner.quiet,
             bars: self.inner.bars,
+            started: self.inner.started,
             ..Inner::new(Mode::People)
         })
+    }
+
+    /// When the work began.
+    pub(crate) fn started(&self) -> Instant {
+        self.inner.started
     }
 
     /// True if stdout gets JSON lines, false if it gets tables for people.

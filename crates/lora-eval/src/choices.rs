@@ -3,7 +3,7 @@
 //! largest sum by character of its text, `acc_bytes` by byte (UTF-8). White space at the prompt's end is scored with each
 //! choice, as there; a choice is tokenised apart from its prompt, where the harness tokenises both together.
 use crate::Args;
-use crate::load::{Loaded, Model};
+use crate::inputs::{Loaded, Model};
 use crate::measure::Measure;
 use crate::measured::Grades;
 use crate::metrics::{OF_CHOICES, Scale};

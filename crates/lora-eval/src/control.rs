@@ -3,7 +3,7 @@
 //! A loss below the base's may come from the form of the answers alone: an adapter that was trained on labels that have
 //! nothing to do with their prompts writes the right kind of answer to any prompt. Such an adapter loses nothing where the
 //! prompts are swapped; one that has learned to answer does.
-use crate::load::{Loaded, Model};
+use crate::inputs::{Loaded, Model};
 use crate::measured::Measured;
 use crate::scores::packed_losses;
 use crate::statistics::{TAIL, difference};

@@ -1,6 +1,6 @@
 //! `--device`: the way through the decoder, on a GPU or on the CPU.
 use crate::args::Args;
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use lora_cli::{Result, Ui};
 use lora_gpu::Precision;
 use lora_model::{Fused, Generate, OnGpu};

@@ -1,5 +1,5 @@
 //! Answers to the rows' prompts, and whether they are the completions.
-use crate::load::{Loaded, Model};
+use crate::inputs::{Loaded, Model};
 use crate::plan::{Plan, decode};
 use crate::question::Question;
 use lora_cli::{Result, Ui};

@@ -2,7 +2,7 @@
 use crate::Args;
 use crate::gates;
 use crate::generation::Answer;
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use crate::measure::{Measure, loss_sums};
 use crate::measured::{Grades, Measured};
 use crate::metrics::{self, Command, Metric, Sums, is_readable};

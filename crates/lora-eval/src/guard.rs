@@ -1,6 +1,6 @@
 //! `--guard`: a second dataset on which an adapter must not get worse: what the base knew and the training did not ask for.
 use crate::Args;
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use crate::scores::packed_losses;
 use crate::statistics::{TAIL, difference};
 use lora_cli::{Error, Result, Ui};
@@ -48,7 +48,7 @@ impl Guarded {
     pub(crate) fn score(
         &mut self,
         route: &mut dyn Generate,
-        model: &crate::load::Model<'_>,
+        model: &crate::inputs::Model<'_>,
         batch_tokens: usize,
         ui: &Ui,
     ) -> Result<()> {

@@ -15,12 +15,13 @@ mod generation;
 mod grade;
 mod guard;
 mod html;
+mod inputs;
 mod judged;
-mod load;
 mod measure;
 mod measured;
 mod metrics;
 mod metrics_table;
+mod output;
 mod paired;
 mod plan;
 mod question;
@@ -34,7 +35,6 @@ mod table;
 mod trained_rows;
 mod verdicts;
 mod without_answers;
-mod write;
 
 pub use lora_records::Report;
 
@@ -46,13 +46,13 @@ use control::Swapped;
 use figures::Ground;
 use lora_cli::{Common, Result, Status, ToolArgs, Ui};
 use measured::Measured;
-use std::time::Instant;
 
 impl ToolArgs for Args {
     const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "batch-tokens"];
 
     fn check(&self) -> Result<()> {
-        check_arguments(self)
+        gates::check_arguments(self)?;
+        grade::check_arguments(self)
     }
 
     fn common(&self) -> &Common {
@@ -62,11 +62,9 @@ impl ToolArgs for Args {
 
 /// Measures, writes the report, then judges: a gate that does not pass is [`Status::No`], with the report in place.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
-    let started = Instant::now();
-    check_arguments(&args)?;
-    load::resolve_pipes(&mut args)?;
-    let output = write::stage(&args)?;
-    let mut loaded = load::load(&args, ui)?;
+    inputs::resolve(&mut args)?;
+    let output = output::stage(&args)?;
+    let mut loaded = inputs::load(&args, ui)?;
     let mut guarded = guard::Guarded::open(&args, &mut loaded)?;
     slices::check(&args.slice, &loaded)?;
     let plan = plan::plan(&args, &loaded, ui)?;
@@ -117,19 +115,12 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     report.gates.extend(of_guard);
     report.passed = report.gates.iter().all(|gate| gate.passed);
     table::show(&report, ui);
-    let about = write::About {
+    let made = output::Made {
         report: &report,
         measures: &measures,
+        measured: &measured,
         device,
-        started,
     };
-    let receipt = write::commit(output, &args, &loaded, &plan, &measured, about)?;
-    ui.receipt(&receipt);
+    output::commit(output, &args, &loaded, &plan, made, ui)?;
     Ok(gates::status(&report))
-}
-
-/// What is wrong with the flags, before any file is opened.
-fn check_arguments(args: &Args) -> Result<()> {
-    gates::check_arguments(args)?;
-    grade::check_arguments(args)
 }

@@ -1,5 +1,5 @@
 //! Which rows are answered: their prompts, what is expected of them, and what ends an answer.
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use crate::metrics::Extraction;
 use crate::question::Question;
 use crate::references;

@@ -1,7 +1,7 @@
 //! Several right answers to a prompt: the rows' own, those of other rows with the same prompt, or those of a column.
 use crate::Args;
 use crate::args::SAME_PROMPT;
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use crate::metrics::Extraction;
 use crate::question::Question;
 use lora_cli::{Error, Result};

@@ -3,7 +3,7 @@ use crate::Args;
 use crate::compare;
 use crate::control;
 use crate::figures::{Ground, Tests};
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use crate::measured::Measured;
 use crate::plan::Plan;
 use crate::statistics::{self, TAIL};

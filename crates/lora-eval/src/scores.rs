@@ -1,5 +1,5 @@
 //! The loss of every row under one model, scored in packs.
-use crate::load::{Loaded, Model};
+use crate::inputs::{Loaded, Model};
 use lora_cli::{Error, Result, Ui};
 use lora_data::Example;
 use lora_model::{Generate, Packed, SequenceLoss};

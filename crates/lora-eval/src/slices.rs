@@ -1,6 +1,6 @@
 //! `--slice COLUMN`: the figures for each value of a column.
 use crate::figures::Ground;
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use crate::measured::Measured;
 use lora_cli::{Error, Result};
 use lora_records::{Slice, SliceModel};

@@ -1,7 +1,7 @@
 //! Opening what will be exported, and refusing what the target can't hold.
 use crate::{Args, Dtype, Format, gguf_adapter};
 use lora_checkpoint::{Checkpoint, SaveDtype};
-use lora_cli::{Error, Result, Ui};
+use lora_cli::{Error, Result, Ui, artefact_input, resolve_names};
 use lora_core::Adapter;
 use lora_model::{Adding, Base, Opened, Served, open_for, rows_left_behind};
 use lora_receipt::{Artefact, Receipt};
@@ -35,33 +35,15 @@ impl Source {
 
 /// Resolves `-`, and finds an adapter's base where it was left out.
 pub(crate) fn resolve(args: &mut Args) -> Result<()> {
-    let is_dash = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
-    if is_dash(&args.adapter) && is_dash(&args.base) {
-        return Err(Error::new(
-            "only one input can be `-`, since stdin holds one receipt",
-        ));
-    }
-    args.model = args
-        .model
-        .take()
-        .map(|path| lora_cli::artefact_input(&path, Artefact::Model))
-        .transpose()?;
-    args.adapter = args
-        .adapter
-        .take()
-        .map(|path| lora_cli::artefact_input(&path, Artefact::Adapter))
-        .transpose()?;
-    args.verify = args
-        .verify
-        .take()
-        .map(|path| lora_cli::artefact_input(&path, Artefact::Dataset))
-        .transpose()?;
+    resolve_names(&mut args.model, Artefact::Model)?;
+    resolve_names(&mut args.adapter, Artefact::Adapter)?;
+    resolve_names(&mut args.verify, Artefact::Dataset)?;
     if let Some(adapter) = &args.adapter {
         let base = args
             .base
             .take()
             .map_or_else(|| base_in_receipt(adapter), Ok)?;
-        args.base = Some(lora_cli::artefact_input(&base, Artefact::Model)?);
+        args.base = Some(artefact_input(&base, Artefact::Model)?);
     }
     Ok(())
 }

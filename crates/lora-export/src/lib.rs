@@ -22,7 +22,6 @@ pub use dtype::Dtype;
 
 use inputs::Source;
 use lora_cli::{Common, Result, Status, ToolArgs, Ui};
-use std::time::Instant;
 
 impl ToolArgs for Args {
     fn common(&self) -> &Common {
@@ -32,7 +31,6 @@ impl ToolArgs for Args {
 
 /// Exports.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
-    let started = Instant::now();
     inputs::resolve(&mut args)?;
     let source = inputs::open(&args, ui)?;
     args.dtype = Some(args.dtype.map_or_else(|| source.default_dtype(), Ok)?); // the receipt names the chosen type
@@ -75,8 +73,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
         None => Status::Done,
     };
     source.model().check_unchanged()?;
-    let receipt = output.commit(&args, results, started)?;
-    ui.receipt(&receipt);
+    output.commit(&args, results, ui)?;
     if matches!(verdict, Status::Done) {
         let lines = next::commands(&args, &source, &served);
         lines

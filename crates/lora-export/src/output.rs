@@ -1,13 +1,11 @@
 //! Where the export goes: one .gguf file with its receipt beside it, or a folder.
 use crate::inputs::Source;
 use crate::{Args, Format};
-use lora_cli::Foreign as _;
-use lora_cli::{Result, Ui};
+use lora_cli::{Result, Ui, draft};
 use lora_model::{TrainedOn, model_input};
-use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};
+use lora_receipt::{Artefact, Draft, Input, Staged};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// A staged output.
 pub(crate) struct Output {
@@ -64,29 +62,19 @@ impl Output {
         let given = self.inputs.iter().find(|input| input.name == "base");
         if let (Source::Adapter(base, _), Some(path), Some(given)) = (source, &args.adapter, given)
         {
-            let own = TrainedOn::of(path);
-            let identity = own.is(base, given);
-            let name = own.name();
-            args.other_base
-                .check(ui, path, name.as_deref(), &given.path, identity)?;
+            let own = TrainedOn::of(path).beside(base, given);
+            args.other_base.check(ui, path, given, own)?;
         }
         Ok(())
     }
 
     /// Writes the receipt and makes the output final.
-    pub(crate) fn commit(self, args: &Args, results: Value, started: Instant) -> Result<Receipt> {
+    pub(crate) fn commit(self, args: &Args, results: Value, ui: &Ui) -> Result<()> {
         let draft = Draft {
-            tool: "lora-export".to_owned(),
-            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            artefact: self.artefact,
-            config: serde_json::to_value(args).foreign()?,
-            seed: None,
-            inputs: self.inputs,
             results,
-            measured: serde_json::json!({}),
-            started,
+            ..draft::<Args>(ui, args, self.artefact, self.inputs)?
         };
-        Ok(self.staged.commit(draft)?)
+        lora_cli::commit(ui, self.staged, draft)
     }
 }
 

@@ -2,15 +2,13 @@
 use crate::inputs::{self, Adapters};
 use crate::{Args, combine};
 use lora_checkpoint::Chat;
-use lora_cli::Foreign as _;
-use lora_cli::{Result, Ui};
+use lora_cli::{Result, Ui, draft};
 use lora_model::tokenizer_folder;
-use lora_receipt::{Artefact, Draft, Receipt, Staged};
+use lora_receipt::{Artefact, Draft, Staged};
 use serde_json::Value;
-use std::time::Instant;
 
 /// Combines and writes; no base is needed, since the adapters' own files say what they are for.
-pub(crate) fn run(args: &Args, output: Staged, started: Instant, ui: &Ui) -> Result<Receipt> {
+pub(crate) fn run(args: &Args, output: Staged, ui: &Ui) -> Result<()> {
     let Adapters {
         loaded,
         modules,
@@ -31,15 +29,8 @@ pub(crate) fn run(args: &Args, output: Staged, started: Instant, ui: &Ui) -> Res
         results.extend(combined);
     }
     let draft = Draft {
-        tool: "lora-merge".to_owned(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        artefact: Artefact::Adapter,
-        config: serde_json::to_value(args).foreign()?,
-        seed: args.seed,
-        inputs: hashed,
         results,
-        measured: serde_json::json!({}),
-        started,
+        ..draft::<Args>(ui, args, Artefact::Adapter, hashed)?
     };
-    Ok(output.commit(draft)?)
+    lora_cli::commit(ui, output, draft)
 }

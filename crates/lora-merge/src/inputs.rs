@@ -1,12 +1,12 @@
 //! Opening base and adapter, and refusing what can't be merged.
 use crate::{Args, Dtype, combine};
 use lora_checkpoint::{Format, SaveDtype};
-use lora_cli::{Error, Result, Ui};
+use lora_cli::{Error, Result, Ui, resolve_names};
 use lora_core::{Adapter, BaseModel, Module, ModuleKind};
 use lora_model::{
     Adding, Base, Opened, Served, TrainedOn, model_input, open_for, rows_left_behind,
 };
-use lora_receipt::{Artefact, Identity, Input};
+use lora_receipt::{Artefact, Belonging, Identity, Input};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -34,24 +34,9 @@ pub(crate) struct Adapters {
 
 /// Resolves `-`, and finds the base where it was left out.
 pub(crate) fn resolve(args: &mut Args) -> Result<()> {
-    let dashes = args
-        .adapter
-        .iter()
-        .chain(&args.diff)
-        .chain(args.base.as_ref())
-        .chain(args.data.as_ref());
-    if dashes
-        .filter(|path| path.as_path() == Path::new("-"))
-        .count()
-        > 1
-    {
-        return Err(Error::new(
-            "only one input can be `-`, since stdin holds one receipt",
-        ));
-    }
-    for adapter in args.adapter.iter_mut().chain(&mut args.diff) {
-        *adapter = lora_cli::artefact_input(adapter, Artefact::Adapter)?;
-    }
+    resolve_names(&mut args.adapter, Artefact::Adapter)?;
+    resolve_names(&mut args.diff, Artefact::Adapter)?;
+    resolve_names(&mut args.data, Artefact::Dataset)?;
     let may_lack_base = args.to_adapter || !args.diff.is_empty();
     let base = match (args.base.take(), args.adapter.first()) {
         (Some(base), _) => Some(base),
@@ -59,15 +44,8 @@ pub(crate) fn resolve(args: &mut Args) -> Result<()> {
         (None, Some(first)) => Some(named_base(first)?),
         (None, None) => None,
     };
-    args.base = base
-        .map(|base| lora_cli::artefact_input(&base, Artefact::Model))
-        .transpose()?;
-    args.data = args
-        .data
-        .take()
-        .map(|data| lora_cli::artefact_input(&data, Artefact::Dataset))
-        .transpose()?;
-    Ok(())
+    args.base = base;
+    resolve_names(&mut args.base, Artefact::Model)
 }
 
 /// The base that the adapter's receipt names, else the one in its adapter_config.json.
@@ -216,11 +194,8 @@ pub(crate) fn refuse_left_behind(base: Option<&Base>, adapter: &Adapter) -> Resu
 /// Every adapter was trained on this base.
 fn check_base(args: &Args, base: &Base, given: &Input, ui: &Ui) -> Result<()> {
     for path in &args.adapter {
-        let own = TrainedOn::of(path);
-        let identity = own.is(base, given);
-        let name = own.name();
-        args.other_base
-            .check(ui, path, name.as_deref(), &given.path, identity)?;
+        let own = TrainedOn::of(path).beside(base, given);
+        args.other_base.check(ui, path, given, own)?;
     }
     Ok(())
 }
@@ -236,10 +211,11 @@ fn check_common_base(args: &Args, ui: &Ui) -> Result<()> {
         return Ok(());
     };
     for (path, base) in others {
-        let name = base.path.display().to_string();
-        let identity = Identity::of(base, first);
-        args.other_base
-            .check(ui, path, Some(&name), &first.path, identity)?;
+        let own = Belonging {
+            trained_on: Some(base.path.display().to_string()),
+            identity: Identity::of(base, first),
+        };
+        args.other_base.check(ui, path, first, own)?;
     }
     Ok(())
 }

@@ -8,13 +8,13 @@ mod check;
 mod combine;
 mod diff;
 mod inputs;
+mod output;
 mod weights;
 mod write;
 
 pub use args::{Args, Combine, Dtype};
 
 use lora_cli::{Common, Result, Status, ToolArgs, Ui};
-use std::time::Instant;
 
 impl ToolArgs for Args {
     fn check(&self) -> Result<()> {
@@ -28,16 +28,14 @@ impl ToolArgs for Args {
 
 /// Compares, combines, or merges and checks; only what is whole becomes final.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
-    let started = Instant::now();
-    combine::check_arguments(&args)?;
     inputs::resolve(&mut args)?;
     if !args.diff.is_empty() {
         diff::run(&args, ui)?;
         return Ok(Status::Done);
     }
-    let output = write::stage(&args)?;
+    let output = output::stage(&args)?;
     if args.to_adapter {
-        ui.receipt(&adapter_out::run(&args, output, started, ui)?);
+        adapter_out::run(&args, output, ui)?;
         return Ok(Status::Done);
     }
     let inputs = inputs::open(&args, ui)?;
@@ -48,7 +46,6 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     };
     write::report(&moved, &inputs, ui);
     let check = check::run(&args, output.path(), &inputs, &moved, ui)?;
-    let receipt = write::commit(output, &args, inputs, &moved, check.as_ref(), started)?;
-    ui.receipt(&receipt);
+    output::commit(output, &args, inputs, &moved, check.as_ref(), ui)?;
     Ok(Status::Done)
 }

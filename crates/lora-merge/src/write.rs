@@ -1,28 +1,11 @@
-//! The output folder: merged weights, config, tokenizer files and the receipt.
-use crate::check::Check;
+//! Merged weights into a folder or a GGUF file, and how far they moved.
+use crate::Dtype;
 use crate::inputs::{Inputs, unties};
 use crate::weights::{Merger, Moved};
-use crate::{Args, Dtype};
 use lora_checkpoint::{Edit, SaveDtype, TensorView, rewrite_gguf, save_folder};
-use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
-use lora_receipt::{Artefact, Draft, Receipt, Staged};
-use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Instant;
-
-/// Claims the output folder.
-pub(crate) fn stage(args: &Args) -> Result<Staged> {
-    let out = args
-        .out
-        .as_ref()
-        .ok_or_else(|| Error::new("no output").hint("name one: --out DIR"))?;
-    match args.writes_gguf() {
-        true => Ok(Staged::file(out, args.force)?),
-        false => Ok(Staged::folder(out, args.force)?),
-    }
-}
 
 /// Writes the base's GGUF file again, with the adapted weights in it.
 pub(crate) fn gguf(path: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
@@ -126,44 +109,4 @@ fn rows_merged(adapter: &Adapter) -> String {
         0 => String::new(),
         count => format!(" and {count} rows of the vocabulary"),
     }
-}
-
-/// Writes the receipt and makes the folder final.
-pub(crate) fn commit(
-    output: Staged,
-    args: &Args,
-    inputs: Inputs,
-    moved: &Moved,
-    check: Option<&Check>,
-    started: Instant,
-) -> Result<Receipt> {
-    inputs.base.checkpoint().check_unchanged()?;
-    let draft = Draft {
-        tool: "lora-merge".to_owned(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        artefact: Artefact::Model,
-        config: serde_json::to_value(args).foreign()?,
-        seed: args.seed,
-        results: results(moved, check, &inputs),
-        measured: json!({}),
-        inputs: inputs.hashed,
-        started,
-    };
-    Ok(output.commit(draft)?)
-}
-
-fn results(moved: &Moved, check: Option<&Check>, inputs: &Inputs) -> Value {
-    let mut results = json!({
-        "combined": inputs.combined,
-        "targeted_weights": moved.values,
-        "moved_weights": moved.rounded,
-        "kept": moved.kept(),
-        "check": check.map(Check::figures),
-        "chat": inputs.served.result(),
-    });
-    if let Some(added) = inputs.base.checkpoint().added_vocabulary() {
-        results["vocabulary"] = added.rows.into();
-        results["added_tokens"] = added.tokens.values().cloned().collect();
-    }
-    results
 }

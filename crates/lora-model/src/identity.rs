@@ -2,7 +2,7 @@
 use crate::Base;
 use lora_checkpoint::{Checkpoint, StorageDtype, TensorView};
 use lora_receipt::identity::{SAMPLES, STORAGE, TOKENIZER, WEIGHTS, samples};
-use lora_receipt::{HubPlace, Identity, Input, Marks, Receipt};
+use lora_receipt::{Belonging, HubPlace, Identity, Input, Marks, Receipt};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -130,8 +130,15 @@ impl TrainedOn {
         }
     }
 
-    /// Whether it is `base`, which was read as `given`.
-    pub fn is(&self, base: &Base, given: &Input) -> Identity {
+    /// This, beside `base`, which was read as `given`.
+    pub fn beside(&self, base: &Base, given: &Input) -> Belonging {
+        Belonging {
+            trained_on: self.name(),
+            identity: self.identity(base, given),
+        }
+    }
+
+    fn identity(&self, base: &Base, given: &Input) -> Identity {
         let model = base.checkpoint();
         match self {
             Self::Receipt(then) if then.sha256 == given.sha256 => Identity::Same,

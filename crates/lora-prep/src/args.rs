@@ -234,7 +234,22 @@ Examples:
 
 impl ToolArgs for Args {
     fn check(&self) -> Result<()> {
-        self.refuse_contradictions()
+        let valid = self.valid.unwrap_or(0.0);
+        if valid + self.test >= 1.0 {
+            return Err(Error::new(format!(
+                "--valid {valid} and --test {} leave nothing to train on",
+                self.test
+            ))
+            .hint("together they must be below 1"));
+        }
+        if let (Some(block), Some(most)) = (self.text_block, self.max_length)
+            && block > most
+        {
+            return Err(Error::new(format!(
+                "--text-block {block} is more than --max-length {most}"
+            )));
+        }
+        Ok(())
     }
 
     fn common(&self) -> &Common {
@@ -283,41 +298,6 @@ impl Args {
     /// What is done with rows that are too long.
     pub(crate) fn overlength(&self) -> Overlength {
         self.overlength.parse().unwrap_or_default()
-    }
-
-    /// Checks what flags say together.
-    pub(crate) fn refuse_contradictions(&self) -> Result<()> {
-        let valid = self.valid.unwrap_or(0.0);
-        if valid + self.test >= 1.0 {
-            return Err(Error::new(format!(
-                "--valid {valid} and --test {} leave nothing to train on",
-                self.test
-            ))
-            .hint("together they must be below 1"));
-        }
-        if let (Some(block), Some(most)) = (self.text_block, self.max_length)
-            && block > most
-        {
-            return Err(Error::new(format!(
-                "--text-block {block} is more than --max-length {most}"
-            )));
-        }
-        let dash = |path: &&PathBuf| path.as_os_str() == "-";
-        if self
-            .raw
-            .iter()
-            .chain(&self.valid_file)
-            .chain(&self.test_file)
-            .chain(self.base.as_ref())
-            .filter(dash)
-            .count()
-            > 1
-        {
-            return Err(Error::new(
-                "standard input (-) can stand for one input only",
-            ));
-        }
-        Ok(())
     }
 }
 

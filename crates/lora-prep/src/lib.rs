@@ -10,6 +10,7 @@ mod divide;
 mod keep;
 mod mixture;
 mod model;
+mod output;
 mod page;
 mod pipeline;
 mod prepare;

@@ -6,13 +6,11 @@ use crate::read::Raw;
 use crate::row::Worker;
 use crate::tally::Tally;
 use crate::way::Way;
-use crate::{Args, pipeline, report};
-use lora_cli::Foreign as _;
+use crate::{Args, output, pipeline, report};
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
 use lora_data::KNOWN_KEYS;
-use lora_receipt::{Artefact, Draft, Staged};
+use lora_receipt::Artefact;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Share of the prompts that is held out where nobody says another.
 const VALID: f64 = 0.1;
@@ -27,8 +25,6 @@ pub(crate) fn prepare(args: Args, ui: &Ui) -> Result<Status> {
 
 /// The same with so many bytes of encoded rows in memory.
 fn prepare_within(memory: usize, mut args: Args, ui: &Ui) -> Result<Status> {
-    let started = Instant::now();
-    args.refuse_contradictions()?;
     let (Some(base), Some(out)) = (args.base.take(), args.out.clone()) else {
         return Err(Error::new("--base and --out are needed"));
     };
@@ -42,7 +38,7 @@ fn prepare_within(memory: usize, mut args: Args, ui: &Ui) -> Result<Status> {
             model.max_length, model.context
         ));
     }
-    let staged = Staged::folder(&out, args.force)?;
+    let staged = output::stage(&args, &out)?;
     let mut inputs = model.inputs.clone();
     let raw = Raw::of(&args)?;
     let own = raw.own();
@@ -59,19 +55,7 @@ fn prepare_within(memory: usize, mut args: Args, ui: &Ui) -> Result<Status> {
     check_refused(&args, &prepared.refused, prepared.read)?;
     let manifest = prepared.write(staged.path(), &args, model)?;
     report::print(&manifest, &prepared, model, ui);
-    let draft = Draft {
-        tool: env!("CARGO_PKG_NAME").to_owned(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        artefact: Artefact::Dataset,
-        config: serde_json::to_value(&args).foreign()?,
-        seed: Some(args.seed),
-        inputs,
-        results: serde_json::to_value(&manifest).foreign()?,
-        measured: serde_json::json!({}),
-        started,
-    };
-    let receipt = staged.commit(draft)?;
-    ui.receipt(&receipt);
+    output::commit(staged, &args, inputs, &manifest, ui)?;
     Ok(Status::Done)
 }
 

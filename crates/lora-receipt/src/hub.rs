@@ -49,6 +49,14 @@ pub fn short_name(path: &Path) -> Option<String> {
     }
 }
 
+/// [`short_name`], with a number where that is taken already: `tone`, `tone-2`.
+pub fn name_among(path: &Path, is_taken: impl Fn(&str) -> bool) -> String {
+    let stem = short_name(path).unwrap_or_else(|| "adapter".to_owned());
+    let numbered = (2_u64..).map(|n| format!("{stem}-{n}"));
+    let mut names = std::iter::once(stem.clone()).chain(numbered);
+    names.find(|name| !is_taken(name)).unwrap_or(stem)
+}
+
 impl std::fmt::Display for HubPlace {
     /// As it is named on a command line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -31,6 +31,15 @@ pub enum Identity {
     Other(String),
 }
 
+/// What an adapter says of its base, beside a base that is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Belonging {
+    /// Where its base lies or what it is called, if it says so.
+    pub trained_on: Option<String>,
+    /// Whether that is the one that is given.
+    pub identity: Identity,
+}
+
 impl Identity {
     /// Compares the model that was read once with one that is given now.
     pub fn of(then: &Input, now: &Input) -> Self {

@@ -4,7 +4,7 @@ use crate::choices::Method;
 use crate::failure::failed;
 use lora_checkpoint::{Chat, ModelConfig, TokenizerBundle};
 use lora_cli::Foreign as _;
-use lora_cli::{Result, Ui, artefact_input};
+use lora_cli::{Result, Ui, artefact_input, resolve_names};
 use lora_core::BaseModel as _;
 use lora_data::dataset_tokenizer;
 use lora_model::{Adding, Base, TrainedOn, model_input, open_for};
@@ -29,9 +29,7 @@ impl Inputs {
     pub(crate) fn open(args: &mut Args, ui: &Ui) -> Result<Self> {
         args.base = artefact_input(&args.base, Artefact::Model)?;
         args.data = artefact_input(&args.data, Artefact::Dataset)?;
-        if let Some(adapter) = &mut args.adapter {
-            *adapter = artefact_input(adapter, Artefact::Adapter)?;
-        }
+        resolve_names(&mut args.adapter, Artefact::Adapter)?;
         let base = if args.method == Method::Full && lacks_weights(&args.base)? {
             Start::Shape(Box::new(ModelConfig::from_json(
                 &args.base.join("config.json"),
@@ -70,11 +68,8 @@ impl Inputs {
     pub(crate) fn check_base(&self, args: &Args, base: &Base, ui: &Ui) -> Result<()> {
         let given = self.hashes.iter().find(|input| input.name == "base");
         if let (Some(dir), Some(given)) = (&args.adapter, given) {
-            let own = TrainedOn::of(dir);
-            let identity = own.is(base, given);
-            let name = own.name();
-            args.other_base
-                .check(ui, dir, name.as_deref(), &args.base, identity)?;
+            let own = TrainedOn::of(dir).beside(base, given);
+            args.other_base.check(ui, dir, given, own)?;
         }
         Ok(())
     }

@@ -10,15 +10,14 @@ mod choices;
 mod data;
 mod device;
 mod failure;
-mod finish;
 mod inputs;
 mod lora_args;
 mod memory;
 mod metrics;
 mod model;
+mod output;
 mod profile;
 mod show;
-mod stage;
 mod tokens;
 mod train;
 mod values;
@@ -27,19 +26,17 @@ pub use args::Args;
 pub use choices::{Decay, Method, RouteKind, WeightDtype};
 
 use lora_cli::{Result, Status, Ui};
-use std::time::Instant;
 
 /// Trains, then puts the finished folder in place; an interrupted or failed run leaves its checkpoints in `OUT.partial`.
 pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
-    let started = Instant::now();
     args.resolve()?;
-    stage::check(&args)?;
+    output::check(&args)?;
     let inputs = inputs::Inputs::open(&mut args, ui)?;
     let rows = data::load(&args, &inputs)?;
     chat::say(&args, &inputs, &rows, ui)?;
     let mut model = model::build(&args, &inputs, &rows, ui)?;
     args.device = model.device; // what was taken: other devices give other bytes
-    let mut staged = stage::stage(&args, ui)?;
+    let mut staged = output::stage(&args, ui)?;
     chat::write(&args, &inputs, &rows, staged.path())?;
     let outcome = train::train(&args, &inputs, &rows, &mut model, &mut staged, ui)?;
     if args.profile
@@ -56,12 +53,11 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
             )),
         }
     }
-    let trained = finish::Trained {
+    let trained = output::Trained {
         model: &model,
         outcome: &outcome,
         chat: chat::result(&rows),
     };
-    let receipt = finish::finish(&args, &inputs, &trained, staged, started)?;
-    ui.receipt(&receipt);
+    output::finish(&args, &inputs, &trained, staged, ui)?;
     Ok(Status::Done)
 }

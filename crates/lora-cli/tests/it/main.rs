@@ -4,6 +4,7 @@ mod architecture;
 mod circles;
 mod describe;
 mod errors;
+mod frame;
 mod imports;
 mod pipes;
 mod tables;

@@ -1,5 +1,5 @@
 //! All that the page shows.
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use crate::measured::Measured;
 use crate::plan::Plan;
 use lora_records::Report;

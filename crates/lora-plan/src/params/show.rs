@@ -1,15 +1,8 @@
-//! A plan for people, for pipes, and as a file.
-use super::args::ParamsArgs;
+//! A plan for people and for pipes.
 use super::count::{LayerCount, Params, RANKS, TARGETS};
-use crate::model::shape::Shape;
 use crate::show::tagged;
-use lora_cli::Foreign as _;
-use lora_cli::{Context, Result, Ui, human_bytes};
+use lora_cli::{Ui, human_bytes};
 use lora_core::thousands;
-use lora_receipt::{Artefact, Draft, Input, Receipt, Staged};
-use serde_json::json;
-use std::path::Path;
-use std::time::Instant;
 
 /// Prints it: tables for people, one JSON line a fact in a pipe.
 pub(crate) fn show(params: &Params, ui: &Ui) {
@@ -38,37 +31,6 @@ pub(crate) fn show(params: &Params, ui: &Ui) {
     layers(&params.layers).iter().for_each(|line| ui.out(line));
     ui.out("");
     ui.table(&overview(params));
-}
-
-/// Writes it as one JSON file with a receipt beside it.
-pub(crate) fn write(
-    params: &Params,
-    args: &ParamsArgs,
-    shape: &Shape,
-    out: &Path,
-    started: Instant,
-) -> Result<Receipt> {
-    let staged = Staged::file(out, args.force)?;
-    let text = serde_json::to_string_pretty(params).foreign()?;
-    std::fs::write(staged.path(), text + "\n")
-        .foreign()
-        .context(|| format!("failed to write {}", out.display()))?;
-    let inputs = shape
-        .path
-        .iter()
-        .map(|path| Input::read("model", path))
-        .collect::<Result<_, _>>()?;
-    Ok(staged.commit(Draft {
-        tool: "lora-plan".to_string(),
-        tool_version: env!("CARGO_PKG_VERSION").to_string(),
-        artefact: Artefact::Plan,
-        config: serde_json::to_value(args).foreign()?,
-        seed: None,
-        inputs,
-        results: json!({ "trainable": params.count.trainable, "all": params.count.all }),
-        measured: json!({}),
-        started,
-    })?)
 }
 
 fn heading(params: &Params) -> String {

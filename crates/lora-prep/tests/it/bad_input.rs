@@ -227,7 +227,7 @@ fn flags() {
                 &folder,
                 &["-", "--base", "-", "--out", "out"],
                 b"",
-                "standard input (-) can stand for one input only",
+                "only one input can be `-`",
             );
         } else {
             refuses(

@@ -1,21 +1,19 @@
 //! The output folder: report.json, predictions.jsonl and the receipt.
 use crate::Args;
 use crate::html::{self, Page};
-use crate::load::Loaded;
+use crate::inputs::Loaded;
 use crate::measure::Measure;
 use crate::measured::{Grades, Measured};
 use crate::metrics::OF_LOSSES;
 use crate::plan::Plan;
 use crate::question::Question;
-use lora_cli::Foreign as _;
-use lora_cli::{Error, Result, ToolArgs as _};
-use lora_receipt::{Artefact, Draft, Receipt, Staged};
+use lora_cli::{Error, Result, ToolArgs as _, Ui, draft};
+use lora_receipt::{Artefact, Draft, Staged};
 use lora_records::{Answer, ModelReport, Prediction, Report};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::time::Instant;
 
 /// Claims the output folder.
 pub(crate) fn stage(args: &Args) -> Result<Staged> {
@@ -28,15 +26,15 @@ pub(crate) fn commit(
     args: &Args,
     loaded: &Loaded,
     plan: &Plan,
-    measured: &[Measured],
-    about: About<'_>,
-) -> Result<Receipt> {
-    let About {
+    made: Made<'_>,
+    ui: &Ui,
+) -> Result<()> {
+    let Made {
         report,
         measures,
+        measured,
         device,
-        started,
-    } = about;
+    } = made;
     let file = output.path().join(Report::FILE_NAME);
     create(&file, |out| {
         serde_json::to_writer_pretty(&mut *out, report)?;
@@ -46,30 +44,22 @@ pub(crate) fn commit(
     create(&file, |out| {
         write_predictions(out, loaded, plan, measures, measured)
     })?;
-    let config = serde_json::to_value(args).foreign()?;
+    let draft = Draft {
+        results: results(report, device),
+        ..draft::<Args>(ui, args, Artefact::Report, loaded.inputs.clone())?
+    };
     let page = Page {
         report,
         loaded,
         plan,
         measured,
-        config: &with_effect(&config),
+        config: &with_effect(&draft.config),
     };
     create(&output.path().join(html::FILE_NAME), |out| {
         out.write_all(page.html().as_bytes())
     })?;
     loaded.base.checkpoint().check_unchanged()?;
-    let draft = Draft {
-        tool: "lora-eval".to_owned(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        artefact: Artefact::Report,
-        config,
-        seed: None,
-        inputs: loaded.inputs.clone(),
-        results: results(report, device),
-        measured: json!({}),
-        started,
-    };
-    Ok(output.commit(draft)?)
+    lora_cli::commit(ui, output, draft)
 }
 
 /// The settings but for those that change nothing of what is written: the page's bytes don't depend on them either.
@@ -82,12 +72,12 @@ fn with_effect(config: &Value) -> Value {
 }
 
 /// What is written of the run as a whole.
-pub(crate) struct About<'r> {
+pub(crate) struct Made<'r> {
     pub(crate) report: &'r Report,
     pub(crate) measures: &'r [Measure],
+    pub(crate) measured: &'r [Measured],
     /// Where it was computed.
     pub(crate) device: Value,
-    pub(crate) started: Instant,
 }
 
 fn create(

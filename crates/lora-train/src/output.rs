@@ -1,4 +1,4 @@
-//! The end of a run: the best model in place, the card, the receipt.
+//! Where the run writes, what an earlier run has left there, and its end: the best model in place, the card, the receipt.
 use crate::args::Args;
 use crate::card;
 use crate::choices::Method;
@@ -6,11 +6,73 @@ use crate::failure::{explain, failed};
 use crate::inputs::{Inputs, Start};
 use crate::model::Model;
 use crate::tokens;
-use lora_cli::Foreign as _;
-use lora_cli::Result;
-use lora_receipt::{Artefact, Draft, Receipt, Staged};
-use lora_training::{Outcome, needed_to_resume};
-use std::time::Instant;
+use lora_cli::{Error, Result, Ui, commit_without, draft};
+use lora_receipt::{Artefact, Draft, Staged, partial_path};
+use lora_training::{Outcome, has_checkpoint, needed_to_resume, tidy};
+
+/// Refuses what would be refused in the end, before anything is opened: a finished or an interrupted run in the way.
+pub(crate) fn check(args: &Args) -> Result<()> {
+    lora_receipt::recover(&args.out)?;
+    let (out, partial) = (args.out.display(), partial_path(&args.out));
+    let is_interrupted = has_checkpoint(&partial);
+    let is_finished = args.out.join(lora_receipt::FILE_NAME).is_file();
+    if args.resume && is_finished && !partial.exists() {
+        return Err(
+            Error::new(format!("{out} is finished: there is nothing to resume")).hint(go_on(args)),
+        );
+    }
+    let partial = partial.display();
+    if args.resume && is_finished && is_interrupted && !args.force {
+        return Err(Error::new(format!(
+            "{out} is finished, and {partial} holds an interrupted run"
+        ))
+        .hint(format!(
+            "--resume --force continues that run and lets it replace {out} in the end"
+        )));
+    }
+    if is_interrupted && !args.resume && !args.force {
+        return Err(Error::new(format!("{partial} holds an interrupted run"))
+            .hint("--resume continues it, --force starts over and throws its checkpoints away"));
+    }
+    Ok(())
+}
+
+/// How a finished run is trained further.
+fn go_on(args: &Args) -> String {
+    let out = args.out.display();
+    let (flag, keeps) = match args.method {
+        Method::Lora => (
+            "--adapter",
+            " (it keeps its rank, alpha and targets: leave those flags out)",
+        ),
+        Method::Full => ("--base", ""),
+    };
+    format!(
+        "to train it further: {flag} {out} --out ANOTHER, without --resume{keeps}; to train it anew: --force without --resume, which replaces it"
+    )
+}
+
+/// The output folder; an interrupted run in it is continued with --resume, thrown away with --force.
+pub(crate) fn stage(args: &Args, ui: &Ui) -> Result<Staged> {
+    check(args)?;
+    if args.resume {
+        let partial = partial_path(&args.out);
+        let was_there = partial.exists();
+        let mut staged = Staged::resume_folder(&args.out, args.force)?;
+        if has_checkpoint(staged.path()) {
+            staged.keep_partial();
+            tidy(staged.path()).map_err(explain)?;
+            return Ok(staged);
+        }
+        let partial = partial.display();
+        ui.warn(&if was_there {
+            format!("--resume: {partial} holds no checkpoint yet: starting from the beginning")
+        } else {
+            format!("--resume: there is no {partial} to continue: starting from the beginning")
+        });
+    }
+    Ok(Staged::folder(&args.out, args.force)?)
+}
 
 /// What came out of the training.
 pub(crate) struct Trained<'a> {
@@ -26,8 +88,8 @@ pub(crate) fn finish(
     inputs: &Inputs,
     trained: &Trained<'_>,
     staged: Staged,
-    started: Instant,
-) -> Result<Receipt> {
+    ui: &Ui,
+) -> Result<()> {
     let dir = staged.path();
     let Trained { model, outcome, .. } = trained;
     let weights = &model.trainable;
@@ -47,22 +109,16 @@ pub(crate) fn finish(
     if !added.is_empty() {
         results["added_tokens"] = added.into();
     }
+    let artefact = match args.method {
+        Method::Full => Artefact::Model,
+        Method::Lora => Artefact::Adapter,
+    };
     let draft = Draft {
-        tool: env!("CARGO_PKG_NAME").to_owned(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        artefact: if args.method == Method::Full {
-            Artefact::Model
-        } else {
-            Artefact::Adapter
-        },
-        config: serde_json::to_value(args).foreign()?,
-        seed: Some(args.seed),
-        inputs: inputs.hashes.clone(),
         results,
         measured: measured(outcome, model),
-        started,
+        ..draft::<Args>(ui, args, artefact, inputs.hashes.clone())?
     };
-    Ok(staged.commit_without(draft, &needed_to_resume())?)
+    commit_without(ui, staged, draft, &needed_to_resume())
 }
 
 fn results(trained: &Trained<'_>) -> serde_json::Value {

@@ -3,11 +3,11 @@ use crate::Args;
 use crate::args::SAME_PROMPT;
 use crate::trained_rows;
 use lora_checkpoint::TokenizerBundle;
-use lora_cli::{Error, Result, Ui};
+use lora_cli::{Error, Result, Ui, artefact_input, resolve_names};
 use lora_core::Adapter;
 use lora_data::{Example, Split, dataset_tokenizer, read_column};
 use lora_model::{Adding, Base, Opened, TrainedOn, open_for, trained_chat, trained_otherwise};
-use lora_receipt::{Artefact, Input};
+use lora_receipt::{Artefact, Input, name_among};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,23 +66,10 @@ impl Loaded {
 }
 
 /// Replaces `-` by the artefact of the receipt on stdin; at most one input can come from there.
-pub(crate) fn resolve_pipes(args: &mut Args) -> Result<()> {
-    let dash = Path::new("-");
-    let pipes = [&args.base, &args.data]
-        .into_iter()
-        .chain(&args.adapter)
-        .filter(|path| path.as_path() == dash);
-    if pipes.count() > 1 {
-        return Err(Error::new(
-            "only one input can be `-`, since stdin holds one receipt",
-        ));
-    }
-    args.base = lora_cli::artefact_input(&args.base, Artefact::Model)?;
-    args.data = lora_cli::artefact_input(&args.data, Artefact::Dataset)?;
-    for adapter in &mut args.adapter {
-        *adapter = lora_cli::artefact_input(adapter, Artefact::Adapter)?;
-    }
-    Ok(())
+pub(crate) fn resolve(args: &mut Args) -> Result<()> {
+    args.base = artefact_input(&args.base, Artefact::Model)?;
+    args.data = artefact_input(&args.data, Artefact::Dataset)?;
+    resolve_names(&mut args.adapter, Artefact::Adapter)
 }
 
 /// Opens base, split and adapters.
@@ -118,11 +105,8 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
         for warning in warnings {
             ui.warn(&warning);
         }
-        let own = TrainedOn::of(path);
-        let name = own.name();
-        let identity = own.is(&base, &given);
-        args.other_base
-            .check(ui, path, name.as_deref(), &args.base, identity)?;
+        let own = TrainedOn::of(path).beside(&base, &given);
+        args.other_base.check(ui, path, &given, own)?;
         if let (Some(trained), Some(rows)) = (trained_chat(path)?, &split.chat)
             && let Some(otherwise) = trained_otherwise(path, &trained, rows)
         {
@@ -131,7 +115,9 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
             ));
         }
         adapters.push(Named {
-            name: unique_name(path, &adapters),
+            name: name_among(path, |name| {
+                name == "base" || adapters.iter().any(|other: &Named| other.name == name)
+            }),
             path: path.clone(),
             adapter,
             rows_trained_on: trained_rows::count(path, &args.data, &split.examples, ui),
@@ -157,19 +143,6 @@ fn columns(args: &Args) -> Result<BTreeMap<String, Vec<Value>>> {
         columns.insert(name.clone(), values);
     }
     Ok(columns)
-}
-
-/// The folder's name (on the hub, the repository's), made unique by a number.
-fn unique_name(path: &Path, taken: &[Named]) -> String {
-    let stem = lora_receipt::short_name(path).unwrap_or_else(|| "adapter".to_owned());
-    let free = |name: &str| name != "base" && taken.iter().all(|other| other.name != name);
-    if free(&stem) {
-        return stem;
-    }
-    (2..)
-        .map(|n| format!("{stem}-{n}"))
-        .find(|name| free(name))
-        .unwrap_or(stem)
 }
 
 fn hashed_inputs(args: &Args, base: Input) -> Result<Vec<Input>> {
