@@ -1,7 +1,7 @@
 //! [`Adapter`]: everything that trains in one flat vector, and what lies where.
 use crate::layout::{AdapterTensor, Part, TargetedModule, TrainedTensor, tensors};
 use crate::values::zeros;
-use crate::{Error, Init, Layout, LoraConfig, Module, TrainedRows};
+use crate::{Error, Fault, Init, Layout, LoraConfig, Module, TrainedRows};
 use std::borrow::Cow;
 
 /// An adapter: its config, its modules in model order, and all its values in one flat f32 vector.
@@ -78,10 +78,13 @@ impl Adapter {
     /// If it holds anything that adds up in another way.
     pub(crate) fn as_low_rank(&self) -> Result<Cow<'_, Self>, Error> {
         match self.beyond_lora() {
-            Some(what) => Err(Error::config(format!(
-                "an adapter with {what} is more than a product of low rank: it can't be weighted, added or compared by its \
-                 factors\nhint: merge it into the base first (lora-merge --adapter A --out M), then go on from M"
-            ))),
+            Some(what) => Err(Error::config(
+                Fault::new(format!(
+                    "an adapter with {what} is more than a product of low rank: it can't be weighted, added or compared by \
+                     its factors"
+                ))
+                .hint("merge it into the base first (lora-merge --adapter A --out M), then go on from M"),
+            )),
             None if self.origin.is_some() => Ok(Cow::Owned(self.clone().into_plain()?)),
             None => Ok(Cow::Borrowed(self)),
         }

@@ -1,6 +1,6 @@
 //! [`LoraConfig`]: PEFT's LoraConfig, and which of its options go together. Its file is in `config_json`.
 use crate::targets::ModuleNames;
-use crate::{Bias, Error, Init, Pattern, TargetModules, TokenIndices, keys};
+use crate::{Bias, Error, Fault, Init, Pattern, TargetModules, TokenIndices, keys};
 use serde_json::{Map, Value};
 
 /// PEFT's LoraConfig: the keys honoured here; the rest is carried in `extra`.
@@ -105,15 +105,15 @@ impl LoraConfig {
             .collect()
     }
 
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), Fault> {
         let (ranks, alphas) = (&self.rank_pattern.0, &self.alpha_pattern.0);
         if self.r == 0 {
-            return Err("rank r must be at least 1, not 0".to_string());
+            return Err(Fault::new("rank r must be at least 1, not 0"));
         }
         if let Some((key, _)) = ranks.iter().find(|(_, rank)| *rank == 0) {
-            return Err(format!(
+            return Err(Fault::new(format!(
                 "rank_pattern `{key}`: a rank must be at least 1, not 0"
-            ));
+            )));
         }
         let alphas = alphas
             .iter()
@@ -123,21 +123,23 @@ impl LoraConfig {
             .chain(alphas)
         {
             if !alpha.is_finite() {
-                return Err(format!("{option} must be a finite number, not {alpha}"));
+                return Err(Fault::new(format!(
+                    "{option} must be a finite number, not {alpha}"
+                )));
             }
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err(format!(
+            return Err(Fault::new(format!(
                 "lora_dropout must lie in [0, 1), not {}",
                 self.lora_dropout
-            ));
+            )));
         }
         self.check_layers()?;
         self.check_parameters()?;
         self.check_combinations()
     }
 
-    fn check_layers(&self) -> Result<(), String> {
+    fn check_layers(&self) -> Result<(), Fault> {
         let is_list = matches!(self.target_modules, TargetModules::List(_));
         for (option, given) in [
             ("layers_to_transform", !self.layers_to_transform.is_empty()),
@@ -148,31 +150,33 @@ impl LoraConfig {
             }
         }
         if !self.layers_pattern.is_empty() && self.layers_to_transform.is_empty() {
-            return Err("layers_pattern needs layers_to_transform: it only says where the layer's number stands".into());
+            return Err(Fault::new(
+                "layers_pattern needs layers_to_transform: it only says where the layer's number stands",
+            ));
         }
         Ok(())
     }
 
-    fn check_combinations(&self) -> Result<(), String> {
+    fn check_combinations(&self) -> Result<(), Fault> {
         if self.lora_bias && self.use_dora {
-            return Err(
-                "lora_bias does not go with use_dora: DoRA's norm knows no bias".to_string(),
-            );
+            return Err(Fault::new(
+                "lora_bias does not go with use_dora: DoRA's norm knows no bias",
+            ));
         }
         if self.lora_bias && !matches!(self.init, Init::Kaiming | Init::Linear) {
             let init = self.init.value();
-            return Err(format!(
+            return Err(Fault::new(format!(
                 "lora_bias needs init_lora_weights true or false, not {init}"
-            ));
+            )));
         }
         Ok(())
     }
 }
 
 /// Why an option of single layers is refused beside an expression.
-pub(crate) fn needs_a_list(option: &str, targets: &TargetModules) -> String {
-    format!(
-        "{option} needs a list of target modules, not `{targets}`\nhint: name the modules, e.g. q_proj,v_proj, or write the layers \
-         into the pattern"
-    )
+pub(crate) fn needs_a_list(option: &str, targets: &TargetModules) -> Fault {
+    Fault::new(format!(
+        "{option} needs a list of target modules, not `{targets}`"
+    ))
+    .hint("name the modules, e.g. q_proj,v_proj, or write the layers into the pattern")
 }

@@ -1,7 +1,7 @@
 //! Two adapters side by side: how large each one's ΔW is, and whether they point the same way. All through the factors:
 //! ⟨B₁A₁, B₂A₂⟩ = Σ (B₁ᵀB₂) ∘ (A₁A₂ᵀ), two matrices of (r₁, r₂).
 use crate::linalg::{Matrix, product_norm};
-use crate::{Adapter, Error};
+use crate::{Adapter, Error, Fault};
 
 /// Two ΔW compared; norms are Frobenius'.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,10 +119,12 @@ fn compare(first: &Adapter, second: &Adapter, path: &str) -> Result<Sums, Error>
                     None => format!("({out}, {inn})"),
                     Some(experts) => format!("({experts}, {out}, {inn})"),
                 });
-                return Err(Error::config(format!(
-                    "{path}: the first adapter is for weights of shape {one}, the second for {two}\n\
-                     hint: adapters can be compared only if they were trained on the same base"
-                )));
+                return Err(Error::config(
+                    Fault::new(format!(
+                        "{path}: the first adapter is for weights of shape {one}, the second for {two}"
+                    ))
+                    .hint("adapters can be compared only if they were trained on the same base"),
+                ));
             }
             let mut all = Sums::default();
             for expert in 0..one.0.unwrap_or(1) {

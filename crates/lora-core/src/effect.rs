@@ -1,7 +1,7 @@
 //! What of a config has no effect on a model: options that change nothing, and targets that mean nothing.
 use crate::module::short_names;
 use crate::rules::{Rules, containers, is_match, is_saved};
-use crate::{Error, LoraConfig, Module, TargetModules, parameters};
+use crate::{Error, Fault, LoraConfig, Module, TargetModules, parameters};
 
 /// Why nothing is targeted.
 pub(crate) fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
@@ -28,14 +28,15 @@ pub(crate) fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
     }
     if config.target_modules == TargetModules::List(Vec::new()) {
         return Error::config(
-            "no module is targeted\nhint: --targets none goes with --target-parameters, on models with experts".to_owned(),
+            Fault::new("no module is targeted")
+                .hint("--targets none goes with --target-parameters, on models with experts"),
         );
     }
-    Error::config(format!(
-        "target_modules `{}`{with} matches no module of this model\nhint: its modules are {}",
-        config.target_modules,
-        short_names(modules)
-    ))
+    let what = format!(
+        "target_modules `{}`{with} matches no module of this model",
+        config.target_modules
+    );
+    Error::config(Fault::new(what).hint(format!("its modules are {}", short_names(modules))))
 }
 
 /// One line for each option that changes nothing on this model; `targeted` are its modules that carry LoRA.

@@ -47,15 +47,15 @@ impl Error {
         }
     }
 
-    /// A config that can't be honoured; inside this crate a fault's text may end in a line `hint: …`.
-    pub fn config(fault: impl Into<String>) -> Self {
-        let (message, hint) = message_and_hint(fault.into());
+    /// A config that can't be honoured.
+    pub fn config(fault: impl Into<Fault>) -> Self {
+        let Fault { message, hint } = fault.into();
         Self::Config { message, hint }
     }
 
     /// A file that is not what it should be; a fault without a hint gets the one that fits the kind of file.
-    pub(crate) fn invalid(path: &Path, fault: impl Into<String>) -> Self {
-        let (message, hint) = message_and_hint(fault.into());
+    pub(crate) fn invalid(path: &Path, fault: impl Into<Fault>) -> Self {
+        let Fault { message, hint } = fault.into();
         Self::Invalid {
             path: path.to_path_buf(),
             message,
@@ -64,11 +64,57 @@ impl Error {
     }
 }
 
-/// Parts what is wrong from what to do about it.
-fn message_and_hint(fault: String) -> (String, Option<String>) {
-    match fault.split_once("\nhint: ") {
-        Some((message, hint)) => (message.to_owned(), Some(hint.trim_end().to_owned())),
-        None => (fault, None),
+/// What is wrong, before it is known where, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    /// What is wrong, one line.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The way out.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// This on the line that begins with `what`.
+    #[must_use]
+    pub(crate) fn behind(self, what: &str) -> Self {
+        Self {
+            message: format!("{what}{}", self.message),
+            ..self
+        }
+    }
+
+    /// What goes on the same line.
+    #[must_use]
+    pub(crate) fn before(self, more: &str) -> Self {
+        Self {
+            message: self.message + more,
+            ..self
+        }
+    }
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(message: &str) -> Self {
+        Self::new(message)
     }
 }
 

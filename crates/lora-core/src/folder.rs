@@ -1,5 +1,5 @@
 //! Whose folder an adapter's is.
-use crate::{CONFIG_FILE, Error, WEIGHTS_FILE};
+use crate::{CONFIG_FILE, Error, Fault, WEIGHTS_FILE};
 use std::path::{Path, PathBuf};
 
 /// Name of the tensor file in mlx-lm's folder.
@@ -34,14 +34,14 @@ pub(crate) fn kind(dir: &Path) -> Kind {
 
 /// Refuses a folder that lacks one of PEFT's files, and says what it is instead.
 pub(crate) fn require(dir: &Path) -> Result<(), Error> {
-    let hint = format!("hint: an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}");
+    let hint = format!("an adapter is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}");
     if !dir.is_dir() {
         let what = if dir.exists() {
             "is no folder"
         } else {
             "does not exist"
         };
-        return Err(Error::invalid(dir, format!("{what}\n{hint}")));
+        return Err(Error::invalid(dir, Fault::new(what).hint(hint)));
     }
     let missing = [CONFIG_FILE, WEIGHTS_FILE]
         .into_iter()
@@ -49,7 +49,7 @@ pub(crate) fn require(dir: &Path) -> Result<(), Error> {
     match missing {
         Some(file) => {
             let (beside, hint) = instead(dir).unwrap_or((String::new(), hint));
-            let what = format!("holds no {file}{beside}\n{hint}");
+            let what = Fault::new(format!("holds no {file}{beside}")).hint(hint);
             Err(Error::invalid(dir, what))
         }
         None => Ok(()),
@@ -64,7 +64,7 @@ fn instead(dir: &Path) -> Option<(String, String)> {
         return Some((
             ", but adapter_model.bin, which can run code when it is read".to_owned(),
             format!(
-                "hint: turn it into safetensors: python -c \"import torch, safetensors.torch as s; s.save_file({{k: \
+                "turn it into safetensors: python -c \"import torch, safetensors.torch as s; s.save_file({{k: \
                  v.clone().contiguous() for k, v in torch.load('{dir}/adapter_model.bin', map_location='cpu', \
                  weights_only=True).items()}}, '{dir}/{WEIGHTS_FILE}', {{'format': 'pt'}})\""
             ),
@@ -73,16 +73,13 @@ fn instead(dir: &Path) -> Option<(String, String)> {
     if has("config.json") && !has(CONFIG_FILE) {
         return Some((
             ": it is a whole model, not an adapter".to_owned(),
-            "hint: name it as the model or the base; weights that were trained whole are used like any model".to_owned(),
+            "name it as the model or the base; weights that were trained whole are used like any model".to_owned(),
         ));
     }
     let inside = subfolder(dir)?;
     Some((
         String::new(),
-        format!(
-            "hint: name the adapter inside it, e.g. {}",
-            inside.display()
-        ),
+        format!("name the adapter inside it, e.g. {}", inside.display()),
     ))
 }
 

@@ -47,7 +47,7 @@ pub use bias::Bias;
 pub use combine::{Combination, Combined, Deviation, combine};
 pub use config::LoraConfig;
 pub use diff::{AdapterDiff, Comparison, diff};
-pub use error::Error;
+pub use error::{Error, Fault};
 pub use folder::MLX_WEIGHTS_FILE;
 pub use init::Init;
 pub use layout::{AdapterTensor, Layout, Part, TargetedModule, TrainedTensor};

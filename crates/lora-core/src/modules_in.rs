@@ -2,7 +2,7 @@
 use crate::folder::{self, Kind};
 use crate::tensor_file::TensorFile;
 use crate::tensor_names::TensorNames;
-use crate::{CONFIG_FILE, Error, LoraConfig, Module};
+use crate::{CONFIG_FILE, Error, Fault, LoraConfig, Module};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -19,7 +19,8 @@ pub fn modules_of(dir: &Path) -> Result<Vec<Module>, Error> {
         if LoraConfig::load(&path)?.targets_parameters() {
             return Err(Error::invalid(
                 &path,
-                "target_parameters are parameters that only the base knows\nhint: name the base model as well: --base MODEL",
+                Fault::new("target_parameters are parameters that only the base knows")
+                    .hint("name the base model as well: --base MODEL"),
             ));
         }
     }
@@ -46,7 +47,7 @@ const BESIDE: [&str; 4] = [
     ".m",
 ];
 
-fn modules_in(tensors: &TensorNames<'_>, is_mlx: bool) -> Result<Vec<Module>, String> {
+fn modules_in(tensors: &TensorNames<'_>, is_mlx: bool) -> Result<Vec<Module>, Fault> {
     let parts: &[_] = if is_mlx { &MLX_PARTS } else { &PARTS };
     let mut found: BTreeMap<Vec<Piece<'_>>, Sides<'_>> = BTreeMap::new();
     for name in tensors.names() {
@@ -61,9 +62,8 @@ fn modules_in(tensors: &TensorNames<'_>, is_mlx: bool) -> Result<Vec<Module>, St
             if BESIDE.iter().any(|suffix| bare.ends_with(suffix)) {
                 continue;
             }
-            return Err(format!(
-                "tensor {name} trains as a whole\nhint: name the base model as well: --base MODEL"
-            ));
+            return Err(Fault::new(format!("tensor {name} trains as a whole"))
+                .hint("name the base model as well: --base MODEL"));
         };
         // The side that is not the rank: A is (r, in) and B (out, r), mlx-lm's the other way round.
         let side = tensor
@@ -99,7 +99,8 @@ fn modules_in(tensors: &TensorNames<'_>, is_mlx: bool) -> Result<Vec<Module>, St
         }),
         _ => Err(format!("{path} has only one of A and B")),
     };
-    found.into_values().map(module).collect()
+    let modules = found.into_values().map(module);
+    Ok(modules.collect::<Result<_, String>>()?)
 }
 
 /// What the file says of a module: its input and output features.

@@ -2,7 +2,7 @@
 //! in an adapter's file, and how the file holds the factors of all experts.
 use crate::layout::{AdapterTensor, TargetedModule};
 use crate::targets::is_suffix;
-use crate::{Error, Init, LoraConfig, Module, ModuleKind};
+use crate::{Error, Fault, Init, LoraConfig, Module, ModuleKind};
 use std::borrow::Cow;
 use std::str::FromStr;
 
@@ -28,7 +28,8 @@ impl FromStr for Parameters {
         let names: Vec<String> = names.map(str::to_owned).collect();
         if names.is_empty() {
             return Err(Error::config(
-                "no target parameters given\nhint: experts and router are those of a mixture of experts".to_owned(),
+                Fault::new("no target parameters given")
+                    .hint("experts and router are those of a mixture of experts"),
             ));
         }
         Ok(Self(names))
@@ -105,11 +106,12 @@ pub(crate) fn absent(name: &str, modules: &[Module]) -> Error {
         (m.is_linear() || m.kind == ModuleKind::Parameter) && is_suffix(name, &weight)
     });
     if let Some(module) = of_linear {
-        return Error::config(format!(
-            "target parameter `{name}` means {}.weight, which is a linear layer's\nhint: name it in target_modules (--targets {})",
-            module.path,
-            module.name()
-        ));
+        let what = format!(
+            "target parameter `{name}` means {}.weight, which is a linear layer's",
+            module.path
+        );
+        let hint = format!("name it in target_modules (--targets {})", module.name());
+        return Error::config(Fault::new(what).hint(hint));
     }
     let holder = name.rsplit_once('.').map_or(name, |(holder, _)| holder);
     let mut frozen = modules
@@ -117,11 +119,12 @@ pub(crate) fn absent(name: &str, modules: &[Module]) -> Error {
         .filter(|m| matches!(m.kind, ModuleKind::Frozen { .. }));
     let stays = |m: &&Module| is_suffix(name, &m.path) || is_suffix(holder, &m.path);
     if let Some(module) = frozen.clone().find(stays) {
-        return Error::config(format!(
-            "target parameter `{name}` is of {}, whose weights can't carry LoRA here\nhint: name linear layers in target_modules \
-             (--targets)",
+        let what = format!(
+            "target parameter `{name}` is of {}, whose weights can't carry LoRA here",
             module.path
-        ));
+        );
+        let hint = "name linear layers in target_modules (--targets)";
+        return Error::config(Fault::new(what).hint(hint));
     }
     let has_experts = frozen.any(|m| is_suffix(WORDS[0], &m.path));
     let own: std::collections::BTreeSet<String> = modules
@@ -140,9 +143,7 @@ pub(crate) fn absent(name: &str, modules: &[Module]) -> Error {
             own.into_iter().collect::<Vec<_>>().join(", ")
         ),
     };
-    Error::config(format!(
-        "target parameter `{name}` is not in this model\nhint: {hint}"
-    ))
+    Error::config(Fault::new(format!("target parameter `{name}` is not in this model")).hint(hint))
 }
 
 /// Gives the parameters among an adapter's modules their names in PEFT's file.
@@ -181,21 +182,22 @@ impl LoraConfig {
     }
 
     /// What PEFT's `ParamWrapper` refuses: there is no input of its own to drop, and what it wraps has no weight of its own.
-    pub(crate) fn check_parameters(&self) -> Result<(), String> {
+    pub(crate) fn check_parameters(&self) -> Result<(), Fault> {
         if !self.targets_parameters() {
             return Ok(());
         }
         if self.lora_dropout > 0.0 {
-            return Err(format!(
-                "target_parameters does not go with lora_dropout {}: PEFT has no dropout on parameters\nhint: --dropout 0",
+            return Err(Fault::new(format!(
+                "target_parameters does not go with lora_dropout {}: PEFT has no dropout on parameters",
                 self.lora_dropout
-            ));
+            ))
+            .hint("--dropout 0"));
         }
         for (option, given) in [("use_dora", self.use_dora), ("lora_bias", self.lora_bias)] {
             if given {
-                return Err(format!(
+                return Err(Fault::new(format!(
                     "target_parameters does not go with {option}, as in PEFT"
-                ));
+                )));
             }
         }
         let begins_by_itself = match &self.init {
@@ -205,10 +207,10 @@ impl LoraConfig {
         };
         match begins_by_itself {
             true => Ok(()),
-            false => Err(format!(
+            false => Err(Fault::new(format!(
                 "target_parameters does not go with init_lora_weights {}, as in PEFT",
                 self.init.value()
-            )),
+            ))),
         }
     }
 }

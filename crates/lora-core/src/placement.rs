@@ -2,7 +2,8 @@
 use crate::layout::{PREFIX, Part, TargetedModule, TrainedTensor};
 use crate::module::short_names;
 use crate::{
-    Bias, Error, Init, Layout, LoraConfig, Module, ModuleKind, parameters, select, token_rows,
+    Bias, Error, Fault, Init, Layout, LoraConfig, Module, ModuleKind, parameters, select,
+    token_rows,
 };
 use std::ops::Range;
 
@@ -18,10 +19,10 @@ impl LoraConfig {
         }
         match unmatched.first() {
             None => Ok(layout),
-            Some(name) => Err(Error::config(format!(
-                "target module `{name}` is not in this model\nhint: its modules are {}",
-                short_names(modules)
-            ))),
+            Some(name) => Err(Error::config(
+                Fault::new(format!("target module `{name}` is not in this model"))
+                    .hint(format!("its modules are {}", short_names(modules))),
+            )),
         }
     }
 
@@ -51,7 +52,7 @@ impl LoraConfig {
             ),
             false => format!("its modules are {}", short_names(modules)),
         };
-        Err(Error::config(format!("{note}\nhint: {hint}")))
+        Err(Error::config(Fault::new(note).hint(hint)))
     }
 
     /// Like [`Self::layout`], but hands back the targets that match nothing, which PEFT passes over.
@@ -98,9 +99,8 @@ impl LoraConfig {
             && taken.any(|m| m.tied || m.kind == ModuleKind::Embedding)
         {
             return Err(Error::config(
-                "ensure_weight_tying is not supported where embedding or head train on a model that ties them\nhint: without \
-                 it each side trains its own, and a merge writes both"
-                    .to_string(),
+                Fault::new("ensure_weight_tying is not supported where embedding or head train on a model that ties them")
+                    .hint("without it each side trains its own, and a merge writes both"),
             ));
         }
         Ok(())

@@ -2,7 +2,7 @@
 use crate::effect::{notes, nothing};
 use crate::rules::{Rules, containers, is_saved};
 use crate::targets::is_suffix;
-use crate::{Bias, Error, LoraConfig, Module, ModuleKind, TargetModules, parameters};
+use crate::{Bias, Error, Fault, LoraConfig, Module, ModuleKind, TargetModules, parameters};
 use std::collections::BTreeSet;
 
 /// What a config takes of a model, as indices into its modules.
@@ -34,24 +34,28 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
             .iter()
             .any(|entry| is_saved(entry, &module.path));
         if saved && module.kind == ModuleKind::Parameter {
-            return Err(Error::config(format!(
-                "modules_to_save takes in {}, a weight of a mixture of experts, which can't train here\nhint: name other modules",
+            let what = format!(
+                "modules_to_save takes in {}, a weight of a mixture of experts, which can't train here",
                 module.path
-            )));
+            );
+            return Err(Error::config(Fault::new(what).hint("name other modules")));
         }
         let trains_bias = config.bias == Bias::All;
         if trains_bias && matches!(module.kind, ModuleKind::Frozen { bias: true, .. }) {
-            return Err(Error::config(format!(
-                "bias all takes in those of {}, which can't train beside an adapter here\nhint: bias lora_only leaves them as they are",
+            let what = format!(
+                "bias all takes in those of {}, which can't train beside an adapter here",
                 module.path
-            )));
+            );
+            let hint = "bias lora_only leaves them as they are";
+            return Err(Error::config(Fault::new(what).hint(hint)));
         }
         if saved && matches!(module.kind, ModuleKind::Frozen { .. }) {
-            return Err(Error::config(format!(
-                "modules_to_save takes {}, whose weights can't train beside an adapter here\nhint: write the whole names of \
-                 others, e.g. model.norm",
+            let what = format!(
+                "modules_to_save takes {}, whose weights can't train beside an adapter here",
                 module.path
-            )));
+            );
+            let hint = "write the whole names of others, e.g. model.norm";
+            return Err(Error::config(Fault::new(what).hint(hint)));
         }
         if saved && module.kind != ModuleKind::Weightless {
             found.saved.push(i);
@@ -60,10 +64,9 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
             continue;
         }
         if saved {
-            return Err(Error::config(format!(
-                "{} is both a target and a module to save\nhint: write its whole name into modules_to_save",
-                module.path
-            )));
+            let what = format!("{} is both a target and a module to save", module.path);
+            let hint = "write its whole name into modules_to_save";
+            return Err(Error::config(Fault::new(what).hint(hint)));
         }
         let (what, hint) = match module.kind {
             ModuleKind::Linear { .. } | ModuleKind::Embedding => {
@@ -83,10 +86,8 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 "narrow the pattern, e.g. by _proj at its end",
             ),
         };
-        return Err(Error::config(format!(
-            "target {} {what}, it can't carry LoRA\nhint: {hint}",
-            module.path
-        )));
+        let what = format!("target {} {what}, it can't carry LoRA", module.path);
+        return Err(Error::config(Fault::new(what).hint(hint)));
     }
     if let TargetModules::List(targets) = &config.target_modules {
         let is_there = |t: &str| {
@@ -114,10 +115,12 @@ fn refuse_containers(config: &LoraConfig, modules: &[Module], rules: &Rules) -> 
     let own = modules.iter().filter(|m| !m.is_of_mixture());
     for path in own.flat_map(|m| containers(&m.path)) {
         if seen.insert(path) && rules.matches(config, path)? {
-            return Err(Error::config(format!(
-                "target_modules `{}` matches {path}, which is no linear layer but holds some\nhint: name what is inside, {}",
-                config.target_modules, "e.g. with a pattern that ends in _proj"
-            )));
+            let what = format!(
+                "target_modules `{}` matches {path}, which is no linear layer but holds some",
+                config.target_modules
+            );
+            let hint = "name what is inside, e.g. with a pattern that ends in _proj";
+            return Err(Error::config(Fault::new(what).hint(hint)));
         }
     }
     Ok(())
@@ -125,9 +128,12 @@ fn refuse_containers(config: &LoraConfig, modules: &[Module], rules: &Rules) -> 
 
 /// A target that PEFT would put on the router or the experts.
 fn of_experts(module: &Module) -> Error {
-    Error::config(format!(
-        "target {} is a weight of a mixture of experts, which PEFT takes as a parameter (target_parameters)\nhint: name experts and router by --target-parameters experts,router, and attention by the targets full-attention",
+    let what = format!(
+        "target {} is a weight of a mixture of experts, which PEFT takes as a parameter (target_parameters)",
         module.path
+    );
+    Error::config(Fault::new(what).hint(
+        "name experts and router by --target-parameters experts,router, and attention by the targets full-attention",
     ))
 }
 
@@ -154,9 +160,12 @@ fn refuse_widened(
             && !found.targeted.contains(&i)
             && !rules.excludes(config, &module.path)?
         {
-            return Err(Error::config(format!(
-                "in a model with experts PEFT takes `{pattern}` for names, and would target {} as well\nhint: name modules (q_proj,v_proj), and layers with layers_to_transform (--layers)",
+            let what = format!(
+                "in a model with experts PEFT takes `{pattern}` for names, and would target {} as well",
                 module.path
+            );
+            return Err(Error::config(Fault::new(what).hint(
+                "name modules (q_proj,v_proj), and layers with layers_to_transform (--layers)",
             )));
         }
     }

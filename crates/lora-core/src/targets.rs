@@ -1,6 +1,6 @@
 //! Names of modules as people and PEFT write them: `target_modules` and `exclude_modules`.
 use crate::module::short_names;
-use crate::{Error, Module, ModuleKind, Role, TARGET_PRESETS};
+use crate::{Error, Fault, Module, ModuleKind, Role, TARGET_PRESETS};
 use fancy_regex::Regex;
 use std::fmt;
 use std::str::FromStr;
@@ -60,7 +60,8 @@ impl FromStr for Targets {
             match ModuleNames::read("target_modules", text)? {
                 ModuleNames::List(names) if names.is_empty() => {
                     return Err(Error::config(
-                        "no target modules given\nhint: name some, e.g. q_proj,v_proj, or use all-linear".to_string(),
+                        Fault::new("no target modules given")
+                            .hint("name some, e.g. q_proj,v_proj, or use all-linear"),
                     ));
                 }
                 ModuleNames::List(names) => TargetModules::List(names),
@@ -88,7 +89,7 @@ impl Targets {
             ),
         };
         if names.is_empty() {
-            return Err(Error::config(format!("{fault}\nhint: {}", ways(modules))));
+            return Err(Error::config(Fault::new(fault).hint(ways(modules))));
         }
         Ok(TargetModules::List(names))
     }
@@ -196,6 +197,9 @@ pub(crate) fn is_suffix(target: &str, path: &str) -> bool {
 pub(crate) fn compile(option: &str, pattern: &str) -> Result<Regex, Error> {
     Regex::new(pattern).map_err(|e| {
         let cause = e.to_string().replace('\n', " ");
-        Error::config(format!("{option} `{pattern}` is not a usable regular expression: {cause}\nhint: names are given as a list (q_proj,v_proj), a regular expression must match the whole path"))
+        Error::config(
+            Fault::new(format!("{option} `{pattern}` is not a usable regular expression: {cause}"))
+                .hint("names are given as a list (q_proj,v_proj), a regular expression must match the whole path"),
+        )
     })
 }

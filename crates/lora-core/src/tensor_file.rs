@@ -1,5 +1,5 @@
 //! An adapter's tensor file as bytes.
-use crate::Error;
+use crate::{Error, Fault};
 use safetensors::tensor::SafeTensors;
 use std::path::{Path, PathBuf};
 
@@ -20,14 +20,15 @@ impl TensorFile {
     /// Its tensors.
     pub(crate) fn tensors(&self) -> Result<SafeTensors<'_>, Error> {
         SafeTensors::deserialize(&self.bytes).map_err(|e| {
-            self.invalid(format!(
-                "not a readable safetensors file: {e}\nhint: was the download or the copy cut off?"
-            ))
+            self.invalid(
+                Fault::new(format!("not a readable safetensors file: {e}"))
+                    .hint("was the download or the copy cut off?"),
+            )
         })
     }
 
     /// What is wrong with it.
-    pub(crate) fn invalid(&self, message: String) -> Error {
-        Error::invalid(&self.path, message)
+    pub(crate) fn invalid(&self, fault: impl Into<Fault>) -> Error {
+        Error::invalid(&self.path, fault)
     }
 }

@@ -1,4 +1,5 @@
 //! The names in PEFT's tensor file without the wrappers of a training framework.
+use crate::Fault;
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ pub(crate) struct TensorNames<'f> {
 
 impl<'f> TensorNames<'f> {
     /// Takes the wrappers off; two tensors of one name are an error.
-    pub(crate) fn of(tensors: &'f SafeTensors<'f>) -> Result<Self, String> {
+    pub(crate) fn of(tensors: &'f SafeTensors<'f>) -> Result<Self, Fault> {
         let mut found = Self {
             tensors,
             names: BTreeMap::new(),
@@ -33,10 +34,10 @@ impl<'f> TensorNames<'f> {
         for name in tensors.names() {
             let bare = found.unwrapped(name);
             if let Some(other) = found.names.insert(bare.clone(), name.to_owned()) {
-                return Err(format!(
-                    "tensors {other} and {name} are both {bare} without their wrappers\nhint: save the adapter again with \
-                     PEFT's save_pretrained"
-                ));
+                return Err(Fault::new(format!(
+                    "tensors {other} and {name} are both {bare} without their wrappers"
+                ))
+                .hint("save the adapter again with PEFT's save_pretrained"));
             }
         }
         Ok(found)

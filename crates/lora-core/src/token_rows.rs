@@ -2,7 +2,7 @@
 //! does.
 use crate::select::Selection;
 use crate::tokens::{TokenIndices, TrainedRows};
-use crate::{Error, LoraConfig, Module, ModuleKind};
+use crate::{Error, Fault, LoraConfig, Module, ModuleKind};
 
 /// What `trainable_token_indices` takes of a model, without places.
 pub(crate) fn rows_of(
@@ -43,9 +43,10 @@ fn apart(
     found: &Selection,
 ) -> Result<Vec<TrainedRows>, Error> {
     if config.ensure_weight_tying {
+        let what = "trainable_token_indices names other tokens for the head than for the embedding that it is tied to, and \
+                    ensure_weight_tying asks for the same";
         return Err(Error::config(
-            "trainable_token_indices names other tokens for the head than for the embedding that it is tied to, and \
-             ensure_weight_tying asks for the same\nhint: name the same tokens for both",
+            Fault::new(what).hint("name the same tokens for both"),
         ));
     }
     let each = named.iter();
@@ -91,17 +92,21 @@ fn table_named(name: &str, modules: &[Module]) -> Result<usize, Error> {
     let ends = |m: &&Module| m.path.ends_with(name);
     let mut found = modules.iter().filter(ends);
     let (Some(module), None) = (found.next(), found.next()) else {
-        return Err(Error::config(format!(
-            "trainable_token_indices names `{name}`, which is not one module of this model\nhint: {tables}"
-        )));
+        let what = format!(
+            "trainable_token_indices names `{name}`, which is not one module of this model"
+        );
+        return Err(Error::config(Fault::new(what).hint(tables)));
     };
     let index = modules.iter().position(|m| m.path == module.path);
     match index.filter(|_| module.kind == ModuleKind::Embedding || module.is_head) {
         Some(index) => Ok(index),
-        None => Err(Error::config(format!(
-            "trainable_token_indices names {}, whose rows are no tokens\nhint: {tables}",
-            module.path
-        ))),
+        None => {
+            let what = format!(
+                "trainable_token_indices names {}, whose rows are no tokens",
+                module.path
+            );
+            Err(Error::config(Fault::new(what).hint(tables)))
+        }
     }
 }
 
@@ -127,9 +132,11 @@ fn of_modules(
             ("is in modules_to_save", &found.saved),
         ];
         if let Some((how, _)) = otherwise.iter().find(|(_, all)| all.contains(&index)) {
-            return Err(Error::config(format!(
-                "{path} {how}, and rows of its weight are to train by trainable_token_indices\nhint: leave it out of target_modules; to train more of \
-                 it, name it in modules_to_save alone"
+            let what = format!(
+                "{path} {how}, and rows of its weight are to train by trainable_token_indices"
+            );
+            return Err(Error::config(Fault::new(what).hint(
+                "leave it out of target_modules; to train more of it, name it in modules_to_save alone",
             )));
         }
     }
@@ -147,16 +154,18 @@ fn check(rows: &[usize], vocabulary: usize, path: &str) -> Result<(), Error> {
     let mut sorted = rows.to_vec();
     sorted.sort_unstable();
     if let Some(row) = sorted.last().filter(|row| **row >= vocabulary) {
-        return Err(Error::config(format!(
+        let what = format!(
             "trainable_token_indices names token {row}, and {path} has {vocabulary} rows: tokens were added to the base \
-             before training\nhint: name the base with its larger vocabulary"
-        )));
+             before training"
+        );
+        let hint = "name the base with its larger vocabulary";
+        return Err(Error::config(Fault::new(what).hint(hint)));
     }
     match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         None => Ok(()),
-        Some(pair) => Err(Error::config(format!(
-            "trainable_token_indices names token {} twice\nhint: name each token once",
-            pair[0]
-        ))),
+        Some(pair) => {
+            let what = format!("trainable_token_indices names token {} twice", pair[0]);
+            Err(Error::config(Fault::new(what).hint("name each token once")))
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! From combined factors to one adapter: which modules it has, what its config says, where its values lie.
 use super::parts::Factors;
 use crate::naming::targets_of;
-use crate::{Adapter, Error, LoraConfig, Module, TargetModules};
+use crate::{Adapter, Error, Fault, LoraConfig, Module, TargetModules};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -15,11 +15,13 @@ pub(super) fn places(
         let shape = (module.out_features, module.in_features);
         let known = *shapes.entry(&module.path).or_insert(shape);
         if known != shape {
-            return Err(Error::config(format!(
-                "{}: one adapter is for weights of shape {known:?}, another for {shape:?}\n\
-                 hint: adapters can be combined only if they were trained on the same base",
-                module.path
-            )));
+            return Err(Error::config(
+                Fault::new(format!(
+                    "{}: one adapter is for weights of shape {known:?}, another for {shape:?}",
+                    module.path
+                ))
+                .hint("adapters can be combined only if they were trained on the same base"),
+            ));
         }
     }
     let places: Vec<_> = modules

@@ -1,6 +1,6 @@
 //! Task arithmetic on the factors themselves: `linear`, `ties`, `dare`, as PEFT's `merge_utils` computes them.
 use super::parts::{Factors, Term};
-use crate::Error;
+use crate::{Error, Fault};
 use lora_random::Generator;
 
 /// Which values of a factor stay.
@@ -24,11 +24,13 @@ pub(super) fn combine(
 ) -> Result<Factors, Error> {
     let rank = terms.first().map_or(0, |term| term.rank);
     if let Some(other) = terms.iter().find(|term| term.rank != rank) {
-        return Err(Error::config(format!(
-            "{path} has rank {rank} in one adapter and {} in another: this combination needs equal ranks\n\
-             hint: use cat (exact) or svd, which take any ranks",
-            other.rank
-        )));
+        return Err(Error::config(
+            Fault::new(format!(
+                "{path} has rank {rank} in one adapter and {} in another: this combination needs equal ranks",
+                other.rank
+            ))
+            .hint("use cat (exact) or svd, which take any ranks"),
+        ));
     }
     let root = |term: &Term| term.weight.abs().sqrt();
     let a = factor(

@@ -4,7 +4,7 @@ use super::parts::{Factors, Term};
 use super::sparse::{self, Thinning};
 use super::types::{Combination, Combined, Deviation};
 use crate::linalg::{Matrix, product_norm, singular};
-use crate::{Adapter, Error, Module};
+use crate::{Adapter, Error, Fault, Module};
 use std::borrow::Cow;
 
 /// Combines adapters, each with its weight, on a model with these modules (or on those that the adapters' own files
@@ -45,11 +45,10 @@ fn check(adapters: &[(&Adapter, f64)], how: Combination) -> Result<(), Error> {
     }
     let of_parameters = |(adapter, _): &&(&Adapter, f64)| adapter.config.targets_parameters();
     if adapters.iter().any(|own| of_parameters(&own)) {
-        return fail(
-            "an adapter with target_parameters can't be weighted or added to others, as in PEFT (add_weighted_adapter)\nhint: merge one \
-             after the other into the base (lora-merge --adapter A --out M, then --base M --allow-other-base)"
-                .to_owned(),
-        );
+        let what = "an adapter with target_parameters can't be weighted or added to others, as in PEFT (add_weighted_adapter)";
+        return Err(Error::config(Fault::new(what).hint(
+            "merge one after the other into the base (lora-merge --adapter A --out M, then --base M --allow-other-base)",
+        )));
     }
     if let Some((_, weight)) = adapters.iter().find(|(_, weight)| !weight.is_finite()) {
         return fail(format!(

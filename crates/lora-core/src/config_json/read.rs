@@ -5,7 +5,7 @@ use super::value::{
 use crate::config::needs_a_list;
 use crate::keys::{self, KEYS, Role};
 use crate::targets::ModuleNames;
-use crate::{Bias, Error, Init, LoraConfig, TargetModules, TokenIndices};
+use crate::{Bias, Error, Fault, Init, LoraConfig, TargetModules, TokenIndices};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -21,8 +21,8 @@ impl LoraConfig {
         Self::from_json(&fields).map_err(|message| Error::invalid(path, message))
     }
 
-    /// Reads the fields of adapter_config.json; the error is one line, perhaps with a hint.
-    fn from_json(fields: &Map<String, Value>) -> Result<Self, String> {
+    /// Reads the fields of adapter_config.json.
+    fn from_json(fields: &Map<String, Value>) -> Result<Self, Fault> {
         let get = |key: &str| fields.get(key).unwrap_or(&Value::Null);
         let flag = |key: &str| read(get(key), json!(false), key, "true or false", Value::as_bool);
         expect_word(fields, "peft_type", "LORA")?;
@@ -123,7 +123,7 @@ impl LoraConfig {
 }
 
 /// The keys to carry; an active one that can't be honoured is an error that names key and value.
-fn carried(fields: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+fn carried(fields: &Map<String, Value>) -> Result<Map<String, Value>, Fault> {
     let mut extra = Map::new();
     for (key, value) in fields {
         let default = KEYS
@@ -144,11 +144,10 @@ fn carried(fields: &Map<String, Value>) -> Result<Map<String, Value>, String> {
     Ok(extra)
 }
 
-fn refusal(key: &str, value: &Value) -> String {
-    format!(
-        "option `{key}: {value}` is not supported\nhint: it changes what the adapter computes; merge it with PEFT, or train \
-         without `{key}`"
-    )
+fn refusal(key: &str, value: &Value) -> Fault {
+    Fault::new(format!("option `{key}: {value}` is not supported")).hint(format!(
+        "it changes what the adapter computes; merge it with PEFT, or train without `{key}`"
+    ))
 }
 
 /// PEFT's `exclude_modules`: nothing, a list, or an expression.

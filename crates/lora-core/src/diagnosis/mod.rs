@@ -7,9 +7,8 @@ pub(crate) use names::{Missing, unexpected};
 pub(crate) use prefix::foreign;
 pub(crate) use shapes::{Shapes, wrong_shape};
 
-/// What remains when nothing else explains it.
-pub(crate) const OTHER_BASE: &str =
-    "\nhint: the adapter was probably trained on another base model";
+/// What remains when nothing else explains it: a hint.
+pub(crate) const OTHER_BASE: &str = "the adapter was probably trained on another base model";
 
 /// The same with the base that the adapter's config names.
 pub(crate) fn other_base(named: Option<&str>) -> String {

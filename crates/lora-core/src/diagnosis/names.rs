@@ -1,6 +1,6 @@
 //! Why a tensor is missing, or more than was asked for.
 use super::{foreign, other_base};
-use crate::{LoraConfig, Module};
+use crate::{Fault, LoraConfig, Module};
 use std::collections::BTreeSet;
 
 /// The parts of LoRA that carry an adapter's name where a whole training state was saved.
@@ -23,87 +23,87 @@ pub(crate) struct Missing<'m> {
 }
 
 impl Missing<'_> {
-    /// What is wrong, with a hint.
-    pub(crate) fn message(&self) -> String {
-        let name = self.name;
-        format!("tensor {name} is missing{}", self.cause())
+    /// What is wrong.
+    pub(crate) fn fault(&self) -> Fault {
+        self.cause()
+            .behind(&format!("tensor {} is missing", self.name))
     }
 
-    fn cause(&self) -> String {
+    /// What goes on the line after that.
+    fn cause(&self) -> Fault {
         let adapters = adapter_names(self.present);
         match adapters.iter().collect::<Vec<_>>().as_slice() {
             [] => {}
             [one] => {
-                return format!(
-                    "\nhint: its names hold the adapter's name (`lora_A.{one}.weight`); save it with PEFT's save_pretrained, \
-                     or take `.{one}` out of them"
-                );
+                return Fault::new("").hint(format!(
+                    "its names hold the adapter's name (`lora_A.{one}.weight`); save it with PEFT's save_pretrained, or take \
+                     `.{one}` out of them"
+                ));
             }
             _ => {
                 let all: Vec<String> = adapters.iter().map(|a| format!("`{a}`")).collect();
-                return format!(
-                    ": the file holds several adapters, {}\nhint: save the one that you want with PEFT's save_pretrained",
-                    all.join(", ")
-                );
+                let what = format!(": the file holds several adapters, {}", all.join(", "));
+                return Fault::new(what)
+                    .hint("save the one that you want with PEFT's save_pretrained");
             }
         }
         let bare = self.name.strip_prefix("base_model.model.");
         if bare.is_some_and(|bare| self.present.contains(&bare)) {
-            return "\nhint: its names lack PEFT's prefix `base_model.model.`; save it with PEFT's save_pretrained, or put it \
-                    before them"
-                .to_owned();
+            return Fault::new("").hint(
+                "its names lack PEFT's prefix `base_model.model.`; save it with PEFT's save_pretrained, or put it before them",
+            );
         }
         if !self.present.iter().any(|name| name.contains("lora_")) {
             let example = self.present.first().copied().unwrap_or("none");
-            return format!(
-                ": none of the file's tensors is a part of LoRA by PEFT's names (the first is {example})\nhint: save the \
-                 adapter with PEFT's save_pretrained"
-            );
+            return Fault::new(format!(
+                ": none of the file's tensors is a part of LoRA by PEFT's names (the first is {example})"
+            ))
+            .hint("save the adapter with PEFT's save_pretrained");
         }
         if let Some(other) = foreign(self.name, self.present) {
-            return other.message();
+            return other.fault();
         }
         if self.present.contains(&partner(self.name).as_str()) {
-            return ", though its partner is there\nhint: the file was cut or edited: save or copy the adapter again".to_owned();
+            return Fault::new(", though its partner is there")
+                .hint("the file was cut or edited: save or copy the adapter again");
         }
         self.elsewhere()
     }
 
     /// A whole layer, or a kind of module, that the file has nowhere.
-    fn elsewhere(&self) -> String {
+    fn elsewhere(&self) -> Fault {
         let base = other_base(self.base);
         let last = self.present.iter().filter_map(|name| layer(name)).max();
         if let (Some(wanted), Some(last)) = (layer(self.name), last)
             && wanted > last
         {
-            return format!(": the file's last layer is {last}{base}");
+            return Fault::new(format!(": the file's last layer is {last}")).hint(base);
         }
         let module = module_name(self.name);
         let has = |name: &&str| module_name(name) == module;
         match module.filter(|_| !self.present.iter().any(has)) {
-            Some(module) => format!(
-                ", and {module} in every other layer\nhint: the file holds less than the config's target_modules say: are both \
-                 files of one adapter?"
+            Some(module) => Fault::new(format!(", and {module} in every other layer")).hint(
+                "the file holds less than the config's target_modules say: are both files of one adapter?",
             ),
-            None => base,
+            None => Fault::new("").hint(base),
         }
     }
 }
 
 /// A tensor that the file has and the config does not ask for.
-pub(crate) fn unexpected(name: &str, config: &LoraConfig, modules: &[Module]) -> String {
-    let what = format!("tensor {name} belongs to nothing that the config trains on this base");
+pub(crate) fn unexpected(name: &str, config: &LoraConfig, modules: &[Module]) -> Fault {
+    let what = Fault::new(format!(
+        "tensor {name} belongs to nothing that the config trains on this base"
+    ));
     if name.contains("lora_magnitude_vector") {
-        return format!(
-            "{what}\nhint: this is a DoRA adapter, but its config does not say use_dora"
-        );
+        return what.hint("this is a DoRA adapter, but its config does not say use_dora");
     }
     if name.contains("lora_embedding_") {
-        return format!("{what}\nhint: the config targets no embedding");
+        return what.hint("the config targets no embedding");
     }
     if !name.contains("lora_") {
-        return format!(
-            "{what}\nhint: fully trained tensors must be named in the config, by modules_to_save, trainable_token_indices or bias"
+        return what.hint(
+            "fully trained tensors must be named in the config, by modules_to_save, trainable_token_indices or bias",
         );
     }
     let last = modules
@@ -114,7 +114,9 @@ pub(crate) fn unexpected(name: &str, config: &LoraConfig, modules: &[Module]) ->
         && found > last
     {
         let base = other_base(config.base_model_name_or_path.as_deref());
-        return format!("{what}, whose last layer is {last}{base}");
+        return what
+            .before(&format!(", whose last layer is {last}"))
+            .hint(base);
     }
     let path = name.strip_prefix("base_model.model.").unwrap_or(name);
     let is_part = |module: &&Module| {
@@ -131,16 +133,16 @@ pub(crate) fn unexpected(name: &str, config: &LoraConfig, modules: &[Module]) ->
         module.is_of_mixture() && rest.is_some_and(|rest| rest.starts_with(".lora_"))
     };
     if modules.iter().any(|m| of_mixture(&m)) {
-        return format!(
-            "{what}\nhint: target_parameters in adapter_config.json does not reach it: is the config that of this adapter?"
+        return what.hint(
+            "target_parameters in adapter_config.json does not reach it: is the config that of this adapter?",
         );
     }
     match modules.iter().find(is_part) {
-        Some(module) => format!(
-            "{what}\nhint: target_modules in adapter_config.json does not reach {}: is the config that of this adapter?",
+        Some(module) => what.hint(format!(
+            "target_modules in adapter_config.json does not reach {}: is the config that of this adapter?",
             module.path
-        ),
-        None => what + &other_base(config.base_model_name_or_path.as_deref()),
+        )),
+        None => what.hint(other_base(config.base_model_name_or_path.as_deref())),
     }
 }
 

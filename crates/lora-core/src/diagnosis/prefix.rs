@@ -1,4 +1,5 @@
 //! Module names that have another beginning: adapters trained inside another model class.
+use crate::Fault;
 
 /// How two names of one tensor differ at their beginnings.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,25 +50,27 @@ impl Foreign {
     }
 
     /// What is wrong, and what to do with the names.
-    pub(crate) fn message(&self) -> String {
+    pub(crate) fn fault(&self) -> Fault {
         let Self {
             in_file,
             in_base,
             then,
         } = self;
         match (in_file.is_empty(), in_base.is_empty()) {
-            (false, true) => format!(
-                ": the file has `{in_file}.` before `{then}`\nhint: it was trained inside another model class; take \
-                 `{in_file}.` out of its tensors' names"
-            ),
-            (true, false) => format!(
-                ": the file lacks `{in_base}.` before `{then}`\nhint: it was trained on the model without its head; put \
-                 `{in_base}.` into its tensors' names, before `{then}`"
-            ),
-            _ => format!(
-                ": the file has `{in_file}.` where this base has `{in_base}.`\nhint: it was trained inside another model \
-                 class; write `{in_base}.` for `{in_file}.` in its tensors' names"
-            ),
+            (false, true) => Fault::new(format!(": the file has `{in_file}.` before `{then}`"))
+                .hint(format!(
+                    "it was trained inside another model class; take `{in_file}.` out of its tensors' names"
+                )),
+            (true, false) => Fault::new(format!(": the file lacks `{in_base}.` before `{then}`"))
+                .hint(format!(
+                    "it was trained on the model without its head; put `{in_base}.` into its tensors' names, before `{then}`"
+                )),
+            _ => Fault::new(format!(
+                ": the file has `{in_file}.` where this base has `{in_base}.`"
+            ))
+            .hint(format!(
+                "it was trained inside another model class; write `{in_base}.` for `{in_file}.` in its tensors' names"
+            )),
         }
     }
 }

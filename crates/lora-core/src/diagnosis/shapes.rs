@@ -1,7 +1,7 @@
 //! Why a tensor has another shape: its rank, added tokens, or another model.
 use super::other_base;
 use crate::layout::Part;
-use crate::{Module, ModuleKind};
+use crate::{Fault, Module, ModuleKind};
 
 /// A tensor of the file beside what the base needs.
 pub(crate) struct Shapes<'s> {
@@ -15,12 +15,12 @@ pub(crate) struct Shapes<'s> {
     pub(crate) needed: &'s [usize],
 }
 
-/// What is wrong with a shape, with a hint; `module` is the one that the tensor belongs to, `base` what the config names.
+/// What is wrong with a shape; `module` is the one that the tensor belongs to, `base` what the config names.
 pub(crate) fn wrong_shape(
     shapes: &Shapes<'_>,
     module: Option<&Module>,
     base: Option<&str>,
-) -> String {
+) -> Fault {
     let Shapes {
         name,
         found,
@@ -29,17 +29,16 @@ pub(crate) fn wrong_shape(
     } = shapes;
     let what = format!("tensor {name} has shape {found:?}, this base needs {needed:?}");
     if shapes.differs_in_rank() {
-        return format!(
-            "{what}\nhint: the config (r, rank_pattern) says another rank than the file has"
-        );
+        return Fault::new(what)
+            .hint("the config (r, rank_pattern) says another rank than the file has");
     }
     match module.and_then(|module| shapes.tokens(module)) {
-        Some((found, needed)) => what + &tokens(found, needed, shapes.part),
-        None if shapes.differs_in_output() => format!(
-            "{what}: its inputs fit, its outputs don't, as with another number of heads{}",
-            other_base(base)
-        ),
-        None => what + &other_base(base),
+        Some((found, needed)) => tokens(found, needed, shapes.part).behind(&what),
+        None if shapes.differs_in_output() => Fault::new(format!(
+            "{what}: its inputs fit, its outputs don't, as with another number of heads"
+        ))
+        .hint(other_base(base)),
+        None => Fault::new(what).hint(other_base(base)),
     }
 }
 
@@ -81,13 +80,13 @@ impl Shapes<'_> {
     }
 }
 
-fn tokens(found: usize, needed: usize, part: Part) -> String {
+fn tokens(found: usize, needed: usize, part: Part) -> Fault {
     if found < needed {
         let more = needed - found;
-        return format!(
-            ": this base has {more} tokens more than the one that was trained\nhint: name the base as it was before tokens \
-             were added"
-        );
+        return Fault::new(format!(
+            ": this base has {more} tokens more than the one that was trained"
+        ))
+        .hint("name the base as it was before tokens were added");
     }
     let more = found - needed;
     let resize = match part {
@@ -97,7 +96,8 @@ fn tokens(found: usize, needed: usize, part: Part) -> String {
         ),
         _ => String::new(),
     };
-    format!(
-        ": {more} tokens were added to the base before training\nhint: name the base with its {found} tokens{resize}"
-    )
+    Fault::new(format!(
+        ": {more} tokens were added to the base before training"
+    ))
+    .hint(format!("name the base with its {found} tokens{resize}"))
 }

@@ -5,7 +5,7 @@ use crate::diagnosis::OTHER_BASE;
 use crate::folder::MLX_WEIGHTS_FILE;
 use crate::tensor_file::TensorFile;
 use crate::values::{transposed, widen, zeros};
-use crate::{Adapter, BaseModel, CONFIG_FILE, Error, Layout, Module};
+use crate::{Adapter, BaseModel, CONFIG_FILE, Error, Fault, Layout, Module};
 use safetensors::tensor::SafeTensors;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ pub(crate) fn load(dir: &Path, base: &impl BaseModel) -> Result<Adapter, Error> 
     let file = TensorFile::read(&dir.join(MLX_WEIGHTS_FILE))?;
     let tensors = file.tensors()?;
     let modules = base.modules();
-    let in_file = |message: String| file.invalid(message);
+    let in_file = |fault: Fault| file.invalid(fault);
     let config = settings
         .config(&paths(&tensors).map_err(in_file)?, &modules)
         .map_err(in_file)?;
@@ -44,16 +44,14 @@ fn fields(dir: &Path) -> Result<Map<String, Value>, Error> {
 }
 
 /// The modules that the file's tensors belong to.
-fn paths<'t>(tensors: &'t SafeTensors<'_>) -> Result<BTreeSet<&'t str>, String> {
+fn paths<'t>(tensors: &'t SafeTensors<'_>) -> Result<BTreeSet<&'t str>, Fault> {
     let path = |name: &'t str| {
         let path = [".lora_a", ".lora_b", ".m"]
             .iter()
             .find_map(|suffix| name.strip_suffix(suffix));
         path.ok_or_else(|| {
-            format!(
-                "tensor {name} is no part of a LoRA or DoRA\nhint: fully trained weights are no adapter: fuse them with \
-                 mlx_lm.fuse"
-            )
+            Fault::new(format!("tensor {name} is no part of a LoRA or DoRA"))
+                .hint("fully trained weights are no adapter: fuse them with mlx_lm.fuse")
         })
     };
     let paths: BTreeSet<&str> = tensors
@@ -62,7 +60,7 @@ fn paths<'t>(tensors: &'t SafeTensors<'_>) -> Result<BTreeSet<&'t str>, String> 
         .map(path)
         .collect::<Result<_, _>>()?;
     if paths.is_empty() {
-        Err("no tensors".to_owned())
+        Err(Fault::new("no tensors"))
     } else {
         Ok(paths)
     }
@@ -73,7 +71,7 @@ fn check_ranks(
     tensors: &SafeTensors<'_>,
     layout: &Layout,
     modules: &[Module],
-) -> Result<(), String> {
+) -> Result<(), Fault> {
     let head = tied(modules).map(|(_, head)| head.path.as_str());
     for module in layout
         .modules
@@ -85,14 +83,14 @@ fn check_ranks(
             .tensor(&name)
             .map_err(|_| format!("tensor {name} is missing"))?;
         let &[_, rank] = tensor.shape() else {
-            return Err(format!("tensor {name} is no matrix"));
+            return Err(format!("tensor {name} is no matrix").into());
         };
         if rank != module.rank {
-            return Err(format!(
-                "tensor {name} has rank {rank}, the config's lora_parameters.rank says {}\nhint: are both files of one \
-                 adapter?",
+            return Err(Fault::new(format!(
+                "tensor {name} has rank {rank}, the config's lora_parameters.rank says {}",
                 module.rank
-            ));
+            ))
+            .hint("are both files of one adapter?"));
         }
     }
     Ok(())
@@ -103,7 +101,7 @@ fn fill(
     layout: &Layout,
     modules: &[Module],
     dora: bool,
-) -> Result<Vec<f32>, String> {
+) -> Result<Vec<f32>, Fault> {
     check_ranks(tensors, layout, modules)?;
     let mut params = zeros(layout.parameters()).map_err(|error| error.to_string())?;
     let shared =
@@ -118,9 +116,10 @@ fn fill(
                 let place = &mut params[range.clone()];
                 if tensor.shape().iter().product::<usize>() != place.len() {
                     let found = tensor.shape();
-                    return Err(format!(
-                        "tensor {name} has shape {found:?}, which is not this base's{OTHER_BASE}"
-                    ));
+                    return Err(Fault::new(format!(
+                        "tensor {name} has shape {found:?}, which is not this base's"
+                    ))
+                    .hint(OTHER_BASE));
                 }
                 widen(&tensor, place).map_err(|why| format!("tensor {name} {why}"))?;
             }
@@ -133,9 +132,10 @@ fn fill(
                 .map_err(|_| format!("tensor {name} is missing"))?;
             if tensor.shape() != shape {
                 let found = tensor.shape();
-                return Err(format!(
-                    "tensor {name} has shape {found:?}, this base needs {shape:?}{OTHER_BASE}"
-                ));
+                return Err(Fault::new(format!(
+                    "tensor {name} has shape {found:?}, this base needs {shape:?}"
+                ))
+                .hint(OTHER_BASE));
             }
             let mut values = vec![0.0; range.len()];
             widen(&tensor, &mut values).map_err(|why| format!("tensor {name} {why}"))?;
@@ -158,7 +158,9 @@ fn fill(
     }
     let used = (layout.modules.len() - usize::from(shared.is_some())) * if dora { 3 } else { 2 };
     if tensors.len() != used {
-        return Err("it holds DoRA's magnitudes, but its config says lora".to_owned());
+        return Err(Fault::new(
+            "it holds DoRA's magnitudes, but its config says lora",
+        ));
     }
     Ok(params)
 }

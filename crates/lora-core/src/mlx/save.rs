@@ -3,7 +3,7 @@ use super::tied::tied;
 use crate::folder::MLX_WEIGHTS_FILE;
 use crate::layout::TargetedModule;
 use crate::values::transposed;
-use crate::{Adapter, CONFIG_FILE, Error, Module};
+use crate::{Adapter, CONFIG_FILE, Error, Fault, Module};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -75,9 +75,11 @@ impl Adapter {
 
     fn fits_mlx(&self, modules: &[Module]) -> Result<(), Error> {
         let fail = |what: &str| {
-            Err(Error::config(format!(
-                "mlx-lm has no place for {what}\nhint: merge the adapter (lora-merge) and convert the model with mlx_lm.convert"
-            )))
+            Err(Error::config(
+                Fault::new(format!("mlx-lm has no place for {what}")).hint(
+                    "merge the adapter (lora-merge) and convert the model with mlx_lm.convert",
+                ),
+            ))
         };
         if let Some(tensor) = self.trained.first() {
             return fail(&format!("fully trained tensors such as {}", tensor.tensor));

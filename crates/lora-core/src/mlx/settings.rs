@@ -2,7 +2,7 @@
 use super::tied::tied;
 use crate::diagnosis::{foreign, other_base};
 use crate::naming::targets_of;
-use crate::{LoraConfig, Module};
+use crate::{Fault, LoraConfig, Module};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -16,14 +16,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn read(fields: &Map<String, Value>) -> Result<Self, String> {
+    pub(super) fn read(fields: &Map<String, Value>) -> Result<Self, Fault> {
         let dora = match fields.get("fine_tune_type").unwrap_or(&json!("lora")) {
             Value::String(kind) if kind == "lora" => false,
             Value::String(kind) if kind == "dora" => true,
             other => {
-                return Err(format!(
-                    "fine_tune_type {other} is no adapter\nhint: only lora and dora are; fuse the rest with mlx_lm.fuse"
-                ));
+                return Err(Fault::new(format!("fine_tune_type {other} is no adapter"))
+                    .hint("only lora and dora are; fuse the rest with mlx_lm.fuse"));
             }
         };
         let parameters = fields.get("lora_parameters").and_then(Value::as_object);
@@ -53,17 +52,17 @@ impl Settings {
     }
 
     /// Why a module of the file is none of the base.
-    fn unknown(&self, path: &str, modules: &[Module]) -> String {
+    fn unknown(&self, path: &str, modules: &[Module]) -> Fault {
         let known: Vec<String> = modules
             .iter()
             .map(|module| format!("{}.lora", module.path))
             .collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let why = match foreign(&format!("{path}.lora"), &known) {
-            Some(other) => other.turned().message(),
-            None => other_base(self.model.as_deref()),
+            Some(other) => other.turned().fault(),
+            None => Fault::new("").hint(other_base(self.model.as_deref())),
         };
-        format!("{path} is no module of this base{why}")
+        why.behind(&format!("{path} is no module of this base"))
     }
 
     /// PEFT's config of the same adapter, on exactly these modules.
@@ -71,17 +70,17 @@ impl Settings {
         self,
         paths: &BTreeSet<&str>,
         modules: &[Module],
-    ) -> Result<LoraConfig, String> {
+    ) -> Result<LoraConfig, Fault> {
         let module = |path: &&str| modules.iter().find(|module| module.path == **path);
         let mut paths = paths.clone();
         if let Some((table, head)) =
             tied(modules).filter(|(table, _)| paths.contains(table.path.as_str()))
         {
             if paths.contains(head.path.as_str()) {
-                return Err(format!(
+                return Err(Fault::new(format!(
                     "{} shares its weights with {} and has no adapter of its own",
                     head.path, table.path
-                ));
+                )));
             }
             paths.insert(&head.path);
         }
@@ -93,9 +92,9 @@ impl Settings {
                 .iter()
                 .any(|path| module(path).is_some_and(|m| !m.is_linear()))
         {
-            return Err(
-                "DoRA on an embedding has one magnitude a token in mlx-lm, which PEFT has no place for".to_owned()
-            );
+            return Err(Fault::new(
+                "DoRA on an embedding has one magnitude a token in mlx-lm, which PEFT has no place for",
+            ));
         }
         let mut names: Vec<String> = paths
             .iter()
@@ -122,14 +121,15 @@ impl Settings {
 }
 
 /// mlx-lm multiplies by `scale`; people who know PEFT write `alpha`.
-fn no_scale(alpha: Option<f64>, rank: Option<usize>) -> String {
+fn no_scale(alpha: Option<f64>, rank: Option<usize>) -> Fault {
     let what = "lora_parameters.scale must be a number";
     match (alpha, rank) {
-        (Some(alpha), Some(rank)) => format!(
-            "{what}, and it has alpha instead\nhint: mlx-lm's scale is alpha / rank: write \"scale\": {} in place of \
-             \"alpha\": {alpha}",
-            alpha / rank as f64
-        ),
-        _ => what.to_owned(),
+        (Some(alpha), Some(rank)) => {
+            Fault::new(format!("{what}, and it has alpha instead")).hint(format!(
+                "mlx-lm's scale is alpha / rank: write \"scale\": {} in place of \"alpha\": {alpha}",
+                alpha / rank as f64
+            ))
+        }
+        _ => Fault::new(what),
     }
 }

@@ -3,7 +3,7 @@
 use super::fill::Fill;
 use crate::layout::PREFIX;
 use crate::values::{widen, zeros};
-use crate::{BaseModel, Error, Module, ModuleKind};
+use crate::{BaseModel, Error, Fault, Module, ModuleKind};
 use half::{bf16, f16};
 use std::collections::BTreeSet;
 
@@ -74,10 +74,15 @@ impl<B: BaseModel> Fill<'_, B> {
         {
             return Ok(());
         }
-        Err(self.invalid(format!(
-            "tensor {name} is not the weight of this base, and PEFT would put it in its place\nhint: name the base that the \
-             adapter was trained on, unquantised; if its embedding or head was trained whole, name them in modules_to_save"
-        )))
+        Err(self.invalid(
+            Fault::new(format!(
+                "tensor {name} is not the weight of this base, and PEFT would put it in its place"
+            ))
+            .hint(
+                "name the base that the adapter was trained on, unquantised; if its embedding or head was trained whole, name \
+                 them in modules_to_save",
+            ),
+        ))
     }
 }
 

@@ -1,4 +1,5 @@
 //! The flat parameters of an adapter from PEFT's tensor file: every tensor used, every shape equal, every value finite.
+use crate::Fault;
 use crate::diagnosis::{Missing, Shapes, unexpected, wrong_shape};
 use crate::layout::{AdapterTensor, PREFIX, Part};
 use crate::tensor_names::TensorNames;
@@ -66,7 +67,7 @@ impl<B: BaseModel> Fill<'_, B> {
                 present: &present,
                 base,
             };
-            self.invalid(missing.message())
+            self.invalid(missing.fault())
         })
     }
 
@@ -209,7 +210,7 @@ impl<B: BaseModel> Fill<'_, B> {
         Ok(())
     }
 
-    pub(super) fn invalid(&self, message: String) -> Error {
-        Error::invalid(self.path, message)
+    pub(super) fn invalid(&self, fault: impl Into<Fault>) -> Error {
+        Error::invalid(self.path, fault)
     }
 }
