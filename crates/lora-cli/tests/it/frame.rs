@@ -81,3 +81,12 @@ fn the_command_line_stands_in_one_room_and_is_checked_by_the_frame() {
         }
     }
 }
+
+/// What goes together has a name: clippy counts seven arguments at most, and nothing is excused.
+#[test]
+fn no_function_is_excused_for_its_many_arguments() {
+    for (path, text) in sources() {
+        let excused = code(&text).find(|(_, line)| line.contains("clippy::too_many_arguments"));
+        assert_eq!(excused, None, "{path}");
+    }
+}

@@ -6,14 +6,20 @@ use crate::{Dtype, Error, Gpu, Mat, Tensor};
 
 /// What norms of W + s·B·A are computed from, all in f32.
 #[derive(Debug, Clone, Copy)]
-struct Factors<'t> {
-    squares: &'t Tensor,
-    b: Mat<'t>,
-    projected: Mat<'t>,
-    gram: Mat<'t>,
+pub struct DoraFactors<'t> {
+    /// ΣW² of each output: (out).
+    pub squares: &'t Tensor,
+    /// (out, r).
+    pub b: Mat<'t>,
+    /// W·Aᵀ: (out, r).
+    pub projected: Mat<'t>,
+    /// A·Aᵀ: (r, r).
+    pub gram: Mat<'t>,
+    /// s.
+    pub scaling: f32,
 }
 
-impl Factors<'_> {
+impl DoraFactors<'_> {
     fn check(&self) -> (usize, usize) {
         let (outputs, rank) = (self.b.rows(), self.b.columns());
         check_tensor("squares", self.squares, Dtype::F32, outputs);
@@ -25,43 +31,31 @@ impl Factors<'_> {
 }
 
 impl Gpu {
-    /// norm = ‖W + s·B·A‖ of each output, by norm² = ΣW² + 2s·b·(W·Aᵀ) + s²·b·(A·Aᵀ)·bᵀ, and gain = magnitude / norm:
-    /// `squares` (out) are ΣW², B and `projected`, W·Aᵀ, are (out, r), `gram` is A·Aᵀ, the magnitude is (1, out), norms and
-    /// gain are (out), all in f32.
+    /// norm = ‖W + s·B·A‖ of each output, by norm² = ΣW² + 2s·b·(W·Aᵀ) + s²·b·(A·Aᵀ)·bᵀ, and gain = magnitude / norm: the
+    /// magnitude is (1, out), norms and gain are (out), all in f32.
     ///
     /// # Errors
     /// If the device fails.
     ///
     /// # Panics
     /// If shapes or types don't fit.
-    #[allow(clippy::too_many_arguments)] // the formula's factors
     pub fn dora_gain(
         &self,
-        squares: &Tensor,
-        b: Mat<'_>,
-        projected: Mat<'_>,
-        gram: Mat<'_>,
-        scaling: f32,
+        factors: DoraFactors<'_>,
         magnitude: Mat<'_>,
         norms: &Tensor,
         gain: &Tensor,
     ) -> Result<(), Error> {
-        let factors = Factors {
-            squares,
-            b,
-            projected,
-            gram,
-        };
         let (outputs, rank) = factors.check();
         check_mat("magnitude", magnitude, Dtype::F32, 1, outputs);
         check_tensor("norms", norms, Dtype::F32, outputs);
         check_tensor("gain", gain, Dtype::F32, outputs);
         let args = Args::new()
-            .tensor(squares, 0)
-            .mat(b)
-            .mat(projected)
-            .mat(gram)
-            .float(scaling)
+            .tensor(factors.squares, 0)
+            .mat(factors.b)
+            .mat(factors.projected)
+            .mat(factors.gram)
+            .float(factors.scaling)
             .first(magnitude)
             .tensor(norms, 0)
             .tensor(gain, 0)

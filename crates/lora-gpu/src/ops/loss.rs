@@ -5,28 +5,41 @@ use crate::{Dtype, Error, Gpu, Mat, Tensor};
 /// Threads of a row of logits at most.
 const THREADS: usize = 512;
 
+/// Targets of rows, and what a loss says of each.
+#[derive(Debug, Clone, Copy)]
+pub struct RowLosses<'t> {
+    /// u32.
+    pub targets: &'t Tensor,
+    /// −log p of the target, f32, in nats; NaN for a target outside of the vocabulary.
+    pub losses: &'t Tensor,
+    /// u32: 1 if the target is the largest logit, the first of equals.
+    pub correct: &'t Tensor,
+    /// The first of these that belongs to the logits that are given.
+    pub first: usize,
+}
+
 impl Gpu {
-    /// −log softmax(cap(logits))\[target\] of each row of `logits` (n, V), f32; targets (u32), losses (f32, nats) and
-    /// `correct` (u32) are those from `first` on. `correct` is 1 if the target is the largest logit, the first of equals.
-    /// `gradient`, if wanted, is a scale and where scale·(softmax − onehot)·cap′ goes, (n, V) of activations: it may be where
-    /// the logits are if these are f32. The loss of a target outside of the vocabulary is NaN.
+    /// −log softmax(cap(logits))\[target\] of each row of `logits` (n, V), f32. `gradient`, if wanted, is a scale and where
+    /// scale·(softmax − onehot)·cap′ goes, (n, V) of activations: it may be where the logits are if these are f32.
     ///
     /// # Errors
     /// If the device fails.
     ///
     /// # Panics
     /// If shapes, lengths or types don't fit.
-    #[allow(clippy::too_many_arguments)] // inputs and outputs of one pass over the logits
     pub fn cross_entropy(
         &self,
         logits: Mat<'_>,
-        targets: &Tensor,
-        first: usize,
+        of_rows: RowLosses<'_>,
         softcap: Option<f32>,
-        losses: &Tensor,
-        correct: &Tensor,
         gradient: Option<(f32, Mat<'_>)>,
     ) -> Result<(), Error> {
+        let RowLosses {
+            targets,
+            losses,
+            correct,
+            first,
+        } = of_rows;
         let (rows, columns) = (logits.rows(), logits.columns());
         assert!(columns > 0, "logits of no vocabulary");
         assert!(softcap.is_none_or(|cap| cap > 0.0), "a cap of {softcap:?}");

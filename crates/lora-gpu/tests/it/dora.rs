@@ -3,7 +3,7 @@ use crate::support::{
     Matrix, PLACES, Place, assert_close, differences, download, each_case, each_precision, noise,
     twice, upload, vector,
 };
-use lora_gpu::Dtype;
+use lora_gpu::{DoraFactors, Dtype};
 
 const DENSE: Place = PLACES[0];
 
@@ -39,17 +39,15 @@ fn norms_are_those_of_the_adapted_weight() {
                 let norms = gpu.alloc(Dtype::F32, outputs).expect("there is memory");
                 let gain = gpu.alloc(Dtype::F32, outputs).expect("there is memory");
                 let squares = upload(gpu, Dtype::F32, &squares);
-                gpu.dora_gain(
-                    &squares,
-                    b.mat(),
-                    projected.mat(),
-                    gram.mat(),
-                    0.5,
-                    magnitude.mat(),
-                    &norms,
-                    &gain,
-                )
-                .expect("it fits");
+                let factors = DoraFactors {
+                    squares: &squares,
+                    b: b.mat(),
+                    projected: projected.mat(),
+                    gram: gram.mat(),
+                    scaling: 0.5,
+                };
+                gpu.dora_gain(factors, magnitude.mat(), &norms, &gain)
+                    .expect("it fits");
                 let expected: Vec<f64> = (0..outputs)
                     .map(|o| {
                         let adapted: Vec<f64> = (0..inputs)

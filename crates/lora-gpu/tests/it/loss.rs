@@ -3,7 +3,7 @@ use crate::support::{
     Matrix, PLACES, SHAPES, assert_close, differences, download, each_case, each_precision, noise,
     twice, upload_u32,
 };
-use lora_gpu::{Dtype, Gpu, Tensor};
+use lora_gpu::{Dtype, Gpu, RowLosses, Tensor};
 
 fn capped(softcap: Option<f32>, x: f64) -> f64 {
     softcap.map_or(x, |cap| f64::from(cap) * (x / f64::from(cap)).tanh())
@@ -29,6 +29,15 @@ fn outputs(gpu: &Gpu, targets: &[u32]) -> (Tensor, Tensor, Tensor) {
     (upload_u32(gpu, &all), losses, correct)
 }
 
+fn of_rows<'t>(targets: &'t Tensor, losses: &'t Tensor, correct: &'t Tensor) -> RowLosses<'t> {
+    RowLosses {
+        targets,
+        losses,
+        correct,
+        first: FIRST,
+    }
+}
+
 #[test]
 fn losses_and_their_gradients_are_right() {
     each_precision(|gpu| {
@@ -52,11 +61,8 @@ fn check(gpu: &Gpu, shape: (usize, usize), place: crate::support::Place, softcap
     let found = twice(gpu, &[&d], || {
         gpu.cross_entropy(
             logits.mat(),
-            &list,
-            FIRST,
+            of_rows(&list, &losses, &correct),
             softcap,
-            &losses,
-            &correct,
             Some((scale, d.mat())),
         )
         .expect("it fits");
@@ -85,17 +91,19 @@ fn check(gpu: &Gpu, shape: (usize, usize), place: crate::support::Place, softcap
     let again = gpu
         .alloc(Dtype::F32, FIRST + rows)
         .expect("there is memory");
-    gpu.cross_entropy(logits.mat(), &list, FIRST, softcap, &again, &correct, None)
-        .expect("it fits");
+    gpu.cross_entropy(
+        logits.mat(),
+        of_rows(&list, &again, &correct),
+        softcap,
+        None,
+    )
+    .expect("it fits");
     assert_eq!(download(gpu, &again)[FIRST..], found_losses[FIRST..]);
     if gpu.dtype() == Dtype::F32 {
         gpu.cross_entropy(
             logits.mat(),
-            &list,
-            FIRST,
+            of_rows(&list, &losses, &correct),
             softcap,
-            &losses,
-            &correct,
             Some((scale, logits.mat())),
         )
         .expect("it fits");
@@ -115,7 +123,7 @@ fn of_equal_logits_the_first_is_the_largest() {
             let logits = Matrix::new(gpu, Dtype::F32, (3, columns), PLACES[0], &values.repeat(3));
             let targets = [first as u32, second as u32, 0];
             let (list, losses, correct) = outputs(gpu, &targets);
-            gpu.cross_entropy(logits.mat(), &list, FIRST, None, &losses, &correct, None)
+            gpu.cross_entropy(logits.mat(), of_rows(&list, &losses, &correct), None, None)
                 .expect("it fits");
             assert_eq!(download(gpu, &correct)[FIRST..], [1.0, 0.0, 0.0]);
         }
@@ -129,7 +137,7 @@ fn a_target_outside_of_the_vocabulary_and_nan_give_nan() {
         values[17] = f64::NAN;
         let logits = Matrix::new(gpu, Dtype::F32, (2, 10), PLACES[0], &values);
         let (list, losses, correct) = outputs(gpu, &[10, 3]);
-        gpu.cross_entropy(logits.mat(), &list, FIRST, None, &losses, &correct, None)
+        gpu.cross_entropy(logits.mat(), of_rows(&list, &losses, &correct), None, None)
             .expect("it fits");
         assert!(download(gpu, &losses)[FIRST..].iter().all(|v| v.is_nan()));
     });

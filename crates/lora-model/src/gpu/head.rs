@@ -3,7 +3,7 @@ use super::engine::Engine;
 use super::head_room::{chunk, of_logits, of_loss};
 use super::profile::timed;
 use crate::fused::targets::Targets;
-use lora_gpu::{Dtype, Error, Mat, Product, Tensor, Write};
+use lora_gpu::{Dtype, Error, Mat, Product, RowLosses, Tensor, Write};
 use lora_kernels::loss::TokenLoss;
 use lora_kernels::profile::Part;
 
@@ -155,7 +155,13 @@ impl Engine<'_> {
             })?;
             let d = gradient.map(|(scale, _)| (scale, d_logits.mat(count, v)));
             timed(profile, gpu, Part::Loss, 0, || {
-                gpu.cross_entropy(to, &ids, first, softcap, &losses, &correct, d)
+                let of_rows = RowLosses {
+                    targets: &ids,
+                    losses: &losses,
+                    correct: &correct,
+                    first,
+                };
+                gpu.cross_entropy(to, of_rows, softcap, d)
             })?;
             if let Some((_, d)) = d {
                 let to = d_normed.mat(n, h).of_rows(first..first + count);
