@@ -273,6 +273,14 @@ impl TensorView<'_> {
             _ => None,
         }
     }
+    /// The values in place, the lower byte first, if stored as unpermuted bfloat16.
+    pub fn as_bf16(&self) -> Option<&[[u8; 2]]> {
+        let is_plain = self.lies_in_order() && !self.entry.is_rate;
+        match (self.entry.dtype, is_plain, self.entry.offset) {
+            (StorageDtype::BF16, true, 0.0) => Some(self.bytes.as_chunks().0),
+            _ => None,
+        }
+    }
     /// Parameters in this tensor.
     pub fn len(&self) -> usize {
         self.rows() * self.columns()

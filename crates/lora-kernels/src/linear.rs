@@ -41,6 +41,24 @@ pub fn forward(weight: &dyn Rows, x: Mat<'_>, y: Place<'_>, workspace: &mut Work
     Product::new(packed, &Transposed(weight)).run(y);
 }
 
+/// The same by this thread alone, with `memory` of [`packed_len`] values.
+///
+/// # Panics
+/// As [`forward`].
+pub(crate) fn forward_alone(weight: &dyn Rows, x: Mat<'_>, y: Place<'_>, memory: &mut [f32]) {
+    let packed = Left::pack_alone(x, weight.unit(), memory);
+    Product::new(packed, &Transposed(weight)).alone().run(y);
+}
+
+/// dx (T, in) = dy (T, out) · W by this thread alone, with `memory` of [`packed_len`] values.
+///
+/// # Panics
+/// If the shapes do not fit, or there are more outputs than are packed at once.
+pub(crate) fn backward_alone(weight: &dyn Rows, dy: Mat<'_>, dx: Place<'_>, memory: &mut [f32]) {
+    let packed = Left::pack_alone(dy, 1, memory);
+    Product::new(packed, &Plain::new(weight)).alone().run(dx);
+}
+
 /// dx (T, in) = dy (T, out) · W.
 ///
 /// # Panics
@@ -70,7 +88,7 @@ pub fn backward(weight: &dyn Rows, dy: Mat<'_>, mut dx: Place<'_>, workspace: &m
 }
 
 /// Outputs whose gradients are packed at once: those of a head are too many.
-const SLICE: usize = 8192;
+pub(crate) const SLICE: usize = 8192;
 
 /// Values that packing an operand of `tokens` rows takes, for a layer of these sizes.
 #[must_use]

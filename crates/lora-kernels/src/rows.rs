@@ -18,6 +18,10 @@ pub trait Rows: Sync {
     fn as_f32(&self) -> Option<&[f32]> {
         None
     }
+    /// The matrix in place, if it is stored as bfloat16: the upper halves of f32 values, their lower byte first.
+    fn as_bf16(&self) -> Option<&[[u8; 2]]> {
+        None
+    }
 }
 
 /// A matrix of f32 values in memory: one that trains as a whole.

@@ -9,6 +9,7 @@ mod families;
 mod folder;
 mod gguf;
 mod hostile;
+mod in_place;
 mod lost;
 mod mixtures;
 mod plain_mlps;

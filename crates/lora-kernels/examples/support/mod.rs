@@ -1,10 +1,9 @@
 //! What the measurements share.
 use lora_kernels::Rows;
-use lora_kernels::half::widen;
 
 /// A weight in bfloat16, read as lora-checkpoint's are: what comes next is asked for meanwhile.
 pub struct Bf16 {
-    bits: Vec<u16>,
+    bytes: Vec<[u8; 2]>,
     columns: usize,
 }
 
@@ -12,40 +11,51 @@ impl Bf16 {
     /// Some values (rows, columns).
     pub fn new(rows: usize, columns: usize, seed: u32) -> Self {
         let all = values(rows * columns, seed);
-        let bits = all.iter().map(|v| (v.to_bits() >> 16) as u16).collect();
-        Self { bits, columns }
+        let bytes = all
+            .iter()
+            .map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes());
+        Self {
+            bytes: bytes.collect(),
+            columns,
+        }
     }
 }
 
 impl Rows for Bf16 {
     fn rows(&self) -> usize {
-        self.bits.len() / self.columns
+        self.bytes.len() / self.columns
     }
     fn columns(&self) -> usize {
         self.columns
     }
     fn read_rows(&self, first: usize, out: &mut [f32]) {
-        widen(&self.bits[first * self.columns..][..out.len()], out);
+        let from = &self.bytes[first * self.columns..][..out.len()];
+        for (to, &bytes) in out.iter_mut().zip(from) {
+            *to = f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16);
+        }
     }
     fn unit(&self) -> usize {
         1
     }
     fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
-        let from = &self.bits[row * self.columns + column..][..out.len()];
-        for (to, &bits) in out.iter_mut().zip(from) {
-            *to = f32::from_bits(u32::from(bits) << 16);
+        let from = &self.bytes[row * self.columns + column..][..out.len()];
+        for (to, &bytes) in out.iter_mut().zip(from) {
+            *to = f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16);
         }
+    }
+    fn as_bf16(&self) -> Option<&[[u8; 2]]> {
+        Some(self.bytes.as_slice())
     }
     fn prefetch_part(&self, row: usize, column: usize, len: usize) {
         let start = row * self.columns + column;
-        if let Some(part) = self.bits.get(start..start + len) {
+        if let Some(part) = self.bytes.get(start..start + len) {
             part.iter().step_by(32).for_each(prefetch);
         }
     }
 }
 
 #[allow(unsafe_code)] // a hint that reads nothing
-fn prefetch(bits: &u16) {
+fn prefetch(bits: &[u8; 2]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

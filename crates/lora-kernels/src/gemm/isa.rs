@@ -24,6 +24,8 @@ pub(super) struct Kernels {
     /// The same, where the steps on the left are neighbours.
     pub(super) along: Pair<1>,
     pub(super) transpose: Transpose,
+    /// Of rows whose values are pairs of bfloat16.
+    pub(super) transpose_pairs: Transpose,
 }
 
 /// A whole tile, and the left half of its columns.
@@ -45,7 +47,7 @@ impl<const PARTS: usize> Pair<PARTS> {
 }
 
 macro_rules! kernels {
-    ($module:ident, $name:literal, $simd:ty, $rows:literal, $transpose:path $(, $features:literal)?) => {
+    ($module:ident, $name:literal, $simd:ty, $rows:literal, $transpose:ident $(, $features:literal)?) => {
         mod $module {
             use crate::gemm::isa::*;
 
@@ -87,7 +89,8 @@ macro_rules! kernels {
                 ],
                 across: Pair { whole: across::<2>, half: across::<1> },
                 along: Pair { whole: along::<2>, half: along::<1> },
-                transpose: $transpose,
+                transpose: $transpose::<false>,
+                transpose_pairs: $transpose::<true>,
             };
         }
     };

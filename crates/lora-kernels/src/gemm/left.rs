@@ -1,6 +1,6 @@
 //! The left operand, packed: block after block of the inner dimension, in each the panels of tile rows, in each step after
 //! step.
-use super::isa::{Kernels, best};
+use super::isa::{Kernels, best, padded_rows};
 use super::packing::Packing;
 use crate::matrix::Mat;
 use crate::memory::grow;
@@ -30,21 +30,36 @@ impl<'a> Left<'a> {
     /// Packs `x` (rows × k) into `memory`, for right operands that are read in units of `unit` along k. Threads share the
     /// work.
     pub(crate) fn pack(x: Mat<'_>, unit: usize, memory: &'a mut Vec<f32>) -> Self {
-        Self::pack_with(best(), x, unit, memory)
+        grow(memory, padded_rows(x.rows()) * x.columns());
+        Self::pack_with(
+            best(),
+            x,
+            unit,
+            memory,
+            x.rows() * x.columns() >= WORTH_SHARING,
+        )
+    }
+
+    /// The same on this thread alone.
+    ///
+    /// # Panics
+    /// If `memory` has no room for whole panels.
+    pub(crate) fn pack_alone(x: Mat<'_>, unit: usize, memory: &'a mut [f32]) -> Self {
+        Self::pack_with(best(), x, unit, memory, false)
     }
 
     pub(super) fn pack_with(
         kernels: &Kernels,
         x: Mat<'_>,
         unit: usize,
-        memory: &'a mut Vec<f32>,
+        memory: &'a mut [f32],
+        is_shared: bool,
     ) -> Self {
         let packing = Packing::of_rows(kernels);
         let k = x.columns();
-        let block = block_length(k, unit);
+        let block = block_length(k, unit, longest_block(kernels, x.rows()));
         let panels = x.rows().div_ceil(packing.width);
         let packed_rows = panels * packing.width;
-        grow(memory, packed_rows * k);
         let out = SharedMut::new(&mut memory[..packed_rows * k]);
         let pack_panel = |panel: usize| {
             let first_row = panel * packing.width;
@@ -57,7 +72,7 @@ impl<'a> Left<'a> {
                 packing.pack(x, rows.clone(), steps, to);
             }
         };
-        if x.rows() * k >= WORTH_SHARING {
+        if is_shared {
             (0..panels.div_ceil(PANELS))
                 .into_par_iter()
                 .with_max_len(2)
@@ -93,24 +108,37 @@ impl<'a> Left<'a> {
     }
 }
 
-/// Steps of the inner dimension that are packed together: a panel of the right operand then fits the first-level cache.
+/// Steps of the inner dimension that are packed together at most.
 pub(super) const BLOCK: usize = 384;
 
+/// Rows up to which a panel of the right operand pays only from the first-level cache: it is used once or a few times.
+const FEW_ROWS: usize = 64;
+/// Values of a panel that fit there beside one of the left operand.
+const NEAR: usize = 6144;
+
+/// Steps of a block at most, for so many rows.
+fn longest_block(kernels: &Kernels, rows: usize) -> usize {
+    match rows <= FEW_ROWS {
+        true => BLOCK.min(NEAR / kernels.columns),
+        false => BLOCK,
+    }
+}
+
 /// The length of the blocks into which an inner dimension of `k` is cut, whole units of the right operand's storage.
-fn block_length(k: usize, unit: usize) -> usize {
+fn block_length(k: usize, unit: usize, longest: usize) -> usize {
     let even = k
-        .div_ceil(k.div_ceil(BLOCK).max(1))
+        .div_ceil(k.div_ceil(longest).max(1))
         .next_multiple_of(8.max(unit));
-    if even <= BLOCK {
+    if even <= longest {
         even.max(1)
     } else {
-        (BLOCK / unit * unit).max(unit)
+        (longest / unit * unit).max(unit)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::block_length;
+    use super::{BLOCK, block_length};
 
     #[test]
     fn blocks_are_whole_units_near_the_wanted_length() {
@@ -124,7 +152,7 @@ mod tests {
             (11008, 32, 384),
         ];
         for (k, unit, want) in cases {
-            assert_eq!(block_length(k, unit), want, "{k} in units of {unit}");
+            assert_eq!(block_length(k, unit, BLOCK), want, "{k} in units of {unit}");
         }
     }
 }

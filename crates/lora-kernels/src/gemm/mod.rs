@@ -5,8 +5,9 @@
 //! the outputs. The result therefore depends on the instruction set, but never on the number of threads.
 //!
 //! From the instruction up: `simd` (a vector), `tile` (registers), `isa` (which of them this machine has), `transpose` and
-//! `packing` (matrices become panels), `left` and `right` (operands), `split` and `product` (tasks); `direct`, `few` and
+//! `packing` (matrices become panels; `bf16`: stored ones of bfloat16), `left` and `right` (operands), `split` and `product` (tasks); `direct`, `few` and
 //! `outer` are products that do without packing one side.
+mod bf16;
 mod direct;
 mod few;
 mod isa;

@@ -9,6 +9,7 @@ use std::ops::Range;
 pub(crate) struct Packing {
     pub(super) width: usize,
     transpose: Transpose,
+    transpose_pairs: Transpose,
 }
 
 impl Packing {
@@ -17,6 +18,7 @@ impl Packing {
         Self {
             width: kernels.rows,
             transpose: kernels.transpose,
+            transpose_pairs: kernels.transpose_pairs,
         }
     }
 
@@ -25,7 +27,41 @@ impl Packing {
         Self {
             width: kernels.columns,
             transpose: kernels.transpose,
+            transpose_pairs: kernels.transpose_pairs,
         }
+    }
+
+    /// Packs rows of pairs of bfloat16, `stride` pairs apart, as columns of a panel: `pairs` of each, two steps a pair.
+    ///
+    /// # Panics
+    /// If they lie outside of their slice, or the panel is too small.
+    pub(super) fn pack_pairs(
+        self,
+        (values, stride): (&[[u8; 4]], usize),
+        rows: usize,
+        pairs: usize,
+        to: &mut [f32],
+    ) {
+        assert!(
+            span(rows, pairs, stride).is_some_and(|end| end <= values.len()),
+            "pairs outside their slice"
+        );
+        assert!(
+            rows <= self.width && 2 * pairs * self.width <= to.len(),
+            "packed part outside its panel"
+        );
+        let from = From {
+            pointer: values.as_ptr().cast(),
+            stride,
+            rows,
+            steps: pairs,
+        };
+        let panel = Panel {
+            pointer: to.as_mut_ptr(),
+            width: self.width,
+        };
+        // SAFETY: asserted, and the kernels are those of this machine.
+        unsafe { (self.transpose_pairs)(from, panel) }
     }
 
     /// Packs some rows of a matrix, and `steps` of its columns, into one panel: column after column, each of the panel's

@@ -35,6 +35,8 @@ pub(crate) struct Product<'p> {
     left: Left<'p>,
     right: &'p dyn Right,
     extra: Option<(Left<'p>, &'p dyn Right)>,
+    /// Computed by the thread that asks.
+    is_alone: bool,
 }
 
 impl<'p> Product<'p> {
@@ -55,6 +57,15 @@ impl<'p> Product<'p> {
             left,
             right,
             extra: None,
+            is_alone: false,
+        }
+    }
+
+    /// On this thread alone: one of many products that threads share.
+    pub(crate) fn alone(self) -> Self {
+        Self {
+            is_alone: true,
+            ..self
         }
     }
 
@@ -101,7 +112,10 @@ impl<'p> Product<'p> {
         if to.rows() == 0 || columns == 0 {
             return;
         }
-        let threads = rayon::current_num_threads();
+        let threads = match self.is_alone {
+            true => 1,
+            false => rayon::current_num_threads(),
+        };
         let step = self.kernels.columns.max(self.right.units().1);
         let split = Split::of(columns, step, self.left.panels(), threads);
         let running = Running {

@@ -1,4 +1,5 @@
 //! The right operand (k × n): whatever can pack a part of itself into panels.
+use super::bf16::{Bf16, Step};
 use super::packing::Packing;
 use crate::matrix::Mat;
 use crate::memory::grow;
@@ -102,6 +103,17 @@ impl Right for Transposed<'_> {
             let w = Mat::new(values, self.0.rows(), self.0.columns());
             return MatRight::new(w.t()).pack(packing, k, n, panels, rows);
         }
+        if let Some(weight) = Bf16::of(self.0).filter(|weight| weight.has_pairs(&k)) {
+            let width = packing.width;
+            let panels = panels.chunks_exact_mut(k.len() * width);
+            for (panel, first) in panels.zip(n.clone().step_by(width)) {
+                let next = first + width..n.end.min(first + 2 * width);
+                Right::prefetch(self, k.clone(), next);
+                let rows = first..n.end.min(first + width);
+                weight.transpose(packing, rows, k.clone(), panel);
+            }
+            return;
+        }
         let steps = k.len();
         let panel_len = steps * packing.width;
         grow(rows, panel_len);
@@ -169,6 +181,19 @@ impl Right for Plain<'_> {
         }
         let width = packing.width;
         let panel_len = k.len() * width;
+        if let Some(weight) = Bf16::of(self.weight) {
+            for (at, k) in k.enumerate() {
+                self.weight.prefetch_part(k + AHEAD, n.start, n.len());
+                let to = Step {
+                    panels,
+                    panel_len,
+                    width,
+                    at,
+                };
+                weight.widen(k, n.clone(), to);
+            }
+            return;
+        }
         let padded = n.len().next_multiple_of(width);
         grow(rows, padded);
         let row = &mut rows[..padded];

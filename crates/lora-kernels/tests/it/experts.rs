@@ -232,3 +232,71 @@ fn the_bits_of_a_mixture_do_not_depend_on_threads() {
         assert_eq!(with(threads), one, "{threads} threads");
     }
 }
+
+/// Experts of no, one, few and many rows: each expert's products are those of a layer of its own, to the bit, for any number of
+/// threads, replaced or added.
+#[test]
+fn products_are_those_of_each_expert_alone() {
+    let (tokens, hidden, width) = (200, 34, 50);
+    let choice = Choice {
+        experts: 24,
+        chosen: 3,
+        normalised: true,
+    };
+    let mut logits = values(tokens * choice.experts, 5);
+    for (token, logits) in logits.chunks_exact_mut(choice.experts).enumerate() {
+        logits[0] += 20.0; // all tokens
+        logits[1] += if token < 90 { 10.0 } else { -20.0 };
+        logits[2] = if token == 7 { 15.0 } else { -30.0 };
+        logits[3] = -40.0; // none
+    }
+    experts::softmax(&mut logits, choice.experts);
+    let mut routing = Routing::default();
+    routing.choose(&logits, choice);
+    let sizes: Vec<usize> = routing.ranges().map(|(_, rows)| rows.len()).collect();
+    assert!(sizes.contains(&tokens) && sizes.contains(&1) && sizes.len() < choice.experts);
+    let weights: Vec<Dense> = (0..choice.experts as u64)
+        .map(|seed| Dense {
+            values: values(width * hidden, seed),
+            columns: hidden,
+            in_place: seed % 2 == 0,
+        })
+        .collect();
+    let rows = routing.len();
+    let (x, dy) = (values(rows * hidden, 6), values(rows * width, 7));
+    let alone = |write: Write| {
+        let (mut y, mut dx) = (vec![1.0; rows * width], vec![1.0; rows * hidden]);
+        let mut space = Workspace::default();
+        for (expert, rows) in routing.ranges() {
+            let (of_x, of_y) = (
+                rows.start * hidden..rows.end * hidden,
+                rows.start * width..rows.end * width,
+            );
+            let weight = &weights[expert];
+            let x = Mat::new(&x[of_x.clone()], rows.len(), hidden);
+            let to = Place::new(&mut y[of_y.clone()], rows.len(), width);
+            linear::forward(weight, x, to, &mut space);
+            let dy = Mat::new(&dy[of_y], rows.len(), width);
+            let to = Place::new(&mut dx[of_x], rows.len(), hidden).with(write);
+            linear::backward(weight, dy, to, &mut space);
+        }
+        [y, dx]
+    };
+    let grouped = |write: Write| {
+        let (mut y, mut dx) = (vec![1.0; rows * width], vec![1.0; rows * hidden]);
+        let mut space = Workspace::default();
+        experts::forward(&weights, &x, &routing, &mut y, &mut space);
+        experts::backward(&weights, &dy, &routing, (&mut dx, write), &mut space);
+        let packed = linear::packed_len(tokens, hidden, width);
+        assert!(space.len() <= packed, "{} of {packed}", space.len());
+        [y, dx]
+    };
+    for write in [Write::Replace, Write::Add] {
+        let expected = alone(write);
+        for threads in [1, 2, 3, 7] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let found = pool.build().unwrap().install(|| grouped(write));
+            assert!(found == expected, "{threads} threads, {write:?}");
+        }
+    }
+}

@@ -28,4 +28,7 @@ impl Rows for Matrix<'_> {
     fn as_f32(&self) -> Option<&[f32]> {
         self.0.as_f32()
     }
+    fn as_bf16(&self) -> Option<&[[u8; 2]]> {
+        self.0.as_bf16()
+    }
 }
