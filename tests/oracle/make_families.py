@@ -60,6 +60,8 @@ MODELS = {
     "granite": {"model_type": "granite", "embedding_multiplier": 12.0, "attention_multiplier": 0.3, "residual_multiplier": 0.22,
                 "logits_scaling": 3.0, "attention_bias": True, "mlp_bias": True},
     "glm4": {"model_type": "glm4", "head_dim": 32},
+    "helium": {"model_type": "helium", "head_dim": 16, "attention_bias": True},
+    "helium-tied": {"model_type": "helium", "head_dim": 16, "num_key_value_heads": 4, "tie_word_embeddings": True},
     "ernie4_5": {"model_type": "ernie4_5", "head_dim": 32},
     "seed_oss": {"model_type": "seed_oss", "head_dim": 32, "attention_dropout": 0.0, "residual_dropout": 0.0},
     "olmo2": {"model_type": "olmo2"},

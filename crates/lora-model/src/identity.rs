@@ -1,7 +1,7 @@
 //! Which model a base is: the marks that are kept with its hash, and whether an adapter belongs to it.
 use crate::Base;
-use lora_checkpoint::{Checkpoint, StorageDtype, TensorView};
-use lora_receipt::identity::{SAMPLES, STORAGE, TOKENIZER, WEIGHTS, samples};
+use lora_checkpoint::{Checkpoint, RotaryPairs, StorageDtype, TensorView};
+use lora_receipt::identity::{ROTATION, SAMPLES, STORAGE, TOKENIZER, WEIGHTS, samples};
 use lora_receipt::{Belonging, HubPlace, Identity, Input, Marks, Receipt};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -66,11 +66,19 @@ fn marks(model: &Checkpoint) -> Marks {
         ),
         (STORAGE.to_owned(), storage),
         (SAMPLES.to_owned(), samples(&evenly(&norms))),
+        (ROTATION.to_owned(), rotation(model).to_owned()),
     ]);
     if let Ok(tokenizer) = model.tokenizer() {
         marks.insert(TOKENIZER.to_owned(), tokenizer.sha256);
     }
     marks
+}
+
+fn rotation(model: &Checkpoint) -> &'static str {
+    match model.config().facts().rotary_pairs {
+        RotaryPairs::Halves => "halves",
+        RotaryPairs::Neighbours => "neighbours",
+    }
 }
 
 fn type_name(dtype: StorageDtype) -> String {

@@ -11,6 +11,8 @@ pub const WEIGHTS: &str = "weights";
 pub const STORAGE: &str = "storage";
 /// Values that every kind of file keeps nearly as they are, as 8 hex digits of an f32 each.
 pub const SAMPLES: &str = "samples";
+/// Mark of which components of a head rotate together: it decides the order of the rows of q and k.
+pub const ROTATION: &str = "rotation";
 /// Mark of the vocabulary.
 pub const TOKENIZER: &str = "tokenizer";
 
@@ -51,6 +53,13 @@ impl Identity {
             Some(then == now)
         };
         let same_tokenizer = equal(TOKENIZER) != Some(false);
+        if equal(ROTATION) == Some(false) {
+            return Self::Other(
+                "one rotates neighbouring components of a head and the other halves, so the rows of q_proj and k_proj lie \
+                 in another order"
+                    .into(),
+            );
+        }
         if equal(WEIGHTS) == Some(true) {
             return match same_tokenizer {
                 true => Self::Same,

@@ -1,7 +1,7 @@
 //! What can be said of a family: the types that the files beside this one fill in. No family is named here.
 use super::experts::ExpertFacts;
 pub(crate) use super::gguf_facts::{
-    GgufCap, GgufFacts, GgufLocalBase, GgufWindows, SmallValues, Unloaded,
+    GgufCap, GgufFacts, GgufLocalBase, GgufWindows, NAME_KEY, SmallValues, Unloaded,
 };
 pub(crate) use super::json_facts::{
     BiasKey, DefaultRope, JsonFacts, LocalRope, RopeInWindows, Sliding, SoftCap,

@@ -1,6 +1,9 @@
 //! How a family lies in GGUF, and what llama.cpp knows of it by heart. No family is named here.
 use super::kinds::Norm;
 
+/// A key of our own, beside llama.cpp's: the family of a file whose architecture is read as another's.
+pub(crate) const NAME_KEY: &str = "lora.model_type";
+
 /// How a family lies in GGUF, and what llama.cpp knows of it by itself.
 #[derive(Debug)]
 pub(crate) struct GgufFacts {
@@ -8,6 +11,8 @@ pub(crate) struct GgufFacts {
     pub(crate) architecture: &'static str,
     /// Where several families share an architecture: a file that names a window is of this one.
     pub(crate) marked_by_window: bool,
+    /// Where its files would be read as another family's: the key [`NAME_KEY`] says that they are its own.
+    pub(crate) told_by_name: bool,
     /// Whether the rows of q and k are permuted within each head.
     pub(crate) permuted: bool,
     /// Norms that lie under another name than in most architectures.

@@ -16,6 +16,7 @@ mod glm4;
 mod gpt_oss;
 mod granite;
 mod granitemoe;
+mod helium;
 mod hunyuan_v1_dense;
 mod json_facts;
 mod kinds;
@@ -44,8 +45,8 @@ mod variants;
 pub use experts::{Clamp, EXPERT_PROJECTIONS, ExpertFacts, Experts};
 pub(crate) use experts::{Normalised, Stacked};
 pub(crate) use facts::{
-    BiasKey, DefaultRope, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, LocalRope, RopeInWindows,
-    Sliding, SmallValues, SoftCap, Unloaded,
+    BiasKey, DefaultRope, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, LocalRope, NAME_KEY,
+    RopeInWindows, Sliding, SmallValues, SoftCap, Unloaded,
 };
 pub use facts::{Facts, Published};
 pub(crate) use kinds::is_rounded;
@@ -62,7 +63,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 30] = [
+static FAMILIES: [&Facts; 31] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -93,6 +94,7 @@ static FAMILIES: [&Facts; 30] = [
     &cohere2::FACTS,
     &qwen3_5::FACTS,
     &lfm2::FACTS,
+    &helium::FACTS,
 ];
 
 /// A family of decoders: a place in the registry.
@@ -117,15 +119,30 @@ impl Family {
         Self::all().find(|f| f.0.model_type == model_type)
     }
 
-    /// The family of a GGUF architecture, in a file that names a window or doesn't, experts or not.
-    pub(crate) fn of_gguf(architecture: &str, has_window: bool, has_experts: bool) -> Option<Self> {
-        let is_own = |f: &Self| f.0.gguf.architecture == architecture;
+    /// The family of a GGUF architecture, in a file that names a family of ours, a window, experts, or doesn't.
+    pub(crate) fn of_gguf(
+        architecture: &str,
+        named: Option<&str>,
+        has_window: bool,
+        has_experts: bool,
+    ) -> Option<Self> {
+        let is_named = |f: &Self| named.is_none_or(|name| f.0.model_type == name);
+        let is_own = |f: &Self| {
+            f.0.gguf.architecture == architecture
+                && f.0.gguf.told_by_name == named.is_some()
+                && is_named(f)
+        };
         let is_alike = |f: &Self| f.0.experts.is_some() == has_experts;
         let are_told_apart = Self::all().any(|f| is_own(&f) && is_alike(&f));
         let own = || Self::all().filter(|f| is_own(f) && (is_alike(f) || !are_told_apart));
         own()
             .find(|f| f.0.gguf.marked_by_window && has_window)
             .or_else(|| own().find(|f| !f.0.gguf.marked_by_window))
+    }
+
+    /// What a file names it by, if it must ([`GgufFacts::told_by_name`]).
+    pub(crate) fn name_in_gguf(self) -> Option<&'static str> {
+        self.0.gguf.told_by_name.then_some(self.0.model_type)
     }
 
     /// The families, for a hint.
@@ -190,8 +207,13 @@ mod tests {
             assert_ne!(normed(Norm::MlpInput, Norm::MlpOutput), is_parallel);
             assert_eq!(Family::of_model_type(facts.model_type).unwrap(), family);
             let marked = facts.gguf.marked_by_window;
-            let found =
-                Family::of_gguf(facts.gguf.architecture, marked, facts.experts.is_some()).unwrap();
+            let found = Family::of_gguf(
+                facts.gguf.architecture,
+                family.name_in_gguf(),
+                marked,
+                facts.experts.is_some(),
+            )
+            .unwrap();
             // A family without a name of its own in GGUF has the layers of the one that its files are read as.
             let layers = |f: &Facts| (f.projections, f.norms, f.head_norms, f.gguf.permuted);
             assert_eq!(layers(found.facts()), layers(facts), "{family:?}");

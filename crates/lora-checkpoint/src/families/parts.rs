@@ -143,6 +143,7 @@ pub(super) const OLMO_UNLOADED: &[Unloaded] = &[
 pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
     architecture: "",
     marked_by_window: false,
+    told_by_name: false,
     permuted: false,
     norm_names: &[],
     last_norm: "output_norm",

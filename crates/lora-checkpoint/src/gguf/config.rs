@@ -1,5 +1,6 @@
 //! GGUF metadata → [`ModelConfig`].
 use super::experts;
+use super::family;
 use super::keys::Keys;
 use super::names;
 use super::parse::Gguf;
@@ -7,20 +8,19 @@ use super::predictors;
 use super::recurrent;
 use super::rope;
 use super::unread;
-use super::value::Value;
 use super::variants;
 use super::xielu;
 use crate::ModelConfig;
 use crate::Projection;
 use crate::config::{Biases, LayerSpec, Multipliers, check_layers};
 use crate::error::Fault;
-use crate::families::{Facts, Family, GgufWindows, Heads, Mixer, RopeInWindows, Variants};
+use crate::families::{Facts, GgufWindows, Heads, Mixer, RopeInWindows, Variants};
 use crate::mapped::Mapped;
 use crate::weights::Part;
 
 /// The decoder that the metadata and the tensor table describe, which are of these files.
 pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig, Fault> {
-    let family = family(gguf)?;
+    let family = family::of_file(gguf)?;
     let facts = family.facts();
     let keys = Keys::new(gguf, facts.gguf.architecture);
     unread::refuse(&keys, facts)?;
@@ -119,29 +119,6 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
     };
     config.validate()?;
     Ok(config)
-}
-
-/// The family of an architecture.
-fn family(gguf: &Gguf) -> Result<Family, Fault> {
-    if gguf.metadata.get("general.type").and_then(|v| v.as_str()) == Some("adapter") {
-        return Err(
-            Fault::new("an adapter, not a model").hint("name the GGUF file of the base model")
-        );
-    }
-    let arch = gguf
-        .metadata
-        .get("general.architecture")
-        .and_then(|v| v.as_str());
-    let arch = arch.ok_or("no general.architecture in the metadata")?;
-    let names = |key: &str| {
-        let number = gguf.metadata.get(&format!("{arch}.{key}"));
-        number.and_then(Value::as_u64).is_some_and(|n| n > 0)
-    };
-    let has_window = names("attention.sliding_window");
-    Family::of_gguf(arch, has_window, names(experts::COUNT)).ok_or_else(|| {
-        Fault::new(format!("architecture \"{arch}\" is not supported"))
-            .hint(format!("known are {}", Family::gguf_names()))
-    })
 }
 
 /// How llama.cpp spaces the layers of an architecture that differ: every n-th sees everything, or has no rotary embedding.

@@ -6,6 +6,7 @@
 pub(crate) mod config;
 pub(crate) mod entries;
 pub(crate) mod experts;
+mod family;
 mod file;
 mod keys;
 pub(crate) mod names;

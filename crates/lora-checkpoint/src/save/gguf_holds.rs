@@ -41,7 +41,9 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
     }
     let has_window = held.layers.iter().any(|l| l.window.is_some());
     let has_experts = held.experts.is_some();
-    held.family = Family::of_gguf(architecture, has_window, has_experts).unwrap_or(held.family);
+    let named = held.family.name_in_gguf();
+    held.family =
+        Family::of_gguf(architecture, named, has_window, has_experts).unwrap_or(held.family);
     let other = held.family.facts();
     if other.json.local_rope != facts.json.local_rope {
         return Err(refused(format!(

@@ -1,6 +1,7 @@
 //! What a GGUF file says of a model and its decoder beside the tokenizer.
 use super::gguf_holds::attention_every;
 use crate::error::Error;
+use crate::families::NAME_KEY;
 use crate::gguf::rope::Written;
 use crate::gguf::{self, Value, experts, names, recurrent, variants};
 use crate::weights::Part;
@@ -24,6 +25,8 @@ pub(super) fn metadata(
         ],
     };
     all.extend(decoder(config, rope));
+    let named = config.family.name_in_gguf();
+    all.extend(named.map(|name| pair(NAME_KEY, text(name))));
     all.extend(xielu(model)?);
     all.push(pair("general.file_type", Value::U32(file_type)));
     all.push(pair("general.quantization_version", Value::U32(2)));

@@ -319,6 +319,10 @@ pub fn storable() -> Vec<Value> {
         ),
         of("glm4", json!({"partial_rotary_factor": 0.5})),
         of("ernie4_5", json!({"tie_word_embeddings": false})),
+        of(
+            "helium",
+            json!({"attention_bias": true, "mlp_bias": true, "head_dim": 16}),
+        ),
         of("seed_oss", json!({"attention_out_bias": true})),
         of("olmo2", json!({})),
         of(
@@ -469,6 +473,7 @@ fn rows_are_permuted_where_llama_cpp_wants_it() {
         ("mistral_sharded_bf16", true),
         ("smollm3_nope", true),
         ("qwen2_bias_all_linear", false),
+        ("helium_pairs", false),
         ("gemma3_text", false),
         ("phi3_fused", false),
     ] {

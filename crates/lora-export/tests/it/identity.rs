@@ -2,22 +2,26 @@
 use crate::harness::{export, golden, stderr};
 use lora_checkpoint::{Checkpoint, Error, SaveDtype, save_folder};
 use lora_model::model_input;
-use lora_testkit::assert_code;
+use lora_testkit::{assert_code, write_family};
 use std::path::Path;
 
 const CASE: &str = "llama_gqa_tied";
 
 /// A copy of the golden adapter whose receipt names its base.
 fn trained(dir: &Path) {
+    trained_on(dir, CASE, golden(&format!("{CASE}/base")).as_ref());
+}
+
+/// A copy of a golden case's adapter whose receipt names `base`.
+fn trained_on(dir: &Path, case: &str, base: &Path) {
     let adapter = dir.join("adapter");
     std::fs::create_dir(&adapter).unwrap();
     for file in ["adapter_config.json", "adapter_model.safetensors"] {
-        let from = golden(&format!("{CASE}/adapter_trained/{file}"));
+        let from = golden(&format!("{case}/adapter_trained/{file}"));
         std::fs::copy(from, adapter.join(file)).unwrap();
     }
-    let base = golden(&format!("{CASE}/base"));
-    let opened = Checkpoint::open(base.as_ref()).unwrap();
-    let input = model_input("base", base.as_ref(), &opened).unwrap();
+    let opened = Checkpoint::open(base).unwrap();
+    let input = model_input("base", base, &opened).unwrap();
     let receipt = serde_json::json!({
         "version": 2, "tool": "lora-train", "tool_version": "0", "artefact": "adapter", "out": adapter, "config": {},
         "seed": 1, "inputs": [input], "outputs": [], "results": {}, "measured": {}, "wall_seconds": 1.0,
@@ -66,4 +70,80 @@ fn another_base_of_equal_shapes_is_refused_and_the_flag_goes_on() {
         assert_code(&own, 0);
         assert!(!stderr(&own).contains("was trained on"), "{}", stderr(&own));
     }
+}
+
+/// llama.cpp has no architecture for Helium: its files are Llama's with a key of our own. Without that key the same file is a
+/// Llama whose rows of q and k lie in another order.
+#[test]
+fn a_file_without_its_family_s_name_is_another_base() {
+    let dir = tempfile::tempdir().unwrap();
+    write_family("helium_pairs", &dir.path().join("base"));
+    trained_on(dir.path(), "helium_pairs", &dir.path().join("base"));
+    let made = export(
+        dir.path(),
+        &[
+            "--model", "base", "--format", "gguf", "--dtype", "f32", "--out", "m.gguf",
+        ],
+    );
+    assert_code(&made, 0);
+    let exported = |base: &str| {
+        let args = ["--adapter", "adapter", "--format", "gguf", "--base", base];
+        export(
+            dir.path(),
+            &[&args[..], &["--out", "a.gguf", "--force"]].concat(),
+        )
+    };
+    let folder = exported("base");
+    assert_code(&folder, 0);
+    let own = std::fs::read(dir.path().join("a.gguf")).unwrap();
+    let file = exported("m.gguf");
+    assert_code(&file, 0);
+    assert!(!stderr(&file).contains("trained on"), "{}", stderr(&file));
+    let rows = own.len() - own.len() / 2; // names differ in the metadata alone
+    let same = std::fs::read(dir.path().join("a.gguf")).unwrap();
+    assert_eq!(own[own.len() - rows..], same[same.len() - rows..]);
+
+    let mut bytes = std::fs::read(dir.path().join("m.gguf")).unwrap();
+    let key = b"lora.model_type";
+    let at = bytes.windows(key.len()).position(|w| w == key).unwrap();
+    bytes[at..at + key.len()].copy_from_slice(b"some.other_text");
+    std::fs::write(dir.path().join("nameless.gguf"), &bytes).unwrap();
+    let opened = Checkpoint::open(&dir.path().join("nameless.gguf")).unwrap();
+    assert_eq!(opened.config().facts().model_type, "llama");
+    let refused = exported("nameless.gguf");
+    assert_code(&refused, 2);
+    let said = stderr(&refused);
+    assert!(
+        said.contains("the rows of q_proj and k_proj lie in another order"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_name_that_no_file_of_that_architecture_has_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    write_family("helium_pairs", &dir.path().join("base"));
+    let made = export(
+        dir.path(),
+        &[
+            "--model", "base", "--format", "gguf", "--dtype", "f32", "--out", "m.gguf",
+        ],
+    );
+    assert_code(&made, 0);
+    let mut bytes = std::fs::read(dir.path().join("m.gguf")).unwrap();
+    let at = bytes.windows(6).position(|w| w == b"helium").unwrap();
+    bytes[at..at + 6].copy_from_slice(b"granit");
+    std::fs::write(dir.path().join("other.gguf"), &bytes).unwrap();
+    let refused = export(
+        dir.path(),
+        &["--model", "other.gguf", "--format", "hf", "--out", "back"],
+    );
+    assert_code(&refused, 2);
+    let said = stderr(&refused);
+    assert!(
+        said.contains(
+            "lora.model_type is \"granit\", of which no file of architecture \"llama\" is"
+        ),
+        "{said}"
+    );
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 71] = [
+pub(crate) const CASES: [&str; 72] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -24,6 +24,7 @@ pub(crate) const CASES: [&str; 71] = [
     "granite_multipliers",
     "glm4_partial",
     "ernie4_5_pairs",
+    "helium_pairs",
     "seed_oss_biases",
     "olmo2_norms_after",
     "olmo3_windows",
