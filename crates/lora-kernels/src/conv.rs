@@ -1,5 +1,5 @@
-//! A causal convolution of each column by itself: y(t) = f(Σⱼ w(j)∘x(t − taps + 1 + j)), where what lies before a sequence is 0,
-//! or the rows that were read before it; f is SiLU or nothing.
+//! A causal convolution of each column by itself: y(t) = f(b + Σⱼ w(j)∘x(t − taps + 1 + j)), where what lies before a sequence
+//! is 0, or the rows that were read before it; f is SiLU or nothing.
 use crate::dispatch::vectorised;
 use crate::layout::{Layout, Segment};
 use crate::vector::sigmoid;
@@ -22,6 +22,8 @@ pub enum Behind {
 pub struct Taps<'a> {
     /// Values.
     pub values: &'a [f32],
+    /// b, (columns), if there is one.
+    pub bias: Option<&'a [f32]>,
     /// Columns.
     pub columns: usize,
     /// What follows.
@@ -117,9 +119,12 @@ struct Source<'s> {
 }
 
 impl Source<'_> {
-    /// Σⱼ w(j)∘x(row − taps + 1 + j) goes to y.
+    /// b + Σⱼ w(j)∘x(row − taps + 1 + j) goes to y.
     fn sum(&self, taps: Taps<'_>, row: usize, y: &mut [f32]) {
-        y.fill(0.0);
+        match taps.bias {
+            Some(bias) => y.copy_from_slice(bias),
+            None => y.fill(0.0),
+        }
         let before = taps.count() - 1;
         for tap in 0..taps.count() {
             let at = row + tap; // counted from the first row of the tail

@@ -21,6 +21,7 @@
 pub mod activation;
 pub mod adapted;
 pub mod attention;
+mod block;
 pub mod conv;
 pub mod delta;
 mod dispatch;
@@ -47,6 +48,7 @@ pub mod rope;
 pub mod rows;
 mod shared;
 pub mod short_conv;
+pub mod ssd;
 pub mod stack;
 pub mod vector;
 

@@ -4,11 +4,11 @@
 //! ```text
 //! o = e^G∘(q·S) + (q·kᵀ∘D)·w     (I + β∘k·kᵀ∘D)·w = β∘(v − e^G∘(k·S))     S′ = e^Gc·S + Σⱼ e^(Gc − Gⱼ)·kⱼ·wⱼᵀ
 //! ```
-use super::block::{add_product, product, solve_transposed, transpose};
 use super::inputs::Inputs;
 use super::keys::Keys;
 use super::shape::{CHUNK, Shape};
 use super::values::Values;
+use crate::block::{add_product, product, solve_transposed, transpose};
 use crate::memory::grow;
 use crate::shared::SharedMut;
 use crate::vector::dot;

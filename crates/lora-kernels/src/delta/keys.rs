@@ -1,6 +1,6 @@
 //! Queries and keys of a key head in a chunk, divided by their lengths, and their products with the keys.
-use super::block::{product, transpose};
 use super::shape::{CHUNK, Shape};
+use crate::block::{product, transpose};
 use crate::memory::grow;
 use crate::vector::dot;
 

@@ -10,8 +10,7 @@
 //! solution of a triangular system, and only the state goes from chunk to chunk, so that time is linear in tokens.
 //!
 //! [`crate::conv`] is the convolution, `inputs` has what is read, and makes g and β of it, `rule` computes forward and `gradient` backward (`chunk`), both of what `keys` and
-//! `values` hold of a chunk; `block` multiplies; `gated_norm` follows.
-mod block;
+//! `values` hold of a chunk; [`crate::block`] multiplies; `gated_norm` follows.
 mod chunk;
 pub mod gated_norm;
 mod gradient;
@@ -24,5 +23,6 @@ mod values;
 pub use gradient::{Gradients, backward, scratch_len};
 pub use inputs::{Gates, Inputs};
 pub use keys::{l2_backward, l2_norm};
+pub(crate) use rule::chunks;
 pub use rule::forward;
 pub use shape::{CHUNK, Shape};

@@ -83,7 +83,7 @@ pub fn forward(
 }
 
 /// First row and tokens of each chunk of a segment.
-pub(super) fn chunks(segment: &Segment) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+pub(crate) fn chunks(segment: &Segment) -> impl DoubleEndedIterator<Item = (usize, usize)> {
     let (start, all) = (segment.query_start, segment.queries);
     (0..all.div_ceil(CHUNK)).map(move |i| (start + i * CHUNK, CHUNK.min(all - i * CHUNK)))
 }

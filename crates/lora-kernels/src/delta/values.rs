@@ -1,9 +1,9 @@
 //! A value head in a chunk: its gates and values, the updates that the chunk writes into the state, and the state's way
 //! through the chunk.
-use super::block::{add_product, product, solve};
 use super::inputs::{Gates, Inputs, logistic};
 use super::keys::Keys;
 use super::shape::{CHUNK, Shape};
+use crate::block::{add_product, product, solve};
 use crate::memory::grow;
 
 /// Of a value head in a chunk of c tokens.

@@ -6,6 +6,17 @@ use lora_kernels::layout::{Layout, Span};
 use lora_kernels::short_conv;
 
 fn convolved(x: &[f64], w: &[f64], columns: usize, starts: &[usize], behind: Behind) -> Vec<f64> {
+    convolved_from(x, (w, &vec![0.0; columns]), columns, starts, behind)
+}
+
+/// The same with a bias.
+fn convolved_from(
+    x: &[f64],
+    (w, bias): (&[f64], &[f64]),
+    columns: usize,
+    starts: &[usize],
+    behind: Behind,
+) -> Vec<f64> {
     let taps = w.len() / columns;
     let mut y = vec![0.0; x.len()];
     for bounds in starts.windows(2) {
@@ -15,7 +26,7 @@ fn convolved(x: &[f64], w: &[f64], columns: usize, starts: &[usize], behind: Beh
                     let at = (t + j + 1).checked_sub(taps).filter(|at| *at >= bounds[0]);
                     at.map_or(0.0, |at| w[j * columns + c] * x[at * columns + c])
                 };
-                let sum: f64 = (0..taps).map(term).sum();
+                let sum = bias[c] + (0..taps).map(term).sum::<f64>();
                 y[t * columns + c] = match behind {
                     Behind::Nothing => sum,
                     Behind::Silu => sum / (1.0 + (-sum).exp()),
@@ -33,6 +44,7 @@ fn convolutions_see_their_own_sequence_alone() {
         let (x, w) = (values(76 * columns, 1), values(count * columns, 2));
         let taps = conv::Taps {
             values: &w,
+            bias: None,
             columns,
             behind,
         };
@@ -58,11 +70,40 @@ fn convolutions_see_their_own_sequence_alone() {
 }
 
 #[test]
+fn convolutions_with_a_bias() {
+    let (columns, starts) = (7, [0, 2, 75, 76]);
+    let (x, w, bias) = (
+        values(76 * columns, 1),
+        values(4 * columns, 2),
+        values(columns, 4),
+    );
+    let taps = conv::Taps {
+        values: &w,
+        bias: Some(&bias),
+        columns,
+        behind: Behind::Silu,
+    };
+    let layout = Layout::packed(&starts);
+    let (x64, w64, bias64) = (wide(&x), wide(&w), wide(&bias));
+    let of = |x: &[f64]| convolved_from(x, (&w64, &bias64), columns, &starts, Behind::Silu);
+    let mut y = vec![f32::NAN; x.len()];
+    conv::forward(taps, &layout, &x, &mut y, None);
+    assert_close("y", &y, &of(&x64), 1e-6);
+    let weights = values(x.len(), 3);
+    let (mut dy, mut dx) = (weights.clone(), vec![f32::NAN; x.len()]);
+    conv::backward(taps, &layout, &x, &mut dy, &mut dx);
+    let want = gradient(&x64, |x| weigh(&weights, &of(x)));
+    assert_close("dx", &dx, &want, 1e-5);
+}
+
+#[test]
 fn a_convolution_goes_on_from_its_tail() {
     let (columns, t) = (5, 40);
     let (x, w) = (values(t * columns, 1), values(4 * columns, 2));
+    let bias = values(columns, 3);
     let taps = conv::Taps {
         values: &w,
+        bias: Some(&bias),
         columns,
         behind: Behind::Silu,
     };
@@ -112,6 +153,7 @@ fn short_convolutions_both_ways() {
         let (sides, w) = (values(76 * 3 * columns, 1), values(count * columns, 2));
         let taps = conv::Taps {
             values: &w,
+            bias: None,
             columns,
             behind: Behind::Nothing,
         };
@@ -131,6 +173,7 @@ fn a_short_convolution_goes_on_from_its_tail_with_any_number_of_threads() {
     let (sides, w) = (values(t * 3 * columns, 1), values(3 * columns, 2));
     let taps = conv::Taps {
         values: &w,
+        bias: None,
         columns,
         behind: Behind::Nothing,
     };

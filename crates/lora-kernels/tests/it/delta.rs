@@ -273,6 +273,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
         let [mixed, a, b] = case.backward(&o);
         let taps = conv::Taps {
             values: &w,
+            bias: None,
             columns: shape.columns(),
             behind: conv::Behind::Silu,
         };

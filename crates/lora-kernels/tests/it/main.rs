@@ -15,5 +15,6 @@ mod optim;
 mod plain;
 mod pointwise;
 mod sinks;
+mod ssd;
 mod stack;
 mod threads;

@@ -22,6 +22,7 @@ impl Own<'_> {
     fn taps(&self) -> conv::Taps<'_> {
         conv::Taps {
             values: &self.layer.taps,
+            bias: None,
             columns: self.shape.columns(),
             behind: conv::Behind::Silu,
         }

@@ -13,6 +13,7 @@ impl<'p> LayerPass<'p, '_> {
     fn taps(self) -> Option<Taps<'p>> {
         Some(Taps {
             values: self.layer.short_conv.as_ref()?,
+            bias: None,
             columns: self.out_features(ConvOut),
             behind: Behind::Nothing,
         })

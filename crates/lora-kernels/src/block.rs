@@ -8,7 +8,7 @@ const STEP: usize = 16;
 
 vectorised! {
     /// c (m, n) += a·b of size [m, k, n]: a(i, p) = a[i·strides[0] + p·strides[1]], b (k, n) and c are dense.
-    pub(super) fn add_product(c: &mut [f32], a: &[f32], strides: [usize; 2], b: &[f32], size: [usize; 3]) {
+    pub(crate) fn add_product(c: &mut [f32], a: &[f32], strides: [usize; 2], b: &[f32], size: [usize; 3]) {
         let [m, k, n] = size;
         let [rows, columns] = TILE;
         if k == 0 {
@@ -57,13 +57,13 @@ fn tile(c: &mut [f32], a: &[f32], strides: [usize; 2], b: &[f32], [k, n]: [usize
 }
 
 /// c (m, n) = a·b, otherwise as [`add_product`].
-pub(super) fn product(c: &mut [f32], a: &[f32], strides: [usize; 2], b: &[f32], size: [usize; 3]) {
+pub(crate) fn product(c: &mut [f32], a: &[f32], strides: [usize; 2], b: &[f32], size: [usize; 3]) {
     c[..size[0] * size[2]].fill(0.0);
     add_product(c, a, strides, b, size);
 }
 
 /// to (columns, rows) = the transpose of from (rows, columns).
-pub(super) fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
+pub(crate) fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
     let rows = from.len() / columns;
     for (i, row) in from.chunks_exact(columns).enumerate() {
         for (j, &value) in row.iter().enumerate() {
@@ -74,7 +74,7 @@ pub(super) fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
 
 vectorised! {
     /// y += factor·x.
-    pub(super) fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
+    pub(crate) fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
         for (y, &x) in y.iter_mut().zip(x) {
             *y += factor * x;
         }
@@ -82,7 +82,7 @@ vectorised! {
 }
 
 /// x (c, n) becomes the solution of (I − L)·solution = x, for L (c, c) strictly lower triangular.
-pub(super) fn solve(l: &[f32], c: usize, x: &mut [f32]) {
+pub(crate) fn solve(l: &[f32], c: usize, x: &mut [f32]) {
     let n = x.len() / c;
     for first in (0..c).step_by(STEP) {
         let end = c.min(first + STEP);
@@ -105,7 +105,7 @@ pub(super) fn solve(l: &[f32], c: usize, x: &mut [f32]) {
 }
 
 /// The same of the transposed system, (I − Lᵀ)·solution = x.
-pub(super) fn solve_transposed(l: &[f32], c: usize, x: &mut [f32]) {
+pub(crate) fn solve_transposed(l: &[f32], c: usize, x: &mut [f32]) {
     let n = x.len() / c;
     for first in (0..c).step_by(STEP).rev() {
         let end = c.min(first + STEP);
