@@ -86,7 +86,10 @@ impl Checkpoint {
         }
         match self.entries.get_key_value(name) {
             Some((name, entry)) => {
-                let view = TensorView::new(name, entry, self.files[entry.file].bytes());
+                let mut view = TensorView::new(name, entry, self.files[entry.file].bytes());
+                if let Some((file, range)) = &entry.rest {
+                    view = view.with_rest(&self.files[*file].bytes()[range.clone()]);
+                }
                 Ok(match &entry.exponents {
                     None => view,
                     Some((file, range)) => {

@@ -1,7 +1,7 @@
 //! The shape of a decoder, checked for sense: all that a route, a file format or a plan needs to know of a model.
 //! Where it comes from (config.json, GGUF metadata) lives elsewhere.
 use crate::Rope;
-use crate::families::{DeltaShape, Experts, Facts, Family, Mixer, ShortConv, Variants};
+use crate::families::{DeltaShape, Experts, Facts, Family, MambaShape, Mixer, ShortConv, Variants};
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,8 @@ pub struct ModelConfig {
     pub delta: Option<DeltaShape>,
     /// The convolution of layers that have nothing else, of a family that has such.
     pub short_conv: Option<ShortConv>,
+    /// Heads of the layers of Mamba-2, if there are such.
+    pub mamba: Option<MambaShape>,
     /// Scores are divided by its root, unless `multipliers` name their own; the width of a head unless the family names
     /// another number.
     pub query_pre_attn_scalar: f64,
@@ -117,11 +119,9 @@ impl Default for Multipliers {
 }
 
 /// Largest dimension of any weight: far above every real model, small enough that products of two fit 64 bits.
-const MAX_DIMENSION: usize = 1 << 28;
+pub(crate) const MAX_DIMENSION: usize = 1 << 28;
 /// Largest number of experts in a layer.
 const MAX_EXPERTS: usize = 4096;
-/// Most taps of a convolution.
-const MAX_TAPS: usize = 64;
 /// Largest number of layers.
 pub(crate) const MAX_LAYERS: usize = 4096;
 
@@ -244,60 +244,6 @@ impl ModelConfig {
             if !(x.is_finite() && x > 0.0) {
                 return Err(format!("{key} is {x}, expected a positive number"));
             }
-        }
-        Ok(())
-    }
-
-    fn validate_recurrent(&self) -> Result<(), String> {
-        let known = |mixer| match mixer {
-            Mixer::Attention => true,
-            Mixer::Delta => self.delta.is_some(),
-            Mixer::ShortConv => self.short_conv.is_some(),
-        };
-        if !self.layers.iter().all(|layer| known(layer.mixer)) {
-            return Err("recurrent layers whose shape is not known".to_owned());
-        }
-        let taps = self.short_conv.map_or(1, |own| own.taps);
-        if taps == 0 || taps > MAX_TAPS {
-            let key = ShortConv::KEY;
-            return Err(format!("{key} is {taps}, expected 1 to {MAX_TAPS}"));
-        }
-        self.validate_delta()?;
-        // A text that is read again from its begin would need the states of its begin.
-        let changes = |rope: &Rope| rope.changes_beyond().is_some();
-        if self.is_recurrent() && self.ropes.iter().any(changes) {
-            return Err(
-                "a rotary embedding that depends on the length (dynamic, longrope) is not supported beside layers that keep a state"
-                    .to_owned(),
-            );
-        }
-        Ok(())
-    }
-
-    fn validate_delta(&self) -> Result<(), String> {
-        let Some(delta) = self.delta else {
-            return Ok(());
-        };
-        for (key, size) in delta.named() {
-            if size == 0 || size > MAX_DIMENSION {
-                return Err(format!("{key} is {size}, expected 1 to {MAX_DIMENSION}"));
-            }
-        }
-        let widths = [
-            delta.key_heads.saturating_mul(delta.key_dim),
-            delta.value_heads.saturating_mul(delta.value_dim),
-        ];
-        if widths.iter().any(|&width| width > MAX_DIMENSION / 4) || delta.taps > MAX_TAPS {
-            return Err(format!(
-                "linear attention with heads of {} and {} columns and {} taps is absurdly large",
-                widths[0], widths[1], delta.taps
-            ));
-        }
-        if !delta.value_heads.is_multiple_of(delta.key_heads) {
-            return Err(format!(
-                "linear_num_value_heads {} is not a multiple of linear_num_key_heads {}",
-                delta.value_heads, delta.key_heads
-            ));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What each layer of a decoder consists of, and the shapes and names of that.
 use crate::families::{
-    DeltaShape, Experts, HeadNorms, Heads, Mixer, Norm, PER_LAYER_EMBEDDING, PerLayer,
+    DeltaShape, Experts, HeadNorms, Heads, MambaShape, Mixer, Norm, PER_LAYER_EMBEDDING, PerLayer,
 };
 use crate::{ModelConfig, Projection};
 
@@ -78,6 +78,7 @@ impl ModelConfig {
         let queries = self.num_attention_heads * heads.width;
         let keys = heads.kv * heads.width;
         let delta = |of: fn(DeltaShape) -> usize| self.delta.map_or(0, of);
+        let mamba = |of: fn(MambaShape) -> usize| self.mamba.map_or(0, of);
         let own = self.per_layer().map_or(0, |own| own.width);
         match projection {
             Projection::Q | Projection::OutputGate => (queries, hidden),
@@ -94,6 +95,11 @@ impl ModelConfig {
             Projection::DeltaOut => (hidden, delta(DeltaShape::values)),
             Projection::ConvIn => (3 * hidden, hidden),
             Projection::ConvOut => (hidden, hidden),
+            Projection::MambaIn => (mamba(|m| m.values() + m.columns() + m.heads), hidden),
+            Projection::MambaZ => (mamba(MambaShape::values), hidden),
+            Projection::MambaXbc => (mamba(MambaShape::columns), hidden),
+            Projection::MambaDt => (mamba(|m| m.heads), hidden),
+            Projection::MambaOut => (hidden, mamba(MambaShape::values)),
             Projection::PerLayerModel => (self.num_hidden_layers * own, hidden),
             Projection::PerLayerGate => (own, hidden),
             Projection::PerLayerOut => (hidden, own),
@@ -121,6 +127,11 @@ impl ModelConfig {
             | Projection::DeltaOut
             | Projection::ConvIn
             | Projection::ConvOut
+            | Projection::MambaIn
+            | Projection::MambaZ
+            | Projection::MambaXbc
+            | Projection::MambaDt
+            | Projection::MambaOut
             | Projection::PerLayerModel
             | Projection::PerLayerGate
             | Projection::PerLayerOut => false,

@@ -47,6 +47,7 @@ mod quantise;
 mod rope;
 mod safetensors_files;
 mod save;
+mod states;
 mod storage;
 mod stored;
 mod text_part;
@@ -61,8 +62,9 @@ pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
 pub use error::Error;
 pub use families::{
     Activation, Block, Clamp, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts,
-    Facts, Family, HeadNorms, Heads, Mixer, Mlp, Norm, NormKind, PER_LAYER_EMBEDDING, PerLayer,
-    Published, Recurrent, RotaryPairs, ShortConv, Variants, XIELU_BETA, XIELU_EPS, XieluNumber,
+    Facts, Family, HeadNorms, Heads, MambaPart, MambaShape, Mixer, Mlp, Norm, NormKind,
+    PER_LAYER_EMBEDDING, PerLayer, Published, Recurrent, RotaryPairs, ShortConv, Variants,
+    XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 pub use importance::Importance;
 pub use projection::Projection;

@@ -39,6 +39,16 @@ pub enum Projection {
     ConvIn,
     /// Its output.
     ConvOut,
+    /// What a layer of Mamba-2 reads, stacked: the gate, what the convolution runs over, and what steps are made of.
+    MambaIn,
+    /// The gate of its output.
+    MambaZ,
+    /// x of all heads, B and C of all groups, which its convolution runs over.
+    MambaXbc,
+    /// What its steps are made of, a number a head.
+    MambaDt,
+    /// Its output.
+    MambaOut,
     /// From the embedding to the inputs of all layers: one for the model, which stands with the first layer's.
     PerLayerModel,
     /// The gate of a layer's own input.
@@ -48,13 +58,14 @@ pub enum Projection {
 }
 
 use Projection::{
-    ConvIn, ConvOut, DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, Down, Gate, GateUp, K, O,
-    OutputGate, PerLayerGate, PerLayerModel, PerLayerOut, Q, QGate, Qkv, Up, V,
+    ConvIn, ConvOut, DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, Down, Gate, GateUp, K, MambaDt,
+    MambaIn, MambaOut, MambaXbc, MambaZ, O, OutputGate, PerLayerGate, PerLayerModel, PerLayerOut,
+    Q, QGate, Qkv, Up, V,
 };
 
 impl Projection {
     /// All kinds of projections, in the order of [`Projection::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Q,
         K,
         V,
@@ -73,6 +84,11 @@ impl Projection {
         DeltaOut,
         ConvIn,
         ConvOut,
+        MambaIn,
+        MambaZ,
+        MambaXbc,
+        MambaDt,
+        MambaOut,
         PerLayerModel,
         PerLayerGate,
         PerLayerOut,
@@ -104,6 +120,8 @@ impl Projection {
             DeltaOut => "linear_attn.out_proj",
             ConvIn => "conv.in_proj",
             ConvOut => "conv.out_proj",
+            MambaIn | MambaZ | MambaXbc | MambaDt => "mamba.in_proj",
+            MambaOut => "mamba.out_proj",
             PerLayerModel => "per_layer_model_projection",
             PerLayerGate => "per_layer_input_gate",
             PerLayerOut => "per_layer_projection",
@@ -138,6 +156,11 @@ impl Projection {
             DeltaOut => &[DeltaOut],
             ConvIn => &[ConvIn],
             ConvOut => &[ConvOut],
+            MambaIn => &[MambaZ, MambaXbc, MambaDt],
+            MambaZ => &[MambaZ],
+            MambaXbc => &[MambaXbc],
+            MambaDt => &[MambaDt],
+            MambaOut => &[MambaOut],
             PerLayerModel => &[PerLayerModel],
             PerLayerGate => &[PerLayerGate],
             PerLayerOut => &[PerLayerOut],

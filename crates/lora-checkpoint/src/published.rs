@@ -1,6 +1,8 @@
 //! The shape of a published model as a config, for plans.
 use crate::config::{Biases, LayerSpec, Multipliers};
-use crate::families::{DeltaShape, Family, Mixer, Published, RecurrentKind, ShortConv, Variants};
+use crate::families::{
+    DeltaShape, Family, MambaShape, Mixer, Published, RecurrentKind, ShortConv, Variants,
+};
 use crate::{ModelConfig, Rope, RopeScaling};
 
 impl ModelConfig {
@@ -36,6 +38,7 @@ impl ModelConfig {
                 .collect(),
             delta: delta(family, shape),
             short_conv: short_conv(family),
+            mamba: mamba(family, shape),
             query_pre_attn_scalar: shape.head as f64,
             multipliers: Multipliers::default(),
             attention_softcap: None,
@@ -78,8 +81,25 @@ fn delta(family: Family, shape: &Published) -> Option<DeltaShape> {
 fn short_conv(family: Family) -> Option<ShortConv> {
     match kind(family)? {
         RecurrentKind::ShortConv(usual) => Some(usual),
-        RecurrentKind::Delta { .. } => None,
+        RecurrentKind::Delta { .. } | RecurrentKind::Mamba(_) => None,
     }
+}
+
+/// Heads of layers of Mamba-2, which are as wide together as twice the hidden state.
+fn mamba(family: Family, shape: &Published) -> Option<MambaShape> {
+    let RecurrentKind::Mamba(usual) = kind(family)? else {
+        return None;
+    };
+    if shape.attention_everywhere {
+        return None;
+    }
+    let [heads, state] = shape.state_heads.unwrap_or([usual.heads, usual.state]);
+    Some(MambaShape {
+        heads,
+        state,
+        width: 2 * shape.hidden / heads,
+        ..usual
+    })
 }
 
 /// What mixes the tokens of each layer.
@@ -88,6 +108,8 @@ fn mixers(family: Family, shape: &Published) -> impl Iterator<Item = Mixer> + us
         Some(RecurrentKind::Delta {
             attention_every, ..
         }) if !(layer + 1).is_multiple_of(attention_every) => Mixer::Delta,
+        _ if shape.attention_everywhere => Mixer::Attention,
+        Some(RecurrentKind::Mamba(_)) if !shape.attention_in.contains(&layer) => Mixer::Mamba,
         Some(RecurrentKind::ShortConv(_)) if !shape.attention_in.contains(&layer) => {
             Mixer::ShortConv
         }

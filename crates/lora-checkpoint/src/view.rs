@@ -24,6 +24,8 @@ pub(crate) struct Entry {
     pub(crate) is_rate: bool,
     /// Where its values lie, if not one behind the other.
     pub(crate) strides: Option<Strides>,
+    /// The file and place of the second half of its rows, if that lies elsewhere.
+    pub(crate) rest: Option<(usize, Range<usize>)>,
     /// The file and place of the exponents of its blocks, where those are a tensor of their own.
     pub(crate) exponents: Option<(usize, Range<usize>)>,
 }
@@ -46,6 +48,7 @@ impl Entry {
             offset: 0.0,
             is_rate: false,
             strides: None,
+            rest: None,
             exponents: None,
         }
     }
@@ -58,6 +61,8 @@ pub struct TensorView<'a> {
     name: &'a str,
     entry: &'a Entry,
     bytes: &'a [u8],
+    /// The second half of its rows, if that lies elsewhere.
+    rest: &'a [u8],
     /// Of its blocks, where those are a tensor of their own.
     exponents: &'a [u8],
 }
@@ -68,8 +73,14 @@ impl<'a> TensorView<'a> {
             name,
             entry,
             bytes: &file[entry.range.clone()],
+            rest: &[],
             exponents: &[],
         }
+    }
+
+    /// The same with the second half of its rows.
+    pub(crate) fn with_rest(self, rest: &'a [u8]) -> Self {
+        Self { rest, ..self }
     }
 
     /// The same with the exponents of its blocks.
@@ -87,9 +98,13 @@ impl TensorView<'_> {
     pub fn shape(&self) -> &[usize] {
         &self.entry.shape
     }
-    /// The stored values as they lie in the file.
+    /// The stored values as they lie in the file; of a matrix whose second half lies elsewhere the first.
     pub fn stored(&self) -> &[u8] {
         self.bytes
+    }
+    /// The second half of the rows as they lie in the file, if they lie elsewhere than the first; else nothing.
+    pub fn stored_rest(&self) -> &[u8] {
+        self.rest
     }
     /// Bytes of the stored values.
     pub fn stored_bytes(&self) -> usize {
@@ -103,6 +118,7 @@ impl TensorView<'_> {
         self.entry.permuted.is_none()
             && self.entry.columns.is_none()
             && self.entry.strides.is_none()
+            && self.rest.is_empty()
     }
     /// The stored bytes of a row, in Hugging Face's order.
     ///
@@ -111,12 +127,17 @@ impl TensorView<'_> {
     pub fn stored_row(&self, row: usize) -> &[u8] {
         assert!(row < self.rows(), "{}: row {row}", self.name);
         let row = self.place(row);
-        let bytes = self.bytes.len() / self.rows();
-        &self.bytes[row * bytes..(row + 1) * bytes]
+        let bytes = (self.bytes.len() + self.rest.len()) / self.rows();
+        let (from, row) = match (row * bytes).checked_sub(self.bytes.len()) {
+            Some(behind) if !self.rest.is_empty() => (self.rest, behind),
+            _ => (self.bytes, row * bytes),
+        };
+        &from[row..row + bytes]
     }
-    /// Where its bytes begin in the file.
-    pub(crate) fn start(&self) -> usize {
-        self.entry.range.start
+    /// Where its bytes begin in the file, and those of its second half if that lies elsewhere.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = usize> + use<> {
+        let rest = self.entry.rest.as_ref().map(|(_, range)| range.start);
+        std::iter::once(self.entry.range.start).chain(rest)
     }
     /// What the file adds to the values.
     pub(crate) fn offset(&self) -> f32 {

@@ -1,6 +1,7 @@
 //! The weights that a decoder of a shape has: what each is, its name and its shape.
 use crate::families::{
-    DeltaPart, EXPERT_PROJECTIONS, Mixer, Mlp, Norm, ShortConv, XIELU_BETA, XIELU_EPS, XieluNumber,
+    DeltaPart, EXPERT_PROJECTIONS, MambaPart, Mixer, Mlp, Norm, ShortConv, XIELU_BETA, XIELU_EPS,
+    XieluNumber,
 };
 use crate::{ModelConfig, Projection};
 
@@ -25,6 +26,7 @@ pub(crate) enum Part {
     Delta(usize, DeltaPart),
     /// The taps of a layer's short convolution.
     ShortConv(usize),
+    Mamba(usize, MambaPart),
     /// The table of the layers' own inputs.
     PerLayerEmbedding,
     /// What a layer's output is multiplied by.
@@ -103,6 +105,13 @@ impl ModelConfig {
                 let name = format!("model.layers.{layer}.{}", ShortConv::PATH);
                 parts.push((Part::ShortConv(layer), name, vec![h, 1, conv.taps]));
             }
+            if let (Mixer::Mamba, Some(mamba)) = (self.layers[layer].mixer, self.mamba) {
+                for part in MambaPart::ALL {
+                    let name = format!("model.layers.{layer}.{}", part.path());
+                    let shape = part.shape(mamba);
+                    parts.extend(shape.map(|shape| (Part::Mamba(layer, part), name, shape)));
+                }
+            }
             if self.facts().mlp == Mlp::Xielu {
                 for number in XieluNumber::ALL {
                     let name = format!("model.layers.{layer}.{}", number.path());
@@ -177,6 +186,12 @@ impl ModelConfig {
             .into_iter()
             .find(|part| name.ends_with(part.path()));
         if let Some(part) = delta {
+            return part.initial();
+        }
+        let mamba = MambaPart::ALL
+            .into_iter()
+            .find(|part| name.ends_with(part.path()));
+        if let Some(part) = mamba {
             return part.initial();
         }
         match number {

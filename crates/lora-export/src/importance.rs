@@ -81,7 +81,8 @@ fn named(base: &Base, squares: &InputSquares) -> Importance {
     let mut columns = BTreeMap::new();
     for (&(layer, projection), sums) in &squares.sums {
         let weight = format!("{}.weight", base.config().path(projection, layer));
-        if let Some(name) = gguf::tensor_name(base.config(), &weight) {
+        let tensors = gguf::tensors_of(base.config(), &weight);
+        for (name, _) in tensors.into_iter().flatten() {
             let sums: Vec<f32> = sums.iter().map(|sum| *sum as f32).collect();
             let own = gguf::permute_columns(base.config(), &weight, &sums, sums.len());
             columns.insert(name, own);

@@ -17,6 +17,7 @@ mod experts;
 mod full;
 mod graph;
 mod loss;
+mod mamba;
 mod mlp;
 mod patches;
 mod per_layer;

@@ -40,7 +40,10 @@ fn marks(model: &Checkpoint) -> Marks {
         .filter_map(|name| model.tensor(name).ok())
         .collect();
     let mark = |view: &TensorView<'_>| {
-        let stored = lora_receipt::hash_bytes(view.stored());
+        let mut stored = lora_receipt::hash_bytes(view.stored());
+        if !view.stored_rest().is_empty() {
+            stored += &lora_receipt::hash_bytes(view.stored_rest());
+        }
         format!(
             "{} {:?} {:?} {stored}\n",
             view.name(),

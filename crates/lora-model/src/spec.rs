@@ -1,5 +1,5 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
-use lora_checkpoint::{DeltaPart, ModelConfig, PER_LAYER_EMBEDDING, ShortConv};
+use lora_checkpoint::{DeltaPart, MambaPart, ModelConfig, PER_LAYER_EMBEDDING, ShortConv};
 use lora_core::{Module, Role};
 
 mod mixtures;
@@ -23,6 +23,13 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         if let Some(path) = name.strip_suffix(".bias") {
             let biased = modules.iter_mut().rev().find(|m| m.path == path);
             biased.into_iter().for_each(Module::add_bias);
+            continue;
+        }
+        // PEFT takes it for a bias, by its name.
+        if is_step_bias(&name) {
+            let mut own = Module::frozen(&name, shape.iter().product());
+            own.add_bias();
+            modules.push(own);
             continue;
         }
         // What an activation learns is no module's weight, and nothing that an adapter trains.
@@ -73,9 +80,17 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
     modules
 }
 
+/// Whether it is what is added to that which the steps of a layer with a state are made of.
+fn is_step_bias(name: &str) -> bool {
+    [DeltaPart::StepBias.path(), MambaPart::StepBias.path()]
+        .iter()
+        .any(|path| name.ends_with(path))
+}
+
 /// Whether it is what a recurrent layer learns beside its linear layers.
 fn is_of_state(name: &str) -> bool {
-    let mut paths = DeltaPart::ALL.map(DeltaPart::path).into_iter();
+    let delta = DeltaPart::ALL.map(DeltaPart::path).into_iter();
+    let mut paths = delta.chain(MambaPart::ALL.map(MambaPart::path));
     name.ends_with(ShortConv::PATH) || paths.any(|path| name.ends_with(path))
 }
 
@@ -117,8 +132,9 @@ fn roles_of(config: &ModelConfig, path: &str) -> &'static [Role] {
     config.projections().find(own).map_or(&[], roles)
 }
 
-/// What a projection is for, as lora-core calls it. What a short convolution reads is for queries, keys and values; in a recurrent layer queries, keys and values are one, the gate of its
-/// output belongs to the output, and what decay and β are made of (a number a head) has no role: all-linear alone takes it.
+/// What a projection is for, as lora-core calls it. What a short convolution or Mamba-2 reads is for queries, keys and values;
+/// in a layer of Gated DeltaNet these are one, the gate of its output belongs to the output, and what decay and β are made of
+/// (a number a head) has no role: all-linear alone takes it.
 const fn roles(projection: Projection) -> &'static [Role] {
     match projection {
         Projection::Q | Projection::QGate => &[Role::Query],
@@ -128,15 +144,19 @@ const fn roles(projection: Projection) -> &'static [Role] {
         | Projection::OutputGate
         | Projection::DeltaZ
         | Projection::DeltaOut
-        | Projection::ConvOut => &[Role::Output],
+        | Projection::ConvOut
+        | Projection::MambaOut => &[Role::Output],
         Projection::Gate => &[Role::Gate],
         Projection::Up => &[Role::Up],
         Projection::Down => &[Role::Down],
-        Projection::Qkv | Projection::DeltaQkv | Projection::ConvIn => {
+        Projection::Qkv | Projection::DeltaQkv | Projection::ConvIn | Projection::MambaIn => {
             &[Role::Query, Role::Key, Role::Value]
         }
         Projection::DeltaB
         | Projection::DeltaA
+        | Projection::MambaZ
+        | Projection::MambaXbc
+        | Projection::MambaDt
         | Projection::PerLayerModel
         | Projection::PerLayerGate
         | Projection::PerLayerOut => &[],

@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 31] = [
+pub const FAMILIES: [(&str, &str); 32] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -18,6 +18,7 @@ pub const FAMILIES: [(&str, &str); 31] = [
     ("gpt_oss", "gpt_oss_sinks"),
     ("granite", "granite_multipliers"),
     ("granitemoe", "granitemoe_multipliers"),
+    ("granitemoehybrid", "granitemoehybrid_mamba"),
     ("helium", "helium_pairs"),
     ("hunyuan_v1_dense", "hunyuan_alpha"),
     ("lfm2", "lfm2_mixed"),

@@ -4,7 +4,7 @@ use crate::config_json::{self, Loaded};
 use crate::error::{Error, Fault, Result, invalid, io};
 use crate::families::is_rounded;
 use crate::gguf::split::{self, Opened};
-use crate::gguf::{config::model_config, entries::entries, rope::rounded};
+use crate::gguf::{config::model_config, entries::entries, rope_written::rounded};
 use crate::view::TensorView;
 use crate::{ModelConfig, expert_rows, safetensors_files, text_part};
 use std::collections::BTreeMap;

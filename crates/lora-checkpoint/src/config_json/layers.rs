@@ -13,7 +13,7 @@ const MAX_WINDOW_LAYERS: usize = 28;
 pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>, String> {
     let rotated = match facts.json.no_rope_interval {
         Some(interval) => no_rope_layers(json, count, interval)?,
-        None => vec![true; count],
+        None => vec![!facts.json.rope_switch || has_rope(json)?; count],
     };
     let (named, windows) = windows(json, facts.json.sliding, count, &rotated)?;
     let in_windows_alone = match facts.json.rope_in_windows {
@@ -38,6 +38,18 @@ pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Laye
         .collect())
 }
 
+/// `position_embedding_type`: without a word there is none.
+fn has_rope(json: &Object) -> Result<bool, String> {
+    match non_null(json, "position_embedding_type") {
+        None => Ok(false),
+        Some(Value::String(kind)) if kind == "rope" => Ok(true),
+        Some(Value::String(kind)) if kind == "nope" => Ok(false),
+        Some(other) => Err(format!(
+            "position_embedding_type is {other}, known are \"rope\", \"nope\" and null"
+        )),
+    }
+}
+
 /// What mixes the tokens of each layer: those that `layer_types` names, else attention in every so many-th.
 fn mixers(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Mixer>, String> {
     let Some(recurrent) = &facts.recurrent else {
@@ -46,9 +58,10 @@ fn mixers(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Mixer>, Stri
     if let Some(list) = per_layer(json, "layer_types", count)? {
         let named = |kind: &Value| {
             let known = [recurrent.mixer(), Mixer::Attention];
-            let found = known.into_iter().find(|mixer| kind == mixer.word());
+            let is = |mixer: &Mixer| mixer.words().iter().any(|word| kind == word);
+            let found = known.into_iter().find(is);
             found.ok_or_else(|| {
-                let [own, attention] = known.map(Mixer::word);
+                let [[own, _], [attention, _]] = known.map(Mixer::words);
                 format!("layer_types has {kind}, known are \"{own}\" and \"{attention}\"")
             })
         };
@@ -61,6 +74,7 @@ fn mixers(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Mixer>, Stri
             0 => return Err("full_attention_interval is 0, expected at least 1".to_owned()),
             every => Box::new(move |layer| (layer + 1).is_multiple_of(every)),
         },
+        RecurrentKind::Mamba(_) => Box::new(|_| false),
         RecurrentKind::ShortConv(_) => {
             let listed = sizes(json, "full_attn_idxs")?;
             Box::new(move |layer| listed.as_ref().is_none_or(|list| list.contains(&layer)))

@@ -1,5 +1,5 @@
 //! config.json as transformers 4 and 5 write it → [`ModelConfig`]. What can't be honoured is refused by name.
-//! - `blocks`: the width of an MLP in blocks.
+//! - `blocks`: the width of an MLP in blocks, or beside experts.
 //! - `experts`: of a mixture.
 //! - `layers`: windows and rotary embeddings layer by layer.
 //! - `recurrent`: layers that keep a state.
@@ -108,13 +108,15 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
     let ropes: Vec<Rope> = rope::all(json, facts, shape)?;
     let experts = experts::read(json, facts, &mut layers)?;
     unread::refuse_layer_types(json, facts, &layers)?;
+    let mamba = recurrent::mamba(json, facts, hidden_size, &layers)?;
     let config = ModelConfig {
         family,
         vocab_size: size_or("vocab_size", default.vocab_size)?,
         hidden_size,
-        intermediate_size: match default.block_width {
-            true => blocks::width(json, default.intermediate_size)?,
-            false => size_or("intermediate_size", default.intermediate_size)?,
+        intermediate_size: match (default.block_width, default.shared_mlp) {
+            (true, _) => blocks::width(json, default.intermediate_size)?,
+            (false, Some(usual)) => blocks::shared_width(json, usual)?,
+            (false, None) => size_or("intermediate_size", default.intermediate_size)?,
         },
         num_hidden_layers,
         num_attention_heads: heads,
@@ -125,6 +127,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         layers,
         delta: recurrent::delta(json, facts)?,
         short_conv: recurrent::short_conv(json, facts)?,
+        mamba,
         query_pre_attn_scalar: match default.query_pre_attn_scalar {
             None => head_dim as f64,
             Some(default) => real(json, "query_pre_attn_scalar")?.unwrap_or(default),

@@ -113,6 +113,8 @@ enum Neutral {
     AllOnes,
     /// 0.
     Zero,
+    /// The plain rotary embedding.
+    Rope,
     /// What the family does in any case.
     Always(bool),
 }
@@ -124,6 +126,7 @@ impl Neutral {
             Self::False => value == &Value::Bool(false),
             Self::One => value.as_f64() == Some(1.0),
             Self::Zero => value.as_f64() == Some(0.0),
+            Self::Rope => value == "rope",
             Self::Always(does) => value == &Value::Bool(does),
             Self::AtMostOne => value.as_f64().is_some_and(|n| n <= 1.0),
             Self::AllOnes => {
@@ -136,13 +139,13 @@ impl Neutral {
 
 /// The keys that this family doesn't read.
 fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
-    use Neutral::{AllOnes, Always, AtMostOne, False, Nothing, One, Zero};
+    use Neutral::{AllOnes, Always, AtMostOne, False, Nothing, One, Rope, Zero};
     let norms_heads = facts.norm(Norm::Query).is_some();
     let own = &facts.json;
     let biases = [own.qkv_bias, own.output_bias, own.mlp_bias];
     let counts_experts = |key| {
         let experts = facts.experts.as_ref();
-        experts.is_some_and(|own| own.count.0.contains(&key))
+        experts.is_some_and(|own| own.count.0.contains(&key)) || own.shared_mlp.is_some()
     };
     let varies = own.variants.is_some();
     let recurrent = facts.recurrent.as_ref();
@@ -204,6 +207,8 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
             Always(facts.projections.contains(&Projection::QGate)),
             false,
         ),
+        ("position_embedding_type", Rope, own.rope_switch),
+        ("shared_intermediate_size", Zero, own.shared_mlp.is_some()),
         ("conv_bias", False, false),
         ("full_attn_idxs", Nothing, has_short_conv),
         (ShortConv::KEY, Nothing, has_short_conv),

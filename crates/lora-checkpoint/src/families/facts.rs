@@ -102,10 +102,9 @@ impl Facts {
     /// The linear layer in which a projection lies: itself, or the stacked one.
     #[must_use]
     pub fn linear_of(&self, projection: Projection) -> Projection {
-        self.projections
-            .iter()
-            .copied()
-            .find(|p| p.parts().contains(&projection))
+        let recurrent = self.recurrent.iter().flat_map(|own| own.projections);
+        let mut all = self.projections.iter().chain(recurrent).copied();
+        all.find(|p| p.parts().contains(&projection))
             .unwrap_or(projection)
     }
 }

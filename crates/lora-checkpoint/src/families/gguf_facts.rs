@@ -9,12 +9,17 @@ pub(crate) const NAME_KEY: &str = "lora.model_type";
 pub(crate) struct GgufFacts {
     /// llama.cpp's `general.architecture`.
     pub(crate) architecture: &'static str,
+    /// The architecture of models none of whose layers keeps a state, if that is another one: another family's, so that such a
+    /// file names its own.
+    pub(crate) stateless: Option<&'static str>,
     /// Where several families share an architecture: a file that names a window is of this one.
     pub(crate) marked_by_window: bool,
     /// Where its files would be read as another family's: the key [`NAME_KEY`] says that they are its own.
     pub(crate) told_by_name: bool,
     /// Whether the rows of q and k are permuted within each head.
     pub(crate) permuted: bool,
+    /// Whether gate and up are two tensors, though one linear layer in the folder.
+    pub(crate) gate_up_apart: bool,
     /// Norms that lie under another name than in most architectures.
     pub(crate) norm_names: &'static [(Norm, &'static str)],
     /// The last norm's name.
@@ -68,6 +73,8 @@ pub(crate) enum Unloaded {
     NoWindows,
     /// Keys of another width than values, where there is a state.
     UnevenHeads,
+    /// Mamba-2 of another width than twice the hidden state.
+    MambaWidth,
     /// A table of the layers' inputs with more rows than the vocabulary.
     LongTable,
 }

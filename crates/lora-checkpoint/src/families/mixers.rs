@@ -1,5 +1,6 @@
 //! What mixes the tokens of a layer: attention, or something that keeps a state instead of all keys and values (Gated
-//! DeltaNet, a short convolution). No family is named here.
+//! DeltaNet, a short convolution, Mamba-2). No family is named here.
+use super::mamba::MambaShape;
 use crate::Projection;
 
 /// What mixes the tokens of a layer.
@@ -11,15 +12,17 @@ pub enum Mixer {
     Delta,
     /// A short causal convolution between two gates (LFM2, Liquid AI 2025).
     ShortConv,
+    /// A state space layer behind a short causal convolution (Mamba-2, Dao and Gu 2024).
+    Mamba,
 }
 
 impl Mixer {
-    /// transformers' word in `layer_types`, of a layer without a window.
-    pub(crate) const fn word(self) -> &'static str {
+    /// transformers' words in `layer_types`, of a layer without a window: today's and the one before, if there was another.
+    pub(crate) const fn words(self) -> [&'static str; 2] {
         match self {
-            Self::Attention => "full_attention",
-            Self::Delta => "linear_attention",
-            Self::ShortConv => "conv",
+            Self::Attention => ["full_attention", "attention"],
+            Self::Delta | Self::Mamba => ["linear_attention", "mamba"],
+            Self::ShortConv => ["conv"; 2],
         }
     }
 }
@@ -101,6 +104,8 @@ pub(crate) enum RecurrentKind {
         shape: DeltaShape,
         attention_every: usize,
     },
+    /// Mamba-2 in the layers that `layer_types` names so, without the list in all.
+    Mamba(MambaShape),
     /// Short convolutions, but for the layers that `full_attn_idxs` lists: those have attention, without the list all.
     ShortConv(ShortConv),
 }
@@ -112,6 +117,7 @@ impl Recurrent {
         match self.kind {
             RecurrentKind::Delta { .. } => Mixer::Delta,
             RecurrentKind::ShortConv(_) => Mixer::ShortConv,
+            RecurrentKind::Mamba(_) => Mixer::Mamba,
         }
     }
 }

@@ -16,12 +16,14 @@ mod glm4;
 mod gpt_oss;
 mod granite;
 mod granitemoe;
+mod granitemoehybrid;
 mod helium;
 mod hunyuan_v1_dense;
 mod json_facts;
 mod kinds;
 mod lfm2;
 mod llama;
+mod mamba;
 mod ministral;
 mod ministral3;
 mod mistral;
@@ -55,6 +57,7 @@ pub use kinds::{
     XieluNumber,
 };
 
+pub use mamba::{MambaPart, MambaShape};
 pub(crate) use mixers::RecurrentKind;
 pub use mixers::{DeltaPart, DeltaShape, Mixer, Recurrent, ShortConv};
 pub use variants::{Heads, PER_LAYER_EMBEDDING, PerLayer, Variants};
@@ -63,7 +66,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 31] = [
+static FAMILIES: [&Facts; 32] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -95,6 +98,7 @@ static FAMILIES: [&Facts; 31] = [
     &qwen3_5::FACTS,
     &lfm2::FACTS,
     &helium::FACTS,
+    &granitemoehybrid::FACTS,
 ];
 
 /// A family of decoders: a place in the registry.
@@ -128,9 +132,9 @@ impl Family {
     ) -> Option<Self> {
         let is_named = |f: &Self| named.is_none_or(|name| f.0.model_type == name);
         let is_own = |f: &Self| {
-            f.0.gguf.architecture == architecture
-                && f.0.gguf.told_by_name == named.is_some()
-                && is_named(f)
+            let own = &f.0.gguf;
+            let has = own.architecture == architecture || own.stateless == Some(architecture);
+            has && f.name_in_gguf(architecture).is_some() == named.is_some() && is_named(f)
         };
         let is_alike = |f: &Self| f.0.experts.is_some() == has_experts;
         let are_told_apart = Self::all().any(|f| is_own(&f) && is_alike(&f));
@@ -140,9 +144,11 @@ impl Family {
             .or_else(|| own().find(|f| !f.0.gguf.marked_by_window))
     }
 
-    /// What a file names it by, if it must ([`GgufFacts::told_by_name`]).
-    pub(crate) fn name_in_gguf(self) -> Option<&'static str> {
-        self.0.gguf.told_by_name.then_some(self.0.model_type)
+    /// What a file of an architecture names it by, if it must ([`GgufFacts::told_by_name`], [`GgufFacts::stateless`]).
+    pub(crate) fn name_in_gguf(self, architecture: &str) -> Option<&'static str> {
+        let own = &self.0.gguf;
+        let must = own.told_by_name || own.stateless == Some(architecture);
+        must.then_some(self.0.model_type)
     }
 
     /// The families, for a hint.
@@ -209,7 +215,7 @@ mod tests {
             let marked = facts.gguf.marked_by_window;
             let found = Family::of_gguf(
                 facts.gguf.architecture,
-                family.name_in_gguf(),
+                family.name_in_gguf(facts.gguf.architecture),
                 marked,
                 facts.experts.is_some(),
             )

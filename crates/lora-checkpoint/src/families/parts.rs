@@ -127,6 +127,8 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     proportional_rope: None,
     variants: None,
     block_width: false,
+    shared_mlp: None,
+    rope_switch: false,
     query_growth: false,
     unsupported: &[],
 };
@@ -142,9 +144,11 @@ pub(super) const OLMO_UNLOADED: &[Unloaded] = &[
 /// GGUF of a plain decoder.
 pub(super) const PLAIN_GGUF: GgufFacts = GgufFacts {
     architecture: "",
+    stateless: None,
     marked_by_window: false,
     told_by_name: false,
     permuted: false,
+    gate_up_apart: false,
     norm_names: &[],
     last_norm: "output_norm",
     windows: GgufWindows::Never,

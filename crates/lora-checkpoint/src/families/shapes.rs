@@ -24,10 +24,13 @@ pub struct Published {
     pub tied: bool,
     /// Experts, where all layers have some.
     pub experts: Option<Experts>,
-    /// Key heads and value heads of recurrent layers, where those are others than the family's usual ones.
+    /// Key heads and value heads of recurrent layers, where those are others than the family's usual ones; of Mamba-2 heads
+    /// and the width of a state.
     pub state_heads: Option<[usize; 2]>,
     /// The layers with attention, where those are listed.
     pub attention_in: &'static [usize],
+    /// Whether all layers have attention, in a family where some may not.
+    pub attention_everywhere: bool,
 }
 
 impl Published {
@@ -35,6 +38,14 @@ impl Published {
     pub(super) const fn with_states(self, state_heads: [usize; 2]) -> Self {
         Self {
             state_heads: Some(state_heads),
+            ..self
+        }
+    }
+
+    /// The same with attention in all layers.
+    pub(super) const fn with_attention_everywhere(self) -> Self {
+        Self {
+            attention_everywhere: true,
             ..self
         }
     }
@@ -69,5 +80,6 @@ pub(super) const fn published(
         experts: None,
         state_heads: None,
         attention_in: &[],
+        attention_everywhere: false,
     }
 }

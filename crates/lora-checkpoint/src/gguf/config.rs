@@ -20,9 +20,9 @@ use crate::weights::Part;
 
 /// The decoder that the metadata and the tensor table describe, which are of these files.
 pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig, Fault> {
-    let family = family::of_file(gguf)?;
+    let (family, architecture) = family::of_file(gguf)?;
     let facts = family.facts();
-    let keys = Keys::new(gguf, facts.gguf.architecture);
+    let keys = Keys::new(gguf, architecture);
     unread::refuse(&keys, facts)?;
     let (heads, hidden) = (
         keys.need("attention.head_count")?,
@@ -73,6 +73,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         },
     };
     let head_dim = own.usual.width;
+    let mamba = recurrent::mamba(&keys, &layers, gguf)?;
     let config = ModelConfig {
         family,
         vocab_size: embedding.shape[0],
@@ -98,6 +99,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         layers,
         delta: recurrent::delta(&keys, facts)?,
         short_conv: recurrent::short_conv(&keys, facts)?,
+        mamba,
         query_pre_attn_scalar: query_pre_attn_scalar(
             facts,
             num_hidden_layers,
@@ -196,6 +198,9 @@ fn layers(keys: &Keys<'_>, facts: &Facts, count: usize) -> Result<Vec<LayerSpec>
     }
     let mut layers = layers_of(facts, count, window, period, attention_every);
     recurrent::listed(keys, facts, &mut layers)?;
+    if facts.json.rope_switch && !rope::is_on(keys)? {
+        layers.iter_mut().for_each(|layer| layer.rope = None);
+    }
     Ok(layers)
 }
 

@@ -1,7 +1,7 @@
 //! Where the weights of a model lie in its GGUF file.
 use super::keys::Keys;
 use super::parse::{Gguf, Tensor};
-use super::{arrangement, names, predictors, rope, xielu};
+use super::{architecture, arrangement, halves, names, predictors, rope, xielu};
 use crate::error::Fault;
 use crate::expert_rows::rows_of;
 use crate::families::DeltaPart;
@@ -23,6 +23,15 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
         if let Part::Xielu(layer, number) = part {
             let place = xielu::place(gguf, number, layer, config.num_hidden_layers);
             entries.extend(place.map(|range| (name, number_at(range, shape))));
+            continue;
+        }
+        if let Some(names) = halves(config, part) {
+            let names = names.each_ref().map(String::as_str);
+            let own = names.map(|name| gguf.tensors.get(name));
+            names.iter().for_each(|name| _ = unknown.remove(*name));
+            if let [Some(gate), Some(up)] = own {
+                entries.insert(name, both(names, gate, up)?);
+            }
             continue;
         }
         let stored = names::tensor(facts, part);
@@ -49,7 +58,12 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
             part,
             Part::Delta(_, DeltaPart::Convolution) | Part::ShortConv(_)
         );
-        let shape = match is_taps && tensor.shape == [shape[0], shape[2]] {
+        let of_mamba = match (part, config.mamba) {
+            (Part::Mamba(_, own), Some(mamba)) => own.shape_in_gguf(mamba),
+            _ => None,
+        };
+        let is_own = is_taps && tensor.shape == [shape[0], shape[2]];
+        let shape = match is_own || of_mamba.is_some_and(|own| own == tensor.shape) {
             true => shape,
             false => tensor.shape.clone(),
         };
@@ -64,7 +78,7 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
             },
         );
     }
-    let keys = Keys::new(gguf, facts.gguf.architecture);
+    let keys = Keys::new(gguf, architecture(config));
     let is_read = |name: &&str| !predictors::has(name, &keys, facts, config.num_hidden_layers);
     unknown.retain(is_read);
     // Keys and values of layers that read others' stay unread.
@@ -78,6 +92,29 @@ pub(crate) fn entries(config: &ModelConfig, gguf: &Gguf) -> Result<BTreeMap<Stri
         None => Ok(entries),
         Some(name) => Err(Fault::new(format!("unknown tensor {name}"))),
     }
+}
+
+/// Gate and up as one matrix, though they are two tensors.
+fn both(names: [&str; 2], gate: &Tensor, up: &Tensor) -> Result<Entry, Fault> {
+    let [first, second] = names;
+    if gate.shape != up.shape || gate.shape.len() != 2 {
+        return Err(Fault::new(format!(
+            "tensor {first} has shape {:?}, {second} has {:?}",
+            gate.shape, up.shape
+        )));
+    }
+    if gate.dtype != up.dtype {
+        return Err(Fault::new(format!(
+            "tensor {first} is {:?}, {second} is {:?}: gate and up of different types are not supported",
+            gate.dtype, up.dtype
+        ))
+        .hint("use a file in which both have one type"));
+    }
+    let shape = vec![2 * gate.shape[0], gate.shape[1]];
+    Ok(Entry {
+        rest: Some((up.file, up.range.clone())),
+        ..Entry::plain(gate.file, gate.range.clone(), shape, gate.dtype)
+    })
 }
 
 /// One of a layer's experts, a matrix or a bias of this shape, in the tensor that holds all of them.

@@ -5,8 +5,8 @@ use super::value::Value;
 use crate::error::Fault;
 use crate::families::{Family, NAME_KEY};
 
-/// The family of an architecture, or of what [`NAME_KEY`] names.
-pub(super) fn of_file(gguf: &Gguf) -> Result<Family, Fault> {
+/// The family of an architecture, or of what [`NAME_KEY`] names, and the architecture.
+pub(super) fn of_file(gguf: &Gguf) -> Result<(Family, &'static str), Fault> {
     if gguf.metadata.get("general.type").and_then(|v| v.as_str()) == Some("adapter") {
         return Err(
             Fault::new("an adapter, not a model").hint("name the GGUF file of the base model")
@@ -26,12 +26,16 @@ pub(super) fn of_file(gguf: &Gguf) -> Result<Family, Fault> {
     let named = named
         .map(|name| name.as_str().ok_or(format!("{NAME_KEY} is no text")))
         .transpose()?;
-    Family::of_gguf(arch, named, has_window, names(experts::COUNT)).ok_or_else(|| match named {
+    let found = Family::of_gguf(arch, named, has_window, names(experts::COUNT));
+    let family = found.ok_or_else(|| match named {
         Some(name) => Fault::new(format!(
             "{NAME_KEY} is \"{name}\", of which no file of architecture \"{arch}\" is"
         ))
         .hint("a file without that key is one of the architecture's own family"),
         None => Fault::new(format!("architecture \"{arch}\" is not supported"))
             .hint(format!("known are {}", Family::gguf_names())),
-    })
+    })?;
+    let own = &family.facts().gguf;
+    let stateless = own.stateless.filter(|stateless| *stateless == arch);
+    Ok((family, stateless.unwrap_or(own.architecture)))
 }

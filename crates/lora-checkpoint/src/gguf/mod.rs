@@ -15,6 +15,7 @@ pub(crate) mod parse;
 mod predictors;
 pub(crate) mod recurrent;
 pub(crate) mod rope;
+pub(crate) mod rope_written;
 pub(crate) mod split;
 mod unread;
 mod value;
@@ -22,10 +23,10 @@ pub(crate) mod variants;
 pub(crate) mod xielu;
 
 pub use file::GgufFile;
-pub(crate) use order::arrangement;
 pub use order::{
     applies_lora, architecture, permute_columns, permute_rows, restore_columns, restore_rows,
-    tensor_name,
+    tensor_name, tensors_of,
 };
+pub(crate) use order::{arrangement, halves};
 pub use value::Value;
 pub(crate) use value::scalar_bytes;

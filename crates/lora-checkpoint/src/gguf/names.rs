@@ -1,6 +1,8 @@
 //! Names of tensors and of some keys: llama.cpp's for what a weight is. Architectures share them; which tensors a model has is its config's.
 use crate::Projection;
-use crate::families::{DeltaPart, Facts, Norm, NormKind, XIELU_BETA, XIELU_EPS, XieluNumber};
+use crate::families::{
+    DeltaPart, Facts, MambaPart, Norm, NormKind, XIELU_BETA, XIELU_EPS, XieluNumber,
+};
 use crate::weights::Part;
 
 /// llama.cpp's name of a part of a model.
@@ -17,6 +19,7 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
         Part::Xielu(_, number) => xielu_key(number).to_owned(),
         Part::ShortConv(layer) => format!("blk.{layer}.shortconv.conv.weight"),
         Part::Delta(layer, part) => format!("blk.{layer}.{}", of_delta(part)),
+        Part::Mamba(layer, part) => format!("blk.{layer}.{}", of_mamba(part)),
         Part::Linear(layer, projection) => {
             format!("blk.{layer}.{}.weight", of_projection(projection))
         }
@@ -90,6 +93,10 @@ fn of_projection(projection: Projection) -> &'static str {
         Projection::DeltaOut => "ssm_out",
         Projection::ConvIn => "shortconv.in_proj",
         Projection::ConvOut => "shortconv.out_proj",
+        Projection::MambaIn | Projection::MambaZ | Projection::MambaXbc | Projection::MambaDt => {
+            "ssm_in"
+        }
+        Projection::MambaOut => "ssm_out",
         Projection::PerLayerModel => "per_layer_model_proj",
         Projection::PerLayerGate => "inp_gate",
         Projection::PerLayerOut => "proj",
@@ -103,6 +110,18 @@ fn of_delta(part: DeltaPart) -> &'static str {
         DeltaPart::DecayLog => "ssm_a",
         DeltaPart::StepBias => "ssm_dt.bias",
         DeltaPart::Norm => "ssm_norm.weight",
+    }
+}
+
+/// The same of a layer of Mamba-2.
+fn of_mamba(part: MambaPart) -> &'static str {
+    match part {
+        MambaPart::Convolution => "ssm_conv1d.weight",
+        MambaPart::ConvolutionBias => "ssm_conv1d.bias",
+        MambaPart::DecayLog => "ssm_a",
+        MambaPart::StepBias => "ssm_dt.bias",
+        MambaPart::Skip => "ssm_d",
+        MambaPart::Norm => "ssm_norm.weight",
     }
 }
 

@@ -1,21 +1,55 @@
 //! What others ask of a weight in GGUF: its name, and the order of its rows.
 use super::names;
-use crate::families::DeltaPart;
+use crate::families::{DeltaPart, MambaPart};
 use crate::order::{Order, Tiled};
 use crate::weights::Part;
 use crate::{ModelConfig, Projection};
+use std::ops::Range;
 
-/// llama.cpp's name of a weight of a model: `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`.
+/// llama.cpp's name of a weight of a model: `model.layers.0.self_attn.q_proj.weight` → `blk.0.attn_q.weight`. One that lies in
+/// two tensors has none (see [`tensors_of`]).
 pub fn tensor_name(config: &ModelConfig, hugging_face_name: &str) -> Option<String> {
-    part(config, hugging_face_name).map(|part| names::tensor(config.facts(), part))
+    let part = part(config, hugging_face_name)?;
+    match halves(config, part) {
+        Some(_) => None,
+        None => Some(names::tensor(config.facts(), part)),
+    }
+}
+
+/// llama.cpp's names of the tensors in which a weight's rows lie, and which rows those are: one, or gate's and up's.
+pub fn tensors_of(
+    config: &ModelConfig,
+    hugging_face_name: &str,
+) -> Option<Vec<(String, Range<usize>)>> {
+    let (part, _, shape) = found(config, hugging_face_name)?;
+    Some(match halves(config, part) {
+        Some(names) => {
+            let each = shape[0] / 2;
+            let rows = [0..each, each..2 * each];
+            names.into_iter().zip(rows).collect()
+        }
+        None => vec![(names::tensor(config.facts(), part), 0..shape[0])],
+    })
+}
+
+/// The names of the tensors of gate and of up, of a part that has both in one and a family that has them apart in GGUF.
+pub(crate) fn halves(config: &ModelConfig, part: Part) -> Option<[String; 2]> {
+    match part {
+        Part::Linear(layer, Projection::GateUp) if config.facts().gguf.gate_up_apart => {
+            let own = [Projection::Gate, Projection::Up].map(|half| Part::Linear(layer, half));
+            Some(own.map(|half| names::tensor(config.facts(), half)))
+        }
+        _ => None,
+    }
+}
+
+fn found(config: &ModelConfig, hugging_face_name: &str) -> Option<(Part, String, Vec<usize>)> {
+    let mut parts = config.parts().into_iter();
+    parts.find(|(_, name, _)| name == hugging_face_name)
 }
 
 fn part(config: &ModelConfig, hugging_face_name: &str) -> Option<Part> {
-    let (part, ..) = config
-        .parts()
-        .into_iter()
-        .find(|(_, name, _)| name == hugging_face_name)?;
-    Some(part)
+    found(config, hugging_face_name).map(|(part, ..)| part)
 }
 
 /// Whether llama.cpp applies an adapter to a weight: not to the projection of the embedding to the layers' inputs, which its graph
@@ -27,7 +61,9 @@ pub fn applies_lora(config: &ModelConfig, hugging_face_name: &str) -> bool {
 
 /// llama.cpp's `general.architecture` of a model.
 pub fn architecture(config: &ModelConfig) -> &'static str {
-    config.facts().gguf.architecture
+    let own = &config.facts().gguf;
+    let stateless = own.stateless.filter(|_| !config.is_recurrent());
+    stateless.unwrap_or(own.architecture)
 }
 
 /// How GGUF has the values of a weight: in which order, and made of what.
@@ -81,6 +117,10 @@ pub(crate) fn arrangement(config: &ModelConfig, part: Part) -> Arrangement {
         Part::Delta(_, DeltaPart::DecayLog) => Arrangement {
             is_rate: true,
             ..rows(tiled(0, 1))
+        },
+        Part::Mamba(_, MambaPart::DecayLog) => Arrangement {
+            is_rate: true,
+            ..Arrangement::default()
         },
         Part::Linear(_, Projection::DeltaOut) => Arrangement {
             columns: tiled(0, value),

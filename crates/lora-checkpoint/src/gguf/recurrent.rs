@@ -1,11 +1,12 @@
 //! Layers that keep a state in place of keys and values, in GGUF: their heads and taps, and which they are.
 use super::keys::Keys;
+use super::parse::Gguf;
 use super::value::Value;
 use crate::ModelConfig;
 use crate::config::LayerSpec;
-use crate::families::{DeltaShape, Facts, Mixer, RecurrentKind, ShortConv};
+use crate::families::{DeltaShape, Facts, MambaShape, Mixer, RecurrentKind, ShortConv};
 
-/// The key of the heads of keys: a list with a 0 for layers of short convolutions.
+/// The key of the heads of keys: a list with a 0 for layers of short convolutions, and of Mamba-2.
 const KEY_HEADS: &str = "attention.head_count_kv";
 /// Taps of a short convolution.
 const TAPS: &str = "shortconv.l_cache";
@@ -61,19 +62,57 @@ pub(super) fn short_conv(keys: &Keys<'_>, facts: &Facts) -> Result<Option<ShortC
     }
 }
 
-/// Gives layers without heads of keys their mixer, in a family of short convolutions.
+/// Heads of layers of Mamba-2, if there are such. Whether the convolution has a bias, the tensors say.
+pub(super) fn mamba(
+    keys: &Keys<'_>,
+    layers: &[LayerSpec],
+    gguf: &Gguf,
+) -> Result<Option<MambaShape>, String> {
+    if layers.iter().all(|layer| layer.mixer != Mixer::Mamba) {
+        return Ok(None);
+    }
+    let heads = keys.need("ssm.time_step_rank")?;
+    let values = keys.need("ssm.inner_size")?;
+    if heads == 0 || !values.is_multiple_of(heads) {
+        return Err(format!(
+            "{} {values} is no whole number of {heads} heads",
+            keys.name("ssm.inner_size")
+        ));
+    }
+    let mut names = gguf.tensors.keys();
+    Ok(Some(MambaShape {
+        heads,
+        width: values / heads,
+        groups: keys.need("ssm.group_count")?,
+        state: keys.need("ssm.state_size")?,
+        taps: keys.need("ssm.conv_kernel")?,
+        conv_bias: names.any(|name| name.ends_with(".ssm_conv1d.bias")),
+        limits: MambaShape::UNLIMITED,
+    }))
+}
+
+/// What mixes the tokens of layers without heads of keys, where a list says which those are.
+fn without_keys(facts: &Facts) -> Option<Mixer> {
+    match kind(facts)? {
+        RecurrentKind::Delta { .. } => None,
+        RecurrentKind::ShortConv(_) => Some(Mixer::ShortConv),
+        RecurrentKind::Mamba(_) => Some(Mixer::Mamba),
+    }
+}
+
+/// Gives layers without heads of keys their mixer, in a family where a list says it.
 pub(super) fn listed(
     keys: &Keys<'_>,
     facts: &Facts,
     layers: &mut [LayerSpec],
 ) -> Result<(), String> {
-    if let Some(RecurrentKind::ShortConv(_)) = kind(facts) {
+    if let Some(mixer) = without_keys(facts) {
         let heads = keys.list(KEY_HEADS, layers.len())?;
         let without = layers
             .iter_mut()
             .zip(heads)
             .filter(|(_, heads)| *heads == 0);
-        without.for_each(|(layer, _)| layer.mixer = Mixer::ShortConv);
+        without.for_each(|(layer, _)| layer.mixer = mixer);
     }
     Ok(())
 }
@@ -84,9 +123,9 @@ pub(super) fn key_heads(
     facts: &Facts,
     layers: &[LayerSpec],
 ) -> Result<Option<usize>, String> {
-    let Some(RecurrentKind::ShortConv(_)) = kind(facts) else {
+    if without_keys(facts).is_none() {
         return keys.size(KEY_HEADS);
-    };
+    }
     let mut heads = keys.list(KEY_HEADS, layers.len())?;
     heads.retain(|&heads| heads > 0);
     heads.dedup();
@@ -100,17 +139,27 @@ pub(super) fn key_heads(
     }
 }
 
-/// What stands in a file of a model with short convolutions, keys without the architecture.
+/// What stands in a file of a model that lists its layers with a state, keys without the architecture.
 pub(crate) fn written(config: &ModelConfig) -> Vec<(&'static str, Value)> {
-    let Some(own) = config.short_conv else {
+    let is_stateless = config.facts().gguf.stateless.is_some() && !config.is_recurrent();
+    if without_keys(config.facts()).is_none() || is_stateless {
         return Vec::new();
-    };
+    }
     let heads = config.layers.iter().map(|layer| match layer.mixer {
         Mixer::Attention => config.num_key_value_heads as i32,
         _ => 0,
     });
-    vec![
-        (KEY_HEADS, Value::I32s(heads.collect())),
-        (TAPS, Value::U32(own.taps as u32)),
-    ]
+    let mut all = vec![(KEY_HEADS, Value::I32s(heads.collect()))];
+    let number = |key, size: usize| (key, Value::U32(size as u32));
+    all.extend(config.short_conv.map(|own| number(TAPS, own.taps)));
+    if let Some(own) = config.mamba {
+        all.extend([
+            number("ssm.conv_kernel", own.taps),
+            number("ssm.state_size", own.state),
+            number("ssm.group_count", own.groups),
+            number("ssm.time_step_rank", own.heads),
+            number("ssm.inner_size", own.values()),
+        ]);
+    }
+    all
 }

@@ -57,7 +57,8 @@ pub(super) fn refuse(keys: &Keys<'_>, facts: &Facts) -> Result<(), String> {
             continue;
         }
         // Granite's switch of the rotary embedding; elsewhere it says how the model was trained.
-        if !facts.json.multipliers && key == "rope.scaling.finetuned" {
+        let reads_switch = !facts.json.multipliers || facts.json.rope_switch;
+        if reads_switch && key == "rope.scaling.finetuned" {
             continue;
         }
         let Some(value) = keys.value(key) else {

@@ -2,7 +2,7 @@
 //! to transformers 4.
 use super::encode::SaveDtype;
 use crate::error::Fault;
-use crate::families::{Activation, Mlp, Normalised, ShortConv, Sliding, SoftCap};
+use crate::families::{Activation, MambaShape, Mlp, Normalised, ShortConv, Sliding, SoftCap};
 use crate::rope::recover_llama3;
 use crate::{LayerSpec, ModelConfig, Rope, RopeScaling};
 use serde_json::{Map, Value, json};
@@ -48,14 +48,15 @@ pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Fau
 /// The keys that only some families read.
 fn of_family(config: &ModelConfig) -> Object {
     let window = config.layers.iter().find_map(|l| l.window);
+    let json = &config.facts().json;
     let types = || -> Vec<&str> {
         let name = |layer: &LayerSpec| match layer.window {
             Some(_) => "sliding_attention",
-            None => layer.mixer.word(),
+            // As transformers 4 says it, where that knows the family.
+            None => layer.mixer.words()[usize::from(json.shared_mlp.is_some())],
         };
         config.layers.iter().map(name).collect()
     };
-    let json = &config.facts().json;
     let mut map = Object::new();
     let mut put = |key: &str, value: Value| _ = map.insert(key.to_owned(), value);
     let biases = [
@@ -105,6 +106,23 @@ fn of_family(config: &ModelConfig) -> Object {
         put("conv_bias", false.into());
         put("layer_types", types().into());
     }
+    if let Some(own) = config.mamba {
+        put_mamba(config.hidden_size, own, &mut put);
+    }
+    if json.rope_switch {
+        let has_rope = config.layers.iter().any(|layer| layer.rope.is_some());
+        let kind = if has_rope { "rope" } else { "nope" };
+        put("position_embedding_type", kind.into());
+    }
+    if json.shared_mlp.is_some() {
+        put("shared_intermediate_size", config.intermediate_size.into());
+        put("num_local_experts", 0.into());
+        put("num_experts_per_tok", 0.into());
+        put("layer_types", types().into());
+        if config.mamba.is_none() {
+            put("mamba_n_heads", 1.into()); // which goes with every hidden_size
+        }
+    }
     if json.block_width {
         put("block_ff_dim", config.intermediate_size.into());
         put("block_auto_adjust_ff_dim", false.into());
@@ -132,6 +150,23 @@ fn of_family(config: &ModelConfig) -> Object {
         put("no_rope_layers", rotates.collect::<Vec<_>>().into());
     }
     map
+}
+
+/// The keys of layers of Mamba-2.
+fn put_mamba(hidden: usize, own: MambaShape, put: &mut impl FnMut(&str, Value)) {
+    for (key, size) in own.named() {
+        put(key, size.into());
+    }
+    put("mamba_expand", (own.values() / hidden.max(1)).into());
+    put("mamba_conv_bias", own.conv_bias.into());
+    put("mamba_proj_bias", false.into());
+    if own.limits != MambaShape::UNLIMITED {
+        let limit = |x: f64| match x.is_finite() {
+            true => json!(x),
+            false => json!({"__float__": "Infinity"}),
+        };
+        put("time_step_limit", own.limits.map(limit).to_vec().into());
+    }
 }
 
 /// The keys of a mixture of experts.

@@ -1,8 +1,9 @@
 //! What GGUF can say of a model. What its readers take by themselves where a key is missing, or compute in another way at
 //! any length, is refused where the model differs; what differs only in long texts is said.
 use crate::error::Fault;
-use crate::families::Mixer;
 use crate::families::{Facts, Family, GgufCap, GgufFacts, GgufWindows, RecurrentKind, Unloaded};
+use crate::families::{MambaShape, Mixer};
+use crate::gguf::architecture;
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
 use crate::gguf::variants;
 use crate::{Biases, ModelConfig, Projection, RopeScaling};
@@ -10,7 +11,7 @@ use crate::{Biases, ModelConfig, Projection, RopeScaling};
 /// The configuration that a reader will find in the file: the model's own but for what was said in `warnings`.
 pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<ModelConfig, Fault> {
     let facts = config.facts();
-    let architecture = facts.gguf.architecture;
+    let architecture = architecture(config);
     if !facts.gguf.own_head && !config.tie_word_embeddings {
         return Err(refused(format!(
             "llama.cpp's {architecture} has no head of its own, this model has"
@@ -29,6 +30,7 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
         config.logit_softcap,
     )?;
     check_scalar(config)?;
+    check_mamba(config)?;
     check_experts(config)?;
     warnings.extend(unloaded(config));
     let mut held = config.clone();
@@ -41,7 +43,7 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
     }
     let has_window = held.layers.iter().any(|l| l.window.is_some());
     let has_experts = held.experts.is_some();
-    let named = held.family.name_in_gguf();
+    let named = held.family.name_in_gguf(architecture);
     held.family =
         Family::of_gguf(architecture, named, has_window, has_experts).unwrap_or(held.family);
     let other = held.family.facts();
@@ -56,11 +58,12 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
 
 /// A line for each thing that this model has and llama.cpp's loader does not know: it refuses such a file.
 fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
-    let GgufFacts {
-        architecture,
-        unloaded,
-        ..
-    } = config.facts().gguf;
+    let architecture = architecture(config);
+    // Of a model that lies there as another family's what that one's loader doesn't know.
+    let other = config.facts().gguf.stateless == Some(architecture);
+    let other = other.then(|| Family::of_gguf(architecture, None, false, false));
+    let family = other.flatten().unwrap_or(config.family);
+    let GgufFacts { unloaded, .. } = family.facts().gguf;
     let all = unloaded.iter().filter_map(|&what| named(config, what));
     all.map(move |what| {
         format!("llama.cpp will not load this file: its {architecture} knows no {what}")
@@ -79,6 +82,13 @@ fn named(config: &ModelConfig, what: Unloaded) -> Option<&'static str> {
         Unloaded::QkvBias if config.biases.qkv => Some("biases on q, k and v"),
         Unloaded::UnevenHeads if config.delta.is_some_and(|d| d.key_dim != d.value_dim) => {
             Some("linear attention whose keys are of another width than its values")
+        }
+        Unloaded::MambaWidth
+            if config
+                .mamba
+                .is_some_and(|own| own.values() != 2 * config.hidden_size) =>
+        {
+            Some("Mamba-2 of another width than twice the hidden state")
         }
         Unloaded::OutputBias if config.biases.output => Some("bias on o_proj"),
         Unloaded::MlpBias if config.biases.mlp => Some("biases in the MLP"),
@@ -115,7 +125,7 @@ fn check_experts(config: &ModelConfig) -> Result<(), Fault> {
     let (Some(experts), Some(facts)) = (config.experts, config.facts().experts) else {
         return Ok(());
     };
-    let architecture = config.facts().gguf.architecture;
+    let architecture = architecture(config);
     if let Some(layer) = config.layers.iter().position(|layer| !layer.experts) {
         return Err(refused(format!(
             "llama.cpp's {architecture} has experts in every layer, layer {layer} of this model has none"
@@ -154,6 +164,20 @@ fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result
     }
 }
 
+fn check_mamba(config: &ModelConfig) -> Result<(), Fault> {
+    match config.mamba {
+        Some(own) if !own.conv_bias => Err(refused(format!(
+            "llama.cpp's {} adds a bias behind Mamba-2's convolution, this model has none",
+            architecture(config)
+        ))),
+        Some(own) if own.limits != MambaShape::UNLIMITED => Err(refused(format!(
+            "llama.cpp has no limits of Mamba-2's steps, this model has {} to {} (time_step_limit)",
+            own.limits[0], own.limits[1]
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn check_scalar(config: &ModelConfig) -> Result<(), Fault> {
     let own = query_pre_attn_scalar(
         config.facts(),
@@ -166,7 +190,7 @@ fn check_scalar(config: &ModelConfig) -> Result<(), Fault> {
     if own == scalar {
         return Ok(());
     }
-    let architecture = config.facts().gguf.architecture;
+    let architecture = architecture(config);
     Err(refused(format!(
         "llama.cpp has query_pre_attn_scalar {own} for such a {architecture}, this model has {scalar}"
     )))
@@ -175,7 +199,7 @@ fn check_scalar(config: &ModelConfig) -> Result<(), Fault> {
 /// Compares windows and rotary embeddings layer by layer with llama.cpp's, and takes its windows.
 fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<(), Fault> {
     let facts = held.facts();
-    let architecture = facts.gguf.architecture;
+    let architecture = architecture(held);
     let window = held.layers.iter().find_map(|l| l.window);
     let default = default_window(facts, held.num_hidden_layers);
     if let (Some(default), None) = (default, window) {
@@ -215,6 +239,9 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
                 .to_owned(),
         ));
     }
+    if facts.json.rope_switch && held.layers.iter().all(|layer| layer.rope.is_none()) {
+        own.iter_mut().for_each(|layer| layer.rope = None);
+    }
     let mut pairs = own.iter().zip(&held.layers);
     if pairs.any(|(a, b)| a.rope != b.rope) {
         return Err(refused(format!(
@@ -238,7 +265,7 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
 
 /// Of an architecture that lists its windows, where layers can read keys and values of others.
 fn check_listed(held: &ModelConfig) -> Result<(), Fault> {
-    let architecture = held.facts().gguf.architecture;
+    let architecture = architecture(held);
     if held.layers.iter().all(|layer| layer.window.is_none()) {
         return Err(refused(format!(
             "GGUF can't say that a {architecture} has no sliding window"

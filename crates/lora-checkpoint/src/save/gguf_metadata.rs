@@ -2,7 +2,7 @@
 use super::gguf_holds::attention_every;
 use crate::error::Error;
 use crate::families::NAME_KEY;
-use crate::gguf::rope::Written;
+use crate::gguf::rope_written::Written;
 use crate::gguf::{self, Value, experts, names, recurrent, variants};
 use crate::weights::Part;
 use crate::{Checkpoint, Format, ModelConfig};
@@ -25,7 +25,7 @@ pub(super) fn metadata(
         ],
     };
     all.extend(decoder(config, rope));
-    let named = config.family.name_in_gguf();
+    let named = config.family.name_in_gguf(gguf::architecture(config));
     all.extend(named.map(|name| pair(NAME_KEY, text(name))));
     all.extend(xielu(model)?);
     all.push(pair("general.file_type", Value::U32(file_type)));
@@ -72,7 +72,7 @@ pub(super) fn carried(model: &Checkpoint, prefix: &str) -> Vec<(String, Value)> 
 }
 
 fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
-    let key = |key: &str| format!("{}.{key}", config.facts().gguf.architecture);
+    let key = |key: &str| format!("{}.{key}", gguf::architecture(config));
     let size = |name: &str, n: usize| (key(name), Value::U32(n as u32));
     let real = |name: &str, x: f64| (key(name), Value::F32(x as f32));
     let mut all = vec![

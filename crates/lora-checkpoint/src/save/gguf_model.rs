@@ -9,8 +9,8 @@ use super::rounding::Rounding;
 use super::verify::verify;
 use crate::error::{Error, Fault, invalid};
 use crate::families::DeltaPart;
-use crate::gguf::rope::{self, Written};
-use crate::gguf::{Value, arrangement, names};
+use crate::gguf::rope_written::{self, Written};
+use crate::gguf::{Value, arrangement, halves, names};
 use crate::order::Order;
 use crate::view::TensorView;
 use crate::weights::Part;
@@ -72,7 +72,7 @@ pub fn save_gguf<'a, E: From<Error>>(
     let storage = storage.into();
     model.refuse_own_file(path)?;
     let mut warnings = Vec::new();
-    let rope = rope::write(model.config()).map_err(|m| invalid(model.path(), m))?;
+    let rope = rope_written::write(model.config()).map_err(|m| invalid(model.path(), m))?;
     warnings.extend(rope.warning.clone());
     let mut held = held(model.config(), &mut warnings).map_err(|m| invalid(model.path(), m))?;
     let mut all = metadata(model, storage.file_type(), name, &rope)?;
@@ -114,6 +114,14 @@ pub fn save_gguf<'a, E: From<Error>>(
                         rounding.see(&views[0], rows);
                     }
                 }
+                Source::Half(view, from) => {
+                    view.read_rows(from + first, rows);
+                    if let Some((rounding, dtype)) = &mut rounding
+                        && tensors[index].dtype == *dtype
+                    {
+                        rounding.see(view, rows);
+                    }
+                }
                 Source::Divisors(values) => rows.copy_from_slice(values),
             }
             progress(rows.len() as u64)?;
@@ -152,6 +160,8 @@ fn weights<'a>(
 /// Where the values of a tensor come from.
 enum Source<'a> {
     Weight(Part, TensorView<'a>),
+    /// A part of a matrix, from a row on.
+    Half(TensorView<'a>, usize),
     /// All experts of a layer, one behind the other.
     Experts(Vec<TensorView<'a>>),
     Divisors(&'a [f32]),
@@ -192,10 +202,19 @@ fn plan<'a>(
         // The convolution is stored without its middle dimension of 1, and never in blocks.
         let shape = match part {
             Part::Delta(_, DeltaPart::Convolution) | Part::ShortConv(_) => vec![shape[0], shape[2]],
+            Part::Mamba(_, own) => {
+                let mamba = model.config().mamba;
+                mamba
+                    .and_then(|mamba| own.shape_in_gguf(mamba))
+                    .unwrap_or(shape)
+            }
             _ => shape,
         };
         // llama.cpp leaves routers as they are.
-        let is_left = matches!(part, Part::Router(_) | Part::Delta(..) | Part::ShortConv(_));
+        let is_left = matches!(
+            part,
+            Part::Router(_) | Part::Delta(..) | Part::ShortConv(_) | Part::Mamba(..)
+        );
         if shape.len() > 1 && !is_left {
             let (chosen, wanted) = match view.is_mxfp4() && matches!(part, Part::Expert(..)) {
                 true => {
@@ -212,6 +231,18 @@ fn plan<'a>(
             } else if dtype != wanted {
                 *fallen_back.entry((wanted, dtype)).or_insert(0) += 1;
             }
+        }
+        if let Some(names) = halves(model.config(), part) {
+            let each = shape[0] / 2;
+            for (name, from) in names.into_iter().zip([0, each]) {
+                tensors.push(GgufTensor {
+                    name,
+                    shape: vec![each, shape[1]],
+                    dtype,
+                });
+                sources.push(Source::Half(view.clone(), from));
+            }
+            continue;
         }
         let experts = model.config().experts.map(|experts| experts.count);
         let (shape, source) = match (part, experts) {

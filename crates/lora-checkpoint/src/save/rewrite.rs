@@ -60,14 +60,25 @@ pub fn rewrite_gguf<E: From<Error>>(
             weights.push(model.tensor(&name)?);
         }
     }
-    weights.sort_by_key(TensorView::start);
+    // Gate and up may be one weight in two places.
+    let halves = |view: &TensorView<'_>| view.starts().enumerate().collect::<Vec<_>>();
+    let mut places: Vec<(usize, usize, usize)> = Vec::new();
+    for (index, view) in weights.iter().enumerate() {
+        places.extend(
+            halves(view)
+                .into_iter()
+                .map(|(half, start)| (start, index, half)),
+        );
+    }
+    places.sort_unstable();
     let mut at = gguf.places.data;
     let mut changed = Changed::default();
-    for view in &weights {
-        put(&bytes[at..view.start()])?;
-        changed.read(view, path, edit)?;
+    for (start, index, half) in places {
+        let view = &weights[index];
+        put(&bytes[at..start])?;
+        changed.read(view, half, path, edit)?;
         put(&changed.stored)?;
-        at = view.start() + changed.stored.len();
+        at = start + changed.stored.len();
     }
     put(&bytes[at..])?;
     file.flush().map_err(io("write", path))?;
@@ -101,6 +112,8 @@ fn header(gguf: &Gguf, bytes: &[u8], chat: &Chat) -> Vec<u8> {
 struct Changed {
     /// As the file will have it.
     stored: Vec<u8>,
+    /// The row that it begins with.
+    begin: usize,
     encoder: Encoder,
     /// Some rows before the change, after it, and as they are stored.
     before: Vec<f32>,
@@ -112,16 +125,23 @@ impl Changed {
     fn read<E: From<Error>>(
         &mut self,
         view: &TensorView<'_>,
+        half: usize,
         path: &Path,
         edit: &mut impl Edit<E>,
     ) -> Result<(), E> {
         self.stored.clear();
-        self.stored.extend_from_slice(view.stored());
+        let (own, rows) = match (half, view.stored_rest().is_empty()) {
+            (_, true) => (view.stored(), 0..view.rows()),
+            (0, false) => (view.stored(), 0..view.rows() / 2),
+            (_, false) => (view.stored_rest(), view.rows() / 2..view.rows()),
+        };
+        self.stored.extend_from_slice(own);
+        self.begin = rows.start;
         let columns = view.columns();
         let per_chunk = (CHUNK_VALUES / columns).max(1);
-        let mut first = 0;
-        while first < view.rows() {
-            let count = per_chunk.min(view.rows() - first);
+        let mut first = rows.start;
+        while first < rows.end {
+            let count = per_chunk.min(rows.end - first);
             self.rows.resize(count * columns, 0.0);
             view.read_rows(first, &mut self.rows);
             self.before.clone_from(&self.rows);
@@ -168,7 +188,8 @@ impl Changed {
                 continue;
             }
             self.rounded[at].iter_mut().for_each(|v| *v -= offset);
-            let place = view.place(first + unit / per_row) * per_row + unit % per_row;
+            let row = view.place(first + unit / per_row) - self.begin;
+            let place = row * per_row + unit % per_row;
             self.stored[place * bytes..][..bytes]
                 .copy_from_slice(&encoded[unit * bytes..][..bytes]);
         }

@@ -43,6 +43,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         layers,
         delta,
         short_conv,
+        mamba,
         query_pre_attn_scalar,
         multipliers,
         attention_softcap,
@@ -105,6 +106,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
     found.real("final_logit_softcapping", w.logit_softcap, *logit_softcap);
     found.other("the heads of linear attention", &w.delta, delta);
     found.other("the short convolution", &w.short_conv, short_conv);
+    found.other("the heads of Mamba-2", &w.mamba, mamba);
     found.other("model_type", &w.family, family);
     found.other(
         "tie_word_embeddings",

@@ -44,11 +44,29 @@ impl TensorView<'_> {
     /// Widens whole units that lie one behind the other.
     pub(super) fn widen_units(&self, units: Range<usize>, out: &mut [f32]) {
         let bytes = self.entry.dtype.unit().1;
+        if let Some(behind) = self.behind(&units) {
+            let (first, second) = out.split_at_mut(behind.0 * self.entry.dtype.unit().0);
+            if behind.0 > 0 {
+                blocks::widen(self.entry.dtype, &self.bytes[units.start * bytes..], first);
+            }
+            let rest = &self.rest[behind.1.start * bytes..behind.1.end * bytes];
+            return blocks::widen(self.entry.dtype, rest, second);
+        }
         let stored = &self.bytes[units.start * bytes..units.end * bytes];
         match self.entry.dtype {
             StorageDtype::Mxfp4Apart => widen_apart(stored, &self.exponents[units], out),
             dtype => blocks::widen(dtype, stored, out),
         }
+    }
+
+    /// Of units that reach into the second half, where that lies elsewhere: how many are of the first, and which of the second.
+    fn behind(&self, units: &Range<usize>) -> Option<(usize, Range<usize>)> {
+        let first = self.bytes.len() / self.entry.dtype.unit().1;
+        let reaches = !self.rest.is_empty() && units.end > first;
+        reaches.then(|| {
+            let before = first.saturating_sub(units.start);
+            (before, units.start.max(first) - first..units.end - first)
+        })
     }
 
     /// Widens the values from `column` on of a row.

@@ -33,6 +33,10 @@ fn plain(family: &str) -> Value {
             json!({"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
             "linear_value_head_dim": 8})
         }
+        "granitemoehybrid" => {
+            json!({"num_local_experts": 0, "mamba_n_heads": 8, "mamba_d_state": 8, "shared_intermediate_size": 40,
+            "layer_types": ["mamba", "attention", "mamba", "mamba", "attention", "mamba", "mamba"]})
+        }
         "lfm2" => json!({"full_attn_idxs": [1, 3], "tie_word_embeddings": true}),
         "cohere2" => json!({"sliding_window": 8, "tie_word_embeddings": true}),
         "ministral3" => {
@@ -151,6 +155,14 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("experts", json!({"moe_intermediate_size": 16})),
         ("experts", json!({"norm_topk_prob": false})),
         ("experts", json!({"norm_topk_prob": true})),
+        ("layers", json!({"position_embedding_type": "rope"})),
+        ("layers", json!({"position_embedding_type": "nope"})),
+        ("intermediate_size", json!({"shared_intermediate_size": 24})),
+        ("mamba", json!({"mamba_d_state": 12})),
+        ("mamba", json!({"mamba_n_heads": 16, "mamba_n_groups": 4})),
+        ("mamba", json!({"mamba_expand": 3})),
+        ("mamba", json!({"mamba_conv_bias": false})),
+        ("mamba", json!({"time_step_limit": [0.1, 0.5]})),
         ("layers", json!({"mlp_only_layers": [1]})),
         ("layers", json!({"decoder_sparse_step": 2})),
         ("bos_token_id", json!({"bos_token_id": null})),

@@ -386,6 +386,17 @@ pub fn storable() -> Vec<Value> {
             "conv_L_cache": 4, "norm_eps": 2e-5, "block_multiple_of": 8, "tie_word_embeddings": true}),
         ),
         of(
+            "granitemoehybrid",
+            json!({"num_hidden_layers": 5, "layer_types": ["mamba", "attention", "mamba", "mamba", "attention"],
+            "num_local_experts": 0, "shared_intermediate_size": 72, "mamba_n_heads": 8, "mamba_n_groups": 2,
+            "mamba_d_state": 12, "mamba_d_conv": 3, "attention_multiplier": 0.3, "residual_multiplier": 0.22}),
+        ),
+        of(
+            "granitemoehybrid",
+            json!({"layer_types": vec!["attention"; 3], "num_local_experts": 0, "mamba_n_heads": 16,
+            "position_embedding_type": "rope", "attention_bias": true, "tie_word_embeddings": true}),
+        ),
+        of(
             "cohere2",
             json!({"num_hidden_layers": 5, "sliding_window": 8, "tie_word_embeddings": true, "logit_scale": 0.25,
             "layer_norm_eps": 2e-5}),
@@ -404,7 +415,11 @@ pub fn storable() -> Vec<Value> {
 #[test]
 fn every_family_goes_through_gguf_and_back() {
     let configs = storable();
-    assert_eq!(configs.len(), Family::all().count());
+    let named: std::collections::BTreeSet<String> = configs
+        .iter()
+        .map(|config| config["model_type"].to_string())
+        .collect();
+    assert_eq!(named.len(), Family::all().count());
     for config in configs {
         let (dir, source) = model(&config);
         let path = dir.path().join("m.gguf");

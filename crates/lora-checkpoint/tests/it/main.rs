@@ -11,6 +11,7 @@ mod gguf;
 mod hostile;
 mod in_place;
 mod lost;
+mod mamba;
 mod mixtures;
 mod plain_mlps;
 mod predictors;

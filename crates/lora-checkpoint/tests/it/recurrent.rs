@@ -30,6 +30,7 @@ fn mixers(config: &ModelConfig) -> String {
         Mixer::Attention => 'a',
         Mixer::Delta => 'd',
         Mixer::ShortConv => 'c',
+        Mixer::Mamba => 'm',
     };
     config.layers.iter().map(|l| letter(l.mixer)).collect()
 }

@@ -1,30 +1,42 @@
-//! Factors of a mixture's parameters: in a GGUF LoRA each weight of llama.cpp has its own, those of all experts in one tensor.
-//! PEFT has gate and up in one parameter with one A.
+//! Factors of modules of which llama.cpp has several weights: in a GGUF LoRA each has its own, those of all experts in one tensor.
+//! PEFT has gate and up in one with one A.
 use super::factors::{Factors, check, pair};
 use lora_checkpoint::gguf::{self, GgufFile};
 use lora_checkpoint::{ModelConfig, TensorView};
 use lora_cli::{Error, Result};
 use lora_core::{Module, ModuleKind, TargetedModule};
+use lora_model::spec::parts_in;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// A weight's name here, of the first expert, and its rows in the parameter.
+/// A tensor's name in GGUF, and its rows in the module.
 type Parts = [(String, Range<usize>)];
+
+/// Those of a module that has several.
+type Split = Option<Vec<(String, Range<usize>)>>;
 
 /// Name, shape (the fastest dimension last) and values of a tensor.
 type Tensor = (String, Vec<usize>, Vec<f32>);
 
-/// The tensors of a parameter: A and B of each of its weights, A the same for gate and up.
+/// The tensors of a module in GGUF, if it is a mixture's parameter or llama.cpp has it in two.
+pub(super) fn parts(config: &ModelConfig, path: &str) -> Result<Split> {
+    if let Some(own) = parts_in(config, path) {
+        let named = |(weight, rows): (String, Range<usize>)| Ok((target(config, &weight)?, rows));
+        return own.into_iter().map(named).collect::<Result<_>>().map(Some);
+    }
+    let own = gguf::tensors_of(config, &format!("{path}.weight"));
+    Ok(own.filter(|tensors| tensors.len() > 1))
+}
+
+/// The tensors of a module: A and B of each of its weights, A the same for gate and up.
 pub(super) fn factors(
-    config: &ModelConfig,
     module: &TargetedModule,
     (a, b): (&[f32], &[f32]),
     parts: &Parts,
-) -> Result<Vec<Tensor>> {
+) -> Vec<Tensor> {
     let (rank, inn) = (module.rank, module.in_features);
     let mut all = Vec::with_capacity(2 * parts.len());
-    for (weight, rows) in parts {
-        let target = target(config, weight)?;
+    for (target, rows) in parts {
         let own = b.chunks_exact(module.out_features * rank);
         let own = own.flat_map(|b| &b[rows.start * rank..rows.end * rank]);
         let shape = |out: usize, columns: usize| match module.experts() {
@@ -35,7 +47,7 @@ pub(super) fn factors(
         let b = own.copied().collect();
         all.push((format!("{target}.lora_b"), shape(rows.len(), rank), b));
     }
-    Ok(all)
+    all
 }
 
 fn target(config: &ModelConfig, weight: &str) -> Result<String> {
@@ -46,7 +58,7 @@ fn target(config: &ModelConfig, weight: &str) -> Result<String> {
 /// The factors of a parameter, if the file has any of it. Gate and up with one A have it in common; else theirs stand one
 /// behind the other, and B has zeros where one has nothing to do with the other. `alpha` is the file's.
 pub(super) fn read<'m>(
-    (file, config): (&GgufFile, &ModelConfig),
+    file: &GgufFile,
     (module, parts): (&'m Module, &Parts),
     alpha: f64,
     left: &mut BTreeSet<&str>,
@@ -57,8 +69,8 @@ pub(super) fn read<'m>(
     };
     let count = experts.unwrap_or(1);
     let mut own = Vec::new();
-    for (weight, rows) in parts {
-        let Some((a, b)) = pair(file, &target(config, weight)?, left)? else {
+    for (target, rows) in parts {
+        let Some((a, b)) = pair(file, target, left)? else {
             continue;
         };
         own.push(Part::of((&a, &b), (experts, module.in_features), rows)?);

@@ -6,7 +6,6 @@ use lora_checkpoint::gguf::{self, GgufFile, Value};
 use lora_cli::{Error, Result};
 use lora_core::{Adapter, BaseModel, LoraConfig, Module, ModuleKind, Pattern, TargetModules};
 use lora_model::Base;
-use lora_model::spec::parts_in;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -82,13 +81,9 @@ fn factors<'m>(
     let mut left: BTreeSet<&str> = file.tensor_names().collect();
     let mut all = Vec::new();
     for module in modules {
-        if let Some(parts) = parts_in(config, &module.path).filter(|_| module.is_of_mixture()) {
-            all.extend(mixtures::read(
-                (file, config),
-                (module, &parts),
-                alpha,
-                &mut left,
-            )?);
+        let can_have_parts = module.is_of_mixture() || module.is_linear();
+        if let (true, Some(parts)) = (can_have_parts, mixtures::parts(config, &module.path)?) {
+            all.extend(mixtures::read(file, (module, &parts), alpha, &mut left)?);
             continue;
         }
         let can_carry = matches!(

@@ -8,7 +8,6 @@ use lora_checkpoint::gguf::Value as Meta;
 use lora_checkpoint::{Checkpoint, GgufDtype, GgufTensor, gguf, write_gguf};
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
-use lora_model::spec::parts_in;
 use serde_json::{Value, json};
 
 /// One matrix of the file.
@@ -40,8 +39,8 @@ pub(crate) fn write(
     let (mut tensors, mut factors) = (Vec::new(), Vec::new());
     for (index, module) in adapter.modules.iter().enumerate() {
         let fold = module.scaling / (alpha / module.rank as f32);
-        if let Some(parts) = parts_in(base.config(), &module.path) {
-            let all = mixtures::factors(base.config(), module, adapter.factors(index), &parts)?;
+        if let Some(parts) = mixtures::parts(base.config(), &module.path)? {
+            let all = mixtures::factors(module, adapter.factors(index), &parts);
             for (name, shape, mut values) in all {
                 if name.ends_with(".lora_b") {
                     fold_into(&mut values, fold);

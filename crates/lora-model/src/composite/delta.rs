@@ -49,7 +49,7 @@ impl Graph<'_> {
 }
 
 /// log(1 + eˣ), as max(x, 0) + log(1 + e^−|x|).
-fn softplus(x: &Tensor) -> Result<Tensor> {
+pub(super) fn softplus(x: &Tensor) -> Result<Tensor> {
     x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 

@@ -93,6 +93,7 @@ impl<'a> Graph<'a> {
                 Mixer::Attention => self.attention(&normed, layer, &mut shared)?,
                 Mixer::Delta => self.delta(&normed, layer)?,
                 Mixer::ShortConv => self.short_conv(&normed, layer)?,
+                Mixer::Mamba => self.mamba(&normed, layer)?,
             };
             let attended = self.norm(&attended, layer, Norm::AttentionOutput)?;
             x = (x + (attended * self.config.multipliers.residual)?)?;

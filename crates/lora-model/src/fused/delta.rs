@@ -4,7 +4,7 @@
 use super::buffers::{Saved, Scratch};
 use super::cache::LayerCache;
 use super::pass::LayerPass;
-use super::weights::DeltaLayer;
+use super::states::DeltaLayer;
 use crate::spec::Projection::{DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ};
 use lora_checkpoint::DeltaShape;
 use lora_kernels::conv;

@@ -5,6 +5,7 @@ use super::buffers::{Saved, Scratch};
 use super::cache::LayerCache;
 use super::delta;
 use super::experts;
+use super::mamba;
 use super::output::{add_output, output_backward};
 use super::pass::{LayerPass, add};
 use super::per_layer;
@@ -13,7 +14,8 @@ use super::rows;
 use super::short_conv;
 use super::weights::Activated;
 use crate::spec::Projection::{
-    ConvIn, DeltaA, DeltaB, DeltaQkv, DeltaZ, Down, Gate, K, O, OutputGate, Q, Up, V,
+    ConvIn, DeltaA, DeltaB, DeltaQkv, DeltaZ, Down, Gate, K, MambaDt, MambaXbc, MambaZ, O,
+    OutputGate, Q, Up, V,
 };
 use lora_checkpoint::{Mixer, Norm};
 use lora_kernels::matrix::{Place, Write};
@@ -83,6 +85,7 @@ fn activations(
         Mixer::Attention => attend(at, saved, reads.cache, scratch), // (T, H) -> (T, heads·d)
         Mixer::Delta => delta::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, values)
         Mixer::ShortConv => short_conv::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, H)
+        Mixer::Mamba => mamba::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, heads·width)
     }
     let output = at.output();
     if let Some(wanted) = reads.wanted {
@@ -174,6 +177,7 @@ pub(super) fn backward(
         Mixer::Attention => attend_backward(at, saved, gradients, scratch),
         Mixer::Delta => delta::mix_backward(at, saved, scratch),
         Mixer::ShortConv => short_conv::mix_backward(at, saved, scratch),
+        Mixer::Mamba => mamba::mix_backward(at, saved, scratch),
     }
     mixer_backward(at, dx, saved, gradients, scratch);
     per_layer::prepare_backward(at, dx, saved, gradients, scratch);
@@ -219,6 +223,11 @@ fn mixer_backward(
             &four[..]
         }
         Mixer::ShortConv => &[(ConvIn, scratch.d_qkv.read(at.size(ConvIn)))][..],
+        Mixer::Mamba => &[
+            (MambaZ, scratch.d_gate.read(at.size(MambaZ))),
+            (MambaXbc, scratch.d_qkv.read(at.size(MambaXbc))),
+            (MambaDt, scratch.d_a.read(at.size(MambaDt))),
+        ][..],
     };
     let back = Back {
         gradients,
@@ -255,6 +264,7 @@ fn gated_again(
         Mixer::Attention => attend::gated_again(at, saved, scratch),
         Mixer::Delta => delta::gated_again(at, saved, scratch),
         Mixer::ShortConv => short_conv::mixed_again(at, saved, scratch),
+        Mixer::Mamba => mamba::gated_again(at, saved, scratch),
     }
     if let Some(wanted) = wanted {
         let size = at.input_size(at.output());

@@ -3,7 +3,7 @@
 use super::buffers::{Saved, Scratch};
 use super::pass::{LayerPass, add, scale};
 use super::project::Back;
-use crate::spec::Projection::{self, ConvOut, DeltaOut, O};
+use crate::spec::Projection::{self, ConvOut, DeltaOut, MambaOut, O};
 use lora_checkpoint::Norm;
 use lora_kernels::matrix::Place;
 
@@ -17,7 +17,7 @@ pub(super) fn add_output(
 ) {
     let size = at.input_size(projection);
     let (input, norm, output, rstd) = match projection {
-        O | DeltaOut | ConvOut => (
+        O | DeltaOut | ConvOut | MambaOut => (
             match at.has_output_gate() {
                 true => scratch.gated.read(size),
                 false => saved.o.read(size),
@@ -70,7 +70,7 @@ pub(super) fn output_backward(
 ) {
     let size = at.input_size(projection);
     let (input, d_input, norm, output, rstd, which) = match projection {
-        O | DeltaOut | ConvOut => (
+        O | DeltaOut | ConvOut | MambaOut => (
             match at.has_output_gate() {
                 true => scratch.gated.read(size),
                 false => saved.o.read(size),

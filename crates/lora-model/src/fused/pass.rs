@@ -76,6 +76,7 @@ impl LayerPass<'_, '_> {
             Mixer::Attention => Projection::O,
             Mixer::Delta => Projection::DeltaOut,
             Mixer::ShortConv => Projection::ConvOut,
+            Mixer::Mamba => Projection::MambaOut,
         }
     }
 

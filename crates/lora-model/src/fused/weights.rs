@@ -3,11 +3,10 @@ use super::binding::Binding;
 use super::matrix::Matrix;
 use super::mixture::Mixture;
 use super::norms::{NormLayer, NormPart};
+use super::states::{self, DeltaLayer, MambaLayer};
 use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{
-    Activation, DeltaPart, Mixer, Mlp, Norm, ShortConv, XIELU_BETA, XIELU_EPS, XieluNumber,
-};
+use lora_checkpoint::{Activation, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber};
 use lora_kernels::activation::{Plain, Xielu};
 use lora_kernels::glu;
 
@@ -25,19 +24,6 @@ pub(super) enum Activated {
     Gated(glu::Activation),
     /// Of up alone.
     Plain(Plain),
-}
-
-/// What a recurrent layer learns beside its linear layers.
-#[derive(Debug)]
-pub(super) struct DeltaLayer {
-    /// The convolution, (taps, columns).
-    pub(super) taps: Vec<f32>,
-    /// Logarithms of the rates of decay, (value heads).
-    pub(super) decay_log: Vec<f32>,
-    /// (value heads).
-    pub(super) step_bias: Vec<f32>,
-    /// γ of the gated norm, (value width).
-    pub(super) norm: Vec<f32>,
 }
 
 /// One decoder layer.
@@ -72,6 +58,8 @@ pub(super) struct Layer<'b> {
     pub(super) delta: Option<DeltaLayer>,
     /// The taps of a layer of a short convolution, (taps, H).
     pub(super) short_conv: Option<Vec<f32>>,
+    /// Of a layer of Mamba-2.
+    pub(super) mamba: Option<MambaLayer>,
     /// The layer's linear layers in the order of the forward pass.
     linears: Vec<Linear<'b>>,
     /// Place of each projection in `linears`, by [`Projection::index`]; behind its end for those that the layer lacks.
@@ -257,35 +245,6 @@ impl<'b> Source<'b> {
         })
     }
 
-    fn delta(self, layer: usize) -> Result<Option<DeltaLayer>, Error> {
-        let config = self.base.config();
-        let (Mixer::Delta, Some(shape)) = (config.layers[layer].mixer, config.delta) else {
-            return Ok(None);
-        };
-        let read = |part: DeltaPart| self.vector(&format!("model.layers.{layer}.{}", part.path()));
-        Ok(Some(DeltaLayer {
-            taps: self.taps(layer, DeltaPart::Convolution.path(), shape.taps)?,
-            decay_log: read(DeltaPart::DecayLog)?,
-            step_bias: read(DeltaPart::StepBias)?,
-            norm: read(DeltaPart::Norm)?,
-        }))
-    }
-
-    fn short_conv(self, layer: usize) -> Result<Option<Vec<f32>>, Error> {
-        let config = self.base.config();
-        let (Mixer::ShortConv, Some(own)) = (config.layers[layer].mixer, config.short_conv) else {
-            return Ok(None);
-        };
-        self.taps(layer, ShortConv::PATH, own.taps).map(Some)
-    }
-
-    /// The taps of a layer's convolution, (columns, 1, taps) -> (taps, columns).
-    fn taps(self, layer: usize, path: &str, count: usize) -> Result<Vec<f32>, Error> {
-        let by_column = self.vector(&format!("model.layers.{layer}.{path}"))?;
-        let tap = |tap: usize| by_column.iter().skip(tap).step_by(count);
-        Ok((0..count).flat_map(tap).copied().collect())
-    }
-
     /// The norm of values, which has no weight.
     fn value_norm(self, layer: usize) -> Option<NormLayer> {
         let config = self.base.config();
@@ -358,8 +317,9 @@ impl<'b> Source<'b> {
             shares_keys: config.shares_keys(layer),
             activated,
             mixture,
-            delta: self.delta(layer)?,
-            short_conv: self.short_conv(layer)?,
+            delta: DeltaLayer::of(self.base, layer)?,
+            short_conv: states::short_conv(self.base, layer)?,
+            mamba: MambaLayer::of(self.base, layer)?,
             linears: own
                 .iter()
                 .map(|&p| self.linear(layer, p))

@@ -9,7 +9,7 @@ use lora_checkpoint::{Activation, Block, Mlp, ModelConfig, NormKind};
 pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> {
     let facts = config.facts();
     let linears = facts.projections.iter();
-    if config.is_recurrent() || facts.recurrent.is_some() {
+    if config.is_recurrent() {
         return Err(refused("layers that keep a state", facts.model_type));
     }
     if linears.clone().any(|p| p.is_by_heads()) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 72] = [
+pub(crate) const CASES: [&str; 75] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -52,6 +52,9 @@ pub(crate) const CASES: [&str; 72] = [
     "qwen3_5_recurrent",
     "lfm2_mixed",
     "lfm2_tied",
+    "granitemoehybrid_dense",
+    "granitemoehybrid_mamba",
+    "granitemoehybrid_limits",
     "gemma4_shared",
     "gemma4_keys_as_values",
     "gemma4_per_layer",

@@ -16,7 +16,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 43] = [
+const REFUSED: [(&str, &str); 45] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -65,6 +65,14 @@ const REFUSED: [(&str, &str); 43] = [
     ),
     ("lfm2_mixed", "layers that keep a state, which lfm2 has"),
     ("lfm2_tied", "layers that keep a state, which lfm2 has"),
+    (
+        "granitemoehybrid_mamba",
+        "layers that keep a state, which granitemoehybrid has",
+    ),
+    (
+        "granitemoehybrid_limits",
+        "layers that keep a state, which granitemoehybrid has",
+    ),
     ("gemma4_shared", "values with a norm of their own"),
     ("gemma4_keys_as_values", "values with a norm of their own"),
     ("gemma4_per_layer", "values with a norm of their own"),

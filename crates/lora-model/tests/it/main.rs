@@ -10,3 +10,4 @@ mod mixtures;
 mod parameters;
 mod reference;
 mod sinks;
+mod states;

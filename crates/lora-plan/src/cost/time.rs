@@ -203,9 +203,14 @@ fn layers_with(shape: &Shape, mixer: Mixer) -> usize {
     layers.filter(|layer| layer.mixer == mixer).count()
 }
 
-/// The delta rule of recurrent layers, forward; a training step takes four times that. In its chunks each token meets the
+/// The rule of layers that keep a state, forward; a training step takes four times that. In its chunks each token meets the
 /// state thrice and the others of its chunk four times, by keys' width and by values'.
 fn rule(shape: &Shape, tokens: f64) -> f64 {
+    if let Some(own) = shape.config.mamba {
+        // Each token of a head meets the state twice, and those of its chunk by the head's width.
+        let each = 2 * own.state * own.width + lora_kernels::ssd::CHUNK * own.width;
+        return tokens * (2 * own.heads * each * layers_with(shape, Mixer::Mamba)) as f64;
+    }
     let Some(delta) = shape.config.delta else {
         return 0.0;
     };

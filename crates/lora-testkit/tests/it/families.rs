@@ -26,12 +26,13 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 11] = [
+const ON_CPU_ALONE: [&str; 12] = [
     "apertus",
     "cohere2",
     "gemma4_text",
     "gpt_oss",
     "granitemoe",
+    "granitemoehybrid",
     "lfm2",
     "mixtral",
     "olmoe",

@@ -1,5 +1,7 @@
 //! What mixes the tokens of a layer, in values a token: what each mixer keeps for its backward pass, and what it works with.
+use crate::fused::mamba::shape as of_kernels;
 use lora_checkpoint::{Mixer, ModelConfig, Norm, Projection};
+use lora_kernels::ssd;
 
 /// The largest output of a projection, of all layers that mix tokens by attention.
 pub(super) fn widest(config: &ModelConfig, projection: Projection) -> usize {
@@ -26,6 +28,7 @@ impl OfMixer {
         match config.layers[layer].mixer {
             Mixer::Attention => attention(config, layer),
             Mixer::Delta => delta(config),
+            Mixer::Mamba => mamba(config),
             Mixer::ShortConv => Self {
                 rounded: [0, 0, 0, 0, 0, 0, config.shape(layer, Projection::ConvIn).0],
                 ..Self::default()
@@ -93,6 +96,17 @@ fn delta(config: &ModelConfig) -> OfMixer {
     }
 }
 
+/// What a layer of Mamba-2 keeps.
+fn mamba(config: &ModelConfig) -> OfMixer {
+    let Some(own) = config.mamba else {
+        return OfMixer::default();
+    };
+    OfMixer {
+        exact: [0, 0, 0, 0, 0, 0, own.groups, own.heads, 0],
+        rounded: [0, own.values(), own.values(), 0, 0, 0, own.columns()],
+    }
+}
+
 /// Values a token in the scratch of recurrent layers; 0 where there are none.
 #[derive(Default)]
 pub(super) struct OfState {
@@ -108,6 +122,15 @@ pub(super) struct OfState {
 
 pub(super) fn of_state(config: &ModelConfig) -> OfState {
     let hidden = config.hidden_size;
+    if let Some(own) = config.mamba.filter(|_| config.is_recurrent()) {
+        return OfState {
+            values: own.values(),
+            gate: own.values(),
+            mixed: 3 * own.columns(),
+            // Those of B and C, of blocks of heads apart.
+            gates: own.heads + ssd::shared_len(of_kernels(own)),
+        };
+    }
     match (config.delta, config.short_conv) {
         _ if !config.is_recurrent() => OfState::default(),
         (Some(delta), _) => OfState {

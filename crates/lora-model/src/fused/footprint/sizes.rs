@@ -275,12 +275,16 @@ pub(super) fn per_thread(
         None => 0,
     };
     let rule = config.delta.filter(|_| config.is_recurrent());
+    let mamba = config.mamba.filter(|_| config.is_recurrent());
     let scores = shapes
         .iter()
         .map(|&shape| attention::scratch_len(shape, batch.longest));
     scores.max().unwrap_or(0)
         + rule.map_or(0, |rule| {
             lora_kernels::delta::scratch_len(of_kernels(rule), batch.longest)
+        })
+        + mamba.map_or(0, |own| {
+            lora_kernels::ssd::scratch_len(crate::fused::mamba::shape(own), batch.longest)
         })
         + gemm::scratch_len(rank)
         + batch.tokens * rank.next_multiple_of(PANEL)

@@ -1,0 +1,49 @@
+//! Layers that keep a state: what an adapter can train in them.
+use crate::golden::Golden;
+use lora_core::{Adapter, Bias, LoraConfig, TargetModules};
+
+fn list(names: &[&str]) -> TargetModules {
+    TargetModules::List(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+fn targeted(golden: &Golden, config: LoraConfig) -> Result<usize, String> {
+    let adapter = Adapter::init(config, &golden.base, 1);
+    adapter.map(|a| a.modules.len()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn targets_of_mamba_are_its_linear_layers() {
+    let golden = Golden::open("granitemoehybrid_mamba");
+    let with = |targets| targeted(&golden, LoraConfig::new(2, 4.0, targets));
+    // Two layers of Mamba-2 with two linear layers each, one with attention's four, and two in each MLP.
+    assert_eq!(with(TargetModules::AllLinear), Ok(14));
+    assert_eq!(with(list(&["in_proj", "out_proj"])), Ok(4));
+    assert_eq!(with(list(&["input_linear", "output_linear"])), Ok(6));
+    for (name, said) in [
+        ("conv1d", "conv1d"),
+        ("gate_proj", "is not in this model"),
+        ("A_log", "is not in this model"),
+    ] {
+        let error = with(list(&["in_proj", name])).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// PEFT's `bias="all"` trains every parameter whose name holds the word: that of steps, and a convolution's.
+#[test]
+fn biases_of_steps_do_not_train() {
+    for (case, of) in [
+        ("granitemoehybrid_mamba", "mamba.conv1d"),
+        ("granitemoehybrid_limits", "mamba.dt_bias"),
+        ("qwen3_5_recurrent", "linear_attn.dt_bias"),
+    ] {
+        let golden = Golden::open(case);
+        let mut config = LoraConfig::new(2, 4.0, list(&["out_proj"]));
+        config.bias = Bias::All;
+        let error = targeted(&golden, config).unwrap_err();
+        assert!(
+            error.contains("bias all takes in those of") && error.contains(of),
+            "{error}"
+        );
+    }
+}
