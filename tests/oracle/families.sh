@@ -22,6 +22,8 @@ python "$here/make_families.py" "$out/models" "$hf" >"$out/names" 2>>"$out/peers
 [[ $# -gt 1 ]] && printf '%s\n' "${@:2}" >"$out/names"
 head -n 200 "$root/data/tasks.jsonl" >"$out/rows.jsonl"
 ours lora-prep "$out/rows.jsonl" --base "$hf" --out "$out/data" --seed 0
+head -n 2 "$root/data/tasks.jsonl" >"$out/two.jsonl"
+ours lora-prep "$out/two.jsonl" --base "$hf" --out "$out/two" --valid 0 --seed 0
 
 is_mixture() { [[ $1 == *-moe || $1 == *moe || $1 == olmoe* || $1 == mixtral* ]]; }
 # A mixture twice: an adapter on the attention, and one on experts and router beside it.
@@ -44,6 +46,11 @@ while read -r name; do
   ours lora-export --adapter "$work/adapter" --base "$model" --format gguf --dtype f32 --out "$work/adapter.gguf"
   ours lora-eval --base "$work/merged" --data "$out/data" --out "$work/report-merged" --generate 0
   : >"$out/checks.jsonl"
+  if is_mixture "${name%+experts}"; then
+    ours lora-train --base "$model" --data "$out/two" --adapter "$work/adapter" --out "$work/balanced" --batch 1 \
+      --accumulation 2 --steps 1 --warmup 0 --router-aux-loss-coef 0.5
+    check balance --base "$model" --adapter "$work/adapter" --data "$out/two" --trained "$work/balanced" --coefficient 0.5
+  fi
   check peft_score --base "$model" --adapter "$work/adapter" --data "$out/data" --report "$work/report"
   check merged --merged "$work/merged" --data "$out/data" --report "$work/report-merged"
   ours lora-export --model "$work/base.gguf" --format hf --dtype f32 --out "$work/back"

@@ -180,7 +180,8 @@ def make(case, out):
     initial = save_initial(model) if decomposed and case.get("convert", True) else None
     trainable, parameters = model.get_nb_trainable_parameters()
     golden["logits_adapter"] = logits(model)
-    loss = model.train()(**batch).loss
+    output = model.train()(**batch)
+    loss = output.loss
     loss.backward()
     golden.update(trained_tensors(model, "grad.", lambda p: p.grad))
     model.zero_grad()
@@ -201,6 +202,8 @@ def make(case, out):
                 golden["merged." + name] = weight.clone()
 
     save_file({name: tensor.contiguous() for name, tensor in golden.items()}, folder / "golden.safetensors")
+    if base.config.to_dict().get("output_router_logits"):  # the loss holds it times router_aux_loss_coef
+        case = {**case, "aux_loss": output.aux_loss.item()}
     versions = {"torch": torch.__version__, "peft": peft.__version__, "transformers": transformers.__version__}
     record = {
         **case, "trainable_params": trainable, "all_params": parameters, "loss": loss.item(), "losses": losses,

@@ -51,6 +51,9 @@ pub struct ModelConfig {
     pub biases: Biases,
     /// The experts of the layers that have some.
     pub experts: Option<Experts>,
+    /// Coefficient of the loss for the balance of experts, where config.json asks for one (`output_router_logits`). It is of
+    /// training, not of the model: files that differ in it hold the same.
+    pub router_aux_loss: Option<f64>,
     /// Where attention layers differ beside that.
     pub variants: Variants,
     /// BOS id.

@@ -39,6 +39,7 @@ impl ModelConfig {
             delta: delta(family, shape),
             short_conv: short_conv(family),
             mamba: mamba(family, shape),
+            router_aux_loss: None,
             query_pre_attn_scalar: shape.head as f64,
             multipliers: Multipliers::default(),
             attention_softcap: None,

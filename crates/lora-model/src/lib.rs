@@ -58,7 +58,7 @@ pub use generate::{Decoding, Generate, Watch};
 pub use gpu::{GpuBase, GpuDemand, GpuMemory, GpuPeak, GpuStep, OnGpu, attends_on_gpu};
 pub use identity::{TrainedOn, model_input};
 pub use packed::{IGNORE, Packed};
-pub use pass::{Dropout, SequenceLoss};
+pub use pass::{Dropout, Scales, SequenceLoss};
 pub use peak::{Peak, Process};
 pub use resident::{Resident, SlotStep};
 pub use route::{ProductPeak, Route};

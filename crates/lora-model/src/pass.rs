@@ -11,6 +11,15 @@ pub struct SequenceLoss {
     pub correct: usize,
 }
 
+/// What losses are multiplied by before their gradients are taken, where experts are to be balanced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scales {
+    /// Σ nll of the pack.
+    pub nll: f32,
+    /// The loss for the balance of experts, [`lora_kernels::experts::Balance`], over all of the pack's tokens.
+    pub balance: f32,
+}
+
 /// Dropout on the adapters' inputs; the mask is a function of (seed, step, module, position, feature).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {

@@ -1,5 +1,5 @@
 //! What every way through a decoder offers.
-use crate::{Dropout, Error, Packed, Resident, SequenceLoss};
+use crate::{Dropout, Error, Packed, Resident, Scales, SequenceLoss};
 use lora_core::Adapter;
 use lora_kernels::profile::Profile;
 
@@ -56,6 +56,30 @@ pub trait Route {
         scale: f32,
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>, Error>;
+
+    /// As [`Route::gradients`], of the loss for the balance of experts beside that of the tokens. Gives the former, too, not yet
+    /// multiplied.
+    ///
+    /// # Errors
+    /// As for [`Route::gradients`], on a base without experts, and on a route that doesn't compute it.
+    fn balanced_gradients(
+        &mut self,
+        _adapter: &Adapter,
+        _packed: &Packed,
+        _dropout: Option<Dropout>,
+        _scales: Scales,
+        _gradients: &mut [f32],
+    ) -> Result<(Vec<SequenceLoss>, f64), Error> {
+        Err(
+            Error::invalid("no loss for the balance of experts is computed here")
+                .hint("compute on the CPU"),
+        )
+    }
+}
+
+/// Of a base that has none.
+pub(crate) fn no_experts() -> Error {
+    Error::invalid("a base without experts has no loss for their balance")
 }
 
 /// What a matrix product alone reaches on a device.

@@ -26,6 +26,9 @@ pub struct StepMetric {
     pub epoch: f64,
     /// Mean loss per supervised token of the step, nats.
     pub loss: f64,
+    /// Of a mixture whose experts are to be balanced, the loss for that, before its coefficient: mean over the micro-batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aux_loss: Option<f64>,
     /// Norm of the gradients before clipping.
     pub grad_norm: f64,
     /// Learning rate used.

@@ -4,10 +4,8 @@ use crate::lora_args::LoraArgs;
 use crate::values::{accumulation, warmup};
 use lora_cli::values::{at_least_one, below_one, not_negative, positive, rank, threads};
 use lora_cli::{ChangedInput, Common, DeviceChoice, Error, OtherBase, Result, ToolArgs};
-use lora_core::{LoraConfig, Parameters, Preset, TargetModules, Targets};
-use lora_training::{Batching, Length, TrainConfig};
+use lora_core::Preset;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// Fine-tune a language model with LoRA on a dataset of lora-prep, on the CPU or a GPU.
 ///
@@ -121,6 +119,11 @@ pub struct Args {
     /// Largest norm of the gradients, which are scaled down to it; 0 turns clipping off.
     #[arg(long, value_name = "X", value_parser = not_negative, default_value = "1", help_heading = "Optimiser")]
     pub clip: f64,
+    /// Coefficient of the loss that keeps a mixture's experts balanced (aux_loss in metrics.jsonl): each batch has one for all
+    /// of its tokens, which is added to the loss that trains, not to the losses that are shown; 0 turns it off [default:
+    /// config.json's router_aux_loss_coef where its output_router_logits is true, else 0].
+    #[arg(long, value_name = "X", value_parser = not_negative, help_heading = "Optimiser")]
+    pub router_aux_loss_coef: Option<f64>,
     /// Seed of initialisation, order and dropout.
     #[arg(
         long,
@@ -256,15 +259,6 @@ impl Args {
         Ok(())
     }
 
-    /// The config of a new adapter, after [`Args::resolve`].
-    pub(crate) fn lora_config(&self, targets: TargetModules) -> Result<LoraConfig> {
-        let rank = self.rank.unwrap_or(16);
-        let mut config = LoraConfig::new(rank, self.alpha.unwrap_or(rank as f64), targets);
-        config.use_rslora = self.rslora;
-        self.lora.apply(&mut config)?;
-        Ok(config)
-    }
-
     /// Refuses flags about memory that mean nothing on the composite route.
     fn check_route(&self) -> Result<()> {
         let given = [
@@ -278,31 +272,6 @@ impl Args {
             None => Ok(()),
             Some((flag, _)) => Err(Error::new(format!("{flag} is for the fused route"))
                 .hint("leave it out, or --route fused")),
-        }
-    }
-
-    /// The settings of the run, whatever trains, after [`Args::resolve`].
-    pub(crate) fn train_config(&self) -> TrainConfig {
-        let length = match self.steps {
-            Some(n) => Length::Steps(n as u64),
-            None => Length::Epochs(self.epochs.unwrap_or(3.0)),
-        };
-        TrainConfig {
-            length,
-            batching: Batching {
-                examples: self.batch,
-                tokens: self.batch_tokens,
-                accumulation: self.accumulation,
-                by_length: self.group_by_length,
-            },
-            lr: self.lr,
-            schedule: self.schedule.into(),
-            warmup: self.warmup,
-            weight_decay: self.weight_decay,
-            clip: self.clip,
-            seed: self.seed,
-            eval_every: self.eval_every.map(|n| n as u64),
-            patience: self.patience,
         }
     }
 
@@ -331,22 +300,5 @@ impl Args {
             ))
             .hint("leave it out, or use --method lora")),
         }
-    }
-
-    /// `--targets`, which only the base can turn into names of modules.
-    pub(crate) fn targets(&self) -> Result<Targets> {
-        Ok(Targets::from_str(&self.targets.join(","))?)
-    }
-
-    /// `--target-parameters`, whose words only the base can turn into names.
-    pub(crate) fn target_parameters(&self) -> Result<Option<Parameters>> {
-        let given = !self.target_parameters.is_empty();
-        let text = self.target_parameters.join(",");
-        Ok(given.then(|| text.parse()).transpose()?)
-    }
-
-    /// Threads to use, after [`Args::resolve`].
-    pub(crate) fn threads(&self) -> usize {
-        self.threads.unwrap_or(1)
     }
 }

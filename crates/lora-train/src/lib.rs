@@ -4,6 +4,7 @@
 //! Reading order: [`Args`] is the command line; `inputs` and `data` open what it names; `model` builds what trains; `chat` is what goes with it of the rows' chats; the
 //! training itself is `lora_training`'s, which `train` runs and `show` follows; `finish` and `card` write what is left.
 mod args;
+mod balance;
 mod card;
 mod chat;
 mod choices;
@@ -17,6 +18,7 @@ mod metrics;
 mod model;
 mod output;
 mod profile;
+mod settings;
 mod show;
 mod tokens;
 mod train;
@@ -32,6 +34,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
     args.resolve()?;
     output::check(&args)?;
     let inputs = inputs::Inputs::open(&mut args, ui)?;
+    balance::resolve(&mut args, inputs.config(), ui)?;
     let rows = data::load(&args, &inputs)?;
     chat::say(&args, &inputs, &rows, ui)?;
     let mut model = model::build(&args, &inputs, &rows, ui)?;

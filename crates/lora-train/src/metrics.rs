@@ -48,6 +48,7 @@ pub(crate) fn of_step(done: &StepDone) -> Metric {
         step: done.step,
         epoch: done.epoch,
         loss: done.loss,
+        aux_loss: done.aux_loss,
         grad_norm: done.grad_norm,
         lr: done.lr,
         tokens: done.tokens,

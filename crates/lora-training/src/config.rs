@@ -25,6 +25,9 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Largest norm of the gradients, which are scaled down to it; 0 turns clipping off.
     pub clip: f64,
+    /// Coefficient of the loss for the balance of a mixture's experts, which each micro-batch has for all of its tokens; a step
+    /// has their mean (as TRL's trainers do). 0: it does not count.
+    pub router_aux_loss_coef: f64,
     /// Seed of the order of rows.
     pub seed: u64,
     /// Measure the held-out rows and write a checkpoint every so many steps; none: every epoch, and at least four times.
@@ -43,6 +46,7 @@ impl Default for TrainConfig {
             warmup: 0.03,
             weight_decay: 0.0,
             clip: 1.0,
+            router_aux_loss_coef: 0.0,
             seed: 0,
             eval_every: None,
             patience: None,
@@ -96,6 +100,13 @@ impl TrainConfig {
         if !is_size(self.clip) {
             return refuse("clip", self.clip.to_string(), "a number, 0 or more");
         }
+        if !is_size(self.router_aux_loss_coef) {
+            return refuse(
+                "router-aux-loss-coef",
+                self.router_aux_loss_coef.to_string(),
+                "a number, 0 or more",
+            );
+        }
         if self.eval_every == Some(0) {
             return refuse("eval-every", "0".to_owned(), "1 or more");
         }
@@ -107,6 +118,12 @@ impl TrainConfig {
             _ => {}
         }
         self.batching.validate()
+    }
+
+    /// What the loss for the balance of experts is multiplied by in each of so many micro-batches of a step, if it counts.
+    pub(crate) fn balance(&self, batches: usize) -> Option<f32> {
+        let counts = self.router_aux_loss_coef > 0.0;
+        counts.then(|| (self.router_aux_loss_coef / batches.max(1) as f64) as f32)
     }
 
     /// The plan of a run over rows of these lengths (tokens).

@@ -114,6 +114,9 @@ pub struct StepDone {
     pub epoch: f64,
     /// Mean loss per supervised token of the step.
     pub loss: f64,
+    /// Mean over the micro-batches of the loss for the balance of experts, before its coefficient; none where it doesn't count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aux_loss: Option<f64>,
     /// Norm of the gradients before clipping.
     pub grad_norm: f64,
     /// Learning rate used.

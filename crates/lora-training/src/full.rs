@@ -143,10 +143,18 @@ impl Trainable for FullTrainable {
         gradients: &mut [f32],
     ) -> Result<BatchLoss> {
         let packed = pack(rows);
+        let (rows, balance) = match batch.scales() {
+            None => (self.model.gradients(&packed, batch.scale, gradients)?, None),
+            Some(scales) => {
+                let (rows, balance) = self.model.balanced_gradients(&packed, scales, gradients)?;
+                (rows, Some(balance))
+            }
+        };
         Ok(BatchLoss {
-            rows: self.model.gradients(&packed, batch.scale, gradients)?,
+            rows,
             tokens: packed.tokens(),
             computed: packed.tokens(),
+            balance,
         })
     }
 
@@ -156,6 +164,7 @@ impl Trainable for FullTrainable {
             rows: self.model.losses(&packed)?,
             tokens: packed.tokens(),
             computed: packed.tokens(),
+            balance: None,
         })
     }
 

@@ -153,13 +153,23 @@ impl Trainable for LoraTrainable<'_> {
     ) -> Result<BatchLoss> {
         let packed = pack(rows);
         let dropout = self.dropout(batch.number);
-        let rows = self
-            .route
-            .gradients(&self.adapter, &packed, dropout, batch.scale, gradients)?;
+        let (route, adapter) = (&mut self.route, &self.adapter);
+        let (rows, balance) = match batch.scales() {
+            None => (
+                route.gradients(adapter, &packed, dropout, batch.scale, gradients)?,
+                None,
+            ),
+            Some(scales) => {
+                let (rows, balance) =
+                    route.balanced_gradients(adapter, &packed, dropout, scales, gradients)?;
+                (rows, Some(balance))
+            }
+        };
         Ok(BatchLoss {
             rows,
             tokens: packed.tokens(),
             computed: self.route.computed_tokens(&packed, dropout),
+            balance,
         })
     }
 
@@ -169,6 +179,7 @@ impl Trainable for LoraTrainable<'_> {
             rows: self.route.losses(Some(&self.adapter), &packed)?,
             tokens: packed.tokens(),
             computed: self.route.computed_tokens(&packed, None),
+            balance: None,
         })
     }
 
@@ -211,6 +222,9 @@ impl Resident<Example> for LoraTrainable<'_> {
     }
 
     fn accumulate(&mut self, rows: &[&Example], batch: MicroBatch) -> Result<BatchLoss> {
+        if batch.balance.is_some() {
+            return Err(Error::NoBalance);
+        }
         let packed = pack(rows);
         let dropout = self.dropout(batch.number);
         let route = self.route.resident().ok_or(Error::NotResident)?;
@@ -219,6 +233,7 @@ impl Resident<Example> for LoraTrainable<'_> {
             rows,
             tokens: packed.tokens(),
             computed: self.route.computed_tokens(&packed, dropout),
+            balance: None,
         })
     }
 

@@ -2,7 +2,7 @@
 use crate::error::Result;
 use lora_kernels::profile::Profile;
 use lora_model::ProductPeak;
-use lora_model::SequenceLoss;
+use lora_model::{Scales, SequenceLoss};
 use std::ops::Range;
 use std::path::Path;
 
@@ -37,6 +37,17 @@ pub struct MicroBatch {
     pub number: u64,
     /// What its summed loss is multiplied by: one over the weight of the whole step.
     pub scale: f32,
+    /// What the loss for the balance of its tokens' experts is multiplied by, where that counts: its coefficient over the
+    /// micro-batches of the step.
+    pub balance: Option<f32>,
+}
+
+impl MicroBatch {
+    /// What both losses are multiplied by, where experts are to be balanced.
+    pub(crate) fn scales(&self) -> Option<Scales> {
+        let nll = self.scale;
+        self.balance.map(|balance| Scales { nll, balance })
+    }
 }
 
 /// Losses of the rows of one batch.
@@ -48,6 +59,8 @@ pub struct BatchLoss {
     pub tokens: usize,
     /// Tokens that were computed: fewer where rows begin alike.
     pub computed: usize,
+    /// The loss for the balance of experts, before its coefficient, where it was asked for.
+    pub balance: Option<f64>,
 }
 
 /// Losses of many rows, added up row by row.
@@ -63,6 +76,8 @@ pub struct LossSum {
     pub tokens: usize,
     /// Tokens that were computed.
     pub computed: usize,
+    /// Sum over the batches of the loss for the balance of experts, and how many have one.
+    pub balance: (f64, usize),
 }
 
 impl LossSum {
@@ -75,11 +90,20 @@ impl LossSum {
         }
         self.tokens += batch.tokens;
         self.computed += batch.computed;
+        if let Some(balance) = batch.balance {
+            self.balance = (self.balance.0 + balance, self.balance.1 + 1);
+        }
     }
 
     /// Mean loss per supervised token.
     pub fn mean(&self) -> f64 {
         self.nll / self.supervised as f64
+    }
+
+    /// Mean over the batches of the loss for the balance of experts.
+    pub fn mean_balance(&self) -> Option<f64> {
+        let (sum, batches) = self.balance;
+        (batches > 0).then(|| sum / batches as f64)
     }
 }
 
@@ -100,7 +124,8 @@ pub trait Trainable {
     /// What a row counts for.
     fn size(&self, row: &Self::Row) -> RowSize;
 
-    /// Adds `batch.scale` · d(Σ loss)/d(params) to `gradients`, which are laid out as the parameters.
+    /// Adds `batch.scale` · d(Σ loss)/d(params) to `gradients`, which are laid out as the parameters, and `batch.balance` times
+    /// that of the loss for the balance of experts.
     ///
     /// # Errors
     /// If the rows don't fit the model.

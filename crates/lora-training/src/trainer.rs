@@ -206,6 +206,7 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
             step,
             epoch,
             loss,
+            aux_loss: sum.mean_balance(),
             grad_norm: norm,
             lr,
             tokens: sum.tokens,
@@ -263,7 +264,11 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
                 return Err(Error::Interrupted { step });
             }
             let number = self.state.step * self.config.batching.accumulation as u64 + index as u64;
-            let batch = MicroBatch { number, scale };
+            let batch = MicroBatch {
+                number,
+                scale,
+                balance: self.config.balance(window.len()),
+            };
             let those: Vec<&M::Row> = rows.iter().map(|&row| &self.data.train[row]).collect();
             let losses = self.keeper.accumulate(self.model, &those, batch)?;
             let found = losses.rows.iter().position(|loss| !loss.nll.is_finite());

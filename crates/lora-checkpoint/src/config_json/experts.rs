@@ -68,18 +68,28 @@ fn some_layers(json: &Object) -> Result<Box<dyn Fn(usize) -> bool>, String> {
     }))
 }
 
-/// What transformers adds to the loss of a mixture, or does to its inputs in training, and is not done here.
+/// The coefficient of the loss for the balance of experts, if transformers would add it to that of the tokens.
+pub(super) fn router_aux_loss(json: &Object, facts: &Facts) -> Result<Option<f64>, String> {
+    let Some(own) = &facts.experts else {
+        return Ok(None);
+    };
+    if !flag(json, "output_router_logits", false)? {
+        return Ok(None);
+    }
+    let coefficient = real(json, "router_aux_loss_coef")?.unwrap_or(own.router_aux_loss);
+    match coefficient >= 0.0 {
+        true => Ok(Some(coefficient)),
+        false => Err(format!(
+            "router_aux_loss_coef is {coefficient}, expected 0 or more"
+        )),
+    }
+}
+
+/// What transformers does to the inputs of a mixture in training, and is not done here.
 pub(super) fn notes(json: &Object, facts: &Facts) -> Vec<String> {
     let mut notes = Vec::new();
     if facts.experts.is_none() {
         return notes;
-    }
-    if json.get("output_router_logits") == Some(&Value::Bool(true)) {
-        notes.push(
-            "config.json has output_router_logits true: transformers adds a loss for the balance of experts \
-             (router_aux_loss_coef), here the loss is that of the tokens alone"
-                .to_owned(),
-        );
     }
     let noise = json.get("router_jitter_noise").and_then(Value::as_f64);
     if let Some(noise) = noise.filter(|&noise| noise > 0.0) {

@@ -128,6 +128,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         delta: recurrent::delta(json, facts)?,
         short_conv: recurrent::short_conv(json, facts)?,
         mamba,
+        router_aux_loss: experts::router_aux_loss(json, facts)?,
         query_pre_attn_scalar: match default.query_pre_attn_scalar {
             None => head_dim as f64,
             Some(default) => real(json, "query_pre_attn_scalar")?.unwrap_or(default),

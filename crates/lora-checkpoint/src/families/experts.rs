@@ -66,6 +66,8 @@ pub struct ExpertFacts {
     pub(crate) chosen: usize,
     /// The key of an expert's width, and its default.
     pub(crate) width: (&'static str, usize),
+    /// The default of `router_aux_loss_coef`, which counts where `output_router_logits` is true.
+    pub(crate) router_aux_loss: f64,
     /// Whether weights are normalised.
     pub(crate) normalised: Normalised,
     /// Whether GGUF has a key of an expert's width, though it is the model's.

@@ -28,6 +28,7 @@ pub(super) const FACTS: Facts = Facts {
         count: (&["num_local_experts", "num_experts"], 128),
         chosen: 4,
         width: ("intermediate_size", 2880),
+        router_aux_loss: 0.001,
         normalised: Normalised::Always,
         own_width_key: true,
         some_layers: false,

@@ -20,6 +20,7 @@ pub(super) const FACTS: Facts = Facts {
         count: (&["num_local_experts", "num_experts"], 8),
         chosen: 2,
         width: ("intermediate_size", 14_336),
+        router_aux_loss: 0.001,
         normalised: Normalised::Always,
         own_width_key: false,
         some_layers: false,

@@ -21,6 +21,7 @@ pub(super) const FACTS: Facts = Facts {
         count: (&["num_experts", "num_local_experts"], 64),
         chosen: 8,
         width: ("intermediate_size", 2048),
+        router_aux_loss: 0.01,
         normalised: Normalised::Read { in_gguf: false },
         own_width_key: false,
         some_layers: false,

@@ -20,6 +20,7 @@ pub(super) const FACTS: Facts = Facts {
         count: (&["num_experts", "num_local_experts"], 128),
         chosen: 8,
         width: ("moe_intermediate_size", 768),
+        router_aux_loss: 0.001,
         normalised: Normalised::Read { in_gguf: true },
         own_width_key: false,
         some_layers: true,

@@ -100,6 +100,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         delta: recurrent::delta(&keys, facts)?,
         short_conv: recurrent::short_conv(&keys, facts)?,
         mamba,
+        router_aux_loss: None,
         query_pre_attn_scalar: query_pre_attn_scalar(
             facts,
             num_hidden_layers,

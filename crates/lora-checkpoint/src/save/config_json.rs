@@ -179,7 +179,13 @@ fn experts(config: &ModelConfig) -> Object {
     put(own.count.0[0], experts.count.into());
     put("num_experts_per_tok", experts.chosen.into());
     put(own.width.0, experts.width.into());
-    put("output_router_logits", false.into());
+    put(
+        "output_router_logits",
+        config.router_aux_loss.is_some().into(),
+    );
+    if let Some(coefficient) = config.router_aux_loss {
+        put("router_aux_loss_coef", coefficient.into());
+    }
     if let Some(clamp) = experts.clamp {
         put("swiglu_alpha", clamp.alpha.into());
         put("swiglu_limit", clamp.limit.into());

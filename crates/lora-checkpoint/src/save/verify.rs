@@ -52,6 +52,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         max_position_embeddings,
         biases,
         experts,
+        router_aux_loss: _,
         variants,
         bos_token_id,
         eos_token_ids,

@@ -83,11 +83,18 @@ fn keys_say_how_many_how_wide_and_where() {
 }
 
 #[test]
-fn what_transformers_adds_to_the_loss_is_said() {
+fn what_transformers_adds_to_the_loss_is_read_and_what_it_does_to_inputs_said() {
     let asks = small(json!({"output_router_logits": true, "router_jitter_noise": 0.1}));
     let (_dir, asks) = model(&asks);
-    assert_eq!(asks.notes().len(), 3);
-    assert!(asks.notes()[0].contains("router_aux_loss_coef"));
+    assert_eq!(asks.notes().len(), 2);
+    assert!(asks.notes()[0].contains("router_jitter_noise"));
+    assert_eq!(asks.config().router_aux_loss, Some(0.001));
+    let coefficient = |more| parse(&small(more)).map(|config| config.router_aux_loss);
+    let asked = json!({"output_router_logits": true, "router_aux_loss_coef": 0.02});
+    assert_eq!(coefficient(asked), Ok(Some(0.02)));
+    assert_eq!(coefficient(json!({"router_aux_loss_coef": 0.02})), Ok(None));
+    let negative = json!({"output_router_logits": true, "router_aux_loss_coef": -0.5});
+    assert!(coefficient(negative).is_err());
     let (_dir, plain) = model(&small(json!({"output_router_logits": false})));
     let [said] = plain.notes() else {
         panic!("{:?}", plain.notes())

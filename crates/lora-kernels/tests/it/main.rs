@@ -1,6 +1,7 @@
 //! Every kernel against an f64 reference: its values, and its backward pass against finite differences.
 #![allow(clippy::unwrap_used)] // a test may fail loudly, in its helpers too
 mod attention;
+mod balance;
 mod clamped;
 mod conv;
 mod delta;

@@ -34,6 +34,7 @@ impl Graph<'_> {
         let exps = logits.broadcast_sub(&largest)?.exp()?;
         let probabilities = exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?;
         let (chosen, mask) = choose(&probabilities, experts)?;
+        self.route(&probabilities, &mask);
         let weights = match experts.normalised {
             true => {
                 let sum = (&probabilities * mask)?.sum_keepdim(D::Minus1)?;

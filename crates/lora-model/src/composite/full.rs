@@ -1,22 +1,12 @@
 //! [`FullModel`]: all weights of a decoder as parameters, for training a small one from scratch.
-use super::graph::{Graph, Weights};
-use super::loss::{Ask, Supervised};
-use super::route::{backward, select};
-use crate::{Base, Error, Packed, SequenceLoss};
-use candle_core::{Device, Tensor, Var};
+use crate::{Base, Error};
 use lora_checkpoint::{ModelConfig, Stored};
 use lora_random::Generator;
-use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
-
-/// Tokens in one graph, at least: small enough for its values to stay in a core's cache. A constant, so that the result does
-/// not depend on the number of threads. (The chunks already keep all threads busy: candle's own pool beside them, that is a
-/// process without CANDLE_NUM_THREADS=1, makes a step seven times as long.)
-const CHUNK_TOKENS: usize = 256;
 
 /// All weights of a decoder as one flat vector, for `--method full`.
 #[derive(Debug, Clone)]
@@ -143,81 +133,6 @@ impl FullModel {
             })
             .collect()
     }
-
-    /// Loss of each sequence.
-    pub fn losses(&self, packed: &Packed) -> Result<Vec<SequenceLoss>, Error> {
-        let weights =
-            self.weights(|values, shape| Tensor::from_slice(values, shape, &Device::Cpu))?;
-        let losses = chunks(packed)
-            .into_par_iter()
-            .map(|chunk| Ok(self.forward(&weights, &chunk, Ask::Losses)?.0));
-        Ok(losses.collect::<Result<Vec<_>, Error>>()?.concat())
-    }
-
-    /// Loss of each sequence; adds `scale` · d(Σ nll)/d(params) to `gradients`.
-    pub fn gradients(
-        &self,
-        packed: &Packed,
-        scale: f32,
-        gradients: &mut [f32],
-    ) -> Result<Vec<SequenceLoss>, Error> {
-        let weights =
-            self.weights(|v, shape| Ok(Var::from_slice(v, shape, &Device::Cpu)?.into_inner()))?;
-        let one = |chunk: Packed| {
-            let (losses, scalar) = self.forward(&weights, &chunk, Ask::Gradients)?;
-            let mut part = vec![0f32; self.params.len()];
-            let variables = self
-                .tensors
-                .iter()
-                .map(|(name, _, place)| (&weights[name], place.clone()));
-            backward(scalar, variables, scale, &mut part)?;
-            Ok((losses, part))
-        };
-        let mut losses = Vec::with_capacity(packed.sequences());
-        // A few chunks at a time, to bound memory; their gradients are summed in the pack's order.
-        for group in chunks(packed).chunks(8) {
-            let parts = group
-                .par_iter()
-                .map(|chunk| one(chunk.clone()))
-                .collect::<Result<Vec<_>, Error>>()?;
-            for (some, part) in parts {
-                losses.extend(some);
-                gradients
-                    .iter_mut()
-                    .zip(part)
-                    .for_each(|(sum, value)| *sum += value);
-            }
-        }
-        Ok(losses)
-    }
-
-    fn weights(
-        &self,
-        tensor: impl Fn(&[f32], &[usize]) -> candle_core::Result<Tensor>,
-    ) -> Result<Weights, Error> {
-        let named = self.tensors.iter().map(|(name, shape, place)| {
-            Ok((name.clone(), tensor(&self.params[place.clone()], shape)?))
-        });
-        Ok(named.collect::<candle_core::Result<BTreeMap<_, _>>>()?)
-    }
-
-    /// Losses of a pack, and the scalar to differentiate if asked for and if any row is supervised.
-    fn forward(
-        &self,
-        weights: &Weights,
-        packed: &Packed,
-        ask: Ask,
-    ) -> Result<(Vec<SequenceLoss>, Option<Tensor>), Error> {
-        packed.check_vocabulary(self.config.vocab_size)?;
-        let supervised = Supervised::of(packed);
-        if supervised.rows.is_empty() {
-            return Ok((vec![SequenceLoss::default(); packed.sequences()], None));
-        }
-        let graph = Graph::new(&self.config, weights, None, packed, &Device::Cpu)?;
-        let ids = Tensor::from_slice(&packed.input_ids, packed.tokens(), &Device::Cpu)?;
-        let logits = graph.head(&select(&graph.hidden(&ids)?, &supervised)?)?;
-        supervised.losses(&logits, packed.sequences(), ask)
-    }
 }
 
 /// Refuses a model with numbers that transformers keeps as buffers (as parameters they would train), or with experts in another
@@ -235,28 +150,4 @@ fn refuse_buffers(config: &ModelConfig) -> Result<(), Error> {
     };
     let message = format!("all weights of a {family} can't be trained: {reason}");
     Err(Error::invalid(message).hint("train an adapter"))
-}
-
-/// Splits a pack between sequences into packs of at least [`CHUNK_TOKENS`] tokens (the last may be shorter).
-fn chunks(packed: &Packed) -> Vec<Packed> {
-    let mut chunks: Vec<Packed> = Vec::new();
-    for bounds in packed.starts.windows(2) {
-        let (ids, labels) = (
-            &packed.input_ids[bounds[0]..bounds[1]],
-            &packed.labels[bounds[0]..bounds[1]],
-        );
-        let full = chunks.last().is_none_or(|c| c.tokens() >= CHUNK_TOKENS);
-        if full {
-            chunks.push(Packed {
-                starts: vec![0],
-                ..Packed::default()
-            });
-        }
-        if let Some(chunk) = chunks.last_mut() {
-            chunk.input_ids.extend_from_slice(ids);
-            chunk.labels.extend_from_slice(labels);
-            chunk.starts.push(chunk.input_ids.len());
-        }
-    }
-    chunks
 }

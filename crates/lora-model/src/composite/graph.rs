@@ -1,10 +1,12 @@
 //! The decoder as a candle graph: ids → hidden states → logits.
+use super::balance::Routed;
 use super::patches::Patches;
 use super::rope::RopeTables;
-use super::softmax::{mask_of, masked_softmax, soft_cap};
+use super::softmax::{mask_of, soft_cap};
 use crate::{Packed, spec};
 use candle_core::{D, Device, Error, Result, Tensor};
-use lora_checkpoint::{Block, HeadNorms, Mixer, ModelConfig, Norm, Projection};
+use lora_checkpoint::{Block, Mixer, ModelConfig, Norm, Projection};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -20,7 +22,7 @@ pub(super) struct Run {
 }
 
 /// Keys and values as projected, by their layer.
-type Shared = BTreeMap<usize, (Tensor, Tensor)>;
+pub(super) type Shared = BTreeMap<usize, (Tensor, Tensor)>;
 
 /// The outputs of the linear layer that was computed last.
 pub(super) type Last = Option<(Projection, Tensor)>;
@@ -31,12 +33,14 @@ pub(super) struct Graph<'a> {
     pub(super) config: &'a ModelConfig,
     weights: &'a Weights,
     pub(super) patches: Option<&'a Patches>,
-    ropes: RopeTables,
+    pub(super) ropes: RopeTables,
     pub(super) runs: Vec<Run>,
     /// By (length, window).
-    masks: BTreeMap<(usize, Option<usize>), Tensor>,
+    pub(super) masks: BTreeMap<(usize, Option<usize>), Tensor>,
     /// Weights of which rows train, by name.
     patched: Weights,
+    /// What the routers of its layers have made of the tokens, where that is asked for.
+    routed: Option<RefCell<Vec<Routed>>>,
 }
 
 impl<'a> Graph<'a> {
@@ -67,6 +71,7 @@ impl<'a> Graph<'a> {
             runs,
             masks,
             patched: Weights::new(),
+            routed: None,
         };
         for path in [spec::EMBEDDING, spec::HEAD] {
             let name = format!("{path}.weight");
@@ -79,6 +84,27 @@ impl<'a> Graph<'a> {
             }
         }
         Ok(graph)
+    }
+
+    /// The same, of which [`Self::routed`] is asked afterwards.
+    pub(super) fn with_routers(mut self, on: bool) -> Self {
+        self.routed = on.then(RefCell::default);
+        self
+    }
+
+    /// A layer's router has decided.
+    pub(super) fn route(&self, probabilities: &Tensor, chosen: &Tensor) {
+        if let Some(routed) = &self.routed {
+            routed.borrow_mut().push(Routed {
+                probabilities: probabilities.clone(),
+                chosen: chosen.clone(),
+            });
+        }
+    }
+
+    /// What the routers have made of the tokens, layer by layer.
+    pub(super) fn routed(&self) -> Vec<Routed> {
+        self.routed.as_ref().map(RefCell::take).unwrap_or_default()
     }
 
     /// Hidden states as the head reads them, after the last norm, (T, H).
@@ -230,120 +256,6 @@ impl<'a> Graph<'a> {
             true => normed.broadcast_add(self.weight(&format!("{path}.bias"))?),
             false => Ok(normed),
         }
-    }
-
-    /// Causal attention inside each sequence, (T, H).
-    fn attention(&self, x: &Tensor, layer: usize, shared: &mut Shared) -> Result<Tensor> {
-        let mut last = None;
-        let q = self.projection(x, layer, Projection::Q, &mut last)?; // (T, heads·d)
-        let gate = match self.config.facts().linear_of(Projection::Q) {
-            Projection::QGate => {
-                Some(self.projection(x, layer, Projection::OutputGate, &mut last)?)
-            }
-            _ => None,
-        };
-        let (k, v) = match self.config.keys_of(layer).and_then(|own| shared.get(&own)) {
-            Some((k, v)) => (k.clone(), v.clone()),
-            None => {
-                let k = self.projection(x, layer, Projection::K, &mut last)?; // (T, kv_heads·d)
-                let v = match self.config.values_are_keys(layer) {
-                    true => k.clone(),
-                    false => self.projection(x, layer, Projection::V, &mut last)?,
-                };
-                (k, v)
-            }
-        };
-        shared.insert(layer, (k.clone(), v.clone()));
-        let (q, k) = match self.config.facts().head_norms {
-            HeadNorms::EachHead | HeadNorms::EachRotatedHead => (q, k),
-            HeadNorms::AllHeads => (
-                self.norm(&q, layer, Norm::Query)?,
-                self.norm(&k, layer, Norm::Key)?,
-            ),
-        };
-        let mut outputs = Vec::with_capacity(self.runs.len());
-        for run in &self.runs {
-            outputs.push(self.attend(run, layer, &q, &k, &v)?);
-        }
-        let mut output = if outputs.len() == 1 {
-            outputs.swap_remove(0)
-        } else {
-            Tensor::cat(&outputs, 0)?
-        };
-        if let Some(gate) = gate {
-            output = (output * sigmoid(&gate)?)?;
-        }
-        self.projection(&output, layer, Projection::O, &mut None)
-    }
-
-    /// Attention of a run of equally long sequences, rows of (T, ·) -> (B·length, heads·d).
-    fn attend(
-        &self,
-        run: &Run,
-        layer: usize,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-    ) -> Result<Tensor> {
-        let Run {
-            row,
-            sequences,
-            length,
-        } = *run;
-        let own = self.config.heads_of(layer);
-        let (heads, kv_heads, width) = (self.config.num_attention_heads, own.kv, own.width);
-        // Their norm and their rotary embedding are those of the layer whose they are.
-        let of_keys = self.config.keys_of(layer).unwrap_or(layer);
-        let split = |x: &Tensor, heads: usize| {
-            let rows = if x.dim(0)? == sequences * length {
-                x.clone()
-            } else {
-                x.narrow(0, row, sequences * length)?
-            };
-            rows.reshape((sequences, length, heads, width))?
-                .transpose(1, 2)?
-                .contiguous() // (B, heads, T, d)
-        };
-        let rotate = |x: Tensor, rope: Option<usize>| match rope {
-            Some(rope) => self
-                .ropes
-                .of(rope, length)?
-                .apply(&x, self.config.facts().rotary_pairs),
-            None => Ok(x),
-        };
-        let place = |x: Tensor, layer: usize, norm, rope| match self.config.facts().head_norms {
-            HeadNorms::EachHead => rotate(self.norm(&x, layer, norm)?, rope),
-            HeadNorms::EachRotatedHead => self.norm(&rotate(x, rope)?, layer, norm),
-            HeadNorms::AllHeads => rotate(x, rope),
-        };
-        let q = place(
-            split(q, heads)?,
-            layer,
-            Norm::Query,
-            self.config.query_rope(layer),
-        )?;
-        let q = (q * self.config.attention_scale())?;
-        let rope = self.config.layers[of_keys].rope;
-        let k = place(split(k, kv_heads)?, of_keys, Norm::Key, rope)?;
-        let v = self.values(split(v, kv_heads)?)?;
-        // The heads of a group share their keys: their queries are stacked, so that keys need no copies.
-        let grouped = q.reshape((sequences, kv_heads, heads / kv_heads * length, width))?;
-        let scores = grouped
-            .matmul(&k.t()?)?
-            .reshape((sequences, heads, length, length))?;
-        let scores = soft_cap(scores, self.config.attention_softcap)?;
-        let sinks = self.config.sinks(layer);
-        let sinks = sinks.map(|name| self.weight(&name)).transpose()?;
-        let mask = &self.masks[&(length, self.config.layers[layer].window)];
-        let (weights, sum) = masked_softmax(&scores, mask, sinks)?;
-        let weights = weights.reshape((sequences, kv_heads, heads / kv_heads * length, length))?;
-        let output = weights
-            .matmul(&v)?
-            .reshape((sequences, heads, length, width))?
-            .broadcast_div(&sum)?;
-        output
-            .transpose(1, 2)?
-            .reshape((sequences * length, heads * width))
     }
 }
 

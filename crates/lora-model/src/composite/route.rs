@@ -1,8 +1,10 @@
 //! [`Composite`]: a base with an adapter through the candle graph.
+use super::balance::Sums;
 use super::graph::{Graph, Weights};
 use super::loss::{Ask, Supervised};
 use super::patches::Patches;
-use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
+use crate::route::no_experts;
+use crate::{Base, Dropout, Error, Packed, Route, Scales, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
 use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
@@ -100,10 +102,40 @@ impl Route for Composite {
         scale: f32,
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>, Error> {
+        let scales = (scale, None);
+        Ok(self.learn(adapter, packed, dropout, scales, gradients)?.0)
+    }
+
+    fn balanced_gradients(
+        &mut self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        scales: Scales,
+        gradients: &mut [f32],
+    ) -> Result<(Vec<SequenceLoss>, f64), Error> {
+        if self.config.experts.is_none() {
+            return Err(no_experts());
+        }
+        let scales = (scales.nll, Some(scales.balance));
+        self.learn(adapter, packed, dropout, scales, gradients)
+    }
+}
+
+impl Composite {
+    /// Losses and gradients of a pack; of the balance of experts, too, if it has a weight.
+    fn learn(
+        &self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        (scale, balance): (f32, Option<f32>),
+        gradients: &mut [f32],
+    ) -> Result<(Vec<SequenceLoss>, f64), Error> {
         packed.check_vocabulary(self.config.vocab_size)?;
         let supervised = Supervised::of(packed);
-        if supervised.rows.is_empty() {
-            return Ok(vec![SequenceLoss::default(); packed.sequences()]);
+        if packed.tokens() == 0 || (balance.is_none() && supervised.rows.is_empty()) {
+            return Ok((vec![SequenceLoss::default(); packed.sequences()], 0.0));
         }
         let mut variables: Vec<Tensor> = Vec::new();
         let patches = Patches::new(adapter, dropout, |tensor, values| {
@@ -111,12 +143,38 @@ impl Route for Composite {
             variables.push(variable.as_tensor().clone());
             Ok(variable.into_inner())
         })?;
-        let (graph, hidden) = self.graph(Some(&patches), packed)?;
-        let logits = graph.head(&select(&hidden, &supervised)?)?;
-        let (losses, scalar) = supervised.losses(&logits, packed.sequences(), Ask::Gradients)?;
-        let places = adapter.tensors().into_iter().map(|tensor| tensor.range);
-        backward(scalar, variables.iter().zip(places), scale, gradients)?;
-        Ok(losses)
+        let graph = Graph::new(
+            &self.config,
+            &self.weights,
+            Some(&patches),
+            packed,
+            &self.device,
+        )?;
+        let graph = graph.with_routers(balance.is_some());
+        let ids = Tensor::from_slice(&packed.input_ids, packed.tokens(), &self.device)?;
+        let hidden = graph.hidden(&ids)?;
+        let (losses, scalar) = match supervised.rows.is_empty() {
+            true => (vec![SequenceLoss::default(); packed.sequences()], None),
+            false => {
+                let logits = graph.head(&select(&hidden, &supervised)?)?;
+                supervised.losses(&logits, packed.sequences(), Ask::Gradients)?
+            }
+        };
+        let places = || adapter.tensors().into_iter().map(|tensor| tensor.range);
+        backward(scalar, variables.iter().zip(places()), scale, gradients)?;
+        let Some(weight) = balance else {
+            return Ok((losses, 0.0));
+        };
+        let routed = Sums::of(&graph.routed())?;
+        let loss = routed.loss(&routed.choices, routed.tokens)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        backward(
+            Some(loss),
+            variables.iter().zip(places()),
+            weight,
+            gradients,
+        )?;
+        Ok((losses, value))
     }
 }
 

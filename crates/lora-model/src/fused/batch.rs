@@ -85,6 +85,16 @@ impl Batch {
         self.ids.len()
     }
 
+    /// How many sequences each row stands for, (T).
+    pub(crate) fn sequences_of_rows(&self) -> Vec<u32> {
+        let mut times = vec![0; self.tokens()];
+        for span in self.spans.iter().flatten() {
+            let rows = &mut times[span.start..span.start + span.len];
+            rows.iter_mut().for_each(|times| *times += 1);
+        }
+        times
+    }
+
     /// The row of a position of a sequence.
     pub(crate) fn row(&self, sequence: usize, position: usize) -> usize {
         let mut left = position;

@@ -108,6 +108,7 @@ impl<'b> Engine<'b> {
             profile: Arc::clone(&self.profile),
             watch: self.watch.clone(),
             chooser: self.chooser.clone(),
+            balancing: None,
         }
     }
 

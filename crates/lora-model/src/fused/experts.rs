@@ -62,6 +62,9 @@ pub(super) fn activations(
         experts::softmax(probabilities, experts);
         let chooser = &at.pass.chooser;
         chooser.choose(at.index, probabilities, mixture.choice, routing);
+        if let Some(balancing) = &at.pass.balancing {
+            balancing.count(probabilities, routing, mixture.choice);
+        }
         let rows = rows.get(hidden * mixture.choice.chosen);
         experts::copy_rows(normed, routing, rows); // (T, H) -> (T·k, H)
         experts::forward(&mixture.gate, rows, routing, gate, inner.workspace); // -> (T·k, I)
@@ -249,6 +252,9 @@ fn reads_backward(
             site.add_input_gradient(routing, rows, &mut inner);
         }
         routing.logit_gradients(probabilities, d_weights, choice, d_logits);
+        if let Some(balancing) = &at.pass.balancing {
+            balancing.add_logit_gradients(probabilities, d_logits);
+        }
         let width = at.out_features(O);
         let forward = (
             Mat::new(x, at.rows, width),

@@ -7,6 +7,7 @@
 //! keys that later layers read, `linears` its linear layers, `project` one of them with what trains at it (`site`).
 mod adopt;
 mod attend;
+mod balance;
 pub(crate) mod batch;
 mod batch_size;
 pub(crate) mod binding;
@@ -48,7 +49,8 @@ pub(crate) mod unbound;
 mod watch;
 mod weights;
 
-use crate::{Base, Dropout, Error, Packed, Route, SequenceLoss};
+use crate::route::no_experts;
+use crate::{Base, Dropout, Error, Packed, Route, Scales, SequenceLoss};
 use batch::Prefixes;
 pub use batch_size::BatchSize;
 use binding::Binding;
@@ -172,6 +174,26 @@ impl<'b> Fused<'b> {
         Prefixes::of(self.base.config(), may_share)
     }
 
+    /// Losses and gradients of a pack; of the balance of experts, too, if it has a weight.
+    fn learn(
+        &mut self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        (to, balance): (Scaled<'_>, Option<f32>),
+    ) -> Result<(Vec<SequenceLoss>, Option<f64>), Error> {
+        if to.gradients.len() != adapter.params.len() {
+            let (got, want) = (to.gradients.len(), adapter.params.len());
+            return Err(Error::invalid(format!(
+                "the gradient has {got} values, the adapter {want}"
+            )));
+        }
+        let prefixes = self.prefixes(dropout);
+        self.run(Some(adapter), packed, dropout, |engine, binding| {
+            engine.gradients(&binding, packed, prefixes, (to, balance))
+        })
+    }
+
     /// Runs `work` on the engine inside the pool, after the batch and the adapter were checked against the base.
     fn run<R: Send>(
         &mut self,
@@ -224,16 +246,23 @@ impl Route for Fused<'_> {
         scale: f32,
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>, Error> {
-        if gradients.len() != adapter.params.len() {
-            let (got, want) = (gradients.len(), adapter.params.len());
-            return Err(Error::invalid(format!(
-                "the gradient has {got} values, the adapter {want}"
-            )));
-        }
-        let prefixes = self.prefixes(dropout);
         let to = Scaled { scale, gradients };
-        self.run(Some(adapter), packed, dropout, |engine, binding| {
-            engine.gradients(&binding, packed, prefixes, to)
-        })
+        Ok(self.learn(adapter, packed, dropout, (to, None))?.0)
+    }
+
+    fn balanced_gradients(
+        &mut self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        scales: Scales,
+        gradients: &mut [f32],
+    ) -> Result<(Vec<SequenceLoss>, f64), Error> {
+        let to = Scaled {
+            scale: scales.nll,
+            gradients,
+        };
+        let (losses, balance) = self.learn(adapter, packed, dropout, (to, Some(scales.balance)))?;
+        Ok((losses, balance.ok_or_else(no_experts)?))
     }
 }

@@ -1,4 +1,5 @@
 //! What is the same for every layer of one pass through the decoder (tokens, layout, rotary tables), and one layer in it.
+use super::balance::Balancing;
 use super::batch::Batch;
 use super::binding::Binding;
 use super::chosen::Chooser;
@@ -31,6 +32,8 @@ pub(super) struct Pass<'a> {
     pub(super) watch: Watch,
     /// Who sees or gives the experts that tokens choose.
     pub(super) chooser: Chooser,
+    /// The loss for their balance, where it counts.
+    pub(super) balancing: Option<Balancing>,
 }
 
 /// A decoder layer in a pass.

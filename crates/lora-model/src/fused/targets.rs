@@ -18,14 +18,20 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    pub(crate) fn of(packed: &Packed, batch: &Batch, binding: &Binding<'_>) -> Self {
+    /// `all_rows`: the last layer computes those, too, that predict nothing.
+    pub(crate) fn of(
+        packed: &Packed,
+        batch: &Batch,
+        binding: &Binding<'_>,
+        all_rows: bool,
+    ) -> Self {
         let targets = packed.targets();
         let (sequences, ids) = targets.map(|(sequence, _, id)| (sequence, id)).unzip();
         let rows = packed
             .targets()
             .map(|(sequence, at, _)| batch.row(sequence, at - packed.starts[sequence]))
             .collect();
-        let wanted = if binding.drops() {
+        let wanted = if binding.drops() || all_rows {
             Wanted::among_all(rows)
         } else {
             Wanted::of(rows, batch.tokens())

@@ -1,4 +1,5 @@
 //! The passes of a training step: forward through the layers, each of which keeps what its plan says, the loss, and back.
+use super::balance::Balancing;
 use super::batch::{Batch, Prefixes};
 use super::binding::Binding;
 use super::embed::Embedding;
@@ -21,7 +22,7 @@ impl Engine<'_> {
         prefixes: Prefixes,
     ) -> Vec<SequenceLoss> {
         let batch = self.batch(packed, prefixes);
-        let targets = Targets::of(packed, &batch, binding);
+        let targets = Targets::of(packed, &batch, binding, false);
         let around = Around {
             wanted: targets.wanted.rows.as_deref(),
             cache: None,
@@ -30,25 +31,32 @@ impl Engine<'_> {
         self.loss(binding, &batch, &targets, None)
     }
 
-    /// Loss of each sequence; adds to the gradients of what trains.
+    /// Loss of each sequence, and the loss for the balance of experts if it has a weight; adds to the gradients of what trains.
     pub(super) fn gradients(
         &mut self,
         binding: &Binding<'_>,
         packed: &Packed,
         prefixes: Prefixes,
-        to: Scaled<'_>,
-    ) -> Vec<SequenceLoss> {
+        (to, balance): (Scaled<'_>, Option<f32>),
+    ) -> (Vec<SequenceLoss>, Option<f64>) {
         let batch = self.batch(packed, prefixes);
-        let targets = Targets::of(packed, &batch, binding);
+        // The routers of the last layer count every token.
+        let targets = Targets::of(packed, &batch, binding, balance.is_some());
         let wanted = targets.wanted.rows.as_deref();
-        let pass = self.pass(binding, &batch);
+        let mut pass = self.pass(binding, &batch);
+        pass.balancing = self
+            .config
+            .experts
+            .zip(balance)
+            .map(|(experts, weight)| Balancing::new(weight, &batch, experts.count));
         self.forward_keeping(&pass, wanted);
+        let balance = pass.balancing.as_ref().map(Balancing::close);
         let Scaled { scale, gradients } = to;
         let to = Scaled { scale, gradients };
         let losses = self.loss(binding, &batch, &targets, Some(to));
         self.backward(&pass, wanted, gradients);
         self.embed_backward(binding, &batch, gradients);
-        losses
+        (losses, balance)
     }
 
     /// The hidden states after the last layer in `self.x`, of the `wanted` rows if only some are; what the backward pass

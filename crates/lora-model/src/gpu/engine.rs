@@ -211,7 +211,7 @@ impl<'b> Engine<'b> {
         packed: &Packed,
         batch: &Batch,
     ) -> Result<Vec<SequenceLoss>, Error> {
-        let targets = Targets::of(packed, batch, binding);
+        let targets = Targets::of(packed, batch, binding, false);
         let on_device = self.adopt(binding)?;
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
@@ -255,7 +255,7 @@ impl<'b> Engine<'b> {
         scale: f32,
         gradients: &Tensor,
     ) -> Result<Vec<SequenceLoss>, Error> {
-        let targets = Targets::of(packed, batch, binding);
+        let targets = Targets::of(packed, batch, binding, false);
         let on_device = match self.on_device.take() {
             Some(held) => held,
             None => self.adopt(binding)?,

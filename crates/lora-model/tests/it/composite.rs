@@ -1,5 +1,6 @@
 //! The composite route against PEFT's golden cases.
-use crate::golden::{self, CASES, Golden};
+use crate::checks;
+use crate::golden::{CASES, Golden};
 use lora_model::{Composite, Route};
 
 fn each(check: fn(&Golden, &mut dyn Route)) {
@@ -11,30 +12,30 @@ fn each(check: fn(&Golden, &mut dyn Route)) {
 
 #[test]
 fn logits() {
-    each(golden::check_logits);
+    each(checks::check_logits);
 }
 
 #[test]
 fn gradients() {
-    each(golden::check_gradients);
+    each(checks::check_gradients);
 }
 
 #[test]
 fn trajectory() {
-    each(golden::check_trajectory);
+    each(checks::check_trajectory);
 }
 
 #[test]
 fn packing() {
-    each(golden::check_packing);
+    each(checks::check_packing);
 }
 
 #[test]
 fn edges() {
-    each(golden::check_edges);
+    each(checks::check_edges);
 }
 
 #[test]
 fn dropout() {
-    each(golden::check_dropout);
+    each(checks::check_dropout);
 }

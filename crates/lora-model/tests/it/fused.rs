@@ -1,4 +1,5 @@
 //! Laws of the fused route.
+use crate::checks;
 use crate::golden::{self, CASES, Golden, largest_difference};
 use lora_model::{
     Composite, Decoding, Dropout, Fused, Generate as _, Packed, Plan, Route, Sampling,
@@ -23,32 +24,32 @@ fn everywhere(check: impl Fn(&Golden, &mut Fused<'_>)) {
 
 #[test]
 fn gives_pefts_logits() {
-    everywhere(|golden, route| golden::check_logits(golden, route));
+    everywhere(|golden, route| checks::check_logits(golden, route));
 }
 
 #[test]
 fn gives_pefts_loss_and_every_gradient() {
-    everywhere(|golden, route| golden::check_gradients(golden, route));
+    everywhere(|golden, route| checks::check_gradients(golden, route));
 }
 
 #[test]
 fn follows_pefts_adamw_trajectory() {
-    everywhere(|golden, route| golden::check_trajectory(golden, route));
+    everywhere(|golden, route| checks::check_trajectory(golden, route));
 }
 
 #[test]
 fn packs_without_cross_talk() {
-    everywhere(|golden, route| golden::check_packing(golden, route));
+    everywhere(|golden, route| checks::check_packing(golden, route));
 }
 
 #[test]
 fn survives_edges() {
-    everywhere(|golden, route| golden::check_edges(golden, route));
+    everywhere(|golden, route| checks::check_edges(golden, route));
 }
 
 #[test]
 fn drops_by_seed_and_step() {
-    everywhere(|golden, route| golden::check_dropout(golden, route));
+    everywhere(|golden, route| checks::check_dropout(golden, route));
 }
 
 #[test]

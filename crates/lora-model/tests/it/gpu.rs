@@ -1,5 +1,6 @@
 //! The route on a GPU against the golden cases: on the CPU's stand-in for one, and, where `LORA_TEST_DEVICE` is `cuda`, on the
 //! card that is there.
+use crate::checks;
 use crate::golden::{self, CASES, Golden};
 use lora_checkpoint::{
     Checkpoint, Error, GgufDtype, SaveDtype, TensorView, save_folder, save_gguf,
@@ -16,7 +17,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 45] = [
+const REFUSED: [(&str, &str); 48] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -92,6 +93,15 @@ const REFUSED: [(&str, &str); 45] = [
         "parameters_stacked",
         "mixtures of experts, which granitemoe has",
     ),
+    (
+        "balance_attention",
+        "mixtures of experts, which mixtral has",
+    ),
+    (
+        "balance_parameters",
+        "mixtures of experts, which qwen3_moe has",
+    ),
+    ("balance_biases", "mixtures of experts, which gpt_oss has"),
 ];
 
 fn is_refused(name: &str) -> bool {
@@ -124,35 +134,35 @@ fn what_it_does_not_compute_is_refused_by_name() {
 #[test]
 fn in_f32_it_gives_pefts_logits() {
     everywhere(Precision::F32, |golden, route| {
-        golden::check_logits(golden, route);
+        checks::check_logits(golden, route);
     });
 }
 
 #[test]
 fn in_f32_it_gives_pefts_loss_and_every_gradient() {
     everywhere(Precision::F32, |golden, route| {
-        golden::check_gradients(golden, route);
+        checks::check_gradients(golden, route);
     });
 }
 
 #[test]
 fn in_f32_it_follows_pefts_adamw_trajectory() {
     everywhere(Precision::F32, |golden, route| {
-        golden::check_trajectory(golden, route);
+        checks::check_trajectory(golden, route);
     });
 }
 
 #[test]
 fn it_packs_without_cross_talk() {
     everywhere(Precision::F32, |golden, route| {
-        golden::check_packing(golden, route);
+        checks::check_packing(golden, route);
     });
 }
 
 #[test]
 fn it_survives_edges() {
     everywhere(Precision::Bf16, |golden, route| {
-        golden::check_edges(golden, route);
+        checks::check_edges(golden, route);
     });
 }
 

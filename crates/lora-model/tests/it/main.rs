@@ -1,5 +1,7 @@
 //! Tests of lora-model from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod balance;
+mod checks;
 mod composite;
 mod full;
 mod fused;

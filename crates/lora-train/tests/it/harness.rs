@@ -1,7 +1,7 @@
 //! Runs the binary on the golden cases' tiny models.
 use lora_data::{Example, Split};
 use safetensors::SafeTensors;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -161,4 +161,19 @@ pub(crate) fn floats(file: &Path) -> Vec<(String, Vec<f32>)> {
         .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
+}
+
+/// A mixture of experts with room for the rows' tokens, trained from random weights for a step.
+pub(crate) fn mixture(dir: &Path, case: &str) -> String {
+    let [shape, base] = ["shape", "base"].map(|name| dir.join(format!("{case}-{name}")));
+    std::fs::create_dir(&shape).unwrap();
+    let text = std::fs::read_to_string(golden(case, "base").join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["vocab_size"] = json!(160);
+    std::fs::write(shape.join("config.json"), config.to_string()).unwrap();
+    let data = dataset(dir);
+    let [from, to] = [&shape, &base].map(|path| path.to_str().unwrap());
+    let fixed = ["--base", from, "--data", &data, "--out", to, "--steps", "1"];
+    train(&[&fixed[..], &["--method", "full", "--warmup", "0"]].concat());
+    to.to_owned()
 }

@@ -1,5 +1,6 @@
 //! The real command on tiny models.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod balance;
 mod chats;
 mod errors;
 mod full;

@@ -1,5 +1,7 @@
 //! Every option of an adapter through the real command: it trains, it is written, it is read again.
-use crate::harness::{adapter_bytes, base, dataset, floats, golden, losses, refused, train};
+use crate::harness::{
+    adapter_bytes, base, dataset, floats, golden, losses, mixture, refused, train,
+};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -61,21 +63,6 @@ fn trains(base: &str, flags: &[&str]) -> Value {
         "{flags:?}: {further:?} after {fused:?}"
     );
     config(&out)
-}
-
-/// A mixture of experts with room for the rows' tokens, trained from random weights for a step.
-fn mixture(dir: &Path, case: &str) -> String {
-    let [shape, base] = ["shape", "base"].map(|name| dir.join(format!("{case}-{name}")));
-    std::fs::create_dir(&shape).unwrap();
-    let text = std::fs::read_to_string(golden(case, "base").join("config.json")).unwrap();
-    let mut config: Value = serde_json::from_str(&text).unwrap();
-    config["vocab_size"] = json!(160);
-    std::fs::write(shape.join("config.json"), config.to_string()).unwrap();
-    let data = dataset(dir);
-    let [from, to] = [&shape, &base].map(|path| path.to_str().unwrap());
-    let fixed = ["--base", from, "--data", &data, "--out", to, "--steps", "1"];
-    train(&[&fixed[..], &["--method", "full", "--warmup", "0"]].concat());
-    to.to_owned()
 }
 
 /// A base, flags, and what they make of the adapter's config.

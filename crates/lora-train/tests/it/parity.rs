@@ -2,6 +2,20 @@
 use crate::harness::{floats, golden, golden_rows, losses, train, write_split};
 use serde_json::Value;
 
+/// What transformers calls the loss: with the loss for the balance of experts where config.json asks for it.
+fn losses_of_transformers(case: &str, lines: &[Value]) -> Vec<f64> {
+    let config = std::fs::read(golden(case, "base").join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    if config["output_router_logits"] != true {
+        return losses(lines);
+    }
+    let coefficient = config["router_aux_loss_coef"].as_f64().unwrap();
+    let balances = lines.iter().filter_map(|line| line["aux_loss"].as_f64());
+    let both = losses(lines).into_iter().zip(balances);
+    both.map(|(loss, balance)| loss + coefficient * balance)
+        .collect()
+}
+
 fn equals_peft(case: &str, route: &str) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
@@ -32,7 +46,11 @@ fn equals_peft(case: &str, route: &str) {
         .filter_map(|line| line["grad_norm"].as_f64())
         .collect();
     for (what, found, wanted) in [
-        ("loss", losses(&lines), numbers("losses")),
+        (
+            "loss",
+            losses_of_transformers(case, &lines),
+            numbers("losses"),
+        ),
         ("norm", norms, numbers("grad_norms")),
     ] {
         assert_eq!(found.len(), wanted.len());
@@ -71,4 +89,12 @@ fn composite_route_follows_peft() {
 fn fused_route_follows_peft() {
     equals_peft("llama_gqa_tied", "fused");
     equals_peft("llama_rope3_rslora", "fused");
+}
+
+#[test]
+fn both_routes_follow_peft_where_experts_are_kept_balanced() {
+    for case in ["balance_attention", "balance_parameters", "balance_biases"] {
+        equals_peft(case, "fused");
+        equals_peft(case, "composite");
+    }
 }

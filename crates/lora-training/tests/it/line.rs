@@ -32,6 +32,8 @@ pub(crate) struct Line {
     slots: Vec<Slot>,
     /// Number of every micro-batch.
     pub(crate) numbers: Vec<u64>,
+    /// What the balance of each was to be multiplied by.
+    pub(crate) balances: Vec<Option<f32>>,
 }
 
 impl Line {
@@ -47,6 +49,7 @@ impl Line {
             params: vec![0.0, 0.0],
             slots: vec![slot("a", 0), slot("b", 1)],
             numbers: Vec::new(),
+            balances: Vec::new(),
         }
     }
 
@@ -84,12 +87,16 @@ impl Trainable for Line {
         gradients: &mut [f32],
     ) -> Result<BatchLoss, Error> {
         self.numbers.push(batch.number);
+        self.balances.push(batch.balance);
         for point in rows {
             let slope = 2.0 * self.residual(point) * batch.scale;
             gradients[0] += slope * point.x;
             gradients[1] += slope;
         }
-        self.losses(rows)
+        Ok(BatchLoss {
+            balance: batch.balance.map(|_| rows.len() as f64),
+            ..self.losses(rows)?
+        })
     }
 
     fn losses(&mut self, rows: &[&Point]) -> Result<BatchLoss, Error> {
@@ -103,6 +110,7 @@ impl Trainable for Line {
             rows: rows.iter().map(loss).collect(),
             tokens,
             computed: tokens,
+            balance: None,
         })
     }
 

@@ -123,6 +123,46 @@ fn a_run_that_was_stopped_goes_on_to_the_same_parameters() {
     }
 }
 
+/// 17 rows in batches of 3, windows of 2 batches: the last batch of an epoch has 2 rows.
+#[test]
+fn a_step_has_the_mean_of_its_batches_balances() {
+    let rows = points(17);
+    let data = Data {
+        train: &rows,
+        valid: None,
+    };
+    let run = |coefficient| {
+        let config = TrainConfig {
+            router_aux_loss_coef: coefficient,
+            length: Length::Epochs(1.0),
+            batching: Batching {
+                accumulation: 4,
+                ..config().batching
+            },
+            ..config()
+        };
+        let (mut line, mut told) = (Line::new(), Vec::new());
+        let mut tell = |event: &Event| {
+            if let Event::StepDone(step) = event {
+                told.push(step.aux_loss);
+            }
+        };
+        Trainer::new(config, data, &mut line)
+            .unwrap()
+            .run(&mut tell)
+            .unwrap();
+        (line.balances, told)
+    };
+    let (weights, told) = run(0.5);
+    let of = |batches: f32| Some(0.5 / batches);
+    assert_eq!(
+        weights,
+        [of(4.0), of(4.0), of(4.0), of(4.0), of(2.0), of(2.0)]
+    );
+    assert_eq!(told, [Some(3.0), Some(2.5)]);
+    assert_eq!(run(0.0), (vec![None; 6], vec![None; 2]));
+}
+
 #[test]
 fn a_checkpoint_of_another_run_is_refused_and_none_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
@@ -186,6 +226,10 @@ fn settings_that_no_run_can_have_are_refused() {
         ),
         (with(|c| c.length = Length::Steps(0)), "length is 0 steps"),
         (with(|c| c.eval_every = Some(0)), "eval-every is 0"),
+        (
+            with(|c| c.router_aux_loss_coef = f64::NAN),
+            "router-aux-loss-coef is NaN",
+        ),
         (
             with(|c| c.batching.accumulation = 0),
             "batching.accumulation is 0",
