@@ -304,7 +304,11 @@ impl<'r, M: Trainable + ?Sized> Trainer<'r, M> {
         if best {
             self.state.best = Some(Best { step, loss });
             self.state.worse = 0;
-            self.best = Some(self.model.params().to_vec());
+            let params = self.model.params();
+            match &mut self.best {
+                Some(kept) => kept.copy_from_slice(params), // where the last best lies: one copy, not two for a time
+                None => self.best = Some(params.to_vec()),
+            }
         } else {
             self.state.worse += 1;
         }
