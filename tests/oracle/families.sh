@@ -25,7 +25,7 @@ ours lora-prep "$out/rows.jsonl" --base "$hf" --out "$out/data" --seed 0
 head -n 2 "$root/data/tasks.jsonl" >"$out/two.jsonl"
 ours lora-prep "$out/two.jsonl" --base "$hf" --out "$out/two" --valid 0 --seed 0
 
-is_mixture() { [[ $1 == *-moe || $1 == *moe || $1 == olmoe* || $1 == mixtral* ]]; }
+is_mixture() { [[ $1 == *-moe || $1 == *moe || $1 == olmoe* || $1 == mixtral* || $1 == gpt_oss* ]]; }
 # A mixture twice: an adapter on the attention, and one on experts and router beside it.
 while read -r name; do echo "$name"; is_mixture "$name" && echo "$name+experts"; done <"$out/names" >"$out/rows" || true
 
@@ -55,9 +55,11 @@ while read -r name; do
   check merged --merged "$work/merged" --data "$out/data" --report "$work/report-merged"
   ours lora-export --model "$work/base.gguf" --format hf --dtype f32 --out "$work/back"
   check merged --name "model back from GGUF" --merged "$work/back" --data "$out/data" --report "$work/report"
-  if [[ $name == *-mxfp4 ]]; then # llama.cpp rounds what it multiplies with such blocks to 8 bits: its tokens differ near ties
+  if [[ $name == *-mxfp4* ]]; then # llama.cpp rounds what it multiplies with such blocks to 8 bits: its tokens differ near ties
     check mxfp4_values --gguf "$work/base.gguf" --folder "$model"
-    check mxfp4_values --gguf "$work/merged.gguf" --folder "$work/merged"
+    [[ $name == *+experts ]] || check mxfp4_values --gguf "$work/merged.gguf" --folder "$work/merged"
+    # An adapter on the experts has them widened: their tokens are those of any f32 model.
+    [[ $name != *+experts ]] || check llamacpp --name "merged GGUF" --model "$work/merged.gguf" --data "$out/data" --report "$work/report" --f32-cache --of adapter
     echo "== $name"
     python "$here/table.py" <"$out/checks.jsonl" || failed=1
     continue

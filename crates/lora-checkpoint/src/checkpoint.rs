@@ -35,6 +35,8 @@ pub struct Checkpoint {
     /// What was added to the vocabulary, and the weights that it made larger.
     added: Option<Vocabulary>,
     enlarged: BTreeMap<String, Enlarged>,
+    /// Experts in blocks are written as other weights are.
+    is_widened: bool,
 }
 
 impl Checkpoint {
@@ -53,6 +55,19 @@ impl Checkpoint {
     pub fn with_chat(mut self, chat: Chat) -> Self {
         self.chat = Some(chat);
         self
+    }
+
+    /// The same model, whose experts are written as its other weights are where they lie in blocks of MXFP4: those can't hold
+    /// a change of them.
+    #[must_use]
+    pub fn widened(mut self) -> Self {
+        self.is_widened = true;
+        self
+    }
+
+    /// Whether experts in blocks are written as other weights are.
+    pub(crate) fn is_widened(&self) -> bool {
+        self.is_widened
     }
 
     /// The path it was opened from.

@@ -71,7 +71,7 @@ pub use projection::Projection;
 pub use rope::{Growth, Rope, RopeScaling};
 pub use save::{
     Edit, GgufDtype, GgufStorage, GgufTensor, Mix, SaveDtype, Saved, rewrite_gguf, save_folder,
-    save_gguf, write_gguf,
+    save_gguf, weights_in_blocks, write_gguf,
 };
 pub use storage::StorageDtype;
 pub use stored::Stored;

@@ -79,9 +79,18 @@ pub struct AdapterTensor {
     pub shape: Vec<usize>,
     /// Its place in the flat parameters.
     pub range: Range<usize>,
-    /// Of the B of so many experts: the flat parameters hold it as (experts, out, rank), the file as (out, rank·experts),
-    /// column j·experts + e.
-    pub experts: Option<usize>,
+    /// Of the B of several experts, how it lies in the file.
+    pub experts: Option<ExpertsInFile>,
+}
+
+/// The B of several experts: the flat parameters hold it as (experts, out, rank), the file as (out, rank·experts), column
+/// j·experts + e.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertsInFile {
+    /// Experts.
+    pub count: usize,
+    /// Rows of the first half and of the second alternate in the file.
+    pub alternating: bool,
 }
 
 /// Everything that an adapter trains on a model.
@@ -172,7 +181,16 @@ impl TargetedModule {
     /// How many experts' matrices it has in one, if it is such a parameter.
     pub fn experts(&self) -> Option<usize> {
         match self.kind {
-            ModuleKind::Experts { count } => Some(count),
+            ModuleKind::Experts { count, .. } => Some(count),
+            _ => None,
+        }
+    }
+
+    fn experts_in_file(&self) -> Option<ExpertsInFile> {
+        match self.kind {
+            ModuleKind::Experts { count, alternating } => {
+                Some(ExpertsInFile { count, alternating })
+            }
             _ => None,
         }
     }
@@ -213,7 +231,7 @@ impl TargetedModule {
             part,
             shape: shape.to_vec(),
             range: range.clone(),
-            experts: self.experts().filter(|_| part == Part::B),
+            experts: self.experts_in_file().filter(|_| part == Part::B),
         };
         let ranks = self.rank * self.experts().unwrap_or(1);
         let mut all = vec![

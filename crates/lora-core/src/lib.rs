@@ -50,7 +50,7 @@ pub use diff::{AdapterDiff, Comparison, diff};
 pub use error::{Error, Fault};
 pub use folder::MLX_WEIGHTS_FILE;
 pub use init::Init;
-pub use layout::{AdapterTensor, Layout, Part, TargetedModule, TrainedTensor};
+pub use layout::{AdapterTensor, ExpertsInFile, Layout, Part, TargetedModule, TrainedTensor};
 pub use load::base_name;
 pub use merge::{add_delta, add_embedding_delta, weight_norms};
 pub use module::{BaseModel, Module, ModuleKind, Role};

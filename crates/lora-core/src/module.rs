@@ -25,6 +25,9 @@ pub enum ModuleKind {
     Experts {
         /// Experts.
         count: usize,
+        /// The first half of the outputs here (gate's) and the second (up's) alternate in the parameter: so B's rows lie in
+        /// a file.
+        alternating: bool,
     },
     /// The weight of a router, (out, in), a parameter of its module. Its path is the parameter's (`mlp.gate.weight`);
     /// `target_parameters` alone means it.
@@ -141,9 +144,21 @@ impl Module {
         out_features: usize,
     ) -> Self {
         Self {
-            kind: ModuleKind::Experts { count },
+            kind: ModuleKind::Experts {
+                count,
+                alternating: false,
+            },
             ..Self::linear(path, in_features, out_features)
         }
+    }
+
+    /// The same, of which gate's and up's outputs alternate.
+    #[must_use]
+    pub fn with_alternating_outputs(mut self) -> Self {
+        if let ModuleKind::Experts { alternating, .. } = &mut self.kind {
+            *alternating = true;
+        }
+        self
     }
 
     /// The weight of a router.
@@ -215,7 +230,7 @@ impl Module {
             ModuleKind::Linear { .. } | ModuleKind::Parameter | ModuleKind::Router => {
                 vec![self.out_features, self.in_features]
             }
-            ModuleKind::Experts { count } => vec![count, self.out_features, self.in_features],
+            ModuleKind::Experts { count, .. } => vec![count, self.out_features, self.in_features],
             ModuleKind::Embedding => vec![self.in_features, self.out_features],
             ModuleKind::Norm { .. } => vec![self.out_features],
             ModuleKind::Frozen { values, .. } => vec![values],

@@ -118,7 +118,7 @@ pub(crate) fn absent(name: &str, modules: &[Module]) -> Error {
         .iter()
         .filter(|m| matches!(m.kind, ModuleKind::Frozen { .. }));
     let stays = |m: &&Module| is_suffix(name, &m.path) || is_suffix(holder, &m.path);
-    if let Some(module) = frozen.clone().find(stays) {
+    if let Some(module) = frozen.find(stays) {
         let what = format!(
             "target parameter `{name}` is of {}, whose weights can't carry LoRA here",
             module.path
@@ -126,17 +126,12 @@ pub(crate) fn absent(name: &str, modules: &[Module]) -> Error {
         let hint = "name linear layers in target_modules (--targets)";
         return Error::config(Fault::new(what).hint(hint));
     }
-    let has_experts = frozen.any(|m| is_suffix(WORDS[0], &m.path));
     let own: std::collections::BTreeSet<String> = modules
         .iter()
         .filter(|m| m.is_of_mixture())
         .map(short)
         .collect();
     let hint = match own.is_empty() {
-        true if has_experts => {
-            "its experts stay as they are: name linear layers in target_modules (--targets)"
-                .to_owned()
-        }
         true => "it has no experts: name linear layers in target_modules (--targets)".to_owned(),
         false => format!(
             "its parameters are {}",
@@ -217,15 +212,17 @@ impl LoraConfig {
 
 impl AdapterTensor {
     /// The values as the file holds them: B (out, rank·experts), expert e's column j at j·experts + e (PEFT's
-    /// `get_delta_weight`: "o r e, e r i -> e o i").
+    /// `get_delta_weight`: "o r e, e r i -> e o i"), rows in the order of the parameter's outputs.
     pub fn to_file<'v>(&self, values: &'v [f32]) -> Cow<'v, [f32]> {
-        let Some((experts, out, rank)) = self.interleaved() else {
+        let Some(stack) = self.stack() else {
             return Cow::Borrowed(values);
         };
         let mut all = Vec::with_capacity(values.len());
-        for row in 0..out {
-            for column in 0..rank {
-                all.extend((0..experts).map(|e| values[(e * out + row) * rank + column]));
+        for row in 0..stack.out {
+            let row = stack.row_of(row);
+            for column in 0..stack.rank {
+                let of = |e| values[(e * stack.out + row) * stack.rank + column];
+                all.extend((0..stack.experts).map(of));
             }
         }
         Cow::Owned(all)
@@ -233,29 +230,61 @@ impl AdapterTensor {
 
     /// The values of a file as the flat parameters hold them, if that is another way.
     pub fn from_file(&self, values: &[f32]) -> Option<Vec<f32>> {
-        let (experts, out, rank) = self.interleaved()?;
-        let mut all = Vec::with_capacity(values.len());
+        let stack = self.stack()?;
+        let Stack { experts, rank, .. } = stack;
+        let mut all = vec![0.0; values.len()];
         for expert in 0..experts {
-            for row in 0..out {
-                all.extend((0..rank).map(|j| values[(row * rank + j) * experts + expert]));
+            for row in 0..stack.out {
+                let own = (0..rank).map(|j| values[(row * rank + j) * experts + expert]);
+                let at = (expert * stack.out + stack.row_of(row)) * rank;
+                all[at..at + rank]
+                    .iter_mut()
+                    .zip(own)
+                    .for_each(|(to, value)| *to = value);
             }
         }
         Some(all)
     }
 
-    /// Experts, rows of B and rank, of the B of experts.
-    fn interleaved(&self) -> Option<(usize, usize, usize)> {
-        let (experts, &[out, ranks]) = (self.experts?, self.shape.as_slice()) else {
+    /// Of the B of experts.
+    fn stack(&self) -> Option<Stack> {
+        let (own, &[out, ranks]) = (self.experts?, self.shape.as_slice()) else {
             return None;
         };
-        Some((experts, out, ranks / experts.max(1)))
+        Some(Stack {
+            experts: own.count,
+            out,
+            rank: ranks / own.count.max(1),
+            alternating: own.alternating,
+        })
+    }
+}
+
+/// The B of experts.
+#[derive(Debug, Clone, Copy)]
+struct Stack {
+    experts: usize,
+    /// Rows of one.
+    out: usize,
+    rank: usize,
+    /// Whether gate's rows and up's alternate in the file.
+    alternating: bool,
+}
+
+impl Stack {
+    /// The row in the flat parameters of one of the file.
+    fn row_of(self, row: usize) -> usize {
+        match self.alternating {
+            true => row % 2 * (self.out / 2) + row / 2,
+            false => row,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::Part;
+    use crate::layout::{ExpertsInFile, Part};
 
     #[test]
     fn file_and_memory_are_each_other_s_inverse() {
@@ -265,7 +294,10 @@ mod tests {
             part: Part::B,
             shape: vec![out, rank * experts],
             range: 0..24,
-            experts: Some(experts),
+            experts: Some(ExpertsInFile {
+                count: experts,
+                alternating: false,
+            }),
         };
         let values: Vec<f32> = (0..24u8).map(f32::from).collect();
         let file = tensor.to_file(&values);
@@ -275,5 +307,21 @@ mod tests {
             values[(2 * out + 3) * rank + 1]
         );
         assert_eq!(tensor.from_file(&file).as_deref(), Some(&values[..]));
+        let turned = AdapterTensor {
+            experts: Some(ExpertsInFile {
+                count: experts,
+                alternating: true,
+            }),
+            ..tensor
+        };
+        let file = turned.to_file(&values);
+        // Its row 3 is up's second, the last of four; row 2 is gate's second.
+        for (row, own) in [(0, 0), (1, 2), (2, 1), (3, 3)] {
+            assert_eq!(
+                file[row * rank * experts + 3 + 2],
+                values[(2 * out + own) * rank + 1]
+            );
+        }
+        assert_eq!(turned.from_file(&file).as_deref(), Some(&values[..]));
     }
 }

@@ -153,7 +153,7 @@ impl Placement<'_> {
             )));
         }
         let ranks = match module.kind {
-            ModuleKind::Experts { count } => rank.saturating_mul(count),
+            ModuleKind::Experts { count, .. } => rank.saturating_mul(count),
             _ => rank,
         };
         let a = self.take(path, ranks, module.in_features)?;

@@ -2,7 +2,7 @@
 use crate::Dtype;
 use crate::inputs::{Inputs, unties};
 use crate::weights::{Merger, Moved};
-use lora_checkpoint::{Edit, SaveDtype, TensorView, rewrite_gguf, save_folder};
+use lora_checkpoint::{Edit, SaveDtype, TensorView, rewrite_gguf, save_folder, weights_in_blocks};
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
 use std::path::Path;
@@ -61,6 +61,14 @@ pub(crate) fn folder(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     }
     if inputs.served.adapter.is_some() {
         target = target.with_chat(inputs.served.chat.clone());
+    }
+    let in_blocks = weights_in_blocks(&target)?;
+    if in_blocks.iter().any(|name| merger.changes(name)) {
+        ui.say(&format!(
+            "experts of the base are in blocks of MXFP4, which can't hold what the adapter changes: all of them are written as {}",
+            inputs.dtype
+        ));
+        target = target.widened();
     }
     let dtype = match inputs.dtype {
         Dtype::Bf16 => SaveDtype::BF16,

@@ -12,14 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// What is said of a mixture of experts.
 fn of_experts(config: &ModelConfig) -> Option<String> {
-    let facts = config.experts.and(config.facts().experts)?;
-    let said = match facts.carry_lora {
-        true => {
-            "router and experts of this model train only where --target-parameters names them: sets of targets are its attention"
-        }
-        false => "router and experts of this model stay as they are: LoRA trains its attention",
-    };
-    Some(said.to_owned())
+    let said = "router and experts of this model train only where --target-parameters names them: sets of targets are its attention";
+    config.experts.map(|_| said.to_owned())
 }
 
 impl Checkpoint {
@@ -83,6 +77,7 @@ impl Checkpoint {
             chat: None,
             added: None,
             enlarged: BTreeMap::new(),
+            is_widened: false,
         };
         model
             .entries
@@ -121,6 +116,7 @@ impl Checkpoint {
             chat: None,
             added: None,
             enlarged: BTreeMap::new(),
+            is_widened: false,
         };
         model.check_weights()?;
         model.check_rates()?;

@@ -57,9 +57,6 @@ pub struct ExpertFacts {
     /// Whether PEFT 0.21 takes router and experts for parameters where a target means them, with `all-linear` too; else
     /// it knows nothing there that could carry LoRA.
     pub are_parameters: bool,
-    /// Whether they carry LoRA here where `target_parameters` names them: the experts' module then has `gate_up_proj`, gate's
-    /// rows before up's (E, 2·I, H), and `down_proj` (E, H, I), registered in this order, and the router's has `weight` (E, H).
-    pub carry_lora: bool,
     /// The keys of E, of which any may stand there; the first is written. Its default.
     pub(crate) count: (&'static [&'static str], usize),
     /// Default of `num_experts_per_tok`.
@@ -113,6 +110,13 @@ impl ExpertFacts {
     #[must_use]
     pub fn of(&self, expert: usize, projection: Projection) -> String {
         format!("{}.{expert}.{}", self.path, self.name(projection))
+    }
+
+    /// Whether outputs of gate and up alternate where transformers has both in one parameter. (It is turned round then, (E, H,
+    /// 2·I) in place of (E, 2·I, H), which PEFT's factors don't show: A has H columns, B 2·I rows in the order of the outputs.)
+    #[must_use]
+    pub fn alternates(&self) -> bool {
+        matches!(self.stacked, Some(Stacked::Columns(_)))
     }
 
     /// What one of an expert's [`EXPERT_PROJECTIONS`] is called.

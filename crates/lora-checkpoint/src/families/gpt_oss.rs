@@ -24,7 +24,6 @@ pub(super) const FACTS: Facts = Facts {
         biased: true,
         clamp: Some(CLAMP),
         are_parameters: false,
-        carry_lora: false,
         count: (&["num_local_experts", "num_experts"], 128),
         chosen: 4,
         width: ("intermediate_size", 2880),

@@ -18,7 +18,6 @@ pub(super) const FACTS: Facts = Facts {
             "block_sparse_moe.output_linear.weight",
         ])),
         are_parameters: false,
-        carry_lora: true,
         count: (&["num_local_experts"], 8),
         chosen: 2,
         width: ("intermediate_size", 11_008),

@@ -16,7 +16,6 @@ pub(super) const FACTS: Facts = Facts {
         modules: Some(["mlp.gate", "mlp.experts"]),
         stacked: None,
         are_parameters: true,
-        carry_lora: true,
         count: (&["num_local_experts", "num_experts"], 8),
         chosen: 2,
         width: ("intermediate_size", 14_336),

@@ -17,7 +17,6 @@ pub(super) const FACTS: Facts = Facts {
         modules: None,
         stacked: None,
         are_parameters: true,
-        carry_lora: true,
         count: (&["num_experts", "num_local_experts"], 64),
         chosen: 8,
         width: ("intermediate_size", 2048),

@@ -16,7 +16,6 @@ pub(super) const FACTS: Facts = Facts {
         modules: None,
         stacked: None,
         are_parameters: true,
-        carry_lora: true,
         count: (&["num_experts", "num_local_experts"], 128),
         chosen: 8,
         width: ("moe_intermediate_size", 768),

@@ -24,3 +24,4 @@ pub use gguf::{GgufTensor, write_gguf};
 pub use gguf_model::{GgufStorage, save_gguf};
 pub use mix::Mix;
 pub use rewrite::{Edit, rewrite_gguf};
+pub use stacks::weights_in_blocks;

@@ -7,7 +7,7 @@ use crate::view::TensorView;
 use std::io::Write;
 use std::path::Path;
 
-/// The tensors of a folder. Stacks of which all matrices are blocks of MXFP4 stay such blocks.
+/// The tensors of a folder. Stacks of which all matrices are blocks of MXFP4 stay such blocks, unless they are to be widened.
 pub(super) fn chosen(
     model: &Checkpoint,
     weights: Vec<(String, Vec<usize>)>,
@@ -15,7 +15,7 @@ pub(super) fn chosen(
     let mut all = Vec::new();
     for tensor in model.config().stored(weights) {
         match tensor.laid {
-            Laid::Columns(parts) if in_blocks(model, &tensor)? => {
+            Laid::Columns(parts) if !model.is_widened() && in_blocks(model, &tensor)? => {
                 all.extend(tensor.in_blocks(parts));
             }
             _ => all.push(tensor),
@@ -32,6 +32,16 @@ fn in_blocks(model: &Checkpoint, tensor: &Stored) -> Result<bool, Error> {
         }
     }
     Ok(true)
+}
+
+/// The weights of experts that a folder of a model holds in blocks of MXFP4, as the model has them.
+///
+/// # Errors
+/// If a weight is missing.
+pub fn weights_in_blocks(model: &Checkpoint) -> Result<Vec<String>, Error> {
+    let all = chosen(model, model.config().weights())?;
+    let in_blocks = all.into_iter().filter(Stored::is_of_bytes);
+    Ok(in_blocks.flat_map(|tensor| tensor.weights).collect())
 }
 
 /// Whether some experts of a model are written in blocks.

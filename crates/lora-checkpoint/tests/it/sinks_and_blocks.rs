@@ -26,12 +26,15 @@ fn parse(config: &Value) -> Result<ModelConfig, String> {
 }
 
 #[test]
-fn experts_that_carry_no_lora_are_said_to_stay_as_they_are() {
+fn experts_are_said_to_train_where_they_are_named() {
     let (_dir, model) = model(&small(json!({})));
     let [said] = model.notes() else {
         panic!("{:?}", model.notes())
     };
-    assert!(said.contains("stay as they are"), "{said}");
+    assert!(
+        said.contains("only where --target-parameters names them"),
+        "{said}"
+    );
 }
 
 fn nothing(_: &View<'_>, _: usize, _: &mut [f32]) -> Result<(), Error> {

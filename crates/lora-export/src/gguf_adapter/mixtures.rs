@@ -64,7 +64,7 @@ pub(super) fn read<'m>(
     left: &mut BTreeSet<&str>,
 ) -> Result<Option<Factors<'m>>> {
     let experts = match module.kind {
-        ModuleKind::Experts { count } => Some(count),
+        ModuleKind::Experts { count, .. } => Some(count),
         _ => None,
     };
     let count = experts.unwrap_or(1);

@@ -78,6 +78,7 @@ fn experts_go_to_gguf_and_back() {
         "parameters_gate_up",
         "parameters_down",
         "parameters_converted",
+        "parameters_turned",
     ] {
         let dir = tempfile::tempdir().unwrap();
         let base = golden(&format!("{case}/base"));

@@ -14,7 +14,7 @@ pub(crate) const CASES: [&str; 5] = [
 ];
 
 /// What else an adapter can train.
-pub(crate) const MORE: [&str; 24] = [
+pub(crate) const MORE: [&str; 26] = [
     "llama_dora",
     "mistral_patterns",
     "qwen3_modules_to_save",
@@ -39,6 +39,8 @@ pub(crate) const MORE: [&str; 24] = [
     "parameters_down",
     "parameters_converted",
     "parameters_stacked",
+    "parameters_turned",
+    "parameters_mxfp4",
 ];
 
 /// A copy of a golden adapter whose values went through `change`.

@@ -53,6 +53,7 @@ fn experts_are_merged_into_the_file_as_into_a_folder() {
         "parameters_gate_up",
         "parameters_down",
         "parameters_stacked",
+        "parameters_turned",
     ] {
         let dir = tempfile::tempdir().unwrap();
         let (path, folder) = (dir.path().join("base.gguf"), dir.path().join("base"));
@@ -212,5 +213,34 @@ fn what_a_file_cannot_hold_is_refused_with_a_way_out() {
         assert_code(&output, 2);
         assert!(stderr(&output).contains(message), "{}", stderr(&output));
         assert!(!dir.path().join(args[1]).exists());
+    }
+}
+
+/// Experts in blocks of MXFP4: an adapter beside them leaves them so, one on them has all of them written as other weights are.
+#[test]
+fn experts_in_blocks_are_widened_where_an_adapter_changes_them() {
+    for (name, widens) in [("gpt_oss_mxfp4", false), ("parameters_mxfp4", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = case(name).join("base");
+        let adapter = case(name).join("adapter");
+        let more = ["--out", "out", "--dtype", "f32"];
+        let done = merge(dir.path(), &folder, &adapter, &more);
+        assert_code(&done, 0);
+        assert_eq!(stderr(&done).contains("blocks of MXFP4"), widens, "{name}");
+        let config = std::fs::read_to_string(dir.path().join("out/config.json")).unwrap();
+        assert_eq!(config.contains("quantization_config"), !widens, "{name}");
+        let [base, merged] =
+            [folder, dir.path().join("out")].map(|m| Checkpoint::open(&m).unwrap());
+        let mut changed = 0;
+        let experts = base.tensor_names();
+        for weight in experts
+            .iter()
+            .filter(|name| name.contains("experts") && name.ends_with("weight"))
+        {
+            let [before, after] = [&base, &merged].map(|model| model.tensor(weight).unwrap());
+            assert_eq!(before.dtype() == after.dtype(), !widens, "{weight}");
+            changed += usize::from(before.to_f32() != after.to_f32());
+        }
+        assert_eq!(changed > 0, widens, "{name}: {changed}");
     }
 }

@@ -1,5 +1,5 @@
 //! Parameters of mixtures as an adapter has them: transformers 5 holds gate and up of all experts in one, (E, 2·I, H), down in
-//! another, (E, H, I), and the router's weight in a module of its own.
+//! another, (E, H, I) (or both turned round), and the router's weight in a module of its own.
 use lora_checkpoint::{EXPERT_PROJECTIONS, Experts, ModelConfig, Projection};
 use lora_core::Module;
 use std::ops::Range;
@@ -28,13 +28,13 @@ pub(crate) struct MixturePaths {
 }
 
 impl MixturePaths {
-    /// Those of a layer, if it has experts on which PEFT can put LoRA.
+    /// Those of a layer, if it has experts.
     pub(crate) fn of(config: &ModelConfig, layer: usize) -> Option<(Self, Experts)> {
         if layer >= config.num_hidden_layers {
             return None;
         }
         let own = config.experts_of(layer)?;
-        let facts = config.facts().experts.filter(|facts| facts.carry_lora)?;
+        let facts = config.facts().experts?;
         let [router, experts] = facts.modules();
         let of_layer = |name: &str| format!("model.layers.{layer}.{name}");
         let paths = Self {
@@ -51,9 +51,14 @@ pub(super) fn parameters(config: &ModelConfig) -> Vec<Module> {
     let hidden = config.hidden_size;
     let of_layer = |layer| {
         let (paths, own) = MixturePaths::of(config, layer)?;
+        let gate_up = Module::experts(paths.gate_up, own.count, hidden, 2 * own.width);
+        let alternates = config.facts().experts?.alternates();
         Some([
             Module::router(paths.router, hidden, own.count),
-            Module::experts(paths.gate_up, own.count, hidden, 2 * own.width),
+            match alternates {
+                true => gate_up.with_alternating_outputs(),
+                false => gate_up,
+            },
             Module::experts(paths.down, own.count, own.width, hidden),
         ])
     };

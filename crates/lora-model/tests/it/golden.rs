@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 78] = [
+pub(crate) const CASES: [&str; 80] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -82,6 +82,8 @@ pub(crate) const CASES: [&str; 78] = [
     "parameters_down",
     "parameters_converted",
     "parameters_stacked",
+    "parameters_turned",
+    "parameters_mxfp4",
     "balance_attention",
     "balance_parameters",
     "balance_biases",

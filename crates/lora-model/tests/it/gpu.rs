@@ -17,7 +17,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 48] = [
+const REFUSED: [(&str, &str); 50] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -102,6 +102,11 @@ const REFUSED: [(&str, &str); 48] = [
         "mixtures of experts, which qwen3_moe has",
     ),
     ("balance_biases", "mixtures of experts, which gpt_oss has"),
+    (
+        "parameters_turned",
+        "mixtures of experts, which gpt_oss has",
+    ),
+    ("parameters_mxfp4", "mixtures of experts, which gpt_oss has"),
 ];
 
 fn is_refused(name: &str) -> bool {

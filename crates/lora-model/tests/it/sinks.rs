@@ -28,25 +28,26 @@ fn targets_of_a_gpt_oss_are_its_linear_layers() {
     }
 }
 
-/// They are turned round in PEFT's model: what trains there would be another matrix.
+/// Their own names stand for parameters, those of their biases for nothing that can carry LoRA.
 #[test]
-fn parameters_of_its_experts_are_refused_by_name() {
+fn parameters_of_its_experts_are_named_as_peft_names_them() {
     let golden = Golden::open("gpt_oss_sinks");
-    for (name, reason) in [
-        (
-            "mlp.experts.gate_up_proj",
-            "is of model.layers.0.mlp.experts, whose",
-        ),
-        ("experts", "is of model.layers.0.mlp.experts, whose"),
-        (
-            "mlp.router.weight",
-            "is of model.layers.0.mlp.router, whose",
-        ),
-        ("down_proj", "is not in this model"),
-    ] {
+    let with = |name: &str| {
         let mut config = LoraConfig::new(2, 4.0, list(&["q_proj"]));
         config.target_parameters = Some(vec![name.to_owned()]);
-        let error = targeted(&golden, config).unwrap_err();
+        targeted(&golden, config)
+    };
+    for name in ["mlp.experts.gate_up_proj", "down_proj", "mlp.router.weight"] {
+        assert_eq!(with(name), Ok(6), "{name}");
+    }
+    for (name, reason) in [
+        (
+            "mlp.experts.gate_up_proj_bias",
+            "is of model.layers.0.mlp.experts, whose",
+        ),
+        ("gate_proj", "is not in this model"),
+    ] {
+        let error = with(name).unwrap_err();
         assert!(error.contains(reason), "{name}: {error}");
     }
 }
