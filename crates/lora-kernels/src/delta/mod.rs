@@ -10,7 +10,7 @@
 //! solution of a triangular system, and only the state goes from chunk to chunk, so that time is linear in tokens.
 //!
 //! [`crate::conv`] is the convolution, `inputs` has what is read, and makes g and β of it, `rule` computes forward and `gradient` backward (`chunk`), both of what `keys` and
-//! `values` hold of a chunk; [`crate::block`] multiplies; `gated_norm` follows.
+//! `values` hold of a chunk; `block` multiplies; `gated_norm` follows.
 mod chunk;
 pub mod gated_norm;
 mod gradient;
