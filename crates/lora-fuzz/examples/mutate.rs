@@ -1,8 +1,8 @@
 //! Changes the seeds of the targets at random, on any compiler: without libFuzzer's knowledge of what the code does with the
 //! bytes, but in every place where the tests can run.
 //!
-//! `mutate SECONDS [SEED [TARGET…]]` gives each target its share of the time and prints what it tried; what makes one panic,
-//! or takes it longer than ten seconds (of the processor's time, where the system tells it: a busy machine is no finding), is
+//! `mutate SECONDS [SEED [TARGET…]]` gives each target its share of the time (the processor's, where the system tells it: a
+//! busy machine counts for nothing) and prints what it tried; what makes one panic, or takes it longer than ten seconds, is
 //! written into `fuzz/artifacts`, and the exit code is 1. `mutate TARGET FILE` tries such a file again.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 use lora_fuzz::{TARGETS, Target};
@@ -17,6 +17,9 @@ const LONGEST: usize = 65_536;
 
 /// An input that takes this long is a finding.
 const SLOW: Duration = Duration::from_secs(10);
+
+/// Inputs between two looks at the time.
+const BETWEEN: u64 = 64;
 
 /// Changes that are made to one seed at most.
 const CHANGES: u64 = 8;
@@ -74,10 +77,10 @@ fn main() -> ExitCode {
 fn fuzz(name: &str, target: Target, share: Duration, seed: u64) -> (u64, u64) {
     let seeds = seeds(name);
     let mut chance = Generator::named("mutate", seed, name);
-    let began = Instant::now();
+    let began = spent();
     let mut tried = 0;
     let mut found = 0;
-    while began.elapsed() < share {
+    while tried % BETWEEN > 0 || spent() - began < share {
         let bytes = changed(&seeds, &mut chance);
         let started = Instant::now();
         let ended = catch_unwind(AssertUnwindSafe(|| target(&bytes)));
