@@ -20,7 +20,7 @@ pub fn forward<W: Rows>(
     y: &mut [f32],
     workspace: &mut Workspace,
 ) {
-    let Some(shape) = Shape::of(weights) else {
+    let Some(shape) = Shape::of(weights, routing) else {
         return;
     };
     let of = |rows: &Range<usize>| rows_of(x, rows, shape.in_features);
@@ -52,7 +52,7 @@ pub fn backward<W: Rows>(
     (dx, write): (&mut [f32], Write),
     workspace: &mut Workspace,
 ) {
-    let Some(shape) = Shape::of(weights) else {
+    let Some(shape) = Shape::of(weights, routing) else {
         return;
     };
     let of = |rows: &Range<usize>| rows_of(dy, rows, shape.out_features);
@@ -84,7 +84,13 @@ struct Shape {
 }
 
 impl Shape {
-    fn of<W: Rows>(weights: &[W]) -> Option<Self> {
+    /// Nothing where nothing was chosen.
+    fn of<W: Rows>(weights: &[W], routing: &Routing) -> Option<Self> {
+        assert!(
+            !weights.is_empty() || routing.is_empty(),
+            "{} rows and no expert",
+            routing.len()
+        );
         weights.first().map(|weight| Self {
             out_features: weight.rows(),
             in_features: weight.columns(),
@@ -156,24 +162,20 @@ impl Few {
         workspace: &mut Workspace,
         run: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
     ) {
-        let memory_len = self.most * self.width;
+        let memory_len = (self.most * self.width).max(1);
         grow(&mut workspace.wide, memory_len * self.parts.len());
-        let mut memories = workspace.wide.chunks_exact_mut(memory_len.max(1));
+        let memories = workspace.wide.chunks_exact_mut(memory_len);
         let mut left = to;
         let mut done = 0;
         let mut tasks = Vec::new();
-        for part in &self.parts {
+        for (part, memory) in self.parts.iter().zip(memories) {
             let (Some((_, first)), Some((_, last))) = (part.first(), part.last()) else {
                 continue;
             };
             let (_, rest) = left.split_at_mut((first.start - done) * columns);
             let (own, rest) = rest.split_at_mut((last.end - first.start) * columns);
             (left, done) = (rest, last.end);
-            tasks.extend(
-                memories
-                    .next()
-                    .map(|memory| (part, first.start, own, memory)),
-            );
+            tasks.push((part, first.start, own, memory));
         }
         tasks
             .into_par_iter()

@@ -300,3 +300,20 @@ fn products_are_those_of_each_expert_alone() {
         }
     }
 }
+
+#[test]
+#[should_panic(expected = "6 rows and no expert")]
+fn rows_without_an_expert_are_not_passed_over() {
+    let choice = Choice {
+        experts: 4,
+        chosen: 2,
+        normalised: true,
+    };
+    let mut logits = values(3 * 4, 1);
+    experts::softmax(&mut logits, 4);
+    let mut routing = Routing::default();
+    routing.choose(&logits, choice);
+    let none: [Dense; 0] = [];
+    let mut space = Workspace::default();
+    experts::forward(&none, &[0.0; 6], &routing, &mut [0.0; 6], &mut space);
+}
