@@ -31,7 +31,7 @@ pub(super) fn of_file(gguf: &Gguf) -> Result<(Family, &'static str), Fault> {
         Some(name) => Fault::new(format!(
             "{NAME_KEY} is \"{name}\", of which no file of architecture \"{arch}\" is"
         ))
-        .hint("a file without that key is one of the architecture's own family"),
+        .hint("a newer lora-export may have written it: use that version, or export the model again with this one"),
         None => Fault::new(format!("architecture \"{arch}\" is not supported"))
             .hint(format!("known are {}", Family::gguf_names())),
     })?;
