@@ -1,5 +1,5 @@
 //! The golden cases: PEFT's logits, losses, gradients and AdamW trajectories.
-use lora_core::{Adapter, AdapterTensor};
+use lora_core::{Adapter, AdapterTensor, LoraConfig, TargetModules};
 use lora_model::{Adding, Base, Packed, SequenceLoss, open_for};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -282,4 +282,15 @@ fn integers(tensors: &SafeTensors<'_>, name: &str) -> Vec<i64> {
         .iter()
         .map(|b| i64::from_le_bytes(*b))
         .collect()
+}
+
+/// Targets by name.
+pub fn list(names: &[&str]) -> TargetModules {
+    TargetModules::List(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+/// How many modules of a case's base a config's adapter has, or why it is refused.
+pub fn targeted(golden: &Golden, config: LoraConfig) -> Result<usize, String> {
+    let adapter = Adapter::init(config, &golden.base, 1);
+    adapter.map(|a| a.modules.len()).map_err(|e| e.to_string())
 }

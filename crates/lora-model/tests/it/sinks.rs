@@ -1,15 +1,6 @@
 //! gpt-oss: what an adapter can train beside its experts, and which of its biases.
-use crate::golden::Golden;
-use lora_core::{Adapter, Bias, LoraConfig, TargetModules};
-
-fn list(names: &[&str]) -> TargetModules {
-    TargetModules::List(names.iter().map(|name| (*name).to_owned()).collect())
-}
-
-fn targeted(golden: &Golden, config: LoraConfig) -> Result<usize, String> {
-    let adapter = Adapter::init(config, &golden.base, 1);
-    adapter.map(|a| a.modules.len()).map_err(|e| e.to_string())
-}
+use crate::golden::{Golden, list, targeted};
+use lora_core::{Bias, LoraConfig, TargetModules};
 
 /// PEFT 0.21 has the experts' tensors as parameters of one module, the router's as those of another.
 #[test]

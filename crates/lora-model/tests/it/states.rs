@@ -1,15 +1,6 @@
 //! Layers that keep a state: what an adapter can train in them.
-use crate::golden::Golden;
-use lora_core::{Adapter, Bias, LoraConfig, TargetModules};
-
-fn list(names: &[&str]) -> TargetModules {
-    TargetModules::List(names.iter().map(|name| (*name).to_owned()).collect())
-}
-
-fn targeted(golden: &Golden, config: LoraConfig) -> Result<usize, String> {
-    let adapter = Adapter::init(config, &golden.base, 1);
-    adapter.map(|a| a.modules.len()).map_err(|e| e.to_string())
-}
+use crate::golden::{Golden, list, targeted};
+use lora_core::{Bias, LoraConfig, TargetModules};
 
 #[test]
 fn targets_of_mamba_are_its_linear_layers() {
