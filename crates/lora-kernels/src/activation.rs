@@ -25,10 +25,14 @@ pub enum Plain {
 /// xIELU: α_p·x² + β·x above 0, α_n·(exp(min(x, ε)) − 1 − x) + β·x elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Xielu {
-    alpha_p: f32,
-    alpha_n: f32,
-    beta: f32,
-    eps: f32,
+    /// α_p.
+    pub alpha_p: f32,
+    /// α_n.
+    pub alpha_n: f32,
+    /// β.
+    pub beta: f32,
+    /// ε.
+    pub eps: f32,
 }
 
 impl Xielu {

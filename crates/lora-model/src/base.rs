@@ -1,7 +1,8 @@
 //! A base model, checked against its spec.
 use crate::{Error, spec};
-use lora_checkpoint::{Checkpoint, ModelConfig, Vocabulary};
+use lora_checkpoint::{Checkpoint, ModelConfig, Vocabulary, XIELU_BETA, XIELU_EPS, XieluNumber};
 use lora_core::{BaseModel, Module};
+use lora_kernels::activation::Xielu;
 use std::path::Path;
 
 /// A base model: its checkpoint, mmapped, with every weight that its family needs present and of the right shape.
@@ -52,6 +53,17 @@ impl Base {
             .filter_map(|(name, _)| Some(self.checkpoint.tensor(name).ok()?.stored_bytes() as u64))
             .sum();
         stored + self.checkpoint.enlarged_bytes() as u64
+    }
+
+    /// What xIELU has learned in a layer.
+    pub(crate) fn xielu(&self, layer: usize) -> Result<Xielu, Error> {
+        let mut learned = [0.0; XieluNumber::ALL.len()];
+        for (to, number) in learned.iter_mut().zip(XieluNumber::ALL) {
+            let name = format!("model.layers.{layer}.{}", number.path());
+            let values = self.checkpoint.tensor(&name)?.to_f32();
+            *to = values.first().copied().unwrap_or_default();
+        }
+        Ok(Xielu::of(learned, XIELU_BETA, XIELU_EPS))
     }
 
     /// All parameters, a tied head counted once.

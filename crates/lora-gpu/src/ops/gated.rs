@@ -12,7 +12,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    fn is_gelu(self) -> usize {
+    pub(super) fn is_gelu(self) -> usize {
         usize::from(self == Self::GeluTanh)
     }
 }

@@ -9,9 +9,11 @@ mod dropout;
 mod elementwise;
 mod embed;
 mod gated;
+mod layer_norm;
 mod loss;
 mod norm;
 mod optim;
+mod plain;
 mod rotary;
 mod rows;
 
@@ -21,9 +23,11 @@ pub use blocks::Widen;
 pub use dora::DoraFactors;
 pub use dropout::Mask;
 pub use gated::Activation;
+pub use layer_norm::Affine;
 pub use loss::RowLosses;
 pub use norm::Write;
 pub use optim::AdamStep;
+pub use plain::Plain;
 pub use rotary::{Pairs, Rotary};
 
 use crate::device::{Arg, Grid};

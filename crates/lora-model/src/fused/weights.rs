@@ -6,8 +6,8 @@ use super::norms::{NormLayer, NormPart};
 use super::states::{self, DeltaLayer, MambaLayer};
 use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{Activation, Mlp, Norm, XIELU_BETA, XIELU_EPS, XieluNumber};
-use lora_kernels::activation::{Plain, Xielu};
+use lora_checkpoint::{Activation, Mlp, Norm};
+use lora_kernels::activation::Plain;
 use lora_kernels::glu;
 
 /// A linear layer of the base.
@@ -233,15 +233,7 @@ impl<'b> Source<'b> {
         Ok(match self.base.config().facts().mlp {
             Mlp::Gated(activation) => Activated::Gated(of(activation)),
             Mlp::Plain(activation) => Activated::Plain(Plain::Of(of(activation))),
-            Mlp::Xielu => {
-                let mut learned = [0.0; XieluNumber::ALL.len()];
-                for (to, number) in learned.iter_mut().zip(XieluNumber::ALL) {
-                    let name = format!("model.layers.{layer}.{}", number.path());
-                    let values = self.vector(&name)?;
-                    *to = values.first().copied().unwrap_or_default();
-                }
-                Activated::Plain(Plain::Xielu(Xielu::of(learned, XIELU_BETA, XIELU_EPS)))
-            }
+            Mlp::Xielu => Activated::Plain(Plain::Xielu(self.base.xielu(layer)?)),
         })
     }
 

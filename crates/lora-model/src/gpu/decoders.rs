@@ -1,40 +1,35 @@
 //! Which decoders this route computes: those whose layers consist of what the device has kernels for.
 use crate::Error;
-use lora_checkpoint::{Activation, Block, Mlp, ModelConfig, NormKind};
+use lora_checkpoint::{ModelConfig, Norm};
 
-/// What the gate goes through.
-///
 /// # Errors
 /// If the layers hold something that is not computed here: refused by name.
-pub(super) fn gate(config: &ModelConfig) -> Result<lora_gpu::Activation, Error> {
+pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
     let facts = config.facts();
-    let linears = facts.projections.iter();
-    if config.is_recurrent() {
-        return Err(refused("layers that keep a state", facts.model_type));
-    }
-    if linears.clone().any(|p| p.is_by_heads()) {
-        return Err(refused("a gate on attention's output", facts.model_type));
-    }
-    if facts.output_scale.is_some() {
-        return Err(refused(
+    let by_heads = facts.projections.iter().any(|p| p.is_by_heads());
+    let of_outputs = [Norm::AttentionOutput, Norm::MlpOutput];
+    let of_outputs = of_outputs.into_iter().filter(|n| facts.norm(*n).is_some());
+    let lacks = [
+        (config.is_recurrent(), "layers that keep a state"),
+        (by_heads, "a gate on attention's output"),
+        (
+            facts.output_scale.is_some(),
             "values with a norm of their own, and layers' outputs times a number",
-            facts.model_type,
-        ));
+        ),
+        (config.experts.is_some(), "mixtures of experts"),
+        (facts.sinks.is_some(), "attention sinks"),
+        (
+            of_outputs.into_iter().any(|n| facts.subtracts_mean(n)),
+            "LayerNorm of attention's or the MLP's output",
+        ),
+    ];
+    match lacks.into_iter().find(|(lacks, _)| *lacks) {
+        None => Ok(()),
+        Some((_, what)) => {
+            let model = facts.model_type;
+            let message =
+                format!("on a GPU this version does not compute {what}, which {model} has");
+            Err(Error::invalid(message).hint("--device cpu does"))
+        }
     }
-    let lacking = match (facts.norm_kind, facts.block, facts.mlp) {
-        _ if config.experts.is_some() => "mixtures of experts",
-        _ if facts.sinks.is_some() => "attention sinks",
-        (NormKind::Layer { .. }, ..) => "LayerNorm",
-        (_, Block::Parallel, _) => "attention and MLP side by side",
-        (.., Mlp::Plain(_)) => "an MLP without a gate",
-        (.., Mlp::Xielu) => "xIELU",
-        (.., Mlp::Gated(Activation::Silu)) => return Ok(lora_gpu::Activation::Silu),
-        (.., Mlp::Gated(Activation::GeluTanh)) => return Ok(lora_gpu::Activation::GeluTanh),
-    };
-    Err(refused(lacking, facts.model_type))
-}
-
-fn refused(lacking: &str, model: &str) -> Error {
-    let message = format!("on a GPU this version does not compute {lacking}, which {model} has");
-    Error::invalid(message).hint("--device cpu does")
 }

@@ -56,7 +56,7 @@ const PART: usize = 1 << 16;
 impl<'b> Engine<'b> {
     /// Takes a base to the device, with room for the factors of `adapter`.
     pub(super) fn new(base: &'b Base, gpu: Gpu, adapter: Option<&Adapter>) -> Result<Self, Error> {
-        decoders::gate(base.config())?;
+        decoders::check(base.config())?;
         let binding = Binding::new(base.config(), adapter, None)?;
         let bound = Bound::of(base.config(), &binding)?;
         Ok(Self {

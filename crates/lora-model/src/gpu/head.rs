@@ -54,7 +54,8 @@ impl Engine<'_> {
         gpu.gather(x.mat(t, h), &which, 0, hidden)?;
         let eps = self.config.norm_eps as f32;
         let normed = to.normed.mat(n, h);
-        gpu.norm(hidden, &self.weights.norm, eps, normed, &to.rstd)?;
+        let norm = &self.weights.norm;
+        norm.forward(gpu, hidden, eps, normed, &to.rstd)?;
         self.divide_for_logits(normed)
     }
 
@@ -212,9 +213,9 @@ impl Engine<'_> {
         let gpu = &self.gpu;
         let (h, n) = (self.config.hidden_size, rows.len());
         self.divide_for_logits(d_normed)?;
-        gpu.norm_backward(
+        self.weights.norm.backward(
+            gpu,
             gathered.hidden.mat(n, h),
-            &self.weights.norm,
             &gathered.rstd,
             d_normed,
             d_rows,

@@ -1,9 +1,11 @@
 //! One decoder layer on the device, forward and backward. Reads top to bottom as the model does; what a family does not have
 //! is skipped.
 use super::group::Kind;
+use super::norms::NormLayer;
 use super::pass::LayerPass;
 use super::scratch::Saved;
-use lora_checkpoint as checkpoint;
+use super::unit::Unit;
+use lora_checkpoint::{Block, HeadNorms};
 use lora_gpu::{Error, Mat, Tensor, Write};
 use lora_kernels::profile::Part;
 
@@ -27,8 +29,14 @@ impl<'p> LayerPass<'p> {
         self.pass.rows * self.pass.config.hidden_size
     }
 
+    /// What the MLP's unit reads.
     fn gate_up<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
-        tensor.mat(self.pass.rows, 2 * self.pass.config.intermediate_size)
+        tensor.mat(self.pass.rows, Unit::inputs(self.pass.config))
+    }
+
+    /// Whether the MLP reads what attention reads.
+    fn is_parallel(self) -> bool {
+        self.pass.config.facts().block == Block::Parallel
     }
 
     /// x (T, H) becomes the layer's output; `saved` keeps what the backward pass needs.
@@ -72,19 +80,20 @@ impl<'p> LayerPass<'p> {
 
     /// Whether heads are rotated before their norm.
     fn rotates_first(self) -> bool {
-        self.pass.config.facts().head_norms == checkpoint::HeadNorms::EachRotatedHead
+        self.pass.config.facts().head_norms == HeadNorms::EachRotatedHead
     }
 
     /// What attention or MLP reads of the hidden state: its norm, or where the family has none itself.
     fn normed(
         self,
         x: Mat<'_>,
-        (gamma, rstd): (&Option<Tensor>, &Tensor),
+        (norm, rstd): (&Option<NormLayer>, &Tensor),
         to: Mat<'_>,
     ) -> Result<(), Error> {
-        match gamma {
-            Some(gamma) => self.pass.gpu.norm(x, gamma, self.eps(), to, rstd),
-            None => self.pass.gpu.convert(x, 1.0, to),
+        let gpu = self.pass.gpu;
+        match norm {
+            Some(norm) => norm.forward(gpu, x, self.eps(), to, rstd),
+            None => gpu.convert(x, 1.0, to),
         }
     }
 
@@ -92,13 +101,13 @@ impl<'p> LayerPass<'p> {
     fn normed_backward(
         self,
         x: &Tensor,
-        (gamma, rstd): (&Option<Tensor>, &Tensor),
+        (norm, rstd): (&Option<NormLayer>, &Tensor),
         dn: Mat<'_>,
         dx: Mat<'_>,
     ) -> Result<(), Error> {
         let gpu = self.pass.gpu;
-        match gamma {
-            Some(gamma) => gpu.norm_backward(self.hidden(x), gamma, rstd, dn, dx, Write::Add),
+        match norm {
+            Some(norm) => norm.backward(gpu, self.hidden(x), rstd, dn, dx, Write::Add),
             None => gpu.add(dn, dx),
         }
     }
@@ -149,16 +158,27 @@ impl<'p> LayerPass<'p> {
         let [_, o, n, activated] = &saved.inputs;
         let hidden = self.hidden(x);
         self.add_output(Kind::Output, o, hidden, saved)?; // (T, q) -> += (T, H)
-        gpu.copy(x, &saved.middle, self.hidden_len())?;
-        let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
-        self.normed(hidden, norm, self.plain(Kind::GateUp, n))?;
+        self.mlp_input(x, saved)?;
         let gate_up = self.gate_up(&saved.gate_up);
-        self.forward(Kind::GateUp, n, gate_up)?; // (T, H) -> (T, 2·I)
+        self.forward(Kind::GateUp, n, gate_up)?; // (T, H) -> (T, 2·I), or (T, I) without a gate
         let to = self.plain(Kind::Down, activated);
         self.pass.timed(Part::Activation, 0, || {
-            gpu.gated(gate_up, self.layer.gate, to)
+            self.layer.unit.forward(gpu, gate_up, to)
         })?;
         self.add_output(Kind::Down, activated, hidden, saved) // (T, I) -> += (T, H)
+    }
+
+    /// What the MLP reads of the hidden state that attention was added to; beside attention what that has read.
+    fn mlp_input(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let [read, _, n, _] = &saved.inputs;
+        let to = self.plain(Kind::GateUp, n);
+        if self.is_parallel() {
+            return gpu.convert(self.plain(Kind::Qkv, read), 1.0, to);
+        }
+        gpu.copy(x, &saved.middle, self.hidden_len())?;
+        let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
+        self.normed(self.hidden(x), norm, to)
     }
 
     /// x += the output of attention or of the MLP, normalised where the family does so.
@@ -220,13 +240,19 @@ impl<'p> LayerPass<'p> {
         let gate_up = self.gate_up(&saved.gate_up);
         let d_gate_up = self.gate_up(&self.scratch.d_outputs);
         self.pass.timed(Part::Activation, 0, || {
-            gpu.gated_backward(gate_up, self.layer.gate, d_activated, d_gate_up)
+            let unit = self.layer.unit;
+            unit.backward(gpu, gate_up, d_activated, d_gate_up)
         })?;
         let dn = self.backward(Kind::GateUp, n2, d_gate_up, gradients)?;
-        let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
-        self.normed_backward(&saved.middle, norm, dn, d_hidden)?;
-
-        let dy = self.output_gradient(Kind::Output, d_hidden, saved)?;
+        let before_attention = (&self.layer.input_norm, &saved.input_rstd);
+        let dy = if self.is_parallel() {
+            self.normed_backward(&saved.x, before_attention, dn, d_hidden)?;
+            dy // both were added to one hidden state
+        } else {
+            let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
+            self.normed_backward(&saved.middle, norm, dn, d_hidden)?;
+            self.output_gradient(Kind::Output, d_hidden, saved)?
+        };
         let d_o = self.backward(Kind::Output, o, dy, gradients)?;
         let d_qkv = &self.scratch.d_outputs;
         self.pass.timed(Part::AttentionBackward, 0, || {
@@ -242,8 +268,7 @@ impl<'p> LayerPass<'p> {
             self.heads_backward(saved, d_qkv)?;
         }
         let dn = self.backward(Kind::Qkv, n1, d_qkv, gradients)?;
-        let norm = (&self.layer.input_norm, &saved.input_rstd);
-        self.normed_backward(&saved.x, norm, dn, d_hidden)
+        self.normed_backward(&saved.x, before_attention, dn, d_hidden)
     }
 
     /// The gradient of the output of attention or of the MLP before its norm, in the activations' type.

@@ -20,6 +20,7 @@ mod learn;
 mod learning;
 mod linear;
 mod load;
+mod norms;
 mod pass;
 mod predict;
 mod profile;
@@ -27,6 +28,7 @@ mod rotation;
 mod scratch;
 mod sizes;
 mod table;
+mod unit;
 mod weights;
 
 use crate::fused::batch::{Batch, Prefixes};
@@ -88,7 +90,7 @@ impl<'b> OnGpu<'b> {
     /// # Errors
     /// If its layers hold something that this route does not compute.
     pub fn check_decoder(config: &ModelConfig) -> Result<(), Error> {
-        decoders::gate(config).map(|_| ())
+        decoders::check(config)
     }
 
     /// Whether an adapter can be computed here.

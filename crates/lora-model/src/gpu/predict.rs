@@ -6,7 +6,7 @@ use super::rotation;
 use super::scratch::{Saved, Widths};
 use super::sizes::{GpuBase, Sizes};
 use crate::BatchSize;
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{ModelConfig, Norm};
 use lora_core::TargetedModule;
 use lora_gpu::Dtype;
 
@@ -124,9 +124,11 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
     let act = activations.bytes();
     let tables = [Some(sizes.embedding), sizes.head];
     let mut bytes: usize = tables.iter().flatten().map(|table| table.bytes(act)).sum();
-    bytes += 4 * config.hidden_size; // the last norm
-    let norms = config.facts().norms.iter();
-    let norms = norms.map(|(norm, _)| config.norm_width(0, *norm));
+    let facts = config.facts();
+    let vectors = |norm| 1 + usize::from(facts.has_norm_bias(norm));
+    bytes += 4 * config.hidden_size * vectors(Norm::Input); // the last norm
+    let norms = facts.norms.iter();
+    let norms = norms.map(|(norm, _)| config.norm_width(0, *norm) * vectors(*norm));
     bytes += 4 * config.num_hidden_layers * norms.sum::<usize>();
     for layer in &sizes.layers {
         for (group, kind) in layer.iter().zip(super::group::Kind::ALL) {

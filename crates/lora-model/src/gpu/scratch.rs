@@ -1,6 +1,7 @@
 //! Memory of a pass on the device: what each layer keeps until its backward pass, and what all share.
 use super::buffer::{Buffer, InTurn, together};
 use super::group::Kind;
+use super::unit::Unit;
 use lora_checkpoint::{ModelConfig, Norm};
 use lora_gpu::{Dtype, Error, Gpu, Tensor};
 
@@ -12,7 +13,8 @@ pub(super) struct Widths {
     pub(super) keys: usize,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
-    pub(super) mlp: usize,
+    /// What the MLP's unit reads.
+    pub(super) unit: usize,
     /// Input and factors of each group, by [`Kind`].
     pub(super) groups: [usize; Kind::ALL.len()],
     pub(super) normalises_heads: bool,
@@ -35,7 +37,7 @@ impl Widths {
             keys: config.num_key_value_heads * config.head_dim,
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
-            mlp: config.intermediate_size,
+            unit: Unit::inputs(config),
             groups,
             normalises_heads: has(Norm::Query) || has(Norm::Key),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
@@ -59,7 +61,7 @@ impl Widths {
         [
             (activations, wide),
             (activations, rows * self.widest()),
-            (activations, rows * self.qkv().max(2 * self.mlp)),
+            (activations, rows * self.qkv().max(self.unit)),
             (Dtype::F32, rows * 2 * self.queries),
         ]
     }
@@ -94,7 +96,7 @@ pub(super) struct Saved {
     /// Hidden state between attention and MLP, f32 (T, H).
     pub(super) middle: Tensor,
     pub(super) middle_rstd: Tensor,
-    /// Gate before its activation, and up, (T, 2·I).
+    /// What the MLP's unit reads: gate and up, (T, 2·I), or up alone.
     pub(super) gate_up: Tensor,
 }
 
@@ -132,7 +134,7 @@ impl Saved {
             mlp_output_rstd,
             middle,
             middle_rstd,
-            gate_up: acts(2 * w.mlp),
+            gate_up: acts(w.unit),
         })
     }
 
@@ -155,7 +157,7 @@ impl Saved {
             when(w.normalises_heads, w.queries + w.keys),
             when(w.normalises_outputs, w.hidden),
             when(w.normalises_outputs, w.hidden),
-            2 * w.mlp,
+            w.unit,
         ];
         let f32s = f32s.map(|values| (Dtype::F32, rows * values));
         let acts = acts.map(|values| (activations, rows * values));
@@ -185,7 +187,7 @@ pub(super) struct Scratch {
     pub(super) wide: Tensor,
     /// Gradient of a group's input and of u behind it.
     pub(super) d_input: Tensor,
-    /// Gradients of a group's outputs: of q, k and v, or of gate and up.
+    /// Gradients of a group's outputs: of q, k and v, or of what the MLP's unit reads.
     pub(super) d_outputs: Tensor,
     /// Gradient of the hidden state in the activations' type, (T, H).
     pub(super) d_hidden: Tensor,

@@ -1,25 +1,26 @@
 //! A base's weights on the device.
 use super::bound::Bound;
-use super::decoders;
 use super::group::{Group, Kind};
 use super::load::Loader;
+use super::norms::{NormLayer, gamma};
 use super::table::Table;
+use super::unit::Unit;
 use crate::{Base, Error};
 use lora_checkpoint::Norm;
-use lora_gpu::{Activation, Dtype, Gpu, Tensor};
+use lora_gpu::{Gpu, Tensor};
 
-/// One decoder layer. The weights of norms are γ, whatever the file adds to them.
+/// One decoder layer.
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) input_norm: Option<Tensor>,
-    /// Of each head, (d), or of all of them.
+    pub(super) input_norm: Option<NormLayer>,
+    /// γ of each head, (d), or of all of them.
     pub(super) query_norm: Option<Tensor>,
     pub(super) key_norm: Option<Tensor>,
     pub(super) attention_output_norm: Option<Tensor>,
-    pub(super) mlp_norm: Option<Tensor>,
+    pub(super) mlp_norm: Option<NormLayer>,
     pub(super) mlp_output_norm: Option<Tensor>,
-    /// What the gate goes through.
-    pub(super) gate: Activation,
+    /// What stands between the MLP's projections.
+    pub(super) unit: Unit,
     /// By [`Kind`].
     pub(super) groups: Vec<Group>,
 }
@@ -36,7 +37,7 @@ pub(super) struct Weights {
     /// (V, H).
     pub(super) embedding: Table,
     pub(super) layers: Vec<Layer>,
-    pub(super) norm: Tensor,
+    pub(super) norm: NormLayer,
     /// (V, H): the embedding again if tied.
     pub(super) head: Table,
     pub(super) is_tied: bool,
@@ -64,7 +65,7 @@ impl Weights {
         Ok(Self {
             embedding,
             layers,
-            norm: gamma(base, gpu, config.facts().last_norm)?,
+            norm: NormLayer::load(base, gpu, config.facts().last_norm, Norm::Input)?,
             head,
             is_tied: config.tie_word_embeddings,
         })
@@ -93,9 +94,14 @@ fn load_layer(
     bound: &Bound,
 ) -> Result<Layer, Error> {
     let gpu = loader.gpu();
-    let norm = |norm| -> Result<Option<Tensor>, Error> {
-        let path = base.config().norm_path(layer, norm);
-        path.map(|path| gamma(base, gpu, &path)).transpose()
+    let path = |norm| base.config().norm_path(layer, norm);
+    let hidden = |norm| -> Result<Option<NormLayer>, Error> {
+        let path = path(norm);
+        path.map(|path| NormLayer::load(base, gpu, &path, norm))
+            .transpose()
+    };
+    let gamma = |norm| -> Result<Option<Tensor>, Error> {
+        path(norm).map(|path| gamma(base, gpu, &path)).transpose()
     };
     let mut groups = Vec::new();
     for kind in Kind::ALL {
@@ -103,24 +109,13 @@ fn load_layer(
         groups.push(Group::load(base, loader, (layer, kind), columns)?);
     }
     Ok(Layer {
-        input_norm: norm(Norm::Input)?,
-        query_norm: norm(Norm::Query)?,
-        key_norm: norm(Norm::Key)?,
-        attention_output_norm: norm(Norm::AttentionOutput)?,
-        mlp_norm: norm(Norm::MlpInput)?,
-        mlp_output_norm: norm(Norm::MlpOutput)?,
-        gate: decoders::gate(base.config())?,
+        input_norm: hidden(Norm::Input)?,
+        query_norm: gamma(Norm::Query)?,
+        key_norm: gamma(Norm::Key)?,
+        attention_output_norm: gamma(Norm::AttentionOutput)?,
+        mlp_norm: hidden(Norm::MlpInput)?,
+        mlp_output_norm: gamma(Norm::MlpOutput)?,
+        unit: Unit::of(base, layer)?,
         groups,
     })
-}
-
-/// γ of a norm.
-fn gamma(base: &Base, gpu: &Gpu, path: &str) -> Result<Tensor, Error> {
-    let offset = base.config().facts().norm_offset;
-    let mut gamma = base
-        .checkpoint()
-        .tensor(&format!("{path}.weight"))?
-        .to_f32();
-    gamma.iter_mut().for_each(|g| *g += offset);
-    Ok(gpu.uploaded(Dtype::F32, &gamma)?)
 }

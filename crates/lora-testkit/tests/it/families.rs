@@ -26,9 +26,7 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 12] = [
-    "apertus",
-    "cohere2",
+const ON_CPU_ALONE: [&str; 9] = [
     "gemma4_text",
     "gpt_oss",
     "granitemoe",
@@ -38,7 +36,6 @@ const ON_CPU_ALONE: [&str; 12] = [
     "olmoe",
     "qwen3_5_text",
     "qwen3_moe",
-    "starcoder2",
 ];
 
 #[test]

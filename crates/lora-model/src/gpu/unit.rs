@@ -1,0 +1,69 @@
+//! What the MLP of a layer computes between its projections.
+use crate::{Base, Error};
+use lora_checkpoint::{Activation, Mlp, ModelConfig};
+use lora_gpu::{Activation as OnDevice, Gpu, Mat, Plain};
+
+/// What stands between the projections.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unit {
+    /// activation(gate)∘up.
+    Gated(OnDevice),
+    /// A function of up.
+    Plain(Plain),
+}
+
+impl Unit {
+    /// Of a layer.
+    pub(super) fn of(base: &Base, layer: usize) -> Result<Self, Error> {
+        let of = |activation| match activation {
+            Activation::Silu => OnDevice::Silu,
+            Activation::GeluTanh => OnDevice::GeluTanh,
+        };
+        Ok(match base.config().facts().mlp {
+            Mlp::Gated(activation) => Self::Gated(of(activation)),
+            Mlp::Plain(activation) => Self::Plain(Plain::Of(of(activation))),
+            Mlp::Xielu => {
+                let xielu = base.xielu(layer)?;
+                Self::Plain(Plain::Xielu {
+                    alpha_p: xielu.alpha_p,
+                    alpha_n: xielu.alpha_n,
+                    beta: xielu.beta,
+                    eps: xielu.eps,
+                })
+            }
+        })
+    }
+
+    /// Values of a row that it reads: gate and up, or up alone.
+    pub(super) fn inputs(config: &ModelConfig) -> usize {
+        let parts = if config.facts().mlp.is_gated() { 2 } else { 1 };
+        parts * config.intermediate_size
+    }
+
+    /// out (T, I) of what the projections gave.
+    pub(super) fn forward(
+        self,
+        gpu: &Gpu,
+        x: Mat<'_>,
+        out: Mat<'_>,
+    ) -> Result<(), lora_gpu::Error> {
+        match self {
+            Self::Gated(activation) => gpu.gated(x, activation, out),
+            Self::Plain(f) => gpu.activate(x, f, out),
+        }
+    }
+
+    /// From the gradient d (T, I) of its output that of what the projections gave.
+    pub(super) fn backward(
+        self,
+        gpu: &Gpu,
+        x: Mat<'_>,
+        d: Mat<'_>,
+        dx: Mat<'_>,
+    ) -> Result<(), lora_gpu::Error> {
+        match self {
+            Self::Gated(activation) => gpu.gated_backward(x, activation, d, dx),
+            Self::Plain(f) => gpu.activate_backward(x, f, d, dx),
+        }
+    }
+}
