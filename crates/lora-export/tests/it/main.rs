@@ -3,6 +3,7 @@
 mod adapters;
 mod chats;
 mod errors;
+mod experts;
 mod formats;
 mod harness;
 mod identity;

@@ -5,6 +5,7 @@ mod checks;
 mod composite;
 mod full;
 mod fused;
+mod generating;
 mod golden;
 mod gpu;
 mod gpu_memory;

@@ -4,6 +4,7 @@ mod bad_input;
 mod divided;
 mod harness;
 mod help;
+mod hints;
 mod laws;
 mod masks;
 mod show;
