@@ -68,13 +68,23 @@ impl Speaker<'_> {
     ) -> Result<Vec<Answer>> {
         let turns = questions.iter().map(|question| self.turn(voice, question));
         let turns: Vec<Turn> = turns.collect::<Result<_>>()?;
+        self.answer_turns(voice, &turns, show)
+    }
+
+    /// The same of chats whose ids are there.
+    pub(crate) fn answer_turns(
+        &mut self,
+        voice: usize,
+        turns: &[Turn],
+        show: &mut (dyn FnMut(usize, &str) + Send),
+    ) -> Result<Vec<Answer>> {
         let sampling = sampling(self.args);
-        self.continued(voice, sampling, &turns, &mut Shown(show))
+        self.continued(voice, sampling, turns, &mut Shown(show))
     }
 
     /// A chat, answered as the flags say.
-    fn turn(&self, voice: usize, question: &Question) -> Result<Turn> {
-        let ids = self.voices[voice].prompt(question)?;
+    pub(crate) fn turn(&self, voice: usize, question: &Question) -> Result<Turn> {
+        let ids = self.voices[voice].whole_prompt(question)?;
         let room = self.context.saturating_sub(ids.len());
         if room == 0 {
             return Err(Error::new(format!(

@@ -2,11 +2,12 @@
 //!
 //! Reading order: `args` is the command line; `voices` opens what speaks and how its chats are written; `answer` generates,
 //! `growing` is a text on its way, `steps` who has ended; `session` is what a typed line does, `terminal` the loop around it, `pipe` prompts in and
-//! answers out, `serve` the chat-completions protocol.
+//! answers out (`line` is one), `serve` the chat-completions protocol.
 mod answer;
 mod args;
 mod command;
 mod growing;
+mod line;
 mod pipe;
 mod route;
 mod serve;

@@ -1,28 +1,16 @@
-//! Prompts in, answers out: JSON lines by JSON lines, plain text by text.
-use crate::answer::Speaker;
+//! Prompts in, answers out: JSON lines by JSON lines, plain text by text. `line` reads one.
+use crate::answer::{Speaker, Turn};
 use crate::growing::Answer;
-use crate::voices::{Question, message};
-use lora_cli::{Context as _, Error, Foreign as _, Result};
-use lora_data::Message;
+use crate::line::{Asked, Form, read};
+use lora_cli::{Context as _, Foreign as _, Result};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Prompts that are answered together at most: those that have come by the time that the answers before are done. What is
 /// answered does not depend on it.
 const MOST_TOGETHER: usize = 16;
-
-/// One prompt and the form in which it came.
-struct Asked {
-    question: Question,
-    /// `id` of a JSON line, or none of plain text.
-    form: Form,
-}
-
-enum Form {
-    Text,
-    Json(Option<Value>),
-}
 
 /// Answers every line until the pipe ends: by the first adapter, or by the base where there is none.
 pub(crate) fn answer(
@@ -38,16 +26,23 @@ pub(crate) fn answer(
             }
         }
     })?;
+    let mut unread = BTreeMap::new();
     loop {
         let waiting = waiting(&receiver)?;
         if waiting.is_empty() {
-            return Ok(());
+            return say_unread(speaker, &unread);
         }
-        let (questions, forms): (Vec<Question>, Vec<Form>) = waiting
-            .into_iter()
-            .map(|asked| (asked.question, asked.form))
-            .unzip();
-        let answers = speaker.answer(voice, &questions, &mut |_, _| {})?;
+        let mut turns: Vec<Turn> = Vec::new();
+        let mut forms = Vec::new();
+        for (number, asked) in waiting {
+            let turn = speaker.turn(voice, &asked.question);
+            turns.push(turn.context(|| place(number))?);
+            forms.push(asked.form);
+            for key in asked.unread {
+                *unread.entry(key).or_insert(0) += 1;
+            }
+        }
+        let answers = speaker.answer_turns(voice, &turns, &mut |_, _| {})?;
         speaker.ui.check_interrupt()?;
         for (form, answer) in forms.into_iter().zip(answers) {
             say(speaker, voice, form, &answer);
@@ -55,8 +50,24 @@ pub(crate) fn answer(
     }
 }
 
+fn place(number: usize) -> String {
+    format!("standard input, line {}", number + 1)
+}
+
+/// What lines had beside what is asked, in how many lines.
+fn say_unread(speaker: &Speaker<'_>, unread: &BTreeMap<String, usize>) -> Result<()> {
+    if !unread.is_empty() {
+        let keys = unread.iter().map(|(key, lines)| format!("{key} ({lines})"));
+        let keys = keys.collect::<Vec<_>>().join(", ");
+        speaker.ui.say(&format!(
+            "keys that are not read, in how many lines: {keys}"
+        ));
+    }
+    Ok(())
+}
+
 /// The next line and all that have come behind it; none at the end.
-fn waiting(receiver: &Receiver<(usize, io::Result<String>)>) -> Result<Vec<Asked>> {
+fn waiting(receiver: &Receiver<(usize, io::Result<String>)>) -> Result<Vec<(usize, Asked)>> {
     let mut asked = Vec::new();
     while asked.len() < MOST_TOGETHER {
         let next = match asked.is_empty() {
@@ -66,61 +77,17 @@ fn waiting(receiver: &Receiver<(usize, io::Result<String>)>) -> Result<Vec<Asked
         let Some((number, line)) = next else {
             break;
         };
-        let place = || format!("standard input, line {}", number + 1);
-        let line = line.foreign().context(place)?;
+        let line = line.foreign().context(|| place(number))?;
+        // A byte order mark begins a file, and is none of its text.
+        let line = match number {
+            0 => line.trim_start_matches('\u{feff}'),
+            _ => &line,
+        };
         if !line.trim().is_empty() {
-            asked.push(read(line.trim()).context(place)?);
+            asked.push((number, read(line.trim()).context(|| place(number))?));
         }
     }
     Ok(asked)
-}
-
-fn read(line: &str) -> Result<Asked> {
-    if !line.starts_with('{') {
-        return Ok(Asked {
-            question: Question {
-                messages: vec![message("user", line)],
-                tools: None,
-            },
-            form: Form::Text,
-        });
-    }
-    let row: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
-        Error::new(format!("no JSON: {error}")).hint("a line that starts with { is a JSON object")
-    })?;
-    Ok(Asked {
-        question: Question {
-            messages: messages(&row)?,
-            tools: row.get("tools").filter(|tools| !tools.is_null()).cloned(),
-        },
-        form: Form::Json(row.get("id").cloned()),
-    })
-}
-
-/// The chat of a JSON line: `messages`, or `prompt` with `system` if it has one.
-fn messages(row: &Map<String, Value>) -> Result<Vec<Message>> {
-    const FORM: &str = "a line is {\"prompt\": TEXT}, with \"system\" if you like, or {\"messages\": [{\"role\": …, \"content\": …}]}";
-    let fail = |what: &str| Err(Error::new(what).hint(FORM));
-    if let Some(Value::Array(items)) = row.get("messages") {
-        let found: Option<Vec<Message>> =
-            items.iter().map(|item| item.as_object().cloned()).collect();
-        return match found.filter(|messages| !messages.is_empty()) {
-            Some(messages) => Ok(messages),
-            None => fail("`messages` is no list of messages"),
-        };
-    }
-    let Some(prompt) = row.get("prompt").and_then(Value::as_str) else {
-        return fail("neither `prompt` nor `messages`");
-    };
-    let system = match row.get("system") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(message("system", text)),
-        Some(_) => return fail("`system` is no text"),
-    };
-    Ok(system
-        .into_iter()
-        .chain([message("user", prompt)])
-        .collect())
 }
 
 fn say(speaker: &Speaker<'_>, voice: usize, form: Form, answer: &Answer) {
@@ -135,43 +102,4 @@ fn say(speaker: &Speaker<'_>, voice: usize, form: Form, answer: &Answer) {
     line.insert("tokens".to_owned(), json!(answer.tokens));
     line.insert("finish_reason".to_owned(), json!(answer.end.reason()));
     speaker.ui.text(&format!("{}\n", Value::Object(line)));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_text_or_json() {
-        let roles = |line: &str| -> Vec<String> {
-            let asked = read(line).unwrap();
-            asked
-                .question
-                .messages
-                .iter()
-                .map(|m| m["role"].as_str().unwrap().to_owned())
-                .collect()
-        };
-        assert_eq!(roles("hello"), ["user"]);
-        assert_eq!(
-            roles(r#"{"prompt": "hello", "system": "be brief"}"#),
-            ["system", "user"]
-        );
-        assert_eq!(
-            roles(
-                r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#
-            ),
-            ["user", "assistant"]
-        );
-        for wrong in [
-            "{",
-            "{}",
-            r#"{"prompt": 3}"#,
-            r#"{"messages": []}"#,
-            r#"{"messages": ["a"]}"#,
-            r#"{"prompt": "a", "system": 1}"#,
-        ] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
-    }
 }

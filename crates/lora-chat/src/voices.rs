@@ -3,7 +3,7 @@ use crate::Args;
 use lora_checkpoint::{Chat, TokenizerBundle};
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
-use lora_data::{ChatTemplate, Encoder, Message, Record};
+use lora_data::{ChatTemplate, Encoder, Message};
 use lora_model::{Base, TrainedOn, trained_chat};
 use lora_receipt::{Input, name_among};
 use serde_json::{Value, json};
@@ -47,6 +47,54 @@ impl Voice {
             return Err(Error::new("the prompt is empty").hint("say something"));
         }
         Ok(ids)
+    }
+}
+
+/// Why a chat has no ids.
+pub(crate) enum NoPrompt {
+    /// The template refuses it, or it is empty.
+    Refused(Error),
+    /// The template writes nothing of this part.
+    LeftOut(&'static str),
+}
+
+impl Voice {
+    /// The ids of a chat of which the template leaves nothing out.
+    pub(crate) fn whole(&self, question: &Question) -> Result<Vec<u32>, NoPrompt> {
+        let ids = self.prompt(question).map_err(NoPrompt::Refused)?;
+        let is_same = |other: &Question| self.prompt(other).is_ok_and(|other| other == ids);
+        if question.tools.is_some() {
+            let without = Question {
+                tools: None,
+                ..question.clone()
+            };
+            if is_same(&without) {
+                return Err(NoPrompt::LeftOut("tools"));
+            }
+        }
+        let has_calls = |message: &Message| message.contains_key("tool_calls");
+        if question.messages.iter().any(has_calls) {
+            let mut without = question.clone();
+            for message in &mut without.messages {
+                message.shift_remove("tool_calls");
+            }
+            if is_same(&without) {
+                return Err(NoPrompt::LeftOut("tool_calls"));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The same with what a person is told.
+    pub(crate) fn whole_prompt(&self, question: &Question) -> Result<Vec<u32>> {
+        self.whole(question).map_err(|no| match no {
+            NoPrompt::Refused(error) => error,
+            NoPrompt::LeftOut(what) => {
+                let name = &self.name;
+                Error::new(format!("the chat template of {name} writes no `{what}`"))
+                    .hint("leave it out, or take a model whose template writes it")
+            }
+        })
     }
 }
 
@@ -112,15 +160,11 @@ fn voice(
 pub(crate) fn stop_ids(base: &Base, voices: &[Voice]) -> Vec<u32> {
     let config = base.checkpoint().config();
     let mut stop: BTreeSet<u32> = config.eos_token_ids.iter().copied().collect();
-    let turn = Record::from_json(&json!({"prompt": "a", "completion": "b"}));
-    for voice in voices {
-        let row = turn
-            .as_ref()
-            .ok()
-            .and_then(|turn| voice.encoder.encode(turn).ok());
-        let ending = row.filter(|row| voice.encoder.ends_turn(row));
-        stop.extend(ending.and_then(|row| row.input_ids.last().copied()));
-    }
+    stop.extend(
+        voices
+            .iter()
+            .filter_map(|voice| voice.encoder.end_of_answers()),
+    );
     stop.into_iter().collect()
 }
 

@@ -25,7 +25,7 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    config: ModelConfig,
+    pub(crate) config: ModelConfig,
     files: Vec<Mapped>,
     entries: BTreeMap<String, Entry>,
     gguf: Option<Gguf>,
@@ -37,6 +37,8 @@ pub struct Checkpoint {
     enlarged: BTreeMap<String, Enlarged>,
     /// Experts in blocks are written as other weights are.
     is_widened: bool,
+    /// An end of an answer that the files do not name.
+    pub(crate) added_end: Option<u32>,
 }
 
 impl Checkpoint {

@@ -27,6 +27,7 @@ mod chat;
 mod checkpoint;
 mod config;
 mod config_json;
+mod ends;
 mod error;
 mod expert_columns;
 mod expert_rows;
@@ -59,6 +60,7 @@ mod weights;
 pub use chat::{Chat, shown, template_sha256};
 pub use checkpoint::{Checkpoint, Format};
 pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
+pub use ends::add_end;
 pub use error::Error;
 pub use families::{
     Activation, Block, Clamp, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts,

@@ -4,8 +4,9 @@ use crate::Conversation;
 use crate::Example;
 use crate::conversation::Learned;
 use crate::encode::{Encoder, Text, example, join};
-use crate::messages::{content, role, turn};
+use crate::messages::{calls, content, role, turn};
 use crate::note::Note;
+use crate::python;
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::special::SpecialInText;
@@ -56,6 +57,18 @@ impl Prepared<'_> {
     }
 }
 
+/// Whether a chat's text has the arguments of a call of this message as Python prints them, which is no JSON.
+fn shows_python(message: &Message, text: &str) -> bool {
+    let mut arguments = calls(message).iter().filter_map(|call| {
+        let call = call.get("function").unwrap_or(call);
+        call.get("arguments").filter(|all| all.is_object())
+    });
+    arguments.any(|all| {
+        let printed = python::text(&python::value(all));
+        printed.contains('\'') && text.contains(&printed)
+    })
+}
+
 impl Encoder {
     /// Writes, masks and tokenises a chat.
     pub(crate) fn chat(
@@ -81,20 +94,30 @@ impl Encoder {
         self.complete(&mut prepared.messages, &mut prepared.learned, notes);
         self.without_own_ends(&mut prepared, notes)?;
         self.treat_specials(&mut prepared, notes)?;
-        let text = match self.write(&prepared, notes) {
-            // Some templates want the arguments of calls as the JSON text that they came as.
-            Err(Refusal::Template(_)) if chat.has_text_arguments => {
-                let added = prepared.messages.len() - length;
-                let with_text = prepared.messages.iter_mut().skip(added).zip(&chat.as_text);
-                for (message, as_text) in with_text {
-                    if let Some(calls) = as_text.get("tool_calls") {
-                        message.insert("tool_calls".to_owned(), calls.clone());
-                    }
-                }
-                self.write(&prepared, notes)?
-            }
-            text => text?,
+        let before = notes.len();
+        let mut text = self.write(&prepared, notes);
+        // Some templates want the arguments of calls as the JSON text that they came as: they refuse a value, or write it as
+        // Python does.
+        let wants_text = match &text {
+            Err(Refusal::Template(_)) => true,
+            Ok(text) => prepared
+                .messages
+                .iter()
+                .any(|one| shows_python(one, &text.text)),
+            Err(_) => false,
         };
+        if wants_text && chat.has_text_arguments {
+            let added = prepared.messages.len() - length;
+            let with_text = prepared.messages.iter_mut().skip(added).zip(&chat.as_text);
+            for (message, as_text) in with_text {
+                if let Some(calls) = as_text.get("tool_calls") {
+                    message.insert("tool_calls".to_owned(), calls.clone());
+                }
+            }
+            notes.truncate(before);
+            text = self.write(&prepared, notes);
+        }
+        let text = text?;
         if text.learned.iter().all(Range::is_empty) {
             return Err(Refusal::NothingSupervised);
         }

@@ -10,6 +10,7 @@ use crate::template::{ChatTemplate, hex};
 use crate::tokens::Tokenize;
 use crate::{Conversation, Error, Example, IGNORE};
 use lora_checkpoint::{Chat, TokenizerBundle};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -167,6 +168,15 @@ impl Encoder {
             Content::Pair { system, .. } => system.as_deref(),
         };
         Some(own.or(self.rules.system.as_deref()))
+    }
+
+    /// What a row gives its template beside messages and tools; None for a text without roles.
+    pub fn arguments_of(record: &Record) -> Option<Map<String, Value>> {
+        match &record.content {
+            Content::Text(_) => None,
+            Content::Chat(chat) => Some(chat.arguments.clone()),
+            Content::Pair { .. } => Some(Map::new()),
+        }
     }
 
     /// The text that ends a completion without a template, if the model has an end-of-text token.

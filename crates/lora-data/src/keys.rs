@@ -21,6 +21,9 @@ pub const LAYOUT_KEYS: &[&str] = &[
     "output",
 ];
 
+/// Keys that belong to a question, in layouts that read them and in those that do not.
+const BESIDE_QUESTION: [&str; 5] = ["context", "input", "passage", "choices", "options"];
+
 /// How a layout is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -56,6 +59,20 @@ impl Form {
             } => vec![prompt, completion],
             Self::Text => vec!["text"],
         }
+    }
+
+    /// Whether it has this key.
+    pub(crate) fn reads(self, key: &str) -> bool {
+        let more: &[&str] = match self {
+            Self::Pair { more, .. } => more,
+            _ => &[],
+        };
+        self.needs().contains(&key) || self.takes().contains(&key) || more.contains(&key)
+    }
+
+    /// Whether it is told apart what is asked and what is answered.
+    fn has_answer(self) -> bool {
+        self != Self::Text
     }
 
     /// The keys that are read if they are there.
@@ -142,7 +159,8 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("audio", MEDIA),
 ];
 const PREFERENCE: &str = "a preference of one answer over another, which supervised training doesn't learn: \
-                          --columns completion=chosen takes the preferred one";
+                          --columns completion=chosen --ignore rejected takes the preferred one \
+                          (messages=chosen where it is a list of messages)";
 const MEDIA: &str = "an image, video or sound: only text is learned";
 
 /// Keys beside which `text` is no plain text.
@@ -171,13 +189,17 @@ pub(crate) fn has(row: &Map<String, Value>, key: &str) -> bool {
     }
 }
 
-/// The layout of a row: the first whose keys are all there and not null.
-pub(crate) fn form(row: &Map<String, Value>) -> Option<Form> {
+/// The layout of a row: the first whose keys are all there and not null, and which reads the keys that were named for it.
+pub(crate) fn form<'k>(
+    row: &Map<String, Value>,
+    named: impl Iterator<Item = &'k str> + Clone,
+) -> Option<Form> {
     let is_there = |key: &&str| row.get(*key).is_some_and(|value| !value.is_null());
-    FORMS
+    let mut fitting = FORMS
         .iter()
         .copied()
-        .find(|form| form.needs().iter().all(is_there))
+        .filter(|form| form.needs().iter().all(is_there));
+    fitting.find(|form| named.clone().all(|key| form.reads(key)))
 }
 
 /// A key of a layout whose keys are all there, but which is null.
@@ -200,8 +222,22 @@ pub(crate) fn refuse_otherwise(
     if has(row, "message_id") && row.contains_key("parent_id") {
         return refuse("message_id", OTHERWISE[0].1);
     }
-    if matches!(form, Some(Form::Pair { .. })) && row.get("label") == Some(&Value::Bool(false)) {
+    if form.is_some_and(Form::has_answer) && row.get("label").and_then(wanted) == Some(false) {
         return refuse("label", "false: an answer that is not to be learned (KTO)");
+    }
+    if let Some(form @ Form::Pair { .. }) = form {
+        let says = |key: &&&str| match &row.get(**key) {
+            Some(Value::String(text)) => !text.trim().is_empty(),
+            _ => has(row, key),
+        };
+        let mut unread = BESIDE_QUESTION.iter().filter(|key| !form.reads(key));
+        if let Some(key) = unread.find(says) {
+            return refuse(
+                key,
+                "part of what is asked, and this layout does not read it: --prompt-template '{context}\\n\\n{question}' joins \
+                 keys, --ignore leaves one out",
+            );
+        }
     }
     if form == Some(Form::Text)
         && let Some(key) = BESIDE_TEXT.iter().find(|key| has(row, key))
@@ -214,19 +250,24 @@ pub(crate) fn refuse_otherwise(
     Ok(())
 }
 
+/// Whether an answer is wanted, by a `label` that says so: true or false, which a table may hold as text.
+fn wanted(label: &Value) -> Option<bool> {
+    match label {
+        Value::Bool(wanted) => Some(*wanted),
+        Value::String(text) => match &text.trim().to_ascii_lowercase()[..] {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// The keys of a row that its layout doesn't read.
 pub(crate) fn unused(row: &Map<String, Value>, form: Form) -> Vec<String> {
-    let more: &[&str] = match form {
-        Form::Pair { more, .. } => more,
-        _ => &[],
-    };
-    let is_pair = matches!(form, Form::Pair { .. });
     let is_used = |key: &str| {
         // A label of true or false says whether the answer is wanted (KTO); any other is metadata.
-        form.needs().contains(&key)
-            || form.takes().contains(&key)
-            || more.contains(&key)
-            || (is_pair && key == "label" && row[key].is_boolean())
+        form.reads(key) || (form.has_answer() && key == "label" && wanted(&row[key]).is_some())
     };
     row.keys()
         .filter(|key| !is_used(key) && has(row, key))
@@ -246,7 +287,7 @@ mod tests {
                 .needs()
                 .into_iter()
                 .map(|key| (key.to_owned(), "x".into()));
-            assert_eq!(super::form(&row.collect()), Some(*form));
+            assert_eq!(super::form(&row.collect(), std::iter::empty()), Some(*form));
         }
     }
 }

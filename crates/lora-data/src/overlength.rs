@@ -71,20 +71,26 @@ impl Encoder {
     }
 
     fn without_old_turns(&self, record: &Record, most: usize) -> Result<Encoded, Refusal> {
-        let mut record = record.clone();
-        loop {
-            let Content::Chat(chat) = &mut record.content else {
-                return Err(Refusal::TooLong(most));
-            };
-            if !chat.drop_turn() {
-                return Err(Refusal::TooLong(most));
-            }
-            let mut made = self.encode_noted(&record)?;
-            if made.example.len() <= most {
-                made.notes.push(Note::DroppedTurns);
-                return Ok(made);
+        let made = |turns| -> Result<Option<Encoded>, Refusal> {
+            let made = self.encode_noted(&without(record, turns))?;
+            Ok((made.example.len() <= most).then_some(made))
+        };
+        let (mut too_few, mut enough) = (0, turns(record));
+        let all = match enough {
+            0 => None,
+            all => made(all)?,
+        };
+        let mut found = all.ok_or(Refusal::TooLong(most))?;
+        // Each turn less makes a chat shorter, so that the fewest are found by halves.
+        while enough - too_few > 1 {
+            let middle = too_few.midpoint(enough);
+            match made(middle)? {
+                Some(made) => (enough, found) = (middle, made),
+                None => too_few = middle,
             }
         }
+        found.notes.push(Note::DroppedTurns);
+        Ok(found)
     }
 
     /// Prompt and completion as the ids say them; the group stays that of the whole row.
@@ -94,6 +100,26 @@ impl Encoder {
         (example.prompt, example.completion) = (self.decode(prompt)?, self.decode(completion)?);
         Ok(())
     }
+}
+
+/// Turns that can be taken out of a record.
+fn turns(record: &Record) -> usize {
+    let Content::Chat(chat) = &record.content else {
+        return 0;
+    };
+    let mut chat = chat.clone();
+    std::iter::from_fn(|| chat.drop_turn().then_some(())).count()
+}
+
+/// A record without its oldest turns.
+fn without(record: &Record, turns: usize) -> Record {
+    let mut record = record.clone();
+    if let Content::Chat(chat) = &mut record.content {
+        (0..turns).for_each(|_| {
+            chat.drop_turn();
+        });
+    }
+    record
 }
 
 impl Conversation {

@@ -68,6 +68,7 @@ pub(crate) fn json(value: &Value) -> Json {
         ValueKind::Bool => Json::Bool(value.is_true()),
         ValueKind::Number => match value.as_i64() {
             Some(integer) if value.is_integer() => Json::from(integer),
+            _ if value.is_integer() => large(value),
             _ => f64::try_from(value.clone()).map_or(Json::Null, Json::from),
         },
         ValueKind::Seq | ValueKind::Iterable => items().map(|item| json(&item)).collect(),
@@ -85,6 +86,14 @@ pub(crate) fn json(value: &Value) -> Json {
                 .as_str()
                 .map_or_else(|| value.to_string(), str::to_owned),
         ),
+    }
+}
+
+/// An integer beyond those with 63 bits and a sign.
+fn large(value: &Value) -> Json {
+    match u64::try_from(value.clone()) {
+        Ok(integer) => Json::from(integer),
+        Err(_) => f64::try_from(value.clone()).map_or(Json::Null, Json::from),
     }
 }
 

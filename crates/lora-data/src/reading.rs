@@ -94,6 +94,12 @@ fn found<'r>(row: &'r Map<String, Value>, key: &str, flag: &str) -> Result<&'r V
 }
 
 impl Reading {
+    /// Keys of a layout that flags name.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &str> + Clone {
+        let of_columns = self.columns.iter().map(|(name, _)| name.as_str());
+        of_columns.chain(self.prompt.as_ref().map(|_| "prompt"))
+    }
+
     /// The row under the names of a layout. With nothing to rename or leave out it is the row itself.
     pub(crate) fn apply<'r>(
         &self,

@@ -57,10 +57,13 @@ impl Record {
         ))[..16]
             .to_owned();
         let row = reading.apply(row)?;
-        let form = keys::form(&row);
+        let form = keys::form(&row, reading.named());
         keys::refuse_otherwise(&row, form)?;
         let Some(form) = form else {
-            return Err(unknown(&row));
+            return Err(match keys::form(&row, std::iter::empty()) {
+                Some(other) => passed_over(&row, reading, other),
+                None => unknown(&row),
+            });
         };
         let content = match form {
             Form::Chat(key) => chat(list(&row, key)?, key, None, &row)?,
@@ -85,6 +88,27 @@ impl Record {
             unused,
         })
     }
+}
+
+/// A row that has a layout, but none with the keys that a flag names.
+fn passed_over(row: &Map<String, Value>, reading: &Reading, other: Form) -> Fault {
+    let named: Vec<String> = reading
+        .named()
+        .filter(|key| !other.reads(key))
+        .map(|key| format!("'{key}'"))
+        .collect();
+    let keys: Vec<String> = row.keys().take(20).map(|key| format!("'{key}'")).collect();
+    let layout = other.needs().join(" + ");
+    let mistake = Mistake::new(format!(
+        "a flag names {}, which no layout of the row reads; it would be read as {layout}, and has {}",
+        named.join(", "),
+        keys.join(", ")
+    ));
+    Fault::Shape(
+        mistake.hint(
+            "name both sides: --columns prompt=KEY,completion=KEY; --ignore leaves a key out",
+        ),
+    )
 }
 
 /// A row without the keys of any layout.

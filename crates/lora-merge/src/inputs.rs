@@ -20,6 +20,8 @@ pub(crate) struct Inputs {
     pub(crate) dtype: Dtype,
     /// The chats that go with the merged model.
     pub(crate) served: Served,
+    /// The token with which answers end, where the base does not stop at it.
+    pub(crate) end: Option<u32>,
     pub(crate) hashed: Vec<Input>,
 }
 
@@ -94,14 +96,28 @@ pub(crate) fn open(args: &Args, ui: &Ui) -> Result<Inputs> {
         .hint("merge into a folder (--out DIR), and export that: lora-export --model DIR --dtype TYPE --out m.gguf"));
     }
     let served = served(args, Some(&base), ui)?;
+    let end = end(&base, &served, ui);
     Ok(Inputs {
         base,
         adapter,
         combined,
         dtype,
         served,
+        end,
         hashed,
     })
+}
+
+/// The token with which the adapter's rows end, if the base does not stop at it; says so.
+fn end(base: &Base, served: &Served, ui: &Ui) -> Option<u32> {
+    served.adapter.as_ref()?;
+    let bundle = base.checkpoint().tokenizer().ok()?;
+    let end = lora_data::end_beyond_model(base.config(), &bundle, &served.chat)?;
+    let token = bundle.tokenizer.id_to_token(end).unwrap_or_default();
+    ui.say(&format!(
+        "the adapter's rows end answers with {token} ({end}), at which the base does not stop: the output does"
+    ));
+    Some(end)
 }
 
 /// The chats that go with the output; says where they are not the base's, or not known.

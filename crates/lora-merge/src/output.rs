@@ -45,6 +45,9 @@ fn results(moved: &Moved, check: Option<&Check>, inputs: &Inputs) -> Value {
         "check": check.map(Check::figures),
         "chat": inputs.served.result(),
     });
+    if let Some(end) = inputs.end {
+        results["added_end"] = end.into();
+    }
     if let Some(added) = inputs.base.checkpoint().added_vocabulary() {
         results["vocabulary"] = added.rows.into();
         results["added_tokens"] = added.tokens.values().cloned().collect();

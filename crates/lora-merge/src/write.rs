@@ -14,6 +14,9 @@ pub(crate) fn gguf(path: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     if inputs.served.adapter.is_some() && inputs.served.chat != own {
         target = target.with_chat(inputs.served.chat.clone());
     }
+    if let Some(end) = inputs.end {
+        target = target.ending_at(end);
+    }
     let merger = Merger::new(&inputs.base, &inputs.adapter, inputs.dtype)?;
     let progress = ui.progress("merge", merger.values(&target)?, "weights");
     let mut rewrite = Rewrite {
@@ -61,6 +64,9 @@ pub(crate) fn folder(dir: &Path, inputs: &Inputs, ui: &Ui) -> Result<Moved> {
     }
     if inputs.served.adapter.is_some() {
         target = target.with_chat(inputs.served.chat.clone());
+    }
+    if let Some(end) = inputs.end {
+        target = target.ending_at(end);
     }
     let in_blocks = weights_in_blocks(&target)?;
     if in_blocks.iter().any(|name| merger.changes(name)) {

@@ -159,7 +159,7 @@ pub(crate) fn continued(
     loop {
         let open = streams.iter_mut().filter(|s| !s.done);
         for (stream, row) in open.zip(logits.chunks_exact(config.vocab_size)) {
-            stream.take(row, how, watch);
+            stream.take(row, how, watch)?;
         }
         let (next, rows) = fed(config, &streams);
         if rows.is_empty() {
@@ -235,15 +235,26 @@ impl Stream<'_> {
         batch.ids.extend_from_slice(new);
     }
 
-    fn take(&mut self, logits: &[f32], how: &Decoding<'_>, watch: &mut Watch<'_>) {
+    fn take(
+        &mut self,
+        logits: &[f32],
+        how: &Decoding<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), Error> {
+        if logits.iter().any(|x| x.is_nan()) {
+            return Err(Error::invalid("the model's logits are not numbers (NaN)").hint(
+                "base or adapter hold values that are not finite: lora-eval and lora-merge name the tensor",
+            ));
+        }
         let text = [self.prompt, &self.generated];
         let id = how.sampling.choose(logits, text, self.chance.as_mut());
         if how.stop.contains(&id) {
             self.done = true;
-            return;
+            return Ok(());
         }
         self.generated.push(id);
         let is_over = watch(self.number, &self.generated).is_break();
         self.done = is_over || self.generated.len() == how.max_new_tokens;
+        Ok(())
     }
 }

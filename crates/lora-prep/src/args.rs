@@ -89,7 +89,8 @@ pub struct Args {
     /// Keys that the rows have in place of a layout's, e.g. prompt=question,completion=answer.
     #[arg(long, value_name = "NAME=KEY,…", value_delimiter = ',', value_parser = column, help_heading = "Rows")]
     pub columns: Vec<(String, String)>,
-    /// Text that makes the prompt, with {KEY} where a row's value stands, e.g. "{context}\n\n{question}".
+    /// Text that makes the prompt, with {KEY} where a row's value stands, e.g. "{context}\n\n{question}"; \n is a
+    /// line break, \t a tab, \\ a backslash.
     #[arg(long, value_name = "TEXT", value_parser = prompt_template, help_heading = "Rows")]
     pub prompt_template: Option<String>,
     /// Keys that are left out as if the rows had them not.
@@ -344,7 +345,22 @@ fn take(text: &str) -> Result<(PathBuf, usize), String> {
 
 fn prompt_template(text: &str) -> Result<String, String> {
     // A shell gives \n as two characters.
-    let text = text.replace("\\n", "\n");
+    let mut made = String::new();
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        made.push(match (c, if c == '\\' { rest.next() } else { None }) {
+            ('\\', Some('n')) => '\n',
+            ('\\', Some('t')) => '\t',
+            ('\\', Some('\\')) => '\\',
+            ('\\', _) => {
+                return Err(
+                    "\\n is a line break and \\t a tab: write \\\\ for a backslash".to_owned(),
+                );
+            }
+            (c, _) => c,
+        });
+    }
+    let text = made;
     text.parse::<PromptTemplate>().map(|_| text)
 }
 

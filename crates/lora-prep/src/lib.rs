@@ -3,9 +3,11 @@
 //! Reading order: [`Args`] is the command line; `prepare` is the way from files to a folder: `pipeline` runs it on all
 //! cores, `read` finds the rows, `row` is what a worker makes of one, `way` what becomes of it among the others, `stored`
 //! where it waits, `divide` and `write` put it into its split (`prepared`); `mixture` draws from several sources. `model` opens the
-//! tokenizer; `systems` finds the rows' system text; `report` prints what was made; `show` prints rows of a finished
+//! tokenizer; `common` finds what goes on with all rows (system text, arguments of the template); `report` prints what was made; `show` prints rows of a finished
 //! dataset, `page` writes them as HTML, `stats` counts it.
 mod args;
+mod arguments;
+mod common;
 mod divide;
 mod keep;
 mod mixture;
@@ -24,7 +26,6 @@ mod show;
 mod source;
 mod stats;
 mod stored;
-mod systems;
 mod tally;
 mod text;
 mod way;

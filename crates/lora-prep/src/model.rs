@@ -2,7 +2,7 @@
 use crate::Args;
 use lora_checkpoint::{Chat, Checkpoint, ModelConfig, TokenizerBundle};
 use lora_cli::{Error, Foreign as _, Result};
-use lora_data::{ChatTemplate, Encoder, Rules, TOKENIZER_FOLDER};
+use lora_data::{ChatTemplate, Encoder, Rules, TOKENIZER_FOLDER, system_into_user};
 use lora_receipt::Input;
 use std::path::Path;
 
@@ -136,6 +136,11 @@ impl Model {
             }
             None if args.no_chat_template => None,
             None => own_template(&bundle, args, base)?,
+        };
+        // So that it goes with the rows, wherever chats are written.
+        let source = match args.system_into_user {
+            true => source.map(|source| system_into_user(&source)),
+            false => source,
         };
         let template = source
             .map(|source| {

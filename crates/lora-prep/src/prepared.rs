@@ -1,4 +1,6 @@
 //! All rows once they are known: in their splits, checked, and written.
+use crate::arguments::Arguments;
+use crate::common::system;
 use crate::divide::{Division, Held};
 use crate::model::Model;
 use crate::refused::hint;
@@ -27,6 +29,8 @@ pub(crate) struct Prepared {
     pub(crate) unused: Tally,
     /// What was done to rows that are kept.
     pub(crate) notes: Tally,
+    /// What the rows give their template.
+    pub(crate) arguments: Arguments,
     /// How often rows of different prompts were joined, since they belong together.
     pub(crate) joined: usize,
     /// Which of the kept columns some row has.
@@ -50,14 +54,18 @@ impl Prepared {
         let joined = units.joined();
         let mut division = Division::of(way.rows, units, &names, &way.read_of, (args, own))?;
         let held = division.held(&mut store, args.text_block)?;
-        let system = way.systems.common(args.system.as_deref());
+        let chat = model
+            .encoder
+            .chat_with(system(way.systems, args.system.as_deref()));
+        let (chat, arguments) = Arguments::take_along(chat, way.arguments);
         Ok(Self {
             about: Split {
                 examples: Vec::new(),
                 tokenizer_sha256: Some(model.tokenizer_sha256.clone()),
-                template_sha256: model.encoder.template_sha256().map(str::to_owned),
-                chat: Some(model.encoder.chat_with(system)),
+                template_sha256: chat.template_sha256(),
+                chat: Some(chat),
             },
+            arguments,
             store,
             division,
             held,

@@ -159,6 +159,7 @@ fn warn(manifest: &Manifest, prepared: &Prepared, model: &Model, ui: &Ui) {
             lora_checkpoint::shown(of_base)
         ));
     }
+    prepared.arguments.say(ui);
     let endless = prepared.train.endless;
     if endless > 0 {
         ui.warn(&format!(

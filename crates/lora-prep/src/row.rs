@@ -10,6 +10,7 @@ use lora_data::{
     Belonging, Content, Encoded, Encoder, Example, Fault, Key, Learn, RawRow, Reading, Record,
     Refusal, SplitName, watch_over,
 };
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +73,8 @@ pub(crate) struct Row {
     pub(crate) notes: Vec<String>,
     /// The system text that it is written with.
     pub(crate) system: Option<Option<String>>,
+    /// What it gives the template.
+    pub(crate) arguments: Option<Map<String, Value>>,
     /// Its number in the draw of a mixture.
     pub(crate) number: f64,
     /// Which of the kept columns it has.
@@ -207,6 +210,7 @@ impl Worker {
             unread: encoded.unread.clone(),
             notes: encoded.notes.iter().map(ToString::to_string).collect(),
             system: system.map(|text| text.map(str::to_owned)),
+            arguments: Encoder::arguments_of(record),
             number: mixture::number(&self.args, &example.id),
             has: Vec::new(),
         }

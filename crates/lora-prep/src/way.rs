@@ -1,13 +1,14 @@
 //! What becomes of rows among the others, in their order: counted, known already, joined, kept or refused.
 use crate::Args;
+use crate::common::Common;
 use crate::model::Model;
 use crate::row::{Made, Outcome, Place, Row, Worked};
 use crate::rows::Rows;
 use crate::stored::{Store, no_room};
-use crate::systems::Systems;
 use crate::tally::Tally;
 use lora_cli::{Error, Result};
 use lora_data::{ChatTemplate, Refusal, Seen, SplitName, Spool, Units};
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Most rows that are told apart.
@@ -23,7 +24,9 @@ pub(crate) struct Way<'a> {
     excesses: usize,
     pub(crate) rows: Rows,
     pub(crate) store: Store,
-    pub(crate) systems: Systems,
+    /// System texts, and what the template is given.
+    pub(crate) systems: Common<Option<String>>,
+    pub(crate) arguments: Common<Map<String, Value>>,
     pub(crate) units: Units,
     pub(crate) refused: Tally,
     /// Lines that can't be read and are left out.
@@ -50,7 +53,8 @@ impl<'a> Way<'a> {
             excesses: 0,
             rows: Rows::default(),
             store: Store::new(spool(memory), args.keep.len()),
-            systems: Systems::default(),
+            systems: Common::default(),
+            arguments: Common::default(),
             units: Units::new(args.near, || spool(memory / 8)),
             refused: Tally::default(),
             bad: Tally::default(),
@@ -146,6 +150,7 @@ impl<'a> Way<'a> {
         }
         self.units.add(row.belonging?).map_err(no_room)?;
         self.systems.see(row.system);
+        self.arguments.see(row.arguments);
         for (has, row_has) in self.has.iter_mut().zip(row.has) {
             *has |= row_has;
         }

@@ -3,6 +3,7 @@ use crate::args::Args;
 use crate::choices::Method;
 use crate::data::Rows;
 use crate::inputs::Inputs;
+use lora_checkpoint::ModelConfig;
 use lora_cli::{Result, Ui};
 use lora_model::{chat_result, trained_chat, trained_otherwise};
 use std::path::Path;
@@ -46,6 +47,23 @@ pub(crate) fn write(args: &Args, inputs: &Inputs, rows: &Rows, dir: &Path) -> Re
         .with_chat_template(chat.template.clone())
         .write(dir)?;
     Ok(chat.write(dir)?)
+}
+
+/// The token with which rows end answers, if the model does not stop at it; says so. None if nothing is known of the rows.
+pub(crate) fn end(
+    args: &Args,
+    inputs: &Inputs,
+    rows: &Rows,
+    model: &ModelConfig,
+    ui: &Ui,
+) -> Option<u32> {
+    let bundle = inputs.tokenizer(&args.base).ok()?;
+    let end = lora_data::end_beyond_model(model, &bundle, rows.chat.as_ref()?)?;
+    let token = bundle.tokenizer.id_to_token(end).unwrap_or_default();
+    ui.say(&format!(
+        "the rows end answers with {token} ({end}), at which the base does not stop: what is trained does"
+    ));
+    Some(end)
 }
 
 /// For the receipt; null if nothing is known.

@@ -1,5 +1,6 @@
 //! Builds what trains.
 use crate::args::Args;
+use crate::chat;
 use crate::choices::{Method, RouteKind};
 use crate::data::Rows;
 use crate::device;
@@ -55,7 +56,7 @@ pub(crate) fn build<'b>(
                 ))
                 .hint("make one with lora-export --model MODEL --format hf --out DIR"));
             }
-            full(FullModel::from_base(base)?, args, rows)
+            full(FullModel::from_base(base)?, args, (inputs, rows), ui)
         }
         (Start::Shape(config), _) => {
             ui.say(&format!(
@@ -65,7 +66,8 @@ pub(crate) fn build<'b>(
             full(
                 FullModel::random((**config).clone(), args.seed)?,
                 args,
-                rows,
+                (inputs, rows),
+                ui,
             )
         }
     }
@@ -153,12 +155,19 @@ fn way<'b>(
     Ok((way, adapter))
 }
 
-fn full<'b>(model: FullModel, args: &Args, rows: &Rows) -> Result<Model<'b>> {
+fn full<'b>(
+    model: FullModel,
+    args: &Args,
+    (inputs, rows): (&Inputs, &Rows),
+    ui: &Ui,
+) -> Result<Model<'b>> {
+    let end = chat::end(args, inputs, rows, &model.config, ui);
     let all = model.params.len() as u64;
     let dtype = args.dtype.map(Into::into);
     let trainable = FullTrainable::new(model, &args.base, dtype)
         .map_err(explain)?
-        .with_chat(rows.chat.clone());
+        .with_chat(rows.chat.clone())
+        .ending_at(end);
     Ok(Model {
         trainable: Box::new(trainable),
         summary: trainable_line(all, all, 0),

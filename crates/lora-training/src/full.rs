@@ -42,6 +42,7 @@ pub struct FullTrainable {
     config: serde_json::Map<String, serde_json::Value>,
     dtype: WeightDtype,
     chat: Option<Chat>,
+    end: Option<u32>,
 }
 
 impl FullTrainable {
@@ -74,6 +75,7 @@ impl FullTrainable {
             config,
             dtype,
             chat: None,
+            end: None,
         })
     }
 
@@ -81,6 +83,13 @@ impl FullTrainable {
     #[must_use]
     pub fn with_chat(mut self, chat: Option<Chat>) -> Self {
         self.chat = chat;
+        self
+    }
+
+    /// The token with which rows end answers, where the base does not stop at it: every folder's model does.
+    #[must_use]
+    pub fn ending_at(mut self, end: Option<u32>) -> Self {
+        self.end = end;
         self
     }
 
@@ -190,6 +199,9 @@ impl Trainable for FullTrainable {
         };
         chat.and_then(|chat| chat.write(dir))
             .map_err(lora_model::Error::from)?;
+        if let Some(end) = self.end {
+            lora_checkpoint::add_end(dir, end).map_err(lora_model::Error::from)?;
+        }
         Ok(())
     }
 }

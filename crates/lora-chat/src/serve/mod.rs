@@ -20,6 +20,7 @@ mod request;
 use crate::Args;
 use crate::answer::{Speaker, sampling};
 use crate::voices::Voice;
+pub(crate) use chat::messages;
 use key::Key;
 use lora_cli::{Context as _, Error, Foreign as _, Result};
 use prepare::House;

@@ -4,7 +4,7 @@ use super::queue::{Job, Part, Queue, Shut};
 use super::refusal::Refusal;
 use super::request::Request;
 use crate::answer::{Turn, name};
-use crate::voices::{Question, Voice};
+use crate::voices::{NoPrompt, Question, Voice};
 use hyper::StatusCode;
 use lora_model::Sampling;
 use std::sync::Arc;
@@ -169,36 +169,11 @@ fn prompt(voice: &Voice, request: &Request) -> Result<Vec<u32>, Refusal> {
         messages: request.messages.clone(),
         tools: request.tools.clone(),
     };
-    let written = |question: &Question| {
-        let fail = |error: lora_cli::Error| Refusal::field("messages", error.to_string());
-        voice.prompt(question).map_err(fail)
-    };
-    let ids = written(&question)?;
-    let left_out = |field: &str| {
-        let message = format!("the chat template of `{}` writes no `{field}`", voice.name);
-        Err(Refusal::field(field, message))
-    };
-    if question.tools.is_some() {
-        let without = Question {
-            tools: None,
-            ..question.clone()
-        };
-        if written(&without).is_ok_and(|other| other == ids) {
-            return left_out("tools");
+    voice.whole(&question).map_err(|no| match no {
+        NoPrompt::Refused(error) => Refusal::field("messages", error.to_string()),
+        NoPrompt::LeftOut(field) => {
+            let message = format!("the chat template of `{}` writes no `{field}`", voice.name);
+            Refusal::field(field, message)
         }
-    }
-    if question
-        .messages
-        .iter()
-        .any(|message| message.contains_key("tool_calls"))
-    {
-        let mut without = question.clone();
-        for message in &mut without.messages {
-            message.shift_remove("tool_calls");
-        }
-        if written(&without).is_ok_and(|other| other == ids) {
-            return left_out("tool_calls");
-        }
-    }
-    Ok(ids)
+    })
 }

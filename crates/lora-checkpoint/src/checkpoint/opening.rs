@@ -78,6 +78,7 @@ impl Checkpoint {
             added: None,
             enlarged: BTreeMap::new(),
             is_widened: false,
+            added_end: None,
         };
         model
             .entries
@@ -117,6 +118,7 @@ impl Checkpoint {
             added: None,
             enlarged: BTreeMap::new(),
             is_widened: false,
+            added_end: None,
         };
         model.check_weights()?;
         model.check_rates()?;

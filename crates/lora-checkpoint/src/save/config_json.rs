@@ -1,6 +1,7 @@
 //! config.json from a decoder's shape. `rope_parameters` is transformers 5's; `rope_theta` and `rope_scaling` say the same
 //! to transformers 4.
 use super::encode::SaveDtype;
+use crate::ends::special_ids;
 use crate::error::Fault;
 use crate::families::{Activation, MambaShape, Mlp, Normalised, ShortConv, Sliding, SoftCap};
 use crate::rope::recover_llama3;
@@ -369,18 +370,6 @@ fn scaling(rope: &Rope, positions: usize) -> Result<Option<Object>, Fault> {
             })
         }
     })))
-}
-
-/// bos, eos (a list if there are several) and pad.
-pub(super) fn special_ids(config: &ModelConfig) -> Object {
-    let eos = match config.eos_token_ids.as_slice() {
-        [] => Value::Null,
-        [one] => json!(one),
-        many => json!(many),
-    };
-    object(
-        json!({"bos_token_id": config.bos_token_id, "eos_token_id": eos, "pad_token_id": config.pad_token_id}),
-    )
 }
 
 fn object(value: Value) -> Object {

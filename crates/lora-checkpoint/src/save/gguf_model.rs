@@ -7,6 +7,7 @@ use super::gguf_metadata::{carried, metadata};
 use super::mix::Mix;
 use super::rounding::Rounding;
 use super::verify::verify;
+use crate::ends;
 use crate::error::{Error, Fault, invalid};
 use crate::families::DeltaPart;
 use crate::gguf::rope_written::{self, Written};
@@ -343,6 +344,15 @@ fn tokenizer(
             own.extend(chat.metadata());
         } else {
             own.extend(system(chat));
+        }
+        if let Some((gguf, end)) = model
+            .gguf_files()
+            .map(|(gguf, _)| gguf)
+            .zip(model.added_end)
+        {
+            let (key, value) = ends::metadata(gguf, model.path(), end)?;
+            own.retain(|(other, _)| *other != key);
+            own.push((key, value));
         }
         return Ok(own);
     }

@@ -1,7 +1,8 @@
 //! config.json and generation_config.json of a written folder.
-use super::config_json::{build, special_ids};
+use super::config_json::build;
 use super::encode::SaveDtype;
 use super::stacks;
+use crate::ends::{add_end, special_ids};
 use crate::error::{Error, invalid, io};
 use crate::files::{read_json, write_json};
 use crate::{Checkpoint, Format};
@@ -34,8 +35,12 @@ pub(crate) fn write_configs(
             let bytes = std::fs::read(&source).map_err(io("read", &source))?;
             std::fs::write(&path, bytes).map_err(io("write", &path))?;
         }
-        Format::HuggingFace => return Ok(()),
+        Format::HuggingFace if model.added_end.is_none() => return Ok(()),
+        Format::HuggingFace => {}
         Format::Gguf => write_json(&path, &Value::Object(special_ids(model.config())))?,
+    }
+    if let Some(end) = model.added_end {
+        add_end(dir, end)?;
     }
     files.push(path);
     Ok(())

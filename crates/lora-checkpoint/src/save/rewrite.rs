@@ -5,7 +5,9 @@ use super::folder::CHUNK_VALUES;
 use super::gguf::put_entry;
 use super::verify::verify;
 use crate::blocks::widen;
+use crate::ends;
 use crate::error::{Error, invalid, io};
+use crate::gguf::Value;
 use crate::gguf::parse::Gguf;
 use crate::view::TensorView;
 use crate::{Chat, Checkpoint};
@@ -27,7 +29,8 @@ pub trait Edit<E> {
 }
 
 /// Writes the GGUF file of `model` to `path` with the changes of `edit`. Blocks in which no value changes keep their bytes.
-/// Chats that the model was given in place of its own (see [`Checkpoint::with_chat`]) are written, all other metadata stays.
+/// Chats that the model was given in place of its own (see [`Checkpoint::with_chat`]) are written, and an end of an answer that
+/// it was given; all other metadata stays.
 ///
 /// # Errors
 /// If the model is no GGUF file, has no tensor for a head of its own, or a changed value does not fit its type.
@@ -50,10 +53,14 @@ pub fn rewrite_gguf<E: From<Error>>(
     let mut file =
         BufWriter::with_capacity(1 << 20, File::create(path).map_err(io("create", path))?);
     let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(io("write", path));
-    match model.has_other_chat() {
-        true => put(&header(gguf, bytes, &model.chat()?))?,
-        false => put(&bytes[..gguf.places.data])?,
-    }
+    let chat = match model.has_other_chat() {
+        true => Some(model.chat()?),
+        false => None,
+    };
+    let end = model
+        .added_end
+        .map(|end| ends::metadata(gguf, model.path(), end));
+    put(&header(gguf, bytes, chat.as_ref(), end.transpose()?))?;
     let mut weights: Vec<TensorView<'_>> = Vec::new();
     for name in model.tensor_names() {
         if edit.changes(&name) {
@@ -86,14 +93,22 @@ pub fn rewrite_gguf<E: From<Error>>(
     Ok(())
 }
 
-/// The source's header with other chats in it; the tensor table's offsets count from its end, and stay.
-fn header(gguf: &Gguf, bytes: &[u8], chat: &Chat) -> Vec<u8> {
+/// The source's header, with other chats in it if there are some, and one more end of an answer; the tensor table's offsets
+/// count from its end, and stay.
+fn header(gguf: &Gguf, bytes: &[u8], chat: Option<&Chat>, end: Option<(String, Value)>) -> Vec<u8> {
+    if chat.is_none() && end.is_none() {
+        return bytes[..gguf.places.data].to_vec();
+    }
     let entries = &gguf.places.metadata;
+    let added: Vec<_> = chat.map(Chat::metadata).unwrap_or_default();
+    let added: Vec<_> = added.into_iter().chain(end).collect();
+    let is_replaced = |key: &str| {
+        chat.is_some() && Chat::is_key(key) || added.iter().any(|(other, _)| other == key)
+    };
     let kept: Vec<_> = entries
         .iter()
-        .filter(|(key, _)| !Chat::is_key(key))
+        .filter(|(key, _)| !is_replaced(key))
         .collect();
-    let added = chat.metadata();
     let mut out = bytes[..16].to_vec(); // magic, version and the number of tensors
     out.extend(((kept.len() + added.len()) as u64).to_le_bytes());
     for (_, place) in kept {

@@ -12,4 +12,5 @@ mod write;
 
 pub use bundle::TokenizerBundle;
 pub(crate) use folder::{TEMPLATE_FILE, template_of_folder};
+pub(crate) use to_gguf::GGUF_ENDS;
 pub(crate) use write::{copy_files, set_template};

@@ -37,7 +37,7 @@ pub(crate) struct Ids {
 }
 
 /// llama.cpp's keys of ends, in the order in which they are filled.
-const ENDS: [&str; 3] = ["eos", "eot", "eom"];
+pub(crate) const GGUF_ENDS: [&str; 3] = ["eos", "eot", "eom"];
 
 impl TokenizerBundle {
     /// The metadata of a model's tokenizer.
@@ -95,11 +95,11 @@ impl TokenizerBundle {
             push(&mut entries, "ggml.add_space_prefix", Value::Bool(false));
         }
         let mut ids = self.ids(config);
-        if ids.eos.len() > ENDS.len() {
-            let left_out = ids.eos.split_off(ENDS.len());
+        if ids.eos.len() > GGUF_ENDS.len() {
+            let left_out = ids.eos.split_off(GGUF_ENDS.len());
             warnings.push(format!(
                 "GGUF names {} ends of an answer, this model has more: generation will not stop at the ids {left_out:?}",
-                ENDS.len()
+                GGUF_ENDS.len()
             ));
         }
         entries.extend(self.special_entries(&ids));
@@ -135,7 +135,9 @@ impl TokenizerBundle {
     /// Special ids, BOS behaviour and the chat template.
     fn special_entries(&self, ids: &Ids) -> Entries {
         let mut entries = Entries::new();
-        let ends = ENDS.into_iter().zip(ids.eos.iter().map(|&id| Some(id)));
+        let ends = GGUF_ENDS
+            .into_iter()
+            .zip(ids.eos.iter().map(|&id| Some(id)));
         let all = [("bos", ids.bos)]
             .into_iter()
             .chain(ends)

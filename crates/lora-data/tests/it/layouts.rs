@@ -196,6 +196,26 @@ fn what_means_something_else_is_refused_by_name() {
             "'label' is false",
         ),
         (
+            json!({"prompt": "q", "completion": "a", "label": "False"}),
+            "'label' is false",
+        ),
+        (
+            json!({"messages": [asked, {"role": "assistant", "content": "a"}], "label": false}),
+            "'label' is false",
+        ),
+        (
+            json!({"question": "q", "context": "c", "answer": "a"}),
+            "'context' is part of what is asked",
+        ),
+        (
+            json!({"question": "q", "choices": ["a", "b"], "answer": "a"}),
+            "'choices' is part of what is asked",
+        ),
+        (
+            json!({"prompt": "q", "input": "i", "completion": "a"}),
+            "'input' is part of what is asked",
+        ),
+        (
             json!({"messages": [asked, {"role": "assistant", "content": "a"}], "images": ["x.png"]}),
             "'images' is an image",
         ),
@@ -325,6 +345,27 @@ fn columns_of_other_names() {
         fault.contains("no key 'fragen' of --columns; it has 'frage'"),
         "{fault}"
     );
+    // A key that a flag names is read, or the row is refused: no other layout is taken in its place.
+    let asked = json!({"question": "q", "answer": "a", "better": "b"});
+    for columns in [[("completion", "better")], [("prompt", "better")]] {
+        let fault = read(&asked, &reading(&columns, None, &[])).unwrap_err();
+        assert!(
+            fault.contains("would be read as question + answer"),
+            "{fault}"
+        );
+    }
+    let fault = read(&asked, &reading(&[], Some("say {question}"), &[])).unwrap_err();
+    assert!(fault.contains("the row lacks the needed keys"), "{fault}");
+    let both = [("prompt", "question"), ("completion", "better")];
+    let made = read(&asked, &reading(&both, None, &[])).unwrap();
+    assert!(matches!(made.content, Content::Pair { completion, .. } if completion == "b"));
+    let chat = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "q": "Q", "a": "A"});
+    let made = read(
+        &chat,
+        &reading(&[("prompt", "q"), ("completion", "a")], None, &[]),
+    )
+    .unwrap();
+    assert!(matches!(made.content, Content::Pair { completion, .. } if completion == "A"));
     let reasoned = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning": "r"}]});
     let made = read(&reasoned, &reading(&[], None, &["reasoning"])).unwrap();
     let Content::Chat(chat) = made.content else {

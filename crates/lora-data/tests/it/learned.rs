@@ -250,7 +250,8 @@ fn arguments_are_given_to_templates_as_they_want_them() {
     );
     assert_eq!(
         written(&each("{{ c.function.arguments }}")),
-        "f {'b': 1e-05, 'a': 31.245270191439438}"
+        "f {\"b\": 1e-05, \"a\": 31.245270191439438}",
+        "what transformers prints of a row that has them as text"
     );
 }
 

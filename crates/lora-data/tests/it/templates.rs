@@ -191,7 +191,8 @@ fn hostile_templates_end_in_an_error_within_a_second() {
 #[test]
 fn python_ways() {
     let chat = messages(
-        &json!([{"role": "user", "content": "a", "x": {"f": 1e-05, "g": 1e16, "h": 31.245270191439438, "i": [1.0, true, null]}}]),
+        &json!([{"role": "user", "content": "a", "x": {"f": 1e-05, "g": 1e16, "h": 31.245270191439438, "i": [1.0, true, null]},
+            "big": 12345678901234567890u64}]),
     );
     for (source, expected) in [
         (
@@ -205,6 +206,10 @@ fn python_ways() {
         (
             "{{ messages[0].x | tojson }}",
             "{\"f\": 1e-05, \"g\": 1e+16, \"h\": 31.245270191439438, \"i\": [1.0, true, null]}",
+        ),
+        (
+            "{{ messages[0].big | tojson }}{{ messages[0].big }}",
+            "1234567890123456789012345678901234567890",
         ),
         (
             "{{ messages[0].x.i | tojson(separators=(',', ':')) }}",
@@ -234,6 +239,79 @@ fn python_ways() {
             template.render(&chat, None, false).as_deref(),
             Ok(expected),
             "{source}"
+        );
+    }
+}
+
+/// Templates that begin in all ways, with and without system messages of their own.
+const SOURCES: [&str; 5] = [
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+    "\n  {% for m in messages %}<{{ m.role }}>{{ m.content | trim }}\n{% endfor %}",
+    "  {%- for m in messages -%} {{ m['role'] }}: {{ m['content'] }}\n{%- endfor %}",
+    "{% macro show(m) %}[{{ m.role }}|{{ m.content }}]{% endmacro %}{% for m in messages[0:] %}{{ show(m) }}{% endfor %}",
+    "{% if think is defined and think is false %}quiet{% endif %} {% for m in messages %}{{ m.content }}{{ think | default('?') }}{% endfor %}",
+];
+
+#[test]
+fn a_template_puts_system_messages_into_the_users_first_as_rows_are_written() {
+    let of = |all: &[(&str, &str)]| {
+        let all = all
+            .iter()
+            .map(|(role, content)| json!({"role": role, "content": content}));
+        messages(&Value::Array(all.collect()))
+    };
+    let turns = [("user", "q"), ("assistant", "a"), ("user", "r")];
+    let mut folded = turns;
+    folded[0].1 = "s {{ x }}\n\nq";
+    for source in SOURCES {
+        let own = ChatTemplate::new(source, None, None).unwrap();
+        let with = ChatTemplate::new(&lora_data::system_into_user(source), None, None).unwrap();
+        let mut chat = vec![("system", "s {{ x }}")];
+        chat.extend(turns);
+        assert_eq!(
+            with.render(&of(&chat), None, true),
+            own.render(&of(&folded), None, true),
+            "{source}"
+        );
+        assert_eq!(
+            with.render(&of(&turns), None, false),
+            own.render(&of(&turns), None, false),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn a_template_has_what_all_rows_give_it() {
+    let chat = messages(&json!([{"role": "user", "content": "q"}]));
+    let arguments = json!({"think": false, "depth": 3, "name": "a b", "nothing": null});
+    let arguments = arguments.as_object().unwrap();
+    for source in SOURCES {
+        let own = ChatTemplate::new(source, None, None).unwrap();
+        let with = lora_data::with_defaults(source, arguments).unwrap();
+        let with = ChatTemplate::new(&with, None, None).unwrap();
+        assert_eq!(
+            with.render(&chat, None, true),
+            own.render_with(&chat, None, arguments, true),
+            "{source}"
+        );
+        let other = json!({"think": "deep"});
+        let other = other.as_object().unwrap();
+        assert_eq!(
+            with.render_with(&chat, None, other, true),
+            own.render_with(&chat, None, other, true),
+            "{source}"
+        );
+    }
+    for unfit in [
+        json!({"a": [1]}),
+        json!({"a-b": 1}),
+        json!({"a": "it's"}),
+        json!({"none": 1}),
+    ] {
+        assert_eq!(
+            lora_data::with_defaults("", unfit.as_object().unwrap()),
+            None
         );
     }
 }

@@ -1,6 +1,6 @@
 //! The chats that an adapter was trained with go into the merged model, and into adapters made of it.
 use crate::harness::{merge, receipt, stderr};
-use lora_checkpoint::{Chat, Checkpoint};
+use lora_checkpoint::{Chat, Checkpoint, Error, GgufDtype};
 use lora_core::{Adapter, LoraConfig, TargetModules};
 use lora_model::{Base, trained_chat};
 use lora_testkit::tiny_chat;
@@ -58,6 +58,51 @@ fn the_merged_model_has_the_adapters_chats() {
         said.contains("trained with the system text \"Be brief.\""),
         "{said}"
     );
+}
+
+/// Rows that end answers with another token than those at which the base stops: a model that learned them must stop there.
+#[test]
+fn what_is_merged_stops_where_the_rows_end() {
+    let own = Checkpoint::open(&tiny_chat()).unwrap();
+    let end = own
+        .tokenizer()
+        .unwrap()
+        .tokenizer
+        .token_to_id("<|endoftext|>");
+    let end = end.unwrap();
+    assert!(!own.config().eos_token_ids.contains(&end));
+    let other = chat(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|endoftext|>{% endfor %}\
+         {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        None,
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let adapter = adapter(dir.path(), "adapter", Some(&other));
+    let (_, said) = merged(dir.path(), &adapter, &[]);
+    assert!(said.contains("end answers with <|endoftext|>"), "{said}");
+    let out = dir.path().join("out");
+    let generation = std::fs::read(out.join("generation_config.json")).unwrap();
+    let generation: Value = serde_json::from_slice(&generation).unwrap();
+    let mut ends = own.config().eos_token_ids.clone();
+    ends.push(end);
+    assert_eq!(generation["eos_token_id"], serde_json::json!(ends));
+    assert_eq!(Checkpoint::open(&out).unwrap().config().eos_token_ids, ends);
+
+    let gguf = dir.path().join("base.gguf");
+    lora_checkpoint::save_gguf(&gguf, &own, GgufDtype::Q8_0, "m", |_| Ok::<(), Error>(())).unwrap();
+    let output = merge(
+        dir.path(),
+        Some(&gguf),
+        &adapter,
+        &["--out", "merged.gguf", "--allow-other-base"],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let file = lora_checkpoint::gguf::GgufFile::open(&dir.path().join("merged.gguf")).unwrap();
+    let eot = file.metadata("tokenizer.ggml.eot_token_id").unwrap();
+    assert_eq!(eot.as_u64(), Some(u64::from(end)));
+    let merged = Checkpoint::open(&dir.path().join("merged.gguf")).unwrap();
+    assert_eq!(merged.config().eos_token_ids, ends);
+    assert_eq!(merged.chat().unwrap().template, other.template);
 }
 
 #[test]
