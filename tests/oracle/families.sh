@@ -33,7 +33,8 @@ while read -r name; do
   model=$out/models/${name%+experts} work=$out/work-$name
   mkdir -p "$work"
   targets=(--targets all-linear)
-  is_mixture "${name%+experts}" && targets=(--targets full-attention)
+  # Where PEFT takes experts for parameters it knows no other targets beside them; Granite's MLP beside experts is one of linear layers.
+  is_mixture "${name%+experts}" && [[ $name != granite* ]] && targets=(--targets full-attention)
   [[ $name == *+experts ]] && targets+=(--target-parameters experts,router)
   # llama.cpp doesn't apply LoRA to per_layer_model_projection.
   [[ $name == gemma4 ]] && targets=(--targets q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,per_layer_input_gate,per_layer_projection)

@@ -123,8 +123,6 @@ impl Default for Multipliers {
 
 /// Largest dimension of any weight: far above every real model, small enough that products of two fit 64 bits.
 pub(crate) const MAX_DIMENSION: usize = 1 << 28;
-/// Largest number of experts in a layer.
-const MAX_EXPERTS: usize = 4096;
 /// Largest number of layers.
 pub(crate) const MAX_LAYERS: usize = 4096;
 
@@ -220,32 +218,6 @@ impl ModelConfig {
         ] {
             if size > MAX_DIMENSION {
                 return Err(format!("{key} is {size}, expected at most {MAX_DIMENSION}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn validate_experts(&self) -> Result<(), String> {
-        let (Some(experts), Some(facts)) = (self.experts, self.facts().experts) else {
-            return Ok(());
-        };
-        let sizes = [
-            (facts.count.0[0], experts.count, MAX_EXPERTS),
-            ("num_experts_per_tok", experts.chosen, experts.count),
-            (facts.width.0, experts.width, MAX_DIMENSION),
-        ];
-        for (key, size, most) in sizes {
-            if size == 0 || size > most {
-                return Err(format!("{key} is {size}, expected 1 to {most}"));
-            }
-        }
-        let clamp = experts.clamp.map(|own| [own.alpha, own.limit]);
-        for (key, x) in ["swiglu_alpha", "swiglu_limit"]
-            .iter()
-            .zip(clamp.into_iter().flatten())
-        {
-            if !(x.is_finite() && x > 0.0) {
-                return Err(format!("{key} is {x}, expected a positive number"));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What each layer of a decoder consists of, and the shapes and names of that.
 use crate::families::{
-    DeltaShape, Experts, HeadNorms, Heads, MambaShape, Mixer, Norm, PER_LAYER_EMBEDDING, PerLayer,
+    DeltaShape, HeadNorms, Heads, MambaShape, Mixer, Norm, PER_LAYER_EMBEDDING, PerLayer,
 };
 use crate::{ModelConfig, Projection};
 
@@ -73,7 +73,7 @@ impl ModelConfig {
     #[must_use]
     pub fn shape(&self, layer: usize, projection: Projection) -> (usize, usize) {
         let hidden = self.hidden_size;
-        let mlp = self.single_mlp_width(layer);
+        let mlp = self.mlp_width(layer);
         let heads = self.heads_of(layer);
         let queries = self.num_attention_heads * heads.width;
         let keys = heads.kv * heads.width;
@@ -138,86 +138,11 @@ impl ModelConfig {
         }
     }
 
-    /// The linear layers that any decoder layer has, each once.
-    pub fn projections(&self) -> impl Iterator<Item = Projection> + use<> {
-        let mut all: Vec<Projection> = Vec::new();
-        for layer in 0..self.num_hidden_layers {
-            for projection in self.with_experts_as_one(layer) {
-                if !all.contains(&projection) {
-                    all.push(projection);
-                }
-            }
-        }
-        all.into_iter()
-    }
-
-    /// The linear layers of a decoder layer that are no expert's, in the order of the forward pass.
-    #[must_use]
-    pub fn projections_of(&self, layer: usize) -> Vec<Projection> {
-        let all = self.with_experts_as_one(layer);
-        match self.experts_of(layer) {
-            None => all,
-            Some(_) => all.into_iter().take_while(|p| !p.is_of_mlp()).collect(),
-        }
-    }
-
-    /// The same; a layer with experts has the MLP that it would have without.
-    fn with_experts_as_one(&self, layer: usize) -> Vec<Projection> {
-        let usual = match (self.layers[layer].mixer, &self.facts().recurrent) {
-            (Mixer::Attention, _) | (_, None) => self.facts().projections,
-            (_, Some(recurrent)) => recurrent.projections,
-        };
-        let shares = self.keys_of(layer).is_some();
-        let has = |projection: Projection| match projection {
-            Projection::K => !shares,
-            Projection::V => !shares && !self.values_are_keys(layer),
-            _ => true,
-        };
-        let mut all: Vec<Projection> = usual.iter().copied().filter(|&p| has(p)).collect();
-        if self.per_layer().is_some() {
-            if layer == 0 {
-                all.insert(0, Projection::PerLayerModel);
-            }
-            all.extend([Projection::PerLayerGate, Projection::PerLayerOut]);
-        }
-        all
-    }
-
     /// Whether some layer keeps a state: a sequence can't begin with rows of another then.
     #[must_use]
     pub fn is_recurrent(&self) -> bool {
         let mut layers = self.layers.iter();
         layers.any(|layer| layer.mixer != Mixer::Attention)
-    }
-
-    /// The experts of a layer.
-    #[must_use]
-    pub fn experts_of(&self, layer: usize) -> Option<Experts> {
-        self.experts.filter(|_| self.layers[layer].experts)
-    }
-
-    /// MLP width that a token meets in a layer: that of all experts which are chosen for it, or of the one MLP.
-    #[must_use]
-    pub fn mlp_width(&self, layer: usize) -> usize {
-        match self.experts_of(layer) {
-            Some(experts) => experts.chosen * experts.width,
-            None => self.single_mlp_width(layer),
-        }
-    }
-
-    /// Width of the one MLP of a layer.
-    fn single_mlp_width(&self, layer: usize) -> usize {
-        let is_wide = self.variants.double_wide && layer >= self.first_sharing();
-        self.intermediate_size * (1 + usize::from(is_wide))
-    }
-
-    /// (out, in) features of a projection of an expert.
-    #[must_use]
-    pub fn expert_shape(&self, experts: Experts, projection: Projection) -> (usize, usize) {
-        match projection {
-            Projection::Down => (self.hidden_size, experts.width),
-            _ => (experts.width, self.hidden_size),
-        }
     }
 
     /// Name of a linear layer without `.weight`, e.g. `model.layers.3.mlp.up_proj`.

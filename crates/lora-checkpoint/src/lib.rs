@@ -38,6 +38,7 @@ mod importance;
 mod layer_shapes;
 mod lost;
 mod mapped;
+mod mixtures;
 mod mxfp4;
 mod order;
 mod projection;

@@ -12,6 +12,8 @@ pub(crate) enum Part {
     Norm(usize, Norm),
     NormBias(usize, Norm),
     Linear(usize, Projection),
+    /// Of an MLP beside experts.
+    Shared(usize, Projection),
     Bias(usize, Projection),
     /// Of a layer with experts.
     Router(usize),
@@ -74,11 +76,11 @@ impl ModelConfig {
             for projection in self.projections_of(layer) {
                 let path = self.path(projection, layer);
                 let (out, inn) = self.shape(layer, projection);
-                parts.push((
-                    Part::Linear(layer, projection),
-                    format!("{path}.weight"),
-                    vec![out, inn],
-                ));
+                let part = match self.experts_of(layer) {
+                    Some(_) if projection.is_of_mlp() => Part::Shared(layer, projection),
+                    _ => Part::Linear(layer, projection),
+                };
+                parts.push((part, format!("{path}.weight"), vec![out, inn]));
                 if self.has_bias(projection) {
                     parts.push((
                         Part::Bias(layer, projection),

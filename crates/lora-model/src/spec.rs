@@ -65,19 +65,23 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         module.is_default_target = config.facts().peft_targets.contains(&module.name());
     }
     for layer in 0..config.num_hidden_layers {
-        let facts = config.facts();
-        let of_experts = facts.experts.filter(|_| config.layers[layer].experts);
-        for own in facts.weightless {
-            let path = match of_experts {
-                // The experts share one activation.
-                Some(experts) => own.replace("mlp", experts.modules()[1]),
-                None => (*own).to_owned(),
-            };
-            modules.push(Module::weightless(format!("model.layers.{layer}.{path}")));
-        }
+        let own = weightless(config, layer);
+        modules.extend(own.map(|path| Module::weightless(format!("model.layers.{layer}.{path}"))));
     }
     modules.push(Module::weightless("model.rotary_emb"));
     modules
+}
+
+/// Paths in a layer of what transformers holds there without weights: of its MLP, of experts, or of both.
+fn weightless(config: &ModelConfig, layer: usize) -> impl Iterator<Item = &'static str> {
+    let facts = config.facts();
+    let of_mlp = facts
+        .weightless
+        .iter()
+        .filter(move |_| config.has_mlp(layer));
+    let experts = facts.experts.filter(|_| config.layers[layer].experts);
+    let of_experts = experts.map_or(&[][..], |own| own.weightless);
+    of_mlp.chain(of_experts).copied()
 }
 
 /// Whether it is what is added to that which the steps of a layer with a state are made of.
@@ -121,8 +125,9 @@ fn of_experts(config: &ModelConfig, path: &str, shape: &[usize]) -> Option<Optio
         return Some(Some(parameter(&format!("{before}{router}"))));
     }
     let is_at = |module: &str| path.ends_with(&format!(".{module}"));
+    let is_called_so = own.names.iter().any(|name| is_at(name));
     let mut mlp = config.projections().filter(|p| p.is_of_mlp());
-    let is_own = mlp.any(|p| is_at(config.facts().path(p)));
+    let is_own = is_called_so && mlp.any(|p| is_at(config.facts().path(p)));
     is_own.then(|| Some(parameter(path)))
 }
 

@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 32] = [
+pub const FAMILIES: [(&str, &str); 33] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -18,7 +18,8 @@ pub const FAMILIES: [(&str, &str); 32] = [
     ("gpt_oss", "gpt_oss_sinks"),
     ("granite", "granite_multipliers"),
     ("granitemoe", "granitemoe_multipliers"),
-    ("granitemoehybrid", "granitemoehybrid_mamba"),
+    ("granitemoehybrid", "granitemoehybrid_experts"),
+    ("granitemoeshared", "balance_shared"),
     ("helium", "helium_pairs"),
     ("hunyuan_v1_dense", "hunyuan_alpha"),
     ("lfm2", "lfm2_mixed"),

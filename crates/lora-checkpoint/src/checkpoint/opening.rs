@@ -12,8 +12,14 @@ use std::path::{Path, PathBuf};
 
 /// What is said of a mixture of experts.
 fn of_experts(config: &ModelConfig) -> Option<String> {
-    let said = "router and experts of this model train only where --target-parameters names them: sets of targets are its attention";
-    config.experts.map(|_| said.to_owned())
+    let experts = config.experts?;
+    let sets = match experts.shared {
+        None => "its attention",
+        Some(_) => "its other linear layers",
+    };
+    Some(format!(
+        "router and experts of this model train only where --target-parameters names them: sets of targets are {sets}"
+    ))
 }
 
 impl Checkpoint {

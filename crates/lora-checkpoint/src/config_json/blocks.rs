@@ -1,7 +1,5 @@
-//! Widths of an MLP that are said in other words: in blocks, two thirds of a number, times another, rounded up to whole blocks
-//! (as transformers' `Lfm2MLP`); beside a mixture of experts.
+//! The width of an MLP in blocks: two thirds of a number, times another, rounded up to whole blocks (as transformers' `Lfm2MLP`).
 use super::value::{Object, flag, non_null, real, size};
-use crate::error::Fault;
 
 /// A block, where nothing is said.
 const BLOCK: usize = 256;
@@ -37,29 +35,6 @@ pub(super) fn width(json: &Object, default: usize) -> Result<usize, String> {
         block if block > 1 << 28 => Err(format!("{key} is {block}, which is absurdly large")),
         block => Ok(width.min(1 << 40).next_multiple_of(block)),
     }
-}
-
-/// The width of the one MLP that all tokens share. A mixture beside it is refused; the key that counts its experts means 8 of
-/// them where it is missing, as in transformers.
-pub(super) fn shared_width(json: &Object, default: usize) -> Result<usize, Fault> {
-    let key = "num_local_experts";
-    match (non_null(json, key), size(json, key)?) {
-        (_, Some(0)) => {}
-        (None, _) => {
-            return Err(Fault::new(format!(
-                "{key} is missing, which is 8 in transformers: a mixture of experts beside the MLP that all tokens share is not \
-                 supported"
-            ))
-            .hint(format!("if the model has no experts, say {key} 0")));
-        }
-        (Some(count), _) => {
-            return Err(Fault::new(format!(
-                "{key} is {count}: a mixture of experts beside the MLP that all tokens share is not supported"
-            ))
-            .hint("models of this family without experts are"));
-        }
-    }
-    Ok(size(json, "shared_intermediate_size")?.unwrap_or(default))
 }
 
 /// Whether the head is the embedding: the early name goes before the other.

@@ -1,4 +1,4 @@
-//! Experts: how many, how wide, which layers have some.
+//! Experts: how many, how wide, which layers have some, and what stands beside them.
 use super::value::{Object, flag, non_null, real, size};
 use crate::config::LayerSpec;
 use crate::families::{Clamp, Experts, Facts, Normalised};
@@ -21,9 +21,13 @@ pub(super) fn read(
     if named.iter().any(|&count| count != named[0]) {
         return Err(format!("{} say different things", keys.join(" and ")));
     }
+    let count = named.first().copied().unwrap_or(default);
+    if count == 0 && own.may_be_missing() {
+        return Ok(None);
+    }
     let (key, width) = own.width;
     let experts = Experts {
-        count: named.first().copied().unwrap_or(default),
+        count,
         chosen: size(json, "num_experts_per_tok")?.unwrap_or(own.chosen),
         width: size(json, key)?.unwrap_or(width),
         normalised: match own.normalised {
@@ -37,6 +41,14 @@ pub(super) fn read(
                 limit: real(json, "swiglu_limit")?.unwrap_or(default.limit),
             }),
         },
+        shared: match own.shared {
+            None => None,
+            Some(shared) => {
+                let (key, usual) = shared.width;
+                let width = size(json, key)?.unwrap_or(usual);
+                Some(width).filter(|&width| width > 0 || shared.alone)
+            }
+        },
     };
     let has = match own.some_layers {
         true => some_layers(json)?,
@@ -46,6 +58,14 @@ pub(super) fn read(
         layer.experts = has(index);
     }
     Ok(Some(experts))
+}
+
+/// The key of the width of a layer's one MLP, and its default: in a model without experts that of what else stands beside them.
+pub(super) fn mlp_width(facts: &Facts, experts: Option<Experts>) -> (&'static str, usize) {
+    match facts.experts.and_then(|own| own.shared) {
+        Some(shared) if experts.is_none() => shared.width,
+        _ => ("intermediate_size", facts.json.intermediate_size),
+    }
 }
 
 /// Every n-th layer (`decoder_sparse_step`), but for those of `mlp_only_layers`.
@@ -69,8 +89,12 @@ fn some_layers(json: &Object) -> Result<Box<dyn Fn(usize) -> bool>, String> {
 }
 
 /// The coefficient of the loss for the balance of experts, if transformers would add it to that of the tokens.
-pub(super) fn router_aux_loss(json: &Object, facts: &Facts) -> Result<Option<f64>, String> {
-    let Some(own) = &facts.experts else {
+pub(super) fn router_aux_loss(
+    json: &Object,
+    facts: &Facts,
+    experts: Option<Experts>,
+) -> Result<Option<f64>, String> {
+    let (Some(own), Some(_)) = (&facts.experts, experts) else {
         return Ok(None);
     };
     if !flag(json, "output_router_logits", false)? {
@@ -86,9 +110,9 @@ pub(super) fn router_aux_loss(json: &Object, facts: &Facts) -> Result<Option<f64
 }
 
 /// What transformers does to the inputs of a mixture in training, and is not done here.
-pub(super) fn notes(json: &Object, facts: &Facts) -> Vec<String> {
+pub(super) fn notes(json: &Object, experts: Option<Experts>) -> Vec<String> {
     let mut notes = Vec::new();
-    if facts.experts.is_none() {
+    if experts.is_none() {
         return notes;
     }
     let noise = json.get("router_jitter_noise").and_then(Value::as_f64);

@@ -1,5 +1,5 @@
 //! config.json as transformers 4 and 5 write it → [`ModelConfig`]. What can't be honoured is refused by name.
-//! - `blocks`: the width of an MLP in blocks, or beside experts.
+//! - `blocks`: the width of an MLP in blocks.
 //! - `experts`: of a mixture.
 //! - `layers`: windows and rotary embeddings layer by layer.
 //! - `recurrent`: layers that keep a state.
@@ -66,7 +66,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded> {
         }
     }
     let has_towers = text_part.is_some();
-    let of_experts = experts::notes(&json, config.facts());
+    let of_experts = experts::notes(&json, config.experts);
     let notes = text_part.into_iter().chain(unread::notes(&json));
     Ok(Loaded {
         config,
@@ -113,10 +113,12 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         family,
         vocab_size: size_or("vocab_size", default.vocab_size)?,
         hidden_size,
-        intermediate_size: match (default.block_width, default.shared_mlp) {
-            (true, _) => blocks::width(json, default.intermediate_size)?,
-            (false, Some(usual)) => blocks::shared_width(json, usual)?,
-            (false, None) => size_or("intermediate_size", default.intermediate_size)?,
+        intermediate_size: match default.block_width {
+            true => blocks::width(json, default.intermediate_size)?,
+            false => {
+                let (key, usual) = experts::mlp_width(facts, experts);
+                size_or(key, usual)?
+            }
         },
         num_hidden_layers,
         num_attention_heads: heads,
@@ -128,7 +130,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         delta: recurrent::delta(json, facts)?,
         short_conv: recurrent::short_conv(json, facts)?,
         mamba,
-        router_aux_loss: experts::router_aux_loss(json, facts)?,
+        router_aux_loss: experts::router_aux_loss(json, facts, experts)?,
         query_pre_attn_scalar: match default.query_pre_attn_scalar {
             None => head_dim as f64,
             Some(default) => real(json, "query_pre_attn_scalar")?.unwrap_or(default),

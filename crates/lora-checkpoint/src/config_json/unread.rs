@@ -145,8 +145,10 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
     let biases = [own.qkv_bias, own.output_bias, own.mlp_bias];
     let counts_experts = |key| {
         let experts = facts.experts.as_ref();
-        experts.is_some_and(|own| own.count.0.contains(&key)) || own.shared_mlp.is_some()
+        experts.is_some_and(|own| own.count.0.contains(&key))
     };
+    let shared = facts.experts.and_then(|own| own.shared);
+    let has_shared_width = |key| shared.is_some_and(|own| own.width.0 == key);
     let varies = own.variants.is_some();
     let recurrent = facts.recurrent.as_ref();
     let has_short_conv = recurrent.is_some_and(|own| own.mixer() == Mixer::ShortConv);
@@ -208,7 +210,11 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
             false,
         ),
         ("position_embedding_type", Rope, own.rope_switch),
-        ("shared_intermediate_size", Zero, own.shared_mlp.is_some()),
+        (
+            "shared_intermediate_size",
+            Zero,
+            has_shared_width("shared_intermediate_size"),
+        ),
         ("conv_bias", False, false),
         ("full_attn_idxs", Nothing, has_short_conv),
         (ShortConv::KEY, Nothing, has_short_conv),

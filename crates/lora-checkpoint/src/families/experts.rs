@@ -16,6 +16,9 @@ pub struct Experts {
     pub normalised: bool,
     /// What stands in the place of the activation, if it does.
     pub clamp: Option<Clamp>,
+    /// MLP width of what every token goes through beside them, if there is such (shared experts; Dai et al. 2024): the layer's
+    /// output is the sum of both.
+    pub shared: Option<usize>,
 }
 
 /// A clamped unit, (u + 1)·g·σ(α·g): g is the gate, at most the limit, u is up, within it on both sides.
@@ -37,6 +40,16 @@ pub(crate) enum Stacked {
     Columns([&'static str; 2]),
 }
 
+/// An MLP beside the experts that every token goes through: the layer's linear layers of an MLP are its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shared {
+    /// The key of its width, and its default.
+    pub(crate) width: (&'static str, usize),
+    /// Whether a model without experts (of which the file says that there are 0) has it alone. A family where that is so has it
+    /// always; in others a width of 0 means that there is none.
+    pub(crate) alone: bool,
+}
+
 /// How a family's experts are called, and what its config.json says of them.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpertFacts {
@@ -50,6 +63,8 @@ pub struct ExpertFacts {
     pub modules: Option<[&'static str; 2]>,
     /// The tensors that hold all experts in the files of transformers. None: each expert has its own.
     pub(crate) stacked: Option<Stacked>,
+    /// What else a layer holds of them in transformers, without weights: an expression of PEFT's can match it.
+    pub weightless: &'static [&'static str],
     /// Whether router and projections have biases.
     pub biased: bool,
     /// The default of what stands in the place of the activation (`swiglu_alpha`, `swiglu_limit`); llama.cpp knows no other.
@@ -67,6 +82,8 @@ pub struct ExpertFacts {
     pub(crate) router_aux_loss: f64,
     /// Whether weights are normalised.
     pub(crate) normalised: Normalised,
+    /// What may stand beside them.
+    pub(crate) shared: Option<Shared>,
     /// Whether GGUF has a key of an expert's width, though it is the model's.
     pub(crate) own_width_key: bool,
     /// `decoder_sparse_step` and `mlp_only_layers` are read: some layers may have one MLP, of the model's own width.
@@ -100,6 +117,11 @@ pub const EXPERT_PROJECTIONS: [Projection; 3] =
     [Projection::Gate, Projection::Up, Projection::Down];
 
 impl ExpertFacts {
+    /// Whether models may have none of them.
+    pub(crate) fn may_be_missing(&self) -> bool {
+        self.shared.is_some_and(|shared| shared.alone)
+    }
+
     /// Module paths in a layer of router and experts, as an adapter's targets are matched with them.
     #[must_use]
     pub fn modules(&self) -> [&'static str; 2] {

@@ -9,9 +9,9 @@ pub(crate) const NAME_KEY: &str = "lora.model_type";
 pub(crate) struct GgufFacts {
     /// llama.cpp's `general.architecture`.
     pub(crate) architecture: &'static str,
-    /// The architecture of models none of whose layers keeps a state, if that is another one: another family's, so that such a
-    /// file names its own.
-    pub(crate) stateless: Option<&'static str>,
+    /// The architectures of models none of whose layers keeps a state, without experts and with some, if those are others: they
+    /// are other families', so that such a file names its own.
+    pub(crate) stateless: Option<[&'static str; 2]>,
     /// Where several families share an architecture: a file that names a window is of this one.
     pub(crate) marked_by_window: bool,
     /// Where its files would be read as another family's: the key [`NAME_KEY`] says that they are its own.

@@ -21,6 +21,7 @@ pub(super) const FACTS: Facts = Facts {
             "mlp.experts.gate_up_proj",
             "mlp.experts.down_proj",
         ])),
+        weightless: &[],
         biased: true,
         clamp: Some(CLAMP),
         are_parameters: false,
@@ -29,6 +30,7 @@ pub(super) const FACTS: Facts = Facts {
         width: ("intermediate_size", 2880),
         router_aux_loss: 0.001,
         normalised: Normalised::Always,
+        shared: None,
         own_width_key: true,
         some_layers: false,
     }),
@@ -98,5 +100,6 @@ const fn four_of(count: usize) -> Experts {
         width: 2880,
         normalised: true,
         clamp: Some(CLAMP),
+        shared: None,
     }
 }

@@ -1,31 +1,12 @@
 //! Granite 3 with experts: Granite's factors beside the matrices, experts in the place of the MLP, stacked in the files.
-use super::experts::{ExpertFacts, Experts, Normalised, Stacked};
+use super::experts::Experts;
 use super::facts::{Facts, GgufFacts, JsonFacts, Published, published};
-use super::parts::{ATTENTION_BIAS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{ATTENTION_BIAS, GRANITE_EXPERTS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 pub(super) const FACTS: Facts = Facts {
     model_type: "granitemoe",
     architecture: "GraniteMoeForCausalLM",
-    experts: Some(ExpertFacts {
-        router: "block_sparse_moe.router.layer",
-        path: "block_sparse_moe.experts",
-        names: ["gate_proj", "up_proj", "down_proj"],
-        biased: false,
-        clamp: None,
-        modules: Some(["block_sparse_moe.router", "block_sparse_moe.experts"]),
-        stacked: Some(Stacked::Rows([
-            "block_sparse_moe.input_linear.weight",
-            "block_sparse_moe.output_linear.weight",
-        ])),
-        are_parameters: false,
-        count: (&["num_local_experts"], 8),
-        chosen: 2,
-        width: ("intermediate_size", 11_008),
-        router_aux_loss: 0.001,
-        normalised: Normalised::Always,
-        own_width_key: false,
-        some_layers: false,
-    }),
+    experts: Some(GRANITE_EXPERTS),
     peft_targets: &[],
     json: JsonFacts {
         bos: Some(1),
@@ -62,5 +43,6 @@ const fn eight_of(count: usize) -> Experts {
         width: 512,
         normalised: true,
         clamp: None,
+        shared: None,
     }
 }

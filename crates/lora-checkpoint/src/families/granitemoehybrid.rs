@@ -1,9 +1,13 @@
-//! Granite 4 (micro, 1b, 350m, and their kin with an `h`): Granite's factors, gate and up stacked in the one MLP of a layer, and
-//! Mamba-2 in the layers that are named so; attention mostly without a rotary embedding then.
+//! Granite 4 (micro, 1b, 350m, their kin with an `h`, h-tiny and h-small): Granite's factors, gate and up stacked in the one MLP
+//! of a layer, in some models experts beside it, and Mamba-2 in the layers that are named so; attention mostly without a rotary
+//! embedding then.
+use super::experts::{ExpertFacts, Experts, Shared};
 use super::facts::{Facts, GgufFacts, JsonFacts, Published, Unloaded, published};
 use super::mamba::MambaShape;
 use super::mixers::{Recurrent, RecurrentKind};
-use super::parts::{ATTENTION_BIAS, GATE_UP_STACKED, PLAIN, PLAIN_GGUF, PLAIN_JSON};
+use super::parts::{
+    ATTENTION_BIAS, GATE_UP_STACKED, GRANITE_EXPERTS, GRANITE_SHARED, PLAIN, PLAIN_GGUF, PLAIN_JSON,
+};
 use crate::projection::Projection::{Down, GateUp, MambaIn, MambaOut};
 
 /// Layers with attention of the published models of 40 layers, and of 32.
@@ -26,11 +30,15 @@ pub(super) const FACTS: Facts = Facts {
             limits: MambaShape::UNLIMITED,
         }),
     }),
-    names: &[
-        (GateUp, "shared_mlp.input_linear"),
-        (Down, "shared_mlp.output_linear"),
-    ],
+    names: GRANITE_SHARED,
     weightless: &["shared_mlp.activation"],
+    experts: Some(ExpertFacts {
+        shared: Some(Shared {
+            width: ("shared_intermediate_size", 1024),
+            alone: true,
+        }),
+        ..GRANITE_EXPERTS
+    }),
     peft_targets: &[],
     json: JsonFacts {
         bos: Some(1),
@@ -38,14 +46,13 @@ pub(super) const FACTS: Facts = Facts {
         qkv_bias: ATTENTION_BIAS,
         output_bias: ATTENTION_BIAS,
         multipliers: true,
-        shared_mlp: Some(1024),
         rope_switch: true,
         unsupported: &["layers_block_type"],
         ..PLAIN_JSON
     },
     gguf: GgufFacts {
         architecture: "granitehybrid",
-        stateless: Some("granite"),
+        stateless: Some(["granite", "granitemoe"]),
         permuted: true,
         gate_up_apart: true,
         unloaded: &[Unloaded::RopeFactors, Unloaded::MambaWidth],
@@ -59,6 +66,14 @@ pub(super) const FACTS: Facts = Facts {
         hybrid("granite-4.0-h-350m",  [768, 2048],  32, [12, 4, 64],  48).with_attention_in(OF_32),
         hybrid("granite-4.0-h-1b",    [1536, 4096], 40, [12, 4, 128], 48).with_attention_in(OF_40),
         hybrid("granite-4.0-h-micro", [2048, 8192], 40, [32, 8, 64],  64).with_attention_in(OF_40),
+        Published {
+            experts: Some(beside(1024, [64, 6, 512])),
+            ..hybrid("granite-4.0-h-tiny",  [1536, 512], 40, [12, 4, 128], 48).with_attention_in(OF_40)
+        },
+        Published {
+            experts: Some(beside(1536, [72, 10, 768])),
+            ..hybrid("granite-4.0-h-small", [4096, 768], 40, [32, 8, 128], 128).with_attention_in(OF_40)
+        },
     ],
     ..PLAIN
 };
@@ -83,4 +98,16 @@ const fn hybrid(
 ) -> Published {
     let shape = published(name, [100_352, hidden, intermediate], layers, heads, true);
     shape.with_states([of_states, 128])
+}
+
+/// So many experts, the chosen of them, and their width, beside an MLP of a width of its own.
+const fn beside(shared: usize, [count, chosen, width]: [usize; 3]) -> Experts {
+    Experts {
+        count,
+        chosen,
+        width,
+        normalised: true,
+        clamp: None,
+        shared: Some(shared),
+    }
 }

@@ -67,9 +67,6 @@ pub(crate) struct JsonFacts {
     pub(crate) variants: Option<VariantDefaults>,
     /// The width of the MLP is made of `block_ff_dim` or `intermediate_size`, as the `block_` keys say; `tie_embedding` is read.
     pub(crate) block_width: bool,
-    /// `shared_intermediate_size` is the width of the MLP, and this is its default; `num_local_experts` has to be 0, for a
-    /// mixture would stand beside that MLP.
-    pub(crate) shared_mlp: Option<usize>,
     /// `position_embedding_type` is read: only "rope" is a rotary embedding.
     pub(crate) rope_switch: bool,
     /// `llama_4_scaling_beta` among the rotary parameters is needed: queries grow with their position.

@@ -11,6 +11,7 @@ pub(super) const FACTS: Facts = Facts {
         router: "block_sparse_moe.gate",
         path: "block_sparse_moe.experts",
         names: ["w1", "w3", "w2"],
+        weightless: &["mlp.experts.act_fn"],
         biased: false,
         clamp: None,
         modules: Some(["mlp.gate", "mlp.experts"]),
@@ -21,6 +22,7 @@ pub(super) const FACTS: Facts = Facts {
         width: ("intermediate_size", 14_336),
         router_aux_loss: 0.001,
         normalised: Normalised::Always,
+        shared: None,
         own_width_key: false,
         some_layers: false,
     }),
@@ -63,5 +65,6 @@ const fn two_of_8(width: usize) -> Experts {
         width,
         normalised: true,
         clamp: None,
+        shared: None,
     }
 }

@@ -17,6 +17,7 @@ mod gpt_oss;
 mod granite;
 mod granitemoe;
 mod granitemoehybrid;
+mod granitemoeshared;
 mod helium;
 mod hunyuan_v1_dense;
 mod json_facts;
@@ -45,7 +46,7 @@ mod starcoder2;
 mod variants;
 
 pub use experts::{Clamp, EXPERT_PROJECTIONS, ExpertFacts, Experts};
-pub(crate) use experts::{Normalised, Stacked};
+pub(crate) use experts::{Normalised, Shared, Stacked};
 pub(crate) use facts::{
     BiasKey, DefaultRope, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, LocalRope, NAME_KEY,
     RopeInWindows, Sliding, SmallValues, SoftCap, Unloaded,
@@ -66,7 +67,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 32] = [
+static FAMILIES: [&Facts; 33] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -87,6 +88,7 @@ static FAMILIES: [&Facts; 32] = [
     &olmoe::FACTS,
     &mixtral::FACTS,
     &granitemoe::FACTS,
+    &granitemoeshared::FACTS,
     &gpt_oss::FACTS,
     &exaone4::FACTS,
     &ministral::FACTS,
@@ -100,6 +102,19 @@ static FAMILIES: [&Facts; 32] = [
     &helium::FACTS,
     &granitemoehybrid::FACTS,
 ];
+
+/// What a GGUF file shows of its family, beside the architecture.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Marks<'n> {
+    /// The family of ours that it names ([`NAME_KEY`]).
+    pub(crate) named: Option<&'n str>,
+    /// Whether it names a window.
+    pub(crate) window: bool,
+    /// Whether it names experts.
+    pub(crate) experts: bool,
+    /// Whether it names an MLP beside those.
+    pub(crate) shared: bool,
+}
 
 /// A family of decoders: a place in the registry.
 #[derive(Clone, Copy)]
@@ -123,31 +138,35 @@ impl Family {
         Self::all().find(|f| f.0.model_type == model_type)
     }
 
-    /// The family of a GGUF architecture, in a file that names a family of ours, a window, experts, or doesn't.
-    pub(crate) fn of_gguf(
-        architecture: &str,
-        named: Option<&str>,
-        has_window: bool,
-        has_experts: bool,
-    ) -> Option<Self> {
-        let is_named = |f: &Self| named.is_none_or(|name| f.0.model_type == name);
+    /// The family of a GGUF architecture, in a file that shows this.
+    pub(crate) fn of_gguf(architecture: &str, marks: Marks<'_>) -> Option<Self> {
+        let is_named = |f: &Self| marks.named.is_none_or(|name| f.0.model_type == name);
         let is_own = |f: &Self| {
-            let own = &f.0.gguf;
-            let has = own.architecture == architecture || own.stateless == Some(architecture);
-            has && f.name_in_gguf(architecture).is_some() == named.is_some() && is_named(f)
+            let has = f.0.gguf.architecture == architecture || f.is_stateless_in(architecture);
+            let names_itself = f.name_in_gguf(architecture).is_some();
+            has && names_itself == marks.named.is_some() && is_named(f)
         };
-        let is_alike = |f: &Self| f.0.experts.is_some() == has_experts;
+        let is_alike = |f: &Self| {
+            let experts = &f.0.experts;
+            let shared = experts.is_some_and(|own| own.shared.is_some());
+            (experts.is_some(), shared) == (marks.experts, marks.shared)
+        };
         let are_told_apart = Self::all().any(|f| is_own(&f) && is_alike(&f));
         let own = || Self::all().filter(|f| is_own(f) && (is_alike(f) || !are_told_apart));
         own()
-            .find(|f| f.0.gguf.marked_by_window && has_window)
+            .find(|f| f.0.gguf.marked_by_window && marks.window)
             .or_else(|| own().find(|f| !f.0.gguf.marked_by_window))
+    }
+
+    /// Whether an architecture is that of its models none of whose layers keeps a state, and another family's.
+    fn is_stateless_in(self, architecture: &str) -> bool {
+        let own = self.0.gguf.stateless;
+        own.is_some_and(|own| own.contains(&architecture))
     }
 
     /// What a file of an architecture names it by, if it must ([`GgufFacts::told_by_name`], [`GgufFacts::stateless`]).
     pub(crate) fn name_in_gguf(self, architecture: &str) -> Option<&'static str> {
-        let own = &self.0.gguf;
-        let must = own.told_by_name || own.stateless == Some(architecture);
+        let must = self.0.gguf.told_by_name || self.is_stateless_in(architecture);
         must.then_some(self.0.model_type)
     }
 
@@ -212,14 +231,15 @@ mod tests {
             let is_parallel = facts.block == Block::Parallel;
             assert_ne!(normed(Norm::MlpInput, Norm::MlpOutput), is_parallel);
             assert_eq!(Family::of_model_type(facts.model_type).unwrap(), family);
-            let marked = facts.gguf.marked_by_window;
-            let found = Family::of_gguf(
-                facts.gguf.architecture,
-                family.name_in_gguf(facts.gguf.architecture),
-                marked,
-                facts.experts.is_some(),
-            )
-            .unwrap();
+            let marks = Marks {
+                named: family.name_in_gguf(facts.gguf.architecture),
+                window: facts.gguf.marked_by_window,
+                experts: facts.experts.is_some(),
+                shared: facts.experts.is_some_and(|own| own.shared.is_some()),
+            };
+            let found = Family::of_gguf(facts.gguf.architecture, marks).unwrap();
+            // Experts are added to the hidden state as they are.
+            assert!(facts.experts.is_none() || facts.norm(Norm::MlpOutput).is_none());
             // A family without a name of its own in GGUF has the layers of the one that its files are read as.
             let layers = |f: &Facts| (f.projections, f.norms, f.head_norms, f.gguf.permuted);
             assert_eq!(layers(found.facts()), layers(facts), "{family:?}");

@@ -12,6 +12,7 @@ pub(super) const FACTS: Facts = Facts {
         router: "mlp.gate",
         path: "mlp.experts",
         names: ["gate_proj", "up_proj", "down_proj"],
+        weightless: &["mlp.experts.act_fn"],
         biased: false,
         clamp: None,
         modules: None,
@@ -22,6 +23,7 @@ pub(super) const FACTS: Facts = Facts {
         width: ("intermediate_size", 2048),
         router_aux_loss: 0.01,
         normalised: Normalised::Read { in_gguf: false },
+        shared: None,
         own_width_key: false,
         some_layers: false,
     }),
@@ -59,6 +61,7 @@ pub(super) const FACTS: Facts = Facts {
             width: 1024,
             normalised: false,
             clamp: None,
+            shared: None,
         }),
         ..published(
             "olmoe-1b-7b",

@@ -1,5 +1,6 @@
 //! Parts that families share: lists of linear layers and norms, and the facts of a plain decoder, from which every family
 //! says where it differs.
+use super::experts::{ExpertFacts, Normalised, Stacked};
 use super::facts::{
     Activation, BiasKey, Block, Facts, GgufCap, GgufFacts, GgufWindows, HeadNorms, JsonFacts, Mlp,
     Norm, NormKind, RopeInWindows, RotaryPairs, Sliding, SmallValues, SoftCap, Unloaded,
@@ -58,6 +59,36 @@ pub(super) const MLP_BIAS: BiasKey = BiasKey::Read("mlp_bias", false);
 
 /// What PEFT targets where nothing is said, in most families that it knows.
 pub(super) const QUERY_AND_VALUE: &[&str] = &["q_proj", "v_proj"];
+
+/// Experts as Granite's families have them: stacked in the files, under another path than their modules'.
+pub(super) const GRANITE_EXPERTS: ExpertFacts = ExpertFacts {
+    router: "block_sparse_moe.router.layer",
+    path: "block_sparse_moe.experts",
+    names: ["gate_proj", "up_proj", "down_proj"],
+    weightless: &["block_sparse_moe.experts.act_fn"],
+    biased: false,
+    clamp: None,
+    modules: Some(["block_sparse_moe.router", "block_sparse_moe.experts"]),
+    stacked: Some(Stacked::Rows([
+        "block_sparse_moe.input_linear.weight",
+        "block_sparse_moe.output_linear.weight",
+    ])),
+    are_parameters: false,
+    count: (&["num_local_experts"], 8),
+    chosen: 2,
+    width: ("intermediate_size", 11_008),
+    router_aux_loss: 0.001,
+    normalised: Normalised::Always,
+    shared: None,
+    own_width_key: false,
+    some_layers: false,
+};
+
+/// The MLP beside them, or alone.
+pub(super) const GRANITE_SHARED: &[(Projection, &str)] = &[
+    (GateUp, "shared_mlp.input_linear"),
+    (Down, "shared_mlp.output_linear"),
+];
 
 /// A plain decoder: seven linear layers without biases, a norm before attention and MLP, SiLU, full attention, one rotary
 /// embedding. Its names are a family's own to say.
@@ -127,7 +158,6 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     proportional_rope: None,
     variants: None,
     block_width: false,
-    shared_mlp: None,
     rope_switch: false,
     query_growth: false,
     unsupported: &[],

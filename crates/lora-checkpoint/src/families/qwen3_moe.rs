@@ -11,6 +11,7 @@ pub(super) const FACTS: Facts = Facts {
         router: "mlp.gate",
         path: "mlp.experts",
         names: ["gate_proj", "up_proj", "down_proj"],
+        weightless: &["mlp.experts.act_fn"],
         biased: false,
         clamp: None,
         modules: None,
@@ -21,6 +22,7 @@ pub(super) const FACTS: Facts = Facts {
         width: ("moe_intermediate_size", 768),
         router_aux_loss: 0.001,
         normalised: Normalised::Read { in_gguf: true },
+        shared: None,
         own_width_key: false,
         some_layers: true,
     }),
@@ -74,5 +76,6 @@ const fn chosen_of_128(width: usize) -> Experts {
         width,
         normalised: true,
         clamp: None,
+        shared: None,
     }
 }

@@ -15,6 +15,9 @@ pub(super) fn read(
     let Some(own) = &facts.experts else {
         return Ok(None);
     };
+    if own.may_be_missing() && keys.size(COUNT)?.unwrap_or(0) == 0 {
+        return Ok(None);
+    }
     let width = keys.need(width_key(own))?;
     for (index, layer) in layers.iter_mut().enumerate() {
         let router = names::tensor(facts, Part::Router(index));
@@ -26,6 +29,11 @@ pub(super) fn read(
         width,
         normalised: own.normalised.in_gguf(),
         clamp: own.clamp,
+        shared: match own.shared {
+            None => None,
+            Some(shared) if shared.alone => Some(keys.need(SHARED_WIDTH)?),
+            Some(_) => keys.size(SHARED_WIDTH)?.filter(|&width| width > 0),
+        },
     };
     refuse_others(keys, experts)?;
     Ok(Some(experts))
@@ -34,6 +42,8 @@ pub(super) fn read(
 /// E and k.
 pub(crate) const COUNT: &str = "expert_count";
 pub(crate) const CHOSEN: &str = "expert_used_count";
+/// The width of an MLP beside them.
+pub(crate) const SHARED_WIDTH: &str = "expert_shared_feed_forward_length";
 
 /// The width of one: where there is no other MLP, the model's.
 pub(crate) fn width_key(facts: &ExpertFacts) -> &'static str {
@@ -48,7 +58,7 @@ fn refuse_others(keys: &Keys<'_>, experts: Experts) -> Result<(), Fault> {
     let normalised = f64::from(u8::from(experts.normalised));
     let neutral = [
         ("expert_shared_count", 0.0),
-        ("expert_shared_feed_forward_length", 0.0),
+        (SHARED_WIDTH, experts.shared.unwrap_or(0) as f64),
         ("expert_weights_scale", 1.0),
         ("expert_weights_norm", normalised),
         ("expert_gating_func", 1.0), // the softmax

@@ -3,7 +3,7 @@ use super::experts;
 use super::parse::Gguf;
 use super::value::Value;
 use crate::error::Fault;
-use crate::families::{Family, NAME_KEY};
+use crate::families::{Family, Marks, NAME_KEY};
 
 /// The family of an architecture, or of what [`NAME_KEY`] names, and the architecture.
 pub(super) fn of_file(gguf: &Gguf) -> Result<(Family, &'static str), Fault> {
@@ -21,12 +21,17 @@ pub(super) fn of_file(gguf: &Gguf) -> Result<(Family, &'static str), Fault> {
         let number = gguf.metadata.get(&format!("{arch}.{key}"));
         number.and_then(Value::as_u64).is_some_and(|n| n > 0)
     };
-    let has_window = names("attention.sliding_window");
     let named = gguf.metadata.get(NAME_KEY);
     let named = named
         .map(|name| name.as_str().ok_or(format!("{NAME_KEY} is no text")))
         .transpose()?;
-    let found = Family::of_gguf(arch, named, has_window, names(experts::COUNT));
+    let marks = Marks {
+        named,
+        window: names("attention.sliding_window"),
+        experts: names(experts::COUNT),
+        shared: names(experts::SHARED_WIDTH),
+    };
+    let found = Family::of_gguf(arch, marks);
     let family = found.ok_or_else(|| match named {
         Some(name) => Fault::new(format!(
             "{NAME_KEY} is \"{name}\", of which no file of architecture \"{arch}\" is"
@@ -36,6 +41,8 @@ pub(super) fn of_file(gguf: &Gguf) -> Result<(Family, &'static str), Fault> {
             .hint(format!("known are {}", Family::gguf_names())),
     })?;
     let own = &family.facts().gguf;
-    let stateless = own.stateless.filter(|stateless| *stateless == arch);
-    Ok((family, stateless.unwrap_or(own.architecture)))
+    let stateless = own.stateless.into_iter().flatten();
+    let mut all = stateless.chain([own.architecture]);
+    let architecture = all.find(|own| *own == arch);
+    Ok((family, architecture.unwrap_or(own.architecture)))
 }

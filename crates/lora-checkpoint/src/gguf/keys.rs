@@ -31,34 +31,36 @@ impl<'a> Keys<'a> {
             .ok_or_else(|| format!("no {} in the metadata", self.name(key)))
     }
 
+    /// A whole number, which a file may repeat for each layer.
     pub(super) fn size(&self, key: &str) -> Result<Option<usize>, String> {
-        match self.value(key) {
-            None => Ok(None),
-            Some(v) => match v.as_u64().and_then(|n| usize::try_from(n).ok()) {
-                Some(n) => Ok(Some(n)),
-                None => Err(format!(
-                    "{} is not a whole number (a value per layer is not supported)",
-                    self.name(key)
-                )),
-            },
-        }
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        let number = match numbers(value) {
+            None => value.as_u64().and_then(|n| usize::try_from(n).ok()),
+            Some(list) => {
+                let first = list.first().copied();
+                first.filter(|first| list.iter().all(|n| n == first))
+            }
+        };
+        number.map(Some).ok_or_else(|| {
+            format!(
+                "{} is not a whole number (different ones in different layers are not supported)",
+                self.name(key)
+            )
+        })
     }
 
     /// A whole number for each layer: a list, or one for all.
     pub(super) fn list(&self, key: &str, count: usize) -> Result<Vec<usize>, String> {
-        let wrong = || format!("{} is no list of {count} whole numbers", self.name(key));
-        let numbers: Option<Vec<usize>> = match self.value(key) {
-            Some(Value::I32s(list)) => list.iter().map(|&n| n.try_into().ok()).collect(),
-            Some(Value::Others { code: 4, bytes }) => {
-                let (four, _) = bytes.as_chunks();
-                let number = |four: &[u8; 4]| u32::from_le_bytes(*four).try_into().ok();
-                four.iter().map(number).collect()
-            }
-            _ => return Ok(vec![self.need(key)?; count]),
-        };
-        match numbers {
-            Some(list) if list.len() >= count => Ok(list[..count].to_vec()),
-            _ => Err(wrong()),
+        let is_list = |value: &&Value| matches!(value, Value::I32s(_) | Value::Others { .. });
+        match self.value(key).filter(is_list).map(numbers) {
+            None => Ok(vec![self.need(key)?; count]),
+            Some(Some(list)) if list.len() >= count => Ok(list[..count].to_vec()),
+            Some(_) => Err(format!(
+                "{} is no list of {count} whole numbers",
+                self.name(key)
+            )),
         }
     }
 
@@ -87,5 +89,18 @@ impl<'a> Keys<'a> {
                 .map(Some)
                 .ok_or_else(|| format!("{} is not a number", self.name(key))),
         }
+    }
+}
+
+/// The whole numbers of a list; None if it is none, or one of others.
+fn numbers(value: &Value) -> Option<Vec<usize>> {
+    match value {
+        Value::I32s(list) => list.iter().map(|&n| n.try_into().ok()).collect(),
+        Value::Others { code: 4, bytes } => {
+            let (four, _) = bytes.as_chunks();
+            let number = |four: &[u8; 4]| u32::from_le_bytes(*four).try_into().ok();
+            four.iter().map(number).collect()
+        }
+        _ => None,
     }
 }

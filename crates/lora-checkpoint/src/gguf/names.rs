@@ -23,6 +23,9 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
         Part::Linear(layer, projection) => {
             format!("blk.{layer}.{}.weight", of_projection(projection))
         }
+        Part::Shared(layer, projection) => {
+            format!("blk.{layer}.{}_shexp.weight", of_projection(projection))
+        }
         Part::Bias(layer, projection) => format!("blk.{layer}.{}.bias", of_projection(projection)),
         Part::PerLayerEmbedding => "per_layer_token_embd.weight".to_owned(),
         Part::OutputScale(layer) => format!("blk.{layer}.layer_output_scale.weight"),

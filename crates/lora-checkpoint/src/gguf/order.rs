@@ -34,13 +34,14 @@ pub fn tensors_of(
 
 /// The names of the tensors of gate and of up, of a part that has both in one and a family that has them apart in GGUF.
 pub(crate) fn halves(config: &ModelConfig, part: Part) -> Option<[String; 2]> {
-    match part {
-        Part::Linear(layer, Projection::GateUp) if config.facts().gguf.gate_up_apart => {
-            let own = [Projection::Gate, Projection::Up].map(|half| Part::Linear(layer, half));
-            Some(own.map(|half| names::tensor(config.facts(), half)))
-        }
-        _ => None,
-    }
+    let (layer, of): (_, fn(usize, Projection) -> Part) = match part {
+        Part::Linear(layer, Projection::GateUp) => (layer, Part::Linear),
+        Part::Shared(layer, Projection::GateUp) => (layer, Part::Shared),
+        _ => return None,
+    };
+    let own = [Projection::Gate, Projection::Up].map(|half| of(layer, half));
+    let apart = config.facts().gguf.gate_up_apart;
+    apart.then(|| own.map(|half| names::tensor(config.facts(), half)))
 }
 
 fn found(config: &ModelConfig, hugging_face_name: &str) -> Option<(Part, String, Vec<usize>)> {
@@ -62,8 +63,13 @@ pub fn applies_lora(config: &ModelConfig, hugging_face_name: &str) -> bool {
 /// llama.cpp's `general.architecture` of a model.
 pub fn architecture(config: &ModelConfig) -> &'static str {
     let own = &config.facts().gguf;
-    let stateless = own.stateless.filter(|_| !config.is_recurrent());
-    stateless.unwrap_or(own.architecture)
+    match own.stateless {
+        Some([dense, mixture]) if !config.is_recurrent() => match config.experts {
+            None => dense,
+            Some(_) => mixture,
+        },
+        _ => own.architecture,
+    }
 }
 
 /// How GGUF has the values of a weight: in which order, and made of what.

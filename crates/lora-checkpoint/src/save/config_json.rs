@@ -1,14 +1,13 @@
-//! config.json from a decoder's shape. `rope_parameters` is transformers 5's; `rope_theta` and `rope_scaling` say the same
-//! to transformers 4.
+//! config.json from a decoder's shape; what it says of rotary embeddings is in `config_rope`.
+use super::config_rope::{Object, object, rope};
 use super::encode::SaveDtype;
 use crate::ends::special_ids;
 use crate::error::Fault;
-use crate::families::{Activation, MambaShape, Mlp, Normalised, ShortConv, Sliding, SoftCap};
-use crate::rope::recover_llama3;
-use crate::{LayerSpec, ModelConfig, Rope, RopeScaling};
-use serde_json::{Map, Value, json};
-
-type Object = Map<String, Value>;
+use crate::families::{
+    Activation, Facts, MambaShape, Mlp, Normalised, RecurrentKind, ShortConv, Sliding, SoftCap,
+};
+use crate::{LayerSpec, ModelConfig};
+use serde_json::{Value, json};
 
 /// The whole file.
 pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Fault> {
@@ -54,7 +53,7 @@ fn of_family(config: &ModelConfig) -> Object {
         let name = |layer: &LayerSpec| match layer.window {
             Some(_) => "sliding_attention",
             // As transformers 4 says it, where that knows the family.
-            None => layer.mixer.words()[usize::from(json.shared_mlp.is_some())],
+            None => layer.mixer.words()[usize::from(may_have_mamba(config.facts()))],
         };
         config.layers.iter().map(name).collect()
     };
@@ -115,10 +114,7 @@ fn of_family(config: &ModelConfig) -> Object {
         let kind = if has_rope { "rope" } else { "nope" };
         put("position_embedding_type", kind.into());
     }
-    if json.shared_mlp.is_some() {
-        put("shared_intermediate_size", config.intermediate_size.into());
-        put("num_local_experts", 0.into());
-        put("num_experts_per_tok", 0.into());
+    if may_have_mamba(config.facts()) {
         put("layer_types", types().into());
         if config.mamba.is_none() {
             put("mamba_n_heads", 1.into()); // which goes with every hidden_size
@@ -153,6 +149,12 @@ fn of_family(config: &ModelConfig) -> Object {
     map
 }
 
+/// Whether a family's layers may be such of Mamba-2.
+fn may_have_mamba(facts: &Facts) -> bool {
+    let recurrent = facts.recurrent.as_ref();
+    recurrent.is_some_and(|own| matches!(own.kind, RecurrentKind::Mamba(_)))
+}
+
 /// The keys of layers of Mamba-2.
 fn put_mamba(hidden: usize, own: MambaShape, put: &mut impl FnMut(&str, Value)) {
     for (key, size) in own.named() {
@@ -173,10 +175,21 @@ fn put_mamba(hidden: usize, own: MambaShape, put: &mut impl FnMut(&str, Value)) 
 /// The keys of a mixture of experts.
 fn experts(config: &ModelConfig) -> Object {
     let mut map = Object::new();
-    let (Some(experts), Some(own)) = (config.experts, config.facts().experts) else {
+    let Some(own) = config.facts().experts else {
         return map;
     };
     let mut put = |key: &str, value: Value| _ = map.insert(key.to_owned(), value);
+    if let Some(shared) = own.shared {
+        let beside = config
+            .experts
+            .map_or(Some(config.intermediate_size), |own| own.shared);
+        put(shared.width.0, beside.unwrap_or(0).into());
+    }
+    let Some(experts) = config.experts else {
+        put(own.count.0[0], 0.into());
+        put("num_experts_per_tok", 0.into());
+        return map;
+    };
     put(own.count.0[0], experts.count.into());
     put("num_experts_per_tok", experts.chosen.into());
     put(own.width.0, experts.width.into());
@@ -247,134 +260,5 @@ fn whole(x: f64) -> Value {
         json!(x as i64)
     } else {
         json!(x)
-    }
-}
-
-/// Rotary embedding in both spellings.
-fn rope(config: &ModelConfig) -> Result<Object, Fault> {
-    let Some(first) = config.ropes.first() else {
-        return Ok(Object::new());
-    };
-    let positions = config.max_position_embeddings;
-    let scaling = scaling(first, positions)?;
-    let whole = |scaling: Option<Object>, theta: f64| {
-        let mut all = scaling.unwrap_or_else(|| object(json!({"rope_type": "default"})));
-        all.insert("rope_theta".to_owned(), theta.into());
-        all
-    };
-    let mut map = Object::new();
-    let mut parameters = whole(scaling.clone(), first.theta);
-    let is_proportional = config.facts().json.proportional_rope.is_some();
-    if first.dim != config.head_dim && !is_proportional {
-        // Rounded up within the last place, so that the product with head_dim, cut to a whole number, is `dim` again.
-        let part = (first.dim as f64 + 1e-6) / config.head_dim as f64;
-        parameters.insert("partial_rotary_factor".to_owned(), part.into());
-        map.insert("partial_rotary_factor".to_owned(), part.into());
-    }
-    if config.facts().json.sectioned_rope {
-        let [first, second, third, _] = Rope::sections(first.dim);
-        parameters.insert("mrope_interleaved".to_owned(), true.into());
-        let sections = vec![first, second, third];
-        parameters.insert("mrope_section".to_owned(), sections.into());
-    }
-    if let RopeScaling::LongRope {
-        original_max_position_embeddings,
-        ..
-    } = &first.scaling
-    {
-        map.insert(
-            "original_max_position_embeddings".to_owned(),
-            (*original_max_position_embeddings).into(),
-        );
-    }
-    if let Some(growth) = config.ropes.get(1).and_then(|rope| rope.growth) {
-        parameters.extend(object(json!({
-            "llama_4_scaling_beta": growth.beta,
-            "original_max_position_embeddings": growth.original_max_position_embeddings,
-        })));
-        map.insert("rope_parameters".to_owned(), Value::Object(parameters));
-        return Ok(map);
-    }
-    if let (Some(local), Some(own)) = (config.ropes.get(1), config.facts().json.local_rope) {
-        let sliding = whole(self::scaling(local, positions)?, local.theta);
-        parameters = object(json!({"full_attention": parameters, "sliding_attention": sliding}));
-        if let Some(key) = own.key {
-            map.insert(key.to_owned(), local.theta.into());
-        }
-    }
-    map.insert("rope_parameters".to_owned(), Value::Object(parameters));
-    if is_proportional {
-        return Ok(map);
-    }
-    map.insert(
-        "rope_scaling".to_owned(),
-        scaling.map_or(Value::Null, Value::Object),
-    );
-    map.insert("rope_theta".to_owned(), first.theta.into());
-    Ok(map)
-}
-
-/// transformers' `rope_scaling` of a model that reads so many `positions`; None for the plain embedding.
-fn scaling(rope: &Rope, positions: usize) -> Result<Option<Object>, Fault> {
-    let recovered = match &rope.scaling {
-        RopeScaling::Factors(factors) => recover_llama3(factors, rope.theta).ok_or(
-            Fault::new("the rope factors of this file are not those of Llama 3's scaling, which is all that config.json can say").hint("keep the model as a GGUF file"),
-        )?,
-        other => other.clone(),
-    };
-    Ok(Some(object(match recovered {
-        RopeScaling::None | RopeScaling::Factors(_) => return Ok(None),
-        RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
-        RopeScaling::Proportional { pairs, factor } => {
-            // Rounded up within the last place, so that the product with the pairs, cut to a whole number, is `pairs` again.
-            let part = (2.0 * pairs as f64 + 1e-6) / rope.dim as f64;
-            let part = if 2 * pairs == rope.dim { 1.0 } else { part };
-            let mut said = json!({"rope_type": "proportional", "partial_rotary_factor": part});
-            if factor != 1.0 {
-                said["factor"] = factor.into();
-            }
-            said
-        }
-        RopeScaling::Dynamic { factor, .. } => json!({"rope_type": "dynamic", "factor": factor}),
-        RopeScaling::Llama3 {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_max_position_embeddings,
-        } => json!({
-            "rope_type": "llama3", "factor": factor, "high_freq_factor": high_freq_factor,
-            "low_freq_factor": low_freq_factor, "original_max_position_embeddings": original_max_position_embeddings,
-        }),
-        RopeScaling::Yarn {
-            factor,
-            attention_factor,
-            beta_fast,
-            beta_slow,
-            original_max_position_embeddings,
-            truncate,
-        } => json!({
-            "rope_type": "yarn", "factor": factor, "attention_factor": attention_factor, "beta_fast": beta_fast,
-            "beta_slow": beta_slow, "original_max_position_embeddings": original_max_position_embeddings,
-            "truncate": truncate,
-        }),
-        RopeScaling::LongRope {
-            short_factor,
-            long_factor,
-            attention_factor,
-            original_max_position_embeddings,
-        } => {
-            let factor = positions as f64 / original_max_position_embeddings as f64;
-            json!({
-                "rope_type": "longrope", "factor": factor, "short_factor": short_factor, "long_factor": long_factor,
-                "attention_factor": attention_factor, "original_max_position_embeddings": original_max_position_embeddings,
-            })
-        }
-    })))
-}
-
-fn object(value: Value) -> Object {
-    match value {
-        Value::Object(map) => map,
-        _ => Object::new(),
     }
 }

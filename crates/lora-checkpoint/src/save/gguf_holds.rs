@@ -1,12 +1,12 @@
 //! What GGUF can say of a model. What its readers take by themselves where a key is missing, or compute in another way at
 //! any length, is refused where the model differs; what differs only in long texts is said.
+use super::gguf_unloaded::{marks, unloaded};
 use crate::error::Fault;
-use crate::families::{Facts, Family, GgufCap, GgufFacts, GgufWindows, RecurrentKind, Unloaded};
-use crate::families::{MambaShape, Mixer};
+use crate::families::{Facts, Family, GgufCap, GgufWindows, MambaShape, Mixer, RecurrentKind};
 use crate::gguf::architecture;
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
 use crate::gguf::variants;
-use crate::{Biases, ModelConfig, Projection, RopeScaling};
+use crate::{ModelConfig, RopeScaling};
 
 /// The configuration that a reader will find in the file: the model's own but for what was said in `warnings`.
 pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<ModelConfig, Fault> {
@@ -41,11 +41,8 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
             rope.scaling = RopeScaling::None;
         }
     }
-    let has_window = held.layers.iter().any(|l| l.window.is_some());
-    let has_experts = held.experts.is_some();
-    let named = held.family.name_in_gguf(architecture);
-    held.family =
-        Family::of_gguf(architecture, named, has_window, has_experts).unwrap_or(held.family);
+    let found = Family::of_gguf(architecture, marks(&held));
+    held.family = found.unwrap_or(held.family);
     let other = held.family.facts();
     if other.json.local_rope != facts.json.local_rope {
         return Err(refused(format!(
@@ -54,70 +51,6 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
         )));
     }
     Ok(held)
-}
-
-/// A line for each thing that this model has and llama.cpp's loader does not know: it refuses such a file.
-fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
-    let architecture = architecture(config);
-    // Of a model that lies there as another family's what that one's loader doesn't know.
-    let other = config.facts().gguf.stateless == Some(architecture);
-    let other = other.then(|| Family::of_gguf(architecture, None, false, false));
-    let family = other.flatten().unwrap_or(config.family);
-    let GgufFacts { unloaded, .. } = family.facts().gguf;
-    let all = unloaded.iter().filter_map(|&what| named(config, what));
-    all.map(move |what| {
-        format!("llama.cpp will not load this file: its {architecture} knows no {what}")
-    })
-}
-
-/// What this model has of what an architecture does not know.
-fn named(config: &ModelConfig, what: Unloaded) -> Option<&'static str> {
-    let has_factors = |scaling: &RopeScaling| {
-        matches!(
-            scaling,
-            RopeScaling::Llama3 { .. } | RopeScaling::Factors(_) | RopeScaling::LongRope { .. }
-        )
-    };
-    match what {
-        Unloaded::QkvBias if config.biases.qkv => Some("biases on q, k and v"),
-        Unloaded::UnevenHeads if config.delta.is_some_and(|d| d.key_dim != d.value_dim) => {
-            Some("linear attention whose keys are of another width than its values")
-        }
-        Unloaded::MambaWidth
-            if config
-                .mamba
-                .is_some_and(|own| own.values() != 2 * config.hidden_size) =>
-        {
-            Some("Mamba-2 of another width than twice the hidden state")
-        }
-        Unloaded::OutputBias if config.biases.output => Some("bias on o_proj"),
-        Unloaded::MlpBias if config.biases.mlp => Some("biases in the MLP"),
-        Unloaded::TiedHead if config.tie_word_embeddings => Some("head that is the embedding"),
-        Unloaded::WideHeads if config.shape(0, Projection::Q).0 != config.hidden_size => {
-            Some("heads that are wider or narrower than the hidden state")
-        }
-        Unloaded::SharedKeys if config.num_key_value_heads != config.num_attention_heads => {
-            Some("keys that several heads share")
-        }
-        Unloaded::RopeFactors if config.ropes.iter().any(|r| has_factors(&r.scaling)) => {
-            Some("rotary factors one by one (llama3, longrope)")
-        }
-        Unloaded::LongTable
-            if config
-                .per_layer()
-                .is_some_and(|own| own.vocabulary != config.vocab_size) =>
-        {
-            Some("table of the layers' inputs with more rows than the vocabulary")
-        }
-        Unloaded::NoAttentionBiases if !(config.biases.qkv && config.biases.output) => {
-            Some("attention without biases")
-        }
-        Unloaded::NoWindows if config.layers.iter().all(|layer| layer.window.is_none()) => {
-            Some("model without windows")
-        }
-        Unloaded::NoBiases if config.biases != Biases::ALL => Some("linear layers without biases"),
-        _ => None,
-    }
 }
 
 /// llama.cpp has a mixture of experts in every layer, and weights in one way.

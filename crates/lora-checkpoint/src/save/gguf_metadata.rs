@@ -106,6 +106,8 @@ fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
         if !all.contains(&width) {
             all.push(width);
         }
+        let shared = own.shared.map(|width| size(experts::SHARED_WIDTH, width));
+        all.extend(shared);
     }
     all.extend(
         rope.metadata

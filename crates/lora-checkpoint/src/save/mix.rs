@@ -90,7 +90,9 @@ impl Mix {
             Part::Linear(layer, Projection::V | Projection::Qkv | Projection::DeltaQkv) => {
                 self.values(config, layer)
             }
-            Part::Linear(layer, Projection::Down) | Part::Expert(layer, _, Projection::Down) => {
+            Part::Linear(layer, Projection::Down)
+            | Part::Shared(layer, Projection::Down)
+            | Part::Expert(layer, _, Projection::Down) => {
                 self.down(layer, config.num_hidden_layers, weighted)
             }
             Part::Linear(_, Projection::O) => match self {

@@ -1,7 +1,8 @@
-//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`), experts in both (`stacks`, `gguf_experts`), GGUF files (`gguf`, `gguf_metadata`) and the
+//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`, `config_rope`), experts in both (`stacks`, `gguf_experts`), GGUF files (`gguf`, `gguf_metadata`, what they hold in `gguf_holds` and `gguf_unloaded`) and the
 //! types of their tensors (`dtype`, `mix`), a GGUF file again with some of its weights changed (`rewrite`), the rounding that both share (`encode`, `rounding`), and the look at what was written (`verify`). Memory is bounded by one chunk of rows.
 
 mod config_json;
+mod config_rope;
 mod dtype;
 mod encode;
 mod folder;
@@ -10,6 +11,7 @@ mod gguf_experts;
 mod gguf_holds;
 mod gguf_metadata;
 mod gguf_model;
+mod gguf_unloaded;
 mod json;
 mod mix;
 mod rewrite;

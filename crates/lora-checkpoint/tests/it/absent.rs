@@ -27,6 +27,9 @@ fn plain(family: &str) -> Value {
         "mixtral" | "granitemoe" | "gpt_oss" => {
             json!({"num_local_experts": 4, "num_experts_per_tok": 2})
         }
+        "granitemoeshared" => {
+            json!({"num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 40})
+        }
         "olmoe" => json!({"num_experts": 4, "num_experts_per_tok": 2}),
         "mistral" | "olmo3" => json!({"sliding_window": 8}),
         "qwen3_5_text" => {
@@ -403,6 +406,7 @@ fn with_metadata_of(
         .all_metadata()
         .map(|(key, value)| (key.to_owned(), value.clone()))
         .collect();
+    metadata.retain(|(key, _)| more.iter().all(|(own, _)| own != key));
     metadata.extend(
         more.iter()
             .map(|(key, value)| ((*key).to_owned(), value.clone())),
@@ -458,6 +462,14 @@ fn gguf_metadata_that_changes_the_model_is_read_or_refused() {
         let error = with_metadata(&path, &[(key, value)]).expect_err(key);
         assert!(error.contains(key), "{error}");
         with_metadata(&path, &[(key, neutral)]).unwrap();
+    }
+    // llama.cpp's converter repeats numbers for each layer in files of some families.
+    let key = "llama.attention.head_count_kv";
+    let config = with_metadata(&path, &[(key, Meta::I32s(vec![2, 2]))]).unwrap();
+    assert_eq!(config.num_key_value_heads, 2);
+    for list in [vec![2, 1], vec![2, -2], Vec::new()] {
+        let error = with_metadata(&path, &[(key, Meta::I32s(list))]).unwrap_err();
+        assert!(error.contains(key), "{error}");
     }
     // Experts make it a Mixtral, which must have all of them.
     let error = with_metadata(&path, &[("llama.expert_count", Meta::U32(8))]).unwrap_err();

@@ -42,6 +42,7 @@ fn keys_say_how_many_how_wide_and_where() {
         width: 32,
         normalised: true,
         clamp: None,
+        shared: None,
     };
     assert_eq!(config.experts, Some(expected));
     assert_eq!(sparse(&config), [false, true, false, true, false]);

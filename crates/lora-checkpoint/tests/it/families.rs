@@ -368,6 +368,11 @@ pub fn storable() -> Vec<Value> {
             "embedding_multiplier": 12.0, "attention_multiplier": 0.25, "residual_multiplier": 0.22, "logits_scaling": 8.0}),
         ),
         of(
+            "granitemoeshared",
+            json!({"num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 40, "attention_bias": true,
+            "attention_multiplier": 0.25, "residual_multiplier": 0.22}),
+        ),
+        of(
             "starcoder2",
             json!({"tie_word_embeddings": true, "norm_epsilon": 2e-5}),
         ),
@@ -395,6 +400,17 @@ pub fn storable() -> Vec<Value> {
             "granitemoehybrid",
             json!({"layer_types": vec!["attention"; 3], "num_local_experts": 0, "mamba_n_heads": 16,
             "position_embedding_type": "rope", "attention_bias": true, "tie_word_embeddings": true}),
+        ),
+        of(
+            "granitemoehybrid",
+            json!({"num_hidden_layers": 4, "layer_types": ["mamba", "attention", "mamba", "attention"],
+            "num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 40, "mamba_n_heads": 8,
+            "mamba_d_state": 12, "residual_multiplier": 0.22}),
+        ),
+        of(
+            "granitemoehybrid",
+            json!({"layer_types": vec!["attention"; 3], "num_local_experts": 4, "num_experts_per_tok": 3,
+            "shared_intermediate_size": 56, "mamba_n_heads": 16, "tie_word_embeddings": true}),
         ),
         of(
             "cohere2",

@@ -16,6 +16,7 @@ mod mixtures;
 mod plain_mlps;
 mod predictors;
 mod recurrent;
+mod shared;
 mod sinks_and_blocks;
 mod split;
 mod support;

@@ -51,12 +51,6 @@ fn heads_and_layers_are_those_that_the_file_names() {
 #[test]
 fn what_would_change_the_model_is_refused() {
     for (bad, said) in [
-        (json!({"num_local_experts": 8}), "num_local_experts is 8"),
-        (json!({"num_local_experts": 1}), "num_local_experts is 1"),
-        (
-            json!({"num_local_experts": null}),
-            "num_local_experts is missing, which is 8",
-        ),
         (
             json!({"mamba_d_head": 8}),
             "mamba_n_heads 8 times mamba_d_head 8",

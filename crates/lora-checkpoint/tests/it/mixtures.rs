@@ -55,6 +55,7 @@ fn olmoe_normalises_all_heads_together_and_weights_if_asked() {
         width: 96,
         normalised: false,
         clamp: None,
+        shared: None,
     };
     assert_eq!(config.experts, Some(expected));
     assert!(config.layers.iter().all(|layer| layer.experts));

@@ -4,14 +4,22 @@ use candle_core::{Result, Tensor};
 use lora_checkpoint::{Activation, Mlp, Projection, XIELU_BETA, XIELU_EPS, XieluNumber};
 
 impl Graph<'_> {
-    /// down(activation(gate(x)) · up(x)), or without a gate down(activation(up(x))), (T, H); of a layer with experts the
-    /// weighted sum of what those give.
+    /// What a layer's MLP gives, its experts, or both together, (T, H).
     pub(super) fn mlp(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
-        if let (Some(experts), Mlp::Gated(activation)) =
+        let (Some(experts), Mlp::Gated(activation)) =
             (self.config.experts_of(layer), self.config.facts().mlp)
-        {
-            return self.mixture(x, layer, (experts, activation));
+        else {
+            return self.one_mlp(x, layer);
+        };
+        let of_experts = self.mixture(x, layer, (experts, activation))?;
+        match self.config.has_mlp(layer) {
+            true => of_experts + self.one_mlp(x, layer)?,
+            false => Ok(of_experts),
         }
+    }
+
+    /// down(activation(gate(x)) · up(x)), or without a gate down(activation(up(x))), (T, H).
+    fn one_mlp(&self, x: &Tensor, layer: usize) -> Result<Tensor> {
         let mut last = None;
         let activated = match self.config.facts().mlp {
             Mlp::Gated(activation) => {

@@ -1,8 +1,9 @@
 //! Attention of one layer: queries, keys and values of the normalised hidden state, and what is made of them.
-use super::buffers::{Buffer, Saved, Scratch};
+use super::buffers::{Buffer, Saved};
 use super::cache::LayerCache;
 use super::norms::NormLayer;
 use super::pass::{LayerPass, add};
+use super::scratch::Scratch;
 use super::sharing;
 use crate::spec::Projection::{self, K, O, OutputGate, Q, V};
 use lora_checkpoint::{HeadNorms, Norm};

@@ -1,10 +1,8 @@
-//! Memory that lives as long as the route: grown to the largest batch seen, never shrunk, never cleared.
+//! Memory that lives as long as the route: grown to the largest batch seen, never shrunk, never cleared. What layers keep for
+//! their backward pass; what they don't keep is in `scratch`.
 use crate::spec::Projection;
-use lora_kernels::experts::Routing;
-use lora_kernels::linear::Workspace;
-use lora_kernels::{attention, memory};
+use lora_kernels::memory;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
 
 /// Values that a thread copies at once.
 const PART: usize = 1 << 16;
@@ -127,8 +125,10 @@ pub(super) struct Saved {
     pub(super) gate: Buffer,
     /// Up, (T, I).
     pub(super) up: Buffer,
-    /// Of a layer with experts, the softmax of its router, (T, E); gate and up are then those of the chosen, (T·k, I).
+    /// Of a layer with experts, the softmax of its router, (T, E), and gate and up of those that are chosen, (T·k, I).
     pub(super) router: Buffer,
+    pub(super) expert_gate: Buffer,
+    pub(super) expert_up: Buffer,
     /// Output of the MLP before its norm, (T, H), and 1/rms of it, where there is one.
     pub(super) mlp_output: Buffer,
     pub(super) mlp_output_rstd: Buffer,
@@ -202,142 +202,27 @@ impl Saved {
             up,
             mlp_output,
             mlp_output_rstd,
-            router,
-            u,
             ..
         } = self;
-        for buffer in [attention_output_rstd, middle_rstd, mlp_output_rstd, router] {
+        for buffer in [attention_output_rstd, middle_rstd, mlp_output_rstd] {
             visit(buffer, Precision::Exact);
         }
         for buffer in [attention_output, middle, gate, up, mlp_output] {
             visit(buffer, Precision::Rounded);
         }
+        let Self {
+            router,
+            expert_gate,
+            expert_up,
+            u,
+            ..
+        } = self;
+        visit(router, Precision::Exact);
+        visit(expert_gate, Precision::Rounded);
+        visit(expert_up, Precision::Rounded);
         for Kept { u, z } in u {
             visit(u, Precision::Rounded);
             visit(z, Precision::Rounded);
         }
     }
-}
-
-/// Scratch that no layer keeps.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// Normalised hidden state, (T, H).
-    pub(super) normed: Buffer,
-    /// activation(gate)∘up, (T, I).
-    pub(super) activated: Buffer,
-    /// Gradient of `activated`, (T, I).
-    pub(super) d_activated: Buffer,
-    /// Gradient of a normalised hidden state, (T, H).
-    pub(super) d_normed: Buffer,
-    /// Gradients of o, q, k, v.
-    pub(super) d_o: Buffer,
-    pub(super) d_q: Buffer,
-    pub(super) d_k: Buffer,
-    pub(super) d_v: Buffer,
-    /// Attention's or the rule's output as the output projection reads it, where there is a gate.
-    pub(super) gated: Buffer,
-    /// Gradient of that gate.
-    pub(super) d_gate: Buffer,
-    /// In a recurrent layer queries, keys and values behind its convolution, their gradient, and that before it. In one that
-    /// has nothing else what the convolution reads, what it gives, and the gradient of both gates and the input.
-    pub(super) mixed: Buffer,
-    pub(super) d_mixed: Buffer,
-    pub(super) d_qkv: Buffer,
-    /// Gradients of what its decay and its β are made of.
-    pub(super) d_a: Buffer,
-    pub(super) d_b: Buffer,
-    /// Gradient of heads before their norm.
-    pub(super) d_head: Buffer,
-    /// Gradient of the output of attention or MLP before its norm, (T, H).
-    pub(super) d_output: Buffer,
-    /// Outputs of a stacked linear layer, or their gradients.
-    pub(super) stacked: Buffer,
-    pub(super) experts: ExpertScratch,
-    /// Keys and values that later layers read.
-    pub(super) shared: Shared,
-    /// Inputs of each layer.
-    pub(super) per_layer: PerLayerScratch,
-    pub(super) project: ProjectScratch,
-    /// Of attention's backward pass.
-    pub(super) attention: attention::Workspace,
-}
-
-/// Scratch of mixtures of experts.
-#[derive(Debug, Default)]
-pub(super) struct ExpertScratch {
-    /// What the chosen experts read or give, or its gradient, (T·k, H).
-    pub(super) rows: Buffer,
-    /// Gradient of the router's logits, (T, E).
-    pub(super) d_logits: Buffer,
-    /// Gradient of the weights of what the experts give, (T·k).
-    pub(super) d_weights: Buffer,
-    /// What factors make of an input, (T·k, r) or of a router's (T, r), and its gradient.
-    pub(super) u: Buffer,
-    pub(super) d_u: Buffer,
-    /// Who chose whom.
-    pub(super) routing: Routing,
-}
-
-/// Memory of the layers' inputs. P: width of one layer's, L: layers.
-#[derive(Debug, Default)]
-pub(super) struct PerLayerScratch {
-    /// The inputs, (L, T, P).
-    pub(super) inputs: Buffer,
-    /// Their gradients.
-    pub(super) d_inputs: Buffer,
-    /// The projected embedding before its norm, (T, L·P), and 1/rms of each layer's part, (T·L).
-    pub(super) raw: Buffer,
-    pub(super) rstd: Buffer,
-    /// All layers' side by side, (T, L·P), twice.
-    pub(super) beside: Buffer,
-    pub(super) table: Buffer,
-    /// Those of the layer at work, of the rows at work, (T, P).
-    pub(super) own: Buffer,
-}
-
-/// Keys and values of one layer, placed, (T, kv_heads · d), and their gradients by the layers that read them.
-#[derive(Debug, Default)]
-pub(super) struct SharedKeys {
-    pub(super) k: Buffer,
-    pub(super) v: Buffer,
-    pub(super) d_k: Buffer,
-    pub(super) d_v: Buffer,
-}
-
-/// By the layer whose they are.
-pub(super) type Shared = BTreeMap<usize, SharedKeys>;
-
-/// Memory of the head and the loss. n = rows whose logits are wanted.
-#[derive(Debug, Default)]
-pub(super) struct HeadBuffers {
-    /// Hidden rows before the last norm, (n, H).
-    pub(super) rows: Buffer,
-    /// The same after it; then their gradient.
-    pub(super) normed: Buffer,
-    pub(super) rstd: Buffer,
-    pub(super) d_rows: Buffer,
-    /// Of a head at which nothing trains.
-    pub(super) workspace: Workspace,
-    /// Of a head at which something trains.
-    pub(super) kept: Kept,
-    /// A chunk of logits.
-    pub(super) logits: Vec<f32>,
-}
-
-/// Scratch of one projection.
-#[derive(Debug, Default)]
-pub(super) struct ProjectScratch {
-    /// Packed operands.
-    pub(super) workspace: Workspace,
-    /// The input after dropout, (T, in).
-    pub(super) dropped: Buffer,
-    /// Gradient of x·Aᵀ, (T, r).
-    pub(super) d_u: Buffer,
-    /// Gradient of the dropped input, (T, in).
-    pub(super) d_dropped: Buffer,
-    /// With DoRA, gain∘dy, (T, out).
-    pub(super) scaled: Buffer,
-    /// With DoRA under dropout, gain∘dy − dy, (T, out).
-    pub(super) beyond: Buffer,
 }

@@ -1,9 +1,10 @@
 //! A layer of Gated DeltaNet: queries, keys and values of the normalised hidden state through a causal convolution, the gated
 //! delta rule, and the gated norm of its output. Of the forward pass what the linear layers give is kept, the rule's output
 //! and 1/rms of it; the convolution and the states are made again.
-use super::buffers::{Saved, Scratch};
+use super::buffers::Saved;
 use super::cache::LayerCache;
 use super::pass::LayerPass;
+use super::scratch::Scratch;
 use super::states::DeltaLayer;
 use crate::spec::Projection::{DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ};
 use lora_checkpoint::DeltaShape;

@@ -2,7 +2,7 @@
 //! `train` has the passes of a training step, `head` what follows the last layer, `adopt` what an adapter changes.
 use super::batch::{Batch, Prefixes};
 use super::binding::Binding;
-use super::buffers::{Buffer, HeadBuffers, Kept, Saved, Scratch};
+use super::buffers::{Buffer, Kept, Saved};
 use super::cache::LayerCache;
 use super::chosen::{Chooser, ChosenExperts};
 use super::embed;
@@ -10,6 +10,7 @@ use super::keep::{Plan, Store};
 use super::layer::{self, Reads};
 use super::pass::{LayerPass, Pass};
 use super::rotation::Tables;
+use super::scratch::{HeadBuffers, Scratch};
 use super::watch::{InputSquares, Watch};
 use super::weights::Weights;
 use crate::{Base, Error, Packed};

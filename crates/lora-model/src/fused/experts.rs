@@ -1,10 +1,11 @@
-//! A mixture of experts in the place of a layer's MLP, forward and backward. The weights of experts and router are frozen:
+//! A mixture of experts in the place of a layer's MLP or beside it, forward and backward. The weights of experts and router are frozen:
 //! gradients pass through what is chosen and through its weights, and to the factors beside them.
-use super::buffers::{ExpertScratch, Saved, Scratch};
+use super::buffers::Saved;
 use super::expert_factors::{self, Both, Inner};
 use super::expert_sites::Way;
 use super::mixture::Mixture;
 use super::pass::{LayerPass, add, scale};
+use super::scratch::{ExpertScratch, Scratch};
 use crate::spec::Projection::O;
 use lora_kernels::experts::{self, Choice};
 use lora_kernels::linear;
@@ -22,13 +23,13 @@ fn operations(
     2 * (weights * at.out_features(O)) as u64
 }
 
-/// Whether the backward pass needs what the MLP read.
+/// Whether the backward pass needs what router and experts read.
 pub(super) fn reads_input(at: LayerPass<'_, '_>) -> bool {
     at.pass.binding.mixture(at.index).reads_input()
 }
 
-/// From what the MLP reads, in `scratch.normed` (T, H), to what the experts' down projections read.
-pub(super) fn activations(
+/// From what router and experts read, in `scratch.normed` (T, H), to the choice and the chosen experts' gates and ups.
+pub(super) fn read_input(
     at: LayerPass<'_, '_>,
     mixture: &Mixture<'_>,
     saved: &mut Saved,
@@ -48,7 +49,7 @@ pub(super) fn activations(
     let mut inner = Inner { u, d_u, workspace };
     let Choice { experts, .. } = mixture.choice;
     let probabilities = saved.router.get(at.rows * experts);
-    let (gate, up) = (saved.gate.get(wide), saved.up.get(wide));
+    let (gate, up) = (saved.expert_gate.get(wide), saved.expert_up.get(wide));
     let (tokens, chosen) = (at.rows, mixture.choice.chosen);
     let work =
         operations(at, mixture, 2, 1) + site.operations_of_reads(Way::Forward, tokens, chosen);
@@ -77,13 +78,12 @@ pub(super) fn activations(
             site.add_to_both(rows, routing, Both { gate, up }, &mut inner);
         }
     });
-    activate(at, mixture, saved, scratch);
 }
 
 /// activation(gate)∘up, in `scratch.activated`.
 fn activate(at: LayerPass<'_, '_>, mixture: &Mixture<'_>, saved: &Saved, scratch: &mut Scratch) {
     let wide = mixture.wide(at.rows);
-    let (gate, up) = (saved.gate.read(wide), saved.up.read(wide));
+    let (gate, up) = (saved.expert_gate.read(wide), saved.expert_up.read(wide));
     let out = scratch.activated.get(wide);
     let run = || mixture.activate(gate, up, out);
     at.pass.profile.time(Part::Activation, 0, run);
@@ -94,8 +94,10 @@ pub(super) fn add_output(
     at: LayerPass<'_, '_>,
     mixture: &Mixture<'_>,
     x: &mut [f32],
+    saved: &Saved,
     scratch: &mut Scratch,
 ) {
+    activate(at, mixture, saved, scratch);
     let site = at.pass.binding.mixture(at.index);
     let ExpertScratch {
         rows,
@@ -130,8 +132,8 @@ pub(super) fn add_output(
     });
 }
 
-/// `scratch.d_normed` (T, H) becomes the gradient of what the MLP read, from that of the layer's output, dx (T, H).
-/// `saved.gate` and `saved.up` are overwritten. What the MLP read must be in `scratch.normed` if [`reads_input`].
+/// `scratch.d_normed` (T, H) becomes the gradient of what router and experts read, from that of the layer's output, dx (T, H).
+/// Gates and ups in `saved` are overwritten. What was read must be in `scratch.normed` if [`reads_input`].
 pub(super) fn backward(
     at: LayerPass<'_, '_>,
     mixture: &Mixture<'_>,
@@ -146,7 +148,7 @@ pub(super) fn backward(
     activate(at, mixture, saved, scratch);
     down_backward(at, mixture, dx, gradients, scratch);
     let wide = mixture.wide(at.rows);
-    let (gate, up) = (saved.gate.get(wide), saved.up.get(wide));
+    let (gate, up) = (saved.expert_gate.get(wide), saved.expert_up.get(wide));
     let d = scratch.d_activated.read(wide);
     let run = || mixture.activate_backward(d, gate, up);
     at.pass.profile.time(Part::Activation, 0, run);
@@ -204,7 +206,7 @@ fn down_backward(
     });
 }
 
-/// From the gradients of gate and up, in `saved`, and of the weights of the choice to that of what the MLP read, in
+/// From the gradients of gate and up, in `saved`, and of the weights of the choice to that of what was read, in
 /// `scratch.d_normed`.
 fn reads_backward(
     at: LayerPass<'_, '_>,
@@ -217,7 +219,7 @@ fn reads_backward(
     let (choice, wide) = (mixture.choice, mixture.wide(at.rows));
     let site = at.pass.binding.mixture(at.index);
     let probabilities = saved.router.read(at.rows * choice.experts);
-    let (gate, up) = (saved.gate.read(wide), saved.up.read(wide));
+    let (gate, up) = (saved.expert_gate.read(wide), saved.expert_up.read(wide));
     let ExpertScratch {
         rows,
         d_logits,

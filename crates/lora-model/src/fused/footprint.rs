@@ -1,4 +1,6 @@
 //! How much memory the fused route takes, from shapes alone: every buffer that it holds after a training step.
+#[cfg(test)]
+mod held;
 mod mixers;
 mod sizes;
 #[cfg(test)]

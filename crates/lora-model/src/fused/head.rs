@@ -1,11 +1,12 @@
 //! What follows the last layer: the last norm, the output head, the loss and its gradient.
 use super::batch::Batch;
 use super::binding::Binding;
-use super::buffers::{Kept, ProjectScratch};
+use super::buffers::Kept;
 use super::dropout::RowsOf;
 use super::engine::Engine;
 use super::pass::scale;
 use super::project::{Applied, Back};
+use super::scratch::ProjectScratch;
 use super::site::Site;
 use super::targets::Targets;
 use super::weights::Linear;

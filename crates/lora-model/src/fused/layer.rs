@@ -1,26 +1,23 @@
 //! One decoder layer, forward and backward. Reads top to bottom as the model does; what a family does not have is skipped.
-//! Attention is in `attend`, the two places where x is added to in `output`.
+//! Attention is in `attend`, MLP and experts are in `mlp`, the two places where x is added to in `output`.
 use super::attend::{self, attend, attend_backward};
-use super::buffers::{Saved, Scratch};
+use super::buffers::Saved;
 use super::cache::LayerCache;
 use super::delta;
-use super::experts;
 use super::mamba;
+use super::mlp;
 use super::output::{add_output, output_backward};
 use super::pass::{LayerPass, add};
 use super::per_layer;
 use super::project::Back;
 use super::rows;
+use super::scratch::Scratch;
 use super::short_conv;
-use super::weights::Activated;
 use crate::spec::Projection::{
-    ConvIn, DeltaA, DeltaB, DeltaQkv, DeltaZ, Down, Gate, K, MambaDt, MambaXbc, MambaZ, O,
-    OutputGate, Q, Up, V,
+    ConvIn, DeltaA, DeltaB, DeltaQkv, DeltaZ, K, MambaDt, MambaXbc, MambaZ, O, OutputGate, Q, V,
 };
 use lora_checkpoint::{Mixer, Norm};
 use lora_kernels::matrix::{Place, Write};
-use lora_kernels::profile::Part;
-use lora_kernels::{activation, glu};
 
 /// What a forward pass does beside the layer itself.
 #[derive(Debug, Default)]
@@ -44,10 +41,7 @@ pub(super) fn forward(
     let rows = activations(at, x, saved, reads, scratch);
     let at = at.of_rows(rows);
     let x = &mut x[..at.size(O)];
-    match &at.layer.mixture {
-        Some(mixture) => experts::add_output(at, mixture, x, scratch), // (T·k, I) -> += (T, H)
-        None => add_output(at, Down, x, saved, scratch),               // (T, I) -> += (T, H)
-    }
+    mlp::add_output(at, x, saved, scratch); // -> += (T, H)
     per_layer::add_input(at, x, saved, wanted, scratch);
 }
 
@@ -61,12 +55,12 @@ pub(super) fn recompute(
 ) {
     activations(at, x, saved, Reads::default(), scratch);
     if at.layer.mlp_output_norm.is_some() || at.layer.per_layer_output_norm.is_some() {
-        add_output(at, Down, x, saved, scratch);
+        mlp::add_output(at, x, saved, scratch);
         per_layer::add_input(at, x, saved, None, scratch);
     }
 }
 
-/// Everything but the output of the MLP; x (T, H) becomes the hidden state between attention and MLP, of the wanted rows if
+/// Everything but the output of the MLP and what that is made of; x (T, H) becomes the hidden state between attention and MLP, of the wanted rows if
 /// only some are. Returns how many rows that are.
 fn activations(
     at: LayerPass<'_, '_>,
@@ -109,44 +103,12 @@ fn activations(
         let rstd = saved.middle_rstd.get(at.rows);
         pass.input(x, layer.mlp_norm.as_ref(), n, rstd);
     }
-    if let Some(mixture) = &at.layer.mixture {
-        experts::activations(at, mixture, saved, scratch);
-        return at.rows;
-    }
-    let gated = at.gate_size();
-    let Saved { gate, up, u, .. } = saved;
-    let both = &mut [(Up, up.get(at.size(Up))), (Gate, gate.get(gated))];
-    let outputs = match gated {
-        0 => &mut both[..1],
-        _ => &mut both[..],
-    };
-    let normed = scratch.normed.read(x.len());
-    at.fan_out(
-        normed,
-        outputs,
-        u,
-        &mut scratch.stacked,
-        &mut scratch.project,
-    ); // (T, H) -> 1 or 2 × (T, I)
-    activate(at, saved, scratch);
+    mlp::read_input(at, saved, scratch); // (T, H) -> 1 or 2 × (T, I)
     at.rows
 }
 
-/// What Down reads, (T, I), in `scratch.activated`.
-fn activate(at: LayerPass<'_, '_>, saved: &Saved, scratch: &mut Scratch) {
-    let up = saved.up.read(at.size(Up));
-    let gate = saved.gate.read(at.gate_size());
-    let out = scratch.activated.get(up.len());
-    at.pass
-        .profile
-        .time(Part::Activation, 0, || match at.layer.activated {
-            Activated::Gated(activation) => glu::forward(activation, gate, up, out),
-            Activated::Plain(plain) => activation::forward(plain, up, out),
-        });
-}
-
 /// dx (T, H), the gradient of the layer's output, becomes that of its input; adds to the adapter's `gradients`. If only some
-/// rows of the output were `wanted`, the first of dx are theirs. `saved.gate` and `saved.up` are overwritten.
+/// rows of the output were `wanted`, the first of dx are theirs. Gates and ups in `saved` are overwritten.
 pub(super) fn backward(
     at: LayerPass<'_, '_>,
     dx: &mut [f32],
@@ -158,7 +120,7 @@ pub(super) fn backward(
     let few = at.of_rows(wanted.map_or(at.rows, <[usize]>::len));
     let few_dx = &mut dx[..few.size(O)];
     per_layer::backward(few, few_dx, saved, wanted, gradients, scratch);
-    mlp_backward(few, few_dx, saved, wanted, gradients, scratch);
+    mlp::backward(few, few_dx, saved, wanted, gradients, scratch);
     let (output, mixed) = (at.output(), at.input_size(at.output()));
     gated_again(at, saved, wanted, scratch);
     output_backward(few, output, few_dx, saved, gradients, scratch);
@@ -269,105 +231,5 @@ fn gated_again(
     if let Some(wanted) = wanted {
         let size = at.input_size(at.output());
         rows::keep(wanted, scratch.gated.get(size), at.rows);
-    }
-}
-
-/// dx (T, H), the gradient of the layer's output, becomes that of the hidden state between attention and MLP. Where the MLP
-/// reads what attention reads dx stays, and `scratch.d_normed` gets the gradient of that.
-fn mlp_backward(
-    at: LayerPass<'_, '_>,
-    dx: &mut [f32],
-    saved: &mut Saved,
-    wanted: Option<&[usize]>,
-    gradients: &mut [f32],
-    scratch: &mut Scratch,
-) {
-    match &at.layer.mixture {
-        Some(mixture) => {
-            if experts::reads_input(at) {
-                mlp_input_again(at, saved, wanted, scratch);
-            }
-            experts::backward(at, mixture, dx, saved, gradients, scratch);
-        }
-        None => plain_backward(at, dx, saved, wanted, gradients, scratch),
-    }
-    if at.is_parallel() {
-        return;
-    }
-    let hidden = at.size(O);
-    let dn = scratch.d_normed.get(hidden);
-    let Some(norm) = &at.layer.mlp_norm else {
-        return add(dx, dn);
-    };
-    let middle = saved.middle.read(hidden);
-    let rstd = saved.middle_rstd.read(at.rows);
-    let place = (Some(at.index), Norm::MlpInput);
-    at.pass
-        .binding
-        .norm_gradient((place, norm), middle, rstd, dn, gradients);
-    at.pass.norm_backward(middle, norm, rstd, dn, dx);
-}
-
-/// The same for an MLP: `scratch.d_normed` gets the gradient of what it reads.
-fn plain_backward(
-    at: LayerPass<'_, '_>,
-    dx: &[f32],
-    saved: &mut Saved,
-    wanted: Option<&[usize]>,
-    gradients: &mut [f32],
-    scratch: &mut Scratch,
-) {
-    activate(at, saved, scratch);
-    output_backward(at, Down, dx, saved, gradients, scratch);
-    let (wide, gated) = (at.size(Up), at.gate_size());
-    let d = scratch.d_activated.read(wide);
-    let gate = saved.gate.get(gated);
-    let up = saved.up.get(wide);
-    at.pass
-        .profile
-        .time(Part::Activation, 0, || match at.layer.activated {
-            Activated::Gated(activation) => glu::backward(activation, d, gate, up),
-            Activated::Plain(plain) => activation::backward(plain, d, up),
-        });
-    mlp_input_again(at, saved, wanted, scratch);
-    let hidden = at.size(O);
-    let n = scratch.normed.read(hidden);
-    let dn = scratch.d_normed.get(hidden);
-    let both = [(Up, saved.up.read(wide)), (Gate, saved.gate.read(gated))];
-    let outputs = match gated {
-        0 => &both[..1],
-        _ => &both[..],
-    };
-    let back = Back {
-        gradients,
-        scratch: &mut scratch.project,
-    };
-    let to = Place::new(dn, at.rows, at.out_features(O));
-    at.fan_in(n, outputs, to, &saved.u, &mut scratch.stacked, back);
-}
-
-/// What the MLP has read, in `scratch.normed`.
-fn mlp_input_again(
-    at: LayerPass<'_, '_>,
-    saved: &Saved,
-    wanted: Option<&[usize]>,
-    scratch: &mut Scratch,
-) {
-    if !at.is_parallel() {
-        let middle = saved.middle.read(at.size(O));
-        let rstd = saved.middle_rstd.read(at.rows);
-        let n = scratch.normed.get(middle.len());
-        return at
-            .pass
-            .input_again(middle, at.layer.mlp_norm.as_ref(), rstd, n);
-    }
-    let all = at.of_rows(at.pass.tokens());
-    let x = saved.x.read(all.size(O));
-    let rstd = saved.input_rstd.read(all.rows);
-    let n = scratch.normed.get(x.len());
-    at.pass
-        .input_again(x, at.layer.input_norm.as_ref(), rstd, n);
-    if let Some(wanted) = wanted {
-        rows::keep(wanted, n, all.rows);
     }
 }

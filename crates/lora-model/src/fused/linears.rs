@@ -1,8 +1,9 @@
 //! The linear layers of one decoder layer, alone or stacked: Phi-3 has q, k and v in one, and gate and up.
-use super::buffers::{Buffer, Inner, ProjectScratch};
+use super::buffers::{Buffer, Inner};
 use super::dropout::RowsOf;
 use super::pass::LayerPass;
 use super::project::{Applied, Back};
+use super::scratch::ProjectScratch;
 use super::site::Site;
 use crate::spec::Projection;
 use lora_kernels::matrix::{Place, Write};

@@ -1,9 +1,10 @@
 //! A layer of Mamba-2: of the normalised hidden state a gate, x, B and C through a causal convolution, and what steps are made of;
 //! the state space rule, and the gated norm of its output. Of the forward pass what the linear layer gives is kept, the rule's
 //! output and 1/rms of it behind its gate; the convolution and the states are made again.
-use super::buffers::{Saved, Scratch};
+use super::buffers::Saved;
 use super::cache::LayerCache;
 use super::pass::LayerPass;
+use super::scratch::Scratch;
 use super::states::MambaLayer;
 use crate::spec::Projection::{MambaDt, MambaIn, MambaOut, MambaXbc, MambaZ};
 use lora_checkpoint::MambaShape;

@@ -3,7 +3,7 @@
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits); the `engine` walks the layers with
 //! them, `train` in a training step, `generate` token by token. A `layer` reads top to bottom as the model does: `attend`
-//! (or `delta` and `short_conv`, where a layer keeps a state) and `output` are its halves, `per_layer` what it makes of an input of its own, `sharing` the
+//! (or `delta` and `short_conv`, where a layer keeps a state) and `output` are one half of it, `mlp` (with `experts`) is the other, `per_layer` what it makes of an input of its own, `sharing` the
 //! keys that later layers read, `linears` its linear layers, `project` one of them with what trains at it (`site`).
 mod adopt;
 mod attend;
@@ -30,6 +30,7 @@ mod linears;
 mod mamba;
 mod matrix;
 mod mixture;
+mod mlp;
 mod norms;
 mod output;
 mod pass;
@@ -39,6 +40,7 @@ mod project;
 mod project_dora;
 mod rotation;
 pub(crate) mod rows;
+mod scratch;
 mod sharing;
 mod short_conv;
 mod site;

@@ -1,8 +1,9 @@
 //! The two places of a layer where the hidden state is added to: attention's output through O, the MLP's through Down,
 //! each normalised first where the family does so.
-use super::buffers::{Saved, Scratch};
+use super::buffers::Saved;
 use super::pass::{LayerPass, add, scale};
 use super::project::Back;
+use super::scratch::Scratch;
 use crate::spec::Projection::{self, ConvOut, DeltaOut, MambaOut, O};
 use lora_checkpoint::Norm;
 use lora_kernels::matrix::Place;

@@ -57,6 +57,11 @@ impl LayerPass<'_, '_> {
         self.pass.config.facts().block == Block::Parallel
     }
 
+    /// Whether it has an MLP that every token goes through, alone or beside experts.
+    pub(super) fn has_mlp(self) -> bool {
+        self.pass.config.has_mlp(self.index)
+    }
+
     /// What mixes its tokens.
     pub(super) fn mixer(self) -> Mixer {
         self.pass.config.layers[self.index].mixer

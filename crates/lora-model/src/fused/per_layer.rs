@@ -1,11 +1,12 @@
 //! The inputs of each layer (Gemma 3n's and 4's per-layer embeddings): before the first layer those of all layers are made of
 //! the embedding, e_l = (norm(W·x/√H)_l + √P·E[id]_l)/√2, and after its MLP each layer adds norm(V·(activation(G·x)∘e_l)) to the
 //! hidden state.
-use super::buffers::{PerLayerScratch, Saved, Scratch, copy};
+use super::buffers::{Saved, copy};
 use super::norms::NormLayer;
 use super::pass::{LayerPass, add, scale};
 use super::project::Back;
 use super::rows;
+use super::scratch::{PerLayerScratch, Scratch};
 use super::weights::Activated;
 use crate::spec::Projection::{PerLayerGate, PerLayerModel, PerLayerOut};
 use lora_checkpoint::Norm;

@@ -1,7 +1,8 @@
 //! One linear layer with what trains at it, forward and backward. With d the dropout of the adapter's input:
 //! y = x·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ + bias. With DoRA it is another sum, which `project_dora` computes.
-use super::buffers::{Buffer, Kept, ProjectScratch};
+use super::buffers::{Buffer, Kept};
 use super::dropout::{RowsOf, drop_rows};
+use super::scratch::ProjectScratch;
 use super::site::Site;
 use super::weights::Linear;
 use lora_kernels::adapted::Adapted;

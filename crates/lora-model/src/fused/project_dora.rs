@@ -1,8 +1,9 @@
 //! A linear layer with DoRA. With d the dropout of the adapter's input and g = m/‖W + s·B·A‖:
 //! y = (x − d(x))·Wᵀ + g∘z + bias, z = d(x)·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ; g's norm is a constant of the gradient.
-use super::buffers::{Kept, ProjectScratch};
+use super::buffers::Kept;
 use super::dropout::difference;
 use super::project::{Applied, Back};
+use super::scratch::ProjectScratch;
 use super::site::Dora;
 use lora_kernels::lora::Lora;
 use lora_kernels::matrix::{Mat, Place};

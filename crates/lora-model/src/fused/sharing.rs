@@ -1,7 +1,7 @@
 //! Keys and values that layers read of an earlier one: they stay where they are until its backward pass, which takes the sum of
 //! their gradients.
-use super::buffers::{Scratch, Shared};
 use super::pass::{LayerPass, add};
+use super::scratch::{Scratch, Shared};
 
 /// Keeps a layer's keys and values, if others read them.
 pub(super) fn keep(at: LayerPass<'_, '_>, (k, v): (&[f32], &[f32]), shared: &mut Shared) {

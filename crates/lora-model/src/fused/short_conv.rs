@@ -1,8 +1,9 @@
 //! A layer of a short convolution: of the normalised hidden state three sides, b, c and x, of which c∘conv(b∘x) is made. The
 //! sides are kept, all else is made again.
-use super::buffers::{Saved, Scratch};
+use super::buffers::Saved;
 use super::cache::LayerCache;
 use super::pass::LayerPass;
+use super::scratch::Scratch;
 use crate::spec::Projection::{ConvIn, ConvOut};
 use lora_kernels::conv::{Behind, Taps};
 use lora_kernels::profile::Part;

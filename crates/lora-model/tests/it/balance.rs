@@ -3,7 +3,12 @@ use crate::golden::{Golden, largest_difference};
 use lora_core::Adapter;
 use lora_model::{Composite, Error, FullModel, Fused, Packed, Plan, Route, Scales};
 
-const CASES: [&str; 3] = ["balance_attention", "balance_parameters", "balance_biases"];
+const CASES: [&str; 4] = [
+    "balance_attention",
+    "balance_parameters",
+    "balance_biases",
+    "balance_shared",
+];
 
 const SCALES: Scales = Scales {
     nll: 0.02,

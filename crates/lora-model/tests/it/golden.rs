@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 80] = [
+pub(crate) const CASES: [&str; 84] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -54,6 +54,8 @@ pub(crate) const CASES: [&str; 80] = [
     "granitemoehybrid_dense",
     "granitemoehybrid_mamba",
     "granitemoehybrid_limits",
+    "granitemoehybrid_experts",
+    "granitemoeshared_norms",
     "gemma4_shared",
     "gemma4_keys_as_values",
     "gemma4_per_layer",
@@ -84,9 +86,11 @@ pub(crate) const CASES: [&str; 80] = [
     "parameters_stacked",
     "parameters_turned",
     "parameters_mxfp4",
+    "parameters_beside",
     "balance_attention",
     "balance_parameters",
     "balance_biases",
+    "balance_shared",
 ];
 /// Those of [`CASES`] that are plain Llama.
 pub(crate) const LLAMA: [&str; 2] = [CASES[0], CASES[1]];

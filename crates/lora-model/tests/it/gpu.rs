@@ -17,7 +17,7 @@ fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-const REFUSED: [(&str, &str); 48] = [
+const REFUSED: [(&str, &str); 52] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -72,6 +72,14 @@ const REFUSED: [(&str, &str); 48] = [
         "granitemoehybrid_limits",
         "layers that keep a state, which granitemoehybrid has",
     ),
+    (
+        "granitemoehybrid_experts",
+        "layers that keep a state, which granitemoehybrid has",
+    ),
+    (
+        "granitemoeshared_norms",
+        "mixtures of experts, which granitemoeshared has",
+    ),
     ("gemma4_shared", "values with a norm of their own"),
     ("gemma4_keys_as_values", "values with a norm of their own"),
     ("gemma4_per_layer", "values with a norm of their own"),
@@ -105,6 +113,14 @@ const REFUSED: [(&str, &str); 48] = [
         "mixtures of experts, which gpt_oss has",
     ),
     ("parameters_mxfp4", "mixtures of experts, which gpt_oss has"),
+    (
+        "parameters_beside",
+        "layers that keep a state, which granitemoehybrid has",
+    ),
+    (
+        "balance_shared",
+        "mixtures of experts, which granitemoeshared has",
+    ),
 ];
 
 fn is_refused(name: &str) -> bool {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 fn cases() -> Vec<Golden> {
     let own = CASES.iter().filter(|case| case.starts_with("parameters_"));
     let all: Vec<Golden> = own.map(|case| Golden::open(case)).collect();
-    assert_eq!(all.len(), 7);
+    assert_eq!(all.len(), 8);
     all
 }
 

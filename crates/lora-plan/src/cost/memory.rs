@@ -88,7 +88,8 @@ fn peft(config: &ModelConfig, work: &Workload, parameters: u64) -> u64 {
             let rows = config
                 .experts_of(layer)
                 .map_or(0, |experts| 2 * experts.chosen);
-            4 * config.mlp_width(layer) + rows * config.hidden_size
+            let wide = config.mlp_width(layer) + config.experts_width(layer);
+            4 * wide + rows * config.hidden_size
         })
         .sum();
     let rank = work

@@ -1,7 +1,7 @@
 //! Predicted time: operations of a step divided by the machine's rate, plus what every micro-batch costs anyway.
 use super::workload::{Keep, Workload};
 use crate::model::shape::Shape;
-use lora_checkpoint::{Mixer, ModelConfig};
+use lora_checkpoint::{Mixer, Projection};
 use lora_core::TargetedModule;
 use lora_training::EVALUATION_TOKENS;
 use serde::Serialize;
@@ -141,12 +141,18 @@ fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f6
     let layers = shape.layers() as f64;
     let share = (backward - 1.0 / layers).max(0.0);
     let config = &shape.config;
-    let widths = (0..config.num_hidden_layers).map(|layer| config.mlp_width(layer));
+    let width = |layer| config.mlp_width(layer) + config.experts_width(layer);
+    let widths = (0..config.num_hidden_layers).map(width);
     let down = (widths.sum::<usize>() * config.hidden_size) as f64;
+    let own = config.facts().path(Projection::Down);
     let factors = work
         .targeted
         .iter()
-        .filter(|m| !m.path.ends_with(".down_proj"))
+        .filter(|m| {
+            ![own, ".down_proj"]
+                .iter()
+                .any(|down| m.path.ends_with(down))
+        })
         .map(|module| factor_weights(shape, module));
     let forward = 2.0 * tokens * (linear_weights(shape) - down + factors.sum::<f64>());
     share * (forward + attention(shape, squares) * 2.0 / 7.0 + rule(shape, tokens))
@@ -161,25 +167,15 @@ fn factor_weights(shape: &Shape, module: &TargetedModule) -> f64 {
     }
 }
 
-/// Weights of the layers' linear modules that a token meets: of experts those that are chosen for it.
+/// Weights of the layers' linear modules that a token meets: of experts those that are chosen for it, beside the router.
 fn linear_weights(shape: &Shape) -> f64 {
-    let modules = shape.modules();
-    let linear: f64 = modules
-        .iter()
-        .filter(|m| m.is_linear() && !m.is_head)
-        .map(|m| (m.in_features * m.out_features) as f64)
-        .sum();
-    linear + mixture_weights(&shape.config)
-}
-
-/// Of a family with experts, what its MLPs and routers add: they are no linear modules for an adapter.
-fn mixture_weights(config: &ModelConfig) -> f64 {
-    if config.experts.is_none() {
-        return 0.0;
-    }
+    let config = &shape.config;
     let of_layer = |layer| {
+        let linears = config.projections_of(layer).into_iter();
+        let shapes = linears.map(|projection| config.shape(layer, projection));
         let routed = config.experts_of(layer).map_or(0, |experts| experts.count);
-        (routed + 3 * config.mlp_width(layer)) * config.hidden_size
+        let mixture = (routed + 3 * config.experts_width(layer)) * config.hidden_size;
+        shapes.map(|(out, inn)| out * inn).sum::<usize>() + mixture
     };
     let all = (0..config.num_hidden_layers).map(of_layer);
     all.sum::<usize>() as f64

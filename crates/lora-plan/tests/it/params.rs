@@ -84,6 +84,8 @@ fn known_models_have_their_published_sizes() {
         ("granite-4.0-h-350m", 340_332_224),
         ("granite-4.0-h-1b", 1_461_538_368),
         ("granite-4.0-h-micro", 3_191_396_096),
+        ("granite-4.0-h-tiny", 6_939_037_248),
+        ("granite-4.0-h-small", 32_207_337_984),
         ("helium-1-preview-2b", 2_172_643_840),
         ("gemma-2-2b", 2_614_341_888),
         ("gemma-2-9b", 9_241_705_984),

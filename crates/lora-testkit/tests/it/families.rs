@@ -26,11 +26,12 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 9] = [
+const ON_CPU_ALONE: [&str; 10] = [
     "gemma4_text",
     "gpt_oss",
     "granitemoe",
     "granitemoehybrid",
+    "granitemoeshared",
     "lfm2",
     "mixtral",
     "olmoe",

@@ -9,9 +9,9 @@ use lora_kernels::{attention, gemm, linear, loss};
 /// Buffers of `Saved`, but for x·Aᵀ: 1/rms five times, the router's softmax, q, k, the log-sum-exp, 1/rms of heads four times,
 /// what gates of a recurrent layer are made of (two).
 const EXACT: usize = 15;
-/// And: x, middle, the outputs before their norms, gate, up, v, o and its gate, heads before their norms (three), what a
-/// convolution reads; what a layer's own input meets (three).
-const ROUNDED: usize = 16;
+/// And: x, middle, the outputs before their norms, gate and up of the MLP and of experts, v, o and its gate, heads before their
+/// norms (three), what a convolution reads; what a layer's own input meets (three).
+const ROUNDED: usize = 18;
 
 /// Values a token of each buffer in a layer: those that are always kept exactly, and those that may be rounded.
 fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUNDED]) {
@@ -36,9 +36,10 @@ fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUND
     let mut all_exact = [0; EXACT];
     let both = of_norms.into_iter().chain(exact);
     all_exact.iter_mut().zip(both).for_each(|(to, n)| *to = n);
+    let wide = config.experts_width(layer);
     let rounded = [
-        h, middle, attended, output, gate, up, v, o, o_gate, q_raw, k_raw, v_raw, qkv, last, own,
-        last,
+        h, middle, attended, output, gate, up, wide, wide, v, o, o_gate, q_raw, k_raw, v_raw, qkv,
+        last, own, last,
     ];
     (all_exact, rounded)
 }
@@ -90,7 +91,8 @@ fn of_shared(config: &ModelConfig) -> usize {
 
 /// Values a token between gate, up and down, in the layer that has most of them.
 fn wide(config: &ModelConfig) -> usize {
-    let all = (0..config.num_hidden_layers).map(|layer| config.mlp_width(layer));
+    let each = |layer| [config.mlp_width(layer), config.experts_width(layer)];
+    let all = (0..config.num_hidden_layers).flat_map(each);
     all.max().unwrap_or(0)
 }
 
