@@ -32,7 +32,7 @@ def server():
     params = xllamacpp.CommonParams()
     params.model.path = args.model
     params.n_ctx, params.n_parallel, params.warmup = 2048, 1, False
-    params.cpuparams.n_threads = 2
+    params.cpuparams.n_threads = 1  # two would wait for each other at every step of so small a model
     params.verbosity = 10  # makes the answer hold its tokens
     if args.f32_cache:
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
