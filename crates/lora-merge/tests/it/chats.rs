@@ -90,12 +90,8 @@ fn what_is_merged_stops_where_the_rows_end() {
 
     let gguf = dir.path().join("base.gguf");
     lora_checkpoint::save_gguf(&gguf, &own, GgufDtype::Q8_0, "m", |_| Ok::<(), Error>(())).unwrap();
-    let output = merge(
-        dir.path(),
-        Some(&gguf),
-        &adapter,
-        &["--out", "merged.gguf", "--allow-other-base"],
-    );
+    let to_file = ["--out", "merged.gguf"];
+    let output = crate::own_types::merge(dir.path(), &gguf, &adapter, &to_file);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let file = lora_checkpoint::gguf::GgufFile::open(&dir.path().join("merged.gguf")).unwrap();
     let eot = file.metadata("tokenizer.ggml.eot_token_id").unwrap();

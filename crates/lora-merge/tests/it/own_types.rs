@@ -9,7 +9,7 @@ use lora_model::Base;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn merge(dir: &Path, base: &Path, adapter: &Path, more: &[&str]) -> Output {
+pub fn merge(dir: &Path, base: &Path, adapter: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lora-merge"))
         .current_dir(dir)
         .args(["--base".as_ref(), base.as_os_str()])
