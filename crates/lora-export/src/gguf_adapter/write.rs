@@ -31,7 +31,11 @@ pub(crate) fn write(
         .modules
         .first()
         .ok_or_else(|| Error::new("the adapter has no modules"))?;
-    let alpha = first.scaling * first.rank as f32;
+    // An alpha of 0 is none to llama.cpp, which then scales by 1: what is scaled by 0 has a B of zeros.
+    let alpha = match first.scaling {
+        0.0 => first.rank as f32,
+        scaling => scaling * first.rank as f32,
+    };
     let dtype = args
         .dtype
         .and_then(Dtype::gguf_float)

@@ -70,6 +70,33 @@ fn peft_to_gguf_to_peft_to_gguf_gives_the_same_bytes() {
     }
 }
 
+/// llama.cpp takes an alpha of 0 for none said, and scales by 1.
+#[test]
+fn an_adapter_that_is_scaled_by_nothing_changes_nothing_in_gguf() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = golden(&format!("{}/base", CASES[0]));
+    let from = golden(&format!("{}/adapter_trained", CASES[0]));
+    let off = dir.path().join("off");
+    std::fs::create_dir(&off).unwrap();
+    let file = "adapter_model.safetensors";
+    std::fs::copy(Path::new(&from).join(file), off.join(file)).unwrap();
+    let config = std::fs::read(Path::new(&from).join("adapter_config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config["lora_alpha"] = 0.into();
+    std::fs::write(off.join("adapter_config.json"), config.to_string()).unwrap();
+    let gguf = convert(dir.path(), &base, "off", "gguf", "off.gguf");
+    let gguf = lora_checkpoint::gguf::GgufFile::open(&gguf).unwrap();
+    let alpha = gguf.metadata("adapter.lora.alpha").unwrap();
+    assert_eq!(format!("{alpha:?}"), "F32(4.0)");
+    let b = |name: &&str| name.ends_with(".lora_b");
+    let mut factors = gguf.tensor_names().filter(b).peekable();
+    assert!(factors.peek().is_some());
+    for name in factors {
+        let values = gguf.tensor(name).unwrap().to_f32();
+        assert!(values.iter().all(|value| *value == 0.0), "{name}");
+    }
+}
+
 #[test]
 fn mlx_and_gguf_and_peft_say_the_same() {
     for case in CASES {
