@@ -87,7 +87,7 @@ fn an_adapter_that_is_scaled_by_nothing_changes_nothing_in_gguf() {
     let gguf = convert(dir.path(), &base, "off", "gguf", "off.gguf");
     let gguf = lora_checkpoint::gguf::GgufFile::open(&gguf).unwrap();
     let alpha = gguf.metadata("adapter.lora.alpha").unwrap();
-    assert_eq!(format!("{alpha:?}"), "F32(4.0)");
+    assert_eq!(format!("{alpha:?}"), "F32(8.0)");
     let b = |name: &&str| name.ends_with(".lora_b");
     let mut factors = gguf.tensor_names().filter(b).peekable();
     assert!(factors.peek().is_some());
