@@ -29,6 +29,6 @@ pub use gpu::{Gpu, Operand, Precision, Product};
 pub use on_cpu::OnCpu;
 pub use ops::{
     Activation, AdamStep, Affine, Attended, Attention, AttentionTiles, DoraFactors, Keys, Mask,
-    Pairs, Plain, Rotary, RowLosses, Scores, Segment, Widen, Write, attends,
+    Pairs, Plain, Rotary, RowLosses, Scores, Segment, Slots, Widen, Write, attends,
 };
 pub use tensor::{Mat, Tensor};

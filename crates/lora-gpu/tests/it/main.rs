@@ -9,6 +9,7 @@ mod device;
 mod dora;
 mod dropout;
 mod elementwise;
+mod experts;
 mod gated;
 mod layer_norm;
 mod loss;

@@ -163,6 +163,23 @@ impl Routing {
             .filter(|(_, rows)| !rows.is_empty())
     }
 
+    /// The token of each row, (T·k).
+    pub fn tokens_of_rows(&self) -> impl Iterator<Item = u32> + '_ {
+        let slots = self.slots[..self.len()].iter();
+        slots.map(|&slot| slot / self.chosen as u32)
+    }
+
+    /// The weight of each row, (T·k).
+    pub fn weights_of_rows(&self) -> impl Iterator<Item = f32> + '_ {
+        (0..self.len()).map(|row| self.of_row(row).1)
+    }
+
+    /// The row of each slot, (T·k).
+    #[must_use]
+    pub fn rows_of_slots(&self) -> &[u32] {
+        &self.rows[..self.len()]
+    }
+
     /// The token and the weight of a row.
     pub(super) fn of_row(&self, row: usize) -> (usize, f32) {
         let slot = self.slots[row] as usize;

@@ -66,7 +66,7 @@ impl Bound {
             Kind::ALL.map(|kind| {
                 let mut factors = GroupFactors::default();
                 let mut rows = 0;
-                for projection in kind.projections(config) {
+                for projection in kind.projections(config, layer) {
                     let outputs = config.shape(layer, projection).0;
                     factors.add(
                         adapter,
@@ -146,7 +146,8 @@ impl GroupFactors {
 fn refuse(adapter: &Adapter) -> Result<(), Error> {
     let embedding = adapter.modules.iter().find(|m| m.is_embedding());
     let head = adapter.modules.iter().find(|m| m.path == crate::spec::HEAD);
-    let what = if let Some(module) = embedding.or(head) {
+    let of_mixture = adapter.modules.iter().find(|m| m.is_of_mixture());
+    let what = if let Some(module) = embedding.or(head).or(of_mixture) {
         Some(format!("LoRA on {}", module.path))
     } else if let Some(tensor) = adapter.trained.first() {
         Some(format!("{}, which trains as a whole", tensor.tensor))

@@ -1,4 +1,5 @@
 //! Which decoders this route computes: those whose layers consist of what the device has kernels for.
+use super::group::Kind;
 use crate::Error;
 use lora_checkpoint::{ModelConfig, Norm};
 
@@ -16,8 +17,17 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
             facts.output_scale.is_some(),
             "values with a norm of their own, and layers' outputs times a number",
         ),
-        (config.experts.is_some(), "mixtures of experts"),
         (facts.sinks.is_some(), "attention sinks"),
+        (
+            config.experts.is_some_and(|own| own.clamp.is_some())
+                || facts.experts.is_some_and(|own| own.biased),
+            "experts with biases or a clamped unit",
+        ),
+        (
+            config.experts.is_some() && facts.norm(Norm::MlpOutput).is_some(),
+            "a norm of what experts give",
+        ),
+        (has_both(config), "experts beside an MLP of all tokens"),
         (
             of_outputs.into_iter().any(|n| facts.subtracts_mean(n)),
             "LayerNorm of attention's or the MLP's output",
@@ -32,4 +42,12 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
             Err(Error::invalid(message).hint("--device cpu does"))
         }
     }
+}
+
+/// Whether some layer has experts and an MLP that all tokens go through.
+fn has_both(config: &ModelConfig) -> bool {
+    let mut layers = 0..config.num_hidden_layers;
+    layers.any(|layer| {
+        config.experts_of(layer).is_some() && Kind::Down.projections(config, layer).next().is_some()
+    })
 }

@@ -7,9 +7,10 @@ use super::factors::OnDevice;
 use super::head_room::{self, HeadBuffers};
 use super::pass::{LayerPass, Pass};
 use super::rotation::{Rotations, Tables};
-use super::scratch::{Asked, Buffers, Saved, Scratch, Widths};
+use super::scratch::{Asked, Buffers, Saved, Scratch};
 use super::table::Lookup;
 use super::weights::Weights;
+use super::widths::Widths;
 use crate::fused::batch::Batch;
 use crate::fused::binding::Binding;
 use crate::fused::targets::Targets;
@@ -156,7 +157,9 @@ impl<'b> Engine<'b> {
         let dtype = self.gpu.dtype();
         let wide = self.weights.head.widened();
         let of_head = head_room::of_loss(self.config, targets, wide, dtype);
-        let of_layers = self.widths().of_layers(rows, self.weights.widened(), dtype);
+        let of_layers = self
+            .widths()
+            .of_layers((rows, rows), self.weights.widened(), dtype);
         let most = together(&of_head).max(together(&of_layers));
         Ok(self.in_turn.reserve(&self.gpu, most)?)
     }

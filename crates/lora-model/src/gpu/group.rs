@@ -20,15 +20,19 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const ALL: [Self; 4] = [Self::Qkv, Self::Output, Self::GateUp, Self::Down];
 
-    /// Its linear layers in a family, in the order of their outputs.
-    pub(super) fn projections(self, config: &ModelConfig) -> impl Iterator<Item = Projection> {
+    /// Its linear layers in a decoder layer, in the order of their outputs; none of an MLP where experts are in its place.
+    pub(super) fn projections(
+        self,
+        config: &ModelConfig,
+        layer: usize,
+    ) -> impl Iterator<Item = Projection> + use<> {
         let parts: &[Projection] = match self {
             Self::Qkv => Projection::Qkv.parts(),
             Self::Output => Projection::O.parts(),
             Self::GateUp => Projection::GateUp.parts(),
             Self::Down => Projection::Down.parts(),
         };
-        let all = config.projections();
+        let all = config.projections_of(layer).into_iter();
         all.filter(|p| p.parts().iter().all(|part| parts.contains(part)))
     }
 }
@@ -108,7 +112,7 @@ impl Group {
         let (gpu, config) = (loader.gpu(), base.config());
         let mut linears = Vec::new();
         let (mut outputs, mut inputs) = (0, 0);
-        for projection in kind.projections(config) {
+        for projection in kind.projections(config, layer) {
             let (rows, width) = config.shape(layer, projection);
             linears.push(Linear {
                 projection,
@@ -212,11 +216,20 @@ impl Group {
 /// The blocks of a weight on the device, its rows in Hugging Face's order.
 pub(super) fn as_stored(gpu: &Gpu, view: &TensorView<'_>) -> Result<Tensor, lora_gpu::Error> {
     let tensor = gpu.alloc(Dtype::U8, view.stored_bytes())?;
+    store(gpu, view, &tensor, 0)?;
+    Ok(tensor)
+}
+
+/// The same into a part of a tensor, from its byte `first` on.
+pub(super) fn store(
+    gpu: &Gpu,
+    view: &TensorView<'_>,
+    to: &Tensor,
+    first: usize,
+) -> Result<(), lora_gpu::Error> {
     if view.lies_in_order() {
-        gpu.upload_bytes(view.stored(), &tensor, 0)?;
-        return Ok(tensor);
+        return gpu.upload_bytes(view.stored(), to, first);
     }
     let rows = (0..view.rows()).flat_map(|row| view.stored_row(row).iter().copied());
-    gpu.upload_bytes(&rows.collect::<Vec<u8>>(), &tensor, 0)?;
-    Ok(tensor)
+    gpu.upload_bytes(&rows.collect::<Vec<u8>>(), to, first)
 }

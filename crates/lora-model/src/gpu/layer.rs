@@ -5,12 +5,12 @@ use super::norms::NormLayer;
 use super::pass::LayerPass;
 use super::scratch::Saved;
 use super::unit::Unit;
-use lora_checkpoint::{Block, HeadNorms};
+use lora_checkpoint::Block;
 use lora_gpu::{Error, Mat, Tensor, Write};
 use lora_kernels::profile::Part;
 
 impl<'p> LayerPass<'p> {
-    fn eps(self) -> f32 {
+    pub(super) fn eps(self) -> f32 {
         self.pass.config.norm_eps as f32
     }
 
@@ -20,7 +20,7 @@ impl<'p> LayerPass<'p> {
     }
 
     /// A hidden state, (T, H).
-    fn hidden<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
+    pub(super) fn hidden<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
         tensor.mat(self.pass.rows, self.pass.config.hidden_size)
     }
 
@@ -60,31 +60,8 @@ impl<'p> LayerPass<'p> {
         self.after_attention(x, saved)
     }
 
-    /// Rotated queries and keys, and values.
-    pub(super) fn normed_qkv(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
-        let [n, ..] = &saved.inputs;
-        let to = self.plain(Kind::Qkv, n);
-        let norm = (&self.layer.input_norm, &saved.input_rstd);
-        self.normed(self.hidden(x), norm, to)?;
-        let qkv = saved
-            .qkv
-            .mat(self.pass.rows, self.queries() + 2 * self.keys());
-        self.forward(Kind::Qkv, n, qkv)?; // (T, H) -> (T, q + 2·kv)
-        if self.rotates_first() {
-            self.rotate(qkv, false)?;
-            return self.norm_heads(saved, qkv);
-        }
-        self.norm_heads(saved, qkv)?;
-        self.rotate(qkv, false)
-    }
-
-    /// Whether heads are rotated before their norm.
-    fn rotates_first(self) -> bool {
-        self.pass.config.facts().head_norms == HeadNorms::EachRotatedHead
-    }
-
     /// What attention or MLP reads of the hidden state: its norm, or where the family has none itself.
-    fn normed(
+    pub(super) fn normed(
         self,
         x: Mat<'_>,
         (norm, rstd): (&Option<NormLayer>, &Tensor),
@@ -112,73 +89,59 @@ impl<'p> LayerPass<'p> {
         }
     }
 
-    /// Queries and keys normalised head by head, where the family does so.
-    fn norm_heads(self, saved: &Saved, qkv: Mat<'_>) -> Result<(), Error> {
-        let gpu = self.pass.gpu;
-        let (q, k) = (self.queries(), self.keys());
-        let Some(raw) = &saved.raw else { return Ok(()) };
-        let raw = raw.mat(self.pass.rows, q + k);
-        gpu.convert(qkv.of_columns(0..q + k), 1.0, raw)?;
-        let parts = [
-            (0..q, &self.layer.query_norm, &saved.q_rstd),
-            (q..q + k, &self.layer.key_norm, &saved.k_rstd),
-        ];
-        for (columns, gamma, rstd) in parts {
-            let Some((gamma, rstd)) = gamma.as_ref().zip(rstd.as_ref()) else {
-                continue;
-            };
-            let from = raw.of_columns(columns.clone());
-            gpu.norm(from, gamma, self.eps(), qkv.of_columns(columns), rstd)?;
-        }
-        Ok(())
-    }
-
-    /// Rotates queries and keys in place, or turns their gradients back; nothing if the layer has no rotary embedding.
-    fn rotate(self, qkv: Mat<'_>, back: bool) -> Result<(), Error> {
-        let config = self.pass.config;
-        let ropes = config.query_rope(self.index);
-        let Some((of_queries, of_keys)) = ropes.zip(config.layers[self.index].rope) else {
-            return Ok(());
-        };
-        let (q, k) = (self.queries(), self.keys());
-        let turn = |columns, rope| {
-            let rotary = self.pass.rotations.get(rope, config);
-            self.pass.gpu.rotate(qkv.of_columns(columns), rotary, back)
-        };
-        if of_queries == of_keys {
-            return turn(0..q + k, of_keys);
-        }
-        turn(0..q, of_queries)?;
-        turn(q..q + k, of_keys)
-    }
-
     /// From attention's output to the layer's.
     pub(super) fn after_attention(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
-        let gpu = self.pass.gpu;
-        let [_, o, n, activated] = &saved.inputs;
+        let [_, o, _, _] = &saved.inputs;
         let hidden = self.hidden(x);
         self.add_output(Kind::Output, o, hidden, saved)?; // (T, q) -> += (T, H)
-        self.mlp_input(x, saved)?;
+        let read = self.mlp_input(x, saved)?;
+        if let Some(mixture) = &self.layer.mixture {
+            self.add_experts(mixture, read, hidden, saved)?;
+        }
+        match self.has_mlp() {
+            true => self.add_mlp(hidden, saved),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether all tokens go through an MLP.
+    fn has_mlp(self) -> bool {
+        !self.group(Kind::GateUp).linears.is_empty()
+    }
+
+    /// x += what the MLP gives for its input in `saved`.
+    fn add_mlp(self, x: Mat<'_>, saved: &Saved) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let [_, _, n, activated] = &saved.inputs;
         let gate_up = self.gate_up(&saved.gate_up);
         self.forward(Kind::GateUp, n, gate_up)?; // (T, H) -> (T, 2·I), or (T, I) without a gate
         let to = self.plain(Kind::Down, activated);
         self.pass.timed(Part::Activation, 0, || {
             self.layer.unit.forward(gpu, gate_up, to)
         })?;
-        self.add_output(Kind::Down, activated, hidden, saved) // (T, I) -> += (T, H)
+        self.add_output(Kind::Down, activated, x, saved) // (T, I) -> += (T, H)
     }
 
-    /// What the MLP reads of the hidden state that attention was added to; beside attention what that has read.
-    fn mlp_input(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
+    /// What MLP and experts read of the hidden state that attention was added to; beside attention what that has read. Experts
+    /// alone need no copy of it for their backward pass: it is in `scratch.d_hidden`.
+    fn mlp_input<'t>(self, x: &Tensor, saved: &'t Saved) -> Result<Mat<'t>, Error>
+    where
+        'p: 't,
+    {
         let gpu = self.pass.gpu;
         let [read, _, n, _] = &saved.inputs;
-        let to = self.plain(Kind::GateUp, n);
+        let to = match self.has_mlp() {
+            true => self.plain(Kind::GateUp, n),
+            false => self.hidden(&self.scratch.d_hidden),
+        };
         if self.is_parallel() {
-            return gpu.convert(self.plain(Kind::Qkv, read), 1.0, to);
+            gpu.convert(self.plain(Kind::Qkv, read), 1.0, to)?;
+            return Ok(to);
         }
         gpu.copy(x, &saved.middle, self.hidden_len())?;
         let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
-        self.normed(self.hidden(x), norm, to)
+        self.normed(self.hidden(x), norm, to)?;
+        Ok(to)
     }
 
     /// x += the output of attention or of the MLP, normalised where the family does so.
@@ -231,19 +194,10 @@ impl<'p> LayerPass<'p> {
         saved: &Saved,
         gradients: &Tensor,
     ) -> Result<(), Error> {
-        let gpu = self.pass.gpu;
-        let [n1, o, n2, activated] = &saved.inputs;
+        let [n, o, _, _] = &saved.inputs;
         let d_hidden = self.hidden(dx);
-
         let dy = self.output_gradient(Kind::Down, d_hidden, saved)?;
-        let d_activated = self.backward(Kind::Down, activated, dy, gradients)?;
-        let gate_up = self.gate_up(&saved.gate_up);
-        let d_gate_up = self.gate_up(&self.scratch.d_outputs);
-        self.pass.timed(Part::Activation, 0, || {
-            let unit = self.layer.unit;
-            unit.backward(gpu, gate_up, d_activated, d_gate_up)
-        })?;
-        let dn = self.backward(Kind::GateUp, n2, d_gate_up, gradients)?;
+        let dn = self.mlp_backward(dy, saved, gradients)?;
         let before_attention = (&self.layer.input_norm, &saved.input_rstd);
         let dy = if self.is_parallel() {
             self.normed_backward(&saved.x, before_attention, dn, d_hidden)?;
@@ -260,15 +214,36 @@ impl<'p> LayerPass<'p> {
             self.attention_backward(saved, (o, d_o), d_qkv)
         })?;
         let d_qkv = d_qkv.mat(self.pass.rows, self.queries() + 2 * self.keys());
-        if self.rotates_first() {
-            self.heads_backward(saved, d_qkv)?;
-            self.rotate(d_qkv, true)?;
-        } else {
-            self.rotate(d_qkv, true)?;
-            self.heads_backward(saved, d_qkv)?;
-        }
-        let dn = self.backward(Kind::Qkv, n1, d_qkv, gradients)?;
+        self.heads_backward(saved, d_qkv)?;
+        let dn = self.backward(Kind::Qkv, n, d_qkv, gradients)?;
         self.normed_backward(&saved.x, before_attention, dn, d_hidden)
+    }
+
+    /// From the gradient dy (T, H) of what MLP and experts give that of what they read, in the scratch.
+    fn mlp_backward(
+        self,
+        dy: Mat<'_>,
+        saved: &Saved,
+        gradients: &Tensor,
+    ) -> Result<Mat<'p>, Error> {
+        let (mut dn, mut write) = (self.hidden(&self.scratch.d_input), Write::Replace);
+        if self.has_mlp() {
+            let gpu = self.pass.gpu;
+            let [_, _, n, activated] = &saved.inputs;
+            let d_activated = self.backward(Kind::Down, activated, dy, gradients)?;
+            let gate_up = self.gate_up(&saved.gate_up);
+            let d_gate_up = self.gate_up(&self.scratch.d_outputs);
+            self.pass.timed(Part::Activation, 0, || {
+                let unit = self.layer.unit;
+                unit.backward(gpu, gate_up, d_activated, d_gate_up)
+            })?;
+            dn = self.backward(Kind::GateUp, n, d_gate_up, gradients)?;
+            write = Write::Add;
+        }
+        if let Some(mixture) = &self.layer.mixture {
+            self.experts_backward(mixture, dy, (dn, write), saved)?;
+        }
+        Ok(dn)
     }
 
     /// The gradient of the output of attention or of the MLP before its norm, in the activations' type.
@@ -284,31 +259,5 @@ impl<'p> LayerPass<'p> {
             }
         }
         Ok(dy)
-    }
-
-    /// The gradient of normalised heads becomes that of the heads before their norm.
-    fn heads_backward(self, saved: &Saved, d_qkv: Mat<'_>) -> Result<(), Error> {
-        let gpu = self.pass.gpu;
-        let (q, k) = (self.queries(), self.keys());
-        let Some((raw, d_raw)) = saved.raw.as_ref().zip(self.scratch.d_heads.as_ref()) else {
-            return Ok(());
-        };
-        let raw = raw.mat(self.pass.rows, q + k);
-        let d_raw = d_raw.mat(self.pass.rows, q + k);
-        let parts = [
-            (0..q, &self.layer.query_norm, &saved.q_rstd),
-            (q..q + k, &self.layer.key_norm, &saved.k_rstd),
-        ];
-        for (columns, gamma, rstd) in parts {
-            let Some((gamma, rstd)) = gamma.as_ref().zip(rstd.as_ref()) else {
-                continue;
-            };
-            let d = d_qkv.of_columns(columns.clone());
-            let x = raw.of_columns(columns.clone());
-            let to = d_raw.of_columns(columns);
-            gpu.norm_backward(x, gamma, rstd, d, to, Write::Replace)?;
-            gpu.convert(to, 1.0, d)?;
-        }
-        Ok(())
     }
 }

@@ -2,24 +2,28 @@
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits), as on the CPU; the `engine` walks the
 //! layers with them. A `layer` reads top to bottom as the model does: `attention` is its attention, `linear` one `group` of
-//! linear layers with an adapter's `factors`.
+//! linear layers with an adapter's `factors`, `experts` what a `mixture` of experts does in the place of an MLP.
 mod attention;
 mod bound;
 mod buffer;
 mod by_scores;
 mod decoders;
 mod engine;
+mod expert_scratch;
+mod experts;
 mod factors;
 mod footprint;
 mod generate;
 mod group;
 mod head;
 mod head_room;
+mod heads;
 mod layer;
 mod learn;
 mod learning;
 mod linear;
 mod load;
+mod mixture;
 mod norms;
 mod pass;
 mod predict;
@@ -30,10 +34,13 @@ mod sizes;
 mod table;
 mod unit;
 mod weights;
+mod widths;
 
 use crate::fused::batch::{Batch, Prefixes};
 use crate::fused::binding::Binding;
-use crate::{Base, BatchSize, Dropout, Error, Packed, ProductPeak, Resident, Route, SequenceLoss};
+use crate::{
+    Base, BatchSize, Dropout, Error, Packed, ProductPeak, Resident, Route, Scales, SequenceLoss,
+};
 use bound::Bound;
 use engine::Engine;
 pub use footprint::GpuMemory;
@@ -249,5 +256,18 @@ impl Route for OnGpu<'_> {
         let work = (packed, &batch);
         self.engine
             .gradients(&binding, work, dropout, scale, gradients)
+    }
+
+    fn balanced_gradients(
+        &mut self,
+        _adapter: &Adapter,
+        _packed: &Packed,
+        _dropout: Option<Dropout>,
+        _scales: Scales,
+        _gradients: &mut [f32],
+    ) -> Result<(Vec<SequenceLoss>, f64), Error> {
+        let message = "on a GPU this version does not compute the loss for the balance of experts";
+        Err(Error::invalid(message)
+            .hint("--device cpu does; --router-aux-loss-coef 0 leaves it out"))
     }
 }

@@ -3,8 +3,9 @@ use super::buffer::together;
 use super::by_scores;
 use super::head_room;
 use super::rotation;
-use super::scratch::{Saved, Widths};
+use super::scratch::Saved;
 use super::sizes::{GpuBase, Sizes};
+use super::widths::Widths;
 use crate::BatchSize;
 use lora_checkpoint::{ModelConfig, Norm};
 use lora_core::TargetedModule;
@@ -130,14 +131,17 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
     let norms = facts.norms.iter();
     let norms = norms.map(|(norm, _)| config.norm_width(0, *norm) * vectors(*norm));
     bytes += 4 * config.num_hidden_layers * norms.sum::<usize>();
-    for layer in &sizes.layers {
-        for (group, kind) in layer.iter().zip(super::group::Kind::ALL) {
+    for (layer, groups) in sizes.layers.iter().enumerate() {
+        for (group, kind) in groups.iter().zip(super::group::Kind::ALL) {
             bytes += group.blocks.unwrap_or(act * group.values());
-            if kind.projections(config).any(|p| config.has_bias(p)) {
+            let mut projections = kind.projections(config, layer);
+            if projections.any(|p| config.has_bias(p)) {
                 bytes += 4 * group.outputs;
             }
         }
     }
+    let mixtures = sizes.mixtures.iter().flatten();
+    bytes += mixtures.map(|own| own.bytes(act)).sum::<usize>();
     bytes as u64
 }
 
@@ -171,7 +175,7 @@ fn step(
     let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
     let wide = sizes.head.unwrap_or(sizes.embedding).widened();
     let of_loss = head_room::of_loss(config, n, wide, activations);
-    let of_layers = w.of_layers(t, sizes.widened(), activations);
+    let of_layers = w.of_layers((t, t), sizes.widened(), activations);
     let in_turn = together(&of_loss).max(together(&of_layers));
     let head = head_room::bytes(n) + sizes.embedding.looked_up(t, act);
     let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n;

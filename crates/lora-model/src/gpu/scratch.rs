@@ -1,76 +1,9 @@
 //! Memory of a pass on the device: what each layer keeps until its backward pass, and what all share.
 use super::buffer::{Buffer, InTurn, together};
+use super::expert_scratch::ExpertScratch;
 use super::group::Kind;
-use super::unit::Unit;
-use lora_checkpoint::{ModelConfig, Norm};
+use super::widths::Widths;
 use lora_gpu::{Dtype, Error, Gpu, Tensor};
-
-/// Sizes of a layer's buffers: for T rows, values a row.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Widths {
-    pub(super) hidden: usize,
-    pub(super) queries: usize,
-    pub(super) keys: usize,
-    pub(super) heads: usize,
-    pub(super) kv_heads: usize,
-    /// What the MLP's unit reads.
-    pub(super) unit: usize,
-    /// Input and factors of each group, by [`Kind`].
-    pub(super) groups: [usize; Kind::ALL.len()],
-    pub(super) normalises_heads: bool,
-    pub(super) normalises_outputs: bool,
-    /// The device's own kernels compute attention.
-    pub(super) attends: bool,
-}
-
-impl Widths {
-    /// Of a decoder whose groups have inputs of these widths, with their factors.
-    pub(super) fn of(
-        config: &ModelConfig,
-        groups: [usize; Kind::ALL.len()],
-        activations: Dtype,
-    ) -> Self {
-        let has = |norm| config.facts().norm(norm).is_some();
-        Self {
-            hidden: config.hidden_size,
-            queries: config.num_attention_heads * config.head_dim,
-            keys: config.num_key_value_heads * config.head_dim,
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            unit: Unit::inputs(config),
-            groups,
-            normalises_heads: has(Norm::Query) || has(Norm::Key),
-            normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
-            attends: lora_gpu::attends(activations, config.head_dim),
-        }
-    }
-
-    /// Values of q, k and v in a row.
-    pub(super) fn qkv(self) -> usize {
-        self.queries + 2 * self.keys
-    }
-
-    /// What only layers use: so many values of a widened matrix, and for T rows of a backward pass gradients of a group's
-    /// input, of its outputs, and of keys and values.
-    pub(super) fn of_layers(
-        self,
-        rows: usize,
-        wide: usize,
-        activations: Dtype,
-    ) -> [(Dtype, usize); 4] {
-        [
-            (activations, wide),
-            (activations, rows * self.widest()),
-            (activations, rows * self.qkv().max(self.unit)),
-            (Dtype::F32, rows * 2 * self.queries),
-        ]
-    }
-
-    /// The widest input of a group with its factors.
-    pub(super) fn widest(self) -> usize {
-        self.groups.iter().copied().max().unwrap_or(0)
-    }
-}
 
 /// What the backward pass of one layer needs of its forward pass; T rows each.
 #[derive(Debug, Clone)]
@@ -98,6 +31,10 @@ pub(super) struct Saved {
     pub(super) middle_rstd: Tensor,
     /// What the MLP's unit reads: gate and up, (T, 2·I), or up alone.
     pub(super) gate_up: Tensor,
+    /// Logits of a mixture's router, f32 (T, E).
+    pub(super) router: Tensor,
+    /// What gates and ups of the chosen experts give, (T·k, 2·I).
+    pub(super) expert_gate_up: Tensor,
 }
 
 impl Saved {
@@ -118,6 +55,7 @@ impl Saved {
         let outputs = w.normalises_outputs;
         let attention_output_rstd = outputs.then(|| f32s(1));
         let mlp_output_rstd = outputs.then(|| f32s(1));
+        let router = f32s(w.mixed.experts);
         let mut acts = |values: usize| rest.piece(dtype, rows * values);
         Ok(Self {
             x,
@@ -135,6 +73,8 @@ impl Saved {
             middle,
             middle_rstd,
             gate_up: acts(w.unit),
+            router,
+            expert_gate_up: acts(w.mixed.gate_up()),
         })
     }
 
@@ -151,6 +91,7 @@ impl Saved {
             when(w.normalises_heads, w.kv_heads),
             when(w.normalises_outputs, 1),
             when(w.normalises_outputs, 1),
+            w.mixed.experts,
         ];
         let acts = [
             w.qkv(),
@@ -158,6 +99,7 @@ impl Saved {
             when(w.normalises_outputs, w.hidden),
             when(w.normalises_outputs, w.hidden),
             w.unit,
+            w.mixed.gate_up(),
         ];
         let f32s = f32s.map(|values| (Dtype::F32, rows * values));
         let acts = acts.map(|values| (activations, rows * values));
@@ -211,6 +153,8 @@ pub(super) struct Scratch {
     /// Probabilities, and the gradient of the scores.
     pub(super) p: Tensor,
     pub(super) d_s: Tensor,
+    /// Of mixtures of experts.
+    pub(super) experts: ExpertScratch,
 }
 
 /// Grows with the largest batch.
@@ -277,8 +221,8 @@ impl Buffers {
             widths: w, rows, ..
         } = asked;
         let back = if asked.trains { rows } else { 0 };
-        let pieces = w.of_layers(back, asked.widened, gpu.dtype());
-        let [wide, d_input, d_outputs, d_kv] = in_turn.get(gpu, pieces)?;
+        let pieces = w.of_layers((rows, back), asked.widened, gpu.dtype());
+        let [wide, d_input, d_outputs, d_kv, experts @ ..] = in_turn.get(gpu, pieces)?;
         let dropped = if asked.drops { rows * w.widest() } else { 0 };
         let heads = w.normalises_heads;
         let d_heads = back * (w.queries + w.keys);
@@ -308,6 +252,7 @@ impl Buffers {
             d_scores: self.d_scores.get(gpu, d_scores)?,
             p: self.p.get(gpu, scores)?,
             d_s: self.d_s.get(gpu, d_scores)?,
+            experts: experts.into(),
         })
     }
 }

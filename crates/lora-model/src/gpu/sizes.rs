@@ -1,10 +1,11 @@
 //! The groups of linear layers as memory sees them: of weights that are loaded, and of those that could be.
 use super::bound::ALIGNED;
 use super::group::{Group, GroupSize, Kind, blocks_of};
+use super::mixture::{GIVES, MixtureSize, READS, StackSize, blocks_in};
 use super::table::TableSize;
 use super::weights::{Layer, Weights};
 use crate::Base;
-use lora_checkpoint::{ModelConfig, Projection};
+use lora_checkpoint::{Experts, ModelConfig, Projection};
 use lora_core::TargetedModule;
 use std::collections::HashMap;
 
@@ -57,12 +58,53 @@ impl GpuBase<'_> {
             }
         }
     }
+
+    /// Some projections of all experts of a layer.
+    fn stack(
+        self,
+        config: &ModelConfig,
+        layer: usize,
+        (own, projections): (Experts, &[Projection]),
+    ) -> StackSize {
+        let shapes = projections.iter().map(|&p| config.expert_shape(own, p));
+        let in_blocks = |values: usize, bytes: usize| {
+            let each = shapes.clone();
+            let each = each.map(|(rows, columns)| (rows * columns).div_ceil(values.max(1)) * bytes);
+            own.count * each.sum::<usize>()
+        };
+        StackSize {
+            experts: own.count,
+            rows: shapes.clone().map(|(rows, _)| rows).sum(),
+            columns: shapes
+                .clone()
+                .map(|(_, columns)| columns)
+                .max()
+                .unwrap_or(0),
+            blocks: match self {
+                Self::Dense => None,
+                Self::Blocks { values, bytes } => Some(in_blocks(values, bytes)),
+                Self::Files(base) => blocks_in(base, layer, projections),
+            },
+        }
+    }
+
+    /// The mixture of a layer, if it has one.
+    fn mixture(self, config: &ModelConfig, layer: usize) -> Option<MixtureSize> {
+        let own = config.experts_of(layer)?;
+        Some(MixtureSize {
+            router: own.count * config.hidden_size,
+            gate_up: self.stack(config, layer, (own, READS)),
+            down: self.stack(config, layer, (own, GIVES)),
+        })
+    }
 }
 
 /// The groups of a decoder's layers, and what trains there.
 #[derive(Debug)]
 pub(super) struct Sizes {
     pub(super) layers: Vec<[GroupSize; Kind::ALL.len()]>,
+    /// The mixture of each layer that has one.
+    pub(super) mixtures: Vec<Option<MixtureSize>>,
     /// The first layer in which something trains.
     pub(super) lowest: usize,
     /// Trainable parameters.
@@ -79,6 +121,7 @@ impl Sizes {
         let size = |layer: &Layer| Kind::ALL.map(|kind| Group::size(layer.group(kind)));
         Self {
             layers: layers.iter().map(size).collect(),
+            mixtures: layers.iter().map(Layer::mixture_size).collect(),
             lowest: 0,
             parameters,
             embedding: weights.embedding.size(),
@@ -100,7 +143,7 @@ impl Sizes {
                 columns: 0,
                 blocks: Some(0),
             };
-            for projection in kind.projections(config) {
+            for projection in kind.projections(config, layer) {
                 let (rows, width) = config.shape(layer, projection);
                 size.outputs += rows;
                 size.inputs = width;
@@ -113,8 +156,10 @@ impl Sizes {
             size
         };
         let layers = (0..config.num_hidden_layers).map(|l| Kind::ALL.map(|kind| size(l, kind)));
+        let mixtures = (0..config.num_hidden_layers).map(|l| base.mixture(config, l));
         Self {
             layers: layers.collect(),
+            mixtures: mixtures.collect(),
             lowest: crate::fused::lowest_layer(modules).min(config.num_hidden_layers),
             parameters: modules.iter().map(|m| m.a.len() + m.b.len()).sum(),
             embedding: base.table(config, "model.embed_tokens.weight"),
@@ -134,6 +179,12 @@ impl Sizes {
     pub(super) fn widened(&self) -> usize {
         let groups = self.layers.iter().flatten();
         let widened = groups.filter(|group| group.blocks.is_some());
-        widened.map(|g| g.values()).max().unwrap_or(0)
+        let mixtures = self.mixtures.iter().flatten();
+        let of_mixtures = mixtures.map(|own| own.widened());
+        widened
+            .map(|g| g.values())
+            .chain(of_mixtures)
+            .max()
+            .unwrap_or(0)
     }
 }

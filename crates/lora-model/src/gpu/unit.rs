@@ -12,16 +12,20 @@ pub(super) enum Unit {
     Plain(Plain),
 }
 
+/// An activation as the device's kernels call it.
+pub(super) fn on_device(activation: Activation) -> OnDevice {
+    match activation {
+        Activation::Silu => OnDevice::Silu,
+        Activation::GeluTanh => OnDevice::GeluTanh,
+    }
+}
+
 impl Unit {
     /// Of a layer.
     pub(super) fn of(base: &Base, layer: usize) -> Result<Self, Error> {
-        let of = |activation| match activation {
-            Activation::Silu => OnDevice::Silu,
-            Activation::GeluTanh => OnDevice::GeluTanh,
-        };
         Ok(match base.config().facts().mlp {
-            Mlp::Gated(activation) => Self::Gated(of(activation)),
-            Mlp::Plain(activation) => Self::Plain(Plain::Of(of(activation))),
+            Mlp::Gated(activation) => Self::Gated(on_device(activation)),
+            Mlp::Plain(activation) => Self::Plain(Plain::Of(on_device(activation))),
             Mlp::Xielu => {
                 let xielu = base.xielu(layer)?;
                 Self::Plain(Plain::Xielu {

@@ -2,6 +2,7 @@
 use super::bound::Bound;
 use super::group::{Group, Kind};
 use super::load::Loader;
+use super::mixture::{Mixture, MixtureSize};
 use super::norms::{NormLayer, gamma};
 use super::table::Table;
 use super::unit::Unit;
@@ -21,6 +22,8 @@ pub(super) struct Layer {
     pub(super) mlp_output_norm: Option<Tensor>,
     /// What stands between the MLP's projections.
     pub(super) unit: Unit,
+    /// The experts in the place of an MLP.
+    pub(super) mixture: Option<Mixture>,
     /// By [`Kind`].
     pub(super) groups: Vec<Group>,
 }
@@ -28,6 +31,11 @@ pub(super) struct Layer {
 impl Layer {
     pub(super) fn group(&self, kind: Kind) -> &Group {
         &self.groups[kind as usize]
+    }
+
+    /// Its mixture as memory sees it.
+    pub(super) fn mixture_size(&self) -> Option<MixtureSize> {
+        self.mixture.as_ref().map(Mixture::size)
     }
 }
 
@@ -47,7 +55,9 @@ impl Weights {
     /// Takes a base to the device, with room for the factors of `bound`.
     pub(super) fn load(base: &Base, gpu: &Gpu, bound: &Bound) -> Result<Self, Error> {
         let config = base.config();
-        let widest = config.hidden_size.max(config.intermediate_size);
+        let experts = config.experts.map_or(0, |own| own.width);
+        let mlp = config.intermediate_size.max(experts);
+        let widest = config.hidden_size.max(mlp);
         let mut loader = Loader::new(gpu, widest)?;
         let mut table = |name: &str| -> Result<Table, Error> {
             let view = base.checkpoint().tensor(name)?;
@@ -83,7 +93,13 @@ impl Weights {
     pub(super) fn widened(&self) -> usize {
         let groups = self.layers.iter().flat_map(|layer| &layer.groups);
         let widened = groups.filter(|group| group.is_widened());
-        widened.map(Group::values).max().unwrap_or(0)
+        let mixtures = self.layers.iter().filter_map(Layer::mixture_size);
+        let of_mixtures = mixtures.map(MixtureSize::widened);
+        widened
+            .map(Group::values)
+            .chain(of_mixtures)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -116,6 +132,7 @@ fn load_layer(
         mlp_norm: hidden(Norm::MlpInput)?,
         mlp_output_norm: gamma(Norm::MlpOutput)?,
         unit: Unit::of(base, layer)?,
+        mixture: Mixture::load(base, loader, layer)?,
         groups,
     })
 }

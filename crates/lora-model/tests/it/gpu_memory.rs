@@ -1,14 +1,19 @@
 //! The memory that a run on a GPU is predicted to take is what it takes: counted on the CPU's stand-in for one.
 use crate::golden::{CASES, Golden};
+use lora_core::Adapter;
 use lora_gpu::{Gpu, OnCpu, Precision};
-use lora_model::{Base, BatchSize, Dropout, GpuBase, GpuDemand, GpuPeak, OnGpu, Route};
+use lora_model::{Base, BatchSize, Dropout, GpuBase, GpuDemand, GpuPeak, OnGpu, Packed, Route};
 
 /// Bytes on the device after a base was loaded, and after steps whose layers are all computed again, and all kept.
-fn measured(base: &Base, golden: &Golden, dropout: Option<Dropout>, shared: bool) -> [u64; 3] {
+pub(crate) fn measured(
+    base: &Base,
+    (adapter, packed): (&Adapter, &Packed),
+    dropout: Option<Dropout>,
+    shared: bool,
+) -> [u64; 3] {
     let gpu = Gpu::new(OnCpu::new(Precision::Bf16), Precision::Bf16);
     let total = gpu.free_memory().unwrap();
     let held = |gpu: &Gpu| total - gpu.free_memory().unwrap();
-    let adapter = &golden.adapter;
     let step = |kept: usize| {
         let route = OnGpu::new(base, gpu.clone(), Some(adapter)).unwrap();
         let mut route = route.with_shared_prefixes(shared).with_kept_layers(kept);
@@ -16,9 +21,7 @@ fn measured(base: &Base, golden: &Golden, dropout: Option<Dropout>, shared: bool
         let zeros = vec![0.0; adapter.params.len()];
         let learns = route.resident().unwrap();
         learns.set(adapter, &zeros, &zeros).unwrap();
-        learns
-            .accumulate(adapter, &golden.packed, dropout, 1.0)
-            .unwrap();
+        learns.accumulate(adapter, packed, dropout, 1.0).unwrap();
         [weights, held(&gpu)]
     };
     let [weights, again] = step(0);
@@ -28,7 +31,7 @@ fn measured(base: &Base, golden: &Golden, dropout: Option<Dropout>, shared: bool
 /// Allocations have 16 bytes at least; a pass has fewer than these that could be smaller.
 const SMALLEST: u64 = 64 * 16;
 
-fn check(peak: GpuPeak, found: [u64; 3], name: &str) {
+pub(crate) fn check(peak: GpuPeak, found: [u64; 3], name: &str) {
     let layers = peak.step.layers;
     let after = |kept| peak.total(kept) - peak.step.passing; // what passes is gone by then
     let predicted = [peak.weights, after(0), after(layers)];
@@ -54,6 +57,7 @@ fn a_step_takes_what_was_predicted() {
         if !is_plain(&golden) {
             continue;
         }
+        let of_case = (&golden.adapter, &golden.packed);
         let dropout = Dropout {
             p: 0.3,
             seed: 7,
@@ -68,7 +72,7 @@ fn a_step_takes_what_was_predicted() {
                 batch: BatchSize::of(config, &golden.packed, shared),
                 dropout: dropout.is_some(),
             };
-            let found = measured(&golden.base, &golden, dropout, shared);
+            let found = measured(&golden.base, of_case, dropout, shared);
             check(demand.peak(), found, name);
         }
         checked += 1;

@@ -9,6 +9,7 @@ mod generating;
 mod golden;
 mod gpu;
 mod gpu_memory;
+mod gpu_mixtures;
 mod mixtures;
 mod parameters;
 mod reference;

@@ -38,9 +38,18 @@ const DRIVER: u64 = 700_000_000;
 /// # Errors
 /// If it does not, with what it lacks.
 pub fn check_decoder(shape: &Shape) -> Result<()> {
-    OnGpu::check_decoder(&shape.config).map_err(|lacking| {
-        Error::new(lacking.to_string()).hint("leave out --device: the plan is for the CPU then")
-    })
+    let on_cpu = "leave out --device: the plan is for the CPU then";
+    OnGpu::check_decoder(&shape.config)
+        .map_err(|lacking| Error::new(lacking.to_string()).hint(on_cpu))?;
+    match shape.config.router_aux_loss {
+        Some(coefficient) if coefficient > 0.0 => Err(Error::new(format!(
+            "on a GPU this version does not compute the loss for the balance of experts, which {} asks for \
+             (output_router_logits, router_aux_loss_coef {coefficient})",
+            shape.config.facts().model_type
+        ))
+        .hint(on_cpu)),
+        _ => Ok(()),
+    }
 }
 
 /// Predicts what a run takes of a card. `files` are the base's, if it is planned as it is stored.
@@ -113,6 +122,8 @@ const ATTENTION_SHARE: f64 = 0.11;
 const ATTENTION_PRODUCTS: f64 = 9.0;
 /// Seconds that a layer's kernels take to start, forward and backward.
 const LAUNCHES: f64 = 0.48e-3;
+/// The same for each expert of a layer: two products forward, two backward, as long to start as others. Not measured.
+const LAUNCHES_OF_EXPERT: f64 = 0.032e-3;
 /// How often a layer's activations pass through memory.
 const PASSES: f64 = 4.0;
 /// Bytes that attention by scores moves for one: twice forward and backward, in f32 and bf16, half of them masked.
@@ -152,13 +163,19 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
     let device = products / (SHARE * rates.products)
         + moved / rates.memory
         + layers * attention
-        + batches * layers * LAUNCHES * (1.0 + share_again / 3.0);
+        + batches * layers * launches(shape) * (1.0 + share_again / 3.0);
     let epoch = [SLOWER * device, FASTER * device];
     TimeOnCard {
         tokens_per_s: epoch.map(|seconds| work.tokens as f64 / seconds),
         step: epoch.map(|seconds| seconds / work.steps.max(1) as f64),
         epoch,
     }
+}
+
+/// Seconds that a layer's kernels take to start.
+fn launches(shape: &Shape) -> f64 {
+    let experts = shape.config.experts.map_or(0, |own| own.count);
+    LAUNCHES + LAUNCHES_OF_EXPERT * experts as f64
 }
 
 /// Seconds of a layer's attention, forward and backward, beside what its products would take at the rate of others.
@@ -180,6 +197,9 @@ fn memory_of_token(shape: &Shape) -> f64 {
         c.num_attention_heads * c.head_dim,
         c.num_key_value_heads * c.head_dim,
     );
-    (8 * c.hidden_size + 2 * (2 * c.hidden_size + 2 * queries + 2 * keys + 3 * c.intermediate_size))
-        as f64
+    let mlp = match c.experts {
+        None => 3 * c.intermediate_size,
+        Some(own) => own.chosen * (3 * own.width + 2 * c.hidden_size),
+    };
+    (8 * c.hidden_size + 2 * (2 * c.hidden_size + 2 * queries + 2 * keys + mlp)) as f64
 }

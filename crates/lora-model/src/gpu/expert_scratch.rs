@@ -1,0 +1,103 @@
+//! Memory that mixtures of experts use in a pass. Every token has k rows, one for each expert that is chosen for it.
+use lora_checkpoint::ModelConfig;
+use lora_gpu::{Dtype, Tensor};
+
+/// Sizes of a mixture; all 0 if no layer has one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mixed {
+    /// E.
+    pub(super) experts: usize,
+    /// k.
+    pub(super) chosen: usize,
+    /// I of an expert.
+    pub(super) width: usize,
+}
+
+/// Pieces of memory.
+pub(super) const PIECES: usize = 9;
+
+impl Mixed {
+    /// Of a decoder.
+    pub(super) fn of(config: &ModelConfig) -> Self {
+        let mut layers = 0..config.num_hidden_layers;
+        let found = layers.find_map(|layer| config.experts_of(layer));
+        found.map_or_else(Self::default, |own| Self {
+            experts: own.count,
+            chosen: own.chosen,
+            width: own.width,
+        })
+    }
+
+    /// What a layer keeps of a token: what gates and ups of the chosen give.
+    pub(super) fn gate_up(self) -> usize {
+        2 * self.chosen * self.width
+    }
+
+    /// For `rows` tokens, of which `back` have a backward pass, in the order of [`ExpertScratch`].
+    pub(super) fn pieces(
+        self,
+        hidden: usize,
+        (rows, back): (usize, usize),
+        activations: Dtype,
+    ) -> [(Dtype, usize); PIECES] {
+        let (chosen, wide) = (self.chosen, self.chosen * self.width);
+        [
+            (activations, rows * chosen * hidden),
+            (activations, rows * wide),
+            (activations, back * wide),
+            (Dtype::F32, back * chosen),
+            (Dtype::F32, back * self.experts),
+            (activations, back * self.experts),
+            (Dtype::U32, rows * chosen),
+            (Dtype::U32, rows * chosen),
+            (Dtype::F32, rows * chosen),
+        ]
+    }
+}
+
+/// Scratch of mixtures; rows are sorted by expert.
+#[derive(Debug)]
+pub(super) struct ExpertScratch {
+    /// What experts read or give, or its gradient, (T·k, H).
+    pub(super) rows: Tensor,
+    /// What their down projections read, (T·k, I), and its gradient.
+    pub(super) activated: Tensor,
+    pub(super) d_activated: Tensor,
+    /// Gradient of each row's weight, f32 (T·k).
+    pub(super) d_weights: Tensor,
+    /// Gradient of the router's logits, (T, E): in f32, and in the activations' type.
+    pub(super) d_logits: Tensor,
+    pub(super) d_router: Tensor,
+    /// The token of each row, (T·k), and the row of each of a token's slots.
+    pub(super) tokens: Tensor,
+    pub(super) places: Tensor,
+    /// The weight of each row, f32 (T·k).
+    pub(super) weights: Tensor,
+}
+
+impl From<[Tensor; PIECES]> for ExpertScratch {
+    fn from(pieces: [Tensor; PIECES]) -> Self {
+        let [
+            rows,
+            activated,
+            d_activated,
+            d_weights,
+            d_logits,
+            d_router,
+            tokens,
+            places,
+            weights,
+        ] = pieces;
+        Self {
+            rows,
+            activated,
+            d_activated,
+            d_weights,
+            d_logits,
+            d_router,
+            tokens,
+            places,
+            weights,
+        }
+    }
+}

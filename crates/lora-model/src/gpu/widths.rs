@@ -1,0 +1,86 @@
+//! Sizes of what layers work with, for each of T rows.
+use super::expert_scratch::{self, Mixed};
+use super::group::Kind;
+use super::unit::Unit;
+use lora_checkpoint::{ModelConfig, Norm};
+use lora_gpu::Dtype;
+
+/// Sizes of a layer's buffers: for T rows, values a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Widths {
+    pub(super) hidden: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    /// What the MLP's unit reads; 0 if no layer has an MLP.
+    pub(super) unit: usize,
+    /// Input and factors of each group, by [`Kind`].
+    pub(super) groups: [usize; Kind::ALL.len()],
+    pub(super) normalises_heads: bool,
+    pub(super) normalises_outputs: bool,
+    /// The device's own kernels compute attention.
+    pub(super) attends: bool,
+    pub(super) mixed: Mixed,
+}
+
+/// Pieces of memory that only layers use.
+const PIECES: usize = 4;
+
+impl Widths {
+    /// Of a decoder whose groups have inputs of these widths, with their factors.
+    pub(super) fn of(
+        config: &ModelConfig,
+        groups: [usize; Kind::ALL.len()],
+        activations: Dtype,
+    ) -> Self {
+        let has = |norm| config.facts().norm(norm).is_some();
+        Self {
+            hidden: config.hidden_size,
+            queries: config.num_attention_heads * config.head_dim,
+            keys: config.num_key_value_heads * config.head_dim,
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            unit: match groups[Kind::GateUp as usize] {
+                0 => 0,
+                _ => Unit::inputs(config),
+            },
+            groups,
+            normalises_heads: has(Norm::Query) || has(Norm::Key),
+            normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
+            attends: lora_gpu::attends(activations, config.head_dim),
+            mixed: Mixed::of(config),
+        }
+    }
+
+    /// Values of q, k and v in a row.
+    pub(super) fn qkv(self) -> usize {
+        self.queries + 2 * self.keys
+    }
+
+    /// What only layers use: so many values of a widened matrix, and for T rows of a backward pass (`back`) gradients of a
+    /// group's input, of its outputs, and of keys and values; then what mixtures use for `rows` of any pass.
+    pub(super) fn of_layers(
+        self,
+        (rows, back): (usize, usize),
+        wide: usize,
+        activations: Dtype,
+    ) -> [(Dtype, usize); PIECES + expert_scratch::PIECES] {
+        let own = [
+            (activations, wide),
+            (activations, back * self.widest()),
+            (activations, back * self.qkv().max(self.unit)),
+            (Dtype::F32, back * 2 * self.queries),
+        ];
+        let mut all = [(Dtype::U8, 0); PIECES + expert_scratch::PIECES];
+        all[..PIECES].copy_from_slice(&own);
+        let of_experts = self.mixed.pieces(self.hidden, (rows, back), activations);
+        all[PIECES..].copy_from_slice(&of_experts);
+        all
+    }
+
+    /// The widest input of a group with its factors.
+    pub(super) fn widest(self) -> usize {
+        self.groups.iter().copied().max().unwrap_or(0)
+    }
+}

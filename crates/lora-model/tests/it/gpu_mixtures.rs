@@ -1,0 +1,138 @@
+//! Mixtures on a GPU whose experts stay the file's blocks: their passes and their memory.
+use crate::golden::Golden;
+use crate::{gpu, gpu_memory};
+use lora_checkpoint::{Checkpoint, Error, GgufDtype, ModelConfig, save_gguf};
+use lora_gpu::{Gpu, OnCpu, Precision};
+use lora_model::{Base, BatchSize, Dropout, FullModel, GpuBase, GpuDemand, OnGpu, Packed};
+use serde_json::Value;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// Golden cases of each family of mixtures.
+const CASES: [&str; 4] = [
+    "qwen3_moe_experts",
+    "olmoe_experts",
+    "mixtral_windows",
+    "granitemoe_multipliers",
+];
+
+/// A model as a case's, but as wide as blocks are, with random weights and the embedded model's tokens, as a GGUF file.
+fn in_blocks(case: &str, dtype: GgufDtype) -> (TempDir, Base) {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path: &Path| -> Value {
+        let text = std::fs::read_to_string(repository.join(path)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let of_tokens = Path::new("data/tiny-chat");
+    let cases = Path::new("tests/fixtures/golden");
+    let mut config = read(&cases.join(case).join("base/config.json"));
+    let wide = [("hidden_size", 96), ("intermediate_size", 64)];
+    for (key, size) in [wide, [("moe_intermediate_size", 32), ("head_dim", 32)]].concat() {
+        if config[key].is_number() {
+            config[key] = size.into();
+        }
+    }
+    let own = read(&of_tokens.join("config.json"));
+    for key in ["vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"] {
+        config[key] = own[key].clone();
+    }
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        let from = repository.join(of_tokens).join(name);
+        std::fs::copy(from, folder.path().join(name)).unwrap();
+    }
+    let shape = ModelConfig::from_json(&folder.path().join("config.json")).unwrap();
+    let model = FullModel::random(shape, 5).unwrap();
+    model.save(folder.path(), false).unwrap();
+    let path = folder.path().join("model.gguf");
+    let model = Checkpoint::open(folder.path()).unwrap();
+    save_gguf(&path, &model, dtype, "m", |_| Ok::<(), Error>(())).unwrap();
+    let base = Base::open(&path).unwrap();
+    (folder, base)
+}
+
+/// Two sequences that begin alike, and another.
+fn packed(base: &Base) -> Packed {
+    let vocabulary = base.config().vocab_size as u32;
+    let ids: Vec<u32> = (0..40).map(|i| (5 + i * 13) % vocabulary).collect();
+    let labels: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    Packed::from_rows([
+        (&ids[..25], &labels[..25]),
+        (&ids[25..], &labels[25..]),
+        (&ids[..30], &labels[..30]),
+    ])
+}
+
+#[test]
+fn experts_in_blocks_are_widened_as_on_the_cpu() {
+    for case in CASES {
+        for dtype in [GgufDtype::Q8_0, GgufDtype::Q4_0] {
+            let (_folder, base) = in_blocks(case, dtype);
+            gpu::check_beside_the_cpu(&base, &packed(&base), case, |route| {
+                assert!(route.holds_blocks());
+            });
+        }
+    }
+}
+
+/// That a step on a base takes the memory that is predicted, however the base is said to lie.
+fn check_memory(base: &Base, packed: &Packed, planned: [GpuBase<'_>; 2], what: &str) {
+    let adapter = gpu::plain_lora(base);
+    let drops = Dropout {
+        p: 0.3,
+        seed: 7,
+        step: 3,
+    };
+    for dropout in [None, Some(drops)] {
+        let shared = dropout.is_none();
+        let found = gpu_memory::measured(base, (&adapter, packed), dropout, shared);
+        for planned in planned {
+            let batch = BatchSize::of(base.config(), packed, shared);
+            let demand = GpuDemand {
+                config: base.config(),
+                modules: &adapter.modules,
+                base: planned,
+                batch,
+                dropout: dropout.is_some(),
+            };
+            let peak = demand.peak();
+            gpu_memory::check(peak, found, what);
+            // What a run reckons with, whose base is loaded, is the same.
+            let gpu = Gpu::new(OnCpu::new(Precision::Bf16), Precision::Bf16);
+            let mut route = OnGpu::new(base, gpu, Some(&adapter)).unwrap();
+            let (count, drops) = (adapter.params.len(), dropout.is_some());
+            let fitted = route.fit(batch, count, drops, None).unwrap();
+            let step = peak.factors + peak.step.bytes(fitted.kept_layers);
+            assert_eq!(fitted.step_bytes, step, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_step_with_experts_in_blocks_takes_what_was_predicted() {
+    for case in CASES {
+        let (_folder, base) = in_blocks(case, GgufDtype::Q8_0);
+        let of_shapes = GpuBase::Blocks {
+            values: 32,
+            bytes: 34,
+        };
+        let planned = [GpuBase::Files(&base), of_shapes];
+        check_memory(&base, &packed(&base), planned, case);
+    }
+}
+
+/// Of cases whose own adapters a GPU refuses; of one some layers have an MLP in the place of experts.
+#[test]
+fn a_step_with_dense_experts_takes_what_was_predicted() {
+    for case in [
+        "qwen3_moe_mixed",
+        "olmoe_tied",
+        "mixtral_tied",
+        "granitemoe_untied",
+    ] {
+        let golden = Golden::open(case);
+        let planned = [GpuBase::Files(&golden.base), GpuBase::Dense];
+        check_memory(&golden.base, &golden.packed, planned, case);
+    }
+}
