@@ -61,7 +61,7 @@ impl Bound {
                 ..Self::default()
             });
         };
-        refuse(adapter)?;
+        check(adapter)?;
         let layers = (0..config.num_hidden_layers).map(|layer| {
             Kind::ALL.map(|kind| {
                 let mut factors = GroupFactors::default();
@@ -142,23 +142,29 @@ impl GroupFactors {
     }
 }
 
-/// What this route does not compute.
-fn refuse(adapter: &Adapter) -> Result<(), Error> {
-    let embedding = adapter.modules.iter().find(|m| m.is_embedding());
-    let head = adapter.modules.iter().find(|m| m.path == crate::spec::HEAD);
-    let of_mixture = adapter.modules.iter().find(|m| m.is_of_mixture());
-    let what = if let Some(module) = embedding.or(head).or(of_mixture) {
-        Some(format!("LoRA on {}", module.path))
-    } else if let Some(tensor) = adapter.trained.first() {
-        Some(format!("{}, which trains as a whole", tensor.tensor))
-    } else {
-        adapter.beyond_lora().map(str::to_owned)
-    };
-    match what {
+/// That no module is of a kind that this route does not compute.
+pub(super) fn check_modules(modules: &[TargetedModule]) -> Result<(), Error> {
+    let is_refused =
+        |m: &&TargetedModule| m.is_embedding() || m.path == crate::spec::HEAD || m.is_of_mixture();
+    match modules.iter().find(is_refused) {
         None => Ok(()),
-        Some(what) => Err(
-            Error::invalid(format!("on a GPU this version does not compute {what}"))
-                .hint("--device cpu does"),
-        ),
+        Some(module) => Err(refused(&format!("LoRA on {}", module.path))),
     }
+}
+
+/// That an adapter has nothing that this route does not compute.
+fn check(adapter: &Adapter) -> Result<(), Error> {
+    check_modules(&adapter.modules)?;
+    if let Some(tensor) = adapter.trained.first() {
+        let what = format!("{}, which trains as a whole", tensor.tensor);
+        return Err(refused(&what));
+    }
+    adapter
+        .beyond_lora()
+        .map_or(Ok(()), |what| Err(refused(what)))
+}
+
+fn refused(what: &str) -> Error {
+    let message = format!("on a GPU this version does not compute {what}");
+    Error::invalid(message).hint("--device cpu does")
 }

@@ -46,7 +46,7 @@ use engine::Engine;
 pub use footprint::GpuMemory;
 use learning::Learning;
 use lora_checkpoint::ModelConfig;
-use lora_core::Adapter;
+use lora_core::{Adapter, TargetedModule};
 use lora_gpu::Gpu;
 use lora_kernels::profile::Profile;
 pub use predict::{GpuDemand, GpuPeak, GpuStep, attends_on_gpu};
@@ -98,6 +98,14 @@ impl<'b> OnGpu<'b> {
     /// If its layers hold something that this route does not compute.
     pub fn check_decoder(config: &ModelConfig) -> Result<(), Error> {
         decoders::check(config)
+    }
+
+    /// Whether LoRA on these modules can be computed here, whatever else an adapter has.
+    ///
+    /// # Errors
+    /// If one is of a kind that this route does not compute.
+    pub fn check_modules(modules: &[TargetedModule]) -> Result<(), Error> {
+        bound::check_modules(modules)
     }
 
     /// Whether an adapter can be computed here.

@@ -1,6 +1,6 @@
 //! Mixtures on a GPU whose experts stay the file's blocks: their passes and their memory.
 use crate::golden::Golden;
-use crate::{gpu, gpu_memory};
+use crate::{gpu_beside_cpu, gpu_memory};
 use lora_checkpoint::{Checkpoint, Error, GgufDtype, ModelConfig, save_gguf};
 use lora_gpu::{Gpu, OnCpu, Precision};
 use lora_model::{Base, BatchSize, Dropout, FullModel, GpuBase, GpuDemand, OnGpu, Packed};
@@ -69,7 +69,7 @@ fn experts_in_blocks_are_widened_as_on_the_cpu() {
     for case in CASES {
         for dtype in [GgufDtype::Q8_0, GgufDtype::Q4_0] {
             let (_folder, base) = in_blocks(case, dtype);
-            gpu::check_beside_the_cpu(&base, &packed(&base), case, |route| {
+            gpu_beside_cpu::check_beside_the_cpu(&base, &packed(&base), case, |route| {
                 assert!(route.holds_blocks());
             });
         }
@@ -78,7 +78,7 @@ fn experts_in_blocks_are_widened_as_on_the_cpu() {
 
 /// That a step on a base takes the memory that is predicted, however the base is said to lie.
 fn check_memory(base: &Base, packed: &Packed, planned: [GpuBase<'_>; 2], what: &str) {
-    let adapter = gpu::plain_lora(base);
+    let adapter = gpu_beside_cpu::plain_lora(base);
     let drops = Dropout {
         p: 0.3,
         seed: 7,

@@ -33,23 +33,36 @@ pub struct OnCard {
 /// What a process held on an H100 for a model of 1 MB.
 const DRIVER: u64 = 700_000_000;
 
-/// Whether a GPU computes such a decoder.
+const ON_CPU: &str = "leave out --device: the plan is for the CPU then";
+
+/// Whether a GPU computes such a decoder, and trains it as its config.json asks.
 ///
 /// # Errors
 /// If it does not, with what it lacks.
 pub fn check_decoder(shape: &Shape) -> Result<()> {
-    let on_cpu = "leave out --device: the plan is for the CPU then";
     OnGpu::check_decoder(&shape.config)
-        .map_err(|lacking| Error::new(lacking.to_string()).hint(on_cpu))?;
+        .map_err(|lacking| Error::new(lacking.to_string()).hint(ON_CPU))?;
     match shape.config.router_aux_loss {
         Some(coefficient) if coefficient > 0.0 => Err(Error::new(format!(
             "on a GPU this version does not compute the loss for the balance of experts, which {} asks for \
              (output_router_logits, router_aux_loss_coef {coefficient})",
             shape.config.facts().model_type
         ))
-        .hint(on_cpu)),
+        .hint(ON_CPU)),
         _ => Ok(()),
     }
+}
+
+/// Whether a GPU computes LoRA on the modules of these runs.
+///
+/// # Errors
+/// If it does not, with what it lacks.
+pub(crate) fn check_modules(workloads: &[Workload]) -> Result<()> {
+    for work in workloads {
+        OnGpu::check_modules(&work.targeted)
+            .map_err(|lacking| Error::new(lacking.to_string()).hint(ON_CPU))?;
+    }
+    Ok(())
 }
 
 /// Predicts what a run takes of a card. `files` are the base's, if it is planned as it is stored.

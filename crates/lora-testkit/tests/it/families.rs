@@ -86,3 +86,29 @@ fn run(dir: &Path, family: &str, line: &str) {
         stderr(&output)
     );
 }
+
+/// A run would be refused there; the plan says it before.
+#[test]
+fn a_plan_for_a_gpu_is_refused_where_it_does_not_train_what_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let model = dir.join("model");
+    write_family("qwen3_moe_experts", &model);
+    let line = "lora-plan memory --model model --device cuda:24GB";
+    let refused = |line: &str, what: &str| {
+        let output = output(dir, line);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line}: {said}");
+        assert!(
+            said.contains(what) && said.contains("hint: leave out --device"),
+            "{said}"
+        );
+    };
+    run(dir, "qwen3_moe", line);
+    let experts = format!("{line} --target-parameters experts");
+    refused(&experts, "LoRA on model.layers.0.mlp.experts.gate_up_proj");
+    let mut config = json(&model.join("config.json"));
+    config["output_router_logits"] = true.into();
+    std::fs::write(model.join("config.json"), config.to_string()).unwrap();
+    refused(line, "the loss for the balance of experts");
+}

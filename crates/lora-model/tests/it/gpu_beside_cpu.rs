@@ -1,0 +1,87 @@
+//! The route on a GPU beside the CPU's where no golden case says what is right: plain LoRA on the decoders of cases that are
+//! refused for what trains there, and bases in blocks.
+use crate::golden::{self, Golden};
+use crate::gpu::{REFUSED, device};
+use lora_checkpoint::{Checkpoint, Error, GgufDtype, save_gguf};
+use lora_core::{Adapter, LoraConfig, TargetModules};
+use lora_gpu::Precision;
+use lora_model::{Base, Fused, OnGpu, Packed, Route};
+
+/// LoRA on all linear layers of a base, with B that is not zero; on the attention of one with experts.
+pub(crate) fn plain_lora(base: &Base) -> Adapter {
+    let attention = golden::list(&["q_proj", "k_proj", "v_proj", "o_proj"]);
+    let targets = match base.config().experts {
+        None => TargetModules::AllLinear,
+        Some(_) => attention,
+    };
+    let config = LoraConfig::new(4, 8.0, targets);
+    let mut adapter = Adapter::init(config, base, 3).unwrap();
+    for (i, value) in adapter.params.iter_mut().enumerate() {
+        *value += 0.02 * (i as f32 * 0.37).sin();
+    }
+    adapter
+}
+
+/// That the route's loss and gradients in f32 are the CPU's.
+pub(crate) fn check_beside_the_cpu(
+    base: &Base,
+    packed: &Packed,
+    what: &str,
+    also: impl Fn(&OnGpu<'_>),
+) {
+    let adapter = plain_lora(base);
+    let compute = |route: &mut dyn Route| {
+        let mut flat = vec![0.0; adapter.params.len()];
+        let losses = route
+            .gradients(&adapter, packed, None, 0.1, &mut flat)
+            .unwrap();
+        (golden::mean(&losses), flat)
+    };
+    let (expected_loss, expected) = compute(&mut Fused::new(base, 2).unwrap());
+    let mut route = OnGpu::new(base, device(Precision::F32), Some(&adapter)).unwrap();
+    also(&route);
+    let (loss, found) = compute(&mut route);
+    let off = (loss / expected_loss - 1.0).abs();
+    assert!(off <= 1e-4, "{what}: {loss} {expected_loss}");
+    let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let off = golden::largest_difference(&found, &expected);
+    assert!(off <= 1e-4 * largest, "{what}: {off} of {largest}");
+}
+
+/// Decoders of cases that are refused for what trains there.
+#[test]
+fn with_plain_lora_it_computes_what_the_cpu_does() {
+    let mut checked = 0;
+    for (name, _) in REFUSED {
+        let golden = Golden::open(name);
+        if OnGpu::check_decoder(golden.base.config()).is_err() {
+            continue;
+        }
+        check_beside_the_cpu(&golden.base, &golden.packed, name, |_| ());
+        checked += 1;
+    }
+    assert!(checked > 10, "{checked} cases");
+}
+
+/// A base whose weights stay blocks on the device: what the CPU makes of the same file.
+#[test]
+fn a_quantised_base_is_widened_as_on_the_cpu() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/tiny-chat");
+    let folder = tempfile::tempdir().unwrap();
+    let model = Checkpoint::open(root.as_ref()).unwrap();
+    let ids: Vec<u32> = (0..40).map(|i| 5 + i * 13 % 200).collect();
+    let labels: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    let packed = Packed::from_rows([
+        (&ids[..25], &labels[..25]),
+        (&ids[25..], &labels[25..]),
+        (&ids[..30], &labels[..30]),
+    ]);
+    for dtype in [GgufDtype::Q8_0, GgufDtype::Q4_0] {
+        let path = folder.path().join("model.gguf");
+        save_gguf(&path, &model, dtype, "m", |_| Ok::<(), Error>(())).unwrap();
+        let base = Base::open(&path).unwrap();
+        check_beside_the_cpu(&base, &packed, "blocks", |route| {
+            assert!(route.holds_blocks());
+        });
+    }
+}
