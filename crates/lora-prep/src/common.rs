@@ -32,9 +32,7 @@ impl<T: Clone + PartialEq> Common<T> {
 /// What serves chats that bring no system text as the rows are: the text of all rows, else the one that was put before
 /// those that brought none.
 pub(crate) fn system(rows: Common<Option<String>>, given: Option<&str>) -> Option<String> {
-    if rows.first.is_none() {
-        return None; // no row has roles, so that none was written with it
-    }
+    rows.first.as_ref()?; // without a row that has roles none was written with it
     rows.of_all().unwrap_or_else(|| given.map(str::to_owned))
 }
 
