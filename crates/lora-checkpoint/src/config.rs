@@ -1,7 +1,7 @@
 //! The shape of a decoder, checked for sense: all that a route, a file format or a plan needs to know of a model.
 //! Where it comes from (config.json, GGUF metadata) lives elsewhere.
-use crate::Rope;
-use crate::families::{DeltaShape, Experts, Facts, Family, MambaShape, Mixer, ShortConv, Variants};
+use crate::families::{DeltaShape, Experts, Facts, Family, MambaShape, ShortConv, Variants};
+use crate::{Biases, Factors, LayerSpec, Multipliers, Rope};
 
 /// A decoder's shape, from config.json or GGUF metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,8 @@ pub struct ModelConfig {
     pub query_pre_attn_scalar: f64,
     /// Factors beside the matrices.
     pub multipliers: Multipliers,
+    /// Factors around linear layers.
+    pub factors: Factors,
     /// c of the soft cap c·tanh(score/c) on attention scores.
     pub attention_softcap: Option<f64>,
     /// The same on logits.
@@ -62,63 +64,6 @@ pub struct ModelConfig {
     pub eos_token_ids: Vec<u32>,
     /// Padding id.
     pub pad_token_id: Option<u32>,
-}
-
-/// What is a layer's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LayerSpec {
-    /// Keys that a query sees, itself included: those with i − j < window. None: all before it.
-    pub window: Option<usize>,
-    /// Place of its rotary embedding in [`ModelConfig::ropes`]. None: positions are not encoded.
-    pub rope: Option<usize>,
-    /// Whether experts stand in the place of its MLP.
-    pub experts: bool,
-    /// What mixes its tokens.
-    pub mixer: Mixer,
-}
-
-/// Which linear layers have biases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Biases {
-    /// q, k and v.
-    pub qkv: bool,
-    /// Attention output.
-    pub output: bool,
-    /// gate, up and down.
-    pub mlp: bool,
-}
-
-impl Biases {
-    /// Biases everywhere.
-    pub(crate) const ALL: Self = Self {
-        qkv: true,
-        output: true,
-        mlp: true,
-    };
-}
-
-/// Factors beside the matrices, where a family has them.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Multipliers {
-    /// Embeddings are multiplied by it.
-    pub embedding: f64,
-    /// Scores are multiplied by it; none: divided by √`query_pre_attn_scalar`.
-    pub attention: Option<f64>,
-    /// The outputs of attention and MLP are multiplied by it before they are added to the hidden state.
-    pub residual: f64,
-    /// Logits are divided by it.
-    pub logits: f64,
-}
-
-impl Default for Multipliers {
-    fn default() -> Self {
-        Self {
-            embedding: 1.0,
-            attention: None,
-            residual: 1.0,
-            logits: 1.0,
-        }
-    }
 }
 
 /// Largest dimension of any weight: far above every real model, small enough that products of two fit 64 bits.
@@ -240,7 +185,9 @@ impl ModelConfig {
             ("attn_logit_softcapping", self.attention_softcap),
             ("final_logit_softcapping", self.logit_softcap),
         ];
-        for (key, value) in positive {
+        let factors = self.factors.named();
+        let factors = factors.iter().map(|&(key, factor)| (key, Some(factor)));
+        for (key, value) in positive.into_iter().chain(factors) {
             if value.is_some_and(|x| !(x.is_finite() && x > 0.0)) {
                 return Err(format!(
                     "{key} is {}, expected a positive number",

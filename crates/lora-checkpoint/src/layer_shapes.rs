@@ -1,6 +1,6 @@
 //! What each layer of a decoder consists of, and the shapes and names of that.
 use crate::families::{
-    DeltaShape, HeadNorms, Heads, MambaShape, Mixer, Norm, PER_LAYER_EMBEDDING, PerLayer,
+    DeltaShape, HeadNorms, Heads, MambaShape, Norm, PER_LAYER_EMBEDDING, PerLayer,
 };
 use crate::{ModelConfig, Projection};
 
@@ -23,30 +23,6 @@ impl ModelConfig {
             None => self.variants.full.unwrap_or(usual),
             Some(_) => usual,
         }
-    }
-
-    /// The first of the layers that read keys and values of earlier ones; the number of layers where none does.
-    #[must_use]
-    pub fn first_sharing(&self) -> usize {
-        self.num_hidden_layers.saturating_sub(self.variants.sharing)
-    }
-
-    /// The layer whose keys and values a layer reads in the place of its own: the last of its kind before all that do so.
-    #[must_use]
-    pub fn keys_of(&self, layer: usize) -> Option<usize> {
-        let first = self.first_sharing();
-        let slides = |layer: usize| self.layers[layer].window.is_some();
-        match layer < first {
-            true => None,
-            false => (0..first).rev().find(|&own| slides(own) == slides(layer)),
-        }
-    }
-
-    /// Whether others read a layer's keys and values.
-    #[must_use]
-    pub fn shares_keys(&self, layer: usize) -> bool {
-        let first = self.first_sharing();
-        layer < first && (first..self.num_hidden_layers).any(|l| self.keys_of(l) == Some(layer))
     }
 
     /// Whether a layer's values are its keys as projected.
@@ -120,6 +96,11 @@ impl ModelConfig {
             Projection::Gate | Projection::Up | Projection::Down | Projection::GateUp => {
                 self.biases.mlp
             }
+            Projection::MambaIn
+            | Projection::MambaZ
+            | Projection::MambaXbc
+            | Projection::MambaDt => self.biases.mamba_in,
+            Projection::MambaOut => self.biases.mamba_out,
             Projection::DeltaQkv
             | Projection::DeltaZ
             | Projection::DeltaB
@@ -127,11 +108,6 @@ impl ModelConfig {
             | Projection::DeltaOut
             | Projection::ConvIn
             | Projection::ConvOut
-            | Projection::MambaIn
-            | Projection::MambaZ
-            | Projection::MambaXbc
-            | Projection::MambaDt
-            | Projection::MambaOut
             | Projection::PerLayerModel
             | Projection::PerLayerGate
             | Projection::PerLayerOut => false,
@@ -142,7 +118,7 @@ impl ModelConfig {
     #[must_use]
     pub fn is_recurrent(&self) -> bool {
         let mut layers = self.layers.iter();
-        layers.any(|layer| layer.mixer != Mixer::Attention)
+        layers.any(|layer| layer.keeps_state())
     }
 
     /// Name of a linear layer without `.weight`, e.g. `model.layers.3.mlp.up_proj`.
@@ -159,10 +135,10 @@ impl ModelConfig {
     #[must_use]
     pub fn norm_path(&self, layer: usize, norm: Norm) -> Option<String> {
         let own = self.facts().norm(norm)?;
-        let is_recurrent = self.layers[layer].mixer != Mixer::Attention;
+        let has_attention = self.layers[layer].has_attention();
         let has = match norm {
-            Norm::Query => !is_recurrent,
-            Norm::Key => !is_recurrent && self.keys_of(layer).is_none(),
+            Norm::Query => has_attention,
+            Norm::Key => has_attention && self.keys_of(layer).is_none(),
             Norm::PerLayerInput => layer == 0 && self.per_layer().is_some(),
             Norm::PerLayerOutput => self.per_layer().is_some(),
             _ => true,
@@ -200,45 +176,5 @@ impl ModelConfig {
     pub fn output_scale(&self, layer: usize) -> Option<String> {
         let own = self.facts().output_scale?;
         Some(format!("model.layers.{layer}.{own}"))
-    }
-
-    /// Weights that transformers does not read, though files may hold them: keys and values of layers that read others'.
-    pub(crate) fn is_left_unread(&self, name: &str) -> bool {
-        let Some(rest) = name.strip_prefix("model.layers.") else {
-            return false;
-        };
-        let Some((layer, own)) = rest.split_once('.') else {
-            return false;
-        };
-        let sharing = self.first_sharing()..self.num_hidden_layers;
-        let is_sharing = layer.parse().is_ok_and(|layer| sharing.contains(&layer));
-        let keys = ["k_proj.", "v_proj.", "k_norm.", "v_norm."];
-        let own = own.strip_prefix("self_attn.");
-        is_sharing && own.is_some_and(|own| keys.iter().any(|key| own.starts_with(key)))
-    }
-
-    /// Whether the layers that read earlier keys and values find some.
-    pub(crate) fn validate_variants(&self) -> Result<(), String> {
-        let sharing = self.variants.sharing;
-        if sharing >= self.num_hidden_layers && sharing > 0 {
-            return Err(format!(
-                "num_kv_shared_layers is {sharing}, expected less than num_hidden_layers {}",
-                self.num_hidden_layers
-            ));
-        }
-        let finds = |layer: usize| self.keys_of(layer).is_some();
-        if let Some(layer) = (self.first_sharing()..self.num_hidden_layers).find(|&l| !finds(l)) {
-            return Err(format!(
-                "layer {layer} reads keys and values of an earlier layer of its kind (num_kv_shared_layers {sharing}), and there \
-                 is none"
-            ));
-        }
-        match self.per_layer() {
-            Some(own) if own.vocabulary < self.vocab_size => Err(format!(
-                "vocab_size_per_layer_input {} is less than vocab_size {}",
-                own.vocabulary, self.vocab_size
-            )),
-            _ => Ok(()),
-        }
     }
 }

@@ -22,6 +22,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("safetensors and GGUF are little-endian; weights are read where they lie");
 
+mod biases;
 mod blocks;
 mod chat;
 mod checkpoint;
@@ -31,11 +32,13 @@ mod ends;
 mod error;
 mod expert_columns;
 mod expert_rows;
+mod factors;
 mod families;
 mod files;
 pub mod gguf;
 mod importance;
 mod layer_shapes;
+mod layer_spec;
 mod lost;
 mod mapped;
 mod mixtures;
@@ -47,8 +50,10 @@ mod published;
 #[allow(clippy::needless_range_loop)]
 mod quantise;
 mod rope;
+mod row_factors;
 mod safetensors_files;
 mod save;
+mod sharing;
 mod states;
 mod storage;
 mod stored;
@@ -58,18 +63,21 @@ mod view;
 mod vocabulary;
 mod weights;
 
+pub use biases::Biases;
 pub use chat::{Chat, shown, template_sha256};
 pub use checkpoint::{Checkpoint, Format};
-pub use config::{Biases, LayerSpec, ModelConfig, Multipliers};
+pub use config::ModelConfig;
 pub use ends::add_end;
 pub use error::Error;
+pub use factors::{Factors, Multipliers};
 pub use families::{
     Activation, Block, Clamp, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts,
-    Facts, Family, HeadNorms, Heads, MambaPart, MambaShape, Mixer, Mlp, Norm, NormKind,
+    Facts, Family, HeadNorms, Heads, MambaNorm, MambaPart, MambaShape, Mixer, Mlp, Norm, NormKind,
     PER_LAYER_EMBEDDING, PerLayer, Published, Recurrent, RotaryPairs, ShortConv, Variants,
     XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 pub use importance::Importance;
+pub use layer_spec::LayerSpec;
 pub use projection::Projection;
 pub use rope::{Growth, Rope, RopeScaling};
 pub use save::{

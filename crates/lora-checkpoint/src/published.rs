@@ -1,9 +1,8 @@
 //! The shape of a published model as a config, for plans.
-use crate::config::{Biases, LayerSpec, Multipliers};
 use crate::families::{
     DeltaShape, Family, MambaShape, Mixer, Published, RecurrentKind, ShortConv, Variants,
 };
-use crate::{ModelConfig, Rope, RopeScaling};
+use crate::{Biases, Factors, LayerSpec, ModelConfig, Multipliers, Rope, RopeScaling};
 
 impl ModelConfig {
     /// The shape of a published model: what a count of parameters and a prediction of memory need. Windows, rotary
@@ -15,6 +14,7 @@ impl ModelConfig {
             rope: Some(0),
             experts: shape.experts.is_some(),
             mixer: Mixer::Attention,
+            beside_attention: family.facts().beside_attention(),
         };
         let rope = Rope {
             theta: 10_000.0,
@@ -42,6 +42,7 @@ impl ModelConfig {
             router_aux_loss: None,
             query_pre_attn_scalar: shape.head as f64,
             multipliers: Multipliers::default(),
+            factors: Factors::NONE,
             attention_softcap: None,
             logit_softcap: None,
             tie_word_embeddings: shape.tied,
@@ -50,6 +51,8 @@ impl ModelConfig {
                 qkv: family.facts().json.qkv_bias.default(),
                 output: family.facts().json.output_bias.default(),
                 mlp: family.facts().json.mlp_bias.default(),
+                mamba_in: false,
+                mamba_out: false,
             },
             experts: shape.experts,
             variants: Variants::default(),
@@ -86,13 +89,16 @@ fn short_conv(family: Family) -> Option<ShortConv> {
     }
 }
 
-/// Heads of layers of Mamba-2, which are as wide together as twice the hidden state.
+/// Heads of layers of Mamba-2, which are as wide together as twice the hidden state where they are not listed.
 fn mamba(family: Family, shape: &Published) -> Option<MambaShape> {
     let RecurrentKind::Mamba(usual) = kind(family)? else {
         return None;
     };
     if shape.attention_everywhere {
         return None;
+    }
+    if shape.mamba.is_some() {
+        return shape.mamba;
     }
     let [heads, state] = shape.state_heads.unwrap_or([usual.heads, usual.state]);
     Some(MambaShape {

@@ -1,4 +1,5 @@
 //! An adapter folder opened, whoever wrote it.
+use crate::error::Fault;
 use crate::folder::{self, Kind};
 use crate::{Adapter, BaseModel, CONFIG_FILE, Error, LoraConfig, mlx, peft};
 use std::path::Path;
@@ -12,7 +13,13 @@ impl Adapter {
     /// Names the file, and the key or the tensor with both shapes.
     pub fn load(dir: &Path, base: &impl BaseModel) -> Result<(Self, Vec<String>), Error> {
         match folder::kind(dir) {
-            Kind::Mlx => Ok((mlx::load(dir, base)?, Vec::new())),
+            Kind::Mlx => match base.unfit_for_mlx() {
+                Some(why) => Err(Error::config(
+                    Fault::new(format!("{} is mlx-lm's, and {why}", dir.display()))
+                        .hint("use PEFT's format or a GGUF LoRA"),
+                )),
+                None => Ok((mlx::load(dir, base)?, Vec::new())),
+            },
             Kind::Peft => {
                 folder::require(dir)?;
                 peft::load(dir, base)

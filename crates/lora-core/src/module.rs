@@ -38,6 +38,8 @@ pub enum ModuleKind {
         values: usize,
         /// Whether the base has a bias here.
         bias: bool,
+        /// Whether it is a linear layer all the same, but one that PEFT refuses to put LoRA on.
+        linear: bool,
     },
     /// Something without weights (an activation, a rotary embedding): nothing of it can train, but an expression can match it.
     Weightless,
@@ -175,6 +177,19 @@ impl Module {
             kind: ModuleKind::Frozen {
                 values,
                 bias: false,
+                linear: false,
+            },
+            ..Self::linear(path, 0, 0)
+        }
+    }
+
+    /// A linear layer of so many values that PEFT refuses to put LoRA on: its weights stay as they are.
+    pub fn unadapted(path: impl Into<String>, values: usize) -> Self {
+        Self {
+            kind: ModuleKind::Frozen {
+                values,
+                bias: false,
+                linear: true,
             },
             ..Self::linear(path, 0, 0)
         }
@@ -250,6 +265,11 @@ pub trait BaseModel {
     /// # Errors
     /// If there is no such tensor, or only the model's shape is known.
     fn read(&self, tensor: &str, first: usize, out: &mut [f32]) -> Result<(), Error>;
+
+    /// Why mlx-lm's adapters don't fit it, if they don't.
+    fn unfit_for_mlx(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A model of which only the shape is known.

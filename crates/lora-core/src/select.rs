@@ -77,6 +77,10 @@ pub(crate) fn select(config: &LoraConfig, modules: &[Module]) -> Result<Selectio
                 return Err(of_experts(module));
             }
             ModuleKind::Norm { .. } => ("is a norm", "train it as a whole with modules_to_save"),
+            ModuleKind::Frozen { linear: true, .. } => (
+                "is a linear layer that PEFT puts no LoRA on in such a model",
+                "name other targets, or all-linear, which leaves it out",
+            ),
             ModuleKind::Frozen { .. } => (
                 "is no linear layer",
                 "narrow the pattern, e.g. by _proj at its end",

@@ -2,7 +2,7 @@
 use crate::{Args, Dtype, Format, gguf_adapter};
 use lora_checkpoint::{Checkpoint, SaveDtype};
 use lora_cli::{Error, Result, Ui, artefact_input, resolve_names};
-use lora_core::Adapter;
+use lora_core::{Adapter, BaseModel};
 use lora_model::{Adding, Base, Opened, Served, open_for, rows_left_behind};
 use lora_receipt::{Artefact, Receipt};
 use std::path::{Path, PathBuf};
@@ -181,6 +181,11 @@ pub(crate) fn refuse_impossible(args: &Args, source: &Source) -> Result<()> {
             .hint("use --format peft for an adapter, or merge it into its base: lora-merge --adapter A --out M")),
         (Source::Adapter(..), Format::Peft | Format::Mlx) if args.dtype != Some(Dtype::F32) => {
             Err(Error::new("adapter folders are written as f32").hint("leave --dtype out"))
+        }
+        (Source::Adapter(base, _), Format::Mlx) if base.unfit_for_mlx().is_some() => {
+            let why = base.unfit_for_mlx().unwrap_or_default();
+            Err(Error::new(format!("no adapter of mlx-lm fits this base: {why}"))
+                .hint("use --format peft or gguf, or merge the adapter: lora-merge --adapter A --out M"))
         }
         (Source::Adapter(..), Format::Peft | Format::Mlx) => Ok(()),
         (Source::Adapter(base, adapter), Format::Gguf) => match blocks {

@@ -1,7 +1,7 @@
 //! A model → one GGUF file, or a Hugging Face folder.
 use crate::output::{Output, name};
 use crate::{Args, Dtype, Format};
-use lora_checkpoint::{Checkpoint, GgufDtype, Importance, SaveDtype, save_folder, save_gguf};
+use lora_checkpoint::{Checkpoint, GgufDtype, Importance, SaveDtype, gguf, save_folder, save_gguf};
 use lora_cli::Foreign as _;
 use lora_cli::{Error, Result, Ui, human_bytes};
 use serde_json::{Map, Value, json};
@@ -49,7 +49,12 @@ pub(crate) fn write(
     drop(progress);
     warnings.iter().for_each(|warning| ui.warn(warning));
     let written = Checkpoint::open(&output.path)?;
-    if written.tensor_names() != model.tensor_names() {
+    let mut expected = match args.format {
+        Format::Gguf => gguf::weight_names(model.config()),
+        Format::Hf | Format::Peft | Format::Mlx => model.tensor_names(),
+    };
+    expected.sort_unstable();
+    if written.tensor_names() != expected {
         return Err(Error::new(
             "the written model does not have the weights of its source",
         ));

@@ -3,6 +3,7 @@ use crate::inputs::Source;
 use crate::{Args, Format};
 use lora_cli::{Result, Ui, draft};
 use lora_model::{TrainedOn, model_input};
+use lora_receipt::identity::FACTORS;
 use lora_receipt::{Artefact, Draft, Input, Staged};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,12 @@ impl Output {
     }
 
     /// Writes the receipt and makes the output final.
-    pub(crate) fn commit(self, args: &Args, results: Value, ui: &Ui) -> Result<()> {
+    pub(crate) fn commit(mut self, args: &Args, results: Value, ui: &Ui) -> Result<()> {
+        if self.artefact == Artefact::Gguf {
+            // A GGUF LoRA is what it is for weights with the model's multipliers in them, whichever base it was made on.
+            let inputs = self.inputs.iter_mut();
+            inputs.for_each(|input| _ = input.marks.remove(FACTORS));
+        }
         let draft = Draft {
             results,
             ..draft::<Args>(ui, args, self.artefact, self.inputs)?

@@ -77,7 +77,15 @@ impl Base {
     }
 }
 
+/// Why mlx-lm's adapters don't fit a model with factors around its linear layers.
+const UNFIT_FOR_MLX: &str = "mlx-lm has this model's multipliers in its weights, of which ones its versions differ: what an adapter \
+adds would count otherwise";
+
 impl BaseModel for Base {
+    fn unfit_for_mlx(&self) -> Option<&'static str> {
+        self.config().has_factors().then_some(UNFIT_FOR_MLX)
+    }
+
     fn modules(&self) -> Vec<Module> {
         spec::modules(self.config())
     }

@@ -1,7 +1,7 @@
 //! Which model a base is: the marks that are kept with its hash, and whether an adapter belongs to it.
 use crate::Base;
-use lora_checkpoint::{Checkpoint, RotaryPairs, StorageDtype, TensorView};
-use lora_receipt::identity::{ROTATION, SAMPLES, STORAGE, TOKENIZER, WEIGHTS, samples};
+use lora_checkpoint::{Checkpoint, Format, RotaryPairs, StorageDtype, TensorView};
+use lora_receipt::identity::{FACTORS, ROTATION, SAMPLES, STORAGE, TOKENIZER, WEIGHTS, samples};
 use lora_receipt::{Belonging, HubPlace, Identity, Input, Marks, Receipt};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -71,6 +71,12 @@ fn marks(model: &Checkpoint) -> Marks {
         (SAMPLES.to_owned(), samples(&evenly(&norms))),
         (ROTATION.to_owned(), rotation(model).to_owned()),
     ]);
+    marks.extend(
+        model
+            .config()
+            .factor_mark()
+            .map(|mark| (FACTORS.to_owned(), mark)),
+    );
     if let Ok(tokenizer) = model.tokenizer() {
         marks.insert(TOKENIZER.to_owned(), tokenizer.sha256);
     }
@@ -161,6 +167,10 @@ impl TrainedOn {
                 Identity::of(then, &given)
             }
             Self::Name(name) if is_path_of(name, &given.path) => Identity::Same,
+            // Other tools train on the folder, where the multipliers stand beside the weights.
+            Self::Name(_) if has_factors_inside(model) => Identity::Other(
+                "this file has the model's multipliers in its weights, and no other tool trains on such a file".to_owned(),
+            ),
             Self::Name(name) => {
                 let own = names(model, &given.path);
                 if own.iter().any(|own| words(own) == words(name)) {
@@ -171,6 +181,11 @@ impl TrainedOn {
             Self::Nothing => Identity::Unknown("it does not name its base".to_owned()),
         }
     }
+}
+
+/// Whether a file has in its weights what the model's folder has beside them.
+fn has_factors_inside(model: &Checkpoint) -> bool {
+    model.format() == Format::Gguf && model.config().factor_mark().is_some()
 }
 
 /// The folder of the run that wrote a checkpoint.

@@ -43,6 +43,7 @@ pub fn modules(config: &ModelConfig) -> Vec<Module> {
         modules.push(match shape[..] {
             [vocabulary, width] if path == EMBEDDING => Module::embedding(path, vocabulary, width),
             _ if path == PER_LAYER_EMBEDDING => Module::frozen(path, shape.iter().product()),
+            [out, inn] if is_unadapted(config, path) => Module::unadapted(path, out * inn),
             _ if is_of_state(&name) => Module::frozen(path, shape.iter().product()),
             [out_features, in_features] => Module {
                 is_head: path == HEAD,
@@ -82,6 +83,13 @@ fn weightless(config: &ModelConfig, layer: usize) -> impl Iterator<Item = &'stat
     let experts = facts.experts.filter(|_| config.layers[layer].experts);
     let of_experts = experts.map_or(&[][..], |own| own.weightless);
     of_mlp.chain(of_experts).copied()
+}
+
+/// Whether it is a linear layer that PEFT puts no LoRA on.
+fn is_unadapted(config: &ModelConfig, path: &str) -> bool {
+    let facts = config.facts();
+    let mut all = facts.unadapted.iter();
+    all.any(|&own| path.ends_with(facts.path(own)))
 }
 
 /// Whether it is what is added to that which the steps of a layer with a state are made of.

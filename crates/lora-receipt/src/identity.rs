@@ -13,6 +13,8 @@ pub const STORAGE: &str = "storage";
 pub const SAMPLES: &str = "samples";
 /// Mark of which components of a head rotate together: it decides the order of the rows of q and k.
 pub const ROTATION: &str = "rotation";
+/// Mark of the factors beside the weights, of a model that some files have with these in the weights.
+pub const FACTORS: &str = "factors";
 /// Mark of the vocabulary.
 pub const TOKENIZER: &str = "tokenizer";
 
@@ -57,6 +59,13 @@ impl Identity {
             return Self::Other(
                 "one rotates neighbouring components of a head and the other halves, so the rows of q_proj and k_proj lie \
                  in another order"
+                    .into(),
+            );
+        }
+        if equal(FACTORS) == Some(false) {
+            return Self::Other(
+                "one has multipliers in its weights that the other has beside them, so what an adapter adds counts otherwise \
+                 (as a GGUF LoRA, made by lora-export, it fits both)"
                     .into(),
             );
         }

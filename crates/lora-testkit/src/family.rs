@@ -5,11 +5,12 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 33] = [
+pub const FAMILIES: [(&str, &str); 34] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
     ("exaone4", "exaone4_windows"),
+    ("falcon_h1", "falcon_h1_multipliers"),
     ("gemma", "gemma_wide_heads"),
     ("gemma2", "gemma2_capped"),
     ("gemma3_text", "gemma3_text"),

@@ -1,6 +1,6 @@
 //! Experts: how many, how wide, which layers have some, and what stands beside them.
 use super::value::{Object, flag, non_null, real, size};
-use crate::config::LayerSpec;
+use crate::LayerSpec;
 use crate::families::{Clamp, Experts, Facts, Normalised};
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! Windows and rotary embeddings, layer by layer.
 use super::value::{Object, flag, non_null, size, sizes};
-use crate::config::LayerSpec;
+use crate::LayerSpec;
 use crate::families::{Facts, Mixer, RecurrentKind, RopeInWindows, Sliding};
 use serde_json::Value;
 
@@ -34,6 +34,7 @@ pub(super) fn all(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Laye
             rope: (rotated && (window.is_some() || !in_windows_alone)).then(|| rope(window)),
             experts: false,
             mixer,
+            beside_attention: facts.beside_attention(),
         })
         .collect())
 }
@@ -57,12 +58,20 @@ fn mixers(json: &Object, facts: &Facts, count: usize) -> Result<Vec<Mixer>, Stri
     };
     if let Some(list) = per_layer(json, "layer_types", count)? {
         let named = |kind: &Value| {
-            let known = [recurrent.mixer(), Mixer::Attention];
-            let is = |mixer: &Mixer| mixer.words().iter().any(|word| kind == word);
-            let found = known.into_iter().find(is);
+            let attention = (Mixer::Attention, Mixer::Attention.words());
+            let known = [(recurrent.mixer(), recurrent.words()), attention];
+            let known = match recurrent.beside_attention {
+                true => &known[..1],
+                false => &known[..],
+            };
+            let is = |(_, words): &&(Mixer, [&str; 2])| words.iter().any(|word| kind == word);
+            let found = known.iter().find(is).map(|(mixer, _)| *mixer);
             found.ok_or_else(|| {
-                let [[own, _], [attention, _]] = known.map(Mixer::words);
-                format!("layer_types has {kind}, known are \"{own}\" and \"{attention}\"")
+                let words: Vec<String> = known
+                    .iter()
+                    .map(|(_, own)| format!("\"{}\"", own[0]))
+                    .collect();
+                format!("layer_types has {kind}, known: {}", words.join(" and "))
             })
         };
         return list.iter().map(named).collect();

@@ -1,6 +1,7 @@
 //! config.json as transformers 4 and 5 write it → [`ModelConfig`]. What can't be honoured is refused by name.
 //! - `blocks`: the width of an MLP in blocks.
 //! - `experts`: of a mixture.
+//! - `factors`: beside the matrices and around them.
 //! - `layers`: windows and rotary embeddings layer by layer.
 //! - `recurrent`: layers that keep a state.
 //! - `rope`: rotary embedding parameters.
@@ -9,6 +10,7 @@
 //! - `variants`: where attention layers differ beside windows.
 mod blocks;
 mod experts;
+mod factors;
 mod layers;
 mod recurrent;
 mod rope;
@@ -16,12 +18,12 @@ mod unread;
 mod value;
 mod variants;
 
-use crate::config::{Biases, Multipliers, check_layers};
+use crate::config::check_layers;
 use crate::error::{Error, Fault, Result, invalid};
 use crate::families::{Activation, BiasKey, Facts, Family, Heads, Mlp, SoftCap, Stacked};
 use crate::files::read_json;
 use crate::text_part;
-use crate::{ModelConfig, Rope};
+use crate::{Biases, ModelConfig, Rope};
 use serde_json::Value;
 use std::path::Path;
 use value::{Object, flag, ids, ids_or, non_null, real, size};
@@ -135,7 +137,8 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
             None => head_dim as f64,
             Some(default) => real(json, "query_pre_attn_scalar")?.unwrap_or(default),
         },
-        multipliers: multipliers(json, facts)?,
+        multipliers: factors::beside(json, facts)?,
+        factors: factors::around(json, facts)?,
         attention_softcap: soft_cap(json, "attn_logit_softcapping", default.attention_softcap)?,
         logit_softcap: soft_cap(json, "final_logit_softcapping", default.logit_softcap)?,
         tie_word_embeddings: match default.block_width {
@@ -244,41 +247,16 @@ fn biases(json: &Object, facts: &Facts) -> Result<Biases, String> {
         BiasKey::Always => Ok(true),
         BiasKey::Read(key, default) => flag(json, key, default),
     };
+    let of_mamba = |key| match facts.json.mamba_width {
+        None => Ok(false),
+        Some(_) => flag(json, key, false),
+    };
     Ok(Biases {
         qkv: has(facts.json.qkv_bias)?,
         output: has(facts.json.output_bias)?,
         mlp: has(facts.json.mlp_bias)?,
-    })
-}
-
-/// Of a family that reads them; absent ones are 1.
-fn multipliers(json: &Object, facts: &Facts) -> Result<Multipliers, String> {
-    if let Some(default) = facts.json.logit_scale {
-        return logit_scale(json, default);
-    }
-    if !facts.json.multipliers {
-        return Ok(Multipliers::default());
-    }
-    let read = |key: &str| Ok::<f64, String>(real(json, key)?.unwrap_or(1.0));
-    Ok(Multipliers {
-        embedding: read("embedding_multiplier")?,
-        attention: Some(read("attention_multiplier")?),
-        residual: read("residual_multiplier")?,
-        logits: read("logits_scaling")?,
-    })
-}
-
-/// Of a family whose logits are multiplied by `logit_scale`.
-fn logit_scale(json: &Object, default: f64) -> Result<Multipliers, String> {
-    let scale = real(json, "logit_scale")?.unwrap_or(default);
-    if !(scale.is_finite() && scale > 0.0) {
-        return Err(format!(
-            "logit_scale is {scale}, expected a positive number"
-        ));
-    }
-    Ok(Multipliers {
-        logits: 1.0 / scale,
-        ..Multipliers::default()
+        mamba_in: of_mamba("mamba_proj_bias")?,
+        mamba_out: of_mamba("projectors_bias")?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Layers that keep a state in place of keys and values: their heads and taps.
 use super::value::{Object, flag, non_null, size};
 use crate::LayerSpec;
-use crate::families::{DeltaShape, Facts, MambaShape, Mixer, RecurrentKind, ShortConv};
+use crate::families::{DeltaShape, Facts, MambaNorm, MambaShape, Mixer, RecurrentKind, ShortConv};
 use serde_json::Value;
 
 /// Heads of layers of Gated DeltaNet, of a family that has such.
@@ -44,14 +44,27 @@ pub(super) fn mamba(
     let Some(RecurrentKind::Mamba(usual)) = kind.filter(|_| has_some) else {
         return Ok(None);
     };
-    if flag(json, "mamba_proj_bias", false)? {
+    if facts.json.mamba_width.is_none() && flag(json, "mamba_proj_bias", false)? {
         return Err(
             "mamba_proj_bias is true: biases on Mamba's projections are not supported".to_owned(),
         );
     }
     let or = |key: &str, usual: usize| Ok::<_, String>(size(json, key)?.unwrap_or(usual));
     let heads = or("mamba_n_heads", usual.heads)?;
-    let all = hidden.saturating_mul(or("mamba_expand", 2)?);
+    let (key, all) = match facts.json.mamba_width {
+        Some(usual)
+            if non_null(json, "mamba_d_ssm").is_some() || json.get("mamba_d_ssm").is_none() =>
+        {
+            ("mamba_d_ssm", or("mamba_d_ssm", usual)?)
+        }
+        _ => {
+            let expand = or("mamba_expand", 2)?;
+            (
+                "mamba_expand times hidden_size",
+                hidden.saturating_mul(expand),
+            )
+        }
+    };
     let width = match non_null(json, "mamba_d_head") {
         Some(Value::String(auto)) if auto == "auto" => None,
         _ => size(json, "mamba_d_head")?,
@@ -59,7 +72,7 @@ pub(super) fn mamba(
     let width = width.unwrap_or(all / heads.max(1));
     if heads.saturating_mul(width) != all {
         return Err(format!(
-            "mamba_n_heads {heads} times mamba_d_head {width} is not mamba_expand times hidden_size, {all}"
+            "mamba_n_heads {heads} times mamba_d_head {width} is not {key}, {all}"
         ));
     }
     Ok(Some(MambaShape {
@@ -69,8 +82,23 @@ pub(super) fn mamba(
         state: or("mamba_d_state", usual.state)?,
         taps: or("mamba_d_conv", usual.taps)?,
         conv_bias: flag(json, "mamba_conv_bias", usual.conv_bias)?,
+        norm: norm(json, facts, usual.norm)?,
         limits: limits(json)?,
     }))
+}
+
+/// The norm behind the rule, in a family whose files say it.
+fn norm(json: &Object, facts: &Facts, usual: MambaNorm) -> Result<MambaNorm, String> {
+    if facts.json.mamba_width.is_none() {
+        return Ok(usual);
+    }
+    let has_norm = flag(json, "mamba_rms_norm", false)?;
+    let is_first = flag(json, "mamba_norm_before_gate", true)?;
+    Ok(match (has_norm, is_first) {
+        (false, _) => MambaNorm::Without,
+        (true, true) => MambaNorm::BeforeGate,
+        (true, false) => MambaNorm::BehindGate,
+    })
 }
 
 /// `time_step_limit`, whose numbers may be infinite, as transformers writes that.

@@ -113,6 +113,8 @@ enum Neutral {
     AllOnes,
     /// 0.
     Zero,
+    /// A list of ones.
+    Ones,
     /// The plain rotary embedding.
     Rope,
     /// What the family does in any case.
@@ -126,6 +128,10 @@ impl Neutral {
             Self::False => value == &Value::Bool(false),
             Self::One => value.as_f64() == Some(1.0),
             Self::Zero => value.as_f64() == Some(0.0),
+            Self::Ones => {
+                let is_one = |v: &Value| v.as_f64() == Some(1.0);
+                value.as_array().is_some_and(|list| list.iter().all(is_one))
+            }
             Self::Rope => value == "rope",
             Self::Always(does) => value == &Value::Bool(does),
             Self::AtMostOne => value.as_f64().is_some_and(|n| n <= 1.0),
@@ -139,7 +145,7 @@ impl Neutral {
 
 /// The keys that this family doesn't read.
 fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
-    use Neutral::{AllOnes, Always, AtMostOne, False, Nothing, One, Rope, Zero};
+    use Neutral::{AllOnes, Always, AtMostOne, False, Nothing, One, Ones, Rope, Zero};
     let norms_heads = facts.norm(Norm::Query).is_some();
     let own = &facts.json;
     let biases = [own.qkv_bias, own.output_bias, own.mlp_bias];
@@ -180,7 +186,15 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
             matches!(own.logit_softcap, SoftCap::Read(_)),
         ),
         ("no_rope_layers", AllOnes, own.no_rope_interval.is_some()),
-        ("embedding_multiplier", One, own.multipliers),
+        ("embedding_multiplier", One, own.multipliers || own.factors),
+        ("lm_head_multiplier", One, own.factors),
+        ("key_multiplier", One, own.factors),
+        ("attention_in_multiplier", One, own.factors),
+        ("attention_out_multiplier", One, own.factors),
+        ("ssm_in_multiplier", One, own.factors),
+        ("ssm_out_multiplier", One, own.factors),
+        ("ssm_multipliers", Ones, own.factors),
+        ("mlp_multipliers", Ones, own.factors),
         ("residual_multiplier", One, own.multipliers),
         ("attention_multiplier", Nothing, own.multipliers),
         ("logits_scaling", One, own.multipliers),
@@ -218,6 +232,8 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
         ("conv_bias", False, false),
         ("full_attn_idxs", Nothing, has_short_conv),
         (ShortConv::KEY, Nothing, has_short_conv),
+        ("projectors_bias", False, own.mamba_width.is_some()),
+        ("attn_layer_indices", Nothing, false),
         ("use_cla", False, false),
         ("use_rotary_pos_emb", Always(true), false),
         ("use_mrope", False, false),

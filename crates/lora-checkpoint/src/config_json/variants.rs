@@ -1,6 +1,6 @@
 //! Where attention layers differ beside windows: heads of the full ones, shared keys and values, inputs of each layer.
 use super::value::{Object, flag, non_null, size};
-use crate::config::LayerSpec;
+use crate::LayerSpec;
 use crate::families::{Facts, Heads, PerLayer, Variants};
 use serde_json::Value;
 use std::collections::BTreeMap;

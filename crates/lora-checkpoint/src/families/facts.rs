@@ -21,7 +21,7 @@ pub struct Facts {
     pub architecture: &'static str,
     /// The linear layers of a layer, in the order of the forward pass.
     pub projections: &'static [Projection],
-    /// Where some layers keep a state instead of keys and values.
+    /// Where some layers keep a state, in place of keys and values or beside them.
     pub recurrent: Option<Recurrent>,
     /// Module paths in a layer of those that are not called as in most families.
     pub names: &'static [(Projection, &'static str)],
@@ -59,6 +59,9 @@ pub struct Facts {
     /// Names of the modules that PEFT targets where nothing is said
     /// (TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING); empty where PEFT has no default.
     pub peft_targets: &'static [&'static str],
+    /// Linear layers on which PEFT puts no LoRA: it refuses them by their names, since transformers' fast way through Mamba passes
+    /// over what is added there.
+    pub unadapted: &'static [Projection],
     /// Beginnings of names of weights that files hold beside the decoder's, and that transformers does not read.
     pub(crate) unread_weights: &'static [&'static str],
     /// Its config.json.
@@ -84,6 +87,13 @@ impl Facts {
     pub fn path(&self, projection: Projection) -> &'static str {
         let own = self.names.iter().find(|(p, _)| *p == projection);
         own.map_or(projection.usual_path(), |(_, path)| path)
+    }
+
+    /// Whether attention stands beside what keeps a state, in all layers.
+    pub(crate) fn beside_attention(&self) -> bool {
+        self.recurrent
+            .as_ref()
+            .is_some_and(|own| own.beside_attention)
     }
 
     /// Whether its norms subtract the mean.

@@ -20,8 +20,13 @@ pub(crate) struct GgufFacts {
     pub(crate) permuted: bool,
     /// Whether gate and up are two tensors, though one linear layer in the folder.
     pub(crate) gate_up_apart: bool,
+    /// Whether the factors around linear layers, of embeddings and of logits lie in the weights: nothing names them in a file,
+    /// which holds a model without.
+    pub(crate) folds_factors: bool,
     /// Norms that lie under another name than in most architectures.
     pub(crate) norm_names: &'static [(Norm, &'static str)],
+    /// Norms whose tensors are called without `.weight` behind that.
+    pub(crate) bare_norms: &'static [Norm],
     /// The last norm's name.
     pub(crate) last_norm: &'static str,
     /// Which layers slide in a file that names a window.
@@ -40,6 +45,8 @@ pub(crate) struct GgufFacts {
     pub(crate) own_head: bool,
     /// What llama.cpp doesn't load, though a file can say it.
     pub(crate) unloaded: &'static [Unloaded],
+    /// What llama.cpp loads and leaves out, so that it would compute another model: refused.
+    pub(crate) unapplied: &'static [Unloaded],
     /// Where the matrix of values is so small that it gets more bits.
     pub(crate) small_values: SmallValues,
     /// The range of yarn is not rounded (`truncate` false), and llama.cpp rounds it all the same.

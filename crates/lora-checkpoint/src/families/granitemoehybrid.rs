@@ -3,7 +3,7 @@
 //! embedding then.
 use super::experts::{ExpertFacts, Experts, Shared};
 use super::facts::{Facts, GgufFacts, JsonFacts, Published, Unloaded, published};
-use super::mamba::MambaShape;
+use super::mamba::{MambaNorm, MambaShape};
 use super::mixers::{Recurrent, RecurrentKind};
 use super::parts::{
     ATTENTION_BIAS, GATE_UP_STACKED, GRANITE_EXPERTS, GRANITE_SHARED, PLAIN, PLAIN_GGUF, PLAIN_JSON,
@@ -27,8 +27,10 @@ pub(super) const FACTS: Facts = Facts {
             state: 256,
             taps: 4,
             conv_bias: true,
+            norm: MambaNorm::BehindGate,
             limits: MambaShape::UNLIMITED,
         }),
+        beside_attention: false,
     }),
     names: GRANITE_SHARED,
     weightless: &["shared_mlp.activation"],

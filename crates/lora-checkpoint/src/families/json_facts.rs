@@ -69,6 +69,12 @@ pub(crate) struct JsonFacts {
     pub(crate) block_width: bool,
     /// `position_embedding_type` is read: only "rope" is a rotary embedding.
     pub(crate) rope_switch: bool,
+    /// The factors around linear layers are read (`attention_in_multiplier` and its kin), and beside them `embedding_multiplier` and
+    /// `lm_head_multiplier`, by which logits are multiplied.
+    pub(crate) factors: bool,
+    /// `mamba_d_ssm` is read, and this is its default; as are the switches of Mamba-2's norm (`mamba_rms_norm`,
+    /// `mamba_norm_before_gate`) and of its biases (`mamba_proj_bias`, `projectors_bias`).
+    pub(crate) mamba_width: Option<usize>,
     /// `llama_4_scaling_beta` among the rotary parameters is needed: queries grow with their position.
     pub(crate) query_growth: bool,
     /// Keys that transformers reads and that are not supported here: null, or refused.

@@ -15,6 +15,7 @@ pub(super) const FACTS: Facts = Facts {
     recurrent: Some(Recurrent {
         projections: &[ConvIn, ConvOut, Gate, Up, Down],
         kind: RecurrentKind::ShortConv(ShortConv { taps: 3 }),
+        beside_attention: false,
     }),
     names: &[
         (O, "self_attn.out_proj"),

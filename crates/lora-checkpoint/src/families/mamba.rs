@@ -15,8 +15,21 @@ pub struct MambaShape {
     pub taps: usize,
     /// Whether the convolution has a bias.
     pub conv_bias: bool,
+    /// The norm behind the rule.
+    pub norm: MambaNorm,
     /// The least and the largest step.
     pub limits: [f64; 2],
+}
+
+/// What stands between the rule and the output projection beside the gate, y∘silu(z).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MambaNorm {
+    /// Nothing.
+    Without,
+    /// An RMSNorm of each group behind the gate.
+    BehindGate,
+    /// The same before it.
+    BeforeGate,
 }
 
 impl MambaShape {
@@ -60,7 +73,7 @@ pub enum MambaPart {
     StepBias,
     /// What of x goes past the state, a head each.
     Skip,
-    /// γ of the gated norm behind the rule.
+    /// γ of the norm behind the rule, if there is one.
     Norm,
 }
 
@@ -94,7 +107,7 @@ impl MambaPart {
             Self::Convolution => Some(vec![mamba.columns(), 1, mamba.taps]),
             Self::ConvolutionBias => mamba.conv_bias.then(|| vec![mamba.columns()]),
             Self::DecayLog | Self::StepBias | Self::Skip => Some(vec![mamba.heads]),
-            Self::Norm => Some(vec![mamba.values()]),
+            Self::Norm => (mamba.norm != MambaNorm::Without).then(|| vec![mamba.values()]),
         }
     }
 
@@ -103,7 +116,9 @@ impl MambaPart {
         match self {
             Self::Convolution => Some(vec![mamba.columns(), mamba.taps]),
             Self::DecayLog | Self::Skip => Some(vec![mamba.heads, 1]),
-            Self::Norm => Some(vec![mamba.groups, mamba.values() / mamba.groups.max(1)]),
+            Self::Norm => self
+                .shape(mamba)
+                .map(|_| vec![mamba.groups, mamba.values() / mamba.groups.max(1)]),
             Self::ConvolutionBias | Self::StepBias => self.shape(mamba),
         }
     }

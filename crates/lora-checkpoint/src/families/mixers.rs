@@ -1,5 +1,5 @@
 //! What mixes the tokens of a layer: attention, or something that keeps a state instead of all keys and values (Gated
-//! DeltaNet, a short convolution, Mamba-2). No family is named here.
+//! DeltaNet, a short convolution, Mamba-2), or both side by side. No family is named here.
 use super::mamba::MambaShape;
 use crate::Projection;
 
@@ -94,6 +94,8 @@ pub struct Recurrent {
     pub projections: &'static [Projection],
     /// What they are.
     pub(crate) kind: RecurrentKind,
+    /// Whether attention stands beside what keeps the state, in all layers.
+    pub(crate) beside_attention: bool,
 }
 
 /// What recurrent layers are, with what is taken where nothing is said.
@@ -118,6 +120,14 @@ impl Recurrent {
             RecurrentKind::Delta { .. } => Mixer::Delta,
             RecurrentKind::ShortConv(_) => Mixer::ShortConv,
             RecurrentKind::Mamba(_) => Mixer::Mamba,
+        }
+    }
+
+    /// transformers' words for such a layer in `layer_types`.
+    pub(crate) fn words(&self) -> [&'static str; 2] {
+        match self.beside_attention {
+            true => ["hybrid"; 2],
+            false => self.mixer().words(),
         }
     }
 }

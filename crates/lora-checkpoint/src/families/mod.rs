@@ -7,6 +7,7 @@ mod ernie4_5;
 mod exaone4;
 mod experts;
 mod facts;
+mod falcon_h1;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -58,7 +59,7 @@ pub use kinds::{
     XieluNumber,
 };
 
-pub use mamba::{MambaPart, MambaShape};
+pub use mamba::{MambaNorm, MambaPart, MambaShape};
 pub(crate) use mixers::RecurrentKind;
 pub use mixers::{DeltaPart, DeltaShape, Mixer, Recurrent, ShortConv};
 pub use variants::{Heads, PER_LAYER_EMBEDDING, PerLayer, Variants};
@@ -67,7 +68,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 33] = [
+static FAMILIES: [&Facts; 34] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -101,6 +102,7 @@ static FAMILIES: [&Facts; 33] = [
     &lfm2::FACTS,
     &helium::FACTS,
     &granitemoehybrid::FACTS,
+    &falcon_h1::FACTS,
 ];
 
 /// What a GGUF file shows of its family, beside the architecture.
@@ -230,6 +232,9 @@ mod tests {
             assert!(normed(Norm::Input, Norm::AttentionOutput));
             let is_parallel = facts.block == Block::Parallel;
             assert_ne!(normed(Norm::MlpInput, Norm::MlpOutput), is_parallel);
+            // Nothing says what a norm of one output of two would be.
+            let sum_is_plain = facts.norm(Norm::AttentionOutput).is_none();
+            assert!(sum_is_plain || !facts.beside_attention());
             assert_eq!(Family::of_model_type(facts.model_type).unwrap(), family);
             let marks = Marks {
                 named: family.name_in_gguf(facts.gguf.architecture),

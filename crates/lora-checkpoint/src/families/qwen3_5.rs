@@ -23,6 +23,7 @@ pub(super) const FACTS: Facts = Facts {
             },
             attention_every: 4,
         },
+        beside_attention: false,
     }),
     norms: BEFORE_AND_HEADS,
     norm_offset: 1.0,

@@ -1,5 +1,6 @@
 //! Shapes of published models, as a family's file lists them.
 use super::experts::Experts;
+use super::mamba::MambaShape;
 
 /// Shape of a published model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Published {
     /// Key heads and value heads of recurrent layers, where those are others than the family's usual ones; of Mamba-2 heads
     /// and the width of a state.
     pub state_heads: Option<[usize; 2]>,
+    /// Heads of Mamba-2, where they are listed.
+    pub mamba: Option<MambaShape>,
     /// The layers with attention, where those are listed.
     pub attention_in: &'static [usize],
     /// Whether all layers have attention, in a family where some may not.
@@ -38,6 +41,14 @@ impl Published {
     pub(super) const fn with_states(self, state_heads: [usize; 2]) -> Self {
         Self {
             state_heads: Some(state_heads),
+            ..self
+        }
+    }
+
+    /// The same with such heads of Mamba-2.
+    pub(super) const fn with_mamba(self, mamba: MambaShape) -> Self {
+        Self {
+            mamba: Some(mamba),
             ..self
         }
     }
@@ -79,6 +90,7 @@ pub(super) const fn published(
         tied,
         experts: None,
         state_heads: None,
+        mamba: None,
         attention_in: &[],
         attention_everywhere: false,
     }

@@ -10,13 +10,12 @@ use super::rope;
 use super::unread;
 use super::variants;
 use super::xielu;
-use crate::ModelConfig;
-use crate::Projection;
-use crate::config::{Biases, LayerSpec, Multipliers, check_layers};
+use crate::config::check_layers;
 use crate::error::Fault;
 use crate::families::{Facts, GgufWindows, Heads, Mixer, RopeInWindows, Variants};
 use crate::mapped::Mapped;
 use crate::weights::Part;
+use crate::{Biases, Factors, LayerSpec, ModelConfig, Multipliers, Projection};
 
 /// The decoder that the metadata and the tensor table describe, which are of these files.
 pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig, Fault> {
@@ -73,7 +72,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
         },
     };
     let head_dim = own.usual.width;
-    let mamba = recurrent::mamba(&keys, &layers, gguf)?;
+    let mamba = recurrent::mamba(&keys, facts, &layers, gguf)?;
     let config = ModelConfig {
         family,
         vocab_size: embedding.shape[0],
@@ -109,6 +108,7 @@ pub(crate) fn model_config(gguf: &Gguf, files: &[Mapped]) -> Result<ModelConfig,
             head_dim,
         ),
         multipliers: multipliers(&keys, facts, head_dim)?,
+        factors: Factors::NONE,
         attention_softcap: keys.cap("attn_logit_softcapping", facts.gguf.attention_softcap)?,
         logit_softcap: keys.cap("final_logit_softcapping", facts.gguf.logit_softcap)?,
         tie_word_embeddings: !gguf.tensors.contains_key("output.weight"),
@@ -163,6 +163,7 @@ pub(crate) fn layers_of(
                 Some(n) if !every(n, i) => Mixer::Delta,
                 _ => Mixer::Attention,
             },
+            beside_attention: false,
         }
     };
     (0..count).map(layer).collect()
@@ -260,6 +261,8 @@ fn biases(gguf: &Gguf, facts: &Facts, layers: usize) -> Biases {
         qkv: biased(Projection::Q),
         output: biased(Projection::O),
         mlp: biased(Projection::Up),
+        mamba_in: biased(Projection::MambaIn),
+        mamba_out: biased(Projection::MambaOut),
     }
 }
 

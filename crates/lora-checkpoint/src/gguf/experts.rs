@@ -1,6 +1,6 @@
 //! Experts among the metadata, and which layers have some: llama.cpp reads the keys, here the tensors say the same.
 use super::keys::Keys;
-use crate::config::LayerSpec;
+use crate::LayerSpec;
 use crate::error::Fault;
 use crate::families::{ExpertFacts, Experts, Facts};
 use crate::gguf::names;

@@ -8,6 +8,7 @@ pub(crate) mod entries;
 pub(crate) mod experts;
 mod family;
 mod file;
+mod folded;
 mod keys;
 pub(crate) mod names;
 mod order;
@@ -23,9 +24,10 @@ pub(crate) mod variants;
 pub(crate) mod xielu;
 
 pub use file::GgufFile;
+pub(crate) use folded::folded;
 pub use order::{
-    applies_lora, architecture, permute_columns, permute_rows, restore_columns, restore_rows,
-    tensor_name, tensors_of,
+    applies_lora, architecture, permute_columns, restore_columns, rows_from_gguf, rows_in_gguf,
+    tensor_name, tensors_of, weight_names,
 };
 pub(crate) use order::{arrangement, halves};
 pub use value::Value;

@@ -14,6 +14,9 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
         Part::Head => "output.weight".to_owned(),
         Part::Norm(_, Norm::PerLayerInput) => "per_layer_proj_norm.weight".to_owned(),
         Part::Linear(_, Projection::PerLayerModel) => "per_layer_model_proj.weight".to_owned(),
+        Part::Norm(layer, norm) if facts.gguf.bare_norms.contains(&norm) => {
+            format!("blk.{layer}.{}", of_norm(facts, norm))
+        }
         Part::Norm(layer, norm) => format!("blk.{layer}.{}.weight", of_norm(facts, norm)),
         Part::NormBias(layer, norm) => format!("blk.{layer}.{}.bias", of_norm(facts, norm)),
         Part::Xielu(_, number) => xielu_key(number).to_owned(),

@@ -1,4 +1,5 @@
 //! What others ask of a weight in GGUF: its name, and the order of its rows.
+use super::folded::{Folded, folded};
 use super::names;
 use crate::families::{DeltaPart, MambaPart};
 use crate::order::{Order, Tiled};
@@ -136,35 +137,54 @@ pub(crate) fn arrangement(config: &ModelConfig, part: Part) -> Arrangement {
     }
 }
 
-/// Rows of a matrix with as many rows as the named weight, in the order that GGUF has them: in some architectures q and k
-/// are permuted within each head, or heads that share keys are, all others stay as they are.
+/// Rows of a matrix with as many rows as the named weight, as GGUF has them. In some architectures q and k are permuted within each
+/// head, or heads that share keys are, all others stay where they are; in some the model's factors are multiplied into them.
 ///
 /// # Panics
 /// If `values` is no whole number of rows of `columns`.
-pub fn permute_rows(
+pub fn rows_in_gguf(
     config: &ModelConfig,
     hugging_face_name: &str,
     values: &[f32],
     columns: usize,
 ) -> Vec<f32> {
     let order = of_name(config, hugging_face_name).rows;
-    reordered(values, columns, |row| {
+    let mut rows = values.to_vec();
+    if let Some(own) = folded_of(config, hugging_face_name) {
+        own.multiply(0, &mut rows, columns);
+    }
+    reordered(&rows, columns, |row| {
         order.map_or(row, |o| o.hugging_face(row))
     })
 }
 
-/// The way back: rows in the order of transformers, from GGUF's.
+/// The way back: rows as transformers has them, from GGUF's.
 ///
 /// # Panics
 /// If `values` is no whole number of rows of `columns`.
-pub fn restore_rows(
+pub fn rows_from_gguf(
     config: &ModelConfig,
     hugging_face_name: &str,
     values: &[f32],
     columns: usize,
 ) -> Vec<f32> {
     let order = of_name(config, hugging_face_name).rows;
-    reordered(values, columns, |row| order.map_or(row, |o| o.stored(row)))
+    let mut rows = reordered(values, columns, |row| order.map_or(row, |o| o.stored(row)));
+    if let Some(own) = folded_of(config, hugging_face_name) {
+        own.divide(0, &mut rows, columns);
+    }
+    rows
+}
+
+/// The names of the weights that a GGUF file of a model has, in the order of the forward pass: the model's own, and the head of one
+/// whose embedding and head are one weight with different factors.
+pub fn weight_names(config: &ModelConfig) -> Vec<String> {
+    let held = config.folded().weights().into_iter();
+    held.map(|(name, _)| name).collect()
+}
+
+fn folded_of(config: &ModelConfig, hugging_face_name: &str) -> Option<Folded> {
+    part(config, hugging_face_name).and_then(|part| folded(config, part))
 }
 
 /// Rows of values for each column of the named weight, (rows, columns), in the order that GGUF has these columns.

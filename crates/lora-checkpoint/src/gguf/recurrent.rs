@@ -2,9 +2,9 @@
 use super::keys::Keys;
 use super::parse::Gguf;
 use super::value::Value;
+use crate::LayerSpec;
 use crate::ModelConfig;
-use crate::config::LayerSpec;
-use crate::families::{DeltaShape, Facts, MambaShape, Mixer, RecurrentKind, ShortConv};
+use crate::families::{DeltaShape, Facts, MambaNorm, MambaShape, Mixer, RecurrentKind, ShortConv};
 
 /// The key of the heads of keys: a list with a 0 for layers of short convolutions, and of Mamba-2.
 const KEY_HEADS: &str = "attention.head_count_kv";
@@ -62,9 +62,11 @@ pub(super) fn short_conv(keys: &Keys<'_>, facts: &Facts) -> Result<Option<ShortC
     }
 }
 
-/// Heads of layers of Mamba-2, if there are such. Whether the convolution has a bias, the tensors say.
+/// Heads of layers of Mamba-2, if there are such. Whether the convolution has a bias, and where a family may go without it
+/// whether there is a norm, the tensors say.
 pub(super) fn mamba(
     keys: &Keys<'_>,
+    facts: &Facts,
     layers: &[LayerSpec],
     gguf: &Gguf,
 ) -> Result<Option<MambaShape>, String> {
@@ -79,33 +81,43 @@ pub(super) fn mamba(
             keys.name("ssm.inner_size")
         ));
     }
-    let mut names = gguf.tensors.keys();
+    let has = |own: &str| gguf.tensors.keys().any(|name| name.ends_with(own));
+    let may_lack_norm = facts.json.mamba_width.is_some();
     Ok(Some(MambaShape {
         heads,
         width: values / heads,
         groups: keys.need("ssm.group_count")?,
         state: keys.need("ssm.state_size")?,
         taps: keys.need("ssm.conv_kernel")?,
-        conv_bias: names.any(|name| name.ends_with(".ssm_conv1d.bias")),
+        conv_bias: has(".ssm_conv1d.bias"),
+        norm: match may_lack_norm && !has(".ssm_norm.weight") {
+            true => MambaNorm::Without,
+            false => MambaNorm::BehindGate,
+        },
         limits: MambaShape::UNLIMITED,
     }))
 }
 
 /// What mixes the tokens of layers without heads of keys, where a list says which those are.
 fn without_keys(facts: &Facts) -> Option<Mixer> {
-    match kind(facts)? {
+    match kind(facts).filter(|_| !facts.beside_attention())? {
         RecurrentKind::Delta { .. } => None,
         RecurrentKind::ShortConv(_) => Some(Mixer::ShortConv),
         RecurrentKind::Mamba(_) => Some(Mixer::Mamba),
     }
 }
 
-/// Gives layers without heads of keys their mixer, in a family where a list says it.
+/// Gives layers without heads of keys their mixer, in a family where a list says it; of one whose layers have both, all of them.
 pub(super) fn listed(
     keys: &Keys<'_>,
     facts: &Facts,
     layers: &mut [LayerSpec],
 ) -> Result<(), String> {
+    if let Some(own) = facts.recurrent.as_ref().filter(|own| own.beside_attention) {
+        for layer in layers.iter_mut() {
+            (layer.mixer, layer.beside_attention) = (own.mixer(), true);
+        }
+    }
     if let Some(mixer) = without_keys(facts) {
         let heads = keys.list(KEY_HEADS, layers.len())?;
         let without = layers
@@ -142,14 +154,17 @@ pub(super) fn key_heads(
 /// What stands in a file of a model that lists its layers with a state, keys without the architecture.
 pub(crate) fn written(config: &ModelConfig) -> Vec<(&'static str, Value)> {
     let is_stateless = config.facts().gguf.stateless.is_some() && !config.is_recurrent();
-    if without_keys(config.facts()).is_none() || is_stateless {
+    if is_stateless {
         return Vec::new();
     }
-    let heads = config.layers.iter().map(|layer| match layer.mixer {
-        Mixer::Attention => config.num_key_value_heads as i32,
-        _ => 0,
-    });
-    let mut all = vec![(KEY_HEADS, Value::I32s(heads.collect()))];
+    let mut all = Vec::new();
+    if without_keys(config.facts()).is_some() {
+        let heads = config.layers.iter().map(|layer| match layer.mixer {
+            Mixer::Attention => config.num_key_value_heads as i32,
+            _ => 0,
+        });
+        all.push((KEY_HEADS, Value::I32s(heads.collect())));
+    }
     let number = |key, size: usize| (key, Value::U32(size as u32));
     all.extend(config.short_conv.map(|own| number(TAPS, own.taps)));
     if let Some(own) = config.mamba {

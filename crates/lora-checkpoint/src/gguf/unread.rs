@@ -6,7 +6,7 @@ use super::value::Value;
 use crate::families::Facts;
 
 /// Keys and the values that mean nothing.
-const NEUTRAL: [(&str, &[f64]); 15] = [
+const NEUTRAL: [(&str, &[f64]); 26] = [
     ("expert_count", &[0.0]),
     ("attention.scale", &[0.0]),
     ("attention.clamp_kqv", &[0.0]),
@@ -22,6 +22,18 @@ const NEUTRAL: [(&str, &[f64]); 15] = [
     ("rope.scaling.finetuned", &[1.0]),
     ("rope.scaling.yarn_ext_factor", &[1.0]),
     ("rope.scaling.yarn_log_multiplier", &[0.0]),
+    // Of files by a fork of llama.cpp, which had a model's multipliers beside the weights.
+    ("ssm.has_mup", &[0.0]),
+    ("mamba_norm_before_gate", &[0.0]),
+    ("embedding_multiplier", &[1.0]),
+    ("lm_head_multiplier", &[1.0]),
+    ("key_multiplier", &[1.0]),
+    ("attention_in_multiplier", &[1.0]),
+    ("attention_out_multiplier", &[1.0]),
+    ("ssm_in_multiplier", &[1.0]),
+    ("ssm_out_multiplier", &[1.0]),
+    ("mlp_gate_multiplier", &[1.0]),
+    ("mlp_down_multiplier", &[1.0]),
 ];
 
 /// Those that a family with multipliers reads.

@@ -2,8 +2,8 @@
 //! tensors there are.
 use super::keys::Keys;
 use super::value::Value;
+use crate::LayerSpec;
 use crate::ModelConfig;
-use crate::config::LayerSpec;
 use crate::families::{Facts, Heads, PerLayer, Variants};
 
 /// Which layers slide, a truth value each.
@@ -41,6 +41,7 @@ pub(super) fn layers(keys: &Keys<'_>, count: usize) -> Result<Vec<LayerSpec>, St
         rope: Some(usize::from(slides)),
         experts: false,
         mixer: crate::families::Mixer::Attention,
+        beside_attention: false,
     };
     Ok(slides.into_iter().map(layer).collect())
 }

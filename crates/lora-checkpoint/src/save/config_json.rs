@@ -1,11 +1,11 @@
-//! config.json from a decoder's shape; what it says of rotary embeddings is in `config_rope`.
+//! config.json from a decoder's shape; what it says of rotary embeddings is in `config_rope`, of layers that keep a state in
+//! `config_states`.
 use super::config_rope::{Object, object, rope};
+use super::config_states;
 use super::encode::SaveDtype;
 use crate::ends::special_ids;
 use crate::error::Fault;
-use crate::families::{
-    Activation, Facts, MambaShape, Mlp, Normalised, RecurrentKind, ShortConv, Sliding, SoftCap,
-};
+use crate::families::{Activation, Facts, Mlp, Normalised, RecurrentKind, Sliding, SoftCap};
 use crate::{LayerSpec, ModelConfig};
 use serde_json::{Value, json};
 
@@ -39,6 +39,8 @@ pub(super) fn build(config: &ModelConfig, dtype: SaveDtype) -> Result<Value, Fau
     map.insert(facts.json.activation.to_owned(), activation.into());
     map.extend(special_ids(config));
     map.extend(of_family(config));
+    map.extend(config_states::keys(config));
+    map.extend(factors(config));
     map.extend(experts(config));
     map.extend(variants(config));
     map.extend(rope(config)?);
@@ -95,19 +97,8 @@ fn of_family(config: &ModelConfig) -> Object {
     ) {
         put("layer_types", types().into());
     }
-    if let Some(delta) = config.delta {
-        for (key, size) in delta.named() {
-            put(key, size.into());
-        }
+    if config.delta.is_some() || config.short_conv.is_some() {
         put("layer_types", types().into());
-    }
-    if let Some(own) = config.short_conv {
-        put(ShortConv::KEY, own.taps.into());
-        put("conv_bias", false.into());
-        put("layer_types", types().into());
-    }
-    if let Some(own) = config.mamba {
-        put_mamba(config.hidden_size, own, &mut put);
     }
     if json.rope_switch {
         let has_rope = config.layers.iter().any(|layer| layer.rope.is_some());
@@ -149,26 +140,29 @@ fn of_family(config: &ModelConfig) -> Object {
     map
 }
 
-/// Whether a family's layers may be such of Mamba-2.
+/// Whether a family's layers may be such of Mamba-2 in place of attention.
 fn may_have_mamba(facts: &Facts) -> bool {
     let recurrent = facts.recurrent.as_ref();
-    recurrent.is_some_and(|own| matches!(own.kind, RecurrentKind::Mamba(_)))
+    recurrent
+        .is_some_and(|own| !own.beside_attention && matches!(own.kind, RecurrentKind::Mamba(_)))
 }
 
-/// The keys of layers of Mamba-2.
-fn put_mamba(hidden: usize, own: MambaShape, put: &mut impl FnMut(&str, Value)) {
-    for (key, size) in own.named() {
-        put(key, size.into());
-    }
-    put("mamba_expand", (own.values() / hidden.max(1)).into());
-    put("mamba_conv_bias", own.conv_bias.into());
-    put("mamba_proj_bias", false.into());
-    if own.limits != MambaShape::UNLIMITED {
-        let limit = |x: f64| match x.is_finite() {
-            true => json!(x),
-            false => json!({"__float__": "Infinity"}),
-        };
-        put("time_step_limit", own.limits.map(limit).to_vec().into());
+/// The factors around linear layers, and those of embeddings and logits beside them.
+fn factors(config: &ModelConfig) -> Object {
+    let (own, beside) = (&config.factors, &config.multipliers);
+    match config.facts().json.factors {
+        false => Object::new(),
+        true => object(json!({
+            "attention_in_multiplier": own.attention_in,
+            "attention_out_multiplier": own.attention_out,
+            "embedding_multiplier": beside.embedding,
+            "key_multiplier": own.key,
+            "lm_head_multiplier": 1.0 / beside.logits,
+            "mlp_multipliers": own.mlp,
+            "ssm_in_multiplier": own.ssm_in,
+            "ssm_multipliers": own.ssm,
+            "ssm_out_multiplier": own.ssm_out,
+        })),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What GGUF can say of a model. What its readers take by themselves where a key is missing, or compute in another way at
 //! any length, is refused where the model differs; what differs only in long texts is said.
-use super::gguf_unloaded::{marks, unloaded};
+use super::gguf_states::{self, attention_every};
+use super::gguf_unloaded::{marks, named, unloaded};
 use crate::error::Fault;
-use crate::families::{Facts, Family, GgufCap, GgufWindows, MambaShape, Mixer, RecurrentKind};
+use crate::families::{Facts, Family, GgufCap, GgufWindows};
 use crate::gguf::architecture;
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
 use crate::gguf::variants;
@@ -30,10 +31,13 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
         config.logit_softcap,
     )?;
     check_scalar(config)?;
-    check_mamba(config)?;
+    if let Some(what) = gguf_states::unsaid(config) {
+        return Err(refused(what));
+    }
+    check_unapplied(config)?;
     check_experts(config)?;
     warnings.extend(unloaded(config));
-    let mut held = config.clone();
+    let mut held = config.folded();
     check_layers(&mut held, warnings)?;
     // The rotary embedding has warned of it.
     for rope in &mut held.ropes {
@@ -84,6 +88,18 @@ fn check_experts(config: &ModelConfig) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What llama.cpp reads and its graph leaves out.
+fn check_unapplied(config: &ModelConfig) -> Result<(), Fault> {
+    let mut all = config.facts().gguf.unapplied.iter();
+    match all.find_map(|&what| named(config, what)) {
+        Some(what) => Err(refused(format!(
+            "llama.cpp's {} leaves out {what}, which this model has",
+            architecture(config)
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result<(), Fault> {
     let architecture = facts.gguf.architecture;
     match (cap, own) {
@@ -92,20 +108,6 @@ fn check_cap(facts: &Facts, key: &str, cap: GgufCap, own: Option<f64>) -> Result
         ))),
         (GgufCap::Never, Some(cap)) => Err(refused(format!(
             "llama.cpp's {architecture} has no {key}, this model has {cap}"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-fn check_mamba(config: &ModelConfig) -> Result<(), Fault> {
-    match config.mamba {
-        Some(own) if !own.conv_bias => Err(refused(format!(
-            "llama.cpp's {} adds a bias behind Mamba-2's convolution, this model has none",
-            architecture(config)
-        ))),
-        Some(own) if own.limits != MambaShape::UNLIMITED => Err(refused(format!(
-            "llama.cpp has no limits of Mamba-2's steps, this model has {} to {} (time_step_limit)",
-            own.limits[0], own.limits[1]
         ))),
         _ => Ok(()),
     }
@@ -151,19 +153,15 @@ fn check_layers(held: &mut ModelConfig, warnings: &mut Vec<String>) -> Result<()
         .for_each(|(own, has)| own.experts = has);
     if every.is_none() {
         // A list says it, by the heads of attention.
-        if held
-            .layers
-            .iter()
-            .all(|layer| layer.mixer != Mixer::Attention)
-        {
+        if held.layers.iter().all(|layer| !layer.has_attention()) {
             return Err(refused(format!(
                 "a {architecture} in GGUF has attention in some layer, this model in none"
             )));
         }
-        let mixers = held.layers.iter().map(|layer| layer.mixer);
-        own.iter_mut()
-            .zip(mixers)
-            .for_each(|(own, mixer)| own.mixer = mixer);
+        for (own, layer) in own.iter_mut().zip(&held.layers) {
+            own.mixer = layer.mixer;
+            own.beside_attention = layer.beside_attention;
+        }
     }
     let mut pairs = own.iter().zip(&held.layers);
     if pairs.any(|(a, b)| a.mixer != b.mixer) {
@@ -211,19 +209,6 @@ fn check_listed(held: &ModelConfig) -> Result<(), Fault> {
              those of others"
         ))),
     }
-}
-
-/// As many layers as lead to the first that has attention, of a family where it is every so many-th.
-pub(super) fn attention_every(config: &ModelConfig) -> Option<usize> {
-    let recurrent = config.facts().recurrent.as_ref()?;
-    if !matches!(recurrent.kind, RecurrentKind::Delta { .. }) {
-        return None;
-    }
-    let first = config
-        .layers
-        .iter()
-        .position(|layer| layer.mixer == Mixer::Attention);
-    Some(first.unwrap_or(config.num_hidden_layers) + 1)
 }
 
 /// What no GGUF file says stays where it can be said.

@@ -1,5 +1,5 @@
 //! What a GGUF file says of a model and its decoder beside the tokenizer.
-use super::gguf_holds::attention_every;
+use super::gguf_states::attention_every;
 use crate::error::Error;
 use crate::families::NAME_KEY;
 use crate::gguf::rope_written::Written;

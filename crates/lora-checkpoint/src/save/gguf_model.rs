@@ -4,6 +4,7 @@ use super::gguf::{GgufTensor, write_weighted};
 use super::gguf_experts::{mxfp4_experts, read_experts, stay_mxfp4};
 use super::gguf_holds::held;
 use super::gguf_metadata::{carried, metadata};
+use super::gguf_rows::read_rows;
 use super::mix::Mix;
 use super::rounding::Rounding;
 use super::verify::verify;
@@ -11,8 +12,7 @@ use crate::ends;
 use crate::error::{Error, Fault, invalid};
 use crate::families::DeltaPart;
 use crate::gguf::rope_written::{self, Written};
-use crate::gguf::{Value, arrangement, halves, names};
-use crate::order::Order;
+use crate::gguf::{Value, halves, names};
 use crate::view::TensorView;
 use crate::weights::Part;
 use crate::{Chat, Checkpoint, Format, Importance, ModelConfig, Projection};
@@ -129,6 +129,15 @@ pub fn save_gguf<'a, E: From<Error>>(
             Ok(as_they_are)
         },
     )?;
+    let is_own = rounding.as_ref().filter(|(own, _)| own.is_own());
+    if let (Some((_, dtype)), true) = (is_own, model.config().has_factors())
+        && *dtype != GgufDtype::F32
+    {
+        warnings.push(format!(
+            "llama.cpp has this model's multipliers in its weights, which are rounded to {} once more: f32 keeps them",
+            dtype.name()
+        ));
+    }
     warnings.extend(rounding.and_then(|(rounding, _)| rounding.warning()));
     verify(path, &held, &model.chat()?)?;
     Ok(warnings)
@@ -168,6 +177,12 @@ enum Source<'a> {
     Divisors(&'a [f32]),
 }
 
+/// The weight of a tied head.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+/// What is said where it gets a tensor of its own.
+const UNTIED: &str = "embedding and head are one weight with different factors (embedding_multiplier, lm_head_multiplier): the file \
+has both, each with its own";
+
 /// The tensors of the file, and where each comes from.
 fn plan<'a>(
     model: &'a Checkpoint,
@@ -186,11 +201,17 @@ fn plan<'a>(
     }
     let mut fallen_back = BTreeMap::new();
     let mut in_mxfp4 = 0;
-    for (part, name, shape) in model.config().parts() {
+    for (part, name, shape) in model.config().folded().parts() {
         if matches!(part, Part::Xielu(..)) {
             continue; // among the metadata
         }
-        let view = model.tensor(&name)?;
+        let view = match part {
+            Part::Head if model.config().tie_word_embeddings => {
+                warnings.push(UNTIED.to_owned());
+                model.tensor(EMBEDDING)?
+            }
+            _ => model.tensor(&name)?,
+        };
         if let (
             Part::Expert(_, 1.., _) | Part::ExpertBias(_, 1.., _),
             Some(Source::Experts(views)),
@@ -281,52 +302,6 @@ fn said(((wanted, dtype), count): ((GgufDtype, GgufDtype), usize)) -> String {
             dtype.name(),
             wanted.name()
         ),
-    }
-}
-
-/// Rows as GGUF has them: in its order, norms with the family's offset, rates of decay as such.
-fn read_rows(
-    config: &ModelConfig,
-    part: Part,
-    source: &TensorView<'_>,
-    first: usize,
-    rows: &mut [f32],
-) {
-    let own = arrangement(config, part);
-    let columns = source.columns();
-    match own.rows {
-        None => source.read_rows(first, rows),
-        Some(order) if source.shape().len() == 1 => {
-            let values = source.to_f32();
-            for (i, value) in rows.iter_mut().enumerate() {
-                *value = values[order.hugging_face(i)];
-            }
-        }
-        Some(order) => {
-            for (i, row) in rows.chunks_exact_mut(columns).enumerate() {
-                source.read_rows(order.hugging_face(first + i), row);
-            }
-        }
-    }
-    if own.offset != 0.0 {
-        rows.iter_mut().for_each(|v| *v += own.offset);
-    }
-    if own.is_rate {
-        rows.iter_mut().for_each(|v| *v = -v.exp());
-    }
-    if let Some(order) = own.columns {
-        store_columns(rows, columns, order);
-    }
-}
-
-/// Each row's values in GGUF's order.
-fn store_columns(rows: &mut [f32], columns: usize, order: Order) {
-    let mut before = vec![0.0; columns];
-    for row in rows.chunks_exact_mut(columns) {
-        before.copy_from_slice(row);
-        for (place, value) in row.iter_mut().enumerate() {
-            *value = before[order.hugging_face(place)];
-        }
     }
 }
 

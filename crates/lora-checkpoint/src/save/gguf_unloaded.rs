@@ -32,7 +32,7 @@ pub(super) fn unloaded(config: &ModelConfig) -> impl Iterator<Item = String> {
 }
 
 /// What this model has of what an architecture does not know.
-fn named(config: &ModelConfig, what: Unloaded) -> Option<&'static str> {
+pub(super) fn named(config: &ModelConfig, what: Unloaded) -> Option<&'static str> {
     let has_factors = |scaling: &RopeScaling| {
         matches!(
             scaling,

@@ -1,8 +1,9 @@
-//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`, `config_rope`), experts in both (`stacks`, `gguf_experts`), GGUF files (`gguf`, `gguf_metadata`, what they hold in `gguf_holds` and `gguf_unloaded`) and the
+//! Writing models: Hugging Face folders (`folder`), their JSON files (`json`, `config_json`, `config_rope`, `config_states`), experts in both (`stacks`, `gguf_experts`), GGUF files (`gguf`, `gguf_metadata`, `gguf_rows`, what they hold in `gguf_holds`, `gguf_states` and `gguf_unloaded`) and the
 //! types of their tensors (`dtype`, `mix`), a GGUF file again with some of its weights changed (`rewrite`), the rounding that both share (`encode`, `rounding`), and the look at what was written (`verify`). Memory is bounded by one chunk of rows.
 
 mod config_json;
 mod config_rope;
+mod config_states;
 mod dtype;
 mod encode;
 mod folder;
@@ -11,6 +12,8 @@ mod gguf_experts;
 mod gguf_holds;
 mod gguf_metadata;
 mod gguf_model;
+mod gguf_rows;
+mod gguf_states;
 mod gguf_unloaded;
 mod json;
 mod mix;

@@ -22,6 +22,11 @@ impl Rounding {
         })
     }
 
+    /// Whether the model is written in its own type.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// Sees some rows of a weight as the source has them.
     pub(super) fn see(&mut self, view: &TensorView<'_>, rows: &[f32]) {
         let Some(own) = self.own else {

@@ -46,6 +46,7 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         mamba,
         query_pre_attn_scalar,
         multipliers,
+        factors,
         attention_softcap,
         logit_softcap,
         tie_word_embeddings,
@@ -94,6 +95,9 @@ pub(super) fn differences(written: &ModelConfig, expected: &ModelConfig) -> Vec<
         Some(named.residual),
     );
     found.real("logits_scaling", Some(own.logits), Some(named.logits));
+    for ((key, own), (_, named)) in w.factors.named().into_iter().zip(factors.named()) {
+        found.real(key, Some(own), Some(named));
+    }
     found.real(
         "query_pre_attn_scalar",
         Some(w.query_pre_attn_scalar),
@@ -181,6 +185,11 @@ impl Found {
                     &format!("what mixes the tokens of layer {layer}"),
                     &written.mixer,
                     &expected.mixer,
+                );
+                self.other(
+                    &format!("whether attention stands beside that in layer {layer}"),
+                    &written.beside_attention,
+                    &expected.beside_attention,
                 );
                 self.other(
                     &format!("whether layer {layer} has experts"),

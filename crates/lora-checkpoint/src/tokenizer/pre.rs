@@ -65,7 +65,7 @@ const KNOWN: [Known; 11] = [
         ignore_merges: false,
     },
     Known {
-        names: &["llama-bpe", "llama3", "llama-v3", "lfm2"],
+        names: &["llama-bpe", "llama3", "llama-v3", "lfm2", "falcon-h1"],
         structure: || splits_then_bytes(&[LLAMA3]),
         ignore_merges: true,
     },

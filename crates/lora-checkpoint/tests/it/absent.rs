@@ -2,7 +2,7 @@
 use crate::support::{config_with, keep, model, tokenizer};
 use lora_checkpoint::gguf::{GgufFile, Value as Meta};
 use lora_checkpoint::{
-    Checkpoint, Error, Family, GgufDtype, GgufTensor, ModelConfig, SaveDtype, TensorView,
+    Checkpoint, Error, Factors, Family, GgufDtype, GgufTensor, ModelConfig, SaveDtype, TensorView,
     save_folder, save_gguf, write_gguf,
 };
 use lora_testkit::Told as _;
@@ -39,6 +39,9 @@ fn plain(family: &str) -> Value {
         "granitemoehybrid" => {
             json!({"num_local_experts": 0, "mamba_n_heads": 8, "mamba_d_state": 8, "shared_intermediate_size": 40,
             "layer_types": ["mamba", "attention", "mamba", "mamba", "attention", "mamba", "mamba"]})
+        }
+        "falcon_h1" => {
+            json!({"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_state": 8})
         }
         "lfm2" => json!({"full_attn_idxs": [1, 3], "tie_word_embeddings": true}),
         "cohere2" => json!({"sliding_window": 8, "tie_word_embeddings": true}),
@@ -166,6 +169,26 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("mamba", json!({"mamba_expand": 3})),
         ("mamba", json!({"mamba_conv_bias": false})),
         ("mamba", json!({"time_step_limit": [0.1, 0.5]})),
+        (
+            "mamba",
+            json!({"mamba_rms_norm": true, "mamba_norm_before_gate": false}),
+        ),
+        ("mamba", json!({"mamba_rms_norm": true})),
+        ("mamba", json!({"mamba_d_ssm": 32})),
+        ("biases", json!({"mamba_proj_bias": true})),
+        ("biases", json!({"projectors_bias": true})),
+        ("factors", json!({"key_multiplier": 0.5})),
+        ("factors", json!({"attention_in_multiplier": 0.5})),
+        ("factors", json!({"attention_out_multiplier": 0.5})),
+        ("factors", json!({"ssm_in_multiplier": 0.5})),
+        ("factors", json!({"ssm_out_multiplier": 0.5})),
+        (
+            "factors",
+            json!({"ssm_multipliers": [1.0, 1.0, 2.0, 1.0, 1.0]}),
+        ),
+        ("factors", json!({"mlp_multipliers": [0.5, 1.0]})),
+        ("multipliers", json!({"embedding_multiplier": 2.0})),
+        ("multipliers", json!({"lm_head_multiplier": 2.0})),
         ("layers", json!({"mlp_only_layers": [1]})),
         ("layers", json!({"decoder_sparse_step": 2})),
         ("bos_token_id", json!({"bos_token_id": null})),
@@ -193,7 +216,7 @@ fn no_field_is_lost_in_silence() {
     }
     let total: usize = outcomes.values().sum();
     assert_eq!(total, Family::all().count() * changes.len());
-    for kind in ["not read", "refused", "said", "same"] {
+    for kind in ["not read", "refused", "said", "same", "folded"] {
         assert!(outcomes[kind] >= 8, "{outcomes:?}");
     }
 }
@@ -224,6 +247,14 @@ fn outcome(config: &Value, what: &str) -> &'static str {
     save_folder(&back, &stored, SaveDtype::F32, |_, _, _| Ok::<_, Error>(())).unwrap();
     if !said.is_empty() {
         return "said";
+    }
+    if source.config().has_factors() {
+        assert_eq!(stored.config().factors, Factors::NONE, "{what}");
+        assert!(
+            !Checkpoint::open(&back).unwrap().config().has_factors(),
+            "{what}"
+        );
+        return "folded";
     }
     for found in [stored.config(), Checkpoint::open(&back).unwrap().config()] {
         same(found, source.config(), what);
@@ -267,6 +298,7 @@ fn same(found: &ModelConfig, source: &ModelConfig, what: &str) {
     assert_eq!(a.norm_eps as f32, b.norm_eps as f32, "{what}");
     assert_eq!(a.attention_scale(), b.attention_scale(), "{what}");
     assert_eq!(a.multipliers, b.multipliers, "{what}");
+    assert_eq!((a.factors, a.mamba), (b.factors, b.mamba), "{what}");
     assert_eq!(
         (a.attention_softcap, a.logit_softcap),
         (b.attention_softcap, b.logit_softcap),
@@ -356,6 +388,9 @@ fn keys_that_another_family_reads_are_refused_unless_they_mean_nothing() {
         json!({"residual_multiplier": 0.22}),
         json!({"attention_multiplier": 0.5}),
         json!({"logits_scaling": 8.0}),
+        json!({"key_multiplier": 0.5}),
+        json!({"ssm_multipliers": [1.0, 0.5]}),
+        json!({"projectors_bias": true}),
         json!({"num_local_experts": 8}),
         json!({"use_qk_norm": true}),
         json!({"use_mrope": true}),
@@ -370,7 +405,7 @@ fn keys_that_another_family_reads_are_refused_unless_they_mean_nothing() {
         );
     }
     let neutral = json!({"query_pre_attn_scalar": null, "embedding_multiplier": 1.0, "num_local_experts": 0, "use_mrope": false,
-        "layer_types": ["full_attention", "full_attention"], "no_rope_layers": [1, 1], "hidden_activation": "silu"});
+        "mlp_multipliers": [1.0, 1.0], "key_multiplier": 1, "layer_types": ["full_attention", "full_attention"], "no_rope_layers": [1, 1], "hidden_activation": "silu"});
     parse(&neutral).unwrap();
 }
 
@@ -435,6 +470,8 @@ fn gguf_metadata_that_changes_the_model_is_read_or_refused() {
     for (key, value, neutral) in [
         ("llama.attention.scale", Meta::F32(0.2), Meta::F32(0.0)),
         ("llama.attention.clamp_kqv", Meta::F32(8.0), Meta::F32(0.0)),
+        ("llama.key_multiplier", Meta::F32(0.5), Meta::F32(1.0)),
+        ("llama.ssm.has_mup", Meta::Bool(true), Meta::Bool(false)),
         (
             "llama.attention.max_alibi_bias",
             Meta::F32(8.0),

@@ -413,6 +413,15 @@ pub fn storable() -> Vec<Value> {
             "shared_intermediate_size": 56, "mamba_n_heads": 16, "tie_word_embeddings": true}),
         ),
         of(
+            "falcon_h1",
+            json!({"mamba_d_ssm": 96, "mamba_n_heads": 6, "mamba_n_groups": 2, "mamba_d_state": 12, "mamba_d_conv": 3,
+            "mamba_rms_norm": true, "mamba_norm_before_gate": false, "mlp_bias": true}),
+        ),
+        of(
+            "falcon_h1",
+            json!({"mamba_d_ssm": null, "mamba_n_heads": 8, "tie_word_embeddings": true, "mamba_d_state": 8}),
+        ),
+        of(
             "cohere2",
             json!({"num_hidden_layers": 5, "sliding_window": 8, "tie_word_embeddings": true, "logit_scale": 0.25,
             "layer_norm_eps": 2e-5}),
@@ -513,12 +522,12 @@ fn rows_are_permuted_where_llama_cpp_wants_it() {
         let values: Vec<f32> = (0..rows).map(|i| i as f32).collect();
         let name = "model.layers.0.self_attn.q_proj.weight";
         assert_eq!(
-            gguf::permute_rows(base.config(), name, &values, 1) != values,
+            gguf::rows_in_gguf(base.config(), name, &values, 1) != values,
             permuted,
             "{case}"
         );
         assert_eq!(
-            gguf::permute_rows(
+            gguf::rows_in_gguf(
                 base.config(),
                 "model.layers.0.self_attn.o_proj.weight",
                 &values,

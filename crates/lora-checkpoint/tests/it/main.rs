@@ -5,6 +5,7 @@ mod absent;
 mod chats;
 mod config;
 mod experts;
+mod factors;
 mod families;
 mod folder;
 mod gguf;

@@ -139,7 +139,7 @@ fn value_heads_lie_by_their_place_in_the_group() {
     let config = parse(&grouped(json!({}))).unwrap();
     let name = |part: &str| format!("model.layers.0.linear_attn.{part}.weight");
     // reshape(2 key heads, 3 heads).T of llama.cpp's converter
-    let b = gguf::permute_rows(
+    let b = gguf::rows_in_gguf(
         &config,
         &name("in_proj_b"),
         &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
@@ -147,13 +147,13 @@ fn value_heads_lie_by_their_place_in_the_group() {
     );
     assert_eq!(b, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
     let rows: Vec<f32> = (0..128).map(|row| row as f32).collect();
-    let qkv = gguf::permute_rows(&config, &name("in_proj_qkv"), &rows, 1);
+    let qkv = gguf::rows_in_gguf(&config, &name("in_proj_qkv"), &rows, 1);
     assert_eq!(qkv[..32], rows[..32], "queries and keys stay");
     assert_eq!(
         (qkv[32], qkv[48], qkv[64]),
         (32.0, 32.0 + 48.0, 32.0 + 16.0)
     );
-    let back = gguf::restore_rows(&config, &name("in_proj_qkv"), &qkv, 1);
+    let back = gguf::rows_from_gguf(&config, &name("in_proj_qkv"), &qkv, 1);
     assert_eq!(back, rows);
     let columns: Vec<f32> = (0..192).map(|column| column as f32).collect();
     let out = gguf::permute_columns(&config, &name("out_proj"), &columns, 96);
@@ -161,7 +161,7 @@ fn value_heads_lie_by_their_place_in_the_group() {
     let back = gguf::restore_columns(&config, &name("out_proj"), &out, 96);
     assert_eq!(back, columns);
     assert_eq!(
-        gguf::permute_rows(&config, &name("out_proj"), &rows, 2),
+        gguf::rows_in_gguf(&config, &name("out_proj"), &rows, 2),
         rows
     );
 }

@@ -114,7 +114,7 @@ fn factors<'m>(
         } else {
             gguf::restore_columns(config, &weight, &a.to_f32(), module.in_features)
         };
-        let b = gguf::restore_rows(config, &weight, &b.to_f32(), rank);
+        let b = gguf::rows_from_gguf(config, &weight, &b.to_f32(), rank);
         all.push(Factors { module, rank, a, b });
     }
     match left.first() {

@@ -77,7 +77,7 @@ pub(crate) fn write(
                 vec![module.rank, module.in_features],
             ),
         };
-        let mut b = gguf::permute_rows(base.config(), &weight, b, module.rank);
+        let mut b = gguf::rows_in_gguf(base.config(), &weight, b, module.rank);
         fold_into(&mut b, fold);
         for (name, values, shape) in [
             (format!("{target}.lora_a"), a, a_shape),

@@ -2,7 +2,7 @@
 use crate::harness::{export, golden, stderr};
 use lora_checkpoint::{Checkpoint, Error, SaveDtype, save_folder};
 use lora_model::model_input;
-use lora_testkit::{assert_code, write_family};
+use lora_testkit::{assert_code, floats, write_family};
 use std::path::Path;
 
 const CASE: &str = "llama_gqa_tied";
@@ -117,6 +117,78 @@ fn a_file_without_its_family_s_name_is_another_base() {
         said.contains("the rows of q_proj and k_proj lie in another order"),
         "{said}"
     );
+}
+
+/// A GGUF file has the model's multipliers in its weights: an adapter of the folder is none of the file's, but as a GGUF LoRA.
+#[test]
+fn an_adapter_goes_from_a_folder_with_multipliers_to_its_gguf_file_as_a_gguf_lora() {
+    const CASE: &str = "falcon_h1_multipliers";
+    let dir = tempfile::tempdir().unwrap();
+    write_family(CASE, &dir.path().join("base"));
+    trained_on(dir.path(), CASE, &dir.path().join("base"));
+    let made = export(
+        dir.path(),
+        &[
+            "--model", "base", "--format", "gguf", "--dtype", "f32", "--out", "m.gguf",
+        ],
+    );
+    assert_code(&made, 0);
+    let exported = |adapter: &str, base: &str, format: &str, out: &str| {
+        let args = ["--adapter", adapter, "--base", base, "--format", format];
+        export(dir.path(), &[&args[..], &["--out", out]].concat())
+    };
+    assert_code(&exported("adapter", "base", "gguf", "a.gguf"), 0);
+    for format in ["gguf", "peft"] {
+        let refused = exported("adapter", "m.gguf", format, "other");
+        assert_code(&refused, 2);
+        let said = stderr(&refused);
+        assert!(
+            said.contains("one has multipliers in its weights"),
+            "{said}"
+        );
+    }
+    let mlx = exported("adapter", "base", "mlx", "mlx");
+    assert_code(&mlx, 2);
+    assert!(
+        stderr(&mlx).contains("no adapter of mlx-lm fits"),
+        "{}",
+        stderr(&mlx)
+    );
+    for (base, out) in [("m.gguf", "onto-file"), ("base", "back")] {
+        let made = exported("a.gguf", base, "peft", out);
+        assert_code(&made, 0);
+    }
+    let values = |folder: &str| {
+        let all = floats(&dir.path().join(folder).join("adapter_model.safetensors"));
+        let names = [
+            "mamba.in_proj.lora_B",
+            "self_attn.k_proj.lora_B",
+            "feed_forward.up_proj.lora_B",
+        ];
+        names.map(|name| {
+            let full = format!("base_model.model.model.layers.1.{name}.weight");
+            let found = all.iter().find(|(name, ..)| *name == full);
+            found.unwrap().2.clone()
+        })
+    };
+    let ([own_in, own_k, own_up], [back_in, back_k, back_up]) = (values("adapter"), values("back"));
+    let close = |a: &[f32], b: &[f32]| {
+        a.len() == b.len()
+            && a.iter()
+                .zip(b)
+                .all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs())
+    };
+    assert!(close(&own_in, &back_in) && close(&own_k, &back_k) && close(&own_up, &back_up));
+    let [file_in, file_k, file_up] = values("onto-file");
+    let times = |values: &[f32], factor: f32| values.iter().map(|v| v * factor).collect::<Vec<_>>();
+    assert!(close(&file_k, &times(&own_k, 1.3 * 0.7)) && close(&file_up, &own_up));
+    // Rows of the gate, of x, and of what steps are made of.
+    let rank = 3;
+    for (rows, factor) in [(0..48, 0.9), (48..96, 1.4), (136..142, 0.5)] {
+        let own = &own_in[rows.start * rank..rows.end * rank];
+        let file = &file_in[rows.start * rank..rows.end * rank];
+        assert!(close(file, &times(own, 1.2 * factor)), "{rows:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! RMSNorm behind a gate, group by group: y = γ∘u/√(mean(u²) + ε) with u = x∘silu(z), the mean over each of the groups into
-//! which the columns fall.
+//! which the columns fall. Or before it: y = γ∘x/√(mean(x²) + ε)∘silu(z).
 use crate::dispatch::vectorised;
 use crate::vector::{dot, sigmoid};
 use rayon::prelude::*;
@@ -14,6 +14,8 @@ pub struct Gamma<'a> {
     pub values: &'a [f32],
     /// Groups.
     pub groups: usize,
+    /// Whether the norm stands behind the gate, else before it.
+    pub behind_gate: bool,
 }
 
 impl Gamma<'_> {
@@ -30,11 +32,14 @@ pub fn forward(x: &[f32], z: &[f32], gamma: Gamma<'_>, eps: f32, y: &mut [f32], 
         .zip(x.par_chunks(h).zip(z.par_chunks(h)))
         .with_min_len(ROWS)
         .for_each(|((rstd, y), (x, z))| {
-            gate(x, z, y);
+            match gamma.behind_gate {
+                true => gate(x, z, y),
+                false => y.copy_from_slice(x),
+            }
             for (r, u) in rstd.iter_mut().zip(y.chunks_exact(width)) {
                 *r = 1.0 / (dot(u, u) / width as f32 + eps).sqrt();
             }
-            normalise(gamma, rstd, y);
+            normalise(gamma, rstd, z, y);
         });
 }
 
@@ -46,8 +51,11 @@ pub fn recompute(x: &[f32], z: &[f32], gamma: Gamma<'_>, rstd: &[f32], y: &mut [
         .zip(x.par_chunks(h).zip(z.par_chunks(h)))
         .with_min_len(ROWS)
         .for_each(|((y, rstd), (x, z))| {
-            gate(x, z, y);
-            normalise(gamma, rstd, y);
+            match gamma.behind_gate {
+                true => gate(x, z, y),
+                false => y.copy_from_slice(x),
+            }
+            normalise(gamma, rstd, z, y);
         });
 }
 
@@ -71,7 +79,11 @@ pub fn backward(
         .for_each(|(((dy, dx), dz), ((x, z), rstd))| {
             for (group, &r) in rstd.iter().enumerate() {
                 let own = group * width..(group + 1) * width;
-                backward_group(
+                let backward = match gamma.behind_gate {
+                    true => backward_group,
+                    false => backward_before,
+                };
+                backward(
                     [&x[own.clone()], &z[own.clone()], &gamma.values[own.clone()]],
                     r,
                     &mut dy[own.clone()],
@@ -82,7 +94,8 @@ pub fn backward(
         });
 }
 
-fn normalise(gamma: Gamma<'_>, rstd: &[f32], u: &mut [f32]) {
+/// The norm of u, and behind it the gate if it stands there.
+fn normalise(gamma: Gamma<'_>, rstd: &[f32], z: &[f32], u: &mut [f32]) {
     let width = gamma.width();
     let groups = u
         .chunks_exact_mut(width)
@@ -90,12 +103,23 @@ fn normalise(gamma: Gamma<'_>, rstd: &[f32], u: &mut [f32]) {
     for ((u, gamma), &r) in groups.zip(rstd) {
         scale(u, gamma, r);
     }
+    if !gamma.behind_gate {
+        gate_in_place(z, u);
+    }
 }
 
 vectorised! {
     fn gate(x: &[f32], z: &[f32], u: &mut [f32]) {
         for ((u, &x), &z) in u.iter_mut().zip(x).zip(z) {
             *u = x * (z * sigmoid(z));
+        }
+    }
+}
+
+vectorised! {
+    fn gate_in_place(z: &[f32], u: &mut [f32]) {
+        for (u, &z) in u.iter_mut().zip(z) {
+            *u *= z * sigmoid(z);
         }
     }
 }
@@ -122,6 +146,22 @@ vectorised! {
             let du = rstd * (d - *dx * mean);
             *dz = du * x * (s + z * s * (1.0 - s));
             *dx = du * (z * s);
+        }
+    }
+}
+
+vectorised! {
+    fn backward_before(inputs: [&[f32]; 3], rstd: f32, dy: &mut [f32], dx: &mut [f32], dz: &mut [f32]) {
+        let [x, z, gamma] = inputs;
+        for (((dz, dy), (&x, &z)), &g) in dz.iter_mut().zip(dy.iter_mut()).zip(x.iter().zip(z)).zip(gamma) {
+            let s = sigmoid(z);
+            *dy *= g;
+            *dz = *dy * (x * rstd) * (s + z * s * (1.0 - s));
+            *dy *= z * s;
+        }
+        let mean = dot(dy, x) / gamma.len() as f32 * rstd * rstd;
+        for ((dx, &d), &x) in dx.iter_mut().zip(&*dy).zip(x) {
+            *dx = rstd * (d - x * mean);
         }
     }
 }

@@ -253,13 +253,23 @@ fn packed_sequences_are_those_alone() {
 
 #[test]
 fn gated_norms_of_groups_both_ways() {
+    for behind_gate in [true, false] {
+        check_gated_norm(behind_gate);
+    }
+}
+
+fn check_gated_norm(behind_gate: bool) {
     let (t, groups, width, eps) = (70, 3, 7, 1e-6f32);
     let h = groups * width;
     let (x, z, gamma) = (values(t * h, 1), values(t * h, 2), values(h, 3));
     let z: Vec<f32> = z.iter().map(|v| v * 4.0).collect();
     let of = |x: &[f64], z: &[f64]| {
-        let u = x.iter().zip(z).map(|(x, z)| x * z / (1.0 + (-z).exp()));
-        let u: Vec<f64> = u.collect();
+        let gates: Vec<f64> = z.iter().map(|z| z / (1.0 + (-z).exp())).collect();
+        let gated = |x: &[f64]| -> Vec<f64> { x.iter().zip(&gates).map(|(x, g)| x * g).collect() };
+        let u = match behind_gate {
+            true => gated(x),
+            false => x.to_vec(),
+        };
         let group = |(index, u): (usize, &[f64])| {
             let gamma = &gamma[index % groups * width..][..width];
             let mean = u.iter().map(|v| v * v).sum::<f64>() / width as f64;
@@ -269,14 +279,16 @@ fn gated_norms_of_groups_both_ways() {
                 .map(|(u, &g)| f64::from(g) * u * rstd)
                 .collect::<Vec<_>>()
         };
-        u.chunks(width)
-            .enumerate()
-            .flat_map(group)
-            .collect::<Vec<_>>()
+        let normed: Vec<f64> = u.chunks(width).enumerate().flat_map(group).collect();
+        match behind_gate {
+            true => normed,
+            false => gated(&normed),
+        }
     };
     let own = gated_norm::Gamma {
         values: &gamma,
         groups,
+        behind_gate,
     };
     let (mut y, mut rstd) = (vec![f32::NAN; t * h], vec![f32::NAN; t * groups]);
     gated_norm::forward(&x, &z, own, eps, &mut y, &mut rstd);

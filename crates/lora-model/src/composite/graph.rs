@@ -115,14 +115,16 @@ impl<'a> Graph<'a> {
         let mut shared = BTreeMap::new();
         for layer in 0..self.config.num_hidden_layers {
             let normed = self.norm(&x, layer, Norm::Input)?;
-            let attended = match self.config.layers[layer].mixer {
-                Mixer::Attention => self.attention(&normed, layer, &mut shared)?,
-                Mixer::Delta => self.delta(&normed, layer)?,
-                Mixer::ShortConv => self.short_conv(&normed, layer)?,
-                Mixer::Mamba => self.mamba(&normed, layer)?,
-            };
-            let attended = self.norm(&attended, layer, Norm::AttentionOutput)?;
-            x = (x + (attended * self.config.multipliers.residual)?)?;
+            for mixer in self.config.layers[layer].mixers() {
+                let mixed = match mixer {
+                    Mixer::Attention => self.attention(&normed, layer, &mut shared)?,
+                    Mixer::Delta => self.delta(&normed, layer)?,
+                    Mixer::ShortConv => self.short_conv(&normed, layer)?,
+                    Mixer::Mamba => self.mamba(&normed, layer)?,
+                };
+                let mixed = self.norm(&mixed, layer, Norm::AttentionOutput)?;
+                x = (x + (mixed * self.config.multipliers.residual)?)?;
+            }
             let read = match self.config.facts().block {
                 Block::Sequential => self.norm(&x, layer, Norm::MlpInput)?,
                 Block::Parallel => normed,
@@ -196,6 +198,22 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// A linear layer of a layer between the model's factors.
+    fn with_factors(&self, x: &Tensor, layer: usize, linear: Projection) -> Result<Tensor> {
+        let path = self.config.path(linear, layer);
+        let y = match self.config.input_factor(linear) {
+            1.0 => self.linear(x, &path)?,
+            factor => self.linear(&(x * factor)?, &path)?,
+        };
+        let Some(factors) = self.config.output_factors(layer, linear) else {
+            return Ok(y);
+        };
+        let each = factors.iter();
+        let each = each.flat_map(|&(rows, factor)| std::iter::repeat_n(factor as f32, rows));
+        let each: Vec<f32> = each.collect();
+        y.broadcast_mul(&Tensor::new(each, y.device())?)
+    }
+
     /// A projection of a layer, (T, in) -> (T, out): a linear layer, or a range of the outputs of a stacked one, which is
     /// kept in `last` for the next range.
     pub(super) fn projection(
@@ -208,7 +226,7 @@ impl<'a> Graph<'a> {
         let linear = self.config.facts().linear_of(projection);
         let y = match last.take() {
             Some((same, y)) if same == linear => y,
-            _ => self.linear(x, &self.config.path(linear, layer))?,
+            _ => self.with_factors(x, layer, linear)?,
         };
         if linear == projection {
             return Ok(y);

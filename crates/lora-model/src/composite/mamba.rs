@@ -4,7 +4,7 @@ use super::delta::softplus;
 use super::graph::{Graph, Run};
 use super::short_conv::convolve;
 use candle_core::{D, Error, Result, Tensor};
-use lora_checkpoint::{MambaPart, MambaShape, Projection};
+use lora_checkpoint::{MambaNorm, MambaPart, MambaShape, Projection};
 
 /// What the rule reads of the rows of a pack, and what it has learned.
 struct Inputs {
@@ -53,14 +53,24 @@ impl Graph<'_> {
         for run in &self.runs {
             outputs.push(rule(shape, run, &inputs)?);
         }
-        let gated = (Tensor::cat(&outputs, 0)? * z.silu()?)?; // (T, heads·width)
-        let groups = gated.reshape(((), shape.groups, shape.values() / shape.groups))?;
+        let y = Tensor::cat(&outputs, 0)?; // (T, heads·width)
+        let gate = z.silu()?;
+        let norm = |x: &Tensor| self.norm_of_groups(x, shape, own(MambaPart::Norm)?);
+        let gated = match shape.norm {
+            MambaNorm::Without => (y * gate)?,
+            MambaNorm::BehindGate => norm(&(y * gate)?)?,
+            MambaNorm::BeforeGate => (norm(&y)? * gate)?,
+        };
+        self.projection(&gated, layer, Projection::MambaOut, &mut None)
+    }
+
+    /// RMSNorm of each group, (T, heads·width).
+    fn norm_of_groups(&self, x: &Tensor, shape: MambaShape, gamma: &Tensor) -> Result<Tensor> {
+        let groups = x.reshape(((), shape.groups, shape.values() / shape.groups))?;
         let mean_square = groups.sqr()?.mean_keepdim(D::Minus1)?;
         let inverse = (mean_square + self.config.norm_eps)?.sqrt()?.recip()?;
         let normed = groups.broadcast_mul(&inverse)?;
-        let normed = normed.reshape(((), shape.values()))?;
-        let normed = normed.broadcast_mul(own(MambaPart::Norm)?)?;
-        self.projection(&normed, layer, Projection::MambaOut, &mut None)
+        normed.reshape(((), shape.values()))?.broadcast_mul(gamma)
     }
 }
 

@@ -21,7 +21,6 @@ pub(super) fn attend(
 ) {
     let (pass, layer) = (at.pass, at.layer);
     let (q_size, kv_size) = (at.size(Q), at.size(K));
-    let gate_size = if at.has_output_gate() { q_size } else { 0 };
     let Saved {
         q,
         k,
@@ -35,20 +34,18 @@ pub(super) fn attend(
         None => kv_size,
         Some(_) => 0,
     };
-    let all = &mut [
+    let mut outputs = vec![
         (Q, q.get(q_size)),
         (K, k.get(own_size)),
         (V, v.get(own_size)),
-        (OutputGate, output_gate.get(gate_size)),
     ];
-    let outputs = match gate_size {
-        0 => &mut all[..3],
-        _ => &mut all[..],
-    };
+    if at.has_output_gate() {
+        outputs.push((OutputGate, output_gate.get(q_size))); // else it may be that of a rule beside attention
+    }
     let normed = scratch.normed.read(at.size(O));
     at.fan_out(
         normed,
-        outputs,
+        &mut outputs,
         u,
         &mut scratch.stacked,
         &mut scratch.project,

@@ -100,8 +100,10 @@ pub(super) struct Saved {
     /// Values before the norm of their heads, and 1/rms of these, where there is one.
     pub(super) v_raw: Buffer,
     pub(super) v_rstd: Buffer,
-    /// Attention output before o_proj and its gate, (T, heads · d); in a recurrent layer that of its rule, (T, values).
+    /// Attention output before o_proj and its gate, (T, heads · d); of Gated DeltaNet that of its rule, (T, values).
     pub(super) o: Buffer,
+    /// Output of Mamba-2's rule, which can stand beside attention, (T, heads · width).
+    pub(super) rule: Buffer,
     /// Log-sum-exp of the scores, (T, heads).
     pub(super) lse: Buffer,
     /// The gate of that output, where there is one, of the same shape.
@@ -165,6 +167,7 @@ impl Saved {
             visit(buffer, Precision::Rounded);
         }
         let Self {
+            rule,
             output_gate,
             o_rstd,
             qkv,
@@ -175,7 +178,7 @@ impl Saved {
         for buffer in [o_rstd, a, b] {
             visit(buffer, Precision::Exact);
         }
-        for buffer in [output_gate, qkv] {
+        for buffer in [rule, output_gate, qkv] {
             visit(buffer, Precision::Rounded);
         }
         let Self {

@@ -7,7 +7,6 @@ use super::engine::{Around, Engine};
 use super::rows::Wanted;
 use crate::Error;
 use crate::generate::{Decoder, Decoding, Generate, Watch, cache_rows, continued, packed};
-use lora_checkpoint::Mixer;
 use lora_core::Adapter;
 
 impl Generate for Fused<'_> {
@@ -34,8 +33,8 @@ impl Generate for Fused<'_> {
                 cache: layers
                     .map(|layer| {
                         let heads = config.heads_of(layer);
-                        let keeps = config.layers[layer].mixer == Mixer::Attention
-                            && config.keys_of(layer).is_none();
+                        let keeps =
+                            config.layers[layer].has_attention() && config.keys_of(layer).is_none();
                         LayerCache::new(if keeps { rows } else { 0 }, heads.kv * heads.width)
                     })
                     .collect(),

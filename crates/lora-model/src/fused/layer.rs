@@ -1,5 +1,5 @@
 //! One decoder layer, forward and backward. Reads top to bottom as the model does; what a family does not have is skipped.
-//! Attention is in `attend`, MLP and experts are in `mlp`, the two places where x is added to in `output`.
+//! Attention is in `attend`, MLP and experts are in `mlp`, the places where x is added to in `output`.
 use super::attend::{self, attend, attend_backward};
 use super::buffers::Saved;
 use super::cache::LayerCache;
@@ -7,14 +7,15 @@ use super::delta;
 use super::mamba;
 use super::mlp;
 use super::output::{add_output, output_backward};
-use super::pass::{LayerPass, add};
+use super::pass::{LayerPass, add, output_of};
 use super::per_layer;
 use super::project::Back;
 use super::rows;
 use super::scratch::Scratch;
 use super::short_conv;
 use crate::spec::Projection::{
-    ConvIn, DeltaA, DeltaB, DeltaQkv, DeltaZ, K, MambaDt, MambaXbc, MambaZ, O, OutputGate, Q, V,
+    self, ConvIn, DeltaA, DeltaB, DeltaQkv, DeltaZ, K, MambaDt, MambaXbc, MambaZ, O, OutputGate, Q,
+    V,
 };
 use lora_checkpoint::{Mixer, Norm};
 use lora_kernels::matrix::{Place, Write};
@@ -66,7 +67,7 @@ fn activations(
     at: LayerPass<'_, '_>,
     x: &mut [f32],
     saved: &mut Saved,
-    reads: Reads<'_>,
+    mut reads: Reads<'_>,
     scratch: &mut Scratch,
 ) -> usize {
     let (pass, layer, t) = (at.pass, at.layer, at.rows);
@@ -75,19 +76,23 @@ fn activations(
     per_layer::prepare(at, x, saved, scratch); // (T, H) -> (L, T, P)
     let n = scratch.normed.get(x.len());
     pass.input(x, layer.input_norm.as_ref(), n, saved.input_rstd.get(t)); // (T, H)
-    match at.mixer() {
-        Mixer::Attention => attend(at, saved, reads.cache, scratch), // (T, H) -> (T, heads·d)
-        Mixer::Delta => delta::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, values)
-        Mixer::ShortConv => short_conv::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, H)
-        Mixer::Mamba => mamba::mix(at, saved, reads.cache, scratch), // (T, H) -> (T, heads·width)
+    for mixer in at.spec().mixers() {
+        let cache = reads.cache.as_deref_mut();
+        match mixer {
+            Mixer::Attention => attend(at, saved, cache, scratch), // (T, H) -> (T, heads·d)
+            Mixer::Delta => delta::mix(at, saved, cache, scratch), // (T, H) -> (T, values)
+            Mixer::ShortConv => short_conv::mix(at, saved, cache, scratch), // (T, H) -> (T, H)
+            Mixer::Mamba => mamba::mix(at, saved, cache, scratch), // (T, H) -> (T, heads·width)
+        }
     }
-    let output = at.output();
     if let Some(wanted) = reads.wanted {
         rows::keep(wanted, x, t);
-        let mixed = at.input_size(output);
-        match at.has_output_gate() {
-            true => rows::keep(wanted, scratch.gated.get(mixed), t),
-            false => rows::keep(wanted, saved.o.get(mixed), t),
+        for mixer in at.spec().mixers() {
+            let mixed = at.input_size(output_of(mixer));
+            match at.is_gated(mixer) {
+                true => rows::keep(wanted, scratch.gated.get(mixed), t),
+                false => rows::keep(wanted, saved.o.get(mixed), t),
+            }
         }
         if at.is_parallel() {
             rows::keep(wanted, scratch.normed.get(at.size(O)), t);
@@ -95,7 +100,9 @@ fn activations(
     }
     let at = at.of_rows(reads.wanted.map_or(t, <[usize]>::len));
     let x = &mut x[..at.size(O)];
-    add_output(at, output, x, saved, scratch); // (T, heads·d) -> += (T, H)
+    for mixer in at.spec().mixers() {
+        add_output(at, output_of(mixer), x, saved, scratch); // (T, heads·d) -> += (T, H)
+    }
 
     if !at.is_parallel() {
         saved.middle.set(x);
@@ -121,33 +128,36 @@ pub(super) fn backward(
     let few_dx = &mut dx[..few.size(O)];
     per_layer::backward(few, few_dx, saved, wanted, gradients, scratch);
     mlp::backward(few, few_dx, saved, wanted, gradients, scratch);
-    let (output, mixed) = (at.output(), at.input_size(at.output()));
-    gated_again(at, saved, wanted, scratch);
-    output_backward(few, output, few_dx, saved, gradients, scratch);
+    for mixer in at.spec().mixers() {
+        let (output, mixed) = (output_of(mixer), at.input_size(output_of(mixer)));
+        gated_again(at, mixer, saved, wanted, scratch);
+        output_backward(few, output, few_dx, saved, gradients, scratch);
+        if let Some(wanted) = wanted {
+            rows::spread(wanted, scratch.d_o.get(mixed), at.rows);
+            if !at.is_gated(mixer) {
+                rows::spread(wanted, saved.o.get(mixed), at.rows);
+            }
+        }
+        match mixer {
+            Mixer::Attention => attend_backward(at, saved, gradients, scratch),
+            Mixer::Delta => delta::mix_backward(at, saved, scratch),
+            Mixer::ShortConv => short_conv::mix_backward(at, saved, scratch),
+            Mixer::Mamba => mamba::mix_backward(at, saved, scratch),
+        }
+    }
     if let Some(wanted) = wanted {
         rows::spread(wanted, dx, at.rows);
-        rows::spread(wanted, scratch.d_o.get(mixed), at.rows);
-        if !at.has_output_gate() {
-            rows::spread(wanted, saved.o.get(mixed), at.rows);
-        }
         if at.is_parallel() {
             rows::spread(wanted, scratch.d_normed.get(at.size(O)), at.rows);
         }
     }
-
-    match at.mixer() {
-        Mixer::Attention => attend_backward(at, saved, gradients, scratch),
-        Mixer::Delta => delta::mix_backward(at, saved, scratch),
-        Mixer::ShortConv => short_conv::mix_backward(at, saved, scratch),
-        Mixer::Mamba => mamba::mix_backward(at, saved, scratch),
-    }
-    mixer_backward(at, dx, saved, gradients, scratch);
+    mixers_backward(at, dx, saved, gradients, scratch);
     per_layer::prepare_backward(at, dx, saved, gradients, scratch);
 }
 
 /// Adds to dx (T, H), the gradient of the hidden state between attention and MLP, what comes back through the linear layers that
 /// read the layer's input.
-fn mixer_backward(
+fn mixers_backward(
     at: LayerPass<'_, '_>,
     dx: &mut [f32],
     saved: &Saved,
@@ -161,36 +171,32 @@ fn mixer_backward(
     let dn = scratch.d_normed.get(hidden);
     let norm = at.layer.input_norm.as_ref();
     at.pass.input_again(x, norm, rstd, n);
-    let four;
-    let outputs = match at.mixer() {
-        Mixer::Attention => {
-            four = [
-                (Q, scratch.d_q.read(at.size(Q))),
-                (K, scratch.d_k.read(at.size(K))),
-                (V, scratch.d_v.read(at.size(V))),
-                (OutputGate, scratch.d_gate.used()),
-            ];
-            match at.has_output_gate() {
-                true => &four[..],
-                false => &four[..3],
-            }
+    let mut outputs: Vec<(Projection, &mut [f32])> = Vec::new();
+    if at.spec().has_attention() {
+        outputs.extend([
+            (Q, scratch.d_q.get(at.size(Q))),
+            (K, scratch.d_k.get(at.size(K))),
+            (V, scratch.d_v.get(at.size(V))),
+        ]);
+    }
+    match at.spec().mixer {
+        Mixer::Attention if at.has_output_gate() => {
+            outputs.push((OutputGate, scratch.d_gate.get(at.size(OutputGate))));
         }
-        Mixer::Delta => {
-            four = [
-                (DeltaQkv, scratch.d_qkv.read(at.size(DeltaQkv))),
-                (DeltaZ, scratch.d_gate.read(at.size(DeltaZ))),
-                (DeltaB, scratch.d_b.read(at.size(DeltaB))),
-                (DeltaA, scratch.d_a.read(at.size(DeltaA))),
-            ];
-            &four[..]
-        }
-        Mixer::ShortConv => &[(ConvIn, scratch.d_qkv.read(at.size(ConvIn)))][..],
-        Mixer::Mamba => &[
-            (MambaZ, scratch.d_gate.read(at.size(MambaZ))),
-            (MambaXbc, scratch.d_qkv.read(at.size(MambaXbc))),
-            (MambaDt, scratch.d_a.read(at.size(MambaDt))),
-        ][..],
-    };
+        Mixer::Attention => {}
+        Mixer::Delta => outputs.extend([
+            (DeltaQkv, scratch.d_qkv.get(at.size(DeltaQkv))),
+            (DeltaZ, scratch.d_gate.get(at.size(DeltaZ))),
+            (DeltaB, scratch.d_b.get(at.size(DeltaB))),
+            (DeltaA, scratch.d_a.get(at.size(DeltaA))),
+        ]),
+        Mixer::ShortConv => outputs.push((ConvIn, scratch.d_qkv.get(at.size(ConvIn)))),
+        Mixer::Mamba => outputs.extend([
+            (MambaZ, scratch.d_gate.get(at.size(MambaZ))),
+            (MambaXbc, scratch.d_qkv.get(at.size(MambaXbc))),
+            (MambaDt, scratch.d_a.get(at.size(MambaDt))),
+        ]),
+    }
     let back = Back {
         gradients,
         scratch: &mut scratch.project,
@@ -201,7 +207,7 @@ fn mixer_backward(
         false => Write::Replace,
     };
     let to = Place::new(dn, at.rows, at.out_features(O)).with(write);
-    at.fan_in(n, outputs, to, &saved.u, &mut scratch.stacked, back);
+    at.fan_in(n, &mut outputs, to, &saved.u, &mut scratch.stacked, back);
     let Some(norm) = norm else {
         return add(dx, dn);
     };
@@ -212,24 +218,25 @@ fn mixer_backward(
     at.pass.norm_backward(x, norm, rstd, dn, dx);
 }
 
-/// What the output projection has read, of the `wanted` rows if only some are, where that is made of more than is kept.
+/// What a mixer's output projection has read, of the `wanted` rows if only some are, where that is made of more than is kept.
 fn gated_again(
     at: LayerPass<'_, '_>,
+    mixer: Mixer,
     saved: &Saved,
     wanted: Option<&[usize]>,
     scratch: &mut Scratch,
 ) {
-    if !at.has_output_gate() {
+    if !at.is_gated(mixer) {
         return;
     }
-    match at.mixer() {
+    match mixer {
         Mixer::Attention => attend::gated_again(at, saved, scratch),
         Mixer::Delta => delta::gated_again(at, saved, scratch),
         Mixer::ShortConv => short_conv::mixed_again(at, saved, scratch),
         Mixer::Mamba => mamba::gated_again(at, saved, scratch),
     }
     if let Some(wanted) = wanted {
-        let size = at.input_size(at.output());
+        let size = at.input_size(output_of(mixer));
         rows::keep(wanted, scratch.gated.get(size), at.rows);
     }
 }

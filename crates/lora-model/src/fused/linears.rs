@@ -1,7 +1,8 @@
-//! The linear layers of one decoder layer, alone or stacked: Phi-3 has q, k and v in one, and gate and up.
+//! The linear layers of one decoder layer, alone or stacked: Phi-3 has q, k and v in one, and gate and up. Where a model has factors
+//! around them, what they give is multiplied by those, and the gradients of that on the way back.
 use super::buffers::{Buffer, Inner};
 use super::dropout::RowsOf;
-use super::pass::LayerPass;
+use super::pass::{LayerPass, scale, scale_columns};
 use super::project::{Applied, Back};
 use super::scratch::ProjectScratch;
 use super::site::Site;
@@ -114,6 +115,17 @@ impl LayerPass<'_, '_> {
         (2 * self.rows * (out_features + in_features) * rank) as u64
     }
 
+    /// Multiplies what a projection gives, or the gradient of that, by the model's factors.
+    fn multiply(self, projection: Projection, values: &mut [f32]) {
+        let Some(factors) = self.pass.config.row_factors(self.index, projection) else {
+            return;
+        };
+        match factors[..] {
+            [(_, factor)] => scale(values, factor as f32),
+            _ => scale_columns(values, &factors),
+        }
+    }
+
     /// All linear layers that hold one of these outputs.
     fn holding(self, outputs: impl Fn(Projection) -> bool) -> impl Iterator<Item = Projection> {
         let all = self.pass.config.projections_of(self.index).into_iter();
@@ -152,6 +164,9 @@ impl LayerPass<'_, '_> {
                 at += columns;
             }
         }
+        for (part, out) in outputs {
+            self.multiply(*part, out);
+        }
     }
 
     /// How often the parts of a stacked layer stand side by side: in each head, or once.
@@ -162,17 +177,21 @@ impl LayerPass<'_, '_> {
         }
     }
 
-    /// The way back: d_input (T, in) from the gradients of several outputs, written or added to as its place says.
+    /// The way back: d_input (T, in) from the gradients of several outputs, written or added to as its place says. The gradients
+    /// become those of what the linear layers themselves give.
     pub(super) fn fan_in(
         self,
         input: &[f32],
-        outputs: &[(Projection, &[f32])],
+        outputs: &mut [(Projection, &mut [f32])],
         mut d_input: Place<'_>,
         inner: &Inner,
         stacked: &mut Buffer,
         mut back: Back<'_>,
     ) {
-        let of = |part: &Projection| outputs.iter().find(|(p, _)| p == part).map(|(_, d)| *d);
+        for (part, d) in outputs.iter_mut() {
+            self.multiply(*part, d);
+        }
+        let of = |part: &Projection| outputs.iter().find(|(p, _)| p == part).map(|(_, d)| &**d);
         let mut write = d_input.write();
         for linear in self.holding(|p| of(&p).is_some()) {
             let dy = match linear.parts() {

@@ -1,14 +1,15 @@
-//! A layer of Mamba-2: of the normalised hidden state a gate, x, B and C through a causal convolution, and what steps are made of;
-//! the state space rule, and the gated norm of its output. Of the forward pass what the linear layer gives is kept, the rule's
-//! output and 1/rms of it behind its gate; the convolution and the states are made again.
-use super::buffers::Saved;
+//! Mamba-2 in a layer: of the normalised hidden state a gate, x, B and C through a causal convolution, and what steps are made of;
+//! the state space rule, and its output through the gate, with a norm behind that or before it or without one. Of the forward
+//! pass what the linear layer gives is kept, the rule's output and the norm's 1/rms; the convolution and the states are made again.
+use super::buffers::{Saved, copy};
 use super::cache::LayerCache;
 use super::pass::LayerPass;
 use super::scratch::Scratch;
 use super::states::MambaLayer;
 use crate::spec::Projection::{MambaDt, MambaIn, MambaOut, MambaXbc, MambaZ};
-use lora_checkpoint::MambaShape;
+use lora_checkpoint::{MambaNorm, MambaShape};
 use lora_kernels::conv;
+use lora_kernels::glu::{self, Activation};
 use lora_kernels::profile::Part;
 use lora_kernels::ssd::gated_norm::{self, Gamma};
 use lora_kernels::ssd::{self, Gradients, Inputs, Learned, Shape};
@@ -18,6 +19,7 @@ use lora_kernels::ssd::{self, Gradients, Inputs, Learned, Shape};
 struct Own<'l> {
     layer: &'l MambaLayer,
     shape: Shape,
+    norm: MambaNorm,
     limits: [f32; 2],
 }
 
@@ -31,10 +33,21 @@ impl Own<'_> {
         }
     }
 
-    fn gamma(&self) -> Gamma<'_> {
-        Gamma {
-            values: &self.layer.norm,
+    /// The norm's γ, if there is a norm.
+    fn gamma(&self) -> Option<Gamma<'_>> {
+        let values = self.layer.norm.as_deref()?;
+        Some(Gamma {
+            values,
             groups: self.shape.groups,
+            behind_gate: self.norm != MambaNorm::BeforeGate,
+        })
+    }
+
+    /// Values a token of 1/rms.
+    fn norms(&self) -> usize {
+        match self.layer.norm {
+            Some(_) => self.shape.groups,
+            None => 0,
         }
     }
 
@@ -67,6 +80,7 @@ impl<'p> LayerPass<'p, '_> {
         Some(Own {
             layer,
             shape: shape(own),
+            norm: own.norm,
             limits: own.limits.map(|limit| limit as f32),
         })
     }
@@ -79,7 +93,7 @@ impl<'p> LayerPass<'p, '_> {
     }
 }
 
-/// Output of the rule, of `scratch.normed`, in `saved.o`; what the output projection reads in `scratch.gated`.
+/// Output of the rule, of `scratch.normed`, in `saved.rule`; what the output projection reads in `scratch.gated`.
 pub(super) fn mix(
     at: LayerPass<'_, '_>,
     saved: &mut Saved,
@@ -100,7 +114,7 @@ pub(super) fn mix(
     let layout = &at.pass.batch.layout;
     let read = saved.qkv.read(columns);
     let mixed = scratch.mixed.get(columns);
-    let y = saved.o.get(z_size);
+    let y = saved.rule.get(z_size);
     let dt = saved.a.read(heads);
     let work = at.ssd_operations(own.shape);
     at.pass.profile.time(Part::AttentionForward, work, || {
@@ -116,12 +130,13 @@ pub(super) fn mix(
         ssd::forward(own.shape, layout, own.inputs(mixed, dt), y, Some(rules));
         cache.keep_states(layout, &states);
     });
-    let rstd = saved.o_rstd.get(at.rows * own.shape.groups);
-    let (y, z) = (saved.o.read(z_size), saved.output_gate.read(z_size));
+    let rstd = saved.o_rstd.get(at.rows * own.norms());
+    let (y, z) = (saved.rule.read(z_size), saved.output_gate.read(z_size));
     let eps = at.pass.config.norm_eps as f32;
     let gated = scratch.gated.get(z_size);
-    at.pass.profile.time(Part::Norm, 0, || {
-        gated_norm::forward(y, z, own.gamma(), eps, gated, rstd);
+    at.pass.profile.time(Part::Norm, 0, || match own.gamma() {
+        Some(gamma) => gated_norm::forward(y, z, gamma, eps, gated, rstd),
+        None => glu::forward(Activation::Silu, z, y, gated),
     });
 }
 
@@ -129,11 +144,12 @@ pub(super) fn mix(
 pub(super) fn gated_again(at: LayerPass<'_, '_>, saved: &Saved, scratch: &mut Scratch) {
     let Some(own) = at.state_space() else { return };
     let size = at.input_size(MambaOut);
-    let rstd = saved.o_rstd.read(at.rows * own.shape.groups);
-    let (y, z) = (saved.o.read(size), saved.output_gate.read(size));
+    let rstd = saved.o_rstd.read(at.rows * own.norms());
+    let (y, z) = (saved.rule.read(size), saved.output_gate.read(size));
     let gated = scratch.gated.get(size);
-    at.pass.profile.time(Part::Norm, 0, || {
-        gated_norm::recompute(y, z, own.gamma(), rstd, gated);
+    at.pass.profile.time(Part::Norm, 0, || match own.gamma() {
+        Some(gamma) => gated_norm::recompute(y, z, gamma, rstd, gated),
+        None => glu::forward(Activation::Silu, z, y, gated),
     });
 }
 
@@ -142,13 +158,18 @@ pub(super) fn gated_again(at: LayerPass<'_, '_>, saved: &Saved, scratch: &mut Sc
 pub(super) fn mix_backward(at: LayerPass<'_, '_>, saved: &Saved, scratch: &mut Scratch) {
     let Some(own) = at.state_space() else { return };
     let [z_size, columns, heads] = [MambaZ, MambaXbc, MambaDt].map(|p| at.size(p));
-    let rstd = saved.o_rstd.read(at.rows * own.shape.groups);
-    let (y, z) = (saved.o.read(z_size), saved.output_gate.read(z_size));
+    let rstd = saved.o_rstd.read(at.rows * own.norms());
+    let (y, z) = (saved.rule.read(z_size), saved.output_gate.read(z_size));
     let dy = scratch.d_o.get(z_size);
     let d_rule = scratch.gated.get(z_size); // the gated output itself is done with
     let dz = scratch.d_gate.get(z_size);
     at.pass.profile.time(Part::Norm, 0, || {
-        gated_norm::backward(y, z, own.gamma(), rstd, dy, d_rule, dz);
+        if let Some(gamma) = own.gamma() {
+            return gated_norm::backward(y, z, gamma, rstd, dy, d_rule, dz);
+        }
+        copy(z, dz);
+        copy(y, d_rule);
+        glu::backward(Activation::Silu, dy, dz, d_rule);
     });
     let layout = &at.pass.batch.layout;
     let read = saved.qkv.read(columns);

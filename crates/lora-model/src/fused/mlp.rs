@@ -130,10 +130,10 @@ fn mlp_backward(
     let hidden = at.size(O);
     let n = scratch.normed.read(hidden);
     let dn = scratch.d_normed.get(hidden);
-    let both = [(Up, saved.up.read(wide)), (Gate, saved.gate.read(gated))];
+    let both = &mut [(Up, saved.up.get(wide)), (Gate, saved.gate.get(gated))];
     let outputs = match gated {
-        0 => &both[..1],
-        _ => &both[..],
+        0 => &mut both[..1],
+        _ => &mut both[..],
     };
     let back = Back {
         gradients,

@@ -1,5 +1,5 @@
-//! The two places of a layer where the hidden state is added to: attention's output through O, the MLP's through Down,
-//! each normalised first where the family does so.
+//! The places of a layer where the hidden state is added to: attention's output through O (a rule's through its own, beside it
+//! or in its place), the MLP's through Down, each normalised first where the family does so.
 use super::buffers::Saved;
 use super::pass::{LayerPass, add, scale};
 use super::project::Back;
@@ -19,9 +19,9 @@ pub(super) fn add_output(
     let size = at.input_size(projection);
     let (input, norm, output, rstd) = match projection {
         O | DeltaOut | ConvOut | MambaOut => (
-            match at.has_output_gate() {
-                true => scratch.gated.read(size),
-                false => saved.o.read(size),
+            match projection == O && !at.has_output_gate() {
+                true => saved.o.read(size),
+                false => scratch.gated.read(size),
             },
             &at.layer.attention_output_norm,
             &mut saved.attention_output,
@@ -36,7 +36,7 @@ pub(super) fn add_output(
     };
     let hidden = at.out_features(projection);
     let project = &mut scratch.project;
-    let multiplier = at.residual_multiplier();
+    let multiplier = at.output_factor(projection);
     let Some(norm) = norm else {
         if multiplier == 1.0 {
             let to = Place::new(x, at.rows, hidden).adding();
@@ -72,9 +72,9 @@ pub(super) fn output_backward(
     let size = at.input_size(projection);
     let (input, d_input, norm, output, rstd, which) = match projection {
         O | DeltaOut | ConvOut | MambaOut => (
-            match at.has_output_gate() {
-                true => scratch.gated.read(size),
-                false => saved.o.read(size),
+            match projection == O && !at.has_output_gate() {
+                true => saved.o.read(size),
+                false => scratch.gated.read(size),
             },
             scratch.d_o.get(size),
             &at.layer.attention_output_norm,
@@ -92,7 +92,7 @@ pub(super) fn output_backward(
         ),
     };
     let to = Place::new(d_input, at.rows, at.in_features(projection));
-    let multiplier = at.residual_multiplier();
+    let multiplier = at.output_factor(projection);
     let Some(norm) = norm else {
         let back = Back {
             gradients,

@@ -8,7 +8,7 @@ use super::rotation::Rotation;
 use super::watch::Watch;
 use super::weights::Layer;
 use crate::spec::Projection;
-use lora_checkpoint::{Block, Mixer, ModelConfig, RotaryPairs};
+use lora_checkpoint::{Block, LayerSpec, Mixer, ModelConfig, RotaryPairs};
 use lora_kernels::attention::Shape;
 use lora_kernels::layout::Segment;
 use lora_kernels::profile::{Part, Profile};
@@ -62,35 +62,42 @@ impl LayerPass<'_, '_> {
         self.pass.config.has_mlp(self.index)
     }
 
-    /// What mixes its tokens.
-    pub(super) fn mixer(self) -> Mixer {
-        self.pass.config.layers[self.index].mixer
+    /// What the layer is, as its config says.
+    pub(super) fn spec(self) -> LayerSpec {
+        self.pass.config.layers[self.index]
     }
 
-    /// Whether it keeps a state in place of keys and values.
-    pub(super) fn is_recurrent(self) -> bool {
-        self.mixer() != Mixer::Attention
-    }
-
-    /// Whether what the output projection reads has gone through a gate.
+    /// Whether attention's output goes through a gate.
     pub(super) fn has_output_gate(self) -> bool {
         let linears = self.pass.config.projections_of(self.index);
-        self.is_recurrent() || linears.contains(&Projection::QGate)
+        linears.contains(&Projection::QGate)
     }
 
-    /// The projection of attention's output, or of the rule's.
-    pub(super) fn output(self) -> Projection {
-        match self.mixer() {
-            Mixer::Attention => Projection::O,
-            Mixer::Delta => Projection::DeltaOut,
-            Mixer::ShortConv => Projection::ConvOut,
-            Mixer::Mamba => Projection::MambaOut,
-        }
+    /// Whether what a mixer's output projection reads has gone through a gate.
+    pub(super) fn is_gated(self, mixer: Mixer) -> bool {
+        mixer != Mixer::Attention || self.has_output_gate()
+    }
+
+    /// What is multiplied by the output of attention, of a rule or of the MLP before that is added to the hidden state.
+    pub(super) fn output_factor(self, projection: Projection) -> f32 {
+        let own = self.pass.config.output_factors(self.index, projection);
+        let own = own.and_then(|rows| rows.first().map(|&(_, factor)| factor as f32));
+        self.residual_multiplier() * own.unwrap_or(1.0)
     }
 
     /// The same layer, for so many rows.
     pub(super) fn of_rows(self, rows: usize) -> Self {
         Self { rows, ..self }
+    }
+}
+
+/// The projection of what a mixer gives.
+pub(super) fn output_of(mixer: Mixer) -> Projection {
+    match mixer {
+        Mixer::Attention => Projection::O,
+        Mixer::Delta => Projection::DeltaOut,
+        Mixer::ShortConv => Projection::ConvOut,
+        Mixer::Mamba => Projection::MambaOut,
     }
 }
 
@@ -224,4 +231,15 @@ pub(super) fn add(a: &mut [f32], b: &[f32]) {
 pub(super) fn scale(a: &mut [f32], factor: f32) {
     a.par_chunks_mut(PART)
         .for_each(|a| a.iter_mut().for_each(|a| *a *= factor));
+}
+
+/// The same in rows of so many columns by each factor.
+pub(super) fn scale_columns(a: &mut [f32], factors: &[(usize, f64)]) {
+    let width: usize = factors.iter().map(|(columns, _)| columns).sum();
+    a.par_chunks_exact_mut(width).for_each(|mut row| {
+        for &(columns, factor) in factors {
+            let own = row.split_off_mut(..columns).unwrap_or_default();
+            own.iter_mut().for_each(|a| *a *= factor as f32);
+        }
+    });
 }

@@ -1,5 +1,6 @@
 //! One linear layer with what trains at it, forward and backward. With d the dropout of the adapter's input:
-//! y = x·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ + bias. With DoRA it is another sum, which `project_dora` computes.
+//! y = x·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ + bias; where what is read is multiplied by a number, y without it, the bias over it. With DoRA
+//! it is another sum, which `project_dora` computes.
 use super::buffers::{Buffer, Kept};
 use super::dropout::{RowsOf, drop_rows};
 use super::scratch::ProjectScratch;
@@ -52,11 +53,13 @@ impl<'p> Applied<'p> {
             }
         }
         if let Some((bias, lora)) = self.site.lora_bias.zip(self.site.lora.as_ref()) {
-            let scaled: Vec<f32> = bias.iter().map(|b| lora.scaling * b).collect();
-            linear::add_bias(&scaled, y.values());
+            let gain = lora.scaling * self.linear.bias_gain;
+            linear::add_bias(&times(bias, gain), y.values());
         }
-        if let Some(bias) = &self.linear.bias {
-            linear::add_bias(bias, y.values());
+        match (&self.linear.bias, self.linear.bias_gain) {
+            (Some(bias), 1.0) => linear::add_bias(bias, y.values()),
+            (Some(bias), gain) => linear::add_bias(&times(bias, gain), y.values()),
+            (None, _) => {}
         }
     }
 
@@ -115,10 +118,12 @@ impl<'p> Applied<'p> {
             patched.head_gradient(self.input(), dy, gradients);
         }
         if let Some(place) = &places.bias {
-            dora::bias_gradient(dy.values(), 1.0, &mut gradients[place.clone()]);
+            let gain = self.linear.bias_gain;
+            dora::bias_gradient(dy.values(), gain, &mut gradients[place.clone()]);
         }
         if let Some((place, lora)) = places.lora_bias.as_ref().zip(self.site.lora.as_ref()) {
-            dora::bias_gradient(dy.values(), lora.scaling, &mut gradients[place.clone()]);
+            let gain = lora.scaling * self.linear.bias_gain;
+            dora::bias_gradient(dy.values(), gain, &mut gradients[place.clone()]);
         }
     }
 
@@ -220,4 +225,8 @@ impl<'p> Applied<'p> {
             x: self.input(),
         }
     }
+}
+
+fn times(values: &[f32], factor: f32) -> Vec<f32> {
+    values.iter().map(|value| factor * value).collect()
 }

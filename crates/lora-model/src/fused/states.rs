@@ -1,6 +1,6 @@
 //! What layers that keep a state learn beside their linear layers, as the base has it.
 use crate::{Base, Error};
-use lora_checkpoint::{DeltaPart, MambaPart, Mixer, ShortConv};
+use lora_checkpoint::{DeltaPart, MambaNorm, MambaPart, Mixer, ShortConv};
 
 /// What a recurrent layer learns beside its linear layers.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub(super) struct MambaLayer {
     pub(super) step_bias: Vec<f32>,
     /// What of x goes past the state, (heads).
     pub(super) skip: Vec<f32>,
-    /// γ of the gated norm, (heads · width).
-    pub(super) norm: Vec<f32>,
+    /// γ of the norm behind the rule, (heads · width), if there is one.
+    pub(super) norm: Option<Vec<f32>>,
 }
 
 impl DeltaLayer {
@@ -65,7 +65,10 @@ impl MambaLayer {
             decay_log: read(MambaPart::DecayLog)?,
             step_bias: read(MambaPart::StepBias)?,
             skip: read(MambaPart::Skip)?,
-            norm: read(MambaPart::Norm)?,
+            norm: match shape.norm {
+                MambaNorm::Without => None,
+                MambaNorm::BehindGate | MambaNorm::BeforeGate => Some(read(MambaPart::Norm)?),
+            },
         }))
     }
 }

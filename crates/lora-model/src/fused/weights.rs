@@ -15,6 +15,8 @@ use lora_kernels::glu;
 pub(super) struct Linear<'b> {
     pub(super) weight: Matrix<'b>,
     pub(super) bias: Option<Vec<f32>>,
+    /// What the bias is multiplied by: 1 over what the layer's input is multiplied by, for its whole output is multiplied by that.
+    pub(super) bias_gain: f32,
 }
 
 /// What lies between the projections of an MLP.
@@ -184,6 +186,7 @@ impl<'b> Weights<'b> {
             head: Linear {
                 weight: source.matrix(head)?,
                 bias: None,
+                bias_gain: 1.0,
             },
             changed: Vec::new(),
         })
@@ -272,6 +275,7 @@ impl<'b> Source<'b> {
         Ok(Linear {
             weight: self.matrix(&format!("{path}.weight"))?,
             bias,
+            bias_gain: (1.0 / self.base.config().input_factor(projection)) as f32,
         })
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 84] = [
+pub(crate) const CASES: [&str; 87] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -56,6 +56,9 @@ pub(crate) const CASES: [&str; 84] = [
     "granitemoehybrid_limits",
     "granitemoehybrid_experts",
     "granitemoeshared_norms",
+    "falcon_h1_multipliers",
+    "falcon_h1_tied",
+    "falcon_h1_biases",
     "gemma4_shared",
     "gemma4_keys_as_values",
     "gemma4_per_layer",

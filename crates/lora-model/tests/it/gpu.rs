@@ -15,7 +15,7 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 48] = [
+pub(crate) const REFUSED: [(&str, &str); 51] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -61,6 +61,18 @@ pub(crate) const REFUSED: [(&str, &str); 48] = [
     (
         "granitemoeshared_norms",
         "experts beside an MLP of all tokens, which granitemoeshared has",
+    ),
+    (
+        "falcon_h1_multipliers",
+        "layers that keep a state, which falcon_h1 has",
+    ),
+    (
+        "falcon_h1_tied",
+        "layers that keep a state, which falcon_h1 has",
+    ),
+    (
+        "falcon_h1_biases",
+        "layers that keep a state, which falcon_h1 has",
     ),
     ("gemma4_shared", "values with a norm of their own"),
     ("gemma4_keys_as_values", "values with a norm of their own"),

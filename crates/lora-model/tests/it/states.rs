@@ -20,6 +20,20 @@ fn targets_of_mamba_are_its_linear_layers() {
     }
 }
 
+/// PEFT refuses LoRA on `out_proj` of such a model by its name, since transformers' fast way through Mamba-2 passes over it.
+#[test]
+fn the_output_of_mamba_beside_attention_carries_no_lora() {
+    let golden = Golden::open("falcon_h1_multipliers");
+    let with = |targets| targeted(&golden, LoraConfig::new(2, 4.0, targets));
+    // In each of two layers attention's four, what Mamba-2 reads, and three in the MLP.
+    assert_eq!(with(TargetModules::AllLinear), Ok(16));
+    let error = with(list(&["in_proj", "out_proj"])).unwrap_err();
+    assert!(
+        error.contains("mamba.out_proj is a linear layer that PEFT puts no LoRA on"),
+        "{error}"
+    );
+}
+
 /// PEFT's `bias="all"` trains every parameter whose name holds the word: that of steps, and a convolution's.
 #[test]
 fn biases_of_steps_do_not_train() {

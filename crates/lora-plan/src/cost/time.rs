@@ -189,7 +189,7 @@ fn head_weights(shape: &Shape) -> f64 {
 fn attention(shape: &Shape, squares: f64) -> f64 {
     let config = &shape.config;
     let layers = config.layers.iter().enumerate();
-    let attending = layers.filter(|(_, layer)| layer.mixer == Mixer::Attention);
+    let attending = layers.filter(|(_, layer)| layer.has_attention());
     let widths = attending.map(|(index, _)| config.heads_of(index).width);
     7.0 * squares * (config.num_attention_heads * widths.sum::<usize>()) as f64
 }

@@ -26,7 +26,8 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 6] = [
+const ON_CPU_ALONE: [&str; 7] = [
+    "falcon_h1",
     "gemma4_text",
     "gpt_oss",
     "granitemoehybrid",
@@ -34,6 +35,9 @@ const ON_CPU_ALONE: [&str; 6] = [
     "lfm2",
     "qwen3_5_text",
 ];
+
+/// Families whose adapters have no place in mlx-lm's format.
+const NOT_FOR_MLX: [&str; 1] = ["falcon_h1"];
 
 #[test]
 fn every_tool_on_every_family_with_default_flags() {
@@ -54,9 +58,16 @@ fn the_whole_way(family: &str, case: &str, rows: &str) {
     assert_eq!(json(&dir.join("model/config.json"))["model_type"], family);
     std::fs::write(dir.join("rows.jsonl"), rows).unwrap();
     for line in WAY {
-        match line.contains("--device cuda") && ON_CPU_ALONE.contains(&family) {
-            true => refused(dir, family, line),
-            false => run(dir, family, line),
+        let on_gpu = line.contains("--device cuda") && ON_CPU_ALONE.contains(&family);
+        let for_mlx = line.contains("--format mlx") && NOT_FOR_MLX.contains(&family);
+        match (on_gpu, for_mlx) {
+            (true, _) => refused(
+                dir,
+                line,
+                &format!("which {family} has\nhint: leave out --device"),
+            ),
+            (_, true) => refused(dir, line, "no adapter of mlx-lm fits this base"),
+            (false, false) => run(dir, family, line),
         }
     }
 }
@@ -70,12 +81,11 @@ fn output(dir: &Path, line: &str) -> Output {
         .unwrap()
 }
 
-fn refused(dir: &Path, family: &str, line: &str) {
+fn refused(dir: &Path, line: &str, named: &str) {
     let output = output(dir, line);
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{line}: {said}");
-    let named = format!("which {family} has\nhint: leave out --device");
-    assert!(said.contains(&named), "{said}");
+    assert!(said.contains(named), "{said}");
 }
 
 fn run(dir: &Path, family: &str, line: &str) {

@@ -23,6 +23,7 @@ pub(super) fn of_saved(saved: &Saved) -> usize {
         ..
     } = saved;
     let Saved {
+        rule,
         output_gate,
         o_rstd,
         qkv,
@@ -30,7 +31,7 @@ pub(super) fn of_saved(saved: &Saved) -> usize {
         b,
         ..
     } = saved;
-    let of_rule = sum(&[output_gate, o_rstd, qkv, a, b]);
+    let of_rule = sum(&[rule, output_gate, o_rstd, qkv, a, b]);
     let Saved {
         v_raw,
         v_rstd,

@@ -1,12 +1,12 @@
 //! What mixes the tokens of a layer, in values a token: what each mixer keeps for its backward pass, and what it works with.
 use crate::fused::mamba::shape as of_kernels;
-use lora_checkpoint::{Mixer, ModelConfig, Norm, Projection};
+use lora_checkpoint::{MambaNorm, Mixer, ModelConfig, Norm, Projection};
 use lora_kernels::ssd;
 
 /// The largest output of a projection, of all layers that mix tokens by attention.
 pub(super) fn widest(config: &ModelConfig, projection: Projection) -> usize {
     let layers = config.layers.iter().enumerate();
-    let attention = layers.filter(|(_, layer)| layer.mixer == Mixer::Attention);
+    let attention = layers.filter(|(_, layer)| layer.has_attention());
     let widths = attention.map(|(index, _)| config.shape(index, projection).0);
     widths.max().unwrap_or(0)
 }
@@ -15,25 +15,41 @@ pub(super) fn has(config: &ModelConfig, norm: Norm) -> bool {
     config.facts().norm(norm).is_some()
 }
 /// What a mixer keeps: q, k, the log-sum-exp, 1/rms of heads of q, k, v and of a rule's output, what a rule's gates are made of;
-/// v, o, its gate, q, k and v before their norms, what a convolution reads.
+/// v, o, its gate, q, k and v before their norms, what a convolution reads, the output of Mamba-2's rule.
 #[derive(Default)]
 pub(super) struct OfMixer {
     pub(super) exact: [usize; 9],
-    pub(super) rounded: [usize; 7],
+    pub(super) rounded: [usize; 8],
 }
 
 impl OfMixer {
-    /// That of a layer.
+    /// Those of a layer: what stands side by side keeps its own.
     pub(super) fn of(config: &ModelConfig, layer: usize) -> Self {
-        match config.layers[layer].mixer {
-            Mixer::Attention => attention(config, layer),
-            Mixer::Delta => delta(config),
-            Mixer::Mamba => mamba(config),
-            Mixer::ShortConv => Self {
-                rounded: [0, 0, 0, 0, 0, 0, config.shape(layer, Projection::ConvIn).0],
-                ..Self::default()
-            },
+        let mut all = Self::default();
+        for mixer in config.layers[layer].mixers() {
+            let own = match mixer {
+                Mixer::Attention => attention(config, layer),
+                Mixer::Delta => delta(config),
+                Mixer::Mamba => mamba(config),
+                Mixer::ShortConv => Self {
+                    rounded: [
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        config.shape(layer, Projection::ConvIn).0,
+                        0,
+                    ],
+                    ..Self::default()
+                },
+            };
+            let sums = all.exact.iter_mut().chain(&mut all.rounded);
+            sums.zip(own.exact.iter().chain(&own.rounded))
+                .for_each(|(sum, own)| *sum += own);
         }
+        all
     }
 }
 
@@ -70,7 +86,7 @@ fn attention(config: &ModelConfig, layer: usize) -> OfMixer {
             0,
             0,
         ],
-        rounded: [k, q, gate, q_raw, k_raw, v_raw, 0],
+        rounded: [k, q, gate, q_raw, k_raw, v_raw, 0, 0],
     }
 }
 
@@ -92,7 +108,16 @@ fn delta(config: &ModelConfig) -> OfMixer {
     let heads = delta.value_heads;
     OfMixer {
         exact: [0, 0, 0, 0, 0, 0, heads, heads, heads],
-        rounded: [0, delta.values(), delta.values(), 0, 0, 0, delta.columns()],
+        rounded: [
+            0,
+            delta.values(),
+            delta.values(),
+            0,
+            0,
+            0,
+            delta.columns(),
+            0,
+        ],
     }
 }
 
@@ -101,9 +126,13 @@ fn mamba(config: &ModelConfig) -> OfMixer {
     let Some(own) = config.mamba else {
         return OfMixer::default();
     };
+    let norms = match own.norm {
+        MambaNorm::Without => 0,
+        MambaNorm::BehindGate | MambaNorm::BeforeGate => own.groups,
+    };
     OfMixer {
-        exact: [0, 0, 0, 0, 0, 0, own.groups, own.heads, 0],
-        rounded: [0, own.values(), own.values(), 0, 0, 0, own.columns()],
+        exact: [0, 0, 0, 0, 0, 0, norms, own.heads, 0],
+        rounded: [0, 0, own.values(), 0, 0, 0, own.columns(), own.values()],
     }
 }
 

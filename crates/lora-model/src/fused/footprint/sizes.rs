@@ -2,7 +2,7 @@
 use super::mixers::{OfMixer, has, of_state, output_gate, widest};
 use crate::fused::batch_size::BatchSize;
 use crate::fused::delta::shape as of_kernels;
-use lora_checkpoint::{Block, Mixer, ModelConfig, Norm, Projection};
+use lora_checkpoint::{Block, ModelConfig, Norm, Projection};
 use lora_core::TargetedModule;
 use lora_kernels::{attention, gemm, linear, loss};
 
@@ -10,8 +10,8 @@ use lora_kernels::{attention, gemm, linear, loss};
 /// what gates of a recurrent layer are made of (two).
 const EXACT: usize = 15;
 /// And: x, middle, the outputs before their norms, gate and up of the MLP and of experts, v, o and its gate, heads before their
-/// norms (three), what a convolution reads; what a layer's own input meets (three).
-const ROUNDED: usize = 18;
+/// norms (three), what a convolution reads, the output of Mamba-2's rule; what a layer's own input meets (three).
+const ROUNDED: usize = 19;
 
 /// Values a token of each buffer in a layer: those that are always kept exactly, and those that may be rounded.
 fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUNDED]) {
@@ -30,7 +30,7 @@ fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUND
     let (own, last) = config.per_layer().map_or((0, 0), |own| (own.width, h));
     let mixer = OfMixer::of(config, layer);
     let [q, k, lse, q_rstd, k_rstd, v_rstd, o_rstd, a, b] = mixer.exact;
-    let [v, o, o_gate, q_raw, k_raw, v_raw, qkv] = mixer.rounded;
+    let [v, o, o_gate, q_raw, k_raw, v_raw, qkv, rule] = mixer.rounded;
     let of_norms = [1, rstd(middle), rstd(attended), rstd(output), rstd(last)];
     let exact = [router, q, k, lse, q_rstd, k_rstd, v_rstd, o_rstd, a, b];
     let mut all_exact = [0; EXACT];
@@ -39,7 +39,7 @@ fn buffers(config: &ModelConfig, layer: usize) -> ([usize; EXACT], [usize; ROUND
     let wide = config.experts_width(layer);
     let rounded = [
         h, middle, attended, output, gate, up, wide, wide, v, o, o_gate, q_raw, k_raw, v_raw, qkv,
-        last, own, last,
+        rule, last, own, last,
     ];
     (all_exact, rounded)
 }
@@ -151,7 +151,7 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
     let [q, k] = [Projection::Q, Projection::K].map(|p| widest(config, p));
     let up = wide(config).max(config.per_layer().map_or(0, |own| own.width));
     let state = 2 * h;
-    let has_attention = config.layers.iter().any(|l| l.mixer == Mixer::Attention);
+    let has_attention = config.layers.iter().any(|l| l.has_attention());
     let of_state = of_state(config);
     let always = 2 * h + 2 * up + q + q.max(of_state.values) + 2 * k; // normed and its gradient; activated and its; gradients of o, q, k, v
     let gate = if has_attention {
@@ -163,7 +163,7 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
     let of_rule = of_state.mixed + of_state.gates;
     let head_norms = if has(config, Norm::Key) { q } else { 0 }; // the gradient before a norm of heads
     let has_output_norm = has(config, Norm::AttentionOutput) || has(config, Norm::MlpOutput);
-    let sandwich = if has_output_norm || config.multipliers.residual != 1.0 {
+    let sandwich = if has_output_norm || multiplies_outputs(config) {
         h
     } else {
         0
@@ -202,6 +202,13 @@ pub(super) fn scratch(config: &ModelConfig, targeted: &[TargetedModule], dropout
         + rank
         + dropped
         + gained
+}
+
+/// Whether the output of attention, of Mamba-2 or of the MLP is multiplied by a number in some layer.
+fn multiplies_outputs(config: &ModelConfig) -> bool {
+    let outputs = [Projection::O, Projection::MambaOut, Projection::Down];
+    let is_multiplied = |p: Projection| config.output_factors(0, p).is_some();
+    config.multipliers.residual != 1.0 || outputs.into_iter().any(is_multiplied)
 }
 
 /// Outputs of a module with DoRA, 0 without.
