@@ -225,18 +225,23 @@ pub(crate) fn refuse_otherwise(
     if form.is_some_and(Form::has_answer) && row.get("label").and_then(wanted) == Some(false) {
         return refuse("label", "false: an answer that is not to be learned (KTO)");
     }
-    if let Some(form @ Form::Pair { .. }) = form {
+    if let Some(
+        form @ Form::Pair {
+            prompt, completion, ..
+        },
+    ) = form
+    {
         let says = |key: &&&str| match &row.get(**key) {
             Some(Value::String(text)) => !text.trim().is_empty(),
             _ => has(row, key),
         };
         let mut unread = BESIDE_QUESTION.iter().filter(|key| !form.reads(key));
         if let Some(key) = unread.find(says) {
-            return refuse(
-                key,
-                "part of what is asked, and this layout does not read it: --prompt-template '{context}\\n\\n{question}' joins \
-                 keys, --ignore leaves one out",
+            let what = format!(
+                "part of what is asked, and this layout does not read it: --prompt-template '{{{key}}}\\n\\n{{{prompt}}}' \
+                 --columns completion={completion} joins them, --ignore {key} leaves it out"
             );
+            return refuse(key, &what);
         }
     }
     if form == Some(Form::Text)

@@ -243,7 +243,7 @@ impl Stream<'_> {
     ) -> Result<(), Error> {
         if logits.iter().any(|x| x.is_nan()) {
             return Err(Error::invalid("the model's logits are not numbers (NaN)").hint(
-                "base or adapter hold values that are not finite: lora-eval and lora-merge name the tensor",
+                "base or adapter hold values that are not finite: lora-export --model BASE --out x.gguf names a base's tensor",
             ));
         }
         let text = [self.prompt, &self.generated];
