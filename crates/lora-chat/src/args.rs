@@ -32,6 +32,10 @@ pub struct Args {
     /// System message, in place of the model's own; an empty text is none.
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
+    /// Date that chat templates write which ask for today's (strftime_now), e.g. 2026-11-27: the one that lora-prep --date gave
+    /// the rows; without it they write their own.
+    #[arg(long, value_name = "DATE", value_parser = lora_data::date)]
+    pub date: Option<String>,
     /// Longest answer, in tokens.
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value = "512")]
     pub max_new_tokens: usize,

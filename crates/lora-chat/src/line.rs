@@ -205,13 +205,4 @@ mod tests {
         let asked = read(r#"{"prompt": "a", "completion": "b", "id": "x", "note": null}"#).unwrap();
         assert_eq!(asked.unread, ["completion"]);
     }
-
-    #[test]
-    fn arguments_of_calls_are_what_their_text_says() {
-        let line = r#"{"messages": [{"role": "assistant", "content": null,
-            "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\": 1}"}}]}]}"#;
-        let asked = read(line).unwrap();
-        let call = &asked.question.messages[0]["tool_calls"][0];
-        assert_eq!(call["function"]["arguments"], serde_json::json!({"a": 1}));
-    }
 }

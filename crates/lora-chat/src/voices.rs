@@ -40,8 +40,12 @@ impl Voice {
             .encoder
             .prompt(&messages, question.tools.as_ref())
             .map_err(|refusal| {
-                Error::new(format!("{}: {refusal}", self.name))
-                    .hint("the model's chat template can't write this chat")
+                let refusal = refusal.to_string();
+                let hint = match refusal.contains("strftime_now") {
+                    true => "the template writes today's date: --date 2026-11-27 says which one",
+                    false => "the model's chat template can't write this chat",
+                };
+                Error::new(format!("{}: {refusal}", self.name)).hint(hint)
             })?;
         if ids.is_empty() {
             return Err(Error::new("the prompt is empty").hint("say something"));
@@ -137,6 +141,10 @@ fn voice(
             bundle.bos_token.as_deref(),
             bundle.eos_token.as_deref(),
         )
+        .and_then(|template| match &args.date {
+            Some(date) => template.with_date(date),
+            None => Ok(template),
+        })
     });
     let template = template.transpose().map_err(|fault| {
         Error::new(format!(

@@ -1,12 +1,13 @@
 //! Raw rows of parquet files and of Arrow's files and streams, batch by batch.
 use crate::cell::cell;
 use crate::error::CUT_OFF;
+use crate::pages::ParquetFile;
+use crate::parquet_read::ROWS_AT_A_TIME;
 use crate::{Error, RawRow, one_line};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
@@ -16,9 +17,6 @@ use std::io::{BufRead, Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-
-/// Rows turned into JSON at a time.
-const ROWS_AT_A_TIME: usize = 1024;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
@@ -36,12 +34,11 @@ impl ArrowRows {
     /// Of a parquet file.
     pub(crate) fn parquet(path: &Path, file: impl ChunkReader + 'static) -> Result<Self, Error> {
         let what = "parquet file";
-        let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?;
-        let builder = builder.map_err(|error| broken(path, what, &error))?;
-        check_codecs(path, builder.metadata())?;
-        check_schema(path, builder.schema())?;
-        let builder = builder.with_batch_size(ROWS_AT_A_TIME);
-        let reader = guarded(path, || builder.build())?;
+        let file = guarded(path, || ParquetFile::open(file))?;
+        let file = file.map_err(|error| broken(path, what, &error))?;
+        check_codecs(path, file.metadata())?;
+        check_schema(path, file.schema())?;
+        let reader = guarded(path, || file.batches(None, ROWS_AT_A_TIME))?;
         let reader = reader.map_err(|error| broken(path, what, &error))?;
         Ok(Self::new(path, what, Box::new(reader)))
     }

@@ -69,6 +69,16 @@ fn shows_python(message: &Message, text: &str) -> bool {
     })
 }
 
+/// Whether a template wants the arguments of calls as the JSON text that they came as, by what it made of their values: it
+/// refuses them, or writes them as Python does.
+pub(crate) fn wants_text(messages: &[Message], written: Result<&str, &Refusal>) -> bool {
+    match written {
+        Err(Refusal::Template(_)) => true,
+        Ok(text) => messages.iter().any(|one| shows_python(one, text)),
+        Err(_) => false,
+    }
+}
+
 impl Encoder {
     /// Writes, masks and tokenises a chat.
     pub(crate) fn chat(
@@ -96,17 +106,8 @@ impl Encoder {
         self.treat_specials(&mut prepared, notes)?;
         let before = notes.len();
         let mut text = self.write(&prepared, notes);
-        // Some templates want the arguments of calls as the JSON text that they came as: they refuse a value, or write it as
-        // Python does.
-        let wants_text = match &text {
-            Err(Refusal::Template(_)) => true,
-            Ok(text) => prepared
-                .messages
-                .iter()
-                .any(|one| shows_python(one, &text.text)),
-            Err(_) => false,
-        };
-        if wants_text && chat.has_text_arguments {
+        let written = text.as_ref().map(|text| text.text.as_str());
+        if chat.has_text_arguments && wants_text(&prepared.messages, written) {
             let added = prepared.messages.len() - length;
             let with_text = prepared.messages.iter_mut().skip(added).zip(&chat.as_text);
             for (message, as_text) in with_text {

@@ -1,10 +1,9 @@
 //! One column of a dataset file beside those of the schema, as JSON values: what a row is sliced by or held against.
 use crate::cell::cell;
 use crate::error::CUT_OFF;
-use crate::parquet_read::split_file;
+use crate::pages::ParquetFile;
+use crate::parquet_read::{ROWS_AT_A_TIME, split_file};
 use crate::{Error, one_line};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::fs::File;
 use std::path::Path;
@@ -35,9 +34,9 @@ fn read(path: &Path, column: &str) -> Result<Vec<Value>, Error> {
         Error::invalid(path, what).hint(CUT_OFF)
     };
     let file = File::open(path).map_err(Error::io("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(&error))?;
-    if builder.schema().field_with_name(column).is_err() {
-        let fields = builder.schema().fields().iter();
+    let file = ParquetFile::open(file).map_err(|error| broken(&error))?;
+    if file.schema().field_with_name(column).is_err() {
+        let fields = file.schema().fields().iter();
         let found: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
         let what = format!(
             "column '{column}' is missing; the columns are: {}",
@@ -47,11 +46,8 @@ fn read(path: &Path, column: &str) -> Result<Vec<Value>, Error> {
             "lora-prep --keep {column} keeps it from the raw rows"
         )));
     }
-    let mask = ProjectionMask::columns(builder.parquet_schema(), [column]);
-    let reader = builder
-        .with_projection(mask)
-        .build()
-        .map_err(|error| broken(&error))?;
+    let reader = file.batches(Some(&[column]), ROWS_AT_A_TIME);
+    let reader = reader.map_err(|error| broken(&error))?;
     let mut values = Vec::new();
     for batch in reader {
         let batch = batch.map_err(|error| broken(&error))?;

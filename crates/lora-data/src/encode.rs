@@ -42,8 +42,8 @@ pub struct Encoder {
     pub(crate) shapes: Mutex<HashMap<String, bool>>,
     /// The control token that the template writes behind an answer.
     pub(crate) turn_end: Option<String>,
-    /// BOS, if the tokenizer puts it before a text by itself, for text that no template renders.
-    prefix: Option<u32>,
+    /// What the tokenizer puts before a text by itself (BOS, mostly), for text that no template renders.
+    prefix: Vec<u32>,
     /// Id and text that end a completion that no template renders.
     end: Option<(u32, String)>,
 }
@@ -101,8 +101,6 @@ impl Encoder {
         let in_texts = bundle.added_tokens.iter().filter(|token| !writes(token));
         let in_texts: Vec<String> = in_texts.cloned().collect();
         let specials = Specials::of(&tokenizer, &in_texts);
-        let bos = bundle.bos_token.as_ref().filter(|_| bundle.add_bos_token);
-        let prefix = bos.and_then(|bos| tokenizer.token_to_id(bos));
         let end = bundle
             .eos_token
             .as_ref()
@@ -117,7 +115,7 @@ impl Encoder {
             rules,
             shapes: Mutex::default(),
             turn_end,
-            prefix,
+            prefix: bundle.prefix(),
             end,
         })
     }
@@ -133,7 +131,7 @@ impl Encoder {
             rules: self.rules.clone(),
             shapes: Mutex::default(),
             turn_end: self.turn_end.clone(),
-            prefix: self.prefix,
+            prefix: self.prefix.clone(),
             end: self.end.clone(),
         }
     }
@@ -141,6 +139,11 @@ impl Encoder {
     /// sha256 of the template's source, if one is used.
     pub fn template_sha256(&self) -> Option<&str> {
         self.template.as_ref().map(ChatTemplate::sha256)
+    }
+
+    /// The template's source, if one is used.
+    pub fn template(&self) -> Option<&str> {
+        self.template.as_ref().map(ChatTemplate::source)
     }
 
     /// Renderings of the template that took too much: from [`ChatTemplate::EXCESSES`] on it renders nothing any more.
@@ -262,10 +265,10 @@ impl Encoder {
         }
     }
 
-    /// Puts the tokenizer's own BOS before ids, unless the text brought one.
+    /// Puts what the tokenizer begins texts with before ids, unless the text brought it.
     pub(crate) fn with_prefix(&self, mut ids: Vec<u32>) -> Vec<u32> {
-        if let Some(bos) = self.prefix.filter(|bos| ids.first() != Some(bos)) {
-            ids.insert(0, bos);
+        if !ids.starts_with(&self.prefix) {
+            ids.splice(..0, self.prefix.iter().copied());
         }
         ids
     }

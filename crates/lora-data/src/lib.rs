@@ -50,6 +50,7 @@ mod note;
 mod numbers;
 mod order;
 mod overlength;
+mod pages;
 mod parquet_read;
 mod parquet_write;
 mod parts;
@@ -102,7 +103,7 @@ pub use seen::{Key, Seen};
 pub use source::{Format, RawRows};
 pub use special::SpecialInText;
 pub use spool::Spool;
-pub use template::{ChatTemplate, Message};
+pub use template::{ChatTemplate, Message, date};
 pub use units::{Belonging, Group, Joined, Units, share_of, splits_of};
 pub use unread::UnreadRow;
 

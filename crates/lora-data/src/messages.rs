@@ -146,7 +146,7 @@ fn called(value: Value) -> Result<Value, Refusal> {
 }
 
 /// Arguments that are JSON text become what they say, as templates expect them; true if there were such.
-fn parse_calls(message: &mut Message) -> Result<bool, Refusal> {
+pub(crate) fn parse_calls(message: &mut Message) -> Result<bool, Refusal> {
     let mut any = false;
     if let Some(Value::String(text)) = message.get("tool_calls") {
         let calls =

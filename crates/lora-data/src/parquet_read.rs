@@ -1,5 +1,6 @@
 //! Reads one split from parquet, strictly: whatever is not a dataset is an error that names file, row and column.
 use crate::error::CUT_OFF;
+use crate::pages::ParquetFile;
 use crate::{
     Error, Example, KEY_SCHEMA, KEY_SYSTEM, KEY_TEMPLATE, KEY_TEMPLATE_SOURCE, KEY_TOKENIZER,
     SCHEMA_VERSION, Split, one_line,
@@ -7,10 +8,11 @@ use crate::{
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, Schema};
 use lora_checkpoint::Chat;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// Rows decoded at a time.
+pub(crate) const ROWS_AT_A_TIME: usize = 1024;
 
 impl Split {
     /// Reads `DIR/NAME.parquet`, or a parquet file itself; a plain parquet with only `input_ids` and `labels` is
@@ -59,18 +61,33 @@ pub(crate) fn split_file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     Err(Error::invalid(folder, format!("no split '{name}' ({name}.parquet)")).hint(hint))
 }
 
+/// True for a name that raw rows have.
+fn is_raw(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    matches!(
+        ending,
+        Some("jsonl" | "json" | "csv" | "tsv" | "arrow" | "txt" | "gz" | "zst" | "xz")
+    )
+}
+
 fn read_file(path: &Path) -> Result<Split, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let broken = |error: &dyn std::fmt::Display| {
         let what = format!("no readable parquet file: {}", one_line(&error.to_string()));
-        Error::invalid(path, what).hint(CUT_OFF)
+        let hint = match is_raw(path) {
+            true => {
+                "are these raw rows? lora-prep makes a dataset of them: lora-prep RAW --base MODEL --out DIR"
+            }
+            false => CUT_OFF,
+        };
+        Error::invalid(path, what).hint(hint)
     };
     if file.metadata().map_err(Error::io("read", path))?.len() == 0 {
         return Err(Error::invalid(path, "the file is empty").hint(CUT_OFF));
     }
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(&error))?;
+    let file = ParquetFile::open(file).map_err(|error| broken(&error))?;
     let value = |key: &str| -> Option<String> {
-        let pairs = builder.metadata().file_metadata().key_value_metadata()?;
+        let pairs = file.metadata().file_metadata().key_value_metadata()?;
         pairs.iter().find(|pair| pair.key == key)?.value.clone()
     };
     let version = value(KEY_SCHEMA);
@@ -103,12 +120,9 @@ fn read_file(path: &Path) -> Result<Split, Error> {
         }
     };
     let columns = Columns::of(version.is_some());
-    columns.check(builder.schema(), path)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.names.iter().copied());
-    let reader = builder
-        .with_projection(mask)
-        .build()
-        .map_err(|error| broken(&error))?;
+    columns.check(file.schema(), path)?;
+    let reader = file.batches(Some(columns.names), ROWS_AT_A_TIME);
+    let reader = reader.map_err(|error| broken(&error))?;
     let mut examples = Vec::new();
     for batch in reader {
         columns.read(&batch.map_err(|error| broken(&error))?, path, &mut examples)?;

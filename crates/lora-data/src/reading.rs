@@ -100,6 +100,20 @@ impl Reading {
         of_columns.chain(self.prompt.as_ref().map(|_| "prompt"))
     }
 
+    /// Which of the ignored keys a row or one of its messages has.
+    pub fn ignored_of(&self, row: &Value) -> Vec<&str> {
+        let (Some(row), false) = (row.as_object(), self.ignored.is_empty()) else {
+            return Vec::new();
+        };
+        let lists = row.values().filter_map(Value::as_array);
+        let messages = lists.flatten().filter_map(Value::as_object);
+        let maps: Vec<_> = std::iter::once(row).chain(messages).collect();
+        let ignored = self.ignored.iter().map(String::as_str);
+        ignored
+            .filter(|key| maps.iter().any(|map| map.contains_key(*key)))
+            .collect()
+    }
+
     /// The row under the names of a layout. With nothing to rename or leave out it is the row itself.
     pub(crate) fn apply<'r>(
         &self,

@@ -107,9 +107,7 @@ impl ChatTemplate {
 
     /// The same with `strftime_now`, which writes midnight of this date (`2026-11-27`).
     pub fn with_date(mut self, date: &str) -> Result<Self, String> {
-        let date =
-            NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|error| error.to_string())?;
-        let now = date.and_time(NaiveTime::MIN);
+        let now = day(date)?.and_time(NaiveTime::MIN);
         let strftime = move |format: String| {
             let mut text = String::new();
             match write!(text, "{}", now.format(&format)) {
@@ -311,6 +309,10 @@ fn is_iterable(value: &Value) -> bool {
 
 /// transformers' filter: Python's `json.dumps` with `ensure_ascii=False`, no HTML escapes.
 fn tojson(value: &Value, ascii: Option<Value>, options: Kwargs) -> Result<String, Error> {
+    if value.is_undefined() {
+        let what = "tojson of what is not there";
+        return Err(Error::new(ErrorKind::UndefinedError, what));
+    }
     let indent: Option<usize> = options.get("indent")?;
     let keyword: Option<bool> = options.get("ensure_ascii")?;
     let sort: Option<bool> = options.get("sort_keys")?;
@@ -334,6 +336,19 @@ fn tojson(value: &Value, ascii: Option<Value>, options: Kwargs) -> Result<String
         ascii: ascii.map(|ascii| ascii.is_true()).or(keyword) == Some(true),
     };
     Ok(dumps.text(&json))
+}
+
+fn day(text: &str) -> Result<NaiveDate, String> {
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .map_err(|error| format!("no date such as 2026-11-27: {error}"))
+}
+
+/// The text of a date that [`ChatTemplate::with_date`] takes.
+///
+/// # Errors
+/// What it should be, for any other text.
+pub fn date(text: &str) -> Result<String, String> {
+    day(text).map(|_| text.to_owned())
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {

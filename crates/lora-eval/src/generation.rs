@@ -35,6 +35,17 @@ impl Answer {
     }
 }
 
+/// A pattern that takes nothing of any answer makes every metric one of empty texts.
+pub(crate) fn warn_of_nothing_taken(model: &str, answers: &[Answer], ui: &Ui) {
+    let took_nothing = |answer: &Answer| answer.taken.as_ref().is_some_and(String::is_empty);
+    if !answers.is_empty() && answers.iter().all(took_nothing) {
+        ui.warn(&format!(
+            "--regex takes nothing of any of the {} answers of {model}: its metrics are of empty texts",
+            answers.len()
+        ));
+    }
+}
+
 /// Answers every question of the plan, some prompts at a time; equal prompts are answered once.
 pub(crate) fn answer(
     route: &mut dyn Generate,

@@ -83,6 +83,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Result<Status> {
             grades: Vec::new(),
             swapped: Vec::new(),
         };
+        generation::warn_of_nothing_taken(&found.name, &found.answers, ui);
         if let Some(swapped) = &swapped {
             found.swapped = swapped.score(&mut *route, &model, args.batch_tokens, ui)?;
         }

@@ -111,7 +111,7 @@ pub struct Args {
     /// Write nothing if more than this share of the rows is refused, e.g. 0.05.
     #[arg(long, value_name = "SHARE", value_parser = below_one, allow_negative_numbers = true, help_heading = "Rows")]
     pub max_refused: Option<f64>,
-    /// Read only the first N rows.
+    /// Prepare only the first N rows. A pipe is read to its end all the same: its hash stands in the receipt.
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Rows")]
     pub limit: Option<usize>,
     /// Keep rows whose prompt and completion stood further up; otherwise they are refused.
@@ -151,7 +151,7 @@ pub struct Args {
     #[arg(long, help_heading = "Template")]
     pub system_into_user: bool,
     /// Date that templates write which ask for today's (strftime_now), e.g. 2026-11-27; without it they write their own.
-    #[arg(long, value_name = "DATE", help_heading = "Template")]
+    #[arg(long, value_name = "DATE", value_parser = lora_data::date, help_heading = "Template")]
     pub date: Option<String>,
     /// Jinja chat template in place of the model's own; goes with what is trained into model, GGUF and Modelfile.
     #[arg(

@@ -9,6 +9,7 @@ mod args;
 mod arguments;
 mod common;
 mod divide;
+mod idle;
 mod keep;
 mod mixture;
 mod model;

@@ -6,7 +6,7 @@ use crate::read::Raw;
 use crate::row::Worker;
 use crate::tally::Tally;
 use crate::way::Way;
-use crate::{Args, output, pipeline, report};
+use crate::{Args, idle, output, pipeline, report};
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
 use lora_data::KNOWN_KEYS;
 use lora_receipt::Artefact;
@@ -55,6 +55,7 @@ fn prepare_within(memory: usize, mut args: Args, ui: &Ui) -> Result<Status> {
     check_refused(&args, &prepared.refused, prepared.read)?;
     let manifest = prepared.write(staged.path(), &args, model)?;
     report::print(&manifest, &prepared, model, ui);
+    idle::warn(&args, &worker, &prepared, ui);
     output::commit(staged, &args, inputs, &manifest, ui)?;
     Ok(Status::Done)
 }

@@ -12,6 +12,7 @@ use lora_data::{
 };
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +27,8 @@ pub(crate) struct Worker {
     learn: Learn,
     kept: Kept,
     large: Mutex<()>,
+    /// Keys of --ignore that some row has.
+    ignored: Mutex<BTreeSet<String>>,
 }
 
 /// What became of a batch of rows.
@@ -99,6 +102,7 @@ impl Worker {
             learn: args.rules().learn,
             kept: Kept::new(&args.keep)?,
             large: Mutex::new(()),
+            ignored: Mutex::default(),
         })
     }
 
@@ -148,6 +152,7 @@ impl Worker {
             Ok(raw) => raw,
             Err(error) => return (Worked::new(source, split, Outcome::Bad(error)), None),
         };
+        self.see_ignored(&raw);
         let before = encoder.template_excesses();
         let mut worked = Worked::new(source, split, Outcome::Refused(String::new()));
         let mut stored = None;
@@ -175,6 +180,21 @@ impl Worker {
         worked.excesses = encoder.template_excesses() - before;
         worked.place = Place(Some((raw.path, std::mem::take(&mut raw.place))));
         (worked, stored)
+    }
+
+    fn see_ignored(&self, row: &RawRow) {
+        let found = self.reading.ignored_of(&row.value);
+        if !found.is_empty() {
+            let mut all = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(found.into_iter().map(str::to_owned));
+        }
+    }
+
+    /// Keys of --ignore that no row so far has.
+    pub(crate) fn never_ignored(&self) -> Vec<&str> {
+        let all = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.args.ignore.iter().map(String::as_str);
+        keys.filter(|key| !all.contains(*key)).collect()
     }
 
     fn record(&self, row: &RawRow, unused: &mut Vec<String>) -> Result<Record, Outcome> {

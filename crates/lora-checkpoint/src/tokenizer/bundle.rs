@@ -23,7 +23,8 @@ pub struct TokenizerBundle {
     pub unk_token: Option<String>,
     /// Padding text, if any.
     pub pad_token: Option<String>,
-    /// True if the model's own tokenizer puts BOS before a text when special tokens are asked for.
+    /// True if the model's own tokenizer puts BOS, or what its post-processor has in BOS's place, before a text when special
+    /// tokens are asked for.
     pub add_bos_token: bool,
     /// sha256 of the canonical vocabulary (id, token, special), hex: equal for a GGUF and the Hugging Face folder of the same model.
     pub sha256: String,
@@ -45,6 +46,34 @@ impl TokenizerBundle {
         self.sha256_without_added = Some(fingerprint_without(&self.tokenizer, &tokens));
         self.added_tokens = tokens;
         self
+    }
+
+    /// Ids that the model's own tokenizer puts before a text when special tokens are asked for: those of its post-processor
+    /// (GLM-4 begins texts with two, neither of them BOS), else BOS.
+    pub fn prefix(&self) -> Vec<u32> {
+        if !self.add_bos_token {
+            return Vec::new();
+        }
+        let own = self.tokenizer.encode("a", true).map(|text| {
+            let ids = text.get_ids().iter().zip(text.get_special_tokens_mask());
+            ids.take_while(|(_, is_special)| **is_special == 1)
+                .map(|(id, _)| *id)
+                .collect::<Vec<u32>>()
+        });
+        own.ok()
+            .filter(|own| !own.is_empty())
+            .unwrap_or_else(|| self.bos_id().into_iter().collect())
+    }
+
+    /// True if BOS is what texts begin with.
+    pub fn begins_with_bos(&self) -> bool {
+        let bos = self.bos_id();
+        bos.is_some() && self.prefix().first().copied() == bos
+    }
+
+    fn bos_id(&self) -> Option<u32> {
+        let bos = self.bos_token.as_ref()?;
+        self.tokenizer.token_to_id(bos)
     }
 
     /// The same tokenizer with another chat template, or with none.

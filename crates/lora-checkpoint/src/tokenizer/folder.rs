@@ -168,6 +168,8 @@ fn adds_bos(json: &str, settings: &serde_json::Map<String, Value>) -> bool {
     let starts = |p: &Value| {
         p["type"] == "TemplateProcessing" && p["single"][0].get("SpecialToken").is_some()
     };
+    let puts_cls = |p: &Value| p["type"] == "RobertaProcessing" || p["type"] == "BertProcessing";
+    let starts = |p: &Value| starts(p) || puts_cls(p);
     starts(processor)
         || processor["processors"]
             .as_array()

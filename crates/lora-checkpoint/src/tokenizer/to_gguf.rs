@@ -154,7 +154,7 @@ impl TokenizerBundle {
         push(
             &mut entries,
             "ggml.add_bos_token",
-            Value::Bool(self.add_bos_token),
+            Value::Bool(self.begins_with_bos()),
         );
         if let Some(template) = &self.chat_template {
             push(&mut entries, "chat_template", text(template));

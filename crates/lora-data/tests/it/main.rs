@@ -8,6 +8,7 @@ mod learned;
 mod manifest;
 mod order;
 mod parquet_files;
+mod prompts;
 mod properties;
 mod records;
 mod sources;

@@ -3,7 +3,7 @@ use arrow::array::{
     ArrayRef, Int32Builder, Int64Builder, LargeListBuilder, ListBuilder, RecordBatch, StringArray,
 };
 use lora_checkpoint::{Chat, template_sha256};
-use lora_data::{Error, Example, IGNORE, Split};
+use lora_data::{Error, Example, Format, IGNORE, RawRows, Split};
 use lora_testkit::Told as _;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
@@ -330,6 +330,21 @@ fn a_row_that_no_reader_takes_is_not_written() {
             .contains("row 2: input_ids has 2 values but labels has 1")
     );
     assert!(!file.exists());
+}
+
+/// A dictionary of 40 bytes that claims 1.7 milliards of values would take 7 GB before the first is read.
+#[test]
+fn what_pages_claim_is_no_reason_to_take_memory() {
+    let file =
+        lora_testkit::repository("fuzz/seeds/parquet/dictionary-of-1744830464-values.parquet");
+    let claims = "bytes claims 1744830464 values";
+    let said = message(Split::read(&file, "train").unwrap_err());
+    assert!(said.contains(claims), "{said}");
+    let said = message(lora_data::read_column(&file, "train", "input_ids").unwrap_err());
+    assert!(said.contains(claims), "{said}");
+    let mut rows = RawRows::open(&file, Format::default()).unwrap();
+    let said = message(rows.next().unwrap().unwrap_err());
+    assert!(said.contains(claims), "{said}");
 }
 
 #[test]

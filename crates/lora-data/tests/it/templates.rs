@@ -54,6 +54,9 @@ fn renderings_equal_those_of_transformers() {
 
 #[test]
 fn a_wrong_template_says_where() {
+    let template = ChatTemplate::new("{{ tools.x | tojson }}", None, None).unwrap();
+    let error = template.render(&[], Some(&json!({})), false).unwrap_err();
+    assert!(error.contains("tojson of what is not there"), "{error}");
     let error = ChatTemplate::new("fine\n{% if x %}", None, None).unwrap_err();
     assert!(error.contains("(chat template, line 2)"), "{error}");
     let template = ChatTemplate::new("\n{{ strftime_now('%d') }}", None, None).unwrap();

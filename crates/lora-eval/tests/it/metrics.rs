@@ -313,6 +313,18 @@ fn a_pattern_takes_what_counts_and_a_command_gives_scores() {
 }
 
 #[test]
+fn a_pattern_that_takes_nothing_is_said() {
+    let setup = Setup::new();
+    let output = setup.run(&setup.answers, &[], &["--regex", "#### ([0-9]+)"]);
+    assert_code(&output, 0);
+    assert!(
+        stderr(&output).contains("--regex takes nothing of any of the"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn what_can_not_be_measured_is_refused_before_anything_is() {
     let setup = Setup::new();
     for (flags, wanted) in [

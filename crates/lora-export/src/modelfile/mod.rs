@@ -55,7 +55,9 @@ pub(crate) fn translate(model: &Checkpoint, served: &Served) -> Result<Translate
         tokenizer.eos_token.as_deref(),
     );
     let template = ChatTemplate::new(source, bos, eos).map_err(Error::new)?;
-    let added = bos.filter(|_| tokenizer.add_bos_token).unwrap_or_default();
+    let added = bos
+        .filter(|_| tokenizer.begins_with_bos())
+        .unwrap_or_default();
     let checked = checked(&template, added).map_err(untranslatable)?;
     Ok(Translated {
         stop: stop_texts(&tokenizer, model, &checked.turns),

@@ -5,6 +5,7 @@ mod divided;
 mod harness;
 mod help;
 mod hints;
+mod idle;
 mod laws;
 mod masks;
 mod show;
