@@ -38,7 +38,9 @@ pub(crate) fn answer(
             let turn = speaker.turn(voice, &asked.question);
             turns.push(turn.context(|| place(number))?);
             forms.push(asked.form);
-            for key in asked.unread {
+            let no_names = speaker.voices[voice].leaves_out_names(&asked.question);
+            let name = no_names.then(|| "name of messages".to_owned());
+            for key in asked.unread.into_iter().chain(name) {
                 *unread.entry(key).or_insert(0) += 1;
             }
         }

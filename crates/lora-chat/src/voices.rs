@@ -89,6 +89,16 @@ impl Voice {
         Ok(ids)
     }
 
+    /// Whether messages have a name of which the template writes nothing.
+    pub(crate) fn leaves_out_names(&self, question: &Question) -> bool {
+        let mut without = question.clone();
+        let mut any = false;
+        for message in &mut without.messages {
+            any |= message.shift_remove("name").is_some();
+        }
+        any && self.prompt(&without).ok() == self.prompt(question).ok()
+    }
+
     /// The same with what a person is told.
     pub(crate) fn whole_prompt(&self, question: &Question) -> Result<Vec<u32>> {
         self.whole(question).map_err(|no| match no {

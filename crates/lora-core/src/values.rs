@@ -17,11 +17,12 @@ pub(crate) fn widen(tensor: &TensorView<'_>, out: &mut [f32]) -> Result<(), Stri
     let bytes = tensor.data();
     match tensor.dtype() {
         Dtype::F32 => read(bytes, out, f32::from_le_bytes),
+        Dtype::F64 => read(bytes, out, |b| f64::from_le_bytes(b) as f32), // as PEFT rounds it
         Dtype::F16 => read(bytes, out, |b| half::f16::from_le_bytes(b).to_f32()),
         Dtype::BF16 => read(bytes, out, |b| half::bf16::from_le_bytes(b).to_f32()),
         other => {
             return Err(format!(
-                "is stored as {other:?}, only F32, F16 and BF16 are supported"
+                "is stored as {other:?}, only F64, F32, F16 and BF16 are supported"
             ));
         }
     }

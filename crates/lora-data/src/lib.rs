@@ -93,6 +93,7 @@ pub use manifest::{Distribution, Manifest, SourceCount, SplitCounts, SplitSummar
 pub use note::Note;
 pub use order::{batch_order, batches, epoch_order, group_by_length};
 pub use overlength::Overlength;
+pub use parquet_read::split_name;
 pub use parquet_write::SplitWriter;
 pub use prologue::{system_into_user, with_defaults};
 pub use raw_row::RawRow;

@@ -33,6 +33,23 @@ impl Split {
     }
 }
 
+/// The name of the split that is read: of a folder the one asked for; a dataset that is one file has one, by the file's name.
+///
+/// # Errors
+/// When a split of one file was asked for that is neither its own nor `default`.
+pub fn split_name(data: &Path, asked: &str, default: &str) -> Result<String, Error> {
+    let stem = data.file_stem().filter(|_| data.is_file());
+    let Some(stem) = stem.map(|stem| stem.to_string_lossy()) else {
+        return Ok(asked.to_owned());
+    };
+    if asked != default && asked != stem {
+        let what = format!("it is one file, of which --split {asked} chooses nothing");
+        return Err(Error::invalid(data, what)
+            .hint("leave --split out, or name the folder that holds the splits"));
+    }
+    Ok(stem.into_owned())
+}
+
 /// `DIR/NAME.parquet`, or an error that lists the splits that are there.
 pub(crate) fn split_file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     let file = folder.join(format!("{name}.parquet"));

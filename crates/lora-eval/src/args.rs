@@ -5,6 +5,9 @@ use lora_cli::{ChangedInput, Common, DeviceChoice, OtherBase, Result, SamplingAr
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// The split where nobody names one.
+pub(crate) const SPLIT: &str = "valid";
+
 /// `--references same-prompt`: each row's answer is right for every row with its prompt.
 pub(crate) const SAME_PROMPT: &str = "same-prompt";
 
@@ -46,7 +49,7 @@ pub struct Args {
     #[serde(skip)]
     pub force: bool,
     /// Split to measure on.
-    #[arg(long, value_name = "NAME", default_value = "valid")]
+    #[arg(long, value_name = "NAME", default_value = SPLIT)]
     pub split: String,
     /// Use only the first N rows of the split.
     #[arg(long, value_parser = at_least_one, value_name = "N")]

@@ -4,7 +4,7 @@ use crate::judged::judged_bound;
 use crate::metrics::{self, OF_CHOICES, OF_LOSSES};
 use crate::samples;
 use crate::verdicts::{beats_base, exact_enough, loss_below};
-use crate::without_answers::refuse_gates;
+use crate::without_answers::{refuse_gates, refuse_settings};
 use crate::{Args, Rows};
 use lora_cli::{Error, Result, Status};
 use lora_records::{GateResult, ModelReport, Report};
@@ -30,6 +30,7 @@ pub(crate) fn check_arguments(args: &Args) -> Result<()> {
     }
     if args.generate == Rows::First(0) {
         refuse_gates(args, "turned off by --generate 0")
+            .and_then(|()| refuse_settings(args))
             .map_err(|error| error.hint("leave --generate 0 out"))?;
     }
     args.gates

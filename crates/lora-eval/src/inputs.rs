@@ -1,11 +1,11 @@
 //! Opening everything before any work: base, split, adapters; and refusing what does not belong together.
 use crate::Args;
-use crate::args::SAME_PROMPT;
+use crate::args::{SAME_PROMPT, SPLIT};
 use crate::trained_rows;
 use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Ui, artefact_input, resolve_names};
 use lora_core::Adapter;
-use lora_data::{Example, Split, dataset_tokenizer, read_column};
+use lora_data::{Example, Split, dataset_tokenizer, read_column, split_name};
 use lora_model::{Adding, Base, Opened, TrainedOn, open_for, trained_chat, trained_otherwise};
 use lora_receipt::{Artefact, Input, name_among};
 use serde_json::Value;
@@ -17,6 +17,8 @@ pub(crate) struct Loaded {
     pub(crate) base: Base,
     /// Absent if the base comes without a tokenizer; then nothing is generated.
     pub(crate) tokenizer: Option<TokenizerBundle>,
+    /// The split that is measured.
+    pub(crate) split: String,
     pub(crate) rows: Vec<Example>,
     /// Columns that flags name, a value a row.
     columns: BTreeMap<String, Vec<Value>>,
@@ -81,6 +83,7 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
     };
     let Opened { base, notes } = open_for(&args.base, adding)?;
     notes.iter().for_each(|note| ui.say(note));
+    let name = split_name(&args.data, &args.split, SPLIT)?;
     let mut split = Split::read(&args.data, &args.split)?;
     let tokenizer = match base.checkpoint().tokenizer() {
         Ok(bundle) => {
@@ -126,6 +129,7 @@ pub(crate) fn load(args: &Args, ui: &Ui) -> Result<Loaded> {
     Ok(Loaded {
         base,
         tokenizer,
+        split: name,
         rows: split.examples,
         columns,
         adapters,

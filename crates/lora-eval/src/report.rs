@@ -42,7 +42,7 @@ pub(crate) fn build(
         version: Report::VERSION,
         base: args.base.clone(),
         data: args.data.clone(),
-        split: args.split.clone(),
+        split: loaded.split.clone(),
         rows: loaded.rows.len(),
         tokens: base.into_iter().flatten().map(|loss| loss.tokens).sum(),
         generation: plan.describe(),

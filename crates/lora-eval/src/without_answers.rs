@@ -19,3 +19,22 @@ pub(crate) fn refuse_gates(args: &Args, reason: &str) -> Result<()> {
         "{gate} needs generated answers: {reason}"
     )))
 }
+
+/// Refuses settings of answers where none are generated.
+pub(crate) fn refuse_settings(args: &Args) -> Result<()> {
+    let sampling = &args.sampling;
+    let given = [
+        ("--regex", args.regex.is_some()),
+        ("--references", args.references.is_some()),
+        ("--max-new-tokens", args.max_new_tokens.is_some()),
+        ("--temperature", sampling.temperature > 0.0),
+        ("--repetition-penalty", sampling.repetition_penalty > 1.0),
+        ("--stop", !sampling.stop.is_empty()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Error::new(format!(
+            "{flag} has no effect with --generate 0: no answers are generated"
+        ))),
+        None => Ok(()),
+    }
+}

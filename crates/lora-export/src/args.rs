@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, value_parser = at_least_one, value_name = "N", default_value_t = 32, requires = "verify", help_heading = PROOF)]
     pub verify_rows: usize,
     /// Split of the dataset.
-    #[arg(long, value_name = "NAME", default_value = "valid", requires = "verify", help_heading = PROOF)]
+    #[arg(long, value_name = "NAME", default_value = SPLIT, requires = "verify", help_heading = PROOF)]
     pub split: String,
     /// Exit with 1 if the mean KL divergence is larger, in nats a token.
     #[arg(long, value_parser = not_negative, value_name = "NATS", requires = "verify", help_heading = PROOF)]
@@ -94,6 +94,9 @@ pub struct Args {
 const QUANTISING: &str = "Quantised types";
 
 const PROOF: &str = "Proof";
+
+/// The split where nobody names one.
+pub(crate) const SPLIT: &str = "valid";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,10 +1,11 @@
 //! `--verify`: the written model, read back, against base + adapter or the model that it was made of, and the gates on that.
 use crate::Args;
+use crate::args::SPLIT;
 use crate::divergence::{Divergence, Predicts, measure};
 use crate::inputs::Source;
 use lora_cli::{Error, Result, Status, Ui};
 use lora_core::Adapter;
-use lora_data::{Example, Split};
+use lora_data::{Example, Split, split_name};
 use lora_model::{Adding, Base, open_for};
 use lora_receipt::{Input, Receipt};
 use serde_json::{Value, json};
@@ -83,6 +84,7 @@ fn judge(args: &Args, found: &Divergence) -> Status {
 /// The rows that are run.
 pub(crate) fn rows(args: &Args, base: &Base) -> Result<Vec<Example>> {
     let path = args.verify.as_deref().unwrap_or_else(|| Path::new(""));
+    split_name(path, &args.split, SPLIT)?;
     let rows = split(path, &args.split, base, args.verify_rows)?;
     let supervised = |row: &Example| row.labels.iter().skip(1).any(|&label| label >= 0);
     match rows.iter().any(supervised) {

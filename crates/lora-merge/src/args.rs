@@ -70,7 +70,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Split of the dataset.
-    #[arg(long, value_name = "NAME", default_value = "valid")]
+    #[arg(long, value_name = "NAME", default_value = crate::check::SPLIT)]
     pub split: String,
     /// Where the check computes: a GPU if there is one that can do it (auto), cpu, or cuda:N. It computes in 32-bit floats
     /// there, too; what is merged is the same.

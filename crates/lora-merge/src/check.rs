@@ -7,7 +7,7 @@ use crate::weights::Moved;
 use crate::{Args, Dtype};
 use along_effect::AlongEffect;
 use lora_cli::{Error, Result, Ui};
-use lora_data::Split;
+use lora_data::{Split, split_name};
 use lora_model::{Base, Packed};
 use routes::{OfRow, Routes};
 use serde_json::{Value, json};
@@ -51,6 +51,27 @@ pub(crate) struct Check {
     pub(crate) kept_error: f64,
     /// Where it was computed: `cpu`, or a card's name.
     pub(crate) device: String,
+}
+
+/// The split where nobody names one.
+pub(crate) const SPLIT: &str = "valid";
+
+/// Refuses flags that no check reads.
+pub(crate) fn check_arguments(args: &Args) -> Result<()> {
+    let unused = |flag: &str, why: &str, hint: &str| {
+        Err(Error::new(format!("{flag} has no effect {why}")).hint(hint))
+    };
+    match (&args.data, args.check_rows) {
+        (Some(_), 0) => unused(
+            "--data",
+            "with --check-rows 0: no row is checked",
+            "leave one of them out",
+        ),
+        (None, _) if args.split != SPLIT => {
+            unused("--split", "without --data", "name the dataset: --data DIR")
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Check {
@@ -200,6 +221,7 @@ fn rows(args: &Args, inputs: &Inputs) -> Result<Vec<Vec<u32>>> {
             .map(|row| synthetic(row, length, config.vocab_size))
             .collect());
     };
+    split_name(data, &args.split, SPLIT)?;
     let split = Split::read(data, &args.split)?;
     if let Ok(bundle) = inputs.base.checkpoint().tokenizer() {
         split.check_tokenizer_of(&bundle, data)?;

@@ -18,7 +18,8 @@ use lora_cli::{Common, Result, Status, ToolArgs, Ui};
 
 impl ToolArgs for Args {
     fn check(&self) -> Result<()> {
-        combine::check_arguments(self)
+        combine::check_arguments(self)?;
+        check::check_arguments(self)
     }
 
     fn common(&self) -> &Common {

@@ -204,7 +204,7 @@ pub(crate) struct ShowArgs {
     #[arg(value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Split to print.
-    #[arg(long, value_name = "NAME", default_value = "train")]
+    #[arg(long, value_name = "NAME", default_value = SPLIT)]
     pub(crate) split: String,
     /// Rows to print [default: 3, or 1000 in a page].
     #[arg(short, long = "rows", value_name = "N")]
@@ -222,6 +222,9 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     pub(crate) ids: bool,
 }
+
+/// The split that is printed where nobody names one.
+pub(crate) const SPLIT: &str = "train";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,12 +1,12 @@
 //! Rows of a dataset as text, with the supervised tokens marked.
-use crate::args::ShowArgs;
+use crate::args::{SPLIT, ShowArgs};
 use crate::model;
 use crate::page::Page;
 use crate::source::SOURCE;
 use crate::text::{BRACKETS, Text, style};
 use lora_checkpoint::TokenizerBundle;
 use lora_cli::{Error, Result, Status, Ui, artefact_input};
-use lora_data::{Split, dataset_tokenizer, read_column};
+use lora_data::{Split, dataset_tokenizer, read_column, split_name};
 use lora_receipt::{Artefact, Receipt};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -18,6 +18,7 @@ const PAGE: usize = 1000;
 /// Prints some rows of a split.
 pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
     let data = artefact_input(&args.data, Artefact::Dataset)?;
+    let name = split_name(&data, &args.split, SPLIT)?;
     let split = Split::read(&data, &args.split)?;
     let bundle = bundle(args, &data, &split)?;
     let style = style(ui);
@@ -25,7 +26,7 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
     let count = args
         .n
         .unwrap_or(if args.html.is_some() { PAGE } else { ROWS });
-    let title = format!("{} of {}", args.split, data.display());
+    let title = format!("{name} of {}", data.display());
     let mut page = Page::new(&title);
     for (number, example) in split
         .examples
@@ -48,8 +49,7 @@ pub(crate) fn show(args: &ShowArgs, ui: &Ui) -> Result<Status> {
             event["labels"] = json!(example.labels);
         }
         let mut heading = format!(
-            "{} row {} of {} · {} tokens, {} supervised · {}",
-            args.split,
+            "{name} row {} of {} · {} tokens, {} supervised · {}",
             number + 1,
             split.examples.len(),
             example.len(),

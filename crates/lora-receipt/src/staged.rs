@@ -283,7 +283,11 @@ fn claim(partial: &Path, kind: Kind) -> Result<Option<File>, Error> {
         file.and_then(|file| file.set_len(0))
             .map_err(io("write", partial))?;
     }
-    mark(partial)?;
+    if let Err(error) = mark(partial) {
+        // Without a mark nobody would know whose it is; it is empty still.
+        let _ = remove(partial);
+        return Err(error);
+    }
     Ok(locked)
 }
 

@@ -81,7 +81,10 @@ fn write(path: &Path, replaces: Option<String>, receipt: Option<String>) -> Resu
     let staged = beside(&place, ".new");
     fs::write(&staged, text)
         .and_then(|()| fs::rename(&staged, &place)) // a mark that is cut off would disown what it is of
-        .map_err(io("write", &place))
+        .map_err(|error| {
+            let _ = fs::remove_file(&staged);
+            io("write", &place)(error)
+        })
 }
 
 fn read(path: &Path) -> Option<Mark> {

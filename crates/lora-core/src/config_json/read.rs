@@ -25,7 +25,8 @@ impl LoraConfig {
     fn from_json(fields: &Map<String, Value>) -> Result<Self, Fault> {
         let get = |key: &str| fields.get(key).unwrap_or(&Value::Null);
         let flag = |key: &str| read(get(key), json!(false), key, "true or false", Value::as_bool);
-        expect_word(fields, "peft_type", "LORA")?;
+        expect_word(fields, "peft_type", "LORA")
+            .map_err(|what| Fault::new(what).hint(hint_at_method(get("peft_type"))))?;
         if !get("task_type").is_null() {
             expect_word(fields, "task_type", "CAUSAL_LM")?;
         }
@@ -213,4 +214,14 @@ fn read_targets(value: &Value) -> Result<TargetModules, String> {
     };
     targets
         .ok_or_else(|| format!("target_modules must be a list of strings or a string, not {value}"))
+}
+
+/// What to do with an adapter of another method.
+fn hint_at_method(found: &Value) -> &'static str {
+    match found.is_string() {
+        true => {
+            "it is of another method than LoRA: merge it into its base with PEFT (merge_and_unload), and take that as the base"
+        }
+        false => "is this what PEFT, mlx-lm or lora-train wrote? save or copy the adapter again",
+    }
 }

@@ -88,6 +88,15 @@ fn half_precision_is_widened() {
             .zip(&full.params)
             .all(|(a, b)| (a - b).abs() <= b.abs() / 128.0)
     );
+    let wide = reload(|list| {
+        for (_, dtype, _, bytes) in list.iter_mut() {
+            *dtype = Dtype::F64;
+            let wide =
+                |b: &[u8]| f64::from(f32::from_le_bytes(b.try_into().unwrap())).to_le_bytes();
+            *bytes = bytes.chunks_exact(4).flat_map(wide).collect();
+        }
+    });
+    assert!(wide.unwrap().params == full.params);
     let message = reload(|list| list[0].1 = Dtype::I32).unwrap_err();
     assert!(message.contains("I32"), "{message}");
 }

@@ -123,3 +123,23 @@ fn an_existing_output_is_kept() {
     assert_code(&output, 2);
     assert!(stderr(&output).contains("--force") && dir.path().join("out/precious").exists());
 }
+
+#[test]
+fn one_file_has_one_split_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = case(CASES[0]).join("base");
+    let data = dataset(dir.path(), examples(CASES[0]), None);
+    let file = dir.path().join("rows.parquet");
+    std::fs::copy(data.join("valid.parquet"), &file).unwrap();
+    let chooses_nothing = "it is one file, of which --split test chooses nothing";
+    refused(
+        dir.path(),
+        &base,
+        &file,
+        &["--split", "test"],
+        &[chooses_nothing],
+    );
+    assert_code(&eval(dir.path(), &base, &file, &["--generate", "0"]), 0);
+    let report = std::fs::read_to_string(dir.path().join("out/report.json")).unwrap();
+    assert!(report.contains("\"split\": \"rows\""), "{report}");
+}

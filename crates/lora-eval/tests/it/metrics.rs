@@ -340,6 +340,10 @@ fn what_can_not_be_measured_is_refused_before_anything_is() {
             "two metrics are called `bleu`",
         ),
         (&["--regex", "("], "--regex is no regular expression"),
+        (
+            &["--temperature", "1", "--generate", "0"],
+            "--temperature has no effect with --generate 0",
+        ),
     ] {
         let output = setup.run(&setup.answers, &[], flags);
         assert_code(&output, 2);

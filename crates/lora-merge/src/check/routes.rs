@@ -89,6 +89,7 @@ impl Way<'_> {
         };
         Err(Error::new(format!(
             "the check failed: {which} gives logits that are NaN or infinite"
-        )))
+        ))
+        .hint("is a --weight too large? otherwise the base or an adapter holds values out of range: lora-export names the tensor"))
     }
 }

@@ -55,6 +55,21 @@ fn values_that_are_not_finite_are_refused() {
 }
 
 #[test]
+fn flags_that_no_check_reads_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, adapter) = (case(CASES[0]).join("base"), case(CASES[0]).join("adapter"));
+    for (more, words) in [
+        (
+            &["--check-rows", "0", "--data", "d"][..],
+            "--data has no effect with --check-rows 0",
+        ),
+        (&["--split", "test"], "--split has no effect without --data"),
+    ] {
+        refused(dir.path(), Some(&base), &adapter, more, &[words]);
+    }
+}
+
+#[test]
 fn a_base_that_nobody_names_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     refused(

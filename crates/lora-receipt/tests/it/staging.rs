@@ -64,6 +64,19 @@ fn folders_made_for_an_output_go_away_with_it_if_nothing_else_is_in_them() {
 }
 
 #[test]
+fn what_can_not_be_marked_as_ours_is_not_left() {
+    let dir = tempdir().unwrap();
+    fs::create_dir(dir.path().join("d.partial.mark.new")).unwrap(); // as a full disk: the mark can't be written
+    fs::create_dir(dir.path().join("m.gguf.partial.mark.new")).unwrap();
+    assert!(Staged::folder(&dir.path().join("d"), false).is_err());
+    assert!(Staged::file(&dir.path().join("m.gguf"), false).is_err());
+    assert_eq!(
+        names(dir.path()),
+        ["d.partial.mark.new", "m.gguf.partial.mark.new"]
+    );
+}
+
+#[test]
 fn a_receipt_that_can_not_be_written_leaves_nothing_beside_the_file() {
     let dir = tempdir().unwrap();
     fs::create_dir(dir.path().join("m.gguf.receipt.json")).unwrap();

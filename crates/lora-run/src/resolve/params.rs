@@ -27,6 +27,13 @@ pub(super) fn axes(source: &Source, set: &[(String, Value)]) -> Result<Vec<(Stri
             return Err(error.hint(hint));
         }
     }
+    let mut keys = set.iter().map(|(key, _)| key);
+    while let Some(key) = keys.next() {
+        if keys.clone().any(|other| other == key) {
+            return Err(Error::new(format!("--set {key} is given twice"))
+                .hint("one value counts for the whole run: leave the other out"));
+        }
+    }
     let free = |name: &str| !set.iter().any(|(key, _)| key == name);
     Ok(source
         .file

@@ -156,6 +156,15 @@ fn set_of_what_is_no_param() {
 }
 
 #[test]
+fn one_param_is_set_once() {
+    let house = House::new("version: 1\nparams: { lr: 1 }\nsteps: { a: { run: x } }\n");
+    assert_eq!(
+        house.refused(&["--set", "lr=2", "--set", "lr=3"]),
+        "error: --set lr is given twice\nhint: one value counts for the whole run: leave the other out\n"
+    );
+}
+
+#[test]
 fn no_text_makes_it_panic() {
     use clap::Parser as _;
     let text = "version: 1\nparams: { lr: 2e-4, x: $lr }\nmatrix: { m: [1, 2] }\nsteps:\n  a: &a { run: x, with: { y: \"${x}$$\", z: [1, $m] } }\n  b: { run: y, in: { q: $a/f }, needs: [a] }\n";
