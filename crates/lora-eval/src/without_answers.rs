@@ -26,7 +26,6 @@ pub(crate) fn refuse_settings(args: &Args) -> Result<()> {
     let given = [
         ("--regex", args.regex.is_some()),
         ("--references", args.references.is_some()),
-        ("--max-new-tokens", args.max_new_tokens.is_some()),
         ("--temperature", sampling.temperature > 0.0),
         ("--repetition-penalty", sampling.repetition_penalty > 1.0),
         ("--stop", !sampling.stop.is_empty()),

@@ -70,7 +70,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Split of the dataset.
-    #[arg(long, value_name = "NAME", default_value = crate::check::SPLIT)]
+    #[arg(long, value_name = "NAME", default_value = SPLIT)]
     pub split: String,
     /// Where the check computes: a GPU if there is one that can do it (auto), cpu, or cuda:N. It computes in 32-bit floats
     /// there, too; what is merged is the same.
@@ -92,6 +92,9 @@ impl Args {
         !self.to_adapter && self.out.as_ref().is_some_and(is_gguf)
     }
 }
+
+/// The split where nobody names one.
+pub(crate) const SPLIT: &str = "valid";
 
 const COMBINING: &str = "Several adapters";
 

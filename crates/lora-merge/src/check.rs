@@ -2,6 +2,7 @@
 mod along_effect;
 mod routes;
 
+use crate::args::SPLIT;
 use crate::inputs::Inputs;
 use crate::weights::Moved;
 use crate::{Args, Dtype};
@@ -52,9 +53,6 @@ pub(crate) struct Check {
     /// Where it was computed: `cpu`, or a card's name.
     pub(crate) device: String,
 }
-
-/// The split where nobody names one.
-pub(crate) const SPLIT: &str = "valid";
 
 /// Refuses flags that no check reads.
 pub(crate) fn check_arguments(args: &Args) -> Result<()> {
