@@ -70,9 +70,27 @@ pub fn artefact_input(path: &Path, kind: Artefact) -> Result<PathBuf> {
             Ok(path)
         }
         Err(e) => {
-            Err(Error::foreign(e).context(format!("failed to open {kind} at {}", path.display())))
+            let error =
+                Error::foreign(e).context(format!("failed to open {kind} at {}", path.display()));
+            Err(match of_the_hub(&path) {
+                Some(name) => error.hint(format!(
+                    "check the path; a model or dataset of the hub is written hub:{name}"
+                )),
+                None => error,
+            })
         }
     }
+}
+
+/// A path that reads as a name of the hub, OWNER/NAME, where no such folder is.
+fn of_the_hub(path: &Path) -> Option<&str> {
+    let name = path.to_str()?;
+    let (owner, rest) = name.split_once('/')?;
+    let is_word = |word: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        word.starts_with(|c: char| c.is_ascii_alphanumeric()) && word.chars().all(fits)
+    };
+    (is_word(owner) && is_word(rest) && !Path::new(owner).exists()).then_some(name)
 }
 
 /// Puts the path of what is there in the place of every name: of a flag that may be left out, of one that may stand often.

@@ -85,8 +85,10 @@ impl Adapter {
                 ))
                 .hint("merge it into the base first (lora-merge --adapter A --out M), then go on from M"),
             )),
-            None if self.origin.is_some() => Ok(Cow::Owned(self.clone().into_plain()?)),
-            None => Ok(Cow::Borrowed(self)),
+            None => Ok(match self.plain(&self.params)? {
+                Some(plain) => Cow::Owned(plain),
+                None => Cow::Borrowed(self),
+            }),
         }
     }
 
@@ -183,8 +185,13 @@ impl Adapter {
     /// # Errors
     /// If memory is short.
     pub fn into_plain(self) -> Result<Self, Error> {
+        Ok(self.plain(&self.params)?.unwrap_or(self))
+    }
+
+    /// The same with these parameters; none where nothing was taken out.
+    pub(crate) fn plain(&self, own: &[f32]) -> Result<Option<Self>, Error> {
         let Some(origin) = &self.origin else {
-            return Ok(self);
+            return Ok(None);
         };
         let mut config = self.config.clone();
         let factor = if config.use_rslora {
@@ -201,14 +208,12 @@ impl Adapter {
         let mut trained = self.trained.clone();
         let mut rows = self.rows.clone();
         let mut params = Vec::new();
-        params
-            .try_reserve_exact(2 * self.params.len())
-            .map_err(|_| {
-                Error::config(format!(
-                    "no memory for {} adapter parameters",
-                    2 * self.params.len()
-                ))
-            })?;
+        params.try_reserve_exact(2 * own.len()).map_err(|_| {
+            Error::config(format!(
+                "no memory for {} adapter parameters",
+                2 * own.len()
+            ))
+        })?;
         let mut push = |values: &mut dyn Iterator<Item = f32>| {
             let start = params.len();
             params.extend(values);
@@ -216,7 +221,7 @@ impl Adapter {
         };
         for m in &mut modules {
             let rank = m.rank;
-            let (b, b0) = (&self.params[m.b.clone()], &origin[m.b.clone()]);
+            let (b, b0) = (&own[m.b.clone()], &origin[m.b.clone()]);
             let rows = b.chunks_exact(rank).zip(b0.chunks_exact(rank));
             m.a = push(
                 &mut self.params[m.a.clone()]
@@ -237,13 +242,13 @@ impl Adapter {
         for own in &mut rows {
             own.range = push(&mut self.params[own.range.clone()].iter().copied());
         }
-        Ok(Self {
+        Ok(Some(Self {
             config,
             modules,
             trained,
             rows,
             params,
             origin: None,
-        })
+        }))
     }
 }

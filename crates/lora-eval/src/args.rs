@@ -143,7 +143,7 @@ pub struct Args {
         help_heading = "Gates (exit 1 when one does not pass)"
     )]
     pub max_drop: f64,
-    /// Tokens that are scored together; changes speed and memory, not the result.
+    /// Tokens that are scored together; changes speed and memory, the result by rounding alone.
     #[arg(long, value_parser = at_least_one, value_name = "N", default_value_t = 1024)]
     pub batch_tokens: usize,
     /// Where to compute: a GPU if there is one that can do it (auto), cpu, or cuda:N. A GPU computes in bfloat16.

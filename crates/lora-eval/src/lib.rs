@@ -48,7 +48,7 @@ use lora_cli::{Common, Result, Status, ToolArgs, Ui};
 use measured::Measured;
 
 impl ToolArgs for Args {
-    const WITHOUT_EFFECT: &'static [&'static str] = &["threads", "batch-tokens"];
+    const WITHOUT_EFFECT: &'static [&'static str] = &["threads"];
 
     fn check(&self) -> Result<()> {
         gates::check_arguments(self)?;

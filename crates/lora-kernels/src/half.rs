@@ -19,6 +19,18 @@ pub fn widen(values: &[u16], out: &mut [f32]) {
         .for_each(|(to, from)| widen_part(from, to));
 }
 
+/// Rounds values where they stand, to those that come back from [`narrow`] and [`widen`].
+pub fn round(values: &mut [f32]) {
+    values.par_chunks_mut(PART).for_each(|part| {
+        let mut rounded = [0; 1 << 10];
+        for some in part.chunks_mut(rounded.len()) {
+            let rounded = &mut rounded[..some.len()];
+            narrow_part(some, rounded);
+            widen_part(rounded, some);
+        }
+    });
+}
+
 vectorised! {
     /// A bfloat16 is the upper half of a float; NaN stays NaN.
     fn narrow_part(from: &[f32], to: &mut [u16]) {

@@ -60,14 +60,7 @@ fn third_step(plan: Plan) -> ([usize; 3], usize) {
 /// token. A row of activations alone would be 4 · 48 bytes a token here.
 #[test]
 fn a_step_after_the_first_allocates_no_activations() {
-    for plan in [
-        Plan::ALL,
-        Plan {
-            exact: 0,
-            rounded: 1,
-        },
-        Plan::LEANEST,
-    ] {
+    for plan in [Plan::ALL, Plan::keeping(0, 1), Plan::LEANEST] {
         let ([calls, bytes, largest], tokens) = third_step(plan);
         assert!(
             calls < 250 && bytes < 128 * tokens && largest < 32 * tokens,

@@ -8,7 +8,8 @@ use lora_core::TargetedModule;
 use lora_data::Example;
 use lora_model::{Base, BatchSize, Peak, Process};
 use lora_training::{
-    Budget, Demand, MemoryPlan, RowSize, gradient_buffers, largest_batch, pack, vectors,
+    Budget, Demand, MemoryPlan, RowSize, evaluation_batch, gradient_buffers, largest_batch, pack,
+    vectors,
 };
 
 /// The share of the free memory that a run takes unless it is told otherwise.
@@ -37,13 +38,18 @@ pub(crate) fn choose(
     let tokens = |rows: &[Example]| rows.iter().map(Example::len).sum::<usize>();
     let batching = args.train_config().batching;
     let gradients = gradient_buffers(batching.most_in_a_step(rows.train.len()));
-    let copies = usize::from(rows.valid.is_some()) + usize::from(carried.keeps_origin);
+    // What an adapter took out of the base is kept, and it is written as one of twice the rank.
+    let of_origin = if carried.keeps_origin { 3 } else { 0 };
+    let copies = usize::from(rows.valid.is_some()) + of_origin;
+    let valid = rows.valid.as_deref().unwrap_or_default().iter();
+    let valid: Vec<RowSize> = valid.map(RowSize::of).collect();
     let demand = Demand {
         embedding: carried.embedding,
         config: base.config(),
         modules: carried.modules,
         dropout: carried.dropout,
         batch,
+        evaluation: evaluation_batch(base.config(), &valid),
         process: Process {
             base: base.stored_bytes(),
             trainable: carried.trainable,

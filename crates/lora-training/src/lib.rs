@@ -94,7 +94,7 @@ pub use evaluate::{EVALUATION_TOKENS, evaluate};
 pub use event::{Evaluated, Event, Observer, Started, StepDone, Warning};
 pub use full::{FullTrainable, WeightDtype};
 pub use lora::{LoraSettings, LoraTrainable, rank_warning};
-pub use memory::{Budget, Demand, MemoryPlan, largest_batch, vectors};
+pub use memory::{Budget, Demand, MemoryPlan, evaluation_batch, largest_batch, vectors};
 pub use outcome::{Data, Outcome, Profiled};
 pub use pack::pack;
 pub use profile::{ProfileLine, ProfileReport};

@@ -1,6 +1,7 @@
 //! Fits a run into memory: its largest micro-batch, and what layers keep for their backward pass.
 use crate::batches::{Batching, Length, Steps};
 use crate::error::{Error, Result};
+use crate::evaluate::EVALUATION_TOKENS;
 use crate::trainable::RowSize;
 use lora_checkpoint::ModelConfig;
 use lora_core::TargetedModule;
@@ -20,6 +21,8 @@ pub struct Demand<'m> {
     pub embedding: bool,
     /// The largest micro-batch.
     pub batch: BatchSize,
+    /// The largest batch of an evaluation; nothing, without rows to evaluate on.
+    pub evaluation: BatchSize,
     /// What the process holds beside its steps.
     pub process: Process,
 }
@@ -55,12 +58,20 @@ pub struct MemoryPlan {
 }
 
 impl Demand<'_> {
-    /// The buffers of a step.
+    /// The buffers of a step, and of the evaluations between the steps, which keep nothing for a backward pass.
     pub fn step(&self) -> Footprint {
         let (config, modules) = (self.config, self.modules);
-        match self.embedding {
+        let step = match self.embedding {
             true => footprint_from(0, config, modules, self.dropout, self.batch),
             false => footprint(config, modules, self.dropout, self.batch),
+        };
+        let evaluation = footprint(config, modules, false, self.evaluation);
+        Footprint {
+            work: step.work.max(evaluation.work),
+            scratch: step.scratch.max(evaluation.scratch),
+            head: step.head.max(evaluation.head),
+            per_thread: step.per_thread.max(evaluation.per_thread),
+            ..step
         }
     }
 
@@ -75,23 +86,13 @@ impl Demand<'_> {
     /// If even the leanest plan takes more.
     pub fn choose(&self, budget: Option<Budget>) -> Result<MemoryPlan> {
         let step = self.step();
-        let leanest = Peak::of(&self.process, &step, Plan::LEANEST);
-        let all = Plan {
-            exact: step.layers.len(),
-            rounded: 0,
-        };
         let plan = match budget {
-            None => all,
-            Some(budget) => {
-                let fixed = leanest.total() - step.total(Plan::LEANEST) as u64;
-                let rest = budget.bytes.saturating_sub(fixed) as usize;
-                step.plan(rest, budget.may_round)
-                    .ok_or_else(|| Error::Memory {
-                        needed: Box::new(leanest),
-                        budget: budget.bytes,
-                        tokens: self.batch.tokens,
-                    })?
-            }
+            None => Plan::keeping(step.layers.len(), 0),
+            Some(budget) => self.within(&step, budget).ok_or_else(|| Error::Memory {
+                needed: Box::new(Peak::of(&self.process, &step, Plan::LEANEST)),
+                budget: budget.bytes,
+                tokens: self.batch.tokens,
+            })?,
         };
         let peak = Peak::of(&self.process, &step, plan);
         Ok(MemoryPlan {
@@ -103,6 +104,22 @@ impl Demand<'_> {
             largest_batch_tokens: self.batch.tokens,
             predicted_peak_bytes: peak.total(),
         })
+    }
+
+    /// Which layers round is chosen as if one thread computed: so it is the same for any number of them, and with it every
+    /// bit of the result. What the other threads take is computed again in place of being kept.
+    fn within(&self, step: &Footprint, budget: Budget) -> Option<Plan> {
+        let rest = |threads| {
+            let process = Process {
+                threads,
+                ..self.process
+            };
+            let leanest = Peak::of(&process, step, Plan::LEANEST).total();
+            let fixed = leanest - step.total(Plan::LEANEST) as u64;
+            usize::try_from(budget.bytes.saturating_sub(fixed)).unwrap_or(usize::MAX)
+        };
+        let wanted = step.plan(rest(1), budget.may_round)?;
+        step.within(rest(self.process.threads), wanted)
     }
 }
 
@@ -138,6 +155,19 @@ pub fn largest_batch(
         ..size(&rows)
     };
     largest.cover(worst)
+}
+
+/// The largest batch of an evaluation on these rows.
+#[must_use]
+pub fn evaluation_batch(config: &ModelConfig, rows: &[RowSize]) -> BatchSize {
+    let lengths: Vec<usize> = rows.iter().map(|row| row.tokens).collect();
+    let order: Vec<usize> = (0..rows.len()).collect();
+    let batches = lora_data::batches(&order, &lengths, None, Some(EVALUATION_TOKENS));
+    batches.iter().fold(BatchSize::default(), |largest, batch| {
+        let lengths: Vec<usize> = batch.iter().map(|&row| rows[row].tokens).collect();
+        let supervised = batch.iter().map(|&row| rows[row].supervised).sum();
+        largest.cover(BatchSize::alone(config, &lengths, supervised))
+    })
 }
 
 /// The longest rows, as many as a batch may hold.

@@ -90,6 +90,15 @@ fn a_missing_path_is_named() {
     let error = artefact_input(Path::new("no/such"), Artefact::Adapter).unwrap_err();
     assert_eq!(
         error.render(str::to_owned),
-        "error: failed to open an adapter at no/such\ncause: No such file or directory\nhint: check the path: it, or the folder that it should stand in, is not there\n"
+        "error: failed to open an adapter at no/such\ncause: No such file or directory\nhint: check the path; a model or dataset of the hub is written hub:no/such\n"
     );
+    for nothing_of_the_hub in ["no/such/adapter", "./no/such", "src/such", "such"] {
+        let path = Path::new(nothing_of_the_hub);
+        let error = artefact_input(path, Artefact::Adapter).unwrap_err();
+        assert!(
+            !error.render(str::to_owned).contains("hub:"),
+            "{}",
+            path.display()
+        );
+    }
 }

@@ -21,13 +21,8 @@ impl Adapter {
     /// # Errors
     /// As for [`Adapter::save`].
     pub fn save_as(&self, params: &[f32], dir: &Path) -> Result<(), Error> {
-        if self.origin.is_some() {
-            return Self {
-                params: params.to_vec(),
-                ..self.clone()
-            }
-            .into_plain()?
-            .save(dir);
+        if let Some(plain) = self.plain(params)? {
+            return plain.save(dir);
         }
         let config_path = dir.join(CONFIG_FILE);
         std::fs::write(&config_path, self.config.to_json())

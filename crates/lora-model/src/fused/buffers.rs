@@ -33,6 +33,11 @@ impl Buffer {
         &self.values[..self.used]
     }
 
+    /// The same, to change.
+    pub(super) fn used_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.used]
+    }
+
     /// The first `n` values, to read.
     pub(super) fn read(&self, n: usize) -> &[f32] {
         &self.values[..n]

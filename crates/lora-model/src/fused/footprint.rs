@@ -45,12 +45,12 @@ impl Footprint {
     /// What the layers keep under a plan, with the layer at work.
     #[must_use]
     pub fn activations(&self, plan: Plan) -> usize {
-        let exact = plan.exact.min(self.layers.len());
-        let (exact, rest) = self.layers.split_at(exact);
-        let (rounded, again) = rest.split_at(plan.rounded.min(rest.len()));
-        let all: usize = exact.iter().map(|layer| layer.all).sum();
-        let half: usize = rounded.iter().map(|layer| layer.half).sum();
-        self.work + all + half + again.len() * self.input
+        let kept = |(at, layer): (usize, &Kept)| match plan.of(at) {
+            (false, true) => layer.all,
+            (true, true) => layer.half,
+            (_, false) => self.input,
+        };
+        self.work + self.layers.iter().enumerate().map(kept).sum::<usize>()
     }
 
     /// All of it under a plan.
@@ -68,19 +68,35 @@ impl Footprint {
         let more = |layer: &Kept| layer.all - self.input;
         let exact = fitting(rest, self.layers.iter().map(more));
         if !may_round || exact == layers {
-            return Some(Plan { exact, rounded: 0 });
+            return Some(Plan::keeping(exact, 0));
         }
         let more = |layer: &Kept| layer.half - self.input;
         let rounded = fitting(rest, self.layers.iter().map(more));
         if rounded < layers {
-            return Some(Plan { exact: 0, rounded });
+            return Some(Plan::keeping(0, rounded));
         }
         let rest = rest - self.layers.iter().map(more).sum::<usize>();
         let more = |layer: &Kept| layer.all - layer.half;
         let exact = fitting(rest, self.layers.iter().map(more));
+        Some(Plan::keeping(exact, layers - exact))
+    }
+
+    /// The plan that rounds what `plan` rounds, and keeps as much of it as so many bytes hold; none if even the leanest takes
+    /// more.
+    #[must_use]
+    pub fn within(&self, bytes: usize, plan: Plan) -> Option<Plan> {
+        let rest = bytes.checked_sub(self.total(Plan::LEANEST))?;
+        let (first, layers) = plan.rounds;
+        let rounding = || self.layers.iter().skip(first).take(layers);
+        let more = |layer: &Kept| layer.half - self.input;
+        let rounded = fitting(rest, rounding().map(more));
+        let rest = rest - rounding().take(rounded).map(more).sum::<usize>();
+        let more = |layer: &Kept| layer.all - self.input;
+        let exact = fitting(rest, self.layers.iter().take(plan.exact).map(more));
         Some(Plan {
             exact,
-            rounded: layers - exact,
+            rounded,
+            rounds: plan.rounds,
         })
     }
 }

@@ -3,36 +3,55 @@ use super::buffers::{Buffer, Kept, Precision, Saved, copy};
 use crate::spec::Projection;
 use lora_kernels::{half as bf16, memory};
 
-/// What a training step keeps for its backward pass.
+/// What a training step keeps for its backward pass. Layers are counted from the lowest that needs a gradient on. What a step
+/// computes depends on `rounds` alone; how many layers keep what is a matter of memory and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Layers that keep their activations as they are, from the lowest that needs a gradient on.
+    /// So many of the first layers keep their activations as they are, but for those in `rounds`.
     pub exact: usize,
-    /// Layers above them that keep them rounded to bfloat16 (queries, keys and what norms divide by are not). Those above keep
-    /// their input and are computed again, but for the last one, whose activations are still there.
+    /// So many of the layers in `rounds`, from its first on, keep theirs rounded. All that keep neither keep their input and are
+    /// computed again, but for the last one, whose activations are still there.
     pub rounded: usize,
+    /// The first layer whose activations are rounded to bfloat16 for the backward pass (queries, keys and what norms divide by
+    /// are not), kept or computed again, and how many there are.
+    pub rounds: (usize, usize),
 }
 
 impl Plan {
     /// Every layer keeps its activations as they are.
-    pub const ALL: Self = Self {
-        exact: usize::MAX,
-        rounded: 0,
-    };
+    pub const ALL: Self = Self::keeping(usize::MAX, 0);
     /// Every layer is computed again.
-    pub const LEANEST: Self = Self {
-        exact: 0,
-        rounded: 0,
-    };
+    pub const LEANEST: Self = Self::keeping(0, 0);
+
+    /// The first layers keep their activations as they are, and so many above them rounded.
+    #[must_use]
+    pub const fn keeping(exact: usize, rounded: usize) -> Self {
+        Self {
+            exact,
+            rounded,
+            rounds: (exact, rounded),
+        }
+    }
+
+    /// Whether layer `at` rounds, and whether it keeps its activations.
+    pub(super) fn of(self, at: usize) -> (bool, bool) {
+        let (first, layers) = self.rounds;
+        let place = at.checked_sub(first).filter(|place| *place < layers);
+        match place {
+            Some(place) => (true, place < self.rounded),
+            None => (false, at < self.exact),
+        }
+    }
 
     /// What layer `index` of `layers` keeps, where nothing below `lowest` needs a gradient.
     pub(super) fn of_layer(self, index: usize, lowest: usize, layers: usize) -> Keeping {
-        match index {
-            _ if index + 1 == layers => Keeping::Nothing,
-            _ if index < lowest => Keeping::Nothing,
-            _ if index - lowest < self.exact => Keeping::All,
-            _ if index - lowest - self.exact < self.rounded => Keeping::Half,
-            _ => Keeping::Input,
+        if index + 1 == layers || index < lowest {
+            return Keeping::Nothing;
+        }
+        match self.of(index - lowest) {
+            (false, true) => Keeping::All,
+            (true, true) => Keeping::Half,
+            (rounds, false) => Keeping::Input { rounds },
         }
     }
 }
@@ -42,12 +61,21 @@ impl Plan {
 pub(super) enum Keeping {
     /// Nothing: no gradient passes, or nothing is computed in between.
     Nothing,
-    /// Its input, from which the rest is computed again.
-    Input,
+    /// Its input, from which the rest is computed again, and rounded as if it had been kept in bfloat16.
+    Input { rounds: bool },
     /// Everything, most of it in bfloat16.
     Half,
     /// Everything.
     All,
+}
+
+/// Rounds what a layer computed again to what it would have kept in bfloat16.
+pub(super) fn round(saved: &mut Saved) {
+    saved.visit(|buffer, precision| {
+        if precision == Precision::Rounded {
+            bf16::round(buffer.used_mut());
+        }
+    });
 }
 
 /// Memory in which one layer keeps its forward pass; grown to the largest batch seen.

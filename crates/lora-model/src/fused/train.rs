@@ -5,7 +5,7 @@ use super::binding::Binding;
 use super::embed::Embedding;
 use super::engine::{Around, Engine};
 use super::head::Scaled;
-use super::keep::Keeping;
+use super::keep::{self, Keeping};
 use super::layer::{self, Reads};
 use super::pass::{LayerPass, Pass};
 use super::project::Back;
@@ -90,7 +90,7 @@ impl Engine<'_> {
                 Keeping::Half => self
                     .profile
                     .time(Part::Keep, 0, || store.keep_half(&mut self.work)),
-                Keeping::Input => self
+                Keeping::Input { .. } => self
                     .profile
                     .time(Part::Keep, 0, || store.keep_input(&self.work)),
                 Keeping::All | Keeping::Nothing => {}
@@ -118,9 +118,12 @@ impl Engine<'_> {
                 Keeping::Half => self
                     .profile
                     .time(Part::Keep, 0, || store.restore_half(&mut self.work)),
-                Keeping::Input => {
+                Keeping::Input { rounds } => {
                     x.copy_from_slice(store.restore_input(&mut self.work));
                     layer::recompute(at, x, &mut self.work, &mut self.scratch);
+                    if rounds {
+                        keep::round(&mut self.work);
+                    }
                 }
                 Keeping::All | Keeping::Nothing => {} // the last layer is still in `work`
             }

@@ -89,13 +89,7 @@ fn every_memory_plan_and_any_number_of_threads_give_the_same_bits() {
         for (threads, plan) in [(2, Plan::LEANEST), (1, Plan::ALL), (5, Plan::LEANEST)] {
             assert_eq!(with(threads, plan), all, "{name}");
         }
-        let rounded = with(
-            2,
-            Plan {
-                exact: 0,
-                rounded: 9,
-            },
-        );
+        let rounded = with(2, Plan::keeping(0, 9));
         assert_eq!(rounded.0, all.0, "{name}");
         assert_near(name, &rounded.1, &all.1, 0.02);
     }

@@ -110,31 +110,30 @@ fn every_memory_plan_gives_the_same_gradients() {
             let all = with(Plan::ALL, dropout);
             let largest = all.iter().fold(0f32, |m, v| m.max(v.abs()));
             for kept in 0..3 {
-                let again = with(
-                    Plan {
-                        exact: kept,
-                        rounded: 0,
-                    },
-                    dropout,
-                );
+                let again = with(Plan::keeping(kept, 0), dropout);
                 assert!(
                     all.iter()
                         .zip(&again)
                         .all(|(a, b)| a.to_bits() == b.to_bits()),
                     "{name}, {kept} kept"
                 );
-                let rounded = with(
-                    Plan {
-                        exact: 0,
-                        rounded: kept,
-                    },
-                    dropout,
-                );
+                let rounded = with(Plan::keeping(0, kept), dropout);
                 let off = largest_difference(&all, &rounded);
                 assert!(
                     off <= 0.02 * largest,
                     "{name}, {kept} kept in bfloat16: {off} of {largest}"
                 );
+                // What rounds may be kept or computed again, to the same bits.
+                for held in 0..kept {
+                    let plan = Plan {
+                        rounded: held,
+                        ..Plan::keeping(0, kept)
+                    };
+                    assert!(
+                        with(plan, dropout) == rounded,
+                        "{name}, {held} of {kept} that round are kept"
+                    );
+                }
                 if kept > 0 {
                     assert!(off > 0.0, "{name}: nothing was rounded");
                 }

@@ -38,6 +38,7 @@ pub fn memory(shape: &Shape, work: &Workload) -> Memory {
         modules: &work.targeted,
         dropout: work.dropout,
         batch: work.largest(),
+        evaluation: work.evaluation,
         process: Process {
             base: work.base.bytes(parameters),
             trainable: work.trainable,

@@ -5,7 +5,7 @@ use lora_cli::Result;
 use lora_core::TargetedModule;
 use lora_data::Split;
 use lora_model::{BatchSize, Packed, Plan};
-use lora_training::{Batching, EpochTotals, RowSize};
+use lora_training::{Batching, EpochTotals, RowSize, evaluation_batch};
 use serde::Serialize;
 use std::path::Path;
 
@@ -95,10 +95,7 @@ impl Keep {
     pub(crate) const fn plan(self) -> Plan {
         match self {
             Self::All => Plan::ALL,
-            Self::Bf16 => Plan {
-                exact: 0,
-                rounded: usize::MAX,
-            },
+            Self::Bf16 => Plan::keeping(0, usize::MAX),
             Self::Input => Plan::LEANEST,
         }
     }
@@ -273,6 +270,9 @@ pub struct Workload {
     /// Σ over held-out rows of tokens².
     #[serde(skip)]
     pub valid_squares: f64,
+    /// The largest batch of an evaluation.
+    #[serde(skip)]
+    pub evaluation: BatchSize,
     /// Rows of the embedding train as well.
     #[serde(skip)]
     pub embedding: bool,
@@ -331,6 +331,7 @@ impl Workload {
                 .iter()
                 .map(|row| (row.tokens * row.tokens) as f64)
                 .sum(),
+            evaluation: evaluation_batch(&shape.config, valid),
             embedding: false,
             targeted: targeted.to_vec(),
         }

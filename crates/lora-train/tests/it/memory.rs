@@ -32,7 +32,8 @@ fn memory(lines: &[Value]) -> &Value {
 fn a_little_less_than_all_rounds_some_layers_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let data = dataset(dir.path());
-    let (free, bytes) = run(dir.path(), "free", &data, &[]);
+    let one = ["--threads", "1"];
+    let (free, bytes) = run(dir.path(), "free", &data, &one);
     assert_eq!(
         (
             &memory(&free)["bf16_layers"],
@@ -46,7 +47,7 @@ fn a_little_less_than_all_rounds_some_layers_and_says_so() {
         dir.path(),
         "enough",
         &data,
-        &["--memory", &peak.to_string()],
+        &[&one[..], &["--memory", &peak.to_string()]].concat(),
     );
     assert_eq!(memory(&enough)["kept_layers"], memory(&free)["kept_layers"]);
     assert!(
@@ -58,7 +59,7 @@ fn a_little_less_than_all_rounds_some_layers_and_says_so() {
         dir.path(),
         "less",
         &data,
-        &["--memory", &(peak - 20_000).to_string()],
+        &[&one[..], &["--memory", &(peak - 20_000).to_string()]].concat(),
     );
     assert!(
         memory(&less)["bf16_layers"].as_u64().unwrap() > 0,
@@ -67,6 +68,14 @@ fn a_little_less_than_all_rounds_some_layers_and_says_so() {
     );
     assert!(memory(&less)["predicted_peak_bytes"].as_u64().unwrap() <= peak - 20_000);
     assert!(other != bytes, "nothing was rounded");
+    // Further threads take memory, too: what rounds is computed again, to the same bits.
+    let budget = (peak - 20_000).to_string();
+    for threads in ["2", "3"] {
+        let flags = ["--threads", threads, "--memory", &budget];
+        let (lines, same) = run(dir.path(), threads, &data, &flags);
+        assert!(same == other, "{threads} threads: {}", memory(&lines));
+        assert!(memory(&lines)["recomputed_layers"] != memory(&less)["recomputed_layers"]);
+    }
     for (a, b) in losses(&less).iter().zip(losses(&free)) {
         assert!((a - b).abs() < 1e-3 * b, "{a} and {b}");
     }

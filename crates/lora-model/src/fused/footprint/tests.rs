@@ -75,14 +75,7 @@ fn the_buffers_of_every_family_are_as_large_as_predicted() {
             .collect();
         let packed = Packed::from_rows([(&ids[..], &labels[..]), (&ids[5..14], &labels[5..14])]);
         let mut gradients = vec![0.0; adapter.params.len()];
-        let plans = [
-            Plan::ALL,
-            Plan::LEANEST,
-            Plan {
-                exact: 0,
-                rounded: 1,
-            },
-        ];
+        let plans = [Plan::ALL, Plan::LEANEST, Plan::keeping(0, 1)];
         for plan in plans {
             let mut fused = Fused::new(&base, 1).unwrap().with_plan(plan);
             for dropout in [
