@@ -26,6 +26,8 @@ head -n 2 "$root/data/tasks.jsonl" >"$out/two.jsonl"
 ours lora-prep "$out/two.jsonl" --base "$hf" --out "$out/two" --valid 0 --seed 0
 
 is_mixture() { [[ $1 == *-moe || $1 == *moe || $1 == olmoe* || $1 == mixtral* || $1 == gpt_oss* ]]; }
+# Of sigmoids transformers has no loss for the balance of experts.
+is_balanced() { is_mixture "$1" && [[ $1 != lfm2_moe* ]]; }
 # A mixture twice: an adapter on the attention, and one on experts and router beside it.
 while read -r name; do echo "$name"; is_mixture "$name" && echo "$name+experts"; done <"$out/names" >"$out/rows" || true
 
@@ -34,7 +36,7 @@ while read -r name; do
   mkdir -p "$work"
   targets=(--targets all-linear)
   # Where PEFT takes experts for parameters it knows no other targets beside them; Granite's MLP beside experts is one of linear layers.
-  is_mixture "${name%+experts}" && [[ $name != granite* ]] && targets=(--targets full-attention)
+  is_mixture "${name%+experts}" && [[ $name != granite* && $name != lfm2* ]] && targets=(--targets full-attention)
   [[ $name == *+experts ]] && targets+=(--target-parameters experts,router)
   # llama.cpp doesn't apply LoRA to per_layer_model_projection.
   [[ $name == gemma4 ]] && targets=(--targets q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj,per_layer_input_gate,per_layer_projection)
@@ -47,7 +49,7 @@ while read -r name; do
   ours lora-export --adapter "$work/adapter" --base "$model" --format gguf --dtype f32 --out "$work/adapter.gguf"
   ours lora-eval --base "$work/merged" --data "$out/data" --out "$work/report-merged" --generate 0
   : >"$out/checks.jsonl"
-  if is_mixture "${name%+experts}"; then
+  if is_balanced "${name%+experts}"; then
     ours lora-train --base "$model" --data "$out/two" --adapter "$work/adapter" --out "$work/balanced" --batch 1 \
       --accumulation 2 --steps 1 --warmup 0 --router-aux-loss-coef 0.5
     check balance --base "$model" --adapter "$work/adapter" --data "$out/two" --trained "$work/balanced" --coefficient 0.5

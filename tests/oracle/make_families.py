@@ -140,6 +140,9 @@ MODELS = {
                            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 512}},
     "falcon-h1-tied": {"model_type": "falcon_h1", "head_dim": 16, "mamba_d_ssm": 64, "mamba_n_heads": 2, "mamba_d_state": 8,
                        "num_key_value_heads": 4, "key_multiplier": 0.5, "tie_word_embeddings": True},
+    "lfm2_moe": {"model_type": "lfm2_moe", "num_hidden_layers": 5, "moe_intermediate_size": 48, "num_experts": 6,
+                 "num_experts_per_tok": 2, "num_dense_layers": 2, "tie_word_embeddings": True,
+                 "layer_types": ["conv", "conv", "full_attention", "conv", "full_attention"]},
     "lfm2-head": {"model_type": "lfm2", "num_hidden_layers": 4, "tie_word_embeddings": False, "conv_L_cache": 4,
                   "block_auto_adjust_ff_dim": False, "full_attn_idxs": [0, 3]},
     "hunyuan": {"model_type": "hunyuan_v1_dense", "head_dim": 32, "tie_word_embeddings": True,
@@ -166,6 +169,8 @@ def main():
             for part, buffer in model.named_buffers():
                 if part.endswith("layer_scalar"):
                     buffer.mul_(1 + 0.2 * torch.randn_like(buffer))
+                if part.endswith("expert_bias"):
+                    buffer.add_(0.1 * torch.randn_like(buffer))
         model.tie_weights()
         shutil.rmtree(out / name, ignore_errors=True)
         model.save_pretrained(out / name)

@@ -44,6 +44,8 @@ def random_base(case):
         for name, buffer in model.named_buffers():
             if name.endswith("layer_scalar"):  # learned once, and kept as a buffer
                 buffer.mul_(1 + 0.2 * torch.randn_like(buffer))
+            if name.endswith("expert_bias"):  # what keeps experts balanced, kept as a buffer as well
+                buffer.add_(0.1 * torch.randn_like(buffer))
     model.tie_weights()
     return model
 

@@ -73,7 +73,7 @@ pub use factors::{Factors, Multipliers};
 pub use families::{
     Activation, Block, Clamp, DeltaPart, DeltaShape, EXPERT_PROJECTIONS, ExpertFacts, Experts,
     Facts, Family, HeadNorms, Heads, MambaNorm, MambaPart, MambaShape, Mixer, Mlp, Norm, NormKind,
-    PER_LAYER_EMBEDDING, PerLayer, Published, Recurrent, RotaryPairs, ShortConv, Variants,
+    PER_LAYER_EMBEDDING, PerLayer, Published, Recurrent, RotaryPairs, Scores, ShortConv, Variants,
     XIELU_BETA, XIELU_EPS, XieluNumber,
 };
 pub use importance::Importance;

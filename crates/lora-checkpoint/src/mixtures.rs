@@ -1,6 +1,6 @@
 //! The linear layers of a decoder layer, its MLP and its experts: an MLP, experts in its place, or both side by side.
 use crate::config::MAX_DIMENSION;
-use crate::families::{Experts, Mixer, Shared};
+use crate::families::{Experts, Mixer, SCALE, Shared};
 use crate::{ModelConfig, Projection};
 
 /// Largest number of experts in a layer.
@@ -56,6 +56,22 @@ impl ModelConfig {
     #[must_use]
     pub fn experts_of(&self, layer: usize) -> Option<Experts> {
         self.experts.filter(|_| self.layers[layer].experts)
+    }
+
+    /// How many first layers have no experts.
+    #[must_use]
+    pub fn dense_layers(&self) -> usize {
+        let mut layers = self.layers.iter();
+        let first = layers.position(|layer| layer.experts);
+        first.unwrap_or(self.num_hidden_layers)
+    }
+
+    /// Name of the numbers of a layer's experts that count for the choice alone, if it has such.
+    #[must_use]
+    pub fn choice_bias(&self, layer: usize) -> Option<String> {
+        let own = self.facts().experts?.choice_bias?;
+        let has = self.experts_of(layer)?.choice_bias;
+        has.then(|| format!("model.layers.{layer}.{own}"))
     }
 
     /// Whether a layer has an MLP that every token goes through: alone, or beside experts.
@@ -116,6 +132,10 @@ impl ModelConfig {
             && (width == 0 || width > MAX_DIMENSION)
         {
             return Err(format!("{key} is {width}, expected 1 to {MAX_DIMENSION}"));
+        }
+        if !(experts.scale.is_finite() && experts.scale > 0.0) {
+            let scale = experts.scale;
+            return Err(format!("{SCALE} is {scale}, expected a positive number"));
         }
         let clamp = experts.clamp.map(|own| [own.alpha, own.limit]);
         for (key, x) in ["swiglu_alpha", "swiglu_limit"]

@@ -1,6 +1,7 @@
 //! The shape of a published model as a config, for plans.
 use crate::families::{
-    DeltaShape, Family, MambaShape, Mixer, Published, RecurrentKind, ShortConv, Variants,
+    DeltaShape, ExpertLayers, Family, MambaShape, Mixer, Published, RecurrentKind, ShortConv,
+    Variants,
 };
 use crate::{Biases, Factors, LayerSpec, ModelConfig, Multipliers, Rope, RopeScaling};
 
@@ -34,7 +35,12 @@ impl ModelConfig {
             norm_eps: 1e-5,
             ropes: vec![rope; 1 + usize::from(family.facts().json.query_growth)],
             layers: mixers(family, shape)
-                .map(|mixer| LayerSpec { mixer, ..layer })
+                .enumerate()
+                .map(|(index, mixer)| LayerSpec {
+                    mixer,
+                    experts: layer.experts && index >= dense_layers(family),
+                    ..layer
+                })
                 .collect(),
             delta: delta(family, shape),
             short_conv: short_conv(family),
@@ -107,6 +113,14 @@ fn mamba(family: Family, shape: &Published) -> Option<MambaShape> {
         width: 2 * shape.hidden / heads,
         ..usual
     })
+}
+
+/// How many first layers have no experts.
+fn dense_layers(family: Family) -> usize {
+    match family.facts().experts.map(|own| own.layers) {
+        Some(ExpertLayers::Behind(usual)) => usual,
+        _ => 0,
+    }
 }
 
 /// What mixes the tokens of each layer.

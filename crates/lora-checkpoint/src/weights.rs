@@ -22,6 +22,8 @@ pub(crate) enum Part {
     /// Where a family has such: of a layer's router, and of an expert's projections.
     RouterBias(usize),
     ExpertBias(usize, usize, Projection),
+    /// Where a family has such: what is added to the scores of a layer's experts for the choice alone.
+    ChoiceBias(usize),
     /// The scores of attention's sinks, one a head.
     Sinks(usize),
     Xielu(usize, XieluNumber),
@@ -45,6 +47,17 @@ impl ModelConfig {
             .into_iter()
             .map(|(_, name, shape)| (name, shape))
             .collect()
+    }
+
+    /// How many parameters it has, as torch and PEFT count them: without what transformers keeps as buffers.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        let is_buffer = |part| matches!(part, Part::OutputScale(_) | Part::ChoiceBias(_));
+        let parts = self.parts().into_iter();
+        let sizes = parts
+            .filter(|(part, ..)| !is_buffer(*part))
+            .map(|(.., shape)| shape.iter().map(|&d| d as u64).product::<u64>());
+        sizes.sum()
     }
 
     /// [`ModelConfig::weights`] with what each is.
@@ -148,6 +161,9 @@ impl ModelConfig {
                 vec![experts.count],
             );
             parts.push(bias);
+        }
+        if let Some(name) = self.choice_bias(layer) {
+            parts.push((Part::ChoiceBias(layer), name, vec![experts.count]));
         }
         for projection in EXPERT_PROJECTIONS {
             let (out, inn) = self.expert_shape(experts, projection);

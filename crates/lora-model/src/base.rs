@@ -69,11 +69,7 @@ impl Base {
     /// All parameters, a tied head counted once.
     #[must_use]
     pub fn total_parameters(&self) -> u64 {
-        self.config()
-            .weights()
-            .iter()
-            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-            .sum()
+        self.config().parameters()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What every way through a decoder offers.
 use crate::{Dropout, Error, Packed, Resident, Scales, SequenceLoss};
+use lora_checkpoint::{ModelConfig, Scores};
 use lora_core::Adapter;
 use lora_kernels::profile::Profile;
 
@@ -77,9 +78,18 @@ pub trait Route {
     }
 }
 
-/// Of a base that has none.
-pub(crate) fn no_experts() -> Error {
-    Error::invalid("a base without experts has no loss for their balance")
+/// Refuses what has no loss for the balance of experts: a base without them, or whose router scores each for itself.
+pub(crate) fn check_balance(config: &ModelConfig) -> Result<(), Error> {
+    match config.experts.map(|own| own.scores) {
+        Some(Scores::Softmax) => Ok(()),
+        Some(Scores::Sigmoid) => Err(Error::invalid(
+            "there is no loss for the balance of experts that are scored by sigmoids: transformers has none",
+        )
+        .hint("train without it")),
+        None => Err(Error::invalid(
+            "a base without experts has no loss for their balance",
+        )),
+    }
 }
 
 /// What a matrix product alone reaches on a device.

@@ -133,7 +133,7 @@ fn of_experts(config: &ModelConfig, path: &str, shape: &[usize]) -> Option<Optio
         return Some(Some(parameter(&format!("{before}{router}"))));
     }
     let is_at = |module: &str| path.ends_with(&format!(".{module}"));
-    let is_called_so = own.names.iter().any(|name| is_at(name));
+    let is_called_so = own.are_parameters && own.names.iter().any(|name| is_at(name));
     let mut mlp = config.projections().filter(|p| p.is_of_mlp());
     let is_own = is_called_so && mlp.any(|p| is_at(config.facts().path(p)));
     is_own.then(|| Some(parameter(path)))

@@ -5,7 +5,7 @@ use safetensors::tensor::{TensorView, serialize_to_file};
 use std::path::Path;
 
 /// A golden case of each family.
-pub const FAMILIES: [(&str, &str); 34] = [
+pub const FAMILIES: [(&str, &str); 35] = [
     ("apertus", "apertus_xielu"),
     ("cohere2", "cohere2_parallel"),
     ("ernie4_5", "ernie4_5_pairs"),
@@ -24,6 +24,7 @@ pub const FAMILIES: [(&str, &str); 34] = [
     ("helium", "helium_pairs"),
     ("hunyuan_v1_dense", "hunyuan_alpha"),
     ("lfm2", "lfm2_mixed"),
+    ("lfm2_moe", "lfm2_moe_biased"),
     ("llama", "llama_gqa_tied"),
     ("ministral", "ministral_mixed"),
     ("ministral3", "ministral3_growth"),
@@ -82,6 +83,9 @@ pub fn write_family(case: &str, to: &Path) {
     if config["model_type"] == "smollm3" {
         let rope = (1..=layers).map(|layer| u8::from(layer % 4 != 0));
         config["no_rope_layers"] = rope.collect::<Vec<_>>().into();
+    }
+    if config.get("routed_scaling_factor").is_some() {
+        config["routed_scaling_factor"] = 1.0.into();
     }
     if config.get("swiglu_limit").is_some() {
         config["swiglu_alpha"] = 1.702.into();

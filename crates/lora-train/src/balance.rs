@@ -1,6 +1,6 @@
 //! `--router-aux-loss-coef`: the loss for the balance of a mixture's experts.
 use crate::args::Args;
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{ModelConfig, Scores};
 use lora_cli::{Error, Result, Ui};
 
 /// Puts the coefficient in place that config.json asks for, and says so where one counts.
@@ -14,6 +14,15 @@ pub(crate) fn resolve(args: &mut Args, config: &ModelConfig, ui: &Ui) -> Result<
             .hint("leave it out")),
             _ => Ok(()),
         };
+    }
+    let asked = args.router_aux_loss_coef.filter(|&asked| asked > 0.0);
+    let scores = config.experts.map(|own| own.scores);
+    if let (Some(coefficient), Some(Scores::Sigmoid)) = (asked, scores) {
+        return Err(Error::new(format!(
+            "--router-aux-loss-coef {coefficient}: experts of {} are scored by sigmoids, for which transformers has no such loss",
+            args.base.display()
+        ))
+        .hint("leave it out"));
     }
     let own = config.router_aux_loss.unwrap_or(0.0);
     let coefficient = *args.router_aux_loss_coef.get_or_insert(own);

@@ -13,9 +13,12 @@ use std::path::{Path, PathBuf};
 /// What is said of a mixture of experts.
 fn of_experts(config: &ModelConfig) -> Option<String> {
     let experts = config.experts?;
-    let sets = match experts.shared {
-        None => "its attention",
-        Some(_) => "its other linear layers",
+    let takes_mlps = experts.shared.is_some() || !config.facts().experts?.are_parameters;
+    let has_others =
+        |layer: usize| config.layers[layer].keeps_state() || (takes_mlps && config.has_mlp(layer));
+    let sets = match (0..config.num_hidden_layers).any(has_others) {
+        false => "its attention",
+        true => "its other linear layers",
     };
     Some(format!(
         "router and experts of this model train only where --target-parameters names them: sets of targets are {sets}"

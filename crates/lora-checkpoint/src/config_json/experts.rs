@@ -1,7 +1,9 @@
 //! Experts: how many, how wide, which layers have some, and what stands beside them.
 use super::value::{Object, flag, non_null, real, size};
 use crate::LayerSpec;
-use crate::families::{Clamp, Experts, Facts, Normalised};
+use crate::families::{
+    CHOICE_BIAS, Clamp, DENSE_LAYERS, ExpertLayers, Experts, Facts, Normalised, SCALE, Scores,
+};
 use serde_json::Value;
 
 /// The experts of a model whose family has some; marks the layers that have them.
@@ -32,7 +34,13 @@ pub(super) fn read(
         width: size(json, key)?.unwrap_or(width),
         normalised: match own.normalised {
             Normalised::Always => true,
-            Normalised::Read { .. } => flag(json, "norm_topk_prob", false)?,
+            Normalised::Read { default, .. } => flag(json, "norm_topk_prob", default)?,
+        },
+        scores: own.scores,
+        choice_bias: own.choice_bias.is_some() && flag(json, CHOICE_BIAS, true)?,
+        scale: match own.scaled {
+            true => real(json, SCALE)?.unwrap_or(1.0),
+            false => 1.0,
         },
         clamp: match own.clamp {
             None => None,
@@ -50,9 +58,13 @@ pub(super) fn read(
             }
         },
     };
-    let has = match own.some_layers {
-        true => some_layers(json)?,
-        false => Box::new(|_| true),
+    let has = match own.layers {
+        ExpertLayers::All => Box::new(|_| true),
+        ExpertLayers::Some => some_layers(json)?,
+        ExpertLayers::Behind(default) => {
+            let first = size(json, DENSE_LAYERS)?.unwrap_or(default);
+            Box::new(move |layer| layer >= first)
+        }
     };
     for (index, layer) in layers.iter_mut().enumerate() {
         layer.experts = has(index);
@@ -97,7 +109,8 @@ pub(super) fn router_aux_loss(
     let (Some(own), Some(_)) = (&facts.experts, experts) else {
         return Ok(None);
     };
-    if !flag(json, "output_router_logits", false)? {
+    // transformers adds none where scores are sigmoids, whatever is asked for.
+    if own.scores == Scores::Sigmoid || !flag(json, "output_router_logits", false)? {
         return Ok(None);
     }
     let coefficient = real(json, "router_aux_loss_coef")?.unwrap_or(own.router_aux_loss);

@@ -141,7 +141,7 @@ fn parse(json: &Object) -> Result<ModelConfig, Fault> {
         factors: factors::around(json, facts)?,
         attention_softcap: soft_cap(json, "attn_logit_softcapping", default.attention_softcap)?,
         logit_softcap: soft_cap(json, "final_logit_softcapping", default.logit_softcap)?,
-        tie_word_embeddings: match default.block_width {
+        tie_word_embeddings: match default.tie_embedding {
             true => blocks::tied(json, default.tie_word_embeddings)?,
             false => flag(json, "tie_word_embeddings", default.tie_word_embeddings)?,
         },

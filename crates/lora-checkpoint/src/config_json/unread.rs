@@ -2,7 +2,7 @@
 //! them, transformers ignores them silently; here they are refused, unless their value means that nothing changes.
 use super::value::{Object, non_null};
 use crate::error::Fault;
-use crate::families::{Activation, Facts, Mixer, Mlp, Norm, ShortConv, Sliding, SoftCap};
+use crate::families::{Activation, Facts, Mixer, Mlp, Norm, SCALE, ShortConv, Sliding, SoftCap};
 use crate::{LayerSpec, Projection};
 use serde_json::Value;
 
@@ -149,10 +149,8 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
     let norms_heads = facts.norm(Norm::Query).is_some();
     let own = &facts.json;
     let biases = [own.qkv_bias, own.output_bias, own.mlp_bias];
-    let counts_experts = |key| {
-        let experts = facts.experts.as_ref();
-        experts.is_some_and(|own| own.count.0.contains(&key))
-    };
+    let experts = facts.experts.as_ref();
+    let counts_experts = |key| experts.is_some_and(|own| own.count.0.contains(&key));
     let shared = facts.experts.and_then(|own| own.shared);
     let has_shared_width = |key| shared.is_some_and(|own| own.width.0 == key);
     let varies = own.variants.is_some();
@@ -207,6 +205,7 @@ fn unread(facts: &Facts) -> impl Iterator<Item = (&'static str, Neutral)> {
         ),
         ("swiglu_alpha", Nothing, clamps),
         ("swiglu_limit", Nothing, clamps),
+        (SCALE, One, experts.is_some_and(|own| own.scaled)),
         ("enable_moe_block", False, varies),
         ("num_kv_shared_layers", Zero, varies),
         ("hidden_size_per_layer_input", Zero, varies),

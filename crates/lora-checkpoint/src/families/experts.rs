@@ -11,14 +11,46 @@ pub struct Experts {
     pub chosen: usize,
     /// MLP width of one.
     pub width: usize,
-    /// Whether the weights of the chosen, parts of a softmax over all, are divided by their sum. (To take the softmax over
-    /// the chosen alone is the same.)
+    /// What routers make of their logits.
+    pub scores: Scores,
+    /// Whether there is a number for each expert that is added to its score for the choice alone (Wang et al. 2024).
+    pub choice_bias: bool,
+    /// Whether the weights of the chosen, parts of a softmax over all or sigmoids, are divided by their sum. (To take the softmax
+    /// over the chosen alone is the same.)
     pub normalised: bool,
+    /// What the weights are multiplied by then.
+    pub scale: f64,
     /// What stands in the place of the activation, if it does.
     pub clamp: Option<Clamp>,
     /// MLP width of what every token goes through beside them, if there is such (shared experts; Dai et al. 2024): the layer's
     /// output is the sum of both.
     pub shared: Option<usize>,
+}
+
+impl Experts {
+    /// So many of such a width, of which so many are chosen by the largest parts of a softmax, divided by their sum.
+    pub(super) const fn of([count, chosen, width]: [usize; 3]) -> Self {
+        Self {
+            count,
+            chosen,
+            width,
+            scores: Scores::Softmax,
+            choice_bias: false,
+            normalised: true,
+            scale: 1.0,
+            clamp: None,
+            shared: None,
+        }
+    }
+}
+
+/// What a router makes of its logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scores {
+    /// The softmax.
+    Softmax,
+    /// Of each the sigmoid.
+    Sigmoid,
 }
 
 /// A clamped unit, (u + 1)·g·σ(α·g): g is the gate, at most the limit, u is up, within it on both sides.
@@ -80,14 +112,39 @@ pub struct ExpertFacts {
     pub(crate) width: (&'static str, usize),
     /// The default of `router_aux_loss_coef`, which counts where `output_router_logits` is true.
     pub(crate) router_aux_loss: f64,
+    /// What routers make of their logits.
+    pub(crate) scores: Scores,
+    /// Name in a layer of the numbers that are added to scores for the choice alone, of a family where [`CHOICE_BIAS`], true
+    /// by default, says that there are some. transformers keeps them as a buffer: nothing trains them.
+    pub choice_bias: Option<&'static str>,
     /// Whether weights are normalised.
     pub(crate) normalised: Normalised,
+    /// Whether [`SCALE`] is read, by which weights are multiplied.
+    pub(crate) scaled: bool,
     /// What may stand beside them.
     pub(crate) shared: Option<Shared>,
     /// Whether GGUF has a key of an expert's width, though it is the model's.
     pub(crate) own_width_key: bool,
-    /// `decoder_sparse_step` and `mlp_only_layers` are read: some layers may have one MLP, of the model's own width.
-    pub(crate) some_layers: bool,
+    /// Which layers have some.
+    pub(crate) layers: ExpertLayers,
+}
+
+/// config.json's key of whether numbers are added to scores for the choice alone.
+pub(crate) const CHOICE_BIAS: &str = "use_expert_bias";
+/// That of what weights are multiplied by.
+pub(crate) const SCALE: &str = "routed_scaling_factor";
+/// That of the number of first layers that have no experts.
+pub(crate) const DENSE_LAYERS: &str = "num_dense_layers";
+
+/// Which layers have experts; the others have one MLP, of the model's own width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExpertLayers {
+    /// All.
+    All,
+    /// Those that `decoder_sparse_step` and `mlp_only_layers` leave.
+    Some,
+    /// All but so many first ones, where [`DENSE_LAYERS`] says nothing.
+    Behind(usize),
 }
 
 /// Whether the weights of the chosen experts are divided by their sum.
@@ -95,8 +152,10 @@ pub struct ExpertFacts {
 pub(crate) enum Normalised {
     /// They are.
     Always,
-    /// If `norm_topk_prob` says so, which is false by default. llama.cpp has the family in one way alone.
+    /// If `norm_topk_prob` says so. llama.cpp has the family in one way alone.
     Read {
+        /// Where nothing is said.
+        default: bool,
         /// Whether llama.cpp does it.
         in_gguf: bool,
     },
@@ -107,7 +166,7 @@ impl Normalised {
     pub(crate) fn in_gguf(self) -> bool {
         match self {
             Self::Always => true,
-            Self::Read { in_gguf } => in_gguf,
+            Self::Read { in_gguf, .. } => in_gguf,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! gpt-oss: attention with sinks and biases, every second layer with a window; experts with biases through a clamped unit, in
 //! MXFP4 in published files; yarn without rounding.
-use super::experts::{Clamp, ExpertFacts, Experts, Normalised, Stacked};
+use super::experts::{Clamp, ExpertFacts, ExpertLayers, Experts, Normalised, Scores, Stacked};
 use super::facts::{
     BiasKey, DefaultRope, Facts, GgufFacts, GgufWindows, JsonFacts, Norm, Published, Sliding,
     Unloaded, published,
@@ -29,10 +29,13 @@ pub(super) const FACTS: Facts = Facts {
         chosen: 4,
         width: ("intermediate_size", 2880),
         router_aux_loss: 0.001,
+        scores: Scores::Softmax,
+        choice_bias: None,
         normalised: Normalised::Always,
+        scaled: false,
         shared: None,
         own_width_key: true,
-        some_layers: false,
+        layers: ExpertLayers::All,
     }),
     peft_targets: &[],
     json: JsonFacts {
@@ -95,11 +98,7 @@ const CLAMP: Clamp = Clamp {
 
 const fn four_of(count: usize) -> Experts {
     Experts {
-        count,
-        chosen: 4,
-        width: 2880,
-        normalised: true,
         clamp: Some(CLAMP),
-        shared: None,
+        ..Experts::of([count, 4, 2880])
     }
 }

@@ -37,12 +37,5 @@ pub(super) const FACTS: Facts = Facts {
 };
 
 const fn eight_of(count: usize) -> Experts {
-    Experts {
-        count,
-        chosen: 8,
-        width: 512,
-        normalised: true,
-        clamp: None,
-        shared: None,
-    }
+    Experts::of([count, 8, 512])
 }

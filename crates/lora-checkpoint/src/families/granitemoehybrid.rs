@@ -103,13 +103,9 @@ const fn hybrid(
 }
 
 /// So many experts, the chosen of them, and their width, beside an MLP of a width of its own.
-const fn beside(shared: usize, [count, chosen, width]: [usize; 3]) -> Experts {
+const fn beside(shared: usize, numbers: [usize; 3]) -> Experts {
     Experts {
-        count,
-        chosen,
-        width,
-        normalised: true,
-        clamp: None,
         shared: Some(shared),
+        ..Experts::of(numbers)
     }
 }

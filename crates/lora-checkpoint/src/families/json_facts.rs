@@ -65,8 +65,10 @@ pub(crate) struct JsonFacts {
     pub(crate) proportional_rope: Option<f64>,
     /// The keys of [`super::variants::Variants`] are read.
     pub(crate) variants: Option<VariantDefaults>,
-    /// The width of the MLP is made of `block_ff_dim` or `intermediate_size`, as the `block_` keys say; `tie_embedding` is read.
+    /// The width of the MLP is made of `block_ff_dim` or `intermediate_size`, as the `block_` keys say.
     pub(crate) block_width: bool,
+    /// `tie_embedding` goes before `tie_word_embeddings`.
+    pub(crate) tie_embedding: bool,
     /// `position_embedding_type` is read: only "rope" is a rotary embedding.
     pub(crate) rope_switch: bool,
     /// The factors around linear layers are read (`attention_in_multiplier` and its kin), and beside them `embedding_multiplier` and

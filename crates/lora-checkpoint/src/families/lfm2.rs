@@ -1,9 +1,7 @@
 //! LFM2: a short convolution between two gates in most layers, in the others attention whose q and k are normalised head by
 //! head; the last norm is called that of the embedding.
-use super::facts::{Facts, GgufFacts, JsonFacts, Norm, published};
-use super::mixers::{Recurrent, RecurrentKind, ShortConv};
-use super::parts::{PLAIN, PLAIN_GGUF, PLAIN_JSON};
-use crate::projection::Projection::{ConvIn, ConvOut, Down, Gate, K, O, Q, Up, V};
+use super::facts::{Facts, GgufFacts, JsonFacts, published};
+use super::parts::{LFM2_NAMES, LFM2_NORMS, LFM2_RECURRENT, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
 /// Layers with attention of the published models of 16 layers.
 const ATTENTION: &[usize] = &[2, 5, 8, 10, 12, 14];
@@ -11,24 +9,9 @@ const ATTENTION: &[usize] = &[2, 5, 8, 10, 12, 14];
 pub(super) const FACTS: Facts = Facts {
     model_type: "lfm2",
     architecture: "Lfm2ForCausalLM",
-    projections: &[Q, K, V, O, Gate, Up, Down],
-    recurrent: Some(Recurrent {
-        projections: &[ConvIn, ConvOut, Gate, Up, Down],
-        kind: RecurrentKind::ShortConv(ShortConv { taps: 3 }),
-        beside_attention: false,
-    }),
-    names: &[
-        (O, "self_attn.out_proj"),
-        (Gate, "feed_forward.w1"),
-        (Up, "feed_forward.w3"),
-        (Down, "feed_forward.w2"),
-    ],
-    norms: &[
-        (Norm::Input, "operator_norm"),
-        (Norm::Query, "self_attn.q_layernorm"),
-        (Norm::Key, "self_attn.k_layernorm"),
-        (Norm::MlpInput, "ffn_norm"),
-    ],
+    recurrent: Some(LFM2_RECURRENT),
+    names: LFM2_NAMES,
+    norms: LFM2_NORMS,
     last_norm: "model.embedding_norm",
     weightless: &[],
     peft_targets: &[],
@@ -45,6 +28,7 @@ pub(super) const FACTS: Facts = Facts {
         eos: &[2],
         pad: Some(0),
         block_width: true,
+        tie_embedding: true,
         ..PLAIN_JSON
     },
     gguf: GgufFacts {

@@ -1,6 +1,6 @@
 //! Mixtral: Mistral's layer with experts in the place of the MLP. llama.cpp has no name for it: experts in a llama file make
 //! it one.
-use super::experts::{ExpertFacts, Experts, Normalised};
+use super::experts::{ExpertFacts, ExpertLayers, Experts, Normalised, Scores};
 use super::facts::{Facts, GgufFacts, GgufWindows, JsonFacts, Published, Sliding, published};
 use super::parts::{PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
@@ -21,10 +21,13 @@ pub(super) const FACTS: Facts = Facts {
         chosen: 2,
         width: ("intermediate_size", 14_336),
         router_aux_loss: 0.001,
+        scores: Scores::Softmax,
+        choice_bias: None,
         normalised: Normalised::Always,
+        scaled: false,
         shared: None,
         own_width_key: false,
-        some_layers: false,
+        layers: ExpertLayers::All,
     }),
     json: JsonFacts {
         intermediate_size: 14_336,
@@ -59,12 +62,5 @@ pub(super) const FACTS: Facts = Facts {
 };
 
 const fn two_of_8(width: usize) -> Experts {
-    Experts {
-        count: 8,
-        chosen: 2,
-        width,
-        normalised: true,
-        clamp: None,
-        shared: None,
-    }
+    Experts::of([8, 2, width])
 }

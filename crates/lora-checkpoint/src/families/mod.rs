@@ -24,6 +24,7 @@ mod hunyuan_v1_dense;
 mod json_facts;
 mod kinds;
 mod lfm2;
+mod lfm2_moe;
 mod llama;
 mod mamba;
 mod ministral;
@@ -46,8 +47,10 @@ mod smollm3;
 mod starcoder2;
 mod variants;
 
-pub use experts::{Clamp, EXPERT_PROJECTIONS, ExpertFacts, Experts};
-pub(crate) use experts::{Normalised, Shared, Stacked};
+pub(crate) use experts::{
+    CHOICE_BIAS, DENSE_LAYERS, ExpertLayers, Normalised, SCALE, Shared, Stacked,
+};
+pub use experts::{Clamp, EXPERT_PROJECTIONS, ExpertFacts, Experts, Scores};
 pub(crate) use facts::{
     BiasKey, DefaultRope, GgufCap, GgufFacts, GgufLocalBase, GgufWindows, LocalRope, NAME_KEY,
     RopeInWindows, Sliding, SmallValues, SoftCap, Unloaded,
@@ -68,7 +71,7 @@ use std::fmt;
 
 /// All families. Where several share a name in GGUF, the first is the one that a file is of unless it says more. One that
 /// has no name of its own there stands behind those that its files are read as.
-static FAMILIES: [&Facts; 34] = [
+static FAMILIES: [&Facts; 35] = [
     &llama::FACTS,
     &smollm3::FACTS,
     &mistral::FACTS,
@@ -100,6 +103,7 @@ static FAMILIES: [&Facts; 34] = [
     &cohere2::FACTS,
     &qwen3_5::FACTS,
     &lfm2::FACTS,
+    &lfm2_moe::FACTS,
     &helium::FACTS,
     &granitemoehybrid::FACTS,
     &falcon_h1::FACTS,

@@ -1,5 +1,5 @@
 //! OLMoE: experts in every layer; all heads of q, and all of k, normalised together, norms before attention and experts.
-use super::experts::{ExpertFacts, Experts, Normalised};
+use super::experts::{ExpertFacts, ExpertLayers, Experts, Normalised, Scores};
 use super::facts::{Facts, GgufFacts, HeadNorms, JsonFacts, Published, Unloaded, published};
 use super::parts::{ATTENTION_BIAS, BEFORE_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
@@ -22,10 +22,16 @@ pub(super) const FACTS: Facts = Facts {
         chosen: 8,
         width: ("intermediate_size", 2048),
         router_aux_loss: 0.01,
-        normalised: Normalised::Read { in_gguf: false },
+        scores: Scores::Softmax,
+        choice_bias: None,
+        normalised: Normalised::Read {
+            default: false,
+            in_gguf: false,
+        },
+        scaled: false,
         shared: None,
         own_width_key: false,
-        some_layers: false,
+        layers: ExpertLayers::All,
     }),
     peft_targets: &[],
     json: JsonFacts {
@@ -56,12 +62,8 @@ pub(super) const FACTS: Facts = Facts {
     },
     published: &[Published {
         experts: Some(Experts {
-            count: 64,
-            chosen: 8,
-            width: 1024,
             normalised: false,
-            clamp: None,
-            shared: None,
+            ..Experts::of([64, 8, 1024])
         }),
         ..published(
             "olmoe-1b-7b",

@@ -1,11 +1,14 @@
 //! Parts that families share: lists of linear layers and norms, and the facts of a plain decoder, from which every family
 //! says where it differs.
-use super::experts::{ExpertFacts, Normalised, Stacked};
+use super::experts::{ExpertFacts, ExpertLayers, Normalised, Scores, Stacked};
 use super::facts::{
     Activation, BiasKey, Block, Facts, GgufCap, GgufFacts, GgufWindows, HeadNorms, JsonFacts, Mlp,
     Norm, NormKind, RopeInWindows, RotaryPairs, Sliding, SmallValues, SoftCap, Unloaded,
 };
-use crate::projection::Projection::{self, Down, Gate, GateUp, K, O, Q, Qkv, Up, V};
+use super::mixers::{Recurrent, RecurrentKind, ShortConv};
+use crate::projection::Projection::{
+    self, ConvIn, ConvOut, Down, Gate, GateUp, K, O, Q, Qkv, Up, V,
+};
 
 /// The seven linear layers, each for itself.
 pub(super) const APART: &[Projection] = &[Q, K, V, O, Gate, Up, Down];
@@ -78,16 +81,42 @@ pub(super) const GRANITE_EXPERTS: ExpertFacts = ExpertFacts {
     chosen: 2,
     width: ("intermediate_size", 11_008),
     router_aux_loss: 0.001,
+    scores: Scores::Softmax,
+    choice_bias: None,
     normalised: Normalised::Always,
+    scaled: false,
     shared: None,
     own_width_key: false,
-    some_layers: false,
+    layers: ExpertLayers::All,
 };
 
 /// The MLP beside them, or alone.
 pub(super) const GRANITE_SHARED: &[(Projection, &str)] = &[
     (GateUp, "shared_mlp.input_linear"),
     (Down, "shared_mlp.output_linear"),
+];
+
+/// Layers of a short convolution, as LFM2's families have them.
+pub(super) const LFM2_RECURRENT: Recurrent = Recurrent {
+    projections: &[ConvIn, ConvOut, Gate, Up, Down],
+    kind: RecurrentKind::ShortConv(ShortConv { taps: 3 }),
+    beside_attention: false,
+};
+
+/// Their linear layers.
+pub(super) const LFM2_NAMES: &[(Projection, &str)] = &[
+    (O, "self_attn.out_proj"),
+    (Gate, "feed_forward.w1"),
+    (Up, "feed_forward.w3"),
+    (Down, "feed_forward.w2"),
+];
+
+/// Their norms.
+pub(super) const LFM2_NORMS: &[(Norm, &str)] = &[
+    (Norm::Input, "operator_norm"),
+    (Norm::Query, "self_attn.q_layernorm"),
+    (Norm::Key, "self_attn.k_layernorm"),
+    (Norm::MlpInput, "ffn_norm"),
 ];
 
 /// A plain decoder: seven linear layers without biases, a norm before attention and MLP, SiLU, full attention, one rotary
@@ -159,6 +188,7 @@ pub(super) const PLAIN_JSON: JsonFacts = JsonFacts {
     proportional_rope: None,
     variants: None,
     block_width: false,
+    tie_embedding: false,
     rope_switch: false,
     factors: false,
     mamba_width: None,

@@ -1,5 +1,5 @@
 //! Qwen 3 with experts: attention as Qwen 3 (dense), in each layer or in some of them a mixture in the place of the MLP.
-use super::experts::{ExpertFacts, Experts, Normalised};
+use super::experts::{ExpertFacts, ExpertLayers, Experts, Normalised, Scores};
 use super::facts::{Facts, GgufFacts, JsonFacts, Published, Sliding, Unloaded, published};
 use super::parts::{ATTENTION_BIAS, BEFORE_AND_HEADS, PLAIN, PLAIN_GGUF, PLAIN_JSON};
 
@@ -21,10 +21,16 @@ pub(super) const FACTS: Facts = Facts {
         chosen: 8,
         width: ("moe_intermediate_size", 768),
         router_aux_loss: 0.001,
-        normalised: Normalised::Read { in_gguf: true },
+        scores: Scores::Softmax,
+        choice_bias: None,
+        normalised: Normalised::Read {
+            default: false,
+            in_gguf: true,
+        },
+        scaled: false,
         shared: None,
         own_width_key: false,
-        some_layers: true,
+        layers: ExpertLayers::Some,
     }),
     peft_targets: &[],
     json: JsonFacts {
@@ -70,12 +76,5 @@ pub(super) const FACTS: Facts = Facts {
 };
 
 const fn chosen_of_128(width: usize) -> Experts {
-    Experts {
-        count: 128,
-        chosen: 8,
-        width,
-        normalised: true,
-        clamp: None,
-        shared: None,
-    }
+    Experts::of([128, 8, width])
 }

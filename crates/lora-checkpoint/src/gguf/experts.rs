@@ -2,7 +2,7 @@
 use super::keys::Keys;
 use crate::LayerSpec;
 use crate::error::Fault;
-use crate::families::{ExpertFacts, Experts, Facts};
+use crate::families::{ExpertFacts, ExpertLayers, Experts, Facts, Scores};
 use crate::gguf::names;
 use crate::weights::Part;
 
@@ -19,15 +19,28 @@ pub(super) fn read(
         return Ok(None);
     }
     let width = keys.need(width_key(own))?;
+    let dense = match own.layers {
+        ExpertLayers::Behind(_) => Some(keys.need(DENSE_LAYERS)?),
+        ExpertLayers::All | ExpertLayers::Some => None,
+    };
     for (index, layer) in layers.iter_mut().enumerate() {
         let router = names::tensor(facts, Part::Router(index));
-        layer.experts = keys.gguf.tensors.contains_key(&router);
+        layer.experts = match dense {
+            Some(dense) => index >= dense,
+            None => keys.gguf.tensors.contains_key(&router),
+        };
+    }
+    if own.scores == Scores::Sigmoid {
+        keys.need(GATING)?; // without it llama.cpp has the softmax, or none
     }
     let experts = Experts {
         count: keys.need(COUNT)?,
         chosen: keys.need(CHOSEN)?,
         width,
+        scores: own.scores,
+        choice_bias: own.choice_bias.is_some(),
         normalised: own.normalised.in_gguf(),
+        scale: 1.0,
         clamp: own.clamp,
         shared: match own.shared {
             None => None,
@@ -45,6 +58,19 @@ pub(crate) const CHOSEN: &str = "expert_used_count";
 /// The width of an MLP beside them.
 pub(crate) const SHARED_WIDTH: &str = "expert_shared_feed_forward_length";
 
+/// The first layers, which have none.
+pub(crate) const DENSE_LAYERS: &str = "leading_dense_block_count";
+/// What routers make of their logits.
+pub(crate) const GATING: &str = "expert_gating_func";
+
+/// llama.cpp's number of that.
+pub(crate) fn gating(scores: Scores) -> u32 {
+    match scores {
+        Scores::Softmax => 1,
+        Scores::Sigmoid => 2,
+    }
+}
+
 /// The width of one: where there is no other MLP, the model's.
 pub(crate) fn width_key(facts: &ExpertFacts) -> &'static str {
     match facts.width.0 {
@@ -61,7 +87,7 @@ fn refuse_others(keys: &Keys<'_>, experts: Experts) -> Result<(), Fault> {
         (SHARED_WIDTH, experts.shared.unwrap_or(0) as f64),
         ("expert_weights_scale", 1.0),
         ("expert_weights_norm", normalised),
-        ("expert_gating_func", 1.0), // the softmax
+        (GATING, f64::from(gating(experts.scores))),
         ("expert_group_count", 0.0),
     ];
     for (key, neutral) in neutral {
@@ -71,7 +97,8 @@ fn refuse_others(keys: &Keys<'_>, experts: Experts) -> Result<(), Fault> {
             Some(other) => other.as_f64(),
         };
         // 0 is llama.cpp's own "not said".
-        if !number.is_some_and(|x| x == neutral || (x == 0.0 && key != "expert_weights_norm")) {
+        let is_said = key == "expert_weights_norm" || (key == GATING && neutral != 1.0);
+        if !number.is_some_and(|x| x == neutral || (x == 0.0 && !is_said)) {
             return Err(Fault::new(format!(
                 "{} is {}, which is not supported here: it changes what the model computes",
                 keys.name(key),

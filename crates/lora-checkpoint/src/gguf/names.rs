@@ -34,6 +34,7 @@ pub(crate) fn tensor(facts: &Facts, part: Part) -> String {
         Part::OutputScale(layer) => format!("blk.{layer}.layer_output_scale.weight"),
         Part::Router(layer) => format!("blk.{layer}.ffn_gate_inp.weight"),
         Part::RouterBias(layer) => format!("blk.{layer}.ffn_gate_inp.bias"),
+        Part::ChoiceBias(layer) => format!("blk.{layer}.exp_probs_b.bias"),
         // Those of all experts lie in one tensor.
         Part::Expert(layer, _, projection) => {
             format!("blk.{layer}.{}_exps.weight", of_projection(projection))

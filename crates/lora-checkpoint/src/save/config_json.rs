@@ -5,7 +5,10 @@ use super::config_states;
 use super::encode::SaveDtype;
 use crate::ends::special_ids;
 use crate::error::Fault;
-use crate::families::{Activation, Facts, Mlp, Normalised, RecurrentKind, Sliding, SoftCap};
+use crate::families::{
+    Activation, CHOICE_BIAS, DENSE_LAYERS, ExpertLayers, Facts, Mlp, Normalised, RecurrentKind,
+    SCALE, Sliding, SoftCap,
+};
 use crate::{LayerSpec, ModelConfig};
 use serde_json::{Value, json};
 
@@ -111,12 +114,14 @@ fn of_family(config: &ModelConfig) -> Object {
             put("mamba_n_heads", 1.into()); // which goes with every hidden_size
         }
     }
+    if json.tie_embedding {
+        put("tie_embedding", config.tie_word_embeddings.into());
+    }
     if json.block_width {
         put("block_ff_dim", config.intermediate_size.into());
         put("block_auto_adjust_ff_dim", false.into());
         put("block_ffn_dim_multiplier", 1.0.into());
         put("block_multiple_of", 256.into());
-        put("tie_embedding", config.tie_word_embeddings.into());
     }
     if json.query_pre_attn_scalar.is_some() {
         put("query_pre_attn_scalar", whole(config.query_pre_attn_scalar));
@@ -201,7 +206,16 @@ fn experts(config: &ModelConfig) -> Object {
     if own.normalised != Normalised::Always {
         put("norm_topk_prob", experts.normalised.into());
     }
-    if own.some_layers {
+    if own.choice_bias.is_some() {
+        put(CHOICE_BIAS, experts.choice_bias.into());
+    }
+    if own.scaled {
+        put(SCALE, experts.scale.into());
+    }
+    if let ExpertLayers::Behind(_) = own.layers {
+        put(DENSE_LAYERS, config.dense_layers().into());
+    }
+    if own.layers == ExpertLayers::Some {
         let layers = config.layers.iter().enumerate();
         let without = layers.filter(|(_, layer)| !layer.experts).map(|(i, _)| i);
         put("decoder_sparse_step", 1.into());

@@ -3,7 +3,7 @@
 use super::gguf_states::{self, attention_every};
 use super::gguf_unloaded::{marks, named, unloaded};
 use crate::error::Fault;
-use crate::families::{Facts, Family, GgufCap, GgufWindows};
+use crate::families::{ExpertLayers, Facts, Family, GgufCap, GgufWindows};
 use crate::gguf::architecture;
 use crate::gguf::config::{default_window, layers_of, query_pre_attn_scalar};
 use crate::gguf::variants;
@@ -57,13 +57,18 @@ pub(super) fn held(config: &ModelConfig, warnings: &mut Vec<String>) -> Result<M
     Ok(held)
 }
 
-/// llama.cpp has a mixture of experts in every layer, and weights in one way.
+/// llama.cpp has a mixture of experts in every layer, or in all behind the first ones, and weights in one way.
 fn check_experts(config: &ModelConfig) -> Result<(), Fault> {
     let (Some(experts), Some(facts)) = (config.experts, config.facts().experts) else {
         return Ok(());
     };
     let architecture = architecture(config);
-    if let Some(layer) = config.layers.iter().position(|layer| !layer.experts) {
+    let first = match facts.layers {
+        ExpertLayers::Behind(_) => config.dense_layers(),
+        ExpertLayers::All | ExpertLayers::Some => 0,
+    };
+    let mut layers = config.layers.iter().enumerate().skip(first);
+    if let Some((layer, _)) = layers.find(|(_, layer)| !layer.experts) {
         return Err(refused(format!(
             "llama.cpp's {architecture} has experts in every layer, layer {layer} of this model has none"
         )));
@@ -74,6 +79,19 @@ fn check_experts(config: &ModelConfig) -> Result<(), Fault> {
         return Err(refused(format!(
             "llama.cpp's {architecture} has swiglu_alpha {} and swiglu_limit {}, this model {} and {}",
             only.alpha, only.limit, own.alpha, own.limit
+        )));
+    }
+    if experts.scale != 1.0 {
+        return Err(refused(format!(
+            "llama.cpp's {architecture} multiplies the weights of the chosen experts by nothing, this model by {} \
+             (routed_scaling_factor)",
+            experts.scale
+        )));
+    }
+    if facts.choice_bias.is_some() && !experts.choice_bias {
+        return Err(refused(format!(
+            "llama.cpp's {architecture} chooses experts with numbers added to their scores, this model without \
+             (use_expert_bias)"
         )));
     }
     if experts.normalised != facts.normalised.in_gguf() {

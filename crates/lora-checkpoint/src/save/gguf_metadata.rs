@@ -1,7 +1,7 @@
 //! What a GGUF file says of a model and its decoder beside the tokenizer.
 use super::gguf_states::attention_every;
 use crate::error::Error;
-use crate::families::NAME_KEY;
+use crate::families::{ExpertLayers, NAME_KEY, Scores};
 use crate::gguf::rope_written::Written;
 use crate::gguf::{self, Value, experts, names, recurrent, variants};
 use crate::weights::Part;
@@ -105,6 +105,15 @@ fn decoder(config: &ModelConfig, rope: &Written) -> Vec<(String, Value)> {
         let width = size(experts::width_key(facts), own.width);
         if !all.contains(&width) {
             all.push(width);
+        }
+        if let ExpertLayers::Behind(_) = facts.layers {
+            all.push(size(experts::DENSE_LAYERS, config.dense_layers()));
+        }
+        if facts.scores != Scores::Softmax {
+            all.push((
+                key(experts::GATING),
+                Value::U32(experts::gating(facts.scores)),
+            ));
         }
         let shared = own.shared.map(|width| size(experts::SHARED_WIDTH, width));
         all.extend(shared);

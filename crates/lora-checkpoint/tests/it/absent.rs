@@ -43,6 +43,10 @@ fn plain(family: &str) -> Value {
         "falcon_h1" => {
             json!({"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_state": 8})
         }
+        "lfm2_moe" => {
+            json!({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "tie_word_embeddings": true,
+            "layer_types": ["conv", "full_attention", "conv", "full_attention", "conv", "conv", "conv"]})
+        }
         "lfm2" => json!({"full_attn_idxs": [1, 3], "tie_word_embeddings": true}),
         "cohere2" => json!({"sliding_window": 8, "tie_word_embeddings": true}),
         "ministral3" => {
@@ -161,6 +165,10 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("experts", json!({"moe_intermediate_size": 16})),
         ("experts", json!({"norm_topk_prob": false})),
         ("experts", json!({"norm_topk_prob": true})),
+        ("experts", json!({"use_expert_bias": false})),
+        ("experts", json!({"routed_scaling_factor": 2.0})),
+        ("layers", json!({"num_dense_layers": 0})),
+        ("layers", json!({"num_dense_layers": 3})),
         ("layers", json!({"position_embedding_type": "rope"})),
         ("layers", json!({"position_embedding_type": "nope"})),
         ("intermediate_size", json!({"shared_intermediate_size": 24})),

@@ -3,7 +3,7 @@ use crate::support::{config_with, keep, model};
 use lora_checkpoint::gguf::{GgufFile, Value as Meta};
 use lora_checkpoint::{
     Checkpoint, Error, Experts, GgufDtype, GgufStorage, GgufTensor, Mix, ModelConfig, Projection,
-    StorageDtype, save_gguf, write_gguf,
+    Scores, StorageDtype, save_gguf, write_gguf,
 };
 use lora_testkit::Told as _;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -40,7 +40,10 @@ fn keys_say_how_many_how_wide_and_where() {
         count: 4,
         chosen: 2,
         width: 32,
+        scores: Scores::Softmax,
+        choice_bias: false,
         normalised: true,
+        scale: 1.0,
         clamp: None,
         shared: None,
     };

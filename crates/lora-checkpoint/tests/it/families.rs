@@ -391,6 +391,12 @@ pub fn storable() -> Vec<Value> {
             "conv_L_cache": 4, "norm_eps": 2e-5, "block_multiple_of": 8, "tie_word_embeddings": true}),
         ),
         of(
+            "lfm2_moe",
+            json!({"num_hidden_layers": 4, "layer_types": ["conv", "full_attention", "conv", "full_attention"],
+            "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "num_dense_layers": 1,
+            "norm_eps": 2e-5}),
+        ),
+        of(
             "granitemoehybrid",
             json!({"num_hidden_layers": 5, "layer_types": ["mamba", "attention", "mamba", "mamba", "attention"],
             "num_local_experts": 0, "shared_intermediate_size": 72, "mamba_n_heads": 8, "mamba_n_groups": 2,

@@ -18,6 +18,7 @@ mod plain_mlps;
 mod predictors;
 mod recurrent;
 mod shared;
+mod sigmoids;
 mod sinks_and_blocks;
 mod split;
 mod support;

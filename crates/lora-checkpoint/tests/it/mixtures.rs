@@ -2,8 +2,8 @@
 use crate::support::{config_with, keep, model};
 use lora_checkpoint::gguf::{GgufFile, Value as Meta};
 use lora_checkpoint::{
-    Checkpoint, Error, Experts, GgufDtype, ModelConfig, Norm, SaveDtype, TensorView as View,
-    save_folder, save_gguf,
+    Checkpoint, Error, Experts, GgufDtype, ModelConfig, Norm, SaveDtype, Scores,
+    TensorView as View, save_folder, save_gguf,
 };
 use lora_testkit::Told as _;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -53,7 +53,10 @@ fn olmoe_normalises_all_heads_together_and_weights_if_asked() {
         count: 4,
         chosen: 2,
         width: 96,
+        scores: Scores::Softmax,
+        choice_bias: false,
         normalised: false,
+        scale: 1.0,
         clamp: None,
         shared: None,
     };

@@ -30,13 +30,9 @@ fn measure(
     tokens: usize,
     limit: f64,
 ) {
-    let choice = Choice {
-        experts,
-        chosen,
-        normalised: true,
-    };
+    let choice = Choice::of_softmax(experts, chosen, true);
     let mut routing = Routing::default();
-    routing.choose(&values(tokens * experts, 3), choice);
+    routing.choose(&values(tokens * experts, 3), choice, None);
     let all: Vec<Bf16> = (0..experts as u32)
         .map(|seed| Bf16::new(width, hidden, seed))
         .collect();

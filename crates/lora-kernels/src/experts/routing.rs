@@ -1,19 +1,8 @@
-//! Which tokens each expert has: the softmax of a router, the choice, the order of rows by expert.
+//! Which tokens each expert has: the choice, and the order of rows by expert.
+use super::choice::{Choice, Scores};
 use crate::memory::grow;
-use crate::vector;
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// How a router chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Choice {
-    /// E.
-    pub experts: usize,
-    /// k, at most E.
-    pub chosen: usize,
-    /// Whether the weights of the chosen are divided by their sum.
-    pub normalised: bool,
-}
 
 /// The choice for each token, and its rows sorted by expert: those of the first expert that has some, then those of the
 /// next, each expert's in the order of the tokens. A token's k choices are its slots, t·k + i.
@@ -36,23 +25,14 @@ pub struct Routing {
 /// Tokens that a thread takes at once.
 const TOKENS: usize = 32;
 
-/// The softmax of each row of `logits` (T, E), in its place.
-pub fn softmax(logits: &mut [f32], experts: usize) {
-    logits.par_chunks_mut(experts.max(1)).for_each(|row| {
-        let largest = vector::max(row);
-        row.iter_mut().for_each(|x| *x = vector::exp(*x - largest));
-        let sum = vector::sum(row);
-        row.iter_mut().for_each(|x| *x /= sum);
-    });
-}
-
 impl Routing {
-    /// Chooses for each row of `probabilities` (T, E) those that are largest, of equals the first.
+    /// Chooses for each row of `probabilities` (T, E) those that are largest, of equals the first; with `biases` (E) those that
+    /// are largest with these added, which count for nothing else (Wang et al. 2024).
     ///
     /// # Panics
-    /// If more are chosen than there are, or rows are too many to be numbered.
-    pub fn choose(&mut self, probabilities: &[f32], choice: Choice) {
-        self.place(probabilities, choice, None);
+    /// If more are chosen than there are, biases are of other experts, or rows are too many to be numbered.
+    pub fn choose(&mut self, probabilities: &[f32], choice: Choice, biases: Option<&[f32]>) {
+        self.place(probabilities, choice, How::Largest(biases));
     }
 
     /// As [`Self::choose`], but with the experts (T, k) that are given: only their weights are of `probabilities`.
@@ -60,7 +40,7 @@ impl Routing {
     /// # Panics
     /// As [`Self::choose`], and if there are not k experts a token, each of them below E.
     pub fn follow(&mut self, probabilities: &[f32], choice: Choice, experts: &[u32]) {
-        self.place(probabilities, choice, Some(experts));
+        self.place(probabilities, choice, How::Given(experts));
     }
 
     /// The experts of each token, (T, k); where it chose them itself, by falling weight.
@@ -69,23 +49,24 @@ impl Routing {
         &self.experts[..self.len()]
     }
 
-    fn place(&mut self, probabilities: &[f32], choice: Choice, given: Option<&[u32]>) {
+    fn place(&mut self, probabilities: &[f32], choice: Choice, how: How<'_>) {
         let Choice {
-            experts,
-            chosen,
-            normalised,
+            experts, chosen, ..
         } = choice;
         assert!(
             (1..=experts).contains(&chosen),
             "{chosen} of {experts} experts"
         );
+        if let How::Largest(Some(biases)) = how {
+            assert_eq!(biases.len(), experts, "biases of a choice");
+        }
         let tokens = probabilities.len() / experts;
         let slots = tokens * chosen;
         assert!(u32::try_from(slots).is_ok(), "{slots} rows");
         (self.chosen, self.tokens) = (chosen, tokens);
         grow(&mut self.experts, slots);
         grow(&mut self.weights, slots);
-        if let Some(given) = given {
+        if let How::Given(given) = how {
             let are_some = given.iter().all(|&expert| (expert as usize) < experts);
             assert!(are_some && given.len() == slots, "experts of other tokens");
             self.experts[..slots].copy_from_slice(given);
@@ -99,15 +80,12 @@ impl Routing {
                 .chunks_exact_mut(chosen)
                 .zip(weights.chunks_exact_mut(chosen));
             for ((own, weights), row) in each.zip(probabilities.chunks_exact(experts)) {
-                if given.is_none() {
-                    largest(row, own);
+                if let How::Largest(biases) = how {
+                    largest(row, biases, own);
                 }
                 let values = own.iter().map(|&expert| row[expert as usize]);
                 weights.iter_mut().zip(values).for_each(|(w, p)| *w = p);
-                if normalised {
-                    let sum: f32 = weights.iter().sum();
-                    weights.iter_mut().for_each(|w| *w /= sum);
-                }
+                choice.weigh(weights);
             }
         });
         self.sort(experts);
@@ -193,8 +171,9 @@ impl Routing {
         rows.zip(self.weights[slots].iter().copied())
     }
 
-    /// The gradient of the logits (T, E), from that of each row's weight and the softmax: with w the weights,
-    /// d_j = w_j·(dw_j − Σ wᵢ·dwᵢ), where the softmax is that of the chosen if they are normalised, else that of all.
+    /// The gradient of the logits (T, E), from that of each row's weight and what the router made of them: with w the weights and
+    /// s what they are multiplied by d_j = w_j·(dw_j − Σ wᵢ·dwᵢ/s), where the softmax is that of the chosen if they are normalised,
+    /// else that of all; of sigmoids p the same times 1 − p_j, without the sum where they are not normalised.
     ///
     /// # Panics
     /// If the lengths are not those of the choice.
@@ -221,18 +200,22 @@ impl Routing {
         rows.enumerate().for_each(|(token, (d, probabilities))| {
             let own = || self.of_token(token).map(|(row, w)| (d_weights[row], w));
             let mean: f32 = own().map(|(dw, w)| w * dw).sum();
-            match choice.normalised {
-                true => d.fill(0.0),
-                false => d
+            match (choice.scores, choice.normalised) {
+                (Scores::Softmax, false) => d
                     .iter_mut()
                     .zip(probabilities)
                     .for_each(|(d, p)| *d = -p * mean),
+                _ => d.fill(0.0),
             }
             let slots = token * self.chosen..(token + 1) * self.chosen;
             for (&expert, (dw, w)) in self.experts[slots].iter().zip(own()) {
-                d[expert as usize] += match choice.normalised {
-                    true => w * (dw - mean),
+                let own = match choice.normalised {
+                    true => w * (dw - mean / choice.scale),
                     false => w * dw,
+                };
+                d[expert as usize] += match choice.scores {
+                    Scores::Softmax => own,
+                    Scores::Sigmoid => own * (1.0 - probabilities[expert as usize]),
                 };
             }
         });
@@ -246,12 +229,22 @@ impl Routing {
     }
 }
 
-/// The places of the largest values of a row, the largest first, of equals the first; NaN counts as larger than all.
-fn largest(row: &[f32], places: &mut [u32]) {
+/// How the experts of a token are found.
+#[derive(Clone, Copy)]
+enum How<'a> {
+    /// The largest, with biases added.
+    Largest(Option<&'a [f32]>),
+    /// They are known.
+    Given(&'a [u32]),
+}
+
+/// The places of the largest values of a row, biases added, the largest first, of equals the first; NaN counts as larger than all.
+fn largest(row: &[f32], biases: Option<&[f32]>, places: &mut [u32]) {
     for i in 0..places.len() {
         let (taken, place) = places.split_at_mut(i);
         let mut best: Option<(usize, f32)> = None;
         for (expert, &value) in row.iter().enumerate() {
+            let value = value + biases.map_or(0.0, |biases| biases[expert]);
             let is_better = best.is_none_or(|(_, found)| value.total_cmp(&found).is_gt());
             if is_better && !taken.contains(&(expert as u32)) {
                 best = Some((expert, value));

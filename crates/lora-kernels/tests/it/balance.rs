@@ -2,11 +2,7 @@
 use crate::harness::{assert_close, gradient, values, wide};
 use lora_kernels::experts::{self, Balance, Choice, Routing};
 
-const CHOICE: Choice = Choice {
-    experts: 5,
-    chosen: 2,
-    normalised: true,
-};
+const CHOICE: Choice = Choice::of_softmax(5, 2, true);
 
 fn softmax(row: &[f64]) -> Vec<f64> {
     let exps: Vec<f64> = row.iter().map(|l| l.exp()).collect();
@@ -33,8 +29,8 @@ fn reference(logits: &[f64], chosen: &[u32], times: &[u32]) -> f64 {
 /// The routing of rows of logits, and their softmax.
 fn routed(logits: &[f32], choice: Choice) -> (Vec<f32>, Routing) {
     let (mut probabilities, mut routing) = (logits.to_vec(), Routing::default());
-    experts::softmax(&mut probabilities, choice.experts);
-    routing.choose(&probabilities, choice);
+    experts::score(&mut probabilities, choice);
+    routing.choose(&probabilities, choice, None);
     (probabilities, routing)
 }
 

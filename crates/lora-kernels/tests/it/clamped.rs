@@ -48,14 +48,10 @@ fn a_number_that_is_none_stays_none() {
 #[test]
 fn rows_have_the_biases_of_their_experts() {
     let (tokens, width) = (9, 5);
-    let choice = Choice {
-        experts: 4,
-        chosen: 2,
-        normalised: true,
-    };
+    let choice = Choice::of_softmax(4, 2, true);
     let mut routing = Routing::default();
     let scores: Vec<f32> = values(tokens * 4, 7).iter().map(|x| x + 1.5).collect();
-    routing.choose(&scores, choice);
+    routing.choose(&scores, choice, None);
     let biases: Vec<Vec<f32>> = (0..4).map(|expert| values(width, expert)).collect();
     let before = values(routing.len() * width, 11);
     let mut y = before.clone();

@@ -22,14 +22,10 @@ struct Case {
 impl Case {
     fn new(tokens: usize, experts: usize, chosen: usize, rank: usize) -> Self {
         let mut routing = Routing::default();
-        let choice = Choice {
-            experts,
-            chosen,
-            normalised: true,
-        };
+        let choice = Choice::of_softmax(experts, chosen, true);
         let mut probabilities = values(tokens * experts, 8);
-        experts::softmax(&mut probabilities, experts);
-        routing.choose(&probabilities, choice);
+        experts::score(&mut probabilities, choice);
+        routing.choose(&probabilities, choice, None);
         Self {
             experts,
             rank,

@@ -1,7 +1,7 @@
 //! Mixtures of experts: the choice, and a whole mixture both ways against f64 and finite differences, with any number of
 //! threads.
 use crate::harness::{Dense, assert_close, gradient, values, weigh, wide};
-use lora_kernels::experts::{self, Choice, Routing};
+use lora_kernels::experts::{self, Choice, Routing, Scores};
 use lora_kernels::glu::{self, Activation};
 use lora_kernels::linear::{self, Workspace};
 use lora_kernels::matrix::{Mat, Place, Write};
@@ -12,6 +12,8 @@ const I: usize = 7;
 /// A router and the experts' three weights.
 struct Mixture {
     choice: Choice,
+    /// Added for the choice alone.
+    biases: Option<Vec<f32>>,
     router: Dense,
     gate: Vec<Dense>,
     up: Vec<Dense>,
@@ -31,6 +33,7 @@ impl Mixture {
         };
         Self {
             choice,
+            biases: None,
             router: dense(choice.experts, H, 99),
             gate: all(I, H, 100),
             up: all(I, H, 200),
@@ -48,18 +51,26 @@ impl Mixture {
         };
         let mut y = Vec::new();
         for (x, chosen) in x.chunks(H).zip(chosen) {
-            let exps: Vec<f64> = times(&self.router, x).iter().map(|l| l.exp()).collect();
-            let all: f64 = match self.choice.normalised {
-                true => chosen.iter().map(|&e| exps[e]).sum(),
-                false => exps.iter().sum(),
+            let logits = times(&self.router, x);
+            let scores: Vec<f64> = match self.choice.scores {
+                Scores::Softmax => logits.iter().map(|l| l.exp()).collect(),
+                Scores::Sigmoid => logits.iter().map(|l| 1.0 / (1.0 + (-l).exp())).collect(),
             };
+            let of_chosen: f64 = chosen.iter().map(|&e| scores[e]).sum();
+            let all: f64 = match (self.choice.scores, self.choice.normalised) {
+                (Scores::Softmax, true) => of_chosen,
+                (Scores::Softmax, false) => scores.iter().sum(),
+                (Scores::Sigmoid, true) => of_chosen + 1e-6,
+                (Scores::Sigmoid, false) => 1.0,
+            };
+            let scale = f64::from(self.choice.scale);
             let mut sum = vec![0.0; H];
             for &e in chosen {
                 let (gate, up) = (times(&self.gate[e], x), times(&self.up[e], x));
                 let inner = gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u);
                 let out = times(&self.down[e], &inner.collect::<Vec<_>>());
                 let parts = sum.iter_mut().zip(out);
-                parts.for_each(|(s, o)| *s += exps[e] / all * o);
+                parts.for_each(|(s, o)| *s += scale * scores[e] / all * o);
             }
             y.extend(sum);
         }
@@ -73,11 +84,11 @@ impl Mixture {
         let mut probabilities = vec![0.0; t * e];
         let to = Place::new(&mut probabilities, t, e);
         linear::forward(&self.router, Mat::new(x, t, H), to, &mut space);
-        experts::softmax(&mut probabilities, e);
+        experts::score(&mut probabilities, self.choice);
         let mut routing = Routing::default();
         // What an earlier batch has left is no part of it.
-        routing.choose(&values(3 * t * e, 5), self.choice);
-        routing.choose(&probabilities, self.choice);
+        routing.choose(&values(3 * t * e, 5), self.choice, None);
+        routing.choose(&probabilities, self.choice, self.biases.as_deref());
         let n = routing.len();
         let (mut rows, mut gate, mut up) = (vec![0.0; n * H], vec![0.0; n * I], vec![0.0; n * I]);
         experts::copy_rows(x, &routing, &mut rows);
@@ -125,19 +136,29 @@ fn chosen(routing: &Routing, x: &[f32]) -> Vec<Vec<usize>> {
 }
 
 fn choice(experts: usize, chosen: usize, normalised: bool) -> Choice {
-    Choice {
-        experts,
-        chosen,
-        normalised,
-    }
+    Choice::of_softmax(experts, chosen, normalised)
 }
 
 #[test]
 fn a_mixture_both_ways() {
     // Experts with many rows, few, none; one expert that takes all; all that are there.
     for (t, experts, k) in [(40, 3, 2), (9, 6, 2), (1, 5, 3), (17, 1, 1), (6, 4, 4)] {
-        for normalised in [true, false] {
-            let mixture = Mixture::new(choice(experts, k, normalised));
+        for (normalised, scores, scale) in [
+            (true, Scores::Softmax, 1.0),
+            (false, Scores::Softmax, 1.0),
+            (true, Scores::Softmax, 0.6),
+            (false, Scores::Softmax, 2.5),
+            (true, Scores::Sigmoid, 1.0),
+            (true, Scores::Sigmoid, 1.7),
+            (false, Scores::Sigmoid, 0.4),
+        ] {
+            let mut mixture = Mixture::new(Choice {
+                scores,
+                scale,
+                ..choice(experts, k, normalised)
+            });
+            let of_experts = values(experts, 7);
+            mixture.biases = Some(of_experts).filter(|_| scores == Scores::Sigmoid);
             let (x, w) = (values(t * H, 1), values(t * H, 2));
             let (routing, [y, dx, _]) = mixture.run(&x, &w);
             let chosen = chosen(&routing, &x);
@@ -159,7 +180,7 @@ fn the_largest_are_chosen_and_of_equals_the_first() {
     ]
     .concat();
     let mut routing = Routing::default();
-    routing.choose(&rows, choice(4, 2, false));
+    routing.choose(&rows, choice(4, 2, false), None);
     let ranges: Vec<_> = routing.ranges().collect();
     // Expert 0: token 1; 1: tokens 0 and 1; 2: tokens 0 and 2; 3: token 2.
     assert_eq!(ranges, [(0, 0..1), (1, 1..3), (2, 3..5), (3, 5..6)]);
@@ -170,11 +191,33 @@ fn the_largest_are_chosen_and_of_equals_the_first() {
     experts::add_rows(&[1.0; 6], &routing, true, &mut sums);
     assert_eq!(sums, [0.8, 0.5, 0.8]);
     // Whatever a diverged run makes of a router, each token has k experts.
-    routing.choose(&[f32::NAN; 8], choice(4, 2, true));
+    routing.choose(&[f32::NAN; 8], choice(4, 2, true), None);
     assert_eq!(
         routing.ranges().map(|(_, rows)| rows.len()).sum::<usize>(),
         4
     );
+}
+
+/// Biases decide who is chosen, and count for nothing else.
+#[test]
+fn biases_are_of_the_choice_alone() {
+    let choice = Choice {
+        scores: Scores::Sigmoid,
+        ..choice(4, 2, false)
+    };
+    let rows = [[0.1, 0.5, 0.3, 0.2], [0.4, 0.2, 0.3, 0.1]].concat();
+    let mut routing = Routing::default();
+    routing.choose(&rows, choice, Some(&[0.0, -0.45, 0.0, 0.35]));
+    assert_eq!(routing.experts(), [3, 2, 3, 0]);
+    let mut sums = [0.0; 2];
+    experts::add_rows(&[1.0; 4], &routing, true, &mut sums);
+    assert_eq!(sums, [0.2 + 0.3, 0.1 + 0.4]);
+}
+
+#[test]
+#[should_panic(expected = "biases of a choice")]
+fn biases_of_other_experts_are_refused() {
+    Routing::default().choose(&[0.5, 0.5], choice(2, 1, false), Some(&[0.0; 3]));
 }
 
 /// Tokens sent to given experts have the weights of these, and the order of rows that a choice of them would have.
@@ -184,7 +227,7 @@ fn a_choice_can_be_followed() {
     for normalised in [false, true] {
         let choice = choice(4, 2, normalised);
         let (mut own, mut followed) = (Routing::default(), Routing::default());
-        own.choose(&rows, choice);
+        own.choose(&rows, choice, None);
         assert_eq!(own.experts(), [1, 2, 0, 2]);
         followed.follow(&rows, choice, own.experts());
         let sums = |routing: &Routing| {
@@ -238,11 +281,7 @@ fn the_bits_of_a_mixture_do_not_depend_on_threads() {
 #[test]
 fn products_are_those_of_each_expert_alone() {
     let (tokens, hidden, width) = (200, 34, 50);
-    let choice = Choice {
-        experts: 24,
-        chosen: 3,
-        normalised: true,
-    };
+    let choice = Choice::of_softmax(24, 3, true);
     let mut logits = values(tokens * choice.experts, 5);
     for (token, logits) in logits.chunks_exact_mut(choice.experts).enumerate() {
         logits[0] += 20.0; // all tokens
@@ -250,9 +289,9 @@ fn products_are_those_of_each_expert_alone() {
         logits[2] = if token == 7 { 15.0 } else { -30.0 };
         logits[3] = -40.0; // none
     }
-    experts::softmax(&mut logits, choice.experts);
+    experts::score(&mut logits, choice);
     let mut routing = Routing::default();
-    routing.choose(&logits, choice);
+    routing.choose(&logits, choice, None);
     let sizes: Vec<usize> = routing.ranges().map(|(_, rows)| rows.len()).collect();
     assert!(sizes.contains(&tokens) && sizes.contains(&1) && sizes.len() < choice.experts);
     let weights: Vec<Dense> = (0..choice.experts as u64)
@@ -304,15 +343,11 @@ fn products_are_those_of_each_expert_alone() {
 #[test]
 #[should_panic(expected = "6 rows and no expert")]
 fn rows_without_an_expert_are_not_passed_over() {
-    let choice = Choice {
-        experts: 4,
-        chosen: 2,
-        normalised: true,
-    };
+    let choice = Choice::of_softmax(4, 2, true);
     let mut logits = values(3 * 4, 1);
-    experts::softmax(&mut logits, 4);
+    experts::score(&mut logits, choice);
     let mut routing = Routing::default();
-    routing.choose(&logits, choice);
+    routing.choose(&logits, choice, None);
     let none: [Dense; 0] = [];
     let mut space = Workspace::default();
     experts::forward(&none, &[0.0; 6], &routing, &mut [0.0; 6], &mut space);

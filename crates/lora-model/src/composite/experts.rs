@@ -4,7 +4,7 @@ use super::graph::{Graph, sigmoid};
 use super::mlp::activate;
 use crate::spec;
 use candle_core::{D, Result, Tensor};
-use lora_checkpoint::{Activation, Clamp, Experts, Projection};
+use lora_checkpoint::{Activation, Clamp, Experts, Projection, Scores};
 
 /// The tokens that chose each expert.
 type Chosen = Vec<Vec<u32>>;
@@ -30,18 +30,32 @@ impl Graph<'_> {
         };
         let logits = self.of_mixture(x, &path(names.router.to_owned()))?; // (T, E)
         let logits = with_bias(logits, names.router)?;
-        let largest = logits.detach().max_keepdim(D::Minus1)?;
-        let exps = logits.broadcast_sub(&largest)?.exp()?;
-        let probabilities = exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?;
-        let (chosen, mask) = choose(&probabilities, experts)?;
+        let probabilities = match experts.scores {
+            Scores::Softmax => {
+                let largest = logits.detach().max_keepdim(D::Minus1)?;
+                let exps = logits.broadcast_sub(&largest)?.exp()?;
+                exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?
+            }
+            Scores::Sigmoid => sigmoid(&logits)?,
+        };
+        let biased = match self.config.choice_bias(layer) {
+            Some(name) => probabilities.detach().broadcast_add(self.weight(&name)?)?,
+            None => probabilities.detach(),
+        };
+        let (chosen, mask) = choose(&biased, experts)?;
         self.route(&probabilities, &mask);
         let weights = match experts.normalised {
             true => {
                 let sum = (&probabilities * mask)?.sum_keepdim(D::Minus1)?;
+                let sum = match experts.scores {
+                    Scores::Softmax => sum,
+                    Scores::Sigmoid => (sum + 1e-6)?, // as in transformers' Lfm2MoeTopKRouter
+                };
                 probabilities.broadcast_div(&sum)?
             }
             false => probabilities,
         };
+        let weights = (weights * experts.scale)?;
         let mut y = x.zeros_like()?;
         for (expert, tokens) in chosen.into_iter().enumerate() {
             if tokens.is_empty() {

@@ -142,6 +142,9 @@ fn refuse_buffers(config: &ModelConfig) -> Result<(), Error> {
     let family = facts.model_type;
     let reason = match facts.output_scale {
         Some(name) => format!("its {name} are no parameters"),
+        None if config.experts.is_some_and(|own| own.choice_bias) => {
+            "what it adds to experts' scores is no parameter".to_owned()
+        }
         // Their stacks are turned round in files, and a step would have to leave MXFP4.
         None if facts.experts.is_some_and(|own| own.biased) => {
             "its experts stay as they are".to_owned()

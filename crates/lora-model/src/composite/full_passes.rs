@@ -4,7 +4,7 @@ use super::full::FullModel;
 use super::graph::{Graph, Weights};
 use super::loss::{Ask, Supervised};
 use super::route::{backward, select};
-use crate::route::no_experts;
+use crate::route::check_balance;
 use crate::{Error, Packed, Scales, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
@@ -49,9 +49,7 @@ impl FullModel {
         scales: Scales,
         gradients: &mut [f32],
     ) -> Result<(Vec<SequenceLoss>, f64), Error> {
-        if self.config.experts.is_none() {
-            return Err(no_experts());
-        }
+        check_balance(&self.config)?;
         let weights = self.weights(|v, shape| Tensor::from_slice(v, shape, &Device::Cpu))?;
         let counted = chunks(packed)
             .into_par_iter()

@@ -3,7 +3,7 @@ use super::balance::Sums;
 use super::graph::{Graph, Weights};
 use super::loss::{Ask, Supervised};
 use super::patches::Patches;
-use crate::route::no_experts;
+use crate::route::check_balance;
 use crate::{Base, Dropout, Error, Packed, Route, Scales, SequenceLoss};
 use candle_core::{Device, Tensor, Var};
 use lora_checkpoint::ModelConfig;
@@ -114,9 +114,7 @@ impl Route for Composite {
         scales: Scales,
         gradients: &mut [f32],
     ) -> Result<(Vec<SequenceLoss>, f64), Error> {
-        if self.config.experts.is_none() {
-            return Err(no_experts());
-        }
+        check_balance(&self.config)?;
         let scales = (scales.nll, Some(scales.balance));
         self.learn(adapter, packed, dropout, scales, gradients)
     }

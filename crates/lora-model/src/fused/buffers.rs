@@ -132,7 +132,7 @@ pub(super) struct Saved {
     pub(super) gate: Buffer,
     /// Up, (T, I).
     pub(super) up: Buffer,
-    /// Of a layer with experts, the softmax of its router, (T, E), and gate and up of those that are chosen, (T·k, I).
+    /// Of a layer with experts, what its router made of its logits, (T, E), and gate and up of those that are chosen, (T·k, I).
     pub(super) router: Buffer,
     pub(super) expert_gate: Buffer,
     pub(super) expert_up: Buffer,

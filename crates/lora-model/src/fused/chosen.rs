@@ -1,6 +1,7 @@
 //! Which experts the tokens of a pass chose, and passes that send them to the same ones: two models that differ by rounding
 //! can be compared so, for near a tie rounding decides.
-use lora_kernels::experts::{Choice, Routing};
+use super::mixture::Mixture;
+use lora_kernels::experts::Routing;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -81,10 +82,11 @@ impl Chooser {
         &self,
         layer: usize,
         probabilities: &[f32],
-        choice: Choice,
+        mixture: &Mixture<'_>,
         routing: &mut Routing,
     ) {
-        routing.choose(probabilities, choice);
+        let choice = mixture.choice;
+        routing.choose(probabilities, choice, mixture.choice_bias.as_deref());
         if let Some(seen) = &self.seen {
             let own = OfLayer {
                 chosen: choice.chosen,

@@ -60,9 +60,9 @@ pub(super) fn read_input(
         if let Some(biases) = &mixture.biases {
             linear::add_bias(&biases.router, probabilities);
         }
-        experts::softmax(probabilities, experts);
+        experts::score(probabilities, mixture.choice);
         let chooser = &at.pass.chooser;
-        chooser.choose(at.index, probabilities, mixture.choice, routing);
+        chooser.choose(at.index, probabilities, mixture, routing);
         if let Some(balancing) = &at.pass.balancing {
             balancing.count(probabilities, routing, mixture.choice);
         }
@@ -144,7 +144,11 @@ pub(super) fn backward(
 ) {
     let choice = mixture.choice;
     let probabilities = saved.router.read(at.rows * choice.experts);
-    scratch.experts.routing.choose(probabilities, choice);
+    let biases = mixture.choice_bias.as_deref();
+    scratch
+        .experts
+        .routing
+        .choose(probabilities, choice, biases);
     activate(at, mixture, saved, scratch);
     down_backward(at, mixture, dx, gradients, scratch);
     let wide = mixture.wide(at.rows);

@@ -3,7 +3,7 @@ use super::matrix::Matrix;
 use crate::{Base, Error};
 use lora_checkpoint::EXPERT_PROJECTIONS;
 use lora_kernels::Rows;
-use lora_kernels::experts::Choice;
+use lora_kernels::experts::{Choice, Scores};
 use lora_kernels::glu::{self, Activation, Clamped};
 
 /// Router and experts of a layer.
@@ -21,6 +21,8 @@ pub(super) struct Mixture<'b> {
     pub(super) down: Vec<Matrix<'b>>,
     /// Where a family has such.
     pub(super) biases: Option<Biases>,
+    /// What is added to scores for the choice alone, (E), where a model has it.
+    pub(super) choice_bias: Option<Vec<f32>>,
 }
 
 /// Biases of a layer's router (E), and of each expert's gate (I), up (I) and down (H).
@@ -56,7 +58,12 @@ impl<'b> Mixture<'b> {
             choice: Choice {
                 experts: own.count,
                 chosen: own.chosen,
+                scores: match own.scores {
+                    lora_checkpoint::Scores::Softmax => Scores::Softmax,
+                    lora_checkpoint::Scores::Sigmoid => Scores::Sigmoid,
+                },
                 normalised: own.normalised,
+                scale: own.scale as f32,
             },
             activation,
             clamped: own.clamp.map(|clamp| Clamped {
@@ -64,6 +71,10 @@ impl<'b> Mixture<'b> {
                 limit: clamp.limit as f32,
             }),
             biases: Biases::of(base, layer)?,
+            choice_bias: config
+                .choice_bias(layer)
+                .map(|name| Ok::<_, Error>(base.checkpoint().tensor(&name)?.to_f32()))
+                .transpose()?,
             router: matrix(names.router)?,
             gate: gate?,
             up: up?,

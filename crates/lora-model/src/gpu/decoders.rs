@@ -1,7 +1,7 @@
 //! Which decoders this route computes: those whose layers consist of what the device has kernels for.
 use super::group::Kind;
 use crate::Error;
-use lora_checkpoint::{ModelConfig, Norm};
+use lora_checkpoint::{ModelConfig, Norm, Scores};
 
 /// # Errors
 /// If the layers hold something that is not computed here: refused by name.
@@ -22,6 +22,12 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
             config.experts.is_some_and(|own| own.clamp.is_some())
                 || facts.experts.is_some_and(|own| own.biased),
             "experts with biases or a clamped unit",
+        ),
+        (
+            config
+                .experts
+                .is_some_and(|own| own.scores == Scores::Sigmoid),
+            "experts that are scored by sigmoids",
         ),
         (
             config.experts.is_some() && facts.norm(Norm::MlpOutput).is_some(),

@@ -8,7 +8,7 @@ use super::mixture::{Mixture, Stack};
 use super::pass::LayerPass;
 use super::scratch::Saved;
 use lora_gpu::{Error, Gpu, Mat, Product, Slots, Tensor, Write};
-use lora_kernels::experts::{Routing, softmax};
+use lora_kernels::experts::{Routing, score};
 use lora_kernels::profile::Part;
 
 /// Which way rows pass a matrix (out, in).
@@ -73,9 +73,9 @@ impl<'p> LayerPass<'p> {
         let choice = mixture.choice;
         let mut probabilities = vec![0.0f32; self.pass.rows * choice.experts];
         gpu.download(&saved.router, &mut probabilities)?;
-        softmax(&mut probabilities, choice.experts);
+        score(&mut probabilities, choice);
         let mut routing = Routing::default();
-        routing.choose(&probabilities, choice);
+        routing.choose(&probabilities, choice, None);
         let scratch = &self.scratch.experts;
         let tokens: Vec<u32> = routing.tokens_of_rows().collect();
         let weights: Vec<f32> = routing.weights_of_rows().collect();

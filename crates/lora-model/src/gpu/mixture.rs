@@ -109,11 +109,7 @@ impl Mixture {
         let view = base.checkpoint().tensor(&name)?;
         loader.matrix(&view, router.mat(own.count, hidden))?;
         Ok(Some(Self {
-            choice: Choice {
-                experts: own.count,
-                chosen: own.chosen,
-                normalised: own.normalised,
-            },
+            choice: Choice::of_softmax(own.count, own.chosen, own.normalised),
             activation: on_device(activation),
             hidden,
             router,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// Families, and what an adapter can train.
-pub(crate) const CASES: [&str; 87] = [
+pub(crate) const CASES: [&str; 90] = [
     "llama_gqa_tied",
     "llama_rope3_rslora",
     "qwen2_bias_all_linear",
@@ -51,6 +51,8 @@ pub(crate) const CASES: [&str; 87] = [
     "qwen3_5_recurrent",
     "lfm2_mixed",
     "lfm2_tied",
+    "lfm2_moe_biased",
+    "lfm2_moe_scaled",
     "granitemoehybrid_dense",
     "granitemoehybrid_mamba",
     "granitemoehybrid_limits",
@@ -90,6 +92,7 @@ pub(crate) const CASES: [&str; 87] = [
     "parameters_turned",
     "parameters_mxfp4",
     "parameters_beside",
+    "parameters_sigmoid",
     "balance_attention",
     "balance_parameters",
     "balance_biases",

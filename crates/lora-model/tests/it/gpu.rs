@@ -2,7 +2,7 @@
 //! card that is there.
 use crate::checks;
 use crate::golden::{self, CASES, Golden};
-use lora_checkpoint::{Error, SaveDtype, TensorView, save_folder};
+use lora_checkpoint::{Error, Mixer, SaveDtype, TensorView, save_folder};
 use lora_core::Adapter;
 use lora_gpu::{Gpu, OnCpu, Precision};
 use lora_model::{Base, Dropout, Fused, Generate as _, OnGpu, Route, Scales};
@@ -15,7 +15,7 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 51] = [
+pub(crate) const REFUSED: [(&str, &str); 54] = [
     ("llama_dora", "DoRA's magnitudes"),
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
@@ -46,6 +46,14 @@ pub(crate) const REFUSED: [(&str, &str); 51] = [
     ),
     ("lfm2_mixed", "layers that keep a state, which lfm2 has"),
     ("lfm2_tied", "layers that keep a state, which lfm2 has"),
+    (
+        "lfm2_moe_biased",
+        "layers that keep a state, which lfm2_moe has",
+    ),
+    (
+        "lfm2_moe_scaled",
+        "layers that keep a state, which lfm2_moe has",
+    ),
     (
         "granitemoehybrid_mamba",
         "layers that keep a state, which granitemoehybrid has",
@@ -103,6 +111,10 @@ pub(crate) const REFUSED: [(&str, &str); 51] = [
         "layers that keep a state, which granitemoehybrid has",
     ),
     (
+        "parameters_sigmoid",
+        "layers that keep a state, which lfm2_moe has",
+    ),
+    (
         "balance_shared",
         "experts beside an MLP of all tokens, which granitemoeshared has",
     ),
@@ -154,6 +166,21 @@ fn what_it_does_not_compute_is_refused_by_name() {
         };
         assert!(refused.to_string().contains(what), "{name}: {refused}");
     }
+}
+
+/// Such a model without convolutions, of which nothing else would be refused.
+#[test]
+fn experts_scored_by_sigmoids_are_refused_by_name() {
+    let mut config = Golden::open("lfm2_moe_biased").base.config().clone();
+    for layer in &mut config.layers {
+        layer.mixer = Mixer::Attention;
+    }
+    config.short_conv = None;
+    let refused = OnGpu::check_decoder(&config).unwrap_err().to_string();
+    assert!(
+        refused.contains("experts that are scored by sigmoids"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -54,11 +54,7 @@ impl Shape {
 
     /// All parameters, a tied head counted once.
     pub fn total_parameters(&self) -> u64 {
-        let sizes = self.config.weights();
-        sizes
-            .iter()
-            .map(|(_, shape)| shape.iter().map(|&d| d as u64).product::<u64>())
-            .sum()
+        self.config.parameters()
     }
 }
 

@@ -78,6 +78,7 @@ fn known_models_have_their_published_sizes() {
         ("lfm2-350m", 354_483_968),
         ("lfm2-700m", 742_489_344),
         ("lfm2-1.2b", 1_170_340_608),
+        ("lfm2-8b-a1b", 8_339_929_856),
         ("granite-4.0-350m", 352_379_904),
         ("granite-4.0-1b", 1_631_750_144),
         ("granite-4.0-micro", 3_402_836_480),

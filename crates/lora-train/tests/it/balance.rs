@@ -1,5 +1,8 @@
 //! `--router-aux-loss-coef`: where it counts, what it changes, what is told of it.
-use crate::harness::{adapter_bytes, base, dataset, losses, mixture, refused, train};
+use crate::harness::{
+    adapter_bytes, base, dataset, golden_rows, losses, mixture, refused, train, write_split,
+};
+use lora_testkit::{json, write_family};
 use serde_json::Value;
 use std::path::Path;
 
@@ -135,4 +138,36 @@ fn a_model_without_experts_has_nothing_to_balance() {
     train(&with("--router-aux-loss-coef=0"));
     let error = refused(&with("--router-aux-loss-coef=-1"));
     assert!(error.contains("--router-aux-loss-coef"), "{error}");
+}
+
+/// transformers has no loss for the balance of experts that are scored by sigmoids, whatever config.json asks for.
+#[test]
+fn experts_scored_by_sigmoids_have_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let [base, data, out] = ["base", "data", "out"].map(|name| dir.join(name));
+    write_family("lfm2_moe_biased", &base);
+    write_split(&data, "train", golden_rows("lfm2_moe_biased"));
+    let path = base.join("config.json");
+    let mut config = json(&path);
+    config["output_router_logits"] = true.into();
+    config["router_aux_loss_coef"] = 0.4.into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let [base, data, to] = [&base, &data, &out].map(|path| path.to_str().unwrap());
+    let with = |flags: &[&'static str]| {
+        let fixed = ["--base", base, "--data", data, "--steps", "2"];
+        [&fixed[..], &["--warmup", "0", "--out", to], flags].concat()
+    };
+    let error = refused(&with(&["--router-aux-loss-coef", "0.4"]));
+    assert!(error.contains("are scored by sigmoids"), "{error}");
+    let error = refused(&with(&["--method", "full"]));
+    assert!(
+        error.contains("what it adds to experts' scores is no parameter"),
+        "{error}"
+    );
+    assert!(!out.exists());
+    let unasked = train(&with(&[]));
+    let off = train(&with(&["--router-aux-loss-coef", "0", "--force"]));
+    assert_eq!(losses(&unasked), losses(&off));
+    assert!(balances(&unasked).is_empty() && !losses(&off).is_empty());
 }
