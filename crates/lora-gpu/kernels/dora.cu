@@ -1,38 +1,50 @@
 // DoRA: the norm of each row of W + s·B·A without forming it, and what its magnitudes scale.
 
-// A block an output: ‖w + s·bA‖² = ‖w‖² + 2s·b·(A·w) + s²·b·(A·Aᵀ)·bᵀ; gain = magnitude / norm.
-KERNEL dora_gain(const float* squares, const float* b, u64 b_stride, const float* projected, u64 projected_stride,
-                 const float* gram, u64 gram_stride, float scaling, const float* magnitude, float* norms, float* gain,
-                 int rank) {
+// A block an output, with b a row of s·B: ‖w + bA‖² = ‖w‖² + 2·b·(A·w) + b·(A·Aᵀ)·bᵀ; gain = magnitude / norm.
+KERNEL dora_gain(const float* squares, const act* b, u64 b_stride, const float* projected, u64 projected_stride,
+                 const float* gram, u64 gram_stride, const float* magnitude, float* norms, float* gain, int rank) {
   u64 output = blockIdx.x;
   b += output * b_stride;
   projected += output * projected_stride;
   float sum = 0.f;
   across<1>(0, rank, [&](int k) {
     float inner = 0.f;
-    for (int j = 0; j < rank; ++j) inner += b[j] * gram[j * gram_stride + k];
-    sum += b[k] * (2.f * projected[k] + scaling * inner);
+    for (int j = 0; j < rank; ++j) inner += get(b[j]) * gram[j * gram_stride + k];
+    sum += get(b[k]) * (2.f * projected[k] + inner);
   });
   sum = block_sum(sum);
   if (threadIdx.x == 0) {
-    float square = squares[output] + scaling * sum;
+    float square = squares[output] + sum;
     float norm = sqrtf(square > 0.f ? square : 0.f);
     norms[output] = norm;
     gain[output] = magnitude[output] / norm;
   }
 }
 
-// y = gain∘z
-ENTRY(scale_columns,
-      (const act* z, u64 z_stride, const float* gain, act* y, u64 y_stride, u64 rows, u64 columns),
-      (z, z_stride, gain, y, y_stride, rows, columns),
-      columns % 4 == 0 && by_four(z, z_stride) && by_four(gain, 0) && by_four(y, y_stride)) {
+// y = (gain − less)∘z, or added to y
+template <int W, class T>
+__device__ void scale_columns(const act* z, u64 z_stride, const float* gain, float less, T* y, u64 y_stride, int adds,
+                              u64 rows, u64 columns) {
   each<W>(rows, columns, [=](u64 row, u64 i) {
-    Floats<W> a = load<W>(z + row * z_stride + i), g = load<W>(gain + i);
-    for (int k = 0; k < W; ++k) a[k] *= g[k];
-    store<W>(y + row * y_stride + i, a);
+    T* to = y + row * y_stride + i;
+    Floats<W> a = load<W>(z + row * z_stride + i), g = load<W>(gain + i), sum;
+    for (int k = 0; k < W; ++k) sum[k] = 0.f;
+    if (adds) sum = load<W>(to);
+    for (int k = 0; k < W; ++k) sum[k] += (g[k] - less) * a[k];
+    store<W>(to, sum);
   });
 }
+
+#define SCALE_COLUMNS(suffix, T)                                                                                       \
+  KERNEL scale_columns_##suffix(const act* z, u64 z_stride, const float* gain, float less, T* y, u64 y_stride,         \
+                                int adds, u64 rows, u64 columns) {                                                     \
+    if (columns % 4 == 0 && by_four(z, z_stride) && by_four(gain, 0) && by_four(y, y_stride))                          \
+      scale_columns<4>(z, z_stride, gain, less, y, y_stride, adds, rows, columns);                                     \
+    else                                                                                                               \
+      scale_columns<1>(z, z_stride, gain, less, y, y_stride, adds, rows, columns);                                     \
+  }
+SCALE_COLUMNS(f, float)
+SCALE_COLUMNS(a, act)
 
 // d_m += Σ dy∘z / norm over rows; a magnitude whose norm is 0 gets none
 KERNEL magnitude_gradient(const act* dy, u64 dy_stride, const act* z, u64 z_stride, const float* norms, float* d_m, u64 rows,

@@ -1,6 +1,6 @@
 //! A device, and the type in which activations are held there.
 use crate::device::{Batch, Device, Gemm, Identity, Shared};
-use crate::{Dtype, Error, Mat, Tensor};
+use crate::{Dtype, Error, Mat, Tensor, Write};
 use std::sync::Arc;
 
 /// The type of weights and activations on the device. Sums, the hidden state between layers, and gradients are f32.
@@ -327,6 +327,15 @@ impl<'t> Product<'t> {
     #[must_use]
     pub fn adding(self) -> Self {
         Self { beta: 1.0, ..self }
+    }
+
+    /// In the place of what stands there, or added to it.
+    #[must_use]
+    pub fn written(self, write: Write) -> Self {
+        match write {
+            Write::Replace => self,
+            Write::Add => self.adding(),
+        }
     }
 
     /// Times a factor.

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::fused::binding::Binding;
 use crate::fused::unbound::Slot;
 use lora_checkpoint::ModelConfig;
-use lora_core::{Adapter, TargetedModule};
+use lora_core::{Adapter, Part, TargetedModule};
 use std::ops::Range;
 
 /// A pair of factors at a linear layer of a group.
@@ -22,8 +22,17 @@ pub(super) struct Factors {
     pub(super) scaling: f32,
     /// The adapter's module, by which dropout is keyed.
     pub(super) module: usize,
-    /// Whether it trains and sees dropout; otherwise it is what was taken out of the base (PiSSA, OLoRA).
+    /// Whether it trains; otherwise it is what was taken out of the base (PiSSA, OLoRA).
     pub(super) trains: bool,
+    /// DoRA's magnitude (out) in the flat parameters, if the layer has one.
+    pub(super) magnitude: Option<usize>,
+}
+
+impl Factors {
+    /// Whether dropout is on its input: of DoRA all that the magnitudes scale has it.
+    pub(super) fn drops(&self) -> bool {
+        self.trains || self.magnitude.is_some()
+    }
 }
 
 /// The factors of one group.
@@ -87,6 +96,14 @@ impl Bound {
         })
     }
 
+    /// Whether some layer has a magnitude.
+    pub(super) fn has_magnitudes(&self) -> bool {
+        self.layers
+            .iter()
+            .flatten()
+            .any(GroupFactors::has_magnitudes)
+    }
+
     /// Whether it was made of an adapter of this shape.
     pub(super) fn is_of(&self, adapter: Option<&Adapter>) -> bool {
         match adapter {
@@ -95,16 +112,35 @@ impl Bound {
         }
     }
 
-    /// Whether the groups of these layers have columns for all factors.
+    /// Whether the groups of these layers have columns for all factors, and are known to have magnitudes.
     pub(super) fn fits<'g>(&self, layers: impl Iterator<Item = &'g [Group]>) -> bool {
         layers.zip(&self.layers).all(|(groups, factors)| {
             let mut pairs = groups.iter().zip(factors);
-            pairs.all(|(group, factors)| factors.columns <= group.columns)
+            pairs.all(|(group, factors)| {
+                factors.columns <= group.columns
+                    && (group.has_magnitudes || !factors.has_magnitudes())
+            })
         })
     }
 }
 
 impl GroupFactors {
+    /// The pairs that train beside a magnitude, with its place.
+    pub(super) fn magnitudes(&self) -> impl Iterator<Item = (&Factors, usize)> {
+        let pairs = self.all.iter().filter(|pair| pair.trains);
+        pairs.filter_map(|pair| Some((pair, pair.magnitude?)))
+    }
+
+    /// Whether some layer has a magnitude.
+    pub(super) fn has_magnitudes(&self) -> bool {
+        self.magnitudes().next().is_some()
+    }
+
+    /// The pairs of the layer with these rows.
+    pub(super) fn of_rows(&self, rows: &Range<usize>) -> impl Iterator<Item = &Factors> {
+        self.all.iter().filter(move |pair| pair.rows == *rows)
+    }
+
     /// All pairs with the columns to compute for each: the last one's reach to the end.
     pub(super) fn with_padding(&self) -> impl Iterator<Item = (&Factors, Range<usize>)> {
         let last = self.all.len();
@@ -137,6 +173,7 @@ impl GroupFactors {
                 scaling,
                 module: index,
                 trains,
+                magnitude: module.magnitude.as_ref().map(|place| place.start),
             });
         }
     }
@@ -159,9 +196,17 @@ fn check(adapter: &Adapter) -> Result<(), Error> {
         let what = format!("{}, which trains as a whole", tensor.tensor);
         return Err(refused(&what));
     }
-    adapter
-        .beyond_lora()
-        .map_or(Ok(()), |what| Err(refused(what)))
+    let lacks = |part| match part {
+        Part::A | Part::B | Part::Magnitude => None,
+        Part::LoraBias => Some("lora_bias"),
+        Part::Rows => Some("trainable_token_indices"),
+        Part::Weight => Some("modules_to_save"),
+        Part::Bias => Some("trained biases"),
+    };
+    match adapter.tensors().iter().find_map(|own| lacks(own.part)) {
+        Some(what) => Err(refused(what)),
+        None => Ok(()),
+    }
 }
 
 fn refused(what: &str) -> Error {

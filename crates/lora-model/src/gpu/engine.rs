@@ -14,13 +14,11 @@ use super::widths::Widths;
 use crate::fused::batch::Batch;
 use crate::fused::binding::Binding;
 use crate::fused::targets::Targets;
-use crate::{Base, Dropout, Error, Packed, SequenceLoss};
+use crate::{Base, Error, Packed, SequenceLoss};
 use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
 use lora_gpu::{Dtype, Gpu, Keys, Tensor};
 use lora_kernels::profile::Profile;
-use lora_kernels::vector;
-use rayon::prelude::*;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -29,30 +27,27 @@ pub(super) struct Engine<'b> {
     pub(super) config: &'b ModelConfig,
     pub(super) gpu: Gpu,
     pub(super) weights: Weights,
-    on_device: Option<OnDevice>,
+    pub(super) on_device: Option<OnDevice>,
     /// Layers that keep their activations; the others are computed again from their inputs.
     pub(super) kept: usize,
     /// What each layer keeps, of those that do; then the one at work.
     saved: Vec<Saved>,
     saved_rows: usize,
     /// Inputs of the layers that are computed again.
-    inputs: Vec<Buffer>,
+    pub(super) inputs: Vec<Buffer>,
     buffers: Buffers,
     pub(super) head: HeadBuffers,
     /// What the head and the layers use.
     pub(super) in_turn: InTurn,
-    x: Buffer,
-    d_x: Buffer,
+    pub(super) x: Buffer,
+    pub(super) d_x: Buffer,
     tables: Tables,
     lookup: Lookup,
     /// Gradients as they came back.
-    found: Vec<f32>,
+    pub(super) found: Vec<f32>,
     /// Where the time goes, if that is asked for.
     pub(super) profile: Option<Arc<Profile>>,
 }
-
-/// Values that a thread adds at once.
-const PART: usize = 1 << 16;
 
 impl<'b> Engine<'b> {
     /// Takes a base to the device, with room for the factors of `adapter`.
@@ -96,13 +91,22 @@ impl<'b> Engine<'b> {
                     self.saved.clear(); // of another width
                     self.weights = Weights::load(self.base, &self.gpu, &bound)?;
                 }
-                OnDevice::new(&self.gpu, bound, adapter, &self.weights)?
+                let wide = self.wide(bound.has_magnitudes())?;
+                OnDevice::new(&self.gpu, bound, adapter, (&self.weights, &wide))?
             }
         };
         if let Some(adapter) = adapter {
-            on_device.set(&self.gpu, adapter, &self.weights)?;
+            let wide = self.wide(on_device.bound.has_magnitudes())?;
+            on_device.set(&self.gpu, adapter, (&self.weights, &wide))?;
         }
         Ok(on_device)
+    }
+
+    /// Room for the widest weight that is in blocks, if it is needed outside of a pass: for the norms of DoRA.
+    fn wide(&mut self, is_needed: bool) -> Result<Tensor, Error> {
+        let values = if is_needed { self.weights.widened() } else { 0 };
+        let [wide] = self.in_turn.get(&self.gpu, [(self.gpu.dtype(), values)])?;
+        Ok(wide)
     }
 
     /// Keeps an adapter's memory for the next call.
@@ -116,7 +120,7 @@ impl<'b> Engine<'b> {
     }
 
     /// Memory for a pass.
-    fn scratch(&mut self, pass: &Pass<'_>, trains: bool) -> Result<Scratch, Error> {
+    pub(super) fn scratch(&mut self, pass: &Pass<'_>, trains: bool) -> Result<Scratch, Error> {
         let heads = self.config.num_attention_heads;
         let segments = pass.segments.iter();
         let scores = segments.clone().map(|s| scores_of(heads, s)).max();
@@ -135,11 +139,12 @@ impl<'b> Engine<'b> {
     }
 
     fn widths(&self) -> Widths {
-        Widths::of(self.config, self.weights.widest(), self.gpu.dtype())
+        let groups = (self.weights.widest(), self.weights.scaled());
+        Widths::of(self.config, groups, self.gpu.dtype())
     }
 
     /// Places for the activations of `count` layers of `rows` rows, and one more for the layer at work.
-    fn saved(&mut self, count: usize, rows: usize) -> Result<Vec<Saved>, Error> {
+    pub(super) fn saved(&mut self, count: usize, rows: usize) -> Result<Vec<Saved>, Error> {
         if rows > self.saved_rows {
             self.saved.clear();
             self.saved_rows = rows;
@@ -153,7 +158,7 @@ impl<'b> Engine<'b> {
     }
 
     /// Room for what the head uses for n targets, and layers for T rows.
-    fn reserve(&mut self, rows: usize, targets: usize) -> Result<(), Error> {
+    pub(super) fn reserve(&mut self, rows: usize, targets: usize) -> Result<(), Error> {
         let dtype = self.gpu.dtype();
         let wide = self.weights.head.widened();
         let of_head = head_room::of_loss(self.config, targets, wide, dtype);
@@ -165,7 +170,7 @@ impl<'b> Engine<'b> {
     }
 
     /// The hidden state before the first layer: x (T, H).
-    fn embed(&mut self, pass: &Pass<'_>, x: &Tensor) -> Result<(), Error> {
+    pub(super) fn embed(&mut self, pass: &Pass<'_>, x: &Tensor) -> Result<(), Error> {
         let scale = self.config.embedding_scale() as f32;
         let to = x.mat(pass.rows, self.config.hidden_size);
         let table = &self.weights.embedding;
@@ -225,55 +230,6 @@ impl<'b> Engine<'b> {
         Ok(targets.by_sequence(&losses))
     }
 
-    /// Loss of each sequence; adds to the gradients of what trains.
-    pub(super) fn gradients(
-        &mut self,
-        binding: &Binding<'_>,
-        (packed, batch): (&Packed, &Batch),
-        dropout: Option<Dropout>,
-        scale: f32,
-        gradients: &mut [f32],
-    ) -> Result<Vec<SequenceLoss>, Error> {
-        let mut on_device = self.adopt(binding)?;
-        let gpu = self.gpu.clone();
-        let to = on_device.gradients.get(&gpu, gradients.len())?;
-        gpu.zero(&to, gradients.len())?;
-        self.give_back(on_device);
-        let losses = self.gradients_there(binding, (packed, batch), dropout, scale, &to)?;
-        self.found.resize(gradients.len(), 0.0);
-        gpu.download(&to, &mut self.found)?;
-        gradients
-            .par_chunks_mut(PART)
-            .zip(self.found.par_chunks(PART))
-            .for_each(|(sum, found)| vector::add(sum, found));
-        Ok(losses)
-    }
-
-    /// The same with the parameters that are on the device, for gradients there.
-    pub(super) fn gradients_there(
-        &mut self,
-        binding: &Binding<'_>,
-        (packed, batch): (&Packed, &Batch),
-        dropout: Option<Dropout>,
-        scale: f32,
-        gradients: &Tensor,
-    ) -> Result<Vec<SequenceLoss>, Error> {
-        let targets = Targets::of(packed, batch, binding, false);
-        let on_device = match self.on_device.take() {
-            Some(held) => held,
-            None => self.adopt(binding)?,
-        };
-        let gpu = self.gpu.clone();
-        let rotations = self.rotations(batch)?;
-        let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
-        let pass = pass
-            .with_dropout(dropout)
-            .with_profile(self.profile.clone());
-        let losses = self.step(&pass, &targets, scale, gradients)?;
-        self.give_back(on_device);
-        Ok(targets.by_sequence(&losses))
-    }
-
     /// The adapter's parameters on the device.
     pub(super) fn params(&self) -> Option<Tensor> {
         self.on_device.as_ref()?.params().cloned()
@@ -281,70 +237,12 @@ impl<'b> Engine<'b> {
 
     /// Parameters that changed on the device go to where products read them.
     pub(super) fn spread_params(&mut self) -> Result<(), Error> {
-        if let Some(on_device) = &self.on_device {
-            on_device.spread(&self.gpu, &self.weights)?;
-        }
+        let Some(on_device) = self.on_device.take() else {
+            return Ok(());
+        };
+        let wide = self.wide(on_device.bound.has_magnitudes())?;
+        on_device.spread(&self.gpu, (&self.weights, &wide))?;
+        self.give_back(on_device);
         Ok(())
-    }
-
-    /// Forward, loss and backward.
-    fn step(
-        &mut self,
-        pass: &Pass<'_>,
-        targets: &Targets,
-        scale: f32,
-        gradients: &Tensor,
-    ) -> Result<Vec<lora_kernels::loss::TokenLoss>, Error> {
-        let layers = self.weights.layers.len();
-        let lowest = pass.on_device.bound.lowest;
-        let kept = self.kept.min(layers.saturating_sub(lowest + 1));
-        self.reserve(pass.rows, targets.ids.len())?;
-        let scratch = self.scratch(pass, true)?;
-        let saved = self.saved(kept, pass.rows)?;
-        // The last place is that of the layer at work: of the last layer at the end of the forward pass.
-        let (kept_places, work) = saved.split_at(kept);
-        let work = &work[0];
-        let keeps = |index: usize| index.checked_sub(lowest).and_then(|i| kept_places.get(i));
-        let size = pass.rows * self.config.hidden_size;
-        let x = self.x.get(&self.gpu, size)?;
-        self.embed(pass, &x)?;
-        self.inputs.resize_with(layers, || Buffer::new(Dtype::F32));
-        for (index, layer) in self.weights.layers.iter().enumerate() {
-            let at = LayerPass {
-                pass,
-                index,
-                layer,
-                scratch: &scratch,
-            };
-            let is_again = index >= lowest && keeps(index).is_none() && index + 1 < layers;
-            if is_again {
-                let input = self.inputs[index].get(&self.gpu, size)?;
-                self.gpu.copy(&x, &input, size)?;
-            }
-            at.run(&x, keeps(index).unwrap_or(work))?;
-        }
-        let d_x = self.d_x.get(&self.gpu, size)?;
-        let losses = self.loss(pass.rows, &x, targets, Some((scale, &d_x)))?;
-        for (index, layer) in self.weights.layers.iter().enumerate().skip(lowest).rev() {
-            let at = LayerPass {
-                pass,
-                index,
-                layer,
-                scratch: &scratch,
-            };
-            let saved = match keeps(index) {
-                Some(saved) => saved,
-                None => {
-                    if index + 1 < layers {
-                        let input = self.inputs[index].get(&self.gpu, size)?;
-                        self.gpu.copy(&input, &x, size)?;
-                        at.run(&x, work)?;
-                    }
-                    work
-                }
-            };
-            at.run_backward(&d_x, saved, gradients)?;
-        }
-        Ok(losses)
     }
 }

@@ -1,6 +1,7 @@
 //! An adapter on the device: its flat parameters, its factors where products read them, and its gradients.
 use super::bound::{Bound, Factors, GroupFactors};
 use super::buffer::Buffer;
+use super::gains::AllGains;
 use super::group::{Group, Kind};
 use super::weights::Weights;
 use lora_core::Adapter;
@@ -19,15 +20,18 @@ pub(super) struct OnDevice {
     a: Vec<[Option<Tensor>; Kind::ALL.len()]>,
     /// What stands between the factors of a matrix that is widened.
     zeros: Tensor,
+    /// DoRA's.
+    pub(super) dora: AllGains,
 }
 
 impl OnDevice {
-    /// Memory for the adapter that `bound` was made of.
+    /// Memory for the adapter that `bound` was made of. Weights in blocks are widened into `wide` where their norms are asked
+    /// for.
     pub(super) fn new(
         gpu: &Gpu,
         bound: Bound,
         adapter: Option<&Adapter>,
-        weights: &Weights,
+        (weights, wide): (&Weights, &Tensor),
     ) -> Result<Self, Error> {
         let mut a = Vec::new();
         let mut values = 0; // of the zeros
@@ -50,7 +54,9 @@ impl OnDevice {
         let zeros = gpu.activations(values)?;
         gpu.zero(&zeros, values)?;
         let origin = adapter.and_then(|a| a.origin.as_deref());
+        let dora = AllGains::new(gpu, &bound, weights, wide)?;
         Ok(Self {
+            dora,
             bound,
             params: Buffer::new(Dtype::F32),
             origin: origin
@@ -67,7 +73,7 @@ impl OnDevice {
         &mut self,
         gpu: &Gpu,
         adapter: &Adapter,
-        weights: &Weights,
+        weights: (&Weights, &Tensor),
     ) -> Result<(), Error> {
         let params = self.params.get(gpu, adapter.params.len())?;
         gpu.upload(&adapter.params, &params, 0)?;
@@ -83,21 +89,31 @@ impl OnDevice {
         self.params.tensor()
     }
 
-    /// Takes the parameters on the device to where products read them.
-    pub(super) fn spread(&self, gpu: &Gpu, weights: &Weights) -> Result<(), Error> {
+    /// Takes the parameters on the device to where products read them, with room for the widest weight that is in blocks.
+    pub(super) fn spread(
+        &self,
+        gpu: &Gpu,
+        (weights, wide): (&Weights, &Tensor),
+    ) -> Result<(), Error> {
         let Some(params) = self.params.tensor() else {
             return Ok(());
         };
         for (layer, of_layer) in weights.layers.iter().enumerate() {
-            for (kind, group) in of_layer.groups.iter().enumerate() {
-                let factors = &self.bound.layers[layer][kind];
+            for (kind, group) in Kind::ALL.into_iter().zip(&of_layer.groups) {
+                let factors = self.factors(layer, kind);
                 for pair in &factors.all {
-                    self.set_a(gpu, params, pair, group, self.a[layer][kind].as_ref())?;
+                    let a = self.a[layer][kind as usize].as_ref();
+                    self.set_a(gpu, params, pair, group, a)?;
                 }
                 if !group.is_widened() {
-                    let nowhere = params; // dense weights are not widened
-                    let matrix = group.matrix(gpu, nowhere)?;
+                    let matrix = group.matrix(gpu, wide)?;
                     self.set_b(gpu, factors, group, matrix)?;
+                }
+                let gains = self.dora.of(layer, kind);
+                if let Some((gains, a)) = gains.zip(self.a(layer, kind, group)) {
+                    let matrix = self.matrix(gpu, (layer, kind), group, wide)?;
+                    let own = (gains, factors);
+                    self.dora.update(gpu, own, (matrix, a), params)?;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Linear layers of one input as one matrix on the device: q, k and v; gate and up; or one alone. Its columns are the
 //! layers' weights and, behind them, the factors B times their scaling, so that one product gives x·Wᵀ + s·u·Bᵀ, and one
 //! the gradients of x and of u.
+use super::bound::GroupFactors;
 use super::load::Loader;
 use crate::spec::Projection;
 use crate::{Base, Error};
@@ -52,6 +53,8 @@ pub(super) struct Group {
     pub(super) inputs: usize,
     /// Columns for factors behind those of the weights.
     pub(super) columns: usize,
+    /// Whether there is memory for what DoRA's magnitudes scale.
+    pub(super) has_magnitudes: bool,
     stored: Stored,
     /// (outputs), where a layer has one; zeros for those that have none.
     pub(super) bias: Option<Tensor>,
@@ -64,6 +67,8 @@ pub(super) struct GroupSize {
     pub(super) inputs: usize,
     /// Columns for factors behind those of the weights.
     pub(super) columns: usize,
+    /// Whether DoRA's magnitudes scale its outputs.
+    pub(super) has_magnitudes: bool,
     /// Bytes of its blocks, if it is held so.
     pub(super) blocks: Option<usize>,
 }
@@ -72,6 +77,11 @@ impl GroupSize {
     /// Values of its matrix with all columns.
     pub(super) fn values(self) -> usize {
         self.outputs * (self.inputs + self.columns)
+    }
+
+    /// Outputs that magnitudes scale.
+    pub(super) fn scaled(self) -> usize {
+        if self.has_magnitudes { self.outputs } else { 0 }
     }
 }
 
@@ -102,13 +112,14 @@ pub(super) fn blocks_of(view: &TensorView<'_>) -> Option<Widen> {
 }
 
 impl Group {
-    /// The layers of a kind in a decoder layer, with room for `columns` columns of factors.
+    /// The layers of a kind in a decoder layer, with room for these factors.
     pub(super) fn load(
         base: &Base,
         loader: &mut Loader<'_>,
         (layer, kind): (usize, Kind),
-        columns: usize,
+        factors: &GroupFactors,
     ) -> Result<Self, Error> {
+        let columns = factors.columns;
         let (gpu, config) = (loader.gpu(), base.config());
         let mut linears = Vec::new();
         let (mut outputs, mut inputs) = (0, 0);
@@ -163,6 +174,7 @@ impl Group {
             outputs,
             inputs,
             columns,
+            has_magnitudes: factors.has_magnitudes(),
             stored,
             bias,
         })
@@ -179,6 +191,7 @@ impl Group {
             outputs: self.outputs,
             inputs: self.inputs,
             columns: self.columns,
+            has_magnitudes: self.has_magnitudes,
             blocks: match &self.stored {
                 Stored::Dense(_) => None,
                 Stored::Blocks(all) => Some(all.iter().map(|(blocks, _)| blocks.len()).sum()),

@@ -15,7 +15,7 @@ impl LayerPass<'_> {
         let qkv = saved
             .qkv
             .mat(self.pass.rows, self.queries() + 2 * self.keys());
-        self.forward(Kind::Qkv, n, qkv)?; // (T, H) -> (T, q + 2·kv)
+        self.forward(Kind::Qkv, saved, qkv)?; // (T, H) -> (T, q + 2·kv)
         if self.rotates_first() {
             self.rotate(qkv, false)?;
             return self.norm_heads(saved, qkv);

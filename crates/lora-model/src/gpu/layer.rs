@@ -91,9 +91,8 @@ impl<'p> LayerPass<'p> {
 
     /// From attention's output to the layer's.
     pub(super) fn after_attention(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
-        let [_, o, _, _] = &saved.inputs;
         let hidden = self.hidden(x);
-        self.add_output(Kind::Output, o, hidden, saved)?; // (T, q) -> += (T, H)
+        self.add_output(Kind::Output, hidden, saved)?; // (T, q) -> += (T, H)
         let read = self.mlp_input(x, saved)?;
         if let Some(mixture) = &self.layer.mixture {
             self.add_experts(mixture, read, hidden, saved)?;
@@ -112,14 +111,14 @@ impl<'p> LayerPass<'p> {
     /// x += what the MLP gives for its input in `saved`.
     fn add_mlp(self, x: Mat<'_>, saved: &Saved) -> Result<(), Error> {
         let gpu = self.pass.gpu;
-        let [_, _, n, activated] = &saved.inputs;
+        let [_, _, _, activated] = &saved.inputs;
         let gate_up = self.gate_up(&saved.gate_up);
-        self.forward(Kind::GateUp, n, gate_up)?; // (T, H) -> (T, 2·I), or (T, I) without a gate
+        self.forward(Kind::GateUp, saved, gate_up)?; // (T, H) -> (T, 2·I), or (T, I) without a gate
         let to = self.plain(Kind::Down, activated);
         self.pass.timed(Part::Activation, 0, || {
             self.layer.unit.forward(gpu, gate_up, to)
         })?;
-        self.add_output(Kind::Down, activated, x, saved) // (T, I) -> += (T, H)
+        self.add_output(Kind::Down, x, saved) // (T, I) -> += (T, H)
     }
 
     /// What MLP and experts read of the hidden state that attention was added to; beside attention what that has read. Experts
@@ -145,26 +144,20 @@ impl<'p> LayerPass<'p> {
     }
 
     /// x += the output of attention or of the MLP, normalised where the family does so.
-    fn add_output(
-        self,
-        kind: Kind,
-        input: &Tensor,
-        x: Mat<'_>,
-        saved: &Saved,
-    ) -> Result<(), Error> {
+    fn add_output(self, kind: Kind, x: Mat<'_>, saved: &Saved) -> Result<(), Error> {
         let (gamma, output, rstd) = self.output_norm(kind, saved);
         let Some(((gamma, output), rstd)) = gamma.zip(output).zip(rstd) else {
             let multiplier = self.residual_multiplier();
             if multiplier == 1.0 {
-                return self.forward(kind, input, x);
+                return self.forward(kind, saved, x);
             }
             let y = self.hidden(&self.scratch.d_hidden);
-            self.forward(kind, input, y)?;
+            self.forward(kind, saved, y)?;
             self.pass.gpu.convert(y, multiplier, y)?;
             return self.pass.gpu.add(y, x);
         };
         let y = self.hidden(output);
-        self.forward(kind, input, y)?;
+        self.forward(kind, saved, y)?;
         self.pass.gpu.norm_add(y, gamma, self.eps(), x, rstd)
     }
 
@@ -194,7 +187,7 @@ impl<'p> LayerPass<'p> {
         saved: &Saved,
         gradients: &Tensor,
     ) -> Result<(), Error> {
-        let [n, o, _, _] = &saved.inputs;
+        let [_, o, _, _] = &saved.inputs;
         let d_hidden = self.hidden(dx);
         let dy = self.output_gradient(Kind::Down, d_hidden, saved)?;
         let dn = self.mlp_backward(dy, saved, gradients)?;
@@ -207,7 +200,7 @@ impl<'p> LayerPass<'p> {
             self.normed_backward(&saved.middle, norm, dn, d_hidden)?;
             self.output_gradient(Kind::Output, d_hidden, saved)?
         };
-        let d_o = self.backward(Kind::Output, o, dy, gradients)?;
+        let d_o = self.backward(Kind::Output, saved, dy, gradients)?;
         let d_qkv = &self.scratch.d_outputs;
         self.pass.timed(Part::AttentionBackward, 0, || {
             let o = self.plain(Kind::Output, o);
@@ -215,7 +208,7 @@ impl<'p> LayerPass<'p> {
         })?;
         let d_qkv = d_qkv.mat(self.pass.rows, self.queries() + 2 * self.keys());
         self.heads_backward(saved, d_qkv)?;
-        let dn = self.backward(Kind::Qkv, n, d_qkv, gradients)?;
+        let dn = self.backward(Kind::Qkv, saved, d_qkv, gradients)?;
         self.normed_backward(&saved.x, before_attention, dn, d_hidden)
     }
 
@@ -229,15 +222,14 @@ impl<'p> LayerPass<'p> {
         let (mut dn, mut write) = (self.hidden(&self.scratch.d_input), Write::Replace);
         if self.has_mlp() {
             let gpu = self.pass.gpu;
-            let [_, _, n, activated] = &saved.inputs;
-            let d_activated = self.backward(Kind::Down, activated, dy, gradients)?;
+            let d_activated = self.backward(Kind::Down, saved, dy, gradients)?;
             let gate_up = self.gate_up(&saved.gate_up);
             let d_gate_up = self.gate_up(&self.scratch.d_outputs);
             self.pass.timed(Part::Activation, 0, || {
                 let unit = self.layer.unit;
                 unit.backward(gpu, gate_up, d_activated, d_gate_up)
             })?;
-            dn = self.backward(Kind::GateUp, n, d_gate_up, gradients)?;
+            dn = self.backward(Kind::GateUp, saved, d_gate_up, gradients)?;
             write = Write::Add;
         }
         if let Some(mixture) = &self.layer.mixture {

@@ -3,8 +3,9 @@
 use super::bound::{Factors, GroupFactors};
 use super::group::{Group, Kind};
 use super::pass::LayerPass;
+use super::scratch::Saved;
 use crate::Dropout;
-use lora_gpu::{Error, Mask, Mat, Product, Tensor};
+use lora_gpu::{Error, Mask, Mat, Product, Tensor, Write};
 use lora_kernels::profile::Part;
 
 impl<'p> LayerPass<'p> {
@@ -12,7 +13,7 @@ impl<'p> LayerPass<'p> {
         self.layer.group(kind)
     }
 
-    fn factors(self, kind: Kind) -> &'p GroupFactors {
+    pub(super) fn factors(self, kind: Kind) -> &'p GroupFactors {
         self.pass.on_device.factors(self.index, kind)
     }
 
@@ -28,11 +29,11 @@ impl<'p> LayerPass<'p> {
             .of_columns(0..self.group(kind).inputs)
     }
 
-    /// y (T, out) = (or, if f32, +=) what the group gives for the input in `tensor`, behind which u is written.
-    pub(super) fn forward(self, kind: Kind, tensor: &Tensor, y: Mat<'_>) -> Result<(), Error> {
+    /// y (T, out) = (or, if f32, +=) what the group gives for its input in `saved`, behind which u is written.
+    pub(super) fn forward(self, kind: Kind, saved: &Saved, y: Mat<'_>) -> Result<(), Error> {
         let operations = self.operations(kind);
         self.pass.timed(Part::LinearForward, operations, || {
-            self.multiply(kind, tensor, y)
+            self.multiply(kind, saved, y)
         })
     }
 
@@ -42,16 +43,19 @@ impl<'p> LayerPass<'p> {
         2 * self.pass.rows * group.outputs * (group.inputs + self.factors(kind).columns)
     }
 
-    fn multiply(self, kind: Kind, tensor: &Tensor, y: Mat<'_>) -> Result<(), Error> {
+    fn multiply(self, kind: Kind, saved: &Saved, y: Mat<'_>) -> Result<(), Error> {
         let gpu = self.pass.gpu;
         let group = self.group(kind);
-        let x = self.input(kind, tensor);
-        self.inner(kind, tensor)?;
+        let x = self.input(kind, &saved.inputs[kind as usize]);
+        self.inner(kind, x)?;
         let on_device = self.pass.on_device;
         let matrix = on_device.matrix(gpu, (self.index, kind), group, &self.scratch.wide)?;
-        let product = Product::new(x.n(), matrix.t(), y);
         let adds = kind.adds_to_hidden() && y.dtype() == lora_gpu::Dtype::F32 && self.adds(kind);
-        gpu.gemm(if adds { product.adding() } else { product })?;
+        let write = if adds { Write::Add } else { Write::Replace };
+        match self.gains(kind) {
+            Some(gains) => self.scaled_product((kind, gains), (x, matrix), (y, write), saved)?,
+            None => gpu.gemm(Product::new(x.n(), matrix.t(), y).written(write))?,
+        }
         match &group.bias {
             Some(bias) => gpu.add_bias(bias, 0, 1.0, y),
             None => Ok(()),
@@ -68,13 +72,12 @@ impl<'p> LayerPass<'p> {
         norm.is_none() && self.residual_multiplier() == 1.0
     }
 
-    /// u of all factors, behind the input.
-    fn inner(self, kind: Kind, tensor: &Tensor) -> Result<(), Error> {
+    /// u of all factors, behind the input in `all`.
+    fn inner(self, kind: Kind, all: Mat<'_>) -> Result<(), Error> {
         let (gpu, group) = (self.pass.gpu, self.group(kind));
         let Some(a) = self.pass.on_device.a(self.index, kind, group) else {
             return Ok(());
         };
-        let all = self.input(kind, tensor);
         let x = all.of_columns(0..group.inputs);
         let u = all.of_columns(group.inputs..all.columns());
         let Some(dropout) = self.pass.dropout else {
@@ -94,7 +97,7 @@ impl<'p> LayerPass<'p> {
     where
         'p: 't,
     {
-        if !pair.trains {
+        if !pair.drops() {
             return Ok(x);
         }
         let dropped = self.scratch.dropped.mat(x.rows(), x.columns());
@@ -102,25 +105,25 @@ impl<'p> LayerPass<'p> {
         Ok(dropped)
     }
 
-    /// From dy (T, out) the gradient of the input, (T, in), in the scratch; adds to the gradients of A and B. `tensor` holds
+    /// From dy (T, out) the gradient of the input, (T, in), in the scratch; adds to the gradients of what trains. `saved` holds
     /// the input and u.
     pub(super) fn backward(
         self,
         kind: Kind,
-        tensor: &Tensor,
+        saved: &Saved,
         dy: Mat<'_>,
         gradients: &Tensor,
     ) -> Result<Mat<'p>, Error> {
         let operations = self.operations(kind);
         self.pass.timed(Part::LinearBackward, operations, || {
-            self.multiply_back(kind, tensor, dy, gradients)
+            self.multiply_back(kind, saved, dy, gradients)
         })
     }
 
     fn multiply_back(
         self,
         kind: Kind,
-        tensor: &Tensor,
+        saved: &Saved,
         dy: Mat<'_>,
         gradients: &Tensor,
     ) -> Result<Mat<'p>, Error> {
@@ -129,53 +132,124 @@ impl<'p> LayerPass<'p> {
         let on_device = self.pass.on_device;
         let matrix = on_device.matrix(gpu, (self.index, kind), group, &self.scratch.wide)?;
         let d_all = self.input(kind, &self.scratch.d_input);
-        gpu.gemm(Product::new(dy.n(), matrix.n(), d_all))?;
+        let all = self.input(kind, &saved.inputs[kind as usize]);
         let d_x = d_all.of_columns(0..group.inputs);
-        let d_u = d_all.of_columns(group.inputs..d_all.columns());
-        let all = self.input(kind, tensor);
-        let x = all.of_columns(0..group.inputs);
-        let u = all.of_columns(group.inputs..all.columns());
-        for pair in self.factors(kind).all.iter().filter(|pair| pair.trains) {
-            let seen = match self.pass.dropout {
-                Some(dropout) => self.seen(pair, x, dropout)?,
-                None => x,
-            };
-            let rank = pair.columns.len();
-            let d_a = gradients.strided(pair.a, rank, group.inputs, group.inputs);
-            let d_u = d_u.of_columns(pair.columns.clone());
-            gpu.gemm(Product::new(d_u.t(), seen.n(), d_a).adding())?;
-            let d_b = gradients.strided(pair.b, pair.rows.len(), rank, rank);
-            let dy = dy.of_columns(pair.rows.clone());
-            let u = u.of_columns(pair.columns.clone());
-            let product = Product::new(dy.t(), u.n(), d_b).times(pair.scaling);
-            gpu.gemm(product.adding())?;
+        let back = Ends {
+            x: all.of_columns(0..group.inputs),
+            u: all.of_columns(group.inputs..all.columns()),
+            d_x,
+            d_u: d_all.of_columns(group.inputs..d_all.columns()),
+        };
+        let dz = match (self.gains(kind), self.pass.dropout) {
+            (Some(gains), Some(dropout)) => {
+                gpu.gemm(Product::new(dy.n(), matrix.n(), d_all))?;
+                let own = (kind, gains, dropout);
+                self.dropped_back(own, (dy, matrix), (saved, back), gradients)?;
+                return Ok(d_x);
+            }
+            (Some(gains), None) => self.scaled_gradient((kind, gains), dy, saved, gradients)?,
+            (None, _) => dy,
+        };
+        gpu.gemm(Product::new(dz.n(), matrix.n(), d_all))?;
+        for pair in &self.factors(kind).all {
+            self.factor_gradients(kind, pair, (back, dz), gradients)?;
         }
-        self.through_factors(kind, d_u, d_x)?;
+        self.through_factors(kind, back)?;
         Ok(d_x)
     }
 
-    /// d_x += the gradient that passes A.
-    fn through_factors(self, kind: Kind, d_u: Mat<'_>, d_x: Mat<'_>) -> Result<(), Error> {
-        let (gpu, group) = (self.pass.gpu, self.group(kind));
+    /// Adds to the gradients of A and B of a pair from dz (T, out), that of what the group's factors add to, if they train.
+    pub(super) fn factor_gradients(
+        self,
+        kind: Kind,
+        pair: &Factors,
+        (back, dz): (Ends<'_>, Mat<'_>),
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
+        if !pair.trains {
+            return Ok(());
+        }
+        let dz = dz.of_columns(pair.rows.clone());
+        self.pair_gradients(kind, pair, (back, dz), gradients)
+    }
+
+    /// The same from the pair's own columns of dz.
+    pub(super) fn pair_gradients(
+        self,
+        kind: Kind,
+        pair: &Factors,
+        (back, dz): (Ends<'_>, Mat<'_>),
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let inputs = self.group(kind).inputs;
+        let seen = match self.pass.dropout {
+            Some(dropout) => self.seen(pair, back.x, dropout)?,
+            None => back.x,
+        };
+        let rank = pair.columns.len();
+        let d_a = gradients.strided(pair.a, rank, inputs, inputs);
+        let d_u = back.d_u.of_columns(pair.columns.clone());
+        gpu.gemm(Product::new(d_u.t(), seen.n(), d_a).adding())?;
+        let d_b = gradients.strided(pair.b, pair.rows.len(), rank, rank);
+        let u = back.u.of_columns(pair.columns.clone());
+        let product = Product::new(dz.t(), u.n(), d_b).times(pair.scaling);
+        gpu.gemm(product.adding())
+    }
+
+    /// d_x += the gradient that passes A of all factors.
+    fn through_factors(self, kind: Kind, back: Ends<'_>) -> Result<(), Error> {
+        let group = self.group(kind);
         let Some(a) = self.pass.on_device.a(self.index, kind, group) else {
             return Ok(());
         };
         let Some(dropout) = self.pass.dropout else {
-            return gpu.gemm(Product::new(d_u.n(), a.n(), d_x).adding());
+            let product = Product::new(back.d_u.n(), a.n(), back.d_x);
+            return self.pass.gpu.gemm(product.adding());
         };
         for pair in &self.factors(kind).all {
-            let d_u = d_u.of_columns(pair.columns.clone());
-            let a = a.of_rows(pair.columns.clone());
-            if !pair.trains {
-                gpu.gemm(Product::new(d_u.n(), a.n(), d_x).adding())?;
-                continue;
-            }
-            let d_seen = self.scratch.d_dropped.mat(d_x.rows(), d_x.columns());
-            gpu.gemm(Product::new(d_u.n(), a.n(), d_seen))?;
-            gpu.add_dropped(d_seen, mask(pair, dropout), 0, d_x)?;
+            self.through_factor(kind, pair, dropout, back)?;
         }
         Ok(())
     }
+
+    /// The same of one pair, with dropout.
+    pub(super) fn through_factor(
+        self,
+        kind: Kind,
+        pair: &Factors,
+        dropout: Dropout,
+        back: Ends<'_>,
+    ) -> Result<(), Error> {
+        let gpu = self.pass.gpu;
+        let d_u = back.d_u.of_columns(pair.columns.clone());
+        let a = self.a(kind, pair);
+        if !pair.trains {
+            return gpu.gemm(Product::new(d_u.n(), a.n(), back.d_x).adding());
+        }
+        let d_seen = self.scratch.d_dropped.mat(back.d_x.rows(), a.columns());
+        gpu.gemm(Product::new(d_u.n(), a.n(), d_seen))?;
+        gpu.add_dropped(d_seen, mask(pair, dropout), 0, back.d_x)
+    }
+
+    /// A of a pair, (r, in).
+    pub(super) fn a(self, kind: Kind, pair: &Factors) -> Mat<'p> {
+        match self.pass.on_device.a(self.index, kind, self.group(kind)) {
+            Some(all) => all.of_rows(pair.columns.clone()),
+            None => unreachable!("a group with factors has memory for A"),
+        }
+    }
+}
+
+/// What a group's backward pass reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends<'t> {
+    /// Input (T, in), and u of all factors.
+    pub(super) x: Mat<'t>,
+    pub(super) u: Mat<'t>,
+    /// Their gradients.
+    pub(super) d_x: Mat<'t>,
+    pub(super) d_u: Mat<'t>,
 }
 
 impl Kind {
@@ -185,7 +259,7 @@ impl Kind {
 }
 
 /// The mask of a module's input: the CPU's.
-fn mask(pair: &Factors, dropout: Dropout) -> Mask {
+pub(super) fn mask(pair: &Factors, dropout: Dropout) -> Mask {
     let mask = lora_random::Mask::new(dropout.seed, dropout.step, pair.module as u64, dropout.p);
     Mask {
         key: mask.key(),

@@ -2,17 +2,19 @@
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits), as on the CPU; the `engine` walks the
 //! layers with them. A `layer` reads top to bottom as the model does: `attention` is its attention, `linear` one `group` of
-//! linear layers with an adapter's `factors`, `experts` what a `mixture` of experts does in the place of an MLP.
+//! linear layers with an adapter's `factors` and, where DoRA is, its `gains`, `experts` what a `mixture` of experts does in the place of an MLP.
 mod attention;
 mod bound;
 mod buffer;
 mod by_scores;
 mod decoders;
+mod dora;
 mod engine;
 mod expert_scratch;
 mod experts;
 mod factors;
 mod footprint;
+mod gains;
 mod generate;
 mod group;
 mod head;
@@ -31,6 +33,7 @@ mod profile;
 mod rotation;
 mod scratch;
 mod sizes;
+mod step;
 mod table;
 mod unit;
 mod weights;

@@ -1,6 +1,7 @@
 //! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
 use super::buffer::together;
 use super::by_scores;
+use super::gains;
 use super::head_room;
 use super::rotation;
 use super::scratch::Saved;
@@ -150,7 +151,9 @@ fn factors(sizes: &Sizes, act: usize) -> usize {
     let a: usize = groups().map(|g| g.columns * g.inputs).sum();
     let widened = groups().filter(|g| g.blocks.is_some());
     let zeros = widened.map(|g| g.outputs * g.columns).max().unwrap_or(0);
-    act * (a + zeros) + 4 * VECTORS * sizes.parameters
+    let scaled = groups().filter(|group| group.has_magnitudes);
+    let gains = gains::bytes(scaled.map(|group| (group.outputs, group.columns)));
+    act * (a + zeros) + gains + 4 * VECTORS * sizes.parameters
 }
 
 fn step(
@@ -161,7 +164,7 @@ fn step(
     activations: Dtype,
 ) -> GpuStep {
     let act = activations.bytes();
-    let w = Widths::of(config, sizes.widest(), activations);
+    let w = Widths::of(config, (sizes.widest(), sizes.scaled()), activations);
     let (t, n) = (batch.tokens, batch.supervised);
     let layer = Saved::bytes(w, t, activations);
     let attention = attention(w, batch);

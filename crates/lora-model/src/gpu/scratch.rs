@@ -13,6 +13,8 @@ pub(super) struct Saved {
     pub(super) input_rstd: Tensor,
     /// Inputs of the groups with u behind them, by [`Kind`], (T, in + columns).
     pub(super) inputs: [Tensor; Kind::ALL.len()],
+    /// What DoRA's magnitudes scale of the groups' outputs, by [`Kind`], (T, out).
+    pub(super) z: [Tensor; Kind::ALL.len()],
     /// Queries, keys (rotated) and values, (T, q + 2·kv).
     pub(super) qkv: Tensor,
     /// Logs of attention's sums, f32 (heads, T).
@@ -61,6 +63,7 @@ impl Saved {
             x,
             input_rstd,
             inputs: w.groups.map(&mut acts),
+            z: w.scaled.map(&mut acts),
             qkv: acts(w.qkv()),
             log_sums,
             raw: heads.then(|| acts(w.queries + w.keys)),
@@ -103,8 +106,9 @@ impl Saved {
         ];
         let f32s = f32s.map(|values| (Dtype::F32, rows * values));
         let acts = acts.map(|values| (activations, rows * values));
-        let inputs = w.groups.map(|values| (activations, rows * values));
-        together(&f32s) + together(&acts) + together(&inputs)
+        let of_groups = |values| (activations, rows * values);
+        let (inputs, z) = (w.groups.map(of_groups), w.scaled.map(of_groups));
+        together(&f32s) + together(&acts) + together(&inputs) + together(&z)
     }
 }
 
@@ -131,6 +135,8 @@ pub(super) struct Scratch {
     pub(super) d_input: Tensor,
     /// Gradients of a group's outputs: of q, k and v, or of what the MLP's unit reads.
     pub(super) d_outputs: Tensor,
+    /// The same times DoRA's gains.
+    pub(super) d_scaled: Tensor,
     /// Gradient of the hidden state in the activations' type, (T, H).
     pub(super) d_hidden: Tensor,
     /// Gradients of queries and keys before the norm of their heads.
@@ -222,7 +228,7 @@ impl Buffers {
         } = asked;
         let back = if asked.trains { rows } else { 0 };
         let pieces = w.of_layers((rows, back), asked.widened, gpu.dtype());
-        let [wide, d_input, d_outputs, d_kv, experts @ ..] = in_turn.get(gpu, pieces)?;
+        let [wide, d_input, d_outputs, d_scaled, d_kv, experts @ ..] = in_turn.get(gpu, pieces)?;
         let dropped = if asked.drops { rows * w.widest() } else { 0 };
         let heads = w.normalises_heads;
         let d_heads = back * (w.queries + w.keys);
@@ -236,6 +242,7 @@ impl Buffers {
             wide,
             d_input,
             d_outputs,
+            d_scaled,
             d_hidden: self.d_hidden.get(gpu, rows * w.hidden)?,
             d_heads: match heads {
                 true => Some(self.d_heads.get(gpu, d_heads)?),

@@ -135,20 +135,24 @@ impl Sizes {
         modules: &[TargetedModule],
         base: GpuBase<'_>,
     ) -> Self {
-        let ranks: HashMap<&str, usize> = modules.iter().map(|m| (&m.path[..], m.rank)).collect();
+        let named: HashMap<&str, &TargetedModule> =
+            modules.iter().map(|m| (&m.path[..], m)).collect();
         let size = |layer: usize, kind: Kind| {
             let mut size = GroupSize {
                 outputs: 0,
                 inputs: 0,
                 columns: 0,
+                has_magnitudes: false,
                 blocks: Some(0),
             };
             for projection in kind.projections(config, layer) {
                 let (rows, width) = config.shape(layer, projection);
                 size.outputs += rows;
                 size.inputs = width;
-                let rank = ranks.get(&config.path(projection, layer)[..]);
-                size.columns += rank.copied().unwrap_or(0);
+                if let Some(module) = named.get(&config.path(projection, layer)[..]) {
+                    size.columns += module.rank;
+                    size.has_magnitudes |= module.magnitude.is_some();
+                }
                 let blocks = base.blocks(config, layer, projection);
                 size.blocks = size.blocks.zip(blocks).map(|(sum, more)| sum + more);
             }
@@ -161,7 +165,7 @@ impl Sizes {
             layers: layers.collect(),
             mixtures: mixtures.collect(),
             lowest: crate::fused::lowest_layer(modules).min(config.num_hidden_layers),
-            parameters: modules.iter().map(|m| m.a.len() + m.b.len()).sum(),
+            parameters: modules.iter().map(parameters).sum(),
             embedding: base.table(config, "model.embed_tokens.weight"),
             head: (!config.tie_word_embeddings).then(|| base.table(config, "lm_head.weight")),
         }
@@ -172,6 +176,14 @@ impl Sizes {
         Kind::ALL.map(|kind| {
             let groups = self.layers.iter().map(|layer| layer[kind as usize]);
             groups.map(|g| g.inputs + g.columns).max().unwrap_or(0)
+        })
+    }
+
+    /// The most outputs of each kind of group that DoRA's magnitudes scale.
+    pub(super) fn scaled(&self) -> [usize; Kind::ALL.len()] {
+        Kind::ALL.map(|kind| {
+            let groups = self.layers.iter().map(|layer| layer[kind as usize]);
+            groups.map(GroupSize::scaled).max().unwrap_or(0)
         })
     }
 
@@ -187,4 +199,10 @@ impl Sizes {
             .max()
             .unwrap_or(0)
     }
+}
+
+/// What trains of a module.
+fn parameters(module: &TargetedModule) -> usize {
+    let magnitude = module.magnitude.as_ref().map_or(0, ExactSizeIterator::len);
+    module.a.len() + module.b.len() + magnitude
 }

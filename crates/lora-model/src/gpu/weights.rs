@@ -89,6 +89,14 @@ impl Weights {
         })
     }
 
+    /// The most outputs of each kind of group that DoRA's magnitudes scale.
+    pub(super) fn scaled(&self) -> [usize; Kind::ALL.len()] {
+        Kind::ALL.map(|kind| {
+            let groups = self.layers.iter().map(|layer| layer.group(kind));
+            groups.map(|g| g.size().scaled()).max().unwrap_or(0)
+        })
+    }
+
     /// Values of the widest matrix that is widened at each use.
     pub(super) fn widened(&self) -> usize {
         let groups = self.layers.iter().flat_map(|layer| &layer.groups);
@@ -121,8 +129,8 @@ fn load_layer(
     };
     let mut groups = Vec::new();
     for kind in Kind::ALL {
-        let columns = bound.layers[layer][kind as usize].columns;
-        groups.push(Group::load(base, loader, (layer, kind), columns)?);
+        let factors = &bound.layers[layer][kind as usize];
+        groups.push(Group::load(base, loader, (layer, kind), factors)?);
     }
     Ok(Layer {
         input_norm: hidden(Norm::Input)?,

@@ -17,6 +17,8 @@ pub(super) struct Widths {
     pub(super) unit: usize,
     /// Input and factors of each group, by [`Kind`].
     pub(super) groups: [usize; Kind::ALL.len()],
+    /// Outputs of each group that DoRA's magnitudes scale, by [`Kind`].
+    pub(super) scaled: [usize; Kind::ALL.len()],
     pub(super) normalises_heads: bool,
     pub(super) normalises_outputs: bool,
     /// The device's own kernels compute attention.
@@ -25,13 +27,13 @@ pub(super) struct Widths {
 }
 
 /// Pieces of memory that only layers use.
-const PIECES: usize = 4;
+const PIECES: usize = 5;
 
 impl Widths {
-    /// Of a decoder whose groups have inputs of these widths, with their factors.
+    /// Of a decoder whose groups have inputs of these widths, with their factors, and outputs that are scaled.
     pub(super) fn of(
         config: &ModelConfig,
-        groups: [usize; Kind::ALL.len()],
+        (groups, scaled): ([usize; Kind::ALL.len()], [usize; Kind::ALL.len()]),
         activations: Dtype,
     ) -> Self {
         let has = |norm| config.facts().norm(norm).is_some();
@@ -46,6 +48,7 @@ impl Widths {
                 _ => Unit::inputs(config),
             },
             groups,
+            scaled,
             normalises_heads: has(Norm::Query) || has(Norm::Key),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
             attends: lora_gpu::attends(activations, config.head_dim),
@@ -59,7 +62,7 @@ impl Widths {
     }
 
     /// What only layers use: so many values of a widened matrix, and for T rows of a backward pass (`back`) gradients of a
-    /// group's input, of its outputs, and of keys and values; then what mixtures use for `rows` of any pass.
+    /// group's input, of its outputs, of these scaled, and of keys and values; then what mixtures use for `rows` of any pass.
     pub(super) fn of_layers(
         self,
         (rows, back): (usize, usize),
@@ -70,6 +73,7 @@ impl Widths {
             (activations, wide),
             (activations, back * self.widest()),
             (activations, back * self.qkv().max(self.unit)),
+            (activations, back * widest(self.scaled)),
             (Dtype::F32, back * 2 * self.queries),
         ];
         let mut all = [(Dtype::U8, 0); PIECES + expert_scratch::PIECES];
@@ -81,6 +85,10 @@ impl Widths {
 
     /// The widest input of a group with its factors.
     pub(super) fn widest(self) -> usize {
-        self.groups.iter().copied().max().unwrap_or(0)
+        widest(self.groups)
     }
+}
+
+fn widest(groups: [usize; Kind::ALL.len()]) -> usize {
+    groups.into_iter().max().unwrap_or(0)
 }

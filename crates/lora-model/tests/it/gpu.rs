@@ -15,8 +15,7 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 54] = [
-    ("llama_dora", "DoRA's magnitudes"),
+pub(crate) const REFUSED: [(&str, &str); 52] = [
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
     ("bias_lora_only", "which trains as a whole"),
@@ -33,7 +32,6 @@ pub(crate) const REFUSED: [(&str, &str); 54] = [
     ("olmoe_tied", "which trains as a whole"),
     ("mixtral_tied", "which trains as a whole"),
     ("granitemoe_untied", "which trains as a whole"),
-    ("apertus_tied", "DoRA's magnitudes"),
     ("gpt_oss_sinks", "attention sinks, which gpt_oss has"),
     ("gpt_oss_mxfp4", "attention sinks, which gpt_oss has"),
     (

@@ -3,9 +3,9 @@
 use crate::golden::{self, Golden};
 use crate::gpu::{REFUSED, device};
 use lora_checkpoint::{Checkpoint, Error, GgufDtype, save_gguf};
-use lora_core::{Adapter, LoraConfig, TargetModules};
+use lora_core::{Adapter, Init, LoraConfig, TargetModules};
 use lora_gpu::Precision;
-use lora_model::{Base, Fused, OnGpu, Packed, Route};
+use lora_model::{Base, Dropout, Fused, OnGpu, Packed, Route};
 
 /// LoRA on all linear layers of a base, with B that is not zero; on the attention of one with experts.
 pub(crate) fn plain_lora(base: &Base) -> Adapter {
@@ -22,6 +22,21 @@ pub(crate) fn plain_lora(base: &Base) -> Adapter {
     adapter
 }
 
+/// The same with DoRA, whose magnitudes are not the norms that they began as.
+fn dora(base: &Base, init: Init) -> Adapter {
+    let plain = plain_lora(base);
+    let config = LoraConfig {
+        use_dora: true,
+        init,
+        ..plain.config
+    };
+    let mut adapter = Adapter::init(config, base, 3).unwrap();
+    for (i, value) in adapter.params.iter_mut().enumerate() {
+        *value += 0.02 * (i as f32 * 0.37).sin();
+    }
+    adapter
+}
+
 /// That the route's loss and gradients in f32 are the CPU's.
 pub(crate) fn check_beside_the_cpu(
     base: &Base,
@@ -30,22 +45,65 @@ pub(crate) fn check_beside_the_cpu(
     also: impl Fn(&OnGpu<'_>),
 ) {
     let adapter = plain_lora(base);
+    check_adapter(base, (&adapter, packed, None), what, also);
+}
+
+/// The same for an adapter, with dropout or without.
+fn check_adapter(
+    base: &Base,
+    (adapter, packed, dropout): (&Adapter, &Packed, Option<Dropout>),
+    what: &str,
+    also: impl Fn(&OnGpu<'_>),
+) {
     let compute = |route: &mut dyn Route| {
         let mut flat = vec![0.0; adapter.params.len()];
         let losses = route
-            .gradients(&adapter, packed, None, 0.1, &mut flat)
+            .gradients(adapter, packed, dropout, 0.1, &mut flat)
             .unwrap();
         (golden::mean(&losses), flat)
     };
     let (expected_loss, expected) = compute(&mut Fused::new(base, 2).unwrap());
-    let mut route = OnGpu::new(base, device(Precision::F32), Some(&adapter)).unwrap();
+    let mut route = OnGpu::new(base, device(Precision::F32), Some(adapter)).unwrap();
     also(&route);
     let (loss, found) = compute(&mut route);
     let off = (loss / expected_loss - 1.0).abs();
     assert!(off <= 1e-4, "{what}: {loss} {expected_loss}");
-    let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let off = golden::largest_difference(&found, &expected);
-    assert!(off <= 1e-4 * largest, "{what}: {off} of {largest}");
+    for tensor in adapter.tensors() {
+        let (found, expected) = (&found[tensor.range.clone()], &expected[tensor.range]);
+        let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let off = golden::largest_difference(found, expected);
+        let tensor = tensor.name;
+        assert!(off <= 1e-4 * largest, "{what} {tensor}: {off} of {largest}");
+    }
+}
+
+const DROPOUT: Dropout = Dropout {
+    p: 0.3,
+    seed: 7,
+    step: 3,
+};
+
+/// DoRA on what was taken out of the base and on plain factors, with dropout and without, where biases, norms of outputs and
+/// parallel blocks are, too.
+#[test]
+fn with_dora_it_computes_what_the_cpu_does() {
+    for name in [
+        "pissa_dora",
+        "qwen2_bias_all_linear",
+        "gemma2_capped",
+        "cohere2_norms",
+        "phi3_fused",
+        "granite_multipliers",
+    ] {
+        let golden = Golden::open(name);
+        for init in [Init::Kaiming, Init::Pissa(None)] {
+            let adapter = dora(&golden.base, init);
+            for dropout in [None, Some(DROPOUT)] {
+                let run = (&adapter, &golden.packed, dropout);
+                check_adapter(&golden.base, run, name, |_| ());
+            }
+        }
+    }
 }
 
 /// Decoders of cases that are refused for what trains there.
@@ -80,8 +138,12 @@ fn a_quantised_base_is_widened_as_on_the_cpu() {
         let path = folder.path().join("model.gguf");
         save_gguf(&path, &model, dtype, "m", |_| Ok::<(), Error>(())).unwrap();
         let base = Base::open(&path).unwrap();
-        check_beside_the_cpu(&base, &packed, "blocks", |route| {
-            assert!(route.holds_blocks());
-        });
+        let holds_blocks = |route: &OnGpu<'_>| assert!(route.holds_blocks());
+        check_beside_the_cpu(&base, &packed, "blocks", holds_blocks);
+        let adapter = dora(&base, Init::Kaiming);
+        for dropout in [None, Some(DROPOUT)] {
+            let run = (&adapter, &packed, dropout);
+            check_adapter(&base, run, "DoRA on blocks", holds_blocks);
+        }
     }
 }
