@@ -120,10 +120,11 @@ __device__ __forceinline__ void write_rows(const float (&c)[N][4], T* to, u64 st
   }
 }
 
-// o and, for each query and head, the log of the sum of e^score.
+// o and, for each query and head, the log of the sum of e^score. A head's sink, if there are such, is a score that every query
+// sees beside its keys, and has no value; the backward pass meets it in that log alone.
 template <int D>
 __device__ __forceinline__ void attend_by(const Heads& h, const act* qkv, u64 qkv_stride, act* o, u64 o_stride, float* log_sum,
-                                          const Queries& tile, const u32* listed, int rows) {
+                                          const Queries& tile, const u32* listed, const float* sinks, int rows) {
   constexpr int KEYS = 64;
   __shared__ Chunk keys[KEYS * (D / 8)], values[KEYS * (D / 8)];
   int head = blockIdx.y, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -209,8 +210,14 @@ __device__ __forceinline__ void attend_by(const Heads& h, const act* qkv, u64 qk
   wait_for_copies<0>();
   if (!works) return;
   for (int half = 0; half < 2; ++half) {
-    float sum = over_row(total[half], Add());
-    float inverse = 1.f / sum;
+    float sum = over_row(total[half], Add()), of_keys = 1.f;
+    if (sinks) {
+      float sink = sinks[head], most = sink > largest[half] ? sink : largest[half];
+      of_keys = expf(largest[half] - most);
+      sum = sum * of_keys + expf(sink - most);
+      largest[half] = most;
+    }
+    float inverse = of_keys / sum;
 #pragma unroll
     for (int n = 0; n < D / 8; ++n) out[n][2 * half] *= inverse, out[n][2 * half + 1] *= inverse;
     int row = warp * 16 + g + 8 * half;
@@ -411,10 +418,10 @@ __device__ __forceinline__ void attend_keys_by(const Heads& h, const act* qkv, u
 #define ATTEND(D)                                                                                                           \
   KERNEL_OF(THREADS)                                                                                                            \
   attend_##D(const act* qkv, u64 qkv_stride, act* o, u64 o_stride, float* log_sum, const int* tiles, const u32* listed,     \
-             int rows, HEADS) {                                                                                             \
+             const float* sinks, int rows, HEADS) {                                                                         \
     Heads h = THESE_HEADS;                                                                                                  \
     Queries tile = reinterpret_cast<const Queries*>(tiles)[blockIdx.x];                                                     \
-    attend_by<D>(h, qkv, qkv_stride, o, o_stride, log_sum, tile, listed, rows);                                             \
+    attend_by<D>(h, qkv, qkv_stride, o, o_stride, log_sum, tile, listed, sinks, rows);                                      \
   }                                                                                                                         \
   KERNEL_OF(THREADS)                                                                                                            \
   attend_queries_##D(const act* qkv, u64 qkv_stride, const act* o, u64 o_stride, const act* d_o, u64 d_o_stride,            \

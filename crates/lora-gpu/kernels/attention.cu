@@ -11,6 +11,9 @@ __device__ __forceinline__ Visible visible(int keys, int past, int window) {
   return range;
 }
 
+// A score that the queries of a head see beside their keys, and that has no value; null without.
+__device__ __forceinline__ float sink_of(const float* sinks) { return sinks ? sinks[blockIdx.y] : NOTHING; }
+
 // Gradients of the probabilities, and where those of the scores go; null without.
 struct Gradients {
   const float* d_p;
@@ -18,7 +21,8 @@ struct Gradients {
 };
 
 template <int W>
-__device__ void softmax_row(const float* s, act* p, Gradients grad, int keys, Visible seen, float scale, float cap) {
+__device__ void softmax_row(const float* s, act* p, Gradients grad, float sink, int keys, Visible seen, float scale,
+                            float cap) {
   int from = seen.first / W * W;
   Softmax state = {NOTHING, 0.f};
   float weighted = 0.f;  // Σ e^(score − largest)·d_p
@@ -34,9 +38,9 @@ __device__ void softmax_row(const float* s, act* p, Gradients grad, int keys, Vi
       weighted += e * d[k];
     }
   });
-  float largest = block_max(state.largest);
+  float of_keys = block_max(state.largest), largest = sink > of_keys ? sink : of_keys;
   float factor = expf(state.largest - largest);
-  float inverse = 1.f / block_sum(state.total * factor);
+  float inverse = 1.f / (block_sum(state.total * factor) + expf(sink - largest));
   float mean = grad.d_p ? block_sum(weighted * factor) * inverse : 0.f;  // Σ p·d_p
   across<W>(0, keys, [=](int i) {
     Floats<W> a = {}, d = {};
@@ -58,29 +62,29 @@ __device__ void softmax_row(const float* s, act* p, Gradients grad, int keys, Vi
   });
 }
 
-__device__ __forceinline__ void softmax_at(const float* s, act* p, Gradients grad, int keys, int past, int window, float scale,
-                                           float cap) {
+__device__ __forceinline__ void softmax_at(const float* s, act* p, Gradients grad, const float* sinks, int keys, int past,
+                                           int window, float scale, float cap) {
   bool fours = keys % 4 == 0 && by_four(s, 0) && by_four(p, 0) && by_four(grad.d_p, 0) && by_four(grad.d_s, 0);
   u64 at = ((u64)blockIdx.y * gridDim.x + blockIdx.x) * keys;
   if (grad.d_p) grad.d_p += at, grad.d_s += at;
   Visible seen = visible(keys, past, window);
   if (fours)
-    softmax_row<4>(s + at, p + at, grad, keys, seen, scale, cap);
+    softmax_row<4>(s + at, p + at, grad, sink_of(sinks), keys, seen, scale, cap);
   else
-    softmax_row<1>(s + at, p + at, grad, keys, seen, scale, cap);
+    softmax_row<1>(s + at, p + at, grad, sink_of(sinks), keys, seen, scale, cap);
 }
 
 // p = softmax(cap(scale·s)); 0 where unseen
-KERNEL softmax(const float* s, act* p, int keys, int past, int window, float scale, float cap) {
+KERNEL softmax(const float* s, act* p, const float* sinks, int keys, int past, int window, float scale, float cap) {
   Gradients none = {nullptr, nullptr};
-  softmax_at(s, p, none, keys, past, window, scale, cap);
+  softmax_at(s, p, none, sinks, keys, past, window, scale, cap);
 }
 
 // p again, and d_s = p·(d_p − Σ p·d_p)·cap′·scale, the gradient of the raw s
-KERNEL softmax_backward(const float* s, const float* d_p, act* p, act* d_s, int keys, int past, int window, float scale,
-                        float cap) {
+KERNEL softmax_backward(const float* s, const float* d_p, act* p, act* d_s, const float* sinks, int keys, int past, int window,
+                        float scale, float cap) {
   Gradients grad = {d_p, d_s};
-  softmax_at(s, p, grad, keys, past, window, scale, cap);
+  softmax_at(s, p, grad, sinks, keys, past, window, scale, cap);
 }
 
 // Every head of `from` becomes `group` heads of `to`, side by side: those of queries that share a key.

@@ -96,6 +96,18 @@ struct Q6K {
   }
 };
 
+// MXFP4: an exponent, then 32 floats of a sign, two bits of exponent and one of mantissa. Twice the float is whole, and half of
+// the scale 2^(e − 127) is a float for every e, the smallest two subnormal.
+struct Mxfp4 {
+  enum { values = 32, bytes = 17 };
+  static __device__ __forceinline__ float read(const u8* at, u32 i) {
+    u32 code = nibble(at + 1, i), exponent = code >> 1 & 3, normal = exponent != 0, e = at[0];
+    int doubled = (int)((normal << 1 | (code & 1)) << (exponent - normal));
+    float half_scale = __uint_as_float(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+    return (code >> 3 ? -doubled : doubled) * half_scale;
+  }
+};
+
 template <class Kind>
 __device__ void widen(const u8* blocks, act* to, u64 to_stride, u64 rows, u64 columns) {
   u64 row_bytes = columns / Kind::values * Kind::bytes, eights = (columns + 7) / 8;
@@ -133,3 +145,4 @@ WIDEN(widen_q8_0, Q8_0)
 WIDEN(widen_q4k, Q4K)
 WIDEN(widen_q5k, Q5K)
 WIDEN(widen_q6k, Q6K)
+WIDEN(widen_mxfp4, Mxfp4)

@@ -49,3 +49,29 @@ ENTRY(weigh, (act* d, u64 d_stride, const act* x, u64 x_stride, const float* wei
   sum = block_sum(sum);
   if (threadIdx.x == 0) dots[row] = sum;
 }
+
+// y += bias[which] of each row
+ENTRY(add_bias_of, (const float* biases, const u32* which, act* y, u64 y_stride, u64 rows, u64 columns),
+      (biases, which, y, y_stride, rows, columns), columns % 4 == 0 && by_four(biases, 0) && by_four(y, y_stride)) {
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    act* at = y + row * y_stride + i;
+    Floats<W> a = load<W>(biases + which[row] * columns + i), b = load<W>(at);
+    for (int k = 0; k < W; ++k) b[k] += a[k];
+    store<W>(at, b);
+  });
+}
+
+// dots += Σ d·bias[which] of each row, a block a row
+ENTRY(add_bias_dots, (const float* biases, const u32* which, const act* d, u64 d_stride, float* dots, int width),
+      (biases, which, d, d_stride, dots, width), width % 4 == 0 && by_four(biases, 0) && by_four(d, d_stride)) {
+  u64 row = blockIdx.x;
+  const float* bias = biases + (u64)which[row] * width;
+  d += row * d_stride;
+  float sum = 0.f;
+  across<W>(0, width, [&](int i) {
+    Floats<W> a = load<W>(d + i), b = load<W>(bias + i);
+    for (int k = 0; k < W; ++k) sum += a[k] * b[k];
+  });
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) dots[row] += sum;
+}

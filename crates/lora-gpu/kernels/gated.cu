@@ -41,3 +41,50 @@ ENTRY(gated_backward,
     store<W>(to + columns, u);
   });
 }
+
+// gpt-oss' unit, (u + 1)·g·σ(α·g): g is the gate, at most the limit, u is up, within it on both sides. NaN stays.
+struct Clamped {
+  float alpha, limit;
+  __device__ __forceinline__ float below(float x) const { return x > limit ? limit : x; }
+  __device__ __forceinline__ float within(float x) const { return x < -limit ? -limit : below(x); }
+};
+
+ENTRY(clamped,
+      (const act* gate_up, u64 stride, float alpha, float limit, act* out, u64 out_stride, u64 rows, u64 columns),
+      (gate_up, stride, alpha, limit, out, out_stride, rows, columns),
+      columns % 4 == 0 && by_four(gate_up, stride) && by_four(out, out_stride)) {
+  Clamped unit = {alpha, limit};
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    const act* at = gate_up + row * stride + i;
+    Floats<W> g = load<W>(at), u = load<W>(at + columns);
+    for (int k = 0; k < W; ++k) {
+      float gate = unit.below(g[k]);
+      g[k] = (unit.within(u[k]) + 1.f) * (gate * sigmoid(alpha * gate));
+    }
+    store<W>(out + row * out_stride + i, g);
+  });
+}
+
+// With s = σ(α·g): d_gate = d·(u + 1)·(s + α·g·s·(1 − s)), d_up = d·g·s, and 0 beyond the limit. The gradient may lie where
+// gate and up lie.
+ENTRY(clamped_backward,
+      (const act* gate_up, u64 stride, float alpha, float limit, const act* d, u64 d_stride, act* d_gate_up, u64 out_stride,
+       u64 rows, u64 columns),
+      (gate_up, stride, alpha, limit, d, d_stride, d_gate_up, out_stride, rows, columns),
+      columns % 4 == 0 && by_four(gate_up, stride) && by_four(d, d_stride) && by_four(d_gate_up, out_stride)) {
+  Clamped unit = {alpha, limit};
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    const act* at = gate_up + row * stride + i;
+    act* to = d_gate_up + row * out_stride + i;
+    Floats<W> g = load<W>(at), u = load<W>(at + columns), grad = load<W>(d + row * d_stride + i);
+    for (int k = 0; k < W; ++k) {
+      float gate = unit.below(g[k]), up = unit.within(u[k]);
+      float s = sigmoid(alpha * gate);
+      float d_gate = grad[k] * (up + 1.f) * (s + alpha * gate * s * (1.f - s));
+      g[k] = g[k] > limit ? 0.f : d_gate;
+      u[k] = fabsf(u[k]) > limit ? 0.f : grad[k] * (gate * s);
+    }
+    store<W>(to, g);
+    store<W>(to + columns, u);
+  });
+}

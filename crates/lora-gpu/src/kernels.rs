@@ -77,11 +77,15 @@ pub(crate) const NAMES: &[&str] = &[
     "rotate",
     "gated",
     "gated_backward",
+    "clamped",
+    "clamped_backward",
     "activate",
     "activate_backward",
     "combine_f",
     "combine_a",
     "weigh",
+    "add_bias_of",
+    "add_bias_dots",
     "softmax",
     "softmax_backward",
     "attend_64",
@@ -106,6 +110,7 @@ pub(crate) const NAMES: &[&str] = &[
     "widen_q4k",
     "widen_q5k",
     "widen_q6k",
+    "widen_mxfp4",
 ];
 
 /// Kernels of bfloat16 alone.

@@ -28,7 +28,7 @@ pub use gpu::{Gpu, Operand, Precision, Product};
 #[cfg(feature = "on-cpu")]
 pub use on_cpu::OnCpu;
 pub use ops::{
-    Activation, AdamStep, Affine, Attended, Attention, AttentionTiles, DoraFactors, Keys, Mask,
-    Pairs, Plain, Rotary, RowLosses, Scores, Segment, Slots, Widen, Write, attends,
+    Activation, AdamStep, Affine, Attended, Attention, AttentionTiles, Clamped, DoraFactors, Keys,
+    Mask, Pairs, Plain, Rotary, RowLosses, Scores, Segment, Slots, Widen, Write, attends,
 };
 pub use tensor::{Mat, Tensor};

@@ -27,17 +27,18 @@ pub trait Resident {
     /// Forgets all gradients.
     fn clear(&mut self);
 
-    /// The gradient of `scale` · Σ nll of some rows is the next leaf of the sum. Of `adapter` only the shape counts.
+    /// The gradient of scale · Σ nll of some rows, and of the loss for the balance of experts times its weight, if it has one, is
+    /// the next leaf of the sum. Gives that loss, too, not yet multiplied. Of `adapter` only the shape counts.
     ///
     /// # Errors
-    /// As for [`Route::gradients`](crate::Route::gradients).
+    /// As for [`Route::gradients`](crate::Route::gradients) and [`Route::balanced_gradients`](crate::Route::balanced_gradients).
     fn accumulate(
         &mut self,
         adapter: &Adapter,
         packed: &Packed,
         dropout: Option<Dropout>,
-        scale: f32,
-    ) -> Result<Vec<SequenceLoss>, Error>;
+        weights: (f32, Option<f32>),
+    ) -> Result<(Vec<SequenceLoss>, Option<f64>), Error>;
 
     /// √Σ g² of the sum of all leaves.
     ///

@@ -1,6 +1,6 @@
 //! `--device`: the GPU that a run takes, if it takes one.
 use crate::args::Args;
-use lora_cli::{DeviceChoice, Error, Result, Ui, human_bytes};
+use lora_cli::{DeviceChoice, Result, Ui, human_bytes};
 use lora_core::Adapter;
 use lora_gpu::{Gpu, Identity, Precision};
 use lora_model::{Base, BatchSize, GpuMemory, OnGpu};
@@ -15,22 +15,8 @@ pub(crate) struct Placed<'b> {
 
 /// The GPU that the flags ask for; None if the run is the CPU's.
 pub(crate) fn find(args: &Args, ui: &Ui) -> Result<Option<Gpu>> {
-    args.device.open(ui, |ordinal| {
-        computes_balance(args)?;
-        Ok(lora_gpu::cuda(ordinal, Precision::Bf16)?)
-    })
-}
-
-/// That no loss for the balance of experts is asked for.
-fn computes_balance(args: &Args) -> Result<()> {
-    match args.router_aux_loss_coef {
-        Some(coefficient) if coefficient > 0.0 => Err(Error::new(format!(
-            "on a GPU this version does not compute the loss for the balance of experts (--router-aux-loss-coef \
-             {coefficient})"
-        ))
-        .hint("--device cpu does; --router-aux-loss-coef 0 trains without it")),
-        _ => Ok(()),
-    }
+    args.device
+        .open(ui, |ordinal| Ok(lora_gpu::cuda(ordinal, Precision::Bf16)?))
 }
 
 /// Takes the base to a GPU; None if that can't be, and the CPU will do.

@@ -40,9 +40,6 @@ pub enum Error {
     /// What learns is asked for where it is not.
     #[error("the adapter is not kept on a device")]
     NotResident,
-    /// The balance of experts is asked for where no device computes it.
-    #[error("a device computes no loss for the balance of experts")]
-    NoBalance,
     /// There are no rows to train on.
     #[error("there is no row to train on")]
     NoRows,

@@ -222,18 +222,16 @@ impl Resident<Example> for LoraTrainable<'_> {
     }
 
     fn accumulate(&mut self, rows: &[&Example], batch: MicroBatch) -> Result<BatchLoss> {
-        if batch.balance.is_some() {
-            return Err(Error::NoBalance);
-        }
         let packed = pack(rows);
         let dropout = self.dropout(batch.number);
         let route = self.route.resident().ok_or(Error::NotResident)?;
-        let rows = route.accumulate(&self.adapter, &packed, dropout, batch.scale)?;
+        let weights = (batch.scale, batch.balance);
+        let (rows, balance) = route.accumulate(&self.adapter, &packed, dropout, weights)?;
         Ok(BatchLoss {
             rows,
             tokens: packed.tokens(),
             computed: self.route.computed_tokens(&packed, dropout),
-            balance: None,
+            balance,
         })
     }
 

@@ -16,6 +16,15 @@ impl TensorView<'_> {
             dtype => dtype == StorageDtype::Mxfp4Apart,
         }
     }
+    /// The blocks of MXFP4 of a matrix whose exponents are a tensor of their own, as GGUF has such: 17 bytes each, the exponent
+    /// first. None of any other matrix.
+    #[must_use]
+    pub fn mxfp4_as_in_gguf(&self) -> Option<Vec<u8>> {
+        match self.entry.dtype {
+            StorageDtype::Mxfp4Apart => Some(self.mxfp4_rows(0, self.rows())?.to_gguf()),
+            _ => None,
+        }
+    }
     /// Some rows of a matrix in blocks of MXFP4, as they are; none of another.
     pub(crate) fn mxfp4_rows(&self, first: usize, count: usize) -> Option<Blocks> {
         let each = self.columns() / VALUES;

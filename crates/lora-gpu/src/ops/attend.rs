@@ -150,6 +150,8 @@ pub struct Attention<'t> {
     pub scale: f32,
     /// c of c·tanh(s/c), to which scaled scores s are capped.
     pub softcap: Option<f32>,
+    /// A score of each head, f32 (heads), that its queries see beside their keys and that has no value (attention sinks).
+    pub sinks: Option<&'t Tensor>,
     /// Who sees whom.
     pub tiles: &'t AttentionTiles,
 }
@@ -194,6 +196,9 @@ impl Attention<'_> {
         );
         check_mat("attention's output", o, gpu.dtype(), rows, self.queries());
         check_tensor("logs of sums", log_sums, Dtype::F32, rows * self.heads);
+        if let Some(sinks) = self.sinks {
+            check_tensor("sinks", sinks, Dtype::F32, self.heads);
+        }
     }
 
     fn args(&self, args: Args) -> Args {
@@ -277,7 +282,7 @@ impl Gpu {
         })
     }
 
-    /// o = softmax(cap(scale·q·kᵀ))·v over the keys that each query sees, and the logs of its sums.
+    /// o = softmax(cap(scale·q·kᵀ))·v over the keys that each query sees, and the logs of its sums, the sinks' among them.
     ///
     /// # Errors
     /// If the device fails.
@@ -291,6 +296,7 @@ impl Gpu {
         let args = Args::new().mat(attention.qkv).mat(to.o);
         let args = args.tensor(to.log_sums, 0);
         let args = args.tensor(&tiles.queries, 0).tensor(&tiles.listed, 0);
+        let args = args.maybe(attention.sinks);
         let kernel = attention.kernel(["attend_64", "attend_128"]);
         let grid = attention.grid(tiles.query_tiles);
         self.launch(kernel, grid, &attention.args(args))

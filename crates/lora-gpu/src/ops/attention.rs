@@ -28,8 +28,11 @@ impl Scores {
     }
 
     /// # Panics
-    /// If a window or cap is not above 0.
-    fn args(&self, args: Args) -> Args {
+    /// If a window or cap is not above 0, or a head has no sink where there are some.
+    fn args(&self, args: Args, sinks: Option<&Tensor>) -> Args {
+        if let Some(sinks) = sinks {
+            check_tensor("sinks", sinks, Dtype::F32, self.heads);
+        }
         assert!(self.window != Some(0), "a window of no keys");
         assert!(
             self.softcap.is_none_or(|cap| cap > 0.0),
@@ -38,7 +41,8 @@ impl Scores {
         );
         // A window that reaches to the first key from the last position is none.
         let window = self.window.filter(|&w| w < self.past + self.queries);
-        args.int(self.keys)
+        args.maybe(sinks)
+            .int(self.keys)
             .int(self.past)
             .int(window.unwrap_or(0))
             .float(self.scale)
@@ -48,16 +52,22 @@ impl Scores {
 
 impl Gpu {
     /// p = softmax(cap(scale·s)) over the keys that each query sees, 0 for the others: `s` are raw q·k in f32, `p` activations.
+    /// A head's sink, f32 (heads), is a score that stands in the sum beside those of the keys.
     ///
     /// # Errors
     /// If the device fails.
     ///
     /// # Panics
     /// If lengths or types don't fit.
-    pub fn softmax(&self, s: &Tensor, shape: Scores, p: &Tensor) -> Result<(), Error> {
+    pub fn softmax(
+        &self,
+        s: &Tensor,
+        (shape, sinks): (Scores, Option<&Tensor>),
+        p: &Tensor,
+    ) -> Result<(), Error> {
         check_tensor("scores", s, Dtype::F32, shape.len());
         check_tensor("probabilities", p, self.dtype(), shape.len());
-        let args = shape.args(Args::new().tensor(s, 0).tensor(p, 0));
+        let args = shape.args(Args::new().tensor(s, 0).tensor(p, 0), sinks);
         let grid = block_a_row(shape.queries, shape.heads, shape.keys, THREADS);
         self.launch("softmax", grid, &args)
     }
@@ -74,7 +84,7 @@ impl Gpu {
         &self,
         s: &Tensor,
         d_p: &Tensor,
-        shape: Scores,
+        (shape, sinks): (Scores, Option<&Tensor>),
         p: &Tensor,
         d_s: &Tensor,
     ) -> Result<(), Error> {
@@ -88,7 +98,7 @@ impl Gpu {
             .tensor(p, 0)
             .tensor(d_s, 0);
         let grid = block_a_row(shape.queries, shape.heads, shape.keys, THREADS);
-        self.launch("softmax_backward", grid, &shape.args(tensors))
+        self.launch("softmax_backward", grid, &shape.args(tensors, sinks))
     }
 
     /// Every head of `from` (T, heads · d) becomes `group` heads of `to` (T, heads · group · d), side by side: keys or values

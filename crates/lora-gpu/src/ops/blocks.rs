@@ -23,6 +23,8 @@ pub enum Widen {
     Q5K,
     /// 256 values of 6 bits, by 16 with scales of 8 bits.
     Q6K,
+    /// MXFP4 (OCP Microscaling Formats 1.0): 32 floats of 4 bits behind the exponent that they share.
+    Mxfp4,
 }
 
 impl Widen {
@@ -38,6 +40,7 @@ impl Widen {
             Self::Q4K => (256, 144),
             Self::Q5K => (256, 176),
             Self::Q6K => (256, 210),
+            Self::Mxfp4 => (32, 17),
         }
     }
 
@@ -52,6 +55,7 @@ impl Widen {
             Self::Q4K => "widen_q4k",
             Self::Q5K => "widen_q5k",
             Self::Q6K => "widen_q6k",
+            Self::Mxfp4 => "widen_mxfp4",
         }
     }
 }

@@ -84,4 +84,56 @@ impl Gpu {
         let grid = block_a_row(rows, 1, columns, THREADS);
         self.launch("weigh", grid, &args)
     }
+
+    /// y += the bias of each row: y is (T·k, w) of activations, biases are f32 (E, w), and `which` says the row of them, u32
+    /// (T·k). That it is there is the caller's promise.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If shapes or types don't fit.
+    pub fn add_bias_of(&self, biases: &Tensor, which: &Tensor, y: Mat<'_>) -> Result<(), Error> {
+        let (rows, columns) = (y.rows(), y.columns());
+        check_mat("rows of experts", y, self.dtype(), rows, columns);
+        check_tensor("biases", biases, Dtype::F32, columns);
+        check_tensor("experts of rows", which, Dtype::U32, rows);
+        let args = Args::new()
+            .tensor(biases, 0)
+            .tensor(which, 0)
+            .mat(y)
+            .long(rows)
+            .long(columns);
+        self.launch("add_bias_of", over_values(rows, columns), &args)
+    }
+
+    /// The part of [`weigh`](Self::weigh)'s gradients that passes the biases of what was weighed: dots += Σ d·bias of each
+    /// row, for d (T·k, w) of activations that meets no weight yet.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If shapes or types don't fit.
+    pub fn add_bias_dots(
+        &self,
+        biases: &Tensor,
+        which: &Tensor,
+        d: Mat<'_>,
+        dots: &Tensor,
+    ) -> Result<(), Error> {
+        let (rows, columns) = (d.rows(), d.columns());
+        check_mat("gradient", d, self.dtype(), rows, columns);
+        check_tensor("biases", biases, Dtype::F32, columns);
+        check_tensor("experts of rows", which, Dtype::U32, rows);
+        check_tensor("gradients of weights", dots, Dtype::F32, rows);
+        let args = Args::new()
+            .tensor(biases, 0)
+            .tensor(which, 0)
+            .mat(d)
+            .tensor(dots, 0)
+            .int(columns);
+        let grid = block_a_row(rows, 1, columns, THREADS);
+        self.launch("add_bias_dots", grid, &args)
+    }
 }

@@ -24,7 +24,7 @@ pub use blocks::Widen;
 pub use dora::DoraFactors;
 pub use dropout::Mask;
 pub use experts::Slots;
-pub use gated::Activation;
+pub use gated::{Activation, Clamped};
 pub use layer_norm::Affine;
 pub use loss::RowLosses;
 pub use norm::Write;
@@ -62,6 +62,13 @@ impl Args {
     fn null(mut self) -> Self {
         self.0.push(Arg::Address(0));
         self
+    }
+    /// The address of a tensor that may be missing.
+    fn maybe(self, tensor: Option<&Tensor>) -> Self {
+        match tensor {
+            Some(tensor) => self.tensor(tensor, 0),
+            None => self.null(),
+        }
     }
     /// A matrix's address and stride.
     fn mat(self, mat: Mat<'_>) -> Self {

@@ -1,5 +1,5 @@
 //! Attention whose scores are never in memory, and its gradients.
-use crate::support::{Matrix, Place, differences, each_precision, twice};
+use crate::support::{Matrix, Place, differences, each_precision, twice, upload};
 use lora_gpu::{Attended, Attention, Dtype, Gpu, Keys, Segment};
 
 #[derive(Debug, Clone)]
@@ -9,6 +9,8 @@ struct Case {
     head_dim: usize,
     window: Option<usize>,
     softcap: Option<f32>,
+    /// One a head, or none.
+    sinks: Vec<f64>,
     segments: Vec<Segment>,
     listed: Vec<u32>,
 }
@@ -29,6 +31,7 @@ fn of_heads(heads: usize, kv_heads: usize, head_dim: usize, segments: &[Segment]
         head_dim,
         window: None,
         softcap: None,
+        sinks: Vec::new(),
         segments: segments.to_vec(),
         listed: Vec::new(),
     }
@@ -82,6 +85,15 @@ fn cases() -> Vec<Case> {
             window: Some(33),
             softcap: Some(2.0),
             ..long
+        },
+        Case {
+            sinks: vec![-2.0, 9.0, 0.5, 0.25, -300.0, 60.0],
+            ..shared(6, 2, 8)
+        },
+        Case {
+            window: Some(20),
+            sinks: vec![1.5, 0.0],
+            ..of_heads(2, 1, 64, &[alone(0, 150), alone(150, 3)])
         },
         of_heads(2, 1, 96, &[alone(0, 70), alone(70, 9)]),
         of_heads(1, 1, 128, &[alone(0, 130)]),
@@ -186,7 +198,8 @@ fn reference(case: &Case, qkv: &[f64], d_o: &[f64]) -> Reference {
                 case.score(raw)
             });
             let scores: Vec<(f64, f64)> = scores.collect();
-            let total: f64 = scores.iter().map(|(score, _)| score.exp()).sum();
+            let of_keys: f64 = scores.iter().map(|(score, _)| score.exp()).sum();
+            let total = of_keys + case.sinks.get(head).map_or(0.0, |sink| sink.exp());
             log_sums[head * rows + row] = total.ln();
             let d_p = |key: usize| case.dot(&d_o[out..], &qkv[at(key, v)..]);
             let p: Vec<f64> = scores.iter().map(|(s, _)| s.exp() / total).collect();
@@ -253,8 +266,13 @@ fn check(gpu: &Gpu, case: &Case) {
     let tiles = gpu
         .attention_tiles(&case.segments, &case.listed, rows)
         .expect("there is memory");
+    let sinks = match &case.sinks[..] {
+        [] => None,
+        sinks => Some(upload(gpu, Dtype::F32, sinks)),
+    };
     let attention = Attention {
         qkv: qkv.mat(),
+        sinks: sinks.as_ref(),
         heads: case.heads,
         kv_heads: case.kv_heads,
         head_dim: case.head_dim,
@@ -301,6 +319,7 @@ fn the_formulas_gradients_are_differences() {
     let case = Case {
         softcap: Some(1.5),
         window: Some(4),
+        sinks: vec![0.75, -1.0],
         ..of_heads(2, 1, 8, &[alone(0, 6), alone(6, 2)])
     };
     let (rows, outputs) = (case.rows(), case.heads * case.head_dim);
@@ -333,6 +352,7 @@ fn rows_that_are_no_whole_chunks_are_refused() {
             window: None,
             scale: 1.0,
             softcap: None,
+            sinks: None,
             tiles: &tiles,
         };
         let to = Attended {

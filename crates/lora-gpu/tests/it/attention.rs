@@ -1,6 +1,8 @@
 //! Softmax of scores.
-use crate::support::{Matrix, Place, assert_close, differences, each_precision, noise, twice};
-use lora_gpu::{Gpu, Scores};
+use crate::support::{
+    Matrix, Place, assert_close, differences, each_precision, noise, twice, upload,
+};
+use lora_gpu::{Dtype, Gpu, Scores, Tensor};
 
 const DENSE: Place = Place {
     offset: 0,
@@ -79,13 +81,27 @@ fn shapes() -> Vec<Scores> {
     ]
 }
 
+/// A head's sink in every second shape, of which one outweighs all scores.
+fn sinks(gpu: &Gpu, number: usize, shape: &Scores) -> (Option<Tensor>, Vec<f64>) {
+    let values: Vec<f64> = [0.5, 40.0, -3.0]
+        .into_iter()
+        .cycle()
+        .skip(number)
+        .take(shape.heads)
+        .collect();
+    match number % 2 {
+        0 => (Some(upload(gpu, Dtype::F32, &values)), values),
+        _ => (None, Vec::new()),
+    }
+}
+
 fn sees(shape: &Scores, query: usize, key: usize) -> bool {
     let position = shape.past + query;
     key <= position && shape.window.is_none_or(|window| position - key < window)
 }
 
-/// The probabilities of one query.
-fn reference(shape: &Scores, query: usize, s: &[f64]) -> Vec<f64> {
+/// The probabilities of one query, with the score of its sink.
+fn reference(shape: &Scores, query: usize, sink: Option<f64>, s: &[f64]) -> Vec<f64> {
     let capped = |s: f64| {
         let s = f64::from(shape.scale) * s;
         shape
@@ -103,7 +119,7 @@ fn reference(shape: &Scores, query: usize, s: &[f64]) -> Vec<f64> {
             }
         })
         .collect();
-    let total: f64 = e.iter().sum();
+    let total = e.iter().sum::<f64>() + sink.map_or(0.0, f64::exp);
     e.iter().map(|e| e / total).collect()
 }
 
@@ -137,14 +153,17 @@ fn scores(gpu: &Gpu, shape: &Scores, seed: u64) -> Matrix {
 #[test]
 fn each_query_sees_its_keys() {
     each_precision(|gpu| {
-        for shape in shapes() {
+        for (number, shape) in shapes().into_iter().enumerate() {
+            let (sinks, values) = sinks(gpu, number, &shape);
             let s = scores(gpu, &shape, 1);
             let p = Matrix::unwritten(gpu, gpu.dtype(), (s.rows, s.columns), DENSE);
             let found = twice(gpu, &[&p], || {
-                gpu.softmax(&s.tensor, shape, &p.tensor).expect("it fits");
+                gpu.softmax(&s.tensor, (shape, sinks.as_ref()), &p.tensor)
+                    .expect("it fits");
             });
             let expected = by_query(&shape, |query, at| {
-                reference(&shape, query, &s.values[at..at + shape.keys])
+                let sink = values.get(at / shape.keys / shape.queries).copied();
+                reference(&shape, query, sink, &s.values[at..at + shape.keys])
             });
             assert_close("p", gpu.dtype(), &found[0], &expected, 2e-6);
             for (i, p) in found[0].iter().enumerate() {
@@ -161,20 +180,24 @@ fn each_query_sees_its_keys() {
 #[test]
 fn the_gradient_is_the_difference() {
     each_precision(|gpu| {
-        for shape in shapes() {
+        for (number, shape) in shapes().into_iter().enumerate() {
+            let (sinks, values) = sinks(gpu, number, &shape);
             let (s, d_p) = (scores(gpu, &shape, 1), scores(gpu, &shape, 2));
             let rows = (s.rows, s.columns);
             let p = Matrix::unwritten(gpu, gpu.dtype(), rows, DENSE);
             let d_s = Matrix::unwritten(gpu, gpu.dtype(), rows, DENSE);
-            gpu.softmax(&s.tensor, shape, &p.tensor).expect("it fits");
+            gpu.softmax(&s.tensor, (shape, sinks.as_ref()), &p.tensor)
+                .expect("it fits");
             let forward = p.now(gpu);
             let found = twice(gpu, &[&p, &d_s], || {
+                let shape = (shape, sinks.as_ref());
                 gpu.softmax_backward(&s.tensor, &d_p.tensor, shape, &p.tensor, &d_s.tensor)
                     .expect("it fits");
             });
             assert_eq!(found[0], forward, "p again");
             let expected = by_query(&shape, |query, at| {
                 let range = at..at + shape.keys;
+                let sink = values.get(at / shape.keys / shape.queries).copied();
                 let seen = |values: &[f64]| -> Vec<f64> {
                     values
                         .iter()
@@ -183,9 +206,9 @@ fn the_gradient_is_the_difference() {
                 };
                 let (s, d_p) = (seen(&s.values[range.clone()]), seen(&d_p.values[range]));
                 if shape.keys < 100 {
-                    return differences(&s, &d_p, |s| reference(&shape, query, s));
+                    return differences(&s, &d_p, |s| reference(&shape, query, sink, s));
                 }
-                let p = reference(&shape, query, &s); // by the formula, where differences take long
+                let p = reference(&shape, query, sink, &s); // by the formula, where differences take long
                 let mean: f64 = p.iter().zip(&d_p).map(|(p, d)| p * d).sum();
                 let scale = f64::from(shape.scale);
                 p.iter()

@@ -150,3 +150,33 @@ fn a_block_of_q4_k_is_its_definition() {
         assert_eq!(found[4 * 32 + 7], 0.0);
     });
 }
+
+/// What the format's definition says of every byte and every exponent that is a number.
+#[test]
+fn blocks_of_mxfp4_are_their_definition() {
+    const VALUES: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let value = |code: u8| {
+        let sign = if code & 8 == 0 { 1.0 } else { -1.0 };
+        sign * VALUES[usize::from(code & 7)]
+    };
+    let codes = |e: u8, j: u8| e.wrapping_mul(31).wrapping_add(j.wrapping_mul(17));
+    let mut bytes = Vec::new();
+    let mut expected = Vec::new();
+    for e in 0..255u8 {
+        let scale = (f64::from(e) - 127.0).exp2();
+        bytes.push(e);
+        bytes.extend((0..16).map(|j| codes(e, j)));
+        expected.extend((0..16).map(|j| value(codes(e, j) & 15) * scale));
+        expected.extend((0..16).map(|j| value(codes(e, j) >> 4) * scale));
+    }
+    each_precision(|gpu| {
+        let tensor = gpu.uploaded(Dtype::U8, &bytes).expect("there is memory");
+        let to = Matrix::unwritten(gpu, gpu.dtype(), (85, 3 * 32), PLACES[1]);
+        let found = twice(gpu, &[&to], || {
+            gpu.widen(Widen::Mxfp4, &tensor, 0, to.mat())
+                .expect("it fits");
+        });
+        let expected: Vec<f64> = expected.iter().map(|&v| rounded(gpu.dtype(), v)).collect();
+        assert_eq!(found[0], expected);
+    });
+}

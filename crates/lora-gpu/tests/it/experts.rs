@@ -102,3 +102,44 @@ fn a_rows_gradient_meets_its_weight_and_gives_that_of_the_weight() {
         }
     });
 }
+
+/// y = row + bias of its expert: what is added, and the gradient of a weight that y is multiplied by.
+#[test]
+fn a_row_has_the_bias_of_its_expert() {
+    const EXPERTS: usize = 3;
+    each_case(|gpu, rows, columns, place| {
+        let (biases, values) = vector(gpu, &noise(5, EXPERTS * columns));
+        let list: Vec<u32> = (0..rows).map(|row| (row * 7 % EXPERTS) as u32).collect();
+        let which = upload_u32(gpu, &list);
+        let bias = |row: usize| &values[list[row] as usize * columns..][..columns];
+        let y = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (1, 1.0));
+        let found = twice(gpu, &[&y], || {
+            gpu.add_bias_of(&biases, &which, y.mat()).expect("it fits");
+        });
+        let own = y.values.iter().enumerate();
+        let expected: Vec<f64> = own
+            .map(|(i, v)| v + bias(i / columns)[i % columns])
+            .collect();
+        assert_close("y", gpu.dtype(), &found[0], &expected, 1e-6);
+
+        let d = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (2, 1.0));
+        let place = crate::support::PLACES[0];
+        let dots = Matrix::noise(gpu, Dtype::F32, (1, rows), place, (3, 1.0));
+        let found = twice(gpu, &[&dots], || {
+            gpu.add_bias_dots(&biases, &which, d.mat(), &dots.tensor)
+                .expect("it fits");
+        });
+        for (row, d) in d.values.chunks(columns).enumerate() {
+            let weighted = |w: &[f64]| bias(row).iter().map(|b| w[0] * b).collect::<Vec<f64>>();
+            let expected = dots.values[row] + differences(&[1.0], d, weighted)[0];
+            let terms: f64 = bias(row).iter().zip(d).map(|(b, d)| (b * d).abs()).sum();
+            assert_near(
+                "dot",
+                Dtype::F32,
+                &found[0][row..=row],
+                &[expected],
+                1e-6 * (1.0 + terms),
+            );
+        }
+    });
+}

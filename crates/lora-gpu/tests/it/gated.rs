@@ -1,6 +1,6 @@
 //! Gated linear units.
 use crate::support::{Matrix, assert_close, differences, each_case, twice};
-use lora_gpu::Activation;
+use lora_gpu::{Activation, Clamped};
 
 const ACTIVATIONS: [Activation; 2] = [Activation::Silu, Activation::GeluTanh];
 
@@ -91,5 +91,68 @@ fn far_from_zero_nothing_overflows() {
                 .expect("it fits");
             assert!(d_gate_up.now(gpu).iter().all(|v| v.is_finite()));
         }
+    });
+}
+
+const UNIT: Clamped = Clamped {
+    alpha: 1.702,
+    limit: 2.503, // no bfloat16
+};
+
+/// One row of gate | up through the clamped unit.
+fn clamped(gate_up: &[f64]) -> Vec<f64> {
+    let (alpha, limit) = (f64::from(UNIT.alpha), f64::from(UNIT.limit));
+    let (gate, up) = gate_up.split_at(gate_up.len() / 2);
+    let pairs = gate.iter().zip(up);
+    pairs
+        .map(|(g, u)| {
+            let (g, u) = (g.min(limit), u.clamp(-limit, limit));
+            (u + 1.0) * g / (1.0 + (-alpha * g).exp())
+        })
+        .collect()
+}
+
+/// Values reach beyond the limit on both sides, and none is at it, where there is no slope.
+#[test]
+fn the_clamped_unit_and_its_gradient_are_the_formulas() {
+    each_case(|gpu, rows, columns, place| {
+        let dtype = gpu.dtype();
+        let gate_up = Matrix::noise(gpu, dtype, (rows, 2 * columns), place, (3, 5.0));
+        let limit = f64::from(UNIT.limit);
+        assert!(
+            gate_up
+                .values
+                .iter()
+                .all(|v| (v.abs() - limit).abs() > 2e-5)
+        );
+        let out = Matrix::unwritten(gpu, dtype, (rows, columns), place);
+        let found = twice(gpu, &[&out], || {
+            gpu.clamped(gate_up.mat(), UNIT, out.mat())
+                .expect("it fits");
+        });
+        let rows_of_both = || gate_up.values.chunks(2 * columns);
+        let expected: Vec<f64> = rows_of_both().flat_map(clamped).collect();
+        assert_close("out", dtype, &found[0], &expected, 1e-6);
+
+        let d = Matrix::noise(gpu, dtype, (rows, columns), place, (2, 1.0));
+        let gradient: Vec<f64> = rows_of_both()
+            .zip(d.values.chunks(columns))
+            .flat_map(|(row, d)| {
+                let pairs: Vec<Vec<f64>> = (0..columns)
+                    .map(|i| differences(&[row[i], row[columns + i]], &d[i..=i], clamped))
+                    .collect();
+                let side = |side: usize| pairs.iter().map(move |pair| pair[side]);
+                side(0).chain(side(1)).collect::<Vec<f64>>()
+            })
+            .collect();
+        let d_gate_up = Matrix::unwritten(gpu, dtype, (rows, 2 * columns), place);
+        let found = twice(gpu, &[&d_gate_up], || {
+            gpu.clamped_backward(gate_up.mat(), UNIT, d.mat(), d_gate_up.mat())
+                .expect("it fits");
+        });
+        assert_close("gradient", dtype, &found[0], &gradient, 3e-6);
+        gpu.clamped_backward(gate_up.mat(), UNIT, d.mat(), gate_up.mat())
+            .expect("it fits");
+        assert_eq!(gate_up.now(gpu), found[0], "in place");
     });
 }

@@ -1,4 +1,4 @@
-//! The loss for the balance of a mixture's experts in a training step: the forward pass counts, and what that comes to goes into
+//! The loss for the balance of a mixture's experts in a training step, on the CPU or a GPU: the forward pass counts, and what that comes to goes into
 //! the gradients of the routers' logits on the way back.
 use super::batch::Batch;
 use lora_kernels::experts::{Balance, Choice, Routing, add_balance_gradients};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Of one pass over a batch.
 #[derive(Debug)]
-pub(super) struct Balancing {
+pub(crate) struct Balancing {
     /// Factor of the loss in what is differentiated.
     weight: f64,
     /// Sequences that each row stands for, (T).
@@ -17,7 +17,7 @@ pub(super) struct Balancing {
 }
 
 impl Balancing {
-    pub(super) fn new(weight: f32, batch: &Batch, experts: usize) -> Self {
+    pub(crate) fn new(weight: f32, batch: &Batch, experts: usize) -> Self {
         Self {
             weight: f64::from(weight),
             times: batch.sequences_of_rows(),
@@ -27,7 +27,7 @@ impl Balancing {
     }
 
     /// Counts a layer, unless it is computed again for the way back.
-    pub(super) fn count(&self, probabilities: &[f32], routing: &Routing, choice: Choice) {
+    pub(crate) fn count(&self, probabilities: &[f32], routing: &Routing, choice: Choice) {
         if self.slopes.get().is_some() {
             return;
         }
@@ -36,14 +36,14 @@ impl Balancing {
     }
 
     /// The loss, after the forward pass.
-    pub(super) fn close(&self) -> f64 {
+    pub(crate) fn close(&self) -> f64 {
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         self.slopes.get_or_init(|| counted.slopes(self.weight));
         counted.loss()
     }
 
     /// Adds its part to the gradient of a router's logits, (T, E), after [`Self::close`].
-    pub(super) fn add_logit_gradients(&self, probabilities: &[f32], d_logits: &mut [f32]) {
+    pub(crate) fn add_logit_gradients(&self, probabilities: &[f32], d_logits: &mut [f32]) {
         if let Some(slopes) = self.slopes.get() {
             add_balance_gradients(probabilities, slopes, &self.times, d_logits);
         }

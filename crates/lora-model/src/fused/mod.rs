@@ -7,7 +7,7 @@
 //! keys that later layers read, `linears` its linear layers, `project` one of them with what trains at it (`site`).
 mod adopt;
 mod attend;
-mod balance;
+pub(crate) mod balance;
 pub(crate) mod batch;
 mod batch_size;
 pub(crate) mod binding;

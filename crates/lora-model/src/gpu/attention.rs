@@ -41,6 +41,7 @@ impl<'p> LayerPass<'p> {
             window: shape.window,
             scale: shape.scale,
             softcap: shape.softcap,
+            sinks: self.layer.sinks.as_ref(),
             tiles,
         };
         Some((attention, log_sums))

@@ -204,7 +204,8 @@ impl<'p> LayerPass<'p> {
                 let q = q.of_rows(block.queries.clone());
                 let kv = kv.of_rows(block.keys.clone());
                 self.scores(heads, q, kv, block.shape)?;
-                self.pass.gpu.softmax(scores, block.shape, p)?;
+                let sinks = self.layer.sinks.as_ref();
+                self.pass.gpu.softmax(scores, (block.shape, sinks), p)?;
                 self.outputs(heads, kv, block.shape, o.of_rows(block.queries))?;
             }
         }
@@ -309,7 +310,8 @@ impl<'p> LayerPass<'p> {
             Product::new(d_o.n(), heads.of_values(at.kv).t(), d_p),
             to_scores,
         )?;
-        gpu.softmax_backward(scores, d_scores, at.shape, p, d_s)?;
+        let sinks = self.layer.sinks.as_ref();
+        gpu.softmax_backward(scores, d_scores, (at.shape, sinks), p, d_s)?;
         let (p, _) = heads.of_scores(p, at.shape, 0);
         let (d_s, _) = heads.of_scores(d_s, at.shape, 0);
         let q = heads.of_queries(at.q, 0);

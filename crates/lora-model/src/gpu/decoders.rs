@@ -17,12 +17,6 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
             facts.output_scale.is_some(),
             "values with a norm of their own, and layers' outputs times a number",
         ),
-        (facts.sinks.is_some(), "attention sinks"),
-        (
-            config.experts.is_some_and(|own| own.clamp.is_some())
-                || facts.experts.is_some_and(|own| own.biased),
-            "experts with biases or a clamped unit",
-        ),
         (
             config
                 .experts

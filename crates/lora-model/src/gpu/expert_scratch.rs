@@ -11,10 +11,12 @@ pub(super) struct Mixed {
     pub(super) chosen: usize,
     /// I of an expert.
     pub(super) width: usize,
+    /// Whether experts have biases.
+    biased: bool,
 }
 
 /// Pieces of memory.
-pub(super) const PIECES: usize = 9;
+pub(super) const PIECES: usize = 10;
 
 impl Mixed {
     /// Of a decoder.
@@ -25,6 +27,7 @@ impl Mixed {
             experts: own.count,
             chosen: own.chosen,
             width: own.width,
+            biased: config.facts().experts.is_some_and(|names| names.biased),
         })
     }
 
@@ -51,6 +54,7 @@ impl Mixed {
             (Dtype::U32, rows * chosen),
             (Dtype::U32, rows * chosen),
             (Dtype::F32, rows * chosen),
+            (Dtype::U32, if self.biased { rows * chosen } else { 0 }),
         ]
     }
 }
@@ -73,6 +77,8 @@ pub(super) struct ExpertScratch {
     pub(super) places: Tensor,
     /// The weight of each row, f32 (T·k).
     pub(super) weights: Tensor,
+    /// The expert of each row, (T·k), where experts have biases.
+    pub(super) experts: Tensor,
 }
 
 impl From<[Tensor; PIECES]> for ExpertScratch {
@@ -87,6 +93,7 @@ impl From<[Tensor; PIECES]> for ExpertScratch {
             tokens,
             places,
             weights,
+            experts,
         ] = pieces;
         Self {
             rows,
@@ -98,6 +105,7 @@ impl From<[Tensor; PIECES]> for ExpertScratch {
             tokens,
             places,
             weights,
+            experts,
         }
     }
 }

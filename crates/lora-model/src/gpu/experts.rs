@@ -82,6 +82,12 @@ impl<'p> LayerPass<'p> {
         gpu.upload(&tokens, &scratch.tokens, 0)?;
         gpu.upload(routing.rows_of_slots(), &scratch.places, 0)?;
         gpu.upload(&weights, &scratch.weights, 0)?;
+        if mixture.biases.is_some() {
+            let of_rows = routing.ranges();
+            let of_rows = of_rows.flat_map(|(expert, rows)| rows.map(move |_| expert as u32));
+            let experts: Vec<u32> = of_rows.collect();
+            gpu.upload(&experts, &scratch.experts, 0)?;
+        }
         Ok(Chosen {
             routing,
             probabilities,
@@ -104,8 +110,7 @@ impl<'p> LayerPass<'p> {
         let activated = self.scratch.experts.activated.mat(rows, width);
         let gate_up = self.expert_gate_up(mixture, saved);
         self.pass.timed(Part::Activation, 0, || {
-            let activation = mixture.activation;
-            self.pass.gpu.gated(gate_up, activation, activated)
+            mixture.unit.forward(self.pass.gpu, gate_up, activated)
         })?;
         Ok(activated)
     }
@@ -125,16 +130,32 @@ impl<'p> LayerPass<'p> {
         let chosen = self.pass.timed(Part::LinearForward, operations, || {
             let logits = saved.router.mat(n.rows(), mixture.choice.experts);
             gpu.gemm(Product::new(n.n(), mixture.router().t(), logits))?; // (T, H) -> (T, E)
+            if let Some(biases) = &mixture.biases {
+                gpu.add_bias(&biases.router, 0, 1.0, logits)?;
+            }
             let chosen = self.choose(mixture, saved)?;
+            if let Some(balancing) = &self.pass.balancing {
+                let Chosen {
+                    routing,
+                    probabilities,
+                } = &chosen;
+                balancing.count(probabilities, routing, mixture.choice);
+            }
             gpu.gather(n, &scratch.tokens, 0, rows)?; // -> (T·k, H)
             let to = self.expert_gate_up(mixture, saved);
             chosen.multiply(gpu, (&mixture.gate_up, wide), Way::Forward, rows, to)?; // -> (T·k, 2·I)
+            if let Some(biases) = &mixture.biases {
+                gpu.add_bias_of(&biases.gate_up, &scratch.experts, to)?;
+            }
             Ok(chosen)
         })?;
         let activated = self.activate_experts(mixture, saved)?;
         let operations = self.expert_operations(mixture, 1, 0);
         self.pass.timed(Part::LinearForward, operations, || {
             chosen.multiply(gpu, (&mixture.down, wide), Way::Forward, activated, rows)?; // (T·k, I) -> (T·k, H)
+            if let Some(biases) = &mixture.biases {
+                gpu.add_bias_of(&biases.down, &scratch.experts, rows)?;
+            }
             let slots = self.slots(mixture, true);
             gpu.combine(rows, slots, self.residual_multiplier(), x, Write::Add)
         })
@@ -161,11 +182,18 @@ impl<'p> LayerPass<'p> {
         self.pass.timed(Part::LinearBackward, operations, || {
             gpu.gather(dy, &scratch.tokens, 0, rows)?;
             chosen.multiply(gpu, (&mixture.down, wide), Way::Backward, rows, d)?; // (T·k, H) -> (T·k, I)
-            gpu.weigh(d, activated, &scratch.weights, &scratch.d_weights)
+            gpu.weigh(d, activated, &scratch.weights, &scratch.d_weights)?;
+            match &mixture.biases {
+                Some(biases) => {
+                    let dots = &scratch.d_weights;
+                    gpu.add_bias_dots(&biases.down, &scratch.experts, rows, dots)
+                }
+                None => Ok(()),
+            }
         })?;
         let gate_up = self.expert_gate_up(mixture, saved);
         self.pass.timed(Part::Activation, 0, || {
-            gpu.gated_backward(gate_up, mixture.activation, d, gate_up)
+            mixture.unit.backward(gpu, gate_up, d)
         })?;
         let operations = self.expert_operations(mixture, 2, 1);
         self.pass.timed(Part::LinearBackward, operations, || {
@@ -187,6 +215,9 @@ impl<'p> LayerPass<'p> {
         gpu.download(&scratch.d_weights, &mut d_weights)?;
         let mut d_logits = vec![0.0f32; probabilities.len()];
         routing.logit_gradients(probabilities, &d_weights, mixture.choice, &mut d_logits);
+        if let Some(balancing) = &self.pass.balancing {
+            balancing.add_logit_gradients(probabilities, &mut d_logits);
+        }
         gpu.upload(&d_logits, &scratch.d_logits, 0)?;
         let shape = (self.pass.rows, mixture.choice.experts);
         let d = scratch.d_router.mat(shape.0, shape.1);

@@ -96,8 +96,10 @@ enum Stored {
 
 /// The block format of a weight that the device can widen.
 pub(super) fn blocks_of(view: &TensorView<'_>) -> Option<Widen> {
-    let StorageDtype::Quantised(dtype) = view.dtype() else {
-        return None;
+    let dtype = match view.dtype() {
+        StorageDtype::Quantised(dtype) => dtype,
+        StorageDtype::Mxfp4 => return Some(Widen::Mxfp4),
+        _ => return None,
     };
     use candle_core::quantized::GgmlDType as B;
     Some(match dtype {

@@ -49,24 +49,25 @@ impl Resident for OnGpu<'_> {
         adapter: &Adapter,
         packed: &Packed,
         dropout: Option<Dropout>,
-        scale: f32,
-    ) -> Result<Vec<SequenceLoss>, Error> {
+        weights: (f32, Option<f32>),
+    ) -> Result<(Vec<SequenceLoss>, Option<f64>), Error> {
         let (learning, gpu) = self.learning()?;
         let gpu = gpu.clone();
         let count = learning.count;
         let leaf = learning.sum.leaf(&gpu, count)?;
-        let losses = if packed.supervised() == 0 {
-            super::nothing_learned(packed)
-        } else {
-            let binding = self.binding(Some(adapter), packed, dropout)?;
-            let batch = self.batch(packed, dropout);
-            let work = (packed, &batch);
-            self.engine
-                .gradients_there(&binding, work, dropout, scale, &leaf)?
+        let found = match self.nothing_to_learn(packed, weights.1)? {
+            Some(nothing) => nothing,
+            None => {
+                let binding = self.binding(Some(adapter), packed, dropout)?;
+                let batch = self.batch(packed, dropout);
+                let work = (packed, &batch);
+                self.engine
+                    .gradients_there(&binding, work, dropout, weights, &leaf)?
+            }
         };
         let (learning, _) = self.learning()?;
         learning.sum.join(&gpu, count, false)?;
-        Ok(losses)
+        Ok(found)
     }
 
     fn norm(&mut self) -> Result<f64, Error> {

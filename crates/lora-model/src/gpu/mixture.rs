@@ -1,12 +1,13 @@
 //! Router and experts of a layer on the device. The matrices of all experts lie in one piece of memory, dense or as the file's
 //! blocks, of which one expert's are widened at a time.
+use super::expert_biases::Biases;
 use super::group::{blocks_of, store};
 use super::load::Loader;
-use super::unit::on_device;
+use super::unit::ExpertUnit;
 use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{EXPERT_PROJECTIONS, Mlp, TensorView};
-use lora_gpu::{Activation, Dtype, Gpu, Mat, Tensor, Widen};
+use lora_checkpoint::{EXPERT_PROJECTIONS, Mlp, StorageDtype, TensorView};
+use lora_gpu::{Dtype, Gpu, Mat, Tensor, Widen};
 use lora_kernels::experts::Choice;
 
 /// The projections of an expert that read its input, and the one that gives its output.
@@ -17,9 +18,11 @@ pub(super) const GIVES: &[Projection] = EXPERT_PROJECTIONS.split_at(2).1;
 #[derive(Debug)]
 pub(super) struct Mixture {
     pub(super) choice: Choice,
-    pub(super) activation: Activation,
+    pub(super) unit: ExpertUnit,
     hidden: usize,
     router: Tensor,
+    /// Where a family has such.
+    pub(super) biases: Option<Biases>,
     /// Gate and up of each expert, (2·I, H).
     pub(super) gate_up: Stack,
     /// Down of each, (H, I).
@@ -31,6 +34,8 @@ pub(super) struct Mixture {
 pub(super) struct MixtureSize {
     /// Values of the router.
     pub(super) router: usize,
+    /// Values of all biases.
+    pub(super) biases: usize,
     pub(super) gate_up: StackSize,
     pub(super) down: StackSize,
 }
@@ -38,7 +43,8 @@ pub(super) struct MixtureSize {
 impl MixtureSize {
     /// Bytes that it holds, with activations of `act` bytes.
     pub(super) fn bytes(self, act: usize) -> usize {
-        act * self.router + self.gate_up.bytes(act) + self.down.bytes(act)
+        let biases = size_of::<f32>() * self.biases;
+        act * self.router + biases + self.gate_up.bytes(act) + self.down.bytes(act)
     }
 
     /// Values of the largest matrix that is widened at each use.
@@ -110,9 +116,13 @@ impl Mixture {
         loader.matrix(&view, router.mat(own.count, hidden))?;
         Ok(Some(Self {
             choice: Choice::of_softmax(own.count, own.chosen, own.normalised),
-            activation: on_device(activation),
+            unit: ExpertUnit::of(own, activation),
             hidden,
             router,
+            biases: match names.biased {
+                true => Some(Biases::load(base, loader.gpu(), (layer, own, names))?),
+                false => None,
+            },
             gate_up: Stack::load(base, loader, (layer, READS))?,
             down: Stack::load(base, loader, (layer, GIVES))?,
         }))
@@ -131,6 +141,7 @@ impl Mixture {
     pub(super) fn size(&self) -> MixtureSize {
         MixtureSize {
             router: self.choice.experts * self.hidden,
+            biases: self.biases.as_ref().map_or(0, Biases::len),
             gate_up: self.gate_up.size,
             down: self.down.size,
         }
@@ -159,11 +170,19 @@ fn views<'b>(
 /// The blocks of each projection, if all its experts are in blocks of one kind that the device can widen.
 fn kinds(views: &[Vec<TensorView<'_>>]) -> Option<Vec<Widen>> {
     let of_one = |views: &Vec<TensorView<'_>>| {
-        let first = blocks_of(views.first()?)?;
-        let are_alike = views.iter().all(|view| blocks_of(view) == Some(first));
+        let first = expert_blocks(views.first()?)?;
+        let are_alike = views.iter().all(|view| expert_blocks(view) == Some(first));
         are_alike.then_some(first)
     };
     views.iter().map(of_one).collect()
+}
+
+/// The block format of an expert's weight that the device can widen.
+fn expert_blocks(view: &TensorView<'_>) -> Option<Widen> {
+    match view.dtype() {
+        StorageDtype::Mxfp4Apart => Some(Widen::Mxfp4), // brought into GGUF's layout
+        _ => blocks_of(view),
+    }
 }
 
 /// Bytes of the blocks of all experts of a layer at some projections, if they would be held so.
@@ -253,7 +272,7 @@ fn in_blocks(
     gpu: &Gpu,
     views: &[Vec<TensorView<'_>>],
     kinds: Vec<Widen>,
-) -> Result<(Vec<(Tensor, Widen)>, usize), lora_gpu::Error> {
+) -> Result<(Vec<(Tensor, Widen)>, usize), Error> {
     let mut stored = Vec::new();
     let mut bytes = 0;
     for (views, kind) in views.iter().zip(kinds) {
@@ -261,11 +280,29 @@ fn in_blocks(
         let all = gpu.alloc(Dtype::U8, len)?;
         let mut first = 0;
         for view in views {
-            store(gpu, view, &all, first)?;
+            match view.mxfp4_as_in_gguf() {
+                Some(blocks) => gpu.upload_bytes(checked(view, &blocks)?, &all, first)?,
+                None => store(gpu, view, &all, first)?,
+            }
             first += view.stored_bytes();
         }
         bytes += len;
         stored.push((all, kind));
     }
     Ok((stored, bytes))
+}
+
+/// Blocks whose exponents are numbers: readers of folders and of GGUF take 255 for different ones.
+fn checked<'v>(view: &TensorView<'_>, blocks: &'v [u8]) -> Result<&'v [u8], Error> {
+    let (_, bytes) = Widen::Mxfp4.block();
+    match blocks.iter().step_by(bytes).any(|&e| e == 255) {
+        false => Ok(blocks),
+        true => {
+            let name = view.name();
+            let message =
+                format!("{name}: a block of MXFP4 has the exponent 255, which is no number");
+            Err(Error::invalid(message)
+                .hint("the model's file holds it: was the download or the copy damaged?"))
+        }
+    }
 }

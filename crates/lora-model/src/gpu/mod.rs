@@ -10,6 +10,7 @@ mod by_scores;
 mod decoders;
 mod dora;
 mod engine;
+mod expert_biases;
 mod expert_scratch;
 mod experts;
 mod factors;
@@ -41,6 +42,7 @@ mod widths;
 
 use crate::fused::batch::{Batch, Prefixes};
 use crate::fused::binding::Binding;
+use crate::route::check_balance;
 use crate::{
     Base, BatchSize, Dropout, Error, Packed, ProductPeak, Resident, Route, Scales, SequenceLoss,
 };
@@ -189,6 +191,51 @@ impl<'b> OnGpu<'b> {
         Batch::of(packed, prefixes, variants)
     }
 
+    /// Losses and gradients of a pack; of the balance of experts, too, if it has a weight.
+    fn learn(
+        &mut self,
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        weights: (f32, Option<f32>),
+        gradients: &mut [f32],
+    ) -> Result<Learned, Error> {
+        if gradients.len() != adapter.params.len() {
+            let (got, want) = (gradients.len(), adapter.params.len());
+            return Err(Error::invalid(format!(
+                "the gradient has {got} values, the adapter {want}"
+            )));
+        }
+        let binding = self.binding(Some(adapter), packed, dropout)?;
+        if let Some(nothing) = self.nothing_to_learn(packed, weights.1)? {
+            return Ok(nothing);
+        }
+        let batch = self.batch(packed, dropout);
+        let work = (packed, &batch);
+        self.engine
+            .gradients(&binding, work, dropout, weights, gradients)
+    }
+
+    /// What a pack comes to of which no gradient is needed, if it is such a one. Unsupervised tokens count for the balance of
+    /// experts.
+    ///
+    /// # Errors
+    /// If that is asked for, and there are no experts.
+    fn nothing_to_learn(
+        &self,
+        packed: &Packed,
+        balance: Option<f32>,
+    ) -> Result<Option<Learned>, Error> {
+        if balance.is_some() {
+            check_balance(&self.engine.config)?;
+        }
+        let counted = match balance {
+            Some(_) => packed.tokens(),
+            None => packed.supervised(),
+        };
+        Ok((counted == 0).then(|| (nothing_learned(packed), balance.map(|_| 0.0))))
+    }
+
     fn binding<'a>(
         &self,
         adapter: Option<&'a Adapter>,
@@ -200,6 +247,9 @@ impl<'b> OnGpu<'b> {
         Binding::new(config, adapter, dropout)
     }
 }
+
+/// The losses of sequences, and the loss for the balance of experts where it counts.
+type Learned = (Vec<SequenceLoss>, Option<f64>);
 
 /// The losses of sequences of which no token is supervised.
 fn nothing_learned(packed: &Packed) -> Vec<SequenceLoss> {
@@ -253,32 +303,22 @@ impl Route for OnGpu<'_> {
         scale: f32,
         gradients: &mut [f32],
     ) -> Result<Vec<SequenceLoss>, Error> {
-        if gradients.len() != adapter.params.len() {
-            let (got, want) = (gradients.len(), adapter.params.len());
-            return Err(Error::invalid(format!(
-                "the gradient has {got} values, the adapter {want}"
-            )));
-        }
-        let binding = self.binding(Some(adapter), packed, dropout)?;
-        if packed.supervised() == 0 {
-            return Ok(nothing_learned(packed));
-        }
-        let batch = self.batch(packed, dropout);
-        let work = (packed, &batch);
-        self.engine
-            .gradients(&binding, work, dropout, scale, gradients)
+        let weights = (scale, None);
+        Ok(self.learn(adapter, packed, dropout, weights, gradients)?.0)
     }
 
     fn balanced_gradients(
         &mut self,
-        _adapter: &Adapter,
-        _packed: &Packed,
-        _dropout: Option<Dropout>,
-        _scales: Scales,
-        _gradients: &mut [f32],
+        adapter: &Adapter,
+        packed: &Packed,
+        dropout: Option<Dropout>,
+        scales: Scales,
+        gradients: &mut [f32],
     ) -> Result<(Vec<SequenceLoss>, f64), Error> {
-        let message = "on a GPU this version does not compute the loss for the balance of experts";
-        Err(Error::invalid(message)
-            .hint("--device cpu does; --router-aux-loss-coef 0 leaves it out"))
+        let weights = (scales.nll, Some(scales.balance));
+        let (losses, balance) = self.learn(adapter, packed, dropout, weights, gradients)?;
+        let balance =
+            balance.ok_or_else(|| Error::invalid("the balance of experts was not computed"))?;
+        Ok((losses, balance))
     }
 }

@@ -4,6 +4,7 @@ use super::rotation::Rotations;
 use super::scratch::Scratch;
 use super::weights::Layer;
 use crate::Dropout;
+use crate::fused::balance::Balancing;
 use crate::fused::batch::{Batch, neighbours};
 use lora_checkpoint::ModelConfig;
 use lora_gpu::{AttentionTiles, Dtype, Error, Gpu, Keys, Scores, Segment, Tensor};
@@ -29,6 +30,8 @@ pub(super) struct Pass<'a> {
     pub(super) attention: Option<AttentionTiles>,
     /// Where keys and values go, and are read from, in generation.
     pub(super) cache: Option<Cache<'a>>,
+    /// The loss for the balance of experts, where it counts.
+    pub(super) balancing: Option<Balancing>,
     /// Where the time goes, if that is asked for.
     pub(super) profile: Option<Arc<Profile>>,
 }
@@ -105,6 +108,7 @@ impl<'a> Pass<'a> {
             listed: gpu.uploaded(Dtype::U32, &listed)?,
             attention,
             cache,
+            balancing: None,
             profile: None,
         })
     }
@@ -112,6 +116,13 @@ impl<'a> Pass<'a> {
     /// The same with dropout.
     pub(super) fn with_dropout(mut self, dropout: Option<Dropout>) -> Self {
         self.dropout = dropout.filter(|d| d.p > 0.0);
+        self
+    }
+
+    /// The same, which counts where tokens go, for a loss of this weight.
+    pub(super) fn with_balance(mut self, weight: Option<f32>, batch: &Batch) -> Self {
+        let experts = self.config.experts.zip(weight);
+        self.balancing = experts.map(|(own, weight)| Balancing::new(weight, batch, own.count));
         self
     }
 

@@ -141,6 +141,9 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
             }
         }
     }
+    let layers = 0..config.num_hidden_layers;
+    let sinks = layers.filter(|&layer| config.sinks(layer).is_some());
+    bytes += 4 * config.num_attention_heads * sinks.count();
     let mixtures = sizes.mixtures.iter().flatten();
     bytes += mixtures.map(|own| own.bytes(act)).sum::<usize>();
     bytes as u64

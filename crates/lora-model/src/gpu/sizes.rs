@@ -1,5 +1,6 @@
 //! The groups of linear layers as memory sees them: of weights that are loaded, and of those that could be.
 use super::bound::ALIGNED;
+use super::expert_biases::Biases;
 use super::group::{Group, GroupSize, Kind, blocks_of};
 use super::mixture::{GIVES, MixtureSize, READS, StackSize, blocks_in};
 use super::table::TableSize;
@@ -93,6 +94,7 @@ impl GpuBase<'_> {
         let own = config.experts_of(layer)?;
         Some(MixtureSize {
             router: own.count * config.hidden_size,
+            biases: Biases::planned(config, own),
             gate_up: self.stack(config, layer, (own, READS)),
             down: self.stack(config, layer, (own, GIVES)),
         })

@@ -2,11 +2,13 @@
 use super::buffer::Buffer;
 use super::engine::Engine;
 use super::pass::{LayerPass, Pass};
+use crate::fused::balance::Balancing;
 use crate::fused::batch::Batch;
 use crate::fused::binding::Binding;
 use crate::fused::targets::Targets;
 use crate::{Dropout, Error, Packed, SequenceLoss};
 use lora_gpu::{Dtype, Tensor};
+use lora_kernels::loss::TokenLoss;
 use lora_kernels::vector;
 use rayon::prelude::*;
 
@@ -14,21 +16,21 @@ use rayon::prelude::*;
 const PART: usize = 1 << 16;
 
 impl Engine<'_> {
-    /// Loss of each sequence; adds to the gradients of what trains.
+    /// Loss of each sequence, and the loss for the balance of experts if it has a weight; adds to the gradients of what trains.
     pub(super) fn gradients(
         &mut self,
         binding: &Binding<'_>,
         (packed, batch): (&Packed, &Batch),
         dropout: Option<Dropout>,
-        scale: f32,
+        weights: (f32, Option<f32>),
         gradients: &mut [f32],
-    ) -> Result<Vec<SequenceLoss>, Error> {
+    ) -> Result<(Vec<SequenceLoss>, Option<f64>), Error> {
         let mut on_device = self.adopt(binding)?;
         let gpu = self.gpu.clone();
         let to = on_device.gradients.get(&gpu, gradients.len())?;
         gpu.zero(&to, gradients.len())?;
         self.give_back(on_device);
-        let losses = self.gradients_there(binding, (packed, batch), dropout, scale, &to)?;
+        let losses = self.gradients_there(binding, (packed, batch), dropout, weights, &to)?;
         self.found.resize(gradients.len(), 0.0);
         gpu.download(&to, &mut self.found)?;
         gradients
@@ -44,9 +46,9 @@ impl Engine<'_> {
         binding: &Binding<'_>,
         (packed, batch): (&Packed, &Batch),
         dropout: Option<Dropout>,
-        scale: f32,
+        (scale, balance): (f32, Option<f32>),
         gradients: &Tensor,
-    ) -> Result<Vec<SequenceLoss>, Error> {
+    ) -> Result<(Vec<SequenceLoss>, Option<f64>), Error> {
         let targets = Targets::of(packed, batch, binding, false);
         let on_device = match self.on_device.take() {
             Some(held) => held,
@@ -57,10 +59,11 @@ impl Engine<'_> {
         let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
         let pass = pass
             .with_dropout(dropout)
+            .with_balance(balance, batch)
             .with_profile(self.profile.clone());
-        let losses = self.step(&pass, &targets, scale, gradients)?;
+        let (losses, balance) = self.step(&pass, &targets, scale, gradients)?;
         self.give_back(on_device);
-        Ok(targets.by_sequence(&losses))
+        Ok((targets.by_sequence(&losses), balance))
     }
 
     /// Forward, loss and backward.
@@ -70,7 +73,7 @@ impl Engine<'_> {
         targets: &Targets,
         scale: f32,
         gradients: &Tensor,
-    ) -> Result<Vec<lora_kernels::loss::TokenLoss>, Error> {
+    ) -> Result<(Vec<TokenLoss>, Option<f64>), Error> {
         let layers = self.weights.layers.len();
         let lowest = pass.on_device.bound.lowest;
         let kept = self.kept.min(layers.saturating_sub(lowest + 1));
@@ -99,6 +102,7 @@ impl Engine<'_> {
             }
             at.run(&x, keeps(index).unwrap_or(work))?;
         }
+        let balance = pass.balancing.as_ref().map(Balancing::close);
         let d_x = self.d_x.get(&self.gpu, size)?;
         let losses = self.loss(pass.rows, &x, targets, Some((scale, &d_x)))?;
         for (index, layer) in self.weights.layers.iter().enumerate().skip(lowest).rev() {
@@ -121,6 +125,6 @@ impl Engine<'_> {
             };
             at.run_backward(&d_x, saved, gradients)?;
         }
-        Ok(losses)
+        Ok((losses, balance))
     }
 }

@@ -1,7 +1,7 @@
 //! What the MLP of a layer computes between its projections.
 use crate::{Base, Error};
-use lora_checkpoint::{Activation, Mlp, ModelConfig};
-use lora_gpu::{Activation as OnDevice, Gpu, Mat, Plain};
+use lora_checkpoint::{Activation, Experts, Mlp, ModelConfig};
+use lora_gpu::{Activation as OnDevice, Clamped, Gpu, Mat, Plain};
 
 /// What stands between the projections.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +13,7 @@ pub(super) enum Unit {
 }
 
 /// An activation as the device's kernels call it.
-pub(super) fn on_device(activation: Activation) -> OnDevice {
+fn on_device(activation: Activation) -> OnDevice {
     match activation {
         Activation::Silu => OnDevice::Silu,
         Activation::GeluTanh => OnDevice::GeluTanh,
@@ -68,6 +68,54 @@ impl Unit {
         match self {
             Self::Gated(activation) => gpu.gated_backward(x, activation, d, dx),
             Self::Plain(f) => gpu.activate_backward(x, f, d, dx),
+        }
+    }
+}
+
+/// What stands between an expert's projections.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ExpertUnit {
+    /// activation(gate)∘up.
+    Gated(OnDevice),
+    /// The clamped unit.
+    Clamped(Clamped),
+}
+
+impl ExpertUnit {
+    /// Of experts in a family with this activation.
+    pub(super) fn of(own: Experts, activation: Activation) -> Self {
+        match own.clamp {
+            None => Self::Gated(on_device(activation)),
+            Some(clamp) => Self::Clamped(Clamped {
+                alpha: clamp.alpha as f32,
+                limit: clamp.limit as f32,
+            }),
+        }
+    }
+
+    /// out (T·k, I) of what gates and ups gave.
+    pub(super) fn forward(
+        self,
+        gpu: &Gpu,
+        gate_up: Mat<'_>,
+        out: Mat<'_>,
+    ) -> Result<(), lora_gpu::Error> {
+        match self {
+            Self::Gated(activation) => gpu.gated(gate_up, activation, out),
+            Self::Clamped(unit) => gpu.clamped(gate_up, unit, out),
+        }
+    }
+
+    /// Gates and ups become their gradients, from that of the output, d (T·k, I).
+    pub(super) fn backward(
+        self,
+        gpu: &Gpu,
+        gate_up: Mat<'_>,
+        d: Mat<'_>,
+    ) -> Result<(), lora_gpu::Error> {
+        match self {
+            Self::Gated(activation) => gpu.gated_backward(gate_up, activation, d, gate_up),
+            Self::Clamped(unit) => gpu.clamped_backward(gate_up, unit, d, gate_up),
         }
     }
 }

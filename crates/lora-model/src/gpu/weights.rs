@@ -8,7 +8,7 @@ use super::table::Table;
 use super::unit::Unit;
 use crate::{Base, Error};
 use lora_checkpoint::Norm;
-use lora_gpu::{Gpu, Tensor};
+use lora_gpu::{Dtype, Gpu, Tensor};
 
 /// One decoder layer.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Layer {
     pub(super) attention_output_norm: Option<Tensor>,
     pub(super) mlp_norm: Option<NormLayer>,
     pub(super) mlp_output_norm: Option<Tensor>,
+    /// The score of each head's sink, f32 (heads).
+    pub(super) sinks: Option<Tensor>,
     /// What stands between the MLP's projections.
     pub(super) unit: Unit,
     /// The experts in the place of an MLP.
@@ -127,6 +129,10 @@ fn load_layer(
     let gamma = |norm| -> Result<Option<Tensor>, Error> {
         path(norm).map(|path| gamma(base, gpu, &path)).transpose()
     };
+    let sinks = base.config().sinks(layer).map(|name| {
+        let values = base.checkpoint().tensor(&name)?.to_f32();
+        Ok::<_, Error>(gpu.uploaded(Dtype::F32, &values)?)
+    });
     let mut groups = Vec::new();
     for kind in Kind::ALL {
         let factors = &bound.layers[layer][kind as usize];
@@ -139,6 +145,7 @@ fn load_layer(
         attention_output_norm: gamma(Norm::AttentionOutput)?,
         mlp_norm: hidden(Norm::MlpInput)?,
         mlp_output_norm: gamma(Norm::MlpOutput)?,
+        sinks: sinks.transpose()?,
         unit: Unit::of(base, layer)?,
         mixture: Mixture::load(base, loader, layer)?,
         groups,

@@ -5,7 +5,7 @@ use crate::golden::{self, CASES, Golden};
 use lora_checkpoint::{Error, Mixer, SaveDtype, TensorView, save_folder};
 use lora_core::Adapter;
 use lora_gpu::{Gpu, OnCpu, Precision};
-use lora_model::{Base, Dropout, Fused, Generate as _, OnGpu, Route, Scales};
+use lora_model::{Base, Dropout, Fused, Generate as _, OnGpu, Route};
 
 pub(crate) fn device(precision: Precision) -> Gpu {
     match std::env::var("LORA_TEST_DEVICE").as_deref() {
@@ -15,7 +15,7 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 52] = [
+pub(crate) const REFUSED: [(&str, &str); 49] = [
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("bias_all", "which trains as a whole"),
     ("bias_lora_only", "which trains as a whole"),
@@ -32,8 +32,7 @@ pub(crate) const REFUSED: [(&str, &str); 52] = [
     ("olmoe_tied", "which trains as a whole"),
     ("mixtral_tied", "which trains as a whole"),
     ("granitemoe_untied", "which trains as a whole"),
-    ("gpt_oss_sinks", "attention sinks, which gpt_oss has"),
-    ("gpt_oss_mxfp4", "attention sinks, which gpt_oss has"),
+    ("gpt_oss_mxfp4", "which trains as a whole"),
     (
         "qwen3_5_grouped",
         "layers that keep a state, which qwen3_5_text has",
@@ -99,11 +98,9 @@ pub(crate) const REFUSED: [(&str, &str); 52] = [
         "parameters_stacked",
         "LoRA on model.layers.0.block_sparse_moe.",
     ),
-    ("balance_attention", "the loss for the balance of experts"),
     ("balance_parameters", "LoRA on model.layers.0.mlp."),
-    ("balance_biases", "attention sinks, which gpt_oss has"),
-    ("parameters_turned", "attention sinks, which gpt_oss has"),
-    ("parameters_mxfp4", "attention sinks, which gpt_oss has"),
+    ("parameters_turned", "LoRA on model.layers.0.mlp."),
+    ("parameters_mxfp4", "LoRA on model.layers.0.mlp."),
     (
         "parameters_beside",
         "layers that keep a state, which granitemoehybrid has",
@@ -135,33 +132,12 @@ fn everywhere(precision: Precision, check: impl Fn(&Golden, &mut OnGpu<'_>)) {
     assert_eq!(checked, CASES.len() - REFUSED.len());
 }
 
-/// The loss for the balance of experts that a case's config asks for.
-fn balanced(golden: &Golden, route: &mut OnGpu<'_>) -> Result<f64, lora_model::Error> {
-    let scales = Scales {
-        nll: 1.0,
-        balance: golden.base.config().router_aux_loss.unwrap() as f32,
-    };
-    let mut gradients = vec![0.0; golden.adapter.params.len()];
-    let found = route.balanced_gradients(
-        &golden.adapter,
-        &golden.packed,
-        None,
-        scales,
-        &mut gradients,
-    );
-    assert!(gradients.iter().all(|&g| g == 0.0));
-    found.map(|(_, balance)| balance)
-}
-
 #[test]
 fn what_it_does_not_compute_is_refused_by_name() {
     for (name, what) in REFUSED {
         let golden = Golden::open(name);
         let gpu = device(Precision::F32);
-        let refused = match OnGpu::new(&golden.base, gpu, Some(&golden.adapter)) {
-            Err(refused) => refused,
-            Ok(mut route) => balanced(&golden, &mut route).unwrap_err(),
-        };
+        let refused = OnGpu::new(&golden.base, gpu, Some(&golden.adapter)).unwrap_err();
         assert!(refused.to_string().contains(what), "{name}: {refused}");
     }
 }
@@ -287,26 +263,59 @@ fn roundings(golden: &Golden) -> usize {
     golden.base.config().num_hidden_layers * layer + 3
 }
 
+/// Rows that rounding the base's weights alone moves by more are left out: there an expert is chosen so narrowly that another
+/// one is.
 #[test]
 fn in_bfloat16_it_gives_pefts_logits_within_its_rounding() {
     everywhere(Precision::Bf16, |golden, route| {
         let bound = of_bf16(roundings(golden));
         let found = route.logits(Some(&golden.adapter), &golden.packed).unwrap();
         let expected = golden.logits("logits_adapter");
-        let off = off(&found, &expected);
-        assert!(off <= bound, "{}: {off:.2e} of {bound:.2e}", golden.name());
+        let rounded = rounded_base(golden);
+        let mut cpu = Fused::new(&rounded, 2).unwrap();
+        let moved = cpu.logits(Some(&golden.adapter), &golden.packed).unwrap();
+        let v = golden.base.config().vocab_size;
+        let rows = 0..golden.packed.tokens();
+        let firm = rows.filter(|row| {
+            let own = row * v..(row + 1) * v;
+            off(&moved[own.clone()], &expected[own]) <= 3.0 * bound
+        });
+        let firm: Vec<usize> = firm.collect();
+        let name = golden.name();
+        let (firm_rows, tokens) = (firm.len(), golden.packed.tokens());
+        assert!(
+            firm_rows == tokens
+                || golden.base.config().experts.is_some() && 10 * firm_rows >= 9 * tokens,
+            "{name}: {firm_rows} of {tokens}"
+        );
+        let of = |all: &[f32]| -> Vec<f32> {
+            let rows = firm.iter().flat_map(|row| &all[row * v..(row + 1) * v]);
+            rows.copied().collect()
+        };
+        let off = off(&of(&found), &of(&expected));
+        assert!(off <= bound, "{name}: {off:.2e} of {bound:.2e}");
         assert!(off > 0.0, "nothing was rounded");
     });
+}
+
+/// Matrices that are rounded: four groups in every layer, and the head.
+fn weights(golden: &Golden) -> usize {
+    4 * golden.base.config().num_hidden_layers + 1
+}
+
+/// A case's base with its weights rounded to bfloat16.
+fn rounded_base(golden: &Golden) -> Base {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = golden.base.checkpoint();
+    let as_they_are = |_: &TensorView<'_>, _: usize, _: &mut [f32]| Ok::<(), Error>(());
+    save_folder(folder.path(), checkpoint, SaveDtype::BF16, as_they_are).unwrap();
+    Base::open(folder.path()).unwrap()
 }
 
 /// How far each tensor's gradient moves, relative to its root mean square, when the base's weights alone are rounded to
 /// bfloat16: what the case makes of such errors, cancellations and all.
 fn moved_by_weights(golden: &Golden, exact: &[f32]) -> Vec<f64> {
-    let folder = tempfile::tempdir().unwrap();
-    let checkpoint = golden.base.checkpoint();
-    let as_they_are = |_: &TensorView<'_>, _: usize, _: &mut [f32]| Ok::<(), Error>(());
-    save_folder(folder.path(), checkpoint, SaveDtype::BF16, as_they_are).unwrap();
-    let rounded = Base::open(folder.path()).unwrap();
+    let rounded = rounded_base(golden);
     let (_, moved) = gradients(golden, &mut Fused::new(&rounded, 2).unwrap(), None);
     let tensors = golden.adapter.tensors().into_iter();
     tensors
@@ -332,8 +341,7 @@ fn in_bfloat16_it_gives_pefts_loss_and_gradients_within_its_rounding() {
         let relative = (loss / expected_loss - 1.0).abs();
         let name = golden.name();
         assert!(relative <= of_bf16(forward), "{name}: loss {relative:.2e}");
-        let weights = 4 * golden.base.config().num_hidden_layers + 1;
-        let more = (3.0 * forward as f64 / weights as f64).sqrt();
+        let more = (3.0 * forward as f64 / weights(golden) as f64).sqrt();
         let moved = moved_by_weights(golden, &expected);
         for (tensor, moved) in golden.adapter.tensors().into_iter().zip(moved) {
             let bound = of_bf16(3 * forward).max(2.0 * moved * more);

@@ -21,7 +21,9 @@ pub(crate) fn measured(
         let zeros = vec![0.0; adapter.params.len()];
         let learns = route.resident().unwrap();
         learns.set(adapter, &zeros, &zeros).unwrap();
-        learns.accumulate(adapter, packed, dropout, 1.0).unwrap();
+        learns
+            .accumulate(adapter, packed, dropout, (1.0, None))
+            .unwrap();
         [weights, held(&gpu)]
     };
     let [weights, again] = step(0);

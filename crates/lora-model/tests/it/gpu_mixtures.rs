@@ -130,6 +130,7 @@ fn a_step_with_dense_experts_takes_what_was_predicted() {
         "olmoe_tied",
         "mixtral_tied",
         "granitemoe_untied",
+        "gpt_oss_sinks",
     ] {
         let golden = Golden::open(case);
         let planned = [GpuBase::Files(&golden.base), GpuBase::Dense];

@@ -8,6 +8,7 @@ mod fused;
 mod generating;
 mod golden;
 mod gpu;
+mod gpu_balance;
 mod gpu_beside_cpu;
 mod gpu_memory;
 mod gpu_mixtures;

@@ -35,22 +35,13 @@ const DRIVER: u64 = 700_000_000;
 
 const ON_CPU: &str = "leave out --device: the plan is for the CPU then";
 
-/// Whether a GPU computes such a decoder, and trains it as its config.json asks.
+/// Whether a GPU computes such a decoder.
 ///
 /// # Errors
 /// If it does not, with what it lacks.
 pub fn check_decoder(shape: &Shape) -> Result<()> {
     OnGpu::check_decoder(&shape.config)
-        .map_err(|lacking| Error::new(lacking.to_string()).hint(ON_CPU))?;
-    match shape.config.router_aux_loss {
-        Some(coefficient) if coefficient > 0.0 => Err(Error::new(format!(
-            "on a GPU this version does not compute the loss for the balance of experts, which {} asks for \
-             (output_router_logits, router_aux_loss_coef {coefficient})",
-            shape.config.facts().model_type
-        ))
-        .hint(ON_CPU)),
-        _ => Ok(()),
-    }
+        .map_err(|lacking| Error::new(lacking.to_string()).hint(ON_CPU))
 }
 
 /// Whether a GPU computes LoRA on the modules of these runs.

@@ -78,37 +78,6 @@ fn experts_become_more_balanced_and_the_routes_agree() {
     );
 }
 
-/// No card is needed to say so.
-#[test]
-fn a_gpu_that_would_leave_it_out_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let (asked, plain) = (
-        mixture(dir.path(), "balance_attention"),
-        mixture(dir.path(), "mixtral_windows"),
-    );
-    let (data, out) = (dataset(dir.path()), dir.path().join("out"));
-    let fixed = ["--data", &data, "--steps", "1", "--warmup", "0"];
-    let on_gpu = ["--device", "cuda", "--out", out.to_str().unwrap()];
-    let by_flag = ["--router-aux-loss-coef", "0.01"];
-    for flags in [
-        &["--base", &asked][..],
-        &[&["--base", &plain][..], &by_flag].concat(),
-    ] {
-        let error = refused(&[&fixed[..], &on_gpu, flags].concat());
-        assert!(
-            error.contains(
-                "on a GPU this version does not compute the loss for the balance of experts"
-            ),
-            "{error}"
-        );
-        assert!(
-            error.contains("--router-aux-loss-coef 0 trains without it"),
-            "{error}"
-        );
-        assert!(!out.exists());
-    }
-}
-
 #[test]
 fn all_weights_train_with_it() {
     let dir = tempfile::tempdir().unwrap();
