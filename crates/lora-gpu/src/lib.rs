@@ -19,6 +19,7 @@ mod kernels;
 mod on_cpu;
 mod ops;
 mod tensor;
+mod write;
 
 pub use cuda::{available, cuda};
 pub use device::{Arg, Batch, Device, Gemm, Grid, Identity, Matrix, Memory};
@@ -29,6 +30,7 @@ pub use gpu::{Gpu, Operand, Precision, Product};
 pub use on_cpu::OnCpu;
 pub use ops::{
     Activation, AdamStep, Affine, Attended, Attention, AttentionTiles, Clamped, DoraFactors, Keys,
-    Mask, Pairs, Plain, Rotary, RowLosses, Scores, Segment, Slots, Widen, Write, attends,
+    Mask, Pairs, Plain, Rotary, RowLosses, Scores, Segment, Slots, Widen, attends,
 };
 pub use tensor::{Mat, Tensor};
+pub use write::Write;

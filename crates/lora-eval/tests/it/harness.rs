@@ -104,9 +104,21 @@ pub(crate) fn base_with_tokenizer(dir: &Path, name: &str) -> PathBuf {
 
 /// Runs lora-eval in `dir`, writing to `dir/out`.
 pub(crate) fn eval(dir: &Path, base: &Path, data: &Path, more: &[&str]) -> Output {
+    eval_by(1, dir, base, data, more)
+}
+
+/// The same on so many threads.
+pub(crate) fn eval_by(
+    threads: usize,
+    dir: &Path,
+    base: &Path,
+    data: &Path,
+    more: &[&str],
+) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lora-eval"))
         .current_dir(dir)
-        .args(["--out", "out", "--threads", "1", "--base"])
+        .args(["--threads", &threads.to_string()])
+        .args(["--out", "out", "--base"])
         .arg(base)
         .arg("--data")
         .arg(data)

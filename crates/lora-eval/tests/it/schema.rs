@@ -1,6 +1,6 @@
 //! report.json against its JSON Schema, with a validator of the keywords that the schema has.
 use crate::harness::{
-    CASES, assert_code, base_with_tokenizer, case, dataset, eval, examples, json,
+    CASES, assert_code, base_with_tokenizer, case, dataset, eval, eval_by, examples, json,
 };
 use lora_records::Report;
 use serde_json::{Value, json};
@@ -183,8 +183,8 @@ fn a_page_without_scripts_stands_beside_the_report() {
         "no event handler"
     );
     assert!(!page.contains("threads"), "it changes no byte");
-    let flags = ["--max-new-tokens", "3", "--force", "--batch-tokens", "64"];
-    assert_code(&eval(dir.path(), &base, &data, &flags), 0);
+    let flags = ["--max-new-tokens", "3", "--force"];
+    assert_code(&eval_by(3, dir.path(), &base, &data, &flags), 0);
     let again = std::fs::read_to_string(dir.path().join("out/report.html")).unwrap();
     assert_eq!(again, page, "flags without effect change no byte");
 }

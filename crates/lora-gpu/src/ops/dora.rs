@@ -1,8 +1,6 @@
 //! DoRA (Liu et al. 2024): the norms of W + s·B·A without forming it, and what its magnitudes scale.
-use super::{
-    Args, THREADS, Write, block_a_row, check_mat, check_shapes, over_columns, over_values,
-};
-use crate::{Dtype, Error, Gpu, Mat};
+use super::{Args, THREADS, block_a_row, check_mat, check_shapes, over_columns, over_values};
+use crate::{Dtype, Error, Gpu, Mat, Write};
 
 /// What norms of W + s·B·A are computed from.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Rows of a mixture of experts: k of each token, sorted by expert.
-use super::{Args, THREADS, Write, block_a_row, check_mat, check_tensor, over_values};
-use crate::{Dtype, Error, Gpu, Mat, Tensor};
+use super::{Args, THREADS, block_a_row, check_mat, check_tensor, over_values};
+use crate::{Dtype, Error, Gpu, Mat, Tensor, Write};
 
 /// Where the rows of tokens lie, and what each counts for.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! LayerNorm (Ba, Kiros and Hinton 2016) of the hidden state, with a bias or without.
-use super::{Args, THREADS, Write, block_a_row, check_mat, check_shapes, check_tensor};
-use crate::{Dtype, Error, Gpu, Mat, Tensor};
+use super::{Args, THREADS, block_a_row, check_mat, check_shapes, check_tensor};
+use crate::{Dtype, Error, Gpu, Mat, Tensor, Write};
 
 /// What normalised rows are multiplied by, and what is added: both (w) in f32.
 #[derive(Debug, Clone, Copy)]

@@ -27,7 +27,6 @@ pub use experts::Slots;
 pub use gated::{Activation, Clamped};
 pub use layer_norm::Affine;
 pub use loss::RowLosses;
-pub use norm::Write;
 pub use optim::AdamStep;
 pub use plain::Plain;
 pub use rotary::{Pairs, Rotary};

@@ -1,15 +1,6 @@
 //! RMSNorm with a weight γ, of whole rows or of each head by itself.
 use super::{Args, THREADS, block_a_row, check_mat, check_shapes, check_tensor, over_columns};
-use crate::{Dtype, Error, Gpu, Mat, Tensor};
-
-/// What happens to what stands where a result goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Write {
-    /// It is overwritten.
-    Replace,
-    /// The result is added to it.
-    Add,
-}
+use crate::{Dtype, Error, Gpu, Mat, Tensor, Write};
 
 /// Groups of γ's width that a row of `columns` consists of.
 fn groups(columns: usize, width: usize) -> usize {

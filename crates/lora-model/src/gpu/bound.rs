@@ -1,5 +1,5 @@
 //! Where an adapter's factors lie: which columns of a group's matrix each has, and its place in the flat parameters.
-use super::group::{Group, Kind};
+use super::group::{Group, Kind, Room};
 use crate::Error;
 use crate::fused::binding::Binding;
 use crate::fused::unbound::Slot;
@@ -129,6 +129,14 @@ impl GroupFactors {
     pub(super) fn magnitudes(&self) -> impl Iterator<Item = (&Factors, usize)> {
         let pairs = self.all.iter().filter(|pair| pair.trains);
         pairs.filter_map(|pair| Some((pair, pair.magnitude?)))
+    }
+
+    /// What they need of their group.
+    pub(super) fn room(&self) -> Room {
+        Room {
+            columns: self.columns,
+            has_magnitudes: self.has_magnitudes(),
+        }
     }
 
     /// Whether some layer has a magnitude.

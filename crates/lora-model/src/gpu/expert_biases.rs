@@ -1,5 +1,5 @@
 //! Biases of a mixture's router and experts on the device; they are frozen.
-use super::mixture::{GIVES, READS};
+use super::unit::{GIVES, READS};
 use crate::spec::Projection;
 use crate::{Base, Error};
 use lora_checkpoint::{ExpertFacts, Experts, ModelConfig};

@@ -1,7 +1,6 @@
 //! Linear layers of one input as one matrix on the device: q, k and v; gate and up; or one alone. Its columns are the
 //! layers' weights and, behind them, the factors B times their scaling, so that one product gives x·Wᵀ + s·u·Bᵀ, and one
 //! the gradients of x and of u.
-use super::bound::GroupFactors;
 use super::load::Loader;
 use crate::spec::Projection;
 use crate::{Base, Error};
@@ -113,15 +112,24 @@ pub(super) fn blocks_of(view: &TensorView<'_>) -> Option<Widen> {
     })
 }
 
+/// What an adapter's factors need of a group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Columns behind those of the weights.
+    pub(super) columns: usize,
+    /// A magnitude for each output.
+    pub(super) has_magnitudes: bool,
+}
+
 impl Group {
     /// The layers of a kind in a decoder layer, with room for these factors.
     pub(super) fn load(
         base: &Base,
         loader: &mut Loader<'_>,
         (layer, kind): (usize, Kind),
-        factors: &GroupFactors,
+        room: Room,
     ) -> Result<Self, Error> {
-        let columns = factors.columns;
+        let columns = room.columns;
         let (gpu, config) = (loader.gpu(), base.config());
         let mut linears = Vec::new();
         let (mut outputs, mut inputs) = (0, 0);
@@ -176,7 +184,7 @@ impl Group {
             outputs,
             inputs,
             columns,
-            has_magnitudes: factors.has_magnitudes(),
+            has_magnitudes: room.has_magnitudes,
             stored,
             bias,
         })

@@ -3,16 +3,12 @@
 use super::expert_biases::Biases;
 use super::group::{blocks_of, store};
 use super::load::Loader;
-use super::unit::ExpertUnit;
+use super::unit::{ExpertUnit, GIVES, READS};
 use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{EXPERT_PROJECTIONS, Mlp, StorageDtype, TensorView};
+use lora_checkpoint::{Mlp, StorageDtype, TensorView};
 use lora_gpu::{Dtype, Gpu, Mat, Tensor, Widen};
 use lora_kernels::experts::Choice;
-
-/// The projections of an expert that read its input, and the one that gives its output.
-pub(super) const READS: &[Projection] = EXPERT_PROJECTIONS.split_at(2).0;
-pub(super) const GIVES: &[Projection] = EXPERT_PROJECTIONS.split_at(2).1;
 
 /// Router and experts.
 #[derive(Debug)]

@@ -227,7 +227,7 @@ impl<'b> OnGpu<'b> {
         balance: Option<f32>,
     ) -> Result<Option<Learned>, Error> {
         if balance.is_some() {
-            check_balance(&self.engine.config)?;
+            check_balance(self.engine.config)?;
         }
         let counted = match balance {
             Some(_) => packed.tokens(),

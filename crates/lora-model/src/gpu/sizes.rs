@@ -2,8 +2,9 @@
 use super::bound::ALIGNED;
 use super::expert_biases::Biases;
 use super::group::{Group, GroupSize, Kind, blocks_of};
-use super::mixture::{GIVES, MixtureSize, READS, StackSize, blocks_in};
+use super::mixture::{MixtureSize, StackSize, blocks_in};
 use super::table::TableSize;
+use super::unit::{GIVES, READS};
 use super::weights::{Layer, Weights};
 use crate::Base;
 use lora_checkpoint::{Experts, ModelConfig, Projection};

@@ -1,7 +1,12 @@
 //! What the MLP of a layer computes between its projections.
+use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{Activation, Experts, Mlp, ModelConfig};
+use lora_checkpoint::{Activation, EXPERT_PROJECTIONS, Experts, Mlp, ModelConfig};
 use lora_gpu::{Activation as OnDevice, Clamped, Gpu, Mat, Plain};
+
+/// The projections of an expert that read its input, and the one that gives its output.
+pub(super) const READS: &[Projection] = EXPERT_PROJECTIONS.split_at(2).0;
+pub(super) const GIVES: &[Projection] = EXPERT_PROJECTIONS.split_at(2).1;
 
 /// What stands between the projections.
 #[derive(Debug, Clone, Copy)]

@@ -136,7 +136,7 @@ fn load_layer(
     let mut groups = Vec::new();
     for kind in Kind::ALL {
         let factors = &bound.layers[layer][kind as usize];
-        groups.push(Group::load(base, loader, (layer, kind), factors)?);
+        groups.push(Group::load(base, loader, (layer, kind), factors.room())?);
     }
     Ok(Layer {
         input_norm: hidden(Norm::Input)?,
