@@ -1,14 +1,17 @@
 //! A run fits into the memory that it may take, or says what it needs.
-use crate::harness::{adapter_bytes, base, dataset, losses, refused, train};
+use crate::harness::{adapter_bytes, base, dataset, example, losses, refused, train, write_split};
 use serde_json::Value;
 use std::path::Path;
 
 fn run(dir: &Path, name: &str, data: &str, more: &[&str]) -> (Vec<Value>, Vec<u8>) {
+    run_on(&base(), dir, name, data, more)
+}
+
+fn run_on(base: &str, dir: &Path, name: &str, data: &str, more: &[&str]) -> (Vec<Value>, Vec<u8>) {
     let out = dir.join(name);
-    let base = base();
     let mut args = vec![
         "--base",
-        &base,
+        base,
         "--data",
         data,
         "--out",
@@ -68,16 +71,36 @@ fn a_little_less_than_all_rounds_some_layers_and_says_so() {
     );
     assert!(memory(&less)["predicted_peak_bytes"].as_u64().unwrap() <= peak - 20_000);
     assert!(other != bytes, "nothing was rounded");
-    // Further threads take memory, too: what rounds is computed again, to the same bits.
-    let budget = (peak - 20_000).to_string();
-    for threads in ["2", "3"] {
-        let flags = ["--threads", threads, "--memory", &budget];
-        let (lines, same) = run(dir.path(), threads, &data, &flags);
-        assert!(same == other, "{threads} threads: {}", memory(&lines));
-        assert!(memory(&lines)["recomputed_layers"] != memory(&less)["recomputed_layers"]);
-    }
     for (a, b) in losses(&less).iter().zip(losses(&free)) {
         assert!((a - b).abs() < 1e-3 * b, "{a} and {b}");
+    }
+}
+
+/// Further threads take memory, too: what rounds is then computed again in place of being kept, to the same bits.
+#[test]
+fn the_same_budget_gives_the_same_bytes_for_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = lora_testkit::repository("data/tiny-chat");
+    let base = base.to_str().unwrap();
+    let row = |n: u32| example((0..48).map(|at| 5 + (n * 31 + at * 7) % 400).collect(), 8);
+    let data = dir.path().join("data");
+    write_split(&data, "train", (0..32).map(row).collect());
+    let data = data.to_str().unwrap();
+    let run = |name: &str, flags: &[&str]| run_on(base, dir.path(), name, data, flags);
+    let (all, _) = run("all", &["--threads", "1"]);
+    let peak = memory(&all)["predicted_peak_bytes"].as_u64().unwrap();
+    let budget = (peak - 1_000_000).to_string();
+    let by = |threads: &str| {
+        let name = format!("by{threads}");
+        run(&name, &["--memory", &budget, "--threads", threads])
+    };
+    let (one, bytes) = by("1");
+    assert!(memory(&one)["bf16_layers"] != 0, "{}", memory(&one));
+    for threads in ["2", "3"] {
+        let (lines, same) = by(threads);
+        assert!(same == bytes, "{threads} threads: {}", memory(&lines));
+        let again = |lines| memory(lines)["recomputed_layers"].as_u64().unwrap();
+        assert!(again(&lines) > again(&one), "{}", memory(&lines));
     }
 }
 
