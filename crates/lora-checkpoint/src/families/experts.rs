@@ -114,7 +114,7 @@ pub struct ExpertFacts {
     pub(crate) router_aux_loss: f64,
     /// What routers make of their logits.
     pub(crate) scores: Scores,
-    /// Name in a layer of the numbers that are added to scores for the choice alone, of a family where [`CHOICE_BIAS`], true
+    /// Name in a layer of the numbers that are added to scores for the choice alone, of a family where `use_expert_bias`, true
     /// by default, says that there are some. transformers keeps them as a buffer: nothing trains them.
     pub choice_bias: Option<&'static str>,
     /// Whether weights are normalised.
