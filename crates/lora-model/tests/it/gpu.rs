@@ -263,6 +263,9 @@ fn roundings(golden: &Golden) -> usize {
     golden.base.config().num_hidden_layers * layer + 3
 }
 
+/// Cases with rows that are left out below, and how many.
+const NARROW: [(&str, usize); 2] = [("gpt_oss_sinks", 2), ("balance_biases", 1)];
+
 /// Rows that rounding the base's weights alone moves by more are left out: there an expert is chosen so narrowly that another
 /// one is.
 #[test]
@@ -282,12 +285,9 @@ fn in_bfloat16_it_gives_pefts_logits_within_its_rounding() {
         });
         let firm: Vec<usize> = firm.collect();
         let name = golden.name();
-        let (firm_rows, tokens) = (firm.len(), golden.packed.tokens());
-        assert!(
-            firm_rows == tokens
-                || golden.base.config().experts.is_some() && 10 * firm_rows >= 9 * tokens,
-            "{name}: {firm_rows} of {tokens}"
-        );
+        let narrow = NARROW.iter().find(|(case, _)| *case == name);
+        let narrow = narrow.map_or(0, |(_, rows)| *rows);
+        assert_eq!(firm.len() + narrow, golden.packed.tokens(), "{name}");
         let of = |all: &[f32]| -> Vec<f32> {
             let rows = firm.iter().flat_map(|row| &all[row * v..(row + 1) * v]);
             rows.copied().collect()
