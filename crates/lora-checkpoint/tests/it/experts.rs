@@ -1,5 +1,5 @@
 //! Mixtures of experts: keys, names and shapes, both layouts of a folder, GGUF's stacked tensors, and what is refused.
-use crate::support::{config_with, keep, model};
+use crate::support::{config_with, keep, model, parse};
 use lora_checkpoint::gguf::{GgufFile, Value as Meta};
 use lora_checkpoint::{
     Checkpoint, Error, Experts, GgufDtype, GgufStorage, GgufTensor, Mix, ModelConfig, Projection,
@@ -17,13 +17,6 @@ fn small(more: Value) -> Value {
     let more = more.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(more);
     config_with(all)
-}
-
-fn parse(config: &Value) -> Result<ModelConfig, String> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::from_json(&path).map_err(|e| e.told())
 }
 
 fn sparse(config: &ModelConfig) -> Vec<bool> {

@@ -1,9 +1,9 @@
 //! Factors around linear layers: read, refused where they make no model, and in the weights of a GGUF file.
-use crate::support::{config_with, keep, model};
+use crate::support::{config_with, keep, model, parse};
 use lora_checkpoint::gguf::GgufFile;
 use lora_checkpoint::{
-    Checkpoint, Error, Factors, GgufDtype, MambaNorm, ModelConfig, Projection, SaveDtype, gguf,
-    save_folder, save_gguf,
+    Checkpoint, Error, Factors, GgufDtype, MambaNorm, Projection, SaveDtype, gguf, save_folder,
+    save_gguf,
 };
 use lora_testkit::Told as _;
 use serde_json::{Value, json};
@@ -16,13 +16,6 @@ fn falcon(more: Value) -> Value {
     let own = more.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(own);
     config_with(all)
-}
-
-fn parse(config: &Value) -> Result<ModelConfig, String> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::from_json(&path).map_err(|error| error.told())
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Layers of Mamba-2, and a gate and up that are one linear layer in a folder and two tensors in GGUF.
-use crate::support::{config_with, keep, model};
+use crate::support::{config_with, keep, model, parse};
 use lora_checkpoint::{
-    Checkpoint, Edit, Error, GgufDtype, Mixer, ModelConfig, Projection, TensorView, rewrite_gguf,
-    save_gguf,
+    Checkpoint, Edit, Error, GgufDtype, Mixer, Projection, TensorView, rewrite_gguf, save_gguf,
 };
 use lora_testkit::Told as _;
 use serde_json::{Value, json};
@@ -16,13 +15,6 @@ fn hybrid(more: Value) -> Value {
     let own = more.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(own);
     config_with(all)
-}
-
-fn parse(config: &Value) -> Result<ModelConfig, String> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::from_json(&path).map_err(|error| error.told())
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What each family of mixtures has of its own: keys, names of weights, GGUF, and what is refused.
-use crate::support::{config_with, keep, model};
+use crate::support::{config_with, keep, model, parse};
 use lora_checkpoint::gguf::{GgufFile, Value as Meta};
 use lora_checkpoint::{
-    Checkpoint, Error, Experts, GgufDtype, ModelConfig, Norm, SaveDtype, Scores,
-    TensorView as View, save_folder, save_gguf,
+    Checkpoint, Error, Experts, GgufDtype, Norm, SaveDtype, Scores, TensorView as View,
+    save_folder, save_gguf,
 };
 use lora_testkit::Told as _;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -22,13 +22,6 @@ fn of(model_type: &str, count_key: &str, more: Value) -> Value {
 
 fn olmoe(more: Value) -> Value {
     of("olmoe", "num_experts", more)
-}
-
-fn parse(config: &Value) -> Result<ModelConfig, String> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::from_json(&path).map_err(|e| e.told())
 }
 
 /// What is said when a model is written as GGUF, or why it isn't; and the file.

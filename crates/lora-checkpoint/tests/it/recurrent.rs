@@ -1,6 +1,6 @@
 //! Layers that keep a state: which layers they are, what their weights are called, and the orders and forms that GGUF gives
 //! these.
-use crate::support::{config_with, keep, model, write_folder};
+use crate::support::{config_with, keep, model, parse, write_folder};
 use lora_checkpoint::{
     Checkpoint, GgufDtype, GgufTensor, Mixer, ModelConfig, Projection, gguf, save_gguf, write_gguf,
 };
@@ -16,13 +16,6 @@ fn grouped(more: Value) -> Value {
     let own = more.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(own);
     config_with(all)
-}
-
-fn parse(config: &Value) -> Result<ModelConfig, String> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::from_json(&path).map_err(|error| error.told())
 }
 
 fn mixers(config: &ModelConfig) -> String {

@@ -1,8 +1,7 @@
 //! Experts beside an MLP that every token goes through: keys, names, GGUF, and what is refused.
-use crate::support::{config_with, keep, model};
+use crate::support::{config_with, keep, model, parse};
 use lora_checkpoint::gguf::{GgufFile, Value as Meta, tensors_of};
-use lora_checkpoint::{Checkpoint, GgufDtype, ModelConfig, Projection, save_gguf};
-use lora_testkit::Told as _;
+use lora_checkpoint::{Checkpoint, GgufDtype, Projection, save_gguf};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -25,13 +24,6 @@ fn hybrid(more: Value) -> Value {
     let own = json!({"model_type": "granitemoehybrid", "num_local_experts": 4, "num_experts_per_tok": 2,
         "shared_intermediate_size": 40, "layer_types": ["mamba", "attention"], "mamba_n_heads": 8, "mamba_d_state": 8});
     with(own, more)
-}
-
-fn parse(config: &Value) -> Result<ModelConfig, String> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::from_json(&path).map_err(|error| error.told())
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Experts that are scored by sigmoids and chosen with numbers added, behind layers without: keys, names, GGUF, and what is refused.
-use crate::support::{config_with, keep, model};
+use crate::support::{config_with, keep, model, parse};
 use lora_checkpoint::gguf::{GgufFile, Value as Meta};
 use lora_checkpoint::{
     Checkpoint, Error, GgufDtype, GgufTensor, ModelConfig, Scores, save_gguf, write_gguf,
@@ -14,13 +14,6 @@ fn lfm2(more: Value) -> Value {
     let more = more.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(more);
     config_with(all)
-}
-
-fn parse(config: &Value) -> Result<ModelConfig, String> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::from_json(&path).map_err(|error| error.told())
 }
 
 #[test]

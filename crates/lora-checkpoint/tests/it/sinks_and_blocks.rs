@@ -1,9 +1,9 @@
 //! gpt-oss: its keys, attention's sinks, experts turned round or in blocks of MXFP4, and their ways through both formats.
-use crate::support::{config_with, keep, model};
+use crate::support::{config_with, keep, model, parse};
 use lora_checkpoint::gguf::GgufFile;
 use lora_checkpoint::{
-    Checkpoint, Clamp, Error, GgufDtype, ModelConfig, RopeScaling, SaveDtype, StorageDtype,
-    TensorView as View, save_folder, save_gguf,
+    Checkpoint, Clamp, Error, GgufDtype, RopeScaling, SaveDtype, StorageDtype, TensorView as View,
+    save_folder, save_gguf,
 };
 use lora_testkit::{Told as _, floats, golden};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -16,13 +16,6 @@ fn small(more: Value) -> Value {
     let more = more.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(more);
     config_with(all)
-}
-
-fn parse(config: &Value) -> Result<ModelConfig, String> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    ModelConfig::from_json(&path).map_err(|e| e.told())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Small models made on the spot: a Hugging Face folder with weights and a byte-level tokenizer.
 use lora_checkpoint::{Checkpoint, ModelConfig};
 pub use lora_testkit::Noise as Random;
+use lora_testkit::Told as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -155,4 +156,12 @@ pub fn model(config: &Value) -> (tempfile::TempDir, Checkpoint) {
 /// What `save_gguf` and `save_folder` call back into when nothing is wanted.
 pub fn keep(_: u64) -> Result<(), lora_checkpoint::Error> {
     Ok(())
+}
+
+/// Reads a config.json with these keys; the error is what a user is told.
+pub(crate) fn parse(config: &Value) -> Result<ModelConfig, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    ModelConfig::from_json(&path).map_err(|error| error.told())
 }
