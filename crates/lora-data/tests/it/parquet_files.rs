@@ -332,7 +332,7 @@ fn a_row_that_no_reader_takes_is_not_written() {
     assert!(!file.exists());
 }
 
-/// A dictionary of 40 bytes that claims 1.7 milliards of values would take 7 GB before the first is read.
+/// A dictionary of 40 bytes that claims 1.7 billion values would take 7 GB before the first is read.
 #[test]
 fn what_pages_claim_is_no_reason_to_take_memory() {
     let file =
