@@ -41,15 +41,19 @@ pub(crate) fn choose(
     // What an adapter took out of the base is kept, and it is written as one of twice the rank.
     let of_origin = if carried.keeps_origin { 3 } else { 0 };
     let copies = usize::from(rows.valid.is_some()) + of_origin;
-    let valid = rows.valid.as_deref().unwrap_or_default().iter();
-    let valid: Vec<RowSize> = valid.map(RowSize::of).collect();
+    let valid = rows.valid.as_deref().unwrap_or_default();
+    let sizes: Vec<RowSize> = valid.iter().map(RowSize::of).collect();
+    let size = |batch: &[usize]| {
+        let batch: Vec<&Example> = batch.iter().map(|&row| &valid[row]).collect();
+        BatchSize::of(base.config(), &pack(&batch), !args.no_shared_prefixes)
+    };
     let demand = Demand {
         embedding: carried.embedding,
         config: base.config(),
         modules: carried.modules,
         dropout: carried.dropout,
         batch,
-        evaluation: evaluation_batch(base.config(), &valid),
+        evaluation: evaluation_batch(&sizes, size),
         process: Process {
             base: base.stored_bytes(),
             trainable: carried.trainable,

@@ -157,17 +157,13 @@ pub fn largest_batch(
     largest.cover(worst)
 }
 
-/// The largest batch of an evaluation on these rows.
-#[must_use]
-pub fn evaluation_batch(config: &ModelConfig, rows: &[RowSize]) -> BatchSize {
+/// The largest batch of an evaluation on these rows; `size` tells that of some of them.
+pub fn evaluation_batch(rows: &[RowSize], size: impl Fn(&[usize]) -> BatchSize) -> BatchSize {
     let lengths: Vec<usize> = rows.iter().map(|row| row.tokens).collect();
     let order: Vec<usize> = (0..rows.len()).collect();
     let batches = lora_data::batches(&order, &lengths, None, Some(EVALUATION_TOKENS));
-    batches.iter().fold(BatchSize::default(), |largest, batch| {
-        let lengths: Vec<usize> = batch.iter().map(|&row| rows[row].tokens).collect();
-        let supervised = batch.iter().map(|&row| rows[row].supervised).sum();
-        largest.cover(BatchSize::alone(config, &lengths, supervised))
-    })
+    let sizes = batches.iter().map(|batch| size(batch));
+    sizes.fold(BatchSize::default(), BatchSize::cover)
 }
 
 /// The longest rows, as many as a batch may hold.

@@ -3,7 +3,7 @@ use crate::model::shape::Shape;
 use lora_checkpoint::ModelConfig;
 use lora_cli::Result;
 use lora_core::TargetedModule;
-use lora_data::Split;
+use lora_data::{Example, Split};
 use lora_model::{BatchSize, Packed, Plan};
 use lora_training::{Batching, EpochTotals, RowSize, evaluation_batch};
 use serde::Serialize;
@@ -138,15 +138,29 @@ fn weight_bytes(path: &Path) -> Option<u64> {
     (bytes > 0).then_some(bytes)
 }
 
-/// The rows of an epoch.
+/// The rows of an epoch, and those held out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
+    train: SplitRows,
+    valid: SplitRows,
+}
+
+/// The rows of a split.
+#[derive(Debug, Clone, PartialEq)]
+struct SplitRows {
     /// Of each.
     sizes: Vec<RowSize>,
     /// Their ids, if they are real: rows that begin alike share that part.
     ids: Option<Vec<Vec<u32>>>,
-    /// Of each row that is held out.
-    valid: Vec<RowSize>,
+}
+
+impl From<Vec<Example>> for SplitRows {
+    fn from(rows: Vec<Example>) -> Self {
+        Self {
+            sizes: rows.iter().map(RowSize::of).collect(),
+            ids: Some(rows.into_iter().map(|row| row.input_ids).collect()),
+        }
+    }
 }
 
 impl Rows {
@@ -162,17 +176,16 @@ impl Rows {
         } else {
             Vec::new()
         };
-        let valid = valid.iter().map(RowSize::of).collect();
         Ok(Self {
-            sizes: rows.iter().map(RowSize::of).collect(),
-            ids: Some(rows.into_iter().map(|row| row.input_ids).collect()),
-            valid,
+            train: rows.into(),
+            valid: valid.into(),
         })
     }
 
     /// Tokens of the longest.
     pub fn longest(&self) -> usize {
-        self.sizes.iter().map(|row| row.tokens).max().unwrap_or(0)
+        let sizes = self.train.sizes.iter();
+        sizes.map(|row| row.tokens).max().unwrap_or(0)
     }
 
     /// Rows that are all alike in length and begin differently, and a tenth as many held out.
@@ -182,13 +195,18 @@ impl Rows {
             tokens: length,
             supervised: ((length as f64 * supervised) as usize).clamp(1, most),
         };
-        Self {
+        let alike = |rows: usize| SplitRows {
             sizes: vec![one; rows.max(1)],
             ids: None,
-            valid: vec![one; rows.div_ceil(10).max(1)],
+        };
+        Self {
+            train: alike(rows),
+            valid: alike(rows.div_ceil(10)),
         }
     }
+}
 
+impl SplitRows {
     /// A batch as a step computes it: what rows begin with in common once, if `share`.
     fn size(&self, config: &ModelConfig, batch: &[usize], share: bool) -> BatchSize {
         let Some(ids) = self.ids.as_ref().filter(|_| share) else {
@@ -291,10 +309,10 @@ impl Workload {
         batching: Batching,
         base: BaseType,
     ) -> Self {
-        let Rows { sizes, valid, .. } = rows;
+        let (train, sizes, valid) = (&rows.train, &rows.train.sizes, &rows.valid.sizes);
         let lengths: Vec<usize> = sizes.iter().map(|row| row.tokens).collect();
         let windows = batching.windows(&lengths, 0, 0);
-        let size = |batch: &[usize], share: bool| rows.size(&shape.config, batch, share);
+        let size = |batch: &[usize], share: bool| train.size(&shape.config, batch, share);
         let all = EpochTotals::of(&windows, sizes, |batch| size(batch, true));
         let alone = EpochTotals::of(&windows, sizes, |batch| size(batch, false));
         Self {
@@ -331,7 +349,9 @@ impl Workload {
                 .iter()
                 .map(|row| (row.tokens * row.tokens) as f64)
                 .sum(),
-            evaluation: evaluation_batch(&shape.config, valid),
+            evaluation: evaluation_batch(valid, |batch| {
+                rows.valid.size(&shape.config, batch, true)
+            }),
             embedding: false,
             targeted: targeted.to_vec(),
         }
