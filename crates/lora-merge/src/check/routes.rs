@@ -4,7 +4,7 @@ use crate::inputs::Inputs;
 use lora_cli::{Error, Result, Ui};
 use lora_core::Adapter;
 use lora_gpu::Precision;
-use lora_model::{Base, ChosenExperts, Fused, OnGpu, Packed, Route};
+use lora_model::{Base, ChosenExperts, Fused, OnGpu, Packed};
 
 /// The ways through base and merged model.
 pub(super) struct Routes<'b> {
@@ -77,7 +77,7 @@ impl Way<'_> {
     ) -> Result<(Vec<f32>, ChosenExperts)> {
         let (logits, chosen) = match self {
             Self::Cpu(fused) => fused.logits_by_experts(adapter, packed, followed)?,
-            Self::Gpu(gpu) => (gpu.logits(adapter, packed)?, ChosenExperts::default()),
+            Self::Gpu(gpu) => gpu.logits_by_experts(adapter, packed, followed)?,
         };
         if logits.iter().all(|x| x.is_finite()) {
             return Ok((logits, chosen));

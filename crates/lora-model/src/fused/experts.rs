@@ -61,8 +61,9 @@ pub(super) fn read_input(
             linear::add_bias(&biases.router, probabilities);
         }
         experts::score(probabilities, mixture.choice);
+        let how = (mixture.choice, mixture.choice_bias.as_deref());
         let chooser = &at.pass.chooser;
-        chooser.choose(at.index, probabilities, mixture, routing);
+        chooser.choose(at.index, probabilities, how, routing);
         if let Some(balancing) = &at.pass.balancing {
             balancing.count(probabilities, routing, mixture.choice);
         }

@@ -13,7 +13,7 @@ mod batch_size;
 pub(crate) mod binding;
 mod buffers;
 mod cache;
-mod chosen;
+pub(crate) mod chosen;
 mod delta;
 mod dropout;
 mod embed;

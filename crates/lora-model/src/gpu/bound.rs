@@ -1,10 +1,12 @@
 //! Where an adapter's factors lie: which columns of a group's matrix each has, and its place in the flat parameters.
 use super::group::{Group, Kind, Room};
+use super::trained_biases::TrainedBias;
 use crate::Error;
 use crate::fused::binding::Binding;
 use crate::fused::unbound::Slot;
 use lora_checkpoint::ModelConfig;
-use lora_core::{Adapter, Part, TargetedModule};
+use lora_core::{Adapter, Part, TargetedModule, TrainedTensor};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// A pair of factors at a linear layer of a group.
@@ -35,10 +37,12 @@ impl Factors {
     }
 }
 
-/// The factors of one group.
+/// What trains at one group.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GroupFactors {
     pub(super) all: Vec<Factors>,
+    /// The base's own come before those on B of the same rows.
+    pub(super) biases: Vec<TrainedBias>,
     /// Columns that they take, rounded up so that rows stay aligned.
     pub(super) columns: usize,
 }
@@ -54,6 +58,7 @@ pub(super) struct Bound {
     pub(super) lowest: usize,
     /// What it was made of.
     modules: Vec<TargetedModule>,
+    trained: Vec<TrainedTensor>,
     has_origin: bool,
 }
 
@@ -70,28 +75,30 @@ impl Bound {
                 ..Self::default()
             });
         };
-        check(adapter)?;
+        check_modules(&adapter.modules)?;
         let layers = (0..config.num_hidden_layers).map(|layer| {
             Kind::ALL.map(|kind| {
                 let mut factors = GroupFactors::default();
                 let mut rows = 0;
                 for projection in kind.projections(config, layer) {
                     let outputs = config.shape(layer, projection).0;
-                    factors.add(
-                        adapter,
-                        binding.slot(layer, projection),
-                        rows..rows + outputs,
-                    );
+                    let slot = binding.slot(layer, projection);
+                    factors.add(adapter, slot, rows..rows + outputs);
+                    let biases = TrainedBias::of(adapter, slot, &(rows..rows + outputs));
+                    factors.biases.extend(biases);
                     rows += outputs;
                 }
                 factors.columns = factors.columns.next_multiple_of(ALIGNED);
                 factors
             })
         });
+        let layers: Vec<_> = layers.collect();
+        check(adapter, &layers)?;
         Ok(Self {
-            layers: layers.collect(),
+            layers,
             lowest: binding.lowest_layer(),
             modules: adapter.modules.clone(),
+            trained: adapter.trained.clone(),
             has_origin: adapter.origin.is_some(),
         })
     }
@@ -107,18 +114,23 @@ impl Bound {
     /// Whether it was made of an adapter of this shape.
     pub(super) fn is_of(&self, adapter: Option<&Adapter>) -> bool {
         match adapter {
-            None => self.modules.is_empty(),
-            Some(a) => self.modules == a.modules && self.has_origin == a.origin.is_some(),
+            None => self.modules.is_empty() && self.trained.is_empty(),
+            Some(a) => {
+                self.modules == a.modules
+                    && self.trained == a.trained
+                    && self.has_origin == a.origin.is_some()
+            }
         }
     }
 
-    /// Whether the groups of these layers have columns for all factors, and are known to have magnitudes.
+    /// Whether the groups of these layers have columns for all factors, and are known to have magnitudes and biases that train.
     pub(super) fn fits<'g>(&self, layers: impl Iterator<Item = &'g [Group]>) -> bool {
         layers.zip(&self.layers).all(|(groups, factors)| {
             let mut pairs = groups.iter().zip(factors);
             pairs.all(|(group, factors)| {
                 factors.columns <= group.columns
                     && (group.has_magnitudes || !factors.has_magnitudes())
+                    && (group.trains_biases || factors.biases.is_empty())
             })
         })
     }
@@ -136,6 +148,7 @@ impl GroupFactors {
         Room {
             columns: self.columns,
             has_magnitudes: self.has_magnitudes(),
+            trains_biases: !self.biases.is_empty(),
         }
     }
 
@@ -197,19 +210,20 @@ pub(super) fn check_modules(modules: &[TargetedModule]) -> Result<(), Error> {
     }
 }
 
-/// That an adapter has nothing that this route does not compute.
-fn check(adapter: &Adapter) -> Result<(), Error> {
-    check_modules(&adapter.modules)?;
-    if let Some(tensor) = adapter.trained.first() {
+/// That an adapter has nothing that this route does not compute, beside what is bound.
+fn check(adapter: &Adapter, layers: &[[GroupFactors; Kind::ALL.len()]]) -> Result<(), Error> {
+    let biases = layers.iter().flatten().flat_map(|group| &group.biases);
+    let bound: HashSet<usize> = biases.map(|bias| bias.place).collect();
+    let is_bound =
+        |tensor: &&TrainedTensor| tensor.part == Part::Bias && bound.contains(&tensor.range.start);
+    if let Some(tensor) = adapter.trained.iter().find(|tensor| !is_bound(tensor)) {
         let what = format!("{}, which trains as a whole", tensor.tensor);
         return Err(refused(&what));
     }
     let lacks = |part| match part {
-        Part::A | Part::B | Part::Magnitude => None,
-        Part::LoraBias => Some("lora_bias"),
+        Part::A | Part::B | Part::Magnitude | Part::LoraBias | Part::Bias => None,
         Part::Rows => Some("trainable_token_indices"),
         Part::Weight => Some("modules_to_save"),
-        Part::Bias => Some("trained biases"),
     };
     match adapter.tensors().iter().find_map(|own| lacks(own.part)) {
         Some(what) => Err(refused(what)),

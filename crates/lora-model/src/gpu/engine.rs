@@ -13,6 +13,7 @@ use super::weights::Weights;
 use super::widths::Widths;
 use crate::fused::batch::Batch;
 use crate::fused::binding::Binding;
+use crate::fused::chosen::Chooser;
 use crate::fused::targets::Targets;
 use crate::{Base, Error, Packed, SequenceLoss};
 use lora_checkpoint::ModelConfig;
@@ -45,6 +46,8 @@ pub(super) struct Engine<'b> {
     lookup: Lookup,
     /// Gradients as they came back.
     pub(super) found: Vec<f32>,
+    /// Who sees or gives the experts that tokens choose.
+    pub(super) chooser: Chooser,
     /// Where the time goes, if that is asked for.
     pub(super) profile: Option<Arc<Profile>>,
 }
@@ -72,6 +75,7 @@ impl<'b> Engine<'b> {
             tables: Tables::new(base.config()),
             lookup: Lookup::new(&gpu),
             found: Vec::new(),
+            chooser: Chooser::default(),
             profile: None,
             gpu,
         })
@@ -205,6 +209,7 @@ impl<'b> Engine<'b> {
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
         let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
+        let pass = pass.with_chooser(&self.chooser);
         let x = self.forward(&pass)?;
         let all: Vec<u32> = (0..pass.rows as u32).collect();
         let logits = self.logits_of(&x, pass.rows, &all)?;
@@ -224,6 +229,7 @@ impl<'b> Engine<'b> {
         let gpu = self.gpu.clone();
         let rotations = self.rotations(batch)?;
         let pass = Pass::new(&gpu, self.config, &on_device, batch, rotations, None)?;
+        let pass = pass.with_chooser(&self.chooser);
         let x = self.forward(&pass)?;
         let losses = self.loss(pass.rows, &x, &targets, None)?;
         self.give_back(on_device);

@@ -75,7 +75,8 @@ impl<'p> LayerPass<'p> {
         gpu.download(&saved.router, &mut probabilities)?;
         score(&mut probabilities, choice);
         let mut routing = Routing::default();
-        routing.choose(&probabilities, choice, None);
+        let chooser = &self.pass.chooser;
+        chooser.choose(self.index, &probabilities, (choice, None), &mut routing);
         let scratch = &self.scratch.experts;
         let tokens: Vec<u32> = routing.tokens_of_rows().collect();
         let weights: Vec<f32> = routing.weights_of_rows().collect();

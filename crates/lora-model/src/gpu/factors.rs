@@ -3,6 +3,7 @@ use super::bound::{Bound, Factors, GroupFactors};
 use super::buffer::Buffer;
 use super::gains::AllGains;
 use super::group::{Group, Kind};
+use super::own_biases::{self, OwnBiases};
 use super::weights::Weights;
 use lora_core::Adapter;
 use lora_gpu::{Dtype, Error, Gpu, Mat, Tensor};
@@ -22,6 +23,8 @@ pub(super) struct OnDevice {
     zeros: Tensor,
     /// DoRA's.
     pub(super) dora: AllGains,
+    /// Biases, where some train.
+    pub(super) biases: OwnBiases,
 }
 
 impl OnDevice {
@@ -55,8 +58,10 @@ impl OnDevice {
         gpu.zero(&zeros, values)?;
         let origin = adapter.and_then(|a| a.origin.as_deref());
         let dora = AllGains::new(gpu, &bound, weights, wide)?;
+        let biases = OwnBiases::new(gpu, &bound, weights)?;
         Ok(Self {
             dora,
+            biases,
             bound,
             params: Buffer::new(Dtype::F32),
             origin: origin
@@ -108,6 +113,9 @@ impl OnDevice {
                 if !group.is_widened() {
                     let matrix = group.matrix(gpu, wide)?;
                     self.set_b(gpu, factors, group, matrix)?;
+                }
+                if let Some(own) = self.biases.of(layer, kind) {
+                    own_biases::set(gpu, (own, factors), group, params)?;
                 }
                 let gains = self.dora.of(layer, kind);
                 if let Some((gains, a)) = gains.zip(self.a(layer, kind, group)) {

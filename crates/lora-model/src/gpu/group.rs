@@ -54,6 +54,8 @@ pub(super) struct Group {
     pub(super) columns: usize,
     /// Whether there is memory for what DoRA's magnitudes scale.
     pub(super) has_magnitudes: bool,
+    /// Whether there is memory for biases that train.
+    pub(super) trains_biases: bool,
     stored: Stored,
     /// (outputs), where a layer has one; zeros for those that have none.
     pub(super) bias: Option<Tensor>,
@@ -68,6 +70,8 @@ pub(super) struct GroupSize {
     pub(super) columns: usize,
     /// Whether DoRA's magnitudes scale its outputs.
     pub(super) has_magnitudes: bool,
+    /// Whether biases train there.
+    pub(super) trains_biases: bool,
     /// Bytes of its blocks, if it is held so.
     pub(super) blocks: Option<usize>,
 }
@@ -119,6 +123,8 @@ pub(super) struct Room {
     pub(super) columns: usize,
     /// A magnitude for each output.
     pub(super) has_magnitudes: bool,
+    /// Biases that train.
+    pub(super) trains_biases: bool,
 }
 
 impl Group {
@@ -185,6 +191,7 @@ impl Group {
             inputs,
             columns,
             has_magnitudes: room.has_magnitudes,
+            trains_biases: room.trains_biases,
             stored,
             bias,
         })
@@ -202,6 +209,7 @@ impl Group {
             inputs: self.inputs,
             columns: self.columns,
             has_magnitudes: self.has_magnitudes,
+            trains_biases: self.trains_biases,
             blocks: match &self.stored {
                 Stored::Dense(_) => None,
                 Stored::Blocks(all) => Some(all.iter().map(|(blocks, _)| blocks.len()).sum()),

@@ -56,7 +56,8 @@ impl<'p> LayerPass<'p> {
             Some(gains) => self.scaled_product((kind, gains), (x, matrix), (y, write), saved)?,
             None => gpu.gemm(Product::new(x.n(), matrix.t(), y).written(write))?,
         }
-        match &group.bias {
+        let own = on_device.biases.of(self.index, kind);
+        match own.or(group.bias.as_ref()) {
             Some(bias) => gpu.add_bias(bias, 0, 1.0, y),
             None => Ok(()),
         }
@@ -140,6 +141,7 @@ impl<'p> LayerPass<'p> {
             d_x,
             d_u: d_all.of_columns(group.inputs..d_all.columns()),
         };
+        self.bias_gradients(kind, dy, gradients)?;
         let dz = match (self.gains(kind), self.pass.dropout) {
             (Some(gains), Some(dropout)) => {
                 gpu.gemm(Product::new(dy.n(), matrix.n(), d_all))?;
@@ -156,6 +158,17 @@ impl<'p> LayerPass<'p> {
         }
         self.through_factors(kind, back)?;
         Ok(d_x)
+    }
+
+    /// Adds to the gradients of a group's biases, from that of its outputs, dy (T, out).
+    fn bias_gradients(self, kind: Kind, dy: Mat<'_>, gradients: &Tensor) -> Result<(), Error> {
+        for bias in &self.factors(kind).biases {
+            let count = bias.rows.len();
+            let to = gradients.strided(bias.place, 1, count, count);
+            let dy = dy.of_columns(bias.rows.clone());
+            self.pass.gpu.bias_gradient(dy, bias.scaling, to)?;
+        }
+        Ok(())
     }
 
     /// Adds to the gradients of A and B of a pair from dz (T, out), that of what the group's factors add to, if they train.

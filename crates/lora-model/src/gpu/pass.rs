@@ -6,6 +6,7 @@ use super::weights::Layer;
 use crate::Dropout;
 use crate::fused::balance::Balancing;
 use crate::fused::batch::{Batch, neighbours};
+use crate::fused::chosen::Chooser;
 use lora_checkpoint::ModelConfig;
 use lora_gpu::{AttentionTiles, Dtype, Error, Gpu, Keys, Scores, Segment, Tensor};
 use lora_kernels::layout::Layout;
@@ -32,6 +33,8 @@ pub(super) struct Pass<'a> {
     pub(super) cache: Option<Cache<'a>>,
     /// The loss for the balance of experts, where it counts.
     pub(super) balancing: Option<Balancing>,
+    /// Who sees or gives the experts that tokens choose.
+    pub(super) chooser: Chooser,
     /// Where the time goes, if that is asked for.
     pub(super) profile: Option<Arc<Profile>>,
 }
@@ -109,6 +112,7 @@ impl<'a> Pass<'a> {
             attention,
             cache,
             balancing: None,
+            chooser: Chooser::default(),
             profile: None,
         })
     }
@@ -123,6 +127,12 @@ impl<'a> Pass<'a> {
     pub(super) fn with_balance(mut self, weight: Option<f32>, batch: &Batch) -> Self {
         let experts = self.config.experts.zip(weight);
         self.balancing = experts.map(|(own, weight)| Balancing::new(weight, batch, own.count));
+        self
+    }
+
+    /// The same, whose experts are seen or given.
+    pub(super) fn with_chooser(mut self, chooser: &Chooser) -> Self {
+        self.chooser = chooser.clone();
         self
     }
 

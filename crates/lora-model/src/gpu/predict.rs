@@ -9,7 +9,7 @@ use super::sizes::{GpuBase, Sizes};
 use super::widths::Widths;
 use crate::BatchSize;
 use lora_checkpoint::{ModelConfig, Norm};
-use lora_core::TargetedModule;
+use lora_core::{TargetedModule, TrainedTensor};
 use lora_gpu::Dtype;
 
 /// What a run on a GPU takes memory for.
@@ -19,6 +19,8 @@ pub struct GpuDemand<'m> {
     pub config: &'m ModelConfig,
     /// Modules that carry an adapter.
     pub modules: &'m [TargetedModule],
+    /// Tensors of the base that train: biases.
+    pub trained: &'m [TrainedTensor],
     /// How the weights lie there.
     pub base: GpuBase<'m>,
     /// The largest micro-batch.
@@ -71,7 +73,7 @@ impl GpuDemand<'_> {
     /// What it takes in bfloat16.
     #[must_use]
     pub fn peak(&self) -> GpuPeak {
-        let sizes = Sizes::planned(self.config, self.modules, self.base);
+        let sizes = Sizes::planned(self.config, (self.modules, self.trained), self.base);
         GpuPeak {
             weights: weights(self.config, &sizes, Dtype::Bf16),
             ..GpuPeak::of(self.config, &sizes, self.batch, self.dropout, Dtype::Bf16)
@@ -156,7 +158,9 @@ fn factors(sizes: &Sizes, act: usize) -> usize {
     let zeros = widened.map(|g| g.outputs * g.columns).max().unwrap_or(0);
     let scaled = groups().filter(|group| group.has_magnitudes);
     let gains = gains::bytes(scaled.map(|group| (group.outputs, group.columns)));
-    act * (a + zeros) + gains + 4 * VECTORS * sizes.parameters
+    let biased = groups().filter(|group| group.trains_biases);
+    let biases: usize = biased.map(|group| 4 * group.outputs).sum();
+    act * (a + zeros) + gains + biases + 4 * VECTORS * sizes.parameters
 }
 
 fn step(

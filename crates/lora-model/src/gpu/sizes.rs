@@ -8,8 +8,8 @@ use super::unit::{GIVES, READS};
 use super::weights::{Layer, Weights};
 use crate::Base;
 use lora_checkpoint::{Experts, ModelConfig, Projection};
-use lora_core::TargetedModule;
-use std::collections::HashMap;
+use lora_core::{TargetedModule, TrainedTensor};
+use std::collections::{HashMap, HashSet};
 
 /// How the weights of a base's linear layers, its embedding and its head lie on the device. Norms are never held in blocks.
 #[derive(Debug, Clone, Copy)]
@@ -135,26 +135,31 @@ impl Sizes {
     /// Of a base that would be loaded for these modules.
     pub(super) fn planned(
         config: &ModelConfig,
-        modules: &[TargetedModule],
+        (modules, trained): (&[TargetedModule], &[TrainedTensor]),
         base: GpuBase<'_>,
     ) -> Self {
         let named: HashMap<&str, &TargetedModule> =
             modules.iter().map(|m| (&m.path[..], m)).collect();
+        let biases: HashSet<&str> = trained.iter().map(|t| &t.tensor[..]).collect();
         let size = |layer: usize, kind: Kind| {
             let mut size = GroupSize {
                 outputs: 0,
                 inputs: 0,
                 columns: 0,
                 has_magnitudes: false,
+                trains_biases: false,
                 blocks: Some(0),
             };
             for projection in kind.projections(config, layer) {
                 let (rows, width) = config.shape(layer, projection);
                 size.outputs += rows;
                 size.inputs = width;
-                if let Some(module) = named.get(&config.path(projection, layer)[..]) {
+                let path = config.path(projection, layer);
+                size.trains_biases |= biases.contains(&format!("{path}.bias")[..]);
+                if let Some(module) = named.get(&path[..]) {
                     size.columns += module.rank;
                     size.has_magnitudes |= module.magnitude.is_some();
+                    size.trains_biases |= module.lora_bias.is_some();
                 }
                 let blocks = base.blocks(config, layer, projection);
                 size.blocks = size.blocks.zip(blocks).map(|(sum, more)| sum + more);
@@ -167,8 +172,12 @@ impl Sizes {
         Self {
             layers: layers.collect(),
             mixtures: mixtures.collect(),
-            lowest: crate::fused::lowest_layer(modules).min(config.num_hidden_layers),
-            parameters: modules.iter().map(parameters).sum(),
+            lowest: lowest_layer(config, modules, trained),
+            parameters: modules.iter().map(parameters).sum::<usize>()
+                + trained
+                    .iter()
+                    .map(|tensor| tensor.range.len())
+                    .sum::<usize>(),
             embedding: base.table(config, "model.embed_tokens.weight"),
             head: (!config.tie_word_embeddings).then(|| base.table(config, "lm_head.weight")),
         }
@@ -206,6 +215,23 @@ impl Sizes {
 
 /// What trains of a module.
 fn parameters(module: &TargetedModule) -> usize {
-    let magnitude = module.magnitude.as_ref().map_or(0, ExactSizeIterator::len);
-    module.a.len() + module.b.len() + magnitude
+    let vectors = [&module.magnitude, &module.lora_bias];
+    let vectors = vectors.into_iter().flatten().map(ExactSizeIterator::len);
+    module.a.len() + module.b.len() + vectors.sum::<usize>()
+}
+
+/// The first layer in which something trains.
+fn lowest_layer(
+    config: &ModelConfig,
+    modules: &[TargetedModule],
+    trained: &[TrainedTensor],
+) -> usize {
+    let layers = config.num_hidden_layers;
+    let of_biases = (0..layers).find(|layer| {
+        let prefix = format!("model.layers.{layer}.");
+        trained.iter().any(|t| t.tensor.starts_with(&prefix))
+    });
+    crate::fused::lowest_layer(modules)
+        .min(of_biases.unwrap_or(layers))
+        .min(layers)
 }

@@ -60,6 +60,7 @@ impl Engine<'_> {
         let pass = pass
             .with_dropout(dropout)
             .with_balance(balance, batch)
+            .with_chooser(&self.chooser)
             .with_profile(self.profile.clone());
         let (losses, balance) = self.step(&pass, &targets, scale, gradients)?;
         self.give_back(on_device);

@@ -3,7 +3,7 @@
 use crate::golden::{self, Golden};
 use crate::gpu::{REFUSED, device};
 use lora_checkpoint::{Checkpoint, Error, GgufDtype, save_gguf};
-use lora_core::{Adapter, Init, LoraConfig, TargetModules};
+use lora_core::{Adapter, Bias, Init, LoraConfig, TargetModules};
 use lora_gpu::Precision;
 use lora_model::{Base, Dropout, Fused, OnGpu, Packed, Route};
 
@@ -28,6 +28,21 @@ fn dora(base: &Base, init: Init) -> Adapter {
     let config = LoraConfig {
         use_dora: true,
         init,
+        ..plain.config
+    };
+    let mut adapter = Adapter::init(config, base, 3).unwrap();
+    for (i, value) in adapter.params.iter_mut().enumerate() {
+        *value += 0.02 * (i as f32 * 0.37).sin();
+    }
+    adapter
+}
+
+/// The same with biases that train: the base's own, and those on B.
+fn biased(base: &Base) -> Adapter {
+    let plain = plain_lora(base);
+    let config = LoraConfig {
+        bias: Bias::LoraOnly,
+        lora_bias: true,
         ..plain.config
     };
     let mut adapter = Adapter::init(config, base, 3).unwrap();
@@ -106,6 +121,28 @@ fn with_dora_it_computes_what_the_cpu_does() {
     }
 }
 
+/// Where q, k and v have biases, where others have them or none has, where outputs are normalised or multiplied, and where no
+/// MLP has a gate.
+#[test]
+fn with_biases_that_train_it_computes_what_the_cpu_does() {
+    for name in [
+        "qwen2_bias_all_linear",
+        "seed_oss_biases",
+        "gemma2_capped",
+        "granite_multipliers",
+        "starcoder2_biases",
+        "phi3_fused",
+        "gpt_oss_sinks",
+    ] {
+        let golden = Golden::open(name);
+        let adapter = biased(&golden.base);
+        for dropout in [None, Some(DROPOUT)] {
+            let run = (&adapter, &golden.packed, dropout);
+            check_adapter(&golden.base, run, name, |_| ());
+        }
+    }
+}
+
 /// Decoders of cases that are refused for what trains there.
 #[test]
 fn with_plain_lora_it_computes_what_the_cpu_does() {
@@ -145,5 +182,7 @@ fn a_quantised_base_is_widened_as_on_the_cpu() {
             let run = (&adapter, &packed, dropout);
             check_adapter(&base, run, "DoRA on blocks", holds_blocks);
         }
+        let run = (&biased(&base), &packed, None);
+        check_adapter(&base, run, "biases beside blocks", holds_blocks);
     }
 }

@@ -70,6 +70,7 @@ fn a_step_takes_what_was_predicted() {
             let demand = GpuDemand {
                 config,
                 modules: &golden.adapter.modules,
+                trained: &golden.adapter.trained,
                 base: GpuBase::Files(&golden.base),
                 batch: BatchSize::of(config, &golden.packed, shared),
                 dropout: dropout.is_some(),

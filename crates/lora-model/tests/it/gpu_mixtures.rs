@@ -92,6 +92,7 @@ fn check_memory(base: &Base, packed: &Packed, planned: [GpuBase<'_>; 2], what: &
             let demand = GpuDemand {
                 config: base.config(),
                 modules: &adapter.modules,
+                trained: &[],
                 base: planned,
                 batch,
                 dropout: dropout.is_some(),

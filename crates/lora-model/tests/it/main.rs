@@ -10,6 +10,7 @@ mod golden;
 mod gpu;
 mod gpu_balance;
 mod gpu_beside_cpu;
+mod gpu_bfloat16;
 mod gpu_memory;
 mod gpu_mixtures;
 mod mixtures;

@@ -93,6 +93,7 @@ fn peak(shape: &Shape, work: &Workload, files: Option<&Base>) -> GpuPeak {
     let demand = GpuDemand {
         config: &shape.config,
         modules: &work.targeted,
+        trained: &[],
         base,
         batch: work.largest(),
         dropout: work.dropout,
