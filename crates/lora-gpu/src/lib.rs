@@ -30,7 +30,7 @@ pub use gpu::{Gpu, Operand, Precision, Product};
 pub use on_cpu::OnCpu;
 pub use ops::{
     Activation, AdamStep, Affine, Attended, Attention, AttentionTiles, Clamped, DoraFactors, Keys,
-    Mask, Pairs, Plain, Rotary, RowLosses, Scores, Segment, Slots, Widen, attends,
+    Mask, Pairs, Plain, Rotary, RowLosses, Scores, Segment, Slots, Spans, Taps, Widen, attends,
 };
 pub use tensor::{Mat, Tensor};
 pub use write::Write;

@@ -4,6 +4,7 @@
 mod attend;
 mod attention;
 mod blocks;
+mod conv;
 mod dora;
 mod dropout;
 mod elementwise;
@@ -17,10 +18,12 @@ mod optim;
 mod plain;
 mod rotary;
 mod rows;
+mod spans;
 
 pub use attend::{Attended, Attention, AttentionTiles, Keys, Segment, attends};
 pub use attention::Scores;
 pub use blocks::Widen;
+pub use conv::Taps;
 pub use dora::DoraFactors;
 pub use dropout::Mask;
 pub use experts::Slots;
@@ -30,6 +33,7 @@ pub use loss::RowLosses;
 pub use optim::AdamStep;
 pub use plain::Plain;
 pub use rotary::{Pairs, Rotary};
+pub use spans::Spans;
 
 use crate::device::{Arg, Grid};
 use crate::kernels::NAMES;

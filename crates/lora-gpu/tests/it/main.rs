@@ -5,6 +5,7 @@
 mod attend;
 mod attention;
 mod blocks;
+mod conv;
 mod device;
 mod dora;
 mod dropout;

@@ -30,7 +30,7 @@ impl LayerCache {
         for segment in layout.segments() {
             let kept = match segment.past {
                 0 => None,
-                _ => self.states.get(&text(layout, segment)),
+                _ => self.states.get(&first_row(layout, segment)),
             };
             for (index, (all, size)) in all.iter_mut().zip(sizes).enumerate() {
                 match kept {
@@ -51,7 +51,7 @@ impl LayerCache {
         };
         for (index, segment) in segments.iter().enumerate() {
             let own = states.each_ref().map(|states| of(index, states));
-            self.states.insert(text(layout, segment), own);
+            self.states.insert(first_row(layout, segment), own);
         }
     }
 
@@ -68,7 +68,7 @@ impl LayerCache {
 }
 
 /// The row of a segment's first token.
-fn text(layout: &Layout, segment: &Segment) -> usize {
+pub(crate) fn first_row(layout: &Layout, segment: &Segment) -> usize {
     let first = layout.spans(segment, 0..1).next();
     first.map_or(0, |(_, span)| span.start)
 }

@@ -1,7 +1,7 @@
 //! The weights of a layer's router and experts, borrowed where they lie.
 use super::matrix::Matrix;
 use crate::{Base, Error};
-use lora_checkpoint::EXPERT_PROJECTIONS;
+use lora_checkpoint::{EXPERT_PROJECTIONS, Experts};
 use lora_kernels::Rows;
 use lora_kernels::experts::{Choice, Scores};
 use lora_kernels::glu::{self, Activation, Clamped};
@@ -34,6 +34,20 @@ pub(super) struct Biases {
     pub(super) down: Vec<Vec<f32>>,
 }
 
+/// How a layer's router chooses.
+pub(crate) fn choice_of(own: Experts) -> Choice {
+    Choice {
+        experts: own.count,
+        chosen: own.chosen,
+        scores: match own.scores {
+            lora_checkpoint::Scores::Softmax => Scores::Softmax,
+            lora_checkpoint::Scores::Sigmoid => Scores::Sigmoid,
+        },
+        normalised: own.normalised,
+        scale: own.scale as f32,
+    }
+}
+
 impl<'b> Mixture<'b> {
     /// That of a layer, if it has one.
     pub(super) fn of(
@@ -55,16 +69,7 @@ impl<'b> Mixture<'b> {
         };
         let [gate, up, down] = EXPERT_PROJECTIONS.map(all);
         Ok(Some(Self {
-            choice: Choice {
-                experts: own.count,
-                chosen: own.chosen,
-                scores: match own.scores {
-                    lora_checkpoint::Scores::Softmax => Scores::Softmax,
-                    lora_checkpoint::Scores::Sigmoid => Scores::Sigmoid,
-                },
-                normalised: own.normalised,
-                scale: own.scale as f32,
-            },
+            choice: choice_of(own),
             activation,
             clamped: own.clamp.map(|clamp| Clamped {
                 alpha: clamp.alpha as f32,

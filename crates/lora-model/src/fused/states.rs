@@ -4,36 +4,36 @@ use lora_checkpoint::{DeltaPart, MambaNorm, MambaPart, Mixer, ShortConv};
 
 /// What a recurrent layer learns beside its linear layers.
 #[derive(Debug)]
-pub(super) struct DeltaLayer {
+pub(crate) struct DeltaLayer {
     /// The convolution, (taps, columns).
-    pub(super) taps: Vec<f32>,
+    pub(crate) taps: Vec<f32>,
     /// Logarithms of the rates of decay, (value heads).
-    pub(super) decay_log: Vec<f32>,
+    pub(crate) decay_log: Vec<f32>,
     /// (value heads).
-    pub(super) step_bias: Vec<f32>,
+    pub(crate) step_bias: Vec<f32>,
     /// γ of the gated norm, (value width).
-    pub(super) norm: Vec<f32>,
+    pub(crate) norm: Vec<f32>,
 }
 
 /// What a layer of Mamba-2 learns beside its linear layers.
 #[derive(Debug)]
-pub(super) struct MambaLayer {
+pub(crate) struct MambaLayer {
     /// The convolution, (taps, columns), and its bias, (columns), if it has one.
-    pub(super) taps: Vec<f32>,
-    pub(super) bias: Option<Vec<f32>>,
+    pub(crate) taps: Vec<f32>,
+    pub(crate) bias: Option<Vec<f32>>,
     /// Logarithms of the rates of decay, (heads).
-    pub(super) decay_log: Vec<f32>,
+    pub(crate) decay_log: Vec<f32>,
     /// (heads).
-    pub(super) step_bias: Vec<f32>,
+    pub(crate) step_bias: Vec<f32>,
     /// What of x goes past the state, (heads).
-    pub(super) skip: Vec<f32>,
+    pub(crate) skip: Vec<f32>,
     /// γ of the norm behind the rule, (heads · width), if there is one.
-    pub(super) norm: Option<Vec<f32>>,
+    pub(crate) norm: Option<Vec<f32>>,
 }
 
 impl DeltaLayer {
     /// That of a layer, if it is one of Gated DeltaNet.
-    pub(super) fn of(base: &Base, layer: usize) -> Result<Option<Self>, Error> {
+    pub(crate) fn of(base: &Base, layer: usize) -> Result<Option<Self>, Error> {
         let config = base.config();
         let (Mixer::Delta, Some(shape)) = (config.layers[layer].mixer, config.delta) else {
             return Ok(None);
@@ -50,7 +50,7 @@ impl DeltaLayer {
 
 impl MambaLayer {
     /// That of a layer, if it is one of Mamba-2.
-    pub(super) fn of(base: &Base, layer: usize) -> Result<Option<Self>, Error> {
+    pub(crate) fn of(base: &Base, layer: usize) -> Result<Option<Self>, Error> {
         let config = base.config();
         let (Mixer::Mamba, Some(shape)) = (config.layers[layer].mixer, config.mamba) else {
             return Ok(None);
@@ -74,7 +74,7 @@ impl MambaLayer {
 }
 
 /// The taps of a layer of a short convolution, (taps, H).
-pub(super) fn short_conv(base: &Base, layer: usize) -> Result<Option<Vec<f32>>, Error> {
+pub(crate) fn short_conv(base: &Base, layer: usize) -> Result<Option<Vec<f32>>, Error> {
     let config = base.config();
     let (Mixer::ShortConv, Some(own)) = (config.layers[layer].mixer, config.short_conv) else {
         return Ok(None);

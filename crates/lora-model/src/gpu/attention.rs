@@ -1,12 +1,15 @@
 //! Attention of one layer on the device: by the device's own kernels, which keep no scores, or by scores.
+use super::group::Kind;
 use super::pass::LayerPass;
 use super::scratch::Saved;
 use lora_gpu::{Attended, Attention, Error, Mat, Tensor};
+use lora_kernels::profile::Part;
 
 impl<'p> LayerPass<'p> {
     /// Queries, keys and values side by side, or their gradients, (T, q + 2·kv).
     pub(super) fn qkv<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
-        tensor.mat(self.pass.rows, self.queries() + 2 * self.keys())
+        let all = self.mixed(tensor);
+        all.of_columns(0..self.queries() + 2 * self.keys())
     }
 
     /// Values of the queries of a row.
@@ -47,8 +50,34 @@ impl<'p> LayerPass<'p> {
         Some((attention, log_sums))
     }
 
+    /// From q, k and v as projected to attention's output, which the output projection reads.
+    pub(super) fn attend(self, saved: &Saved) -> Result<(), Error> {
+        self.turn_heads(saved)?;
+        let [_, o, _, _] = &saved.inputs;
+        let to = self.plain(Kind::Output, o);
+        let Some(cache) = &self.pass.cache else {
+            let run = || self.attention(saved, to);
+            return self.pass.timed(Part::AttentionForward, 0, run);
+        };
+        let own = self.own_kv(&saved.qkv);
+        let kept = cache.layers[self.index].mat(cache.rows, own.columns());
+        self.pass.gpu.put(own, &cache.places, 0, kept)?;
+        self.cached_attention(saved, kept, to)
+    }
+
+    /// From the gradient of attention's output those of q, k and v as projected, in the scratch.
+    pub(super) fn attend_backward(self, saved: &Saved, d_o: Mat<'_>) -> Result<(), Error> {
+        let [_, o, _, _] = &saved.inputs;
+        let d_qkv = &self.scratch.d_outputs;
+        self.pass.timed(Part::AttentionBackward, 0, || {
+            let o = self.plain(Kind::Output, o);
+            self.attention_backward(saved, (o, d_o), d_qkv)
+        })?;
+        self.heads_backward(saved, self.qkv(d_qkv))
+    }
+
     /// Attention of the rotated q, k and v of the rows themselves: its output in o (T, q).
-    pub(super) fn attention(self, saved: &Saved, o: Mat<'_>) -> Result<(), Error> {
+    fn attention(self, saved: &Saved, o: Mat<'_>) -> Result<(), Error> {
         match self.attention_of(saved) {
             Some((attention, log_sums)) => {
                 self.pass.gpu.attend(attention, Attended { o, log_sums })
@@ -58,7 +87,7 @@ impl<'p> LayerPass<'p> {
     }
 
     /// From attention's output o (T, q) and its gradient, those of the rotated queries, keys and values, in `d_qkv`.
-    pub(super) fn attention_backward(
+    fn attention_backward(
         self,
         saved: &Saved,
         (o, d_o): (Mat<'_>, Mat<'_>),

@@ -1,7 +1,7 @@
 //! Which decoders this route computes: those whose layers consist of what the device has kernels for.
 use super::group::Kind;
 use crate::Error;
-use lora_checkpoint::{ModelConfig, Norm, Scores};
+use lora_checkpoint::{Mixer, ModelConfig, Norm};
 
 /// # Errors
 /// If the layers hold something that is not computed here: refused by name.
@@ -9,19 +9,15 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
     let facts = config.facts();
     let by_heads = facts.projections.iter().any(|p| p.is_by_heads());
     let of_outputs = [Norm::AttentionOutput, Norm::MlpOutput];
+    let has = |mixer| config.layers.iter().any(|layer| layer.mixer == mixer);
     let of_outputs = of_outputs.into_iter().filter(|n| facts.norm(*n).is_some());
     let lacks = [
-        (config.is_recurrent(), "layers that keep a state"),
+        (has(Mixer::Mamba), "Mamba-2"),
+        (has(Mixer::Delta), "Gated DeltaNet"),
         (by_heads, "a gate on attention's output"),
         (
             facts.output_scale.is_some(),
             "values with a norm of their own, and layers' outputs times a number",
-        ),
-        (
-            config
-                .experts
-                .is_some_and(|own| own.scores == Scores::Sigmoid),
-            "experts that are scored by sigmoids",
         ),
         (
             config.experts.is_some() && facts.norm(Norm::MlpOutput).is_some(),

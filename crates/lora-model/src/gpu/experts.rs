@@ -21,7 +21,7 @@ enum Way {
 /// Where the tokens of a layer went.
 struct Chosen {
     routing: Routing,
-    /// The softmax of the router, (T, E).
+    /// What the router made of its logits, (T, E).
     probabilities: Vec<f32>,
 }
 
@@ -75,8 +75,9 @@ impl<'p> LayerPass<'p> {
         gpu.download(&saved.router, &mut probabilities)?;
         score(&mut probabilities, choice);
         let mut routing = Routing::default();
+        let bias = mixture.choice_bias.as_deref();
         let chooser = &self.pass.chooser;
-        chooser.choose(self.index, &probabilities, (choice, None), &mut routing);
+        chooser.choose(self.index, &probabilities, (choice, bias), &mut routing);
         let scratch = &self.scratch.experts;
         let tokens: Vec<u32> = routing.tokens_of_rows().collect();
         let weights: Vec<f32> = routing.weights_of_rows().collect();

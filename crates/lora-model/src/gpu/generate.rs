@@ -1,8 +1,9 @@
-//! Generation on the device: keys and values are kept there.
+//! Generation on the device: keys and values, and states, are kept there.
 use super::OnGpu;
 use super::engine::Engine;
 use super::factors::OnDevice;
 use super::pass::{Cache, Pass};
+use super::states::{Kept, Texts};
 use crate::Error;
 use crate::fused::batch::{Batch, Prefixes};
 use crate::generate::{Decoder, Decoding, Generate, Watch, cache_rows, continued, packed};
@@ -29,10 +30,17 @@ impl Generate for OnGpu<'_> {
         let rows = cache_rows(&batch, prompts.len(), how.max_new_tokens);
         let width = 2 * config.num_key_value_heads * config.head_dim;
         let on_device = self.engine.adopt(&binding)?;
+        let gpu = &self.engine.gpu;
         let layers = 0..config.num_hidden_layers;
-        let cache = layers.map(|_| self.engine.gpu.activations(rows * width));
+        let cache = layers.clone().map(|layer| {
+            let keeps = config.layers[layer].has_attention();
+            gpu.activations(if keeps { rows * width } else { 0 })
+        });
+        let kept = layers.map(|layer| Kept::new(gpu, config, layer, prompts.len()));
         let mut cached = Cached {
             cache: cache.collect::<Result<_, _>>()?,
+            kept: kept.collect::<Result<_, _>>()?,
+            texts: Texts::default(),
             rows,
             engine: &mut self.engine,
             on_device: &on_device,
@@ -49,6 +57,9 @@ struct Cached<'d, 'b> {
     on_device: &'d OnDevice,
     /// Keys and values of each layer, (rows, 2·kv).
     cache: Vec<Tensor>,
+    /// What each layer keeps of the texts.
+    kept: Vec<Kept>,
+    texts: Texts,
     rows: usize,
 }
 
@@ -56,7 +67,8 @@ impl Decoder for Cached<'_, '_> {
     fn decode(&mut self, batch: &Batch, rows: Vec<usize>) -> Result<Vec<f32>, Error> {
         let engine = &mut *self.engine;
         let gpu = engine.gpu.clone();
-        let cache = Cache::of(&gpu, &self.cache, self.rows, batch)?;
+        let kept = (&self.kept[..], self.texts.of(&batch.layout));
+        let cache = Cache::of(&gpu, (&self.cache, self.rows), kept, batch)?;
         let tables = engine.rotations(batch)?;
         let config = engine.config;
         let pass = Pass::new(&gpu, config, self.on_device, batch, tables, Some(cache))?;

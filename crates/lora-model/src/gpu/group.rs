@@ -2,7 +2,7 @@
 //! layers' weights and, behind them, the factors B times their scaling, so that one product gives x·Wᵀ + s·u·Bᵀ, and one
 //! the gradients of x and of u.
 use super::load::Loader;
-use crate::spec::Projection;
+use crate::spec::Projection::{self, ConvIn, ConvOut, K, O, Q, V};
 use crate::{Base, Error};
 use lora_checkpoint::{ModelConfig, StorageDtype, TensorView};
 use lora_gpu::{Dtype, Gpu, Mat, Tensor, Widen};
@@ -11,7 +11,9 @@ use std::ops::Range;
 /// Which linear layers have one input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// Those of which mixers read: q, k and v, or what stands in their place.
     Qkv,
+    /// Attention's output, or that of what stands in its place.
     Output,
     GateUp,
     Down,
@@ -27,8 +29,8 @@ impl Kind {
         layer: usize,
     ) -> impl Iterator<Item = Projection> + use<> {
         let parts: &[Projection] = match self {
-            Self::Qkv => Projection::Qkv.parts(),
-            Self::Output => Projection::O.parts(),
+            Self::Qkv => &[Q, K, V, ConvIn],
+            Self::Output => &[O, ConvOut],
             Self::GateUp => Projection::GateUp.parts(),
             Self::Down => Projection::Down.parts(),
         };

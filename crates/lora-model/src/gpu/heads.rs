@@ -1,21 +1,13 @@
 //! Queries, keys and values of a layer on the device: their heads normalised and rotated, in the family's order, and back.
-use super::group::Kind;
 use super::pass::LayerPass;
 use super::scratch::Saved;
 use lora_checkpoint::HeadNorms;
-use lora_gpu::{Error, Mat, Tensor, Write};
+use lora_gpu::{Error, Mat, Write};
 
 impl LayerPass<'_> {
-    /// Rotated queries and keys, and values.
-    pub(super) fn normed_qkv(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
-        let [n, ..] = &saved.inputs;
-        let to = self.plain(Kind::Qkv, n);
-        let norm = (&self.layer.input_norm, &saved.input_rstd);
-        self.normed(self.hidden(x), norm, to)?;
-        let qkv = saved
-            .qkv
-            .mat(self.pass.rows, self.queries() + 2 * self.keys());
-        self.forward(Kind::Qkv, saved, qkv)?; // (T, H) -> (T, q + 2·kv)
+    /// Queries and keys as projected become those that attention takes.
+    pub(super) fn turn_heads(self, saved: &Saved) -> Result<(), Error> {
+        let qkv = self.qkv(&saved.qkv);
         if self.rotates_first() {
             self.rotate(qkv, false)?;
             return self.norm_heads(saved, qkv);

@@ -41,22 +41,8 @@ impl<'p> LayerPass<'p> {
 
     /// x (T, H) becomes the layer's output; `saved` keeps what the backward pass needs.
     pub(super) fn run(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
-        let gpu = self.pass.gpu;
-        gpu.copy(x, &saved.x, self.hidden_len())?;
-        self.normed_qkv(x, saved)?;
-        let [_, o, _, _] = &saved.inputs;
-        let to = self.plain(Kind::Output, o);
-        match &self.pass.cache {
-            None => self
-                .pass
-                .timed(Part::AttentionForward, 0, || self.attention(saved, to))?,
-            Some(cache) => {
-                let own = self.own_kv(&saved.qkv);
-                let kept = cache.layers[self.index].mat(cache.rows, own.columns());
-                gpu.put(own, &cache.places, 0, kept)?;
-                self.cached_attention(saved, kept, to)?;
-            }
-        }
+        self.pass.gpu.copy(x, &saved.x, self.hidden_len())?;
+        self.mix(x, saved)?;
         self.after_attention(x, saved)
     }
 
@@ -187,7 +173,6 @@ impl<'p> LayerPass<'p> {
         saved: &Saved,
         gradients: &Tensor,
     ) -> Result<(), Error> {
-        let [_, o, _, _] = &saved.inputs;
         let d_hidden = self.hidden(dx);
         let dy = self.output_gradient(Kind::Down, d_hidden, saved)?;
         let dn = self.mlp_backward(dy, saved, gradients)?;
@@ -200,15 +185,7 @@ impl<'p> LayerPass<'p> {
             self.normed_backward(&saved.middle, norm, dn, d_hidden)?;
             self.output_gradient(Kind::Output, d_hidden, saved)?
         };
-        let d_o = self.backward(Kind::Output, saved, dy, gradients)?;
-        let d_qkv = &self.scratch.d_outputs;
-        self.pass.timed(Part::AttentionBackward, 0, || {
-            let o = self.plain(Kind::Output, o);
-            self.attention_backward(saved, (o, d_o), d_qkv)
-        })?;
-        let d_qkv = d_qkv.mat(self.pass.rows, self.queries() + 2 * self.keys());
-        self.heads_backward(saved, d_qkv)?;
-        let dn = self.backward(Kind::Qkv, saved, d_qkv, gradients)?;
+        let dn = self.mix_backward(dy, saved, gradients)?;
         self.normed_backward(&saved.x, before_attention, dn, d_hidden)
     }
 

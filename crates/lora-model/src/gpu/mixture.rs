@@ -4,6 +4,7 @@ use super::expert_biases::Biases;
 use super::group::{blocks_of, store};
 use super::load::Loader;
 use super::unit::{ExpertUnit, GIVES, READS};
+use crate::fused::choice_of;
 use crate::spec::Projection;
 use crate::{Base, Error};
 use lora_checkpoint::{Mlp, StorageDtype, TensorView};
@@ -14,6 +15,8 @@ use lora_kernels::experts::Choice;
 #[derive(Debug)]
 pub(super) struct Mixture {
     pub(super) choice: Choice,
+    /// What is added to scores for the choice alone, (E), on the host, where a model has it.
+    pub(super) choice_bias: Option<Vec<f32>>,
     pub(super) unit: ExpertUnit,
     hidden: usize,
     router: Tensor,
@@ -111,7 +114,11 @@ impl Mixture {
         let view = base.checkpoint().tensor(&name)?;
         loader.matrix(&view, router.mat(own.count, hidden))?;
         Ok(Some(Self {
-            choice: Choice::of_softmax(own.count, own.chosen, own.normalised),
+            choice: choice_of(own),
+            choice_bias: config
+                .choice_bias(layer)
+                .map(|name| Ok::<_, Error>(base.checkpoint().tensor(&name)?.to_f32()))
+                .transpose()?,
             unit: ExpertUnit::of(own, activation),
             hidden,
             router,

@@ -2,13 +2,14 @@
 use super::factors::OnDevice;
 use super::rotation::Rotations;
 use super::scratch::Scratch;
+use super::states::{self, Kept};
 use super::weights::Layer;
 use crate::Dropout;
 use crate::fused::balance::Balancing;
 use crate::fused::batch::{Batch, neighbours};
 use crate::fused::chosen::Chooser;
 use lora_checkpoint::ModelConfig;
-use lora_gpu::{AttentionTiles, Dtype, Error, Gpu, Keys, Scores, Segment, Tensor};
+use lora_gpu::{AttentionTiles, Dtype, Error, Gpu, Keys, Scores, Segment, Spans, Tensor};
 use lora_kernels::layout::Layout;
 use lora_kernels::profile::Profile;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) struct Pass<'a> {
     pub(super) segments: Vec<Segment>,
     /// Rows of keys, u32.
     pub(super) listed: Tensor,
+    /// The sequences, where a layer keeps a state.
+    pub(super) spans: Option<Spans>,
     /// What the device's own kernels for attention work on, if they compute it.
     pub(super) attention: Option<AttentionTiles>,
     /// Where keys and values go, and are read from, in generation.
@@ -39,11 +42,15 @@ pub(super) struct Pass<'a> {
     pub(super) profile: Option<Arc<Profile>>,
 }
 
-/// Keys and values of the tokens seen so far.
+/// Keys and values of the tokens seen so far, or the states that they have left.
 #[derive(Debug)]
 pub(super) struct Cache<'a> {
     /// Of each layer, (rows, 2·kv).
     pub(super) layers: &'a [Tensor],
+    /// Of each layer what it keeps of the texts.
+    pub(super) kept: &'a [Kept],
+    /// The texts of the segments.
+    pub(super) texts: Vec<u32>,
     pub(super) rows: usize,
     /// The row of the cache where each row of the batch goes.
     pub(super) places: Tensor,
@@ -53,8 +60,8 @@ impl<'a> Cache<'a> {
     /// The keys and values of each segment's queries go to the last rows that it sees.
     pub(super) fn of(
         gpu: &Gpu,
-        layers: &'a [Tensor],
-        rows: usize,
+        (layers, rows): (&'a [Tensor], usize),
+        (kept, texts): (&'a [Kept], Vec<u32>),
         batch: &Batch,
     ) -> Result<Self, Error> {
         let mut places = vec![0u32; batch.tokens()];
@@ -66,6 +73,8 @@ impl<'a> Cache<'a> {
         }
         Ok(Self {
             layers,
+            kept,
+            texts,
             rows,
             places: gpu.uploaded(Dtype::U32, &places)?,
         })
@@ -93,6 +102,8 @@ impl<'a> Pass<'a> {
     ) -> Result<Self, Error> {
         let (segments, listed) = segments(&batch.layout);
         let rows = batch.tokens();
+        let texts = cache.as_ref().map(|cache| &cache.texts[..]);
+        let spans = states::spans(gpu, config, (&segments, rows), texts)?;
         let attention = match cache {
             None if gpu.attends(config.head_dim) => {
                 Some(gpu.attention_tiles(&segments, &listed, rows)?)
@@ -109,6 +120,7 @@ impl<'a> Pass<'a> {
             rotations,
             segments,
             listed: gpu.uploaded(Dtype::U32, &listed)?,
+            spans,
             attention,
             cache,
             balancing: None,

@@ -6,6 +6,7 @@ use super::head_room;
 use super::rotation;
 use super::scratch::Saved;
 use super::sizes::{GpuBase, Sizes};
+use super::states::StateLayer;
 use super::widths::Widths;
 use crate::BatchSize;
 use lora_checkpoint::{ModelConfig, Norm};
@@ -131,9 +132,12 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
     let facts = config.facts();
     let vectors = |norm| 1 + usize::from(facts.has_norm_bias(norm));
     bytes += 4 * config.hidden_size * vectors(Norm::Input); // the last norm
-    let norms = facts.norms.iter();
-    let norms = norms.map(|(norm, _)| config.norm_width(0, *norm) * vectors(*norm));
-    bytes += 4 * config.num_hidden_layers * norms.sum::<usize>();
+    for layer in 0..config.num_hidden_layers {
+        let norms = facts.norms.iter().map(|(norm, _)| *norm);
+        let norms = norms.filter(|norm| config.norm_path(layer, *norm).is_some());
+        let values = norms.map(|norm| config.norm_width(layer, norm) * vectors(norm));
+        bytes += 4 * values.sum::<usize>();
+    }
     for (layer, groups) in sizes.layers.iter().enumerate() {
         for (group, kind) in groups.iter().zip(super::group::Kind::ALL) {
             bytes += group.blocks.unwrap_or(act * group.values());
@@ -144,6 +148,10 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
         }
     }
     let layers = 0..config.num_hidden_layers;
+    let of_states = layers
+        .clone()
+        .map(|layer| StateLayer::planned(config, layer));
+    bytes += 4 * of_states.sum::<usize>();
     let sinks = layers.filter(|&layer| config.sinks(layer).is_some());
     bytes += 4 * config.num_attention_heads * sinks.count();
     let mixtures = sizes.mixtures.iter().flatten();
@@ -188,7 +196,8 @@ fn step(
     let of_layers = w.of_layers((t, t), sizes.widened(), activations);
     let in_turn = together(&of_loss).max(together(&of_layers));
     let head = head_room::bytes(n) + sizes.embedding.looked_up(t, act);
-    let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n;
+    let spans = if config.is_recurrent() { 6 * t } else { 0 };
+    let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n + spans;
     GpuStep {
         layers: config.num_hidden_layers.saturating_sub(sizes.lowest + 1), // the last one's activations are those at work
         layer: layer as u64,

@@ -15,7 +15,7 @@ pub(super) struct Saved {
     pub(super) inputs: [Tensor; Kind::ALL.len()],
     /// What DoRA's magnitudes scale of the groups' outputs, by [`Kind`], (T, out).
     pub(super) z: [Tensor; Kind::ALL.len()],
-    /// Queries, keys (rotated) and values, (T, q + 2·kv).
+    /// What mixers read: queries, keys (rotated) and values, (T, q + 2·kv), or what stands in their place.
     pub(super) qkv: Tensor,
     /// Logs of attention's sums, f32 (heads, T).
     pub(super) log_sums: Option<Tensor>,
@@ -57,14 +57,14 @@ impl Saved {
         let outputs = w.normalises_outputs;
         let attention_output_rstd = outputs.then(|| f32s(1));
         let mlp_output_rstd = outputs.then(|| f32s(1));
-        let router = f32s(w.mixed.experts);
+        let router = f32s(w.experts.experts);
         let mut acts = |values: usize| rest.piece(dtype, rows * values);
         Ok(Self {
             x,
             input_rstd,
             inputs: w.groups.map(&mut acts),
             z: w.scaled.map(&mut acts),
-            qkv: acts(w.qkv()),
+            qkv: acts(w.mixed),
             log_sums,
             raw: heads.then(|| acts(w.queries + w.keys)),
             q_rstd,
@@ -77,7 +77,7 @@ impl Saved {
             middle_rstd,
             gate_up: acts(w.unit),
             router,
-            expert_gate_up: acts(w.mixed.gate_up()),
+            expert_gate_up: acts(w.experts.gate_up()),
         })
     }
 
@@ -94,15 +94,15 @@ impl Saved {
             when(w.normalises_heads, w.kv_heads),
             when(w.normalises_outputs, 1),
             when(w.normalises_outputs, 1),
-            w.mixed.experts,
+            w.experts.experts,
         ];
         let acts = [
-            w.qkv(),
+            w.mixed,
             when(w.normalises_heads, w.queries + w.keys),
             when(w.normalises_outputs, w.hidden),
             when(w.normalises_outputs, w.hidden),
             w.unit,
-            w.mixed.gate_up(),
+            w.experts.gate_up(),
         ];
         let f32s = f32s.map(|values| (Dtype::F32, rows * values));
         let acts = acts.map(|values| (activations, rows * values));
@@ -133,7 +133,7 @@ pub(super) struct Scratch {
     pub(super) wide: Tensor,
     /// Gradient of a group's input and of u behind it.
     pub(super) d_input: Tensor,
-    /// Gradients of a group's outputs: of q, k and v, or of what the MLP's unit reads.
+    /// Gradients of a group's outputs: of what mixers read, or of what the MLP's unit reads.
     pub(super) d_outputs: Tensor,
     /// The same times DoRA's gains.
     pub(super) d_scaled: Tensor,

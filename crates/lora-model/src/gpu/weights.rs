@@ -4,6 +4,7 @@ use super::group::{Group, Kind};
 use super::load::Loader;
 use super::mixture::{Mixture, MixtureSize};
 use super::norms::{NormLayer, gamma};
+use super::states::StateLayer;
 use super::table::Table;
 use super::unit::Unit;
 use crate::{Base, Error};
@@ -22,6 +23,8 @@ pub(super) struct Layer {
     pub(super) mlp_output_norm: Option<Tensor>,
     /// The score of each head's sink, f32 (heads).
     pub(super) sinks: Option<Tensor>,
+    /// What a layer that keeps a state has in attention's place.
+    pub(super) state: Option<StateLayer>,
     /// What stands between the MLP's projections.
     pub(super) unit: Unit,
     /// The experts in the place of an MLP.
@@ -146,6 +149,7 @@ fn load_layer(
         mlp_norm: hidden(Norm::MlpInput)?,
         mlp_output_norm: gamma(Norm::MlpOutput)?,
         sinks: sinks.transpose()?,
+        state: StateLayer::load(base, gpu, layer)?,
         unit: Unit::of(base, layer)?,
         mixture: Mixture::load(base, loader, layer)?,
         groups,

@@ -1,6 +1,7 @@
 //! Sizes of what layers work with, for each of T rows.
 use super::expert_scratch::{self, Mixed};
 use super::group::Kind;
+use super::mixers;
 use super::unit::Unit;
 use lora_checkpoint::{ModelConfig, Norm};
 use lora_gpu::Dtype;
@@ -13,6 +14,8 @@ pub(super) struct Widths {
     pub(super) keys: usize,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
+    /// What mixers read: q, k and v, or what stands in their place.
+    pub(super) mixed: usize,
     /// What the MLP's unit reads; 0 if no layer has an MLP.
     pub(super) unit: usize,
     /// Input and factors of each group, by [`Kind`].
@@ -23,7 +26,7 @@ pub(super) struct Widths {
     pub(super) normalises_outputs: bool,
     /// The device's own kernels compute attention.
     pub(super) attends: bool,
-    pub(super) mixed: Mixed,
+    pub(super) experts: Mixed,
 }
 
 /// Pieces of memory that only layers use.
@@ -43,6 +46,7 @@ impl Widths {
             keys: config.num_key_value_heads * config.head_dim,
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
+            mixed: mixed(config),
             unit: match groups[Kind::GateUp as usize] {
                 0 => 0,
                 _ => Unit::inputs(config),
@@ -52,13 +56,8 @@ impl Widths {
             normalises_heads: has(Norm::Query) || has(Norm::Key),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
             attends: lora_gpu::attends(activations, config.head_dim),
-            mixed: Mixed::of(config),
+            experts: Mixed::of(config),
         }
-    }
-
-    /// Values of q, k and v in a row.
-    pub(super) fn qkv(self) -> usize {
-        self.queries + 2 * self.keys
     }
 
     /// What only layers use: so many values of a widened matrix, and for T rows of a backward pass (`back`) gradients of a
@@ -72,13 +71,13 @@ impl Widths {
         let own = [
             (activations, wide),
             (activations, back * self.widest()),
-            (activations, back * self.qkv().max(self.unit)),
+            (activations, back * self.mixed.max(self.unit)),
             (activations, back * widest(self.scaled)),
             (Dtype::F32, back * 2 * self.queries),
         ];
         let mut all = [(Dtype::U8, 0); PIECES + expert_scratch::PIECES];
         all[..PIECES].copy_from_slice(&own);
-        let of_experts = self.mixed.pieces(self.hidden, (rows, back), activations);
+        let of_experts = self.experts.pieces(self.hidden, (rows, back), activations);
         all[PIECES..].copy_from_slice(&of_experts);
         all
     }
@@ -87,6 +86,16 @@ impl Widths {
     pub(super) fn widest(self) -> usize {
         widest(self.groups)
     }
+}
+
+/// The most values of a row that mixers read of their linear layers.
+fn mixed(config: &ModelConfig) -> usize {
+    let layers = 0..config.num_hidden_layers;
+    let outputs = layers.map(|layer| {
+        let all = Kind::Qkv.projections(config, layer);
+        all.map(|p| config.shape(layer, p).0).sum::<usize>()
+    });
+    outputs.max().unwrap_or(0).next_multiple_of(mixers::ALIGNED)
 }
 
 fn widest(groups: [usize; Kind::ALL.len()]) -> usize {

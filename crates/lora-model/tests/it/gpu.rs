@@ -2,7 +2,6 @@
 //! card that is there.
 use crate::checks;
 use crate::golden::{self, CASES, Golden};
-use lora_checkpoint::Mixer;
 use lora_core::Adapter;
 use lora_gpu::{Gpu, OnCpu, Precision};
 use lora_model::{Dropout, Fused, Generate as _, OnGpu, Route};
@@ -15,7 +14,7 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 46] = [
+pub(crate) const REFUSED: [(&str, &str); 44] = [
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("embed_head_tied", "LoRA on model.embed_tokens"),
     ("embed_head_dora", "LoRA on model.embed_tokens"),
@@ -30,52 +29,30 @@ pub(crate) const REFUSED: [(&str, &str); 46] = [
     ("olmoe_tied", "which trains as a whole"),
     ("mixtral_tied", "which trains as a whole"),
     ("granitemoe_untied", "which trains as a whole"),
-    (
-        "qwen3_5_grouped",
-        "layers that keep a state, which qwen3_5_text has",
-    ),
+    ("qwen3_5_grouped", "Gated DeltaNet, which qwen3_5_text has"),
     (
         "qwen3_5_recurrent",
-        "layers that keep a state, which qwen3_5_text has",
-    ),
-    ("lfm2_mixed", "layers that keep a state, which lfm2 has"),
-    ("lfm2_tied", "layers that keep a state, which lfm2 has"),
-    (
-        "lfm2_moe_biased",
-        "layers that keep a state, which lfm2_moe has",
-    ),
-    (
-        "lfm2_moe_scaled",
-        "layers that keep a state, which lfm2_moe has",
+        "Gated DeltaNet, which qwen3_5_text has",
     ),
     (
         "granitemoehybrid_mamba",
-        "layers that keep a state, which granitemoehybrid has",
+        "Mamba-2, which granitemoehybrid has",
     ),
     (
         "granitemoehybrid_limits",
-        "layers that keep a state, which granitemoehybrid has",
+        "Mamba-2, which granitemoehybrid has",
     ),
     (
         "granitemoehybrid_experts",
-        "layers that keep a state, which granitemoehybrid has",
+        "Mamba-2, which granitemoehybrid has",
     ),
     (
         "granitemoeshared_norms",
         "experts beside an MLP of all tokens, which granitemoeshared has",
     ),
-    (
-        "falcon_h1_multipliers",
-        "layers that keep a state, which falcon_h1 has",
-    ),
-    (
-        "falcon_h1_tied",
-        "layers that keep a state, which falcon_h1 has",
-    ),
-    (
-        "falcon_h1_biases",
-        "layers that keep a state, which falcon_h1 has",
-    ),
+    ("falcon_h1_multipliers", "Mamba-2, which falcon_h1 has"),
+    ("falcon_h1_tied", "Mamba-2, which falcon_h1 has"),
+    ("falcon_h1_biases", "Mamba-2, which falcon_h1 has"),
     ("gemma4_shared", "values with a norm of their own"),
     ("gemma4_keys_as_values", "values with a norm of their own"),
     ("gemma4_per_layer", "values with a norm of their own"),
@@ -98,14 +75,10 @@ pub(crate) const REFUSED: [(&str, &str); 46] = [
     ("balance_parameters", "LoRA on model.layers.0.mlp."),
     ("parameters_turned", "LoRA on model.layers.0.mlp."),
     ("parameters_mxfp4", "LoRA on model.layers.0.mlp."),
-    (
-        "parameters_beside",
-        "layers that keep a state, which granitemoehybrid has",
-    ),
-    (
-        "parameters_sigmoid",
-        "layers that keep a state, which lfm2_moe has",
-    ),
+    ("parameters_beside", "Mamba-2, which granitemoehybrid has"),
+    ("lfm2_tied", "which trains as a whole"),
+    ("lfm2_moe_scaled", "which trains as a whole"),
+    ("parameters_sigmoid", "LoRA on model.layers.1.feed_forward."),
     (
         "balance_shared",
         "experts beside an MLP of all tokens, which granitemoeshared has",
@@ -140,21 +113,6 @@ fn what_it_does_not_compute_is_refused_by_name() {
         let refused = OnGpu::new(&golden.base, gpu, Some(&golden.adapter)).unwrap_err();
         assert!(refused.to_string().contains(what), "{name}: {refused}");
     }
-}
-
-/// Such a model without convolutions, of which nothing else would be refused.
-#[test]
-fn experts_scored_by_sigmoids_are_refused_by_name() {
-    let mut config = Golden::open("lfm2_moe_biased").base.config().clone();
-    for layer in &mut config.layers {
-        layer.mixer = Mixer::Attention;
-    }
-    config.short_conv = None;
-    let refused = OnGpu::check_decoder(&config).unwrap_err().to_string();
-    assert!(
-        refused.contains("experts that are scored by sigmoids"),
-        "{refused}"
-    );
 }
 
 #[test]

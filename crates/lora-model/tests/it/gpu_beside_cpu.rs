@@ -7,12 +7,18 @@ use lora_core::{Adapter, Bias, Init, LoraConfig, TargetModules};
 use lora_gpu::Precision;
 use lora_model::{Base, Dropout, Fused, OnGpu, Packed, Route};
 
-/// LoRA on all linear layers of a base, with B that is not zero; on the attention of one with experts.
+/// LoRA on all linear layers of a base, with B that is not zero; of one with experts on those that are of no MLP.
 pub(crate) fn plain_lora(base: &Base) -> Adapter {
-    let attention = golden::list(&["q_proj", "k_proj", "v_proj", "o_proj"]);
-    let targets = match base.config().experts {
+    let shape = base.config();
+    let mixers = (0..shape.num_hidden_layers).flat_map(|layer| {
+        let own = shape.projections_of(layer).into_iter();
+        let own = own.filter(|projection| !projection.is_of_mlp());
+        own.map(move |projection| shape.path(projection, layer))
+    });
+    let mixers: Vec<String> = mixers.collect();
+    let targets = match shape.experts {
         None => TargetModules::AllLinear,
-        Some(_) => attention,
+        Some(_) => golden::list(&mixers.iter().map(String::as_str).collect::<Vec<_>>()),
     };
     let config = LoraConfig::new(4, 8.0, targets);
     let mut adapter = Adapter::init(config, base, 3).unwrap();

@@ -157,7 +157,7 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
     let products = kept + share_again * (count(Keep::Input) - kept);
     let layers = shape.layers() as f64;
     let activations = memory_of_token(shape) * computed;
-    let attention = attention(shape, work, rates);
+    let attention = attention(shape, work, rates) * attending(shape);
     let (batches, parameters) = (work.batches as f64, shape.total_parameters() as f64);
     let is_dense = memory.weights as f64 > 1.9 * parameters;
     let widened = match is_dense {
@@ -167,7 +167,7 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
     let moved = layers * PASSES * activations + widened;
     let device = products / (SHARE * rates.products)
         + moved / rates.memory
-        + layers * attention
+        + attention
         + batches * layers * launches(shape) * (1.0 + share_again / 3.0);
     let epoch = [SLOWER * device, FASTER * device];
     TimeOnCard {
@@ -175,6 +175,12 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
         step: epoch.map(|seconds| seconds / work.steps.max(1) as f64),
         epoch,
     }
+}
+
+/// Layers that have attention.
+fn attending(shape: &Shape) -> f64 {
+    let layers = shape.config.layers.iter();
+    layers.filter(|layer| layer.has_attention()).count() as f64
 }
 
 /// Seconds that a layer's kernels take to start.

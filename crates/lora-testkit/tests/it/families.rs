@@ -26,13 +26,11 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 7] = [
+const ON_CPU_ALONE: [&str; 5] = [
     "falcon_h1",
     "gemma4_text",
     "granitemoehybrid",
     "granitemoeshared",
-    "lfm2",
-    "lfm2_moe",
     "qwen3_5_text",
 ];
 
