@@ -261,10 +261,10 @@ impl TensorView<'_> {
         }
     }
 
-    /// Asks the machine for the stored values of a part that is read soon; one that lies outside is passed over.
-    pub fn prefetch_part(&self, row: usize, column: usize, len: usize) {
+    /// The bytes that hold values of a row, if they lie together; none of a part that lies outside.
+    pub fn stored_part(&self, row: usize, column: usize, len: usize) -> &[u8] {
         if row >= self.rows() {
-            return;
+            return &[];
         }
         let (values, bytes) = self.entry.dtype.unit();
         let start = match self.entry.strides {
@@ -273,13 +273,13 @@ impl TensorView<'_> {
                 row: own,
                 column: 1,
             }) => row * own * values + column,
-            Some(_) => return, // each value has a cache line of its own
+            Some(_) => return &[], // each value has a cache line of its own
         };
         let (from, to) = (start.div_ceil(values), (start + len).div_ceil(values));
-        if let Some(part) = self.bytes.get(from * bytes..to * bytes) {
-            part.iter().step_by(CACHE_LINE).for_each(prefetch);
-        }
+        let part = self.bytes.get(from * bytes..to * bytes);
+        part.unwrap_or_default()
     }
+
     /// All values, widened.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.len()];
@@ -364,20 +364,4 @@ fn reorder(rows: &mut [f32], columns: usize, source: impl Fn(usize) -> usize) {
             *value = before[source(place)];
         }
     }
-}
-
-/// Bytes of a cache line.
-const CACHE_LINE: usize = 64;
-
-/// Brings a byte's cache line nearer, on machines where Rust can ask for it.
-#[allow(unsafe_code)] // a hint that reads nothing, of a byte that is there
-fn prefetch(byte: &u8) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: SSE, which all of x86-64 has; a prefetch changes nothing but caches.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = byte;
 }

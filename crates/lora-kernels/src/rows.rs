@@ -12,8 +12,11 @@ pub trait Rows: Sync {
     fn unit(&self) -> usize;
     /// Widens the values from `column` on of one row into `out`.
     fn read_part(&self, row: usize, column: usize, out: &mut [f32]);
-    /// Asks the machine for the stored values of a part that is read soon; it may do nothing. Parts need not be whole units.
-    fn prefetch_part(&self, _row: usize, _column: usize, _len: usize) {}
+    /// The bytes that hold a part, if it is known which: the machine is asked for them before they are read. Parts need not
+    /// be whole units, nor inside the matrix.
+    fn stored_part(&self, _row: usize, _column: usize, _len: usize) -> &[u8] {
+        &[]
+    }
     /// The matrix in place, if it is stored as f32.
     fn as_f32(&self) -> Option<&[f32]> {
         None

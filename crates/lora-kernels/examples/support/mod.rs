@@ -1,7 +1,7 @@
 //! What the measurements share.
 use lora_kernels::Rows;
 
-/// A weight in bfloat16, read as lora-checkpoint's are: what comes next is asked for meanwhile.
+/// A weight in bfloat16, read as lora-checkpoint's are: in place.
 pub struct Bf16 {
     bytes: Vec<[u8; 2]>,
     columns: usize,
@@ -46,24 +46,11 @@ impl Rows for Bf16 {
     fn as_bf16(&self) -> Option<&[[u8; 2]]> {
         Some(self.bytes.as_slice())
     }
-    fn prefetch_part(&self, row: usize, column: usize, len: usize) {
+    fn stored_part(&self, row: usize, column: usize, len: usize) -> &[u8] {
         let start = row * self.columns + column;
-        if let Some(part) = self.bytes.get(start..start + len) {
-            part.iter().step_by(32).for_each(prefetch);
-        }
+        let part = self.bytes.get(start..start + len);
+        part.unwrap_or_default().as_flattened()
     }
-}
-
-#[allow(unsafe_code)] // a hint that reads nothing
-fn prefetch(bits: &[u8; 2]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: SSE, which all of x86-64 has; a prefetch changes nothing but caches.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(bits).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = bits;
 }
 
 /// n values between −0.5 and 0.5.

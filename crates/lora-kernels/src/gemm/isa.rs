@@ -17,8 +17,8 @@ pub(super) struct Kernels {
     pub(super) rows: usize,
     /// Columns of a tile and of a panel: two vectors.
     pub(super) columns: usize,
-    /// Tiles of packed operands, whose strides are known: of a third, of two thirds and of all of the rows.
-    pub(super) packed: [Pair<2>; 3],
+    /// Tiles of packed operands, whose strides are known: of one row, of two, and so on up to all of them.
+    pub(super) packed: &'static [Pair<2>],
     /// Tiles of operands where they lie, whose rows on the left are neighbours.
     pub(super) across: Pair<1>,
     /// The same, where the steps on the left are neighbours.
@@ -47,7 +47,7 @@ impl<const PARTS: usize> Pair<PARTS> {
 }
 
 macro_rules! kernels {
-    ($module:ident, $name:literal, $simd:ty, $rows:literal, $transpose:ident $(, $features:literal)?) => {
+    ($module:ident, $name:literal, $simd:ty, $rows:literal [$($live:literal)+], $transpose:ident $(, $features:literal)?) => {
         mod $module {
             use crate::gemm::isa::*;
 
@@ -82,11 +82,7 @@ macro_rules! kernels {
                 name: $name,
                 rows: $rows,
                 columns: 2 * <$simd>::LANES,
-                packed: [
-                    Pair { whole: packed::<{ $rows / 3 }, 2>, half: packed::<{ $rows / 3 }, 1> },
-                    Pair { whole: packed::<{ $rows / 3 * 2 }, 2>, half: packed::<{ $rows / 3 * 2 }, 1> },
-                    Pair { whole: packed::<$rows, 2>, half: packed::<$rows, 1> },
-                ],
+                packed: &[$(Pair { whole: packed::<$live, 2>, half: packed::<$live, 1> }),+],
                 across: Pair { whole: across::<2>, half: across::<1> },
                 along: Pair { whole: along::<2>, half: along::<1> },
                 transpose: $transpose::<false>,
@@ -96,22 +92,28 @@ macro_rules! kernels {
     };
 }
 
-kernels!(portable, "portable", Portable<4>, 6, transpose);
+kernels!(portable, "portable", Portable<4>, 6 [1 2 3 4 5 6], transpose);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, "AVX2", Avx2, 6, transpose_avx2, "avx2,fma");
+kernels!(avx2, "AVX2", Avx2, 6 [1 2 3 4 5 6], transpose_avx2, "avx2,fma");
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx512,
     "AVX-512",
     Avx512,
-    12,
+    12 [1 2 3 4 5 6 7 8 9 10 11 12],
     transpose_avx2,
     "avx512f,avx2,fma"
 );
 
 // The tile shape of AVX-512 on machines that don't have it.
 #[cfg(test)]
-kernels!(wide, "portable, 12×32", Portable<16>, 12, transpose);
+kernels!(
+    wide,
+    "portable, 12×32",
+    Portable<16>,
+    12 [1 2 3 4 5 6 7 8 9 10 11 12],
+    transpose
+);
 
 /// All that this machine can run, the fastest first.
 fn available() -> &'static [&'static Kernels] {

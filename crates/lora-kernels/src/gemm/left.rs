@@ -96,6 +96,11 @@ impl<'a> Left<'a> {
         self.k <= self.block
     }
 
+    /// True if a panel of the right operand is used once or a few times.
+    pub(super) fn is_few(self) -> bool {
+        self.rows <= FEW_ROWS
+    }
+
     /// Panels of tile rows.
     pub(super) fn panels(self) -> usize {
         self.rows.div_ceil(self.panel_rows)

@@ -5,7 +5,7 @@
 //! the outputs. The result therefore depends on the instruction set, but never on the number of threads.
 //!
 //! From the instruction up: `simd` (a vector), `tile` (registers), `isa` (which of them this machine has), `transpose` and
-//! `packing` (matrices become panels; `bf16`: stored ones of bfloat16), `left` and `right` (operands), `split` and `product` (tasks); `direct`, `few` and
+//! `packing` (matrices become panels; `bf16`: stored ones of bfloat16; `prefetch`: they are asked for in time), `left` and `right` (operands), `split`, `product` and `running` (tasks); `direct`, `few` and
 //! `outer` are products that do without packing one side.
 mod bf16;
 mod direct;
@@ -14,8 +14,10 @@ mod isa;
 mod left;
 mod outer;
 mod packing;
+mod prefetch;
 mod product;
 mod right;
+mod running;
 mod simd;
 mod split;
 #[cfg(test)]

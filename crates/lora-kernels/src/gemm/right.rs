@@ -1,6 +1,7 @@
 //! The right operand (k × n): whatever can pack a part of itself into panels.
 use super::bf16::{Bf16, Step};
 use super::packing::Packing;
+use super::prefetch::{Cache, prefetch};
 use crate::matrix::Mat;
 use crate::memory::grow;
 use crate::rows::Rows;
@@ -28,7 +29,11 @@ pub(crate) trait Right: Sync {
         panels: &mut [f32],
         rows: &mut Vec<f32>,
     );
-    /// Asks the machine for what is packed soon; it may do nothing.
+    /// Whether a column's steps are neighbours in memory.
+    fn has_whole_columns(&self) -> bool {
+        false
+    }
+    /// Asks the machine for what is packed after the next tiles; it may do nothing.
     fn prefetch(&self, _k: Range<usize>, _n: Range<usize>) {}
 }
 
@@ -123,15 +128,20 @@ impl Right for Transposed<'_> {
         {
             let live = packing.width.min(n.end - first);
             for (row, values) in rows.chunks_exact_mut(steps).take(live).enumerate() {
-                self.0.prefetch_part(first + row + AHEAD, k.start, steps);
+                let ahead = self.0.stored_part(first + row + AHEAD, k.start, steps);
+                prefetch(ahead, Cache::First);
                 self.0.read_part(first + row, k.start, values);
             }
             packing.pack(Mat::new(rows, live, steps), 0..live, 0..steps, panel);
         }
     }
 
+    fn has_whole_columns(&self) -> bool {
+        true
+    }
+
     fn prefetch(&self, k: Range<usize>, n: Range<usize>) {
-        n.for_each(|row| self.0.prefetch_part(row, k.start, k.len()));
+        n.for_each(|row| prefetch(self.0.stored_part(row, k.start, k.len()), Cache::Second));
     }
 }
 
@@ -183,7 +193,8 @@ impl Right for Plain<'_> {
         let panel_len = k.len() * width;
         if let Some(weight) = Bf16::of(self.weight) {
             for (at, k) in k.enumerate() {
-                self.weight.prefetch_part(k + AHEAD, n.start, n.len());
+                let ahead = self.weight.stored_part(k + AHEAD, n.start, n.len());
+                prefetch(ahead, Cache::First);
                 let to = Step {
                     panels,
                     panel_len,
@@ -199,7 +210,8 @@ impl Right for Plain<'_> {
         let row = &mut rows[..padded];
         row[n.len()..].fill(0.0);
         for (step, k) in k.enumerate() {
-            self.weight.prefetch_part(k + AHEAD, n.start, n.len());
+            let ahead = self.weight.stored_part(k + AHEAD, n.start, n.len());
+            prefetch(ahead, Cache::First);
             self.weight.read_part(k, n.start, &mut row[..n.len()]);
             for (panel, part) in panels
                 .chunks_exact_mut(panel_len)
@@ -208,10 +220,5 @@ impl Right for Plain<'_> {
                 panel[step * width..(step + 1) * width].copy_from_slice(part);
             }
         }
-    }
-
-    fn prefetch(&self, k: Range<usize>, n: Range<usize>) {
-        let rows = self.rows.start + k.start..self.rows.start + k.end;
-        rows.for_each(|row| self.weight.prefetch_part(row, n.start, n.len()));
     }
 }

@@ -22,8 +22,8 @@ impl Rows for Matrix<'_> {
     fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
         self.0.read_part(row, column, out);
     }
-    fn prefetch_part(&self, row: usize, column: usize, len: usize) {
-        self.0.prefetch_part(row, column, len);
+    fn stored_part(&self, row: usize, column: usize, len: usize) -> &[u8] {
+        self.0.stored_part(row, column, len)
     }
     fn as_f32(&self) -> Option<&[f32]> {
         self.0.as_f32()

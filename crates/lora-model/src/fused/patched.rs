@@ -67,8 +67,8 @@ impl Rows for Patched<'_> {
     fn unit(&self) -> usize {
         self.base.unit()
     }
-    fn prefetch_part(&self, row: usize, column: usize, len: usize) {
-        self.base.prefetch_part(row, column, len);
+    fn stored_part(&self, row: usize, column: usize, len: usize) -> &[u8] {
+        self.base.stored_part(row, column, len)
     }
     fn read_part(&self, row: usize, column: usize, out: &mut [f32]) {
         match self.own.place_of(row) {
