@@ -2,6 +2,7 @@
 use super::batch::{Batch, Prefixes, neighbours};
 use crate::Packed;
 use lora_checkpoint::ModelConfig;
+use lora_gpu::chunks_of;
 use lora_kernels::attention;
 use lora_kernels::layout::Layout;
 
@@ -19,6 +20,8 @@ pub struct BatchSize {
     pub attention: usize,
     /// The most keys of a sequence that are no neighbouring rows, because it shares its beginning: a GPU gathers them.
     pub gathered: usize,
+    /// Chunks of its sequences: a GPU goes along them where a layer keeps a state.
+    pub chunks: usize,
 }
 
 impl BatchSize {
@@ -37,6 +40,10 @@ impl BatchSize {
             supervised: packed.supervised(),
             attention: held_apart(config, &batch.layout),
             gathered: gathered(&batch.layout),
+            chunks: {
+                let segments = batch.layout.segments().iter();
+                segments.map(|segment| chunks_of(segment.queries)).sum()
+            },
         }
     }
 
@@ -53,6 +60,7 @@ impl BatchSize {
             supervised,
             attention: held_apart(config, &Layout::packed(&starts)),
             gathered: 0,
+            chunks: lengths.iter().map(|&length| chunks_of(length)).sum(),
         }
     }
 
@@ -65,6 +73,7 @@ impl BatchSize {
             supervised: self.supervised.max(other.supervised),
             attention: self.attention.max(other.attention),
             gathered: self.gathered.max(other.gathered),
+            chunks: self.chunks.max(other.chunks),
         }
     }
 }

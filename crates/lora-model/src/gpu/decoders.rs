@@ -1,5 +1,4 @@
 //! Which decoders this route computes: those whose layers consist of what the device has kernels for.
-use super::group::Kind;
 use crate::Error;
 use lora_checkpoint::{Mixer, ModelConfig, Norm};
 
@@ -10,9 +9,11 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
     let by_heads = facts.projections.iter().any(|p| p.is_by_heads());
     let of_outputs = [Norm::AttentionOutput, Norm::MlpOutput];
     let has = |mixer| config.layers.iter().any(|layer| layer.mixer == mixer);
+    let mut layers = config.layers.iter();
+    let has_both_mixers = layers.any(|layer| layer.beside_attention);
     let of_outputs = of_outputs.into_iter().filter(|n| facts.norm(*n).is_some());
     let lacks = [
-        (has(Mixer::Mamba), "Mamba-2"),
+        (has_both_mixers, "attention beside Mamba-2"),
         (has(Mixer::Delta), "Gated DeltaNet"),
         (by_heads, "a gate on attention's output"),
         (
@@ -23,7 +24,6 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
             config.experts.is_some() && facts.norm(Norm::MlpOutput).is_some(),
             "a norm of what experts give",
         ),
-        (has_both(config), "experts beside an MLP of all tokens"),
         (
             of_outputs.into_iter().any(|n| facts.subtracts_mean(n)),
             "LayerNorm of attention's or the MLP's output",
@@ -38,12 +38,4 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
             Err(Error::invalid(message).hint("--device cpu does"))
         }
     }
-}
-
-/// Whether some layer has experts and an MLP that all tokens go through.
-fn has_both(config: &ModelConfig) -> bool {
-    let mut layers = 0..config.num_hidden_layers;
-    layers.any(|layer| {
-        config.experts_of(layer).is_some() && Kind::Down.projections(config, layer).next().is_some()
-    })
 }

@@ -132,6 +132,7 @@ impl<'b> Engine<'b> {
         let asked = Asked {
             widths: self.widths(),
             rows: pass.rows,
+            chunks: pass.chunks(),
             gathered: listed.map(|s| s.seen()).max().unwrap_or(0),
             scores: scores.unwrap_or(0),
             widened: self.weights.widened(),
@@ -161,14 +162,16 @@ impl<'b> Engine<'b> {
         Ok(self.saved.clone())
     }
 
-    /// Room for what the head uses for n targets, and layers for T rows.
-    pub(super) fn reserve(&mut self, rows: usize, targets: usize) -> Result<(), Error> {
+    /// Room for what the head uses for n targets, and layers for the rows of a pass.
+    pub(super) fn reserve(&mut self, pass: &Pass<'_>, targets: usize) -> Result<(), Error> {
         let dtype = self.gpu.dtype();
         let wide = self.weights.head.widened();
         let of_head = head_room::of_loss(self.config, targets, wide, dtype);
-        let of_layers = self
-            .widths()
-            .of_layers((rows, rows), self.weights.widened(), dtype);
+        let of_layers = self.widths().of_layers(
+            (pass.rows, pass.rows, pass.chunks()),
+            self.weights.widened(),
+            dtype,
+        );
         let most = together(&of_head).max(together(&of_layers));
         Ok(self.in_turn.reserve(&self.gpu, most)?)
     }

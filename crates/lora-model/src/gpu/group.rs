@@ -2,7 +2,9 @@
 //! layers' weights and, behind them, the factors B times their scaling, so that one product gives x·Wᵀ + s·u·Bᵀ, and one
 //! the gradients of x and of u.
 use super::load::Loader;
-use crate::spec::Projection::{self, ConvIn, ConvOut, K, O, Q, V};
+use crate::spec::Projection::{
+    self, ConvIn, ConvOut, K, MambaDt, MambaOut, MambaXbc, MambaZ, O, Q, V,
+};
 use crate::{Base, Error};
 use lora_checkpoint::{ModelConfig, StorageDtype, TensorView};
 use lora_gpu::{Dtype, Gpu, Mat, Tensor, Widen};
@@ -29,8 +31,8 @@ impl Kind {
         layer: usize,
     ) -> impl Iterator<Item = Projection> + use<> {
         let parts: &[Projection] = match self {
-            Self::Qkv => &[Q, K, V, ConvIn],
-            Self::Output => &[O, ConvOut],
+            Self::Qkv => &[Q, K, V, ConvIn, MambaZ, MambaXbc, MambaDt],
+            Self::Output => &[O, ConvOut, MambaOut],
             Self::GateUp => Projection::GateUp.parts(),
             Self::Down => Projection::Down.parts(),
         };

@@ -4,7 +4,6 @@ use super::group::Kind;
 use super::norms::NormLayer;
 use super::pass::LayerPass;
 use super::scratch::Saved;
-use super::unit::Unit;
 use lora_checkpoint::Block;
 use lora_gpu::{Error, Mat, Tensor, Write};
 use lora_kernels::profile::Part;
@@ -31,7 +30,7 @@ impl<'p> LayerPass<'p> {
 
     /// What the MLP's unit reads.
     fn gate_up<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
-        tensor.mat(self.pass.rows, Unit::inputs(self.pass.config))
+        tensor.mat(self.pass.rows, self.group(Kind::GateUp).outputs)
     }
 
     /// Whether the MLP reads what attention reads.

@@ -29,6 +29,10 @@ impl<'p> LayerPass<'p> {
                 let run = || self.short_conv(own, saved);
                 self.pass.timed(Part::AttentionForward, 0, run)
             }
+            Some(StateLayer::Mamba(own)) => {
+                let run = || self.mamba(own, saved);
+                self.pass.timed(Part::AttentionForward, 0, run)
+            }
         }
     }
 
@@ -46,6 +50,10 @@ impl<'p> LayerPass<'p> {
             None => self.attend_backward(saved, d_o)?,
             Some(StateLayer::ShortConv(own)) => {
                 let run = || self.short_conv_backward(own, saved, d_o, d_mixed);
+                self.pass.timed(Part::AttentionBackward, 0, run)?;
+            }
+            Some(StateLayer::Mamba(own)) => {
+                let run = || self.mamba_backward(own, saved, d_o);
                 self.pass.timed(Part::AttentionBackward, 0, run)?;
             }
         }

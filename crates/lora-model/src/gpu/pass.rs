@@ -2,14 +2,14 @@
 use super::factors::OnDevice;
 use super::rotation::Rotations;
 use super::scratch::Scratch;
-use super::states::{self, Kept};
+use super::states::{self, Kept, Sequences};
 use super::weights::Layer;
 use crate::Dropout;
 use crate::fused::balance::Balancing;
 use crate::fused::batch::{Batch, neighbours};
 use crate::fused::chosen::Chooser;
 use lora_checkpoint::ModelConfig;
-use lora_gpu::{AttentionTiles, Dtype, Error, Gpu, Keys, Scores, Segment, Spans, Tensor};
+use lora_gpu::{AttentionTiles, Dtype, Error, Gpu, Keys, Scores, Segment, Tensor};
 use lora_kernels::layout::Layout;
 use lora_kernels::profile::Profile;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct Pass<'a> {
     /// Rows of keys, u32.
     pub(super) listed: Tensor,
     /// The sequences, where a layer keeps a state.
-    pub(super) spans: Option<Spans>,
+    pub(super) sequences: Option<Sequences>,
     /// What the device's own kernels for attention work on, if they compute it.
     pub(super) attention: Option<AttentionTiles>,
     /// Where keys and values go, and are read from, in generation.
@@ -103,7 +103,7 @@ impl<'a> Pass<'a> {
         let (segments, listed) = segments(&batch.layout);
         let rows = batch.tokens();
         let texts = cache.as_ref().map(|cache| &cache.texts[..]);
-        let spans = states::spans(gpu, config, (&segments, rows), texts)?;
+        let sequences = states::sequences(gpu, config, (&segments, rows), texts)?;
         let attention = match cache {
             None if gpu.attends(config.head_dim) => {
                 Some(gpu.attention_tiles(&segments, &listed, rows)?)
@@ -120,7 +120,7 @@ impl<'a> Pass<'a> {
             rotations,
             segments,
             listed: gpu.uploaded(Dtype::U32, &listed)?,
-            spans,
+            sequences,
             attention,
             cache,
             balancing: None,
@@ -152,6 +152,12 @@ impl<'a> Pass<'a> {
     pub(super) fn with_profile(mut self, profile: Option<Arc<Profile>>) -> Self {
         self.profile = profile;
         self
+    }
+
+    /// Chunks of its sequences; 0 where no layer keeps a state.
+    pub(super) fn chunks(&self) -> usize {
+        let all = self.sequences.as_ref();
+        all.map_or(0, |sequences| sequences.chunks.count())
     }
 
     /// Attention of a layer, for so many queries and keys.

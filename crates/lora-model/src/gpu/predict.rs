@@ -193,7 +193,7 @@ fn step(
     let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
     let wide = sizes.head.unwrap_or(sizes.embedding).widened();
     let of_loss = head_room::of_loss(config, n, wide, activations);
-    let of_layers = w.of_layers((t, t), sizes.widened(), activations);
+    let of_layers = w.of_layers((t, t, batch.chunks), sizes.widened(), activations);
     let in_turn = together(&of_loss).max(together(&of_layers));
     let head = head_room::bytes(n) + sizes.embedding.looked_up(t, act);
     let spans = if config.is_recurrent() { 6 * t } else { 0 };

@@ -33,6 +33,9 @@ pub(super) struct Saved {
     pub(super) middle_rstd: Tensor,
     /// What the MLP's unit reads: gate and up, (T, 2·I), or up alone.
     pub(super) gate_up: Tensor,
+    /// What a rule gives, (T, values), and 1/rms of it, f32 (T, norms).
+    pub(super) rule: Tensor,
+    pub(super) rule_rstd: Tensor,
     /// Logits of a mixture's router, f32 (T, E).
     pub(super) router: Tensor,
     /// What gates and ups of the chosen experts give, (T·k, 2·I).
@@ -58,6 +61,7 @@ impl Saved {
         let attention_output_rstd = outputs.then(|| f32s(1));
         let mlp_output_rstd = outputs.then(|| f32s(1));
         let router = f32s(w.experts.experts);
+        let rule_rstd = f32s(w.rules.norms);
         let mut acts = |values: usize| rest.piece(dtype, rows * values);
         Ok(Self {
             x,
@@ -78,6 +82,8 @@ impl Saved {
             gate_up: acts(w.unit),
             router,
             expert_gate_up: acts(w.experts.gate_up()),
+            rule: acts(w.rules.values),
+            rule_rstd,
         })
     }
 
@@ -95,6 +101,7 @@ impl Saved {
             when(w.normalises_outputs, 1),
             when(w.normalises_outputs, 1),
             w.experts.experts,
+            w.rules.norms,
         ];
         let acts = [
             w.mixed,
@@ -103,6 +110,7 @@ impl Saved {
             when(w.normalises_outputs, w.hidden),
             w.unit,
             w.experts.gate_up(),
+            w.rules.values,
         ];
         let f32s = f32s.map(|values| (Dtype::F32, rows * values));
         let acts = acts.map(|values| (activations, rows * values));
@@ -159,6 +167,10 @@ pub(super) struct Scratch {
     /// Probabilities, and the gradient of the scores.
     pub(super) p: Tensor,
     pub(super) d_s: Tensor,
+    /// What the convolution before a rule gives, its gradient, and what the rule works in.
+    pub(super) convolved: Tensor,
+    pub(super) d_convolved: Tensor,
+    pub(super) rule: Tensor,
     /// Of mixtures of experts.
     pub(super) experts: ExpertScratch,
 }
@@ -185,6 +197,8 @@ pub(super) struct Buffers {
 pub(super) struct Asked {
     pub(super) widths: Widths,
     pub(super) rows: usize,
+    /// Chunks of sequences.
+    pub(super) chunks: usize,
     /// The most keys that a segment gathers; 0 if none does.
     pub(super) gathered: usize,
     /// Values of the scores of one block of queries.
@@ -227,8 +241,18 @@ impl Buffers {
             widths: w, rows, ..
         } = asked;
         let back = if asked.trains { rows } else { 0 };
-        let pieces = w.of_layers((rows, back), asked.widened, gpu.dtype());
-        let [wide, d_input, d_outputs, d_scaled, d_kv, experts @ ..] = in_turn.get(gpu, pieces)?;
+        let pieces = w.of_layers((rows, back, asked.chunks), asked.widened, gpu.dtype());
+        let [
+            wide,
+            d_input,
+            d_outputs,
+            d_scaled,
+            d_kv,
+            convolved,
+            d_convolved,
+            rule,
+            experts @ ..,
+        ] = in_turn.get(gpu, pieces)?;
         let dropped = if asked.drops { rows * w.widest() } else { 0 };
         let heads = w.normalises_heads;
         let d_heads = back * (w.queries + w.keys);
@@ -259,6 +283,9 @@ impl Buffers {
             d_scores: self.d_scores.get(gpu, d_scores)?,
             p: self.p.get(gpu, scores)?,
             d_s: self.d_s.get(gpu, d_scores)?,
+            convolved,
+            d_convolved,
+            rule,
             experts: experts.into(),
         })
     }

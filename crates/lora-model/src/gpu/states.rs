@@ -1,9 +1,10 @@
 //! Layers that keep a state: what they learn beside their linear layers, on the device, and what generation keeps of the texts.
+use super::mamba::{self, Mamba};
 use super::pass::LayerPass;
 use crate::fused::{first_row, states};
 use crate::{Base, Error};
 use lora_checkpoint::{Mixer, ModelConfig};
-use lora_gpu::{Dtype, Gpu, Segment, Spans, Taps, Tensor};
+use lora_gpu::{Chunks, Dtype, Gpu, Segment, Spans, Taps, Tensor};
 use lora_kernels::layout::Layout;
 use std::collections::BTreeMap;
 
@@ -12,26 +13,30 @@ use std::collections::BTreeMap;
 pub(super) enum StateLayer {
     /// A convolution between two gates.
     ShortConv(Convolution),
+    /// Mamba-2.
+    Mamba(Mamba),
 }
 
 impl StateLayer {
     /// That of a layer, if it keeps a state.
     pub(super) fn load(base: &Base, gpu: &Gpu, layer: usize) -> Result<Option<Self>, Error> {
-        match states::short_conv(base, layer)? {
-            Some(taps) => {
-                let columns = base.config().hidden_size;
-                let own = Convolution::load(gpu, (&taps, None), columns)?;
-                Ok(Some(Self::ShortConv(own)))
-            }
-            None => Ok(None),
+        if let Some(taps) = states::short_conv(base, layer)? {
+            let columns = base.config().hidden_size;
+            let own = Convolution::load(gpu, (&taps, None), columns)?;
+            return Ok(Some(Self::ShortConv(own)));
         }
+        Ok(Mamba::load(base, gpu, layer)?.map(Self::Mamba))
     }
 
     /// Values that one has, in f32; 0 in a layer with attention alone.
     pub(super) fn planned(config: &ModelConfig, layer: usize) -> usize {
-        match (config.layers[layer].mixer, config.short_conv) {
-            (Mixer::ShortConv, Some(own)) => own.taps * config.hidden_size,
-            _ => 0,
+        match config.layers[layer].mixer {
+            Mixer::ShortConv => {
+                let taps = config.short_conv.map_or(0, |own| own.taps);
+                taps * config.hidden_size
+            }
+            Mixer::Mamba => config.mamba.map_or(0, mamba::planned),
+            Mixer::Attention | Mixer::Delta => 0,
         }
     }
 }
@@ -48,7 +53,7 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    fn load(
+    pub(super) fn load(
         gpu: &Gpu,
         (taps, bias): (&[f32], Option<&[f32]>),
         columns: usize,
@@ -62,6 +67,11 @@ impl Convolution {
         })
     }
 
+    /// The same with SiLU behind it.
+    pub(super) fn through_silu(self) -> Self {
+        Self { silu: true, ..self }
+    }
+
     pub(super) fn taps(&self) -> Taps<'_> {
         Taps {
             values: &self.taps,
@@ -72,10 +82,12 @@ impl Convolution {
     }
 }
 
-/// What generation keeps of each text in a layer: the last rows that its convolution has read, f32 (texts, taps − 1, columns).
+/// What generation keeps of each text in a layer, f32: the last rows that its convolution has read, (texts, taps − 1, columns),
+/// and the rule's states, (texts, state, values).
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) tails: Tensor,
+    pub(super) states: Tensor,
 }
 
 impl Kept {
@@ -86,13 +98,26 @@ impl Kept {
         layer: usize,
         texts: usize,
     ) -> Result<Self, Error> {
-        let tail = match (config.layers[layer].mixer, config.short_conv) {
-            (Mixer::ShortConv, Some(own)) => own.taps.saturating_sub(1) * config.hidden_size,
-            _ => 0,
+        let tail = |taps: usize, columns: usize| taps.saturating_sub(1) * columns;
+        let [tail, state] = match config.layers[layer].mixer {
+            Mixer::ShortConv => {
+                let own = config.short_conv;
+                [own.map_or(0, |own| tail(own.taps, config.hidden_size)), 0]
+            }
+            Mixer::Mamba => config.mamba.map_or([0; 2], |own| {
+                [tail(own.taps, own.columns()), mamba::shape(own).states()]
+            }),
+            Mixer::Attention | Mixer::Delta => [0; 2],
         };
-        let tails = gpu.alloc(Dtype::F32, texts * tail)?;
-        gpu.zero(&tails, texts * tail)?;
-        Ok(Self { tails })
+        let zeros = |len: usize| -> Result<Tensor, Error> {
+            let tensor = gpu.alloc(Dtype::F32, len)?;
+            gpu.zero(&tensor, len)?;
+            Ok(tensor)
+        };
+        Ok(Self {
+            tails: zeros(texts * tail)?,
+            states: zeros(texts * state)?,
+        })
     }
 }
 
@@ -112,27 +137,48 @@ impl Texts {
     }
 }
 
-/// The sequences of a pass, if some layer keeps a state: those of a batch are texts of their own, unless they go on.
-pub(super) fn spans(
+/// The sequences of a pass, and their chunks.
+#[derive(Debug)]
+pub(super) struct Sequences {
+    spans: Spans,
+    pub(super) chunks: Chunks,
+}
+
+/// Those of a batch, if some layer keeps a state: they are texts of their own, unless they go on.
+pub(super) fn sequences(
     gpu: &Gpu,
     config: &ModelConfig,
     (segments, rows): (&[Segment], usize),
     texts: Option<&[u32]>,
-) -> Result<Option<Spans>, lora_gpu::Error> {
+) -> Result<Option<Sequences>, lora_gpu::Error> {
     if !config.is_recurrent() {
         return Ok(None);
     }
     let own: Vec<u32> = (0..segments.len() as u32).collect();
-    gpu.spans(segments, texts.unwrap_or(&own), rows).map(Some)
+    let texts = texts.unwrap_or(&own);
+    Ok(Some(Sequences {
+        spans: gpu.spans(segments, texts, rows)?,
+        chunks: gpu.chunks(segments, texts, rows)?,
+    }))
 }
 
 impl<'p> LayerPass<'p> {
     /// The sequences of the pass, in a layer that keeps a state.
-    pub(super) fn spans(self) -> &'p Spans {
-        match &self.pass.spans {
-            Some(spans) => spans,
+    fn sequences(self) -> &'p Sequences {
+        match &self.pass.sequences {
+            Some(sequences) => sequences,
             None => unreachable!("a decoder with such layers has them"),
         }
+    }
+
+    /// Which rows belong to them.
+    pub(super) fn spans(self) -> &'p Spans {
+        &self.sequences().spans
+    }
+
+    /// Their chunks.
+    pub(super) fn chunks(self) -> &'p Chunks {
+        &self.sequences().chunks
     }
 
     /// What generation keeps of the texts in this layer.

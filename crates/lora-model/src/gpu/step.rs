@@ -78,7 +78,7 @@ impl Engine<'_> {
         let layers = self.weights.layers.len();
         let lowest = pass.on_device.bound.lowest;
         let kept = self.kept.min(layers.saturating_sub(lowest + 1));
-        self.reserve(pass.rows, targets.ids.len())?;
+        self.reserve(pass, targets.ids.len())?;
         let scratch = self.scratch(pass, true)?;
         let saved = self.saved(kept, pass.rows)?;
         // The last place is that of the layer at work: of the last layer at the end of the forward pass.

@@ -1,7 +1,7 @@
 //! What the MLP of a layer computes between its projections.
 use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{Activation, EXPERT_PROJECTIONS, Experts, Mlp, ModelConfig};
+use lora_checkpoint::{Activation, EXPERT_PROJECTIONS, Experts, Mlp};
 use lora_gpu::{Activation as OnDevice, Clamped, Gpu, Mat, Plain};
 
 /// The projections of an expert that read its input, and the one that gives its output.
@@ -41,12 +41,6 @@ impl Unit {
                 })
             }
         })
-    }
-
-    /// Values of a row that it reads: gate and up, or up alone.
-    pub(super) fn inputs(config: &ModelConfig) -> usize {
-        let parts = if config.facts().mlp.is_gated() { 2 } else { 1 };
-        parts * config.intermediate_size
     }
 
     /// out (T, I) of what the projections gave.

@@ -2,7 +2,7 @@
 use super::expert_scratch::{self, Mixed};
 use super::group::Kind;
 use super::mixers;
-use super::unit::Unit;
+use super::rules::{self, Rules};
 use lora_checkpoint::{ModelConfig, Norm};
 use lora_gpu::Dtype;
 
@@ -16,7 +16,7 @@ pub(super) struct Widths {
     pub(super) kv_heads: usize,
     /// What mixers read: q, k and v, or what stands in their place.
     pub(super) mixed: usize,
-    /// What the MLP's unit reads; 0 if no layer has an MLP.
+    /// The most that an MLP's unit reads; 0 if no layer has an MLP.
     pub(super) unit: usize,
     /// Input and factors of each group, by [`Kind`].
     pub(super) groups: [usize; Kind::ALL.len()],
@@ -27,10 +27,12 @@ pub(super) struct Widths {
     /// The device's own kernels compute attention.
     pub(super) attends: bool,
     pub(super) experts: Mixed,
+    pub(super) rules: Rules,
 }
 
 /// Pieces of memory that only layers use.
 const PIECES: usize = 5;
+const ALL_PIECES: usize = PIECES + rules::PIECES + expert_scratch::PIECES;
 
 impl Widths {
     /// Of a decoder whose groups have inputs of these widths, with their factors, and outputs that are scaled.
@@ -46,28 +48,27 @@ impl Widths {
             keys: config.num_key_value_heads * config.head_dim,
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
-            mixed: mixed(config),
-            unit: match groups[Kind::GateUp as usize] {
-                0 => 0,
-                _ => Unit::inputs(config),
-            },
+            mixed: outputs(config, Kind::Qkv).next_multiple_of(mixers::ALIGNED),
+            unit: outputs(config, Kind::GateUp),
             groups,
             scaled,
             normalises_heads: has(Norm::Query) || has(Norm::Key),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
             attends: lora_gpu::attends(activations, config.head_dim),
             experts: Mixed::of(config),
+            rules: Rules::of(config),
         }
     }
 
     /// What only layers use: so many values of a widened matrix, and for T rows of a backward pass (`back`) gradients of a
-    /// group's input, of its outputs, of these scaled, and of keys and values; then what mixtures use for `rows` of any pass.
+    /// group's input, of its outputs, of these scaled, and of keys and values; then what rules and mixtures use for `rows` of
+    /// any pass.
     pub(super) fn of_layers(
         self,
-        (rows, back): (usize, usize),
+        (rows, back, chunks): (usize, usize, usize),
         wide: usize,
         activations: Dtype,
-    ) -> [(Dtype, usize); PIECES + expert_scratch::PIECES] {
+    ) -> [(Dtype, usize); ALL_PIECES] {
         let own = [
             (activations, wide),
             (activations, back * self.widest()),
@@ -75,10 +76,13 @@ impl Widths {
             (activations, back * widest(self.scaled)),
             (Dtype::F32, back * 2 * self.queries),
         ];
-        let mut all = [(Dtype::U8, 0); PIECES + expert_scratch::PIECES];
-        all[..PIECES].copy_from_slice(&own);
-        let of_experts = self.experts.pieces(self.hidden, (rows, back), activations);
-        all[PIECES..].copy_from_slice(&of_experts);
+        let mut all = [(Dtype::U8, 0); ALL_PIECES];
+        let (first, of_experts) = all.split_at_mut(PIECES + rules::PIECES);
+        first[..PIECES].copy_from_slice(&own);
+        let of_rules = self.rules.pieces((rows, back, chunks), activations);
+        first[PIECES..].copy_from_slice(&of_rules);
+        let pieces = self.experts.pieces(self.hidden, (rows, back), activations);
+        of_experts.copy_from_slice(&pieces);
         all
     }
 
@@ -88,14 +92,14 @@ impl Widths {
     }
 }
 
-/// The most values of a row that mixers read of their linear layers.
-fn mixed(config: &ModelConfig) -> usize {
+/// The most outputs that a kind of group has in a layer.
+fn outputs(config: &ModelConfig, kind: Kind) -> usize {
     let layers = 0..config.num_hidden_layers;
     let outputs = layers.map(|layer| {
-        let all = Kind::Qkv.projections(config, layer);
+        let all = kind.projections(config, layer);
         all.map(|p| config.shape(layer, p).0).sum::<usize>()
     });
-    outputs.max().unwrap_or(0).next_multiple_of(mixers::ALIGNED)
+    outputs.max().unwrap_or(0)
 }
 
 fn widest(groups: [usize; Kind::ALL.len()]) -> usize {

@@ -14,7 +14,7 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 44] = [
+pub(crate) const REFUSED: [(&str, &str); 42] = [
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("embed_head_tied", "LoRA on model.embed_tokens"),
     ("embed_head_dora", "LoRA on model.embed_tokens"),
@@ -34,25 +34,20 @@ pub(crate) const REFUSED: [(&str, &str); 44] = [
         "qwen3_5_recurrent",
         "Gated DeltaNet, which qwen3_5_text has",
     ),
+    ("granitemoehybrid_limits", "which trains as a whole"),
+    ("granitemoeshared_norms", "which trains as a whole"),
     (
-        "granitemoehybrid_mamba",
-        "Mamba-2, which granitemoehybrid has",
+        "falcon_h1_multipliers",
+        "attention beside Mamba-2, which falcon_h1 has",
     ),
     (
-        "granitemoehybrid_limits",
-        "Mamba-2, which granitemoehybrid has",
+        "falcon_h1_tied",
+        "attention beside Mamba-2, which falcon_h1 has",
     ),
     (
-        "granitemoehybrid_experts",
-        "Mamba-2, which granitemoehybrid has",
+        "falcon_h1_biases",
+        "attention beside Mamba-2, which falcon_h1 has",
     ),
-    (
-        "granitemoeshared_norms",
-        "experts beside an MLP of all tokens, which granitemoeshared has",
-    ),
-    ("falcon_h1_multipliers", "Mamba-2, which falcon_h1 has"),
-    ("falcon_h1_tied", "Mamba-2, which falcon_h1 has"),
-    ("falcon_h1_biases", "Mamba-2, which falcon_h1 has"),
     ("gemma4_shared", "values with a norm of their own"),
     ("gemma4_keys_as_values", "values with a norm of their own"),
     ("gemma4_per_layer", "values with a norm of their own"),
@@ -75,14 +70,14 @@ pub(crate) const REFUSED: [(&str, &str); 44] = [
     ("balance_parameters", "LoRA on model.layers.0.mlp."),
     ("parameters_turned", "LoRA on model.layers.0.mlp."),
     ("parameters_mxfp4", "LoRA on model.layers.0.mlp."),
-    ("parameters_beside", "Mamba-2, which granitemoehybrid has"),
+    (
+        "parameters_beside",
+        "LoRA on model.layers.0.block_sparse_moe.",
+    ),
     ("lfm2_tied", "which trains as a whole"),
     ("lfm2_moe_scaled", "which trains as a whole"),
     ("parameters_sigmoid", "LoRA on model.layers.1.feed_forward."),
-    (
-        "balance_shared",
-        "experts beside an MLP of all tokens, which granitemoeshared has",
-    ),
+    ("balance_shared", "LoRA on model.layers.0.block_sparse_moe."),
 ];
 
 fn is_refused(name: &str) -> bool {

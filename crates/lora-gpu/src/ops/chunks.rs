@@ -1,0 +1,119 @@
+//! The chunks of a batch's sequences, for rules that are computed chunk by chunk.
+use super::{Args, Segment, check_mat, check_tensor, over_values};
+use crate::{Dtype, Error, Gpu, Mat, Tensor};
+
+/// Rows of a chunk; of a sequence's last one fewer are there.
+pub const CHUNK: usize = 64;
+
+/// Chunks that a sequence of so many rows has.
+#[must_use]
+pub fn chunks_of(rows: usize) -> usize {
+    rows.div_ceil(CHUNK)
+}
+
+/// The chunks of a batch, on the device: of each its first row and its rows, of each segment its chunks and its text.
+#[derive(Debug, Clone)]
+pub struct Chunks {
+    pub(super) of_chunks: Tensor,
+    pub(super) count: usize,
+    pub(super) of_segments: Tensor,
+    pub(super) segments: usize,
+    /// Rows of the batch.
+    pub(super) rows: usize,
+    texts: usize,
+}
+
+impl Chunks {
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Rows of all chunks, whether they are there or not.
+    pub(super) fn padded(&self) -> usize {
+        self.count * CHUNK
+    }
+
+    /// # Panics
+    /// If these are values of fewer texts than are named.
+    pub(super) fn check_texts(&self, states: &Tensor, each: usize) {
+        check_tensor("states", states, Dtype::F32, self.texts * each);
+    }
+}
+
+impl Gpu {
+    /// The chunks of a batch of `rows` rows, and the number of each segment's text.
+    ///
+    /// # Errors
+    /// If so much memory is not free, or the driver fails.
+    ///
+    /// # Panics
+    /// If a segment lies outside of the rows, or segments have no text.
+    pub fn chunks(
+        &self,
+        segments: &[Segment],
+        texts: &[u32],
+        rows: usize,
+    ) -> Result<Chunks, Error> {
+        assert_eq!(segments.len(), texts.len(), "texts of segments");
+        let mut of_chunks: Vec<[u32; 2]> = Vec::new();
+        let mut of_segments = Vec::with_capacity(segments.len());
+        for (segment, &text) in segments.iter().zip(texts) {
+            assert!(
+                segment.first + segment.queries <= rows,
+                "{segment:?} of {rows}"
+            );
+            let first = of_chunks.len() as u32;
+            for from in (0..segment.queries).step_by(CHUNK) {
+                let count = CHUNK.min(segment.queries - from);
+                of_chunks.push([(segment.first + from) as u32, count as u32]);
+            }
+            of_segments.push([first, of_chunks.len() as u32 - first, text]);
+        }
+        Ok(Chunks {
+            count: of_chunks.len(),
+            of_chunks: self.uploaded(Dtype::U32, of_chunks.as_flattened())?,
+            segments: of_segments.len(),
+            of_segments: self.uploaded(Dtype::U32, of_segments.as_flattened())?,
+            rows,
+            texts: texts
+                .iter()
+                .map(|&text| text as usize + 1)
+                .max()
+                .unwrap_or(0),
+        })
+    }
+
+    /// Rows of a batch, (T, columns), to their chunks, (chunks·64, columns), all activations: zeros where none are.
+    pub(super) fn chunk_rows(
+        &self,
+        chunks: &Chunks,
+        from: Mat<'_>,
+        to: &Tensor,
+    ) -> Result<(), Error> {
+        let columns = from.columns();
+        check_mat("rows of a batch", from, self.dtype(), chunks.rows, columns);
+        let rows = chunks.padded();
+        check_tensor("rows of chunks", to, self.dtype(), rows * columns);
+        let args = Args::new().mat(from).tensor(&chunks.of_chunks, 0);
+        let args = args.tensor(to, 0).long(rows).long(columns);
+        self.launch("chunk_rows", over_values(rows, columns), &args)
+    }
+
+    /// The way back, from f32.
+    pub(super) fn unchunk_rows(
+        &self,
+        chunks: &Chunks,
+        from: &Tensor,
+        to: Mat<'_>,
+    ) -> Result<(), Error> {
+        let columns = to.columns();
+        check_mat("rows of a batch", to, self.dtype(), chunks.rows, columns);
+        let rows = chunks.padded();
+        check_tensor("rows of chunks", from, Dtype::F32, rows * columns);
+        let args = Args::new().tensor(from, 0).tensor(&chunks.of_chunks, 0);
+        let args = args.mat(to).long(rows).long(columns);
+        self.launch("unchunk_rows", over_values(rows, columns), &args)
+    }
+}

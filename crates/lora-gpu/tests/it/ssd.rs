@@ -1,0 +1,296 @@
+//! Mamba-2's rule in chunks against the recurrence in f64.
+use crate::support::{Matrix, PLACES, assert_close, differences, each_precision, upload, vector};
+use lora_gpu::{
+    Chunks, Dtype, Gpu, Keys, Segment, SsdGradients, SsdInputs, SsdLearned, SsdShape, Tensor,
+    ssd_bytes,
+};
+
+const SHAPES: [SsdShape; 2] = [
+    SsdShape {
+        heads: 4,
+        groups: 2,
+        width: 8,
+        state: 4,
+    },
+    SsdShape {
+        heads: 3,
+        groups: 1,
+        width: 3,
+        state: 5,
+    },
+];
+
+/// Steps are kept within these; the noise crosses both.
+const LIMITS: [f64; 2] = [0.203, 1.307];
+
+/// What a layer has learned, on the device and as it is.
+struct Learned {
+    a_log: (Tensor, Vec<f64>),
+    dt_bias: (Tensor, Vec<f64>),
+    skip: (Tensor, Vec<f64>),
+}
+
+impl Learned {
+    fn new(gpu: &Gpu, shape: SsdShape) -> Self {
+        let noise = |seed| vector(gpu, &crate::support::noise(seed, shape.heads));
+        Self {
+            a_log: noise(21),
+            dt_bias: noise(22),
+            skip: noise(23),
+        }
+    }
+
+    fn on_device(&self) -> SsdLearned<'_> {
+        SsdLearned {
+            a_log: &self.a_log.0,
+            dt_bias: &self.dt_bias.0,
+            skip: &self.skip.0,
+            limits: LIMITS.map(|limit| limit as f32),
+        }
+    }
+
+    /// The rule along one sequence, a row of x, B, C and dt after the other: S ← e^(Δ·A)·S + B·(Δ·x)ᵀ; y = Sᵀ·C + d·x.
+    fn rule(&self, shape: SsdShape, rows: &[f64]) -> Vec<f64> {
+        let each = shape.columns() + shape.heads;
+        let mut states = vec![0.0; shape.states()];
+        rows.chunks(each)
+            .flat_map(|row| self.step(shape, row, &mut states))
+            .collect()
+    }
+
+    fn step(&self, shape: SsdShape, row: &[f64], states: &mut [f64]) -> Vec<f64> {
+        let (n, width) = (shape.state, shape.width);
+        let limits = LIMITS.map(|limit| f64::from(limit as f32));
+        let mut y = vec![0.0; shape.values()];
+        for head in 0..shape.heads {
+            let group = head / (shape.heads / shape.groups);
+            let b = &row[shape.values() + group * n..][..n];
+            let c = &row[shape.values() + (shape.groups + group) * n..][..n];
+            let x = &row[head * width..(head + 1) * width];
+            let dt = row[shape.columns() + head] + self.dt_bias.1[head];
+            let step = dt.exp().ln_1p().clamp(limits[0], limits[1]);
+            let decay = (-self.a_log.1[head].exp() * step).exp();
+            let state = &mut states[head * n * width..(head + 1) * n * width];
+            for p in 0..width {
+                let mut sum = self.skip.1[head] * x[p];
+                for i in 0..n {
+                    let s = &mut state[i * width + p];
+                    *s = decay * *s + b[i] * step * x[p];
+                    sum += c[i] * *s;
+                }
+                y[head * width + p] = sum;
+            }
+        }
+        y
+    }
+}
+
+fn chunks(gpu: &Gpu, lengths: &[(usize, u32)]) -> Chunks {
+    let mut first = 0;
+    let segments = lengths.iter().map(|&(queries, _)| {
+        let segment = Segment {
+            first,
+            queries,
+            past: 0,
+            keys: Keys::Rows(first),
+        };
+        first += queries;
+        segment
+    });
+    let segments: Vec<Segment> = segments.collect();
+    let texts: Vec<u32> = lengths.iter().map(|&(_, text)| text).collect();
+    gpu.chunks(&segments, &texts, first)
+        .expect("there is memory")
+}
+
+/// Rows of x, B, C and dt side by side.
+fn rows_of(mixed: &[f64], dt: &[f64], shape: SsdShape) -> Vec<f64> {
+    let rows = mixed.chunks(shape.columns()).zip(dt.chunks(shape.heads));
+    rows.flat_map(|(mixed, dt)| [mixed, dt].concat()).collect()
+}
+
+/// In f32 each value, in bfloat16 the root of the mean square: `roundings` of at most 2⁻⁹ of a value lie on the way, each
+/// independent, twice of which is allowed where signs cancel.
+#[track_caller]
+fn check(what: &str, gpu: &Gpu, found: &[f64], expected: &[f64], roundings: usize) {
+    if gpu.dtype() == Dtype::F32 {
+        return assert_close(what, Dtype::F32, found, expected, 5e-6);
+    }
+    let rms = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let off = rms(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+    let allowed = 2.0 * (roundings as f64).sqrt() / 512.0 * rms(&mut expected.iter().copied());
+    assert!(off <= allowed, "{what}: {off:.2e} of {allowed:.2e}");
+}
+
+struct Case {
+    shape: SsdShape,
+    learned: Learned,
+    chunks: Chunks,
+    lengths: Vec<(usize, u32)>,
+    mixed: Matrix,
+    dt: Matrix,
+}
+
+impl Case {
+    fn new(gpu: &Gpu, shape: SsdShape, lengths: &[usize], place: crate::support::Place) -> Self {
+        let lengths: Vec<_> = lengths.iter().copied().zip(0..).collect();
+        let rows: usize = lengths.iter().map(|(rows, _)| rows).sum();
+        let noise =
+            |columns, seed| Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (seed, 1.5));
+        Self {
+            shape,
+            learned: Learned::new(gpu, shape),
+            chunks: chunks(gpu, &lengths),
+            mixed: noise(shape.columns(), 1),
+            dt: noise(shape.heads, 2),
+            lengths,
+        }
+    }
+
+    fn inputs(&self) -> SsdInputs<'_> {
+        SsdInputs {
+            shape: self.shape,
+            chunks: &self.chunks,
+            mixed: self.mixed.mat(),
+            dt: self.dt.mat(),
+            learned: self.learned.on_device(),
+        }
+    }
+
+    /// What f makes of the rows of each sequence, and of as many others.
+    fn by_sequence(&self, others: &[f64], f: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> Vec<f64> {
+        let rows = rows_of(&self.mixed.values, &self.dt.values, self.shape);
+        let (each, other) = (self.shape.columns() + self.shape.heads, self.shape.values());
+        let mut first = 0;
+        let mut all = Vec::new();
+        for &(n, _) in &self.lengths {
+            let of = |width: usize| first * width..(first + n) * width;
+            let others = others.get(of(other)).unwrap_or_default();
+            all.extend(f(&rows[of(each)], others));
+            first += n;
+        }
+        all
+    }
+
+    fn memory(&self, gpu: &Gpu, is_back: bool) -> Tensor {
+        let bytes = ssd_bytes(self.shape, self.chunks.count(), gpu.dtype(), is_back);
+        gpu.alloc(Dtype::U8, bytes).expect("there is memory")
+    }
+}
+
+#[test]
+fn the_rule_in_chunks_is_the_recurrence() {
+    each_precision(|gpu| {
+        for shape in SHAPES {
+            for place in PLACES {
+                let case = Case::new(gpu, shape, &[70, 1, 64, 200], place);
+                let y = Matrix::unwritten(gpu, gpu.dtype(), (335, shape.values()), place);
+                let memory = case.memory(gpu, false);
+                let found = crate::support::twice(gpu, &[&y], || {
+                    gpu.ssd(case.inputs(), None, y.mat(), &memory)
+                        .expect("it fits");
+                });
+                let expected = case.by_sequence(&[], |rows, _| case.learned.rule(shape, rows));
+                check("y", gpu, &found[0], &expected, 6);
+            }
+        }
+    });
+}
+
+#[test]
+fn its_way_back_is_the_difference() {
+    each_precision(|gpu| {
+        for shape in SHAPES {
+            for place in [PLACES[0], PLACES[2]] {
+                check_gradient(gpu, shape, place);
+            }
+        }
+    });
+}
+
+fn check_gradient(gpu: &Gpu, shape: SsdShape, place: crate::support::Place) {
+    let case = Case::new(gpu, shape, &[1, 140, 5], place);
+    let noise = |columns| Matrix::noise(gpu, gpu.dtype(), (146, columns), place, (3, 1.0));
+    let unwritten = |columns| Matrix::unwritten(gpu, gpu.dtype(), (146, columns), place);
+    let dy = noise(shape.values());
+    let (d_mixed, d_dt) = (unwritten(shape.columns()), unwritten(shape.heads));
+    let memory = case.memory(gpu, true);
+    let found = crate::support::twice(gpu, &[&d_mixed, &d_dt], || {
+        let to = SsdGradients {
+            mixed: d_mixed.mat(),
+            dt: d_dt.mat(),
+        };
+        gpu.ssd_backward(case.inputs(), dy.mat(), to, &memory)
+            .expect("it fits");
+    });
+    let expected = case.by_sequence(&dy.values, |rows, dy| {
+        differences(rows, dy, |rows| case.learned.rule(shape, rows))
+    });
+    let each = shape.columns() + shape.heads;
+    let columns = |from: usize, to: usize| -> Vec<f64> {
+        let rows = expected.chunks(each);
+        rows.flat_map(|row| row[from..to].to_vec()).collect()
+    };
+    let part = |from: usize, to: usize| -> Vec<f64> {
+        let rows = found[0].chunks(shape.columns());
+        rows.flat_map(|row| row[from..to].to_vec()).collect()
+    };
+    let (x, b) = (shape.values(), shape.values() + shape.groups * shape.state);
+    let all = shape.columns();
+    check("dx", gpu, &part(0, x), &columns(0, x), 8);
+    check("dB", gpu, &part(x, b), &columns(x, b), 8);
+    check("dC", gpu, &part(b, all), &columns(b, all), 8);
+    check("ddt", gpu, &found[1], &columns(all, each), 12);
+}
+
+/// Two texts in batches one after the other: many rows, one of each, one text alone.
+#[test]
+fn a_text_goes_on_with_the_state_that_it_has_left() {
+    each_precision(|gpu| {
+        for shape in SHAPES {
+            let place = PLACES[0];
+            let whole = Case::new(gpu, shape, &[80, 70], place);
+            let expected = whole.by_sequence(&[], |rows, _| whole.learned.rule(shape, rows));
+            let states = upload(gpu, Dtype::F32, &vec![0.0; 2 * shape.states()]);
+            let mut found = [Vec::new(), Vec::new()];
+            let pieces: [&[(usize, u32)]; 4] =
+                [&[(66, 1), (70, 0)], &[(1, 0), (1, 1)], &[(9, 0)], &[(3, 1)]];
+            for lengths in pieces {
+                let seen = |text: u32, width: usize| {
+                    let rows = found[text as usize].len() / shape.values();
+                    (rows + 80 * text as usize) * width
+                };
+                let part = |all: &Matrix| {
+                    let mut values = Vec::new();
+                    for &(n, text) in lengths {
+                        let first = seen(text, all.columns);
+                        values.extend_from_slice(&all.values[first..first + n * all.columns]);
+                    }
+                    let rows = values.len() / all.columns;
+                    Matrix::new(gpu, gpu.dtype(), (rows, all.columns), place, &values)
+                };
+                let case = Case {
+                    shape,
+                    learned: Learned::new(gpu, shape),
+                    chunks: chunks(gpu, lengths),
+                    lengths: lengths.to_vec(),
+                    mixed: part(&whole.mixed),
+                    dt: part(&whole.dt),
+                };
+                let size = (case.mixed.rows, shape.values());
+                let y = Matrix::unwritten(gpu, gpu.dtype(), size, place);
+                let memory = case.memory(gpu, false);
+                gpu.ssd(case.inputs(), Some(&states), y.mat(), &memory)
+                    .expect("it fits");
+                let y = y.now(gpu);
+                let mut first = 0;
+                for &(n, text) in lengths {
+                    let end = first + n * shape.values();
+                    found[text as usize].extend_from_slice(&y[first..end]);
+                    first = end;
+                }
+            }
+            check("y", gpu, &found.concat(), &expected, 6);
+        }
+    });
+}
