@@ -53,8 +53,7 @@ impl<'p> LayerPass<'p> {
     /// From q, k and v as projected to attention's output, which the output projection reads.
     pub(super) fn attend(self, saved: &Saved) -> Result<(), Error> {
         self.turn_heads(saved)?;
-        let [_, o, _, _] = &saved.inputs;
-        let to = self.plain(Kind::Output, o);
+        let to = self.plain(Kind::Output, saved.input(Kind::Output));
         let Some(cache) = &self.pass.cache else {
             let run = || self.attention(saved, to);
             return self.pass.timed(Part::AttentionForward, 0, run);
@@ -67,7 +66,7 @@ impl<'p> LayerPass<'p> {
 
     /// From the gradient of attention's output those of q, k and v as projected, in the scratch.
     pub(super) fn attend_backward(self, saved: &Saved, d_o: Mat<'_>) -> Result<(), Error> {
-        let [_, o, _, _] = &saved.inputs;
+        let o = saved.input(Kind::Output);
         let d_qkv = &self.scratch.d_outputs;
         self.pass.timed(Part::AttentionBackward, 0, || {
             let o = self.plain(Kind::Output, o);

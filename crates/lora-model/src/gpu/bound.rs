@@ -1,5 +1,5 @@
 //! Where an adapter's factors lie: which columns of a group's matrix each has, and its place in the flat parameters.
-use super::group::{Group, Kind, Room};
+use super::group::{Group, Kind, Room, bias_gain};
 use super::trained_biases::TrainedBias;
 use crate::Error;
 use crate::fused::binding::Binding;
@@ -84,7 +84,11 @@ impl Bound {
                     let outputs = config.shape(layer, projection).0;
                     let slot = binding.slot(layer, projection);
                     factors.add(adapter, slot, rows..rows + outputs);
-                    let biases = TrainedBias::of(adapter, slot, &(rows..rows + outputs));
+                    let biases = TrainedBias::of(
+                        adapter,
+                        slot,
+                        (&(rows..rows + outputs), bias_gain(config, projection)),
+                    );
                     factors.biases.extend(biases);
                     rows += outputs;
                 }

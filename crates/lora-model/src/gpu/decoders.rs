@@ -9,11 +9,8 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
     let by_heads = facts.projections.iter().any(|p| p.is_by_heads());
     let of_outputs = [Norm::AttentionOutput, Norm::MlpOutput];
     let has = |mixer| config.layers.iter().any(|layer| layer.mixer == mixer);
-    let mut layers = config.layers.iter();
-    let has_both_mixers = layers.any(|layer| layer.beside_attention);
     let of_outputs = of_outputs.into_iter().filter(|n| facts.norm(*n).is_some());
     let lacks = [
-        (has_both_mixers, "attention beside Mamba-2"),
         (has(Mixer::Delta), "Gated DeltaNet"),
         (by_heads, "a gate on attention's output"),
         (

@@ -17,27 +17,45 @@ pub(super) enum Kind {
     Qkv,
     /// Attention's output, or that of what stands in its place.
     Output,
+    /// The output of what keeps a state beside attention.
+    Beside,
     GateUp,
     Down,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Qkv, Self::Output, Self::GateUp, Self::Down];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Qkv,
+        Self::Output,
+        Self::Beside,
+        Self::GateUp,
+        Self::Down,
+    ];
 
-    /// Its linear layers in a decoder layer, in the order of their outputs; none of an MLP where experts are in its place.
+    /// Its linear layers in a decoder layer, in the order of their outputs; none of an MLP where experts are in its place. What
+    /// attention reads comes first, so that its rows are aligned.
     pub(super) fn projections(
         self,
         config: &ModelConfig,
         layer: usize,
     ) -> impl Iterator<Item = Projection> + use<> {
+        let is_beside = config.layers[layer].beside_attention;
         let parts: &[Projection] = match self {
             Self::Qkv => &[Q, K, V, ConvIn, MambaZ, MambaXbc, MambaDt],
+            Self::Output if is_beside => &[O],
             Self::Output => &[O, ConvOut, MambaOut],
+            Self::Beside if is_beside => &[MambaOut],
+            Self::Beside => &[],
             Self::GateUp => Projection::GateUp.parts(),
             Self::Down => Projection::Down.parts(),
         };
+        let place = |part: &Projection| parts.iter().position(|own| own == part);
         let all = config.projections_of(layer).into_iter();
-        all.filter(|p| p.parts().iter().all(|part| parts.contains(part)))
+        let mut own: Vec<Projection> = all
+            .filter(|p| p.parts().iter().all(|part| parts.contains(part)))
+            .collect();
+        own.sort_by_key(|p| p.parts().first().and_then(place));
+        own.into_iter()
     }
 }
 
@@ -61,8 +79,33 @@ pub(super) struct Group {
     /// Whether there is memory for biases that train.
     pub(super) trains_biases: bool,
     stored: Stored,
-    /// (outputs), where a layer has one; zeros for those that have none.
+    /// (outputs), where a layer has one; zeros for those that have none. Where outputs are multiplied, divided by what stands
+    /// before it.
     pub(super) bias: Option<Tensor>,
+    /// What outputs are multiplied by, f32 (outputs), where a model has factors around its linear layers.
+    pub(super) multipliers: Option<Tensor>,
+}
+
+/// What a bias is multiplied by where what the layer reads is.
+pub(super) fn bias_gain(config: &ModelConfig, projection: Projection) -> f32 {
+    (1.0 / config.input_factor(projection)) as f32
+}
+
+/// What the outputs of a group are multiplied by, before it and behind it together. Of those that are added to the hidden state
+/// that is one number, which the layer knows; None if all are 1.
+pub(super) fn multipliers(config: &ModelConfig, layer: usize, kind: Kind) -> Option<Vec<f32>> {
+    if kind.adds_to_hidden() {
+        return None;
+    }
+    let all = kind.projections(config, layer).map(|projection| {
+        let rows = config.shape(layer, projection).0;
+        let own = config.row_factors(layer, projection);
+        own.unwrap_or_else(|| vec![(rows, 1.0)])
+    });
+    let all = all.flatten();
+    let all = all.flat_map(|(rows, factor)| std::iter::repeat_n(factor as f32, rows));
+    let all: Vec<f32> = all.collect();
+    all.iter().any(|&factor| factor != 1.0).then_some(all)
 }
 
 /// A group as memory sees it.
@@ -183,7 +226,9 @@ impl Group {
             let mut values = vec![0.0; outputs];
             for linear in linears.iter().filter(|l| config.has_bias(l.projection)) {
                 let bias = base.checkpoint().tensor(&name(linear, "bias"))?.to_f32();
-                values[linear.rows.clone()].copy_from_slice(&bias);
+                let gain = bias_gain(config, linear.projection);
+                let to = values[linear.rows.clone()].iter_mut();
+                to.zip(bias).for_each(|(to, bias)| *to = gain * bias);
             }
             Some(gpu.uploaded(Dtype::F32, &values)?)
         } else {
@@ -198,6 +243,9 @@ impl Group {
             trains_biases: room.trains_biases,
             stored,
             bias,
+            multipliers: multipliers(config, layer, kind)
+                .map(|values| gpu.uploaded(Dtype::F32, &values))
+                .transpose()?,
         })
     }
 

@@ -18,6 +18,17 @@ impl<'p> LayerPass<'p> {
         self.pass.config.multipliers.residual as f32
     }
 
+    /// What the output of a group is multiplied by before it is added to the hidden state.
+    pub(super) fn output_multiplier(self, kind: Kind) -> f32 {
+        let linear = self.group(kind).linears.first();
+        let own = linear.and_then(|linear| {
+            let config = self.pass.config;
+            config.output_factors(self.index, linear.projection)
+        });
+        let factor = own.and_then(|rows| rows.first().map(|&(_, factor)| factor as f32));
+        self.residual_multiplier() * factor.unwrap_or(1.0)
+    }
+
     /// A hidden state, (T, H).
     pub(super) fn hidden<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
         tensor.mat(self.pass.rows, self.pass.config.hidden_size)
@@ -77,6 +88,9 @@ impl<'p> LayerPass<'p> {
     /// From attention's output to the layer's.
     pub(super) fn after_attention(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
         let hidden = self.hidden(x);
+        if !self.group(Kind::Beside).linears.is_empty() {
+            self.add_output(Kind::Beside, hidden, saved)?;
+        }
         self.add_output(Kind::Output, hidden, saved)?; // (T, q) -> += (T, H)
         let read = self.mlp_input(x, saved)?;
         if let Some(mixture) = &self.layer.mixture {
@@ -96,7 +110,7 @@ impl<'p> LayerPass<'p> {
     /// x += what the MLP gives for its input in `saved`.
     fn add_mlp(self, x: Mat<'_>, saved: &Saved) -> Result<(), Error> {
         let gpu = self.pass.gpu;
-        let [_, _, _, activated] = &saved.inputs;
+        let activated = saved.input(Kind::Down);
         let gate_up = self.gate_up(&saved.gate_up);
         self.forward(Kind::GateUp, saved, gate_up)?; // (T, H) -> (T, 2·I), or (T, I) without a gate
         let to = self.plain(Kind::Down, activated);
@@ -113,7 +127,7 @@ impl<'p> LayerPass<'p> {
         'p: 't,
     {
         let gpu = self.pass.gpu;
-        let [read, _, n, _] = &saved.inputs;
+        let (read, n) = (saved.input(Kind::Qkv), saved.input(Kind::GateUp));
         let to = match self.has_mlp() {
             true => self.plain(Kind::GateUp, n),
             false => self.hidden(&self.scratch.d_hidden),
@@ -132,7 +146,7 @@ impl<'p> LayerPass<'p> {
     fn add_output(self, kind: Kind, x: Mat<'_>, saved: &Saved) -> Result<(), Error> {
         let (gamma, output, rstd) = self.output_norm(kind, saved);
         let Some(((gamma, output), rstd)) = gamma.zip(output).zip(rstd) else {
-            let multiplier = self.residual_multiplier();
+            let multiplier = self.output_multiplier(kind);
             if multiplier == 1.0 {
                 return self.forward(kind, saved, x);
             }
@@ -152,7 +166,7 @@ impl<'p> LayerPass<'p> {
         saved: &'s Saved,
     ) -> (Option<&'p Tensor>, Option<&'s Tensor>, Option<&'s Tensor>) {
         match kind {
-            Kind::Output => (
+            Kind::Output | Kind::Beside => (
                 self.layer.attention_output_norm.as_ref(),
                 saved.attention_output.as_ref(),
                 saved.attention_output_rstd.as_ref(),
@@ -178,13 +192,13 @@ impl<'p> LayerPass<'p> {
         let before_attention = (&self.layer.input_norm, &saved.input_rstd);
         let dy = if self.is_parallel() {
             self.normed_backward(&saved.x, before_attention, dn, d_hidden)?;
-            dy // both were added to one hidden state
+            Some(dy) // both were added to one hidden state
         } else {
             let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
             self.normed_backward(&saved.middle, norm, dn, d_hidden)?;
-            self.output_gradient(Kind::Output, d_hidden, saved)?
+            None
         };
-        let dn = self.mix_backward(dy, saved, gradients)?;
+        let dn = self.mix_backward((d_hidden, dy), saved, gradients)?;
         self.normed_backward(&saved.x, before_attention, dn, d_hidden)
     }
 
@@ -205,6 +219,7 @@ impl<'p> LayerPass<'p> {
                 let unit = self.layer.unit;
                 unit.backward(gpu, gate_up, d_activated, d_gate_up)
             })?;
+            self.multiply_outputs(Kind::GateUp, d_gate_up)?;
             dn = self.backward(Kind::GateUp, saved, d_gate_up, gradients)?;
             write = Write::Add;
         }
@@ -215,12 +230,17 @@ impl<'p> LayerPass<'p> {
     }
 
     /// The gradient of the output of attention or of the MLP before its norm, in the activations' type.
-    fn output_gradient(self, kind: Kind, dx: Mat<'_>, saved: &Saved) -> Result<Mat<'p>, Error> {
+    pub(super) fn output_gradient(
+        self,
+        kind: Kind,
+        dx: Mat<'_>,
+        saved: &Saved,
+    ) -> Result<Mat<'p>, Error> {
         let gpu = self.pass.gpu;
         let dy = self.hidden(&self.scratch.d_hidden);
         let (gamma, output, rstd) = self.output_norm(kind, saved);
         match gamma.zip(output).zip(rstd) {
-            None => gpu.convert(dx, self.residual_multiplier(), dy)?,
+            None => gpu.convert(dx, self.output_multiplier(kind), dy)?,
             Some(((gamma, output), rstd)) => {
                 let output = self.hidden(output);
                 gpu.norm_backward(output, gamma, rstd, dx, dy, Write::Replace)?;

@@ -57,8 +57,21 @@ impl<'p> LayerPass<'p> {
             None => gpu.gemm(Product::new(x.n(), matrix.t(), y).written(write))?,
         }
         let own = on_device.biases.of(self.index, kind);
-        match own.or(group.bias.as_ref()) {
-            Some(bias) => gpu.add_bias(bias, 0, 1.0, y),
+        if let Some(bias) = own.or(group.bias.as_ref()) {
+            gpu.add_bias(bias, 0, 1.0, y)?;
+        }
+        self.multiply_outputs(kind, y)
+    }
+
+    /// What a group gives, or the gradient of that, times the model's factors; nothing where those are 1.
+    pub(super) fn multiply_outputs(self, kind: Kind, y: Mat<'_>) -> Result<(), Error> {
+        let group = self.group(kind);
+        match &group.multipliers {
+            Some(all) => {
+                let factors = all.mat(1, group.outputs);
+                let gpu = self.pass.gpu;
+                gpu.scale_columns(y, (factors, 0.0), y, Write::Replace)
+            }
             None => Ok(()),
         }
     }
@@ -66,11 +79,11 @@ impl<'p> LayerPass<'p> {
     /// Whether the group's output is added to the hidden state as it is.
     fn adds(self, kind: Kind) -> bool {
         let norm = match kind {
-            Kind::Output => &self.layer.attention_output_norm,
+            Kind::Output | Kind::Beside => &self.layer.attention_output_norm,
             Kind::Down => &self.layer.mlp_output_norm,
             Kind::Qkv | Kind::GateUp => return false,
         };
-        norm.is_none() && self.residual_multiplier() == 1.0
+        norm.is_none() && self.output_multiplier(kind) == 1.0
     }
 
     /// u of all factors, behind the input in `all`.
@@ -266,8 +279,9 @@ pub(super) struct Ends<'t> {
 }
 
 impl Kind {
-    fn adds_to_hidden(self) -> bool {
-        matches!(self, Self::Output | Self::Down)
+    /// Whether what it gives is added to the hidden state.
+    pub(super) fn adds_to_hidden(self) -> bool {
+        matches!(self, Self::Output | Self::Beside | Self::Down)
     }
 }
 

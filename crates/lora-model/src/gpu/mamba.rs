@@ -134,8 +134,8 @@ impl<'p> LayerPass<'p> {
         let states = kept.map(|kept| &kept.states);
         let inputs = self.ssd_inputs(own, mixed, dt);
         gpu.ssd(inputs, states, y, &self.scratch.rule)?;
-        let [_, o, _, _] = &saved.inputs;
-        let to = self.plain(Kind::Output, o);
+        let kind = self.state_output();
+        let to = self.plain(kind, saved.input(kind));
         gpu.gated_norm(own.gated_norm(), [y, z], self.eps(), to, &saved.rule_rstd)
     }
 

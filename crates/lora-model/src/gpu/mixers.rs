@@ -1,4 +1,5 @@
-//! What mixes the tokens of a layer on the device, forward and backward: attention, or what keeps a state in its place.
+//! What mixes the tokens of a layer on the device, forward and backward: attention, what keeps a state in its place, or both side
+//! by side.
 use super::group::Kind;
 use super::pass::LayerPass;
 use super::scratch::Saved;
@@ -17,46 +18,74 @@ impl<'p> LayerPass<'p> {
         tensor.strided(0, self.pass.rows, outputs, stride)
     }
 
-    /// From the hidden state x (T, H) to what the output projection reads.
+    /// From the hidden state x (T, H) to what the output projections read.
     pub(super) fn mix(self, x: &Tensor, saved: &Saved) -> Result<(), Error> {
-        let [n, ..] = &saved.inputs;
+        let n = self.plain(Kind::Qkv, saved.input(Kind::Qkv));
         let norm = (&self.layer.input_norm, &saved.input_rstd);
-        self.normed(self.hidden(x), norm, self.plain(Kind::Qkv, n))?;
+        self.normed(self.hidden(x), norm, n)?;
         self.forward(Kind::Qkv, saved, self.mixed(&saved.qkv))?; // (T, H) -> (T, out)
+        let part = Part::AttentionForward;
         match &self.layer.state {
-            None => self.attend(saved),
+            None => {}
             Some(StateLayer::ShortConv(own)) => {
-                let run = || self.short_conv(own, saved);
-                self.pass.timed(Part::AttentionForward, 0, run)
+                self.pass.timed(part, 0, || self.short_conv(own, saved))?;
             }
             Some(StateLayer::Mamba(own)) => {
-                let run = || self.mamba(own, saved);
-                self.pass.timed(Part::AttentionForward, 0, run)
+                self.pass.timed(part, 0, || self.mamba(own, saved))?;
             }
+        }
+        match self.has_attention() {
+            true => self.attend(saved),
+            false => Ok(()),
         }
     }
 
-    /// From the gradient dy (T, H) of the output projection's output that of what the mixers' linear layers have read, in the
-    /// scratch; adds to the gradients of what trains.
+    fn has_attention(self) -> bool {
+        self.pass.config.layers[self.index].has_attention()
+    }
+
+    /// The group of the output of what keeps a state.
+    pub(super) fn state_output(self) -> Kind {
+        match self.has_attention() {
+            true => Kind::Beside,
+            false => Kind::Output,
+        }
+    }
+
+    /// From the gradient of the hidden state that the mixers' outputs were added to, dx (T, H), that of what their linear layers
+    /// have read, in the scratch; adds to the gradients of what trains. `dy` is the gradient of the outputs, where it is there.
     pub(super) fn mix_backward(
         self,
-        dy: Mat<'_>,
+        (dx, dy): (Mat<'_>, Option<Mat<'_>>),
         saved: &Saved,
         gradients: &Tensor,
     ) -> Result<Mat<'p>, Error> {
-        let d_o = self.backward(Kind::Output, saved, dy, gradients)?;
+        let back = |kind: Kind| {
+            let dy = match dy {
+                Some(dy) => dy,
+                None => self.output_gradient(kind, dx, saved)?,
+            };
+            self.backward(kind, saved, dy, gradients)
+        };
         let d_mixed = self.mixed(&self.scratch.d_outputs);
+        let part = Part::AttentionBackward;
         match &self.layer.state {
-            None => self.attend_backward(saved, d_o)?,
+            None => {}
             Some(StateLayer::ShortConv(own)) => {
+                let d_o = back(Kind::Output)?;
                 let run = || self.short_conv_backward(own, saved, d_o, d_mixed);
-                self.pass.timed(Part::AttentionBackward, 0, run)?;
+                self.pass.timed(part, 0, run)?;
             }
             Some(StateLayer::Mamba(own)) => {
+                let d_o = back(self.state_output())?;
                 let run = || self.mamba_backward(own, saved, d_o);
-                self.pass.timed(Part::AttentionBackward, 0, run)?;
+                self.pass.timed(part, 0, run)?;
             }
         }
+        if self.has_attention() {
+            self.attend_backward(saved, back(Kind::Output)?)?;
+        }
+        self.multiply_outputs(Kind::Qkv, d_mixed)?;
         self.backward(Kind::Qkv, saved, d_mixed, gradients)
     }
 }

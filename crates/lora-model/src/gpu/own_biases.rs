@@ -44,7 +44,10 @@ pub(super) fn set(
         let count = bias.rows.len();
         let to = own.strided(bias.rows.start, 1, count, count);
         match bias.replaces {
-            true => gpu.convert(params.strided(bias.place, 1, count, count), 1.0, to)?,
+            true => {
+                let from = params.strided(bias.place, 1, count, count);
+                gpu.convert(from, bias.scaling, to)?;
+            }
             false => gpu.add_bias(params, bias.place, bias.scaling, to)?,
         }
     }

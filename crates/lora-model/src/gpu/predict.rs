@@ -2,6 +2,7 @@
 use super::buffer::together;
 use super::by_scores;
 use super::gains;
+use super::group;
 use super::head_room;
 use super::rotation;
 use super::scratch::Saved;
@@ -139,12 +140,14 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
         bytes += 4 * values.sum::<usize>();
     }
     for (layer, groups) in sizes.layers.iter().enumerate() {
-        for (group, kind) in groups.iter().zip(super::group::Kind::ALL) {
+        for (group, kind) in groups.iter().zip(group::Kind::ALL) {
             bytes += group.blocks.unwrap_or(act * group.values());
             let mut projections = kind.projections(config, layer);
             if projections.any(|p| config.has_bias(p)) {
                 bytes += 4 * group.outputs;
             }
+            let multipliers = group::multipliers(config, layer, kind);
+            bytes += 4 * multipliers.map_or(0, |all| all.len());
         }
     }
     let layers = 0..config.num_hidden_layers;

@@ -43,6 +43,11 @@ pub(super) struct Saved {
 }
 
 impl Saved {
+    /// The input of a group.
+    pub(super) fn input(&self, kind: Kind) -> &Tensor {
+        &self.inputs[kind as usize]
+    }
+
     /// Memory for `rows` rows, in one piece: a card rounds every allocation up.
     pub(super) fn alloc(gpu: &Gpu, w: Widths, rows: usize) -> Result<Self, Error> {
         let dtype = gpu.dtype();

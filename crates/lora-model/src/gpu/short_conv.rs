@@ -10,8 +10,7 @@ impl LayerPass<'_> {
     /// What the output projection reads, from the sides.
     pub(super) fn short_conv(self, own: &Convolution, saved: &Saved) -> Result<(), Error> {
         let (gpu, taps, spans) = (self.pass.gpu, own.taps(), self.spans());
-        let [_, o, _, _] = &saved.inputs;
-        let to = self.plain(Kind::Output, o);
+        let to = self.plain(Kind::Output, saved.input(Kind::Output));
         let sides = self.mixed(&saved.qkv);
         let Some(kept) = self.kept() else {
             return gpu.short_conv(taps, sides, spans, None, to);

@@ -18,16 +18,16 @@ pub(super) struct TrainedBias {
 }
 
 impl TrainedBias {
-    /// Those at the layer of a slot: the base's own comes first.
+    /// Those at the layer of a slot, with what the base's biases are multiplied by there: its own comes first.
     pub(super) fn of(
         adapter: &Adapter,
         slot: Slot,
-        rows: &Range<usize>,
+        (rows, gain): (&Range<usize>, f32),
     ) -> impl Iterator<Item = Self> + use<> {
         let own = slot.bias.map(|index| Self {
             rows: rows.clone(),
             place: adapter.trained[index].range.start,
-            scaling: 1.0,
+            scaling: gain,
             replaces: true,
         });
         let module = slot.module.map(|index| &adapter.modules[index]);
@@ -35,7 +35,7 @@ impl TrainedBias {
             Some(Self {
                 rows: rows.clone(),
                 place: module.lora_bias.as_ref()?.start,
-                scaling: module.scaling,
+                scaling: module.scaling * gain,
                 replaces: false,
             })
         });

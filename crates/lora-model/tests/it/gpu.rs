@@ -14,7 +14,7 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 42] = [
+pub(crate) const REFUSED: [(&str, &str); 40] = [
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("embed_head_tied", "LoRA on model.embed_tokens"),
     ("embed_head_dora", "LoRA on model.embed_tokens"),
@@ -36,18 +36,7 @@ pub(crate) const REFUSED: [(&str, &str); 42] = [
     ),
     ("granitemoehybrid_limits", "which trains as a whole"),
     ("granitemoeshared_norms", "which trains as a whole"),
-    (
-        "falcon_h1_multipliers",
-        "attention beside Mamba-2, which falcon_h1 has",
-    ),
-    (
-        "falcon_h1_tied",
-        "attention beside Mamba-2, which falcon_h1 has",
-    ),
-    (
-        "falcon_h1_biases",
-        "attention beside Mamba-2, which falcon_h1 has",
-    ),
+    ("falcon_h1_tied", "which trains as a whole"),
     ("gemma4_shared", "values with a norm of their own"),
     ("gemma4_keys_as_values", "values with a norm of their own"),
     ("gemma4_per_layer", "values with a norm of their own"),
