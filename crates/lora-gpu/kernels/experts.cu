@@ -50,6 +50,17 @@ ENTRY(weigh, (act* d, u64 d_stride, const act* x, u64 x_stride, const float* wei
   if (threadIdx.x == 0) dots[row] = sum;
 }
 
+// x *= weight of each row
+ENTRY(weigh_rows, (act* x, u64 x_stride, const float* weights, u64 rows, u64 columns), (x, x_stride, weights, rows, columns),
+      columns % 4 == 0 && by_four(x, x_stride)) {
+  each<W>(rows, columns, [=](u64 row, u64 i) {
+    float weight = weights[row];
+    Floats<W> a = load<W>(x + row * x_stride + i);
+    for (int k = 0; k < W; ++k) a[k] *= weight;
+    store<W>(x + row * x_stride + i, a);
+  });
+}
+
 // y += bias[which] of each row
 ENTRY(add_bias_of, (const float* biases, const u32* which, act* y, u64 y_stride, u64 rows, u64 columns),
       (biases, which, y, y_stride, rows, columns), columns % 4 == 0 && by_four(biases, 0) && by_four(y, y_stride)) {

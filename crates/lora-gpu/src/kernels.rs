@@ -107,6 +107,7 @@ pub(crate) const NAMES: &[&str] = &[
     "combine_f",
     "combine_a",
     "weigh",
+    "weigh_rows",
     "add_bias_of",
     "add_bias_dots",
     "softmax",

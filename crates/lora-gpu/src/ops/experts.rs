@@ -85,6 +85,25 @@ impl Gpu {
         self.launch("weigh", grid, &args)
     }
 
+    /// x is multiplied by its rows' weights: x is (T·k, w) of activations, `weights` is (T·k) in f32.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If shapes or types don't fit.
+    pub fn weigh_rows(&self, x: Mat<'_>, weights: &Tensor) -> Result<(), Error> {
+        let (rows, columns) = (x.rows(), x.columns());
+        check_mat("rows of experts", x, self.dtype(), rows, columns);
+        check_tensor("weights", weights, Dtype::F32, rows);
+        let args = Args::new()
+            .mat(x)
+            .tensor(weights, 0)
+            .long(rows)
+            .long(columns);
+        self.launch("weigh_rows", over_values(rows, columns), &args)
+    }
+
     /// y += the bias of each row: y is (T·k, w) of activations, biases are f32 (E, w), and `which` says the row of them, u32
     /// (T·k). That it is there is the caller's promise.
     ///

@@ -103,6 +103,20 @@ fn a_rows_gradient_meets_its_weight_and_gives_that_of_the_weight() {
     });
 }
 
+#[test]
+fn rows_are_multiplied_by_their_weights() {
+    each_case(|gpu, rows, columns, place| {
+        let x = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (1, 1.0));
+        let (weights, values) = weights(gpu, rows);
+        let found = twice(gpu, &[&x], || {
+            gpu.weigh_rows(x.mat(), &weights).expect("it fits");
+        });
+        let own = x.values.iter().enumerate();
+        let expected: Vec<f64> = own.map(|(i, v)| values[i / columns] * v).collect();
+        assert_close("weighed", gpu.dtype(), &found[0], &expected, 1e-6);
+    });
+}
+
 /// y = row + bias of its expert: what is added, and the gradient of a weight that y is multiplied by.
 #[test]
 fn a_row_has_the_bias_of_its_expert() {

@@ -102,6 +102,11 @@ impl<'a> Binding<'a> {
         self.layers[layer][projection.index()]
     }
 
+    /// Module indices of a mixture's parameters, of those that carry LoRA.
+    pub(crate) fn mixture_slots(&self, layer: usize) -> MixtureSlots {
+        self.mixtures[layer]
+    }
+
     /// What trains at the router and the experts of a layer.
     pub(super) fn mixture(&self, layer: usize) -> MixtureSite<'_> {
         let site = |adapter| self.mixtures[layer].site(adapter);

@@ -12,9 +12,9 @@ use lora_kernels::matrix::Mat;
 /// Indices into the adapter's modules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct MixtureSlots {
-    router: Option<usize>,
-    gate_up: Option<usize>,
-    down: Option<usize>,
+    pub(crate) router: Option<usize>,
+    pub(crate) gate_up: Option<usize>,
+    pub(crate) down: Option<usize>,
 }
 
 impl MixtureSlots {

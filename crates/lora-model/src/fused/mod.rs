@@ -19,7 +19,7 @@ mod dropout;
 mod embed;
 mod engine;
 mod expert_factors;
-mod expert_sites;
+pub(crate) mod expert_sites;
 mod experts;
 mod footprint;
 mod generate;

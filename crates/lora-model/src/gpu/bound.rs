@@ -1,5 +1,6 @@
 //! Where an adapter's factors lie: which columns of a group's matrix each has, and its place in the flat parameters.
-use super::group::{Group, Kind, Room, bias_gain};
+use super::group::{ALIGNED, Group, Kind, Room, bias_gain};
+use super::mixture_bound::{MixtureColumns, MixtureFactors};
 use super::trained_biases::TrainedBias;
 use crate::Error;
 use crate::fused::binding::Binding;
@@ -47,13 +48,12 @@ pub(super) struct GroupFactors {
     pub(super) columns: usize,
 }
 
-/// Columns are a multiple of this many: 16 bytes of bfloat16.
-pub(super) const ALIGNED: usize = 8;
-
 /// An adapter's factors, by layer and [`Kind`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bound {
     pub(super) layers: Vec<[GroupFactors; Kind::ALL.len()]>,
+    /// Those at the parameters of mixtures, by layer.
+    pub(super) mixtures: Vec<MixtureFactors>,
     /// The first layer in which something trains.
     pub(super) lowest: usize,
     /// What it was made of.
@@ -71,6 +71,7 @@ impl Bound {
         let Some(adapter) = binding.adapter else {
             return Ok(Self {
                 layers: vec![Default::default(); config.num_hidden_layers],
+                mixtures: vec![MixtureFactors::default(); config.num_hidden_layers],
                 lowest: config.num_hidden_layers,
                 ..Self::default()
             });
@@ -98,8 +99,11 @@ impl Bound {
         });
         let layers: Vec<_> = layers.collect();
         check(adapter, &layers)?;
+        let mixtures = (0..config.num_hidden_layers)
+            .map(|layer| MixtureFactors::of(adapter, binding.mixture_slots(layer)));
         Ok(Self {
             layers,
+            mixtures: mixtures.collect(),
             lowest: binding.lowest_layer(),
             modules: adapter.modules.clone(),
             trained: adapter.trained.clone(),
@@ -127,15 +131,21 @@ impl Bound {
         }
     }
 
-    /// Whether the groups of these layers have columns for all factors, and are known to have magnitudes and biases that train.
-    pub(super) fn fits<'g>(&self, layers: impl Iterator<Item = &'g [Group]>) -> bool {
-        layers.zip(&self.layers).all(|(groups, factors)| {
-            let mut pairs = groups.iter().zip(factors);
-            pairs.all(|(group, factors)| {
-                factors.columns <= group.columns
-                    && (group.has_magnitudes || !factors.has_magnitudes())
-                    && (group.trains_biases || factors.biases.is_empty())
-            })
+    /// Whether the groups and mixtures of these layers have columns for all factors, and groups are known to have magnitudes and
+    /// biases that train.
+    pub(super) fn fits<'g>(
+        &self,
+        layers: impl Iterator<Item = (&'g [Group], MixtureColumns)>,
+    ) -> bool {
+        let bound = self.layers.iter().zip(&self.mixtures);
+        layers.zip(bound).all(|((groups, columns), bound)| {
+            let mut pairs = groups.iter().zip(bound.0);
+            columns.hold(bound.1.columns())
+                && pairs.all(|(group, factors)| {
+                    factors.columns <= group.columns
+                        && (group.has_magnitudes || !factors.has_magnitudes())
+                        && (group.trains_biases || factors.biases.is_empty())
+                })
         })
     }
 }
@@ -206,8 +216,7 @@ impl GroupFactors {
 
 /// That no module is of a kind that this route does not compute.
 pub(super) fn check_modules(modules: &[TargetedModule]) -> Result<(), Error> {
-    let is_refused =
-        |m: &&TargetedModule| m.is_embedding() || m.path == crate::spec::HEAD || m.is_of_mixture();
+    let is_refused = |m: &&TargetedModule| m.is_embedding() || m.path == crate::spec::HEAD;
     match modules.iter().find(is_refused) {
         None => Ok(()),
         Some(module) => Err(refused(&format!("LoRA on {}", module.path))),

@@ -3,6 +3,7 @@ use super::bound::Bound;
 use super::buffer::{Buffer, InTurn, together};
 use super::by_scores::scores_of;
 use super::decoders;
+use super::expert_scratch::Mixed;
 use super::factors::OnDevice;
 use super::head_room::{self, HeadBuffers};
 use super::pass::{LayerPass, Pass};
@@ -90,8 +91,8 @@ impl<'b> Engine<'b> {
             Some(held) => held,
             None => {
                 let bound = Bound::of(self.config, binding)?;
-                let groups = self.weights.layers.iter().map(|l| &l.groups[..]);
-                if !bound.fits(groups) {
+                let layers = self.weights.layers.iter();
+                if !bound.fits(layers.map(|l| (&l.groups[..], l.mixture_columns()))) {
                     self.saved.clear(); // of another width
                     self.weights = Weights::load(self.base, &self.gpu, &bound)?;
                 }
@@ -145,7 +146,8 @@ impl<'b> Engine<'b> {
 
     fn widths(&self) -> Widths {
         let groups = (self.weights.widest(), self.weights.scaled());
-        Widths::of(self.config, groups, self.gpu.dtype())
+        let mixed = Mixed::of(self.config, self.weights.mixture_columns());
+        Widths::of(self.config, groups, mixed, self.gpu.dtype())
     }
 
     /// Places for the activations of `count` layers of `rows` rows, and one more for the layer at work.

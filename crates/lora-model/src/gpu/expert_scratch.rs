@@ -1,4 +1,5 @@
 //! Memory that mixtures of experts use in a pass. Every token has k rows, one for each expert that is chosen for it.
+use super::mixture_bound::MixtureColumns;
 use lora_checkpoint::ModelConfig;
 use lora_gpu::{Dtype, Tensor};
 
@@ -13,14 +14,16 @@ pub(super) struct Mixed {
     pub(super) width: usize,
     /// Whether experts have biases.
     biased: bool,
+    /// Columns for factors, the most of each kind.
+    factors: MixtureColumns,
 }
 
 /// Pieces of memory.
-pub(super) const PIECES: usize = 10;
+pub(super) const PIECES: usize = 14;
 
 impl Mixed {
-    /// Of a decoder.
-    pub(super) fn of(config: &ModelConfig) -> Self {
+    /// Of a decoder, with so many columns for factors.
+    pub(super) fn of(config: &ModelConfig, factors: MixtureColumns) -> Self {
         let mut layers = 0..config.num_hidden_layers;
         let found = layers.find_map(|layer| config.experts_of(layer));
         found.map_or_else(Self::default, |own| Self {
@@ -28,6 +31,7 @@ impl Mixed {
             chosen: own.chosen,
             width: own.width,
             biased: config.facts().experts.is_some_and(|names| names.biased),
+            factors,
         })
     }
 
@@ -43,11 +47,18 @@ impl Mixed {
         (rows, back): (usize, usize),
         activations: Dtype,
     ) -> [(Dtype, usize); PIECES] {
-        let (chosen, wide) = (self.chosen, self.chosen * self.width);
+        let (chosen, factors) = (self.chosen, self.factors);
+        let wide = chosen * (self.width + factors.down);
+        let read = chosen * (hidden + factors.gate_up);
+        let when = |is: bool, values: usize| if is { values } else { 0 };
         [
-            (activations, rows * chosen * hidden),
+            (activations, rows * read),
             (activations, rows * wide),
             (activations, back * wide),
+            (activations, when(factors.gate_up > 0, back * read)),
+            (activations, when(factors.read_input(), back * hidden)),
+            (activations, rows * factors.router),
+            (activations, back * factors.router),
             (Dtype::F32, back * chosen),
             (Dtype::F32, back * self.experts),
             (activations, back * self.experts),
@@ -62,11 +73,18 @@ impl Mixed {
 /// Scratch of mixtures; rows are sorted by expert.
 #[derive(Debug)]
 pub(super) struct ExpertScratch {
-    /// What experts read or give, or its gradient, (T·k, H).
+    /// What experts read, with room for u behind it, or give, or its gradient, (T·k, H).
     pub(super) rows: Tensor,
-    /// What their down projections read, (T·k, I), and its gradient.
+    /// What their down projections read, (T·k, I), with room for u behind it, and its gradient.
     pub(super) activated: Tensor,
     pub(super) d_activated: Tensor,
+    /// Gradient of what experts read, with room for that of u, where their gates and ups carry factors.
+    pub(super) d_rows: Tensor,
+    /// What router and experts read, (T, H), where factors need it once more.
+    pub(super) read: Tensor,
+    /// u of the router's factors, and its gradient.
+    pub(super) router_u: Tensor,
+    pub(super) d_router_u: Tensor,
     /// Gradient of each row's weight, f32 (T·k).
     pub(super) d_weights: Tensor,
     /// Gradient of the router's logits, (T, E): in f32, and in the activations' type.
@@ -87,6 +105,10 @@ impl From<[Tensor; PIECES]> for ExpertScratch {
             rows,
             activated,
             d_activated,
+            d_rows,
+            read,
+            router_u,
+            d_router_u,
             d_weights,
             d_logits,
             d_router,
@@ -99,6 +121,10 @@ impl From<[Tensor; PIECES]> for ExpertScratch {
             rows,
             activated,
             d_activated,
+            d_rows,
+            read,
+            router_u,
+            d_router_u,
             d_weights,
             d_logits,
             d_router,

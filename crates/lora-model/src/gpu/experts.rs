@@ -1,64 +1,52 @@
 //! A mixture of experts in a layer on the device, forward and backward. The weights of router and experts are frozen: gradients
-//! pass through what is chosen and through its weights.
+//! pass through what is chosen and through its weights, and to an adapter's factors beside them.
 //!
 //! The router's logits come to the host, which chooses as on the CPU and sends back which row is whose: the queue of the device
 //! is waited for once in each layer, twice in its backward pass. Logits are kept, and the backward pass chooses by them again.
-//! Each expert then multiplies the rows that are its own, one after the other.
-use super::mixture::{Mixture, Stack};
+//! Each expert then multiplies the rows that are its own, one after the other. What they read is made again on the way back
+//! where factors need it, and so is what these make of it.
+use super::mixture::Mixture;
 use super::pass::LayerPass;
 use super::scratch::Saved;
-use lora_gpu::{Error, Gpu, Mat, Product, Slots, Tensor, Write};
+use super::stack::Stack;
+use super::stack_factors::{Sided, StackFactors, Way};
+use lora_gpu::{Error, Mat, Slots, Tensor, Write};
 use lora_kernels::experts::{Routing, score};
 use lora_kernels::profile::Part;
 
-/// Which way rows pass a matrix (out, in).
-#[derive(Clone, Copy)]
-enum Way {
-    Forward,
-    Backward,
-}
-
 /// Where the tokens of a layer went.
-struct Chosen {
-    routing: Routing,
+pub(super) struct Chosen {
+    pub(super) routing: Routing,
     /// What the router made of its logits, (T, E).
-    probabilities: Vec<f32>,
-}
-
-impl Chosen {
-    /// The rows of each expert in `from` times its matrix or, forward, the transpose of it, go to `to`.
-    fn multiply(
-        &self,
-        gpu: &Gpu,
-        (stack, wide): (&Stack, &Tensor),
-        way: Way,
-        from: Mat<'_>,
-        to: Mat<'_>,
-    ) -> Result<(), Error> {
-        for (expert, rows) in self.routing.ranges() {
-            let matrix = stack.matrix(gpu, expert, wide)?;
-            let from = from.of_rows(rows.clone());
-            let matrix = match way {
-                Way::Forward => matrix.t(),
-                Way::Backward => matrix.n(),
-            };
-            gpu.gemm(Product::new(from.n(), matrix, to.of_rows(rows)))?;
-        }
-        Ok(())
-    }
+    pub(super) probabilities: Vec<f32>,
 }
 
 impl<'p> LayerPass<'p> {
+    /// Gates and ups of all experts, and what trains beside them.
+    fn gates_and_ups(self, mixture: &'p Mixture) -> Sided<'p> {
+        let own = self.pass.on_device.mixture(self.index);
+        self.sided(&mixture.gate_up, own.gate_up.as_ref())
+    }
+
+    /// The same of downs.
+    fn downs(self, mixture: &'p Mixture) -> Sided<'p> {
+        let own = self.pass.on_device.mixture(self.index);
+        self.sided(&mixture.down, own.down.as_ref())
+    }
+
+    fn sided(self, stack: &'p Stack, factors: Option<&'p StackFactors>) -> Sided<'p> {
+        Sided {
+            gpu: self.pass.gpu,
+            stack,
+            factors: factors.zip(self.pass.on_device.params()),
+            zeros: self.pass.on_device.zeros(),
+            wide: &self.scratch.wide,
+        }
+    }
+
     /// Rows of all tokens, T·k.
     fn rows_of(self, mixture: &Mixture) -> usize {
         self.pass.rows * mixture.choice.chosen
-    }
-
-    /// Floating-point operations of products with so many matrices of the chosen experts, and with the router.
-    fn expert_operations(self, mixture: &Mixture, matrices: usize, routers: usize) -> usize {
-        let experts = matrices * self.rows_of(mixture) * mixture.width();
-        let router = routers * self.pass.rows * mixture.choice.experts;
-        2 * self.pass.config.hidden_size * (experts + router)
     }
 
     /// What gates and ups of the chosen experts gave, (T·k, 2·I), or its gradient.
@@ -106,35 +94,41 @@ impl<'p> LayerPass<'p> {
         }
     }
 
-    /// activation(gate)∘up of the chosen experts, in the scratch, (T·k, I).
-    fn activate_experts(self, mixture: &Mixture, saved: &Saved) -> Result<Mat<'p>, Error> {
-        let (rows, width) = (self.rows_of(mixture), mixture.width());
-        let activated = self.scratch.experts.activated.mat(rows, width);
+    /// activation(gate)∘up of the chosen experts with u behind it, in the scratch, (T·k, I + columns).
+    fn activate_experts(
+        self,
+        mixture: &'p Mixture,
+        routing: &Routing,
+        saved: &Saved,
+    ) -> Result<Mat<'p>, Error> {
+        let downs = self.downs(mixture);
+        let activated = downs.all(&self.scratch.experts.activated, self.rows_of(mixture));
         let gate_up = self.expert_gate_up(mixture, saved);
         self.pass.timed(Part::Activation, 0, || {
-            mixture.unit.forward(self.pass.gpu, gate_up, activated)
+            let to = downs.plain(activated);
+            mixture.unit.forward(self.pass.gpu, gate_up, to)
         })?;
+        let inner = || downs.inner(routing, activated);
+        self.pass.timed(Part::LinearForward, 0, inner)?;
         Ok(activated)
     }
 
     /// x (T, H) += what the chosen experts give for n (T, H).
     pub(super) fn add_experts(
         self,
-        mixture: &Mixture,
+        mixture: &'p Mixture,
         n: Mat<'_>,
         x: Mat<'_>,
         saved: &Saved,
     ) -> Result<(), Error> {
-        let (gpu, wide) = (self.pass.gpu, &self.scratch.wide);
+        let gpu = self.pass.gpu;
         let scratch = &self.scratch.experts;
-        let rows = scratch.rows.mat(self.rows_of(mixture), n.columns());
-        let operations = self.expert_operations(mixture, 2, 1);
+        let (reads, downs) = (self.gates_and_ups(mixture), self.downs(mixture));
+        let count = self.rows_of(mixture);
+        let operations = self.operations_of(mixture, reads, 1);
         let chosen = self.pass.timed(Part::LinearForward, operations, || {
             let logits = saved.router.mat(n.rows(), mixture.choice.experts);
-            gpu.gemm(Product::new(n.n(), mixture.router().t(), logits))?; // (T, H) -> (T, E)
-            if let Some(biases) = &mixture.biases {
-                gpu.add_bias(&biases.router, 0, 1.0, logits)?;
-            }
+            self.route(mixture, n, logits)?; // (T, H) -> (T, E)
             let chosen = self.choose(mixture, saved)?;
             if let Some(balancing) = &self.pass.balancing {
                 let Chosen {
@@ -143,18 +137,19 @@ impl<'p> LayerPass<'p> {
                 } = &chosen;
                 balancing.count(probabilities, routing, mixture.choice);
             }
-            gpu.gather(n, &scratch.tokens, 0, rows)?; // -> (T·k, H)
+            let rows = self.gathered(mixture, &chosen.routing, n)?; // -> (T·k, H)
             let to = self.expert_gate_up(mixture, saved);
-            chosen.multiply(gpu, (&mixture.gate_up, wide), Way::Forward, rows, to)?; // -> (T·k, 2·I)
+            reads.multiply(&chosen.routing, Way::Forward, rows, to)?; // -> (T·k, 2·I)
             if let Some(biases) = &mixture.biases {
                 gpu.add_bias_of(&biases.gate_up, &scratch.experts, to)?;
             }
             Ok(chosen)
         })?;
-        let activated = self.activate_experts(mixture, saved)?;
-        let operations = self.expert_operations(mixture, 1, 0);
+        let activated = self.activate_experts(mixture, &chosen.routing, saved)?;
+        let operations = self.operations_of(mixture, downs, 0);
         self.pass.timed(Part::LinearForward, operations, || {
-            chosen.multiply(gpu, (&mixture.down, wide), Way::Forward, activated, rows)?; // (T·k, I) -> (T·k, H)
+            let rows = scratch.rows.mat(count, n.columns());
+            downs.multiply(&chosen.routing, Way::Forward, activated, rows)?; // (T·k, I) -> (T·k, H)
             if let Some(biases) = &mixture.biases {
                 gpu.add_bias_of(&biases.down, &scratch.experts, rows)?;
             }
@@ -163,67 +158,104 @@ impl<'p> LayerPass<'p> {
         })
     }
 
-    /// From the gradient dy (T, H) of what the experts give that of what they and the router read, `dn` (T, H). What `saved`
-    /// keeps of gates and ups becomes its gradient.
+    /// The rows of n (T, H) that experts read, with u behind them, in the scratch, (T·k, H + columns).
+    fn gathered(
+        self,
+        mixture: &'p Mixture,
+        routing: &Routing,
+        n: Mat<'_>,
+    ) -> Result<Mat<'p>, Error> {
+        let reads = self.gates_and_ups(mixture);
+        let scratch = &self.scratch.experts;
+        let rows = reads.all(&scratch.rows, self.rows_of(mixture));
+        let to = reads.plain(rows);
+        self.pass.gpu.gather(n, &scratch.tokens, 0, to)?;
+        reads.inner(routing, rows)?;
+        Ok(rows)
+    }
+
+    /// From the gradient dy (T, H) of what the experts give that of what they and the router read, `dn` (T, H); adds to the
+    /// gradients of factors. What `saved` keeps of gates and ups becomes its gradient.
     pub(super) fn experts_backward(
         self,
-        mixture: &Mixture,
+        mixture: &'p Mixture,
         dy: Mat<'_>,
         (dn, write): (Mat<'_>, Write),
-        saved: &Saved,
+        (saved, gradients): (&Saved, &Tensor),
     ) -> Result<(), Error> {
-        let (gpu, wide) = (self.pass.gpu, &self.scratch.wide);
-        let scratch = &self.scratch.experts;
+        let gpu = self.pass.gpu;
         let chosen = self.choose(mixture, saved)?;
-        let activated = self.activate_experts(mixture, saved)?;
-        let rows = scratch.rows.mat(self.rows_of(mixture), dy.columns());
-        let d = scratch
-            .d_activated
-            .mat(activated.rows(), activated.columns());
-        let operations = self.expert_operations(mixture, 1, 0);
-        self.pass.timed(Part::LinearBackward, operations, || {
-            gpu.gather(dy, &scratch.tokens, 0, rows)?;
-            chosen.multiply(gpu, (&mixture.down, wide), Way::Backward, rows, d)?; // (T·k, H) -> (T·k, I)
-            gpu.weigh(d, activated, &scratch.weights, &scratch.d_weights)?;
-            match &mixture.biases {
-                Some(biases) => {
-                    let dots = &scratch.d_weights;
-                    gpu.add_bias_dots(&biases.down, &scratch.experts, rows, dots)
-                }
-                None => Ok(()),
-            }
-        })?;
+        let d = self.downs_backward(mixture, &chosen.routing, dy, (saved, gradients))?;
         let gate_up = self.expert_gate_up(mixture, saved);
         self.pass.timed(Part::Activation, 0, || {
             mixture.unit.backward(gpu, gate_up, d)
         })?;
-        let operations = self.expert_operations(mixture, 2, 1);
+        let reads = self.gates_and_ups(mixture);
+        let operations = self.operations_of(mixture, reads, 1);
         self.pass.timed(Part::LinearBackward, operations, || {
-            chosen.multiply(gpu, (&mixture.gate_up, wide), Way::Backward, gate_up, rows)?; // (T·k, 2·I) -> (T·k, H)
-            gpu.combine(rows, self.slots(mixture, false), 1.0, dn, write)?;
-            self.router_backward(mixture, &chosen, dn)
+            let read = self.experts_read(saved)?;
+            let routing = &chosen.routing;
+            let scratch = &self.scratch.experts;
+            let count = self.rows_of(mixture);
+            let d_rows = match reads.factors.zip(read) {
+                None => {
+                    let d_rows = reads.all(&scratch.rows, count);
+                    reads.multiply(routing, Way::Backward, gate_up, d_rows)?; // (T·k, 2·I) -> (T·k, H)
+                    d_rows
+                }
+                Some((_, n)) => {
+                    let rows = self.gathered(mixture, routing, n)?;
+                    let d_rows = reads.all(&scratch.d_rows, count);
+                    reads.multiply(routing, Way::Backward, gate_up, d_rows)?;
+                    reads.through_factors(routing, gate_up, (rows, d_rows), gradients)?;
+                    d_rows
+                }
+            };
+            let d_rows = reads.plain(d_rows);
+            gpu.combine(d_rows, self.slots(mixture, false), 1.0, dn, write)?;
+            self.router_backward(mixture, &chosen, (read, dn), gradients)
         })
     }
 
-    /// dn (T, H) += the gradient through the weights of the choice.
-    fn router_backward(self, mixture: &Mixture, chosen: &Chosen, dn: Mat<'_>) -> Result<(), Error> {
+    /// From dy (T, H) the gradient of what downs read, in the scratch, (T·k, I), and of the weights of the choice; adds to the
+    /// gradients of factors. These meet the weights of their rows: dA += (w∘du)ᵀ·x, dB += s·dyᵀ·(w∘u).
+    fn downs_backward(
+        self,
+        mixture: &'p Mixture,
+        routing: &Routing,
+        dy: Mat<'_>,
+        (saved, gradients): (&Saved, &Tensor),
+    ) -> Result<Mat<'p>, Error> {
         let gpu = self.pass.gpu;
         let scratch = &self.scratch.experts;
-        let Chosen {
-            routing,
-            probabilities,
-        } = chosen;
-        let mut d_weights = vec![0.0f32; routing.len()];
-        gpu.download(&scratch.d_weights, &mut d_weights)?;
-        let mut d_logits = vec![0.0f32; probabilities.len()];
-        routing.logit_gradients(probabilities, &d_weights, mixture.choice, &mut d_logits);
-        if let Some(balancing) = &self.pass.balancing {
-            balancing.add_logit_gradients(probabilities, &mut d_logits);
-        }
-        gpu.upload(&d_logits, &scratch.d_logits, 0)?;
-        let shape = (self.pass.rows, mixture.choice.experts);
-        let d = scratch.d_router.mat(shape.0, shape.1);
-        gpu.convert(scratch.d_logits.mat(shape.0, shape.1), 1.0, d)?;
-        gpu.gemm(Product::new(d.n(), mixture.router().n(), dn).adding()) // (T, E) -> += (T, H)
+        let downs = self.downs(mixture);
+        let count = self.rows_of(mixture);
+        let activated = self.activate_experts(mixture, routing, saved)?;
+        let rows = scratch.rows.mat(count, dy.columns());
+        let d = downs.all(&scratch.d_activated, count);
+        let operations = self.operations_of(mixture, downs, 0);
+        self.pass.timed(Part::LinearBackward, operations, || {
+            gpu.gather(dy, &scratch.tokens, 0, rows)?;
+            downs.multiply(routing, Way::Backward, rows, d)?; // (T·k, H) -> (T·k, I)
+            // What meets x and what meets u are together the gradient of a row's weight.
+            gpu.weigh(d, activated, &scratch.weights, &scratch.d_weights)?;
+            if let Some(biases) = &mixture.biases {
+                let dots = &scratch.d_weights;
+                gpu.add_bias_dots(&biases.down, &scratch.experts, rows, dots)?;
+            }
+            if downs.columns() > 0 {
+                gpu.weigh_rows(downs.u(activated), &scratch.weights)?;
+            }
+            downs.through_factors(routing, rows, (activated, d), gradients)
+        })?;
+        Ok(downs.plain(d))
+    }
+
+    /// Floating-point operations of one product of all rows with these matrices, and of so many with the router.
+    fn operations_of(self, mixture: &Mixture, sided: Sided<'_>, routers: usize) -> usize {
+        let size = sided.stack.size();
+        let experts = self.rows_of(mixture) * size.rows * (size.columns + sided.columns());
+        let router = self.pass.rows * mixture.choice.experts * self.pass.config.hidden_size;
+        2 * (experts + routers * router)
     }
 }

@@ -3,6 +3,7 @@ use super::bound::{Bound, Factors, GroupFactors};
 use super::buffer::Buffer;
 use super::gains::AllGains;
 use super::group::{Group, Kind};
+use super::mixture_factors::OwnFactors;
 use super::own_biases::{self, OwnBiases};
 use super::weights::Weights;
 use lora_core::Adapter;
@@ -25,6 +26,8 @@ pub(super) struct OnDevice {
     pub(super) dora: AllGains,
     /// Biases, where some train.
     pub(super) biases: OwnBiases,
+    /// Those at the parameters of mixtures, by layer.
+    mixtures: Vec<OwnFactors>,
 }
 
 impl OnDevice {
@@ -36,8 +39,13 @@ impl OnDevice {
         adapter: Option<&Adapter>,
         (weights, wide): (&Weights, &Tensor),
     ) -> Result<Self, Error> {
-        let mut a = Vec::new();
+        let (mut a, mut mixtures) = (Vec::new(), Vec::new());
         let mut values = 0; // of the zeros
+        for (layer, &factors) in weights.layers.iter().zip(&bound.mixtures) {
+            let own = OwnFactors::new(gpu, factors, layer.mixture.as_ref())?;
+            values = values.max(own.widened(layer.mixture.as_ref()));
+            mixtures.push(own);
+        }
         for (layer, factors) in weights.layers.iter().zip(&bound.layers) {
             let mut of_layer = [const { None }; Kind::ALL.len()];
             for ((group, factors), place) in layer.groups.iter().zip(factors).zip(&mut of_layer) {
@@ -62,6 +70,7 @@ impl OnDevice {
         Ok(Self {
             dora,
             biases,
+            mixtures,
             bound,
             params: Buffer::new(Dtype::F32),
             origin: origin
@@ -104,6 +113,7 @@ impl OnDevice {
             return Ok(());
         };
         for (layer, of_layer) in weights.layers.iter().enumerate() {
+            self.mixtures[layer].set(gpu, of_layer.mixture.as_ref(), params)?;
             for (kind, group) in Kind::ALL.into_iter().zip(&of_layer.groups) {
                 let factors = self.factors(layer, kind);
                 for pair in &factors.all {
@@ -175,6 +185,16 @@ impl OnDevice {
             gpu.convert(from, pair.scaling, to)?;
         }
         Ok(())
+    }
+
+    /// The factors at the parameters of a layer's mixture.
+    pub(super) fn mixture(&self, layer: usize) -> &OwnFactors {
+        &self.mixtures[layer]
+    }
+
+    /// Values that are zero, as many as the factors of a matrix that is widened.
+    pub(super) fn zeros(&self) -> &Tensor {
+        &self.zeros
     }
 
     /// The matrix of a group with its factors, ready for products: (out, in + columns).

@@ -10,6 +10,9 @@ use lora_checkpoint::{ModelConfig, StorageDtype, TensorView};
 use lora_gpu::{Dtype, Gpu, Mat, Tensor, Widen};
 use std::ops::Range;
 
+/// Columns of factors are a multiple of this many: 16 bytes of bfloat16.
+pub(super) const ALIGNED: usize = 8;
+
 /// Which linear layers have one input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

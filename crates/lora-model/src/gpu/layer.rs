@@ -142,6 +142,27 @@ impl<'p> LayerPass<'p> {
         Ok(to)
     }
 
+    /// What router and experts have read, (T, H), if something trains there: where no MLP has read it, too, it is made again.
+    pub(super) fn experts_read<'t>(self, saved: &'t Saved) -> Result<Option<Mat<'t>>, Error>
+    where
+        'p: 't,
+    {
+        if !self.pass.on_device.mixture(self.index).reads_input() {
+            return Ok(None);
+        }
+        let input = |kind: Kind| self.plain(kind, &saved.inputs[kind as usize]);
+        if self.has_mlp() {
+            return Ok(Some(input(Kind::GateUp)));
+        }
+        if self.is_parallel() {
+            return Ok(Some(input(Kind::Qkv)));
+        }
+        let to = self.hidden(&self.scratch.experts.read);
+        let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
+        self.normed(self.hidden(&saved.middle), norm, to)?;
+        Ok(Some(to))
+    }
+
     /// x += the output of attention or of the MLP, normalised where the family does so.
     fn add_output(self, kind: Kind, x: Mat<'_>, saved: &Saved) -> Result<(), Error> {
         let (gamma, output, rstd) = self.output_norm(kind, saved);
@@ -224,7 +245,7 @@ impl<'p> LayerPass<'p> {
             write = Write::Add;
         }
         if let Some(mixture) = &self.layer.mixture {
-            self.experts_backward(mixture, dy, (dn, write), saved)?;
+            self.experts_backward(mixture, dy, (dn, write), (saved, gradients))?;
         }
         Ok(dn)
     }

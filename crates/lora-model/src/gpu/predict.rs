@@ -1,12 +1,14 @@
 //! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
 use super::buffer::together;
 use super::by_scores;
+use super::expert_scratch::Mixed;
 use super::gains;
 use super::group;
 use super::head_room;
 use super::rotation;
 use super::scratch::Saved;
 use super::sizes::{GpuBase, Sizes};
+use super::stack::StackSize;
 use super::states::StateLayer;
 use super::widths::Widths;
 use crate::BatchSize;
@@ -164,9 +166,15 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
 
 fn factors(sizes: &Sizes, act: usize) -> usize {
     let groups = || sizes.layers.iter().flatten();
-    let a: usize = groups().map(|g| g.columns * g.inputs).sum();
+    let mixtures = || sizes.mixtures.iter().flatten();
+    let of_groups = groups().map(|g| g.columns * g.inputs);
+    let of_mixtures = mixtures().map(|own| own.factor_values());
+    let a: usize = of_groups.chain(of_mixtures).sum();
     let widened = groups().filter(|g| g.blocks.is_some());
-    let zeros = widened.map(|g| g.outputs * g.columns).max().unwrap_or(0);
+    let widened = widened.map(|g| g.outputs * g.columns);
+    let of_mixtures = mixtures().flat_map(|own| [own.gate_up, own.down]);
+    let of_mixtures = of_mixtures.map(StackSize::widened_factors);
+    let zeros = widened.chain(of_mixtures).max().unwrap_or(0);
     let scaled = groups().filter(|group| group.has_magnitudes);
     let gains = gains::bytes(scaled.map(|group| (group.outputs, group.columns)));
     let biased = groups().filter(|group| group.trains_biases);
@@ -182,7 +190,8 @@ fn step(
     activations: Dtype,
 ) -> GpuStep {
     let act = activations.bytes();
-    let w = Widths::of(config, (sizes.widest(), sizes.scaled()), activations);
+    let mixed = Mixed::of(config, sizes.mixture_columns());
+    let w = Widths::of(config, (sizes.widest(), sizes.scaled()), mixed, activations);
     let (t, n) = (batch.tokens, batch.supervised);
     let layer = Saved::bytes(w, t, activations);
     let attention = attention(w, batch);

@@ -1,12 +1,14 @@
 //! The groups of linear layers as memory sees them: of weights that are loaded, and of those that could be.
-use super::bound::ALIGNED;
 use super::expert_biases::Biases;
-use super::group::{Group, GroupSize, Kind, blocks_of};
-use super::mixture::{MixtureSize, StackSize, blocks_in};
+use super::group::{ALIGNED, Group, GroupSize, Kind, blocks_of};
+use super::mixture::MixtureSize;
+use super::mixture_bound::{MixtureColumns, columns_of};
+use super::stack::{StackSize, blocks_in};
 use super::table::TableSize;
 use super::unit::{GIVES, READS};
 use super::weights::{Layer, Weights};
 use crate::Base;
+use crate::spec::MixturePaths;
 use lora_checkpoint::{Experts, ModelConfig, Projection};
 use lora_core::{TargetedModule, TrainedTensor};
 use std::collections::{HashMap, HashSet};
@@ -67,6 +69,7 @@ impl GpuBase<'_> {
         config: &ModelConfig,
         layer: usize,
         (own, projections): (Experts, &[Projection]),
+        factors: usize,
     ) -> StackSize {
         let shapes = projections.iter().map(|&p| config.expert_shape(own, p));
         let in_blocks = |values: usize, bytes: usize| {
@@ -82,6 +85,7 @@ impl GpuBase<'_> {
                 .map(|(_, columns)| columns)
                 .max()
                 .unwrap_or(0),
+            factors,
             blocks: match self {
                 Self::Dense => None,
                 Self::Blocks { values, bytes } => Some(in_blocks(values, bytes)),
@@ -90,14 +94,22 @@ impl GpuBase<'_> {
         }
     }
 
-    /// The mixture of a layer, if it has one.
-    fn mixture(self, config: &ModelConfig, layer: usize) -> Option<MixtureSize> {
+    /// The mixture of a layer, if it has one, with columns for the factors of these modules.
+    fn mixture(
+        self,
+        config: &ModelConfig,
+        layer: usize,
+        named: &HashMap<&str, &TargetedModule>,
+    ) -> Option<MixtureSize> {
+        let (paths, _) = MixturePaths::of(config, layer)?;
+        let columns = |path: &String| columns_of(named.get(&path[..]).map_or(0, |m| m.rank));
         let own = config.experts_of(layer)?;
         Some(MixtureSize {
             router: own.count * config.hidden_size,
             biases: Biases::planned(config, own),
-            gate_up: self.stack(config, layer, (own, READS)),
-            down: self.stack(config, layer, (own, GIVES)),
+            router_factors: columns(&paths.router),
+            gate_up: self.stack(config, layer, (own, READS), columns(&paths.gate_up)),
+            down: self.stack(config, layer, (own, GIVES), columns(&paths.down)),
         })
     }
 }
@@ -168,7 +180,7 @@ impl Sizes {
             size
         };
         let layers = (0..config.num_hidden_layers).map(|l| Kind::ALL.map(|kind| size(l, kind)));
-        let mixtures = (0..config.num_hidden_layers).map(|l| base.mixture(config, l));
+        let mixtures = (0..config.num_hidden_layers).map(|l| base.mixture(config, l, &named));
         Self {
             layers: layers.collect(),
             mixtures: mixtures.collect(),
@@ -197,6 +209,13 @@ impl Sizes {
             let groups = self.layers.iter().map(|layer| layer[kind as usize]);
             groups.map(GroupSize::scaled).max().unwrap_or(0)
         })
+    }
+
+    /// Columns for factors of mixtures, the most of each kind.
+    pub(super) fn mixture_columns(&self) -> MixtureColumns {
+        let mixtures = self.mixtures.iter().flatten();
+        let columns = mixtures.map(|own| own.columns());
+        columns.fold(MixtureColumns::default(), MixtureColumns::with)
     }
 
     /// Values of the widest matrix that is widened at each use.

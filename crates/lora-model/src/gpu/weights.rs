@@ -3,6 +3,7 @@ use super::bound::Bound;
 use super::group::{Group, Kind};
 use super::load::Loader;
 use super::mixture::{Mixture, MixtureSize};
+use super::mixture_bound::MixtureColumns;
 use super::norms::{NormLayer, gamma};
 use super::states::StateLayer;
 use super::table::Table;
@@ -36,6 +37,12 @@ pub(super) struct Layer {
 impl Layer {
     pub(super) fn group(&self, kind: Kind) -> &Group {
         &self.groups[kind as usize]
+    }
+
+    /// Columns for factors of its mixture.
+    pub(super) fn mixture_columns(&self) -> MixtureColumns {
+        let size = self.mixture_size();
+        size.map_or_else(MixtureColumns::default, MixtureSize::columns)
     }
 
     /// Its mixture as memory sees it.
@@ -102,6 +109,12 @@ impl Weights {
         })
     }
 
+    /// Columns for factors of mixtures, the most of each kind.
+    pub(super) fn mixture_columns(&self) -> MixtureColumns {
+        let layers = self.layers.iter().map(Layer::mixture_columns);
+        layers.fold(MixtureColumns::default(), MixtureColumns::with)
+    }
+
     /// Values of the widest matrix that is widened at each use.
     pub(super) fn widened(&self) -> usize {
         let groups = self.layers.iter().flat_map(|layer| &layer.groups);
@@ -151,7 +164,7 @@ fn load_layer(
         sinks: sinks.transpose()?,
         state: StateLayer::load(base, gpu, layer)?,
         unit: Unit::of(base, layer)?,
-        mixture: Mixture::load(base, loader, layer)?,
+        mixture: Mixture::load(base, loader, layer, bound.mixtures[layer].columns())?,
         groups,
     })
 }

@@ -39,6 +39,7 @@ impl Widths {
     pub(super) fn of(
         config: &ModelConfig,
         (groups, scaled): ([usize; Kind::ALL.len()], [usize; Kind::ALL.len()]),
+        mixed: Mixed,
         activations: Dtype,
     ) -> Self {
         let has = |norm| config.facts().norm(norm).is_some();
@@ -55,7 +56,7 @@ impl Widths {
             normalises_heads: has(Norm::Query) || has(Norm::Key),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
             attends: lora_gpu::attends(activations, config.head_dim),
-            experts: Mixed::of(config),
+            experts: mixed,
             rules: Rules::of(config),
         }
     }

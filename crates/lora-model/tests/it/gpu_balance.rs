@@ -4,8 +4,13 @@ use crate::gpu::device;
 use lora_gpu::Precision;
 use lora_model::{Fused, OnGpu, Packed, Route, Scales};
 
-/// Cases with LoRA on attention whose config asks for the loss.
-const CASES: [&str; 2] = ["balance_attention", "balance_biases"];
+/// Cases whose config asks for the loss.
+const CASES: [&str; 4] = [
+    "balance_attention",
+    "balance_biases",
+    "balance_parameters",
+    "balance_shared",
+];
 
 const SCALES: Scales = Scales {
     nll: 0.02,

@@ -70,7 +70,7 @@ pub(crate) fn check_beside_the_cpu(
 }
 
 /// The same for an adapter, with dropout or without.
-fn check_adapter(
+pub(crate) fn check_adapter(
     base: &Base,
     (adapter, packed, dropout): (&Adapter, &Packed, Option<Dropout>),
     what: &str,

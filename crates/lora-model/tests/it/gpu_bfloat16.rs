@@ -45,25 +45,28 @@ fn bound(golden: &Golden, roundings: usize, moved: f64) -> f64 {
     of_bf16(roundings).max(2.0 * moved * more)
 }
 
-/// The grid of bfloat16's values times this is another one: weights that lie on its own are rounded, too.
-const OTHER_GRID: f32 = 1.4;
+/// The grid of bfloat16's values over one of these is another one: weights that lie on its own are rounded, too. What a gate's
+/// limit makes of rounding shows on some of them alone.
+const GRIDS: [f32; 4] = [1.2, 1.4, 1.6, 1.8];
 
-/// The nearest value with 8 places on that grid.
-fn rounded(value: f32) -> f32 {
-    let bits = (value * OTHER_GRID).to_bits();
+/// The nearest value with 8 places on a grid.
+fn rounded(value: f32, grid: f32) -> f32 {
+    let bits = (value * grid).to_bits();
     let even = bits >> 16 & 1;
-    f32::from_bits((bits + 0x7fff + even) & 0xffff_0000) / OTHER_GRID
+    f32::from_bits((bits + 0x7fff + even) & 0xffff_0000) / grid
 }
 
 /// A case's base with its weights rounded to 8 places, as bfloat16 has them.
-fn rounded_base(golden: &Golden) -> Base {
+fn rounded_base(golden: &Golden, grid: f32) -> Base {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = golden.base.checkpoint();
     let round = |view: &TensorView<'_>, _: usize, values: &mut [f32]| {
         if view.dtype() == StorageDtype::Mxfp4Apart {
             return Ok::<(), Error>(()); // bfloat16 holds their values
         }
-        values.iter_mut().for_each(|value| *value = rounded(*value));
+        values
+            .iter_mut()
+            .for_each(|value| *value = rounded(*value, grid));
         Ok(())
     };
     save_folder(folder.path(), checkpoint, SaveDtype::F32, round).unwrap();
@@ -101,16 +104,18 @@ fn its_rounding_moves_the_choice_of_experts_no_further_than_that_of_weights() {
         let mut bf16 = route(golden, Precision::Bf16);
         let found = bf16.logits_by_experts(adapter, packed, Some(&exact));
         let found = found.unwrap().1;
-        let rounded = rounded_base(golden);
-        let mut rounded = Fused::new(&rounded, 2).unwrap();
-        let moved = rounded.logits_by_experts(adapter, packed, Some(&exact));
-        let moved = moved.unwrap().1;
+        let moved = GRIDS.map(|grid| {
+            let rounded = rounded_base(golden, grid);
+            let mut rounded = Fused::new(&rounded, 2).unwrap();
+            let moved = rounded.logits_by_experts(adapter, packed, Some(&exact));
+            moved.unwrap().1
+        });
         for layer in 0..golden.base.config().num_hidden_layers {
             let leads = exact.leads(layer);
             if leads.is_empty() {
                 continue;
             }
-            let moved = off(moved.leads(layer), leads);
+            let moved = over_grids(moved.each_ref().map(|moved| off(moved.leads(layer), leads)));
             let bound = bound(golden, roundings(golden), moved);
             let off = off(found.leads(layer), leads);
             let name = golden.name();
@@ -135,14 +140,26 @@ fn everywhere_with_experts(mut check: impl FnMut(&Golden)) {
     });
 }
 
-/// How far each tensor's gradient moves, relative to its root mean square, when the base's weights alone are rounded: what the case makes of such errors, cancellations and all.
+/// Root mean square of what was found on each grid.
+fn over_grids(found: [f64; GRIDS.len()]) -> f64 {
+    (found.iter().map(|off| off * off).sum::<f64>() / GRIDS.len() as f64).sqrt()
+}
+
+/// How far each tensor's gradient moves, relative to its root mean square, when the base's weights alone are rounded: what the
+/// case makes of such errors, cancellations and all.
 fn moved_by_weights(golden: &Golden, chosen: &ChosenExperts, exact: &[f32]) -> Vec<f64> {
-    let rounded = rounded_base(golden);
-    let route = OnGpu::new(&rounded, device(Precision::F32), Some(&golden.adapter)).unwrap();
-    let (_, moved) = gradients(golden, &mut route.following(chosen.clone()), None);
+    let moved = GRIDS.map(|grid| {
+        let rounded = rounded_base(golden, grid);
+        let route = OnGpu::new(&rounded, device(Precision::F32), Some(&golden.adapter)).unwrap();
+        gradients(golden, &mut route.following(chosen.clone()), None).1
+    });
     let tensors = golden.adapter.tensors().into_iter();
     tensors
-        .map(|tensor| off(&moved[tensor.range.clone()], &exact[tensor.range]))
+        .map(|tensor| {
+            let own =
+                |all: &Vec<f32>| off(&all[tensor.range.clone()], &exact[tensor.range.clone()]);
+            over_grids(moved.each_ref().map(own))
+        })
         .collect()
 }
 

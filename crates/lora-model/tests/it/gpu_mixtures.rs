@@ -2,6 +2,7 @@
 use crate::golden::Golden;
 use crate::{gpu_beside_cpu, gpu_memory};
 use lora_checkpoint::{Checkpoint, Error, GgufDtype, ModelConfig, save_gguf};
+use lora_core::Adapter;
 use lora_gpu::{Gpu, OnCpu, Precision};
 use lora_model::{Base, BatchSize, Dropout, FullModel, GpuBase, GpuDemand, OnGpu, Packed};
 use serde_json::Value;
@@ -9,15 +10,23 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// Golden cases of each family of mixtures.
-const CASES: [&str; 4] = [
+pub(crate) const CASES: [&str; 4] = [
     "qwen3_moe_experts",
     "olmoe_experts",
     "mixtral_windows",
     "granitemoe_multipliers",
 ];
 
+/// Blocks of 32 values fit.
+pub(crate) const OF_32: Widths = [96, 64, 32, 32];
+/// Blocks of 256 values fit, but for attention's output.
+pub(crate) const OF_256: Widths = [256, 256, 256, 32];
+
+/// Of the hidden state, of the MLP, of an expert, of a head.
+type Widths = [usize; 4];
+
 /// A model as a case's, but as wide as blocks are, with random weights and the embedded model's tokens, as a GGUF file.
-fn in_blocks(case: &str, dtype: GgufDtype) -> (TempDir, Base) {
+pub(crate) fn in_blocks(case: &str, dtype: GgufDtype, widths: Widths) -> (TempDir, Base) {
     let folder = tempfile::tempdir().unwrap();
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |path: &Path| -> Value {
@@ -27,8 +36,13 @@ fn in_blocks(case: &str, dtype: GgufDtype) -> (TempDir, Base) {
     let of_tokens = Path::new("data/tiny-chat");
     let cases = Path::new("tests/fixtures/golden");
     let mut config = read(&cases.join(case).join("base/config.json"));
-    let wide = [("hidden_size", 96), ("intermediate_size", 64)];
-    for (key, size) in [wide, [("moe_intermediate_size", 32), ("head_dim", 32)]].concat() {
+    let keys = [
+        "hidden_size",
+        "intermediate_size",
+        "moe_intermediate_size",
+        "head_dim",
+    ];
+    for (key, size) in keys.into_iter().zip(widths) {
         if config[key].is_number() {
             config[key] = size.into();
         }
@@ -53,7 +67,7 @@ fn in_blocks(case: &str, dtype: GgufDtype) -> (TempDir, Base) {
 }
 
 /// Two sequences that begin alike, and another.
-fn packed(base: &Base) -> Packed {
+pub(crate) fn packed(base: &Base) -> Packed {
     let vocabulary = base.config().vocab_size as u32;
     let ids: Vec<u32> = (0..40).map(|i| (5 + i * 13) % vocabulary).collect();
     let labels: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
@@ -68,7 +82,7 @@ fn packed(base: &Base) -> Packed {
 fn experts_in_blocks_are_widened_as_on_the_cpu() {
     for case in CASES {
         for dtype in [GgufDtype::Q8_0, GgufDtype::Q4_0] {
-            let (_folder, base) = in_blocks(case, dtype);
+            let (_folder, base) = in_blocks(case, dtype, OF_32);
             gpu_beside_cpu::check_beside_the_cpu(&base, &packed(&base), case, |route| {
                 assert!(route.holds_blocks());
             });
@@ -85,35 +99,46 @@ fn check_memory(base: &Base, packed: &Packed, planned: [GpuBase<'_>; 2], what: &
         step: 3,
     };
     for dropout in [None, Some(drops)] {
-        let shared = dropout.is_none();
-        let found = gpu_memory::measured(base, (&adapter, packed), dropout, shared);
-        for planned in planned {
-            let batch = BatchSize::of(base.config(), packed, shared);
-            let demand = GpuDemand {
-                config: base.config(),
-                modules: &adapter.modules,
-                trained: &[],
-                base: planned,
-                batch,
-                dropout: dropout.is_some(),
-            };
-            let peak = demand.peak();
-            gpu_memory::check(peak, found, what);
-            // What a run reckons with, whose base is loaded, is the same.
-            let gpu = Gpu::new(OnCpu::new(Precision::Bf16), Precision::Bf16);
-            let mut route = OnGpu::new(base, gpu, Some(&adapter)).unwrap();
-            let (count, drops) = (adapter.params.len(), dropout.is_some());
-            let fitted = route.fit(batch, count, drops, None).unwrap();
-            let step = peak.factors + peak.step.bytes(fitted.kept_layers);
-            assert_eq!(fitted.step_bytes, step, "{what}");
-        }
+        check_memory_of(base, (&adapter, dropout), packed, planned, what);
+    }
+}
+
+/// The same of an adapter.
+pub(crate) fn check_memory_of(
+    base: &Base,
+    (adapter, dropout): (&Adapter, Option<Dropout>),
+    packed: &Packed,
+    planned: [GpuBase<'_>; 2],
+    what: &str,
+) {
+    let shared = dropout.is_none();
+    let found = gpu_memory::measured(base, (adapter, packed), dropout, shared);
+    for planned in planned {
+        let batch = BatchSize::of(base.config(), packed, shared);
+        let demand = GpuDemand {
+            config: base.config(),
+            modules: &adapter.modules,
+            trained: &adapter.trained,
+            base: planned,
+            batch,
+            dropout: dropout.is_some(),
+        };
+        let peak = demand.peak();
+        gpu_memory::check(peak, found, what);
+        // What a run reckons with, whose base is loaded, is the same.
+        let gpu = Gpu::new(OnCpu::new(Precision::Bf16), Precision::Bf16);
+        let mut route = OnGpu::new(base, gpu, Some(adapter)).unwrap();
+        let (count, drops) = (adapter.params.len(), dropout.is_some());
+        let fitted = route.fit(batch, count, drops, None).unwrap();
+        let step = peak.factors + peak.step.bytes(fitted.kept_layers);
+        assert_eq!(fitted.step_bytes, step, "{what}");
     }
 }
 
 #[test]
 fn a_step_with_experts_in_blocks_takes_what_was_predicted() {
     for case in CASES {
-        let (_folder, base) = in_blocks(case, GgufDtype::Q8_0);
+        let (_folder, base) = in_blocks(case, GgufDtype::Q8_0, OF_32);
         let of_shapes = GpuBase::Blocks {
             values: 32,
             bytes: 34,

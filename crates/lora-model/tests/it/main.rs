@@ -13,6 +13,7 @@ mod gpu_beside_cpu;
 mod gpu_bfloat16;
 mod gpu_memory;
 mod gpu_mixtures;
+mod gpu_parameters;
 mod mixtures;
 mod parameters;
 mod reference;

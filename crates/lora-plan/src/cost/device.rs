@@ -127,8 +127,12 @@ const ATTENTION_SHARE: f64 = 0.11;
 const ATTENTION_PRODUCTS: f64 = 9.0;
 /// Seconds that a layer's kernels take to start, forward and backward.
 const LAUNCHES: f64 = 0.48e-3;
-/// The same for each expert of a layer: two products forward, two backward, as long to start as others. Not measured.
-const LAUNCHES_OF_EXPERT: f64 = 0.032e-3;
+/// The same for a product of an expert, as long as others. Not measured.
+const LAUNCH: f64 = 0.008e-3;
+/// Products of each expert of a layer: two forward, two backward.
+const OF_EXPERT: usize = 4;
+/// Those of an expert's factors at one parameter: x·Aᵀ, and again on the way back, both gradients, and that of x.
+const OF_FACTORS: usize = 5;
 /// How often a layer's activations pass through memory.
 const PASSES: f64 = 4.0;
 /// Bytes that attention by scores moves for one: twice forward and backward, in f32 and bf16, half of them masked.
@@ -168,7 +172,7 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
     let device = products / (SHARE * rates.products)
         + moved / rates.memory
         + attention
-        + batches * layers * launches(shape) * (1.0 + share_again / 3.0);
+        + batches * launches(shape, work) * (1.0 + share_again / 3.0);
     let epoch = [SLOWER * device, FASTER * device];
     TimeOnCard {
         tokens_per_s: epoch.map(|seconds| work.tokens as f64 / seconds),
@@ -183,10 +187,14 @@ fn attending(shape: &Shape) -> f64 {
     layers.filter(|layer| layer.has_attention()).count() as f64
 }
 
-/// Seconds that a layer's kernels take to start.
-fn launches(shape: &Shape) -> f64 {
-    let experts = shape.config.experts.map_or(0, |own| own.count);
-    LAUNCHES + LAUNCHES_OF_EXPERT * experts as f64
+/// Seconds that the kernels of all layers take to start.
+fn launches(shape: &Shape, work: &Workload) -> f64 {
+    let layers = 0..shape.config.num_hidden_layers;
+    let experts = layers.filter_map(|layer| shape.config.experts_of(layer));
+    let experts: usize = experts.map(|own| OF_EXPERT * own.count).sum();
+    let factors = work.targeted.iter().filter_map(|module| module.experts());
+    let factors: usize = factors.map(|count| OF_FACTORS * count).sum();
+    LAUNCHES * shape.layers() as f64 + LAUNCH * (experts + factors) as f64
 }
 
 /// Seconds of a layer's attention, forward and backward, beside what its products would take at the rate of others.

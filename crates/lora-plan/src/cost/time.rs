@@ -120,7 +120,7 @@ pub(crate) fn flops(
     let adapters: f64 = work
         .targeted
         .iter()
-        .map(|m| (m.a.len() + m.b.len()) as f64)
+        .map(|module| factor_weights(shape, module))
         .sum();
     let frozen = linear_weights(shape) * (2.0 + 2.0 * backward);
     let again = if work.keep == Keep::Input {

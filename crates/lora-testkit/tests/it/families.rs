@@ -107,8 +107,15 @@ fn a_plan_for_a_gpu_is_refused_where_it_does_not_train_what_is_asked_for() {
         );
     };
     run(dir, "qwen3_moe", line);
-    let experts = format!("{line} --target-parameters experts");
-    refused(&experts, "LoRA on model.layers.0.mlp.experts.gate_up_proj");
+    run(
+        dir,
+        "qwen3_moe",
+        &format!("{line} --target-parameters experts,router"),
+    );
+    refused(
+        &format!("{line} --targets q_proj,lm_head"),
+        "LoRA on lm_head",
+    );
     let mut config = json(&model.join("config.json"));
     config["output_router_logits"] = true.into();
     std::fs::write(model.join("config.json"), config.to_string()).unwrap();
