@@ -59,9 +59,12 @@ OF_TYPE(f, float)
 OF_TYPE(a, act)
 
 // d_bias += scale·Σ dy over rows
-KERNEL bias_gradient(const act* dy, u64 dy_stride, float scale, float* d_bias, u64 rows, u64 columns) {
-  add_column_sums(rows, columns, d_bias, [=](u64 row, u64 column) { return scale * get(dy[row * dy_stride + column]); });
-}
+#define BIAS_GRADIENT(suffix, T)                                                                                            \
+  KERNEL bias_gradient_##suffix(const T* dy, u64 dy_stride, float scale, float* d_bias, u64 rows, u64 columns) {            \
+    add_column_sums(rows, columns, d_bias, [=](u64 row, u64 column) { return scale * get(dy[row * dy_stride + column]); }); \
+  }
+BIAS_GRADIENT(f, float)
+BIAS_GRADIENT(a, act)
 
 // x = c·tanh(x/c)
 ENTRY(soft_cap, (float* x, u64 x_stride, float cap, u64 rows, u64 columns), (x, x_stride, cap, rows, columns),

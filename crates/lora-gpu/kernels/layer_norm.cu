@@ -74,3 +74,21 @@ __device__ void layer_norm_backward(const float* x, const float* gamma, float rs
   }
 LAYER_NORM_BACKWARD(f, float)
 LAYER_NORM_BACKWARD(a, act)
+
+// means[row] = mean(x)
+ENTRY(row_means, (const float* x, u64 x_stride, float* means, int width), (x, x_stride, means, width),
+      width % 4 == 0 && by_four(x, x_stride)) {
+  float mean = row_mean<W>(x + blockIdx.x * x_stride, width);
+  if (threadIdx.x == 0) means[blockIdx.x] = mean;
+}
+
+// dγ += Σ dn·(x − mean)·rstd over rows
+#define LAYER_NORM_WEIGHT_GRADIENT(suffix, N)                                                                         \
+  KERNEL layer_norm_weight_gradient_##suffix(const float* x, u64 x_stride, const float* means, const float* rstd,     \
+                                             const N* dn, u64 dn_stride, float* d_gamma, u64 rows, u64 width) {       \
+    add_column_sums(rows, width, d_gamma, [=](u64 row, u64 column) {                                                  \
+      return get(dn[row * dn_stride + column]) * ((x[row * x_stride + column] - means[row]) * rstd[row]);             \
+    });                                                                                                               \
+  }
+LAYER_NORM_WEIGHT_GRADIENT(f, float)
+LAYER_NORM_WEIGHT_GRADIENT(a, act)

@@ -67,7 +67,7 @@ impl Gpu {
         )
     }
 
-    /// d_bias += scale·Σ dy over rows: dy is (T, w) of activations, `d_bias` (1, w) in f32.
+    /// d_bias += scale·Σ dy over rows: dy is (T, w) in f32 or activations, `d_bias` (1, w) in f32.
     ///
     /// # Errors
     /// If the device fails.
@@ -76,7 +76,6 @@ impl Gpu {
     /// If shapes or types don't fit.
     pub fn bias_gradient(&self, dy: Mat<'_>, scale: f32, d_bias: Mat<'_>) -> Result<(), Error> {
         let (rows, columns) = (dy.rows(), dy.columns());
-        check_mat("gradient", dy, self.dtype(), rows, columns);
         check_mat("bias's gradient", d_bias, Dtype::F32, 1, columns);
         let args = Args::new()
             .mat(dy)
@@ -84,6 +83,7 @@ impl Gpu {
             .first(d_bias)
             .long(rows)
             .long(columns);
-        self.launch("bias_gradient", over_columns(columns), &args)
+        let kernel = self.typed("bias_gradient", &[dy]);
+        self.launch(kernel, over_columns(columns), &args)
     }
 }

@@ -1,5 +1,5 @@
 //! LayerNorm (Ba, Kiros and Hinton 2016) of the hidden state, with a bias or without.
-use super::{Args, THREADS, block_a_row, check_mat, check_shapes, check_tensor};
+use super::{Args, THREADS, block_a_row, check_mat, check_shapes, check_tensor, over_columns};
 use crate::{Dtype, Error, Gpu, Mat, Tensor, Write};
 
 /// What normalised rows are multiplied by, and what is added: both (w) in f32.
@@ -73,6 +73,42 @@ impl Gpu {
             .int(usize::from(write == Write::Add));
         let grid = block_a_row(x.rows(), 1, width, THREADS);
         self.launch(self.typed("layer_norm_backward", &[dn]), grid, &args)
+    }
+
+    /// dγ += Σ dn∘(x − mean(x))·rstd over rows: x is (T, w) in f32, of which the means go to `means` (T) in f32, dn is (T, w) in
+    /// f32 or activations, and `d_gamma` (1, w) in f32.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If shapes or types don't fit.
+    pub fn layer_norm_weight_gradient(
+        &self,
+        (x, means): (Mat<'_>, &Tensor),
+        rstd: &Tensor,
+        dn: Mat<'_>,
+        d_gamma: Mat<'_>,
+    ) -> Result<(), Error> {
+        let (rows, width) = (x.rows(), x.columns());
+        check_mat("rows", x, Dtype::F32, rows, width);
+        check_shapes("a norm's gradient", &[x, dn]);
+        check_mat("γ's gradient", d_gamma, Dtype::F32, 1, width);
+        check_tensor("means", means, Dtype::F32, rows);
+        check_tensor("rstd", rstd, Dtype::F32, rows);
+        let args = Args::new().mat(x).tensor(means, 0).int(width);
+        let grid = block_a_row(rows, 1, width, THREADS);
+        self.launch("row_means", grid, &args)?;
+        let args = Args::new()
+            .mat(x)
+            .tensor(means, 0)
+            .tensor(rstd, 0)
+            .mat(dn)
+            .first(d_gamma)
+            .long(rows)
+            .long(width);
+        let kernel = self.typed("layer_norm_weight_gradient", &[dn]);
+        self.launch(kernel, over_columns(width), &args)
     }
 }
 

@@ -91,17 +91,19 @@ fn biases_are_added_and_get_their_gradient() {
                 assert_close("y", dtype, &found[0], &expected, 1e-7);
             }
         }
-        let dy = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (1, 1.0));
-        let d_bias = Matrix::noise(gpu, Dtype::F32, (1, columns), place, (2, 1.0));
-        let found = twice(gpu, &[&d_bias], || {
-            gpu.bias_gradient(dy.mat(), 0.5, d_bias.mat())
-                .expect("it fits");
-        });
-        let mut expected = d_bias.values.clone();
-        for (i, dy) in dy.values.iter().enumerate() {
-            expected[i % columns] += 0.5 * dy;
+        for dtype in [gpu.dtype(), Dtype::F32] {
+            let dy = Matrix::noise(gpu, dtype, (rows, columns), place, (1, 1.0));
+            let d_bias = Matrix::noise(gpu, Dtype::F32, (1, columns), place, (2, 1.0));
+            let found = twice(gpu, &[&d_bias], || {
+                gpu.bias_gradient(dy.mat(), 0.5, d_bias.mat())
+                    .expect("it fits");
+            });
+            let mut expected = d_bias.values.clone();
+            for (i, dy) in dy.values.iter().enumerate() {
+                expected[i % columns] += 0.5 * dy;
+            }
+            assert_close("d_bias", Dtype::F32, &found[0], &expected, 1e-6);
         }
-        assert_close("d_bias", Dtype::F32, &found[0], &expected, 1e-6);
     });
 }
 

@@ -103,3 +103,31 @@ fn the_gradient_is_the_difference() {
         }
     });
 }
+
+/// γ's gradient is that of Σ dn·n, to which each row gives its part.
+#[test]
+fn the_gradient_of_its_weight_is_the_difference() {
+    each_case(|gpu, count, width, place| {
+        let shape = (count, width);
+        let x = rows(gpu, shape, place);
+        let [(_, gamma), (_, bias)] = weights(gpu, width);
+        let (_, factors) = reference(&x.values, &gamma, &bias);
+        let rstd = upload(gpu, Dtype::F32, &factors);
+        let means = gpu.alloc(Dtype::F32, count).expect("there is memory");
+        for dtype in [Dtype::F32, gpu.dtype()] {
+            let dn = Matrix::noise(gpu, dtype, shape, place, (2, 1.0));
+            let d_gamma = Matrix::noise(gpu, Dtype::F32, (1, width), place, (3, 1.0));
+            let found = twice(gpu, &[&d_gamma], || {
+                gpu.layer_norm_weight_gradient((x.mat(), &means), &rstd, dn.mat(), d_gamma.mat())
+                    .expect("it fits");
+            });
+            let slopes = differences(&gamma, &dn.values, |gamma| {
+                reference(&x.values, gamma, &bias).0
+            });
+            let own = slopes.iter().zip(&d_gamma.values);
+            let expected: Vec<f64> = own.map(|(slope, before)| before + slope).collect();
+            let terms = 4.0 * count as f64 * largest(&dn.values);
+            assert_near("dγ", Dtype::F32, &found[0], &expected, 2e-6 * (1.0 + terms));
+        }
+    });
+}

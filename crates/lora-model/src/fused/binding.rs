@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Whose norm it is: the layer (none for the last norm), and which.
-pub(super) type NormPlace = (Option<usize>, Norm);
+pub(crate) type NormPlace = (Option<usize>, Norm);
 
 /// An adapter bound to a decoder.
 #[derive(Debug, Clone)]
@@ -189,6 +189,11 @@ impl<'a> Binding<'a> {
                     Some((layer, p, &self.adapter?.params[tensor.range.clone()]))
                 })
             })
+    }
+
+    /// Vectors of norms that train: whose, which, and the adapter's trained tensor.
+    pub(crate) fn norm_slots(&self) -> &[(NormPlace, NormPart, usize)] {
+        &self.norms
     }
 
     /// Vectors of norms that train (no layer for the last norm), with their values.

@@ -31,7 +31,7 @@ mod mamba;
 mod matrix;
 mod mixture;
 mod mlp;
-mod norms;
+pub(crate) mod norms;
 mod output;
 mod pass;
 mod patched;

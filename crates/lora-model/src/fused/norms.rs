@@ -4,7 +4,7 @@ use lora_kernels::{dora, norm};
 
 /// A vector of a norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NormPart {
+pub(crate) enum NormPart {
     /// What is multiplied with.
     Weight,
     /// What is added.

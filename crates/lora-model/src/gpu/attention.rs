@@ -64,15 +64,21 @@ impl<'p> LayerPass<'p> {
         self.cached_attention(saved, kept, to)
     }
 
-    /// From the gradient of attention's output those of q, k and v as projected, in the scratch.
-    pub(super) fn attend_backward(self, saved: &Saved, d_o: Mat<'_>) -> Result<(), Error> {
+    /// From the gradient of attention's output those of q, k and v as projected, in the scratch; adds to those of what trains of
+    /// the norms of heads.
+    pub(super) fn attend_backward(
+        self,
+        saved: &Saved,
+        d_o: Mat<'_>,
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
         let o = saved.input(Kind::Output);
         let d_qkv = &self.scratch.d_outputs;
         self.pass.timed(Part::AttentionBackward, 0, || {
             let o = self.plain(Kind::Output, o);
             self.attention_backward(saved, (o, d_o), d_qkv)
         })?;
-        self.heads_backward(saved, self.qkv(d_qkv))
+        self.heads_backward(saved, self.qkv(d_qkv), gradients)
     }
 
     /// Attention of the rotated q, k and v of the rows themselves: its output in o (T, q).

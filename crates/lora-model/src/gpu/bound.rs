@@ -2,11 +2,12 @@
 use super::group::{ALIGNED, Group, Kind, Room, bias_gain};
 use super::mixture_bound::{MixtureColumns, MixtureFactors};
 use super::trained_biases::TrainedBias;
+use super::trained_norms::{self, TrainedNorm};
 use crate::Error;
 use crate::fused::binding::Binding;
 use crate::fused::unbound::Slot;
 use lora_checkpoint::ModelConfig;
-use lora_core::{Adapter, Part, TargetedModule, TrainedTensor};
+use lora_core::{Adapter, TargetedModule, TrainedTensor};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -54,6 +55,8 @@ pub(super) struct Bound {
     pub(super) layers: Vec<[GroupFactors; Kind::ALL.len()]>,
     /// Those at the parameters of mixtures, by layer.
     pub(super) mixtures: Vec<MixtureFactors>,
+    /// Vectors of norms that train.
+    pub(super) norms: Vec<TrainedNorm>,
     /// The first layer in which something trains.
     pub(super) lowest: usize,
     /// What it was made of.
@@ -98,12 +101,14 @@ impl Bound {
             })
         });
         let layers: Vec<_> = layers.collect();
-        check(adapter, &layers)?;
+        let norms = trained_norms::of(adapter, binding);
+        check(adapter, &layers, &norms)?;
         let mixtures = (0..config.num_hidden_layers)
             .map(|layer| MixtureFactors::of(adapter, binding.mixture_slots(layer)));
         Ok(Self {
             layers,
             mixtures: mixtures.collect(),
+            norms,
             lowest: binding.lowest_layer(),
             modules: adapter.modules.clone(),
             trained: adapter.trained.clone(),
@@ -224,23 +229,22 @@ pub(super) fn check_modules(modules: &[TargetedModule]) -> Result<(), Error> {
 }
 
 /// That an adapter has nothing that this route does not compute, beside what is bound.
-fn check(adapter: &Adapter, layers: &[[GroupFactors; Kind::ALL.len()]]) -> Result<(), Error> {
+fn check(
+    adapter: &Adapter,
+    layers: &[[GroupFactors; Kind::ALL.len()]],
+    norms: &[TrainedNorm],
+) -> Result<(), Error> {
     let biases = layers.iter().flatten().flat_map(|group| &group.biases);
-    let bound: HashSet<usize> = biases.map(|bias| bias.place).collect();
-    let is_bound =
-        |tensor: &&TrainedTensor| tensor.part == Part::Bias && bound.contains(&tensor.range.start);
+    let bound = biases.map(|bias| bias.place);
+    let bound: HashSet<usize> = bound.chain(norms.iter().map(|norm| norm.place)).collect();
+    let is_bound = |tensor: &&TrainedTensor| bound.contains(&tensor.range.start);
     if let Some(tensor) = adapter.trained.iter().find(|tensor| !is_bound(tensor)) {
         let what = format!("{}, which trains as a whole", tensor.tensor);
         return Err(refused(&what));
     }
-    let lacks = |part| match part {
-        Part::A | Part::B | Part::Magnitude | Part::LoraBias | Part::Bias => None,
-        Part::Rows => Some("trainable_token_indices"),
-        Part::Weight => Some("modules_to_save"),
-    };
-    match adapter.tensors().iter().find_map(|own| lacks(own.part)) {
-        Some(what) => Err(refused(what)),
-        None => Ok(()),
+    match adapter.rows.is_empty() {
+        true => Ok(()),
+        false => Err(refused("trainable_token_indices")),
     }
 }
 

@@ -6,6 +6,7 @@ use super::decoders;
 use super::expert_scratch::Mixed;
 use super::factors::OnDevice;
 use super::head_room::{self, HeadBuffers};
+use super::own_norms::OwnNorms;
 use super::pass::{LayerPass, Pass};
 use super::rotation::{Rotations, Tables};
 use super::scratch::{Asked, Buffers, Saved, Scratch};
@@ -30,6 +31,8 @@ pub(super) struct Engine<'b> {
     pub(super) gpu: Gpu,
     pub(super) weights: Weights,
     pub(super) on_device: Option<OnDevice>,
+    /// Norms that train, in the weights' place.
+    norms: OwnNorms,
     /// Layers that keep their activations; the others are computed again from their inputs.
     pub(super) kept: usize,
     /// What each layer keeps, of those that do; then the one at work.
@@ -64,6 +67,7 @@ impl<'b> Engine<'b> {
             config: base.config(),
             weights: Weights::load(base, &gpu, &bound)?,
             on_device: None,
+            norms: OwnNorms::default(),
             kept: usize::MAX,
             saved: Vec::new(),
             saved_rows: 0,
@@ -91,20 +95,32 @@ impl<'b> Engine<'b> {
             Some(held) => held,
             None => {
                 let bound = Bound::of(self.config, binding)?;
+                self.norms.restore(&self.gpu)?;
                 let layers = self.weights.layers.iter();
                 if !bound.fits(layers.map(|l| (&l.groups[..], l.mixture_columns()))) {
                     self.saved.clear(); // of another width
                     self.weights = Weights::load(self.base, &self.gpu, &bound)?;
                 }
                 let wide = self.wide(bound.has_magnitudes())?;
+                let offset = self.config.facts().norm_offset;
+                self.norms = OwnNorms::new(&self.gpu, &bound.norms, &self.weights, offset)?;
                 OnDevice::new(&self.gpu, bound, adapter, (&self.weights, &wide))?
             }
         };
         if let Some(adapter) = adapter {
             let wide = self.wide(on_device.bound.has_magnitudes())?;
             on_device.set(&self.gpu, adapter, (&self.weights, &wide))?;
+            self.set_norms(&on_device)?;
         }
         Ok(on_device)
+    }
+
+    /// Norms that train become what the parameters on the device are.
+    fn set_norms(&self, on_device: &OnDevice) -> Result<(), Error> {
+        match on_device.params() {
+            Some(params) => Ok(self.norms.set(&self.gpu, params)?),
+            None => Ok(()),
+        }
     }
 
     /// Room for the widest weight that is in blocks, if it is needed outside of a pass: for the norms of DoRA.
@@ -253,6 +269,7 @@ impl<'b> Engine<'b> {
         };
         let wide = self.wide(on_device.bound.has_magnitudes())?;
         on_device.spread(&self.gpu, (&self.weights, &wide))?;
+        self.set_norms(&on_device)?;
         self.give_back(on_device);
         Ok(())
     }

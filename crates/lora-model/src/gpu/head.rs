@@ -2,7 +2,9 @@
 use super::engine::Engine;
 use super::head_room::{chunk, of_logits, of_loss};
 use super::profile::timed;
+use super::trained_norms::{NormBackward, TrainedNorm, add_gradients};
 use crate::fused::targets::Targets;
+use lora_checkpoint::Norm;
 use lora_gpu::{Dtype, Error, Mat, Product, RowLosses, Tensor, Write};
 use lora_kernels::loss::TokenLoss;
 use lora_kernels::profile::Part;
@@ -14,6 +16,17 @@ struct Rows {
     rstd: Tensor,
     /// After it, (n, H).
     normed: Tensor,
+}
+
+/// The gradient of the loss that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LossGradient<'g> {
+    pub(super) scale: f32,
+    /// That of the hidden state, f32 (T, H).
+    pub(super) dx: &'g Tensor,
+    /// Norms that train, and where their gradients go.
+    pub(super) norms: &'g [TrainedNorm],
+    pub(super) gradients: &'g Tensor,
 }
 
 /// The row of the hidden state that predicts each target.
@@ -105,7 +118,7 @@ impl Engine<'_> {
         pass_rows: usize,
         x: &Tensor,
         targets: &Targets,
-        gradient: Option<(f32, &Tensor)>,
+        gradient: Option<LossGradient<'_>>,
     ) -> Result<Vec<TokenLoss>, Error> {
         let (h, v, n) = (
             self.config.hidden_size,
@@ -154,7 +167,7 @@ impl Engine<'_> {
                 }
                 Ok(())
             })?;
-            let d = gradient.map(|(scale, _)| (scale, d_logits.mat(count, v)));
+            let d = gradient.map(|back| (back.scale, d_logits.mat(count, v)));
             timed(profile, gpu, Part::Loss, 0, || {
                 let of_rows = RowLosses {
                     targets: &ids,
@@ -177,9 +190,9 @@ impl Engine<'_> {
                 })?;
             }
         }
-        if let Some((_, dx)) = gradient {
-            let from = (&gathered, d_normed.mat(n, h), d_hidden.mat(n, h));
-            self.loss_backward(pass_rows, &rows, from, dx)?;
+        if let Some(back) = gradient {
+            let from = (&gathered, d_normed.mat(n, h), &d_hidden);
+            self.loss_backward(pass_rows, &rows, from, back)?;
         }
         let gpu = &self.gpu;
         let mut nll = vec![0f32; n];
@@ -207,13 +220,23 @@ impl Engine<'_> {
         &self,
         t: usize,
         rows: &[u32],
-        (gathered, d_normed, d_rows): (&Rows, Mat<'_>, Mat<'_>),
-        dx: &Tensor,
+        (gathered, d_normed, d_hidden): (&Rows, Mat<'_>, &Tensor),
+        to: LossGradient<'_>,
     ) -> Result<(), Error> {
         let gpu = &self.gpu;
         let (h, n) = (self.config.hidden_size, rows.len());
         self.divide_for_logits(d_normed)?;
-        self.weights.norm.backward(
+        let norm = &self.weights.norm;
+        let back = NormBackward {
+            x: gathered.hidden.mat(n, h),
+            rstd: &gathered.rstd,
+            dn: d_normed,
+            means: norm.subtracts_mean().then_some(d_hidden), // written below
+        };
+        let last = (None, Norm::Input);
+        add_gradients(gpu, to.norms, (last, back), to.gradients)?;
+        let d_rows = d_hidden.mat(n, h);
+        norm.backward(
             gpu,
             gathered.hidden.mat(n, h),
             &gathered.rstd,
@@ -224,6 +247,6 @@ impl Engine<'_> {
         let (starts, sources) = by_row(rows, t);
         let starts = gpu.uploaded(Dtype::U32, &starts)?;
         let sources = gpu.uploaded(Dtype::U32, &sources)?;
-        gpu.sum_rows(d_rows, &starts, &sources, dx.mat(t, h))
+        gpu.sum_rows(d_rows, &starts, &sources, to.dx.mat(t, h))
     }
 }

@@ -1,8 +1,9 @@
 //! Queries, keys and values of a layer on the device: their heads normalised and rotated, in the family's order, and back.
 use super::pass::LayerPass;
 use super::scratch::Saved;
-use lora_checkpoint::HeadNorms;
-use lora_gpu::{Error, Mat, Write};
+use super::trained_norms::NormBackward;
+use lora_checkpoint::{HeadNorms, Norm};
+use lora_gpu::{Error, Mat, Tensor, Write};
 
 impl LayerPass<'_> {
     /// Queries and keys as projected become those that attention takes.
@@ -17,13 +18,18 @@ impl LayerPass<'_> {
     }
 
     /// The gradients of rotated queries and keys become those of the queries and keys as projected.
-    pub(super) fn heads_backward(self, saved: &Saved, d_qkv: Mat<'_>) -> Result<(), Error> {
+    pub(super) fn heads_backward(
+        self,
+        saved: &Saved,
+        d_qkv: Mat<'_>,
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
         if self.rotates_first() {
-            self.heads_norm_backward(saved, d_qkv)?;
+            self.heads_norm_backward(saved, d_qkv, gradients)?;
             return self.rotate(d_qkv, true);
         }
         self.rotate(d_qkv, true)?;
-        self.heads_norm_backward(saved, d_qkv)
+        self.heads_norm_backward(saved, d_qkv, gradients)
     }
 
     /// Whether heads are rotated before their norm.
@@ -72,7 +78,12 @@ impl LayerPass<'_> {
     }
 
     /// The gradient of normalised heads becomes that of the heads before their norm.
-    fn heads_norm_backward(self, saved: &Saved, d_qkv: Mat<'_>) -> Result<(), Error> {
+    fn heads_norm_backward(
+        self,
+        saved: &Saved,
+        d_qkv: Mat<'_>,
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
         let gpu = self.pass.gpu;
         let (q, k) = (self.queries(), self.keys());
         let Some((raw, d_raw)) = saved.raw.as_ref().zip(self.scratch.d_heads.as_ref()) else {
@@ -81,16 +92,23 @@ impl LayerPass<'_> {
         let raw = raw.mat(self.pass.rows, q + k);
         let d_raw = d_raw.mat(self.pass.rows, q + k);
         let parts = [
-            (0..q, &self.layer.query_norm, &saved.q_rstd),
-            (q..q + k, &self.layer.key_norm, &saved.k_rstd),
+            (Norm::Query, 0..q, &self.layer.query_norm, &saved.q_rstd),
+            (Norm::Key, q..q + k, &self.layer.key_norm, &saved.k_rstd),
         ];
-        for (columns, gamma, rstd) in parts {
+        for (norm, columns, gamma, rstd) in parts {
             let Some((gamma, rstd)) = gamma.as_ref().zip(rstd.as_ref()) else {
                 continue;
             };
             let d = d_qkv.of_columns(columns.clone());
             let x = raw.of_columns(columns.clone());
             let to = d_raw.of_columns(columns);
+            let back = NormBackward {
+                x,
+                rstd,
+                dn: d,
+                means: None,
+            };
+            self.norm_gradients(norm, back, gradients)?;
             gpu.norm_backward(x, gamma, rstd, d, to, Write::Replace)?;
             gpu.convert(to, 1.0, d)?;
         }

@@ -4,7 +4,8 @@ use super::group::Kind;
 use super::norms::NormLayer;
 use super::pass::LayerPass;
 use super::scratch::Saved;
-use lora_checkpoint::Block;
+use super::trained_norms::{NormBackward, add_gradients};
+use lora_checkpoint::{Block, Norm};
 use lora_gpu::{Error, Mat, Tensor, Write};
 use lora_kernels::profile::Part;
 
@@ -70,19 +71,41 @@ impl<'p> LayerPass<'p> {
         }
     }
 
-    /// dx += the gradient through what [`Self::normed`] did to x.
+    /// dx += the gradient through what [`Self::normed`] did before attention or before the MLP; adds to that of what trains of the
+    /// norm.
     fn normed_backward(
         self,
-        x: &Tensor,
-        (norm, rstd): (&Option<NormLayer>, &Tensor),
-        dn: Mat<'_>,
-        dx: Mat<'_>,
+        which: Norm,
+        saved: &Saved,
+        (dn, dx): (Mat<'_>, Mat<'_>),
+        gradients: &Tensor,
     ) -> Result<(), Error> {
         let gpu = self.pass.gpu;
-        match norm {
-            Some(norm) => norm.backward(gpu, self.hidden(x), rstd, dn, dx, Write::Add),
-            None => gpu.add(dn, dx),
-        }
+        let (norm, x, rstd) = match which {
+            Norm::Input => (&self.layer.input_norm, &saved.x, &saved.input_rstd),
+            _ => (&self.layer.mlp_norm, &saved.middle, &saved.middle_rstd),
+        };
+        let x = self.hidden(x);
+        let Some(norm) = norm else {
+            return gpu.add(dn, dx);
+        };
+        // Attention alone uses that memory.
+        let means = norm.subtracts_mean().then_some(&self.scratch.d_kv);
+        let back = NormBackward { x, rstd, dn, means };
+        self.norm_gradients(which, back, gradients)?;
+        norm.backward(gpu, x, rstd, dn, dx, Write::Add)
+    }
+
+    /// Adds to the gradients of what trains of a norm.
+    pub(super) fn norm_gradients(
+        self,
+        norm: Norm,
+        back: NormBackward<'_>,
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
+        let of = (Some(self.index), norm);
+        let all = &self.pass.on_device.bound.norms;
+        add_gradients(self.pass.gpu, all, (of, back), gradients)
     }
 
     /// From attention's output to the layer's.
@@ -150,7 +173,7 @@ impl<'p> LayerPass<'p> {
         if !self.pass.on_device.mixture(self.index).reads_input() {
             return Ok(None);
         }
-        let input = |kind: Kind| self.plain(kind, &saved.inputs[kind as usize]);
+        let input = |kind: Kind| self.plain(kind, saved.input(kind));
         if self.has_mlp() {
             return Ok(Some(input(Kind::GateUp)));
         }
@@ -208,19 +231,17 @@ impl<'p> LayerPass<'p> {
         gradients: &Tensor,
     ) -> Result<(), Error> {
         let d_hidden = self.hidden(dx);
-        let dy = self.output_gradient(Kind::Down, d_hidden, saved)?;
+        let dy = self.output_gradient(Kind::Down, d_hidden, (saved, gradients))?;
         let dn = self.mlp_backward(dy, saved, gradients)?;
-        let before_attention = (&self.layer.input_norm, &saved.input_rstd);
         let dy = if self.is_parallel() {
-            self.normed_backward(&saved.x, before_attention, dn, d_hidden)?;
+            self.normed_backward(Norm::Input, saved, (dn, d_hidden), gradients)?;
             Some(dy) // both were added to one hidden state
         } else {
-            let norm = (&self.layer.mlp_norm, &saved.middle_rstd);
-            self.normed_backward(&saved.middle, norm, dn, d_hidden)?;
+            self.normed_backward(Norm::MlpInput, saved, (dn, d_hidden), gradients)?;
             None
         };
         let dn = self.mix_backward((d_hidden, dy), saved, gradients)?;
-        self.normed_backward(&saved.x, before_attention, dn, d_hidden)
+        self.normed_backward(Norm::Input, saved, (dn, d_hidden), gradients)
     }
 
     /// From the gradient dy (T, H) of what MLP and experts give that of what they read, in the scratch.
@@ -250,12 +271,13 @@ impl<'p> LayerPass<'p> {
         Ok(dn)
     }
 
-    /// The gradient of the output of attention or of the MLP before its norm, in the activations' type.
+    /// The gradient of the output of attention or of the MLP before its norm, in the activations' type; adds to that of what
+    /// trains of the norm.
     pub(super) fn output_gradient(
         self,
         kind: Kind,
         dx: Mat<'_>,
-        saved: &Saved,
+        (saved, gradients): (&Saved, &Tensor),
     ) -> Result<Mat<'p>, Error> {
         let gpu = self.pass.gpu;
         let dy = self.hidden(&self.scratch.d_hidden);
@@ -264,6 +286,17 @@ impl<'p> LayerPass<'p> {
             None => gpu.convert(dx, self.output_multiplier(kind), dy)?,
             Some(((gamma, output), rstd)) => {
                 let output = self.hidden(output);
+                let norm = match kind {
+                    Kind::Output | Kind::Beside => Norm::AttentionOutput,
+                    _ => Norm::MlpOutput,
+                };
+                let back = NormBackward {
+                    x: output,
+                    rstd,
+                    dn: dx,
+                    means: None,
+                };
+                self.norm_gradients(norm, back, gradients)?;
                 gpu.norm_backward(output, gamma, rstd, dx, dy, Write::Replace)?;
             }
         }

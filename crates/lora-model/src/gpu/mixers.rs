@@ -63,7 +63,7 @@ impl<'p> LayerPass<'p> {
         let back = |kind: Kind| {
             let dy = match dy {
                 Some(dy) => dy,
-                None => self.output_gradient(kind, dx, saved)?,
+                None => self.output_gradient(kind, dx, (saved, gradients))?,
             };
             self.backward(kind, saved, dy, gradients)
         };
@@ -83,7 +83,7 @@ impl<'p> LayerPass<'p> {
             }
         }
         if self.has_attention() {
-            self.attend_backward(saved, back(Kind::Output)?)?;
+            self.attend_backward(saved, back(Kind::Output)?, gradients)?;
         }
         self.multiply_outputs(Kind::Qkv, d_mixed)?;
         self.backward(Kind::Qkv, saved, d_mixed, gradients)

@@ -1,4 +1,5 @@
 //! A norm on the device. γ has whatever the file adds to it.
+use crate::fused::norms::NormPart;
 use crate::{Base, Error};
 use lora_checkpoint::Norm;
 use lora_gpu::{Affine, Dtype, Gpu, Mat, Tensor, Write};
@@ -28,6 +29,19 @@ impl NormLayer {
             bias,
             subtracts_mean: facts.subtracts_mean(norm),
         })
+    }
+
+    /// Whether it is a LayerNorm.
+    pub(super) fn subtracts_mean(&self) -> bool {
+        self.subtracts_mean
+    }
+
+    /// One of its vectors.
+    pub(super) fn vector(&self, part: NormPart) -> Option<&Tensor> {
+        match part {
+            NormPart::Weight => Some(&self.gamma),
+            NormPart::Bias => self.bias.as_ref(),
+        }
     }
 
     /// The normalised rows of x, f32 (T, H), go to n; `rstd` (T) is for the backward pass.

@@ -1,6 +1,7 @@
 //! A training step on the device: forward, loss and backward over all layers.
 use super::buffer::Buffer;
 use super::engine::Engine;
+use super::head::LossGradient;
 use super::pass::{LayerPass, Pass};
 use crate::fused::balance::Balancing;
 use crate::fused::batch::Batch;
@@ -105,7 +106,13 @@ impl Engine<'_> {
         }
         let balance = pass.balancing.as_ref().map(Balancing::close);
         let d_x = self.d_x.get(&self.gpu, size)?;
-        let losses = self.loss(pass.rows, &x, targets, Some((scale, &d_x)))?;
+        let back = LossGradient {
+            scale,
+            dx: &d_x,
+            norms: &pass.on_device.bound.norms,
+            gradients,
+        };
+        let losses = self.loss(pass.rows, &x, targets, Some(back))?;
         for (index, layer) in self.weights.layers.iter().enumerate().skip(lowest).rev() {
             let at = LayerPass {
                 pass,

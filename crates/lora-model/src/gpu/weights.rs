@@ -8,6 +8,8 @@ use super::norms::{NormLayer, gamma};
 use super::states::StateLayer;
 use super::table::Table;
 use super::unit::Unit;
+use crate::fused::binding::NormPlace;
+use crate::fused::norms::NormPart;
 use crate::{Base, Error};
 use lora_checkpoint::Norm;
 use lora_gpu::{Dtype, Gpu, Tensor};
@@ -91,6 +93,23 @@ impl Weights {
             head,
             is_tied: config.tie_word_embeddings,
         })
+    }
+
+    /// A vector of a norm, f32.
+    pub(super) fn norm_vector(&self, (layer, norm): NormPlace, part: NormPart) -> Option<&Tensor> {
+        let Some(layer) = layer.map(|layer| &self.layers[layer]) else {
+            return self.norm.vector(part);
+        };
+        let own = match norm {
+            Norm::Input => return layer.input_norm.as_ref()?.vector(part),
+            Norm::MlpInput => return layer.mlp_norm.as_ref()?.vector(part),
+            Norm::Query => &layer.query_norm,
+            Norm::Key => &layer.key_norm,
+            Norm::AttentionOutput => &layer.attention_output_norm,
+            Norm::MlpOutput => &layer.mlp_output_norm,
+            Norm::PerLayerInput | Norm::PerLayerOutput => return None,
+        };
+        own.as_ref().filter(|_| part == NormPart::Weight)
     }
 
     /// The widest input of each kind of group with its factors.

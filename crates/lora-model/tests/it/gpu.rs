@@ -14,7 +14,7 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 30] = [
+pub(crate) const REFUSED: [(&str, &str); 17] = [
     ("qwen3_modules_to_save", "which trains as a whole"),
     ("embed_head_tied", "LoRA on model.embed_tokens"),
     ("embed_head_dora", "LoRA on model.embed_tokens"),
@@ -22,21 +22,11 @@ pub(crate) const REFUSED: [(&str, &str); 30] = [
     ("save_linear_head_tied", "which trains as a whole"),
     ("pissa_dora", "LoRA on lm_head"),
     ("saved_bias_all", "which trains as a whole"),
-    ("starcoder2_biases", "which trains as a whole"),
-    ("starcoder2_norms", "which trains as a whole"),
-    ("cohere2_norms", "which trains as a whole"),
-    ("qwen3_moe_mixed", "which trains as a whole"),
-    ("olmoe_tied", "which trains as a whole"),
-    ("mixtral_tied", "which trains as a whole"),
-    ("granitemoe_untied", "which trains as a whole"),
     ("qwen3_5_grouped", "Gated DeltaNet, which qwen3_5_text has"),
     (
         "qwen3_5_recurrent",
         "Gated DeltaNet, which qwen3_5_text has",
     ),
-    ("granitemoehybrid_limits", "which trains as a whole"),
-    ("granitemoeshared_norms", "which trains as a whole"),
-    ("falcon_h1_tied", "which trains as a whole"),
     ("gemma4_shared", "values with a norm of their own"),
     ("gemma4_keys_as_values", "values with a norm of their own"),
     ("gemma4_per_layer", "values with a norm of their own"),
@@ -45,9 +35,6 @@ pub(crate) const REFUSED: [(&str, &str); 30] = [
     ("tokens_added_tied", "trainable_token_indices"),
     ("tokens_added_untied", "trainable_token_indices"),
     ("saved_resized", "which trains as a whole"),
-    ("parameters_converted", "which trains as a whole"),
-    ("lfm2_tied", "which trains as a whole"),
-    ("lfm2_moe_scaled", "which trains as a whole"),
 ];
 
 fn is_refused(name: &str) -> bool {

@@ -2,7 +2,7 @@
 //! refused for what trains there, and bases in blocks.
 use crate::golden::{self, Golden};
 use crate::gpu::{REFUSED, device};
-use lora_checkpoint::{Checkpoint, Error, GgufDtype, save_gguf};
+use lora_checkpoint::{Checkpoint, Error, GgufDtype, ModelConfig, save_gguf};
 use lora_core::{Adapter, Bias, Init, LoraConfig, TargetModules};
 use lora_gpu::Precision;
 use lora_model::{Base, Dropout, Fused, OnGpu, Packed, Route};
@@ -146,6 +146,55 @@ fn with_biases_that_train_it_computes_what_the_cpu_does() {
             let run = (&adapter, &golden.packed, dropout);
             check_adapter(&golden.base, run, name, |_| ());
         }
+    }
+}
+
+/// The paths of all norms of a base.
+fn norms(config: &ModelConfig) -> Vec<String> {
+    let kinds = config.facts().norms;
+    let layers = (0..config.num_hidden_layers).flat_map(|layer| {
+        let paths = kinds
+            .iter()
+            .map(move |(norm, _)| config.norm_path(layer, *norm));
+        paths.flatten()
+    });
+    layers
+        .chain([config.facts().last_norm.to_owned()])
+        .collect()
+}
+
+/// All norms: of inputs, of outputs, of heads before and after their rotary embedding, with 1 added to what files hold, of a
+/// parallel block. The base alone is itself again afterwards.
+#[test]
+fn with_norms_that_train_it_computes_what_the_cpu_does() {
+    for name in [
+        "gemma2_capped",
+        "gemma3_text",
+        "olmo2_norms_after",
+        "hunyuan_alpha",
+        "cohere2_parallel",
+        "starcoder2_norms",
+        "granitemoe_multipliers",
+    ] {
+        let golden = Golden::open(name);
+        let base = &golden.base;
+        let plain = plain_lora(base);
+        let config = LoraConfig {
+            modules_to_save: norms(base.config()),
+            ..plain.config
+        };
+        let mut adapter = Adapter::init(config, base, 3).unwrap();
+        for (i, value) in adapter.params.iter_mut().enumerate() {
+            *value += 0.02 * (i as f32 * 0.37).sin();
+        }
+        for dropout in [None, Some(DROPOUT)] {
+            let run = (&adapter, &golden.packed, dropout);
+            check_adapter(base, run, name, |_| ());
+        }
+        let mut route = OnGpu::new(base, device(Precision::F32), Some(&adapter)).unwrap();
+        let alone = route.logits(None, &golden.packed).unwrap();
+        assert_ne!(route.logits(Some(&adapter), &golden.packed).unwrap(), alone);
+        assert_eq!(route.logits(None, &golden.packed).unwrap(), alone);
     }
 }
 
