@@ -3,6 +3,7 @@ use super::group::{ALIGNED, Group, Kind, Room, bias_gain};
 use super::mixture_bound::{MixtureColumns, MixtureFactors};
 use super::trained_biases::TrainedBias;
 use super::trained_norms::{self, TrainedNorm};
+use super::trained_tables::TrainedTables;
 use crate::Error;
 use crate::fused::binding::Binding;
 use crate::fused::unbound::Slot;
@@ -55,6 +56,8 @@ pub(super) struct Bound {
     pub(super) layers: Vec<[GroupFactors; Kind::ALL.len()]>,
     /// Those at the parameters of mixtures, by layer.
     pub(super) mixtures: Vec<MixtureFactors>,
+    /// Embedding and head, if they train as a whole.
+    pub(super) tables: TrainedTables,
     /// Vectors of norms that train.
     pub(super) norms: Vec<TrainedNorm>,
     /// The first layer in which something trains.
@@ -102,13 +105,19 @@ impl Bound {
         });
         let layers: Vec<_> = layers.collect();
         let norms = trained_norms::of(adapter, binding);
-        check(adapter, &layers, &norms)?;
+        let place = |index: usize| adapter.trained[index].range.start;
+        let tables = TrainedTables {
+            embedding: binding.embedding.weight.map(place),
+            head: binding.head.weight.map(place),
+        };
+        check(adapter, &layers, (&norms, tables))?;
         let mixtures = (0..config.num_hidden_layers)
             .map(|layer| MixtureFactors::of(adapter, binding.mixture_slots(layer)));
         Ok(Self {
             layers,
             mixtures: mixtures.collect(),
             norms,
+            tables,
             lowest: binding.lowest_layer(),
             modules: adapter.modules.clone(),
             trained: adapter.trained.clone(),
@@ -232,11 +241,12 @@ pub(super) fn check_modules(modules: &[TargetedModule]) -> Result<(), Error> {
 fn check(
     adapter: &Adapter,
     layers: &[[GroupFactors; Kind::ALL.len()]],
-    norms: &[TrainedNorm],
+    (norms, tables): (&[TrainedNorm], TrainedTables),
 ) -> Result<(), Error> {
     let biases = layers.iter().flatten().flat_map(|group| &group.biases);
     let bound = biases.map(|bias| bias.place);
-    let bound: HashSet<usize> = bound.chain(norms.iter().map(|norm| norm.place)).collect();
+    let bound = bound.chain(norms.iter().map(|norm| norm.place));
+    let bound: HashSet<usize> = bound.chain(tables.places()).collect();
     let is_bound = |tensor: &&TrainedTensor| bound.contains(&tensor.range.start);
     if let Some(tensor) = adapter.trained.iter().find(|tensor| !is_bound(tensor)) {
         let what = format!("{}, which trains as a whole", tensor.tensor);

@@ -7,6 +7,7 @@ use super::expert_scratch::Mixed;
 use super::factors::OnDevice;
 use super::head_room::{self, HeadBuffers};
 use super::own_norms::OwnNorms;
+use super::own_tables::OwnTables;
 use super::pass::{LayerPass, Pass};
 use super::rotation::{Rotations, Tables};
 use super::scratch::{Asked, Buffers, Saved, Scratch};
@@ -33,6 +34,8 @@ pub(super) struct Engine<'b> {
     pub(super) on_device: Option<OnDevice>,
     /// Norms that train, in the weights' place.
     norms: OwnNorms,
+    /// Embedding and head, if they train as a whole.
+    pub(super) own_tables: OwnTables,
     /// Layers that keep their activations; the others are computed again from their inputs.
     pub(super) kept: usize,
     /// What each layer keeps, of those that do; then the one at work.
@@ -68,6 +71,7 @@ impl<'b> Engine<'b> {
             weights: Weights::load(base, &gpu, &bound)?,
             on_device: None,
             norms: OwnNorms::default(),
+            own_tables: OwnTables::default(),
             kept: usize::MAX,
             saved: Vec::new(),
             saved_rows: 0,
@@ -96,6 +100,7 @@ impl<'b> Engine<'b> {
             None => {
                 let bound = Bound::of(self.config, binding)?;
                 self.norms.restore(&self.gpu)?;
+                self.own_tables = OwnTables::default();
                 let layers = self.weights.layers.iter();
                 if !bound.fits(layers.map(|l| (&l.groups[..], l.mixture_columns()))) {
                     self.saved.clear(); // of another width
@@ -104,23 +109,25 @@ impl<'b> Engine<'b> {
                 let wide = self.wide(bound.has_magnitudes())?;
                 let offset = self.config.facts().norm_offset;
                 self.norms = OwnNorms::new(&self.gpu, &bound.norms, &self.weights, offset)?;
+                self.own_tables = OwnTables::new(&self.gpu, bound.tables, &self.weights)?;
                 OnDevice::new(&self.gpu, bound, adapter, (&self.weights, &wide))?
             }
         };
         if let Some(adapter) = adapter {
             let wide = self.wide(on_device.bound.has_magnitudes())?;
             on_device.set(&self.gpu, adapter, (&self.weights, &wide))?;
-            self.set_norms(&on_device)?;
+            self.set_own(&on_device)?;
         }
         Ok(on_device)
     }
 
-    /// Norms that train become what the parameters on the device are.
-    fn set_norms(&self, on_device: &OnDevice) -> Result<(), Error> {
-        match on_device.params() {
-            Some(params) => Ok(self.norms.set(&self.gpu, params)?),
-            None => Ok(()),
-        }
+    /// Norms, embedding and head that train become what the parameters on the device are.
+    fn set_own(&self, on_device: &OnDevice) -> Result<(), Error> {
+        let Some(params) = on_device.params() else {
+            return Ok(());
+        };
+        self.norms.set(&self.gpu, params)?;
+        Ok(self.own_tables.set(&self.gpu, params)?)
     }
 
     /// Room for the widest weight that is in blocks, if it is needed outside of a pass: for the norms of DoRA.
@@ -183,7 +190,7 @@ impl<'b> Engine<'b> {
     /// Room for what the head uses for n targets, and layers for the rows of a pass.
     pub(super) fn reserve(&mut self, pass: &Pass<'_>, targets: usize) -> Result<(), Error> {
         let dtype = self.gpu.dtype();
-        let wide = self.weights.head.widened();
+        let wide = self.own_tables.head(&self.weights).widened();
         let of_head = head_room::of_loss(self.config, targets, wide, dtype);
         let of_layers = self.widths().of_layers(
             (pass.rows, pass.rows, pass.chunks()),
@@ -198,7 +205,7 @@ impl<'b> Engine<'b> {
     pub(super) fn embed(&mut self, pass: &Pass<'_>, x: &Tensor) -> Result<(), Error> {
         let scale = self.config.embedding_scale() as f32;
         let to = x.mat(pass.rows, self.config.hidden_size);
-        let table = &self.weights.embedding;
+        let table = self.own_tables.embedding(&self.weights);
         Ok(self.lookup.embed(&self.gpu, table, &pass.ids, scale, to)?)
     }
 
@@ -269,7 +276,7 @@ impl<'b> Engine<'b> {
         };
         let wide = self.wide(on_device.bound.has_magnitudes())?;
         on_device.spread(&self.gpu, (&self.weights, &wide))?;
-        self.set_norms(&on_device)?;
+        self.set_own(&on_device)?;
         self.give_back(on_device);
         Ok(())
     }

@@ -27,6 +27,8 @@ pub(super) struct LossGradient<'g> {
     /// Norms that train, and where their gradients go.
     pub(super) norms: &'g [TrainedNorm],
     pub(super) gradients: &'g Tensor,
+    /// The place of the head among them, if it trains as a whole.
+    pub(super) head: Option<usize>,
 }
 
 /// The row of the hidden state that predicts each target.
@@ -81,7 +83,7 @@ impl Engine<'_> {
     ) -> Result<Vec<f32>, Error> {
         let (h, v) = (self.config.hidden_size, self.config.vocab_size);
         let gpu = &self.gpu;
-        let wide = self.weights.head.widened();
+        let wide = self.own_tables.head(&self.weights).widened();
         let pieces = of_logits(self.config, rows.len(), wide, gpu.dtype());
         let [hidden, rstd, normed, logits, wide] = self.in_turn.get(gpu, pieces)?;
         let gathered = Rows {
@@ -100,8 +102,9 @@ impl Engine<'_> {
                 .mat(rows.len(), h)
                 .of_rows(index * step..index * step + n);
             let to = logits.mat(n, v);
-            for rows in self.weights.head.slices() {
-                let head = self.weights.head.slice(gpu, rows.clone(), &wide)?;
+            let head = self.own_tables.head(&self.weights);
+            for rows in head.slices() {
+                let head = head.slice(gpu, rows.clone(), &wide)?;
                 gpu.gemm(Product::new(hidden.n(), head.t(), to.of_columns(rows)))?;
             }
             if let Some(cap) = self.config.logit_softcap {
@@ -127,7 +130,7 @@ impl Engine<'_> {
         );
         let rows = predicting(targets);
         let gpu = &self.gpu;
-        let head = &self.weights.head;
+        let head = self.own_tables.head(&self.weights);
         let pieces = of_loss(self.config, n, head.widened(), gpu.dtype());
         let pieces = self.in_turn.get(gpu, pieces)?;
         let [
@@ -151,7 +154,7 @@ impl Engine<'_> {
         let losses = self.head.losses.get(gpu, n)?;
         let correct = self.head.correct.get(gpu, n)?;
         let step = chunk(v).min(n.max(1));
-        let head = &self.weights.head;
+        let head = self.own_tables.head(&self.weights);
         let softcap = self.config.logit_softcap.map(|cap| cap as f32);
         let profile = self.profile.as_deref();
         let operations = |rows: usize| (2 * rows * v * h) as u64;
@@ -177,7 +180,7 @@ impl Engine<'_> {
                 };
                 gpu.cross_entropy(to, of_rows, softcap, d)
             })?;
-            if let Some((_, d)) = d {
+            if let Some(((_, d), back)) = d.zip(gradient) {
                 let to = d_normed.mat(n, h).of_rows(first..first + count);
                 timed(profile, gpu, Part::Head, operations(count), || {
                     for rows in head.slices() {
@@ -186,7 +189,13 @@ impl Engine<'_> {
                         let adds = rows.start > 0;
                         gpu.gemm(if adds { product.adding() } else { product })?;
                     }
-                    Ok(())
+                    match back.head {
+                        Some(place) => {
+                            let to = back.gradients.strided(place, v, h, h);
+                            gpu.gemm(Product::new(d.t(), hidden.n(), to).adding())
+                        }
+                        None => Ok(()),
+                    }
                 })?;
             }
         }

@@ -179,7 +179,7 @@ fn factors(sizes: &Sizes, act: usize) -> usize {
     let gains = gains::bytes(scaled.map(|group| (group.outputs, group.columns)));
     let biased = groups().filter(|group| group.trains_biases);
     let biases: usize = biased.map(|group| 4 * group.outputs).sum();
-    act * (a + zeros) + gains + biases + 4 * VECTORS * sizes.parameters
+    act * (a + zeros + sizes.trained_values()) + gains + biases + 4 * VECTORS * sizes.parameters
 }
 
 fn step(
@@ -203,19 +203,20 @@ fn step(
     };
     let acts = t * w.hidden + heads + dropped + attention.activations;
     let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
-    let wide = sizes.head.unwrap_or(sizes.embedding).widened();
+    let (wide, looked_up) = sizes.widened_tables(t, act);
     let of_loss = head_room::of_loss(config, n, wide, activations);
     let of_layers = w.of_layers((t, t, batch.chunks), sizes.widened(), activations);
     let in_turn = together(&of_loss).max(together(&of_layers));
-    let head = head_room::bytes(n) + sizes.embedding.looked_up(t, act);
+    let head = head_room::bytes(n) + looked_up;
     let spans = if config.is_recurrent() { 6 * t } else { 0 };
     let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n + spans;
+    let by_token = if sizes.trained[0] { 3 * t + 1 } else { 0 };
     GpuStep {
         layers: config.num_hidden_layers.saturating_sub(sizes.lowest + 1), // the last one's activations are those at work
         layer: layer as u64,
         input: (4 * t * w.hidden) as u64,
         shared: (layer + act * acts + 4 * f32s + head + in_turn) as u64,
-        passing: (4 * places) as u64,
+        passing: (4 * (places + by_token)) as u64,
     }
 }
 

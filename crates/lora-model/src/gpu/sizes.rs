@@ -8,7 +8,7 @@ use super::table::TableSize;
 use super::unit::{GIVES, READS};
 use super::weights::{Layer, Weights};
 use crate::Base;
-use crate::spec::MixturePaths;
+use crate::spec::{EMBEDDING, HEAD, MixturePaths};
 use lora_checkpoint::{Experts, ModelConfig, Projection};
 use lora_core::{TargetedModule, TrainedTensor};
 use std::collections::{HashMap, HashSet};
@@ -127,6 +127,8 @@ pub(super) struct Sizes {
     /// The embedding, and the head if it is another.
     pub(super) embedding: TableSize,
     pub(super) head: Option<TableSize>,
+    /// Whether embedding and head train as a whole, in tables of their own.
+    pub(super) trained: [bool; 2],
 }
 
 impl Sizes {
@@ -141,6 +143,7 @@ impl Sizes {
             parameters,
             embedding: weights.embedding.size(),
             head: (!weights.is_tied).then(|| weights.head.size()),
+            trained: [weights.trained.embedding, weights.trained.head].map(|own| own.is_some()),
         }
     }
 
@@ -192,7 +195,24 @@ impl Sizes {
                     .sum::<usize>(),
             embedding: base.table(config, "model.embed_tokens.weight"),
             head: (!config.tie_word_embeddings).then(|| base.table(config, "lm_head.weight")),
+            trained: [EMBEDDING, HEAD].map(|path| biases.contains(&format!("{path}.weight")[..])),
         }
+    }
+
+    /// Values of what is widened of the head, and bytes of what is widened of the embedding for T rows; tables that train are
+    /// dense.
+    pub(super) fn widened_tables(&self, t: usize, act: usize) -> (usize, usize) {
+        let head = self.head.unwrap_or(self.embedding).widened();
+        let embedding = self.embedding.looked_up(t, act);
+        let [own_embedding, own_head] = self.trained;
+        let or_none = |own: bool, value| if own { 0 } else { value };
+        (or_none(own_head, head), or_none(own_embedding, embedding))
+    }
+
+    /// Values of tables that train.
+    pub(super) fn trained_values(&self) -> usize {
+        let tables = self.trained.iter().filter(|own| **own).count();
+        tables * self.embedding.rows * self.embedding.columns
     }
 
     /// The widest input of each kind of group with its factors.
@@ -246,6 +266,12 @@ fn lowest_layer(
     trained: &[TrainedTensor],
 ) -> usize {
     let layers = config.num_hidden_layers;
+    if trained
+        .iter()
+        .any(|t| t.tensor == format!("{EMBEDDING}.weight"))
+    {
+        return 0;
+    }
     let of_biases = (0..layers).find(|layer| {
         let prefix = format!("model.layers.{layer}.");
         trained.iter().any(|t| t.tensor.starts_with(&prefix))

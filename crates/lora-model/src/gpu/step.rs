@@ -3,6 +3,7 @@ use super::buffer::Buffer;
 use super::engine::Engine;
 use super::head::LossGradient;
 use super::pass::{LayerPass, Pass};
+use super::trained_tables::ByToken;
 use crate::fused::balance::Balancing;
 use crate::fused::batch::Batch;
 use crate::fused::binding::Binding;
@@ -63,7 +64,7 @@ impl Engine<'_> {
             .with_balance(balance, batch)
             .with_chooser(&self.chooser)
             .with_profile(self.profile.clone());
-        let (losses, balance) = self.step(&pass, &targets, scale, gradients)?;
+        let (losses, balance) = self.step(&pass, (&targets, &batch.ids), scale, gradients)?;
         self.give_back(on_device);
         Ok((targets.by_sequence(&losses), balance))
     }
@@ -72,7 +73,7 @@ impl Engine<'_> {
     fn step(
         &mut self,
         pass: &Pass<'_>,
-        targets: &Targets,
+        (targets, ids): (&Targets, &[u32]),
         scale: f32,
         gradients: &Tensor,
     ) -> Result<(Vec<TokenLoss>, Option<f64>), Error> {
@@ -111,6 +112,7 @@ impl Engine<'_> {
             dx: &d_x,
             norms: &pass.on_device.bound.norms,
             gradients,
+            head: pass.on_device.bound.tables.head,
         };
         let losses = self.loss(pass.rows, &x, targets, Some(back))?;
         for (index, layer) in self.weights.layers.iter().enumerate().skip(lowest).rev() {
@@ -132,6 +134,13 @@ impl Engine<'_> {
                 }
             };
             at.run_backward(&d_x, saved, gradients)?;
+        }
+        if let Some(place) = pass.on_device.bound.tables.embedding {
+            let (v, h) = (self.config.vocab_size, self.config.hidden_size);
+            let scale = self.config.embedding_scale() as f32;
+            let dx = (d_x.mat(pass.rows, h), &x);
+            let to = gradients.strided(place, v, h, h);
+            ByToken::of(ids).add_gradients(&self.gpu, dx, scale, to)?;
         }
         Ok((losses, balance))
     }

@@ -41,6 +41,21 @@ impl Table {
         })
     }
 
+    /// One whose values are still to be written.
+    pub(super) fn dense(gpu: &Gpu, rows: usize, columns: usize) -> Result<Self, Error> {
+        Ok(Self {
+            rows,
+            columns,
+            stored: gpu.activations(rows * columns)?,
+            blocks: None,
+        })
+    }
+
+    /// All values of a dense one.
+    pub(super) fn values(&self) -> Mat<'_> {
+        self.stored.mat(self.rows, self.columns)
+    }
+
     /// Its size.
     pub(super) fn size(&self) -> TableSize {
         TableSize {

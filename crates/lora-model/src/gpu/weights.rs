@@ -7,6 +7,7 @@ use super::mixture_bound::MixtureColumns;
 use super::norms::{NormLayer, gamma};
 use super::states::StateLayer;
 use super::table::Table;
+use super::trained_tables::TrainedTables;
 use super::unit::Unit;
 use crate::fused::binding::NormPlace;
 use crate::fused::norms::NormPart;
@@ -63,6 +64,8 @@ pub(super) struct Weights {
     /// (V, H): the embedding again if tied.
     pub(super) head: Table,
     pub(super) is_tied: bool,
+    /// What of embedding and head trains as a whole.
+    pub(super) trained: TrainedTables,
 }
 
 impl Weights {
@@ -92,6 +95,7 @@ impl Weights {
             norm: NormLayer::load(base, gpu, config.facts().last_norm, Norm::Input)?,
             head,
             is_tied: config.tie_word_embeddings,
+            trained: bound.tables,
         })
     }
 

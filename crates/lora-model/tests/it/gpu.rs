@@ -14,11 +14,9 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 17] = [
-    ("qwen3_modules_to_save", "which trains as a whole"),
+pub(crate) const REFUSED: [(&str, &str); 14] = [
     ("embed_head_tied", "LoRA on model.embed_tokens"),
     ("embed_head_dora", "LoRA on model.embed_tokens"),
-    ("save_embed_norms", "which trains as a whole"),
     ("save_linear_head_tied", "which trains as a whole"),
     ("pissa_dora", "LoRA on lm_head"),
     ("saved_bias_all", "which trains as a whole"),
@@ -34,7 +32,6 @@ pub(crate) const REFUSED: [(&str, &str); 17] = [
     ("tokens_untied", "trainable_token_indices"),
     ("tokens_added_tied", "trainable_token_indices"),
     ("tokens_added_untied", "trainable_token_indices"),
-    ("saved_resized", "which trains as a whole"),
 ];
 
 fn is_refused(name: &str) -> bool {
