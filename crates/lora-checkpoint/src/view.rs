@@ -120,7 +120,11 @@ impl TensorView<'_> {
             && self.entry.strides.is_none()
             && self.rest.is_empty()
     }
-    /// The stored bytes of a row, in Hugging Face's order.
+    /// Whether the columns of its stored rows are in Hugging Face's order.
+    pub fn has_columns_in_order(&self) -> bool {
+        self.entry.columns.is_none()
+    }
+    /// The stored bytes of a row, in Hugging Face's order of rows.
     ///
     /// # Panics
     /// If there is no such row.

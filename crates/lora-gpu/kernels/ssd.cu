@@ -29,6 +29,18 @@ __device__ __forceinline__ float sum_of_lanes_before(float value, float& all) {
   return before;
 }
 
+// Sums of the tokens before each one, by the first warp of a block; both are in shared memory.
+__device__ __forceinline__ void sum_earlier(const float* of_tokens, float* earlier) {
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    u32 token = 2 * threadIdx.x;
+    float all, before = sum_of_lanes_before(of_tokens[token] + of_tokens[token + 1], all);
+    earlier[token] = before;
+    earlier[token + 1] = before + of_tokens[token];
+  }
+  __syncthreads();
+}
+
 // Δ and G of each token of each head, (chunks, heads, 64): a warp a chunk and head, two tokens a lane.
 KERNEL ssd_steps(const act* dt, u64 stride, const float* a_log, const float* dt_bias, float least, float most,
                  const u32* chunks, float* steps, float* sums, int heads) {
@@ -178,8 +190,8 @@ KERNEL ssd_state_dots(const act* before, const act* behind, float* dots, int hea
   if (threadIdx.x == 0) dots[(u64)blockIdx.x * heads + blockIdx.y] = sum;
 }
 
-// What scores tell the sums G, with m = gradient of p∘p for the gradient m of what p multiplies: a row's sum less a column's, a
-// block of eight warps a chunk and head.
+// What scores tell the sums G, from the gradient m of p: of m∘p a row's sum less a column's, without what stands in both; a block
+// of eight warps a chunk and head.
 KERNEL_OF(256) ssd_score_sums(const float* m, const act* p, float* d_sums) {
   __shared__ float rows[CHUNK], columns[8][CHUNK];
   u64 first = (u64)blockIdx.x * CHUNK * CHUNK;
@@ -188,8 +200,9 @@ KERNEL_OF(256) ssd_score_sums(const float* m, const act* p, float* d_sums) {
   for (int i = warp; i < CHUNK; i += 8) {
     float across = 0.f;
     for (int e = 0; e < 2; ++e) {
-      u64 at = first + i * CHUNK + lane + 32 * e;
-      float moved = m[at] * get(p[at]);
+      int j = lane + 32 * e;
+      u64 at = first + i * CHUNK + j;
+      float moved = i == j ? 0.f : m[at] * get(p[at]);
       across += moved;
       down[e] += moved;
     }
@@ -224,12 +237,13 @@ ENTRY(ssd_score_gradients, (const float* m, const float* sums, act* d, int heads
 
 // The gradients of x and of what steps are made of: a block of eight warps a chunk and head, a warp a token.
 //   dw = `within` + e^(G₆₃ − G)∘(B·dS′)     dx = Δ·dw + d·dy     dΔ = x·dw + A·Σ of the gradients of G from the token on
+// What e^(G₆₃ − Gⱼ) says comes to the tokens behind j alone.
 KERNEL_OF(256) ssd_write(const act* x, u64 stride, const act* dt, u64 dt_stride, const act* dy, u64 dy_stride,
                          const float* within, const float* of_end, const float* of_state, const float* steps,
                          const float* sums, const float* d_sums, const float* dots, const float* a_log,
                          const float* dt_bias, const float* skip, float least, float most, const u32* chunks, act* dx,
                          u64 dx_stride, act* d_dt, u64 d_dt_stride, int heads, int width) {
-  __shared__ float of_step[CHUNK], of_sum[CHUNK], lost[CHUNK];
+  __shared__ float of_step[CHUNK], of_sum[CHUNK], lost[CHUNK], earlier[CHUNK];
   int head = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   u64 chunk = blockIdx.x, of_head = chunk * heads + head, columns = (u64)heads * width;
   Rows64 own = part(chunks, chunk);
@@ -259,19 +273,16 @@ KERNEL_OF(256) ssd_write(const act* x, u64 stride, const act* dt, u64 dt_stride,
     }
     if (lane == 0) {
       of_step[token] = through;
-      of_sum[token] = d_sums[of_head * CHUNK + token] + found - gone;
+      of_sum[token] = d_sums[of_head * CHUNK + token] + found;
       lost[token] = gone;
     }
   }
-  __syncthreads();
+  sum_earlier(lost, earlier);
   if (warp > 0) return;
   // Lanes from the last token on: what comes behind a token is what is summed before it.
   int last = CHUNK - 1 - 2 * lane;
-  float all_gone, all;
-  sum_of_lanes_before(lost[last] + lost[last - 1], all_gone);
-  float at_end = all_gone + expf(sum[CHUNK - 1]) * dots[of_head];
-  float pair[2] = {of_sum[last], of_sum[last - 1]};
-  if (lane == 0) pair[0] += at_end;
+  float all, pair[2] = {of_sum[last], of_sum[last - 1]};
+  if (lane == 0) pair[0] += expf(sum[CHUNK - 1]) * dots[of_head];
   float behind = sum_of_lanes_before(pair[0] + pair[1], all), rate = -expf(a_log[head]);
   for (int e = 0; e < 2; ++e) {
     int token = last - e;
@@ -280,7 +291,7 @@ KERNEL_OF(256) ssd_write(const act* x, u64 stride, const act* dt, u64 dt_stride,
     u64 row = own.first + token;
     float z = get(dt[row * dt_stride + head]) + dt_bias[head], made = softplus(z);
     float slope = made < least || made > most ? 0.f : z > 20.f ? 1.f : sigmoid(z);
-    set(d_dt[row * d_dt_stride + head], (of_step[token] + rate * behind) * slope);
+    set(d_dt[row * d_dt_stride + head], (of_step[token] + rate * (behind + earlier[token])) * slope);
   }
 }
 

@@ -29,10 +29,10 @@ pub use gpu::{Gpu, Operand, Precision, Product};
 #[cfg(feature = "on-cpu")]
 pub use on_cpu::OnCpu;
 pub use ops::{
-    Activation, AdamStep, Affine, Attended, Attention, AttentionTiles, Chunks, Clamped,
-    DoraFactors, GatedNorm, Keys, Mask, Pairs, Plain, Rotary, RowLosses, Scores, Segment, Slots,
-    Spans, SsdGradients, SsdInputs, SsdLearned, SsdShape, Taps, Widen, attends, chunks_of,
-    ssd_bytes,
+    Activation, AdamStep, Affine, Apart, Attended, Attention, AttentionTiles, ChunkSteps, Chunks,
+    Clamped, DeltaGradients, DeltaInputs, DeltaShape, DoraFactors, GatedNorm, Keys, Mask, Pairs,
+    Plain, Rotary, RowLosses, Scores, Segment, Slots, Spans, SsdGradients, SsdInputs, SsdLearned,
+    SsdShape, Taps, Widen, attends, chunks_of, delta_bytes, ssd_bytes,
 };
 pub use tensor::{Mat, Tensor};
 pub use write::Write;

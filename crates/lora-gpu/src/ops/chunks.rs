@@ -1,6 +1,7 @@
 //! The chunks of a batch's sequences, for rules that are computed chunk by chunk.
 use super::{Args, Segment, check_mat, check_tensor, over_values};
 use crate::{Dtype, Error, Gpu, Mat, Tensor};
+use std::ops::Range;
 
 /// Rows of a chunk; of a sequence's last one fewer are there.
 pub const CHUNK: usize = 64;
@@ -42,7 +43,113 @@ impl Chunks {
     }
 }
 
+/// The chunks of a batch in steps: first those with which its sequences begin, then the second ones, and so on. Longer
+/// sequences stand before shorter ones, so that a step's chunks are those of the first ones.
+#[derive(Debug, Clone)]
+pub struct ChunkSteps {
+    chunks: Chunks,
+    steps: Vec<Range<usize>>,
+    /// The text of each sequence, in their order here, u32.
+    texts: Tensor,
+}
+
+impl ChunkSteps {
+    /// How many chunks.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.chunks.count
+    }
+
+    /// Sequences.
+    #[must_use]
+    pub fn sequences(&self) -> usize {
+        self.chunks.segments
+    }
+
+    pub(super) fn padded(&self) -> usize {
+        self.chunks.padded()
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.chunks.rows
+    }
+
+    pub(super) fn of_chunks(&self) -> &Tensor {
+        &self.chunks.of_chunks
+    }
+
+    pub(super) fn steps(&self) -> &[Range<usize>] {
+        &self.steps
+    }
+
+    pub(super) fn texts(&self) -> &Tensor {
+        &self.texts
+    }
+
+    /// Texts that there are at least.
+    ///
+    /// # Panics
+    /// If these are values of fewer.
+    pub(super) fn check_texts(&self, states: &Tensor, each: usize) -> usize {
+        self.chunks.check_texts(states, each);
+        self.chunks.texts
+    }
+}
+
 impl Gpu {
+    /// The chunks of a batch of `rows` rows in steps, and the number of each segment's text.
+    ///
+    /// # Errors
+    /// If so much memory is not free, or the driver fails.
+    ///
+    /// # Panics
+    /// As for [`chunks`](Self::chunks).
+    pub fn chunk_steps(
+        &self,
+        segments: &[Segment],
+        texts: &[u32],
+        rows: usize,
+    ) -> Result<ChunkSteps, Error> {
+        assert_eq!(segments.len(), texts.len(), "texts of segments");
+        let mut order: Vec<usize> = (0..segments.len()).collect();
+        let chunks = |segment: &usize| chunks_of(segments[*segment].queries);
+        order.sort_by_key(|segment| std::cmp::Reverse(chunks(segment)));
+        let most = order.first().map_or(0, chunks);
+        let (mut of_chunks, mut steps) = (Vec::new(), Vec::new());
+        for step in 0..most {
+            let first = of_chunks.len();
+            for &index in order.iter().take_while(|index| chunks(index) > step) {
+                let segment = segments[index];
+                assert!(
+                    segment.first + segment.queries <= rows,
+                    "{segment:?} of {rows}"
+                );
+                let from = step * CHUNK;
+                let count = CHUNK.min(segment.queries - from);
+                of_chunks.push([(segment.first + from) as u32, count as u32]);
+            }
+            steps.push(first..of_chunks.len());
+        }
+        let texts: Vec<u32> = order.iter().map(|&index| texts[index]).collect();
+        let own = self.uploaded(Dtype::U32, &texts)?;
+        Ok(ChunkSteps {
+            chunks: Chunks {
+                count: of_chunks.len(),
+                of_chunks: self.uploaded(Dtype::U32, of_chunks.as_flattened())?,
+                of_segments: own.clone(),
+                segments: segments.len(),
+                rows,
+                texts: texts
+                    .iter()
+                    .map(|&text| text as usize + 1)
+                    .max()
+                    .unwrap_or(0),
+            },
+            steps,
+            texts: own,
+        })
+    }
+
     /// The chunks of a batch of `rows` rows, and the number of each segment's text.
     ///
     /// # Errors

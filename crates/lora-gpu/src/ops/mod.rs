@@ -1,11 +1,13 @@
 //! The operations, methods of [`Gpu`] that check their sizes and queue kernels. Types of values are checked as sizes are.
 //!
 //! "Activations" are values of [`Gpu::dtype`]. Rows may lie apart. Nothing is queued where there is nothing to do.
+mod apart;
 mod attend;
 mod attention;
 mod blocks;
 mod chunks;
 mod conv;
+mod delta;
 mod dora;
 mod dropout;
 mod elementwise;
@@ -23,11 +25,13 @@ mod rows;
 mod spans;
 mod ssd;
 
+pub use apart::Apart;
 pub use attend::{Attended, Attention, AttentionTiles, Keys, Segment, attends};
 pub use attention::Scores;
 pub use blocks::Widen;
-pub use chunks::{Chunks, chunks_of};
+pub use chunks::{ChunkSteps, Chunks, chunks_of};
 pub use conv::Taps;
+pub use delta::{DeltaGradients, DeltaInputs, DeltaShape, delta_bytes};
 pub use dora::DoraFactors;
 pub use dropout::Mask;
 pub use experts::Slots;

@@ -2,10 +2,12 @@
 //! against finite differences of the forward one.
 #![allow(clippy::expect_used)] // helpers outside of test functions expect what tests do
 
+mod apart;
 mod attend;
 mod attention;
 mod blocks;
 mod conv;
+mod delta;
 mod device;
 mod dora;
 mod dropout;

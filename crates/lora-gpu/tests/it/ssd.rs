@@ -31,12 +31,16 @@ struct Learned {
 }
 
 impl Learned {
-    fn new(gpu: &Gpu, shape: SsdShape) -> Self {
-        let noise = |seed| vector(gpu, &crate::support::noise(seed, shape.heads));
+    /// Logarithms of rates are around `rate`.
+    fn new(gpu: &Gpu, shape: SsdShape, rate: f64) -> Self {
+        let noise = |seed, more: f64| {
+            let noise = crate::support::noise(seed, shape.heads);
+            vector(gpu, &noise.iter().map(|v| v + more).collect::<Vec<_>>())
+        };
         Self {
-            a_log: noise(21),
-            dt_bias: noise(22),
-            skip: noise(23),
+            a_log: noise(21, rate),
+            dt_bias: noise(22, 0.0),
+            skip: noise(23, 0.0),
         }
     }
 
@@ -139,7 +143,7 @@ impl Case {
             |columns, seed| Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (seed, 1.5));
         Self {
             shape,
-            learned: Learned::new(gpu, shape),
+            learned: Learned::new(gpu, shape, 0.0),
             chunks: chunks(gpu, &lengths),
             mixed: noise(shape.columns(), 1),
             dt: noise(shape.heads, 2),
@@ -202,14 +206,29 @@ fn its_way_back_is_the_difference() {
     each_precision(|gpu| {
         for shape in SHAPES {
             for place in [PLACES[0], PLACES[2]] {
-                check_gradient(gpu, shape, place);
+                let case = Case::new(gpu, shape, &[1, 140, 5], place);
+                check_gradient(gpu, &case, place);
             }
         }
     });
 }
 
-fn check_gradient(gpu: &Gpu, shape: SsdShape, place: crate::support::Place) {
-    let case = Case::new(gpu, shape, &[1, 140, 5], place);
+/// Of a state next to nothing is left for the next token.
+#[test]
+fn gradients_of_fast_decay_are_as_exact() {
+    let gpu = &lora_gpu::OnCpu::gpu(lora_gpu::Precision::F32);
+    for shape in SHAPES {
+        let learned = Learned::new(gpu, shape, 2.5);
+        let case = Case {
+            learned,
+            ..Case::new(gpu, shape, &[1, 140, 5], PLACES[0])
+        };
+        check_gradient(gpu, &case, PLACES[0]);
+    }
+}
+
+fn check_gradient(gpu: &Gpu, case: &Case, place: crate::support::Place) {
+    let shape = case.shape;
     let noise = |columns| Matrix::noise(gpu, gpu.dtype(), (146, columns), place, (3, 1.0));
     let unwritten = |columns| Matrix::unwritten(gpu, gpu.dtype(), (146, columns), place);
     let dy = noise(shape.values());
@@ -271,7 +290,7 @@ fn a_text_goes_on_with_the_state_that_it_has_left() {
                 };
                 let case = Case {
                     shape,
-                    learned: Learned::new(gpu, shape),
+                    learned: Learned::new(gpu, shape, 0.0),
                     chunks: chunks(gpu, lengths),
                     lengths: lengths.to_vec(),
                     mixed: part(&whole.mixed),

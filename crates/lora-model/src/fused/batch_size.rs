@@ -22,6 +22,8 @@ pub struct BatchSize {
     pub gathered: usize,
     /// Chunks of its sequences: a GPU goes along them where a layer keeps a state.
     pub chunks: usize,
+    /// Its sequences.
+    pub sequences: usize,
 }
 
 impl BatchSize {
@@ -44,6 +46,7 @@ impl BatchSize {
                 let segments = batch.layout.segments().iter();
                 segments.map(|segment| chunks_of(segment.queries)).sum()
             },
+            sequences: batch.layout.segments().len(),
         }
     }
 
@@ -61,6 +64,7 @@ impl BatchSize {
             attention: held_apart(config, &Layout::packed(&starts)),
             gathered: 0,
             chunks: lengths.iter().map(|&length| chunks_of(length)).sum(),
+            sequences: lengths.iter().filter(|&&length| length > 0).count(),
         }
     }
 
@@ -74,6 +78,7 @@ impl BatchSize {
             attention: self.attention.max(other.attention),
             gathered: self.gathered.max(other.gathered),
             chunks: self.chunks.max(other.chunks),
+            sequences: self.sequences.max(other.sequences),
         }
     }
 }

@@ -1,15 +1,67 @@
 //! Attention of one layer on the device: by the device's own kernels, which keep no scores, or by scores.
-use super::group::Kind;
+use super::group::Linear;
+use super::kinds::Kind;
+use super::mixers::ALIGNED;
 use super::pass::LayerPass;
-use super::scratch::Saved;
-use lora_gpu::{Attended, Attention, Error, Mat, Tensor};
+use super::saved::Saved;
+use crate::spec::Projection;
+use lora_gpu::{Apart, Attended, Attention, Error, Mat, Tensor};
 use lora_kernels::profile::Part;
 
 impl<'p> LayerPass<'p> {
     /// Queries, keys and values side by side, or their gradients, (T, q + 2·kv).
     pub(super) fn qkv<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
+        let columns = self.queries() + 2 * self.keys();
+        match self.has_gate() {
+            true => {
+                let stride = columns.next_multiple_of(ALIGNED);
+                tensor.strided(0, self.pass.rows, columns, stride)
+            }
+            false => self.mixed(tensor).of_columns(0..columns),
+        }
+    }
+
+    /// Those of the forward pass, as attention takes them.
+    pub(super) fn saved_qkv(self, saved: &Saved) -> &Tensor {
+        let apart = saved.heads.as_ref().filter(|_| self.has_gate());
+        apart.unwrap_or(&saved.qkv)
+    }
+
+    /// Whether attention's output has a gate, whose rows stand among those of queries.
+    fn has_gate(self) -> bool {
+        let linears = &self.group(Kind::Qkv).linears;
+        let is_gate = |linear: &Linear| linear.projection == Projection::QGate;
+        linears.iter().any(is_gate)
+    }
+
+    /// Of what the linear layers give queries and, behind those of each head, the gate of its output.
+    fn with_gates<'t>(self, tensor: &'t Tensor) -> [Apart<'t>; 2] {
+        let (width, all) = (self.pass.config.head_dim, self.mixed(tensor));
+        let end = 2 * self.queries();
+        let of = |columns| Apart {
+            mat: all.of_columns(columns),
+            width,
+            apart: 2 * width,
+        };
+        [of(0..end - width), of(width..end)]
+    }
+
+    /// Keys and values among what the linear layers give, where queries have gates.
+    fn behind_gates<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
         let all = self.mixed(tensor);
-        all.of_columns(0..self.queries() + 2 * self.keys())
+        all.of_columns(2 * self.queries()..all.columns())
+    }
+
+    /// Queries, keys and values to where attention takes them, if their rows hold gates, too.
+    pub(super) fn take_heads(self, saved: &Saved) -> Result<(), Error> {
+        if !self.has_gate() {
+            return Ok(());
+        }
+        let gpu = self.pass.gpu;
+        let tensor = self.saved_qkv(saved);
+        let [queries, _] = self.with_gates(&saved.qkv);
+        gpu.take_heads(queries, self.qkv(tensor).of_columns(0..self.queries()))?;
+        gpu.convert(self.behind_gates(&saved.qkv), 1.0, self.own_kv(tensor))
     }
 
     /// Values of the queries of a row.
@@ -37,7 +89,7 @@ impl<'p> LayerPass<'p> {
         let log_sums = saved.log_sums.as_ref()?;
         let shape = self.pass.scores(self.index);
         let attention = Attention {
-            qkv: self.qkv(&saved.qkv),
+            qkv: self.qkv(self.saved_qkv(saved)),
             heads: shape.heads,
             kv_heads: self.pass.config.num_key_value_heads,
             head_dim: self.pass.config.head_dim,
@@ -52,31 +104,69 @@ impl<'p> LayerPass<'p> {
 
     /// From q, k and v as projected to attention's output, which the output projection reads.
     pub(super) fn attend(self, saved: &Saved) -> Result<(), Error> {
+        self.take_heads(saved)?;
         self.turn_heads(saved)?;
         let to = self.plain(Kind::Output, saved.input(Kind::Output));
+        let Some(attended) = self.attended(saved) else {
+            return self.attend_to(saved, to);
+        };
+        self.attend_to(saved, attended)?;
+        let [_, gates] = self.with_gates(&saved.qkv);
+        self.pass.gpu.open(attended, gates, to)
+    }
+
+    /// Attention's output before its gate, (T, q), if it has one.
+    fn attended<'t>(self, saved: &'t Saved) -> Option<Mat<'t>> {
+        let attended = saved.attended.as_ref().filter(|_| self.has_gate())?;
+        Some(attended.mat(self.pass.rows, self.queries()))
+    }
+
+    fn attend_to(self, saved: &Saved, to: Mat<'_>) -> Result<(), Error> {
         let Some(cache) = &self.pass.cache else {
             let run = || self.attention(saved, to);
             return self.pass.timed(Part::AttentionForward, 0, run);
         };
-        let own = self.own_kv(&saved.qkv);
+        let own = self.own_kv(self.saved_qkv(saved));
         let kept = cache.layers[self.index].mat(cache.rows, own.columns());
         self.pass.gpu.put(own, &cache.places, 0, kept)?;
         self.cached_attention(saved, kept, to)
     }
 
-    /// From the gradient of attention's output those of q, k and v as projected, in the scratch; adds to those of what trains of
-    /// the norms of heads.
+    /// From the gradient of what the output projection has read, which is overwritten, those of q, k and v as projected, in the
+    /// scratch; adds to those of what trains of the norms of heads.
     pub(super) fn attend_backward(
         self,
         saved: &Saved,
         d_o: Mat<'_>,
         gradients: &Tensor,
     ) -> Result<(), Error> {
-        let o = saved.input(Kind::Output);
-        let d_qkv = &self.scratch.d_outputs;
+        let Some(attended) = self.attended(saved) else {
+            let o = self.plain(Kind::Output, saved.input(Kind::Output));
+            let to = &self.scratch.d_outputs;
+            return self.heads_gradients(saved, (o, d_o), to, gradients);
+        };
+        let gpu = self.pass.gpu;
+        let [_, gates] = self.with_gates(&saved.qkv);
+        let [d_queries, d_gates] = self.with_gates(&self.scratch.d_outputs);
+        gpu.open_backward(attended, gates, d_o, d_gates.mat)?;
+        let d_qkv = &self.scratch.d_apart;
+        self.heads_gradients(saved, (attended, d_o), d_qkv, gradients)?;
+        let of_queries = self.qkv(d_qkv).of_columns(0..self.queries());
+        gpu.give_heads(of_queries, d_queries)?;
+        let to = self.behind_gates(&self.scratch.d_outputs);
+        gpu.convert(self.own_kv(d_qkv), 1.0, to)
+    }
+
+    /// From attention's output and its gradient those of q, k and v before norms and rotary embedding.
+    fn heads_gradients(
+        self,
+        saved: &Saved,
+        outputs: (Mat<'_>, Mat<'_>),
+        d_qkv: &Tensor,
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
         self.pass.timed(Part::AttentionBackward, 0, || {
-            let o = self.plain(Kind::Output, o);
-            self.attention_backward(saved, (o, d_o), d_qkv)
+            self.attention_backward(saved, outputs, d_qkv)
         })?;
         self.heads_backward(saved, self.qkv(d_qkv), gradients)
     }

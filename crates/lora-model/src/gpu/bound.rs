@@ -1,5 +1,6 @@
 //! Where an adapter's factors lie: which columns of a group's matrix each has, and its place in the flat parameters.
-use super::group::{ALIGNED, Group, Kind, Room, bias_gain};
+use super::group::{ALIGNED, Group, Room};
+use super::kinds::{Kind, bias_gain};
 use super::mixture_bound::{MixtureColumns, MixtureFactors};
 use super::trained_biases::TrainedBias;
 use super::trained_norms::{self, TrainedNorm};

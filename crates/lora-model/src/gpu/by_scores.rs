@@ -3,7 +3,7 @@
 //! gets keys and values of its own, so that one product serves all heads; in generation, where keys are many and queries few,
 //! the query heads of a group take turns.
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use lora_gpu::{Batch, Error, Keys, Mat, Product, Scores, Segment, Tensor};
 use std::ops::Range;
 
@@ -146,7 +146,7 @@ impl<'p> LayerPass<'p> {
             .repeated
             .mat(self.pass.rows, 2 * self.queries());
         let Heads { group, width, .. } = self.grouped();
-        let own = self.own_kv(&saved.qkv);
+        let own = self.own_kv(self.saved_qkv(saved));
         self.pass.gpu.repeat_heads(own, width, group, to)?;
         Ok(to)
     }
@@ -192,7 +192,9 @@ impl<'p> LayerPass<'p> {
         o: Mat<'_>,
     ) -> Result<(), Error> {
         let shape = self.pass.scores(self.index);
-        let q = self.qkv(&saved.qkv).of_columns(0..self.queries());
+        let q = self
+            .qkv(self.saved_qkv(saved))
+            .of_columns(0..self.queries());
         let Scratches { scores, p, .. } = self.scratches();
         for segment in &self.pass.segments {
             let kv = self.seen_by(segment, kv)?;
@@ -260,7 +262,9 @@ impl<'p> LayerPass<'p> {
         let shape = self.pass.scores(self.index);
         let repeated = self.repeated_kv(saved)?;
         let width = repeated.columns();
-        let q = self.qkv(&saved.qkv).of_columns(0..self.queries());
+        let q = self
+            .qkv(self.saved_qkv(saved))
+            .of_columns(0..self.queries());
         let d_q = self.qkv(d_qkv).of_columns(0..self.queries());
         let d_kv = self.scratch.d_kv.mat(self.pass.rows, width);
         gpu.zero(&self.scratch.d_kv, self.pass.rows * width)?;

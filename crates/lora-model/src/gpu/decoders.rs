@@ -1,18 +1,14 @@
 //! Which decoders this route computes: those whose layers consist of what the device has kernels for.
 use crate::Error;
-use lora_checkpoint::{Mixer, ModelConfig, Norm};
+use lora_checkpoint::{ModelConfig, Norm};
 
 /// # Errors
 /// If the layers hold something that is not computed here: refused by name.
 pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
     let facts = config.facts();
-    let by_heads = facts.projections.iter().any(|p| p.is_by_heads());
     let of_outputs = [Norm::AttentionOutput, Norm::MlpOutput];
-    let has = |mixer| config.layers.iter().any(|layer| layer.mixer == mixer);
     let of_outputs = of_outputs.into_iter().filter(|n| facts.norm(*n).is_some());
     let lacks = [
-        (has(Mixer::Delta), "Gated DeltaNet"),
-        (by_heads, "a gate on attention's output"),
         (
             facts.output_scale.is_some(),
             "values with a norm of their own, and layers' outputs times a number",

@@ -3,10 +3,11 @@
 //! layer of a group sees an input of its own. W is the base's weight without what was taken out of it (PiSSA, OLoRA).
 use super::bound::Factors;
 use super::gains::Gains;
-use super::group::{Kind, Linear};
+use super::group::Linear;
+use super::kinds::Kind;
 use super::linear::{Ends, mask};
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use crate::Dropout;
 use lora_gpu::{Error, Mask, Mat, Product, Tensor, Write};
 

@@ -7,7 +7,7 @@
 //! where factors need it, and so is what these make of it.
 use super::mixture::Mixture;
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use super::stack::Stack;
 use super::stack_factors::{Sided, StackFactors, Way};
 use lora_gpu::{Error, Mat, Slots, Tensor, Write};

@@ -2,7 +2,8 @@
 use super::bound::{Bound, Factors, GroupFactors};
 use super::buffer::Buffer;
 use super::gains::AllGains;
-use super::group::{Group, Kind};
+use super::group::Group;
+use super::kinds::Kind;
 use super::mixture_factors::OwnFactors;
 use super::own_biases::{self, OwnBiases};
 use super::weights::Weights;

@@ -1,6 +1,7 @@
 //! DoRA's gains on the device: the magnitude of each output over the norm of its weight with the factors.
 use super::bound::{Bound, GroupFactors};
-use super::group::{Group, Kind};
+use super::group::Group;
+use super::kinds::Kind;
 use super::weights::Weights;
 use lora_gpu::{DoraFactors, Dtype, Error, Gpu, Mat, Product, Tensor};
 use std::ops::Range;

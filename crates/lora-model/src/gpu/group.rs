@@ -1,66 +1,16 @@
 //! Linear layers of one input as one matrix on the device: q, k and v; gate and up; or one alone. Its columns are the
 //! layers' weights and, behind them, the factors B times their scaling, so that one product gives x·Wᵀ + s·u·Bᵀ, and one
 //! the gradients of x and of u.
+use super::kinds::{Kind, bias_gain, multipliers};
 use super::load::Loader;
-use crate::spec::Projection::{
-    self, ConvIn, ConvOut, K, MambaDt, MambaOut, MambaXbc, MambaZ, O, Q, V,
-};
+use crate::spec::Projection;
 use crate::{Base, Error};
-use lora_checkpoint::{ModelConfig, StorageDtype, TensorView};
+use lora_checkpoint::{StorageDtype, TensorView};
 use lora_gpu::{Dtype, Gpu, Mat, Tensor, Widen};
 use std::ops::Range;
 
 /// Columns of factors are a multiple of this many: 16 bytes of bfloat16.
 pub(super) const ALIGNED: usize = 8;
-
-/// Which linear layers have one input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Those of which mixers read: q, k and v, or what stands in their place.
-    Qkv,
-    /// Attention's output, or that of what stands in its place.
-    Output,
-    /// The output of what keeps a state beside attention.
-    Beside,
-    GateUp,
-    Down,
-}
-
-impl Kind {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Qkv,
-        Self::Output,
-        Self::Beside,
-        Self::GateUp,
-        Self::Down,
-    ];
-
-    /// Its linear layers in a decoder layer, in the order of their outputs; none of an MLP where experts are in its place. What
-    /// attention reads comes first, so that its rows are aligned.
-    pub(super) fn projections(
-        self,
-        config: &ModelConfig,
-        layer: usize,
-    ) -> impl Iterator<Item = Projection> + use<> {
-        let is_beside = config.layers[layer].beside_attention;
-        let parts: &[Projection] = match self {
-            Self::Qkv => &[Q, K, V, ConvIn, MambaZ, MambaXbc, MambaDt],
-            Self::Output if is_beside => &[O],
-            Self::Output => &[O, ConvOut, MambaOut],
-            Self::Beside if is_beside => &[MambaOut],
-            Self::Beside => &[],
-            Self::GateUp => Projection::GateUp.parts(),
-            Self::Down => Projection::Down.parts(),
-        };
-        let place = |part: &Projection| parts.iter().position(|own| own == part);
-        let all = config.projections_of(layer).into_iter();
-        let mut own: Vec<Projection> = all
-            .filter(|p| p.parts().iter().all(|part| parts.contains(part)))
-            .collect();
-        own.sort_by_key(|p| p.parts().first().and_then(place));
-        own.into_iter()
-    }
-}
 
 /// A linear layer in a group: its rows there.
 #[derive(Debug, Clone)]
@@ -87,28 +37,6 @@ pub(super) struct Group {
     pub(super) bias: Option<Tensor>,
     /// What outputs are multiplied by, f32 (outputs), where a model has factors around its linear layers.
     pub(super) multipliers: Option<Tensor>,
-}
-
-/// What a bias is multiplied by where what the layer reads is.
-pub(super) fn bias_gain(config: &ModelConfig, projection: Projection) -> f32 {
-    (1.0 / config.input_factor(projection)) as f32
-}
-
-/// What the outputs of a group are multiplied by, before it and behind it together. Of those that are added to the hidden state
-/// that is one number, which the layer knows; None if all are 1.
-pub(super) fn multipliers(config: &ModelConfig, layer: usize, kind: Kind) -> Option<Vec<f32>> {
-    if kind.adds_to_hidden() {
-        return None;
-    }
-    let all = kind.projections(config, layer).map(|projection| {
-        let rows = config.shape(layer, projection).0;
-        let own = config.row_factors(layer, projection);
-        own.unwrap_or_else(|| vec![(rows, 1.0)])
-    });
-    let all = all.flatten();
-    let all = all.flat_map(|(rows, factor)| std::iter::repeat_n(factor as f32, rows));
-    let all: Vec<f32> = all.collect();
-    all.iter().any(|&factor| factor != 1.0).then_some(all)
 }
 
 /// A group as memory sees it.
@@ -147,8 +75,11 @@ enum Stored {
     Blocks(Vec<(Tensor, Widen)>),
 }
 
-/// The block format of a weight that the device can widen.
+/// The block format of a weight that the device can widen: one whose columns lie in another order is widened on the host.
 pub(super) fn blocks_of(view: &TensorView<'_>) -> Option<Widen> {
+    if !view.has_columns_in_order() {
+        return None;
+    }
     let dtype = match view.dtype() {
         StorageDtype::Quantised(dtype) => dtype,
         StorageDtype::Mxfp4 => return Some(Widen::Mxfp4),

@@ -1,6 +1,6 @@
 //! Queries, keys and values of a layer on the device: their heads normalised and rotated, in the family's order, and back.
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use super::trained_norms::NormBackward;
 use lora_checkpoint::{HeadNorms, Norm};
 use lora_gpu::{Error, Mat, Tensor, Write};
@@ -8,7 +8,7 @@ use lora_gpu::{Error, Mat, Tensor, Write};
 impl LayerPass<'_> {
     /// Queries and keys as projected become those that attention takes.
     pub(super) fn turn_heads(self, saved: &Saved) -> Result<(), Error> {
-        let qkv = self.qkv(&saved.qkv);
+        let qkv = self.qkv(self.saved_qkv(saved));
         if self.rotates_first() {
             self.rotate(qkv, false)?;
             return self.norm_heads(saved, qkv);

@@ -1,9 +1,9 @@
 //! One decoder layer on the device, forward and backward. Reads top to bottom as the model does; what a family does not have
 //! is skipped.
-use super::group::Kind;
+use super::kinds::Kind;
 use super::norms::NormLayer;
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use super::trained_norms::{NormBackward, add_gradients};
 use lora_checkpoint::{Block, Norm};
 use lora_gpu::{Error, Mat, Tensor, Write};

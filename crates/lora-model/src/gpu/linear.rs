@@ -1,9 +1,10 @@
 //! A group of linear layers with its factors, forward and backward. With d the dropout of a factor's input:
 //! u = d(x)·Aᵀ stands in the columns behind x, and y = [x, u]·[W, s·B]ᵀ + bias.
 use super::bound::{Factors, GroupFactors};
-use super::group::{Group, Kind};
+use super::group::Group;
+use super::kinds::Kind;
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use crate::Dropout;
 use lora_gpu::{Error, Mask, Mat, Product, Tensor, Write};
 use lora_kernels::profile::Part;
@@ -276,13 +277,6 @@ pub(super) struct Ends<'t> {
     /// Their gradients.
     pub(super) d_x: Mat<'t>,
     pub(super) d_u: Mat<'t>,
-}
-
-impl Kind {
-    /// Whether what it gives is added to the hidden state.
-    pub(super) fn adds_to_hidden(self) -> bool {
-        matches!(self, Self::Output | Self::Beside | Self::Down)
-    }
 }
 
 /// The mask of a module's input: the CPU's.

@@ -1,9 +1,9 @@
 //! Mamba-2 in a layer on the device: of the normalised hidden state a gate, x, B and C through a causal convolution, and what steps
 //! are made of; the state space rule, and its output through the gate, with a norm behind that or before it or without one.
 //! What the linear layer gives is kept, the rule's output and the norm's 1/rms; the convolution and the states are made again.
-use super::group::Kind;
+use super::kinds::Kind;
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use super::states::Convolution;
 use crate::fused::states::MambaLayer;
 use crate::{Base, Error};

@@ -1,8 +1,8 @@
 //! What mixes the tokens of a layer on the device, forward and backward: attention, what keeps a state in its place, or both side
 //! by side.
-use super::group::Kind;
+use super::kinds::Kind;
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use super::states::StateLayer;
 use lora_gpu::{Error, Mat, Tensor};
 use lora_kernels::profile::Part;
@@ -32,6 +32,9 @@ impl<'p> LayerPass<'p> {
             }
             Some(StateLayer::Mamba(own)) => {
                 self.pass.timed(part, 0, || self.mamba(own, saved))?;
+            }
+            Some(StateLayer::Delta(own)) => {
+                self.pass.timed(part, 0, || self.delta(own, saved))?;
             }
         }
         match self.has_attention() {
@@ -79,6 +82,11 @@ impl<'p> LayerPass<'p> {
             Some(StateLayer::Mamba(own)) => {
                 let d_o = back(self.state_output())?;
                 let run = || self.mamba_backward(own, saved, d_o);
+                self.pass.timed(part, 0, run)?;
+            }
+            Some(StateLayer::Delta(own)) => {
+                let d_o = back(Kind::Output)?;
+                let run = || self.delta_backward(own, saved, d_o);
                 self.pass.timed(part, 0, run)?;
             }
         }

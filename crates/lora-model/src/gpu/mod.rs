@@ -1,13 +1,15 @@
 //! The route on a GPU: weights, activations and the adapter lie in the device's memory; every operation is lora-gpu's.
 //!
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits), as on the CPU; the `engine` walks the
-//! layers with them. A `layer` reads top to bottom as the model does: `attention` is its attention, `linear` one `group` of
+//! layers with them. A `layer` reads top to bottom as the model does: `mixers` are its `attention` and what keeps a state in the
+//! place of that or beside it (`short_conv`, `mamba`, `delta`; `states` has their weights), `linear` one `group` of
 //! linear layers with an adapter's `factors` and, where DoRA is, its `gains`, `experts` what a `mixture` of experts does in the place of an MLP.
 mod attention;
 mod bound;
 mod buffer;
 mod by_scores;
 mod decoders;
+mod delta;
 mod dora;
 mod engine;
 mod expert_biases;
@@ -22,6 +24,7 @@ mod group;
 mod head;
 mod head_room;
 mod heads;
+mod kinds;
 mod layer;
 mod learn;
 mod learning;
@@ -43,6 +46,7 @@ mod rotation;
 mod route;
 mod router;
 mod rules;
+mod saved;
 mod scratch;
 mod short_conv;
 mod sizes;

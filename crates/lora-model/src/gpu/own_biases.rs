@@ -1,6 +1,7 @@
 //! The biases of groups where some train, on the device: a group has one of all its outputs.
 use super::bound::{Bound, GroupFactors};
-use super::group::{Group, Kind};
+use super::group::Group;
+use super::kinds::Kind;
 use super::weights::Weights;
 use lora_gpu::{Dtype, Error, Gpu, Tensor};
 

@@ -154,10 +154,10 @@ impl<'a> Pass<'a> {
         self
     }
 
-    /// Chunks of its sequences; 0 where no layer keeps a state.
-    pub(super) fn chunks(&self) -> usize {
+    /// Chunks and sequences; none where no layer has a rule.
+    pub(super) fn chunks(&self) -> (usize, usize) {
         let all = self.sequences.as_ref();
-        all.map_or(0, |sequences| sequences.chunks.count())
+        all.map_or((0, 0), Sequences::counts)
     }
 
     /// Attention of a layer, for so many queries and keys.

@@ -3,10 +3,10 @@ use super::buffer::together;
 use super::by_scores;
 use super::expert_scratch::Mixed;
 use super::gains;
-use super::group;
 use super::head_room;
+use super::kinds::{self, Kind};
 use super::rotation;
-use super::scratch::Saved;
+use super::saved::Saved;
 use super::sizes::{GpuBase, Sizes};
 use super::stack::StackSize;
 use super::states::StateLayer;
@@ -142,13 +142,13 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
         bytes += 4 * values.sum::<usize>();
     }
     for (layer, groups) in sizes.layers.iter().enumerate() {
-        for (group, kind) in groups.iter().zip(group::Kind::ALL) {
+        for (group, kind) in groups.iter().zip(Kind::ALL) {
             bytes += group.blocks.unwrap_or(act * group.values());
             let mut projections = kind.projections(config, layer);
             if projections.any(|p| config.has_bias(p)) {
                 bytes += 4 * group.outputs;
             }
-            let multipliers = group::multipliers(config, layer, kind);
+            let multipliers = kinds::multipliers(config, layer, kind);
             bytes += 4 * multipliers.map_or(0, |all| all.len());
         }
     }
@@ -205,7 +205,11 @@ fn step(
     let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
     let (wide, looked_up) = sizes.widened_tables(t, act);
     let of_loss = head_room::of_loss(config, n, wide, activations);
-    let of_layers = w.of_layers((t, t, batch.chunks), sizes.widened(), activations);
+    let of_layers = w.of_layers(
+        (t, t, (batch.chunks, batch.sequences)),
+        sizes.widened(),
+        activations,
+    );
     let in_turn = together(&of_loss).max(together(&of_layers));
     let head = head_room::bytes(n) + looked_up;
     let spans = if config.is_recurrent() { 6 * t } else { 0 };

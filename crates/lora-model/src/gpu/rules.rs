@@ -1,12 +1,14 @@
 //! Memory that layers with a rule use, beside what all layers do.
+use super::delta;
 use super::mamba;
 use lora_checkpoint::{Mixer, ModelConfig};
-use lora_gpu::{Dtype, SsdShape, ssd_bytes};
+use lora_gpu::{DeltaShape, Dtype, SsdShape, delta_bytes, ssd_bytes};
 
 /// Sizes of such layers; all 0 if no layer is one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rules {
     mamba: Option<SsdShape>,
+    delta: Option<DeltaShape>,
     /// What the convolution before the rule runs over.
     columns: usize,
     /// What the rule gives.
@@ -22,29 +24,41 @@ impl Rules {
     /// Of a decoder.
     pub(super) fn of(config: &ModelConfig) -> Self {
         let has = |mixer| config.layers.iter().any(|layer| layer.mixer == mixer);
-        match config.mamba.filter(|_| has(Mixer::Mamba)) {
-            None => Self::default(),
-            Some(own) => Self {
+        if let Some(own) = config.mamba.filter(|_| has(Mixer::Mamba)) {
+            return Self {
                 mamba: Some(mamba::shape(own)),
+                delta: None,
                 columns: own.columns(),
                 values: own.values(),
                 norms: own.groups,
+            };
+        }
+        match config.delta.filter(|_| has(Mixer::Delta)) {
+            None => Self::default(),
+            Some(own) => Self {
+                mamba: None,
+                delta: Some(delta::shape(own)),
+                columns: own.columns(),
+                values: own.values(),
+                norms: own.value_heads,
             },
         }
     }
 
-    /// For `rows` rows in so many chunks, of which `back` have a backward pass: what the convolution gives, its gradient, and
-    /// what the rule works in.
+    /// For `rows` rows in so many chunks and sequences, of which `back` have a backward pass: what the convolution gives, its
+    /// gradient, and what the rule works in.
     pub(super) fn pieces(
         self,
-        (rows, back, chunks): (usize, usize, usize),
+        (rows, back, chunks): (usize, usize, (usize, usize)),
         activations: Dtype,
     ) -> [(Dtype, usize); PIECES] {
-        let bytes = |shape| ssd_bytes(shape, chunks, activations, back > 0);
+        let of_mamba = |shape| ssd_bytes(shape, chunks.0, activations, back > 0);
+        let of_delta = |shape| delta_bytes(shape, chunks, activations, back > 0);
+        let rule = self.mamba.map_or(0, of_mamba) + self.delta.map_or(0, of_delta);
         [
             (activations, rows * self.columns),
             (activations, back * self.columns),
-            (Dtype::U8, self.mamba.map_or(0, bytes)),
+            (Dtype::U8, rule),
         ]
     }
 }

@@ -1,143 +1,8 @@
-//! Memory of a pass on the device: what each layer keeps until its backward pass, and what all share.
-use super::buffer::{Buffer, InTurn, together};
+//! Memory of a pass on the device that all layers share.
+use super::buffer::{Buffer, InTurn};
 use super::expert_scratch::ExpertScratch;
-use super::group::Kind;
 use super::widths::Widths;
 use lora_gpu::{Dtype, Error, Gpu, Tensor};
-
-/// What the backward pass of one layer needs of its forward pass; T rows each.
-#[derive(Debug, Clone)]
-pub(super) struct Saved {
-    /// Input of the layer, f32 (T, H).
-    pub(super) x: Tensor,
-    pub(super) input_rstd: Tensor,
-    /// Inputs of the groups with u behind them, by [`Kind`], (T, in + columns).
-    pub(super) inputs: [Tensor; Kind::ALL.len()],
-    /// What DoRA's magnitudes scale of the groups' outputs, by [`Kind`], (T, out).
-    pub(super) z: [Tensor; Kind::ALL.len()],
-    /// What mixers read: queries, keys (rotated) and values, (T, q + 2·kv), or what stands in their place.
-    pub(super) qkv: Tensor,
-    /// Logs of attention's sums, f32 (heads, T).
-    pub(super) log_sums: Option<Tensor>,
-    /// Queries and keys before the norm of their heads, (T, q + kv).
-    pub(super) raw: Option<Tensor>,
-    pub(super) q_rstd: Option<Tensor>,
-    pub(super) k_rstd: Option<Tensor>,
-    /// Output of attention and of the MLP before their norms, (T, H).
-    pub(super) attention_output: Option<Tensor>,
-    pub(super) attention_output_rstd: Option<Tensor>,
-    pub(super) mlp_output: Option<Tensor>,
-    pub(super) mlp_output_rstd: Option<Tensor>,
-    /// Hidden state between attention and MLP, f32 (T, H).
-    pub(super) middle: Tensor,
-    pub(super) middle_rstd: Tensor,
-    /// What the MLP's unit reads: gate and up, (T, 2·I), or up alone.
-    pub(super) gate_up: Tensor,
-    /// What a rule gives, (T, values), and 1/rms of it, f32 (T, norms).
-    pub(super) rule: Tensor,
-    pub(super) rule_rstd: Tensor,
-    /// Logits of a mixture's router, f32 (T, E).
-    pub(super) router: Tensor,
-    /// What gates and ups of the chosen experts give, (T·k, 2·I).
-    pub(super) expert_gate_up: Tensor,
-}
-
-impl Saved {
-    /// The input of a group.
-    pub(super) fn input(&self, kind: Kind) -> &Tensor {
-        &self.inputs[kind as usize]
-    }
-
-    /// Memory for `rows` rows, in one piece: a card rounds every allocation up.
-    pub(super) fn alloc(gpu: &Gpu, w: Widths, rows: usize) -> Result<Self, Error> {
-        let dtype = gpu.dtype();
-        let mut rest = Rest {
-            memory: gpu.alloc(Dtype::U8, Self::bytes(w, rows, dtype))?,
-            first: 0,
-        };
-        let mut f32s = |values: usize| rest.piece(Dtype::F32, rows * values);
-        let (x, input_rstd) = (f32s(w.hidden), f32s(1));
-        let (middle, middle_rstd) = (f32s(w.hidden), f32s(1));
-        let log_sums = w.attends.then(|| f32s(w.heads));
-        let heads = w.normalises_heads;
-        let q_rstd = heads.then(|| f32s(w.heads));
-        let k_rstd = heads.then(|| f32s(w.kv_heads));
-        let outputs = w.normalises_outputs;
-        let attention_output_rstd = outputs.then(|| f32s(1));
-        let mlp_output_rstd = outputs.then(|| f32s(1));
-        let router = f32s(w.experts.experts);
-        let rule_rstd = f32s(w.rules.norms);
-        let mut acts = |values: usize| rest.piece(dtype, rows * values);
-        Ok(Self {
-            x,
-            input_rstd,
-            inputs: w.groups.map(&mut acts),
-            z: w.scaled.map(&mut acts),
-            qkv: acts(w.mixed),
-            log_sums,
-            raw: heads.then(|| acts(w.queries + w.keys)),
-            q_rstd,
-            k_rstd,
-            attention_output: outputs.then(|| acts(w.hidden)),
-            attention_output_rstd,
-            mlp_output: outputs.then(|| acts(w.hidden)),
-            mlp_output_rstd,
-            middle,
-            middle_rstd,
-            gate_up: acts(w.unit),
-            router,
-            expert_gate_up: acts(w.experts.gate_up()),
-            rule: acts(w.rules.values),
-            rule_rstd,
-        })
-    }
-
-    /// Bytes for `rows` rows.
-    pub(super) fn bytes(w: Widths, rows: usize, activations: Dtype) -> usize {
-        let when = |is: bool, values: usize| if is { values } else { 0 };
-        let f32s = [
-            w.hidden,
-            1,
-            w.hidden,
-            1,
-            when(w.attends, w.heads),
-            when(w.normalises_heads, w.heads),
-            when(w.normalises_heads, w.kv_heads),
-            when(w.normalises_outputs, 1),
-            when(w.normalises_outputs, 1),
-            w.experts.experts,
-            w.rules.norms,
-        ];
-        let acts = [
-            w.mixed,
-            when(w.normalises_heads, w.queries + w.keys),
-            when(w.normalises_outputs, w.hidden),
-            when(w.normalises_outputs, w.hidden),
-            w.unit,
-            w.experts.gate_up(),
-            w.rules.values,
-        ];
-        let f32s = f32s.map(|values| (Dtype::F32, rows * values));
-        let acts = acts.map(|values| (activations, rows * values));
-        let of_groups = |values| (activations, rows * values);
-        let (inputs, z) = (w.groups.map(of_groups), w.scaled.map(of_groups));
-        together(&f32s) + together(&acts) + together(&inputs) + together(&z)
-    }
-}
-
-/// Memory of which pieces are taken.
-struct Rest {
-    memory: Tensor,
-    first: usize,
-}
-
-impl Rest {
-    fn piece(&mut self, dtype: Dtype, len: usize) -> Tensor {
-        let piece = self.memory.part(self.first, dtype, len);
-        self.first += together(&[(dtype, len)]);
-        piece
-    }
-}
 
 /// Memory that all layers share.
 #[derive(Debug)]
@@ -161,6 +26,8 @@ pub(super) struct Scratch {
     pub(super) repeated: Tensor,
     /// Gradients of these, f32.
     pub(super) d_kv: Tensor,
+    /// Gradients of queries, keys and values that stand apart.
+    pub(super) d_apart: Tensor,
     /// Σ p·d_p of each query, f32 (heads, T).
     pub(super) means: Tensor,
     /// Those of a segment, gathered, and their gradients, f32.
@@ -202,8 +69,8 @@ pub(super) struct Buffers {
 pub(super) struct Asked {
     pub(super) widths: Widths,
     pub(super) rows: usize,
-    /// Chunks of sequences.
-    pub(super) chunks: usize,
+    /// Chunks and sequences.
+    pub(super) chunks: (usize, usize),
     /// The most keys that a segment gathers; 0 if none does.
     pub(super) gathered: usize,
     /// Values of the scores of one block of queries.
@@ -253,6 +120,7 @@ impl Buffers {
             d_outputs,
             d_scaled,
             d_kv,
+            d_apart,
             convolved,
             d_convolved,
             rule,
@@ -288,6 +156,7 @@ impl Buffers {
             d_scores: self.d_scores.get(gpu, d_scores)?,
             p: self.p.get(gpu, scores)?,
             d_s: self.d_s.get(gpu, d_scores)?,
+            d_apart,
             convolved,
             d_convolved,
             rule,

@@ -1,8 +1,8 @@
 //! A layer of a short convolution on the device: of the normalised hidden state three sides, b, c and x, of which c∘conv(b∘x) is
 //! made. The sides are kept, all else is made again.
-use super::group::Kind;
+use super::kinds::Kind;
 use super::pass::LayerPass;
-use super::scratch::Saved;
+use super::saved::Saved;
 use super::states::Convolution;
 use lora_gpu::{Error, Mat};
 

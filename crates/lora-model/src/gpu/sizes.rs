@@ -1,6 +1,7 @@
 //! The groups of linear layers as memory sees them: of weights that are loaded, and of those that could be.
 use super::expert_biases::Biases;
-use super::group::{ALIGNED, Group, GroupSize, Kind, blocks_of};
+use super::group::{ALIGNED, Group, GroupSize, blocks_of};
+use super::kinds::Kind;
 use super::mixture::MixtureSize;
 use super::mixture_bound::{MixtureColumns, columns_of};
 use super::stack::{StackSize, blocks_in};
@@ -51,6 +52,8 @@ impl GpuBase<'_> {
     fn blocks(self, config: &ModelConfig, layer: usize, projection: Projection) -> Option<usize> {
         match self {
             Self::Dense => None,
+            // GGUF has its columns in another order.
+            Self::Blocks { .. } if projection == Projection::DeltaOut => None,
             Self::Blocks { values, bytes } => {
                 let (rows, columns) = config.shape(layer, projection);
                 Some((rows * columns).div_ceil(values.max(1)) * bytes)

@@ -1,10 +1,11 @@
 //! Layers that keep a state: what they learn beside their linear layers, on the device, and what generation keeps of the texts.
+use super::delta::{self, Delta};
 use super::mamba::{self, Mamba};
 use super::pass::LayerPass;
 use crate::fused::{first_row, states};
 use crate::{Base, Error};
 use lora_checkpoint::{Mixer, ModelConfig};
-use lora_gpu::{Chunks, Dtype, Gpu, Segment, Spans, Taps, Tensor};
+use lora_gpu::{ChunkSteps, Chunks, Dtype, Gpu, Segment, Spans, Taps, Tensor};
 use lora_kernels::layout::Layout;
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ pub(super) enum StateLayer {
     ShortConv(Convolution),
     /// Mamba-2.
     Mamba(Mamba),
+    /// Gated DeltaNet.
+    Delta(Delta),
 }
 
 impl StateLayer {
@@ -25,7 +28,10 @@ impl StateLayer {
             let own = Convolution::load(gpu, (&taps, None), columns)?;
             return Ok(Some(Self::ShortConv(own)));
         }
-        Ok(Mamba::load(base, gpu, layer)?.map(Self::Mamba))
+        if let Some(own) = Mamba::load(base, gpu, layer)? {
+            return Ok(Some(Self::Mamba(own)));
+        }
+        Ok(Delta::load(base, gpu, layer)?.map(Self::Delta))
     }
 
     /// Values that one has, in f32; 0 in a layer with attention alone.
@@ -36,7 +42,8 @@ impl StateLayer {
                 taps * config.hidden_size
             }
             Mixer::Mamba => config.mamba.map_or(0, mamba::planned),
-            Mixer::Attention | Mixer::Delta => 0,
+            Mixer::Delta => config.delta.map_or(0, delta::planned),
+            Mixer::Attention => 0,
         }
     }
 }
@@ -107,7 +114,10 @@ impl Kept {
             Mixer::Mamba => config.mamba.map_or([0; 2], |own| {
                 [tail(own.taps, own.columns()), mamba::shape(own).states()]
             }),
-            Mixer::Attention | Mixer::Delta => [0; 2],
+            Mixer::Delta => config.delta.map_or([0; 2], |own| {
+                [tail(own.taps, own.columns()), delta::shape(own).states()]
+            }),
+            Mixer::Attention => [0; 2],
         };
         let zeros = |len: usize| -> Result<Tensor, Error> {
             let tensor = gpu.alloc(Dtype::F32, len)?;
@@ -141,7 +151,20 @@ impl Texts {
 #[derive(Debug)]
 pub(super) struct Sequences {
     spans: Spans,
-    pub(super) chunks: Chunks,
+    /// Where a rule goes along them.
+    chunks: Option<Chunks>,
+    steps: Option<ChunkSteps>,
+}
+
+impl Sequences {
+    /// Chunks and sequences.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        match (&self.chunks, &self.steps) {
+            (Some(chunks), _) => (chunks.count(), self.spans.segments()),
+            (None, Some(steps)) => (steps.count(), steps.sequences()),
+            (None, None) => (0, 0),
+        }
+    }
 }
 
 /// Those of a batch, if some layer keeps a state: they are texts of their own, unless they go on.
@@ -156,9 +179,13 @@ pub(super) fn sequences(
     }
     let own: Vec<u32> = (0..segments.len() as u32).collect();
     let texts = texts.unwrap_or(&own);
+    let has = |mixer| config.layers.iter().any(|layer| layer.mixer == mixer);
+    let chunks = has(Mixer::Mamba).then(|| gpu.chunks(segments, texts, rows));
+    let steps = has(Mixer::Delta).then(|| gpu.chunk_steps(segments, texts, rows));
     Ok(Some(Sequences {
         spans: gpu.spans(segments, texts, rows)?,
-        chunks: gpu.chunks(segments, texts, rows)?,
+        chunks: chunks.transpose()?,
+        steps: steps.transpose()?,
     }))
 }
 
@@ -178,7 +205,18 @@ impl<'p> LayerPass<'p> {
 
     /// Their chunks.
     pub(super) fn chunks(self) -> &'p Chunks {
-        &self.sequences().chunks
+        match &self.sequences().chunks {
+            Some(chunks) => chunks,
+            None => unreachable!("a decoder with Mamba-2 has them"),
+        }
+    }
+
+    /// The same in steps.
+    pub(super) fn steps(self) -> &'p ChunkSteps {
+        match &self.sequences().steps {
+            Some(steps) => steps,
+            None => unreachable!("a decoder with Gated DeltaNet has them"),
+        }
     }
 
     /// What generation keeps of the texts in this layer.

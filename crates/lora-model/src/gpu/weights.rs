@@ -1,6 +1,7 @@
 //! A base's weights on the device.
 use super::bound::Bound;
-use super::group::{Group, Kind};
+use super::group::Group;
+use super::kinds::Kind;
 use super::load::Loader;
 use super::mixture::{Mixture, MixtureSize};
 use super::mixture_bound::MixtureColumns;

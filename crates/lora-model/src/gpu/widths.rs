@@ -1,9 +1,9 @@
 //! Sizes of what layers work with, for each of T rows.
 use super::expert_scratch::{self, Mixed};
-use super::group::Kind;
+use super::kinds::Kind;
 use super::mixers;
 use super::rules::{self, Rules};
-use lora_checkpoint::{ModelConfig, Norm};
+use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_gpu::Dtype;
 
 /// Sizes of a layer's buffers: for T rows, values a row.
@@ -26,12 +26,14 @@ pub(super) struct Widths {
     pub(super) normalises_outputs: bool,
     /// The device's own kernels compute attention.
     pub(super) attends: bool,
+    /// Attention's output has a gate, whose rows stand among those of queries.
+    pub(super) gates: bool,
     pub(super) experts: Mixed,
     pub(super) rules: Rules,
 }
 
 /// Pieces of memory that only layers use.
-const PIECES: usize = 5;
+const PIECES: usize = 6;
 const ALL_PIECES: usize = PIECES + rules::PIECES + expert_scratch::PIECES;
 
 impl Widths {
@@ -56,17 +58,18 @@ impl Widths {
             normalises_heads: has(Norm::Query) || has(Norm::Key),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
             attends: lora_gpu::attends(activations, config.head_dim),
+            gates: config.facts().projections.contains(&Projection::QGate),
             experts: mixed,
             rules: Rules::of(config),
         }
     }
 
     /// What only layers use: so many values of a widened matrix, and for T rows of a backward pass (`back`) gradients of a
-    /// group's input, of its outputs, of these scaled, and of keys and values; then what rules and mixtures use for `rows` of
-    /// any pass.
+    /// group's input, of its outputs, of these scaled, of keys and values, and of those that stand apart; then what rules and
+    /// mixtures use for `rows` of any pass.
     pub(super) fn of_layers(
         self,
-        (rows, back, chunks): (usize, usize, usize),
+        (rows, back, chunks): (usize, usize, (usize, usize)),
         wide: usize,
         activations: Dtype,
     ) -> [(Dtype, usize); ALL_PIECES] {
@@ -76,6 +79,7 @@ impl Widths {
             (activations, back * self.mixed.max(self.unit)),
             (activations, back * widest(self.scaled)),
             (Dtype::F32, back * 2 * self.queries),
+            (activations, back * self.apart()),
         ];
         let mut all = [(Dtype::U8, 0); ALL_PIECES];
         let (first, of_experts) = all.split_at_mut(PIECES + rules::PIECES);
@@ -85,6 +89,14 @@ impl Widths {
         let pieces = self.experts.pieces(self.hidden, (rows, back), activations);
         of_experts.copy_from_slice(&pieces);
         all
+    }
+
+    /// Queries, keys and values, where they stand apart from what the linear layers give; 0 where they don't.
+    pub(super) fn apart(self) -> usize {
+        match self.gates {
+            true => (self.queries + 2 * self.keys).next_multiple_of(mixers::ALIGNED),
+            false => 0,
+        }
     }
 
     /// The widest input of a group with its factors.

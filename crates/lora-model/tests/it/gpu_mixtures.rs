@@ -42,7 +42,14 @@ pub(crate) fn in_blocks(case: &str, dtype: GgufDtype, widths: Widths) -> (TempDi
         "moe_intermediate_size",
         "head_dim",
     ];
-    for (key, size) in keys.into_iter().zip(widths) {
+    let of_states = [
+        ("shared_intermediate_size", 64),
+        ("mamba_n_heads", 12),
+        ("mamba_d_head", 16),
+        ("mamba_d_ssm", 192),
+        ("linear_value_head_dim", 16),
+    ];
+    for (key, size) in keys.into_iter().zip(widths).chain(of_states) {
         if config[key].is_number() {
             config[key] = size.into();
         }

@@ -14,6 +14,7 @@ mod gpu_bfloat16;
 mod gpu_memory;
 mod gpu_mixtures;
 mod gpu_parameters;
+mod gpu_states;
 mod mixtures;
 mod parameters;
 mod reference;

@@ -3,6 +3,7 @@ use super::card::{Card, Rates};
 use super::time::flops;
 use super::workload::{BaseType, Keep, Workload};
 use crate::model::shape::Shape;
+use lora_checkpoint::Mixer;
 use lora_cli::{Error, Result};
 use lora_model::{Base, GpuBase, GpuDemand, GpuPeak, OnGpu};
 use serde::Serialize;
@@ -133,6 +134,10 @@ const LAUNCH: f64 = 0.008e-3;
 const OF_EXPERT: usize = 4;
 /// Those of an expert's factors at one parameter: x·Aᵀ, and again on the way back, both gradients, and that of x.
 const OF_FACTORS: usize = 5;
+/// Those of each chunk of the longest row in a layer of Gated DeltaNet: four forward, twice, and six backward.
+const OF_STEP: usize = 14;
+/// Tokens of such a chunk.
+const CHUNK: usize = 64;
 /// How often a layer's activations pass through memory.
 const PASSES: f64 = 4.0;
 /// Bytes that attention by scores moves for one: twice forward and backward, in f32 and bf16, half of them masked.
@@ -194,7 +199,10 @@ fn launches(shape: &Shape, work: &Workload) -> f64 {
     let experts: usize = experts.map(|own| OF_EXPERT * own.count).sum();
     let factors = work.targeted.iter().filter_map(|module| module.experts());
     let factors: usize = factors.map(|count| OF_FACTORS * count).sum();
-    LAUNCHES * shape.layers() as f64 + LAUNCH * (experts + factors) as f64
+    let layers = shape.config.layers.iter();
+    let stepping = layers.filter(|layer| layer.mixer == Mixer::Delta).count();
+    let steps = OF_STEP * work.longest.div_ceil(CHUNK) * stepping;
+    LAUNCHES * shape.layers() as f64 + LAUNCH * (experts + factors + steps) as f64
 }
 
 /// Seconds of a layer's attention, forward and backward, beside what its products would take at the rate of others.

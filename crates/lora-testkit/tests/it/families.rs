@@ -26,7 +26,7 @@ const WAY: [&str; 17] = [
 ];
 
 /// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 2] = ["gemma4_text", "qwen3_5_text"];
+const ON_CPU_ALONE: [&str; 1] = ["gemma4_text"];
 
 /// Families whose adapters have no place in mlx-lm's format.
 const NOT_FOR_MLX: [&str; 1] = ["falcon_h1"];

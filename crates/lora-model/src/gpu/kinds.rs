@@ -1,0 +1,85 @@
+//! Which linear layers of a decoder layer are one group, and what a model's factors make of a group's outputs and biases.
+use crate::spec::Projection::{
+    self, ConvIn, ConvOut, DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, K, MambaDt, MambaOut,
+    MambaXbc, MambaZ, O, OutputGate, Q, V,
+};
+use lora_checkpoint::ModelConfig;
+
+/// Which linear layers have one input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Those of which mixers read: q, k and v, or what stands in their place.
+    Qkv,
+    /// Attention's output, or that of what stands in its place.
+    Output,
+    /// The output of what keeps a state beside attention.
+    Beside,
+    GateUp,
+    Down,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Qkv,
+        Self::Output,
+        Self::Beside,
+        Self::GateUp,
+        Self::Down,
+    ];
+
+    /// Its linear layers in a decoder layer, in the order of their outputs; none of an MLP where experts are in its place. What
+    /// attention reads comes first, so that its rows are aligned.
+    pub(super) fn projections(
+        self,
+        config: &ModelConfig,
+        layer: usize,
+    ) -> impl Iterator<Item = Projection> + use<> {
+        let is_beside = config.layers[layer].beside_attention;
+        let parts: &[Projection] = match self {
+            Self::Qkv => &[
+                Q, OutputGate, K, V, ConvIn, MambaZ, MambaXbc, MambaDt, DeltaQkv, DeltaZ, DeltaB,
+                DeltaA,
+            ],
+            Self::Output if is_beside => &[O],
+            Self::Output => &[O, ConvOut, MambaOut, DeltaOut],
+            Self::Beside if is_beside => &[MambaOut],
+            Self::Beside => &[],
+            Self::GateUp => Projection::GateUp.parts(),
+            Self::Down => Projection::Down.parts(),
+        };
+        let place = |part: &Projection| parts.iter().position(|own| own == part);
+        let all = config.projections_of(layer).into_iter();
+        let mut own: Vec<Projection> = all
+            .filter(|p| p.parts().iter().all(|part| parts.contains(part)))
+            .collect();
+        own.sort_by_key(|p| p.parts().first().and_then(place));
+        own.into_iter()
+    }
+
+    /// Whether what it gives is added to the hidden state.
+    pub(super) fn adds_to_hidden(self) -> bool {
+        matches!(self, Self::Output | Self::Beside | Self::Down)
+    }
+}
+
+/// What a bias is multiplied by where what the layer reads is.
+pub(super) fn bias_gain(config: &ModelConfig, projection: Projection) -> f32 {
+    (1.0 / config.input_factor(projection)) as f32
+}
+
+/// What the outputs of a group are multiplied by, before it and behind it together. Of those that are added to the hidden state
+/// that is one number, which the layer knows; None if all are 1.
+pub(super) fn multipliers(config: &ModelConfig, layer: usize, kind: Kind) -> Option<Vec<f32>> {
+    if kind.adds_to_hidden() {
+        return None;
+    }
+    let all = kind.projections(config, layer).map(|projection| {
+        let rows = config.shape(layer, projection).0;
+        let own = config.row_factors(layer, projection);
+        own.unwrap_or_else(|| vec![(rows, 1.0)])
+    });
+    let all = all.flatten();
+    let all = all.flat_map(|(rows, factor)| std::iter::repeat_n(factor as f32, rows));
+    let all: Vec<f32> = all.collect();
+    all.iter().any(|&factor| factor != 1.0).then_some(all)
+}
