@@ -1,7 +1,6 @@
 //! Attention of one layer on the device: by the device's own kernels, which keep no scores, or by scores.
 use super::group::Linear;
-use super::kinds::Kind;
-use super::mixers::ALIGNED;
+use super::kinds::{ALIGNED, Kind};
 use super::pass::LayerPass;
 use super::saved::Saved;
 use crate::spec::Projection;

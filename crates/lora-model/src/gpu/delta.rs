@@ -3,65 +3,10 @@
 //! it; the convolution and the states are made again.
 use super::kinds::Kind;
 use super::pass::LayerPass;
+use super::rule_layers::Delta;
 use super::saved::Saved;
-use super::states::Convolution;
-use crate::fused::states::DeltaLayer;
-use crate::{Base, Error};
-use lora_checkpoint::{DeltaShape as Heads, Projection};
-use lora_gpu::{DeltaGradients, DeltaInputs, DeltaShape, Dtype, GatedNorm, Gpu, Mat, Tensor};
-
-/// What such a layer learns beside its linear layers.
-#[derive(Debug)]
-pub(super) struct Delta {
-    conv: Convolution,
-    /// A number a value head each.
-    a_log: Tensor,
-    dt_bias: Tensor,
-    /// γ of the gated norm, that of all heads.
-    norm: Tensor,
-    shape: DeltaShape,
-}
-
-/// The heads as kernels have them.
-pub(super) fn shape(own: Heads) -> DeltaShape {
-    DeltaShape {
-        key_heads: own.key_heads,
-        value_heads: own.value_heads,
-        key_dim: own.key_dim,
-        value_dim: own.value_dim,
-    }
-}
-
-/// Values that a layer learns beside its linear layers.
-pub(super) fn planned(own: Heads) -> usize {
-    own.taps * own.columns() + 2 * own.value_heads + own.value_dim
-}
-
-impl Delta {
-    /// That of a layer, if it is one of Gated DeltaNet.
-    pub(super) fn load(base: &Base, gpu: &Gpu, layer: usize) -> Result<Option<Self>, Error> {
-        let read = DeltaLayer::of(base, layer)?.zip(base.config().delta);
-        let Some((read, own)) = read else {
-            return Ok(None);
-        };
-        let vector = |values: &[f32]| gpu.uploaded(Dtype::F32, values);
-        Ok(Some(Self {
-            conv: Convolution::load(gpu, (&read.taps, None), own.columns())?.through_silu(),
-            a_log: vector(&read.decay_log)?,
-            dt_bias: vector(&read.step_bias)?,
-            norm: vector(&read.norm)?,
-            shape: shape(own),
-        }))
-    }
-
-    fn gated_norm(&self) -> GatedNorm<'_> {
-        GatedNorm {
-            gamma: Some(&self.norm),
-            groups: self.shape.value_heads,
-            behind: false,
-        }
-    }
-}
+use lora_checkpoint::Projection;
+use lora_gpu::{DeltaGradients, DeltaInputs, Mat, Tensor};
 
 /// What the linear layers give, or its gradient: what the convolution reads, the gate, and what β and decay are made of.
 #[derive(Clone, Copy)]

@@ -5,6 +5,9 @@ use crate::spec::Projection::{
 };
 use lora_checkpoint::ModelConfig;
 
+/// Values by which rows of what mixers read are aligned: chunks of them are copied at once.
+pub(super) const ALIGNED: usize = 8;
+
 /// Which linear layers have one input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

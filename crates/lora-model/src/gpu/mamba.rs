@@ -3,77 +3,10 @@
 //! What the linear layer gives is kept, the rule's output and the norm's 1/rms; the convolution and the states are made again.
 use super::kinds::Kind;
 use super::pass::LayerPass;
+use super::rule_layers::Mamba;
 use super::saved::Saved;
-use super::states::Convolution;
-use crate::fused::states::MambaLayer;
-use crate::{Base, Error};
-use lora_checkpoint::{MambaNorm, MambaShape, Projection};
-use lora_gpu::{Dtype, GatedNorm, Gpu, Mat, SsdGradients, SsdInputs, SsdLearned, SsdShape, Tensor};
-
-/// What such a layer learns beside its linear layers.
-#[derive(Debug)]
-pub(super) struct Mamba {
-    conv: Convolution,
-    /// A number a head each.
-    a_log: Tensor,
-    dt_bias: Tensor,
-    skip: Tensor,
-    /// γ of the norm behind the rule.
-    norm: Option<Tensor>,
-    behind_gate: bool,
-    shape: SsdShape,
-    limits: [f32; 2],
-}
-
-/// The heads as kernels have them.
-pub(super) fn shape(own: MambaShape) -> SsdShape {
-    SsdShape {
-        heads: own.heads,
-        groups: own.groups,
-        width: own.width,
-        state: own.state,
-    }
-}
-
-/// Values that a layer learns beside its linear layers.
-pub(super) fn planned(own: MambaShape) -> usize {
-    let taps = own.taps + usize::from(own.conv_bias);
-    let norm = match own.norm {
-        MambaNorm::Without => 0,
-        MambaNorm::BehindGate | MambaNorm::BeforeGate => own.values(),
-    };
-    taps * own.columns() + 3 * own.heads + norm
-}
-
-impl Mamba {
-    /// That of a layer, if it is one of Mamba-2.
-    pub(super) fn load(base: &Base, gpu: &Gpu, layer: usize) -> Result<Option<Self>, Error> {
-        let read = MambaLayer::of(base, layer)?.zip(base.config().mamba);
-        let Some((read, own)) = read else {
-            return Ok(None);
-        };
-        let vector = |values: &[f32]| gpu.uploaded(Dtype::F32, values);
-        let taps = (&read.taps[..], read.bias.as_deref());
-        Ok(Some(Self {
-            conv: Convolution::load(gpu, taps, own.columns())?.through_silu(),
-            a_log: vector(&read.decay_log)?,
-            dt_bias: vector(&read.step_bias)?,
-            skip: vector(&read.skip)?,
-            norm: read.norm.as_deref().map(vector).transpose()?,
-            behind_gate: own.norm != MambaNorm::BeforeGate,
-            shape: shape(own),
-            limits: own.limits.map(|limit| limit as f32),
-        }))
-    }
-
-    fn gated_norm(&self) -> GatedNorm<'_> {
-        GatedNorm {
-            gamma: self.norm.as_ref(),
-            groups: self.shape.groups,
-            behind: self.behind_gate,
-        }
-    }
-}
+use lora_checkpoint::Projection;
+use lora_gpu::{Mat, SsdGradients, SsdInputs, SsdLearned, Tensor};
 
 /// What the linear layer gives, or its gradient: the gate, what the convolution reads, and what steps are made of.
 #[derive(Clone, Copy)]

@@ -1,14 +1,12 @@
 //! What mixes the tokens of a layer on the device, forward and backward: attention, what keeps a state in its place, or both side
 //! by side.
-use super::kinds::Kind;
+use super::kinds::{ALIGNED, Kind};
 use super::pass::LayerPass;
 use super::saved::Saved;
-use super::states::StateLayer;
-use lora_gpu::{Error, Mat, Tensor};
+use super::sequences::Sequences;
+use super::states::{Kept, StateLayer};
+use lora_gpu::{ChunkSteps, Chunks, Error, Mat, Spans, Tensor};
 use lora_kernels::profile::Part;
-
-/// Values by which rows of what mixers read are aligned: chunks of them are copied at once.
-pub(super) const ALIGNED: usize = 8;
 
 impl<'p> LayerPass<'p> {
     /// What the linear layers give that mixers read, or its gradient, (T, out).
@@ -95,5 +93,44 @@ impl<'p> LayerPass<'p> {
         }
         self.multiply_outputs(Kind::Qkv, d_mixed)?;
         self.backward(Kind::Qkv, saved, d_mixed, gradients)
+    }
+}
+
+impl<'p> LayerPass<'p> {
+    /// The sequences of the pass, in a layer that keeps a state.
+    fn sequences(self) -> &'p Sequences {
+        match &self.pass.sequences {
+            Some(sequences) => sequences,
+            None => unreachable!("a decoder with such layers has them"),
+        }
+    }
+
+    /// Which rows belong to them.
+    pub(super) fn spans(self) -> &'p Spans {
+        &self.sequences().spans
+    }
+
+    /// Their chunks.
+    pub(super) fn chunks(self) -> &'p Chunks {
+        match &self.sequences().chunks {
+            Some(chunks) => chunks,
+            None => unreachable!("a decoder with Mamba-2 has them"),
+        }
+    }
+
+    /// The same in steps.
+    pub(super) fn steps(self) -> &'p ChunkSteps {
+        match &self.sequences().steps {
+            Some(steps) => steps,
+            None => unreachable!("a decoder with Gated DeltaNet has them"),
+        }
+    }
+
+    /// What generation keeps of the texts in this layer.
+    pub(super) fn kept(self) -> Option<&'p Kept> {
+        self.pass
+            .cache
+            .as_ref()
+            .map(|cache| &cache.kept[self.index])
     }
 }

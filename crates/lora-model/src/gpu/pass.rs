@@ -2,7 +2,8 @@
 use super::factors::OnDevice;
 use super::rotation::Rotations;
 use super::scratch::Scratch;
-use super::states::{self, Kept, Sequences};
+use super::sequences::{self, Sequences};
+use super::states::Kept;
 use super::weights::Layer;
 use crate::Dropout;
 use crate::fused::balance::Balancing;
@@ -103,7 +104,7 @@ impl<'a> Pass<'a> {
         let (segments, listed) = segments(&batch.layout);
         let rows = batch.tokens();
         let texts = cache.as_ref().map(|cache| &cache.texts[..]);
-        let sequences = states::sequences(gpu, config, (&segments, rows), texts)?;
+        let sequences = sequences::sequences(gpu, config, (&segments, rows), texts)?;
         let attention = match cache {
             None if gpu.attends(config.head_dim) => {
                 Some(gpu.attention_tiles(&segments, &listed, rows)?)

@@ -1,6 +1,5 @@
 //! Memory that layers with a rule use, beside what all layers do.
-use super::delta;
-use super::mamba;
+use super::rule_layers::{delta_shape, mamba_shape};
 use lora_checkpoint::{Mixer, ModelConfig};
 use lora_gpu::{DeltaShape, Dtype, SsdShape, delta_bytes, ssd_bytes};
 
@@ -26,7 +25,7 @@ impl Rules {
         let has = |mixer| config.layers.iter().any(|layer| layer.mixer == mixer);
         if let Some(own) = config.mamba.filter(|_| has(Mixer::Mamba)) {
             return Self {
-                mamba: Some(mamba::shape(own)),
+                mamba: Some(mamba_shape(own)),
                 delta: None,
                 columns: own.columns(),
                 values: own.values(),
@@ -37,7 +36,7 @@ impl Rules {
             None => Self::default(),
             Some(own) => Self {
                 mamba: None,
-                delta: Some(delta::shape(own)),
+                delta: Some(delta_shape(own)),
                 columns: own.columns(),
                 values: own.values(),
                 norms: own.value_heads,

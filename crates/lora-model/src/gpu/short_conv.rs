@@ -2,8 +2,8 @@
 //! made. The sides are kept, all else is made again.
 use super::kinds::Kind;
 use super::pass::LayerPass;
+use super::rule_layers::Convolution;
 use super::saved::Saved;
-use super::states::Convolution;
 use lora_gpu::{Error, Mat};
 
 impl LayerPass<'_> {

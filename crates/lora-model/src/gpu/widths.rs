@@ -1,7 +1,6 @@
 //! Sizes of what layers work with, for each of T rows.
 use super::expert_scratch::{self, Mixed};
-use super::kinds::Kind;
-use super::mixers;
+use super::kinds::{ALIGNED, Kind};
 use super::rules::{self, Rules};
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_gpu::Dtype;
@@ -51,7 +50,7 @@ impl Widths {
             keys: config.num_key_value_heads * config.head_dim,
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
-            mixed: outputs(config, Kind::Qkv).next_multiple_of(mixers::ALIGNED),
+            mixed: outputs(config, Kind::Qkv).next_multiple_of(ALIGNED),
             unit: outputs(config, Kind::GateUp),
             groups,
             scaled,
@@ -94,7 +93,7 @@ impl Widths {
     /// Queries, keys and values, where they stand apart from what the linear layers give; 0 where they don't.
     pub(super) fn apart(self) -> usize {
         match self.gates {
-            true => (self.queries + 2 * self.keys).next_multiple_of(mixers::ALIGNED),
+            true => (self.queries + 2 * self.keys).next_multiple_of(ALIGNED),
             false => 0,
         }
     }
