@@ -4,6 +4,7 @@
 //! ```text
 //! o = e^G∘(q·S) + (q·kᵀ∘D)·w     (I + β∘k·kᵀ∘D)·w = β∘(v − e^G∘(k·S))     S′ = e^Gc·S + Σⱼ e^(Gc − Gⱼ)·kⱼ·wⱼᵀ
 //! ```
+use super::decays::Decays;
 use super::inputs::Inputs;
 use super::keys::Keys;
 use super::shape::{CHUNK, Shape};
@@ -89,17 +90,17 @@ impl Chunk<'_> {
             let at = (self.first + i) * self.shape.values() + self.head * n;
             row.copy_from_slice(&d_o[at..at + n]);
         }
-        let mut d_sum = [0.0f32; CHUNK];
+        let mut decays = Decays::new();
         let mut d_beta = [0.0f32; CHUNK];
-        self.through_the_end(values, &mut d_sum, room);
-        self.through_the_system(values, &mut d_sum, &mut d_beta, room);
-        self.through_the_state(values, &mut d_sum, room);
-        self.write(values, &d_sum, &d_beta, to, room);
+        self.through_the_end(values, &mut decays, room);
+        self.through_the_system(values, &mut decays, &mut d_beta, room);
+        self.through_the_state(values, &mut decays, room);
+        self.write(values, &decays.whole(), &d_beta, to, room);
     }
 
     /// From the output and the state behind the chunk to what is written (`dw`); of the state before it what decays over the
     /// chunk (`before`), of the keys what they write at its end.
-    fn through_the_end(&self, values: &mut Values, d_sum: &mut [f32; CHUNK], room: &mut Room) {
+    fn through_the_end(&self, values: &mut Values, decays: &mut Decays, room: &mut Room) {
         let (c, n, d) = (self.keys.tokens, self.shape.value_dim, self.shape.key_dim);
         let (size, last) = (self.shape.state(), values.since[c - 1]);
         let d_state = &room.d_state[self.place * size..(self.place + 1) * size];
@@ -110,15 +111,15 @@ impl Chunk<'_> {
         let written = &values.written[..c * n];
         product(&mut room.wide, written, [n, 1], &room.turned, [c, n, d]);
         let rows = room.wide.chunks_exact(d).zip(room.dk.chunks_exact_mut(d));
+        // The state decays over all tokens, and what a token writes over all behind it.
+        let mut left = last * dot(self.state, d_state);
         for (i, (wide, dk)) in rows.take(c).enumerate() {
             let k = &self.keys.k[i * d..(i + 1) * d];
             let until = values.until[i];
-            let lost = until * dot(k, wide);
-            d_sum[i] -= lost;
-            d_sum[c - 1] += lost;
+            decays.own[i] += left;
+            left += until * dot(k, wide);
             dk.iter_mut().zip(wide).for_each(|(dk, w)| *dk += until * w);
         }
-        d_sum[c - 1] += last * dot(self.state, d_state);
         for (before, behind) in room.before.iter_mut().zip(d_state) {
             *before = last * behind;
         }
@@ -129,7 +130,7 @@ impl Chunk<'_> {
     fn through_the_system(
         &self,
         values: &Values,
-        d_sum: &mut [f32; CHUNK],
+        decays: &mut Decays,
         d_beta: &mut [f32; CHUNK],
         room: &mut Room,
     ) {
@@ -138,29 +139,31 @@ impl Chunk<'_> {
         transpose(&values.written[..c * n], n, &mut room.turned); // (n, c)
         product(&mut room.d_qk, &room.d_o, [n, 1], &room.turned, [c, n, c]);
         product(&mut room.d_kk, &room.dw, [n, 1], &room.turned, [c, n, c]);
-        for i in 0..c {
+        for (i, d_beta) in d_beta.iter_mut().enumerate().take(c) {
             let beta = values.beta[i];
-            for j in 0..c {
+            let mut earlier = 0.0;
+            for j in 0..i {
                 let at = i * c + j;
                 let decay = values.decay[at];
                 // −d_kk is the gradient of the system's matrix, β∘k·kᵀ∘D below the diagonal.
-                let of_system = if j < i { -room.d_kk[at] * decay } else { 0.0 };
-                let moved = room.d_qk[at] * values.p[at] + of_system * beta * self.keys.kk[at];
-                d_beta[i] += of_system * self.keys.kk[at];
-                d_sum[i] += moved;
-                d_sum[j] -= moved;
+                let of_system = -room.d_kk[at] * decay;
+                *d_beta += of_system * self.keys.kk[at];
+                earlier += room.d_qk[at] * values.p[at] + of_system * beta * self.keys.kk[at];
+                decays.own[j + 1] += earlier; // all that decays by it on its way to i
                 room.d_qk[at] *= decay;
                 room.d_kk[at] = of_system * beta;
             }
+            room.d_kk[i * c + i..(i + 1) * c].fill(0.0);
+            room.d_qk[i * c + i + 1..(i + 1) * c].fill(0.0);
         }
-        for i in 0..c {
+        for (i, d_beta) in d_beta.iter_mut().enumerate().take(c) {
             let (rows, since) = (i * n..(i + 1) * n, values.since[i]);
             let (v, known) = (&values.v[rows.clone()], &values.known[rows.clone()]);
             let dw = &room.dw[rows.clone()];
             let said = dot(dw, known);
-            d_beta[i] += dot(dw, v) - since * said;
+            *d_beta += dot(dw, v) - since * said;
             let factor = -values.beta[i] * since;
-            d_sum[i] += factor * said;
+            decays.since[i] += factor * said;
             for (to, dw) in room.d_known[rows].iter_mut().zip(dw) {
                 *to = factor * dw;
             }
@@ -168,7 +171,7 @@ impl Chunk<'_> {
     }
 
     /// From what the state before the chunk says of queries and keys to it, to them, and from their products to them.
-    fn through_the_state(&self, values: &Values, d_sum: &mut [f32; CHUNK], room: &mut Room) {
+    fn through_the_state(&self, values: &Values, decays: &mut Decays, room: &mut Room) {
         let (c, n, d) = (self.keys.tokens, self.shape.value_dim, self.shape.key_dim);
         let (q, k) = (&self.keys.q[..c * d], &self.keys.k[..c * d]);
         let d_known = &room.d_known[..c * n];
@@ -183,7 +186,7 @@ impl Chunk<'_> {
         product(&mut room.wide, d_o, [n, 1], &room.turned, [c, n, d]);
         let rows = room.wide.chunks_exact(d).zip(room.dq.chunks_exact_mut(d));
         for (i, (wide, dq)) in rows.take(c).enumerate() {
-            d_sum[i] += dot(&q[i * d..(i + 1) * d], wide);
+            decays.since[i] += dot(&q[i * d..(i + 1) * d], wide);
             dq.iter_mut().zip(wide).for_each(|(dq, w)| *dq += w);
         }
         add_product(&mut room.dq, &room.d_qk, [c, 1], k, [c, c, d]);
@@ -199,19 +202,17 @@ impl Chunk<'_> {
     fn write(
         &self,
         values: &Values,
-        d_sum: &[f32; CHUNK],
+        dg: &[f32; CHUNK],
         d_beta: &[f32; CHUNK],
         to: &Shared<'_>,
         room: &Room,
     ) {
         let (shape, n) = (self.shape, self.shape.value_dim);
-        let mut dg = 0.0;
-        for i in (0..self.keys.tokens).rev() {
-            dg += d_sum[i]; // a token's g is part of all sums from it on
+        for i in 0..self.keys.tokens {
             let row = self.first + i;
             let at = row * shape.value_heads + self.head;
             let beta = values.beta[i];
-            let da = dg * self.inputs.gates.slope(self.head, self.inputs.a[at]);
+            let da = dg[i] * self.inputs.gates.slope(self.head, self.inputs.a[at]);
             let column = row * shape.columns() + shape.value(self.head);
             // SAFETY: this head's gates and values in the rows of this segment are this task's alone: `Layout` gives each
             // row of queries to one segment.

@@ -1,5 +1,6 @@
 //! A value head in a chunk: its gates and values, the updates that the chunk writes into the state, and the state's way
 //! through the chunk.
+use super::decays::decay;
 use super::inputs::{Gates, Inputs, logistic};
 use super::keys::Keys;
 use super::shape::{CHUNK, Shape};
@@ -99,27 +100,17 @@ impl Values {
 
     fn gates(&mut self, shape: Shape, head: usize, inputs: Inputs<'_>, first: usize, c: usize) {
         let gates: Gates<'_> = inputs.gates;
-        let mut sums = [0.0f32; CHUNK];
+        let mut sums = [0.0; CHUNK];
         let mut sum = 0.0;
         for (i, until_here) in sums.iter_mut().enumerate().take(c) {
             let at = (first + i) * shape.value_heads + head;
             self.beta[i] = logistic(inputs.b[at]);
-            sum += gates.decay(head, inputs.a[at]);
+            sum += f64::from(gates.decay(head, inputs.a[at]));
             *until_here = sum;
-            self.since[i] = sum.exp();
         }
         grow(&mut self.decay, c * c);
-        for i in 0..c {
-            self.until[i] = (sum - sums[i]).exp();
-            for j in 0..c {
-                let decay = if j <= i {
-                    (sums[i] - sums[j]).exp()
-                } else {
-                    0.0
-                };
-                self.decay[i * c + j] = decay;
-            }
-        }
+        let (since, until) = (&mut self.since, &mut self.until);
+        decay(&sums[..c], since, until, &mut self.decay);
     }
 
     /// The chunk's output into `self.o`: what its queries find in the state before it, and in what was written since.

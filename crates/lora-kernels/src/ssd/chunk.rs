@@ -9,7 +9,7 @@ use super::inputs::Inputs;
 use super::shape::Shape;
 use super::sides::Sides;
 use crate::block::{add_product, product, transpose};
-use crate::delta::CHUNK;
+use crate::delta::{CHUNK, Decays};
 use crate::memory::grow;
 use crate::shared::SharedMut;
 use crate::vector::dot;
@@ -82,16 +82,16 @@ impl Chunk<'_> {
             let at = (self.first + i) * self.shape.values() + self.head * width;
             row.copy_from_slice(&dy[at..at + width]);
         }
-        let mut d_sum = [0.0f32; CHUNK];
-        self.through_the_end(head, &mut d_sum, room);
-        self.through_the_scores(head, &mut d_sum, room);
-        self.write(head, &d_sum, to, room);
+        let mut decays = Decays::new();
+        self.through_the_end(head, &mut decays, room);
+        self.through_the_scores(head, &mut decays, room);
+        self.write(head, &decays.whole(), to, room);
         self.through_the_state(head, room);
     }
 
     /// From the output and the state behind the chunk to what is written (`dw`); of the state before it what decays over the
     /// chunk (`before`), of B what it writes at the chunk's end.
-    fn through_the_end(&self, head: &mut Head, d_sum: &mut [f32; CHUNK], room: &mut Room) {
+    fn through_the_end(&self, head: &mut Head, decays: &mut Decays, room: &mut Room) {
         let (c, width, n) = (self.sides.tokens, self.shape.width, self.shape.state);
         let (size, last) = (self.shape.state_len(), head.since[c - 1]);
         let d_state = &room.d_state[self.place * size..(self.place + 1) * size];
@@ -108,21 +108,21 @@ impl Chunk<'_> {
             [c, width, n],
         );
         let rows = room.wide.chunks_exact(n).zip(room.db.chunks_exact_mut(n));
+        // The state decays over all tokens, and what a token writes over all behind it.
+        let mut left = last * dot(self.state, d_state);
         for (i, (wide, db)) in rows.take(c).enumerate() {
             let until = head.until[i];
-            let lost = until * dot(&self.sides.b[i * n..(i + 1) * n], wide);
-            d_sum[i] -= lost;
-            d_sum[c - 1] += lost;
+            decays.own[i] += left;
+            left += until * dot(&self.sides.b[i * n..(i + 1) * n], wide);
             db.iter_mut().zip(wide).for_each(|(db, w)| *db += until * w);
         }
-        d_sum[c - 1] += last * dot(self.state, d_state);
         for (before, behind) in room.before.iter_mut().zip(d_state) {
             *before = last * behind;
         }
     }
 
     /// From the scores to B and C, and of C what the state before the chunk says of it.
-    fn through_the_scores(&self, head: &Head, d_sum: &mut [f32; CHUNK], room: &mut Room) {
+    fn through_the_scores(&self, head: &Head, decays: &mut Decays, room: &mut Room) {
         let (c, width, n) = (self.sides.tokens, self.shape.width, self.shape.state);
         transpose(&head.written[..c * width], width, &mut room.turned); // (P, c)
         product(
@@ -133,13 +133,14 @@ impl Chunk<'_> {
             [c, width, c],
         );
         for i in 0..c {
-            for j in 0..c {
+            let mut earlier = 0.0;
+            for j in 0..i {
                 let at = i * c + j;
-                let moved = room.d_cb[at] * head.p[at];
-                d_sum[i] += moved;
-                d_sum[j] -= moved;
+                earlier += room.d_cb[at] * head.p[at];
+                decays.own[j + 1] += earlier; // all that decays by it on its way to i
                 room.d_cb[at] *= head.decay[at];
             }
+            room.d_cb[i * c + i + 1..(i + 1) * c].fill(0.0);
         }
         let (b, own) = (&self.sides.b[..c * n], &self.sides.c[..c * n]);
         add_product(&mut room.dc, &room.d_cb, [c, 1], b, [c, c, n]);
@@ -155,19 +156,17 @@ impl Chunk<'_> {
         let rows = room.wide.chunks_exact(n).zip(room.dc.chunks_exact_mut(n));
         for (i, (wide, dc)) in rows.take(c).enumerate() {
             let since = head.since[i];
-            d_sum[i] += since * dot(&own[i * n..(i + 1) * n], wide);
+            decays.since[i] += since * dot(&own[i * n..(i + 1) * n], wide);
             dc.iter_mut().zip(wide).for_each(|(dc, w)| *dc += since * w);
         }
     }
 
     /// The gradients of x, and through the steps.
-    fn write(&self, head: &Head, d_sum: &[f32; CHUNK], to: &Shared<'_>, room: &Room) {
+    fn write(&self, head: &Head, dg: &[f32; CHUNK], to: &Shared<'_>, room: &Room) {
         let (shape, width) = (self.shape, self.shape.width);
         let learned = self.inputs.learned;
         let (rate, skip) = (learned.rate(self.head), learned.d[self.head]);
-        let mut dg = 0.0;
-        for i in (0..self.sides.tokens).rev() {
-            dg += d_sum[i]; // a token's Δ·A is part of all sums from it on
+        for (i, dg) in dg.iter().enumerate().take(self.sides.tokens) {
             let (rows, row) = (i * width..(i + 1) * width, self.first + i);
             let at = row * shape.heads + self.head;
             let (dw, dy) = (&room.dw[rows.clone()], &room.dy[rows.clone()]);

@@ -3,7 +3,7 @@ use super::inputs::Inputs;
 use super::shape::Shape;
 use super::sides::Sides;
 use crate::block::{add_product, add_scaled, product};
-use crate::delta::CHUNK;
+use crate::delta::{CHUNK, decay};
 use crate::memory::grow;
 
 /// Of a head in a chunk of c tokens; P is the width of a head, N that of the state.
@@ -84,27 +84,17 @@ impl Head {
 
     fn steps(&mut self, shape: Shape, head: usize, inputs: Inputs<'_>, first: usize, c: usize) {
         let rate = inputs.learned.rate(head);
-        let mut sums = [0.0f32; CHUNK];
+        let mut sums = [0.0; CHUNK];
         let mut sum = 0.0;
         for (i, until_here) in sums.iter_mut().enumerate().take(c) {
             let dt = inputs.dt[(first + i) * shape.heads + head];
             self.step[i] = inputs.learned.step(head, dt);
-            sum += self.step[i] * rate;
+            sum += f64::from(self.step[i] * rate);
             *until_here = sum;
-            self.since[i] = sum.exp();
         }
         grow(&mut self.decay, c * c);
-        for i in 0..c {
-            self.until[i] = (sum - sums[i]).exp();
-            for j in 0..c {
-                let decay = if j <= i {
-                    (sums[i] - sums[j]).exp()
-                } else {
-                    0.0
-                };
-                self.decay[i * c + j] = decay;
-            }
-        }
+        let (since, until) = (&mut self.since, &mut self.until);
+        decay(&sums[..c], since, until, &mut self.decay);
     }
 
     /// The chunk's output into `self.y`: what its C find in the state before it, in what was written since, and D·x.

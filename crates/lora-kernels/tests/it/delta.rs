@@ -156,18 +156,45 @@ fn gradients_are_finite_differences_across_chunks() {
             &[0, 5, 139],
         ),
     ] {
-        let case = Case::new(shape, starts, 11);
-        let w = values(case.all[1].len() * shape.value_dim, 5);
-        let got = case.backward(&w);
+        check_gradients(&Case::new(shape, starts, 11));
+    }
+}
+
+/// Of a state next to nothing is left for the next token: what is subtracted from itself must leave nothing behind.
+#[test]
+fn gradients_of_fast_decay_are_as_exact() {
+    for logarithm in [1.0, 2.0, 3.0] {
+        let mut case = Case::new(SMALL, &[0, 3, 83], 11);
+        case.all[3].fill(logarithm);
+        check_gradients(&case);
+        // That of a is as small as what is left: beside its own size.
+        let w = values(case.all[1].len() * case.shape.value_dim, 5);
         let all = case.all.each_ref().map(|x| wide(x));
-        for (index, what) in ["d mixed", "da", "db"].into_iter().enumerate() {
-            let want = gradient(&all[index], |x| {
-                let mut inputs = all.each_ref().map(|x| &x[..]);
-                inputs[index] = x;
-                weigh(&w, &recurrence(shape, starts, inputs))
-            });
-            assert_close(what, &got[index], &want, 2e-5);
+        let want = gradient(&all[1], |a| {
+            let mut inputs = all.each_ref().map(|x| &x[..]);
+            inputs[1] = a;
+            weigh(&w, &recurrence(case.shape, &case.starts, inputs))
+        });
+        let largest = want.iter().fold(0f64, |m, v| m.max(v.abs()));
+        let [_, got, _] = case.backward(&w);
+        for (got, want) in got.iter().zip(&want) {
+            let off = (f64::from(*got) - want).abs() / largest;
+            assert!(off < 1e-6, "{off:e} of the largest, {largest:e}");
         }
+    }
+}
+
+fn check_gradients(case: &Case) {
+    let w = values(case.all[1].len() * case.shape.value_dim, 5);
+    let got = case.backward(&w);
+    let all = case.all.each_ref().map(|x| wide(x));
+    for (index, what) in ["d mixed", "da", "db"].into_iter().enumerate() {
+        let want = gradient(&all[index], |x| {
+            let mut inputs = all.each_ref().map(|x| &x[..]);
+            inputs[index] = x;
+            weigh(&w, &recurrence(case.shape, &case.starts, inputs))
+        });
+        assert_close(what, &got[index], &want, 2e-5);
     }
 }
 

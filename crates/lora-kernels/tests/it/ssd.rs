@@ -164,18 +164,31 @@ fn gradients_are_finite_differences_across_chunks() {
         (MANY, &[0, 9]),
         (tiny, &[0, 5, 139]),
     ] {
-        let case = Case::new(shape, starts, 11);
-        let w = values(case.all[1].len() * shape.width, 5);
-        let got = case.backward(&w);
-        let all = case.wide();
-        for (index, what) in ["d mixed", "d dt"].into_iter().enumerate() {
-            let want = gradient(&all[index], |x| {
-                let mut inputs = all.each_ref().map(|x| &x[..]);
-                inputs[index] = x;
-                weigh(&w, &case.reference(inputs))
-            });
-            assert_close(what, &got[index], &want, 2e-5);
-        }
+        check_gradients(&Case::new(shape, starts, 11));
+    }
+}
+
+/// Of a state next to nothing is left for the next token: what is subtracted from itself must leave nothing behind.
+#[test]
+fn gradients_of_fast_decay_are_as_exact() {
+    for logarithm in [1.0, 2.0, 3.0] {
+        let mut case = Case::new(SMALL, &[0, 3, 83], 11);
+        case.all[2].fill(logarithm);
+        check_gradients(&case);
+    }
+}
+
+fn check_gradients(case: &Case) {
+    let w = values(case.all[1].len() * case.shape.width, 5);
+    let got = case.backward(&w);
+    let all = case.wide();
+    for (index, what) in ["d mixed", "d dt"].into_iter().enumerate() {
+        let want = gradient(&all[index], |x| {
+            let mut inputs = all.each_ref().map(|x| &x[..]);
+            inputs[index] = x;
+            weigh(&w, &case.reference(inputs))
+        });
+        assert_close(what, &got[index], &want, 2e-5);
     }
 }
 
