@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Packs what was built for one system: dist/lora-tools-VERSION-TARGET.tar.gz, or .zip for Windows.
-# usage: .github/archive.sh TARGET [the folder of the programs: target/release]
+# usage: .github/archive.sh TARGET [the folder of the programs: target/dist]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=$1 built=${2:-target/release}
+target=$1 built=${2:-target/dist}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 name=lora-tools-$version-$target
 out=dist/$name
