@@ -265,7 +265,9 @@ impl TensorView<'_> {
         }
     }
 
-    /// The bytes that hold values of a row, if they lie together; none of a part that lies outside.
+    /// The bytes in which `len` values of a row lie from the stored one at `column` on, whole blocks of them: for asking the
+    /// machine for them, not for reading, as columns may be stored in another order. None where each value lies apart, nor of
+    /// a part that lies outside.
     pub fn stored_part(&self, row: usize, column: usize, len: usize) -> &[u8] {
         if row >= self.rows() {
             return &[];
@@ -279,7 +281,7 @@ impl TensorView<'_> {
             }) => row * own * values + column,
             Some(_) => return &[], // each value has a cache line of its own
         };
-        let (from, to) = (start.div_ceil(values), (start + len).div_ceil(values));
+        let (from, to) = (start / values, (start + len).div_ceil(values));
         let part = self.bytes.get(from * bytes..to * bytes);
         part.unwrap_or_default()
     }

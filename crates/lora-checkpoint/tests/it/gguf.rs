@@ -206,6 +206,13 @@ fn mxfp4_is_read_in_place_and_written_to_the_nearest_value() {
     let mut part = vec![0.0; 32];
     view.read_part(3, 64, &mut part);
     assert_eq!(part, rounded[3 * 96 + 64..][..32]);
+    // Whole blocks, also around parts of them; nothing outside.
+    let block = |row: usize, block: usize| &view.stored()[(row * 3 + block) * 17..][..17];
+    assert_eq!(view.stored_part(3, 64, 32), block(3, 2));
+    assert_eq!(view.stored_part(3, 40, 2), block(3, 1));
+    let two = [block(3, 0), block(3, 1)].concat();
+    assert_eq!(view.stored_part(3, 31, 2), two);
+    assert_eq!(view.stored_part(view.rows(), 0, 32), [0u8; 0]);
     let again = dir.path().join("again.gguf");
     save_gguf(&again, &read, GgufDtype::Mxfp4, "m", keep).unwrap();
     let again = Checkpoint::open(&again).unwrap();
