@@ -30,6 +30,7 @@
 mod array;
 mod arrow_rows;
 mod assign;
+mod brotli;
 mod cell;
 mod chat;
 mod column;

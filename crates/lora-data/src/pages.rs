@@ -1,35 +1,40 @@
 //! A parquet file whose pages are looked at before they are decoded: a page claims how many values it has, and memory is
 //! taken for so many.
+use crate::brotli::Brotli;
 use arrow::datatypes::Schema;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::{ChunkReader, FileReader};
-use parquet::file::serialized_reader::SerializedFileReader;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
+use parquet::file::reader::ChunkReader;
+use parquet::file::serialized_reader::SerializedPageReader;
 use std::sync::Arc;
 
 /// Values that a row has at most in one column: a list of ids or of messages is never longer.
 const VALUES_OF_A_ROW: u64 = 1 << 20;
 
-/// A file of which the footer was read.
-pub(crate) struct ParquetFile {
-    file: Arc<dyn FileReader>,
+/// A file of which the footer was read. (The parquet crate's own `FileReader` would bring its readers of single records with it.)
+pub(crate) struct ParquetFile<R> {
+    groups: Groups<R>,
     schema: Schema,
 }
 
-impl ParquetFile {
+impl<R: ChunkReader + 'static> ParquetFile<R> {
     /// Reads the footer.
-    pub(crate) fn open(file: impl ChunkReader + 'static) -> Result<Self> {
-        let file: Arc<dyn FileReader> = Arc::new(SerializedFileReader::new(file)?);
-        let about = file.metadata().file_metadata();
+    pub(crate) fn open(file: R) -> Result<Self> {
+        let metadata = Arc::new(ParquetMetaDataReader::new().parse_and_finish(&file)?);
+        let about = metadata.file_metadata();
         let schema = parquet_to_arrow_schema(about.schema_descr(), about.key_value_metadata())?;
-        Ok(Self { file, schema })
+        let file = Arc::new(file);
+        let groups = Groups { file, metadata };
+        Ok(Self { groups, schema })
     }
 
     pub(crate) fn metadata(&self) -> &ParquetMetaData {
-        self.file.metadata()
+        &self.groups.metadata
     }
 
     /// The columns as Arrow has them.
@@ -50,38 +55,39 @@ impl ParquetFile {
         };
         let fields = Some(self.schema.fields());
         let levels = parquet_to_arrow_field_levels(descriptor, mask, fields)?;
-        let checked = Checked { file: self.file };
-        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &checked, rows, None)
+        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &self.groups, rows, None)
     }
 }
 
 /// The row groups of a file, whose pages are checked.
-struct Checked {
-    file: Arc<dyn FileReader>,
+struct Groups<R> {
+    file: Arc<R>,
+    metadata: Arc<ParquetMetaData>,
 }
 
-impl RowGroups for Checked {
+impl<R: ChunkReader + 'static> RowGroups for Groups<R> {
     fn num_rows(&self) -> usize {
-        RowGroups::num_rows(&self.file)
+        usize::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
     }
 
     fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
-        let chunks = self.row_groups().map(|group| {
-            let rows = group.num_rows();
-            claimed(group.column(column), rows)
-        });
+        for group in self.metadata.row_groups() {
+            claimed(group.column(column), group.num_rows())?;
+        }
         Ok(Box::new(Chunks {
-            claimed: chunks.collect::<Result<Vec<_>>>()?.into_iter(),
-            pages: RowGroups::column_chunks(&self.file, column)?,
+            file: Arc::clone(&self.file),
+            metadata: Arc::clone(&self.metadata),
+            column,
+            next: 0,
         }))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
-        Box::new(RowGroups::metadata(self).row_groups().iter())
+        Box::new(self.metadata.row_groups().iter())
     }
 
     fn metadata(&self) -> &ParquetMetaData {
-        RowGroups::metadata(&self.file)
+        &self.metadata
     }
 }
 
@@ -101,21 +107,39 @@ fn claimed(chunk: &ColumnChunkMetaData, rows: i64) -> Result<u64> {
     }
 }
 
-/// The parts of a column, each with the values that it claims.
-struct Chunks {
-    pages: Box<dyn PageIterator>,
-    claimed: std::vec::IntoIter<u64>,
+/// The parts of a column, one of each row group.
+struct Chunks<R> {
+    file: Arc<R>,
+    metadata: Arc<ParquetMetaData>,
+    column: usize,
+    next: usize,
 }
 
-impl PageIterator for Chunks {}
+impl<R: ChunkReader + 'static> Chunks<R> {
+    fn pages(&self, group: &RowGroupMetaData) -> Result<Box<dyn PageReader>> {
+        let chunk = group.column(self.column);
+        let left = claimed(chunk, group.num_rows())?;
+        let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+        let (brotli, chunk) = Brotli::taken(chunk)?;
+        let pages = SerializedPageReader::new(Arc::clone(&self.file), &chunk, rows, None)?;
+        let pages = Box::new(pages);
+        Ok(Box::new(Pages {
+            pages,
+            left,
+            brotli,
+        }))
+    }
+}
 
-impl Iterator for Chunks {
+impl<R: ChunkReader + 'static> PageIterator for Chunks<R> {}
+
+impl<R: ChunkReader + 'static> Iterator for Chunks<R> {
     type Item = Result<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let pages = self.pages.next()?;
-        let left = self.claimed.next().unwrap_or(0);
-        Some(pages.map(|pages| Box::new(Pages { pages, left }) as Box<dyn PageReader>))
+        let group = self.metadata.row_groups().get(self.next)?;
+        self.next += 1;
+        Some(self.pages(group))
     }
 }
 
@@ -124,6 +148,7 @@ struct Pages {
     pages: Box<dyn PageReader>,
     /// Values that may come still.
     left: u64,
+    brotli: Option<Brotli>,
 }
 
 impl Pages {
@@ -149,10 +174,14 @@ impl Pages {
     }
 
     fn checked(&mut self, page: Result<Option<Page>>) -> Result<Option<Page>> {
-        if let Ok(Some(page)) = &page {
-            self.check(page)?;
+        let Some(mut page) = page? else {
+            return Ok(None);
+        };
+        if let Some(brotli) = &mut self.brotli {
+            brotli.unpack(&mut page)?;
         }
-        page
+        self.check(&page)?;
+        Ok(Some(page))
     }
 }
 
