@@ -36,6 +36,11 @@ impl Chunks {
         self.count * CHUNK
     }
 
+    /// Whether every sequence is one row, so that each chunk is one.
+    pub(super) fn are_tokens(&self) -> bool {
+        self.count == self.rows && self.segments == self.count
+    }
+
     /// # Panics
     /// If these are values of fewer texts than are named.
     pub(super) fn check_texts(&self, states: &Tensor, each: usize) {
@@ -72,6 +77,10 @@ impl ChunkSteps {
 
     pub(super) fn rows(&self) -> usize {
         self.chunks.rows
+    }
+
+    pub(super) fn are_tokens(&self) -> bool {
+        self.chunks.are_tokens()
     }
 
     pub(super) fn of_chunks(&self) -> &Tensor {

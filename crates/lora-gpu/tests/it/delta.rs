@@ -313,21 +313,39 @@ fn check_gradient(gpu: &Gpu, case: &Case, place: Place, noise: f64) {
     );
 }
 
+/// Heads of which a token takes more than one block, and those for which it is computed as a chunk.
+const WIDE: [DeltaShape; 2] = [
+    DeltaShape {
+        key_heads: 1,
+        value_heads: 2,
+        key_dim: 36,
+        value_dim: 40,
+    },
+    DeltaShape {
+        key_heads: 1,
+        value_heads: 1,
+        key_dim: 260,
+        value_dim: 3,
+    },
+];
+
 /// Two texts in batches one after the other: many rows, one of each, one text alone.
 #[test]
 fn a_text_goes_on_with_the_state_that_it_has_left() {
     each_precision(|gpu| {
-        for shape in SHAPES {
+        for shape in SHAPES.into_iter().chain(WIDE) {
             let place = PLACES[0];
             let whole = Case::new(gpu, shape, &[80, 70], place);
             let expected = whole.by_sequence(&[], |rows, _| whole.gates.rule(shape, rows));
             let states = upload(gpu, Dtype::F32, &vec![0.0; 2 * shape.states()]);
             let mut found = [Vec::new(), Vec::new()];
-            let pieces: [&[(usize, u32)]; 4] = [
+            let pieces: [&[(usize, u32)]; 6] = [
                 &[(30, 1), (70, 0)],
-                &[(1, 0), (37, 1)],
-                &[(9, 0)],
-                &[(3, 1)],
+                &[(1, 0), (36, 1)],
+                &[(8, 0)],
+                &[(1, 0), (1, 1)],
+                &[(1, 1)],
+                &[(2, 1)],
             ];
             for lengths in pieces {
                 let part = |all: &Matrix| {

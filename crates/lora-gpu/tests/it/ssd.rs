@@ -262,18 +262,32 @@ fn check_gradient(gpu: &Gpu, case: &Case, place: crate::support::Place) {
     check("ddt", gpu, &found[1], &columns(all, each), 12);
 }
 
+/// Columns of which a token takes more than one block.
+const WIDE: SsdShape = SsdShape {
+    heads: 2,
+    groups: 1,
+    width: 20,
+    state: 9,
+};
+
 /// Two texts in batches one after the other: many rows, one of each, one text alone.
 #[test]
 fn a_text_goes_on_with_the_state_that_it_has_left() {
     each_precision(|gpu| {
-        for shape in SHAPES {
+        for shape in SHAPES.into_iter().chain([WIDE]) {
             let place = PLACES[0];
             let whole = Case::new(gpu, shape, &[80, 70], place);
             let expected = whole.by_sequence(&[], |rows, _| whole.learned.rule(shape, rows));
             let states = upload(gpu, Dtype::F32, &vec![0.0; 2 * shape.states()]);
             let mut found = [Vec::new(), Vec::new()];
-            let pieces: [&[(usize, u32)]; 4] =
-                [&[(66, 1), (70, 0)], &[(1, 0), (1, 1)], &[(9, 0)], &[(3, 1)]];
+            let pieces: [&[(usize, u32)]; 6] = [
+                &[(66, 1), (70, 0)],
+                &[(1, 0), (1, 1)],
+                &[(9, 0)],
+                &[(1, 1)],
+                &[(1, 1)],
+                &[(1, 1)],
+            ];
             for lengths in pieces {
                 let seen = |text: u32, width: usize| {
                     let rows = found[text as usize].len() / shape.values();

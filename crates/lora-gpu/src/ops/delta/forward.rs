@@ -77,6 +77,9 @@ impl Gpu {
         inputs.check(self);
         let DeltaInputs { shape, chunks, .. } = inputs;
         check_mat("o", o, self.dtype(), chunks.rows(), shape.values());
+        if let Some(states) = states.filter(|_| inputs.are_tokens()) {
+            return self.delta_token(inputs, states, o);
+        }
         let room = Room::of(memory, size(self, inputs, false));
         self.delta_states(inputs, states, &room)?;
         let DeltaShape {

@@ -2,10 +2,12 @@
 //! system, whose inverse is made for all chunks at once; only the state goes from chunk to chunk, that of all sequences and heads
 //! in one product a step (`kernels/delta.cu` has the formulas).
 //!
-//! `room` is the memory that it works in, `forward` and `backward` are the passes, each from what the convolution gave.
+//! `room` is the memory that it works in, `forward` and `backward` are the passes, each from what the convolution gave; `token` is
+//! one more token of each text, in generation.
 mod backward;
 mod forward;
 mod room;
+mod token;
 
 pub use backward::DeltaGradients;
 pub use room::delta_bytes;

@@ -64,6 +64,9 @@ impl Gpu {
         inputs.check(self);
         let SsdInputs { shape, chunks, .. } = inputs;
         check_mat("y", y, self.dtype(), chunks.rows, shape.values());
+        if let Some(states) = states.filter(|_| chunks.are_tokens()) {
+            return self.ssd_token(inputs, states, y);
+        }
         let room = Room::of(memory, (shape, chunks.count), self.dtype(), false);
         self.ssd_states(inputs, states, &room)?;
         let (tile, each) = (CHUNK * CHUNK, CHUNK * shape.width);

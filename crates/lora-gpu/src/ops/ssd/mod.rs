@@ -1,10 +1,12 @@
 //! Mamba-2's state space rule (Dao and Gu 2024) in chunks of 64 rows: the products are the device's, over all chunks at once, and
 //! the state goes from chunk to chunk (`kernels/ssd.cu` has the formulas).
 //!
-//! `room` is the memory that it works in, `forward` and `backward` are the passes, each from what the convolution gave.
+//! `room` is the memory that it works in, `forward` and `backward` are the passes, each from what the convolution gave; `token` is
+//! one more token of each text, in generation.
 mod backward;
 mod forward;
 mod room;
+mod token;
 
 pub use backward::SsdGradients;
 pub use room::ssd_bytes;
