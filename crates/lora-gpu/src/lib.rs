@@ -18,6 +18,7 @@ mod kernels;
 #[cfg(feature = "on-cpu")]
 mod on_cpu;
 mod ops;
+mod product;
 mod tensor;
 mod write;
 
@@ -25,7 +26,7 @@ pub use cuda::{available, cuda};
 pub use device::{Arg, Batch, Device, Gemm, Grid, Identity, Matrix, Memory};
 pub use dtype::Dtype;
 pub use error::Error;
-pub use gpu::{Gpu, Operand, Precision, Product};
+pub use gpu::{Gpu, Precision};
 #[cfg(feature = "on-cpu")]
 pub use on_cpu::OnCpu;
 pub use ops::{
@@ -34,5 +35,6 @@ pub use ops::{
     Plain, Rotary, RowLosses, Scores, Segment, Slots, Spans, SsdGradients, SsdInputs, SsdLearned,
     SsdShape, Taps, Widen, attends, chunks_of, delta_bytes, ssd_bytes,
 };
+pub use product::{Operand, Product};
 pub use tensor::{Mat, Tensor};
 pub use write::Write;
