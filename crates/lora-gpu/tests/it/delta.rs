@@ -1,10 +1,8 @@
 //! The gated delta rule in chunks against the recurrence in f64.
-use crate::support::{
-    Matrix, PLACES, Place, assert_close, differences, each_precision, upload, vector,
-};
+use crate::sequences::{Lengths, NOISE, by_sequence, check, continued, segments};
+use crate::support::{Matrix, PLACES, Place, differences, each_precision, upload, vector};
 use lora_gpu::{
-    ChunkSteps, DeltaGradients, DeltaInputs, DeltaShape, Dtype, Gpu, Keys, Segment, Tensor,
-    delta_bytes,
+    ChunkSteps, DeltaGradients, DeltaInputs, DeltaShape, Dtype, Gpu, Tensor, delta_bytes,
 };
 
 const SHAPES: [DeltaShape; 2] = [
@@ -84,39 +82,11 @@ fn unit(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| x / (squares + 1e-6).sqrt()).collect()
 }
 
-fn chunks(gpu: &Gpu, lengths: &[(usize, u32)]) -> ChunkSteps {
-    let mut first = 0;
-    let segments = lengths.iter().map(|&(queries, _)| {
-        let segment = Segment {
-            first,
-            queries,
-            past: 0,
-            keys: Keys::Rows(first),
-        };
-        first += queries;
-        segment
-    });
-    let segments: Vec<Segment> = segments.collect();
-    let texts: Vec<u32> = lengths.iter().map(|&(_, text)| text).collect();
-    gpu.chunk_steps(&segments, &texts, first)
+fn chunks(gpu: &Gpu, lengths: Lengths<'_>) -> ChunkSteps {
+    let (segments, texts, rows) = segments(lengths);
+    gpu.chunk_steps(&segments, &texts, rows)
         .expect("there is memory")
 }
-
-/// In f32 each value, in bfloat16 the root of the mean square: `roundings` of at most 2⁻⁹ of a value lie on the way, each
-/// independent, twice of which is allowed where signs cancel.
-#[track_caller]
-fn check(what: &str, gpu: &Gpu, found: &[f64], expected: &[f64], (roundings, noise): (usize, f64)) {
-    if gpu.dtype() == Dtype::F32 {
-        return assert_close(what, Dtype::F32, found, expected, noise);
-    }
-    let rms = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let off = rms(&mut found.iter().zip(expected).map(|(a, b)| a - b));
-    let allowed = 2.0 * (roundings as f64).sqrt() / 512.0 * rms(&mut expected.iter().copied());
-    assert!(off <= allowed, "{what}: {off:.2e} of {allowed:.2e}");
-}
-
-/// Of f32 arithmetic, relative to the largest of those values of which a result is a sum.
-const NOISE: f64 = 5e-6;
 
 struct Case {
     shape: DeltaShape,
@@ -165,18 +135,7 @@ impl Case {
     /// What f makes of the rows of each sequence, and of as many others.
     fn by_sequence(&self, others: &[f64], f: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> Vec<f64> {
         let sides = [&self.mixed, &self.a, &self.b];
-        let row = |row: usize| {
-            sides.map(|side| side.values[row * side.columns..(row + 1) * side.columns].to_vec())
-        };
-        let (mut first, mut all) = (0, Vec::new());
-        for &(n, _) in &self.lengths {
-            let rows: Vec<f64> = (first..first + n).flat_map(|i| row(i).concat()).collect();
-            let width = self.shape.values();
-            let others = others.get(first * width..(first + n) * width);
-            all.extend(f(&rows, others.unwrap_or_default()));
-            first += n;
-        }
-        all
+        by_sequence(&self.lengths, &sides, (others, self.shape.values()), f)
     }
 
     /// The most by which a state's logarithm falls in a chunk.
@@ -214,7 +173,7 @@ fn the_rule_in_chunks_is_the_recurrence() {
                         .expect("it fits");
                 });
                 let expected = case.by_sequence(&[], |rows, _| case.gates.rule(shape, rows));
-                check("o", gpu, &found[0], &expected, (10, NOISE));
+                check("o", gpu, (&found[0], &expected), (10, NOISE));
             }
         }
     });
@@ -282,35 +241,21 @@ fn check_gradient(gpu: &Gpu, case: &Case, place: Place, noise: f64) {
     };
     let keys = shape.key_heads * shape.key_dim;
     let all = shape.columns();
-    check("dq", gpu, &part(0, keys), &columns(0, keys), (12, noise));
-    check(
-        "dk",
-        gpu,
-        &part(keys, 2 * keys),
-        &columns(keys, 2 * keys),
-        (16, noise),
-    );
-    check(
-        "dv",
-        gpu,
-        &part(2 * keys, all),
-        &columns(2 * keys, all),
-        (12, noise),
-    );
-    check(
-        "da",
-        gpu,
-        &found[1],
-        &columns(all, all + heads),
-        (20, noise),
-    );
-    check(
-        "db",
-        gpu,
-        &found[2],
-        &columns(all + heads, case.each()),
-        (20, noise),
-    );
+    let of_mixed = [
+        ("dq", 0..keys, 12),
+        ("dk", keys..2 * keys, 16),
+        ("dv", 2 * keys..all, 12),
+    ];
+    for (what, side, roundings) in of_mixed {
+        let found = part(side.start, side.end);
+        let expected = columns(side.start, side.end);
+        check(what, gpu, (&found, &expected), (roundings, noise));
+    }
+    let ends = [all, all + heads, case.each()];
+    for (what, side, found) in [("da", 0, &found[1]), ("db", 1, &found[2])] {
+        let expected = columns(ends[side], ends[side + 1]);
+        check(what, gpu, (found, &expected), (20, noise));
+    }
 }
 
 /// Heads of which a token takes more than one block, and those for which it is computed as a chunk.
@@ -338,8 +283,7 @@ fn a_text_goes_on_with_the_state_that_it_has_left() {
             let whole = Case::new(gpu, shape, &[80, 70], place);
             let expected = whole.by_sequence(&[], |rows, _| whole.gates.rule(shape, rows));
             let states = upload(gpu, Dtype::F32, &vec![0.0; 2 * shape.states()]);
-            let mut found = [Vec::new(), Vec::new()];
-            let pieces: [&[(usize, u32)]; 6] = [
+            let pieces: [Lengths<'_>; 6] = [
                 &[(30, 1), (70, 0)],
                 &[(1, 0), (36, 1)],
                 &[(8, 0)],
@@ -347,40 +291,25 @@ fn a_text_goes_on_with_the_state_that_it_has_left() {
                 &[(1, 1)],
                 &[(2, 1)],
             ];
-            for lengths in pieces {
-                let part = |all: &Matrix| {
-                    let mut values = Vec::new();
-                    for &(n, text) in lengths {
-                        let seen = found[text as usize].len() / shape.values();
-                        let first = (seen + 80 * text as usize) * all.columns;
-                        values.extend_from_slice(&all.values[first..first + n * all.columns]);
-                    }
-                    let rows = values.len() / all.columns;
-                    Matrix::new(gpu, gpu.dtype(), (rows, all.columns), place, &values)
-                };
+            let sides = [&whole.mixed, &whole.a, &whole.b];
+            let pieces = (&pieces[..], shape.values());
+            let found = continued((gpu, place), sides, pieces, |lengths, [mixed, a, b]| {
+                let o = Matrix::unwritten(gpu, gpu.dtype(), (mixed.rows, shape.values()), place);
                 let case = Case {
                     shape,
                     gates: Gates::new(gpu, shape, 0.0),
                     chunks: chunks(gpu, lengths),
                     lengths: lengths.to_vec(),
-                    mixed: part(&whole.mixed),
-                    a: part(&whole.a),
-                    b: part(&whole.b),
+                    mixed,
+                    a,
+                    b,
                 };
-                let size = (case.mixed.rows, shape.values());
-                let o = Matrix::unwritten(gpu, gpu.dtype(), size, place);
                 let memory = case.memory(gpu, false);
                 gpu.delta(case.inputs(), Some(&states), o.mat(), &memory)
                     .expect("it fits");
-                let o = o.now(gpu);
-                let mut first = 0;
-                for &(n, text) in lengths {
-                    let end = first + n * shape.values();
-                    found[text as usize].extend_from_slice(&o[first..end]);
-                    first = end;
-                }
-            }
-            check("o", gpu, &found.concat(), &expected, (10, NOISE));
+                o.now(gpu)
+            });
+            check("o", gpu, (&found, &expected), (10, NOISE));
         }
     });
 }

@@ -22,5 +22,6 @@ mod optim;
 mod plain;
 mod rotary;
 mod rows;
+mod sequences;
 mod ssd;
 mod support;

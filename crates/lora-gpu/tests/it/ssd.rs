@@ -1,8 +1,8 @@
 //! Mamba-2's rule in chunks against the recurrence in f64.
-use crate::support::{Matrix, PLACES, assert_close, differences, each_precision, upload, vector};
+use crate::sequences::{Lengths, NOISE, by_sequence, check, continued, segments};
+use crate::support::{Matrix, PLACES, Place, differences, each_precision, upload, vector};
 use lora_gpu::{
-    Chunks, Dtype, Gpu, Keys, Segment, SsdGradients, SsdInputs, SsdLearned, SsdShape, Tensor,
-    ssd_bytes,
+    Chunks, Dtype, Gpu, SsdGradients, SsdInputs, SsdLearned, SsdShape, Tensor, ssd_bytes,
 };
 
 const SHAPES: [SsdShape; 2] = [
@@ -89,41 +89,10 @@ impl Learned {
     }
 }
 
-fn chunks(gpu: &Gpu, lengths: &[(usize, u32)]) -> Chunks {
-    let mut first = 0;
-    let segments = lengths.iter().map(|&(queries, _)| {
-        let segment = Segment {
-            first,
-            queries,
-            past: 0,
-            keys: Keys::Rows(first),
-        };
-        first += queries;
-        segment
-    });
-    let segments: Vec<Segment> = segments.collect();
-    let texts: Vec<u32> = lengths.iter().map(|&(_, text)| text).collect();
-    gpu.chunks(&segments, &texts, first)
+fn chunks(gpu: &Gpu, lengths: Lengths<'_>) -> Chunks {
+    let (segments, texts, rows) = segments(lengths);
+    gpu.chunks(&segments, &texts, rows)
         .expect("there is memory")
-}
-
-/// Rows of x, B, C and dt side by side.
-fn rows_of(mixed: &[f64], dt: &[f64], shape: SsdShape) -> Vec<f64> {
-    let rows = mixed.chunks(shape.columns()).zip(dt.chunks(shape.heads));
-    rows.flat_map(|(mixed, dt)| [mixed, dt].concat()).collect()
-}
-
-/// In f32 each value, in bfloat16 the root of the mean square: `roundings` of at most 2⁻⁹ of a value lie on the way, each
-/// independent, twice of which is allowed where signs cancel.
-#[track_caller]
-fn check(what: &str, gpu: &Gpu, found: &[f64], expected: &[f64], roundings: usize) {
-    if gpu.dtype() == Dtype::F32 {
-        return assert_close(what, Dtype::F32, found, expected, 5e-6);
-    }
-    let rms = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let off = rms(&mut found.iter().zip(expected).map(|(a, b)| a - b));
-    let allowed = 2.0 * (roundings as f64).sqrt() / 512.0 * rms(&mut expected.iter().copied());
-    assert!(off <= allowed, "{what}: {off:.2e} of {allowed:.2e}");
 }
 
 struct Case {
@@ -136,7 +105,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(gpu: &Gpu, shape: SsdShape, lengths: &[usize], place: crate::support::Place) -> Self {
+    fn new(gpu: &Gpu, shape: SsdShape, lengths: &[usize], place: Place) -> Self {
         let lengths: Vec<_> = lengths.iter().copied().zip(0..).collect();
         let rows: usize = lengths.iter().map(|(rows, _)| rows).sum();
         let noise =
@@ -161,19 +130,10 @@ impl Case {
         }
     }
 
-    /// What f makes of the rows of each sequence, and of as many others.
+    /// What f makes of the rows of each sequence, x, B, C and dt side by side, and of as many others.
     fn by_sequence(&self, others: &[f64], f: impl Fn(&[f64], &[f64]) -> Vec<f64>) -> Vec<f64> {
-        let rows = rows_of(&self.mixed.values, &self.dt.values, self.shape);
-        let (each, other) = (self.shape.columns() + self.shape.heads, self.shape.values());
-        let mut first = 0;
-        let mut all = Vec::new();
-        for &(n, _) in &self.lengths {
-            let of = |width: usize| first * width..(first + n) * width;
-            let others = others.get(of(other)).unwrap_or_default();
-            all.extend(f(&rows[of(each)], others));
-            first += n;
-        }
-        all
+        let sides = [&self.mixed, &self.dt];
+        by_sequence(&self.lengths, &sides, (others, self.shape.values()), f)
     }
 
     fn memory(&self, gpu: &Gpu, is_back: bool) -> Tensor {
@@ -195,7 +155,7 @@ fn the_rule_in_chunks_is_the_recurrence() {
                         .expect("it fits");
                 });
                 let expected = case.by_sequence(&[], |rows, _| case.learned.rule(shape, rows));
-                check("y", gpu, &found[0], &expected, 6);
+                check("y", gpu, (&found[0], &expected), (6, NOISE));
             }
         }
     });
@@ -227,7 +187,7 @@ fn gradients_of_fast_decay_are_as_exact() {
     }
 }
 
-fn check_gradient(gpu: &Gpu, case: &Case, place: crate::support::Place) {
+fn check_gradient(gpu: &Gpu, case: &Case, place: Place) {
     let shape = case.shape;
     let noise = |columns| Matrix::noise(gpu, gpu.dtype(), (146, columns), place, (3, 1.0));
     let unwritten = |columns| Matrix::unwritten(gpu, gpu.dtype(), (146, columns), place);
@@ -256,10 +216,10 @@ fn check_gradient(gpu: &Gpu, case: &Case, place: crate::support::Place) {
     };
     let (x, b) = (shape.values(), shape.values() + shape.groups * shape.state);
     let all = shape.columns();
-    check("dx", gpu, &part(0, x), &columns(0, x), 8);
-    check("dB", gpu, &part(x, b), &columns(x, b), 8);
-    check("dC", gpu, &part(b, all), &columns(b, all), 8);
-    check("ddt", gpu, &found[1], &columns(all, each), 12);
+    check("dx", gpu, (&part(0, x), &columns(0, x)), (8, NOISE));
+    check("dB", gpu, (&part(x, b), &columns(x, b)), (8, NOISE));
+    check("dC", gpu, (&part(b, all), &columns(b, all)), (8, NOISE));
+    check("ddt", gpu, (&found[1], &columns(all, each)), (12, NOISE));
 }
 
 /// Columns of which a token takes more than one block.
@@ -279,8 +239,7 @@ fn a_text_goes_on_with_the_state_that_it_has_left() {
             let whole = Case::new(gpu, shape, &[80, 70], place);
             let expected = whole.by_sequence(&[], |rows, _| whole.learned.rule(shape, rows));
             let states = upload(gpu, Dtype::F32, &vec![0.0; 2 * shape.states()]);
-            let mut found = [Vec::new(), Vec::new()];
-            let pieces: [&[(usize, u32)]; 6] = [
+            let pieces: [Lengths<'_>; 6] = [
                 &[(66, 1), (70, 0)],
                 &[(1, 0), (1, 1)],
                 &[(9, 0)],
@@ -288,42 +247,24 @@ fn a_text_goes_on_with_the_state_that_it_has_left() {
                 &[(1, 1)],
                 &[(1, 1)],
             ];
-            for lengths in pieces {
-                let seen = |text: u32, width: usize| {
-                    let rows = found[text as usize].len() / shape.values();
-                    (rows + 80 * text as usize) * width
-                };
-                let part = |all: &Matrix| {
-                    let mut values = Vec::new();
-                    for &(n, text) in lengths {
-                        let first = seen(text, all.columns);
-                        values.extend_from_slice(&all.values[first..first + n * all.columns]);
-                    }
-                    let rows = values.len() / all.columns;
-                    Matrix::new(gpu, gpu.dtype(), (rows, all.columns), place, &values)
-                };
+            let pieces = (&pieces[..], shape.values());
+            let sides = [&whole.mixed, &whole.dt];
+            let found = continued((gpu, place), sides, pieces, |lengths, [mixed, dt]| {
+                let y = Matrix::unwritten(gpu, gpu.dtype(), (mixed.rows, shape.values()), place);
                 let case = Case {
                     shape,
                     learned: Learned::new(gpu, shape, 0.0),
                     chunks: chunks(gpu, lengths),
                     lengths: lengths.to_vec(),
-                    mixed: part(&whole.mixed),
-                    dt: part(&whole.dt),
+                    mixed,
+                    dt,
                 };
-                let size = (case.mixed.rows, shape.values());
-                let y = Matrix::unwritten(gpu, gpu.dtype(), size, place);
                 let memory = case.memory(gpu, false);
                 gpu.ssd(case.inputs(), Some(&states), y.mat(), &memory)
                     .expect("it fits");
-                let y = y.now(gpu);
-                let mut first = 0;
-                for &(n, text) in lengths {
-                    let end = first + n * shape.values();
-                    found[text as usize].extend_from_slice(&y[first..end]);
-                    first = end;
-                }
-            }
-            check("y", gpu, &found.concat(), &expected, 6);
+                y.now(gpu)
+            });
+            check("y", gpu, (&found, &expected), (6, NOISE));
         }
     });
 }
