@@ -12,6 +12,19 @@ pub fn chunks_of(rows: usize) -> usize {
     rows.div_ceil(CHUNK)
 }
 
+/// A segment's chunk from one of its rows on: its first row, and its rows.
+fn chunk(segment: Segment, from: usize, rows: usize) -> [u32; 2] {
+    let Segment { first, queries, .. } = segment;
+    assert!(first + queries <= rows, "{segment:?} of {rows}");
+    [(first + from) as u32, CHUNK.min(queries - from) as u32]
+}
+
+/// How many texts there are at least.
+fn numbers(texts: &[u32]) -> usize {
+    let most = texts.iter().max();
+    most.map_or(0, |&text| text as usize + 1)
+}
+
 /// The chunks of a batch, on the device: of each its first row and its rows, of each segment its chunks and its text.
 #[derive(Debug, Clone)]
 pub struct Chunks {
@@ -128,14 +141,7 @@ impl Gpu {
         for step in 0..most {
             let first = of_chunks.len();
             for &index in order.iter().take_while(|index| chunks(index) > step) {
-                let segment = segments[index];
-                assert!(
-                    segment.first + segment.queries <= rows,
-                    "{segment:?} of {rows}"
-                );
-                let from = step * CHUNK;
-                let count = CHUNK.min(segment.queries - from);
-                of_chunks.push([(segment.first + from) as u32, count as u32]);
+                of_chunks.push(chunk(segments[index], step * CHUNK, rows));
             }
             steps.push(first..of_chunks.len());
         }
@@ -148,11 +154,7 @@ impl Gpu {
                 of_segments: own.clone(),
                 segments: segments.len(),
                 rows,
-                texts: texts
-                    .iter()
-                    .map(|&text| text as usize + 1)
-                    .max()
-                    .unwrap_or(0),
+                texts: numbers(&texts),
             },
             steps,
             texts: own,
@@ -176,15 +178,9 @@ impl Gpu {
         let mut of_chunks: Vec<[u32; 2]> = Vec::new();
         let mut of_segments = Vec::with_capacity(segments.len());
         for (segment, &text) in segments.iter().zip(texts) {
-            assert!(
-                segment.first + segment.queries <= rows,
-                "{segment:?} of {rows}"
-            );
             let first = of_chunks.len() as u32;
-            for from in (0..segment.queries).step_by(CHUNK) {
-                let count = CHUNK.min(segment.queries - from);
-                of_chunks.push([(segment.first + from) as u32, count as u32]);
-            }
+            let chunks = (0..segment.queries).step_by(CHUNK);
+            of_chunks.extend(chunks.map(|from| chunk(*segment, from, rows)));
             of_segments.push([first, of_chunks.len() as u32 - first, text]);
         }
         Ok(Chunks {
@@ -193,11 +189,7 @@ impl Gpu {
             segments: of_segments.len(),
             of_segments: self.uploaded(Dtype::U32, of_segments.as_flattened())?,
             rows,
-            texts: texts
-                .iter()
-                .map(|&text| text as usize + 1)
-                .max()
-                .unwrap_or(0),
+            texts: numbers(texts),
         })
     }
 
