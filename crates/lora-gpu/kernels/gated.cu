@@ -9,36 +9,37 @@ __device__ __forceinline__ float gate_slope(float x, int gelu) {
   return gelu ? GELU_SCALE * (1.f + 3.f * GELU_CUBIC * x * x) : 1.f;
 }
 
+// Gate and up may lie side by side or apart.
 ENTRY(gated,
-      (const act* gate_up, u64 stride, int gelu, act* out, u64 out_stride, u64 rows, u64 columns),
-      (gate_up, stride, gelu, out, out_stride, rows, columns),
-      columns % 4 == 0 && by_four(gate_up, stride) && by_four(out, out_stride)) {
+      (const act* gate, u64 gate_stride, const act* up, u64 up_stride, int gelu, act* out, u64 out_stride, u64 rows,
+       u64 columns),
+      (gate, gate_stride, up, up_stride, gelu, out, out_stride, rows, columns),
+      columns % 4 == 0 && by_four(gate, gate_stride) && by_four(up, up_stride) && by_four(out, out_stride)) {
   each<W>(rows, columns, [=](u64 row, u64 i) {
-    const act* at = gate_up + row * stride + i;
-    Floats<W> g = load<W>(at), u = load<W>(at + columns);
+    Floats<W> g = load<W>(gate + row * gate_stride + i), u = load<W>(up + row * up_stride + i);
     for (int k = 0; k < W; ++k) g[k] = g[k] * sigmoid(gate_z(g[k], gelu)) * u[k];
     store<W>(out + row * out_stride + i, g);
   });
 }
 
-// With s = σ(z(g)): d_gate = d·up·(s + g·s·(1 − s)·z′(g)), d_up = d·g·s. The gradient may lie where gate and up lie.
+// With s = σ(z(g)): d_gate = d·up·(s + g·s·(1 − s)·z′(g)), d_up = d·g·s. The gradients may lie where gate and up lie.
 ENTRY(gated_backward,
-      (const act* gate_up, u64 stride, int gelu, const act* d, u64 d_stride, act* d_gate_up, u64 out_stride, u64 rows,
-       u64 columns),
-      (gate_up, stride, gelu, d, d_stride, d_gate_up, out_stride, rows, columns),
-      columns % 4 == 0 && by_four(gate_up, stride) && by_four(d, d_stride) && by_four(d_gate_up, out_stride)) {
+      (const act* gate, u64 gate_stride, const act* up, u64 up_stride, int gelu, const act* d, u64 d_stride, act* d_gate,
+       u64 d_gate_stride, act* d_up, u64 d_up_stride, u64 rows, u64 columns),
+      (gate, gate_stride, up, up_stride, gelu, d, d_stride, d_gate, d_gate_stride, d_up, d_up_stride, rows, columns),
+      columns % 4 == 0 && by_four(gate, gate_stride) && by_four(up, up_stride) && by_four(d, d_stride) &&
+          by_four(d_gate, d_gate_stride) && by_four(d_up, d_up_stride)) {
   each<W>(rows, columns, [=](u64 row, u64 i) {
-    const act* at = gate_up + row * stride + i;
-    act* to = d_gate_up + row * out_stride + i;
-    Floats<W> g = load<W>(at), u = load<W>(at + columns), grad = load<W>(d + row * d_stride + i);
+    Floats<W> g = load<W>(gate + row * gate_stride + i), u = load<W>(up + row * up_stride + i);
+    Floats<W> grad = load<W>(d + row * d_stride + i);
     for (int k = 0; k < W; ++k) {
       float s = sigmoid(gate_z(g[k], gelu)), activated = g[k] * s;
-      float d_gate = grad[k] * u[k] * (s + activated * (1.f - s) * gate_slope(g[k], gelu));
+      float slope = grad[k] * u[k] * (s + activated * (1.f - s) * gate_slope(g[k], gelu));
       u[k] = grad[k] * activated;
-      g[k] = d_gate;
+      g[k] = slope;
     }
-    store<W>(to, g);
-    store<W>(to + columns, u);
+    store<W>(d_gate + row * d_gate_stride + i, g);
+    store<W>(d_up + row * d_up_stride + i, u);
   });
 }
 

@@ -33,7 +33,7 @@ pub use ops::{
     Activation, AdamStep, Affine, Apart, Attended, Attention, AttentionTiles, ChunkSteps, Chunks,
     Clamped, DeltaGradients, DeltaInputs, DeltaShape, DoraFactors, GatedNorm, Keys, Mask, Pairs,
     Plain, Rotary, RowLosses, Scores, Segment, Slots, Spans, SsdGradients, SsdInputs, SsdLearned,
-    SsdShape, Taps, Widen, attends, chunks_of, delta_bytes, ssd_bytes,
+    SsdShape, TableRows, Taps, Widen, attends, chunks_of, delta_bytes, ssd_bytes,
 };
 pub use product::{Operand, Product};
 pub use tensor::{Mat, Tensor};

@@ -3,7 +3,7 @@ use super::{Args, THREADS, block_a_row, check_mat, check_shapes, check_tensor, o
 use crate::{Dtype, Error, Gpu, Mat, Tensor, Write};
 
 /// Groups of γ's width that a row of `columns` consists of.
-fn groups(columns: usize, width: usize) -> usize {
+pub(super) fn groups(columns: usize, width: usize) -> usize {
     assert!(
         width > 0 && columns.is_multiple_of(width),
         "rows of {columns} are normalised by {width}"

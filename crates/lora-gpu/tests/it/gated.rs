@@ -58,6 +58,44 @@ fn gates_open_and_their_gradient_is_the_difference() {
     });
 }
 
+/// A gate, and what it lets through in a matrix of its own: in place, what stands beside each stays.
+#[test]
+fn a_gate_that_lies_apart_gives_the_same_bits() {
+    each_case(|gpu, rows, columns, place| {
+        let activation = Activation::GeluTanh;
+        let dtype = gpu.dtype();
+        let both = Matrix::noise(gpu, dtype, (rows, 2 * columns), place, (1, 6.0));
+        let d = Matrix::noise(gpu, dtype, (rows, columns), place, (2, 1.0));
+        let half = |side: usize| -> Matrix {
+            let rows_of_both = both.values.chunks(2 * columns);
+            let own = rows_of_both.flat_map(|row| &row[side * columns..(side + 1) * columns]);
+            let own: Vec<f64> = own.copied().collect();
+            let place = crate::support::PLACES[2 * side]; // each with a stride of its own
+            Matrix::new(gpu, dtype, (rows, columns), place, &own)
+        };
+        let (gate, up) = (half(0), half(1));
+        let pair = [gate.mat(), up.mat()];
+        let [expected, found] =
+            [(), ()].map(|()| Matrix::unwritten(gpu, dtype, (rows, columns), place));
+        gpu.gated(both.mat(), activation, expected.mat())
+            .expect("it fits");
+        gpu.gated_pair(pair, activation, found.mat())
+            .expect("it fits");
+        assert_eq!(found.now(gpu), expected.now(gpu));
+        gpu.gated_pair_backward(pair, activation, d.mat(), pair)
+            .expect("it fits");
+        gpu.gated_backward(both.mat(), activation, d.mat(), both.mat())
+            .expect("it fits");
+        let gradient = both.now(gpu);
+        let of_half = |side: usize| -> Vec<f64> {
+            let rows = gradient.chunks(2 * columns);
+            let own = rows.flat_map(|row| &row[side * columns..(side + 1) * columns]);
+            own.copied().collect()
+        };
+        assert_eq!([gate.now(gpu), up.now(gpu)], [of_half(0), of_half(1)]);
+    });
+}
+
 /// The gradient of a row, whose columns don't depend on each other.
 fn differences_of_columns(activation: Activation, x: &[f64], d: &[f64]) -> Vec<f64> {
     let columns = d.len();

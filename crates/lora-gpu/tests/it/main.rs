@@ -15,6 +15,7 @@ mod elementwise;
 mod experts;
 mod gated;
 mod gated_norm;
+mod layer_inputs;
 mod layer_norm;
 mod loss;
 mod norm;
