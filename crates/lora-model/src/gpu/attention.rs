@@ -1,6 +1,6 @@
 //! Attention of one layer on the device: by the device's own kernels, which keep no scores, or by scores.
 use super::group::Linear;
-use super::kinds::{ALIGNED, Kind};
+use super::kinds::Kind;
 use super::pass::LayerPass;
 use super::saved::Saved;
 use crate::spec::Projection;
@@ -8,18 +8,6 @@ use lora_gpu::{Apart, Attended, Attention, Error, Mat, Tensor};
 use lora_kernels::profile::Part;
 
 impl<'p> LayerPass<'p> {
-    /// Queries, keys and values side by side, or their gradients, (T, q + 2·kv).
-    pub(super) fn qkv<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
-        let columns = self.queries() + 2 * self.keys();
-        match self.has_gate() {
-            true => {
-                let stride = columns.next_multiple_of(ALIGNED);
-                tensor.strided(0, self.pass.rows, columns, stride)
-            }
-            false => self.mixed(tensor).of_columns(0..columns),
-        }
-    }
-
     /// Those of the forward pass, as attention takes them.
     pub(super) fn saved_qkv(self, saved: &Saved) -> &Tensor {
         let apart = saved.heads.as_ref().filter(|_| self.has_gate());
@@ -27,7 +15,7 @@ impl<'p> LayerPass<'p> {
     }
 
     /// Whether attention's output has a gate, whose rows stand among those of queries.
-    fn has_gate(self) -> bool {
+    pub(super) fn has_gate(self) -> bool {
         let linears = &self.group(Kind::Qkv).linears;
         let is_gate = |linear: &Linear| linear.projection == Projection::QGate;
         linears.iter().any(is_gate)
@@ -35,7 +23,7 @@ impl<'p> LayerPass<'p> {
 
     /// Of what the linear layers give queries and, behind those of each head, the gate of its output.
     fn with_gates<'t>(self, tensor: &'t Tensor) -> [Apart<'t>; 2] {
-        let (width, all) = (self.pass.config.head_dim, self.mixed(tensor));
+        let (width, all) = (self.own_heads().width, self.mixed(tensor));
         let end = 2 * self.queries();
         let of = |columns| Apart {
             mat: all.of_columns(columns),
@@ -63,35 +51,21 @@ impl<'p> LayerPass<'p> {
         gpu.convert(self.behind_gates(&saved.qkv), 1.0, self.own_kv(tensor))
     }
 
-    /// Values of the queries of a row.
-    pub(super) fn queries(self) -> usize {
-        self.pass.config.num_attention_heads * self.pass.config.head_dim
-    }
-
-    /// Values of the keys of a row.
-    pub(super) fn keys(self) -> usize {
-        self.pass.config.num_key_value_heads * self.pass.config.head_dim
-    }
-
-    /// The keys and values of the batch's own rows, (T, 2·kv).
-    pub(super) fn own_kv<'t>(self, qkv: &'t Tensor) -> Mat<'t> {
-        let all = self.qkv(qkv);
-        all.of_columns(self.queries()..all.columns())
-    }
-
     /// What the device's own kernels take, if they compute this pass.
     fn attention_of<'t>(self, saved: &'t Saved) -> Option<(Attention<'t>, &'t Tensor)>
     where
         'p: 't,
     {
-        let tiles = self.pass.attention.as_ref()?;
+        let own = self.own_heads();
+        let tiles = self.pass.attention.as_ref();
+        let tiles = tiles.filter(|_| self.pass.gpu.attends(own.width))?;
         let log_sums = saved.log_sums.as_ref()?;
         let shape = self.pass.scores(self.index);
         let attention = Attention {
             qkv: self.qkv(self.saved_qkv(saved)),
             heads: shape.heads,
-            kv_heads: self.pass.config.num_key_value_heads,
-            head_dim: self.pass.config.head_dim,
+            kv_heads: own.kv,
+            head_dim: own.width,
             window: shape.window,
             scale: shape.scale,
             softcap: shape.softcap,
@@ -105,6 +79,7 @@ impl<'p> LayerPass<'p> {
     pub(super) fn attend(self, saved: &Saved) -> Result<(), Error> {
         self.take_heads(saved)?;
         self.turn_heads(saved)?;
+        self.share_keys(saved)?;
         let to = self.plain(Kind::Output, saved.input(Kind::Output));
         let Some(attended) = self.attended(saved) else {
             return self.attend_to(saved, to);
@@ -126,8 +101,12 @@ impl<'p> LayerPass<'p> {
             return self.pass.timed(Part::AttentionForward, 0, run);
         };
         let own = self.own_kv(self.saved_qkv(saved));
-        let kept = cache.layers[self.index].mat(cache.rows, own.columns());
-        self.pass.gpu.put(own, &cache.places, 0, kept)?;
+        let source = self.pass.config.keys_of(self.index);
+        let kept = &cache.layers[source.unwrap_or(self.index)];
+        let kept = kept.mat(cache.rows, own.columns());
+        if source.is_none() {
+            self.pass.gpu.put(own, &cache.places, 0, kept)?;
+        }
         self.cached_attention(saved, kept, to)
     }
 
@@ -167,6 +146,7 @@ impl<'p> LayerPass<'p> {
         self.pass.timed(Part::AttentionBackward, 0, || {
             self.attention_backward(saved, outputs, d_qkv)
         })?;
+        self.join_key_gradients(self.own_kv(d_qkv))?;
         self.heads_backward(saved, self.qkv(d_qkv), gradients)
     }
 

@@ -121,11 +121,11 @@ impl Heads {
 impl<'p> LayerPass<'p> {
     /// Heads where keys are as the model has them.
     fn grouped(self) -> Heads {
-        let config = self.pass.config;
+        let own = self.own_heads();
         Heads {
-            group: config.num_attention_heads / config.num_key_value_heads,
-            kv_heads: config.num_key_value_heads,
-            width: config.head_dim,
+            group: self.pass.config.num_attention_heads / own.kv,
+            kv_heads: own.kv,
+            width: own.width,
         }
     }
 

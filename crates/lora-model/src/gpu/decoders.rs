@@ -10,10 +10,6 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), Error> {
     let of_outputs = of_outputs.into_iter().filter(|n| facts.norm(*n).is_some());
     let lacks = [
         (
-            facts.output_scale.is_some(),
-            "values with a norm of their own, and layers' outputs times a number",
-        ),
-        (
             config.experts.is_some() && facts.norm(Norm::MlpOutput).is_some(),
             "a norm of what experts give",
         ),

@@ -3,18 +3,17 @@ use super::bound::Bound;
 use super::buffer::{Buffer, InTurn, together};
 use super::by_scores::scores_of;
 use super::decoders;
-use super::expert_scratch::Mixed;
 use super::factors::OnDevice;
 use super::head_room::{self, HeadBuffers};
 use super::own_norms::OwnNorms;
 use super::own_tables::OwnTables;
 use super::pass::{LayerPass, Pass};
+use super::places::{Places, PlacesOfPass};
 use super::rotation::{Rotations, Tables};
-use super::saved::Saved;
 use super::scratch::{Asked, Buffers, Scratch};
 use super::table::Lookup;
 use super::weights::Weights;
-use super::widths::Widths;
+use super::widths::AllWidths;
 use crate::fused::batch::Batch;
 use crate::fused::binding::Binding;
 use crate::fused::chosen::Chooser;
@@ -24,6 +23,7 @@ use lora_checkpoint::ModelConfig;
 use lora_core::Adapter;
 use lora_gpu::{Dtype, Gpu, Keys, Tensor};
 use lora_kernels::profile::Profile;
+use std::ops::Range;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -32,16 +32,18 @@ pub(super) struct Engine<'b> {
     pub(super) config: &'b ModelConfig,
     pub(super) gpu: Gpu,
     pub(super) weights: Weights,
+    /// Of the weights' groups.
+    widths: AllWidths,
     pub(super) on_device: Option<OnDevice>,
+    /// The first layer in which the adapter that the base was loaded for trains something.
+    pub(super) lowest: usize,
     /// Norms that train, in the weights' place.
     norms: OwnNorms,
     /// Embedding and head, if they train as a whole.
     pub(super) own_tables: OwnTables,
     /// Layers that keep their activations; the others are computed again from their inputs.
     pub(super) kept: usize,
-    /// What each layer keeps, of those that do; then the one at work.
-    saved: Vec<Saved>,
-    saved_rows: usize,
+    places: Places,
     /// Inputs of the layers that are computed again.
     pub(super) inputs: Vec<Buffer>,
     buffers: Buffers,
@@ -51,7 +53,9 @@ pub(super) struct Engine<'b> {
     pub(super) x: Buffer,
     pub(super) d_x: Buffer,
     tables: Tables,
-    lookup: Lookup,
+    pub(super) lookup: Lookup,
+    /// Of the inputs of layers.
+    pub(super) inputs_lookup: Lookup,
     /// Gradients as they came back.
     pub(super) found: Vec<f32>,
     /// Who sees or gives the experts that tokens choose.
@@ -66,24 +70,27 @@ impl<'b> Engine<'b> {
         decoders::check(base.config())?;
         let binding = Binding::new(base.config(), adapter, None)?;
         let bound = Bound::of(base.config(), &binding)?;
+        let weights = Weights::load(base, &gpu, &bound)?;
         Ok(Self {
             base,
             config: base.config(),
-            weights: Weights::load(base, &gpu, &bound)?,
+            widths: widths(base.config(), &weights, &gpu),
+            weights,
             on_device: None,
+            lowest: adapter.map_or(0, |_| bound.lowest),
             norms: OwnNorms::default(),
             own_tables: OwnTables::default(),
             kept: usize::MAX,
-            saved: Vec::new(),
-            saved_rows: 0,
+            places: Places::default(),
             inputs: Vec::new(),
-            buffers: Buffers::new(&gpu),
+            buffers: Buffers::new(&gpu, base.config()),
             head: HeadBuffers::new(),
             in_turn: InTurn::new(),
             x: Buffer::new(Dtype::F32),
             d_x: Buffer::new(Dtype::F32),
             tables: Tables::new(base.config()),
             lookup: Lookup::new(&gpu),
+            inputs_lookup: Lookup::new(&gpu),
             found: Vec::new(),
             chooser: Chooser::default(),
             profile: None,
@@ -104,8 +111,9 @@ impl<'b> Engine<'b> {
                 self.own_tables = OwnTables::default();
                 let layers = self.weights.layers.iter();
                 if !bound.fits(layers.map(|l| (&l.groups[..], l.mixture_columns()))) {
-                    self.saved.clear(); // of another width
+                    self.places = Places::default(); // of other widths
                     self.weights = Weights::load(self.base, &self.gpu, &bound)?;
+                    self.widths = widths(self.config, &self.weights, &self.gpu);
                 }
                 let wide = self.wide(bound.has_magnitudes())?;
                 let offset = self.config.facts().norm_offset;
@@ -154,8 +162,9 @@ impl<'b> Engine<'b> {
         let segments = pass.segments.iter();
         let scores = segments.clone().map(|s| scores_of(heads, s)).max();
         let listed = segments.filter(|s| matches!(s.keys, Keys::Listed(_)));
+        let widths = self.widths.shared;
         let asked = Asked {
-            widths: self.widths(),
+            widths,
             rows: pass.rows,
             chunks: pass.chunks(),
             gathered: listed.map(|s| s.seen()).max().unwrap_or(0),
@@ -163,29 +172,20 @@ impl<'b> Engine<'b> {
             widened: self.weights.widened(),
             drops: pass.dropout.is_some(),
             trains,
-            by_scores: pass.attention.is_none(),
+            attends: pass.attention.is_some(),
+            by_scores: pass.attention.is_none() || widths.by_scores,
+            shares: pass.cache.is_none(),
         };
         Ok(self.buffers.get(&self.gpu, asked, &mut self.in_turn)?)
     }
 
-    fn widths(&self) -> Widths {
-        let groups = (self.weights.widest(), self.weights.scaled());
-        let mixed = Mixed::of(self.config, self.weights.mixture_columns());
-        Widths::of(self.config, groups, mixed, self.gpu.dtype())
-    }
-
-    /// Places for the activations of `count` layers of `rows` rows, and one more for the layer at work.
-    pub(super) fn saved(&mut self, count: usize, rows: usize) -> Result<Vec<Saved>, Error> {
-        if rows > self.saved_rows {
-            self.saved.clear();
-            self.saved_rows = rows;
-        }
-        let widths = self.widths();
-        while self.saved.len() < count + 1 {
-            let saved = Saved::alloc(&self.gpu, widths, self.saved_rows)?;
-            self.saved.push(saved);
-        }
-        Ok(self.saved.clone())
+    /// Places for what a pass of so many rows keeps, of these layers too.
+    pub(super) fn places(
+        &mut self,
+        kept: Range<usize>,
+        rows: usize,
+    ) -> Result<PlacesOfPass, Error> {
+        Ok(self.places.get(&self.gpu, &self.widths, kept, rows)?)
     }
 
     /// Room for what the head uses for n targets, and layers for the rows of a pass.
@@ -193,7 +193,7 @@ impl<'b> Engine<'b> {
         let dtype = self.gpu.dtype();
         let wide = self.own_tables.head(&self.weights).widened();
         let of_head = head_room::of_loss(self.config, targets, wide, dtype);
-        let of_layers = self.widths().of_layers(
+        let of_layers = self.widths.shared.of_layers(
             (pass.rows, pass.rows, pass.chunks()),
             self.weights.widened(),
             dtype,
@@ -202,20 +202,12 @@ impl<'b> Engine<'b> {
         Ok(self.in_turn.reserve(&self.gpu, most)?)
     }
 
-    /// The hidden state before the first layer: x (T, H).
-    pub(super) fn embed(&mut self, pass: &Pass<'_>, x: &Tensor) -> Result<(), Error> {
-        let scale = self.config.embedding_scale() as f32;
-        let to = x.mat(pass.rows, self.config.hidden_size);
-        let table = self.own_tables.embedding(&self.weights);
-        Ok(self.lookup.embed(&self.gpu, table, &pass.ids, scale, to)?)
-    }
-
     /// The hidden states after the last layer; nothing is kept for a backward pass.
     pub(super) fn forward(&mut self, pass: &Pass<'_>) -> Result<Tensor, Error> {
         let scratch = self.scratch(pass, false)?;
-        let saved = self.saved(0, pass.rows)?;
+        let places = self.places(0..0, pass.rows)?;
         let x = self.x.get(&self.gpu, pass.rows * self.config.hidden_size)?;
-        self.embed(pass, &x)?;
+        self.begin(pass, (&scratch, &places), &x)?;
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let at = LayerPass {
                 pass,
@@ -223,7 +215,7 @@ impl<'b> Engine<'b> {
                 layer,
                 scratch: &scratch,
             };
-            at.run(&x, &saved[0])?;
+            at.run(&x, &places.work)?;
         }
         Ok(x)
     }
@@ -281,4 +273,9 @@ impl<'b> Engine<'b> {
         self.give_back(on_device);
         Ok(())
     }
+}
+
+fn widths(config: &ModelConfig, weights: &Weights, gpu: &Gpu) -> AllWidths {
+    let (groups, mixtures) = (weights.groups(), weights.mixture_columns());
+    AllWidths::of(config, &groups, mixtures, gpu.dtype())
 }

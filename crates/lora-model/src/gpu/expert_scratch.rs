@@ -35,6 +35,14 @@ impl Mixed {
         })
     }
 
+    /// These, or others where there are none: all layers with experts have the same.
+    pub(super) fn or(self, other: Self) -> Self {
+        match self.experts {
+            0 => other,
+            _ => self,
+        }
+    }
+
     /// What a layer keeps of a token: what gates and ups of the chosen give.
     pub(super) fn gate_up(self) -> usize {
         2 * self.chosen * self.width

@@ -33,7 +33,7 @@ impl Engine<'_> {
         let total = self.gpu.identity().total_memory;
         let held = total.saturating_sub(free);
         let may = budget.map_or(free, |b| b.saturating_sub(held).min(free));
-        let sizes = Sizes::of(&self.weights, parameters);
+        let sizes = Sizes::of(&self.weights, parameters, self.lowest);
         let peak = GpuPeak::of(self.config, &sizes, batch, drops, self.gpu.dtype());
         let Some(kept) = peak.kept_within(may) else {
             let (tokens, least) = (batch.tokens, peak.total(0));
@@ -48,7 +48,7 @@ impl Engine<'_> {
         self.kept = kept;
         Ok(GpuMemory {
             kept_layers: kept,
-            recomputed_layers: peak.step.layers - kept,
+            recomputed_layers: peak.step.layers.len() - kept,
             held_bytes: held,
             step_bytes: peak.total(kept),
         })

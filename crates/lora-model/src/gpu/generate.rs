@@ -29,13 +29,15 @@ impl Generate for OnGpu<'_> {
         let binding = self.binding(adapter, &packed, None)?;
         let batch = self.laid_out(&packed, prefixes);
         let rows = cache_rows(&batch, prompts.len(), how.max_new_tokens);
-        let width = 2 * config.num_key_value_heads * config.head_dim;
         let on_device = self.engine.adopt(&binding)?;
         let gpu = &self.engine.gpu;
         let layers = 0..config.num_hidden_layers;
         let cache = layers.clone().map(|layer| {
-            let keeps = config.layers[layer].has_attention();
-            gpu.activations(if keeps { rows * width } else { 0 })
+            let attends = config.layers[layer].has_attention();
+            let keeps = attends && config.keys_of(layer).is_none();
+            let heads = config.heads_of(layer);
+            let values = 2 * rows * heads.kv * heads.width;
+            gpu.activations(if keeps { values } else { 0 })
         });
         let kept = layers.map(|layer| Kept::new(gpu, config, layer, prompts.len()));
         let mut cached = Cached {
@@ -56,7 +58,7 @@ impl Generate for OnGpu<'_> {
 struct Cached<'d, 'b> {
     engine: &'d mut Engine<'b>,
     on_device: &'d OnDevice,
-    /// Keys and values of each layer, (rows, 2·kv).
+    /// Keys and values of each layer that has its own, (rows, 2·kv).
     cache: Vec<Tensor>,
     /// What each layer keeps of the texts.
     kept: Vec<Kept>,

@@ -1,9 +1,10 @@
-//! Which linear layers of a decoder layer are one group, and what a model's factors make of a group's outputs and biases.
+//! Which linear layers of a decoder layer are one group, how rows of what mixers read lie, and what a model's factors make of a
+//! group's outputs and biases.
 use crate::spec::Projection::{
     self, ConvIn, ConvOut, DeltaA, DeltaB, DeltaOut, DeltaQkv, DeltaZ, K, MambaDt, MambaOut,
-    MambaXbc, MambaZ, O, OutputGate, Q, V,
+    MambaXbc, MambaZ, O, OutputGate, PerLayerGate, PerLayerModel, PerLayerOut, Q, V,
 };
-use lora_checkpoint::ModelConfig;
+use lora_checkpoint::{ModelConfig, Norm};
 
 /// Values by which rows of what mixers read are aligned: chunks of them are copied at once.
 pub(super) const ALIGNED: usize = 8;
@@ -19,15 +20,23 @@ pub(super) enum Kind {
     Beside,
     GateUp,
     Down,
+    /// What makes the inputs of all layers of the embedding: of the first layer, before it.
+    LayerInputs,
+    /// The gate of a layer's own input, and what makes of that what is added to the hidden state.
+    InputGate,
+    InputOutput,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Qkv,
         Self::Output,
         Self::Beside,
         Self::GateUp,
         Self::Down,
+        Self::LayerInputs,
+        Self::InputGate,
+        Self::InputOutput,
     ];
 
     /// Its linear layers in a decoder layer, in the order of their outputs; none of an MLP where experts are in its place. What
@@ -49,6 +58,9 @@ impl Kind {
             Self::Beside => &[],
             Self::GateUp => Projection::GateUp.parts(),
             Self::Down => Projection::Down.parts(),
+            Self::LayerInputs => &[PerLayerModel],
+            Self::InputGate => &[PerLayerGate],
+            Self::InputOutput => &[PerLayerOut],
         };
         let place = |part: &Projection| parts.iter().position(|own| own == part);
         let all = config.projections_of(layer).into_iter();
@@ -59,10 +71,45 @@ impl Kind {
         own.into_iter()
     }
 
+    /// Whether it is computed before the first layer.
+    pub(super) fn is_before_layers(self) -> bool {
+        self == Self::LayerInputs
+    }
+
     /// Whether what it gives is added to the hidden state.
     pub(super) fn adds_to_hidden(self) -> bool {
-        matches!(self, Self::Output | Self::Beside | Self::Down)
+        matches!(
+            self,
+            Self::Output | Self::Beside | Self::Down | Self::InputOutput
+        )
     }
+}
+
+/// Values from a row of what mixers read to the next, where linear layers give so many: keys and values that a layer has from
+/// elsewhere stand behind those.
+pub(super) fn mixed_stride(config: &ModelConfig, layer: usize, outputs: usize) -> usize {
+    let heads = config.heads_of(layer);
+    let columns = (config.num_attention_heads + 2 * heads.kv) * heads.width;
+    let attends = config.layers[layer].has_attention();
+    let all = if attends { columns } else { 0 };
+    outputs.max(all).next_multiple_of(ALIGNED)
+}
+
+/// Values of a row that norms of heads read, which are kept: queries, and the layer's own keys and, where they are normalised,
+/// values.
+pub(super) fn normalised_heads(config: &ModelConfig, layer: usize) -> usize {
+    let facts = config.facts();
+    let has = [Norm::Query, Norm::Key].map(|norm| facts.norm(norm).is_some());
+    if !config.layers[layer].has_attention() || has == [false; 2] && !facts.normalised_values {
+        return 0;
+    }
+    let heads = config.heads_of(layer);
+    let of_keys = match config.keys_of(layer) {
+        Some(_) => 0,
+        None if facts.normalised_values => 2 * heads.kv,
+        None => heads.kv,
+    };
+    (config.num_attention_heads + of_keys) * heads.width
 }
 
 /// What a bias is multiplied by where what the layer reads is.

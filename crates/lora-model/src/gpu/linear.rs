@@ -82,7 +82,8 @@ impl<'p> LayerPass<'p> {
         let norm = match kind {
             Kind::Output | Kind::Beside => &self.layer.attention_output_norm,
             Kind::Down => &self.layer.mlp_output_norm,
-            Kind::Qkv | Kind::GateUp => return false,
+            Kind::InputOutput => &self.layer.input_output_norm,
+            Kind::Qkv | Kind::GateUp | Kind::LayerInputs | Kind::InputGate => return false,
         };
         norm.is_none() && self.output_multiplier(kind) == 1.0
     }

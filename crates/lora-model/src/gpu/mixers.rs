@@ -1,6 +1,6 @@
 //! What mixes the tokens of a layer on the device, forward and backward: attention, what keeps a state in its place, or both side
 //! by side.
-use super::kinds::{ALIGNED, Kind};
+use super::kinds::{Kind, mixed_stride};
 use super::pass::LayerPass;
 use super::saved::Saved;
 use super::sequences::Sequences;
@@ -12,8 +12,13 @@ impl<'p> LayerPass<'p> {
     /// What the linear layers give that mixers read, or its gradient, (T, out).
     pub(super) fn mixed<'t>(self, tensor: &'t Tensor) -> Mat<'t> {
         let outputs = self.group(Kind::Qkv).outputs;
-        let stride = outputs.next_multiple_of(ALIGNED);
-        tensor.strided(0, self.pass.rows, outputs, stride)
+        tensor.strided(0, self.pass.rows, outputs, self.mixed_stride())
+    }
+
+    /// Values from a row of that to the next.
+    pub(super) fn mixed_stride(self) -> usize {
+        let outputs = self.group(Kind::Qkv).outputs;
+        mixed_stride(self.pass.config, self.index, outputs)
     }
 
     /// From the hidden state x (T, H) to what the output projections read.

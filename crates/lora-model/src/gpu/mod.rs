@@ -3,7 +3,8 @@
 //! A [`Route`] call becomes a `batch` (rows) and a `binding` (where an adapter sits), as on the CPU; the `engine` walks the
 //! layers with them. A `layer` reads top to bottom as the model does: `mixers` are its `attention` and what keeps a state in the
 //! place of that or beside it (`short_conv`, `mamba`, `delta`; `states` has their weights), `linear` one `group` of
-//! linear layers with an adapter's `factors` and, where DoRA is, its `gains`, `experts` what a `mixture` of experts does in the place of an MLP.
+//! linear layers with an adapter's `factors` and, where DoRA is, its `gains`, `experts` what a `mixture` of experts does in the
+//! place of an MLP, `per_layer` what a layer makes of an input of its own. `embed` is what precedes the layers.
 mod attention;
 mod bound;
 mod buffer;
@@ -11,6 +12,7 @@ mod by_scores;
 mod decoders;
 mod delta;
 mod dora;
+mod embed;
 mod engine;
 mod expert_biases;
 mod expert_scratch;
@@ -24,8 +26,11 @@ mod group;
 mod head;
 mod head_room;
 mod heads;
+mod input_scratch;
+mod input_table;
 mod kinds;
 mod layer;
+mod layer_inputs;
 mod learn;
 mod learning;
 mod linear;
@@ -35,11 +40,15 @@ mod mixers;
 mod mixture;
 mod mixture_bound;
 mod mixture_factors;
+mod mlp;
 mod norms;
+mod output;
 mod own_biases;
 mod own_norms;
 mod own_tables;
 mod pass;
+mod per_layer;
+mod places;
 mod predict;
 mod profile;
 mod rotation;
@@ -50,6 +59,8 @@ mod rules;
 mod saved;
 mod scratch;
 mod sequences;
+mod shared_keys;
+mod shared_scratch;
 mod short_conv;
 mod sizes;
 mod stack;

@@ -31,7 +31,7 @@ pub(super) struct Pass<'a> {
     pub(super) listed: Tensor,
     /// The sequences, where a layer keeps a state.
     pub(super) sequences: Option<Sequences>,
-    /// What the device's own kernels for attention work on, if they compute it.
+    /// What the device's own kernels for attention work on, if they compute it in some layer.
     pub(super) attention: Option<AttentionTiles>,
     /// Where keys and values go, and are read from, in generation.
     pub(super) cache: Option<Cache<'a>>,
@@ -46,7 +46,7 @@ pub(super) struct Pass<'a> {
 /// Keys and values of the tokens seen so far, or the states that they have left.
 #[derive(Debug)]
 pub(super) struct Cache<'a> {
-    /// Of each layer, (rows, 2·kv).
+    /// Of each layer that has its own, (rows, 2·kv).
     pub(super) layers: &'a [Tensor],
     /// Of each layer what it keeps of the texts.
     pub(super) kept: &'a [Kept],
@@ -105,8 +105,11 @@ impl<'a> Pass<'a> {
         let rows = batch.tokens();
         let texts = cache.as_ref().map(|cache| &cache.texts[..]);
         let sequences = sequences::sequences(gpu, config, (&segments, rows), texts)?;
+        let layers = 0..config.num_hidden_layers;
+        let layers = layers.filter(|layer| config.layers[*layer].has_attention());
+        let mut widths = layers.map(|layer| config.heads_of(layer).width);
         let attention = match cache {
-            None if gpu.attends(config.head_dim) => {
+            None if widths.any(|width| gpu.attends(width)) => {
                 Some(gpu.attention_tiles(&segments, &listed, rows)?)
             }
             _ => None,

@@ -1,16 +1,18 @@
 //! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
 use super::buffer::together;
 use super::by_scores;
-use super::expert_scratch::Mixed;
 use super::gains;
 use super::head_room;
+use super::input_scratch;
 use super::kinds::{self, Kind};
 use super::rotation;
 use super::saved::Saved;
+use super::shared_scratch;
 use super::sizes::{GpuBase, Sizes};
 use super::stack::StackSize;
 use super::states::StateLayer;
-use super::widths::Widths;
+use super::weights::normalises_values;
+use super::widths::{AllWidths, Widths};
 use crate::BatchSize;
 use lora_checkpoint::{ModelConfig, Norm};
 use lora_core::{TargetedModule, TrainedTensor};
@@ -34,7 +36,7 @@ pub struct GpuDemand<'m> {
 }
 
 /// Bytes of a device's memory, part by part. The driver's own, and what allocations round up to, is not among them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuPeak {
     /// Weights, with the columns for factors behind those that are dense.
     pub weights: u64,
@@ -45,12 +47,10 @@ pub struct GpuPeak {
 }
 
 /// Bytes of a training step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuStep {
-    /// Layers below the last one that need a gradient.
-    pub layers: usize,
-    /// Activations of one layer that keeps them.
-    pub layer: u64,
+    /// Activations of each layer below the last one that needs a gradient, where it keeps them.
+    pub layers: Vec<u64>,
     /// The input of a layer that is computed again.
     pub input: u64,
     /// What all layers share, with the activations of the layer at work.
@@ -112,25 +112,29 @@ impl GpuPeak {
     #[must_use]
     pub fn kept_within(&self, free: u64) -> Option<usize> {
         let may = free.saturating_sub(SLACK + free / SLACK_SHARE);
-        let rest = may.checked_sub(self.factors + self.step.bytes(0))?;
-        let more = self.step.layer.saturating_sub(self.step.input).max(1);
-        Some(((rest / more) as usize).min(self.step.layers))
+        let mut rest = may.checked_sub(self.factors + self.step.bytes(0))?;
+        let keeps = |layer: &&u64| {
+            let left = rest.checked_sub(layer.saturating_sub(self.step.input));
+            rest = left.unwrap_or(rest);
+            left.is_some()
+        };
+        Some(self.step.layers.iter().take_while(keeps).count())
     }
 }
 
 impl GpuStep {
-    /// Bytes of a step of which so many layers keep their activations.
+    /// Bytes of a step of which so many layers keep their activations, the lowest ones.
     #[must_use]
     pub fn bytes(&self, kept: usize) -> u64 {
-        let kept = kept.min(self.layers);
-        let again = (self.layers - kept) as u64;
-        self.shared + self.passing + kept as u64 * self.layer + again * self.input
+        let (kept, again) = self.layers.split_at(kept.min(self.layers.len()));
+        let kept: u64 = kept.iter().sum();
+        self.shared + self.passing + kept + again.len() as u64 * self.input
     }
 }
 
 fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
     let act = activations.bytes();
-    let tables = [Some(sizes.embedding), sizes.head];
+    let tables = [Some(sizes.embedding), sizes.head, sizes.inputs];
     let mut bytes: usize = tables.iter().flatten().map(|table| table.bytes(act)).sum();
     let facts = config.facts();
     let vectors = |norm| 1 + usize::from(facts.has_norm_bias(norm));
@@ -140,6 +144,9 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
         let norms = norms.filter(|norm| config.norm_path(layer, *norm).is_some());
         let values = norms.map(|norm| config.norm_width(layer, norm) * vectors(norm));
         bytes += 4 * values.sum::<usize>();
+        if normalises_values(config, layer) {
+            bytes += 4 * config.heads_of(layer).width;
+        }
     }
     for (layer, groups) in sizes.layers.iter().enumerate() {
         for (group, kind) in groups.iter().zip(Kind::ALL) {
@@ -190,19 +197,19 @@ fn step(
     activations: Dtype,
 ) -> GpuStep {
     let act = activations.bytes();
-    let mixed = Mixed::of(config, sizes.mixture_columns());
-    let w = Widths::of(config, (sizes.widest(), sizes.scaled()), mixed, activations);
+    let mixtures = sizes.mixture_columns();
+    let all = AllWidths::of(config, &sizes.layers, mixtures, activations);
+    let w = all.shared;
     let (t, n) = (batch.tokens, batch.supervised);
-    let layer = Saved::bytes(w, t, activations);
+    let saved = |widths| Saved::bytes(widths, t, activations);
+    let at_work = saved(all.work) + all.before.map_or(0, saved);
     let attention = attention(w, batch);
     let dropped = if drops { 2 * t * w.widest() } else { 0 };
-    let heads = if w.normalises_heads {
-        t * (w.queries + w.keys)
-    } else {
-        0
-    };
-    let acts = t * w.hidden + heads + dropped + attention.activations;
-    let f32s = 2 * t * w.hidden + attention.f32s + rotation::values(config, batch.longest);
+    let shared_keys = t * shared_scratch::width(config);
+    let acts = t * w.hidden + dropped + attention.activations + shared_keys;
+    let rotary = rotation::values(config, batch.longest);
+    let f32s = 2 * t * w.hidden + attention.f32s + rotary + shared_keys;
+    let inputs = input_scratch::bytes(config, t, act);
     let (wide, looked_up) = sizes.widened_tables(t, act);
     let of_loss = head_room::of_loss(config, n, wide, activations);
     let of_layers = w.of_layers(
@@ -215,11 +222,12 @@ fn step(
     let spans = if config.is_recurrent() { 6 * t } else { 0 };
     let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n + spans;
     let by_token = if sizes.trained[0] { 3 * t + 1 } else { 0 };
+    let last = config.num_hidden_layers.saturating_sub(1); // its activations are those at work
+    let layers = all.layers.iter().take(last).skip(sizes.lowest);
     GpuStep {
-        layers: config.num_hidden_layers.saturating_sub(sizes.lowest + 1), // the last one's activations are those at work
-        layer: layer as u64,
+        layers: layers.map(|own| saved(*own) as u64).collect(),
         input: (4 * t * w.hidden) as u64,
-        shared: (layer + act * acts + 4 * f32s + head + in_turn) as u64,
+        shared: (at_work + act * acts + 4 * f32s + inputs + head + in_turn) as u64,
         passing: (4 * (places + by_token)) as u64,
     }
 }
@@ -231,16 +239,17 @@ struct AttentionValues {
 }
 
 fn attention(w: Widths, batch: BatchSize) -> AttentionValues {
+    let mut all = AttentionValues {
+        activations: 0,
+        f32s: 0,
+    };
     if w.attends {
-        return AttentionValues {
-            activations: 0,
-            f32s: batch.tokens * w.heads,
-        };
+        all.f32s += batch.tokens * w.heads;
     }
-    let scores = by_scores::scores_of_length(w.heads, batch.longest);
-    let repeated = 2 * w.queries * (batch.tokens + batch.gathered);
-    AttentionValues {
-        activations: repeated + 2 * scores,
-        f32s: 2 * w.queries * batch.gathered + 2 * scores,
+    if w.by_scores {
+        let scores = by_scores::scores_of_length(w.heads, batch.longest);
+        all.activations += 2 * w.queries * (batch.tokens + batch.gathered) + 2 * scores;
+        all.f32s += 2 * w.queries * batch.gathered + 2 * scores;
     }
+    all
 }

@@ -34,8 +34,8 @@ pub(super) fn values(config: &ModelConfig, length: usize) -> usize {
 }
 
 impl Rotations {
-    /// The rotary embedding `rope` of a config.
-    pub(super) fn get(&self, rope: usize, config: &ModelConfig) -> Rotary<'_> {
+    /// The rotary embedding `rope` of a config, for heads of this width.
+    pub(super) fn get(&self, rope: usize, config: &ModelConfig, head_dim: usize) -> Rotary<'_> {
         let Rotation { table, rows } = &self.0[rope];
         Rotary {
             table: &table.values,
@@ -45,7 +45,7 @@ impl Rotations {
                 RotaryPairs::Neighbours => Pairs::Neighbours,
             },
             rows,
-            head_dim: config.head_dim,
+            head_dim,
         }
     }
 }

@@ -3,7 +3,7 @@ use super::rule_layers::{delta_shape, mamba_shape};
 use lora_checkpoint::{Mixer, ModelConfig};
 use lora_gpu::{DeltaShape, Dtype, SsdShape, delta_bytes, ssd_bytes};
 
-/// Sizes of such layers; all 0 if no layer is one.
+/// Sizes of such a layer; all 0 if it is none.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rules {
     mamba: Option<SsdShape>,
@@ -20,9 +20,9 @@ pub(super) struct Rules {
 pub(super) const PIECES: usize = 3;
 
 impl Rules {
-    /// Of a decoder.
-    pub(super) fn of(config: &ModelConfig) -> Self {
-        let has = |mixer| config.layers.iter().any(|layer| layer.mixer == mixer);
+    /// Of a layer.
+    pub(super) fn of(config: &ModelConfig, layer: usize) -> Self {
+        let has = |mixer| config.layers[layer].mixer == mixer;
         if let Some(own) = config.mamba.filter(|_| has(Mixer::Mamba)) {
             return Self {
                 mamba: Some(mamba_shape(own)),
@@ -41,6 +41,14 @@ impl Rules {
                 values: own.values(),
                 norms: own.value_heads,
             },
+        }
+    }
+
+    /// These, or others where there are none: all layers with a rule have the same.
+    pub(super) fn or(self, other: Self) -> Self {
+        match self.columns {
+            0 => other,
+            _ => self,
         }
     }
 

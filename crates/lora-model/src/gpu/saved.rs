@@ -21,10 +21,11 @@ pub(super) struct Saved {
     pub(super) attended: Option<Tensor>,
     /// Logs of attention's sums, f32 (heads, T).
     pub(super) log_sums: Option<Tensor>,
-    /// Queries and keys before the norm of their heads, (T, q + kv).
+    /// Queries, keys and values before the norms of their heads, (T, q + …).
     pub(super) raw: Option<Tensor>,
     pub(super) q_rstd: Option<Tensor>,
     pub(super) k_rstd: Option<Tensor>,
+    pub(super) v_rstd: Option<Tensor>,
     /// Output of attention and of the MLP before their norms, (T, H).
     pub(super) attention_output: Option<Tensor>,
     pub(super) attention_output_rstd: Option<Tensor>,
@@ -38,6 +39,10 @@ pub(super) struct Saved {
     /// What a rule gives, (T, values), and 1/rms of it, f32 (T, norms).
     pub(super) rule: Tensor,
     pub(super) rule_rstd: Tensor,
+    /// The gate of the layer's own input, (T, P), and what is made of what that lets through before its norm, (T, H).
+    pub(super) input_gate: Tensor,
+    pub(super) input_output: Option<Tensor>,
+    pub(super) input_output_rstd: Option<Tensor>,
     /// Logits of a mixture's router, f32 (T, E).
     pub(super) router: Tensor,
     /// What gates and ups of the chosen experts give, (T·k, 2·I).
@@ -61,12 +66,15 @@ impl Saved {
         let (x, input_rstd) = (f32s(w.hidden), f32s(1));
         let (middle, middle_rstd) = (f32s(w.hidden), f32s(1));
         let log_sums = w.attends.then(|| f32s(w.heads));
-        let heads = w.normalises_heads;
+        let heads = w.raw > 0;
         let q_rstd = heads.then(|| f32s(w.heads));
         let k_rstd = heads.then(|| f32s(w.kv_heads));
+        let v_rstd = w.normalises_values.then(|| f32s(w.kv_heads));
         let outputs = w.normalises_outputs;
         let attention_output_rstd = outputs.then(|| f32s(1));
         let mlp_output_rstd = outputs.then(|| f32s(1));
+        let has_input = w.own_input > 0;
+        let input_output_rstd = has_input.then(|| f32s(1));
         let router = f32s(w.experts.experts);
         let rule_rstd = f32s(w.rules.norms);
         let mut acts = |values: usize| rest.piece(dtype, rows * values);
@@ -79,9 +87,10 @@ impl Saved {
             heads: w.gates.then(|| acts(w.apart())),
             attended: w.gates.then(|| acts(w.queries)),
             log_sums,
-            raw: heads.then(|| acts(w.queries + w.keys)),
+            raw: heads.then(|| acts(w.raw)),
             q_rstd,
             k_rstd,
+            v_rstd,
             attention_output: outputs.then(|| acts(w.hidden)),
             attention_output_rstd,
             mlp_output: outputs.then(|| acts(w.hidden)),
@@ -89,6 +98,9 @@ impl Saved {
             middle,
             middle_rstd,
             gate_up: acts(w.unit),
+            input_gate: acts(w.own_input),
+            input_output: has_input.then(|| acts(w.hidden)),
+            input_output_rstd,
             router,
             expert_gate_up: acts(w.experts.gate_up()),
             rule: acts(w.rules.values),
@@ -105,10 +117,12 @@ impl Saved {
             w.hidden,
             1,
             when(w.attends, w.heads),
-            when(w.normalises_heads, w.heads),
-            when(w.normalises_heads, w.kv_heads),
+            when(w.raw > 0, w.heads),
+            when(w.raw > 0, w.kv_heads),
+            when(w.normalises_values, w.kv_heads),
             when(w.normalises_outputs, 1),
             when(w.normalises_outputs, 1),
+            when(w.own_input > 0, 1),
             w.experts.experts,
             w.rules.norms,
         ];
@@ -116,10 +130,12 @@ impl Saved {
             w.mixed,
             w.apart(),
             when(w.gates, w.queries),
-            when(w.normalises_heads, w.queries + w.keys),
+            w.raw,
             when(w.normalises_outputs, w.hidden),
             when(w.normalises_outputs, w.hidden),
             w.unit,
+            w.own_input,
+            when(w.own_input > 0, w.hidden),
             w.experts.gate_up(),
             w.rules.values,
         ];

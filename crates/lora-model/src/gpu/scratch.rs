@@ -1,7 +1,10 @@
 //! Memory of a pass on the device that all layers share.
 use super::buffer::{Buffer, InTurn};
 use super::expert_scratch::ExpertScratch;
+use super::input_scratch::{InputBuffers, InputScratch};
+use super::shared_scratch::{SharedBuffers, SharedKeys};
 use super::widths::Widths;
+use lora_checkpoint::ModelConfig;
 use lora_gpu::{Dtype, Error, Gpu, Tensor};
 
 /// Memory that all layers share.
@@ -17,8 +20,6 @@ pub(super) struct Scratch {
     pub(super) d_scaled: Tensor,
     /// Gradient of the hidden state in the activations' type, (T, H).
     pub(super) d_hidden: Tensor,
-    /// Gradients of queries and keys before the norm of their heads.
-    pub(super) d_heads: Option<Tensor>,
     /// A group's input after dropout, and the gradient of it.
     pub(super) dropped: Tensor,
     pub(super) d_dropped: Tensor,
@@ -45,13 +46,16 @@ pub(super) struct Scratch {
     pub(super) rule: Tensor,
     /// Of mixtures of experts.
     pub(super) experts: ExpertScratch,
+    /// Keys and values that several layers read.
+    pub(super) shared: Vec<SharedKeys>,
+    /// The inputs of layers.
+    pub(super) inputs: InputScratch,
 }
 
 /// Grows with the largest batch.
 #[derive(Debug)]
 pub(super) struct Buffers {
     d_hidden: Buffer,
-    d_heads: Buffer,
     dropped: Buffer,
     d_dropped: Buffer,
     repeated: Buffer,
@@ -62,6 +66,8 @@ pub(super) struct Buffers {
     d_scores: Buffer,
     p: Buffer,
     d_s: Buffer,
+    shared: SharedBuffers,
+    inputs: InputBuffers,
 }
 
 /// What a pass asks of the scratch.
@@ -79,17 +85,19 @@ pub(super) struct Asked {
     pub(super) widened: usize,
     pub(super) drops: bool,
     pub(super) trains: bool,
-    /// Attention needs its scores in memory.
+    /// The device's own kernels compute attention in some layer, and it needs its scores in memory in some.
+    pub(super) attends: bool,
     pub(super) by_scores: bool,
+    /// Layers read keys and values of others in this pass, not in a cache.
+    pub(super) shares: bool,
 }
 
 impl Buffers {
-    pub(super) fn new(gpu: &Gpu) -> Self {
+    pub(super) fn new(gpu: &Gpu, config: &ModelConfig) -> Self {
         let act = || Buffer::new(gpu.dtype());
         let f32s = || Buffer::new(Dtype::F32);
         Self {
             d_hidden: act(),
-            d_heads: act(),
             dropped: act(),
             d_dropped: act(),
             repeated: act(),
@@ -100,6 +108,8 @@ impl Buffers {
             d_scores: f32s(),
             p: act(),
             d_s: act(),
+            shared: SharedBuffers::new(gpu, config),
+            inputs: InputBuffers::new(gpu, config),
         }
     }
 
@@ -127,24 +137,19 @@ impl Buffers {
             experts @ ..,
         ] = in_turn.get(gpu, pieces)?;
         let dropped = if asked.drops { rows * w.widest() } else { 0 };
-        let heads = w.normalises_heads;
-        let d_heads = back * (w.queries + w.keys);
         let by_scores = |values: usize| if asked.by_scores { values } else { 0 };
         let gathered = by_scores(2 * w.queries * asked.gathered);
         let d_gathered = if asked.trains { gathered } else { 0 };
         let scores = by_scores(asked.scores);
         let d_scores = if asked.trains { scores } else { 0 };
-        let means = if asked.by_scores { 0 } else { back * w.heads };
+        let means = if asked.attends { back * w.heads } else { 0 };
+        let shared = if asked.shares { (rows, back) } else { (0, 0) };
         Ok(Scratch {
             wide,
             d_input,
             d_outputs,
             d_scaled,
             d_hidden: self.d_hidden.get(gpu, rows * w.hidden)?,
-            d_heads: match heads {
-                true => Some(self.d_heads.get(gpu, d_heads)?),
-                false => None,
-            },
             dropped: self.dropped.get(gpu, dropped)?,
             d_dropped: self.d_dropped.get(gpu, dropped)?,
             repeated: self.repeated.get(gpu, by_scores(rows * 2 * w.queries))?,
@@ -161,6 +166,8 @@ impl Buffers {
             d_convolved,
             rule,
             experts: experts.into(),
+            shared: self.shared.get(gpu, shared)?,
+            inputs: self.inputs.get(gpu, rows)?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The groups of linear layers as memory sees them: of weights that are loaded, and of those that could be.
 use super::expert_biases::Biases;
-use super::group::{ALIGNED, Group, GroupSize, blocks_of};
+use super::group::{ALIGNED, GroupSize, blocks_of};
 use super::kinds::Kind;
 use super::mixture::MixtureSize;
 use super::mixture_bound::{MixtureColumns, columns_of};
@@ -8,9 +8,10 @@ use super::stack::{StackSize, blocks_in};
 use super::table::TableSize;
 use super::unit::{GIVES, READS};
 use super::weights::{Layer, Weights};
+use super::widths::Groups;
 use crate::Base;
 use crate::spec::{EMBEDDING, HEAD, MixturePaths};
-use lora_checkpoint::{Experts, ModelConfig, Projection};
+use lora_checkpoint::{Experts, ModelConfig, Norm, Projection};
 use lora_core::{TargetedModule, TrainedTensor};
 use std::collections::{HashMap, HashSet};
 
@@ -31,9 +32,8 @@ pub enum GpuBase<'b> {
 }
 
 impl GpuBase<'_> {
-    /// The embedding or the head.
-    fn table(self, config: &ModelConfig, name: &str) -> TableSize {
-        let (rows, columns) = (config.vocab_size, config.hidden_size);
+    /// The embedding, the head or the table of layers' inputs.
+    fn table(self, name: &str, [rows, columns]: [usize; 2]) -> TableSize {
         let row_bytes = match self {
             Self::Dense => None,
             Self::Blocks { values, bytes } => Some(columns.div_ceil(values.max(1)) * bytes),
@@ -52,8 +52,12 @@ impl GpuBase<'_> {
     fn blocks(self, config: &ModelConfig, layer: usize, projection: Projection) -> Option<usize> {
         match self {
             Self::Dense => None,
-            // GGUF has its columns in another order.
-            Self::Blocks { .. } if projection == Projection::DeltaOut => None,
+            // GGUF has its columns in another order, or leaves it as it is.
+            Self::Blocks { .. }
+                if matches!(projection, Projection::DeltaOut | Projection::PerLayerModel) =>
+            {
+                None
+            }
             Self::Blocks { values, bytes } => {
                 let (rows, columns) = config.shape(layer, projection);
                 Some((rows * columns).div_ceil(values.max(1)) * bytes)
@@ -120,7 +124,7 @@ impl GpuBase<'_> {
 /// The groups of a decoder's layers, and what trains there.
 #[derive(Debug)]
 pub(super) struct Sizes {
-    pub(super) layers: Vec<[GroupSize; Kind::ALL.len()]>,
+    pub(super) layers: Vec<Groups>,
     /// The mixture of each layer that has one.
     pub(super) mixtures: Vec<Option<MixtureSize>>,
     /// The first layer in which something trains.
@@ -130,22 +134,24 @@ pub(super) struct Sizes {
     /// The embedding, and the head if it is another.
     pub(super) embedding: TableSize,
     pub(super) head: Option<TableSize>,
+    /// The table of layers' inputs, where they have such.
+    pub(super) inputs: Option<TableSize>,
     /// Whether embedding and head train as a whole, in tables of their own.
     pub(super) trained: [bool; 2],
 }
 
 impl Sizes {
-    /// Of weights that are loaded.
-    pub(super) fn of(weights: &Weights, parameters: usize) -> Self {
+    /// Of weights that are loaded, of which something trains from a layer on.
+    pub(super) fn of(weights: &Weights, parameters: usize, lowest: usize) -> Self {
         let layers = &weights.layers;
-        let size = |layer: &Layer| Kind::ALL.map(|kind| Group::size(layer.group(kind)));
         Self {
-            layers: layers.iter().map(size).collect(),
+            layers: weights.groups(),
             mixtures: layers.iter().map(Layer::mixture_size).collect(),
-            lowest: 0,
+            lowest,
             parameters,
             embedding: weights.embedding.size(),
             head: (!weights.is_tied).then(|| weights.head.size()),
+            inputs: weights.inputs.as_ref().map(|own| own.table.size()),
             trained: [weights.trained.embedding, weights.trained.head].map(|own| own.is_some()),
         }
     }
@@ -186,6 +192,7 @@ impl Sizes {
             size
         };
         let layers = (0..config.num_hidden_layers).map(|l| Kind::ALL.map(|kind| size(l, kind)));
+        let of_vocabulary = [config.vocab_size, config.hidden_size];
         let mixtures = (0..config.num_hidden_layers).map(|l| base.mixture(config, l, &named));
         Self {
             layers: layers.collect(),
@@ -196,42 +203,34 @@ impl Sizes {
                     .iter()
                     .map(|tensor| tensor.range.len())
                     .sum::<usize>(),
-            embedding: base.table(config, "model.embed_tokens.weight"),
-            head: (!config.tie_word_embeddings).then(|| base.table(config, "lm_head.weight")),
+            embedding: base.table("model.embed_tokens.weight", of_vocabulary),
+            head: (!config.tie_word_embeddings)
+                .then(|| base.table("lm_head.weight", of_vocabulary)),
+            inputs: config
+                .per_layer_table()
+                .map(|(name, shape)| base.table(&name, shape)),
             trained: [EMBEDDING, HEAD].map(|path| biases.contains(&format!("{path}.weight")[..])),
         }
     }
 
-    /// Values of what is widened of the head, and bytes of what is widened of the embedding for T rows; tables that train are
-    /// dense.
+    /// Values of what is widened of the head, and bytes of what is widened of the embedding and of the table of layers' inputs for T
+    /// rows; tables that train are dense.
     pub(super) fn widened_tables(&self, t: usize, act: usize) -> (usize, usize) {
         let head = self.head.unwrap_or(self.embedding).widened();
         let embedding = self.embedding.looked_up(t, act);
         let [own_embedding, own_head] = self.trained;
         let or_none = |own: bool, value| if own { 0 } else { value };
-        (or_none(own_head, head), or_none(own_embedding, embedding))
+        let inputs = self.inputs.map_or(0, |own| own.looked_up(t, act));
+        (
+            or_none(own_head, head),
+            or_none(own_embedding, embedding) + inputs,
+        )
     }
 
     /// Values of tables that train.
     pub(super) fn trained_values(&self) -> usize {
         let tables = self.trained.iter().filter(|own| **own).count();
         tables * self.embedding.rows * self.embedding.columns
-    }
-
-    /// The widest input of each kind of group with its factors.
-    pub(super) fn widest(&self) -> [usize; Kind::ALL.len()] {
-        Kind::ALL.map(|kind| {
-            let groups = self.layers.iter().map(|layer| layer[kind as usize]);
-            groups.map(|g| g.inputs + g.columns).max().unwrap_or(0)
-        })
-    }
-
-    /// The most outputs of each kind of group that DoRA's magnitudes scale.
-    pub(super) fn scaled(&self) -> [usize; Kind::ALL.len()] {
-        Kind::ALL.map(|kind| {
-            let groups = self.layers.iter().map(|layer| layer[kind as usize]);
-            groups.map(GroupSize::scaled).max().unwrap_or(0)
-        })
     }
 
     /// Columns for factors of mixtures, the most of each kind.
@@ -272,6 +271,14 @@ fn lowest_layer(
     if trained
         .iter()
         .any(|t| t.tensor == format!("{EMBEDDING}.weight"))
+    {
+        return 0;
+    }
+    let of_inputs = config.norm_path(0, Norm::PerLayerInput);
+    let of_inputs = of_inputs.map(|path| format!("{path}.weight"));
+    if trained
+        .iter()
+        .any(|t| Some(&t.tensor) == of_inputs.as_ref())
     {
         return 0;
     }

@@ -82,14 +82,12 @@ impl Engine<'_> {
         let kept = self.kept.min(layers.saturating_sub(lowest + 1));
         self.reserve(pass, targets.ids.len())?;
         let scratch = self.scratch(pass, true)?;
-        let saved = self.saved(kept, pass.rows)?;
-        // The last place is that of the layer at work: of the last layer at the end of the forward pass.
-        let (kept_places, work) = saved.split_at(kept);
-        let work = &work[0];
-        let keeps = |index: usize| index.checked_sub(lowest).and_then(|i| kept_places.get(i));
+        let places = self.places(lowest..lowest + kept, pass.rows)?;
+        let work = &places.work; // of the last layer at the end of the forward pass
+        let keeps = |index: usize| places.of(index);
         let size = pass.rows * self.config.hidden_size;
         let x = self.x.get(&self.gpu, size)?;
-        self.embed(pass, &x)?;
+        self.begin(pass, (&scratch, &places), &x)?;
         self.inputs.resize_with(layers, || Buffer::new(Dtype::F32));
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let at = LayerPass {
@@ -134,6 +132,9 @@ impl Engine<'_> {
                 }
             };
             at.run_backward(&d_x, saved, gradients)?;
+        }
+        if lowest == 0 {
+            self.end(pass, (&scratch, &places), &d_x, gradients)?;
         }
         if let Some(place) = pass.on_device.bound.tables.embedding {
             let (v, h) = (self.config.vocab_size, self.config.hidden_size);

@@ -1,10 +1,10 @@
-//! The token embedding and the output head on the device: (V, H), dense or as the file's blocks, of which only the rows in use
+//! The token embedding, the output head and the table of layers' inputs on the device: (V, H), dense or as the file's blocks, of which only the rows in use
 //! are widened.
 use super::buffer::Buffer;
 use super::group::{as_stored, blocks_of};
 use super::load::Loader;
 use lora_checkpoint::TensorView;
-use lora_gpu::{Dtype, Error, Gpu, Mat, Tensor, Widen};
+use lora_gpu::{Dtype, Error, Gpu, Mat, TableRows, Tensor, Widen};
 use std::ops::Range;
 
 /// Rows of a head that are widened at once.
@@ -153,6 +153,24 @@ impl Lookup {
         }
     }
 
+    /// The rows of `ids` (T), widened one after the other, (T, H); of a dense table they are read where they lie.
+    pub(super) fn widened(
+        &mut self,
+        gpu: &Gpu,
+        table: &Table,
+        (ids, t): (&Tensor, usize),
+    ) -> Result<Option<Tensor>, Error> {
+        let Some(kind) = table.blocks else {
+            return Ok(None);
+        };
+        let (h, row) = (table.columns, table.row_bytes(kind));
+        let bytes = self.bytes.get(gpu, t * row)?;
+        let wide = self.wide.get(gpu, t * h)?;
+        gpu.gather(table.stored.mat(table.rows, row), ids, 0, bytes.mat(t, row))?;
+        gpu.widen(kind, &bytes, 0, wide.mat(t, h))?;
+        Ok(Some(wide))
+    }
+
     /// x (T, H) = scale · the rows of `ids` (T).
     pub(super) fn embed(
         &mut self,
@@ -162,15 +180,30 @@ impl Lookup {
         scale: f32,
         x: Mat<'_>,
     ) -> Result<(), Error> {
-        let (h, t) = (table.columns, x.rows());
-        let Some(kind) = table.blocks else {
-            return gpu.embed(table.stored.mat(table.rows, h), ids, scale, x);
-        };
-        let row = table.row_bytes(kind);
-        let bytes = self.bytes.get(gpu, t * row)?;
-        let wide = self.wide.get(gpu, t * h)?;
-        gpu.gather(table.stored.mat(table.rows, row), ids, 0, bytes.mat(t, row))?;
-        gpu.widen(kind, &bytes, 0, wide.mat(t, h))?;
-        gpu.convert(wide.mat(t, h), scale, x)
+        match self.widened(gpu, table, (ids, x.rows()))? {
+            None => gpu.embed(table.values(), ids, scale, x),
+            Some(wide) => gpu.convert(wide.mat(x.rows(), table.columns), scale, x),
+        }
+    }
+
+    /// The rows of `ids` (T) of the table of layers' inputs; `wide` is what [`Self::widened`] gave.
+    pub(super) fn rows<'t>(
+        table: &'t Table,
+        (ids, t): (&'t Tensor, usize),
+        wide: Option<&'t Tensor>,
+        scale: f32,
+    ) -> TableRows<'t> {
+        match wide {
+            None => TableRows {
+                table: table.values(),
+                ids: Some(ids),
+                scale,
+            },
+            Some(wide) => TableRows {
+                table: wide.mat(t, table.columns),
+                ids: None,
+                scale,
+            },
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Vectors of norms that train (modules to save, `bias` all): which, and their gradients.
 use crate::fused::binding::{Binding, NormPlace};
 use crate::fused::norms::NormPart;
-use lora_checkpoint::Norm;
 use lora_core::Adapter;
 use lora_gpu::{Error, Gpu, Mat, Tensor};
 
@@ -16,21 +15,10 @@ pub(super) struct TrainedNorm {
     pub(super) len: usize,
 }
 
-/// Norms of which this route has gradients.
-const KNOWN: [Norm; 6] = [
-    Norm::Input,
-    Norm::Query,
-    Norm::Key,
-    Norm::AttentionOutput,
-    Norm::MlpInput,
-    Norm::MlpOutput,
-];
-
 /// Those of an adapter.
 pub(super) fn of(adapter: &Adapter, binding: &Binding<'_>) -> Vec<TrainedNorm> {
     let slots = binding.norm_slots().iter();
-    let known = slots.filter(|((_, norm), ..)| KNOWN.contains(norm));
-    known
+    slots
         .map(|&(of, part, index)| {
             let range = &adapter.trained[index].range;
             TrainedNorm {

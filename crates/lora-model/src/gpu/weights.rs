@@ -1,6 +1,7 @@
 //! A base's weights on the device.
 use super::bound::Bound;
 use super::group::Group;
+use super::input_table::InputTable;
 use super::kinds::Kind;
 use super::load::Loader;
 use super::mixture::{Mixture, MixtureSize};
@@ -10,10 +11,11 @@ use super::states::StateLayer;
 use super::table::Table;
 use super::trained_tables::TrainedTables;
 use super::unit::Unit;
+use super::widths::Groups;
 use crate::fused::binding::NormPlace;
 use crate::fused::norms::NormPart;
 use crate::{Base, Error};
-use lora_checkpoint::Norm;
+use lora_checkpoint::{ModelConfig, Norm};
 use lora_gpu::{Dtype, Gpu, Tensor};
 
 /// One decoder layer.
@@ -23,9 +25,15 @@ pub(super) struct Layer {
     /// γ of each head, (d), or of all of them.
     pub(super) query_norm: Option<Tensor>,
     pub(super) key_norm: Option<Tensor>,
+    /// 1 for each value of a head, where values are normalised.
+    pub(super) value_norm: Option<Tensor>,
     pub(super) attention_output_norm: Option<Tensor>,
     pub(super) mlp_norm: Option<NormLayer>,
     pub(super) mlp_output_norm: Option<Tensor>,
+    /// Of what the layer makes of its own input.
+    pub(super) input_output_norm: Option<Tensor>,
+    /// What its output is multiplied by.
+    pub(super) output_scale: f32,
     /// The score of each head's sink, f32 (heads).
     pub(super) sinks: Option<Tensor>,
     /// What a layer that keeps a state has in attention's place.
@@ -60,6 +68,8 @@ impl Layer {
 pub(super) struct Weights {
     /// (V, H).
     pub(super) embedding: Table,
+    /// What makes the inputs of layers, where they have such.
+    pub(super) inputs: Option<InputTable>,
     pub(super) layers: Vec<Layer>,
     pub(super) norm: NormLayer,
     /// (V, H): the embedding again if tied.
@@ -75,7 +85,9 @@ impl Weights {
         let config = base.config();
         let experts = config.experts.map_or(0, |own| own.width);
         let mlp = config.intermediate_size.max(experts);
-        let widest = config.hidden_size.max(mlp);
+        let own = config.per_layer_table();
+        let own = own.map_or(0, |(_, [_, columns])| columns);
+        let widest = config.hidden_size.max(mlp).max(own);
         let mut loader = Loader::new(gpu, widest)?;
         let mut table = |name: &str| -> Result<Table, Error> {
             let view = base.checkpoint().tensor(name)?;
@@ -87,11 +99,13 @@ impl Weights {
         } else {
             table("lm_head.weight")?
         };
+        let inputs = InputTable::load(base, &mut loader)?;
         let layers = (0..config.num_hidden_layers)
             .map(|layer| load_layer(base, &mut loader, layer, bound))
             .collect::<Result<_, Error>>()?;
         Ok(Self {
             embedding,
+            inputs,
             layers,
             norm: NormLayer::load(base, gpu, config.facts().last_norm, Norm::Input)?,
             head,
@@ -102,6 +116,7 @@ impl Weights {
 
     /// A vector of a norm, f32.
     pub(super) fn norm_vector(&self, (layer, norm): NormPlace, part: NormPart) -> Option<&Tensor> {
+        let is_weight = |_: &&Tensor| part == NormPart::Weight;
         let Some(layer) = layer.map(|layer| &self.layers[layer]) else {
             return self.norm.vector(part);
         };
@@ -112,25 +127,16 @@ impl Weights {
             Norm::Key => &layer.key_norm,
             Norm::AttentionOutput => &layer.attention_output_norm,
             Norm::MlpOutput => &layer.mlp_output_norm,
-            Norm::PerLayerInput | Norm::PerLayerOutput => return None,
+            Norm::PerLayerOutput => &layer.input_output_norm,
+            Norm::PerLayerInput => return Some(&self.inputs.as_ref()?.norm).filter(is_weight),
         };
-        own.as_ref().filter(|_| part == NormPart::Weight)
+        own.as_ref().filter(is_weight)
     }
 
-    /// The widest input of each kind of group with its factors.
-    pub(super) fn widest(&self) -> [usize; Kind::ALL.len()] {
-        Kind::ALL.map(|kind| {
-            let groups = self.layers.iter().map(|layer| layer.group(kind));
-            groups.map(|g| g.inputs + g.columns).max().unwrap_or(0)
-        })
-    }
-
-    /// The most outputs of each kind of group that DoRA's magnitudes scale.
-    pub(super) fn scaled(&self) -> [usize; Kind::ALL.len()] {
-        Kind::ALL.map(|kind| {
-            let groups = self.layers.iter().map(|layer| layer.group(kind));
-            groups.map(|g| g.size().scaled()).max().unwrap_or(0)
-        })
+    /// All groups as memory sees them, by layer.
+    pub(super) fn groups(&self) -> Vec<Groups> {
+        let of_layer = |layer: &Layer| Kind::ALL.map(|kind| layer.group(kind).size());
+        self.layers.iter().map(of_layer).collect()
     }
 
     /// Columns for factors of mixtures, the most of each kind.
@@ -182,13 +188,38 @@ fn load_layer(
         input_norm: hidden(Norm::Input)?,
         query_norm: gamma(Norm::Query)?,
         key_norm: gamma(Norm::Key)?,
+        value_norm: value_norm(base.config(), gpu, layer)?,
         attention_output_norm: gamma(Norm::AttentionOutput)?,
         mlp_norm: hidden(Norm::MlpInput)?,
         mlp_output_norm: gamma(Norm::MlpOutput)?,
+        input_output_norm: gamma(Norm::PerLayerOutput)?,
+        output_scale: output_scale(base, layer)?,
         sinks: sinks.transpose()?,
         state: StateLayer::load(base, gpu, layer)?,
         unit: Unit::of(base, layer)?,
         mixture: Mixture::load(base, loader, layer, bound.mixtures[layer].columns())?,
         groups,
     })
+}
+
+/// Whether a layer has values of its own that are normalised.
+pub(super) fn normalises_values(config: &ModelConfig, layer: usize) -> bool {
+    let attends = config.layers[layer].has_attention();
+    attends && config.facts().normalised_values && config.keys_of(layer).is_none()
+}
+
+/// The norm of values, which has no weight.
+fn value_norm(config: &ModelConfig, gpu: &Gpu, layer: usize) -> Result<Option<Tensor>, Error> {
+    let ones = || vec![1f32; config.heads_of(layer).width];
+    let own = normalises_values(config, layer).then(|| gpu.uploaded(Dtype::F32, &ones()));
+    Ok(own.transpose()?)
+}
+
+/// The number that a layer's output is multiplied by; 1 where it has none.
+fn output_scale(base: &Base, layer: usize) -> Result<f32, Error> {
+    let Some(name) = base.config().output_scale(layer) else {
+        return Ok(1.0);
+    };
+    let found = base.checkpoint().tensor(&name)?.to_f32();
+    Ok(found.first().copied().unwrap_or(1.0))
 }

@@ -1,12 +1,17 @@
 //! Sizes of what layers work with, for each of T rows.
 use super::expert_scratch::{self, Mixed};
-use super::kinds::{ALIGNED, Kind};
+use super::group::GroupSize;
+use super::kinds::{ALIGNED, Kind, mixed_stride, normalised_heads};
+use super::mixture_bound::MixtureColumns;
 use super::rules::{self, Rules};
 use lora_checkpoint::{ModelConfig, Norm, Projection};
 use lora_gpu::Dtype;
 
-/// Sizes of a layer's buffers: for T rows, values a row.
-#[derive(Debug, Clone, Copy)]
+/// Groups of linear layers, by [`Kind`].
+pub(super) type Groups = [GroupSize; Kind::ALL.len()];
+
+/// Sizes of a layer's buffers: for T rows, values a row; 0 and false for what it does not have.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Widths {
     pub(super) hidden: usize,
     pub(super) queries: usize,
@@ -15,20 +20,67 @@ pub(super) struct Widths {
     pub(super) kv_heads: usize,
     /// What mixers read: q, k and v, or what stands in their place.
     pub(super) mixed: usize,
-    /// The most that an MLP's unit reads; 0 if no layer has an MLP.
+    /// What an MLP's unit reads.
     pub(super) unit: usize,
+    /// The layer's own input.
+    pub(super) own_input: usize,
     /// Input and factors of each group, by [`Kind`].
     pub(super) groups: [usize; Kind::ALL.len()],
     /// Outputs of each group that DoRA's magnitudes scale, by [`Kind`].
     pub(super) scaled: [usize; Kind::ALL.len()],
-    pub(super) normalises_heads: bool,
+    /// Queries, keys and values before the norms of their heads, as far as there are such.
+    pub(super) raw: usize,
+    pub(super) normalises_values: bool,
     pub(super) normalises_outputs: bool,
     /// The device's own kernels compute attention.
     pub(super) attends: bool,
+    /// Attention needs its scores in memory.
+    pub(super) by_scores: bool,
     /// Attention's output has a gate, whose rows stand among those of queries.
     pub(super) gates: bool,
     pub(super) experts: Mixed,
     pub(super) rules: Rules,
+}
+
+/// Sizes of a decoder.
+#[derive(Debug)]
+pub(super) struct AllWidths {
+    /// Of each layer.
+    pub(super) layers: Vec<Widths>,
+    /// Of whichever layer is at work.
+    pub(super) work: Widths,
+    /// Of what precedes the first layer, where layers have inputs of their own.
+    pub(super) before: Option<Widths>,
+    /// Of what all of these share.
+    pub(super) shared: Widths,
+}
+
+impl AllWidths {
+    /// Of a decoder with these groups in its layers, and columns for the factors of mixtures.
+    pub(super) fn of(
+        config: &ModelConfig,
+        groups: &[Groups],
+        mixtures: MixtureColumns,
+        activations: Dtype,
+    ) -> Self {
+        let experts = Mixed::of(config, mixtures);
+        let of_layer = |(layer, groups): (usize, &Groups)| {
+            Widths::of_layer(config, layer, (groups, experts), activations)
+        };
+        let layers: Vec<Widths> = groups.iter().enumerate().map(of_layer).collect();
+        let work = layers
+            .iter()
+            .fold(Widths::default(), |all, own| all.cover(*own));
+        let first = groups.first().filter(|_| config.per_layer().is_some());
+        let before =
+            first.map(|groups| Widths::default().with_groups(groups, Kind::is_before_layers));
+        Self {
+            layers,
+            work,
+            before,
+            shared: work.cover(before.unwrap_or_default()),
+        }
+    }
 }
 
 /// Pieces of memory that only layers use.
@@ -36,30 +88,81 @@ const PIECES: usize = 6;
 const ALL_PIECES: usize = PIECES + rules::PIECES + expert_scratch::PIECES;
 
 impl Widths {
-    /// Of a decoder whose groups have inputs of these widths, with their factors, and outputs that are scaled.
-    pub(super) fn of(
+    fn of_layer(
         config: &ModelConfig,
-        (groups, scaled): ([usize; Kind::ALL.len()], [usize; Kind::ALL.len()]),
-        mixed: Mixed,
+        layer: usize,
+        (groups, experts): (&Groups, Mixed),
         activations: Dtype,
     ) -> Self {
-        let has = |norm| config.facts().norm(norm).is_some();
-        Self {
+        let facts = config.facts();
+        let has = |norm| facts.norm(norm).is_some();
+        let own = Self {
             hidden: config.hidden_size,
-            queries: config.num_attention_heads * config.head_dim,
-            keys: config.num_key_value_heads * config.head_dim,
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            mixed: outputs(config, Kind::Qkv).next_multiple_of(ALIGNED),
-            unit: outputs(config, Kind::GateUp),
-            groups,
-            scaled,
-            normalises_heads: has(Norm::Query) || has(Norm::Key),
+            mixed: mixed_stride(config, layer, groups[Kind::Qkv as usize].outputs),
+            unit: groups[Kind::GateUp as usize].outputs,
+            own_input: config.per_layer().map_or(0, |own| own.width),
             normalises_outputs: has(Norm::AttentionOutput) || has(Norm::MlpOutput),
-            attends: lora_gpu::attends(activations, config.head_dim),
-            gates: config.facts().projections.contains(&Projection::QGate),
-            experts: mixed,
-            rules: Rules::of(config),
+            experts: match config.experts_of(layer) {
+                Some(_) => experts,
+                None => Mixed::default(),
+            },
+            rules: Rules::of(config, layer),
+            ..Self::default()
+        };
+        let own = own.with_groups(groups, |kind| !kind.is_before_layers());
+        if !config.layers[layer].has_attention() {
+            return own;
+        }
+        let heads = config.heads_of(layer);
+        let attends = lora_gpu::attends(activations, heads.width);
+        Self {
+            queries: config.num_attention_heads * heads.width,
+            keys: heads.kv * heads.width,
+            heads: config.num_attention_heads,
+            kv_heads: heads.kv,
+            raw: normalised_heads(config, layer),
+            normalises_values: facts.normalised_values,
+            attends,
+            by_scores: !attends,
+            gates: facts.projections.contains(&Projection::QGate),
+            ..own
+        }
+    }
+
+    /// With the inputs of some kinds of groups.
+    fn with_groups(mut self, groups: &Groups, is: impl Fn(Kind) -> bool) -> Self {
+        for kind in Kind::ALL.into_iter().filter(|kind| is(*kind)) {
+            let group = groups[kind as usize];
+            self.groups[kind as usize] = group.inputs + group.columns;
+            self.scaled[kind as usize] = group.scaled();
+        }
+        self
+    }
+
+    /// The most of both, part by part.
+    fn cover(self, other: Self) -> Self {
+        let most = |a: [usize; Kind::ALL.len()], b: [usize; Kind::ALL.len()]| {
+            Kind::ALL.map(|kind| a[kind as usize].max(b[kind as usize]))
+        };
+        Self {
+            hidden: self.hidden.max(other.hidden),
+            queries: self.queries.max(other.queries),
+            keys: self.keys.max(other.keys),
+            heads: self.heads.max(other.heads),
+            kv_heads: self.kv_heads.max(other.kv_heads),
+            mixed: self.mixed.max(other.mixed),
+            unit: self.unit.max(other.unit),
+            own_input: self.own_input.max(other.own_input),
+            groups: most(self.groups, other.groups),
+            scaled: most(self.scaled, other.scaled),
+            raw: self.raw.max(other.raw),
+            normalises_values: self.normalises_values || other.normalises_values,
+            normalises_outputs: self.normalises_outputs || other.normalises_outputs,
+            attends: self.attends || other.attends,
+            by_scores: self.by_scores || other.by_scores,
+            gates: self.gates || other.gates,
+            experts: self.experts.or(other.experts),
+            rules: self.rules.or(other.rules),
         }
     }
 
@@ -72,10 +175,11 @@ impl Widths {
         wide: usize,
         activations: Dtype,
     ) -> [(Dtype, usize); ALL_PIECES] {
+        let outputs = self.mixed.max(self.unit).max(self.own_input);
         let own = [
             (activations, wide),
             (activations, back * self.widest()),
-            (activations, back * self.mixed.max(self.unit)),
+            (activations, back * outputs),
             (activations, back * widest(self.scaled)),
             (Dtype::F32, back * 2 * self.queries),
             (activations, back * self.apart()),
@@ -102,16 +206,6 @@ impl Widths {
     pub(super) fn widest(self) -> usize {
         widest(self.groups)
     }
-}
-
-/// The most outputs that a kind of group has in a layer.
-fn outputs(config: &ModelConfig, kind: Kind) -> usize {
-    let layers = 0..config.num_hidden_layers;
-    let outputs = layers.map(|layer| {
-        let all = kind.projections(config, layer);
-        all.map(|p| config.shape(layer, p).0).sum::<usize>()
-    });
-    outputs.max().unwrap_or(0)
 }
 
 fn widest(groups: [usize; Kind::ALL.len()]) -> usize {

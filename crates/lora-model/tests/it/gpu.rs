@@ -14,15 +14,12 @@ pub(crate) fn device(precision: Precision) -> Gpu {
 }
 
 /// Cases that the route refuses, and what it names.
-pub(crate) const REFUSED: [(&str, &str); 12] = [
+pub(crate) const REFUSED: [(&str, &str); 9] = [
     ("embed_head_tied", "LoRA on model.embed_tokens"),
     ("embed_head_dora", "LoRA on model.embed_tokens"),
     ("save_linear_head_tied", "which trains as a whole"),
     ("pissa_dora", "LoRA on lm_head"),
     ("saved_bias_all", "which trains as a whole"),
-    ("gemma4_shared", "values with a norm of their own"),
-    ("gemma4_keys_as_values", "values with a norm of their own"),
-    ("gemma4_per_layer", "values with a norm of their own"),
     ("tokens_tied", "trainable_token_indices"),
     ("tokens_untied", "trainable_token_indices"),
     ("tokens_added_tied", "trainable_token_indices"),

@@ -28,7 +28,7 @@ pub(crate) fn lora_on_some(base: &Base, is: impl Fn(Projection) -> bool) -> Adap
     lora_on(base, golden::list(&names))
 }
 
-fn lora_on(base: &Base, targets: TargetModules) -> Adapter {
+pub(crate) fn lora_on(base: &Base, targets: TargetModules) -> Adapter {
     let config = LoraConfig::new(4, 8.0, targets);
     let mut adapter = Adapter::init(config, base, 3).unwrap();
     for (i, value) in adapter.params.iter_mut().enumerate() {
@@ -128,6 +128,8 @@ fn with_dora_it_computes_what_the_cpu_does() {
         "granitemoehybrid_limits",
         "falcon_h1_tied",
         "qwen3_5_recurrent",
+        "gemma4_shared",
+        "gemma4_keys_as_values",
     ] {
         let golden = Golden::open(name);
         for init in [Init::Kaiming, Init::Pissa(None)] {
@@ -143,8 +145,8 @@ fn with_dora_it_computes_what_the_cpu_does() {
     }
 }
 
-/// Where q, k and v have biases, where others have them or none has, where outputs are normalised or multiplied, and where no
-/// MLP has a gate.
+/// Where q, k and v have biases, where others have them or none has, where outputs are normalised or multiplied, where no MLP has
+/// a gate, and where layers have inputs.
 #[test]
 fn with_biases_that_train_it_computes_what_the_cpu_does() {
     for name in [
@@ -155,6 +157,7 @@ fn with_biases_that_train_it_computes_what_the_cpu_does() {
         "starcoder2_biases",
         "phi3_fused",
         "gpt_oss_sinks",
+        "gemma4_per_layer",
     ] {
         let golden = Golden::open(name);
         let adapter = biased(&golden.base);
@@ -166,7 +169,7 @@ fn with_biases_that_train_it_computes_what_the_cpu_does() {
 }
 
 /// Plain LoRA beside modules that train as a whole.
-fn saving(base: &Base, modules_to_save: Vec<String>) -> Adapter {
+pub(crate) fn saving(base: &Base, modules_to_save: Vec<String>) -> Adapter {
     let plain = plain_lora(base);
     let config = LoraConfig {
         modules_to_save,
@@ -194,7 +197,7 @@ fn norms(config: &ModelConfig) -> Vec<String> {
 }
 
 /// All norms: of inputs, of outputs, of heads before and after their rotary embedding, with 1 added to what files hold, of a
-/// parallel block. The base alone is itself again afterwards.
+/// parallel block, of the inputs of layers. The base alone is itself again afterwards.
 #[test]
 fn with_norms_that_train_it_computes_what_the_cpu_does() {
     for name in [
@@ -205,6 +208,9 @@ fn with_norms_that_train_it_computes_what_the_cpu_does() {
         "cohere2_parallel",
         "starcoder2_norms",
         "granitemoe_multipliers",
+        "gemma4_shared",
+        "gemma4_keys_as_values",
+        "gemma4_per_layer",
     ] {
         let golden = Golden::open(name);
         let base = &golden.base;

@@ -98,7 +98,7 @@ fn experts_in_blocks_are_widened_as_on_the_cpu() {
 }
 
 /// That a step on a base takes the memory that is predicted, however the base is said to lie.
-fn check_memory(base: &Base, packed: &Packed, planned: [GpuBase<'_>; 2], what: &str) {
+pub(crate) fn check_memory(base: &Base, packed: &Packed, planned: [GpuBase<'_>; 2], what: &str) {
     let adapter = gpu_beside_cpu::plain_lora(base);
     let drops = Dropout {
         p: 0.3,
@@ -131,7 +131,7 @@ pub(crate) fn check_memory_of(
             dropout: dropout.is_some(),
         };
         let peak = demand.peak();
-        gpu_memory::check(peak, found, what);
+        gpu_memory::check(&peak, found, what);
         // What a run reckons with, whose base is loaded, is the same.
         let gpu = Gpu::new(OnCpu::new(Precision::Bf16), Precision::Bf16);
         let mut route = OnGpu::new(base, gpu, Some(adapter)).unwrap();

@@ -17,14 +17,14 @@ const CASES: [&str; 4] = [
 ];
 
 /// Tokens that depend on a seed alone.
-fn tokens(base: &Base, count: usize, seed: u32) -> Vec<u32> {
+pub(crate) fn tokens(base: &Base, count: usize, seed: u32) -> Vec<u32> {
     let vocabulary = base.config().vocab_size as u32;
     let id = |i: u32| (3 + seed + i * (7 + seed)) % vocabulary;
     (0..count as u32).map(id).collect()
 }
 
 /// Sequences of these lengths, all of whose tokens are supervised.
-fn packed(base: &Base, lengths: &[usize]) -> Packed {
+pub(crate) fn packed(base: &Base, lengths: &[usize]) -> Packed {
     let rows: Vec<Vec<u32>> = lengths
         .iter()
         .zip(0..)

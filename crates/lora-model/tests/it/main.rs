@@ -11,6 +11,7 @@ mod gpu;
 mod gpu_balance;
 mod gpu_beside_cpu;
 mod gpu_bfloat16;
+mod gpu_layer_inputs;
 mod gpu_memory;
 mod gpu_mixtures;
 mod gpu_parameters;

@@ -60,7 +60,7 @@ pub(crate) fn check_modules(workloads: &[Workload]) -> Result<()> {
 /// Predicts what a run takes of a card. `files` are the base's, if it is planned as it is stored.
 pub fn on_card(shape: &Shape, work: &Workload, files: Option<&Base>, card: &Card) -> OnCard {
     let peak = peak(shape, work, files);
-    let layers = peak.step.layers;
+    let layers = peak.step.layers.len();
     let free = card.bytes.saturating_sub(DRIVER + peak.weights);
     let kept = peak.kept_within(free);
     let keeps = match work.keep {
@@ -164,16 +164,15 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
     let share_again = memory.again as f64 / memory.layers.max(1) as f64;
     let kept = count(Keep::All);
     let products = kept + share_again * (count(Keep::Input) - kept);
-    let layers = shape.layers() as f64;
     let activations = memory_of_token(shape) * computed;
-    let attention = attention(shape, work, rates) * attending(shape);
+    let attention = attention(shape, work, rates);
     let (batches, parameters) = (work.batches as f64, shape.total_parameters() as f64);
     let is_dense = memory.weights as f64 > 1.9 * parameters;
     let widened = match is_dense {
         true => 0.0,
         false => 2.0 * batches * (memory.weights as f64 + 2.0 * parameters),
     };
-    let moved = layers * PASSES * activations + widened;
+    let moved = PASSES * activations + widened;
     let device = products / (SHARE * rates.products)
         + moved / rates.memory
         + attention
@@ -184,12 +183,6 @@ pub fn time_on_card(shape: &Shape, work: &Workload, memory: &OnCard, rates: Rate
         step: epoch.map(|seconds| seconds / work.steps.max(1) as f64),
         epoch,
     }
-}
-
-/// Layers that have attention.
-fn attending(shape: &Shape) -> f64 {
-    let layers = shape.config.layers.iter();
-    layers.filter(|layer| layer.has_attention()).count() as f64
 }
 
 /// Seconds that the kernels of all layers take to start.
@@ -205,28 +198,37 @@ fn launches(shape: &Shape, work: &Workload) -> f64 {
     LAUNCHES * shape.layers() as f64 + LAUNCH * (experts + factors + steps) as f64
 }
 
-/// Seconds of a layer's attention, forward and backward, beside what its products would take at the rate of others.
+/// Seconds of attention in all layers, forward and backward, beside what its products would take at the rate of others.
 fn attention(shape: &Shape, work: &Workload, rates: Rates) -> f64 {
     let c = &shape.config;
     let heads = c.num_attention_heads as f64;
-    if lora_model::attends_on_gpu(c.head_dim) {
-        let products = ATTENTION_PRODUCTS * heads * c.head_dim as f64 * work.squares;
-        products / (ATTENTION_SHARE * rates.products)
-    } else {
-        SCORE * heads * work.squares / rates.memory
-    }
+    let of_layer = |layer: usize| {
+        let width = c.heads_of(layer).width;
+        if lora_model::attends_on_gpu(width) {
+            let products = ATTENTION_PRODUCTS * heads * width as f64 * work.squares;
+            products / (ATTENTION_SHARE * rates.products)
+        } else {
+            SCORE * heads * work.squares / rates.memory
+        }
+    };
+    let layers = 0..c.num_hidden_layers;
+    let attending = layers.filter(|&layer| c.layers[layer].has_attention());
+    attending.map(of_layer).sum()
 }
 
-/// Bytes of a layer's activations for a token, about.
+/// Bytes of all layers' activations for a token, about.
 fn memory_of_token(shape: &Shape) -> f64 {
     let c = &shape.config;
-    let (queries, keys) = (
-        c.num_attention_heads * c.head_dim,
-        c.num_key_value_heads * c.head_dim,
-    );
-    let mlp = match c.experts {
-        None => 3 * c.intermediate_size,
-        Some(own) => own.chosen * (3 * own.width + 2 * c.hidden_size),
+    let own = c.per_layer().map_or(0, |own| c.hidden_size + 3 * own.width);
+    let of_layer = |layer: usize| {
+        let heads = c.heads_of(layer);
+        let queries = c.num_attention_heads * heads.width;
+        let keys = heads.kv * heads.width;
+        let mlp = match c.experts {
+            None => 3 * c.mlp_width(layer),
+            Some(own) => own.chosen * (3 * own.width + 2 * c.hidden_size),
+        };
+        8 * c.hidden_size + 2 * (2 * c.hidden_size + 2 * queries + 2 * keys + mlp + own)
     };
-    (8 * c.hidden_size + 2 * (2 * c.hidden_size + 2 * queries + 2 * keys + mlp)) as f64
+    (0..c.num_hidden_layers).map(of_layer).sum::<usize>() as f64
 }

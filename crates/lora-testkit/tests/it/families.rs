@@ -25,9 +25,6 @@ const WAY: [&str; 17] = [
     "lora-train --base merged.gguf --data data --out onto-gguf --steps 2",
 ];
 
-/// Families that a GPU does not compute: a plan for one is refused by name.
-const ON_CPU_ALONE: [&str; 1] = ["gemma4_text"];
-
 /// Families whose adapters have no place in mlx-lm's format.
 const NOT_FOR_MLX: [&str; 1] = ["falcon_h1"];
 
@@ -50,16 +47,9 @@ fn the_whole_way(family: &str, case: &str, rows: &str) {
     assert_eq!(json(&dir.join("model/config.json"))["model_type"], family);
     std::fs::write(dir.join("rows.jsonl"), rows).unwrap();
     for line in WAY {
-        let on_gpu = line.contains("--device cuda") && ON_CPU_ALONE.contains(&family);
-        let for_mlx = line.contains("--format mlx") && NOT_FOR_MLX.contains(&family);
-        match (on_gpu, for_mlx) {
-            (true, _) => refused(
-                dir,
-                line,
-                &format!("which {family} has\nhint: leave out --device"),
-            ),
-            (_, true) => refused(dir, line, "no adapter of mlx-lm fits this base"),
-            (false, false) => run(dir, family, line),
+        match line.contains("--format mlx") && NOT_FOR_MLX.contains(&family) {
+            true => refused(dir, line, "no adapter of mlx-lm fits this base"),
+            false => run(dir, family, line),
         }
     }
 }
