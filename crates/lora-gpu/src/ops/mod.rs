@@ -25,9 +25,10 @@ mod rotary;
 mod rows;
 mod spans;
 mod ssd;
+mod tiles;
 
 pub use apart::Apart;
-pub use attend::{Attended, Attention, AttentionTiles, Keys, Segment, attends};
+pub use attend::{Attended, Attention, attends};
 pub use attention::Scores;
 pub use blocks::Widen;
 pub use chunks::{ChunkSteps, Chunks, chunks_of};
@@ -46,6 +47,7 @@ pub use plain::Plain;
 pub use rotary::{Pairs, Rotary};
 pub use spans::Spans;
 pub use ssd::{SsdGradients, SsdInputs, SsdLearned, SsdShape, ssd_bytes};
+pub use tiles::{AttentionTiles, Keys, Segment};
 
 use crate::device::{Arg, Grid};
 use crate::kernels::NAMES;
