@@ -28,6 +28,7 @@ pub(crate) const SOURCES: &str = joined!(
     "attention.cu",
     "tiles.cu",
     "attend.cu",
+    "attend_backward.cu",
     "loss.cu",
     "optim.cu",
     "dora.cu",

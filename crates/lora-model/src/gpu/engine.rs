@@ -1,7 +1,6 @@
 //! Weights and memory on the device, and the passes over all layers.
 use super::bound::Bound;
 use super::buffer::{Buffer, InTurn, together};
-use super::by_scores::scores_of;
 use super::decoders;
 use super::factors::OnDevice;
 use super::head_room::{self, HeadBuffers};
@@ -10,6 +9,7 @@ use super::own_tables::OwnTables;
 use super::pass::{LayerPass, Pass};
 use super::places::{Places, PlacesOfPass};
 use super::rotation::{Rotations, Tables};
+use super::score_blocks::scores_of;
 use super::scratch::{Asked, Buffers, Scratch};
 use super::table::Lookup;
 use super::weights::Weights;

@@ -57,6 +57,7 @@ mod router;
 mod rule_layers;
 mod rules;
 mod saved;
+mod score_blocks;
 mod scratch;
 mod sequences;
 mod shared_keys;

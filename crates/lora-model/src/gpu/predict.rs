@@ -1,12 +1,12 @@
 //! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
 use super::buffer::together;
-use super::by_scores;
 use super::gains;
 use super::head_room;
 use super::input_scratch;
 use super::kinds::{self, Kind};
 use super::rotation;
 use super::saved::Saved;
+use super::score_blocks;
 use super::shared_scratch;
 use super::sizes::{GpuBase, Sizes};
 use super::stack::StackSize;
@@ -247,7 +247,7 @@ fn attention(w: Widths, batch: BatchSize) -> AttentionValues {
         all.f32s += batch.tokens * w.heads;
     }
     if w.by_scores {
-        let scores = by_scores::scores_of_length(w.heads, batch.longest);
+        let scores = score_blocks::scores_of_length(w.heads, batch.longest);
         all.activations += 2 * w.queries * (batch.tokens + batch.gathered) + 2 * scores;
         all.f32s += 2 * w.queries * batch.gathered + 2 * scores;
     }
