@@ -22,8 +22,8 @@ KERNEL dora_gain(const float* squares, const act* b, u64 b_stride, const float* 
 }
 
 // y = (gain − less)∘z, or added to y
-template <int W, class T>
-__device__ void scale_columns(const act* z, u64 z_stride, const float* gain, float less, T* y, u64 y_stride, int adds,
+template <int W, class Z, class T>
+__device__ void scale_columns(const Z* z, u64 z_stride, const float* gain, float less, T* y, u64 y_stride, int adds,
                               u64 rows, u64 columns) {
   each<W>(rows, columns, [=](u64 row, u64 i) {
     T* to = y + row * y_stride + i;
@@ -35,25 +35,31 @@ __device__ void scale_columns(const act* z, u64 z_stride, const float* gain, flo
   });
 }
 
-#define SCALE_COLUMNS(suffix, T)                                                                                       \
-  KERNEL scale_columns_##suffix(const act* z, u64 z_stride, const float* gain, float less, T* y, u64 y_stride,         \
-                                int adds, u64 rows, u64 columns) {                                                     \
+#define SCALE_COLUMNS(suffix, Z, T)                                                                                    \
+  KERNEL scale_columns_##suffix(const Z* z, u64 z_stride, const float* gain, float less, T* y, u64 y_stride, int adds, \
+                                u64 rows, u64 columns) {                                                               \
     if (columns % 4 == 0 && by_four(z, z_stride) && by_four(gain, 0) && by_four(y, y_stride))                          \
       scale_columns<4>(z, z_stride, gain, less, y, y_stride, adds, rows, columns);                                     \
     else                                                                                                               \
       scale_columns<1>(z, z_stride, gain, less, y, y_stride, adds, rows, columns);                                     \
   }
-SCALE_COLUMNS(f, float)
-SCALE_COLUMNS(a, act)
+SCALE_COLUMNS(ff, float, float)
+SCALE_COLUMNS(fa, float, act)
+SCALE_COLUMNS(af, act, float)
+SCALE_COLUMNS(aa, act, act)
 
 // d_m += Σ dy∘z / norm over rows; a magnitude whose norm is 0 gets none
-KERNEL magnitude_gradient(const act* dy, u64 dy_stride, const act* z, u64 z_stride, const float* norms, float* d_m, u64 rows,
-                          u64 columns) {
-  add_column_sums(rows, columns, d_m, [=](u64 row, u64 column) {
-    float norm = norms[column];
-    return norm > 0.f ? get(dy[row * dy_stride + column]) * get(z[row * z_stride + column]) / norm : 0.f;
-  });
-}
+#define MAGNITUDE_GRADIENT(suffix, D, Z)                                                                               \
+  KERNEL magnitude_gradient_##suffix(const D* dy, u64 dy_stride, const Z* z, u64 z_stride, const float* norms,         \
+                                     float* d_m, u64 rows, u64 columns) {                                              \
+    add_column_sums(rows, columns, d_m, [=](u64 row, u64 column) {                                                     \
+      float norm = norms[column];                                                                                      \
+      return norm > 0.f ? get(dy[row * dy_stride + column]) * get(z[row * z_stride + column]) / norm : 0.f;            \
+    });                                                                                                                \
+  }
+MAGNITUDE_GRADIENT(ff, float, float)
+MAGNITUDE_GRADIENT(af, act, float)
+MAGNITUDE_GRADIENT(aa, act, act)
 
 // squares = Σ w² of each row, a block a row
 ENTRY(row_squares, (const act* w, u64 w_stride, float* squares, int width), (w, w_stride, squares, width),
@@ -66,4 +72,12 @@ ENTRY(row_squares, (const act* w, u64 w_stride, float* squares, int width), (w, 
   });
   sum = block_sum(sum);
   if (threadIdx.x == 0) squares[blockIdx.x] = sum;
+}
+
+// squares += Σ w² of each column
+KERNEL add_column_squares(const act* w, u64 w_stride, float* squares, u64 rows, u64 columns) {
+  add_column_sums(rows, columns, squares, [=](u64 row, u64 column) {
+    float value = get(w[row * w_stride + column]);
+    return value * value;
+  });
 }

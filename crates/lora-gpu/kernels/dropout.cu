@@ -24,11 +24,9 @@ ENTRY(drop,
 }
 
 // dx += mask(d)
-ENTRY(add_dropped,
-      (const act* d, u64 d_stride, u64 key, u64 threshold, float scale, u64 first, act* dx, u64 dx_stride, u64 rows,
-       u64 columns),
-      (d, d_stride, key, threshold, scale, first, dx, dx_stride, rows, columns),
-      columns % 4 == 0 && by_four(d, d_stride) && by_four(dx, dx_stride)) {
+template <int W, class T>
+__device__ void add_dropped(const T* d, u64 d_stride, u64 key, u64 threshold, float scale, u64 first, T* dx, u64 dx_stride,
+                            u64 rows, u64 columns) {
   each<W>(rows, columns, [=](u64 row, u64 i) {
     Floats<W> a = load<W>(d + row * d_stride + i), sum = load<W>(dx + row * dx_stride + i);
     u64 index = first + row * columns + i;
@@ -36,3 +34,14 @@ ENTRY(add_dropped,
     store<W>(dx + row * dx_stride + i, sum);
   });
 }
+
+#define ADD_DROPPED(suffix, T)                                                                                         \
+  KERNEL add_dropped_##suffix(const T* d, u64 d_stride, u64 key, u64 threshold, float scale, u64 first, T* dx,         \
+                              u64 dx_stride, u64 rows, u64 columns) {                                                  \
+    if (columns % 4 == 0 && by_four(d, d_stride) && by_four(dx, dx_stride))                                            \
+      add_dropped<4>(d, d_stride, key, threshold, scale, first, dx, dx_stride, rows, columns);                         \
+    else                                                                                                               \
+      add_dropped<1>(d, d_stride, key, threshold, scale, first, dx, dx_stride, rows, columns);                         \
+  }
+ADD_DROPPED(f, float)
+ADD_DROPPED(a, act)

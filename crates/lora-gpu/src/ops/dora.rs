@@ -59,7 +59,7 @@ impl Gpu {
         self.launch("dora_gain", grid, &args)
     }
 
-    /// y = (gain − less)∘z, or added to y: z is (T, out) of activations, y that or f32, the gain (1, out) in f32. y may be z.
+    /// y = (gain − less)∘z, or added to y: z and y are (T, out), each f32 or activations, the gain (1, out) in f32. y may be z.
     ///
     /// # Errors
     /// If the device fails.
@@ -75,7 +75,6 @@ impl Gpu {
     ) -> Result<(), Error> {
         let (rows, columns) = (z.rows(), z.columns());
         check_shapes("a scaled matrix", &[z, y]);
-        check_mat("z", z, self.dtype(), rows, columns);
         check_mat("gain", gain, Dtype::F32, 1, columns);
         let args = Args::new()
             .mat(z)
@@ -85,12 +84,13 @@ impl Gpu {
             .int(usize::from(write == Write::Add))
             .long(rows)
             .long(columns);
-        let kernel = self.typed("scale_columns", &[y]);
+        let kernel = self.typed("scale_columns", &[z, y]);
         self.launch(kernel, over_values(rows, columns), &args)
     }
 
     /// d_m += Σ dy∘z / norm over rows: the gradient of the magnitude m of y = (m / norm)∘z, the norm being a constant. dy and
-    /// z are (T, out) of activations, `norms` and `d_m` (1, out) in f32. A magnitude whose norm is 0 gets none.
+    /// z are (T, out) of activations or f32 (z is f32 if dy is), `norms` and `d_m` (1, out) in f32. A magnitude whose norm is 0
+    /// gets none.
     ///
     /// # Errors
     /// If the device fails.
@@ -106,8 +106,6 @@ impl Gpu {
     ) -> Result<(), Error> {
         let (rows, columns) = (dy.rows(), dy.columns());
         check_shapes("a magnitude's gradient", &[dy, z]);
-        check_mat("dy", dy, self.dtype(), rows, columns);
-        check_mat("z", z, self.dtype(), rows, columns);
         check_mat("norms", norms, Dtype::F32, 1, columns);
         check_mat("magnitude's gradient", d_m, Dtype::F32, 1, columns);
         let args = Args::new()
@@ -117,7 +115,8 @@ impl Gpu {
             .first(d_m)
             .long(rows)
             .long(columns);
-        self.launch("magnitude_gradient", over_columns(columns), &args)
+        let kernel = self.typed("magnitude_gradient", &[dy, z]);
+        self.launch(kernel, over_columns(columns), &args)
     }
 
     /// squares (1, out), f32 = Σ w² of each row of w (out, in), activations.
@@ -133,5 +132,20 @@ impl Gpu {
         let args = Args::new().mat(w).first(squares).int(w.columns());
         let grid = block_a_row(w.rows(), 1, w.columns(), THREADS);
         self.launch("row_squares", grid, &args)
+    }
+
+    /// squares (1, columns), f32, += Σ w² of each column of w (rows, columns), activations.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If shapes or types don't fit.
+    pub fn add_column_squares(&self, w: Mat<'_>, squares: Mat<'_>) -> Result<(), Error> {
+        let (rows, columns) = (w.rows(), w.columns());
+        check_mat("weight", w, self.dtype(), rows, columns);
+        check_mat("squares", squares, Dtype::F32, 1, columns);
+        let args = Args::new().mat(w).first(squares).long(rows).long(columns);
+        self.launch("add_column_squares", over_columns(columns), &args)
     }
 }

@@ -30,10 +30,12 @@ impl Gpu {
         first_row: usize,
         out: Mat<'_>,
     ) -> Result<(), Error> {
+        check_mat("dropped", x, self.dtype(), x.rows(), x.columns());
+        check_mat("what is left", out, self.dtype(), out.rows(), out.columns());
         self.masked("drop", x, mask, first_row, out)
     }
 
-    /// dx += mask(d), both activations.
+    /// dx += mask(d), both activations or both f32.
     ///
     /// # Errors
     /// If the device fails.
@@ -47,7 +49,8 @@ impl Gpu {
         first_row: usize,
         dx: Mat<'_>,
     ) -> Result<(), Error> {
-        self.masked("add_dropped", d, mask, first_row, dx)
+        check_mat("gradient", dx, d.dtype(), dx.rows(), dx.columns());
+        self.masked(self.typed("add_dropped", &[d]), d, mask, first_row, dx)
     }
 
     fn masked(
@@ -60,8 +63,6 @@ impl Gpu {
     ) -> Result<(), Error> {
         let (rows, columns) = flat(&[from, to]);
         check_shapes("dropout", &[from, to]);
-        check_mat("dropped", from, self.dtype(), from.rows(), from.columns());
-        check_mat("what is left", to, self.dtype(), to.rows(), to.columns());
         let mut args = Args::new().mat(from);
         args.0.push(crate::Arg::Long(mask.key));
         args.0.push(crate::Arg::Long(mask.threshold));

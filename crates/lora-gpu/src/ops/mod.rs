@@ -25,6 +25,7 @@ mod rotary;
 mod rows;
 mod spans;
 mod ssd;
+mod tables;
 mod tiles;
 
 pub use apart::Apart;

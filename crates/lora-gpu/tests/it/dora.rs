@@ -3,7 +3,7 @@ use crate::support::{
     Matrix, PLACES, Place, assert_close, differences, each_case, each_precision, noise, twice,
     vector,
 };
-use lora_gpu::{DoraFactors, Dtype, Write};
+use lora_gpu::{DoraFactors, Dtype, Gpu, Write};
 
 const DENSE: Place = PLACES[0];
 
@@ -93,13 +93,15 @@ fn norms_are_those_of_the_adapted_weight() {
 fn columns_are_scaled() {
     each_case(|gpu, rows, columns, place| {
         for (other, less) in [(place, 0.0), (DENSE, 1.0)] {
-            for (dtype, write) in [
-                (gpu.dtype(), Write::Replace),
-                (gpu.dtype(), Write::Add),
-                (Dtype::F32, Write::Add),
+            for (from, dtype, write) in [
+                (gpu.dtype(), gpu.dtype(), Write::Replace),
+                (gpu.dtype(), gpu.dtype(), Write::Add),
+                (gpu.dtype(), Dtype::F32, Write::Add),
+                (Dtype::F32, Dtype::F32, Write::Replace),
+                (Dtype::F32, gpu.dtype(), Write::Replace),
             ] {
                 let gain = Matrix::noise(gpu, Dtype::F32, (1, columns), other, (1, 1.0));
-                let z = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (2, 1.0));
+                let z = Matrix::noise(gpu, from, (rows, columns), place, (2, 1.0));
                 let y = match write {
                     Write::Replace => Matrix::unwritten(gpu, dtype, (rows, columns), place),
                     Write::Add => Matrix::noise(gpu, dtype, (rows, columns), other, (3, 1.0)),
@@ -123,36 +125,48 @@ fn columns_are_scaled() {
 #[test]
 fn a_magnitudes_gradient_is_the_difference() {
     each_case(|gpu, rows, columns, place| {
-        let dy = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (1, 1.0));
-        let z = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (2, 1.0));
-        let positive: Vec<f64> = noise(3, columns).iter().map(|v| v.abs() + 0.5).collect();
-        let (_, mut norms) = vector(gpu, &positive);
-        norms[columns / 2] = 0.0;
-        let on_device = Matrix::new(gpu, Dtype::F32, (1, columns), place, &norms);
-        let d_m = Matrix::noise(gpu, Dtype::F32, (1, columns), place, (4, 1.0));
-        let found = twice(gpu, &[&d_m], || {
-            gpu.magnitude_gradient(dy.mat(), z.mat(), on_device.mat(), d_m.mat())
-                .expect("it fits");
-        });
-        let mut expected = d_m.values.clone();
-        for (column, sum) in expected.iter_mut().enumerate() {
-            if norms[column] == 0.0 {
-                continue;
-            }
-            let of_column = |m: &Matrix| -> Vec<f64> {
-                m.values
-                    .iter()
-                    .skip(column)
-                    .step_by(columns)
-                    .copied()
-                    .collect()
-            };
-            let z = of_column(&z);
-            let y = |m: &[f64]| z.iter().map(|z| m[0] / norms[column] * z).collect();
-            *sum += differences(&[1.0], &of_column(&dy), y)[0];
+        let act = gpu.dtype();
+        for types in [[act, act], [act, Dtype::F32], [Dtype::F32, Dtype::F32]] {
+            check_magnitude(gpu, types, (rows, columns), place);
         }
-        assert_close("d_m", Dtype::F32, &found[0], &expected, 2e-6);
     });
+}
+
+fn check_magnitude(
+    gpu: &Gpu,
+    [of_dy, of_z]: [Dtype; 2],
+    (rows, columns): (usize, usize),
+    place: Place,
+) {
+    let dy = Matrix::noise(gpu, of_dy, (rows, columns), place, (1, 1.0));
+    let z = Matrix::noise(gpu, of_z, (rows, columns), place, (2, 1.0));
+    let positive: Vec<f64> = noise(3, columns).iter().map(|v| v.abs() + 0.5).collect();
+    let (_, mut norms) = vector(gpu, &positive);
+    norms[columns / 2] = 0.0;
+    let on_device = Matrix::new(gpu, Dtype::F32, (1, columns), place, &norms);
+    let d_m = Matrix::noise(gpu, Dtype::F32, (1, columns), place, (4, 1.0));
+    let found = twice(gpu, &[&d_m], || {
+        gpu.magnitude_gradient(dy.mat(), z.mat(), on_device.mat(), d_m.mat())
+            .expect("it fits");
+    });
+    let mut expected = d_m.values.clone();
+    for (column, sum) in expected.iter_mut().enumerate() {
+        if norms[column] == 0.0 {
+            continue;
+        }
+        let of_column = |m: &Matrix| -> Vec<f64> {
+            m.values
+                .iter()
+                .skip(column)
+                .step_by(columns)
+                .copied()
+                .collect()
+        };
+        let z = of_column(&z);
+        let y = |m: &[f64]| z.iter().map(|z| m[0] / norms[column] * z).collect();
+        *sum += differences(&[1.0], &of_column(&dy), y)[0];
+    }
+    assert_close("d_m", Dtype::F32, &found[0], &expected, 2e-6);
 }
 
 #[test]

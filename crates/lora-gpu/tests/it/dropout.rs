@@ -1,6 +1,6 @@
 //! Dropout: the masks of the CPU, bit for bit.
 use crate::support::{Matrix, assert_close, each_case, twice};
-use lora_gpu::Mask;
+use lora_gpu::{Dtype, Mask};
 
 /// What [`lora_random::Mask`] is made of.
 fn masks() -> Vec<(lora_random::Mask, Mask)> {
@@ -45,18 +45,17 @@ fn values_are_dropped_as_on_the_cpu() {
                     |values: &[f64]| -> Vec<bool> { values.iter().map(|&v| v == 0.0).collect() };
                 assert_eq!(zeros(&found[0]), zeros(&expected));
 
-                let dx = Matrix::noise(gpu, gpu.dtype(), (rows, columns), place, (2, 1.0));
-                let found = twice(gpu, &[&dx], || {
-                    gpu.add_dropped(x.mat(), mask, first_row, dx.mat())
-                        .expect("it fits");
-                });
-                let sums: Vec<f64> = dx
-                    .values
-                    .iter()
-                    .zip(&expected)
-                    .map(|(a, b)| a + b)
-                    .collect();
-                assert_close("dx", gpu.dtype(), &found[0], &sums, 1e-7);
+                for dtype in [gpu.dtype(), Dtype::F32] {
+                    let d = Matrix::new(gpu, dtype, (rows, columns), place, &x.values);
+                    let dx = Matrix::noise(gpu, dtype, (rows, columns), place, (2, 1.0));
+                    let found = twice(gpu, &[&dx], || {
+                        gpu.add_dropped(d.mat(), mask, first_row, dx.mat())
+                            .expect("it fits");
+                    });
+                    let sums = dx.values.iter().zip(&expected);
+                    let sums: Vec<f64> = sums.map(|(a, b)| a + b).collect();
+                    assert_close("dx", dtype, &found[0], &sums, 1e-7);
+                }
             }
         }
     });

@@ -26,3 +26,4 @@ mod rows;
 mod sequences;
 mod ssd;
 mod support;
+mod tables;

@@ -1,11 +1,11 @@
 //! DoRA on the device. With d the dropout of a module's input and g = m/‖W + s·B·A‖, a constant of the gradient but for m:
 //! y = (x − d(x))·Wᵀ + g∘z + bias, z = d(x)·Wᵀ + s·(d(x)·Aᵀ)·Bᵀ. Without dropout z is the group's one product; with it every
 //! layer of a group sees an input of its own. W is the base's weight without what was taken out of it (PiSSA, OLoRA).
-use super::bound::Factors;
 use super::gains::Gains;
 use super::group::Linear;
 use super::kinds::Kind;
 use super::linear::{Ends, mask};
+use super::pairs::Factors;
 use super::pass::LayerPass;
 use super::saved::Saved;
 use crate::Dropout;

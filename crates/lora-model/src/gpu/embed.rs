@@ -15,10 +15,7 @@ impl Engine<'_> {
         (scratch, places): (&Scratch, &PlacesOfPass),
         x: &Tensor,
     ) -> Result<(), Error> {
-        let scale = self.config.embedding_scale() as f32;
-        let to = x.mat(pass.rows, self.config.hidden_size);
-        let table = self.own_tables.embedding(&self.weights);
-        self.lookup.embed(&self.gpu, table, &pass.ids, scale, to)?;
+        self.embed(pass, x)?;
         let own = self.weights.inputs.as_ref();
         let Some((own, saved)) = own.zip(places.before.as_ref()) else {
             return Ok(());

@@ -6,12 +6,14 @@ use super::factors::OnDevice;
 use super::head_room::{self, HeadBuffers};
 use super::own_norms::OwnNorms;
 use super::own_tables::OwnTables;
+use super::own_weights::OwnWeights;
 use super::pass::{LayerPass, Pass};
 use super::places::{Places, PlacesOfPass};
 use super::rotation::{Rotations, Tables};
 use super::score_blocks::scores_of;
 use super::scratch::{Asked, Buffers, Scratch};
 use super::table::Lookup;
+use super::table_room;
 use super::weights::Weights;
 use super::widths::AllWidths;
 use crate::fused::batch::Batch;
@@ -39,8 +41,10 @@ pub(super) struct Engine<'b> {
     pub(super) lowest: usize,
     /// Norms that train, in the weights' place.
     norms: OwnNorms,
-    /// Embedding and head, if they train as a whole.
+    /// What trains at embedding and head.
     pub(super) own_tables: OwnTables,
+    /// Linear layers that train as a whole, in the weights' place.
+    own_weights: OwnWeights,
     /// Layers that keep their activations; the others are computed again from their inputs.
     pub(super) kept: usize,
     places: Places,
@@ -80,6 +84,7 @@ impl<'b> Engine<'b> {
             lowest: adapter.map_or(0, |_| bound.lowest),
             norms: OwnNorms::default(),
             own_tables: OwnTables::default(),
+            own_weights: OwnWeights::default(),
             kept: usize::MAX,
             places: Places::default(),
             inputs: Vec::new(),
@@ -109,39 +114,52 @@ impl<'b> Engine<'b> {
                 let bound = Bound::of(self.config, binding)?;
                 self.norms.restore(&self.gpu)?;
                 self.own_tables = OwnTables::default();
+                self.own_weights
+                    .restore(self.base, &self.gpu, &self.weights)?;
                 let layers = self.weights.layers.iter();
                 if !bound.fits(layers.map(|l| (&l.groups[..], l.mixture_columns()))) {
                     self.places = Places::default(); // of other widths
                     self.weights = Weights::load(self.base, &self.gpu, &bound)?;
                     self.widths = widths(self.config, &self.weights, &self.gpu);
                 }
-                let wide = self.wide(bound.has_magnitudes())?;
+                let wide = self.wide(&bound)?;
                 let offset = self.config.facts().norm_offset;
                 self.norms = OwnNorms::new(&self.gpu, &bound.norms, &self.weights, offset)?;
-                self.own_tables = OwnTables::new(&self.gpu, bound.tables, &self.weights)?;
+                let from = (&self.weights, &wide);
+                self.own_tables = OwnTables::new(&self.gpu, &bound.tables, from)?;
+                self.own_weights = OwnWeights::of(&bound, &self.weights);
                 OnDevice::new(&self.gpu, bound, adapter, (&self.weights, &wide))?
             }
         };
         if let Some(adapter) = adapter {
-            let wide = self.wide(on_device.bound.has_magnitudes())?;
+            let wide = self.wide(&on_device.bound)?;
             on_device.set(&self.gpu, adapter, (&self.weights, &wide))?;
-            self.set_own(&on_device)?;
+            self.set_own(&on_device, &wide)?;
         }
         Ok(on_device)
     }
 
     /// Norms, embedding and head that train become what the parameters on the device are.
-    fn set_own(&self, on_device: &OnDevice) -> Result<(), Error> {
+    fn set_own(&self, on_device: &OnDevice, wide: &Tensor) -> Result<(), Error> {
         let Some(params) = on_device.params() else {
             return Ok(());
         };
         self.norms.set(&self.gpu, params)?;
-        Ok(self.own_tables.set(&self.gpu, params)?)
+        let from = (&self.weights, wide);
+        Ok(self.own_tables.set(&self.gpu, on_device, from)?)
     }
 
-    /// Room for the widest weight that is in blocks, if it is needed outside of a pass: for the norms of DoRA.
-    fn wide(&mut self, is_needed: bool) -> Result<Tensor, Error> {
-        let values = if is_needed { self.weights.widened() } else { 0 };
+    /// Room for the widest weight that is in blocks and is needed outside of a pass: for the norms of DoRA.
+    fn wide(&mut self, bound: &Bound) -> Result<Tensor, Error> {
+        let of_groups = (bound.has_magnitudes(), self.weights.widened());
+        let [embedding, head] = bound.tables.needs();
+        let of_tables = [
+            (embedding.has_magnitudes, self.weights.embedding.widened()),
+            (head.has_magnitudes, self.weights.head.widened()),
+        ];
+        let needed = of_tables.into_iter().chain([of_groups]);
+        let needed = needed.filter(|(is_needed, _)| *is_needed);
+        let values = needed.map(|(_, values)| values).max().unwrap_or(0);
         let [wide] = self.in_turn.get(&self.gpu, [(self.gpu.dtype(), values)])?;
         Ok(wide)
     }
@@ -191,19 +209,23 @@ impl<'b> Engine<'b> {
     /// Room for what the head uses for n targets, and layers for the rows of a pass.
     pub(super) fn reserve(&mut self, pass: &Pass<'_>, targets: usize) -> Result<(), Error> {
         let dtype = self.gpu.dtype();
-        let wide = self.own_tables.head(&self.weights).widened();
-        let of_head = head_room::of_loss(self.config, targets, wide, dtype);
+        let size = self.head_size(targets, pass.dropout.is_some());
+        let of_head = head_room::of_loss(self.config, size, dtype);
+        let hidden = (pass.rows, self.config.hidden_size);
+        let of_embedding = table_room::of_embedding(self.own_tables.needs[0], hidden, dtype);
         let of_layers = self.widths.shared.of_layers(
             (pass.rows, pass.rows, pass.chunks()),
             self.weights.widened(),
             dtype,
         );
         let most = together(&of_head).max(together(&of_layers));
+        let most = most.max(together(&of_embedding));
         Ok(self.in_turn.reserve(&self.gpu, most)?)
     }
 
     /// The hidden states after the last layer; nothing is kept for a backward pass.
     pub(super) fn forward(&mut self, pass: &Pass<'_>) -> Result<Tensor, Error> {
+        self.embedding_room(pass)?; // so that nothing that is given out moves
         let scratch = self.scratch(pass, false)?;
         let places = self.places(0..0, pass.rows)?;
         let x = self.x.get(&self.gpu, pass.rows * self.config.hidden_size)?;
@@ -267,9 +289,9 @@ impl<'b> Engine<'b> {
         let Some(on_device) = self.on_device.take() else {
             return Ok(());
         };
-        let wide = self.wide(on_device.bound.has_magnitudes())?;
+        let wide = self.wide(&on_device.bound)?;
         on_device.spread(&self.gpu, (&self.weights, &wide))?;
-        self.set_own(&on_device)?;
+        self.set_own(&on_device, &wide)?;
         self.give_back(on_device);
         Ok(())
     }

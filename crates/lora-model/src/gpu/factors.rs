@@ -1,11 +1,13 @@
 //! An adapter on the device: its flat parameters, its factors where products read them, and its gradients.
-use super::bound::{Bound, Factors, GroupFactors};
+use super::bound::Bound;
 use super::buffer::Buffer;
 use super::gains::AllGains;
 use super::group::Group;
 use super::kinds::Kind;
 use super::mixture_factors::OwnFactors;
 use super::own_biases::{self, OwnBiases};
+use super::own_weights;
+use super::pairs::{Factors, GroupFactors};
 use super::weights::Weights;
 use lora_core::Adapter;
 use lora_gpu::{Dtype, Error, Gpu, Mat, Tensor};
@@ -124,6 +126,7 @@ impl OnDevice {
                 if !group.is_widened() {
                     let matrix = group.matrix(gpu, wide)?;
                     self.set_b(gpu, factors, group, matrix)?;
+                    own_weights::set(gpu, factors, (group, matrix), params)?;
                 }
                 if let Some(own) = self.biases.of(layer, kind) {
                     own_biases::set(gpu, (own, factors), group, params)?;
@@ -139,7 +142,8 @@ impl OnDevice {
         Ok(())
     }
 
-    fn source<'t>(&'t self, params: &'t Tensor, pair: &Factors) -> &'t Tensor {
+    /// Where a pair's values lie: among all parameters, or among those that were taken out of the base.
+    pub(super) fn source<'t>(&'t self, params: &'t Tensor, pair: &Factors) -> &'t Tensor {
         match &self.origin {
             Some(origin) if !pair.trains => origin,
             _ => params,
@@ -215,6 +219,9 @@ impl OnDevice {
                 gpu.convert(zeros, 1.0, matrix.of_columns(columns))?;
             }
             self.set_b(gpu, factors, group, matrix)?;
+            if let Some(params) = self.params() {
+                own_weights::set(gpu, factors, (group, matrix), params)?;
+            }
         }
         Ok(matrix.of_columns(0..group.inputs + factors.columns))
     }

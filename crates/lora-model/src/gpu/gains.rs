@@ -1,7 +1,8 @@
 //! DoRA's gains on the device: the magnitude of each output over the norm of its weight with the factors.
-use super::bound::{Bound, GroupFactors};
+use super::bound::Bound;
 use super::group::Group;
 use super::kinds::Kind;
+use super::pairs::GroupFactors;
 use super::weights::Weights;
 use lora_gpu::{DoraFactors, Dtype, Error, Gpu, Mat, Product, Tensor};
 use std::ops::Range;
@@ -23,8 +24,8 @@ pub(super) struct Gains {
     values: Tensor,
 }
 
-/// Vectors of each group.
-const VECTORS: usize = 3;
+/// Vectors of each group or table.
+pub(super) const VECTORS: usize = 3;
 
 /// Bytes of the gains of groups with so many outputs and columns of factors.
 pub(super) fn bytes(groups: impl Iterator<Item = (usize, usize)> + Clone) -> usize {
@@ -85,37 +86,57 @@ impl AllGains {
         let gram = self.gram.mat(a.rows(), a.rows());
         gpu.gemm(Product::new(weight.n(), a.t(), projected))?;
         gpu.gemm(Product::new(a.n(), a.t(), gram))?;
-        for (pair, place) in factors.magnitudes() {
-            let rows = pair.rows.clone();
-            let ends = factors.of_rows(&rows).map(|pair| pair.columns.end);
-            let columns = pair.columns.start..ends.max().unwrap_or(pair.columns.end);
-            let factors = DoraFactors {
-                squares: gains.row(0).of_columns(rows.clone()),
-                b: part(b, &rows, &columns),
-                projected: part(projected, &rows, &columns),
-                gram: part(gram, &columns, &columns),
-            };
-            let magnitude = params.strided(place, 1, rows.len(), rows.len());
-            let norms = gains.norms().of_columns(rows.clone());
-            gpu.dora_gain(factors, magnitude, norms, gains.gain().of_columns(rows))?;
-        }
-        Ok(())
+        gains.update(gpu, factors, (b, projected, gram), params)
     }
 }
 
 impl Gains {
     fn new(gpu: &Gpu, group: &Group, wide: &Tensor) -> Result<Self, Error> {
-        let outputs = group.outputs;
-        let values = gpu.uploaded(Dtype::F32, &vec![1f32; VECTORS * outputs])?;
-        let gains = Self { outputs, values };
+        let gains = Self::ones(gpu, group.outputs)?;
         let weight = group.matrix(gpu, wide)?.of_columns(0..group.inputs);
-        gpu.row_squares(weight, gains.row(0))?;
+        gpu.row_squares(weight, gains.squares())?;
         Ok(gains)
+    }
+
+    /// Ones, in the place of what is still to be computed.
+    pub(super) fn ones(gpu: &Gpu, outputs: usize) -> Result<Self, Error> {
+        let values = gpu.uploaded(Dtype::F32, &vec![1f32; VECTORS * outputs])?;
+        Ok(Self { outputs, values })
+    }
+
+    /// Norms and gains of the outputs that have a magnitude, from s·B (out, columns), W·Aᵀ and A·Aᵀ.
+    pub(super) fn update(
+        &self,
+        gpu: &Gpu,
+        factors: &GroupFactors,
+        (b, projected, gram): (Mat<'_>, Mat<'_>, Mat<'_>),
+        params: &Tensor,
+    ) -> Result<(), Error> {
+        for (pair, place) in factors.magnitudes() {
+            let rows = pair.rows.clone();
+            let ends = factors.of_rows(&rows).map(|pair| pair.columns.end);
+            let columns = pair.columns.start..ends.max().unwrap_or(pair.columns.end);
+            let factors = DoraFactors {
+                squares: self.squares().of_columns(rows.clone()),
+                b: part(b, &rows, &columns),
+                projected: part(projected, &rows, &columns),
+                gram: part(gram, &columns, &columns),
+            };
+            let magnitude = params.strided(place, 1, rows.len(), rows.len());
+            let norms = self.norms().of_columns(rows.clone());
+            gpu.dora_gain(factors, magnitude, norms, self.gain().of_columns(rows))?;
+        }
+        Ok(())
     }
 
     fn row(&self, row: usize) -> Mat<'_> {
         let rows = self.values.mat(VECTORS, self.outputs);
         rows.of_rows(row..row + 1)
+    }
+
+    /// ΣW² of each output.
+    pub(super) fn squares(&self) -> Mat<'_> {
+        self.row(0)
     }
 
     /// ‖W + s·B·A‖ of each output.

@@ -183,6 +183,26 @@ impl Group {
         })
     }
 
+    /// Reads the weights of a dense one again, in a decoder layer, in whose place others stood.
+    pub(super) fn load_again(
+        &self,
+        base: &Base,
+        loader: &mut Loader<'_>,
+        layer: usize,
+    ) -> Result<(), Error> {
+        let Stored::Dense(dense) = &self.stored else {
+            return Ok(());
+        };
+        let all = dense.mat(self.outputs, self.inputs + self.columns);
+        for linear in &self.linears {
+            let path = base.config().path(linear.projection, layer);
+            let view = base.checkpoint().tensor(&format!("{path}.weight"))?;
+            let to = all.of_rows(linear.rows.clone()).of_columns(0..self.inputs);
+            loader.matrix(&view, to)?;
+        }
+        Ok(())
+    }
+
     /// Values of its matrix with all columns.
     pub(super) fn values(&self) -> usize {
         self.outputs * (self.inputs + self.columns)

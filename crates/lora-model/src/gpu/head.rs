@@ -1,11 +1,14 @@
 //! What follows the last layer: the last norm, the output head, the loss and its gradient.
 use super::engine::Engine;
-use super::head_room::{chunk, of_logits, of_loss};
+use super::head_product::{Chunk, HeadProduct};
+use super::head_room::{HeadSize, chunk, of_logits, of_loss};
 use super::profile::timed;
+use super::table_room::OF_HEAD;
 use super::trained_norms::{NormBackward, TrainedNorm, add_gradients};
+use crate::Dropout;
 use crate::fused::targets::Targets;
 use lora_checkpoint::Norm;
-use lora_gpu::{Dtype, Error, Mat, Product, RowLosses, Tensor, Write};
+use lora_gpu::{Dtype, Error, Mat, RowLosses, Tensor, Write};
 use lora_kernels::loss::TokenLoss;
 use lora_kernels::profile::Part;
 
@@ -27,8 +30,8 @@ pub(super) struct LossGradient<'g> {
     /// Norms that train, and where their gradients go.
     pub(super) norms: &'g [TrainedNorm],
     pub(super) gradients: &'g Tensor,
-    /// The place of the head among them, if it trains as a whole.
-    pub(super) head: Option<usize>,
+    /// Of what the head's factors see.
+    pub(super) dropout: Option<Dropout>,
 }
 
 /// The row of the hidden state that predicts each target.
@@ -83,9 +86,9 @@ impl Engine<'_> {
     ) -> Result<Vec<f32>, Error> {
         let (h, v) = (self.config.hidden_size, self.config.vocab_size);
         let gpu = &self.gpu;
-        let wide = self.own_tables.head(&self.weights).widened();
-        let pieces = of_logits(self.config, rows.len(), wide, gpu.dtype());
-        let [hidden, rstd, normed, logits, wide] = self.in_turn.get(gpu, pieces)?;
+        let size = self.head_size(rows.len(), false);
+        let pieces = of_logits(self.config, size, gpu.dtype());
+        let [hidden, rstd, normed, logits, wide, room @ ..] = self.in_turn.get(gpu, pieces)?;
         let gathered = Rows {
             hidden,
             rstd,
@@ -93,26 +96,49 @@ impl Engine<'_> {
         };
         self.final_norm(x, t, rows, &gathered)?;
         let gpu = &self.gpu;
+        let head = self.head_product((&wide, &room), None);
         let step = chunk(v);
         let mut all = vec![0.0; rows.len() * v];
         for (index, out) in all.chunks_mut(step * v).enumerate() {
-            let n = out.len() / v;
-            let hidden = gathered
-                .normed
-                .mat(rows.len(), h)
-                .of_rows(index * step..index * step + n);
+            let (first, n) = (index * step, out.len() / v);
+            let hidden = gathered.normed.mat(rows.len(), h);
+            let of = Chunk {
+                hidden: hidden.of_rows(first..first + n),
+                first,
+            };
             let to = logits.mat(n, v);
-            let head = self.own_tables.head(&self.weights);
-            for rows in head.slices() {
-                let head = head.slice(gpu, rows.clone(), &wide)?;
-                gpu.gemm(Product::new(hidden.n(), head.t(), to.of_columns(rows)))?;
-            }
+            head.logits(of, to)?;
             if let Some(cap) = self.config.logit_softcap {
                 gpu.soft_cap(to, cap as f32)?;
             }
             gpu.download(&logits, out)?;
         }
         Ok(all)
+    }
+
+    /// The head as memory sees it, for the logits of n rows.
+    pub(super) fn head_size(&self, rows: usize, drops: bool) -> HeadSize {
+        HeadSize {
+            rows,
+            wide: self.own_tables.head_table(&self.weights).widened(),
+            needs: self.own_tables.needs[1],
+            drops,
+        }
+    }
+
+    fn head_product<'h>(
+        &'h self,
+        (wide, room): (&'h Tensor, &'h [Tensor; OF_HEAD]),
+        dropout: Option<Dropout>,
+    ) -> HeadProduct<'h> {
+        HeadProduct {
+            gpu: &self.gpu,
+            table: self.own_tables.head_table(&self.weights),
+            own: &self.own_tables.head,
+            wide,
+            room,
+            dropout,
+        }
     }
 
     /// Losses of the supervised rows; if gradients are asked for, `dx` (T, H) becomes scale · dΣnll/dx.
@@ -129,19 +155,20 @@ impl Engine<'_> {
             targets.ids.len(),
         );
         let rows = predicting(targets);
-        let gpu = &self.gpu;
-        let head = self.own_tables.head(&self.weights);
-        let pieces = of_loss(self.config, n, head.widened(), gpu.dtype());
-        let pieces = self.in_turn.get(gpu, pieces)?;
+        let dropout = gradient.and_then(|back| back.dropout);
+        let size = self.head_size(n, dropout.is_some());
+        let pieces = of_loss(self.config, size, self.gpu.dtype());
+        let pieces = self.in_turn.get(&self.gpu, pieces)?;
         let [
             hidden,
             rstd,
             normed,
             logits,
-            wide,
             d_hidden,
             d_normed,
             d_logits,
+            wide,
+            room @ ..,
         ] = pieces;
         let gathered = Rows {
             hidden,
@@ -154,21 +181,17 @@ impl Engine<'_> {
         let losses = self.head.losses.get(gpu, n)?;
         let correct = self.head.correct.get(gpu, n)?;
         let step = chunk(v).min(n.max(1));
-        let head = self.own_tables.head(&self.weights);
+        let head = self.head_product((&wide, &room), dropout);
         let softcap = self.config.logit_softcap.map(|cap| cap as f32);
         let profile = self.profile.as_deref();
         let operations = |rows: usize| (2 * rows * v * h) as u64;
         for first in (0..n).step_by(step) {
             let count = step.min(n - first);
-            let hidden = gathered.normed.mat(n, h);
-            let hidden = hidden.of_rows(first..first + count);
+            let hidden = gathered.normed.mat(n, h).of_rows(first..first + count);
+            let of = Chunk { hidden, first };
             let to = logits.mat(count, v);
             timed(profile, gpu, Part::Head, operations(count), || {
-                for rows in head.slices() {
-                    let part = head.slice(gpu, rows.clone(), &wide)?;
-                    gpu.gemm(Product::new(hidden.n(), part.t(), to.of_columns(rows)))?;
-                }
-                Ok(())
+                head.logits(of, to)
             })?;
             let d = gradient.map(|back| (back.scale, d_logits.mat(count, v)));
             timed(profile, gpu, Part::Loss, 0, || {
@@ -183,19 +206,7 @@ impl Engine<'_> {
             if let Some(((_, d), back)) = d.zip(gradient) {
                 let to = d_normed.mat(n, h).of_rows(first..first + count);
                 timed(profile, gpu, Part::Head, operations(count), || {
-                    for rows in head.slices() {
-                        let part = head.slice(gpu, rows.clone(), &wide)?;
-                        let product = Product::new(d.of_columns(rows.clone()).n(), part.n(), to);
-                        let adds = rows.start > 0;
-                        gpu.gemm(if adds { product.adding() } else { product })?;
-                    }
-                    match back.head {
-                        Some(place) => {
-                            let to = back.gradients.strided(place, v, h, h);
-                            gpu.gemm(Product::new(d.t(), hidden.n(), to).adding())
-                        }
-                        None => Ok(()),
-                    }
+                    head.backward(of, d, to, back.gradients)
                 })?;
             }
         }

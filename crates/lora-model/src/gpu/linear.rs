@@ -1,8 +1,8 @@
 //! A group of linear layers with its factors, forward and backward. With d the dropout of a factor's input:
 //! u = d(x)·Aᵀ stands in the columns behind x, and y = [x, u]·[W, s·B]ᵀ + bias.
-use super::bound::{Factors, GroupFactors};
 use super::group::Group;
 use super::kinds::Kind;
+use super::pairs::{Factors, GroupFactors};
 use super::pass::LayerPass;
 use super::saved::Saved;
 use crate::Dropout;
@@ -156,7 +156,7 @@ impl<'p> LayerPass<'p> {
             d_x,
             d_u: d_all.of_columns(group.inputs..d_all.columns()),
         };
-        self.bias_gradients(kind, dy, gradients)?;
+        self.whole_gradients(kind, (back.x, dy), gradients)?;
         let dz = match (self.gains(kind), self.pass.dropout) {
             (Some(gains), Some(dropout)) => {
                 gpu.gemm(Product::new(dy.n(), matrix.n(), d_all))?;
@@ -175,8 +175,20 @@ impl<'p> LayerPass<'p> {
         Ok(d_x)
     }
 
-    /// Adds to the gradients of a group's biases, from that of its outputs, dy (T, out).
-    fn bias_gradients(self, kind: Kind, dy: Mat<'_>, gradients: &Tensor) -> Result<(), Error> {
+    /// Adds to the gradients of a group's biases and whole weights, from its input x (T, in) and the gradient of its outputs,
+    /// dy (T, out).
+    fn whole_gradients(
+        self,
+        kind: Kind,
+        (x, dy): (Mat<'_>, Mat<'_>),
+        gradients: &Tensor,
+    ) -> Result<(), Error> {
+        for own in &self.factors(kind).weights {
+            let to = gradients.strided(own.place, own.rows.len(), x.columns(), x.columns());
+            let dy = dy.of_columns(own.rows.clone());
+            let product = Product::new(dy.t(), x.n(), to);
+            self.pass.gpu.gemm(product.adding())?;
+        }
         for bias in &self.factors(kind).biases {
             let count = bias.rows.len();
             let to = gradients.strided(bias.place, 1, count, count);

@@ -9,10 +9,12 @@ mod attention;
 mod bound;
 mod buffer;
 mod by_scores;
+mod by_token;
 mod decoders;
 mod delta;
 mod dora;
 mod embed;
+mod embedding;
 mod engine;
 mod expert_biases;
 mod expert_scratch;
@@ -24,6 +26,8 @@ mod gains;
 mod generate;
 mod group;
 mod head;
+mod head_dora;
+mod head_product;
 mod head_room;
 mod heads;
 mod input_scratch;
@@ -45,7 +49,10 @@ mod norms;
 mod output;
 mod own_biases;
 mod own_norms;
+mod own_rows;
 mod own_tables;
+mod own_weights;
+mod pairs;
 mod pass;
 mod per_layer;
 mod places;
@@ -69,6 +76,10 @@ mod stack_factors;
 mod states;
 mod step;
 mod table;
+mod table_factors;
+mod table_gains;
+mod table_needs;
+mod table_room;
 mod trained_biases;
 mod trained_norms;
 mod trained_tables;
@@ -84,7 +95,7 @@ use engine::Engine;
 pub use footprint::GpuMemory;
 use learning::Learning;
 use lora_checkpoint::ModelConfig;
-use lora_core::{Adapter, TargetedModule};
+use lora_core::Adapter;
 use lora_gpu::Gpu;
 pub use predict::{GpuDemand, GpuPeak, GpuStep, attends_on_gpu};
 pub use sizes::GpuBase;
@@ -135,14 +146,6 @@ impl<'b> OnGpu<'b> {
     /// If its layers hold something that this route does not compute.
     pub fn check_decoder(config: &ModelConfig) -> Result<(), Error> {
         decoders::check(config)
-    }
-
-    /// Whether LoRA on these modules can be computed here, whatever else an adapter has.
-    ///
-    /// # Errors
-    /// If one is of a kind that this route does not compute.
-    pub fn check_modules(modules: &[TargetedModule]) -> Result<(), Error> {
-        bound::check_modules(modules)
     }
 
     /// Whether an adapter can be computed here.

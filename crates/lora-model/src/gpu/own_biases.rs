@@ -1,7 +1,8 @@
 //! The biases of groups where some train, on the device: a group has one of all its outputs.
-use super::bound::{Bound, GroupFactors};
+use super::bound::Bound;
 use super::group::Group;
 use super::kinds::Kind;
+use super::pairs::GroupFactors;
 use super::weights::Weights;
 use lora_gpu::{Dtype, Error, Gpu, Tensor};
 
@@ -37,9 +38,19 @@ pub(super) fn set(
     group: &Group,
     params: &Tensor,
 ) -> Result<(), Error> {
-    match &group.bias {
-        Some(base) => gpu.copy(base, own, group.outputs)?,
-        None => gpu.zero(own, group.outputs)?,
+    set_over(gpu, (own, group.bias.as_ref()), factors, params)
+}
+
+/// The same into `own`, f32 (out), over what the base has there.
+pub(super) fn set_over(
+    gpu: &Gpu,
+    (own, base): (&Tensor, Option<&Tensor>),
+    factors: &GroupFactors,
+    params: &Tensor,
+) -> Result<(), Error> {
+    match base {
+        Some(base) => gpu.copy(base, own, own.len())?,
+        None => gpu.zero(own, own.len())?,
     }
     for bias in &factors.biases {
         let count = bias.rows.len();

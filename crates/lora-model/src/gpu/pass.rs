@@ -1,9 +1,11 @@
 //! What is the same for every layer of one pass: rows, rotary tables, and which keys each segment sees.
 use super::factors::OnDevice;
+use super::own_rows::RowsOfBatch;
 use super::rotation::Rotations;
 use super::scratch::Scratch;
 use super::sequences::{self, Sequences};
 use super::states::Kept;
+use super::trained_tables::TrainedTable;
 use super::weights::Layer;
 use crate::Dropout;
 use crate::fused::balance::Balancing;
@@ -25,6 +27,8 @@ pub(super) struct Pass<'a> {
     /// T.
     pub(super) rows: usize,
     pub(super) ids: Tensor,
+    /// Rows of tokens whose own rows of the embedding train.
+    pub(super) own_rows: Option<RowsOfBatch>,
     pub(super) rotations: Rotations,
     pub(super) segments: Vec<Segment>,
     /// Rows of keys, u32.
@@ -121,6 +125,10 @@ impl<'a> Pass<'a> {
             dropout: None,
             rows,
             ids: gpu.uploaded(Dtype::U32, &batch.ids)?,
+            own_rows: match &on_device.bound.tables.embedding {
+                TrainedTable::Rows(own) => Some(RowsOfBatch::of(gpu, own, &batch.ids)?),
+                _ => None,
+            },
             rotations,
             segments,
             listed: gpu.uploaded(Dtype::U32, &listed)?,

@@ -1,7 +1,7 @@
 //! What a run takes of a device's memory, from shapes alone: every buffer that the route holds there.
 use super::buffer::together;
 use super::gains;
-use super::head_room;
+use super::head_room::{self, HeadSize};
 use super::input_scratch;
 use super::kinds::{self, Kind};
 use super::rotation;
@@ -11,11 +11,12 @@ use super::shared_scratch;
 use super::sizes::{GpuBase, Sizes};
 use super::stack::StackSize;
 use super::states::StateLayer;
+use super::table_room;
 use super::weights::normalises_values;
 use super::widths::{AllWidths, Widths};
 use crate::BatchSize;
 use lora_checkpoint::{ModelConfig, Norm};
-use lora_core::{TargetedModule, TrainedTensor};
+use lora_core::{TargetedModule, TrainedRows, TrainedTensor};
 use lora_gpu::Dtype;
 
 /// What a run on a GPU takes memory for.
@@ -25,8 +26,12 @@ pub struct GpuDemand<'m> {
     pub config: &'m ModelConfig,
     /// Modules that carry an adapter.
     pub modules: &'m [TargetedModule],
-    /// Tensors of the base that train: biases.
+    /// Tensors of the base that train: biases, norms, whole weights.
     pub trained: &'m [TrainedTensor],
+    /// Rows of embedding and head that train.
+    pub rows: &'m [TrainedRows],
+    /// What the factors were made of was taken out of the base, and is kept (PiSSA, OLoRA).
+    pub keeps_origin: bool,
     /// How the weights lie there.
     pub base: GpuBase<'m>,
     /// The largest micro-batch.
@@ -77,7 +82,8 @@ impl GpuDemand<'_> {
     /// What it takes in bfloat16.
     #[must_use]
     pub fn peak(&self) -> GpuPeak {
-        let sizes = Sizes::planned(self.config, (self.modules, self.trained), self.base);
+        let trained = (self.modules, self.trained, self.rows);
+        let sizes = Sizes::planned(self.config, trained, (self.base, self.keeps_origin));
         GpuPeak {
             weights: weights(self.config, &sizes, Dtype::Bf16),
             ..GpuPeak::of(self.config, &sizes, self.batch, self.dropout, Dtype::Bf16)
@@ -96,7 +102,7 @@ impl GpuPeak {
     ) -> Self {
         Self {
             weights: 0,
-            factors: factors(sizes, activations.bytes()) as u64,
+            factors: factors(config, sizes, activations.bytes()) as u64,
             step: step(config, sizes, batch, drops, activations),
         }
     }
@@ -171,7 +177,7 @@ fn weights(config: &ModelConfig, sizes: &Sizes, activations: Dtype) -> u64 {
     bytes as u64
 }
 
-fn factors(sizes: &Sizes, act: usize) -> usize {
+fn factors(config: &ModelConfig, sizes: &Sizes, act: usize) -> usize {
     let groups = || sizes.layers.iter().flatten();
     let mixtures = || sizes.mixtures.iter().flatten();
     let of_groups = groups().map(|g| g.columns * g.inputs);
@@ -186,7 +192,9 @@ fn factors(sizes: &Sizes, act: usize) -> usize {
     let gains = gains::bytes(scaled.map(|group| (group.outputs, group.columns)));
     let biased = groups().filter(|group| group.trains_biases);
     let biases: usize = biased.map(|group| 4 * group.outputs).sum();
-    act * (a + zeros + sizes.trained_values()) + gains + biases + 4 * VECTORS * sizes.parameters
+    let tables = table_room::held(sizes.tables, config, act);
+    let vectors = VECTORS + usize::from(sizes.keeps_origin);
+    act * (a + zeros) + tables + gains + biases + 4 * vectors * sizes.parameters
 }
 
 fn step(
@@ -211,24 +219,39 @@ fn step(
     let f32s = 2 * t * w.hidden + attention.f32s + rotary + shared_keys;
     let inputs = input_scratch::bytes(config, t, act);
     let (wide, looked_up) = sizes.widened_tables(t, act);
-    let of_loss = head_room::of_loss(config, n, wide, activations);
+    let [embedding, head] = sizes.tables;
+    let size = HeadSize {
+        rows: n,
+        wide,
+        needs: head,
+        drops,
+    };
+    let of_loss = head_room::of_loss(config, size, activations);
+    let of_embedding = table_room::of_embedding(embedding, (t, w.hidden), activations);
+    let of_norms = match embedding.has_magnitudes {
+        true => sizes.embedding.widened(),
+        false => 0,
+    };
     let of_layers = w.of_layers(
         (t, t, (batch.chunks, batch.sequences)),
         sizes.widened(),
         activations,
     );
     let in_turn = together(&of_loss).max(together(&of_layers));
+    let in_turn = in_turn.max(together(&of_embedding));
+    let in_turn = in_turn.max(together(&[(activations, of_norms)]));
     let head = head_room::bytes(n) + looked_up;
     let spans = if config.is_recurrent() { 6 * t } else { 0 };
     let places = t * (3 + config.ropes.len()) + 2 * batch.gathered + 3 * n + spans;
-    let by_token = if sizes.trained[0] { 3 * t + 1 } else { 0 };
+    let own_rows = if embedding.rows > 0 { 2 * t } else { 0 };
+    let by_token = if embedding.is_any() { 3 * t + 1 } else { 0 };
     let last = config.num_hidden_layers.saturating_sub(1); // its activations are those at work
     let layers = all.layers.iter().take(last).skip(sizes.lowest);
     GpuStep {
         layers: layers.map(|own| saved(*own) as u64).collect(),
         input: (4 * t * w.hidden) as u64,
         shared: (at_work + act * acts + 4 * f32s + inputs + head + in_turn) as u64,
-        passing: (4 * (places + by_token)) as u64,
+        passing: (4 * (places + own_rows + by_token)) as u64,
     }
 }
 

@@ -6,13 +6,14 @@ use super::mixture::MixtureSize;
 use super::mixture_bound::{MixtureColumns, columns_of};
 use super::stack::{StackSize, blocks_in};
 use super::table::TableSize;
+use super::table_needs::TableNeeds;
 use super::unit::{GIVES, READS};
 use super::weights::{Layer, Weights};
 use super::widths::Groups;
 use crate::Base;
 use crate::spec::{EMBEDDING, HEAD, MixturePaths};
 use lora_checkpoint::{Experts, ModelConfig, Norm, Projection};
-use lora_core::{TargetedModule, TrainedTensor};
+use lora_core::{TargetedModule, TrainedRows, TrainedTensor};
 use std::collections::{HashMap, HashSet};
 
 /// How the weights of a base's linear layers, its embedding and its head lie on the device. Norms are never held in blocks.
@@ -136,8 +137,10 @@ pub(super) struct Sizes {
     pub(super) head: Option<TableSize>,
     /// The table of layers' inputs, where they have such.
     pub(super) inputs: Option<TableSize>,
-    /// Whether embedding and head train as a whole, in tables of their own.
-    pub(super) trained: [bool; 2],
+    /// What trains at embedding and head.
+    pub(super) tables: [TableNeeds; 2],
+    /// Whether what was taken out of the base is kept.
+    pub(super) keeps_origin: bool,
 }
 
 impl Sizes {
@@ -152,16 +155,18 @@ impl Sizes {
             embedding: weights.embedding.size(),
             head: (!weights.is_tied).then(|| weights.head.size()),
             inputs: weights.inputs.as_ref().map(|own| own.table.size()),
-            trained: [weights.trained.embedding, weights.trained.head].map(|own| own.is_some()),
+            tables: weights.tables,
+            keeps_origin: weights.keeps_origin,
         }
     }
 
     /// Of a base that would be loaded for these modules.
     pub(super) fn planned(
         config: &ModelConfig,
-        (modules, trained): (&[TargetedModule], &[TrainedTensor]),
-        base: GpuBase<'_>,
+        (modules, trained, rows): Trained<'_>,
+        (base, keeps_origin): (GpuBase<'_>, bool),
     ) -> Self {
+        let pairs = if keeps_origin { 2 } else { 1 };
         let named: HashMap<&str, &TargetedModule> =
             modules.iter().map(|m| (&m.path[..], m)).collect();
         let biases: HashSet<&str> = trained.iter().map(|t| &t.tensor[..]).collect();
@@ -181,7 +186,7 @@ impl Sizes {
                 let path = config.path(projection, layer);
                 size.trains_biases |= biases.contains(&format!("{path}.bias")[..]);
                 if let Some(module) = named.get(&path[..]) {
-                    size.columns += module.rank;
+                    size.columns += pairs * module.rank;
                     size.has_magnitudes |= module.magnitude.is_some();
                     size.trains_biases |= module.lora_bias.is_some();
                 }
@@ -197,19 +202,19 @@ impl Sizes {
         Self {
             layers: layers.collect(),
             mixtures: mixtures.collect(),
-            lowest: lowest_layer(config, modules, trained),
-            parameters: modules.iter().map(parameters).sum::<usize>()
-                + trained
-                    .iter()
-                    .map(|tensor| tensor.range.len())
-                    .sum::<usize>(),
+            lowest: lowest_layer(config, (modules, trained, rows)),
+            parameters: parameters_of((modules, trained, rows)),
             embedding: base.table("model.embed_tokens.weight", of_vocabulary),
             head: (!config.tie_word_embeddings)
                 .then(|| base.table("lm_head.weight", of_vocabulary)),
             inputs: config
                 .per_layer_table()
                 .map(|(name, shape)| base.table(&name, shape)),
-            trained: [EMBEDDING, HEAD].map(|path| biases.contains(&format!("{path}.weight")[..])),
+            tables: [EMBEDDING, HEAD].map(|path| TableNeeds {
+                is_whole: biases.contains(&format!("{path}.weight")[..]),
+                ..table_needs(path, named.get(path).copied(), (rows, pairs))
+            }),
+            keeps_origin,
         }
     }
 
@@ -218,19 +223,13 @@ impl Sizes {
     pub(super) fn widened_tables(&self, t: usize, act: usize) -> (usize, usize) {
         let head = self.head.unwrap_or(self.embedding).widened();
         let embedding = self.embedding.looked_up(t, act);
-        let [own_embedding, own_head] = self.trained;
-        let or_none = |own: bool, value| if own { 0 } else { value };
+        let [own_embedding, own_head] = self.tables;
+        let or_none = |own: TableNeeds, value| if own.is_whole { 0 } else { value };
         let inputs = self.inputs.map_or(0, |own| own.looked_up(t, act));
         (
             or_none(own_head, head),
             or_none(own_embedding, embedding) + inputs,
         )
-    }
-
-    /// Values of tables that train.
-    pub(super) fn trained_values(&self) -> usize {
-        let tables = self.trained.iter().filter(|own| **own).count();
-        tables * self.embedding.rows * self.embedding.columns
     }
 
     /// Columns for factors of mixtures, the most of each kind.
@@ -254,6 +253,17 @@ impl Sizes {
     }
 }
 
+/// What trains of an adapter: modules that carry factors, whole tensors, rows of tables.
+pub(super) type Trained<'t> = (&'t [TargetedModule], &'t [TrainedTensor], &'t [TrainedRows]);
+
+/// Values that train.
+fn parameters_of((modules, trained, rows): Trained<'_>) -> usize {
+    let of_modules: usize = modules.iter().map(parameters).sum();
+    let of_tensors: usize = trained.iter().map(|tensor| tensor.range.len()).sum();
+    let of_rows: usize = rows.iter().map(|own| own.rows.len() * own.width).sum();
+    of_modules + of_tensors + of_rows
+}
+
 /// What trains of a module.
 fn parameters(module: &TargetedModule) -> usize {
     let vectors = [&module.magnitude, &module.lora_bias];
@@ -261,17 +271,34 @@ fn parameters(module: &TargetedModule) -> usize {
     module.a.len() + module.b.len() + vectors.sum::<usize>()
 }
 
+/// Factors or rows of a table; of the embedding nothing is taken out.
+fn table_needs(
+    path: &str,
+    module: Option<&TargetedModule>,
+    (rows, pairs): (&[TrainedRows], usize),
+) -> TableNeeds {
+    let own = rows.iter().find(|own| own.are_of(path));
+    let columns = |m: &TargetedModule| {
+        if m.is_embedding() {
+            m.rank
+        } else {
+            pairs * m.rank
+        }
+    };
+    TableNeeds {
+        is_whole: false,
+        rows: own.map_or(0, |own| own.rows.len()),
+        columns: module.map_or(0, columns).next_multiple_of(ALIGNED),
+        has_magnitudes: module.is_some_and(|m| m.magnitude.is_some()),
+        trains_bias: module.is_some_and(|m| m.lora_bias.is_some()),
+    }
+}
+
 /// The first layer in which something trains.
-fn lowest_layer(
-    config: &ModelConfig,
-    modules: &[TargetedModule],
-    trained: &[TrainedTensor],
-) -> usize {
+fn lowest_layer(config: &ModelConfig, (modules, trained, rows): Trained<'_>) -> usize {
     let layers = config.num_hidden_layers;
-    if trained
-        .iter()
-        .any(|t| t.tensor == format!("{EMBEDDING}.weight"))
-    {
+    let table = format!("{EMBEDDING}.weight");
+    if trained.iter().any(|t| t.tensor == table) || rows.iter().any(|own| own.are_of(EMBEDDING)) {
         return 0;
     }
     let of_inputs = config.norm_path(0, Norm::PerLayerInput);
@@ -282,11 +309,11 @@ fn lowest_layer(
     {
         return 0;
     }
-    let of_biases = (0..layers).find(|layer| {
+    let of_tensors = (0..layers).find(|layer| {
         let prefix = format!("model.layers.{layer}.");
         trained.iter().any(|t| t.tensor.starts_with(&prefix))
     });
     crate::fused::lowest_layer(modules)
-        .min(of_biases.unwrap_or(layers))
+        .min(of_tensors.unwrap_or(layers))
         .min(layers)
 }

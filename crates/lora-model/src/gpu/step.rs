@@ -3,7 +3,6 @@ use super::buffer::Buffer;
 use super::engine::Engine;
 use super::head::LossGradient;
 use super::pass::{LayerPass, Pass};
-use super::trained_tables::ByToken;
 use crate::fused::balance::Balancing;
 use crate::fused::batch::Batch;
 use crate::fused::binding::Binding;
@@ -110,7 +109,7 @@ impl Engine<'_> {
             dx: &d_x,
             norms: &pass.on_device.bound.norms,
             gradients,
-            head: pass.on_device.bound.tables.head,
+            dropout: pass.dropout,
         };
         let losses = self.loss(pass.rows, &x, targets, Some(back))?;
         for (index, layer) in self.weights.layers.iter().enumerate().skip(lowest).rev() {
@@ -136,13 +135,7 @@ impl Engine<'_> {
         if lowest == 0 {
             self.end(pass, (&scratch, &places), &d_x, gradients)?;
         }
-        if let Some(place) = pass.on_device.bound.tables.embedding {
-            let (v, h) = (self.config.vocab_size, self.config.hidden_size);
-            let scale = self.config.embedding_scale() as f32;
-            let dx = (d_x.mat(pass.rows, h), &x);
-            let to = gradients.strided(place, v, h, h);
-            ByToken::of(ids).add_gradients(&self.gpu, dx, scale, to)?;
-        }
+        self.embedding_backward(pass, ids, (&d_x, &x), gradients)?;
         Ok((losses, balance))
     }
 }

@@ -1,65 +1,96 @@
-//! Embedding and head that train as a whole (modules to save): which, and the embedding's gradient.
-use lora_gpu::{Dtype, Error, Gpu, Mat, Tensor};
+//! What trains at the embedding and at the head: all of it (modules to save), some of its rows (trainable_token_indices), or
+//! factors; of these always one.
+use super::pairs::GroupFactors;
+use super::table_needs::TableNeeds;
+use crate::fused::binding::Binding;
+use crate::fused::unbound::Slot;
+use lora_checkpoint::ModelConfig;
+use lora_core::{Adapter, TrainedRows};
 
-/// Which of them train: their places in the flat parameters, each (V, H).
-#[derive(Debug, Clone, Copy, Default)]
+/// What trains at a table.
+#[derive(Debug, Clone, Default)]
+pub(super) enum TrainedTable {
+    #[default]
+    Nothing,
+    /// All of it, (V, H), from this place of the flat parameters on.
+    Whole(usize),
+    /// Some of its rows.
+    Rows(TrainedRows),
+    /// Factors: of the head as at any linear layer; of the embedding A is (r, V) and B (H, r).
+    Factors(GroupFactors),
+}
+
+/// What trains at the embedding and at the head.
+#[derive(Debug, Clone, Default)]
 pub(super) struct TrainedTables {
-    pub(super) embedding: Option<usize>,
-    pub(super) head: Option<usize>,
+    pub(super) embedding: TrainedTable,
+    pub(super) head: TrainedTable,
 }
 
 impl TrainedTables {
-    /// Both places, of those that train.
-    pub(super) fn places(self) -> impl Iterator<Item = usize> {
-        self.embedding.into_iter().chain(self.head)
-    }
-}
-
-/// The rows of a batch by token: the tokens that are there, where each one's list begins, and the lists.
-#[derive(Debug)]
-pub(super) struct ByToken {
-    tokens: Vec<u32>,
-    starts: Vec<u32>,
-    rows: Vec<u32>,
-}
-
-impl ByToken {
-    pub(super) fn of(ids: &[u32]) -> Self {
-        let mut rows: Vec<u32> = (0..ids.len() as u32).collect();
-        rows.sort_by_key(|&row| ids[row as usize]); // stable: in the rows' order
-        let (mut tokens, mut starts) = (Vec::new(), Vec::new());
-        for (at, &row) in rows.iter().enumerate() {
-            let id = ids[row as usize];
-            if tokens.last() != Some(&id) {
-                tokens.push(id);
-                starts.push(at as u32);
-            }
-        }
-        starts.push(rows.len() as u32);
+    /// That of an adapter.
+    pub(super) fn of(config: &ModelConfig, adapter: &Adapter, binding: &Binding<'_>) -> Self {
+        let (h, v) = (config.hidden_size, config.vocab_size);
         Self {
-            tokens,
-            starts,
-            rows,
+            embedding: TrainedTable::of(adapter, binding.embedding, h),
+            head: TrainedTable::of(adapter, binding.head, v),
         }
     }
 
-    /// The gradient of an embedding (V, H), d\[token\] += scale·Σ dx over the token's rows, dx f32 (T, H); sums go to `room`, which
-    /// is of dx's shape, for a time.
-    pub(super) fn add_gradients(
-        &self,
-        gpu: &Gpu,
-        (dx, room): (Mat<'_>, &Tensor),
-        scale: f32,
-        to: Mat<'_>,
-    ) -> Result<(), Error> {
-        let starts = gpu.uploaded(Dtype::U32, &self.starts)?;
-        let rows = gpu.uploaded(Dtype::U32, &self.rows)?;
-        let tokens = gpu.uploaded(Dtype::U32, &self.tokens)?;
-        let sums = room.mat(self.tokens.len(), dx.columns());
-        gpu.sum_rows(dx, &starts, &rows, sums)?;
-        if scale != 1.0 {
-            gpu.convert(sums, scale, sums)?;
+    /// The places of whole tables and of biases at them.
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        let tables = [&self.embedding, &self.head].into_iter();
+        tables.flat_map(|table| {
+            let (whole, factors) = match table {
+                TrainedTable::Whole(place) => (Some(*place), None),
+                TrainedTable::Factors(factors) => (None, Some(factors)),
+                TrainedTable::Nothing | TrainedTable::Rows(_) => (None, None),
+            };
+            let of_factors = factors.into_iter().flat_map(GroupFactors::trained_places);
+            whole.into_iter().chain(of_factors)
+        })
+    }
+
+    /// What they take memory for.
+    pub(super) fn needs(&self) -> [TableNeeds; 2] {
+        [&self.embedding, &self.head].map(TrainedTable::needs)
+    }
+}
+
+impl TrainedTable {
+    fn of(adapter: &Adapter, slot: Slot, outputs: usize) -> Self {
+        match slot {
+            Slot {
+                weight: Some(index),
+                ..
+            } => Self::Whole(adapter.trained[index].range.start),
+            Slot {
+                rows: Some(index), ..
+            } => Self::Rows(adapter.rows[index].clone()),
+            Slot {
+                module: Some(_), ..
+            } => Self::Factors(GroupFactors::of_one(adapter, slot, outputs)),
+            _ => Self::Nothing,
         }
-        gpu.put_add(sums, &tokens, 0, to)
+    }
+
+    fn needs(&self) -> TableNeeds {
+        match self {
+            Self::Nothing => TableNeeds::default(),
+            Self::Whole(_) => TableNeeds {
+                is_whole: true,
+                ..TableNeeds::default()
+            },
+            Self::Rows(own) => TableNeeds {
+                rows: own.rows.len(),
+                ..TableNeeds::default()
+            },
+            Self::Factors(own) => TableNeeds {
+                columns: own.columns,
+                has_magnitudes: own.has_magnitudes(),
+                trains_bias: !own.biases.is_empty(),
+                ..TableNeeds::default()
+            },
+        }
     }
 }

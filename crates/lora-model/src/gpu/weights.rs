@@ -9,7 +9,7 @@ use super::mixture_bound::MixtureColumns;
 use super::norms::{NormLayer, gamma};
 use super::states::StateLayer;
 use super::table::Table;
-use super::trained_tables::TrainedTables;
+use super::table_needs::TableNeeds;
 use super::unit::Unit;
 use super::widths::Groups;
 use crate::fused::binding::NormPlace;
@@ -75,8 +75,10 @@ pub(super) struct Weights {
     /// (V, H): the embedding again if tied.
     pub(super) head: Table,
     pub(super) is_tied: bool,
-    /// What of embedding and head trains as a whole.
-    pub(super) trained: TrainedTables,
+    /// What trains at embedding and head, of the adapter that it was loaded for.
+    pub(super) tables: [TableNeeds; 2],
+    /// Whether something was taken out of the base for it.
+    pub(super) keeps_origin: bool,
 }
 
 impl Weights {
@@ -110,7 +112,8 @@ impl Weights {
             norm: NormLayer::load(base, gpu, config.facts().last_norm, Norm::Input)?,
             head,
             is_tied: config.tie_word_embeddings,
-            trained: bound.tables,
+            tables: bound.tables.needs(),
+            keeps_origin: bound.has_origin,
         })
     }
 

@@ -1,7 +1,7 @@
-//! The route on a GPU beside the CPU's where no golden case says what is right: plain LoRA on the decoders of cases that are
-//! refused for what trains there, and bases in blocks.
+//! The route on a GPU beside the CPU's where no golden case says what is right: plain LoRA on the decoders of cases in which
+//! other things train, and bases in blocks.
 use crate::golden::{self, Golden};
-use crate::gpu::{REFUSED, device};
+use crate::gpu::device;
 use lora_checkpoint::{Checkpoint, Error, GgufDtype, ModelConfig, Projection, save_gguf};
 use lora_core::{Adapter, Bias, Init, LoraConfig, TargetModules};
 use lora_gpu::Precision;
@@ -226,19 +226,21 @@ fn with_norms_that_train_it_computes_what_the_cpu_does() {
     }
 }
 
-/// Decoders of cases that are refused for what trains there.
+/// Decoders of cases in which other things train.
 #[test]
 fn with_plain_lora_it_computes_what_the_cpu_does() {
-    let mut checked = 0;
-    for (name, _) in REFUSED {
+    for name in [
+        "embed_head_tied",
+        "embed_head_dora",
+        "save_linear_head_tied",
+        "pissa_dora",
+        "saved_bias_all",
+        "tokens_tied",
+        "tokens_added_untied",
+    ] {
         let golden = Golden::open(name);
-        if OnGpu::check_decoder(golden.base.config()).is_err() {
-            continue;
-        }
         check_beside_the_cpu(&golden.base, &golden.packed, name, |_| ());
-        checked += 1;
     }
-    assert!(checked > 5, "{checked} cases");
 }
 
 /// A base whose weights stay blocks on the device: what the CPU makes of the same file.

@@ -126,6 +126,8 @@ pub(crate) fn check_memory_of(
             config: base.config(),
             modules: &adapter.modules,
             trained: &adapter.trained,
+            rows: &adapter.rows,
+            keeps_origin: adapter.origin.is_some(),
             base: planned,
             batch,
             dropout: dropout.is_some(),

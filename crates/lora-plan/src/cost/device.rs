@@ -45,18 +45,6 @@ pub fn check_decoder(shape: &Shape) -> Result<()> {
         .map_err(|lacking| Error::new(lacking.to_string()).hint(ON_CPU))
 }
 
-/// Whether a GPU computes LoRA on the modules of these runs.
-///
-/// # Errors
-/// If it does not, with what it lacks.
-pub(crate) fn check_modules(workloads: &[Workload]) -> Result<()> {
-    for work in workloads {
-        OnGpu::check_modules(&work.targeted)
-            .map_err(|lacking| Error::new(lacking.to_string()).hint(ON_CPU))?;
-    }
-    Ok(())
-}
-
 /// Predicts what a run takes of a card. `files` are the base's, if it is planned as it is stored.
 pub fn on_card(shape: &Shape, work: &Workload, files: Option<&Base>, card: &Card) -> OnCard {
     let peak = peak(shape, work, files);
@@ -95,6 +83,8 @@ fn peak(shape: &Shape, work: &Workload, files: Option<&Base>) -> GpuPeak {
         config: &shape.config,
         modules: &work.targeted,
         trained: &[],
+        rows: &[],
+        keeps_origin: false,
         base,
         batch: work.largest(),
         dropout: work.dropout,

@@ -13,7 +13,6 @@ mod tokens;
 mod workload;
 
 pub use card::Card;
-use device::check_modules;
 pub use device::{OnCard, TimeOnCard, check_decoder, on_card, time_on_card};
 pub use memory::{Memory, memory};
 pub use time::{Speed, Time, time};
@@ -284,7 +283,6 @@ fn memory_on(card: &Card, args: &MemoryArgs, ui: &Ui) -> Result<Status> {
     let shape = shape::resolve(&args.cost.model)?;
     check_decoder(&shape)?;
     let (shape, workloads) = args.cost.with_all_bases(&shape).workloads()?;
-    check_modules(&workloads)?;
     let files = files(&shape, BaseType::own(&shape))?;
     let predictions: Vec<(Workload, OnCard)> = workloads
         .into_iter()
@@ -305,7 +303,6 @@ fn time_on(card: &Card, args: &TimeArgs, ui: &Ui) -> Result<Status> {
     })?;
     let (shape, workloads) = args.cost.workloads()?;
     check_decoder(&shape)?;
-    check_modules(&workloads)?;
     let files = files(&shape, BaseType::own(&shape))?;
     let predictions: Vec<(Workload, OnCard, TimeOnCard)> = workloads
         .into_iter()
