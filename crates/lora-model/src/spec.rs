@@ -1,6 +1,6 @@
 //! What an adapter can train in a decoder. Names and shapes are the config's (lora-checkpoint).
 use lora_checkpoint::{DeltaPart, MambaPart, ModelConfig, PER_LAYER_EMBEDDING, ShortConv};
-use lora_core::{Module, Role};
+use lora_core::{LoraConfig, Module, Role, TokenIndices, TrainedRows, TrainedTensor};
 
 mod mixtures;
 
@@ -13,6 +13,40 @@ pub use lora_checkpoint::Projection;
 pub const EMBEDDING: &str = "model.embed_tokens";
 /// Path of the output head.
 pub const HEAD: &str = "lm_head";
+
+/// True if the embedding trains as a whole, or rows of it.
+#[must_use]
+pub fn trains_embedding(trained: &[TrainedTensor], rows: &[TrainedRows]) -> bool {
+    let is_table =
+        |tensor: &TrainedTensor| tensor.tensor.strip_suffix(".weight") == Some(EMBEDDING);
+    trained.iter().any(is_table) || rows.iter().any(|own| own.are_of(EMBEDDING))
+}
+
+/// Which rows a new adapter trains for added tokens: of embedding and head, where these don't train as a whole.
+#[must_use]
+pub fn rows_to_train(config: &LoraConfig, tied: bool, ids: &[usize]) -> TokenIndices {
+    if ids.is_empty() {
+        return TokenIndices::None;
+    }
+    let is_saved = |path: &str| {
+        let mut saved = config.modules_to_save.iter();
+        saved.any(|name| path.ends_with(name.as_str()))
+    };
+    let tables = [EMBEDDING, HEAD].into_iter();
+    let open: Vec<&str> = tables.filter(|path| !is_saved(path)).collect();
+    match open.as_slice() {
+        [] => TokenIndices::None,
+        [_, _] if tied => TokenIndices::Embedding(ids.to_vec()),
+        open => {
+            let short = |path: &&str| path.rsplit('.').next().unwrap_or(path).to_owned();
+            TokenIndices::Modules(
+                open.iter()
+                    .map(|path| (short(path), ids.to_vec()))
+                    .collect(),
+            )
+        }
+    }
+}
 
 /// All modules, in model order: the embedding, norms and projections layer by layer, the last norm, the head; then those
 /// without weights, which a target must not match.

@@ -1,9 +1,10 @@
 //! lora-plan: what a LoRA run will be, before anything is trained, and what an ordinary run's figures mean.
 //!
-//! `args` is the command line. `model` turns what was named into a decoder's shape; `rules` holds the rules that are
+//! `args` is the command line, `adapter_flags` what it says of an adapter. `model` turns what was named into a decoder's shape; `rules` holds the rules that are
 //! cited. Then one room a command: `params` counts parameters, `explain` reads a count backwards, `cost`
 //! predicts memory and time, `advise` chooses a configuration,
 //! `doctor` names what went wrong in a run that `run` has read, `compare` sets runs side by side, `plot` draws.
+mod adapter_flags;
 mod advise;
 mod args;
 mod compare;
@@ -24,8 +25,8 @@ pub use advise::{
 pub use args::{Args, Command};
 pub use compare::{CompareArgs, Compared, Interval, Share, compare};
 pub use cost::{
-    BaseType, Card, CostArgs, Keep, Memory, MemoryArgs, OnCard, Rows, Speed, Time, TimeArgs,
-    TimeOnCard, Workload, memory, on_card, time, time_on_card,
+    AddedTokens, BaseType, Card, Carried, CostArgs, Keep, Memory, MemoryArgs, OnCard, Rows, Speed,
+    Time, TimeArgs, TimeOnCard, Workload, memory, on_card, time, time_on_card,
 };
 pub use doctor::{Cause, Change, Diagnosis, DoctorArgs, Finding, diagnose};
 pub use explain::{ExplainArgs, Explanation, Match, explain};

@@ -1,9 +1,8 @@
 //! The command line: every flag is one field, which is also the receipt's key and the YAML key of a pipeline.
 use crate::choices::{Decay, Method, RouteKind, WeightDtype};
-use crate::lora_args::LoraArgs;
 use crate::values::{accumulation, warmup};
 use lora_cli::values::{at_least_one, below_one, not_negative, positive, rank, threads};
-use lora_cli::{ChangedInput, Common, DeviceChoice, Error, OtherBase, Result, ToolArgs};
+use lora_cli::{ChangedInput, Common, DeviceChoice, Error, LoraArgs, OtherBase, Result, ToolArgs};
 use lora_core::Preset;
 use std::path::PathBuf;
 
@@ -25,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Start from this adapter (PEFT's layout) and keep its rank, alpha and targets; `-` takes it from a receipt.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "rank", "alpha", "targets", "target_parameters", "rslora"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "rank", "alpha", "targets", "target_parameters", "rslora", "exclude", "layers", "layers_pattern", "rank_pattern", "alpha_pattern", "modules_to_save", "bias", "lora_bias", "dora", "init"])]
     pub adapter: Option<PathBuf>,
     /// Bases that are not the adapter's own.
     #[command(flatten)]
@@ -84,6 +83,9 @@ pub struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     pub lora: LoraArgs,
+    /// LoRA+: B and vectors learn at this many times --lr (arXiv 2402.12354), factors of embeddings at 1e-6, as in PEFT.
+    #[arg(long, value_name = "X", value_parser = positive, help_heading = "Adapter")]
+    pub lora_plus_ratio: Option<f64>,
 
     /// Passes over the data; may be a fraction [default: 3].
     #[arg(long, value_name = "X", value_parser = positive, conflicts_with = "steps", help_heading = "How long")]
@@ -288,14 +290,14 @@ impl Args {
             ("--route fused", self.route == Some(RouteKind::Fused)),
             ("--memory", self.memory.is_some()),
             ("--profile", self.profile),
+            ("--lora-plus-ratio", self.lora_plus_ratio.is_some()),
         ];
-        match given
-            .iter()
-            .chain(&self.lora.given())
-            .find(|(_, given)| *given)
-        {
+        let given = given.into_iter().filter(|(_, given)| *given);
+        let given = given.map(|(flag, _)| flag.to_owned());
+        let of_adapter = self.lora.given().map(|(name, _)| format!("--{name}"));
+        match given.chain(of_adapter).next() {
             None => Ok(()),
-            Some((flag, _)) => Err(Error::new(format!(
+            Some(flag) => Err(Error::new(format!(
                 "{flag} can't be used with --method full, which trains all weights"
             ))
             .hint("leave it out, or use --method lora")),

@@ -3,6 +3,7 @@
 //!
 //! Reading order: [`Args`] is the command line; `inputs` and `data` open what it names; `model` builds what trains; `chat` is what goes with it of the rows' chats; the
 //! training itself is `lora_training`'s, which `train` runs and `show` follows; `finish` and `card` write what is left.
+mod adapter_flags;
 mod args;
 mod balance;
 mod card;
@@ -12,7 +13,6 @@ mod data;
 mod device;
 mod failure;
 mod inputs;
-mod lora_args;
 mod memory;
 mod metrics;
 mod model;

@@ -9,9 +9,7 @@ use crate::inputs::{Inputs, Start};
 use crate::memory::{self, Carried};
 use crate::tokens;
 use lora_cli::{DeviceChoice, Error, Result, Ui};
-use lora_core::{
-    Adapter, BaseModel, Init, Layout, LoraConfig, TrainedRows, TrainedTensor, trainable_line,
-};
+use lora_core::{Adapter, BaseModel, Init, Layout, LoraConfig, trainable_line};
 use lora_data::Example;
 use lora_gpu::Identity;
 use lora_model::{Base, Composite, FullModel, Fused, GpuMemory, Route, spec};
@@ -86,7 +84,7 @@ fn lora<'b>(args: &Args, base: &'b Base, rows: &Rows, ui: &Ui) -> Result<Model<'
     let settings = LoraSettings {
         seed: args.seed,
         lr: args.lr,
-        lora_plus_ratio: args.lora.lora_plus_ratio,
+        lora_plus_ratio: args.lora_plus_ratio,
     };
     Ok(Model {
         trainable: Box::new(LoraTrainable::new(way.route, adapter, settings)),
@@ -227,14 +225,14 @@ impl Plan {
                 trainable: adapter.params.len() as u64,
                 keeps_origin: adapter.origin.is_some(),
                 dropout: adapter.config.lora_dropout > 0.0,
-                embedding: trains_embedding(&adapter.trained, &adapter.rows),
+                embedding: spec::trains_embedding(&adapter.trained, &adapter.rows),
             },
             Self::New(config, layout) => Carried {
                 modules: &layout.modules,
                 trainable: layout.parameters() as u64,
                 keeps_origin: config.init.changes_base(),
                 dropout: config.lora_dropout > 0.0,
-                embedding: trains_embedding(&layout.trained, &layout.rows),
+                embedding: spec::trains_embedding(&layout.trained, &layout.rows),
             },
         }
     }
@@ -251,13 +249,6 @@ impl Plan {
         adapter.config.base_model_name_or_path = Some(base_name(&args.base));
         Ok(adapter)
     }
-}
-
-/// True if the embedding trains as a whole, or rows of it.
-fn trains_embedding(trained: &[TrainedTensor], rows: &[TrainedRows]) -> bool {
-    let is_table =
-        |tensor: &TrainedTensor| tensor.tensor.strip_suffix(".weight") == Some(spec::EMBEDDING);
-    trained.iter().any(is_table) || rows.iter().any(|own| own.are_of(spec::EMBEDDING))
 }
 
 /// What the adapter calls its base: a folder of the hub's cache by its name on the hub, as PEFT does, else its path.

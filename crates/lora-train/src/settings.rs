@@ -1,4 +1,5 @@
 //! What the flags come to for the libraries: settings of a run, of an adapter.
+use crate::adapter_flags;
 use crate::args::Args;
 use lora_cli::Result;
 use lora_core::{LoraConfig, Parameters, TargetModules, Targets};
@@ -11,7 +12,7 @@ impl Args {
         let rank = self.rank.unwrap_or(16);
         let mut config = LoraConfig::new(rank, self.alpha.unwrap_or(rank as f64), targets);
         config.use_rslora = self.rslora;
-        self.lora.apply(&mut config)?;
+        adapter_flags::apply(&self.lora, &mut config)?;
         Ok(config)
     }
 

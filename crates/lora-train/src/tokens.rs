@@ -3,7 +3,7 @@ use crate::args::Args;
 use crate::choices::Method;
 use crate::inputs::{Inputs, Start};
 use lora_cli::{Error, Result, Ui};
-use lora_core::{Adapter, LoraConfig, TokenIndices};
+use lora_core::{Adapter, LoraConfig};
 use lora_data::{Example, dataset_tokenizer};
 use lora_model::{Base, spec};
 use std::collections::{BTreeMap, HashSet};
@@ -36,26 +36,8 @@ fn added(base: &Base) -> BTreeMap<u32, String> {
 /// A new adapter trains the rows of added tokens, where their weights don't train as a whole.
 pub(crate) fn train_rows(config: &mut LoraConfig, base: &Base) {
     let ids: Vec<usize> = added(base).into_keys().map(|id| id as usize).collect();
-    if ids.is_empty() {
-        return;
-    }
-    let is_saved = |path: &str| {
-        let mut saved = config.modules_to_save.iter();
-        saved.any(|name| path.ends_with(name.as_str()))
-    };
-    let open: Vec<&str> = [spec::EMBEDDING, spec::HEAD]
-        .into_iter()
-        .filter(|path| !is_saved(path))
-        .collect();
     let tied = base.config().tie_word_embeddings;
-    config.trainable_token_indices = match open.as_slice() {
-        [] => TokenIndices::None,
-        [_, _] if tied => TokenIndices::Embedding(ids),
-        open => {
-            let short = |path: &&str| path.rsplit('.').next().unwrap_or(path).to_owned();
-            TokenIndices::Modules(open.iter().map(|path| (short(path), ids.clone())).collect())
-        }
-    };
+    config.trainable_token_indices = spec::rows_to_train(config, tied, &ids);
 }
 
 /// Rows that the base has already for added tokens begin as the mean, too.

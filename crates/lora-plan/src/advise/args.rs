@@ -1,6 +1,6 @@
 //! The command line.
 use crate::cost::Card;
-use lora_cli::values;
+use lora_cli::{LoraArgs, values};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -48,6 +48,10 @@ pub struct AdviseArgs {
     #[arg(long, requires = "write")]
     #[serde(skip)]
     pub force: bool,
+    /// More of the adapter: it is counted, and goes into the commands as it is.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
 }
 
 const EXAMPLES: &str = "\

@@ -2,7 +2,8 @@
 use super::machine::{Machine, Need};
 use super::plan::{Cost, Plan};
 use super::situation::Situation;
-use crate::cost::{BaseType, Workload};
+use crate::adapter_flags;
+use crate::cost::{BaseType, Carried, Workload};
 use lora_cli::{Result, human_bytes, human_seconds};
 use lora_core::LoraConfig;
 use lora_training::{Batching, LEAST_EVALUATIONS};
@@ -14,25 +15,31 @@ fn cost(
     base: BaseType,
     machine: &Machine<'_>,
 ) -> Result<(Need, u64)> {
-    let shape = &situation.shape;
-    let config = LoraConfig::new(plan.rank, plan.alpha, shape.targets(plan.targets)?);
-    let targeted = config.layout(&shape.modules())?.modules;
+    let added = &situation.data.added;
+    let own = situation.shape.config.vocab_size;
+    let shape = &added.on(situation.shape.clone());
+    let mut config = LoraConfig::new(plan.rank, plan.alpha, shape.targets(plan.targets)?);
+    adapter_flags::apply(&situation.lora, &mut config)?;
+    added.train_rows(shape, &mut config);
+    config.require_effect(&shape.modules())?;
+    let carried = Carried::of(shape, config)?;
     let batching = Batching {
         accumulation: plan.accumulation,
         ..Batching::of_examples(plan.batch)
     };
     let work = Workload::new(
         shape,
-        &targeted,
+        &carried,
         plan.targets,
         &situation.data.lengths,
         batching,
         base,
     );
-    let work = Workload {
+    let mut work = Workload {
         dropout: plan.dropout > 0.0,
         ..work
     };
+    added.add_to(shape, own, &mut work);
     let evaluations = plan.epochs.max(LEAST_EVALUATIONS as f64);
     let need = machine.need(shape, &work, (plan.epochs, evaluations));
     Ok((need, work.trainable))

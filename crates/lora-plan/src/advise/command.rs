@@ -31,6 +31,12 @@ pub(super) fn commands(situation: &Situation, plan: &Plan) -> Vec<CommandLine> {
         " --dropout {} --lr {:e} --epochs {} --batch {} --accumulation {} --schedule cosine",
         plan.dropout, plan.lr, plan.epochs, plan.batch, plan.accumulation
     );
+    for (name, values) in situation.lora.given() {
+        let _ = match values.is_empty() {
+            true => write!(line, " --{name}"),
+            false => write!(line, " --{name} {}", all_quoted(name, &values)),
+        };
+    }
     if situation.data.has_valid {
         line += " --patience 3";
     }
@@ -39,4 +45,10 @@ pub(super) fn commands(situation: &Situation, plan: &Plan) -> Vec<CommandLine> {
     }
     commands.push(CommandLine::new(line + " --out adapter"));
     commands
+}
+
+/// The values of a flag: it is named once for each.
+fn all_quoted(name: &str, values: &[&str]) -> String {
+    let all: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+    all.join(&format!(" --{name} "))
 }

@@ -17,7 +17,7 @@ pub use pipeline::pipeline;
 pub use plan::{Choice, Conflict, Plan};
 pub use situation::{DataFacts, Situation};
 
-use crate::cost::{BaseType, Speed, Workload, check_decoder, files, micro_steps, threads};
+use crate::cost::{BaseType, Carried, Speed, Workload, check_decoder, files, micro_steps, threads};
 use crate::model::shape::{self, Shape};
 use crate::show::tagged;
 use lora_cli::Foreign as _;
@@ -91,12 +91,11 @@ fn speed(situation: &Situation, measured: Option<&Path>, ui: &Ui) -> Result<Spee
         return Ok(Speed::from_peak(shape, peak));
     };
     ui.say("timing two micro-steps");
-    let targeted = LoraConfig::new(16, 16.0, shape.targets("all")?)
-        .layout(&shape.modules())?
-        .modules;
+    let config = LoraConfig::new(16, 16.0, shape.targets("all")?);
+    let carried = Carried::of(shape, config)?;
     let work = Workload::new(
         shape,
-        &targeted,
+        &carried,
         "all",
         &situation.data.lengths,
         Batching::default(),

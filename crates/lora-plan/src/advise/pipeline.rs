@@ -65,6 +65,14 @@ pub fn pipeline(situation: &Situation, plan: &Plan) -> String {
         ", dropout: {}, lr: {:e}, epochs: {}, batch: {}, accumulation: {}, schedule: cosine, seed: $seed",
         plan.dropout, plan.lr, plan.epochs, plan.batch, plan.accumulation
     );
+    for (name, values) in situation.lora.given() {
+        let values: Vec<String> = values.into_iter().map(text).collect();
+        let _ = match &values[..] {
+            [] => write!(with, ", {name}: true"),
+            [one] => write!(with, ", {name}: {one}"),
+            all => write!(with, ", {name}: [{}]", all.join(", ")),
+        };
+    }
     if situation.data.has_valid {
         with += ", patience: 3";
     }

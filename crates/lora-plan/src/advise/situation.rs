@@ -1,9 +1,9 @@
 //! The facts that advice rests on: the data, the base, what it already knows, the machine.
 use super::args::{AdviseArgs, Strength, Task};
-use crate::cost::Rows;
+use crate::cost::{AddedTokens, Rows};
 use crate::model::shape::Shape;
 use crate::run::DatasetFacts;
-use lora_cli::{Result, Ui, artefact_input, human_bytes};
+use lora_cli::{LoraArgs, Result, Ui, artefact_input, human_bytes};
 use lora_core::thousands;
 use lora_data::Split;
 use lora_model::{Base, Fused, Packed, Route, SequenceLoss};
@@ -34,6 +34,9 @@ pub struct DataFacts {
     /// Their lengths.
     #[serde(skip)]
     pub lengths: Rows,
+    /// Tokens that they add to the model's.
+    #[serde(skip)]
+    pub added: AddedTokens,
 }
 
 impl DataFacts {
@@ -49,6 +52,7 @@ impl DataFacts {
             own_template: None,
             made_by: None,
             lengths,
+            added: AddedTokens::default(),
         }
     }
 }
@@ -70,6 +74,9 @@ pub struct Situation {
     pub base_loss: Option<(f64, f64)>,
     /// Threads.
     pub threads: usize,
+    /// What else is asked of the adapter.
+    #[serde(skip)]
+    pub lora: LoraArgs,
     /// The base's shape.
     #[serde(skip)]
     pub shape: Shape,
@@ -121,6 +128,7 @@ pub(super) fn look(
         own_template,
         made_by,
         lengths: Rows::read(&path)?,
+        added: AddedTokens::of(&path)?,
         path,
     };
     Ok(Situation {
@@ -131,6 +139,7 @@ pub(super) fn look(
         strength: args.strength,
         base_loss,
         threads,
+        lora: args.lora.clone(),
         shape,
     })
 }

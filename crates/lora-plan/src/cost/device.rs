@@ -79,12 +79,13 @@ fn peak(shape: &Shape, work: &Workload, files: Option<&Base>) -> GpuPeak {
         BaseType::Q4_0 => blocks(32, 18),
         BaseType::File(_) => files.map_or(GpuBase::Dense, GpuBase::Files),
     };
+    let layout = &work.carried.layout;
     let demand = GpuDemand {
         config: &shape.config,
-        modules: &work.targeted,
-        trained: &[],
-        rows: &[],
-        keeps_origin: false,
+        modules: &layout.modules,
+        trained: &layout.trained,
+        rows: &layout.rows,
+        keeps_origin: work.carried.keeps_origin(),
         base,
         batch: work.largest(),
         dropout: work.dropout,
@@ -180,7 +181,8 @@ fn launches(shape: &Shape, work: &Workload) -> f64 {
     let layers = 0..shape.config.num_hidden_layers;
     let experts = layers.filter_map(|layer| shape.config.experts_of(layer));
     let experts: usize = experts.map(|own| OF_EXPERT * own.count).sum();
-    let factors = work.targeted.iter().filter_map(|module| module.experts());
+    let modules = work.carried.layout.modules.iter();
+    let factors = modules.filter_map(|module| module.experts());
     let factors: usize = factors.map(|count| OF_FACTORS * count).sum();
     let layers = shape.config.layers.iter();
     let stepping = layers.filter(|layer| layer.mixer == Mixer::Delta).count();

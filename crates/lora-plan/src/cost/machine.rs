@@ -3,7 +3,7 @@ use super::time::{Speed, flops};
 use super::workload::Workload;
 use crate::model::shape::Shape;
 use lora_cli::{Error, Result, Ui};
-use lora_core::{Adapter, LoraConfig, TargetModules};
+use lora_core::{Adapter, Init, LoraConfig, TokenIndices};
 use lora_model::{Base, Dropout, Fused, Packed, Route};
 use std::path::Path;
 use std::time::Instant;
@@ -32,14 +32,11 @@ pub(crate) fn micro_steps(
         path: None,
         config: base.config().clone(),
     };
-    let paths = |of_mixture: bool| {
-        let own = work.targeted.iter();
-        let own = own.filter(|module| module.is_of_mixture() == of_mixture);
-        own.map(|module| module.path.clone()).collect::<Vec<_>>()
+    let config = LoraConfig {
+        init: Init::Kaiming,                         // no decomposition for two steps
+        trainable_token_indices: TokenIndices::None, // the files may not have them
+        ..work.carried.config.clone()
     };
-    let targets = TargetModules::List(paths(false));
-    let mut config = LoraConfig::new(work.rank, work.rank as f64, targets);
-    config.target_parameters = Some(paths(true));
     let adapter = Adapter::init(config, &base, 0)?;
     let mut gradients = vec![0.0; adapter.params.len()];
     let mut route = Fused::new(&base, threads)?;

@@ -32,17 +32,20 @@ pub fn memory(shape: &Shape, work: &Workload) -> Memory {
     let config = &shape.config;
     let parameters = shape.total_parameters();
     let gradients = gradient_buffers(work.accumulation.min(work.batches));
+    // What an adapter took out of the base is kept, and it is written as one of twice the rank.
+    let of_origin = if work.carried.keeps_origin() { 3 } else { 0 };
+    let copies = usize::from(work.has_valid) + of_origin;
     let demand = Demand {
-        embedding: work.embedding,
+        embedding: work.carried.trains_embedding(),
         config,
-        modules: &work.targeted,
+        modules: &work.carried.layout.modules,
         dropout: work.dropout,
         batch: work.largest(),
         evaluation: work.evaluation,
         process: Process {
             base: work.base.bytes(parameters),
             trainable: work.trainable,
-            vectors: vectors(gradients, usize::from(work.has_valid)),
+            vectors: vectors(gradients, copies),
             threads: work.threads,
             vocabulary: config.vocab_size,
             tokens: work.tokens,
@@ -93,11 +96,8 @@ fn peft(config: &ModelConfig, work: &Workload, parameters: u64) -> u64 {
             4 * wide + rows * config.hidden_size
         })
         .sum();
-    let rank = work
-        .targeted
-        .iter()
-        .map(|module| module.rank)
-        .sum::<usize>();
+    let modules = work.carried.layout.modules.iter();
+    let rank = modules.map(|module| module.rank).sum::<usize>();
     let tokens = work.padded.1 as f64;
     let kept = AUTOGRAD * tokens * 4.0 * (layers + of_mlps + rank) as f64;
     let logits = 5.0 * tokens * 4.0 * config.vocab_size as f64;

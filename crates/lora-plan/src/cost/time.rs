@@ -3,6 +3,7 @@ use super::workload::{Keep, Workload};
 use crate::model::shape::Shape;
 use lora_checkpoint::{Mixer, Projection};
 use lora_core::TargetedModule;
+use lora_model::spec;
 use lora_training::EVALUATION_TOKENS;
 use serde::Serialize;
 
@@ -86,11 +87,7 @@ pub fn time(shape: &Shape, work: &Workload, speed: &Speed) -> Time {
 /// A pass over the held-out rows: forward alone, so each weight is widened once a batch, not twice.
 fn evaluation(shape: &Shape, work: &Workload, speed: &Speed) -> f64 {
     let (tokens, supervised) = work.valid;
-    let adapters: f64 = work
-        .targeted
-        .iter()
-        .map(|module| factor_weights(shape, module))
-        .sum();
+    let adapters = adapter_weights(shape, work);
     let flops = 2.0
         * (tokens as f64 * (linear_weights(shape) + adapters)
             + supervised as f64 * head_weights(shape))
@@ -110,26 +107,26 @@ pub(crate) fn flops(
 ) -> f64 {
     let layers = shape.layers() as f64;
     let layer = |path: &str| path.split('.').find_map(|part| part.parse::<usize>().ok());
-    let lowest = work
-        .targeted
-        .iter()
-        .filter_map(|m| layer(&m.path))
-        .min()
-        .unwrap_or(0) as f64;
+    let layout = &work.carried.layout;
+    let modules = layout.modules.iter().map(|m| &m.path[..]);
+    let tensors = layout.trained.iter().map(|t| &t.tensor[..]);
+    let rows = layout.rows.iter().flat_map(|own| &own.paths);
+    let paths = modules.chain(tensors).chain(rows.map(String::as_str));
+    let lowest = match paths.clone().any(is_embedding) {
+        true => 0,
+        false => paths.filter_map(layer).min().unwrap_or(shape.layers()),
+    } as f64;
     let backward = (layers - lowest) / layers;
-    let adapters: f64 = work
-        .targeted
-        .iter()
-        .map(|module| factor_weights(shape, module))
-        .sum();
+    let adapters = adapter_weights(shape, work);
     let frozen = linear_weights(shape) * (2.0 + 2.0 * backward);
     let again = if work.keep == Keep::Input {
         again(shape, work, tokens, squares, backward)
     } else {
         0.0
     };
-    tokens * (frozen + 6.0 * adapters)
-        + supervised * 4.0 * head_weights(shape)
+    let [linears, head] = whole_weights(work);
+    tokens * (frozen + 6.0 * adapters + 2.0 * linears)
+        + supervised * (4.0 * head_weights(shape) + 2.0 * head)
         + attention(shape, squares)
         + 4.0 * rule(shape, tokens)
         + again
@@ -145,9 +142,8 @@ fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f6
     let widths = (0..config.num_hidden_layers).map(width);
     let down = (widths.sum::<usize>() * config.hidden_size) as f64;
     let own = config.facts().path(Projection::Down);
-    let factors = work
-        .targeted
-        .iter()
+    let modules = work.carried.layout.modules.iter();
+    let factors = modules
         .filter(|m| {
             ![own, ".down_proj"]
                 .iter()
@@ -156,6 +152,33 @@ fn again(shape: &Shape, work: &Workload, tokens: f64, squares: f64, backward: f6
         .map(|module| factor_weights(shape, module));
     let forward = 2.0 * tokens * (linear_weights(shape) - down + factors.sum::<f64>());
     share * (forward + attention(shape, squares) * 2.0 / 7.0 + rule(shape, tokens))
+}
+
+fn is_embedding(path: &str) -> bool {
+    path.starts_with(spec::EMBEDDING)
+}
+
+/// Values of matrices that train as a whole, whose own gradient is a product more: of linear layers, and of the head, which
+/// supervised tokens alone meet. The embedding's gradient is a sum.
+fn whole_weights(work: &Workload) -> [f64; 2] {
+    let layout = &work.carried.layout;
+    let matrices = layout.trained.iter().filter(|t| t.shape.len() == 2);
+    let whole = matrices.map(|t| (&t.tensor[..], t.range.len()));
+    let own = layout.rows.iter().flat_map(|own| {
+        let paths = own.paths.iter();
+        paths.map(|path| (&path[..], own.range.len()))
+    });
+    let all = whole.chain(own).filter(|(path, _)| !is_embedding(path));
+    let (of_head, of_linears): (Vec<_>, Vec<_>) =
+        all.partition(|(path, _)| path.starts_with(spec::HEAD));
+    let sum = |all: Vec<(&str, usize)>| all.iter().map(|(_, values)| *values as f64).sum();
+    [sum(of_linears), sum(of_head)]
+}
+
+/// Values of all factors that a token meets.
+fn adapter_weights(shape: &Shape, work: &Workload) -> f64 {
+    let modules = work.carried.layout.modules.iter();
+    modules.map(|module| factor_weights(shape, module)).sum()
 }
 
 /// Values of a module's factors that a token meets: of experts those that are chosen for it.

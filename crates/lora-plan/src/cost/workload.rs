@@ -1,8 +1,8 @@
 //! What a run computes: a shape, an adapter, and micro-batches of so many tokens.
+use super::carried::Carried;
 use crate::model::shape::Shape;
 use lora_checkpoint::ModelConfig;
 use lora_cli::Result;
-use lora_core::TargetedModule;
 use lora_data::{Example, Split};
 use lora_model::{BatchSize, Packed, Plan};
 use lora_training::{Batching, EpochTotals, RowSize, evaluation_batch};
@@ -291,19 +291,16 @@ pub struct Workload {
     /// The largest batch of an evaluation.
     #[serde(skip)]
     pub evaluation: BatchSize,
-    /// Rows of the embedding train as well.
+    /// The adapter.
     #[serde(skip)]
-    pub embedding: bool,
-    /// The adapter's modules.
-    #[serde(skip)]
-    pub targeted: Vec<TargetedModule>,
+    pub carried: Carried,
 }
 
 impl Workload {
     /// The first epoch of a run with seed 0.
     pub fn new(
         shape: &Shape,
-        targeted: &[TargetedModule],
+        carried: &Carried,
         targets: &str,
         rows: &Rows,
         batching: Batching,
@@ -317,16 +314,13 @@ impl Workload {
         let alone = EpochTotals::of(&windows, sizes, |batch| size(batch, false));
         Self {
             targets: targets.to_owned(),
-            rank: targeted.first().map_or(0, |module| module.rank),
+            rank: carried.config.r,
             batch: batching.examples.unwrap_or(sizes.len()),
             accumulation: batching.accumulation,
             base,
             dropout: false,
             keep: Keep::All,
-            trainable: targeted
-                .iter()
-                .map(|m| (m.a.len() + m.b.len()) as u64)
-                .sum(),
+            trainable: carried.layout.parameters() as u64,
             rows: sizes.len(),
             tokens: all.tokens.total,
             supervised: all.supervised.total,
@@ -352,8 +346,7 @@ impl Workload {
             evaluation: evaluation_batch(valid, |batch| {
                 rows.valid.size(&shape.config, batch, true)
             }),
-            embedding: false,
-            targeted: targeted.to_vec(),
+            carried: carried.clone(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Advice in four situations, conflicts, budgets, and the pipelines that were written.
 use crate::house::{House, base};
 use clap::Parser;
+use lora_cli::LoraArgs;
 use lora_cli::Ui;
 use lora_plan::Command as Planned;
 use lora_plan::{
@@ -39,6 +40,7 @@ fn situation(model: &str, rows: usize, task: Task, base_loss: Option<f64>) -> Si
         strength: Strength::Normal,
         base_loss: base_loss.map(|loss| (loss, 0.5)),
         threads: 2,
+        lora: LoraArgs::default(),
         shape,
     }
 }
@@ -228,7 +230,7 @@ fn a_name_has_no_weights_to_write_a_pipeline_for() {
     assert!(!house.path("x.yaml").exists());
 }
 
-fn write(house: &House, data: &str, file: &str, flags: &[&str]) -> PathBuf {
+pub(crate) fn write(house: &House, data: &str, file: &str, flags: &[&str]) -> PathBuf {
     let (base, path) = (base(), house.path(file));
     let text = path.display().to_string();
     let words = [
@@ -248,7 +250,11 @@ fn write(house: &House, data: &str, file: &str, flags: &[&str]) -> PathBuf {
     path
 }
 
-fn lora_run(house: &House, pipeline: &PathBuf, flags: &[&str]) -> Vec<serde_json::Value> {
+pub(crate) fn lora_run(
+    house: &House,
+    pipeline: &PathBuf,
+    flags: &[&str],
+) -> Vec<serde_json::Value> {
     let mut command = Command::new(tool("lora-run"));
     command
         .arg(pipeline)

@@ -2,8 +2,8 @@
 use crate::house::{House, base};
 use lora_core::{LoraConfig, Targets};
 use lora_plan::{
-    BaseType, Card, Keep, Known, Memory, Rows, Shape, Speed, Workload, memory, on_card, time,
-    time_on_card,
+    BaseType, Card, Carried, Keep, Known, Memory, Rows, Shape, Speed, Workload, memory, on_card,
+    time, time_on_card,
 };
 use lora_training::Batching;
 use std::path::Path;
@@ -16,12 +16,9 @@ fn shape(name: &str) -> Shape {
 fn work(shape: &Shape, rows: &Rows, rank: usize, batch: usize, base: BaseType) -> Workload {
     let modules = lora_model::spec::modules(&shape.config);
     let all = "all".parse::<Targets>().unwrap().resolve(&modules).unwrap();
-    let targeted = LoraConfig::new(rank, 1.0, all)
-        .layout(&modules)
-        .unwrap()
-        .modules;
+    let carried = Carried::of(shape, LoraConfig::new(rank, 1.0, all)).unwrap();
     let batching = Batching::of_examples(batch);
-    Workload::new(shape, &targeted, "all", rows, batching, base)
+    Workload::new(shape, &carried, "all", rows, batching, base)
 }
 
 /// The trainer as a process of its own, so that its peak is its own.

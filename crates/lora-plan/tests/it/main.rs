@@ -1,6 +1,7 @@
 //! Tests of lora-plan from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod advise;
+mod carried;
 mod compare;
 mod cost;
 mod damage;
