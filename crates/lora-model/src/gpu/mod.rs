@@ -83,6 +83,7 @@ mod table_room;
 mod trained_biases;
 mod trained_norms;
 mod trained_tables;
+mod trains;
 mod unit;
 mod weights;
 mod widths;
