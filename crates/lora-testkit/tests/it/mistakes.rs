@@ -117,6 +117,25 @@ fn of_some_of_many_steps() {
     assert_eq!(said.matches("error: ").count(), 1, "{said}");
 }
 
+/// Ways that compute on the CPU alone say so before a card is looked for.
+#[test]
+fn of_a_way_that_no_gpu_computes() {
+    let mut session = Session::new();
+    session.run("lora-prep rows.jsonl --base model --out data --quiet --valid 0.2");
+    let ways = ["--method full", "--route composite"];
+    for way in ways {
+        session.run(&format!(
+            "lora-train --base model --data data --out other {way} --device cuda"
+        ));
+    }
+    assert!(!session.path("other").exists());
+    let said = session.transcript();
+    for way in ways {
+        let error = format!("error: {way} computes on the CPU\nhint: --device cpu, or --");
+        assert!(said.contains(&error), "{said}");
+    }
+}
+
 /// No machine has a GPU of this number; the way out of whatever is missing first is told, by every tool that would take one.
 #[test]
 fn of_a_gpu_that_is_not_there() {
