@@ -36,7 +36,19 @@ pub(crate) fn nothing(config: &LoraConfig, modules: &[Module]) -> Error {
         "target_modules `{}`{with} matches no module of this model",
         config.target_modules
     );
-    Error::config(Fault::new(what).hint(format!("its modules are {}", short_names(modules))))
+    let numbers = modules.iter().filter_map(|module| layer_of(&module.path));
+    let asked = !config.layers_to_transform.is_empty();
+    let layers = match numbers.max().filter(|_| asked) {
+        Some(last) => format!("its layers are 0 to {last}, "),
+        None => String::new(),
+    };
+    let hint = format!("{layers}its modules are {}", short_names(modules));
+    Error::config(Fault::new(what).hint(hint))
+}
+
+/// The number of a module's layer: the first one in its path.
+fn layer_of(path: &str) -> Option<usize> {
+    path.split('.').find_map(|part| part.parse().ok())
 }
 
 /// One line for each option that changes nothing on this model; `targeted` are its modules that carry LoRA.
